@@ -1,0 +1,153 @@
+"""Measures herdbook beside its rivals, prints ratios, and writes docs/bench: `python -m bench [--quick]`."""
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import bare_sql, herdbook, pocketbase, report
+from bench.load import Figures, require_wrk, run_wrk
+from bench.processes import Server, memory
+from bench.report import Fact, Results
+from bench.trials import Trial, run_in_turns
+
+Serving = Callable[[Path], AbstractContextManager[tuple[Server, float]]]
+RIVALS: dict[str, Serving] = {"herdbook": herdbook.serving, "PocketBase": pocketbase.serving}
+IDLE = 2.0  # seconds that a server is left alone before its memory is read
+
+
+@dataclass(frozen=True)
+class Plan:
+    rounds: int = 3
+    seconds: int = 3
+    connections: Sequence[int] = (1, 32, 64, 128)
+    bare_clients: Sequence[int] = (8, 16, 32)
+    contacts: int = 100_000
+    workspaces: int = 1_000
+    few: int = 10_000
+    many: int = 1_000_000
+
+
+QUICK = Plan(rounds=1, seconds=2, connections=(1, 64), bare_clients=(16,), contacts=50_000, many=200_000)
+
+
+@dataclass
+class Bench:
+    """One run: its plan, a scratch folder, and the facts found on the way."""
+
+    plan: Plan
+    scratch: Path
+    facts: list[Fact] = field(default_factory=list)
+
+    def load(self, name: str, connections: int, rival: str, server: Server, paths: Path, method: str = "GET") -> Trial:
+        def run() -> Figures:
+            return run_wrk(server, paths, method, connections, self.plan.seconds)
+
+        return Trial(name, connections, rival, run)
+
+    def measure_starts(self) -> None:
+        """From nothing, and again on the folder that this made."""
+        nothing: dict[str, list[float]] = {rival: [] for rival in RIVALS}
+        existing: dict[str, list[float]] = {rival: [] for rival in RIVALS}
+        for number in range(self.plan.rounds):
+            for rival, serving in RIVALS.items():
+                for starts in (nothing, existing):
+                    with serving(self.scratch / f"start-{rival}-{number}") as (_, seconds):
+                        starts[rival].append(seconds)
+        self.facts.append(Fact("from nothing to the first 200", "s", nothing))
+        self.facts.append(Fact("start on an existing folder", "s", existing))
+
+    def measure_memory(self, name: str, servers: dict[str, Server]) -> None:
+        time.sleep(IDLE)
+        self.facts.append(Fact(name, "MB", {rival: [memory(server)] for rival, server in servers.items()}))
+
+    def measure_duel(self) -> tuple[list[Trial], list[Trial], list[Trial]]:
+        """Both rivals with as many contacts; then the bare statements, and the load spread over many workspaces."""
+        plan = self.plan
+        ours, theirs = self.scratch / "herdbook", self.scratch / "pocketbase"
+        herd = herdbook.prepare(ours, plan.contacts)
+        herdbook.prepare_bare(ours, plan.contacts)
+        spread_paths = herdbook.prepare_many(ours, plan.workspaces, plan.contacts // plan.workspaces)
+        records = pocketbase.prepare(theirs, plan.contacts)
+        with herdbook.serving(ours) as (server, _), pocketbase.serving(theirs) as (rival, _):
+            servers = {"herdbook": server, "PocketBase": rival}
+            paths = {"herdbook": herd.contacts, "PocketBase": records}
+            self.measure_memory(f"memory with {plan.contacts:,} contacts, after the start", servers)
+            for name, each in servers.items():
+                run_wrk(each, paths[name], "PATCH", 8, 1)
+
+            duel = [
+                self.load(method, connections, name, servers[name], paths[name], method)
+                for method in ("PATCH", "GET")
+                for connections in plan.connections
+                for name in servers
+            ]
+            bare = [
+                Trial("UPDATE + INSERT", clients, "bare SQL", self.bare_patch(server, clients))
+                for clients in plan.bare_clients
+            ]
+            spread = [
+                self.load("PATCH in one workspace", 64, "herdbook", server, herd.contacts, "PATCH"),
+                self.load(f"PATCH in {plan.workspaces:,} workspaces", 64, "herdbook", server, spread_paths, "PATCH"),
+            ]
+            run_in_turns([*duel, *bare, *spread], plan.rounds)
+            self.measure_memory("memory after the load", servers)
+        return duel, bare, spread
+
+    def bare_patch(self, server: Server, clients: int) -> Callable[[], Figures]:
+        def run() -> Figures:
+            socket = server.folder / "data" / "postgres"
+            variables = {"contacts": self.plan.contacts}
+            return bare_sql.run_pgbench(server, socket, herdbook.BARE_PATCH, variables, clients, self.plan.seconds)
+
+        return run
+
+    def measure_growth(self) -> list[Trial]:
+        """The same loads on few contacts and on many, and a search among the many beside a GET."""
+        few, many = self.scratch / "few", self.scratch / "many"
+        small, large = herdbook.prepare(few, self.plan.few), herdbook.prepare(many, self.plan.many)
+        with herdbook.serving(few) as (few_server, _), herdbook.serving(many) as (many_server, _):
+            sizes = {f"{self.plan.few:,}": (few_server, small), f"{self.plan.many:,}": (many_server, large)}
+            trials = [
+                self.load(name, connections, f"{size} contacts", server, getattr(herd, paths), method)
+                for name, paths, method, counts in (
+                    ("PATCH", "contacts", "PATCH", (32,)),
+                    ("GET", "contacts", "GET", (1, 32)),
+                    ("first page", "first_page", "GET", (1, 32)),
+                    ("search for a name", "searches", "GET", (1, 32)),
+                )
+                for connections in counts
+                for size, (server, herd) in sizes.items()
+            ]
+            return run_in_turns(trials, self.plan.rounds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of eight, and less to be trusted")
+    parser.add_argument(
+        "--to", type=Path, default=Path("docs/bench"), help="the folder to write (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    require_wrk()
+    # As an exception, so that the servers under test are stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="herdbook-bench-") as scratch:
+        bench = Bench(QUICK if arguments.quick else Plan(), Path(scratch))
+        bench.measure_starts()
+        duel, bare, spread = bench.measure_duel()
+        growth = bench.measure_growth()
+        results = Results("herdbook beside its rivals", duel, bare, spread, growth, bench.facts)
+        print("\n" + report.write(results, arguments.to))
+        print(f"Written to {arguments.to} after {time.monotonic() - started:.0f} seconds.")
+
+
+if __name__ == "__main__":
+    main()

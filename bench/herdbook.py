@@ -1,0 +1,98 @@
+"""herdbook as its users run it, on its embedded PostgreSQL, and contacts enough to be worth measuring."""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from bench import seeding
+from bench.load import write_paths
+from bench.processes import Server, running, wait_until_answers
+from herdbook import ids
+
+PROGRAM = Path(sys.executable).with_name("herdbook")
+CONTACTS = "/api/v2/contacts"
+
+# A workspace for the bare statements alone: they take no part in the ledger's sequence, and would spoil it.
+BARE_WORKSPACE = UUID(int=1)
+
+# What PATCH does to two tables, in one statement: no lock, no sequence without gaps, no search, no rule.
+BARE_PATCH = f"""
+\\set number random(1, :contacts)
+with updated as (
+    update contact set version = nextval('bare_seq'), updated_at = clock_timestamp(), search = search, object = object
+    where workspace_id = '{BARE_WORKSPACE}' and id = (
+        lpad(to_hex({seeding.FIRST_MILLISECOND} + (:number)::bigint), 12, '0') || substr(md5((:number)::text), 1, 20)
+    )::uuid
+    returning *
+)
+insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, previous, object)
+select workspace_id, version, updated_at, id, id, id, 'c', 'u',
+    '{{"first_name":"Ada000001","last_name":"Byron000001"}}', object from updated;
+"""
+
+
+@dataclass(frozen=True)
+class Herd:
+    """The files of paths that load is sent to."""
+
+    contacts: Path
+    first_page: Path
+    searches: Path
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[tuple[Server, float]]:
+    """Serves the folder while the block runs; also tells the seconds from nothing to the first 200."""
+    folder.mkdir(exist_ok=True)
+    ready, key = folder / "ready.json", folder / "api-key.txt"
+    ready.unlink(missing_ok=True)
+    command = [str(PROGRAM), "serve", f"--data-dir={folder / 'data'}", "--port=0", f"--ready-file={ready}"]
+    started = time.monotonic()
+    with running(command, folder, {"HERDBOOK_RATE_LIMIT": "0"}) as process:
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > started + 60:
+                raise RuntimeError(f"herdbook did not start: {(folder / 'log.txt').read_text()[-2000:]}")
+            time.sleep(0.002)
+        said = json.loads(ready.read_text())
+        if "api_key" in said:
+            key.write_text(said["api_key"])
+        server = Server(said["url"], folder, process, key.read_text())
+        wait_until_answers(f"{server.url}{CONTACTS}?limit=1", process, server.token)
+        yield server, time.monotonic() - started
+
+
+def prepare(folder: Path, size: int) -> Herd:
+    """Fills a new folder with one workspace's contacts, the one that its first key is for."""
+    with serving(folder):
+        workspace_id = ids.decoded(ids.WORKSPACE, json.loads((folder / "ready.json").read_text())["workspace_id"])
+        assert workspace_id is not None
+        asyncio.run(seeding.fill(folder, [workspace_id], size))
+    numbers = range(1, size + 1)
+    return Herd(
+        contacts=write_paths(folder / "contacts.paths", map(seeding.contact_path, numbers)),
+        first_page=write_paths(folder / "page.paths", [f"{CONTACTS}?limit=25"]),
+        searches=write_paths(folder / "searches.paths", (f"{CONTACTS}?search=Byron{number:06d}" for number in numbers)),
+    )
+
+
+def prepare_bare(folder: Path, size: int) -> None:
+    """Adds the workspace of the bare statements."""
+    with serving(folder):
+        asyncio.run(seeding.fill(folder, [BARE_WORKSPACE], size))
+        asyncio.run(seeding.execute(folder, f"create sequence bare_seq start {size + 1} cache 100"))
+
+
+def prepare_many(folder: Path, workspaces: int, size: int) -> Path:
+    """Adds workspaces, each with its own key and contacts; gives the file with the paths of all of them."""
+    added = [UUID(int=1_000_000 + number) for number in range(workspaces)]
+    with serving(folder):
+        asyncio.run(seeding.fill(folder, added, size))
+        keys = asyncio.run(seeding.make_keys(folder, added))
+    contacts = [seeding.contact_path(number) for number in range(1, size + 1)]
+    return write_paths(folder / "spread.paths", (f"{contact} {key}" for key in keys for contact in contacts))

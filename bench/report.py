@@ -1,0 +1,208 @@
+"""What a run found: Markdown with tables, the figures as JSON, and a plot for light pages and one for dark."""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from bench.trials import Trial, ratio
+
+THEMES = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#e6edf3", "#3d444d")}
+COLOURS = {"herdbook": "#2f81f7", "PocketBase": "#d29922", "bare SQL": "#8b949e"}
+
+EXPLAINED = """Rivals took turns. Speeds and percentiles are medians of the rounds, *max* the worst of all rounds, and a
+ratio the median of the ratios within each round: absolute figures mean little on another machine. CPU is the server's
+processor time for a request, its database included; it depends less than the rest on what else runs."""
+
+HANDICAPS = """PocketBase runs with its own defaults: its commits do not wait for the disk, and it keeps no history;
+herdbook's wait, and enter each change in the ledger. Its requests carry an ordinary user's token and its rules ask for
+one, as herdbook asks for a key with the right scopes."""
+
+PICTURE = """<picture>
+  <source media="(prefers-color-scheme: dark)" srcset="dark.svg">
+  <img alt="Requests a second and the 99th percentile, herdbook and PocketBase side by side" src="light.svg">
+</picture>"""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One figure of each rival that needs no load: what, in which unit, and each rival's rounds."""
+
+    name: str
+    unit: str
+    rounds: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Results:
+    title: str
+    duel: list[Trial]  # herdbook and PocketBase under the same load
+    bare: list[Trial]  # the statements alone
+    spread: list[Trial]  # one workspace, then a thousand
+    growth: list[Trial]  # few contacts, then many
+    facts: list[Fact]
+
+
+def write(results: Results, folder: Path) -> str:
+    """Writes everything to the folder and gives the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = markdown(results)
+    (folder / "README.md").write_text(text)
+    (folder / "figures.json").write_text(json.dumps(as_data(results), indent=1) + "\n")
+    for theme in THEMES:
+        draw(results, theme, folder / f"{theme}.svg")
+    return text
+
+
+def markdown(results: Results) -> str:
+    every = [*results.duel, *results.bare, *results.spread, *results.growth]
+    failed = sum(trial.middle.failed for trial in every)
+    strangers = [figures.strangers for trial in every for figures in trial.rounds]
+    parts = [
+        f"# {results.title}",
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} cores, shared by the server and wrk. Other programs took {median(strangers):.2f} cores "
+        f"(median of the runs; at worst {max(strangers):.2f}). "
+        + (f"**{failed:,} requests failed.**" if failed else "Every request succeeded."),
+        EXPLAINED,
+        PICTURE,
+        "## herdbook and PocketBase",
+        table(results.duel, "PocketBase"),
+        HANDICAPS,
+    ]
+    if results.bare:
+        best = max(results.bare, key=lambda trial: trial.middle.per_second)
+        parts += [
+            "## The bare statements",
+            "pgbench with an `UPDATE` of one contact and an `INSERT` of one change, on herdbook's tables over the same "
+            f"socket: no HTTP, no rules, no ledger. Best with {best.connections} clients.",
+            table(results.bare, ""),
+        ]
+        parts += [
+            "herdbook's PATCH is "
+            + ", ".join(
+                f"{ratio(trial, best):.2f} times that with {trial.connections}"
+                for trial in results.duel
+                if trial.rival == "herdbook" and trial.load == "PATCH"
+            )
+            + " connections."
+        ]
+    if results.spread:
+        parts += ["## Many workspaces", table(results.spread, results.spread[0].rival)]
+    if results.growth:
+        parts += ["## Growth", table(results.growth, results.growth[0].rival)]
+    if results.facts:
+        parts += ["## Start and memory", fact_table(results.facts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(trials: Sequence[Trial], reference: str) -> str:
+    """One line a trial, beside the reference rival under the same load where there is one."""
+    references = {(trial.load, trial.connections): trial for trial in trials if trial.rival == reference}
+    beside = f" x {reference} |" if reference else ""
+    lines = [
+        f"| load | connections | who | a second |{beside} p50 ms | p99 ms | max ms | CPU µs |",
+        f"|---|---:|---|---:|{'---:|' if reference else ''}---:|---:|---:|---:|",
+    ]
+    for trial in sorted(trials, key=lambda trial: [other.load for other in trials].index(trial.load)):
+        figures = trial.middle
+        other = references.get((trial.load, trial.connections))
+        times = f" {ratio(trial, other):.2f} |" if other else " |" if reference else ""
+        lines.append(
+            f"| {trial.load} | {trial.connections} | {trial.rival} | {figures.per_second:,.0f} |{times} "
+            f"{figures.p50:.2f} | {figures.p99:.1f} | {figures.longest:.0f} | {figures.processor:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def fact_table(facts: Sequence[Fact]) -> str:
+    rivals = list(facts[0].rounds)
+    lines = ["| | " + " | ".join(rivals) + " |", "|---|" + "---:|" * len(rivals)]
+    for fact in facts:
+        figures = " | ".join(f"{median(fact.rounds[rival]):.3g} {fact.unit}" for rival in rivals)
+        lines.append(f"| {fact.name} | {figures} |")
+    return "\n".join(lines)
+
+
+def as_data(results: Results) -> dict[str, object]:
+    """Every round of everything, for whoever doubts the medians."""
+    trials = [*results.duel, *results.bare, *results.spread, *results.growth]
+    return {
+        "trials": [
+            {
+                "load": trial.load,
+                "connections": trial.connections,
+                "rival": trial.rival,
+                "rounds": [dataclasses.asdict(figures) for figures in trial.rounds],
+            }
+            for trial in trials
+        ],
+        "facts": [dataclasses.asdict(fact) for fact in results.facts],
+    }
+
+
+def draw(results: Results, theme: str, file: Path) -> None:
+    """Speed and 99th percentile of each load, the rivals side by side."""
+    ink, lines = THEMES[theme]
+    style: dict[Any, Any] = {  # matplotlib's type is a literal of all its four hundred settings
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.edgecolor": lines,
+        "grid.color": lines,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    with pyplot.rc_context(style):
+        loads = list(dict.fromkeys(trial.load for trial in results.duel))
+        figure, panels = pyplot.subplots(len(loads), 2, figsize=(9, 3 * len(loads)), squeeze=False)
+        for load, (speed, wait) in zip(loads, panels, strict=True):
+            chosen = [trial for trial in results.duel if trial.load == load]
+            draw_bars(speed, chosen, "per_second")
+            speed.set_title(f"{load}: requests a second, more is better", loc="left", fontsize=10)
+            draw_bars(wait, chosen, "p99")
+            wait.set_yscale("log")
+            wait.yaxis.set_major_formatter("{x:g}")
+            wait.set_title(f"{load}: 99th percentile in ms, less is better", loc="left", fontsize=10)
+            if load == "PATCH" and results.bare:
+                best = max(trial.middle.per_second for trial in results.bare)
+                speed.axhline(best, color=COLOURS["bare SQL"], linestyle="--", label="bare SQL, its best")
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, ncols=len(labels), loc="upper right", fontsize=9)
+        figure.tight_layout(rect=(0, 0, 1, 0.95))
+        figure.savefig(file, transparent=True, metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def short(number: float) -> str:
+    return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
+
+
+def draw_bars(panel: Axes, trials: Sequence[Trial], figure: str) -> None:
+    """Groups of bars, one group for each count of connections."""
+    rivals = list(dict.fromkeys(trial.rival for trial in trials))
+    counts = sorted({trial.connections for trial in trials})
+    width = 0.8 / len(rivals)
+    for place, rival in enumerate(rivals):
+        heights = {trial.connections: getattr(trial.middle, figure) for trial in trials if trial.rival == rival}
+        left = [number + (place - (len(rivals) - 1) / 2) * width for number in range(len(counts))]
+        drawn = panel.bar(left, [heights[count] for count in counts], width * 0.94, color=COLOURS[rival], label=rival)
+        panel.bar_label(drawn, fmt=short, fontsize=7)
+    panel.set_xticks(range(len(counts)), [str(count) for count in counts])
+    panel.set_xlabel("connections")
+    panel.grid(axis="y")
+    panel.set_axisbelow(True)
+    panel.margins(y=0.12)

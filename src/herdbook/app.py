@@ -1,0 +1,159 @@
+"""The map: what answers which path, in which order a request passes what, and how the server starts and stops."""
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from herdbook import metrics
+from herdbook.auth.authenticate import Authenticator
+from herdbook.companies import api as companies_api
+from herdbook.contacts import api as contacts_api
+from herdbook.db.database import Database
+from herdbook.db.migrate import missing
+from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
+from herdbook.http.call import Services
+from herdbook.http.operation import Operation
+from herdbook.http.page import CursorSigner
+from herdbook.http.ratelimit import RateLimit, SharedWindows, TokenBuckets
+from herdbook.http.requests import Requests, Wire
+from herdbook.ledger.idempotency import forget_old_records
+from herdbook.ledger.ledger import Ledger
+from herdbook.logs import configure_logs
+from herdbook.settings import Settings
+
+OPERATIONS: Final[tuple[Operation, ...]] = (*contacts_api.OPERATIONS, *companies_api.OPERATIONS)
+
+_log: Final = structlog.get_logger("herdbook.app")
+_NOTE_USES_EVERY_SECONDS: Final = 30.0
+_FORGET_EVERY_SECONDS: Final = 3600.0
+
+
+class Herdbook:
+    """The ASGI application."""
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        self._settings = settings
+        self._database_url = database_url
+        self._requests: ASGIApp | None = None
+        self._pool: Pool | None = None
+        self._pages = Starlette(
+            routes=[
+                Route("/healthz", _healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+            ],
+            lifespan=lambda _: self.running(),
+        )
+        # What is no page is the API's to answer, if only with the problem that there is nothing there.
+        self._pages.router.default = self._api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; the API's go straight to it, past everything that serves pages."""
+        if scope["type"] == "http" and scope["path"].startswith(("/api/v2/", "/v2/")):
+            await self._api(scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
+
+    async def _api(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self._requests is not None, "the server has started"
+        await self._requests(scope, receive, send)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Serve for as long as the block lasts; then carry out what waits, and close."""
+        settings = self._settings
+        self._pool = pool = await open_pool(self._database_url, settings.database_connections)
+        secret = await pool.fetchval("select value from setting where name = 'cursor_secret'")
+        ledger = Ledger(pool, settings.queue_limit)
+        authenticator = Authenticator(pool)
+        self._requests = Requests(
+            OPERATIONS,
+            Services(ledger, Database(pool), CursorSigner(secret)),
+            authenticator,
+            _rate_limit(settings),
+            Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
+        )
+        ledger.open()
+        chores = [
+            asyncio.create_task(_again_and_again(_NOTE_USES_EVERY_SECONDS, authenticator.note_uses)),
+            asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
+        ]
+        if settings.workers > 1:
+            chores.append(asyncio.create_task(_stop_when_orphaned()))
+        # What is there by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
+        yield
+        for chore in chores:
+            chore.cancel()
+        await ledger.close()
+        await authenticator.note_uses()
+        await pool.close()
+
+    async def _readyz(self, _: Request) -> Response:
+        assert self._pool is not None, "the server has started"
+        try:
+            lacking = await missing(self._pool)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            return JSONResponse({"ready": False, "database": type(error).__name__}, 503)
+        return JSONResponse({"ready": not lacking, "missing_migrations": lacking}, 503 if lacking else 200)
+
+    async def _metrics(self, _: Request) -> Response:
+        assert self._pool is not None, "the server has started"
+        metrics.POOL_CONNECTIONS.labels("idle").set(self._pool.get_idle_size())
+        metrics.POOL_CONNECTIONS.labels("busy").set(self._pool.get_size() - self._pool.get_idle_size())
+        registry = REGISTRY
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # pyright: ignore[reportUnknownMemberType]  # it is not annotated
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def create_app(settings: Settings, database_url: str) -> Herdbook:
+    """Return the application of one worker."""
+    configure_logs(settings.log_level)
+    return Herdbook(settings, database_url)
+
+
+def _rate_limit(settings: Settings) -> RateLimit | None:
+    if not settings.rate_limit:
+        return None
+    if settings.rate_limit_store is None:
+        return TokenBuckets(settings.rate_limit, settings.rate_limit_burst)
+    return SharedWindows(settings.rate_limit, settings.rate_limit_burst, settings.rate_limit_store)
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"alive": True})
+
+
+async def _stop_when_orphaned() -> None:
+    """Stop this worker when the process that started it is gone; it would keep the port from the next one."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _again_and_again(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await chore()
+        except Exception:
+            _log.exception("a chore failed, and will be tried again")

@@ -1,0 +1,1 @@
+"""Credentials: who asks, and what they may."""

@@ -1,0 +1,99 @@
+"""From the Authorization header to the caller."""
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from herdbook.auth.keys import PREFIX, NotAKey, read_key, secret_hash
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import find_key, note_use
+from herdbook.db.pool import Pool
+from herdbook.errors import Forbidden, Unauthenticated
+
+# A revoked key stops working within this time, everywhere: the promise is 5 seconds.
+_TRUSTED_FOR_SECONDS: Final = 3.0
+_MOST_TRUSTED: Final = 10_000
+
+
+class Caller(NamedTuple):
+    """Who makes a request: a workspace, a credential, its scopes."""
+
+    workspace_id: UUID
+    credential_id: UUID
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        """Whether the credential has the scope."""
+        return scope in self.scopes or ADMIN in self.scopes
+
+    def require(self, scope: str) -> None:
+        """Refusal: Forbidden."""
+        if not self.may(scope):
+            raise Forbidden(scope)
+
+
+class Authenticator:
+    """Knows callers by their credentials, and trusts what it knows for a moment."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._clock = clock
+        # By the hash of the header, so that no secret is kept in memory longer than its request.
+        self._trusted: dict[bytes, tuple[float, Caller]] = {}
+        self._lookups: dict[bytes, asyncio.Task[Caller]] = {}
+        self._used: set[UUID] = set()
+
+    async def caller(self, authorization: bytes | None) -> Caller:
+        """Return who this is. Refusal: Unauthenticated."""
+        if authorization is None:
+            raise Unauthenticated("No credential. Send `Authorization: Bearer <token>` or an API key as its value.")
+        fingerprint = hashlib.sha256(authorization).digest()
+        trusted = self._trusted.get(fingerprint)
+        if trusted is not None and trusted[0] > self._clock():
+            return trusted[1]
+        lookup = self._lookups.get(fingerprint)
+        if lookup is None:
+            # One look-up, however many requests with this credential arrive meanwhile.
+            lookup = asyncio.create_task(self._look_up(authorization, fingerprint))
+            self._lookups[fingerprint] = lookup
+        return await asyncio.shield(lookup)
+
+    async def note_uses(self) -> None:
+        """Store when the credentials that were seen since the last time were used."""
+        used, self._used = self._used, set()
+        if used:
+            await note_use(self._pool, sorted(used))
+
+    async def _look_up(self, authorization: bytes, fingerprint: bytes) -> Caller:
+        now = self._clock()
+        try:
+            caller = await self._authenticated(authorization)
+        finally:
+            del self._lookups[fingerprint]
+        if len(self._trusted) >= _MOST_TRUSTED:
+            self._trusted = {key: known for key, known in self._trusted.items() if known[0] > now}
+        self._trusted[fingerprint] = (now + _TRUSTED_FOR_SECONDS, caller)
+        self._used.add(caller.credential_id)
+        return caller
+
+    async def _authenticated(self, authorization: bytes) -> Caller:
+        text = authorization.decode("latin-1").strip()
+        scheme, _, token = text.partition(" ")
+        if scheme.lower() == "bearer":
+            text = token.strip()
+        if not text.startswith(PREFIX):
+            raise Unauthenticated("This credential is neither an API key nor a token that this server gave out.")
+        try:
+            key = read_key(text)
+        except NotAKey as error:
+            raise Unauthenticated(str(error)) from None
+        stored = await find_key(self._pool, key.id)
+        if stored is None or not hmac.compare_digest(stored.secret_hash, secret_hash(key.secret)):
+            raise Unauthenticated("No such API key is known here.")
+        if stored.is_over:
+            raise Unauthenticated("This API key has expired or was revoked. Use another one.")
+        return Caller(stored.workspace_id, key.id, frozenset(stored.scopes))

@@ -1,0 +1,113 @@
+"""`herdbook keys`: API keys."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from cyclopts import App, Parameter
+from rich.table import Table
+
+from herdbook import ids
+from herdbook.auth import store
+from herdbook.auth.keys import PREFIX
+from herdbook.auth.scopes import SCOPES
+from herdbook.cli.database import with_connection
+from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.workspaces import workspace_called
+from herdbook.db.pool import Connection
+from herdbook.settings import DatabaseSettings
+
+app = App(name="keys", help="Create, list and revoke API keys.")
+
+
+@app.command
+def create(
+    name: str,
+    *,
+    scope: Annotated[Sequence[str], Parameter(negative=())],
+    workspace: str | None = None,
+    expires: datetime | None = None,
+    database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
+) -> None:
+    """Create an API key, and print it: it is shown this once.
+
+    Parameters
+    ----------
+    name
+        What the key is for.
+    scope
+        What it may do, such as contacts:read; repeat the option for more. `workspace:admin` is everything.
+    workspace
+        The workspace's id; not needed where there is only one.
+    expires
+        When it stops working, such as 2027-01-31; in UTC, unless it says otherwise. Without it, never.
+
+    """
+    unknown = sorted(set(scope) - SCOPES.keys())
+    if unknown:
+        raise CommandFailed(f"There is no scope {', '.join(unknown)}. There are: {', '.join(SCOPES)}.")
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)
+
+    async def work(connection: Connection) -> str:
+        workspace_id = await workspace_called(connection, workspace)
+        return str(await store.create_key(connection, workspace_id, name, scope, expires))
+
+    environment.say(with_connection(database, work))
+
+
+@app.command(name="list")
+def list_keys(
+    *, workspace: str | None = None, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()
+) -> None:
+    """List the API keys; their secrets are not kept, so they cannot be shown.
+
+    Parameters
+    ----------
+    workspace
+        The workspace's id; without it, the keys of all workspaces.
+
+    """
+
+    async def work(connection: Connection) -> list[store.Credential]:
+        workspace_id = None if workspace is None else await workspace_called(connection, workspace)
+        return await store.list_keys(connection, workspace_id)
+
+    table = Table("Key", "Name", "Workspace", "Scopes", "Last used", "State", box=None)
+    now = datetime.now(UTC)
+    for key in with_connection(database, work):
+        state = "works"
+        if key.revoked_at is not None:
+            state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+        elif key.expires_at is not None:
+            state = f"{'expired' if key.expires_at <= now else 'expires'} {key.expires_at:%Y-%m-%d %H:%M}"
+        table.add_row(
+            ids.encoded(PREFIX, key.id),
+            key.name,
+            ids.encoded(ids.WORKSPACE, key.workspace_id),
+            " ".join(key.scopes),
+            "never" if key.last_used_at is None else f"{key.last_used_at:%Y-%m-%d %H:%M}",
+            state,
+        )
+    environment.console.print(table)
+
+
+@app.command
+def revoke(key: str, *, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
+    """Revoke an API key. It stops working everywhere within 5 seconds.
+
+    Parameters
+    ----------
+    key
+        The key as `herdbook keys list` shows it, or whole.
+
+    """
+    key_id: UUID | None = ids.decoded(PREFIX, key.partition(".")[0])
+
+    async def work(connection: Connection) -> bool:
+        return key_id is not None and await store.revoke_key(connection, key_id)
+
+    if not with_connection(database, work):
+        raise CommandFailed("There is no such key. `herdbook keys list` shows those there are.")
+    environment.say("Revoked.")

@@ -1,0 +1,82 @@
+"""The commands."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env
+
+from herdbook.cli import demo as demo_data
+from herdbook.cli import keys, workspaces
+from herdbook.cli.database import database as open_database
+from herdbook.cli.environment import CommandFailed, ExitStatus, environment
+from herdbook.cli.serve import announce_server
+from herdbook.cli.serve import serve as run_server
+from herdbook.db.migrate import DatabaseTooOld
+from herdbook.db.migrate import migrate as apply_migrations
+from herdbook.embedded import DataFolderInUse, EmbeddedPostgresFailed
+from herdbook.first_start import prepare
+from herdbook.settings import DatabaseSettings, Settings
+
+app = App(
+    name="herdbook",
+    help="An open, self-hosted system of record for the people and companies a team deals with.",
+    config=Env("HERDBOOK_", command=False),
+    default_parameter=Parameter(show_env_var=True, negative=()),
+    version_flags=[],
+)
+app.command(keys.app)
+app.command(workspaces.app)
+
+
+@app.command
+def serve(*, settings: Annotated[Settings, Parameter(name="*")] = Settings()) -> None:
+    """Serve the API, on an embedded PostgreSQL unless another is named. Every option is an environment variable, too."""
+    run_server(settings, prepare, announce_server(settings))
+
+
+@app.command
+def demo(*, settings: Annotated[Settings, Parameter(name="*")] = Settings(data_dir=Path("herdbook-demo"))) -> None:
+    """Serve with sample data: some 200 contacts and companies, and a key to try things with."""
+    run_server(settings, demo_data.prepare_demo, demo_data.announce_demo)
+
+
+@app.command
+def migrate(*, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
+    """Bring the database's schema up to date. `serve` does it, too; this is for those who want it done before."""
+    with open_database(database) as url:
+        applied = asyncio.run(apply_migrations(url))
+    environment.say(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+
+
+@app.command
+def version() -> None:
+    """Print the version."""
+    environment.say(f"herdbook {installed_version('herdbook')}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return how it ended."""
+    try:
+        app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return ExitStatus.USAGE
+    except (CommandFailed, DataFolderInUse, EmbeddedPostgresFailed, DatabaseTooOld) as error:
+        environment.complain(f"herdbook: {error}")
+        return ExitStatus.FAILED
+    except (OSError, asyncpg.PostgresError) as error:
+        environment.complain(f"herdbook: {type(error).__name__}: {error}")
+        return ExitStatus.FAILED
+    except KeyboardInterrupt:
+        return ExitStatus.OK
+    return ExitStatus.OK
+
+
+def run() -> None:
+    """Run the command that the shell names."""
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""`herdbook serve` and `herdbook demo`: the database, its schema, then the workers; and all of it down again."""
+
+import asyncio
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from herdbook import ids
+from herdbook.app import create_app
+from herdbook.cli.environment import CommandFailed, environment
+from herdbook.embedded import EmbeddedPostgres
+from herdbook.first_start import Prepared
+from herdbook.settings import Settings
+
+_DRAIN_SECONDS: Final = 10
+# Called once requests are answered, with the server's address.
+Announce = Callable[[str, Prepared], None]
+
+
+def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prepared]], announce: Announce) -> None:
+    """Serve until a signal says otherwise. `prepared` makes the database ready, `announce` tells that it serves."""
+    signal.signal(signal.SIGTERM, _exit)
+    with _listening(settings) as listener, _database(settings) as (database_url, announce_to_folder):
+        ready = asyncio.run(prepared(database_url))
+        url = _url(settings.host, listener)
+
+        def tell() -> None:
+            if settings.ready_file is not None:
+                _write_ready_file(settings.ready_file, url, ready)
+            announce_to_folder(url)
+            announce(url, ready)
+
+        threading.Thread(target=_when_ready, args=(url, tell), daemon=True).start()
+        _run_workers(settings, database_url, listener)
+
+
+def announce_server(settings: Settings) -> Announce:
+    """Return what tells a person that the server serves, where its data are and, once, its key."""
+
+    def announce(url: str, ready: Prepared) -> None:
+        environment.say(f"herdbook answers at {url} (documentation: {url}/docs)")
+        environment.say(
+            f"Data:      {settings.data_dir.resolve() if settings.database_url is None else 'in the external database'}"
+        )
+        environment.say(f"Workspace: {ids.encoded(ids.WORKSPACE, ready.workspace_id)}")
+        if ready.api_key is not None:
+            environment.say(f"API key:   {ready.api_key}   (shown this once; `herdbook keys create` makes others)")
+
+    return announce
+
+
+def _exit(*_: object) -> NoReturn:
+    sys.exit(0)
+
+
+@contextmanager
+def _listening(settings: Settings) -> Generator[socket.socket]:
+    """A socket that listens already, so that a port that is taken is refused before a database is started."""
+    family, kind, _, _, address = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    # The protocol is named: the event loop turns Nagle's algorithm off only where it knows that this is TCP.
+    listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            raise CommandFailed(
+                f"Cannot listen at {settings.host}, port {settings.port}: {error.strerror}. Choose another: --port=0 is any."
+            ) from None
+        listener.listen(2048)
+        yield listener
+    finally:
+        listener.close()
+
+
+@contextmanager
+def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]]:
+    if settings.database_url is not None:
+        yield settings.database_url, lambda _: None
+        return
+    server = EmbeddedPostgres(settings.data_dir, connections=settings.workers * settings.database_connections)
+    try:
+        yield server.start(), server.announce
+    finally:
+        server.stop()
+
+
+def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        functools.partial(create_app, settings, database_url),
+        factory=True,
+        workers=settings.workers,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    if settings.workers == 1:
+        uvicorn.Server(config).run(sockets=[listener])
+        return
+    # The workers are told by this variable, when they are imported, that they count together.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder = tempfile.mkdtemp(prefix="herdbook-metrics-")
+    try:
+        Multiprocess(config, sockets=[listener]).run()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _when_ready(url: str, tell: Callable[[], None]) -> None:
+    while True:
+        try:
+            with urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310  # the address is our own
+                if answer.status == 200:
+                    break
+        except (URLError, OSError):
+            time.sleep(0.01)
+    tell()
+
+
+def _write_ready_file(path: Path, url: str, ready: Prepared) -> None:
+    """Write the file in one step, so that nobody reads half of it."""
+    content = {"url": url, "workspace_id": ids.encoded(ids.WORKSPACE, ready.workspace_id)}
+    if ready.api_key is not None:
+        content["api_key"] = str(ready.api_key)
+    draft = path.with_name(path.name + ".new")
+    # It may hold a key, so it is the owner's alone from the first moment.
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file)
+    draft.replace(path)

@@ -1,0 +1,1 @@
+"""Companies: who the contacts work for."""

@@ -1,0 +1,64 @@
+"""E-mail addresses and phone numbers: which are taken, and what is compared.
+
+Both are kept as sent. An e-mail address is compared by its local part without case and its domain without case in A-label form
+(RFC 5890); a phone number by its E.164 form, where it has one.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+
+# Most addresses are a dot-atom at a plain domain (RFC 5321, section 4.1.2), which needs no closer look.
+_PLAIN: Final = re.compile(
+    r"(?=.{1,254}\Z)(?=[^@]{1,64}@)"
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?!xn--)[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+
+
+class NotAnAddress(ValueError):
+    """The text is no e-mail address; the message says why."""
+
+
+def comparable_address(email: str) -> str:
+    """Return the form of an e-mail address that is compared; NotAnAddress where it is none.
+
+    Taken is what RFC 5321 and RFC 6531 allow, domains such as `.test` and `.local`, quoted local parts and address literals
+    included: a system of record takes what the world has. Nothing is looked up.
+    """
+    if _PLAIN.fullmatch(email) is not None:
+        return email.lower()
+    return _closely_read(email)
+
+
+@lru_cache(maxsize=1024)
+def _closely_read(email: str) -> str:
+    try:
+        read = validate_email(
+            email,
+            check_deliverability=False,
+            globally_deliverable=False,
+            test_environment=True,
+            allow_quoted_local=True,
+            allow_domain_literal=True,
+        )
+    except EmailNotValidError as error:
+        raise NotAnAddress(str(error)) from None
+    return f"{read.local_part.casefold()}@{(read.ascii_domain or read.domain).lower()}"
+
+
+@lru_cache(maxsize=1024)
+def e164(phone_number: str) -> str | None:
+    """Return the E.164 form of a number that is written with its country code, else None."""
+    if "+" not in phone_number:
+        return None
+    try:
+        parsed = phonenumbers.parse(phone_number)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(parsed):
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)

@@ -1,0 +1,165 @@
+"""/v2/contacts: the operations."""
+
+from typing import Final
+from uuid import UUID
+
+from herdbook import ids
+from herdbook.contacts import store
+from herdbook.contacts.actions import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
+from herdbook.contacts.model import Contact, ContactCreate, ContactCrmAssociation, ContactUpdate
+from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
+from herdbook.http.call import Call, answer_found
+from herdbook.http.operation import Answer, ListOf, Operation
+from herdbook.wire import Deleted
+
+
+async def list_contacts(call: Call) -> Answer:
+    """List the contacts of the workspace."""
+    query = call.page_query()
+    rows = await store.page(call.services.database.pool, call.caller.workspace_id, query)
+    return call.answer_page(rows, query)
+
+
+async def create_contact(call: Call, contact: ContactCreate) -> Answer:
+    """Create a contact."""
+    call.refuse_if_match()
+    return await call.write(CreateContact(contact))
+
+
+async def get_contact(call: Call, contact_id: str) -> Answer:
+    """Read one contact."""
+    return answer_found(await store.find(call.services.database, call.caller.workspace_id, _contact_id(contact_id)), "contact")
+
+
+async def update_contact(call: Call, contact_id: str, patch: ContactUpdate) -> Answer:
+    """Change some fields of one contact. Absent leaves a field alone; null clears it."""
+    return await call.write(UpdateContact(_contact_id(contact_id), patch, call.if_version))
+
+
+async def delete_contact(call: Call, contact_id: str) -> Answer:
+    """Delete one contact."""
+    answer = await call.write(DeleteContact(_contact_id(contact_id), call.if_version))
+    return answer._replace(version=None)
+
+
+async def set_crm_association(call: Call, contact_id: str, association: ContactCrmAssociation) -> Answer:
+    """Link one contact to a CRM record."""
+    return await call.write(SetContactCrmAssociation(_contact_id(contact_id), association, call.if_version))
+
+
+async def clear_crm_association(call: Call, contact_id: str) -> Answer:
+    """Unlink one contact from its CRM record."""
+    return await call.write(SetContactCrmAssociation(_contact_id(contact_id), None, call.if_version))
+
+
+def _contact_id(text: str) -> UUID:
+    contact_id = ids.decoded(ids.CONTACT, text)
+    if contact_id is None:
+        raise NotFound("contact")
+    return contact_id
+
+
+_TAG: Final = "subpackage_contacts"
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v2/contacts",
+        id="list-contacts",
+        summary="List contacts",
+        description="Lists the workspace's contacts. Requires the `contacts:read` scope.",
+        tag=_TAG,
+        scope="contacts:read",
+        handler=list_contacts,
+        answer=Contact,
+        answer_description="Contact list response.",
+        list_of=ListOf(
+            search="Words that the full name or an e-mail address has, each at the start of a word there; case and accents "
+            "do not count.",
+            crm_type="contact",
+        ),
+        refusals=(InvalidQuery,),
+    ),
+    Operation(
+        method="POST",
+        path="/v2/contacts",
+        id="create-contact",
+        summary="Create contact",
+        description="Creates a workspace contact. Requires the `contacts:write` scope.",
+        tag=_TAG,
+        scope="contacts:write",
+        handler=create_contact,
+        body=ContactCreate,
+        answer=Contact,
+        answer_description="Created contact response.",
+        status=201,
+        refusals=(Taken, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="GET",
+        path="/v2/contacts/{contact_id}",
+        id="get-contact-by-id",
+        summary="Get contact",
+        description="Reads a single workspace contact. Requires the `contacts:read` scope.",
+        tag=_TAG,
+        scope="contacts:read",
+        handler=get_contact,
+        answer=Contact,
+        answer_description="Contact response.",
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="PATCH",
+        path="/v2/contacts/{contact_id}",
+        id="update-contact",
+        summary="Update contact",
+        description="Updates a single workspace contact. Requires the `contacts:write` scope.",
+        tag=_TAG,
+        scope="contacts:write",
+        handler=update_contact,
+        body=ContactUpdate,
+        answer=Contact,
+        answer_description="Updated contact response.",
+        refusals=(NotFound, Taken, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v2/contacts/{contact_id}",
+        id="delete-contact",
+        summary="Delete contact",
+        description="Deletes a single workspace contact. Requires the `contacts:write` scope.",
+        tag=_TAG,
+        scope="contacts:write",
+        handler=delete_contact,
+        answer=Deleted,
+        answer_description="Deleted contact response.",
+        refusals=(NotFound, Stale, KeyReused),
+    ),
+    Operation(
+        method="PUT",
+        path="/v2/contacts/{contact_id}/crm_association",
+        id="set-contact-crm-association",
+        summary="Set contact CRM association",
+        description="Replaces the CRM association of a contact. Requires the `contacts:write` scope.",
+        tag=_TAG,
+        scope="contacts:write",
+        handler=set_crm_association,
+        body=ContactCrmAssociation,
+        answer=Contact,
+        answer_description="Updated contact response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v2/contacts/{contact_id}/crm_association",
+        id="clear-contact-crm-association",
+        summary="Clear contact CRM association",
+        description="Removes the CRM association of a contact. Requires the `contacts:write` scope.",
+        tag=_TAG,
+        scope="contacts:write",
+        handler=clear_crm_association,
+        answer=Contact,
+        answer_description="Updated contact response.",
+        refusals=(NotFound, Stale, KeyReused),
+    ),
+)

@@ -1,0 +1,236 @@
+"""What a contact is on the wire, and the rules that need nothing but the contact itself."""
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import fields, ids
+from herdbook.contacts.addresses import NotAnAddress, comparable_address, e164
+from herdbook.errors import FieldError
+from herdbook.search_text import searchable
+from herdbook.wire import CrmAssociation, ResourceRef, Time
+
+_MOST_ITEMS: Final = 100
+
+# Lengths are those of the vendor's page of this operation.
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+_Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000)]
+_CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+_PhoneNumber: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+_Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Return the names in IANA's time zone database, aliases included."""
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text("utf-8").split())
+
+
+def _known_time_zone(value: str | None, path: str) -> Iterator[FieldError]:
+    if value is not None and value not in time_zones():
+        message = f"`{path}` is not a name in IANA's time zone database. Send one such as `Europe/London`."
+        yield FieldError(path, "unknown_time_zone", message)
+
+
+class ContactUpdateEmail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An e-mail address to give a contact."""
+
+    schema_name: ClassVar[str] = "ContactUpdateRequestEmailsItems"
+
+    email: _Email
+    is_primary: bool | UnsetType = UNSET
+
+
+class ContactUpdatePhoneNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A phone number to give a contact."""
+
+    schema_name: ClassVar[str] = "ContactUpdateRequestPhoneNumbersItems"
+
+    phone_number: _PhoneNumber
+    is_primary: bool | UnsetType = UNSET
+
+
+_Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=_MOST_ITEMS)]
+_PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=_MOST_ITEMS)]
+
+
+def _emails(items: Sequence[ContactUpdateEmail], path: str) -> Iterator[FieldError]:
+    yield from fields.one_primary(items, path)
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items):
+        place = f"{path}[{index}].email"
+        try:
+            address = comparable_address(item.email.strip())
+        except NotAnAddress as error:
+            yield FieldError(place, "invalid_format", f"`{place}` is not an e-mail address: {error}")
+            continue
+        first = seen.setdefault(address, index)
+        if first != index:
+            message = f"`{place}` is the same address as `{path}[{first}].email`. Send each address once."
+            yield FieldError(place, "duplicate", message)
+
+
+def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber], path: str) -> Iterator[FieldError]:
+    yield from fields.one_primary(items, path)
+    for index, item in enumerate(items):
+        yield from fields.text(item.phone_number, f"{path}[{index}].phone_number")
+
+
+_RULES: Final[dict[str, fields.Rule]] = {
+    "first_name": fields.text,
+    "last_name": fields.text,
+    "description": fields.text,
+    "company_id": fields.id_of(ids.COMPANY, "company"),
+    "emails": _emails,
+    "phone_numbers": _phone_numbers,
+    "time_zone": _known_time_zone,
+}
+
+
+class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating a contact."""
+
+    schema_name: ClassVar[str] = "contact_update_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+
+    first_name: _Name | None | UnsetType = UNSET
+    last_name: _Name | None | UnsetType = UNSET
+    description: _Description | None | UnsetType = UNSET
+    company_id: _CompanyId | None | UnsetType = UNSET
+    emails: _Emails | UnsetType = UNSET
+    phone_numbers: _PhoneNumbers | UnsetType = UNSET
+    time_zone: _Name | None | UnsetType = UNSET
+
+
+class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for creating a contact."""
+
+    schema_name: ClassVar[str] = "contact_create_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+
+    first_name: _Name | UnsetType = UNSET
+    last_name: _Name | UnsetType = UNSET
+    description: _Description | UnsetType = UNSET
+    company_id: _CompanyId | UnsetType = UNSET
+    emails: _Emails | UnsetType = UNSET
+    phone_numbers: _PhoneNumbers | UnsetType = UNSET
+    time_zone: _Name | UnsetType = UNSET
+
+
+class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for linking a contact to a CRM record."""
+
+    schema_name: ClassVar[str] = "contact_crm_association_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"crm_object_id": fields.text, "source": fields.text}
+
+    object_type: Literal["contact"]
+    crm_object_id: _Name
+    source: _Name
+
+
+class ContactObject(Enum):
+    """Resource discriminator for contact payloads."""
+
+    CONTACT = "contact"
+
+
+class ContactEmail(msgspec.Struct, frozen=True):
+    """An e-mail address of a contact."""
+
+    schema_name: ClassVar[str] = "ContactEmailsItems"
+
+    email: Annotated[_Email, Meta(description="Contact email address.")]
+    is_primary: Annotated[bool, Meta(description="Indicates whether this is the primary email address.")]
+
+
+class ContactPhoneNumber(msgspec.Struct, frozen=True):
+    """A phone number of a contact."""
+
+    schema_name: ClassVar[str] = "ContactPhoneNumbersItems"
+
+    phone_number: Annotated[str, Meta(description="Contact phone number in the source-system format.")]
+    is_primary: Annotated[bool, Meta(description="Indicates whether this is the primary phone number.")]
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """Public representation of a workspace contact."""
+
+    schema_name: ClassVar[str] = "contact"
+
+    object: Annotated[ContactObject, Meta(description="Resource discriminator for contact payloads.")]
+    id: Annotated[
+        str,
+        Meta(description="Stable AskElephant contact identifier.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"}),
+    ]
+    first_name: Annotated[str | None, Meta(description="Contact given name.")] = None
+    last_name: Annotated[str | None, Meta(description="Contact family name.")] = None
+    description: (
+        Annotated[str, Meta(description="Free-form contact summary or notes visible through the public API.")] | UnsetType
+    ) = UNSET
+    company: (
+        Annotated[ResourceRef, Meta(description="Lightweight reference to the contact's associated company when one exists.")]
+        | UnsetType
+    ) = UNSET
+    emails: Annotated[tuple[ContactEmail, ...], Meta(description="Email addresses associated with the contact.")] = ()
+    phone_numbers: Annotated[
+        tuple[ContactPhoneNumber, ...], Meta(description="Phone numbers associated with the contact.")
+    ] = ()
+    crm_association: (
+        Annotated[
+            CrmAssociation,
+            Meta(
+                description="CRM record linked to this contact. Present when the contact has been matched to a CRM record "
+                "via integration or API."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    time_zone: Annotated[str, Meta(description="IANA time zone identifier for the contact.")] | UnsetType = UNSET
+    created_at: Annotated[Time, Meta(description="Timestamp when the contact was first created in AskElephant.")]
+    updated_at: Annotated[Time, Meta(description="Timestamp when the contact was most recently updated in AskElephant.")]
+
+
+def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:
+    """Return the contact with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    changed: dict[str, Any] = {}
+    for name in ("first_name", "last_name"):
+        if (value := getattr(patch, name)) is not UNSET:
+            changed[name] = value
+    for name in ("description", "time_zone"):
+        if (value := getattr(patch, name)) is not UNSET:
+            changed[name] = UNSET if value is None else value
+    if patch.company_id is not UNSET:
+        changed["company"] = UNSET if patch.company_id is None else ResourceRef(patch.company_id, "company")
+    if patch.emails is not UNSET:
+        changed["emails"] = _patched_emails(before, patch.emails)
+    if patch.phone_numbers is not UNSET:
+        changed["phone_numbers"] = _patched_phone_numbers(before, patch.phone_numbers)
+    return msgspec.structs.replace(before, **changed)
+
+
+def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
+    old = next((comparable_address(item.email) for item in before.emails if item.is_primary), None)
+    primary = fields.primary_index(items, lambda item: comparable_address(item.email.strip()) == old)
+    return tuple(ContactEmail(item.email.strip(), index == primary) for index, item in enumerate(items))
+
+
+def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNumber]) -> tuple[ContactPhoneNumber, ...]:
+    old = next((comparable_number(item.phone_number) for item in before.phone_numbers if item.is_primary), None)
+    primary = fields.primary_index(items, lambda item: comparable_number(item.phone_number) == old)
+    return tuple(ContactPhoneNumber(item.phone_number, index == primary) for index, item in enumerate(items))
+
+
+def comparable_number(phone_number: str) -> str:
+    """Return the form of a phone number that is compared."""
+    return e164(phone_number) or phone_number
+
+
+def search_text(contact: Contact) -> str:
+    """Return what a search compares: the full name and the e-mail addresses."""
+    parts = [contact.first_name or "", contact.last_name or "", *(item.email for item in contact.emails)]
+    return searchable(" ".join(parts))

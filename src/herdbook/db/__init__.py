@@ -1,0 +1,1 @@
+"""The database: the pool, reads that share a statement, migrations."""

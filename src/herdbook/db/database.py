@@ -1,0 +1,69 @@
+"""Reading single objects: all that wait in one turn of the event loop are read by one statement."""
+
+import asyncio
+from typing import Final, LiteralString, NamedTuple
+from uuid import UUID
+
+from herdbook.db.pool import Pool
+
+_MOST_AT_ONCE: Final = 256
+
+
+class Found(NamedTuple):
+    """An object as it stands in its row: its version, and what the API shows of it."""
+
+    version: int
+    body: bytes
+
+
+class _Reads:
+    """The reads by one statement."""
+
+    def __init__(self, pool: Pool, statement: LiteralString) -> None:
+        self._pool = pool
+        self._statement: LiteralString = statement
+        self._waiting: list[tuple[UUID, UUID, asyncio.Future[Found | None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def wait_for(self, workspace_id: UUID, object_id: UUID) -> asyncio.Future[Found | None]:
+        done: asyncio.Future[Found | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((workspace_id, object_id, done))
+        if self._task is None:
+            self._task = asyncio.create_task(self._read())
+        return done
+
+    async def _read(self) -> None:
+        # While one statement is under way, those who come wait for the next: the busier the server, the more they share.
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            try:
+                records = await self._pool.fetch(self._statement, [one[0] for one in batch], [one[1] for one in batch])
+            except Exception as error:
+                for *_, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+                continue
+            found = {record[0]: Found(record[1], record[2]) for record in records}
+            for place, (*_, done) in enumerate(batch, start=1):
+                if not done.done():
+                    done.set_result(found.get(place))
+        self._task = None
+
+
+class Database:
+    """The database as readers see it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._reads: dict[LiteralString, _Reads] = {}
+
+    async def find(self, statement: LiteralString, workspace_id: UUID, object_id: UUID) -> Found | None:
+        """Return the object that the statement finds, or None.
+
+        The statement takes the workspaces' and the objects' ids as arrays `$1` and `$2`, and selects, for each that is there,
+        its place in them (from 1), its version and its body.
+        """
+        reads = self._reads.get(statement)
+        if reads is None:
+            reads = self._reads[statement] = _Reads(self.pool, statement)
+        return await reads.wait_for(workspace_id, object_id)

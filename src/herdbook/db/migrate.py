@@ -1,0 +1,60 @@
+"""Migrations: plain SQL files in order, forward only, under an advisory lock, one transaction each."""
+
+from importlib import resources
+from typing import Final, LiteralString, cast
+
+from herdbook.db.pool import Statements, connect
+
+# Any number that no other program on the same database uses: the letters of `herdbook`.
+_LOCK: Final = 0x68657264626F6F6B
+_OLDEST: Final = 18
+
+
+class DatabaseTooOld(Exception):
+    """The database is an older PostgreSQL than herdbook is made for."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"This database is PostgreSQL {version}. herdbook needs {_OLDEST} or newer.")
+
+
+def available() -> dict[str, LiteralString]:
+    """Return the SQL of each migration by name, in order."""
+    files = sorted(resources.files("herdbook.db").joinpath("migrations").iterdir(), key=lambda file: file.name)
+    # The files are as much a part of this program as its source.
+    return {
+        file.name.removesuffix(".sql"): cast("LiteralString", file.read_text("utf-8"))
+        for file in files
+        if file.name.endswith(".sql")
+    }
+
+
+async def migrate(database_url: str) -> list[str]:
+    """Apply the migrations that the database lacks; return their names. Several processes may call it at once.
+
+    Refusal: DatabaseTooOld.
+    """
+    connection = await connect(database_url)
+    try:
+        version = await connection.fetchval("show server_version")
+        if int(version.split(".")[0]) < _OLDEST:
+            raise DatabaseTooOld(version)
+        await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        await connection.execute(
+            "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
+        )
+        applied: list[str] = []
+        for name in await missing(connection):
+            async with connection.transaction():
+                await connection.execute(available()[name])
+                await connection.execute("insert into migration (name) values ($1)", name)
+            applied.append(name)
+        return applied
+    finally:
+        # The lock is the session's, so it ends with the connection.
+        await connection.close()
+
+
+async def missing(statements: Statements) -> list[str]:
+    """Return the names of the migrations that the database lacks, in order."""
+    done = {row["name"] for row in await statements.fetch("select name from migration")}
+    return [name for name in available() if name not in done]

@@ -1,0 +1,120 @@
+-- What has no workspace.
+
+create table setting (
+    name text primary key,
+    value text not null
+);
+
+create table workspace (
+    id uuid primary key,
+    name text not null,
+    created_at timestamptz not null default now(),
+    -- The ledger's head: the number of the last change, and the time of the last batch.
+    seq bigint not null default 0,
+    last_at timestamptz not null default 'epoch'
+) with (fillfactor = 50);
+
+create table credential (
+    id uuid primary key,
+    workspace_id uuid not null references workspace,
+    name text not null,
+    scopes text[] not null,
+    secret_hash bytea not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    last_used_at timestamptz
+) with (fillfactor = 80);
+
+-- The ledger.
+
+create table change (
+    workspace_id uuid not null,
+    seq bigint not null,
+    at timestamptz not null,
+    object_id uuid not null,
+    request_id uuid not null,
+    credential_id uuid not null,
+    kind "char" not null,
+    action "char" not null,
+    previous json,
+    object json not null,
+    primary key (workspace_id, seq)
+);
+
+comment on column change.kind is 'c contact, o company';
+comment on column change.action is 'c created, u updated, d deleted';
+
+create table idempotency_record (
+    workspace_id uuid not null,
+    credential_id uuid not null,
+    key text not null,
+    fingerprint text not null,
+    at timestamptz not null,
+    version bigint not null,
+    answer json not null,
+    primary key (workspace_id, credential_id, key)
+);
+
+create index idempotency_record_by_age on idempotency_record (workspace_id, at);
+
+-- Companies.
+
+create table company (
+    workspace_id uuid not null,
+    id uuid not null,
+    version bigint not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz,
+    object json not null,
+    name text generated always as (object ->> 'name') virtual,
+    primary key (workspace_id, id)
+) with (fillfactor = 85);
+
+create table company_domain (
+    workspace_id uuid not null,
+    domain text not null,
+    company_id uuid not null,
+    primary key (workspace_id, domain)
+);
+
+-- Contacts. `object` is the contact as the API shows it; beside it stands what is looked up.
+
+create table contact (
+    workspace_id uuid not null,
+    id uuid not null,
+    version bigint not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz,
+    company_id uuid,
+    crm_object_id text,
+    phone_numbers_e164 text[],
+    search text not null,
+    object json not null,
+    first_name text generated always as (object ->> 'first_name') virtual,
+    last_name text generated always as (object ->> 'last_name') virtual,
+    description text generated always as (object ->> 'description') virtual,
+    emails json generated always as (object -> 'emails') virtual,
+    phone_numbers json generated always as (object -> 'phone_numbers') virtual,
+    time_zone text generated always as (object ->> 'time_zone') virtual,
+    primary key (workspace_id, id)
+) with (fillfactor = 85);
+
+create index contact_by_update on contact (workspace_id, updated_at, version) where deleted_at is null;
+create index contact_by_crm_object on contact (workspace_id, crm_object_id)
+    where crm_object_id is not null and deleted_at is null;
+
+-- An address belongs to one active contact of a workspace: the key is the proof.
+create table contact_email (
+    workspace_id uuid not null,
+    address text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, address)
+);
+
+create table contact_word (
+    workspace_id uuid not null,
+    word text collate "C" not null,
+    contact_id uuid not null,
+    primary key (workspace_id, word, contact_id)
+);

@@ -1,0 +1,160 @@
+"""The refusals: every answer that is not success, in the words of the domain.
+
+    Refusal
+    ├── Unauthenticated      no credential, or one that does not stand
+    ├── Forbidden            the credential lacks a scope
+    ├── RateLimited          the credential asks too often
+    ├── Busy                 the workspace has too many writes waiting
+    ├── Invalid              the body does not hold what the operation takes
+    ├── KeyReused            an Idempotency-Key comes back with another request
+    ├── InvalidQuery         a query parameter does
+    ├── NotFound             the object is not there, or not for this caller
+    ├── Stale                If-Match names another version
+    ├── Taken                another active object holds what this one claims
+    ├── Unavailable          the database cannot be reached; nothing was written
+    ├── OutcomeUnknown       the connection broke while committing, and the outcome could not be read
+    └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType
+
+Which status each becomes on the wire is decided in one place, `http/problems.py`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class FieldError(NamedTuple):
+    """One thing that is wrong with one field: a path such as `emails[1].email`, a stable code, a sentence with the remedy."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Refusal(Exception):
+    """The base of all refusals; `detail` is the sentence that the caller reads."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Unauthenticated(Refusal):
+    """The request carries no credential, or one that does not stand."""
+
+
+class Forbidden(Refusal):
+    """The credential stands, but lacks the scope that the operation needs."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This credential lacks the scope `{scope}`. Use one that has it, or a `workspace:admin` key.")
+        self.scope = scope
+
+
+class RateLimited(Refusal):
+    """The credential has used up its requests for now; `retry_after` is in whole seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many requests with this credential. Nothing was done. Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class Busy(Refusal):
+    """The workspace has as many writes waiting as its queue holds; `retry_after` is in whole seconds."""
+
+    def __init__(self, waiting: int, retry_after: int = 1) -> None:
+        super().__init__(f"{waiting} writes are waiting in this workspace already. Nothing was done. Try again shortly.")
+        self.retry_after = retry_after
+
+
+class FieldsRefusal(Refusal):
+    """A refusal that names the fields at fault."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__(" ".join(error.message for error in errors))
+        self.errors = tuple(errors)
+
+
+class Invalid(FieldsRefusal):
+    """The body does not hold what the operation takes; every error is listed, not the first alone."""
+
+
+class KeyReused(FieldsRefusal):
+    """An Idempotency-Key comes back with another request than the one it was first used for."""
+
+    def __init__(self) -> None:
+        message = "This Idempotency-Key was used for another request. Use a new key for a new request."
+        super().__init__([FieldError("Idempotency-Key", "idempotency_key_reused", message)])
+
+
+class InvalidQuery(FieldsRefusal):
+    """A query parameter does not hold what the operation takes."""
+
+
+class NotFound(Refusal):
+    """The object is not there, was deleted, or belongs to another workspace: the caller cannot tell which."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"There is no such {kind} in this workspace. Check the id, and that it was not deleted.")
+
+
+class Stale(Refusal):
+    """If-Match names a version that is not the current one."""
+
+    def __init__(self, version: int | None) -> None:
+        now = "there is no current version" if version is None else f'the current ETag is "{version}"'
+        super().__init__(f"If-Match does not name the current version: {now}. Read the object again, then decide.")
+        self.version = version
+
+
+class Taken(FieldsRefusal):
+    """Another active object holds what this one claims.
+
+    `holders` are (object, id) pairs in the order of the errors, for the eyes of callers with `read_scope`.
+    """
+
+    def __init__(self, errors: Sequence[FieldError], holders: Sequence[tuple[str, str]], read_scope: str) -> None:
+        super().__init__(errors)
+        self.holders = tuple(holders)
+        self.read_scope = read_scope
+
+
+class Unavailable(Refusal):
+    """The database cannot be reached, or the server is stopping; nothing was written."""
+
+    retry_after = 1
+
+
+class OutcomeUnknown(Refusal):
+    """The connection to the database broke during the commit, and the outcome could not be read since."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database went away while this write was being committed, so it may or may not have happened. "
+            "Read the object before you repeat the write, or repeat it with the same Idempotency-Key."
+        )
+
+
+class NoRoute(Refusal):
+    """No operation has this path."""
+
+
+class MethodNotAllowed(Refusal):
+    """The path is known, but not with this method; `allowed` are the methods it has."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"This path takes {', '.join(allowed)}.")
+        self.allowed = tuple(allowed)
+
+
+class TooLarge(Refusal):
+    """The body is larger than the server takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than {limit} bytes. Send less in one request.")
+
+
+class UnsupportedMediaType(Refusal):
+    """The body is declared as something else than JSON."""
+
+    def __init__(self, media_type: str) -> None:
+        super().__init__(f"The body is declared as `{media_type}`. Send JSON, with `Content-Type: application/json`.")

@@ -1,0 +1,66 @@
+"""Rules for the fields of a request body that more than one kind of object has."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
+
+from herdbook.errors import FieldError
+
+# Looks at a value of the declared type, and at its path, such as `emails`.
+Rule: TypeAlias = Callable[[Any, str], Iterator[FieldError]]
+
+_NUL: Final = "\x00"
+
+
+class HasRules(Protocol):
+    """A struct whose fields have rules that its types do not say."""
+
+    rules: ClassVar[dict[str, Rule]]
+
+
+def text(value: str | None, path: str) -> Iterator[FieldError]:
+    """Refuse text that PostgreSQL cannot store, and text that shows nothing."""
+    if value is None:
+        return
+    if _NUL in value:
+        yield FieldError(path, "invalid_characters", f"`{path}` holds a NUL character. Leave it out.")
+    elif value.isspace():
+        yield FieldError(path, "blank", f"`{path}` holds nothing but white space. Send some text, or leave the field out.")
+
+
+def id_of(prefix: str, kind: str) -> Rule:
+    """Refuse what does not look like an identifier of this kind; whether there is such an object shows later."""
+    looks_right = re.compile(re.escape(prefix) + "[A-Za-z0-9]+")
+
+    def rule(value: str | None, path: str) -> Iterator[FieldError]:
+        if value is not None and looks_right.fullmatch(value) is None:
+            message = f"`{path}` is not the id of a {kind}: send `{prefix}` and letters and digits, as the API gave it."
+            yield FieldError(path, "invalid_format", message)
+
+    return rule
+
+
+class MaybePrimary(Protocol):
+    """An item of a list in which one may be marked as primary."""
+
+    @property
+    def is_primary(self) -> Any: ...
+
+
+ItemT = TypeVar("ItemT", bound=MaybePrimary)
+
+
+def one_primary(items: Sequence[MaybePrimary], path: str) -> Iterator[FieldError]:
+    """Refuse more than one primary item."""
+    marked = [index for index, item in enumerate(items) if item.is_primary is True]
+    for index in marked[1:]:
+        message = f"`{path}` has more than one primary item. Mark one at most."
+        yield FieldError(f"{path}[{index}].is_primary", "multiple_primary", message)
+
+
+def primary_index(items: Sequence[ItemT], was_primary: Callable[[ItemT], bool]) -> int:
+    """Return which item is primary: the one marked, else the one that was, else the first."""
+    for index, item in enumerate(items):
+        if item.is_primary is True:
+            return index
+    return next((index for index, item in enumerate(items) if was_primary(item)), 0)

@@ -1,0 +1,38 @@
+"""What a database needs before it can serve: the schema, a secret of its own, and, the first time, a workspace with a key."""
+
+import secrets
+from typing import NamedTuple
+from uuid import UUID
+
+from herdbook.auth.keys import ApiKey
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key, create_workspace
+from herdbook.db.migrate import migrate
+from herdbook.db.pool import connect
+
+
+class Prepared(NamedTuple):
+    """A database that can serve: its first workspace and, where it was created just now, a key that is shown this once."""
+
+    workspace_id: UUID
+    api_key: ApiKey | None
+
+
+async def prepare(database_url: str) -> Prepared:
+    """Migrate the database, and see that there is a workspace to begin with. Several processes may call it at once."""
+    await migrate(database_url)
+    connection = await connect(database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("lock table setting in share row exclusive mode")
+            await connection.execute(
+                "insert into setting (name, value) values ('cursor_secret', $1) on conflict do nothing",
+                secrets.token_urlsafe(32),
+            )
+            first: UUID | None = await connection.fetchval("select id from workspace order by id limit 1")
+            if first is not None:
+                return Prepared(first, None)
+            workspace_id = await create_workspace(connection, "First workspace")
+            return Prepared(workspace_id, await create_key(connection, workspace_id, "First key", [ADMIN]))
+    finally:
+        await connection.close()

@@ -1,0 +1,182 @@
+"""Request bodies: JSON to a struct, or a refusal that lists everything that is wrong with it.
+
+The typed decoder is the judge of what is well formed. Only when it refuses, or a rule does, is the body looked at again, field
+by field, to say what is wrong with each.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+from msgspec import UNSET, inspect
+
+from herdbook.errors import FieldError, Invalid, UnsupportedMediaType
+from herdbook.fields import HasRules, Rule
+
+_KINDS: Final[tuple[tuple[type, str], ...]] = (
+    (inspect.StrType, "a string"),
+    (inspect.BoolType, "true or false"),
+    (inspect.IntType, "a whole number"),
+    (inspect.FloatType, "a number"),
+    (inspect.VarTupleType, "an array"),
+    (inspect.ListType, "an array"),
+    (inspect.StructType, "an object"),
+    (inspect.NoneType, "null"),
+)
+
+
+class BodyReader:
+    """Reads the bodies of one operation."""
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self._decoder: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(struct)
+        self._rules: Mapping[str, Rule] = cast("type[HasRules]", struct).rules
+        self._type = cast("inspect.StructType", inspect.type_info(struct))
+
+    def read(self, body: bytes) -> Any:
+        """Return the struct. Refusal: Invalid."""
+        try:
+            struct = self._decoder.decode(body or b"{}")
+        except msgspec.DecodeError:
+            raise Invalid(self._explained(body)) from None
+        except UnicodeDecodeError:
+            raise _not_json("it is not UTF-8") from None
+        errors = [
+            error
+            for name, rule in self._rules.items()
+            if (value := getattr(struct, name)) is not UNSET
+            for error in rule(value, name)
+        ]
+        if errors:
+            raise Invalid(errors)
+        return struct
+
+    def _explained(self, body: bytes) -> list[FieldError]:
+        try:
+            value: object = msgspec.json.decode(body or b"{}")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _not_json(str(error)) from None
+        if not isinstance(value, dict):
+            message = f"The body must be a JSON object, not {_kind_of(value)}."
+            return [FieldError("", "invalid_type", message)]
+        errors: list[FieldError] = []
+        members = cast("dict[str, Any]", value)
+        for name, item in members.items():
+            found = list(_struct_member_errors(self._type, name, item, ""))
+            if not found and item is not None and name in self._rules:
+                found = list(self._rules[name](_converted(self._type, name, item), name))
+            errors += found
+        errors += _missing(self._type, members, "")
+        assert errors, "the decoder refused what nothing here explains"
+        return errors
+
+
+def require_json(content_type: bytes | None) -> None:
+    """Refuse a body that is declared as something else than JSON in UTF-8 (RFC 8259); none declared is taken as JSON."""
+    if content_type is None or content_type == b"application/json":
+        return
+    declared = content_type.decode("latin-1")
+    media_type, *parameters = (part.strip().lower() for part in declared.split(";"))
+    is_json = media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+    charsets = [part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")]
+    if not is_json or any(charset not in ("utf-8", "utf8") for charset in charsets):
+        raise UnsupportedMediaType(declared)
+
+
+def _not_json(why: str) -> Invalid:
+    return Invalid([FieldError("", "invalid_json", f"The body is not JSON: {why.rstrip('.')}. Send one JSON object.")])
+
+
+def _converted(struct: inspect.StructType, name: str, value: Any) -> Any:
+    field = next(field for field in struct.fields if field.encode_name == name)
+    return msgspec.convert(value, struct.cls.__annotations__[field.name], strict=True)
+
+
+def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, path: str) -> Iterator[FieldError]:
+    place = f"{path}.{name}" if path else name
+    field = next((field for field in struct.fields if field.encode_name == name), None)
+    if field is None:
+        near = difflib.get_close_matches(name, [field.encode_name for field in struct.fields], n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else f"It takes {_listed(struct)}."
+        yield FieldError(place, "unknown_field", f"There is no field `{place}`. {hint}")
+        return
+    yield from _value_errors(field.type, value, place)
+
+
+def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:
+    for field in struct.fields:
+        if field.required and field.encode_name not in value:
+            place = f"{path}.{field.encode_name}" if path else field.encode_name
+            yield FieldError(place, "required", f"`{place}` is missing. Send it.")
+
+
+def _listed(struct: inspect.StructType) -> str:
+    return ", ".join(f"`{field.encode_name}`" for field in struct.fields)
+
+
+def _value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
+    expected, may_be_null = _unwrapped(declared)
+    if value is None and may_be_null:
+        return
+    match expected, value:
+        case ((inspect.LiteralType() | inspect.EnumType()), _):
+            yield from _choice_errors(expected, value, path)
+        case inspect.StrType(), str():
+            yield from _length_errors(expected.min_length, expected.max_length, len(value), path, "characters")
+        case inspect.VarTupleType(), list():
+            items = cast("list[Any]", value)
+            yield from _length_errors(expected.min_length, expected.max_length, len(items), path, "items")
+            for index, item in enumerate(items):
+                yield from _value_errors(expected.item_type, item, f"{path}[{index}]")
+        case inspect.StructType(), dict():
+            members = cast("dict[str, Any]", value)
+            for name, item in members.items():
+                yield from _struct_member_errors(expected, name, item, path)
+            yield from _missing(expected, members, path)
+        case inspect.BoolType(), bool():
+            pass
+        case _:
+            wanted = next(words for kind, words in _KINDS if isinstance(expected, kind))
+            yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.")
+
+
+def _unwrapped(declared: inspect.Type) -> tuple[inspect.Type, bool]:
+    """Return what a type is without what is only said about it, and whether null will do, too."""
+    if isinstance(declared, inspect.Metadata):
+        return _unwrapped(declared.type)
+    if isinstance(declared, inspect.UnionType):
+        options = [option for option in declared.types if not isinstance(option, inspect.NoneType)]
+        assert len(options) == 1, "no field here takes one of several types"
+        return _unwrapped(options[0])[0], len(options) < len(declared.types)
+    return declared, isinstance(declared, inspect.NoneType)
+
+
+def _choice_errors(expected: inspect.LiteralType | inspect.EnumType, value: Any, path: str) -> Iterator[FieldError]:
+    choices = expected.values if isinstance(expected, inspect.LiteralType) else [member.value for member in expected.cls]
+    if value not in choices:
+        listed = " or ".join(f'"{choice}"' for choice in choices)
+        yield FieldError(path, "invalid_choice", f"`{path}` must be {listed}.")
+
+
+def _length_errors(least: int | None, most: int | None, length: int, path: str, unit: str) -> Iterator[FieldError]:
+    if least is not None and length < least:
+        yield FieldError(path, "too_short", f"`{path}` has {length} {unit}. Send {least} at least, or leave the field out.")
+    elif most is not None and length > most:
+        yield FieldError(path, "too_long", f"`{path}` has {length} {unit}. Send {most} at most.")
+
+
+def _kind_of(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "an array"
+        case _:
+            return "an object"

@@ -1,0 +1,105 @@
+"""A call: one request that has found its operation and its caller, as a handler sees it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from herdbook.auth.authenticate import Caller
+from herdbook.db.database import Database, Found
+from herdbook.db.paging import Listed, PageQuery
+from herdbook.errors import FieldError, Invalid, NotFound, Stale
+from herdbook.http.etag import if_match
+from herdbook.http.operation import Answer, Operation
+from herdbook.http.page import CursorSigner, ListReader
+from herdbook.ledger.book import Command, Origin
+from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.ledger import Ledger
+
+_LONGEST_KEY = 255
+
+
+class Services(NamedTuple):
+    """What handlers work with."""
+
+    ledger: Ledger
+    database: Database
+    cursors: CursorSigner
+
+
+class Call:
+    """One request."""
+
+    __slots__ = ("_body", "_path_parameters", "caller", "headers", "operation", "query_string", "request_id", "services")
+
+    def __init__(  # noqa: PLR0913  # it is the request, taken apart once
+        self,
+        *,
+        services: Services,
+        operation: Operation,
+        caller: Caller,
+        request_id: UUID,
+        headers: Mapping[bytes, bytes],
+        path_parameters: list[str],
+        query_string: bytes,
+        body: bytes,
+    ) -> None:
+        self.services = services
+        self.operation = operation
+        self.caller = caller
+        self.request_id = request_id
+        self.headers = headers
+        self.query_string = query_string
+        self._path_parameters = path_parameters
+        self._body = body
+
+    @property
+    def if_version(self) -> frozenset[int] | None:
+        """The versions that If-Match names; None where any will do."""
+        return if_match(self.headers.get(b"if-match"))
+
+    def refuse_if_match(self) -> None:
+        """Refuse a precondition on what is not there yet (RFC 9110, section 13.1.1). Refusal: Stale."""
+        if b"if-match" in self.headers:
+            raise Stale(None)
+
+    def page_query(self) -> PageQuery:
+        """Return what is asked of a list. Refusal: InvalidQuery."""
+        return self._list_reader().read(self.query_string)
+
+    def answer_page(self, rows: Sequence[Listed], query: PageQuery) -> Answer:
+        """Return a page as an answer."""
+        return self._list_reader().answer(rows, query)
+
+    async def write(self, command: Command) -> Answer:
+        """Have the ledger carry out a command. Refusals: the command's, and the ledger's."""
+        written = await self.services.ledger.write(
+            self.caller.workspace_id,
+            command,
+            Origin(request_id=self.request_id, credential_id=self.caller.credential_id),
+            self._idempotency_key(),
+        )
+        return Answer(written.body, written.version, written.replayed)
+
+    def _list_reader(self) -> ListReader:
+        assert self.operation.list_of is not None, "only lists have pages"
+        return ListReader(self.services.cursors, self.operation.id, self.operation.list_of, self.caller.workspace_id)
+
+    def _idempotency_key(self) -> IdempotencyKey | None:
+        header = self.headers.get(b"idempotency-key")
+        if header is None:
+            return None
+        key = header.decode("latin-1")
+        if not 1 <= len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable():
+            message = f"`Idempotency-Key` must have 1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID."
+            raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
+        precondition = self.headers.get(b"if-match", b"").decode("latin-1")
+        request = f"{self.operation.id} {self._path_parameters} {precondition}\n".encode() + self._body
+        return IdempotencyKey(key=key, fingerprint=hashlib.sha256(request).hexdigest()[:32])
+
+
+def answer_found(found: Found | None, kind: str) -> Answer:
+    """Return an object that was read as an answer. Refusal: NotFound."""
+    if found is None:
+        raise NotFound(kind)
+    return Answer(found.body, found.version)

@@ -1,0 +1,121 @@
+"""Refusals on the wire: problem details (RFC 9457). The only place that knows statuses."""
+
+import dataclasses
+from typing import Annotated, Any, ClassVar, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import errors, ids
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What one kind of refusal looks like on the wire: the last part of its `type`, its title, its status."""
+
+    name: str
+    title: str
+    status: int
+    description: str
+
+
+# The descriptions of those that the vendor's page lists are that page's.
+KINDS: Final[dict[type[errors.Refusal], Kind]] = {
+    errors.Unauthenticated: Kind("unauthorized", "Unauthorized", 401, "Authentication is missing or invalid."),
+    errors.Forbidden: Kind("forbidden", "Forbidden", 403, "Authenticated but missing required scope."),
+    errors.RateLimited: Kind("rate_limited", "Too Many Requests", 429, "Too many requests."),
+    errors.Busy: Kind("busy", "Too Many Requests", 429, "Too many requests."),
+    errors.Invalid: Kind("validation_failed", "Validation Failed", 422, "Request body validation failed."),
+    errors.KeyReused: Kind("idempotency_key_reused", "Idempotency Key Reused", 422, "Request body validation failed."),
+    errors.InvalidQuery: Kind("invalid_request", "Invalid Request", 400, "A query parameter is invalid."),
+    errors.NotFound: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),
+    errors.Stale: Kind("precondition_failed", "Precondition Failed", 412, "If-Match names another version."),
+    errors.Taken: Kind("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
+    errors.Unavailable: Kind(
+        "unavailable", "Service Unavailable", 503, "The database cannot be reached, or the server is stopping."
+    ),
+    errors.OutcomeUnknown: Kind("outcome_unknown", "Outcome Unknown", 500, "Unexpected server error."),
+    errors.NoRoute: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),
+    errors.MethodNotAllowed: Kind("method_not_allowed", "Method Not Allowed", 405, "The path has no such method."),
+    errors.TooLarge: Kind("too_large", "Content Too Large", 413, "The body is larger than the server takes."),
+    errors.UnsupportedMediaType: Kind(
+        "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something else than JSON."
+    ),
+}
+INTERNAL_ERROR: Final = Kind("internal_error", "Internal Server Error", 500, "Unexpected server error.")
+
+
+class ErrorItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Structured validation or field-level error detail."""
+
+    schema_name: ClassVar[str] = "error_item"
+
+    code: Annotated[str, Meta(description="Stable machine-readable error code.")]
+    message: Annotated[str, Meta(description="Human-readable explanation of the error.")]
+    field: Annotated[str, Meta(description="Request field or parameter associated with the error.")] = ""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """The active object that holds what the request claims."""
+
+    schema_name: ClassVar[str] = "conflict_holder"
+
+    object: str
+    id: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """RFC 9457 problem details response returned for client-visible failures."""
+
+    schema_name: ClassVar[str] = "error"
+
+    type: Annotated[str, Meta(description="Stable URI identifying the error category.", extra_json_schema={"format": "uri"})]
+    title: Annotated[str, Meta(description="Short human-readable summary of the error.")]
+    status: Annotated[int, Meta(description="HTTP status code for this error response.")]
+    detail: Annotated[str, Meta(description="Human-readable explanation specific to this request.")]
+    request_id: Annotated[str, Meta(description="Correlation identifier for support and debugging.")]
+    errors: Annotated[tuple[ErrorItem, ...], Meta(description="Optional field-level validation errors.")] | UnsetType = UNSET
+    conflict: (
+        Annotated[Holder, Meta(description="The object that holds what the request claims, for those who may read it.")]
+        | UnsetType
+    ) = UNSET
+
+
+def problem_of(refusal: Exception, request_id: UUID, type_base: str, *, may_name_holder: bool) -> Problem:
+    """Return the problem that tells of a refusal; of any other exception it tells nothing but the request id."""
+    kind = KINDS.get(type(refusal)) if isinstance(refusal, errors.Refusal) else None
+    members: dict[str, Any] = {}
+    detail = "Something went wrong on our side. Quote the request id to whoever runs this server."
+    if kind is None:
+        kind = INTERNAL_ERROR
+    else:
+        assert isinstance(refusal, errors.Refusal)
+        detail = refusal.detail
+    if isinstance(refusal, errors.FieldsRefusal):
+        members["errors"] = tuple(ErrorItem(field=e.field, code=e.code, message=e.message) for e in refusal.errors)
+    if isinstance(refusal, errors.Taken) and may_name_holder:
+        members["conflict"] = Holder(*refusal.holders[0])
+    return Problem(
+        type=type_base + kind.name,
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        request_id=ids.encoded(ids.REQUEST, request_id),
+        **members,
+    )
+
+
+def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
+    """Return the headers that belong to a refusal."""
+    match refusal:
+        case errors.Unauthenticated():
+            return [(b"www-authenticate", b'Bearer realm="herdbook"')]
+        case errors.RateLimited() | errors.Busy() | errors.Unavailable():
+            return [(b"retry-after", str(refusal.retry_after).encode())]
+        case errors.Stale(version=int() as version):
+            return [(b"etag", f'"{version}"'.encode())]
+        case errors.MethodNotAllowed():
+            return [(b"allow", ", ".join(refusal.allowed).encode())]
+        case _:
+            return []

@@ -1,0 +1,203 @@
+"""What happens to every request of the API, in order: find the operation, authenticate, limit, decode, act, answer, log."""
+
+import time
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from herdbook import ids, metrics
+from herdbook.auth.authenticate import Authenticator, Caller
+from herdbook.db.pool import CONNECTION_ERRORS
+from herdbook.errors import RateLimited, Refusal, Taken, TooLarge, Unavailable
+from herdbook.http.body import BodyReader, require_json
+from herdbook.http.call import Call, Services
+from herdbook.http.etag import etag, none_match
+from herdbook.http.operation import Answer, Operation
+from herdbook.http.problems import problem_headers, problem_of
+from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
+from herdbook.http.router import Router
+
+_log: Final = structlog.get_logger("herdbook.requests")
+_JSON: Final = b"application/json"
+_PROBLEM_JSON: Final = b"application/problem+json"
+
+
+class _Disconnected(Exception):
+    """The client went away before its request was whole."""
+
+
+class _Target(NamedTuple):
+    """An operation, and what was made from its declaration once."""
+
+    operation: Operation
+    body: BodyReader | None
+
+
+class Wire(NamedTuple):
+    """What an operator can decide about the wire."""
+
+    body_limit: int
+    problem_type_base: str
+    problem_media_type: str
+
+
+class Requests:
+    """The ASGI application that answers the operations."""
+
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        services: Services,
+        authenticator: Authenticator,
+        rate_limit: RateLimit | None,
+        wire: Wire,
+    ) -> None:
+        self._router = Router((operation, _target(operation)) for operation in operations)
+        self._services = services
+        self._authenticator = authenticator
+        self._rate_limit = rate_limit
+        self._wire = wire
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = _Request(scope)
+        try:
+            answer = await self._answer(request, scope, receive)
+            await self._send_answer(request, answer, send)
+        except _Disconnected:
+            request.status = 499
+        except Exception as error:
+            await self._send_problem(request, error, send)
+        request.finish(scope)
+
+    async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
+        parts = scope["path"].split("/")[1:]
+        if parts[0] == "api":
+            del parts[0]
+        target, parameters = self._router.find(scope["method"], parts)
+        operation = request.operation = target.operation
+        caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"))
+        if self._rate_limit is not None:
+            quota = request.quota = await self._rate_limit.take(caller.credential_id)
+            if quota.retry_after:
+                raise RateLimited(quota.retry_after)
+        caller.require(operation.scope)
+        body = b""
+        arguments: list[object] = []
+        if target.body is not None:
+            body = await self._body(request, receive)
+            arguments.append(target.body.read(body))
+        call = Call(
+            services=self._services,
+            operation=operation,
+            caller=caller,
+            request_id=request.id,
+            headers=request.headers,
+            path_parameters=parameters,
+            query_string=scope["query_string"],
+            body=body,
+        )
+        return await operation.handler(call, *parameters, *arguments)
+
+    async def _body(self, request: "_Request", receive: Receive) -> bytes:
+        length = request.headers.get(b"content-length")
+        if length is not None and int(length) > self._wire.body_limit:
+            raise TooLarge(self._wire.body_limit)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Disconnected
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._wire.body_limit:
+                raise TooLarge(self._wire.body_limit)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        body = b"".join(chunks)
+        if body:
+            require_json(request.headers.get(b"content-type"))
+        return body
+
+    async def _send_answer(self, request: "_Request", answer: Answer, send: Send) -> None:
+        operation = request.operation
+        assert operation is not None, "an answer is an operation's"
+        status, body = operation.status, answer.body
+        headers = request.common_headers()
+        if answer.version is not None:
+            headers.append((b"etag", etag(answer.version)))
+            if not operation.is_write and not none_match(request.headers.get(b"if-none-match"), answer.version):
+                status, body = 304, b""
+        if answer.replayed:
+            headers.append((b"idempotency-replayed", b"true"))
+        if status != 304:
+            headers += ((b"content-type", _JSON), (b"content-length", b"%d" % len(body)))
+        await request.send(status, headers, body, send)
+
+    async def _send_problem(self, request: "_Request", error: Exception, send: Send) -> None:
+        if not isinstance(error, Refusal):
+            if isinstance(error, CONNECTION_ERRORS):
+                error = Unavailable("The database cannot be reached. Nothing was done. Try again shortly.")
+            _log.error("failed", request_id=ids.encoded(ids.REQUEST, request.id), exc_info=True)
+        may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
+        problem = problem_of(error, request.id, self._wire.problem_type_base, may_name_holder=may_name_holder)
+        body = msgspec.json.encode(problem)
+        media_type = self._wire.problem_media_type.encode()
+        if _PROBLEM_JSON in request.headers.get(b"accept", b""):
+            media_type = _PROBLEM_JSON
+        headers = request.common_headers() + problem_headers(error)
+        headers += ((b"content-type", media_type), (b"content-length", b"%d" % len(body)))
+        await request.send(problem.status, headers, body, send)
+
+
+class _Request:
+    """What is known of a request so far."""
+
+    __slots__ = ("began", "caller", "headers", "id", "operation", "quota", "status")
+
+    def __init__(self, scope: Scope) -> None:
+        self.began = time.perf_counter()
+        self.id: UUID = ids.new_id()
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.operation: Operation | None = None
+        self.caller: Caller | None = None
+        self.quota: Quota | None = None
+        self.status = 0
+
+    def common_headers(self) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-api-version", b"v2"), (b"x-request-id", ids.encoded(ids.REQUEST, self.id).encode())]
+        if self.quota is not None:
+            headers += quota_headers(self.quota)
+        return headers
+
+    async def send(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:
+        self.status = status
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def finish(self, scope: Scope) -> None:
+        """Count the request, and log its line: never a secret, a body, or a query, which may name people."""
+        seconds = time.perf_counter() - self.began
+        name = "none" if self.operation is None else self.operation.id
+        metrics.count_request(name, self.status, seconds)
+        _log.info(
+            "request",
+            request_id=ids.encoded(ids.REQUEST, self.id),
+            operation=name,
+            method=scope["method"],
+            path=scope["path"],
+            status=self.status,
+            milliseconds=round(seconds * 1000, 2),
+            workspace_id=None if self.caller is None else ids.encoded(ids.WORKSPACE, self.caller.workspace_id),
+            credential_id=None if self.caller is None else ids.encoded(ids.CREDENTIAL, self.caller.credential_id),
+        )
+
+
+def _target(operation: Operation) -> _Target:
+    return _Target(operation, None if operation.body is None else BodyReader(operation.body))

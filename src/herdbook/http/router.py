@@ -1,0 +1,55 @@
+"""From a path and a method to an operation."""
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+from herdbook.errors import MethodNotAllowed, NoRoute
+from herdbook.http.operation import Operation
+
+T = TypeVar("T")
+
+
+class _Node(Generic[T]):
+    def __init__(self) -> None:
+        self.parts: dict[str, _Node[T]] = {}
+        self.parameter: _Node[T] | None = None
+        self.methods: dict[str, T] = {}
+
+
+class Router(Generic[T]):
+    """Finds what belongs to an operation. A part of a path that is in braces takes any value."""
+
+    def __init__(self, routes: Iterable[tuple[Operation, T]]) -> None:
+        self._root: _Node[T] = _Node()
+        for operation, target in routes:
+            node = self._root
+            for part in operation.path.split("/")[1:]:
+                if part.startswith("{"):
+                    node.parameter = node.parameter or _Node()
+                    node = node.parameter
+                else:
+                    node = node.parts.setdefault(part, _Node())
+            assert operation.method not in node.methods, f"{operation.method} {operation.path} is there twice"
+            node.methods[operation.method] = target
+
+    def find(self, method: str, parts: Sequence[str]) -> tuple[T, list[str]]:
+        """Return what belongs to a method and the parts of a path, and the path's parameters.
+
+        HEAD is answered as GET is (RFC 9110, section 9.3.2). Refusals: NoRoute, MethodNotAllowed.
+        """
+        node: _Node[T] | None = self._root
+        parameters: list[str] = []
+        for part in parts:
+            assert node is not None
+            following = node.parts.get(part)
+            if following is None and (following := node.parameter) is not None:
+                parameters.append(part)
+            node = following
+            if node is None:
+                break
+        if node is None or not node.methods:
+            raise NoRoute("There is no operation at this path. See `/docs` for those there are.")
+        target = node.methods.get("GET" if method == "HEAD" else method)
+        if target is None:
+            raise MethodNotAllowed(sorted({*node.methods, "HEAD"} if "GET" in node.methods else node.methods))
+        return target, parameters

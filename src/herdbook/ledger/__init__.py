@@ -1,0 +1,1 @@
+"""The ledger: the only way to write in a workspace."""

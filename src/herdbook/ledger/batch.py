@@ -1,0 +1,130 @@
+"""A batch: one transaction that loads what its commands need, applies them in memory, and saves what came of it."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import msgspec
+
+from herdbook.db.pool import Connection
+from herdbook.ledger.book import Book, Need, Row, Shelf
+from herdbook.ledger.changes import SAVE_CHANGES, Change
+
+_PARAMETERS: Final[tuple[LiteralString, ...]] = ("$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13")
+
+_LOCK: Final = "select id from workspace where id = any($1) order by id for update"
+
+_LOAD_HEADS: Final[LiteralString] = """
+    (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1)) as w)
+"""
+
+# The guard of every save. A workspace whose sequence moved since it was loaded is not held, and nothing of it is written. Rows
+# are locked in the order of their ids, so that two processes cannot wait for each other.
+_HOLD: Final[LiteralString] = """
+    with head as (
+        select * from json_to_recordset($1) as h(id uuid, old_seq bigint, seq bigint, at timestamptz)
+    ), locked as (
+        select w.id from workspace w join head on head.id = w.id and head.old_seq = w.seq order by w.id for update of w
+    ), held as (
+        update workspace w set seq = head.seq, last_at = head.at
+        from locked join head on head.id = locked.id
+        where w.id = locked.id
+        returning w.id
+    )
+"""
+
+
+class _Head(msgspec.Struct):
+    id: UUID
+    seq: int
+    last_at: datetime
+
+
+class _NewHead(msgspec.Struct):
+    id: UUID
+    old_seq: int
+    seq: int
+    at: datetime
+
+
+_heads: Final = msgspec.json.Decoder(list[_Head])
+_encode: Final = msgspec.json.Encoder().encode
+_row_decoders: Final[dict[Shelf[Any], msgspec.json.Decoder[list[Any]]]] = {}
+
+
+async def lock(connection: Connection, workspace_ids: Iterable[UUID]) -> None:
+    """Lock the workspaces' rows until the transaction ends, in the order of their ids."""
+    await connection.execute(_LOCK, list(workspace_ids))
+
+
+async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, Book]:
+    """Open a book for each workspace that exists, with the rows needed: one statement, so one moment.
+
+    Under a lock it must be a statement after the one that locks: a statement sees the moment at which it began to wait.
+    """
+    asked: dict[Shelf[Any], list[dict[str, Any]]] = {}
+    for workspace_id, wanted in needs.items():
+        for need in wanted:
+            asked.setdefault(need.shelf, []).append({"workspace_id": workspace_id, "key": need.key})
+    record = await connection.fetchrow(_load_statement(asked), list(needs), *map(_encode, asked.values()))
+    assert record is not None, "a select without `from` has one row"
+    now = datetime.now(UTC)
+    books = {
+        head.id: Book(head.id, head.seq, max(now, head.last_at + timedelta(microseconds=1)))
+        for head in (_heads.decode(record[0]) if record[0] else ())
+    }
+    for shelf, rows in zip(asked, record[1:], strict=True):
+        for row in _decoded_rows(shelf, rows):
+            if book := books.get(row.workspace_id):
+                book.lay(shelf, row)
+    return books
+
+
+async def save(connection: Connection, books: Sequence[Book], loaded_seqs: dict[UUID, int]) -> set[UUID]:
+    """Write what the books have to write, in one statement; return the workspaces for which it was not too late."""
+    heads = [_NewHead(book.workspace_id, loaded_seqs[book.workspace_id], book.seq, book.at) for book in books]
+    put: dict[Shelf[Any], list[Row]] = {}
+    changes: list[Change] = []
+    for book in books:
+        changes += book.changes
+        for (shelf, _), row in book.put_rows.items():
+            put.setdefault(shelf, []).append(row)
+    fragments: list[LiteralString] = [SAVE_CHANGES, *(shelf.save for shelf in put)]
+    records = await connection.fetch(
+        _save_statement(fragments), _encode(heads), _encode(changes), *(_encode(rows) for rows in put.values())
+    )
+    return {record["id"] for record in records}
+
+
+def _load_statement(shelves: Collection[Shelf[Any]]) -> LiteralString:
+    columns: list[LiteralString] = [_LOAD_HEADS]
+    for shelf, parameter in zip(shelves, _PARAMETERS[: len(shelves)], strict=True):
+        assert shelf.load is not None, "a command needs rows of a shelf that is only written"
+        columns.append("(select json_agg(r) from (" + shelf.load.replace("$rows", parameter) + ") as r)")
+    return "select " + ", ".join(columns)
+
+
+def _save_statement(fragments: Sequence[LiteralString]) -> LiteralString:
+    numbered: list[LiteralString] = [
+        fragment.replace("$rows", parameter)
+        for fragment, parameter in zip(fragments, _PARAMETERS[: len(fragments)], strict=True)
+    ]
+    return _HOLD + ", " + ", ".join(numbered) + " select id from held"
+
+
+def _decoded_rows(shelf: Shelf[Any], rows: bytes | None) -> list[Any]:
+    if rows is None:
+        return []
+    decoder = _row_decoders.get(shelf)
+    if decoder is None:
+        decoder = _row_decoders[shelf] = msgspec.json.Decoder(list[shelf.row])  # type: ignore[name-defined]
+    return decoder.decode(rows)
+
+
+async def was_committed(connection: Connection, change: Change) -> bool:
+    """Whether the change table holds exactly this entry: a time is given to one batch of a workspace only."""
+    found = await connection.fetchval(
+        "select at = $3 from change where workspace_id = $1 and seq = $2", change.workspace_id, change.seq, change.at
+    )
+    return bool(found)

@@ -1,0 +1,64 @@
+"""The idempotency records: the first answer to each Idempotency-Key, kept for a day beside the change it tells of."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from herdbook.db.pool import Pool
+from herdbook.ledger.book import Shelf
+
+
+class IdempotencyRecord(msgspec.Struct, frozen=True):
+    """The answer to the first request with a key; `fingerprint` tells that request from others."""
+
+    workspace_id: UUID
+    credential_id: UUID
+    key: str
+    fingerprint: str
+    at: datetime
+    version: int
+    answer: msgspec.Raw
+
+
+class IdempotencyKey(msgspec.Struct, frozen=True):
+    """A request's Idempotency-Key, and the fingerprint of what it asks."""
+
+    key: str
+    fingerprint: str
+
+
+IDEMPOTENCY_RECORDS: Final = Shelf(
+    row=IdempotencyRecord,
+    key=lambda record: f"{record.credential_id}:{record.key}",
+    load="""
+        select i.workspace_id, i.credential_id, i.key, i.fingerprint, i.at, i.version, i.answer
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        join idempotency_record i
+            on i.workspace_id = asked.workspace_id
+            and i.credential_id = left(asked.key, 36)::uuid
+            and i.key = substr(asked.key, 38)
+        where i.at > now() - interval '24 hours'
+    """,
+    save="""
+        idempotency_kept as (
+            insert into idempotency_record (workspace_id, credential_id, key, fingerprint, at, version, answer)
+            select r.workspace_id, r.credential_id, r.key, r.fingerprint, r.at, r.version, r.answer
+            from json_to_recordset($rows) as r(
+                workspace_id uuid, credential_id uuid, key text, fingerprint text, at timestamptz, version bigint, answer json
+            )
+            join held on held.id = r.workspace_id
+            on conflict (workspace_id, credential_id, key) do update
+            set fingerprint = excluded.fingerprint, at = excluded.at, version = excluded.version, answer = excluded.answer
+        )
+    """,
+)
+
+
+async def forget_old_records(pool: Pool) -> None:
+    """Delete the records that are older than a day, workspace by workspace."""
+    for workspace in await pool.fetch("select id from workspace"):
+        await pool.execute(
+            "delete from idempotency_record where workspace_id = $1 and at < now() - interval '24 hours'", workspace["id"]
+        )

@@ -1,0 +1,44 @@
+"""What the server counts and times, for Prometheus (https://prometheus.io/docs/practices/naming/)."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+REQUESTS: Final = Counter("herdbook_requests", "Requests answered.", ["operation", "status"])
+REQUEST_SECONDS: Final = Histogram(
+    "herdbook_request_duration_seconds", "From the request's head to its answer.", ["operation"], buckets=_FAST
+)
+BATCH_COMMANDS: Final = Histogram(
+    "herdbook_ledger_batch_commands", "Commands in one batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+)
+BATCH_WORKSPACES: Final = Histogram(
+    "herdbook_ledger_batch_workspaces", "Workspaces in one batch.", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+WAIT_SECONDS: Final = Histogram(
+    "herdbook_ledger_wait_seconds", "How long the oldest command of a batch waited for it to begin.", buckets=_FAST
+)
+COMMIT_SECONDS: Final = Histogram(
+    "herdbook_ledger_commit_seconds", "How long a batch took to be loaded, applied, saved and committed.", buckets=_FAST
+)
+LATE_BATCHES: Final = Counter(
+    "herdbook_ledger_late_batches", "Batches that found a workspace changed by another process, and began again with a lock."
+)
+QUEUE_LENGTH: Final = Gauge("herdbook_ledger_queue_length", "Commands that wait for a batch.", multiprocess_mode="livesum")
+POOL_CONNECTIONS: Final = Gauge(
+    "herdbook_pool_connections", "Open connections to the database.", ["state"], multiprocess_mode="livesum"
+)
+
+_request_counters: Final[dict[tuple[str, int], tuple[Counter, Histogram]]] = {}
+
+
+def count_request(operation: str, status: int, seconds: float) -> None:
+    """Count a request that was answered, and its duration."""
+    pair = _request_counters.get((operation, status))
+    if pair is None:
+        # `labels` looks the child up under a lock each time, so it is kept.
+        pair = REQUESTS.labels(operation, status), REQUEST_SECONDS.labels(operation)
+        _request_counters[operation, status] = pair
+    pair[0].inc()
+    pair[1].observe(seconds)

@@ -1,0 +1,36 @@
+"""The text that search compares: words without case and accents, each word's start marked.
+
+One function, `searchable`, prepares both what is stored and what is asked, so that the two always agree. A term is found where
+it stands at the start of a word: `lovel` finds "Lovelace", `x.com` finds "ada@x.com", `@x` finds nothing that `x` does not.
+"""
+
+import functools
+import re
+import unicodedata
+from typing import Final
+
+WORD_START: Final = "\x1f"
+_WORD: Final = re.compile(r"[^\W_]+")
+# Letters that Unicode does not decompose into a base letter and a mark.
+_UNMARKED: Final = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ŧ": "t", "æ": "ae", "œ": "oe"}
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def folded(text: str) -> str:
+    """Return text without case and accents: `Ångström` becomes `angstrom`, `STRASSE` and `Straße` become `strasse`."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(char for char in decomposed if not unicodedata.combining(char)).translate(_UNMARKED)
+
+
+def searchable(text: str) -> str:
+    """Return folded text with `WORD_START` before each word."""
+    return _WORD.sub(lambda word: WORD_START + word[0], folded(text).replace(WORD_START, " "))
+
+
+def words(searchable_text: str) -> frozenset[str]:
+    """Return the words of a text that `searchable` prepared."""
+    return frozenset(found[0] for part in searchable_text.split(WORD_START)[1:] if (found := _WORD.match(part)) is not None)

@@ -1,0 +1,60 @@
+"""The settings: read once, from the command line or the environment, and frozen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
+    """Where the data are."""
+
+    data_dir: Path = Path("herdbook-data")
+    """The folder of the embedded database."""
+
+    database_url: str | None = None
+    """An external PostgreSQL 18 or newer, as `postgresql://user@host/database`; none: the embedded one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(DatabaseSettings):
+    """What an operator can decide."""
+
+    database_connections: int = 8
+    """Connections to the database, for each worker."""
+
+    host: str = "127.0.0.1"
+    """The address to listen at. Other machines reach the server only if this is not a loopback address."""
+
+    port: int = 8080
+    """The port to listen at; 0 picks a free one."""
+
+    workers: int = 1
+    """Processes that answer requests. With more than one, the others go on when one dies."""
+
+    ready_file: Path | None = None
+    """A file to write once requests are answered: JSON with `url`, `workspace_id` and, at a folder's first start, `api_key`."""
+
+    rate_limit: int = 1000
+    """Requests a second that one credential may make in the long run; 0: any number."""
+
+    rate_limit_burst: int = 2000
+    """Requests that one credential may make at once."""
+
+    rate_limit_store: str | None = None
+    """A Valkey or Redis in which all workers and machines count together, as `redis://host:6379`; none: each on its own."""
+
+    queue_limit: int = 1000
+    """Writes that may wait in one workspace; past it they are answered 429."""
+
+    body_limit: int = 1_048_576
+    """Bytes that the body of a request may have."""
+
+    problem_type_base: str = "https://app.askelephant.ai/errors/"
+    """What the `type` of a problem begins with."""
+
+    problem_media_type: Literal["application/json", "application/problem+json"] = "application/json"
+    """The media type of problems for clients whose `Accept` does not name `application/problem+json`."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged; `info` is one line for each request."""

@@ -1,0 +1,38 @@
+"""The parts of the wire that objects of several kinds have."""
+
+from typing import Annotated, ClassVar, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+# A time in UTC with microseconds, such as `2026-03-01T12:00:00.000000Z` (RFC 3339).
+Time: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+class ResourceRef(msgspec.Struct, frozen=True):
+    """A reference to an object of another kind."""
+
+    schema_name: ClassVar[str] = "resource_ref"
+
+    id: str
+    object: str
+
+
+class CrmAssociation(msgspec.Struct, frozen=True):
+    """The record of a CRM that an object stands for."""
+
+    schema_name: ClassVar[str] = "crm_association"
+
+    object_type: Annotated[str, Meta(description="CRM object type.")]
+    crm_object_id: Annotated[str, Meta(description="The record ID in the source CRM system.")]
+    source: Annotated[str, Meta(description="CRM source system.")]
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """What is left to say of an object that was deleted."""
+
+    schema_name: ClassVar[str] = "deleted"
+
+    id: str
+    object: str
+    deleted: bool = True

@@ -1,0 +1,98 @@
+"""The real application on a real PostgreSQL, and a workspace for each test."""
+
+from collections.abc import AsyncGenerator, Generator
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+
+from herdbook.app import Herdbook, create_app
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key, create_workspace
+from herdbook.embedded import EmbeddedPostgres
+from herdbook.first_start import prepare
+from herdbook.settings import Settings
+from tests.cast import Person, Thing
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """A PostgreSQL of the session's own."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def app(database_url: str) -> AsyncGenerator[Herdbook]:
+    """The application, running."""
+    await prepare(database_url)
+    app = create_app(Settings(rate_limit=0), database_url)
+    async with app.running():
+        yield app
+
+
+@pytest_asyncio.fixture(scope="session")
+async def pool(app: Herdbook, database_url: str) -> AsyncGenerator["asyncpg.Pool[asyncpg.Record]"]:
+    """Connections beside the application's, to look at what it stored."""
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
+        yield pool
+
+
+@pytest_asyncio.fixture(scope="session")
+async def client(app: Herdbook) -> AsyncGenerator[httpx.AsyncClient]:
+    """An HTTP client of the application that says nothing of who it is."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://herdbook.test") as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def workspace_id(pool: "asyncpg.Pool[asyncpg.Record]") -> UUID:
+    """A workspace of the test's own."""
+    return await create_workspace(pool, "Alice's workspace")
+
+
+@pytest_asyncio.fixture
+async def alice(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
+    """Alice, who may read and write contacts and companies in her workspace."""
+    scopes = ["contacts:read", "contacts:write", "companies:read", "companies:write"]
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Alice", scopes))
+
+
+@pytest_asyncio.fixture
+async def bob(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
+    """Bob, who may only read in Alice's workspace."""
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Bob", ["contacts:read", "companies:read"]))
+
+
+@pytest_asyncio.fixture
+async def charlie(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]") -> Person:
+    """Charlie, the administrator of another workspace."""
+    workspace_id = await create_workspace(pool, "Charlie's workspace")
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Charlie", [ADMIN]))
+
+
+@pytest_asyncio.fixture
+async def ada(alice: Person) -> Thing:
+    """A contact in Alice's workspace: Ada Lovelace, with an address."""
+    contact = {"first_name": "Ada", "last_name": "Lovelace", "emails": [{"email": "ada@engine.test"}]}
+    return Thing(await alice.post("/api/v2/contacts", json=contact))
+
+
+@pytest_asyncio.fixture
+async def grace(alice: Person) -> Thing:
+    """A contact in Alice's workspace: Grace Hopper, with an address."""
+    contact = {"first_name": "Grace", "last_name": "Hopper", "emails": [{"email": "grace@navy.test"}]}
+    return Thing(await alice.post("/api/v2/contacts", json=contact))
+
+
+@pytest_asyncio.fixture
+async def engine(alice: Person) -> Thing:
+    """A company in Alice's workspace."""
+    company = {"name": "Analytical Engine", "domains": [{"domain": "engine.test"}]}
+    return Thing(await alice.post("/api/v2/companies", json=company))

