@@ -25,7 +25,8 @@ BARE_WORKSPACE = UUID(int=1)
 BARE_PATCH = f"""
 \\set number random(1, :contacts)
 with updated as (
-    update contact set version = nextval('bare_seq'), updated_at = clock_timestamp(), search = search, object = object
+    update contact set version = nextval('bare_seq'), updated_at = clock_timestamp(), search = search,
+        first_name_word = 'ada000001', last_name_word = 'byron000001', object = object
     where workspace_id = '{BARE_WORKSPACE}' and id = (
         lpad(to_hex({seeding.FIRST_MILLISECOND} + (:number)::bigint), 12, '0') || substr(md5((:number)::text), 1, 20)
     )::uuid

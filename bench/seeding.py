@@ -13,13 +13,16 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key
-from herdbook.contacts.model import Contact, ContactEmail, ContactObject, ContactPhoneNumber, search_text
+from herdbook.contacts.model import Contact, ContactEmail, ContactObject, ContactPhoneNumber, search_entry
 from herdbook.wire import ResourceRef
 
 # Ids that can be computed from a number, here and by pgbench: a ULID's milliseconds, then what looks random.
 FIRST_MILLISECOND = 1_750_000_000_000
 STARTED = datetime.fromtimestamp(FIRST_MILLISECOND / 1000, UTC)
-COLUMNS = ("workspace_id", "id", "version", "updated_at", "company_id", "phone_numbers_e164", "search", "object")
+COLUMNS = (
+    *("workspace_id", "id", "version", "updated_at", "company_id", "phone_numbers_e164"),
+    *("search", "first_name_word", "last_name_word", "object"),
+)
 
 encoder = msgspec.json.Encoder()
 
@@ -55,10 +58,10 @@ def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
         created_at=written,
         updated_at=written,
     )
-    text = search_text(contact)
+    search = search_entry(contact)
     return (
         *(workspace_id, contact_id(number), number, at),
-        *(company_id, [phone_number], text, encoder.encode(contact).decode()),
+        *(company_id, [phone_number], search.text, search.first_name_word, search.last_name_word, encoder.encode(contact).decode()),
     )
 
 
@@ -111,7 +114,7 @@ DERIVED = (
     r"""insert into contact_word (workspace_id, word, contact_id)
        select distinct workspace_id, found[1], id
        from contact, regexp_matches(search, '\x1f([[:alnum:]]+)', 'g') as found
-       where workspace_id = any($1::uuid[]) order by 1, 2, 3""",
+       where workspace_id = any($1::uuid[]) and found[1] not in (first_name_word, last_name_word) order by 1, 2, 3""",
     """insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
        select workspace_id, version, updated_at, id, id, id, 'c', 'c', object from contact
        where workspace_id = any($1::uuid[]) order by 1, 2""",

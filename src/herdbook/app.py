@@ -32,7 +32,7 @@ from herdbook.http.ratelimit import RateLimit, SharedWindows, TokenBuckets
 from herdbook.http.requests import Requests, Wire
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
-from herdbook.logs import configure_logs
+from herdbook.logs import RequestLog, configure_logs
 from herdbook.settings import Settings
 
 OPERATIONS: Final[tuple[Operation, ...]] = (*contacts_api.OPERATIONS, *companies_api.OPERATIONS)
@@ -86,6 +86,7 @@ class Herdbook:
             authenticator,
             _rate_limit(settings),
             Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
+            RequestLog() if settings.log_level in ("debug", "info") else None,
         )
         ledger.open()
         chores = [

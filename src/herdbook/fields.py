@@ -10,6 +10,8 @@ from herdbook.errors import FieldError
 Rule: TypeAlias = Callable[[Any, str], Iterator[FieldError]]
 
 _NUL: Final = "\x00"
+# What `text` refuses, for the eyes of those who read a schema.
+TEXT_SCHEMA: Final = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
 
 
 class HasRules(Protocol):

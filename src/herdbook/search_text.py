@@ -11,6 +11,7 @@ from typing import Final
 
 WORD_START: Final = "\x1f"
 _WORD: Final = re.compile(r"[^\W_]+")
+_MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
 # Letters that Unicode does not decompose into a base letter and a mark.
 _UNMARKED: Final = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ŧ": "t", "æ": "ae", "œ": "oe"}
@@ -22,7 +23,8 @@ def folded(text: str) -> str:
     """Return text without case and accents: `Ångström` becomes `angstrom`, `STRASSE` and `Straße` become `strasse`."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Decomposed twice: `№` has a capital letter only after the first time, and what is folded may decompose again.
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(char for char in decomposed if not unicodedata.combining(char)).translate(_UNMARKED)
 
 
@@ -31,6 +33,6 @@ def searchable(text: str) -> str:
     return _WORD.sub(lambda word: WORD_START + word[0], folded(text).replace(WORD_START, " "))
 
 
-def words(searchable_text: str) -> frozenset[str]:
-    """Return the words of a text that `searchable` prepared."""
-    return frozenset(found[0] for part in searchable_text.split(WORD_START)[1:] if (found := _WORD.match(part)) is not None)
+def words(searchable_text: str) -> list[str]:
+    """Return the words of a text that `searchable` prepared, in their order."""
+    return _MARKED_WORD.findall(searchable_text)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from herdbook import ids
 from herdbook.auth.keys import PREFIX, NotAKey, read_key, secret_hash
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import find_key, note_use
@@ -20,11 +21,13 @@ _MOST_TRUSTED: Final = 10_000
 
 
 class Caller(NamedTuple):
-    """Who makes a request: a workspace, a credential, its scopes."""
+    """Who makes a request: a workspace, a credential, its scopes; and how logs show the first two."""
 
     workspace_id: UUID
     credential_id: UUID
     scopes: frozenset[str]
+    shown_workspace_id: str
+    shown_credential_id: str
 
     def may(self, scope: str) -> bool:
         """Whether the credential has the scope."""
@@ -96,4 +99,10 @@ class Authenticator:
             raise Unauthenticated("No such API key is known here.")
         if stored.is_over:
             raise Unauthenticated("This API key has expired or was revoked. Use another one.")
-        return Caller(stored.workspace_id, key.id, frozenset(stored.scopes))
+        return Caller(
+            stored.workspace_id,
+            key.id,
+            frozenset(stored.scopes),
+            ids.encoded(ids.WORKSPACE, stored.workspace_id),
+            ids.encoded(ids.CREDENTIAL, key.id),
+        )

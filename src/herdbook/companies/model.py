@@ -14,7 +14,8 @@ from herdbook.errors import FieldError
 from herdbook.wire import CrmAssociation, Time
 
 _MOST_ITEMS: Final = 100
-_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=fields.TEXT_SCHEMA)]
+_Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=fields.TEXT_SCHEMA)]
 _LABELS: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -72,7 +73,7 @@ class CompanyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     domains: Annotated[tuple[CompanyCreateDomain, ...], Meta(max_length=_MOST_ITEMS)]
     name: _Name | UnsetType = UNSET
-    description: Annotated[str, Meta(min_length=1, max_length=2000)] | UnsetType = UNSET
+    description: _Description | UnsetType = UNSET
 
 
 class CompanyObject(Enum):

@@ -16,14 +16,14 @@ from herdbook.contacts.model import (
     ContactCrmAssociation,
     ContactObject,
     ContactUpdate,
+    SearchEntry,
     patched,
-    search_text,
+    search_entry,
 )
 from herdbook.contacts.store import ADDRESS_CLAIMS, CONTACTS, WORD_ENTRIES, AddressClaim, ContactRow, WordEntry
 from herdbook.errors import FieldError, Invalid, NotFound, Stale, Taken
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Action, Kind
-from herdbook.search_text import words
 from herdbook.wire import CrmAssociation, Deleted
 
 
@@ -84,7 +84,7 @@ class DeleteContact(msgspec.Struct, frozen=True):
         before = _current(book, self.contact_id, self.if_version)
         for item in before.object.emails:
             _free_address(book, comparable_address(item.email), self.contact_id)
-        for word in words(before.search):
+        for word in before.search_entry.other_words:
             book.put(WORD_ENTRIES, WordEntry(book.workspace_id, word, self.contact_id, is_there=False))
         version = book.enter(Kind.CONTACT, self.contact_id, Action.DELETED, None, before.object)
         gone = msgspec.structs.replace(before, version=version, updated_at=book.at, deleted_at=book.at)
@@ -188,14 +188,8 @@ def _previous(before: Contact, after: Contact) -> dict[str, Any]:
 
 
 def _put(book: Book, contact_id: UUID, version: int, before: ContactRow | None, after: Contact) -> None:
-    search = search_text(after)
-    old_words = frozenset[str]() if before is None else words(before.search)
-    new_words = words(search)
-    for word in old_words ^ new_words:
-        book.put(WORD_ENTRIES, WordEntry(book.workspace_id, word, contact_id, is_there=word in new_words))
-    company = after.company
+    search = _entered_words(book, contact_id, before, after)
     crm = after.crm_association
-    numbers = tuple(number for item in after.phone_numbers if (number := e164(item.phone_number)))
     book.put(
         CONTACTS,
         ContactRow(
@@ -204,10 +198,35 @@ def _put(book: Book, contact_id: UUID, version: int, before: ContactRow | None, 
             version=version,
             updated_at=book.at,
             deleted_at=None,
-            company_id=None if company is UNSET else ids.decoded(ids.COMPANY, company.id),
+            company_id=_company_id(before, after),
             crm_object_id=None if crm is UNSET else crm.crm_object_id,
-            phone_numbers_e164=numbers or None,
-            search=search,
+            phone_numbers_e164=_e164_numbers(before, after),
+            search=search.text,
+            first_name_word=search.first_name_word,
+            last_name_word=search.last_name_word,
             object=after,
         ),
     )
+
+
+def _entered_words(book: Book, contact_id: UUID, before: ContactRow | None, after: Contact) -> SearchEntry:
+    old = SearchEntry("", None, None) if before is None else before.search_entry
+    new = search_entry(after)
+    if new != old:
+        old_words, new_words = old.other_words, new.other_words
+        for word in old_words ^ new_words:
+            book.put(WORD_ENTRIES, WordEntry(book.workspace_id, word, contact_id, is_there=word in new_words))
+    return new
+
+
+# Decoding an id and reading a phone number cost more than all else here, and most updates touch neither.
+def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
+    if before is not None and before.object.company == after.company:
+        return before.company_id
+    return None if after.company is UNSET else ids.decoded(ids.COMPANY, after.company.id)
+
+
+def _e164_numbers(before: ContactRow | None, after: Contact) -> tuple[str, ...] | None:
+    if before is not None and before.object.phone_numbers == after.phone_numbers:
+        return before.phone_numbers_e164
+    return tuple(number for item in after.phone_numbers if (number := e164(item.phone_number))) or None

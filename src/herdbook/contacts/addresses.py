@@ -5,11 +5,12 @@ Both are kept as sent. An e-mail address is compared by its local part without c
 """
 
 import re
+import unicodedata
 from functools import lru_cache
 from typing import Final
 
 import phonenumbers
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 # Most addresses are a dot-atom at a plain domain (RFC 5321, section 4.1.2), which needs no closer look.
 _PLAIN: Final = re.compile(
@@ -17,6 +18,10 @@ _PLAIN: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?!xn--)[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
+_LONGEST: Final = 254
+
+# The library's own way to allow them: nothing is sent to these addresses, so `.local` and `localhost` are as good as others.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 class NotAnAddress(ValueError):
@@ -31,6 +36,8 @@ def comparable_address(email: str) -> str:
     """
     if _PLAIN.fullmatch(email) is not None:
         return email.lower()
+    if len(email) > _LONGEST:
+        raise NotAnAddress(f"It has {len(email)} characters, and {_LONGEST} are the most (RFC 5321).")
     return _closely_read(email)
 
 
@@ -42,12 +49,13 @@ def _closely_read(email: str) -> str:
             check_deliverability=False,
             globally_deliverable=False,
             test_environment=True,
+            strict=True,
             allow_quoted_local=True,
             allow_domain_literal=True,
         )
     except EmailNotValidError as error:
         raise NotAnAddress(str(error)) from None
-    return f"{read.local_part.casefold()}@{(read.ascii_domain or read.domain).lower()}"
+    return f"{unicodedata.normalize('NFC', read.local_part.casefold())}@{(read.ascii_domain or read.domain).lower()}"
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -12,16 +12,16 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook import fields, ids
 from herdbook.contacts.addresses import NotAnAddress, comparable_address, e164
 from herdbook.errors import FieldError
-from herdbook.search_text import searchable
+from herdbook.search_text import searchable, words
 from herdbook.wire import CrmAssociation, ResourceRef, Time
 
 _MOST_ITEMS: Final = 100
 
 # Lengths are those of the vendor's page of this operation.
-_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
-_Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000)]
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=fields.TEXT_SCHEMA)]
+_Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=fields.TEXT_SCHEMA)]
 _CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
-_PhoneNumber: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+_PhoneNumber: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=fields.TEXT_SCHEMA)]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 
 
@@ -230,7 +230,22 @@ def comparable_number(phone_number: str) -> str:
     return e164(phone_number) or phone_number
 
 
-def search_text(contact: Contact) -> str:
-    """Return what a search compares: the full name and the e-mail addresses."""
-    parts = [contact.first_name or "", contact.last_name or "", *(item.email for item in contact.emails)]
-    return searchable(" ".join(parts))
+class SearchEntry(NamedTuple):
+    """What a search finds a contact by: the text that it compares, the first word of either name, and all other words."""
+
+    text: str
+    first_name_word: str | None
+    last_name_word: str | None
+
+    @property
+    def other_words(self) -> set[str]:
+        """The words that are not the first of a name."""
+        return set(words(self.text)).difference((self.first_name_word, self.last_name_word))
+
+
+def search_entry(contact: Contact) -> SearchEntry:
+    """Return what a search finds a contact by: the full name and the e-mail addresses."""
+    first_name = searchable(contact.first_name or "")
+    last_name = searchable(contact.last_name or "")
+    text = " ".join([first_name, last_name, *(searchable(item.email) for item in contact.emails)])
+    return SearchEntry(text, next(iter(words(first_name)), None), next(iter(words(last_name)), None))

@@ -1,12 +1,12 @@
 """Every SQL statement about contacts."""
 
 from datetime import datetime
-from typing import Final
+from typing import Final, LiteralString
 from uuid import UUID
 
 import msgspec
 
-from herdbook.contacts.model import Contact
+from herdbook.contacts.model import Contact, SearchEntry
 from herdbook.db.database import Database, Found
 from herdbook.db.paging import Conditions, Listed, PageQuery
 from herdbook.db.pool import Pool
@@ -30,7 +30,14 @@ class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
     crm_object_id: str | None
     phone_numbers_e164: tuple[str, ...] | None
     search: str
+    first_name_word: str | None
+    last_name_word: str | None
     object: Contact
+
+    @property
+    def search_entry(self) -> SearchEntry:
+        """What a search finds the contact by."""
+        return SearchEntry(self.search, self.first_name_word, self.last_name_word)
 
 
 CONTACTS: Final = Shelf(
@@ -38,7 +45,7 @@ CONTACTS: Final = Shelf(
     key=lambda row: row.id,
     load="""
         select c.workspace_id, c.id, c.version, c.updated_at, c.deleted_at, c.company_id, c.crm_object_id,
-            c.phone_numbers_e164, c.search, c.object
+            c.phone_numbers_e164, c.search, c.first_name_word, c.last_name_word, c.object
         from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
         join contact c on c.workspace_id = asked.workspace_id and c.id = asked.key
         where c.deleted_at is null
@@ -46,18 +53,19 @@ CONTACTS: Final = Shelf(
     save="""
         contact_saved as (
             insert into contact (workspace_id, id, version, updated_at, deleted_at, company_id, crm_object_id,
-                phone_numbers_e164, search, object)
+                phone_numbers_e164, search, first_name_word, last_name_word, object)
             select r.workspace_id, r.id, r.version, r.updated_at, r.deleted_at, r.company_id, r.crm_object_id,
-                r.phone_numbers_e164, r.search, r.object
+                r.phone_numbers_e164, r.search, r.first_name_word, r.last_name_word, r.object
             from json_to_recordset($rows) as r(
                 workspace_id uuid, id uuid, version bigint, updated_at timestamptz, deleted_at timestamptz, company_id uuid,
-                crm_object_id text, phone_numbers_e164 text[], search text, object json
+                crm_object_id text, phone_numbers_e164 text[], search text, first_name_word text, last_name_word text, object json
             )
             join held on held.id = r.workspace_id
             on conflict (workspace_id, id) do update
             set version = excluded.version, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,
                 company_id = excluded.company_id, crm_object_id = excluded.crm_object_id,
-                phone_numbers_e164 = excluded.phone_numbers_e164, search = excluded.search, object = excluded.object
+                phone_numbers_e164 = excluded.phone_numbers_e164, search = excluded.search,
+                first_name_word = excluded.first_name_word, last_name_word = excluded.last_name_word, object = excluded.object
         )
     """,
 )
@@ -103,7 +111,7 @@ ADDRESS_CLAIMS: Final = Shelf(
 
 
 class WordEntry(msgspec.Struct, frozen=True):
-    """Whether a contact is found by a word."""
+    """Whether a contact is found by a word that is not the first of either name: those stand in its row."""
 
     workspace_id: UUID
     word: str
@@ -160,14 +168,37 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]
     rare = await _rare_word(pool, workspace_id, sorted({word for term in terms for word in words(term)}))
     if rare is None:
         return await conditions.fetch(pool, "select c.version, c.updated_at, c.object from contact c")
+    least, most = conditions.parameter(rare), conditions.parameter(rare + _LAST_CHARACTER)
+    found = _FOUND_BY_WORD.replace("$least", least).replace("$most", most)
     return await conditions.fetch(
         pool,
-        "with found as materialized (select distinct w.contact_id from contact_word w where w.workspace_id = $1 and w.word >= "
-        + conditions.parameter(rare)
-        + " and w.word < "
-        + conditions.parameter(rare + _LAST_CHARACTER)
-        + ") select c.version, c.updated_at, c.object from found join contact c on c.id = found.contact_id",
+        "with found as materialized (" + found + ") select c.version, c.updated_at, c.object "
+        "from (select distinct id from found) as found join contact c on c.id = found.id",
     )
+
+
+_FOUND_BY_WORD: Final[LiteralString] = """
+    select c.id from contact c
+    where c.workspace_id = $1 and c.first_name_word >= $least and c.first_name_word < $most and c.deleted_at is null
+    union all
+    select c.id from contact c
+    where c.workspace_id = $1 and c.last_name_word >= $least and c.last_name_word < $most and c.deleted_at is null
+    union all
+    select w.contact_id from contact_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most
+"""
+_COUNT_WORDS: Final[LiteralString] = (
+    """
+    select asked.word, (select count(*) from (
+    """
+    + _FOUND_BY_WORD.replace("$least", "asked.word").replace("$most", "asked.word || $3")
+    + """
+        limit $4
+    ) as few) as matches
+    from unnest($2::text[]) as asked(word)
+    order by matches
+    limit 1
+    """
+)
 
 
 async def _rare_word(pool: Pool, workspace_id: UUID, candidates: list[str]) -> str | None:
@@ -175,24 +206,7 @@ async def _rare_word(pool: Pool, workspace_id: UUID, candidates: list[str]) -> s
 
     It reads no more than `_COMMON` entries a word, however many there are.
     """
-    record = await pool.fetchrow(
-        """
-        select asked.word, (
-            select count(*) from (
-                select from contact_word w
-                where w.workspace_id = $1 and w.word >= asked.word and w.word < asked.word || $3
-                limit $4
-            ) as few
-        ) as matches
-        from unnest($2::text[]) as asked(word)
-        order by matches
-        limit 1
-        """,
-        workspace_id,
-        candidates,
-        _LAST_CHARACTER,
-        _COMMON,
-    )
+    record = await pool.fetchrow(_COUNT_WORDS, workspace_id, candidates, _LAST_CHARACTER, _COMMON)
     assert record is not None, "there is a candidate"
     return record["word"] if record["matches"] < _COMMON else None
 

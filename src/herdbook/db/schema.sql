@@ -90,6 +90,8 @@ create table contact (
     crm_object_id text,
     phone_numbers_e164 text[],
     search text not null,
+    first_name_word text collate "C",
+    last_name_word text collate "C",
     object json not null,
     first_name text generated always as (object ->> 'first_name') virtual,
     last_name text generated always as (object ->> 'last_name') virtual,
@@ -104,17 +106,24 @@ create index contact_by_update on contact (workspace_id, updated_at, version) wh
 create index contact_by_crm_object on contact (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
 
--- An address belongs to one active contact of a workspace: the key is the proof.
-create table contact_email (
-    workspace_id uuid not null,
-    address text not null,
-    contact_id uuid not null,
-    primary key (workspace_id, address)
-);
+-- What a search finds a contact by: the first word of either name here, where a change of name costs an index entry and no more,
+-- and all other words in a table of their own.
+create index contact_by_first_name_word on contact (workspace_id, first_name_word)
+    where first_name_word is not null and deleted_at is null;
+create index contact_by_last_name_word on contact (workspace_id, last_name_word)
+    where last_name_word is not null and deleted_at is null;
 
 create table contact_word (
     workspace_id uuid not null,
     word text collate "C" not null,
     contact_id uuid not null,
     primary key (workspace_id, word, contact_id)
+);
+
+-- An address belongs to one active contact of a workspace: the key is the proof.
+create table contact_email (
+    workspace_id uuid not null,
+    address text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, address)
 );

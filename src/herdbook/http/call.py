@@ -16,7 +16,7 @@ from herdbook.ledger.book import Command, Origin
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 
-_LONGEST_KEY = 255
+LONGEST_KEY = 255
 
 
 class Services(NamedTuple):
@@ -90,8 +90,8 @@ class Call:
         if header is None:
             return None
         key = header.decode("latin-1")
-        if not 1 <= len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable():
-            message = f"`Idempotency-Key` must have 1 to {_LONGEST_KEY} printable ASCII characters, such as a UUID."
+        if not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
+            message = f"`Idempotency-Key` must have 1 to {LONGEST_KEY} printable ASCII characters, such as a UUID."
             raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
         precondition = self.headers.get(b"if-match", b"").decode("latin-1")
         request = f"{self.operation.id} {self._path_parameters} {precondition}\n".encode() + self._body

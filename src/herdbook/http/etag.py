@@ -4,6 +4,8 @@ import re
 from typing import Final
 
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
+# A version as `etag` spells it: a tag is compared character by character, and no longer than a `bigint`.
+_VERSION: Final = re.compile("[1-9][0-9]{0,18}")
 
 
 def etag(version: int) -> bytes:
@@ -19,7 +21,7 @@ def if_match(header: bytes | None) -> frozenset[int] | None:
     if header is None or header.strip() == b"*":
         return None
     tags = _TAG.findall(header.decode("latin-1"))
-    return frozenset(int(tag) for weak, tag in tags if not weak and tag.isdecimal() and tag.isascii())
+    return frozenset(int(tag) for weak, tag in tags if not weak and _VERSION.fullmatch(tag))
 
 
 def none_match(header: bytes | None, version: int) -> bool:

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -15,18 +15,19 @@ from herdbook.db.paging import Bound, Listed, PageQuery
 from herdbook.errors import FieldError, InvalidQuery
 from herdbook.http.operation import Answer, ListOf
 
-_MOST: Final = 100
-_MOST_CRM_ASSOCIATIONS: Final = 20
-_LONGEST_SEARCH: Final = 255
-_BOUNDS: Final[Mapping[str, Bound]] = {
+MOST: Final = 100
+DEFAULT_LIMIT: Final = 25
+MOST_CRM_ASSOCIATIONS: Final = 20
+LONGEST_SEARCH: Final = 255
+BOUNDS: Final[Mapping[str, Bound]] = {
     "filter[updated_at][gt]": "gt",
     "filter[updated_at][gte]": "gte",
     "filter[updated_at][lt]": "lt",
     "filter[updated_at][lte]": "lte",
 }
-_CRM: Final = "filter[crm_associations][eq]"
+CRM: Final = "filter[crm_associations][eq]"
 _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]\[(id|object_type)\]")
-_ORDERS: Final = {"updated_at:desc": True, "updated_at:asc": False}
+ORDERS: Final = {"updated_at:desc": True, "updated_at:asc": False}
 
 
 class _CrmItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,11 +64,11 @@ class ListReader:
         self._signer = signer
         self._salt = f"{operation_id}:{workspace_id}"
         self._crm_type = list_of.crm_type
-        self._known = ["limit", "cursor", "order_by", *_BOUNDS]
+        self._known = ["limit", "cursor", "order_by", *BOUNDS]
         if list_of.search is not None:
             self._known.append("search")
         if list_of.crm_type is not None:
-            self._known.append(_CRM)
+            self._known.append(CRM)
 
     def read(self, query_string: bytes) -> PageQuery:
         """Return what is asked. Refusal: InvalidQuery, with all that is wrong."""
@@ -106,7 +107,7 @@ class ListReader:
         return FieldError(name, "unknown_parameter", f"There is no query parameter `{name}`. {hint}")
 
     def _continued(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
-        others = [name for name in given if name not in ("cursor", "limit")] + ([_CRM] if crm else [])
+        others = [name for name in given if name not in ("cursor", "limit")] + ([CRM] if crm else [])
         for name in others:
             message = f"The cursor carries search, filters and order already. Leave `{name}` out, or the cursor."
             errors.append(FieldError(name, "not_with_cursor", message))
@@ -121,11 +122,11 @@ class ListReader:
     def _begun(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
         limit = _limit(given, errors)
         order = given.get("order_by", "updated_at:desc")
-        if order not in _ORDERS:
-            choices = " or ".join(f"`{choice}`" for choice in _ORDERS)
+        if order not in ORDERS:
+            choices = " or ".join(f"`{choice}`" for choice in ORDERS)
             errors.append(FieldError("order_by", "invalid_choice", f"`order_by` must be {choices}."))
         bounds: dict[Bound, datetime] = {}
-        for name, bound in _BOUNDS.items():
+        for name, bound in BOUNDS.items():
             if name in given:
                 time = _time(given[name])
                 if time is None:
@@ -134,11 +135,11 @@ class ListReader:
                 else:
                     bounds[bound] = time
         return PageQuery(
-            limit=25 if limit is None else limit,
-            descending=_ORDERS.get(order, True),
+            limit=DEFAULT_LIMIT if limit is None else limit,
+            descending=ORDERS.get(order, True),
             updated_at=bounds,
             search=_search(given, errors),
-            crm_object_ids=self._crm_ids(given.get(_CRM), crm, errors),
+            crm_object_ids=self._crm_ids(given.get(CRM), crm, errors),
         )
 
     def _crm_ids(
@@ -147,7 +148,7 @@ class ListReader:
         if encoded is None and not indexed:
             return None
         if encoded is not None and indexed:
-            errors.append(FieldError(_CRM, "duplicate", f"`{_CRM}` is given in both encodings. Give it in one."))
+            errors.append(FieldError(CRM, "duplicate", f"`{CRM}` is given in both encodings. Give it in one."))
             return None
         try:
             items = (
@@ -156,18 +157,18 @@ class ListReader:
                 else msgspec.convert([indexed[index] for index in sorted(indexed)], list[_CrmItem])
             )
         except msgspec.DecodeError as error:
-            message = f"`{_CRM}` is not a list of objects with `id` and `object_type`: {error}."
-            errors.append(FieldError(_CRM, "invalid_format", message))
+            message = f"`{CRM}` is not a list of objects with `id` and `object_type`: {error}."
+            errors.append(FieldError(CRM, "invalid_format", message))
             return None
-        if not 1 <= len(items) <= _MOST_CRM_ASSOCIATIONS:
-            message = f"`{_CRM}` has {len(items)} objects. Send 1 to {_MOST_CRM_ASSOCIATIONS}."
-            errors.append(FieldError(_CRM, "invalid_range", message))
+        if not 1 <= len(items) <= MOST_CRM_ASSOCIATIONS:
+            message = f"`{CRM}` has {len(items)} objects. Send 1 to {MOST_CRM_ASSOCIATIONS}."
+            errors.append(FieldError(CRM, "invalid_range", message))
         for item in items:
             if item.object_type != self._crm_type:
-                message = f"`{_CRM}` must have `object_type` `{self._crm_type}` here, not `{item.object_type}`."
-                errors.append(FieldError(_CRM, "invalid_choice", message))
+                message = f"`{CRM}` must have `object_type` `{self._crm_type}` here, not `{item.object_type}`."
+                errors.append(FieldError(CRM, "invalid_choice", message))
             if "\0" in item.id:
-                errors.append(FieldError(_CRM, "invalid_characters", f"`{_CRM}` holds a NUL character. Leave it out."))
+                errors.append(FieldError(CRM, "invalid_characters", f"`{CRM}` holds a NUL character. Leave it out."))
         return tuple(item.id for item in items)
 
 
@@ -182,9 +183,9 @@ def _limit(given: Mapping[str, str], errors: list[FieldError]) -> int | None:
     text = given.get("limit")
     if text is None:
         return None
-    if text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= _MOST:
+    if text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MOST:
         return int(text)
-    errors.append(FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {_MOST}."))
+    errors.append(FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}."))
     return None
 
 
@@ -194,8 +195,8 @@ def _search(given: Mapping[str, str], errors: list[FieldError]) -> str | None:
         return None
     if "\0" in text:
         errors.append(FieldError("search", "invalid_characters", "`search` holds a NUL character. Leave it out."))
-    elif len(text) > _LONGEST_SEARCH:
-        message = f"`search` has {len(text)} characters. Send {_LONGEST_SEARCH} at most."
+    elif len(text) > LONGEST_SEARCH:
+        message = f"`search` has {len(text)} characters. Send {LONGEST_SEARCH} at most."
         errors.append(FieldError("search", "too_long", message))
     return text or None
 
@@ -203,7 +204,7 @@ def _search(given: Mapping[str, str], errors: list[FieldError]) -> str | None:
 def _time(text: str) -> datetime | None:
     # A plus sign that was not encoded arrives as a space.
     try:
-        time: Any = msgspec.convert(text.replace(" ", "+"), datetime, strict=False)
-    except msgspec.ValidationError:
+        time = msgspec.convert(text.replace(" ", "+"), datetime)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
         return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

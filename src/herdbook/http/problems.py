@@ -2,12 +2,11 @@
 
 import dataclasses
 from typing import Annotated, Any, ClassVar, Final
-from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import errors, ids
+from herdbook import errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     ) = UNSET
 
 
-def problem_of(refusal: Exception, request_id: UUID, type_base: str, *, may_name_holder: bool) -> Problem:
+def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_holder: bool) -> Problem:
     """Return the problem that tells of a refusal; of any other exception it tells nothing but the request id."""
     kind = KINDS.get(type(refusal)) if isinstance(refusal, errors.Refusal) else None
     members: dict[str, Any] = {}
@@ -101,7 +100,7 @@ def problem_of(refusal: Exception, request_id: UUID, type_base: str, *, may_name
         title=kind.title,
         status=kind.status,
         detail=detail,
-        request_id=ids.encoded(ids.REQUEST, request_id),
+        request_id=request_id,
         **members,
     )
 

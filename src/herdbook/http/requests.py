@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
+from herdbook.logs import RequestLine, RequestLog
 
 _log: Final = structlog.get_logger("herdbook.requests")
 _JSON: Final = b"application/json"
@@ -55,12 +57,14 @@ class Requests:
         authenticator: Authenticator,
         rate_limit: RateLimit | None,
         wire: Wire,
+        log: RequestLog | None,
     ) -> None:
         self._router = Router((operation, _target(operation)) for operation in operations)
         self._services = services
         self._authenticator = authenticator
         self._rate_limit = rate_limit
         self._wire = wire
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,7 +76,7 @@ class Requests:
             request.status = 499
         except Exception as error:
             await self._send_problem(request, error, send)
-        request.finish(scope)
+        request.finish(scope, self._log)
 
     async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
         parts = scope["path"].split("/")[1:]
@@ -144,9 +148,9 @@ class Requests:
         if not isinstance(error, Refusal):
             if isinstance(error, CONNECTION_ERRORS):
                 error = Unavailable("The database cannot be reached. Nothing was done. Try again shortly.")
-            _log.error("failed", request_id=ids.encoded(ids.REQUEST, request.id), exc_info=True)
+            _log.error("failed", request_id=request.shown_id, exc_info=True)
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
-        problem = problem_of(error, request.id, self._wire.problem_type_base, may_name_holder=may_name_holder)
+        problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)
         body = msgspec.json.encode(problem)
         media_type = self._wire.problem_media_type.encode()
         if _PROBLEM_JSON in request.headers.get(b"accept", b""):
@@ -159,11 +163,12 @@ class Requests:
 class _Request:
     """What is known of a request so far."""
 
-    __slots__ = ("began", "caller", "headers", "id", "operation", "quota", "status")
+    __slots__ = ("began", "caller", "headers", "id", "operation", "quota", "shown_id", "status")
 
     def __init__(self, scope: Scope) -> None:
         self.began = time.perf_counter()
         self.id: UUID = ids.new_id()
+        self.shown_id = ids.encoded(ids.REQUEST, self.id)
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.operation: Operation | None = None
         self.caller: Caller | None = None
@@ -171,7 +176,7 @@ class _Request:
         self.status = 0
 
     def common_headers(self) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-api-version", b"v2"), (b"x-request-id", ids.encoded(ids.REQUEST, self.id).encode())]
+        headers = [(b"x-api-version", b"v2"), (b"x-request-id", self.shown_id.encode())]
         if self.quota is not None:
             headers += quota_headers(self.quota)
         return headers
@@ -181,22 +186,25 @@ class _Request:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def finish(self, scope: Scope) -> None:
-        """Count the request, and log its line: never a secret, a body, or a query, which may name people."""
+    def finish(self, scope: Scope, log: RequestLog | None) -> None:
+        """Count the request, and log its line."""
         seconds = time.perf_counter() - self.began
         name = "none" if self.operation is None else self.operation.id
         metrics.count_request(name, self.status, seconds)
-        _log.info(
-            "request",
-            request_id=ids.encoded(ids.REQUEST, self.id),
-            operation=name,
-            method=scope["method"],
-            path=scope["path"],
-            status=self.status,
-            milliseconds=round(seconds * 1000, 2),
-            workspace_id=None if self.caller is None else ids.encoded(ids.WORKSPACE, self.caller.workspace_id),
-            credential_id=None if self.caller is None else ids.encoded(ids.CREDENTIAL, self.caller.credential_id),
-        )
+        if log is not None:
+            log.add(
+                RequestLine(
+                    timestamp=datetime.now(UTC),
+                    request_id=self.shown_id,
+                    operation=name,
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=self.status,
+                    milliseconds=round(seconds * 1000, 2),
+                    workspace_id=None if self.caller is None else self.caller.shown_workspace_id,
+                    credential_id=None if self.caller is None else self.caller.shown_credential_id,
+                )
+            )
 
 
 def _target(operation: Operation) -> _Target:

@@ -1,0 +1,343 @@
+"""The OpenAPI document: made from the declarations of the operations, and from nothing else."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from herdbook import errors, ids
+from herdbook.http.call import LONGEST_KEY
+from herdbook.http.operation import ListOf, Operation
+from herdbook.http.page import BOUNDS, CRM, DEFAULT_LIMIT, LONGEST_SEARCH, MOST, MOST_CRM_ASSOCIATIONS, ORDERS
+from herdbook.http.problems import INTERNAL_ERROR, KINDS, Kind, Problem, problem_of
+from herdbook.http.schemas import PLACE, Json, schema_name, schema_ref, schemas_of
+from herdbook.wire import Deleted
+
+_MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json")
+_EXAMPLE_REQUEST_ID: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_ABOUT: Final = """\
+Every request names its caller: `Authorization: Bearer <token>`, or an API key as the whole value of that header.
+Every refusal is a problem (RFC 9457) with a stable `type`; quote its `request_id` when you ask for help.
+
+**Lists** come in pages: send `next_cursor` as `cursor` until `has_more` is false, with a `limit` if you like, and nothing else.
+
+**Retries** are safe with an `Idempotency-Key`: a repeated write gets the first answer, and does nothing.
+
+**Edits of one object by several programs** are safe with `If-Match`: send the `ETag` that you have read, and 412 tells you that
+somebody was faster.
+"""
+
+# One instance of each refusal, from which the examples are made, so that these look as the real ones do.
+_SAMPLES: Final[tuple[Exception, ...]] = (
+    errors.Unauthenticated("No credential. Send `Authorization: Bearer <token>` or an API key as its value."),
+    errors.Forbidden("contacts:write"),
+    errors.RateLimited(1),
+    errors.Busy(1000),
+    errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send 255 at most.")]),
+    errors.KeyReused(),
+    errors.InvalidQuery([errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}.")]),
+    errors.NotFound("object"),
+    errors.Stale(1842),
+    errors.Taken(
+        [errors.FieldError("name", "already_in_use", "`name` belongs to another object. Choose another.")],
+        [("object", "obj_01HQXVB4Y9Y0Q6P0QH5GX2CT7T")],
+        "",
+    ),
+    errors.Unavailable("The database cannot be reached. Nothing was done. Try again shortly."),
+    errors.OutcomeUnknown(),
+    errors.TooLarge(1_048_576),
+    errors.UnsupportedMediaType("text/plain"),
+    Exception(),
+)
+
+_HEADERS: Final[dict[str, Json]] = {
+    "X-Api-Version": {"required": True, "description": "Version of the API.", "schema": {"type": "string"}},
+    "X-Request-Id": {
+        "required": True,
+        "description": "Correlation identifier for support and debugging.",
+        "schema": {"type": "string", "pattern": f"^{ids.REQUEST}[0-9A-Z]{{26}}$"},
+    },
+    "ETag": {"required": True, "description": "Version of the object.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
+    "CurrentETag": {"description": "Version that the object has now.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
+    "Idempotency-Replayed": {
+        "description": "Present when this is the answer that an earlier request with the same Idempotency-Key was given.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "RateLimit": {"description": "What is left: `r` requests, all of them again in `t` seconds.", "schema": {"type": "string"}},
+    "RateLimit-Policy": {"description": "The limit: `q` requests in `w` seconds.", "schema": {"type": "string"}},
+    "X-RateLimit-Limit": {"description": "Requests that may be made at once.", "schema": {"type": "integer"}},
+    "X-RateLimit-Remaining": {"description": "Requests that are left.", "schema": {"type": "integer"}},
+    "X-RateLimit-Reset": {"description": "Seconds until all are back.", "schema": {"type": "integer"}},
+    "Retry-After": {"required": True, "description": "Seconds to wait before trying again.", "schema": {"type": "integer"}},
+    "WWW-Authenticate": {"required": True, "description": "How to authenticate.", "schema": {"type": "string"}},
+}
+_EVERYWHERE: Final = ("X-Api-Version", "X-Request-Id")
+_QUOTA: Final = ("RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_OF_STATUS: Final[dict[int, dict[str, str]]] = {
+    401: {"WWW-Authenticate": "WWW-Authenticate"},
+    412: {"ETag": "CurrentETag"},
+    429: {"Retry-After": "Retry-After"},
+    503: {"Retry-After": "Retry-After"},
+}
+
+
+def document(operations: Sequence[Operation], problem_type_base: str, server: str = "/api") -> Json:
+    """Return the OpenAPI document of operations that answer below the path or URL of a server."""
+    paths: dict[str, Json] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, operations)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "AskElephant Public API", "version": "1.0.0", "description": _ABOUT},
+        "servers": [{"url": server}],
+        "tags": [{"name": tag, "x-displayName": tag_title(tag)} for tag in dict.fromkeys(each.tag for each in operations)],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(operations),
+            "headers": _HEADERS,
+            "examples": _problem_examples(problem_type_base),
+            "securitySchemes": {
+                "BearerAuth": {"type": "http", "scheme": "bearer"},
+                "ApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "The key is the whole value: `Authorization: sk-apik_<id>.<secret>`.",
+                },
+            },
+        },
+    }
+
+
+def tag_title(tag: str) -> str:
+    """Return what people call a tag, such as "Contacts" for `subpackage_contacts`."""
+    return tag.removeprefix("subpackage_").capitalize()
+
+
+def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
+    """Return every refusal that an operation can make: those it declares, and those that come with what it is."""
+    found = [errors.Unauthenticated, errors.Forbidden, *operation.refusals, errors.RateLimited, errors.Unavailable]
+    if operation.is_write:
+        found += (errors.Busy, errors.Invalid, errors.OutcomeUnknown)
+    if operation.body is not None:
+        found += (errors.TooLarge, errors.UnsupportedMediaType)
+    return tuple(dict.fromkeys(found))
+
+
+def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
+    described: Json = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "description": operation.description,
+        "tags": [operation.tag],
+        "security": [{"BearerAuth": [operation.scope]}, {"ApiKey": [operation.scope]}],
+        "parameters": _parameters(operation, operations),
+        "responses": _responses(operation, operations),
+    }
+    if operation.body is not None:
+        # A body that is not there is read as `{}`, so it may be left out where `{}` will do.
+        required = any(field.required for field in msgspec.structs.fields(operation.body))
+        content = _content(schema_ref(operation.body), _example(operation.body))
+        described["requestBody"] = {"content": content} | ({"required": True} if required else {})
+    return described
+
+
+def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[Json]:
+    named = _PATH_PARAMETER.findall(operation.path)
+    parameters = [_path_parameter(name, operation, operations) for name in named]
+    authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
+    parameters.append(authorization | {"schema": {"type": "string"}})
+    if operation.list_of is not None:
+        parameters += _list_parameters(operation.list_of)
+    elif not operation.is_write:
+        about = "The `ETag` of what you have: the answer is 304, without a body, if it is still current."
+        parameters.append(_header_parameter("If-None-Match", about, {"type": "string"}))
+    if operation.is_write:
+        if named:
+            about = "The `ETag` that you have read: the answer is 412, and nothing is done, if it is no longer current."
+            parameters.append(_header_parameter("If-Match", about, {"type": "string"}))
+        about = "Makes the write safe to repeat for 24 hours: choose a new key for each write, such as a UUID."
+        schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"}
+        parameters.append(_header_parameter("Idempotency-Key", about, schema))
+    return parameters
+
+
+def _path_parameter(name: str, operation: Operation, operations: Sequence[Operation]) -> Json:
+    kind = name.removesuffix("_id").replace("_", " ")
+    parameter = {"name": name, "in": "path", "required": True, "description": f"Identifier of the {kind}."}
+    collection = operation.path.partition("/{")[0]
+    example = _example_below(collection, operations)
+    return parameter | {"schema": {"type": "string"}} | ({"example": example["id"]} if example else {})
+
+
+def _example_below(collection: str, operations: Sequence[Operation]) -> Json | None:
+    """Return an example of the objects in a collection, such as `/v2/contacts`."""
+    examples = (_example(each.answer) for each in operations if each.path.startswith(collection))
+    return next((example for example in examples if example), None)
+
+
+def _header_parameter(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+def _list_parameters(list_of: ListOf) -> list[Json]:
+    text: Json = {"type": "string", "maxLength": LONGEST_SEARCH, "pattern": r"^[^\u0000]*$"}
+    limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
+    order = {"type": "string", "enum": list(ORDERS), "default": next(iter(ORDERS))}
+    time = {"type": "string", "format": "date-time"}
+    when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
+    parameters = [
+        _query_parameter("limit", "How many objects a page has at most.", limit),
+        _query_parameter(
+            "cursor",
+            "`next_cursor` of the last page, as it is. It carries search, filters and order: send none of them beside it.",
+            {"type": "string"},
+        ),
+        _query_parameter("order_by", "In which order the objects come.", order),
+        *(_query_parameter(name, f"Only objects updated {when[bound]} this time.", time) for name, bound in BOUNDS.items()),
+    ]
+    if list_of.search is not None:
+        parameters.append(_query_parameter("search", list_of.search, text))
+    if list_of.crm_type is not None:
+        parameters.append(_crm_parameter(list_of.crm_type))
+    return parameters
+
+
+def _query_parameter(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+def _crm_parameter(crm_type: str) -> Json:
+    about = (
+        f"Only objects linked to one of these CRM records: a JSON array in one string. `{CRM}[0][id]` and "
+        f"`{CRM}[0][object_type]`, and so on by index, say the same."
+    )
+    item = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\u0000]*$"},
+            "object_type": {"type": "string", "enum": [crm_type]},
+        },
+        "required": ["id", "object_type"],
+        "additionalProperties": False,
+    }
+    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": MOST_CRM_ASSOCIATIONS}
+    content = _content(schema, [{"id": "12345", "object_type": crm_type}])
+    return {"name": CRM, "in": "query", "required": False, "description": about, "content": content}
+
+
+def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
+    responses = {operation.status: _success(operation, operations)}
+    if not operation.is_write and operation.list_of is None:
+        headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA))
+        responses[304] = {"description": "If-None-Match names the current version.", "headers": headers}
+    by_status: dict[int, list[Kind]] = {500: [INTERNAL_ERROR]}
+    for refusal in refusals_of(operation):
+        by_status.setdefault(KINDS[refusal].status, []).append(KINDS[refusal])
+    responses |= {status: _refusal(status, kinds) for status, kinds in by_status.items()}
+    return {str(status): responses[status] for status in sorted(responses)}
+
+
+def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
+    collection = operation.path.partition("/{")[0]
+    example = _example(operation.answer)
+    reference = schema_ref(operation.answer)
+    names = _EVERYWHERE
+    if operation.list_of is not None:
+        reference = {"$ref": PLACE + _list_name(operation)}
+        example = example and {"object": "list", "data": [example], "has_more": False, "next_cursor": None}
+    elif operation.answer is Deleted:
+        object_ = _example_below(collection, operations)
+        example = object_ and {"id": object_["id"], "object": object_["object"], "deleted": True}
+    else:
+        names = (*names, "ETag")
+    if operation.is_write:
+        names = (*names, "Idempotency-Replayed")
+    response: Json = {"description": operation.answer_description, "headers": _headers((*names, *_QUOTA))}
+    response["content"] = _content(reference, example)
+    if operation.status == 201:
+        response["links"] = _links(operation, operations)
+    return response
+
+
+def _refusal(status: int, kinds: Iterable[Kind]) -> Json:
+    kinds = list(dict.fromkeys(kinds))
+    quota = () if status == 401 else _QUOTA
+    content = {
+        "schema": schema_ref(Problem),
+        "examples": {kind.name: {"$ref": f"#/components/examples/{kind.name}"} for kind in kinds},
+    }
+    return {
+        "description": " ".join(dict.fromkeys(kind.description for kind in kinds)),
+        "headers": _headers((*_EVERYWHERE, *quota)) | _header_references(_OF_STATUS.get(status, {})),
+        "content": dict.fromkeys(_MEDIA_TYPES_OF_PROBLEMS, content),
+    }
+
+
+def _headers(names: Iterable[str]) -> Json:
+    return _header_references({name: name for name in names})
+
+
+def _header_references(headers: dict[str, str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{component}"} for name, component in headers.items()}
+
+
+def _links(operation: Operation, operations: Sequence[Operation]) -> Json:
+    """Return what can be done with an object that was created just now."""
+    below = re.compile(re.escape(operation.path) + r"/\{(\w+)\}")
+    found = ((each, below.match(each.path)) for each in operations)
+    return {
+        each.id: {"operationId": each.id, "parameters": {match[1]: "$response.body#/id"}}
+        for each, match in found
+        if match is not None
+    }
+
+
+def _content(schema: Json, example: Any) -> Json:
+    return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
+
+
+def _example(struct: type[msgspec.Struct]) -> Json | None:
+    return getattr(struct, "example", None)
+
+
+def _list_name(operation: Operation) -> str:
+    return f"{schema_name(operation.answer)}_list"
+
+
+def _schemas(operations: Iterable[Operation]) -> dict[str, Json]:
+    structs: dict[type[msgspec.Struct], None] = {Problem: None}
+    lists: dict[str, Json] = {}
+    for operation in operations:
+        structs[operation.answer] = None
+        if operation.body is not None:
+            structs[operation.body] = None
+        if operation.list_of is not None:
+            lists[_list_name(operation)] = _list_schema(operation)
+    return dict(sorted((schemas_of(structs) | lists).items()))
+
+
+def _list_schema(operation: Operation) -> Json:
+    return {
+        "title": _list_name(operation),
+        "description": "A page of a list.",
+        "type": "object",
+        "properties": {
+            "object": {"type": "string", "enum": ["list"]},
+            "data": {"type": "array", "items": schema_ref(operation.answer), "description": "The objects of this page."},
+            "has_more": {"type": "boolean", "description": "Whether another page follows."},
+            "next_cursor": {"type": ["string", "null"], "description": "What to send as `cursor` for the next page."},
+        },
+        "required": ["object", "data", "has_more", "next_cursor"],
+    }
+
+
+def _problem_examples(type_base: str) -> Json:
+    examples: Json = {}
+    for sample in _SAMPLES:
+        problem = problem_of(sample, _EXAMPLE_REQUEST_ID, type_base, may_name_holder=True)
+        name = problem.type.removeprefix(type_base)
+        examples[name] = {"summary": problem.title, "value": msgspec.to_builtins(problem)}
+    return examples
