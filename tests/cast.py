@@ -1,14 +1,18 @@
 """The people in the tests.
 
 Alice owns a workspace and may do everything with contacts and companies there. Bob is in her workspace, and may only read.
-Charlie has a workspace of his own, where he is the administrator: he must never get into Alice's.
+Charlie has a workspace of his own, where he is the administrator: he must never get into Alice's. Dave is in Alice's
+workspace, and may only write.
 """
 
-from typing import Any
+import json
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import asyncpg
 import httpx
 
+from herdbook import ids
 from herdbook.auth.keys import ApiKey
 
 Json = Any
@@ -61,3 +65,63 @@ class Thing:
         self.etag = response.headers["ETag"]
         plural = {"contact": "contacts", "company": "companies"}[self.json["object"]]
         self.url = f"/api/v2/{plural}/{self.id}"
+
+    @property
+    def uuid(self) -> UUID:
+        """The object's id, as the database has it."""
+        uuid = ids.decoded(self.id.partition("_")[0] + "_", self.id)
+        assert uuid is not None, "the API gave it"
+        return uuid
+
+
+class StoredChange(NamedTuple):
+    """An entry of a workspace's ledger."""
+
+    seq: int
+    kind: str
+    action: str
+    previous: Json
+    object: Json
+
+
+class Stored:
+    """What is stored of Alice's workspace."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
+        self._pool = pool
+        self._workspace_id = workspace_id
+
+    async def changes(self) -> list[StoredChange]:
+        """Return the entries of the ledger, in their order."""
+        records = await self._pool.fetch(
+            "select seq, kind::text, action::text, previous, object from change where workspace_id = $1 order by seq",
+            self._workspace_id,
+        )
+        return [StoredChange(*record[:3], json.loads(record[3] or "null"), json.loads(record[4])) for record in records]
+
+    async def row(self, contact: Thing) -> asyncpg.Record:
+        """Return a contact's row."""
+        row = await self._pool.fetchrow(
+            "select * from contact where workspace_id = $1 and id = $2", self._workspace_id, contact.uuid
+        )
+        assert row is not None, "the contact was stored"
+        return row
+
+    async def addresses(self, contact: Thing) -> set[str]:
+        """Return the e-mail addresses that a contact holds."""
+        records = await self._pool.fetch(
+            "select address from contact_email where workspace_id = $1 and contact_id = $2", self._workspace_id, contact.uuid
+        )
+        return {record["address"] for record in records}
+
+    async def words(self, contact: Thing) -> set[str]:
+        """Return the words that a contact is found by, beside the first of either name: those stand in its row."""
+        records = await self._pool.fetch(
+            "select word from contact_word where workspace_id = $1 and contact_id = $2", self._workspace_id, contact.uuid
+        )
+        return {record["word"] for record in records}
+
+
+def faults(response: httpx.Response) -> list[tuple[str, str]]:
+    """Return what a problem says is wrong: fields and codes, in their order."""
+    return [(error.get("field", ""), error["code"]) for error in response.json()["errors"]]

@@ -14,7 +14,7 @@ from herdbook.auth.store import create_key, create_workspace
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import prepare
 from herdbook.settings import Settings
-from tests.cast import Person, Thing
+from tests.cast import Person, Stored, Thing
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +75,18 @@ async def charlie(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]
     """Charlie, the administrator of another workspace."""
     workspace_id = await create_workspace(pool, "Charlie's workspace")
     return Person(client, workspace_id, await create_key(pool, workspace_id, "Charlie", [ADMIN]))
+
+
+@pytest_asyncio.fixture
+async def dave(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
+    """Dave, who may only write in Alice's workspace."""
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Dave", ["contacts:write", "companies:write"]))
+
+
+@pytest.fixture
+def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Stored:
+    """What is stored of Alice's workspace."""
+    return Stored(pool, workspace_id)
 
 
 @pytest_asyncio.fixture

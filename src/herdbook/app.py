@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -25,7 +26,9 @@ from herdbook.contacts import api as contacts_api
 from herdbook.db.database import Database
 from herdbook.db.migrate import missing
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
+from herdbook.http import openapi
 from herdbook.http.call import Services
+from herdbook.http.docs_page import DocsPage
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.ratelimit import RateLimit, SharedWindows, TokenBuckets
@@ -50,11 +53,16 @@ class Herdbook:
         self._database_url = database_url
         self._requests: ASGIApp | None = None
         self._pool: Pool | None = None
+        document = openapi.document(OPERATIONS, settings.problem_type_base)
+        self._document = msgspec.json.encode(document)
         self._pages = Starlette(
             routes=[
                 Route("/healthz", _healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
+                Route("/docs", DocsPage(document).get),
+                Route("/openapi.json", self._openapi),
+                Route("/api/openapi.json", self._openapi),
             ],
             lifespan=lambda _: self.running(),
         )
@@ -105,6 +113,9 @@ class Herdbook:
         await ledger.close()
         await authenticator.note_uses()
         await pool.close()
+
+    async def _openapi(self, _: Request) -> Response:
+        return Response(self._document, media_type="application/json")
 
     async def _readyz(self, _: Request) -> Response:
         assert self._pool is not None, "the server has started"

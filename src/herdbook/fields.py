@@ -6,12 +6,18 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 from herdbook.errors import FieldError
 
-# Looks at a value of the declared type, and at its path, such as `emails`.
+# Looks at a value of the declared type, and at its path, such as `emails`. In an array, None stands for an item that is not of
+# the declared type, which is told already.
 Rule: TypeAlias = Callable[[Any, str], Iterator[FieldError]]
 
 _NUL: Final = "\x00"
-# What `text` refuses, for the eyes of those who read a schema.
-TEXT_SCHEMA: Final = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+# A character that shows: no white space, by the definitions of Unicode, Python and ECMAScript alike, so that everybody who
+# checks the schema comes to the same judgement.
+_SHOWING: Final = r"[^\s\u0000\u001c-\u001f\u0085\ufeff]"
+_shows: Final = re.compile(_SHOWING).search
+# What is refused in text, for the eyes of those who read a schema.
+NO_NUL_SCHEMA: Final = {"pattern": r"^[^\u0000]*$"}
+TEXT_SCHEMA: Final = {"pattern": rf"^[^\u0000]*{_SHOWING}[^\u0000]*$"}
 
 
 class HasRules(Protocol):
@@ -26,7 +32,7 @@ def text(value: str | None, path: str) -> Iterator[FieldError]:
         return
     if _NUL in value:
         yield FieldError(path, "invalid_characters", f"`{path}` holds a NUL character. Leave it out.")
-    elif value.isspace():
+    elif not _shows(value):
         yield FieldError(path, "blank", f"`{path}` holds nothing but white space. Send some text, or leave the field out.")
 
 
@@ -52,9 +58,9 @@ class MaybePrimary(Protocol):
 ItemT = TypeVar("ItemT", bound=MaybePrimary)
 
 
-def one_primary(items: Sequence[MaybePrimary], path: str) -> Iterator[FieldError]:
+def one_primary(items: Sequence[MaybePrimary | None], path: str) -> Iterator[FieldError]:
     """Refuse more than one primary item."""
-    marked = [index for index, item in enumerate(items) if item.is_primary is True]
+    marked = [index for index, item in enumerate(items) if item is not None and item.is_primary is True]
     for index in marked[1:]:
         message = f"`{path}` has more than one primary item. Mark one at most."
         yield FieldError(f"{path}[{index}].is_primary", "multiple_primary", message)

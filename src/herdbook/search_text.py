@@ -11,6 +11,7 @@ from typing import Final
 
 WORD_START: Final = "\x1f"
 _WORD: Final = re.compile(r"[^\W_]+")
+_MARKED: Final = WORD_START + r"\g<0>"
 _MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
 # Letters that Unicode does not decompose into a base letter and a mark.
 _UNMARKED: Final = str.maketrans(
@@ -18,11 +19,15 @@ _UNMARKED: Final = str.maketrans(
 )
 
 
-@functools.lru_cache(maxsize=4096)
 def folded(text: str) -> str:
     """Return text without case and accents: `Ångström` becomes `angstrom`, `STRASSE` and `Straße` become `strasse`."""
     if text.isascii():
         return text.lower()
+    return _decomposed(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _decomposed(text: str) -> str:
     # Decomposed twice: `№` has a capital letter only after the first time, and what is folded may decompose again.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(char for char in decomposed if not unicodedata.combining(char)).translate(_UNMARKED)
@@ -30,7 +35,13 @@ def folded(text: str) -> str:
 
 def searchable(text: str) -> str:
     """Return folded text with `WORD_START` before each word."""
-    return _WORD.sub(lambda word: WORD_START + word[0], folded(text).replace(WORD_START, " "))
+    return _WORD.sub(_MARKED, folded(text).replace(WORD_START, " "))
+
+
+def first_word(searchable_text: str) -> str | None:
+    """Return the first word of a text that `searchable` prepared."""
+    found = _MARKED_WORD.search(searchable_text)
+    return None if found is None else found[1]
 
 
 def words(searchable_text: str) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Annotated, ClassVar, Final, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import idna
 import msgspec
@@ -39,10 +39,12 @@ def normal_domain(domain: str) -> str:
     return name
 
 
-def _domains(items: Sequence["CompanyCreateDomain"], path: str) -> Iterator[FieldError]:
+def _domains(items: Sequence["CompanyCreateDomain | None"], path: str) -> Iterator[FieldError]:
     yield from fields.one_primary(items, path)
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
+        if item is None:
+            continue
         place = f"{path}[{index}].domain"
         try:
             domain = normal_domain(item.domain)
@@ -70,6 +72,7 @@ class CompanyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     schema_name: ClassVar[str] = "company_create_request"
     rules: ClassVar[dict[str, fields.Rule]] = {"domains": _domains, "name": fields.text, "description": fields.text}
+    example: ClassVar[dict[str, Any]] = {"name": "Analytical Engines", "domains": [{"domain": "example.com"}]}
 
     domains: Annotated[tuple[CompanyCreateDomain, ...], Meta(max_length=_MOST_ITEMS)]
     name: _Name | UnsetType = UNSET
@@ -95,6 +98,14 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of a workspace company."""
 
     schema_name: ClassVar[str] = "company"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "company",
+        "id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "name": "Analytical Engines",
+        "domains": [{"domain": "example.com", "is_primary": True}],
+        "created_at": "2026-03-01T12:00:00.000000Z",
+        "updated_at": "2026-03-01T12:00:00.000000Z",
+    }
 
     object: CompanyObject
     id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]

@@ -48,7 +48,6 @@ def _closely_read(email: str) -> str:
             email,
             check_deliverability=False,
             globally_deliverable=False,
-            test_environment=True,
             strict=True,
             allow_quoted_local=True,
             allow_domain_literal=True,

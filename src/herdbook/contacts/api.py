@@ -53,12 +53,11 @@ async def clear_crm_association(call: Call, contact_id: str) -> Answer:
 
 
 def _contact_id(text: str) -> UUID:
-    contact_id = ids.decoded(ids.CONTACT, text)
-    if contact_id is None:
-        raise NotFound("contact")
-    return contact_id
+    # What is no id of a contact is looked up as the id of none, so that it is refused where an unknown one is: after the body.
+    return ids.decoded(ids.CONTACT, text) or _NOBODY
 
 
+_NOBODY: Final = UUID(int=0)
 _TAG: Final = "subpackage_contacts"
 
 OPERATIONS: Final = (

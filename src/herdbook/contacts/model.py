@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook import fields, ids
 from herdbook.contacts.addresses import NotAnAddress, comparable_address, e164
 from herdbook.errors import FieldError
-from herdbook.search_text import searchable, words
+from herdbook.search_text import first_word, searchable, words
 from herdbook.wire import CrmAssociation, ResourceRef, Time
 
 _MOST_ITEMS: Final = 100
@@ -23,6 +23,7 @@ _Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, ext
 _CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
 _PhoneNumber: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=fields.TEXT_SCHEMA)]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
+_TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema={"format": "iana-time-zone"})]
 
 
 @cache
@@ -59,10 +60,12 @@ _Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=_
 _PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=_MOST_ITEMS)]
 
 
-def _emails(items: Sequence[ContactUpdateEmail], path: str) -> Iterator[FieldError]:
+def _emails(items: Sequence[ContactUpdateEmail | None], path: str) -> Iterator[FieldError]:
     yield from fields.one_primary(items, path)
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
+        if item is None:
+            continue
         place = f"{path}[{index}].email"
         try:
             address = comparable_address(item.email.strip())
@@ -75,10 +78,11 @@ def _emails(items: Sequence[ContactUpdateEmail], path: str) -> Iterator[FieldErr
             yield FieldError(place, "duplicate", message)
 
 
-def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber], path: str) -> Iterator[FieldError]:
+def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber | None], path: str) -> Iterator[FieldError]:
     yield from fields.one_primary(items, path)
     for index, item in enumerate(items):
-        yield from fields.text(item.phone_number, f"{path}[{index}].phone_number")
+        if item is not None:
+            yield from fields.text(item.phone_number, f"{path}[{index}].phone_number")
 
 
 _RULES: Final[dict[str, fields.Rule]] = {
@@ -97,6 +101,7 @@ class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     schema_name: ClassVar[str] = "contact_update_request"
     rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = {"last_name": "King", "emails": [{"email": "ada@example.com", "is_primary": True}]}
 
     first_name: _Name | None | UnsetType = UNSET
     last_name: _Name | None | UnsetType = UNSET
@@ -104,7 +109,7 @@ class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     company_id: _CompanyId | None | UnsetType = UNSET
     emails: _Emails | UnsetType = UNSET
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
-    time_zone: _Name | None | UnsetType = UNSET
+    time_zone: _TimeZone | None | UnsetType = UNSET
 
 
 class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +117,13 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     schema_name: ClassVar[str] = "contact_create_request"
     rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = {
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "emails": [{"email": "ada@example.com"}],
+        "phone_numbers": [{"phone_number": "+44 20 7946 0958"}],
+        "time_zone": "Europe/London",
+    }
 
     first_name: _Name | UnsetType = UNSET
     last_name: _Name | UnsetType = UNSET
@@ -119,7 +131,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     company_id: _CompanyId | UnsetType = UNSET
     emails: _Emails | UnsetType = UNSET
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
-    time_zone: _Name | UnsetType = UNSET
+    time_zone: _TimeZone | UnsetType = UNSET
 
 
 class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +139,7 @@ class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_un
 
     schema_name: ClassVar[str] = "contact_crm_association_request"
     rules: ClassVar[dict[str, fields.Rule]] = {"crm_object_id": fields.text, "source": fields.text}
+    example: ClassVar[dict[str, Any]] = {"object_type": "contact", "crm_object_id": "12345", "source": "hubspot"}
 
     object_type: Literal["contact"]
     crm_object_id: _Name
@@ -161,6 +174,18 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of a workspace contact."""
 
     schema_name: ClassVar[str] = "contact"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "contact",
+        "id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "company": {"id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "object": "company"},
+        "emails": [{"email": "ada@example.com", "is_primary": True}],
+        "phone_numbers": [{"phone_number": "+44 20 7946 0958", "is_primary": True}],
+        "time_zone": "Europe/London",
+        "created_at": "2026-03-01T12:00:00.000000Z",
+        "updated_at": "2026-03-01T12:00:00.000000Z",
+    }
 
     object: Annotated[ContactObject, Meta(description="Resource discriminator for contact payloads.")]
     id: Annotated[
@@ -220,8 +245,13 @@ def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tup
 
 
 def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNumber]) -> tuple[ContactPhoneNumber, ...]:
-    old = next((comparable_number(item.phone_number) for item in before.phone_numbers if item.is_primary), None)
-    primary = fields.primary_index(items, lambda item: comparable_number(item.phone_number) == old)
+    old = next((item.phone_number for item in before.phone_numbers if item.is_primary), None)
+    if old is not None and all(item.phone_number != old for item in items):
+        # One number may stand there in several spellings, so another spelling is the old primary only where its own is gone.
+        old = next(
+            (item.phone_number for item in items if comparable_number(item.phone_number) == comparable_number(old)), None
+        )
+    primary = fields.primary_index(items, lambda item: item.phone_number == old)
     return tuple(ContactPhoneNumber(item.phone_number, index == primary) for index, item in enumerate(items))
 
 
@@ -245,7 +275,7 @@ class SearchEntry(NamedTuple):
 
 def search_entry(contact: Contact) -> SearchEntry:
     """Return what a search finds a contact by: the full name and the e-mail addresses."""
-    first_name = searchable(contact.first_name or "")
-    last_name = searchable(contact.last_name or "")
-    text = " ".join([first_name, last_name, *(searchable(item.email) for item in contact.emails)])
-    return SearchEntry(text, next(iter(words(first_name)), None), next(iter(words(last_name)), None))
+    names = [(name or "").replace("\n", " ") for name in (contact.first_name, contact.last_name)]
+    text = searchable("\n".join([*names, *(item.email for item in contact.emails)]))
+    first_name, last_name, *_ = text.split("\n", 2)
+    return SearchEntry(text, first_word(first_name), first_word(last_name))

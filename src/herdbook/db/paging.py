@@ -71,9 +71,13 @@ class Conditions:
         self._values.append(value)
         return _PARAMETERS[len(self._values) - 1]
 
+    def require(self, condition: LiteralString) -> None:
+        """Require a condition."""
+        self._sql += " and " + condition
+
     def add(self, condition: LiteralString, value: Any) -> None:
         """Require a condition on `$value`."""
-        self._sql += " and " + condition.replace("$value", self.parameter(value))
+        self.require(condition.replace("$value", self.parameter(value)))
 
     async def fetch(self, pool: Pool, select: LiteralString) -> list[Listed]:
         """Run a select of version, updated_at and object, in the page's order; a row more than the page holds, if there is."""

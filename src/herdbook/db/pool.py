@@ -22,8 +22,10 @@ _SESSION: Final = {
     # a table is still empty, and must hold when it has a million rows.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": "0",
     # A process that stops in the middle of a batch must not hold its workspaces for ever.
     "idle_in_transaction_session_timeout": "10s",
 }

@@ -5,6 +5,7 @@ by field, to say what is wrong with each.
 """
 
 import difflib
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
@@ -25,6 +26,9 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (inspect.NoneType, "null"),
 )
 
+# A body of nothing but mistakes must not keep the server busy with naming them.
+_MOST_ERRORS: Final = 100
+
 
 class BodyReader:
     """Reads the bodies of one operation."""
@@ -39,7 +43,7 @@ class BodyReader:
         try:
             struct = self._decoder.decode(body or b"{}")
         except msgspec.DecodeError:
-            raise Invalid(self._explained(body)) from None
+            raise Invalid(list(itertools.islice(self._explained(body), _MOST_ERRORS))) from None
         except UnicodeDecodeError:
             raise _not_json("it is not UTF-8") from None
         errors = [
@@ -52,24 +56,39 @@ class BodyReader:
             raise Invalid(errors)
         return struct
 
-    def _explained(self, body: bytes) -> list[FieldError]:
+    def _explained(self, body: bytes) -> Iterator[FieldError]:
         try:
             value: object = msgspec.json.decode(body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _not_json(str(error)) from None
+        except RecursionError:
+            raise _not_json("it is nested too deeply") from None
         if not isinstance(value, dict):
             message = f"The body must be a JSON object, not {_kind_of(value)}."
-            return [FieldError("", "invalid_type", message)]
-        errors: list[FieldError] = []
+            yield FieldError("", "invalid_type", message)
+            return
         members = cast("dict[str, Any]", value)
+        explained = False
+        for error in itertools.chain(self._member_errors(members), _missing(self._type, members, "")):
+            explained = True
+            yield error
+        if not explained:
+            # The decoder judges each of several members with the same name; of them, only the last is left here.
+            message = "The body has a field twice, and once with a value that it cannot have. Send each field once."
+            yield FieldError("", "duplicate", message)
+
+    def _member_errors(self, members: Mapping[str, Any]) -> Iterator[FieldError]:
         for name, item in members.items():
-            found = list(_struct_member_errors(self._type, name, item, ""))
-            if not found and item is not None and name in self._rules:
-                found = list(self._rules[name](_converted(self._type, name, item), name))
-            errors += found
-        errors += _missing(self._type, members, "")
-        assert errors, "the decoder refused what nothing here explains"
-        return errors
+            found = list(itertools.islice(_struct_member_errors(self._type, name, item, ""), _MOST_ERRORS))
+            yield from found
+            rule = self._rules.get(name)
+            if rule is None or item is None:
+                continue
+            field = next(field for field in self._type.fields if field.encode_name == name)
+            if not found:
+                yield from rule(msgspec.convert(item, self._type.cls.__annotations__[field.name]), name)
+            elif isinstance(item, list) and (item_type := _item_type(field.type)) is not None:
+                yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:_MOST_ERRORS]], name)
 
 
 def require_json(content_type: bytes | None) -> None:
@@ -88,9 +107,18 @@ def _not_json(why: str) -> Invalid:
     return Invalid([FieldError("", "invalid_json", f"The body is not JSON: {why.rstrip('.')}. Send one JSON object.")])
 
 
-def _converted(struct: inspect.StructType, name: str, value: Any) -> Any:
-    field = next(field for field in struct.fields if field.encode_name == name)
-    return msgspec.convert(value, struct.cls.__annotations__[field.name], strict=True)
+def _item_type(declared: inspect.Type) -> type[msgspec.Struct] | None:
+    array, _ = _unwrapped(declared)
+    if isinstance(array, inspect.VarTupleType) and isinstance(array.item_type, inspect.StructType):
+        return array.item_type.cls
+    return None
+
+
+def _item_or_none(item: object, item_type: type[msgspec.Struct]) -> msgspec.Struct | None:
+    try:
+        return msgspec.convert(item, item_type)
+    except msgspec.ValidationError:
+        return None
 
 
 def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, path: str) -> Iterator[FieldError]:

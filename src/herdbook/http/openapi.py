@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from herdbook import errors, ids
+from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import LONGEST_KEY
 from herdbook.http.operation import ListOf, Operation
 from herdbook.http.page import BOUNDS, CRM, DEFAULT_LIMIT, LONGEST_SEARCH, MOST, MOST_CRM_ASSOCIATIONS, ORDERS
@@ -72,6 +73,11 @@ _HEADERS: Final[dict[str, Json]] = {
     "X-RateLimit-Reset": {"description": "Seconds until all are back.", "schema": {"type": "integer"}},
     "Retry-After": {"required": True, "description": "Seconds to wait before trying again.", "schema": {"type": "integer"}},
     "WWW-Authenticate": {"required": True, "description": "How to authenticate.", "schema": {"type": "string"}},
+}
+# RFC 9110, section 13.1, as far as it is ASCII.
+ENTITY_TAGS_SCHEMA: Final[Json] = {
+    "type": "string",
+    "pattern": r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$',
 }
 _EVERYWHERE: Final = ("X-Api-Version", "X-Request-Id")
 _QUOTA: Final = ("RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
@@ -153,11 +159,11 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
         parameters += _list_parameters(operation.list_of)
     elif not operation.is_write:
         about = "The `ETag` of what you have: the answer is 304, without a body, if it is still current."
-        parameters.append(_header_parameter("If-None-Match", about, {"type": "string"}))
+        parameters.append(_header_parameter("If-None-Match", about, ENTITY_TAGS_SCHEMA))
     if operation.is_write:
         if named:
             about = "The `ETag` that you have read: the answer is 412, and nothing is done, if it is no longer current."
-            parameters.append(_header_parameter("If-Match", about, {"type": "string"}))
+            parameters.append(_header_parameter("If-Match", about, ENTITY_TAGS_SCHEMA))
         about = "Makes the write safe to repeat for 24 hours: choose a new key for each write, such as a UUID."
         schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"}
         parameters.append(_header_parameter("Idempotency-Key", about, schema))
@@ -183,7 +189,7 @@ def _header_parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _list_parameters(list_of: ListOf) -> list[Json]:
-    text: Json = {"type": "string", "maxLength": LONGEST_SEARCH, "pattern": r"^[^\u0000]*$"}
+    text: Json = {"type": "string", "maxLength": LONGEST_SEARCH, **NO_NUL_SCHEMA}
     limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
     order = {"type": "string", "enum": list(ORDERS), "default": next(iter(ORDERS))}
     time = {"type": "string", "format": "date-time"}
@@ -217,7 +223,7 @@ def _crm_parameter(crm_type: str) -> Json:
     item = {
         "type": "object",
         "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[^\u0000]*$"},
+            "id": {"type": "string", "minLength": 1, "maxLength": 255, **NO_NUL_SCHEMA},
             "object_type": {"type": "string", "enum": [crm_type]},
         },
         "required": ["id", "object_type"],
@@ -339,5 +345,5 @@ def _problem_examples(type_base: str) -> Json:
     for sample in _SAMPLES:
         problem = problem_of(sample, _EXAMPLE_REQUEST_ID, type_base, may_name_holder=True)
         name = problem.type.removeprefix(type_base)
-        examples[name] = {"summary": problem.title, "value": msgspec.to_builtins(problem)}
+        examples[name] = {"summary": problem.title, "value": msgspec.json.decode(msgspec.json.encode(problem))}
     return examples

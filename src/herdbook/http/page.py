@@ -26,6 +26,8 @@ BOUNDS: Final[Mapping[str, Bound]] = {
     "filter[updated_at][lte]": "lte",
 }
 CRM: Final = "filter[crm_associations][eq]"
+# A query of nothing but mistakes must not keep the server busy with naming them.
+_MOST_ERRORS: Final = 100
 _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]\[(id|object_type)\]")
 ORDERS: Final = {"updated_at:desc": True, "updated_at:asc": False}
 
@@ -75,15 +77,20 @@ class ListReader:
         errors: list[FieldError] = []
         given: dict[str, str] = {}
         crm: dict[int, dict[str, str]] = {}
+        seen: set[str] = set()
         for name, value in _pairs(query_string, errors):
-            if self._crm_type is not None and (indexed := _CRM_INDEXED.fullmatch(name)) is not None:
+            indexed = None if self._crm_type is None else _CRM_INDEXED.fullmatch(name)
+            if name in seen:
+                errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
+            elif indexed is not None:
                 crm.setdefault(int(indexed[1]), {})[indexed[2]] = value
             elif name not in self._known:
                 errors.append(self._unknown(name))
-            elif name in given:
-                errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
             else:
                 given[name] = value
+            seen.add(name)
+            if len(errors) == _MOST_ERRORS:
+                break
         begin = self._continued if "cursor" in given else self._begun
         query = begin(given, crm, errors)
         if errors:

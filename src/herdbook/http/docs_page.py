@@ -1,0 +1,232 @@
+"""The documentation page: the OpenAPI document as one HTML file that needs neither script nor network."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from herdbook.fields import NO_NUL_SCHEMA, TEXT_SCHEMA
+from herdbook.http.openapi import ENTITY_TAGS_SCHEMA
+from herdbook.http.schemas import Json
+
+# The page loads nothing, and nobody may frame it.
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False})
+_WORDS_FOR_PATTERNS: Final = {
+    NO_NUL_SCHEMA["pattern"]: "no NUL",
+    TEXT_SCHEMA["pattern"]: "not only white space",
+    "^[ -~]+$": "printable ASCII",
+    ENTITY_TAGS_SCHEMA["pattern"]: "entity tags",
+}
+
+
+class Field(NamedTuple):
+    """A parameter, or a field of a body; the name of one inside another is a path such as `emails[].email`."""
+
+    name: str
+    type: str
+    required: bool
+    limits: tuple[str, ...]
+    description: str
+    where: str = ""
+
+
+class Refused(NamedTuple):
+    """A refusal that an operation can make."""
+
+    status: str
+    kinds: tuple[str, ...]
+    description: str
+
+
+class Shown(NamedTuple):
+    """An operation as the page shows it."""
+
+    id: str
+    method: str
+    path: str
+    example_path: str
+    summary: str
+    description: str
+    scope: str
+    parameters: tuple[Field, ...]
+    body: tuple[Field, ...]
+    body_example: str
+    status: str
+    answer_description: str
+    answer: tuple[Field, ...]
+    answer_example: str
+    refusals: tuple[Refused, ...]
+
+
+class DocsPage:
+    """Shows a document."""
+
+    def __init__(self, document: Json) -> None:
+        environment = Environment(
+            loader=PackageLoader("herdbook.http"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"markdown": _markdown, "inline": _markdown_in_line}
+        self._template = environment.get_template("docs.html")
+        self._document = document
+        self._groups = [
+            (tag["x-displayName"], [shown for shown, tags in _shown(document) if tag["name"] in tags])
+            for tag in document["tags"]
+        ]
+
+    async def get(self, request: Request) -> Response:
+        """Answer with the page; its commands go to the server that it came from."""
+        # The address comes from the request's own Host header, so the one who reads it is the one who sent it.
+        prefix: str = self._document["servers"][0]["url"]
+        server = str(request.base_url).rstrip("/") + prefix
+        page = self._template.render(
+            info=self._document["info"],
+            groups=self._groups,
+            server=server,
+            prefix=prefix,
+            curl=partial(curl, server=server),
+        )
+        return HTMLResponse(page, headers=_HEADERS)
+
+
+def _markdown(text: str) -> Markup:
+    return Markup(_MARKDOWN.render(text))  # noqa: S704 - what is HTML in the text was escaped.
+
+
+def _markdown_in_line(text: str) -> Markup:
+    return Markup(_MARKDOWN.renderInline(text))  # noqa: S704 - as above.
+
+
+def curl(shown: Shown, server: str) -> str:
+    """Return the shell command that carries out an operation, with the key taken from the environment."""
+    method = [] if shown.method == "GET" else ["-X", shown.method]
+    lines = [
+        " ".join(["curl", *method, shlex.quote(server + shown.example_path)]),
+        '-H "Authorization: $HERDBOOK_API_KEY"',
+    ]
+    if shown.body:
+        lines += ("-H 'Content-Type: application/json'", f"-d {shlex.quote(shown.body_example)}")
+    return " \\\n  ".join(lines)
+
+
+def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            body = _content(operation.get("requestBody", {}))
+            status, success = next((status, each) for status, each in operation["responses"].items() if status < "300")
+            answer = _content(success)
+            example_path = path
+            for parameter in operation["parameters"]:
+                example_path = example_path.replace(f"{{{parameter['name']}}}", parameter.get("example", "ID"))
+            shown = Shown(
+                id=operation["operationId"],
+                method=method.upper(),
+                path=path,
+                example_path=example_path,
+                summary=operation["summary"],
+                description=operation["description"],
+                scope=operation["security"][0]["BearerAuth"][0],
+                parameters=tuple(_parameters(operation, document)),
+                body=tuple(_fields(body.get("schema", {}), document, "")),
+                body_example=_pretty(body.get("example", {})),
+                status=status,
+                answer_description=success["description"],
+                answer=tuple(_fields(answer["schema"], document, "")),
+                answer_example=_pretty(answer.get("example", {})),
+                refusals=tuple(_refusals(operation)),
+            )
+            yield shown, operation["tags"]
+
+
+def _content(holder: Json) -> Json:
+    return holder.get("content", {}).get("application/json", {})
+
+
+def _pretty(example: Any) -> str:
+    return json.dumps(example, indent=2, ensure_ascii=False)
+
+
+def _refusals(operation: Json) -> Iterator[Refused]:
+    for status, response in operation["responses"].items():
+        if status >= "300":
+            kinds = _content(response).get("examples", {})
+            yield Refused(status, tuple(kinds), response["description"])
+
+
+def _parameters(operation: Json, document: Json) -> Iterator[Field]:
+    for parameter in operation["parameters"]:
+        schema = parameter["schema"] if "schema" in parameter else _content(parameter)["schema"]
+        field = _field(parameter["name"], schema, document, required=parameter["required"])
+        yield field._replace(description=parameter["description"], where=parameter["in"])
+
+
+def _fields(schema: Json, document: Json, path: str) -> Iterator[Field]:
+    """Describe the members of an object, and the members of those, however deep."""
+    resolved = _resolved(schema, document)
+    required = resolved.get("required", ())
+    for name, member in resolved.get("properties", {}).items():
+        place = f"{path}.{name}" if path else name
+        inner = _resolved(member, document)
+        yield _field(place, member, document, required=name in required)
+        if "items" in inner:
+            yield from _fields(inner["items"], document, f"{place}[]")
+        else:
+            yield from _fields(inner, document, place)
+
+
+def _field(name: str, schema: Json, document: Json, *, required: bool) -> Field:
+    resolved = _resolved(schema, document)
+    # A description beside a reference says what the object is for here; that of the object itself, what it is.
+    description = schema.get("description") or resolved.get("description", "")
+    return Field(name, _type(resolved, document), required, tuple(_limits(resolved)), description)
+
+
+def _type(schema: Json, document: Json) -> str:
+    if "enum" in schema:
+        return " or ".join(json.dumps(choice) for choice in schema["enum"])
+    if schema["type"] == "array":
+        return f"array of {_type(_resolved(schema['items'], document), document)}s"
+    types = schema["type"]
+    return types if isinstance(types, str) else " or ".join(types)
+
+
+def _limits(schema: Json) -> Iterator[str]:
+    for least, most, unit in (
+        ("minLength", "maxLength", "characters"),
+        ("minItems", "maxItems", "items"),
+        ("minimum", "maximum", ""),
+    ):
+        if least in schema and most in schema:
+            yield f"{schema[least]} to {schema[most]} {unit}".strip()
+        elif most in schema:
+            yield f"at most {schema[most]} {unit}".strip()
+    if "format" in schema:
+        yield schema["format"]
+    pattern: str = schema.get("pattern", "")
+    if words := _WORDS_FOR_PATTERNS.get(pattern, pattern):
+        yield words
+    if "default" in schema:
+        yield f"default {schema['default']}"
+
+
+def _resolved(schema: Json, document: Json) -> Json:
+    if "$ref" not in schema:
+        return schema
+    found = document
+    for part in schema["$ref"].removeprefix("#/").split("/"):
+        found = found[part]
+    return found

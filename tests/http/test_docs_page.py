@@ -1,0 +1,113 @@
+"""The documentation page."""
+
+import json
+import shlex
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+from herdbook.app import OPERATIONS
+from tests.cast import Person
+
+# Attributes that make a browser load something, and elements that never end.
+_LOADING = {"src", "srcset", "data", "poster", "background", "action"}
+_VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a test looks at: whether elements are closed, what is loaded, what links where, which commands there are."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.targets: list[str] = []
+        self.ids: list[str] = []
+        self.commands: list[str] = []
+        self._in_command = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        if tag not in _VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in _LOADING or tag in ("script", "link"):
+                self.loaded.append(f"{tag} {name}={value}")
+            elif name == "href" and value is not None:
+                self.targets.append(value)
+            elif name == "id" and value is not None:
+                self.ids.append(value)
+        if tag == "pre" and ("class", "command") in attrs:
+            self.commands.append("")
+            self._in_command = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note the end of an element."""
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+        if tag == "pre":
+            self._in_command = False
+
+    def handle_data(self, data: str) -> None:
+        """Note the text of a command."""
+        if self._in_command:
+            self.commands[-1] += data
+
+
+async def test_it_needs_no_network(client: httpx.AsyncClient) -> None:
+    """The page loads nothing, and forbids itself to."""
+    response = await client.get("/docs")
+    page = Page(response.text)
+
+    assert page.loaded == []
+    assert "url(" not in response.text
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+async def test_it_is_well_formed(client: httpx.AsyncClient) -> None:
+    """Every element is closed, every identifier is there once, and every link within the page leads somewhere."""
+    page = Page((await client.get("/docs")).text)
+
+    assert page.open == []
+    assert len(set(page.ids)) == len(page.ids)
+    assert {target.removeprefix("#") for target in page.targets if target.startswith("#")} <= set(page.ids)
+
+
+async def test_it_shows_each_operation(client: httpx.AsyncClient) -> None:
+    """Each operation has its place, which can be linked to."""
+    page = Page((await client.get("/docs")).text)
+
+    assert {operation.id for operation in OPERATIONS} <= set(page.ids)
+
+
+async def test_the_commands_go_to_this_server(client: httpx.AsyncClient) -> None:
+    """A command names the server under the address at which the page was asked for."""
+    page = Page((await client.get("/docs", headers={"Host": "crm.example:8443"})).text)
+
+    curls = [command for command in page.commands if command.startswith("curl")]
+    assert len(curls) == len(OPERATIONS)
+    assert all("http://crm.example:8443/api/v2/" in command for command in curls)
+
+
+async def test_a_command_works_as_it_stands(client: httpx.AsyncClient, alice: Person) -> None:
+    """The command that creates a contact is one that the server carries out."""
+    page = Page((await client.get("/docs")).text)
+    command = next(each for each in page.commands if each.startswith("curl -X POST") and "/v2/contacts" in each)
+    _, _, method, url, _, _, _, content_type, _, body = shlex.split(command.replace("\\\n", ""))
+
+    response = await alice.request(method, httpx.URL(url).path, content=body, headers=dict([content_type.split(": ", 1)]))
+
+    assert response.status_code == 201
+    assert response.json()["first_name"] == json.loads(body)["first_name"]
+
+
+@pytest.mark.parametrize("host", ['"><script>alert(1)</script>', "a'; rm -rf ~; '"])
+async def test_a_host_that_is_none_harms_nobody(client: httpx.AsyncClient, host: str) -> None:
+    """What a request claims to be its host ends up neither as HTML nor as shell."""
+    page = Page((await client.get("/docs", headers={"Host": host})).text)
+
+    assert page.loaded == []
+    for command in page.commands[1:]:
+        assert shlex.split(command)[0] == "curl"
+        assert ";" not in shlex.split(command)

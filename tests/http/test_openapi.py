@@ -1,0 +1,123 @@
+"""The OpenAPI document: valid, complete, and everything that the vendor has published."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+import httpx
+import pytest
+import yaml
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from herdbook import errors
+from herdbook.app import OPERATIONS
+from herdbook.http.openapi import document, refusals_of
+from herdbook.http.operation import Operation
+from herdbook.http.problems import KINDS
+from tests.cast import Person, Thing
+
+TYPE_BASE: Final = "https://app.askelephant.ai/errors/"
+OURS: Final = document(OPERATIONS, TYPE_BASE)
+SEED: Final = yaml.safe_load((Path(__file__).parents[1] / "contract" / "update-contact.openapi.yaml").read_text("utf-8"))
+
+
+def differences(published: Any, ours: Any, place: str = "") -> Iterator[str]:
+    """Tell what is published and not ours, or is otherwise; what only ours has is none."""
+    if place.endswith("/parameters"):
+        named = {(each["in"], each["name"]): each for each in ours}
+        for each in published:
+            yield from differences(each, named.get((each["in"], each["name"])), f"{place}/{each['name']}")
+    elif isinstance(published, dict) and isinstance(ours, dict):
+        parts, our_parts = cast("dict[str, Any]", published), cast("dict[str, Any]", ours)
+        for name, part in parts.items():
+            if name in our_parts:
+                yield from differences(part, our_parts[name], f"{place}/{name}")
+            else:
+                yield f"{place}/{name} is missing"
+    elif published != ours:
+        yield f"{place} is {ours}, not {published}"
+
+
+def test_it_is_valid() -> None:
+    """The document is one of OpenAPI 3.1."""
+    assert list(OpenAPIV31SpecValidator(OURS).iter_errors()) == []
+
+
+def test_everything_that_is_published_is_in_it() -> None:
+    """Each part of the vendor's document is in ours, equal.
+
+    The servers alone are ours: whoever tries an operation from this document must reach this server, never the vendor's data.
+    """
+    published = {name: part for name, part in SEED.items() if name != "servers"}
+
+    assert list(differences(published, OURS)) == []
+
+
+@pytest.mark.parametrize(
+    ("published", "ours"),
+    [
+        ({"type": "string"}, {}),
+        ({"type": "string"}, {"type": "integer"}),
+        ({"required": ["id"]}, {"required": ["id", "name"]}),
+        ({"parameters": [{"in": "path", "name": "id"}]}, {"parameters": [{"in": "query", "name": "id"}]}),
+    ],
+)
+def test_a_difference_is_seen(published: Any, ours: Any) -> None:
+    """The comparison above can fail."""
+    assert list(differences(published, ours))
+
+
+def test_it_has_each_operation_and_nothing_else() -> None:
+    """The operations of the document are those that are served."""
+    listed = {
+        (method.upper(), path): each["operationId"]
+        for path, methods in OURS["paths"].items()
+        for method, each in methods.items()
+    }
+
+    assert listed == {(operation.method, operation.path): operation.id for operation in OPERATIONS}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_each_refusal_is_declared_with_an_example(operation: Operation) -> None:
+    """Every kind of refusal that an operation can make is told of under its status, with an example that has this status."""
+    responses = OURS["paths"][operation.path][operation.method.lower()]["responses"]
+
+    for refusal in refusals_of(operation):
+        kind = KINDS[refusal]
+        assert kind.name in responses[str(kind.status)]["content"]["application/problem+json"]["examples"]
+        example = OURS["components"]["examples"][kind.name]["value"]
+        assert (example["status"], example["type"]) == (kind.status, TYPE_BASE + kind.name)
+
+
+def test_every_kind_of_refusal_is_possible_somewhere() -> None:
+    """No kind of refusal is left out of the document, apart from those of requests that reach no operation."""
+    possible = {refusal for operation in OPERATIONS for refusal in refusals_of(operation)}
+
+    assert set(KINDS) - possible == {errors.NoRoute, errors.MethodNotAllowed}
+
+
+def test_a_body_may_be_left_out_only_where_nothing_would_be_missing() -> None:
+    """A body is required exactly where its schema requires a member."""
+    for path, methods in OURS["paths"].items():
+        for method, operation in methods.items():
+            if (body := operation.get("requestBody")) is not None:
+                name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                assert body.get("required", False) == ("required" in OURS["components"]["schemas"][name]), (method, path)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/api/openapi.json"])
+async def test_it_is_served(client: httpx.AsyncClient, path: str) -> None:
+    """Anybody can read the document."""
+    response = await client.get(path)
+
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json() == OURS
+
+
+async def test_its_problem_types_are_those_of_the_answers(alice: Person, ada: Thing) -> None:
+    """A problem that is answered has the type and title that the document's example has."""
+    answered = (await alice.patch(ada.url, json={"name": "Ada"})).json()
+
+    example = OURS["components"]["examples"]["validation_failed"]["value"]
+    assert (answered["type"], answered["title"]) == (example["type"], example["title"])
