@@ -32,7 +32,9 @@ class Person:
         """Make a request with the person's key."""
         if json is not None:
             options["json"] = json
-        return await self.client.request(method, path, headers={"Authorization": str(self.key), **(headers or {})}, **options)
+        # As bytes, so that a test can send what a client would refuse to.
+        sent = {name: value.encode() for name, value in {"Authorization": str(self.key), **(headers or {})}.items()}
+        return await self.client.request(method, path, headers=sent, **options)
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
         """GET a path."""

@@ -3,48 +3,38 @@
 import asyncio
 import logging
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-import structlog
-from structlog.typing import Processor
+
+# What every record has; the rest is what the event's own `extra` says.
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
 
 
-def _encoded(event: dict[str, Any], **_: object) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
+class JsonLines(logging.Formatter):
+    """Formats a record as a line of JSON: when, how bad, what, and what more its `extra` says."""
 
-
-def _encoded_text(event: dict[str, Any], **_: object) -> str:
-    return _encoded(event).decode()
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
 
 
 def configure_logs(level: str) -> None:
-    """Log from this level on: our own events, and those of the libraries below us."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    ours: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*ours, structlog.processors.JSONRenderer(serializer=_encoded)],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
-        cache_logger_on_first_use=True,
-    )
+    """Log from this level on: our own events, and those of the libraries below us that are warnings or worse."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=ours,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=_encoded_text),
-            ],
-        )
-    )
-    # Of the libraries, only what is wrong; uvicorn's own lines about each request would be a second log of the same.
-    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("herdbook").setLevel(level.upper())
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,8 +1,16 @@
 """PATCH /v2/contacts/{contact_id}."""
 
-import httpx
+from asyncio import TaskGroup
+from typing import Any
+from uuid import uuid4
 
-from tests.cast import Person, Thing
+import httpx
+import pytest
+
+from tests.cast import Json, Person, Stored, Thing, faults
+
+UNKNOWN = "/api/v2/contacts/cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+UNKNOWN_COMPANY = "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
@@ -20,6 +28,239 @@ async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
     assert response.status_code == 404
 
 
+async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
+    """A credential that may only read changes nothing."""
+    response = await bob.patch(ada.url, json={"first_name": "Eve"})
+
+    assert response.status_code == 403
+    assert (await alice.get(ada.url)).json() == ada.json
+
+
+async def test_absent_leaves_alone(alice: Person, ada: Thing) -> None:
+    """What the patch does not name stays, and the time of the update moves on."""
+    response = await alice.patch(ada.url, json={"last_name": "King"})
+
+    contact = response.json()
+    assert response.status_code == 200
+    assert contact == {**ada.json, "last_name": "King", "updated_at": contact["updated_at"]}
+    assert contact["updated_at"] > ada.json["updated_at"]
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("description", "The first programmer."), ("time_zone", "Europe/London")],
+)
+async def test_null_clears(alice: Person, ada: Thing, member: str, value: str) -> None:
+    """Null takes a member away, and then it is left out of the answer."""
+    given = await alice.patch(ada.url, json={member: value})
+    cleared = await alice.patch(ada.url, json={member: None})
+
+    assert given.json()[member] == value
+    assert member not in cleared.json()
+
+
+async def test_null_clears_names(alice: Person, ada: Thing) -> None:
+    """A name that is cleared is there, as null."""
+    response = await alice.patch(ada.url, json={"first_name": None, "last_name": None})
+
+    assert (response.json()["first_name"], response.json()["last_name"]) == (None, None)
+
+
+async def test_null_clears_the_company(alice: Person, ada: Thing, engine: Thing, stored: Stored) -> None:
+    """A contact loses its company by a null `company_id`."""
+    given = await alice.patch(ada.url, json={"company_id": engine.id})
+    cleared = await alice.patch(ada.url, json={"company_id": None})
+
+    assert given.json()["company"] == {"id": engine.id, "object": "company"}
+    assert "company" not in cleared.json()
+    assert (await stored.row(ada))["company_id"] is None
+
+
+@pytest.mark.parametrize("name", ["emails", "phone_numbers"])
+async def test_null_is_no_array(alice: Person, ada: Thing, name: str) -> None:
+    """An array is emptied by an empty one."""
+    response = await alice.patch(ada.url, json={name: None})
+
+    assert response.status_code == 422
+    assert faults(response) == [(name, "invalid_type")]
+
+
+async def test_an_array_replaces_the_array(alice: Person, ada: Thing, stored: Stored) -> None:
+    """The addresses that a patch sends are all that the contact has from then on."""
+    response = await alice.patch(ada.url, json={"emails": [{"email": "ada@home.test"}, {"email": "ada@work.test"}]})
+
+    assert response.json()["emails"] == [
+        {"email": "ada@home.test", "is_primary": True},
+        {"email": "ada@work.test", "is_primary": False},
+    ]
+    assert await stored.addresses(ada) == {"ada@home.test", "ada@work.test"}
+
+
+async def test_an_empty_array_empties(alice: Person, ada: Thing, stored: Stored) -> None:
+    """A contact may lose all its addresses; they are free then."""
+    response = await alice.patch(ada.url, json={"emails": []})
+
+    assert response.json()["emails"] == []
+    assert await stored.addresses(ada) == set()
+
+
+async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) -> None:
+    """The ledger tells what the contact is, and what the members that changed were: null where there was none."""
+    response = await alice.patch(ada.url, json={"first_name": "Ada", "last_name": "King", "description": "Countess"})
+    change = (await stored.changes())[-1]
+
+    assert (change.seq, change.kind, change.action) == (2, "c", "u")
+    assert change.previous == {"last_name": "Lovelace", "description": None}
+    assert change.object == response.json()
+
+
+async def test_the_row_is_what_was_answered(alice: Person, ada: Thing, stored: Stored) -> None:
+    """The version is the number of the change, in the row and as the ETag, and the time is that of the contact."""
+    response = await alice.patch(ada.url, json={"last_name": "King"})
+    row = await stored.row(ada)
+
+    assert (row["version"], response.headers["ETag"]) == (2, '"2"')
+    assert row["updated_at"].strftime("%Y-%m-%dT%H:%M:%S.%fZ") == response.json()["updated_at"]
+    assert row["last_name_word"] == "king"
+
+
+async def test_the_words_follow_the_contact(alice: Person, ada: Thing, stored: Stored) -> None:
+    """A word is forgotten when nothing has it any more, and kept when another name or address has it."""
+    await alice.patch(ada.url, json={"first_name": "Engine No. 1", "emails": [{"email": "ada@home.test"}]})
+    row = await stored.row(ada)
+
+    assert (row["first_name_word"], row["last_name_word"]) == ("engine", "lovelace")
+    assert await stored.words(ada) == {"no", "1", "ada", "home", "test"}
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {},
+        {"first_name": "Ada"},
+        {"description": None, "time_zone": None, "company_id": None},
+        {"emails": [{"email": "ada@engine.test"}]},
+        {"emails": [{"email": " ada@engine.test\t", "is_primary": True}]},
+        {"emails": [{"email": "ada@engine.test", "is_primary": False}], "phone_numbers": []},
+    ],
+)
+async def test_what_changes_nothing_writes_nothing(alice: Person, ada: Thing, stored: Stored, patch: Json) -> None:
+    """The same `updated_at`, the same ETag, no change entry."""
+    response = await alice.patch(ada.url, json=patch)
+
+    assert response.status_code == 200
+    assert response.json() == ada.json
+    assert response.headers["ETag"] == ada.etag
+    assert len(await stored.changes()) == 1
+
+
+async def test_no_body_changes_nothing(alice: Person, ada: Thing, stored: Stored) -> None:
+    """The body may be left out: nothing means `{}`."""
+    response = await alice.patch(ada.url)
+
+    assert response.json() == ada.json
+    assert len(await stored.changes()) == 1
+
+
+async def test_another_spelling_is_a_change(alice: Person, ada: Thing, stored: Stored) -> None:
+    """Addresses are compared without case and kept as sent, so a contact can have its own in another spelling."""
+    response = await alice.patch(ada.url, json={"emails": [{"email": "Ada@Engine.test"}]})
+
+    assert response.json()["emails"] == [{"email": "Ada@Engine.test", "is_primary": True}]
+    assert (await stored.changes())[-1].previous == {"emails": [{"email": "ada@engine.test", "is_primary": True}]}
+    assert await stored.addresses(ada) == {"ada@engine.test"}
+
+
+async def test_the_order_of_an_array_is_a_change(alice: Person, ada: Thing) -> None:
+    """An array is a sequence: other places are another array."""
+    emails = [{"email": "a@x.test", "is_primary": True}, {"email": "b@x.test", "is_primary": False}]
+    first = await alice.patch(ada.url, json={"emails": emails})
+    second = await alice.patch(ada.url, json={"emails": emails[::-1]})
+
+    assert second.json()["emails"] == emails[::-1]
+    assert second.headers["ETag"] != first.headers["ETag"]
+
+
+EMAILS = [{"email": "a@x.test", "is_primary": False}, {"email": "b@x.test", "is_primary": True}]
+
+
+@pytest.mark.parametrize(
+    ("emails", "primary"),
+    [
+        ([{"email": "a@x.test"}, {"email": "B@X.test"}], "B@X.test"),
+        ([{"email": "a@x.test"}, {"email": "b@x.test", "is_primary": False}], "b@x.test"),
+        ([{"email": "a@x.test", "is_primary": True}, {"email": "b@x.test"}], "a@x.test"),
+        ([{"email": "c@x.test"}, {"email": "a@x.test"}], "c@x.test"),
+    ],
+)
+async def test_the_primary_address(alice: Person, ada: Thing, emails: list[dict[str, Any]], primary: str) -> None:
+    """The one marked is primary, else the one that was if it is still there, else the first."""
+    await alice.patch(ada.url, json={"emails": EMAILS})
+    response = await alice.patch(ada.url, json={"emails": emails})
+
+    assert [item["email"] for item in response.json()["emails"] if item["is_primary"]] == [primary]
+
+
+PHONES = [{"phone_number": "+44 20 7946 0018"}, {"phone_number": "+442079460018", "is_primary": True}]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "primary"),
+    [
+        (["+44 20 7946 0018", "+442079460018"], 1),
+        (["0800", "+44 (0)20 7946 0018"], 1),
+        (["0800", "0801"], 0),
+        (["+442079460018", "+442079460018"], 0),
+    ],
+)
+async def test_the_primary_number(alice: Person, ada: Thing, numbers: list[str], primary: int) -> None:
+    """The same holds for phone numbers: by their own spelling, or else by the number that they spell."""
+    await alice.patch(ada.url, json={"phone_numbers": PHONES})
+    response = await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": number} for number in numbers]})
+
+    marks = [item["is_primary"] for item in response.json()["phone_numbers"]]
+    assert marks == [index == primary for index in range(len(numbers))]
+
+
+@pytest.mark.parametrize(("name", "member"), [("emails", "email"), ("phone_numbers", "phone_number")])
+async def test_two_primaries_are_refused(alice: Person, ada: Thing, name: str, member: str) -> None:
+    """At most one item is primary; each further one is named."""
+    items = [{member: f"{index}@x.test", "is_primary": index > 0} for index in range(4)]
+    response = await alice.patch(ada.url, json={name: items})
+
+    assert response.status_code == 422
+    assert faults(response) == [
+        (f"{name}[2].is_primary", "multiple_primary"),
+        (f"{name}[3].is_primary", "multiple_primary"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ada@home.test", "ADA@HOME.TEST"),
+        ("ada@home.test", " ada@home.test"),
+        ("ada@home.test", '"ada"@home.test'),
+        ("ada@münchen.test", "ada@xn--mnchen-3ya.test"),
+        ("ädä@home.test", "Ädä@home.test"),
+        ("a\u0301da@home.test", "\u00e1da@home.test"),
+    ],
+)
+async def test_the_same_address_twice_is_refused(alice: Person, ada: Thing, first: str, second: str) -> None:
+    """Two spellings of one address are one address."""
+    response = await alice.patch(ada.url, json={"emails": [{"email": first}, {"email": second}]})
+
+    assert response.status_code == 422
+    assert faults(response) == [("emails[1].email", "duplicate")]
+
+
+async def test_a_number_may_stand_there_twice(alice: Person, ada: Thing) -> None:
+    """Phone numbers are kept as the source system has them."""
+    response = await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": "0800"}, {"phone_number": "0800"}]})
+
+    assert [item["is_primary"] for item in response.json()["phone_numbers"]] == [True, False]
+
+
 async def test_email_of_another_contact_is_refused(alice: Person, grace: Thing, ada: Thing) -> None:
     """An address belongs to one active contact of a workspace."""
     response = await alice.patch(grace.url, json={"emails": [{"email": "ADA@engine.test"}]})
@@ -27,3 +268,450 @@ async def test_email_of_another_contact_is_refused(alice: Person, grace: Thing, 
     assert response.status_code == 409
     assert response.json()["errors"][0]["field"] == "emails[0].email"
     assert response.json()["conflict"] == {"object": "contact", "id": ada.id}
+
+
+async def test_a_conflict_changes_nothing(alice: Person, grace: Thing, ada: Thing, stored: Stored) -> None:
+    """A refused patch is not carried out in part."""
+    emails = [{"email": "new@navy.test"}, {"email": "ada@engine.test"}]
+    await alice.patch(grace.url, json={"last_name": "Murray", "emails": emails})
+
+    assert (await alice.get(grace.url)).json() == grace.json
+    assert await stored.addresses(grace) == {"grace@navy.test"}
+    assert await stored.addresses(ada) == {"ada@engine.test"}
+    assert len(await stored.changes()) == 2
+
+
+async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, grace: Thing, ada: Thing) -> None:
+    """A caller without the read scope learns that the address is taken, and not by whom."""
+    response = await dave.patch(grace.url, json={"emails": [{"email": "ada@engine.test"}]})
+
+    assert response.status_code == 409
+    assert "conflict" not in response.json()
+    assert ada.id not in response.text
+
+
+async def test_an_address_that_was_given_up_is_free(alice: Person, grace: Thing, ada: Thing, stored: Stored) -> None:
+    """Two contacts can swap their addresses, one step after the other."""
+    await alice.patch(ada.url, json={"emails": []})
+    await alice.patch(grace.url, json={"emails": ada.json["emails"]})
+    response = await alice.patch(ada.url, json={"emails": grace.json["emails"]})
+
+    assert response.json()["emails"] == grace.json["emails"]
+    assert await stored.addresses(grace) == {"ada@engine.test"}
+    assert await stored.addresses(ada) == {"grace@navy.test"}
+
+
+@pytest.mark.usefixtures("ada")
+async def test_a_deleted_contact_blocks_nothing(alice: Person, grace: Thing, ada: Thing, stored: Stored) -> None:
+    """The addresses of a deleted contact are free."""
+    await alice.delete(ada.url)
+    response = await alice.patch(grace.url, json={"emails": [{"email": "ada@engine.test"}]})
+
+    assert response.status_code == 200
+    assert await stored.addresses(grace) == {"ada@engine.test"}
+
+
+async def test_one_of_many_gets_the_address(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
+    """Of writes that claim one address at the same time, one succeeds and the others are told of it."""
+    patch = {"emails": [{"email": "both@x.test"}]}
+    async with TaskGroup() as tasks:
+        writes = [tasks.create_task(alice.patch(thing.url, json=patch)) for thing in (ada, grace)]
+
+    assert sorted(write.result().status_code for write in writes) == [200, 409]
+    assert len(await stored.addresses(ada) | await stored.addresses(grace)) == 2
+    assert len(await stored.changes()) == 3
+
+
+@pytest.mark.parametrize(
+    ("company_id", "code"),
+    [
+        ("engine", "invalid_format"),
+        ("CMP_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "invalid_format"),
+        ("cmp_ü", "invalid_format"),
+        ("cmp_1", "not_found"),
+        (UNKNOWN_COMPANY, "not_found"),
+    ],
+)
+async def test_a_company_that_is_not_there_is_refused(alice: Person, ada: Thing, company_id: str, code: str) -> None:
+    """What does not look like a company's id is told from the id of no company."""
+    response = await alice.patch(ada.url, json={"company_id": company_id})
+
+    assert response.status_code == 422
+    assert faults(response) == [("company_id", code)]
+
+
+async def test_a_company_of_another_workspace_is_refused(alice: Person, charlie: Person, ada: Thing) -> None:
+    """Charlie's company is not there for Alice."""
+    company = Thing(await charlie.post("/api/v2/companies", json={"domains": []}))
+    response = await alice.patch(ada.url, json={"company_id": company.id})
+
+    assert response.status_code == 422
+    assert faults(response) == [("company_id", "not_found")]
+
+
+@pytest.mark.parametrize("time_zone", ["Europe/London", "UTC", "Asia/Calcutta", "GB", "America/Argentina/Buenos_Aires"])
+async def test_time_zones_are_those_of_iana(alice: Person, ada: Thing, time_zone: str) -> None:
+    """A name that IANA's database knows is taken and kept as sent, aliases included."""
+    response = await alice.patch(ada.url, json={"time_zone": time_zone})
+
+    assert response.status_code == 200
+    assert response.json()["time_zone"] == time_zone
+
+
+@pytest.mark.parametrize("time_zone", ["Mars/Olympus", "europe/london", " UTC", "UTC\n", "+01:00", "../../etc/passwd", "zones"])
+async def test_other_time_zones_are_refused(alice: Person, ada: Thing, time_zone: str) -> None:
+    """What is not such a name, in its own spelling, is no time zone."""
+    response = await alice.patch(ada.url, json={"time_zone": time_zone})
+
+    assert response.status_code == 422
+    assert faults(response) == [("time_zone", "unknown_time_zone")]
+
+
+@pytest.mark.parametrize(("name", "most"), [("first_name", 255), ("last_name", 255), ("description", 2000)])
+async def test_text_of_the_greatest_length_is_kept(alice: Person, ada: Thing, name: str, most: int) -> None:
+    """Lengths count characters, not bytes."""
+    text = "\U0001f600" * most
+    response = await alice.patch(ada.url, json={name: text})
+
+    assert response.status_code == 200
+    assert response.json()[name] == text
+
+
+@pytest.mark.parametrize(("name", "most"), [("first_name", 255), ("last_name", 255), ("description", 2000), ("time_zone", 255)])
+async def test_text_that_is_too_long_is_refused(alice: Person, ada: Thing, name: str, most: int) -> None:
+    """One character more is too many."""
+    response = await alice.patch(ada.url, json={name: "x" * (most + 1)})
+
+    assert response.status_code == 422
+    assert faults(response) == [(name, "too_long")]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "too_short"),
+        (" ", "blank"),
+        ("\t\n\u00a0\u2003\u3000", "blank"),
+        ("\u0000", "invalid_characters"),
+        ("a\u0000b", "invalid_characters"),
+        (5, "invalid_type"),
+        (True, "invalid_type"),
+        (["Ada"], "invalid_type"),
+        ({"first": "Ada"}, "invalid_type"),
+    ],
+)
+@pytest.mark.parametrize("name", ["first_name", "description"])
+async def test_text_that_is_none_is_refused(alice: Person, ada: Thing, name: str, text: Json, code: str) -> None:
+    """Text says something, and holds no NUL, which PostgreSQL cannot store."""
+    response = await alice.patch(ada.url, json={name: text})
+
+    assert response.status_code == 422
+    assert faults(response) == [(name, code)]
+
+
+@pytest.mark.parametrize("text", [" Ada ", "Ada\n", "\u200fعدا", "A\u0301da", "\\u0000", "<b>'\"&%_\\", "\x1f\x01", "\ufffe"])
+async def test_text_is_kept_as_sent(alice: Person, ada: Thing, text: str) -> None:
+    """Nothing is trimmed, normalized or escaped."""
+    response = await alice.patch(ada.url, json={"first_name": text, "description": text})
+
+    contact = (await alice.get(ada.url)).json()
+    assert response.status_code == 200
+    assert (contact["first_name"], contact["description"]) == (text, text)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [("", "too_short"), ("x" * 256, "too_long"), (" ", "blank"), ("1\u00002", "invalid_characters"), (1, "invalid_type")],
+)
+async def test_a_number_that_is_none_is_refused(alice: Person, ada: Thing, number: Json, code: str) -> None:
+    """A phone number has 1 to 255 characters."""
+    response = await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": "0800"}, {"phone_number": number}]})
+
+    assert response.status_code == 422
+    assert faults(response) == [("phone_numbers[1].phone_number", code)]
+
+
+@pytest.mark.parametrize(("name", "member"), [("emails", "email"), ("phone_numbers", "phone_number")])
+async def test_a_hundred_items_are_the_most(alice: Person, ada: Thing, name: str, member: str) -> None:
+    """A contact takes 100 items of a kind, and not one more."""
+    items = [{member: f"{index}@x.test"} for index in range(101)]
+    refused = await alice.patch(ada.url, json={name: items})
+    taken = await alice.patch(ada.url, json={name: items[:100]})
+
+    assert (refused.status_code, taken.status_code) == (422, 200)
+    assert faults(refused) == [(name, "too_long")]
+    assert len(taken.json()[name]) == 100
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({"emails": {}}, ("emails", "invalid_type")),
+        ({"emails": ["ada@x.test"]}, ("emails[0]", "invalid_type")),
+        ({"emails": [None]}, ("emails[0]", "invalid_type")),
+        ({"emails": [{}]}, ("emails[0].email", "required")),
+        ({"emails": [{"email": None}]}, ("emails[0].email", "invalid_type")),
+        ({"emails": [{"email": ""}]}, ("emails[0].email", "invalid_format")),
+        ({"emails": [{"email": "a@x.test", "is_primary": 1}]}, ("emails[0].is_primary", "invalid_type")),
+        ({"emails": [{"email": "a@x.test", "is_primary": None}]}, ("emails[0].is_primary", "invalid_type")),
+        ({"phone_numbers": [{"number": "1"}]}, ("phone_numbers[0].number", "unknown_field")),
+        ({"id": "cnt_1"}, ("id", "unknown_field")),
+        ({"company": None}, ("company", "unknown_field")),
+        ({"": 1}, ("", "unknown_field")),
+    ],
+)
+async def test_the_place_of_a_mistake_is_named(alice: Person, ada: Thing, body: Json, fault: tuple[str, str]) -> None:
+    """`field` is the path to what is wrong."""
+    response = await alice.patch(ada.url, json=body)
+
+    assert response.status_code == 422
+    assert fault in faults(response)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("frist_name", "first_name"), ("firstName", "first_name"), ("timezone", "time_zone"), ("email", "emails")],
+)
+async def test_a_typo_is_told_with_the_nearest_name(alice: Person, ada: Thing, name: str, nearest: str) -> None:
+    """An unknown field does not vanish in silence."""
+    response = await alice.patch(ada.url, json={name: "Ada", "last_name": "King"})
+
+    assert response.status_code == 422
+    assert faults(response) == [(name, "unknown_field")]
+    assert f"Did you mean `{nearest}`?" in response.json()["detail"]
+    assert (await alice.get(ada.url)).json() == ada.json
+
+
+async def test_a_name_like_no_other_is_told_what_there_is(alice: Person, ada: Thing) -> None:
+    """Where no name is near, all are listed."""
+    response = await alice.patch(ada.url, json={"zzz": 1})
+
+    assert "`first_name`, `last_name`, `description`" in response.json()["detail"]
+
+
+async def test_all_mistakes_are_told(alice: Person, ada: Thing) -> None:
+    """Mistakes of type, of rule and of name stand together."""
+    body: Json = {"last_name": "", "time_zone": "Nowhere", "emails": [{"email": 1}, {"email": "x"}], "nick": "Ada"}
+    response = await alice.patch(ada.url, json=body)
+
+    assert sorted(faults(response)) == [
+        ("emails[0].email", "invalid_type"),
+        ("emails[1].email", "invalid_format"),
+        ("last_name", "too_short"),
+        ("nick", "unknown_field"),
+        ("time_zone", "unknown_time_zone"),
+    ]
+
+
+async def test_if_match_lets_the_current_version_through(alice: Person, ada: Thing) -> None:
+    """With the current ETag, the patch is carried out."""
+    response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-Match": ada.etag})
+
+    assert response.status_code == 200
+    assert response.headers["ETag"] != ada.etag
+
+
+@pytest.mark.parametrize("tags", ["*", '"0", "1"', '"1","7"', 'W/"2", "1"'])
+async def test_if_match_may_name_several(alice: Person, ada: Thing, tags: str) -> None:
+    """`*` fits any version, and of a list one is enough."""
+    response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-Match": tags})
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("tags", ['"2"', '"0"', 'W/"1"', "1", '"01"', '"1 "', '"+1"', '"\u0661"', "", '"x", "y"', f'"{"9" * 5000}"'])
+async def test_if_match_stops_other_versions(alice: Person, ada: Thing, stored: Stored, tags: str) -> None:
+    """The comparison is the strong one, and 412 tells the current ETag."""
+    response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-Match": tags})
+
+    assert response.status_code == 412
+    assert response.headers["ETag"] == ada.etag == '"1"'
+    assert response.json()["type"].endswith("/precondition_failed")
+    assert len(await stored.changes()) == 1
+
+
+async def test_if_match_stops_what_would_change_nothing(alice: Person, ada: Thing) -> None:
+    """A stale version is refused even where the patch would change nothing."""
+    response = await alice.patch(ada.url, json={}, headers={"If-Match": '"7"'})
+
+    assert response.status_code == 412
+
+
+async def test_one_of_many_edits_passes(alice: Person, ada: Thing) -> None:
+    """Of edits on one version, at the same time, one passes."""
+    async with TaskGroup() as tasks:
+        edits = [
+            tasks.create_task(alice.patch(ada.url, json={"last_name": name}, headers={"If-Match": ada.etag}))
+            for name in ("King", "Byron", "Noel")
+        ]
+
+    assert sorted(edit.result().status_code for edit in edits) == [200, 412, 412]
+
+
+async def test_if_none_match_is_no_matter_for_writes(alice: Person, ada: Thing) -> None:
+    """A write is not answered 304."""
+    response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-None-Match": "*"})
+
+    assert response.status_code == 200
+
+
+async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored) -> None:
+    """A repeat with the same Idempotency-Key is answered with what was, even if the contact has changed since."""
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
+    await alice.patch(ada.url, json={"last_name": "Byron"})
+    second = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
+
+    assert second.content == first.content
+    assert second.headers["ETag"] == first.headers["ETag"]
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert len(await stored.changes()) == 3
+
+
+async def test_a_retry_passes_its_own_if_match(alice: Person, ada: Thing) -> None:
+    """The first attempt made the version stale, and the repeat is answered all the same."""
+    headers = {"Idempotency-Key": str(uuid4()), "If-Match": ada.etag}
+    first, second = [await alice.patch(ada.url, json={"last_name": "King"}, headers=headers) for _ in range(2)]
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert second.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_retries_at_the_same_time_write_once(alice: Person, ada: Thing, stored: Stored) -> None:
+    """A client that does not wait for the first answer is answered alike each time."""
+    key = {"Idempotency-Key": str(uuid4())}
+    async with TaskGroup() as tasks:
+        writes = [tasks.create_task(alice.patch(ada.url, json={"last_name": "King"}, headers=key)) for _ in range(5)]
+
+    assert len({write.result().content for write in writes}) == 1
+    assert len(await stored.changes()) == 2
+
+
+@pytest.mark.parametrize("other", ["body", "contact", "precondition", "operation"])
+async def test_a_key_with_another_request_is_refused(
+    alice: Person, ada: Thing, grace: Thing, stored: Stored, other: str
+) -> None:
+    """Another body, contact, precondition or operation is another request."""
+    key = {"Idempotency-Key": str(uuid4())}
+    await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
+    response = await alice.request(
+        "DELETE" if other == "operation" else "PATCH",
+        grace.url if other == "contact" else ada.url,
+        json={"last_name": "Byron" if other == "body" else "King"},
+        headers={**key, "If-Match": "*"} if other == "precondition" else key,
+    )
+
+    assert response.status_code == 422
+    assert faults(response) == [("Idempotency-Key", "idempotency_key_reused")]
+    assert len(await stored.changes()) == 3
+
+
+async def test_a_key_of_what_changed_nothing_is_kept(alice: Person, ada: Thing) -> None:
+    """A repeat is answered as the first time, even where nothing was to be changed then and something would be now."""
+    key = {"Idempotency-Key": str(uuid4())}
+    await alice.patch(ada.url, json={"last_name": "Lovelace"}, headers=key)
+    await alice.patch(ada.url, json={"last_name": "King"})
+    response = await alice.patch(ada.url, json={"last_name": "Lovelace"}, headers=key)
+
+    assert response.json() == ada.json
+    assert response.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_a_refusal_is_not_kept(alice: Person, ada: Thing, grace: Thing) -> None:
+    """The same key may be used again after a refusal, since nothing happened."""
+    key = {"Idempotency-Key": str(uuid4())}
+    patch = {"emails": [{"email": "ada@engine.test"}]}
+    refused = await alice.patch(grace.url, json=patch, headers=key)
+    await alice.delete(ada.url)
+    response = await alice.patch(grace.url, json=patch, headers=key)
+
+    assert (refused.status_code, response.status_code) == (409, 200)
+    assert "Idempotency-Replayed" not in response.headers
+
+
+async def test_scope_comes_before_body(bob: Person, ada: Thing) -> None:
+    """403 goes before 422."""
+    response = await bob.patch(ada.url, json={"first_name": ""})
+
+    assert response.status_code == 403
+
+
+async def test_scope_comes_before_object(bob: Person) -> None:
+    """403 goes before 404."""
+    response = await bob.patch(UNKNOWN, json={})
+
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("url", [UNKNOWN, "/api/v2/contacts/nobody"])
+@pytest.mark.parametrize("body", [{"first_name": ""}, {"company_id": UNKNOWN_COMPANY}])
+async def test_body_comes_before_object(alice: Person, url: str, body: Json) -> None:
+    """422 goes before 404, whatever is wrong with either."""
+    response = await alice.patch(url, json=body)
+
+    assert response.status_code == 422
+
+
+async def test_key_comes_before_object(alice: Person) -> None:
+    """An Idempotency-Key that is none goes before 404, too."""
+    response = await alice.patch("/api/v2/contacts/nobody", json={}, headers={"Idempotency-Key": ""})
+
+    assert response.status_code == 422
+
+
+@pytest.mark.parametrize("body", [{"first_name": ""}, {"company_id": UNKNOWN_COMPANY}])
+async def test_body_comes_before_if_match(alice: Person, ada: Thing, body: Json) -> None:
+    """422 goes before 412."""
+    response = await alice.patch(ada.url, json=body, headers={"If-Match": '"7"'})
+
+    assert response.status_code == 422
+
+
+@pytest.mark.usefixtures("ada")
+async def test_body_comes_before_conflict(alice: Person, grace: Thing) -> None:
+    """422 goes before 409."""
+    body = {"emails": [{"email": "ada@engine.test"}], "company_id": UNKNOWN_COMPANY}
+    response = await alice.patch(grace.url, json=body)
+
+    assert response.status_code == 422
+
+
+async def test_object_comes_before_if_match(alice: Person) -> None:
+    """404 goes before 412."""
+    response = await alice.patch(UNKNOWN, json={}, headers={"If-Match": '"7"'})
+
+    assert response.status_code == 404
+
+
+@pytest.mark.usefixtures("ada")
+async def test_object_comes_before_conflict(alice: Person) -> None:
+    """404 goes before 409."""
+    response = await alice.patch(UNKNOWN, json={"emails": [{"email": "ada@engine.test"}]})
+
+    assert response.status_code == 404
+
+
+@pytest.mark.usefixtures("ada")
+async def test_if_match_comes_before_conflict(alice: Person, grace: Thing) -> None:
+    """412 goes before 409."""
+    patch = {"emails": [{"email": "ada@engine.test"}]}
+    response = await alice.patch(grace.url, json=patch, headers={"If-Match": '"7"'})
+
+    assert response.status_code == 412
+
+
+@pytest.mark.parametrize("contact_id", ["nobody", "cnt_", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
+async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, contact_id: str) -> None:
+    """The id of no contact, and what is no id, are answered alike."""
+    response = await alice.patch(f"/api/v2/contacts/{contact_id}", json={"first_name": "Eve"})
+
+    assert response.status_code == 404
+    assert await stored.changes() == []
+
+
+async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None:
+    """Nothing brings a deleted contact back."""
+    await alice.delete(ada.url)
+    response = await alice.patch(ada.url, json={"first_name": "Eve"})
+
+    assert response.status_code == 404

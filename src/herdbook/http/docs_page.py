@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from herdbook.fields import NO_NUL_SCHEMA, TEXT_SCHEMA
-from herdbook.http.openapi import ENTITY_TAGS_SCHEMA
 from herdbook.http.schemas import Json
 
 # The page loads nothing, and nobody may frame it.
@@ -26,7 +25,6 @@ _WORDS_FOR_PATTERNS: Final = {
     NO_NUL_SCHEMA["pattern"]: "no NUL",
     TEXT_SCHEMA["pattern"]: "not only white space",
     "^[ -~]+$": "printable ASCII",
-    ENTITY_TAGS_SCHEMA["pattern"]: "entity tags",
 }
 
 

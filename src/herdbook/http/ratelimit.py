@@ -5,15 +5,7 @@ import time
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-import structlog
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import Storage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from limits.errors import StorageError
-from limits.storage import storage_from_string
-
 _MOST_BUCKETS: Final = 10_000
-_log: Final = structlog.get_logger("herdbook.ratelimit")
 
 
 class Quota(NamedTuple):
@@ -58,31 +50,6 @@ class TokenBuckets:
             self._buckets = {key: held for key, held in self._buckets.items() if held[1] > now - self._window}
         self._buckets[credential_id] = (left, now)
         return Quota(self._burst, self._window, int(left), math.ceil((self._burst - left) / self._rate), wait)
-
-
-class SharedWindows:
-    """Counts in a Valkey or Redis, together with all that do: `burst` requests in a sliding window of burst / rate seconds."""
-
-    def __init__(self, rate: int, burst: int, store: str) -> None:
-        self._alone = TokenBuckets(rate, burst)
-        limit = max(burst, rate)
-        self._item = RateLimitItemPerSecond(limit, math.ceil(limit / rate), namespace="herdbook")
-        # Whichever client the scheme calls for, its errors arrive as one kind.
-        storage = storage_from_string(f"async+{store}", wrap_exceptions=True, implementation="redispy")
-        assert isinstance(storage, Storage), "an asynchronous storage was asked for"
-        self._windows = SlidingWindowCounterRateLimiter(storage)
-
-    async def take(self, credential_id: UUID) -> Quota:
-        """Count a request; in this process alone for as long as the store is away, since a guard must not stop the work."""
-        try:
-            fits = await self._windows.hit(self._item, str(credential_id))
-            stats = await self._windows.get_window_stats(self._item, str(credential_id))
-        except StorageError as error:
-            _log.warning("the rate limit's store is away; this process counts alone", error=repr(error.storage_error))
-            return await self._alone.take(credential_id)
-        reset = max(0, math.ceil(stats.reset_time - time.time()))
-        window = self._item.get_expiry()
-        return Quota(self._item.amount, window, stats.remaining, reset, 0 if fits else max(1, reset))
 
 
 def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:

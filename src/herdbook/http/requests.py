@@ -1,5 +1,6 @@
 """What happens to every request of the API, in order: find the operation, authenticate, limit, decode, act, answer, log."""
 
+import logging
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -7,7 +8,6 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from herdbook import ids, metrics
@@ -23,7 +23,7 @@ from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
 from herdbook.logs import RequestLine, RequestLog
 
-_log: Final = structlog.get_logger("herdbook.requests")
+_log: Final = logging.getLogger("herdbook.requests")
 _JSON: Final = b"application/json"
 _PROBLEM_JSON: Final = b"application/problem+json"
 
@@ -148,7 +148,7 @@ class Requests:
         if not isinstance(error, Refusal):
             if isinstance(error, CONNECTION_ERRORS):
                 error = Unavailable("The database cannot be reached. Nothing was done. Try again shortly.")
-            _log.error("failed", request_id=request.shown_id, exc_info=True)
+            _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
         problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)
         body = msgspec.json.encode(problem)

@@ -7,6 +7,7 @@ is fair to both. `docs/architecture.md` argues why, and says what happens when s
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,6 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-import structlog
 
 from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
@@ -24,7 +24,7 @@ from herdbook.ledger import batch
 from herdbook.ledger.book import Book, Command, Need, Origin
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 
-_log = structlog.get_logger("herdbook.ledger")
+_log = logging.getLogger("herdbook.ledger")
 
 _WRITERS: Final = 2
 _BATCH_COMMANDS: Final = 128
@@ -189,7 +189,7 @@ class Ledger:
             if len(waiting) == 1:
                 waiting[0].answer(error)
                 return
-            _log.warning("a batch was refused by the database and is halved", error=type(error).__name__)
+            _log.warning("a batch was refused by the database and is halved", extra={"error": type(error).__name__})
             middle = len(waiting) // 2
             await self._carry_out(waiting[:middle])
             await self._carry_out(waiting[middle:])
@@ -218,7 +218,7 @@ class Ledger:
             lock = True
 
     def _give_up(self, waiting: Sequence[_Waiting], error: Exception, *, in_doubt: bool) -> None:
-        _log.error("the database is away; the batch is given up", error=repr(error), in_doubt=in_doubt)
+        _log.error("the database is away; the batch is given up", extra={"error": repr(error), "in_doubt": in_doubt})
         refusal: Refusal = Unavailable("The database cannot be reached. Nothing was written. Try again shortly.")
         if in_doubt:
             refusal = OutcomeUnknown()
