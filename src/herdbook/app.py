@@ -1,6 +1,7 @@
 """The map: what answers which path, in which order a request passes what, and how the server starts and stops."""
 
 import asyncio
+import functools
 import gc
 import importlib
 import logging
@@ -90,12 +91,12 @@ class Herdbook:
         ledger = Ledger(pool, settings.queue_limit)
         authenticator = Authenticator(pool)
         self._requests = Requests(
-            OPERATIONS,
-            Services(ledger, Database(pool), CursorSigner(secret)),
-            authenticator,
-            _rate_limit(settings),
-            Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
-            RequestLog() if settings.log_level in ("debug", "info") else None,
+            operations=OPERATIONS,
+            services=Services(ledger, Database(pool), CursorSigner(secret)),
+            authenticator=authenticator,
+            rate_limit=_rate_limit(settings),
+            wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
+            log=RequestLog() if settings.log_level in ("debug", "info") else None,
         )
         ledger.open()
         chores = [
@@ -103,7 +104,8 @@ class Herdbook:
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
         ]
         if settings.workers > 1:
-            chores.append(asyncio.create_task(_stop_when_orphaned()))
+            stop_if_orphaned = functools.partial(_stop_if_orphaned, os.getppid())
+            chores.append(asyncio.create_task(_again_and_again(1.0, stop_if_orphaned)))
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -158,12 +160,10 @@ async def _healthz(_: Request) -> Response:
     return JSONResponse({"alive": True})
 
 
-async def _stop_when_orphaned() -> None:
-    """Stop this worker when the process that started it is gone; it would keep the port from the next one."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        await asyncio.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+async def _stop_if_orphaned(parent: int) -> None:
+    """Stop this worker if the process that started it is gone: it would keep the port from the next one."""
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _again_and_again(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:

@@ -58,7 +58,8 @@ CONTACTS: Final = Shelf(
                 r.phone_numbers_e164, r.search, r.first_name_word, r.last_name_word, r.object
             from json_to_recordset($rows) as r(
                 workspace_id uuid, id uuid, version bigint, updated_at timestamptz, deleted_at timestamptz, company_id uuid,
-                crm_object_id text, phone_numbers_e164 text[], search text, first_name_word text, last_name_word text, object json
+                crm_object_id text, phone_numbers_e164 text[], search text, first_name_word text, last_name_word text,
+                object json
             )
             join held on held.id = r.workspace_id
             on conflict (workspace_id, id) do update
@@ -164,15 +165,15 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]
     terms = [term for term in map(searchable, query.search.split()) if words(term)]
     if not terms:
         return []
-    # The planner takes `like` for rare, and would sort all contacts for the few. Of what `coalesce` hides it thinks that half fit,
-    # and walks through them in their order until the page is full.
+    # The planner takes `like` for rare, and would sort all contacts for the few. Of what `coalesce` hides it thinks that half
+    # fit, and walks through them in their order until the page is full.
     conditions.add("coalesce(c.search like all($value), false)", [f"%{_like_escaped(term)}%" for term in terms])
     rare = await _rare_word(pool, workspace_id, sorted({word for term in terms for word in words(term)}))
     if rare is None:
         return await conditions.fetch(pool, "select c.version, c.updated_at, c.object from contact c")
     least, most = conditions.parameter(rare), conditions.parameter(rare + _LAST_CHARACTER)
-    # As an array, so that the planner expects few and takes each by its key. Told that they come from a select, it walks through
-    # all contacts in their order instead, and looks for each among those found.
+    # As an array, so that the planner expects few and takes each by its key. Told that they come from a select, it walks
+    # through all contacts in their order instead, and looks for each among those found.
     conditions.require("c.id = any(array(" + _FOUND_BY_WORD.replace("$least", least).replace("$most", most) + "))")
     return await conditions.fetch(pool, "select c.version, c.updated_at, c.object from contact c")
 

@@ -52,6 +52,7 @@ class Requests:
 
     def __init__(
         self,
+        *,
         operations: Iterable[Operation],
         services: Services,
         authenticator: Authenticator,
