@@ -90,11 +90,12 @@ class Herdbook:
         secret = await pool.fetchval("select value from setting where name = 'cursor_secret'")
         ledger = Ledger(pool, settings.queue_limit)
         authenticator = Authenticator(pool)
+        rate_limit = _rate_limit(settings)
         self._requests = Requests(
             operations=OPERATIONS,
             services=Services(ledger, Database(pool), CursorSigner(secret)),
             authenticator=authenticator,
-            rate_limit=_rate_limit(settings),
+            rate_limit=rate_limit,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             log=RequestLog() if settings.log_level in ("debug", "info") else None,
         )
@@ -115,6 +116,8 @@ class Herdbook:
             chore.cancel()
         await ledger.close()
         await authenticator.note_uses()
+        if rate_limit is not None:
+            await rate_limit.close()
         await pool.close()
 
     async def _openapi(self, _: Request) -> Response:

@@ -42,7 +42,7 @@ class Settings(DatabaseSettings):
     """Requests that one credential may make at once."""
 
     rate_limit_store: str | None = None
-    """A Valkey or Redis in which all workers and machines count together, as `redis://host:6379`; none: each on its own."""
+    """A Valkey or Redis where all workers count together, as `valkey://host:6379` (extra `valkey`); none: each on its own."""
 
     queue_limit: int = 1000
     """Writes that may wait in one workspace; past it they are answered 429."""

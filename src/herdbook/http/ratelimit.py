@@ -28,6 +28,10 @@ class RateLimit(Protocol):
         """Count a request, if it is one that may be made."""
         ...
 
+    async def close(self) -> None:
+        """Let go of what it counts with."""
+        ...
+
 
 class TokenBuckets:
     """Counts in this process: a bucket of tokens for each credential, of which `rate` come back a second, up to `burst`."""
@@ -50,6 +54,9 @@ class TokenBuckets:
             self._buckets = {key: held for key, held in self._buckets.items() if held[1] > now - self._window}
         self._buckets[credential_id] = (left, now)
         return Quota(self._burst, self._window, int(left), math.ceil((self._burst - left) / self._rate), wait)
+
+    async def close(self) -> None:
+        """Forget nothing: the buckets end with the process."""
 
 
 def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:

@@ -1,19 +1,19 @@
 """The rate limit of several processes and machines together, counted in a Valkey or Redis.
 
-It needs one of the extras `redis` and `valkey`, and so it is imported only where the setting asks for it.
+It needs the extra `valkey`, whose client speaks to both, and so it is imported only where the setting asks for it.
 """
 
 import logging
 import math
 import time
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from limits import RateLimitItemPerSecond
-from limits.aio.storage import Storage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
-from limits.storage import storage_from_string
+from valkey.asyncio import ConnectionPool
 
 from herdbook.http.ratelimit import Quota, TokenBuckets
 
@@ -27,9 +27,12 @@ class SharedWindows:
         self._alone = TokenBuckets(rate, burst)
         limit = max(burst, rate)
         self._item = RateLimitItemPerSecond(limit, math.ceil(limit / rate), namespace="herdbook")
-        # Whichever client the scheme calls for, its errors arrive as one kind.
-        storage = storage_from_string(f"async+{store}", wrap_exceptions=True, implementation="redispy")
-        assert isinstance(storage, Storage), "an asynchronous storage was asked for"
+        # Typed as anything, since the library's own types say less than its documentation.
+        pools: Any = ConnectionPool
+        self._connections = pools.from_url(store)
+        storage = RedisStorage(
+            f"async+{store}", wrap_exceptions=True, implementation="valkey", connection_pool=self._connections
+        )
         self._windows = SlidingWindowCounterRateLimiter(storage)
 
     async def take(self, credential_id: UUID) -> Quota:
@@ -45,3 +48,7 @@ class SharedWindows:
         reset = max(0, math.ceil(stats.reset_time - time.time()))
         window = self._item.get_expiry()
         return Quota(self._item.amount, window, stats.remaining, reset, 0 if fits else max(1, reset))
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        await self._connections.aclose()
