@@ -3,17 +3,20 @@
 import asyncio
 import json
 import random
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final
 from urllib.request import Request, urlopen
 from uuid import UUID
 
 import msgspec
+from cyclopts import Parameter
 from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.environment import environment
+from herdbook.cli.serve import serve
 from herdbook.companies.actions import CreateCompany
 from herdbook.companies.model import Company, CompanyCreate, CompanyCreateDomain
 from herdbook.contacts.actions import CreateContact
@@ -23,6 +26,7 @@ from herdbook.first_start import Prepared, prepare
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.search_text import folded
+from herdbook.settings import Settings
 
 _KEY_NAME: Final = "Demo"
 
@@ -71,7 +75,12 @@ _PHONES: Final = ("+44 20 7946 0{:03d}", "+1 202 555 01{:02d}")
 _CONTACTS: Final = 180
 
 
-async def prepare_demo(database_url: str) -> Prepared:
+def demo(*, settings: Annotated[Settings, Parameter(name="*")] = Settings(data_dir=Path("herdbook-demo"))) -> None:
+    """Serve with sample data: some 200 contacts and companies, and a key to try things with."""
+    serve(settings, _prepare_demo, _announce_demo)
+
+
+async def _prepare_demo(database_url: str) -> Prepared:
     """Make the database ready for `herdbook demo`: sample data the first time, and a new key each time."""
     ready = await prepare(database_url)
     connection = await connect(database_url)
@@ -151,7 +160,7 @@ def _plain(text: str) -> str:
     return "".join(char for char in folded(text) if char.isascii() and char.isalnum())
 
 
-def announce_demo(url: str, ready: Prepared) -> None:
+def _announce_demo(url: str, ready: Prepared) -> None:
     """Tell a person where the demo is, its key, and a first thing to try."""
     key = str(ready.api_key)
     with urlopen(Request(f"{url}/api/v2/contacts?limit=1", headers={"Authorization": key})) as answer:  # noqa: S310

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TextIO
 
-from rich.console import Console
-
 
 class ExitStatus(IntEnum):
     """How a command ends."""
@@ -34,11 +32,6 @@ class Environment:
     def complain(self, text: str) -> None:
         """Say what went wrong."""
         print(text, file=self.stderr, flush=True)
-
-    @property
-    def console(self) -> Console:
-        """For tables."""
-        return Console(file=self.stdout, highlight=False)
 
 
 environment = Environment()

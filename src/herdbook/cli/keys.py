@@ -6,7 +6,6 @@ from typing import Annotated
 from uuid import UUID
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
 from herdbook import ids
 from herdbook.auth import store
@@ -14,6 +13,7 @@ from herdbook.auth.keys import PREFIX
 from herdbook.auth.scopes import SCOPES
 from herdbook.cli.database import with_connection
 from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.tables import new_table, show
 from herdbook.cli.workspaces import workspace_called
 from herdbook.db.pool import Connection
 from herdbook.settings import DatabaseSettings
@@ -74,7 +74,7 @@ def list_keys(
         workspace_id = None if workspace is None else await workspace_called(connection, workspace)
         return await store.list_keys(connection, workspace_id)
 
-    table = Table("Key", "Name", "Workspace", "Scopes", "Last used", "State", box=None)
+    table = new_table("Key", "Name", "Workspace", "Scopes", "Last used", "State")
     now = datetime.now(UTC)
     for key in with_connection(database, work):
         state = "works"
@@ -90,7 +90,7 @@ def list_keys(
             "never" if key.last_used_at is None else f"{key.last_used_at:%Y-%m-%d %H:%M}",
             state,
         )
-    environment.console.print(table)
+    show(table)
 
 
 @app.command

@@ -4,15 +4,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
-from herdbook.cli import demo as demo_data
-from herdbook.cli import keys, workspaces
 from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import CommandFailed, ExitStatus, environment
 from herdbook.cli.serve import announce_server
@@ -30,20 +27,16 @@ app = App(
     default_parameter=Parameter(show_env_var=True, negative=()),
     version_flags=[],
 )
-app.command(keys.app)
-app.command(workspaces.app)
+# By name, so that a command imports what it needs and no more.
+app.command("herdbook.cli.demo:demo", help="Serve with sample data: some 200 contacts and companies, and a key for them.")
+app.command("herdbook.cli.keys:app", name="keys", help="Create, list and revoke API keys.")
+app.command("herdbook.cli.workspaces:app", name="workspaces", help="Create and list workspaces.")
 
 
 @app.command
 def serve(*, settings: Annotated[Settings, Parameter(name="*")] = Settings()) -> None:
     """Serve the API, on an embedded PostgreSQL unless another is named. Every option is an environment variable, too."""
     run_server(settings, prepare, announce_server(settings))
-
-
-@app.command
-def demo(*, settings: Annotated[Settings, Parameter(name="*")] = Settings(data_dir=Path("herdbook-demo"))) -> None:
-    """Serve with sample data: some 200 contacts and companies, and a key to try things with."""
-    run_server(settings, demo_data.prepare_demo, demo_data.announce_demo)
 
 
 @app.command

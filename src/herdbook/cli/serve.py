@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -19,16 +21,17 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from herdbook import ids
-from herdbook.app import create_app
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import Prepared
 from herdbook.settings import Settings
 
 _DRAIN_SECONDS: Final = 10
+_APP: Final = "herdbook.app"
 # Called once requests are answered, with the server's address.
 Announce = Callable[[str, Prepared], None]
 
@@ -98,14 +101,19 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
         return
     server = EmbeddedPostgres(settings.data_dir, connections=settings.workers * settings.database_connections)
     try:
-        yield server.start(), server.announce
+        with ThreadPoolExecutor(1) as beside:
+            started = beside.submit(server.start)
+            # What is imported while the database starts need not be waited for afterwards.
+            importlib.import_module(_APP)
+            database_url = started.result()
+        yield database_url, server.announce
     finally:
         server.stop()
 
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
     config = uvicorn.Config(
-        functools.partial(create_app, settings, database_url),
+        functools.partial(_create_app, settings, database_url),
         factory=True,
         workers=settings.workers,
         http="httptools",
@@ -126,6 +134,11 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         Multiprocess(config, sockets=[listener]).run()
     finally:
         shutil.rmtree(folder)
+
+
+def _create_app(settings: Settings, database_url: str) -> ASGIApp:
+    app: ASGIApp = importlib.import_module(_APP).create_app(settings, database_url)
+    return app
 
 
 def _url(host: str, listener: socket.socket) -> str:

@@ -4,12 +4,12 @@ from typing import Annotated
 from uuid import UUID
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
 from herdbook import ids
 from herdbook.auth import store
 from herdbook.cli.database import with_connection
 from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.tables import new_table, show
 from herdbook.db.pool import Connection
 from herdbook.settings import DatabaseSettings
 
@@ -33,11 +33,11 @@ def create(name: str, *, database: Annotated[DatabaseSettings, Parameter(name="*
 @app.command(name="list")
 def list_workspaces(*, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
     """List the workspaces."""
-    table = Table("Workspace", "Name", "Created", "Changes", box=None)
+    table = new_table("Workspace", "Name", "Created", "Changes")
     for workspace in with_connection(database, store.list_workspaces):
         workspace_id = ids.encoded(ids.WORKSPACE, workspace.id)
         table.add_row(workspace_id, workspace.name, f"{workspace.created_at:%Y-%m-%d %H:%M}", str(workspace.changes))
-    environment.console.print(table)
+    show(table)
 
 
 async def workspace_called(connection: Connection, text: str | None) -> UUID:
