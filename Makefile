@@ -1,0 +1,48 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: demo test check bench deep dev lock
+
+# herdbook with sample data: its address, a key, and a curl to try.
+demo: .venv/installed
+	@$(BIN)/herdbook demo
+
+# Everything that CI checks.
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/dev-installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+# herdbook beside PocketBase and bare SQL, in one run.
+bench: .venv/dev-installed
+	$(BIN)/python -m bench
+
+# Twenty thousand and more generated requests.
+deep: .venv/dev-installed
+	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py
+
+# Everything to work with, in .venv.
+dev: .venv/dev-installed
+
+# Pin what pyproject.toml asks for, in the newest versions.
+lock:
+	$(COMPILE) --upgrade --group dev --extra valkey -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --upgrade --group build --extra valkey -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements/runtime.txt pyproject.toml | .venv/bin/python
+	$(INSTALL) --require-hashes -r requirements/runtime.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev-installed: requirements/dev.txt .venv/installed
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
