@@ -244,7 +244,9 @@ async def test_a_company_that_is_not_there_is_refused(alice: Person, company_id:
     assert faults(response) == [("company_id", code)]
 
 
-@pytest.mark.parametrize("name", ["first_name", "last_name", "description", "company_id", "time_zone", "emails", "phone_numbers"])
+@pytest.mark.parametrize(
+    "name", ["first_name", "last_name", "description", "company_id", "time_zone", "emails", "phone_numbers"]
+)
 async def test_null_is_refused(alice: Person, name: str) -> None:
     """There is nothing to clear in a contact that is only being created."""
     response = await alice.post(URL, json={name: None})

@@ -1,0 +1,69 @@
+"""What a credential may do."""
+
+import asyncpg
+import httpx
+import pytest
+
+from herdbook.app import OPERATIONS
+from herdbook.auth.scopes import ADMIN, SCOPES
+from herdbook.auth.store import create_key
+from herdbook.http.operation import Operation
+from tests.cast import Person
+
+UNKNOWN = {"contact_id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "company_id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"}
+
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+
+
+async def ask(person: Person, operation: Operation) -> httpx.Response:
+    """Make a request that goes as far as its scope lets it."""
+    return await person.request(operation.method, operation.path.format(**UNKNOWN))
+
+
+async def with_scopes(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", scopes: list[str]) -> Person:
+    """Return somebody with other scopes in Alice's workspace."""
+    return Person(alice.client, alice.workspace_id, await create_key(pool, alice.workspace_id, "Somebody", scopes))
+
+
+@every_operation
+async def test_its_own_scope_is_enough(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
+    """An operation needs the scope that it declares, and no other."""
+    somebody = await with_scopes(alice, pool, [operation.scope])
+    response = await ask(somebody, operation)
+
+    assert response.status_code in (200, 201, 404, 422)
+
+
+@every_operation
+async def test_all_others_are_not(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
+    """Without it, all the other scopes do not help; the refusal names it."""
+    somebody = await with_scopes(alice, pool, sorted(SCOPES.keys() - {operation.scope, ADMIN}))
+    response = await ask(somebody, operation)
+
+    assert response.status_code == 403
+    assert f"`{operation.scope}`" in response.json()["detail"]
+
+
+@every_operation
+async def test_the_administrator_may_do_everything(charlie: Person, operation: Operation) -> None:
+    """`workspace:admin` grants all."""
+    response = await ask(charlie, operation)
+
+    assert response.status_code in (200, 201, 404, 422)
+
+
+@every_operation
+async def test_no_scope_is_none(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
+    """A key without scopes is known, and may do nothing."""
+    response = await ask(await with_scopes(alice, pool, []), operation)
+
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("scope", ["contacts", "contacts:*", "contacts:rea", "contacts:read ", "CONTACTS:READ", "admin"])
+async def test_a_scope_is_taken_as_a_whole(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", scope: str) -> None:
+    """What is like a scope, or a part of it, grants nothing."""
+    somebody = await with_scopes(alice, pool, [scope])
+    response = await somebody.get("/api/v2/contacts")
+
+    assert response.status_code == 403

@@ -1,0 +1,133 @@
+"""E-mail addresses and phone numbers: what is taken, and what is the same."""
+
+import pytest
+
+from herdbook.contacts.addresses import NotAnAddress, comparable_address, e164
+
+
+@pytest.mark.parametrize(
+    ("email", "comparable"),
+    [
+        ("ada@engine.test", "ada@engine.test"),
+        ("Ada.King+Lists@Engine.TEST", "ada.king+lists@engine.test"),
+        ("!#$%&'*+/=?^_`{|}~-@x.test", "!#$%&'*+/=?^_`{|}~-@x.test"),
+        ("a@b.c.d.e.example", "a@b.c.d.e.example"),
+        ("a@1.2.3.test", "a@1.2.3.test"),
+        # Domains that are not the public Internet's
+        ("ada@printer.local", "ada@printer.local"),
+        ('"ada lovelace"@printer.local', '"ada lovelace"@printer.local'),
+        ("ädä@printer.local", "ädä@printer.local"),
+        ("root@localhost", "root@localhost"),
+        ("ada@intranet", "ada@intranet"),
+        ("ada@x.invalid", "ada@x.invalid"),
+        ("ada@x.onion", "ada@x.onion"),
+        # Quoted local parts: quotes that need not be there change nothing
+        ('"ada"@x.test', "ada@x.test"),
+        ('"ADA"@x.test', "ada@x.test"),
+        ('"ada..king"@x.test', '"ada..king"@x.test'),
+        ('"a\\"b"@x.test', '"a\\"b"@x.test'),
+        ('"a@b"@x.test', '"a@b"@x.test'),
+        ('"Ada Lovelace"@x.test', '"ada lovelace"@x.test'),
+        # Other scripts
+        ("ÄDÄ@x.test", "ädä@x.test"),
+        ("a\u0301da@x.test", "\u00e1da@x.test"),
+        ("STRAẞE@x.test", "strasse@x.test"),
+        ("SS\u0301@x.test", "s\u015b@x.test"),
+        ("\u00df\u0301@x.test", "s\u015b@x.test"),
+        ("用户@例子.test", "用户@xn--fsqu00a.test"),
+        ("ada@münchen.test", "ada@xn--mnchen-3ya.test"),
+        ("ada@MÜNCHEN.test", "ada@xn--mnchen-3ya.test"),
+        ("ada@XN--MNCHEN-3YA.test", "ada@xn--mnchen-3ya.test"),
+        ("ada@x.рф", "ada@x.xn--p1ai"),
+        ("ada@x.xn--p1ai", "ada@x.xn--p1ai"),
+        ("ada@faß.test", "ada@xn--fa-hia.test"),
+        # Address literals
+        ("ada@[127.0.0.1]", "ada@[127.0.0.1]"),
+        ("ada@[IPv6:::1]", "ada@[ipv6:::1]"),
+        ("ada@[IPv6:0:0:0:0:0:0:0:1]", "ada@[ipv6:::1]"),
+    ],
+)
+async def test_addresses_that_are_taken(email: str, comparable: str) -> None:
+    """What RFC 5321 and RFC 6531 allow is taken; local part and domain are compared without case, domains as A-labels."""
+    assert comparable_address(email) == comparable
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        *("", "ada", "@", "ada@", "@x.test", "ada@@x.test", "ada@x@y.test", "ada x@y.test", "ada@x y.test"),
+        *(".ada@x.test", "ada.@x.test", "a..b@x.test", "ada@.test", "ada@x..test", "ada@x.test.", "ada@-x.test", "ada@x-.test"),
+        *('"ada@x.test', 'a"d"a@x.test', '""@x.test', '"a"b@x.test', "ada\\@x.test", "ada(comment)@x.test"),
+        *(
+            "Ada <ada@x.test>",
+            "<ada@x.test>",
+            "mailto:ada@x.test",
+            "ada@x.test, bob@x.test",
+            "ada@x.test\n",
+            "ada@x.test\r\nBcc: x",
+        ),
+        *("a\u0000@x.test", '"a\u0000"@x.test', '"a\nb"@x.test', "ada@x.test\u200b", "ada\u202e@x.test", "ada＠x.test"),
+        *("ada@[127.0.0.256]", "ada@[IPv6:x]", "ada@[x]", "ada@127.0.0.1]", "ada@x_y.test", "ada@x.test/path", "ada@x.test:25"),
+    ],
+)
+async def test_addresses_that_are_none(email: str) -> None:
+    """All else is refused, with a reason."""
+    with pytest.raises(NotAnAddress, match=r"\w"):
+        comparable_address(email)
+
+
+LABEL = "b" * 63
+LONGEST_DOMAIN = f"{LABEL}.{LABEL}.{'b' * 56}.test"
+
+
+@pytest.mark.parametrize(
+    ("email", "is_taken"),
+    [
+        ("a" * 64 + "@x.test", True),
+        ("a" * 65 + "@x.test", False),
+        ("é" * 64 + "@x.test", True),
+        ("é" * 65 + "@x.test", False),
+        (f"a@{LABEL}.test", True),
+        (f"a@{LABEL}b.test", False),
+        ("a" * (253 - len(LONGEST_DOMAIN)) + "@" + LONGEST_DOMAIN, True),
+        ("a" * (254 - len(LONGEST_DOMAIN)) + "@" + LONGEST_DOMAIN, False),
+        ("é" * 64 + "@" + LONGEST_DOMAIN, False),
+        ("a" * 1_000_000 + "@x.test", False),
+        ("a@" + "x." * 500_000 + "test", False),
+        ('"' + "é " * 300_000 + '"@x.test', False),
+    ],
+)
+async def test_lengths_are_those_of_rfc_5321(email: str, is_taken: bool) -> None:  # noqa: FBT001
+    """A local part has 64 characters at most, a label 63, and all together 254."""
+    try:
+        comparable_address(email)
+    except NotAnAddress:
+        taken = False
+    else:
+        taken = True
+
+    assert taken == is_taken
+
+
+@pytest.mark.parametrize(
+    ("phone_number", "expected"),
+    [
+        ("+44 20 7946 0018", "+442079460018"),
+        ("+44 (0)20 7946-0018", "+442079460018"),
+        ("tel:+44-20-7946-0018", "+442079460018"),
+        ("+1 (212) 555-0100 ext. 12", "+12125550100"),
+        ("＋４４ ２０ ７９４６ ００１８", None),
+        ("020 7946 0018", None),
+        ("0044 20 7946 0018", None),
+        ("+999 123456", None),
+        ("+44", None),
+        ("+", None),
+        ("", None),
+        ("ask reception", None),
+        ("+" * 255, None),
+        ("+1" * 127, None),
+    ],
+)
+async def test_numbers_with_a_country_code_have_an_e164_form(phone_number: str, expected: str | None) -> None:
+    """A number is not guessed at: without its country code it has no such form."""
+    assert e164(phone_number) == expected

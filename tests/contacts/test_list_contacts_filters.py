@@ -1,0 +1,238 @@
+"""GET /v2/contacts: the filters by time and by CRM association."""
+
+from datetime import datetime, timedelta
+
+import pytest
+import pytest_asyncio
+
+from tests.cast import Json, Person, Thing, faults
+from tests.contacts.listing import URL, create, listed, walked
+
+CRM = "filter[crm_associations][eq]"
+MICROSECOND = timedelta(microseconds=1)
+ASCENDING = {"order_by": "updated_at:asc"}
+
+
+def moved(time: str, by: timedelta) -> str:
+    """Return a time of the API, moved."""
+    return (datetime.fromisoformat(time) + by).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@pytest.mark.parametrize(
+    ("bound", "by", "expected"),
+    [
+        ("gt", -MICROSECOND, ["b", "c"]),
+        ("gt", 0 * MICROSECOND, ["c"]),
+        ("gte", 0 * MICROSECOND, ["b", "c"]),
+        ("gte", MICROSECOND, ["c"]),
+        ("lt", 0 * MICROSECOND, ["a"]),
+        ("lt", MICROSECOND, ["a", "b"]),
+        ("lte", -MICROSECOND, ["a"]),
+        ("lte", 0 * MICROSECOND, ["a", "b"]),
+    ],
+)
+async def test_a_bound_is_exact_to_the_microsecond(alice: Person, bound: str, by: timedelta, expected: list[str]) -> None:
+    """`gt` and `lt` are strict, `gte` and `lte` inclusive."""
+    _, between, _ = await create(alice, "a", "b", "c")
+    time = moved(between.json["updated_at"], by)
+
+    assert await listed(alice, {**ASCENDING, f"filter[updated_at][{bound}]": time}) == expected
+
+
+async def test_bounds_are_taken_together(alice: Person) -> None:
+    """All bounds that are given hold."""
+    a, b, c, d = await create(alice, *"abcd")
+    params = {
+        "filter[updated_at][gt]": a.json["updated_at"],
+        "filter[updated_at][gte]": b.json["updated_at"],
+        "filter[updated_at][lte]": d.json["updated_at"],
+        "filter[updated_at][lt]": d.json["updated_at"],
+    }
+
+    assert await listed(alice, {**params, **ASCENDING}) == ["b", "c"]
+    assert (
+        await listed(alice, {"filter[updated_at][gt]": c.json["updated_at"], "filter[updated_at][lt]": b.json["updated_at"]})
+        == []
+    )
+
+
+async def test_the_documented_sync_misses_nothing(alice: Person) -> None:
+    """Export everything, then from the checkpoint on: what was changed in between is there."""
+    things = await create(alice, *"abc")
+    checkpoint = [contact for contact in (await alice.get(URL, params=ASCENDING)).json()["data"]][-1]["updated_at"]
+    await alice.patch(things[0].url, json={"first_name": "A"})
+    await create(alice, "d")
+
+    assert await walked(alice, {**ASCENDING, "limit": 1, "filter[updated_at][gte]": checkpoint}) == ["c", "A", "d"]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2000-01-01T00:00:00Z",
+        "2000-01-01T00:00:00.000Z",
+        "2000-01-01T00:00:00.000001Z",
+        "2000-01-01t00:00:00z",
+        "2000-01-01T00:00:00+14:00",
+        "2000-01-01T00:00:00",
+        "0001-01-01T00:00:00Z",
+    ],
+)
+async def test_times_are_iso_8601(alice: Person, time: str) -> None:
+    """With a fraction or without; an offset counts, and none means UTC."""
+    await create(alice, "a")
+
+    assert await listed(alice, {"filter[updated_at][gt]": time}) == ["a"]
+    assert await listed(alice, {"filter[updated_at][lt]": time}) == []
+
+
+async def test_the_end_of_time(alice: Person) -> None:
+    """The last time that there is comes after everything."""
+    await create(alice, "a")
+
+    assert await listed(alice, {"filter[updated_at][lte]": "9999-12-31T23:59:59.999999Z"}) == ["a"]
+
+
+async def test_a_plus_that_was_not_encoded(alice: Person) -> None:
+    """An offset's plus sign arrives as a space from many clients."""
+    (thing,) = await create(alice, "a")
+    east = moved(thing.json["updated_at"], timedelta(hours=1)).replace("Z", " 01:00")
+
+    assert await listed(alice, {"filter[updated_at][gte]": east}) == ["a"]
+    assert await listed(alice, {"filter[updated_at][gt]": east}) == []
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        *("", "now", "5", "1700000000", "1e5", "2026-03-01", "12:00:00Z", "2026-02-30T00:00:00Z", "2026-03-01T25:00:00Z"),
+        *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "10000-01-01T00:00:00Z", "2026-03-01T00:00:00Z\u0000"),
+    ],
+)
+@pytest.mark.parametrize("bound", ["gt", "lte"])
+async def test_a_time_that_is_none_is_refused(alice: Person, bound: str, time: str) -> None:
+    """Dates alone, seconds since 1970, and times that no calendar has, are no times."""
+    response = await alice.get(URL, params={f"filter[updated_at][{bound}]": time})
+
+    assert response.status_code == 400
+    assert faults(response) == [(f"filter[updated_at][{bound}]", "invalid_format")]
+
+
+@pytest_asyncio.fixture
+async def linked(alice: Person) -> list[Thing]:
+    """Contacts a, b, c with CRM records 1, 2, 3, a second one of record 1, and one without."""
+    things = await create(alice, "a", "b", "c", "a too", "none")
+    for thing, record in zip(things, ["1", "2", "3", "1"], strict=False):
+        link = {"object_type": "contact", "crm_object_id": record, "source": "hubspot"}
+        assert (await alice.put(f"{thing.url}/crm_association", json=link)).status_code == 200
+    return things
+
+
+@pytest.mark.usefixtures("linked")
+@pytest.mark.parametrize(
+    "params",
+    [
+        {CRM: '[{"id":"1","object_type":"contact"},{"id":"3","object_type":"contact"}]'},
+        {
+            f"{CRM}[0][id]": "1",
+            f"{CRM}[0][object_type]": "contact",
+            f"{CRM}[1][id]": "3",
+            f"{CRM}[1][object_type]": "contact",
+        },
+        {
+            f"{CRM}[7][object_type]": "contact",
+            f"{CRM}[2][id]": "3",
+            f"{CRM}[7][id]": "1",
+            f"{CRM}[2][object_type]": "contact",
+        },
+    ],
+)
+async def test_contacts_are_found_by_their_crm_records(alice: Person, params: dict[str, str]) -> None:
+    """Any of the records will do; both encodings are taken, and the numbers in brackets need not be in order."""
+    assert await listed(alice, {**params, **ASCENDING}) == ["a", "c", "a too"]
+
+
+async def test_a_record_that_was_unlinked_is_not_found(alice: Person, linked: list[Thing]) -> None:
+    """A filter sees a write at once."""
+    await alice.delete(f"{linked[0].url}/crm_association")
+    await alice.delete(linked[3].url)
+
+    assert await listed(alice, {CRM: '[{"id":"1","object_type":"contact"}]'}) == []
+
+
+@pytest.mark.usefixtures("linked")
+async def test_another_workspaces_records_are_not_found(charlie: Person) -> None:
+    """Charlie's CRM is not Alice's."""
+    assert await listed(charlie, {CRM: '[{"id":"1","object_type":"contact"}]'}) == []
+
+
+@pytest.mark.usefixtures("linked")
+async def test_a_filter_goes_with_a_search_and_a_cursor(alice: Person) -> None:
+    """Filter, search and order are taken together, on all pages."""
+    records = '[{"id":"1","object_type":"contact"},{"id":"2","object_type":"contact"}]'
+
+    assert await walked(alice, {CRM: records, "search": "a", "limit": 1, **ASCENDING}) == ["a", "a too"]
+
+
+def listing(*items: Json) -> str:
+    """Return a list in JSON, as text."""
+    return "[" + ",".join(items) + "]"
+
+
+ONE = '{"id":"1","object_type":"contact"}'
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({CRM: ""}, "invalid_format"),
+        ({CRM: "1"}, "invalid_format"),
+        ({CRM: ONE}, "invalid_format"),
+        ({CRM: listing('{"id":1,"object_type":"contact"}')}, "invalid_format"),
+        ({CRM: listing('{"id":"","object_type":"contact"}')}, "invalid_format"),
+        ({CRM: listing('{"id":"1"}')}, "invalid_format"),
+        ({CRM: listing('{"object_type":"contact"}')}, "invalid_format"),
+        ({CRM: listing('{"id":"1","object_type":"contact","source":"x"}')}, "invalid_format"),
+        ({CRM: listing('{"id":"\\ud800","object_type":"contact"}')}, "invalid_format"),
+        ({CRM: "[" * 20_000}, "invalid_format"),
+        ({CRM: listing('{"id":"%s","object_type":"contact"}' % ("x" * 256))}, "invalid_format"),
+        ({CRM: listing('{"id":"\\u0000","object_type":"contact"}')}, "invalid_characters"),
+        ({CRM: listing('{"id":"1","object_type":"company"}')}, "invalid_choice"),
+        ({CRM: listing()}, "invalid_range"),
+        ({CRM: listing(*[ONE] * 21)}, "invalid_range"),
+        ({CRM: listing(ONE), f"{CRM}[0][id]": "1"}, "duplicate"),
+        ({f"{CRM}[0][id]": "1"}, "invalid_format"),
+        ({f"{CRM}[0][object_type]": "contact"}, "invalid_format"),
+        ({f"{CRM}[0][id]": "1", f"{CRM}[0][object_type]": "deal"}, "invalid_choice"),
+        ({f"{CRM}[0][id]": "\u0000", f"{CRM}[0][object_type]": "contact"}, "invalid_characters"),
+    ],
+)
+async def test_a_filter_that_is_none_is_refused(alice: Person, params: dict[str, str], code: str) -> None:
+    """A filter names 1 to 20 records of contacts, each by `id` and `object_type` alone."""
+    response = await alice.get(URL, params=params)
+
+    assert response.status_code == 400
+    assert faults(response) == [(CRM, code)]
+
+
+async def test_twenty_records_are_taken(alice: Person) -> None:
+    """20 records are not too many."""
+    assert await listed(alice, {CRM: listing(*[ONE] * 20)}) == []
+
+
+@pytest.mark.parametrize("name", [f"{CRM}[0]", f"{CRM}[0][ids]", f"{CRM}[-1][id]", f"{CRM}[0][id][0]", f"{CRM}[]"])
+async def test_brackets_that_are_none_are_refused(alice: Person, name: str) -> None:
+    """What is like an encoding of the filter, and is none, does not vanish in silence."""
+    response = await alice.get(URL, params={name: "1"})
+
+    assert response.status_code == 400
+    assert faults(response) == [(name, "unknown_parameter")]
+
+
+async def test_a_member_given_twice_is_refused(alice: Person) -> None:
+    """Of two ids in one place, neither is the one that was meant."""
+    member = f"{CRM}[0][id]"
+    response = await alice.get(URL, params={member: ["1", "2"], f"{CRM}[0][object_type]": "contact"})
+
+    assert response.status_code == 400
+    assert faults(response) == [(member, "duplicate")]

@@ -1,0 +1,177 @@
+"""GET /v2/contacts: the search."""
+
+import pytest
+import pytest_asyncio
+
+from tests.cast import Json, Person, Thing, faults
+from tests.contacts.listing import URL, listed, walked
+
+PEOPLE: list[Json] = [
+    {"first_name": "Ada", "last_name": "Lovelace", "emails": [{"email": "ada.king@engine.test"}]},
+    {"first_name": "Björn", "last_name": "Ångström-Łukasz", "emails": [{"email": "b@xn--mnchen-3ya.test"}]},
+    {"first_name": "Grace", "last_name": "Brewster Murray Hopper", "emails": [{"email": "grace_h@navy.example"}]},
+    {"first_name": "𝐄𝐝𝐢𝐭𝐡", "last_name": "STRAẞE", "emails": [{"email": "edith@münchen.example"}]},
+    {"first_name": "Ива́н", "last_name": "ΝΙΚΟΣ"},
+    {"first_name": "100% real", "last_name": "a_b\\c"},
+    {"first_name": "山田", "last_name": "太郎"},
+    {
+        "first_name": "O'Neil",
+        "last_name": "Y",
+        "description": "knows Lovelace",
+        "phone_numbers": [{"phone_number": "555 1842"}],
+    },
+]
+
+
+@pytest_asyncio.fixture
+async def people(alice: Person) -> list[Thing]:
+    """The people above, in Alice's workspace."""
+    return [Thing(await alice.post(URL, json=person)) for person in PEOPLE]
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        # Case, and words' beginnings
+        ("ada", ["Ada"]),
+        ("ADA", ["Ada"]),
+        ("lovel", ["Ada"]),
+        ("velace", []),
+        ("hopper", ["Grace"]),
+        ("opper", []),
+        # Several words, each of which must be there, in any order
+        ("ada lovelace", ["Ada"]),
+        ("lovelace ada", ["Ada"]),
+        ("  lovelace\tada ", ["Ada"]),
+        ("ada hopper", []),
+        ("gra mur", ["Grace"]),
+        ("brewster hopper", ["Grace"]),
+        # One letter, and two
+        ("a", ["100% real", "Björn", "Ada"]),
+        ("y", ["O'Neil"]),
+        ("lo", ["Ada"]),
+        ("b m", ["Grace", "Björn"]),
+        # Accents, ligatures, other scripts
+        ("bjorn", ["Björn"]),
+        ("BJÖRN", ["Björn"]),
+        ("angstrom", ["Björn"]),
+        ("A\u030angstro\u0308m", ["Björn"]),
+        ("ångström-łuk", ["Björn"]),
+        ("lukasz", ["Björn"]),
+        ("edith", ["𝐄𝐝𝐢𝐭𝐡"]),
+        ("strasse", ["𝐄𝐝𝐢𝐭𝐡"]),
+        ("straße", ["𝐄𝐝𝐢𝐭𝐡"]),
+        ("ｅｄｉｔｈ", ["𝐄𝐝𝐢𝐭𝐡"]),
+        ("иван", ["Ива́н"]),
+        ("νίκος", ["Ива́н"]),
+        ("νικοσ", ["Ива́н"]),
+        ("山", ["山田"]),
+        ("太郎", ["山田"]),
+        # Parts of e-mail addresses
+        ("ada.king@engine.test", ["Ada"]),
+        ("ADA.KING@ENGINE.TEST", ["Ada"]),
+        ("king@engine", ["Ada"]),
+        ("engine.test", ["Ada"]),
+        ("@engine", ["Ada"]),
+        ("ngine", []),
+        ("test", ["Björn", "Ada"]),
+        ("grace_h", ["Grace"]),
+        ("grace.h", []),
+        ("munchen", ["𝐄𝐝𝐢𝐭𝐡"]),
+        # What stands for something else in a pattern stands for itself here
+        ("%", []),
+        ("ad%", []),
+        ("a%a", []),
+        ("a_a", []),
+        ("_", []),
+        ("100%", ["100% real"]),
+        ("100_", []),
+        ("a_b", ["100% real"]),
+        ("a_b\\c", ["100% real"]),
+        ("a\\_b", []),
+        ("\\", []),
+        ("*", []),
+        ("ada*", []),
+        ("'", []),
+        ("o'n", ["O'Neil"]),
+        ("o''n", []),
+        ("\x1fada", ["Ada"]),
+        ("\U0010ffff", []),
+        # Neither phone numbers, descriptions, nor anything else of a contact
+        ("555", []),
+        ("1842", []),
+        ("knows", []),
+        ("cnt", []),
+        ("contact", []),
+    ],
+)
+async def test_a_search_finds_words_by_their_beginnings(alice: Person, search: str, expected: list[str]) -> None:
+    """Full names and e-mail addresses are searched, without case and accents, at the beginnings of words."""
+    assert await listed(alice, {"search": search}) == expected
+
+
+@pytest.mark.usefixtures("people")
+async def test_an_empty_search_is_none(alice: Person) -> None:
+    """A client that always sends the parameter gets the whole list where it is empty."""
+    assert len(await listed(alice, {"search": ""})) == len(PEOPLE)
+
+
+async def test_a_search_sees_a_write_at_once(alice: Person, people: list[Thing]) -> None:
+    """A contact is found by what it is now, and no longer by what it was."""
+    ada = people[0]
+    await alice.patch(ada.url, json={"last_name": "Byron", "emails": [{"email": "ada@home.test"}]})
+
+    assert await listed(alice, {"search": "byron"}) == ["Ada"]
+    assert await listed(alice, {"search": "ada@home"}) == ["Ada"]
+    assert await listed(alice, {"search": "lovelace"}) == []
+    assert await listed(alice, {"search": "king"}) == []
+
+
+async def test_a_word_in_two_places_stays_while_it_is_in_one(alice: Person, ada: Thing) -> None:
+    """`ada` is a name and a part of an address; either is enough."""
+    found: list[list[str]] = []
+    for patch in ({"first_name": "Augusta"}, {"emails": []}, {"last_name": "Ada"}, {"last_name": "King"}):
+        await alice.patch(ada.url, json=patch)
+        found.append(await listed(alice, {"search": "ada"}))
+
+    assert found == [["Augusta"], [], ["Augusta"], []]
+
+
+async def test_a_contact_is_found_once(alice: Person) -> None:
+    """Several words of a contact that begin alike do not show it several times."""
+    await alice.post(URL, json={"first_name": "Ann Anna", "last_name": "Anne Annabel", "emails": [{"email": "an@an.test"}]})
+
+    assert await listed(alice, {"search": "an"}) == ["Ann Anna"]
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_search_goes_with_an_order_and_a_cursor(alice: Person) -> None:
+    """What is found comes in the list's order, page by page."""
+    found = await walked(alice, {"search": "a", "limit": 1, "order_by": "updated_at:asc"})
+
+    assert found == ["Ada", "Björn", "100% real"]
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_search_goes_with_a_filter(alice: Person, people: list[Thing]) -> None:
+    """Both must hold."""
+    params = {"search": "a", "filter[updated_at][gt]": people[1].json["updated_at"]}
+
+    assert await listed(alice, params) == ["100% real"]
+
+
+async def test_a_search_of_many_terms_is_answered(alice: Person, ada: Thing) -> None:
+    """The longest search has 255 characters, and as many as 128 terms."""
+    assert ada.json["first_name"] == "Ada"
+    assert await listed(alice, {"search": ("a " * 128).strip()}) == ["Ada"]
+    assert await listed(alice, {"search": "a b " * 63}) == []
+
+
+@pytest.mark.parametrize(("search", "code"), [("x" * 256, "too_long"), ("a\u0000b", "invalid_characters")])
+async def test_a_search_that_is_none_is_refused(alice: Person, search: str, code: str) -> None:
+    """A search has 255 characters at most, and no NUL."""
+    response = await alice.get(URL, params={"search": search})
+
+    assert response.status_code == 400
+    assert faults(response) == [("search", code)]

@@ -1,0 +1,86 @@
+"""What nobody foresaw: the answer says nothing of the inside, and the log says everything."""
+
+import json
+
+import msgspec
+import pytest
+
+from herdbook.http.call import Call
+from herdbook.http.operation import Answer, Handler, Operation
+from herdbook.logs import JsonLines
+from tests.cast import Person
+from tests.serving import serving_operations
+
+
+async def look_up(_: Call) -> Answer:
+    """Fail in Python."""
+    nothing: dict[str, bytes] = {}
+    return Answer(nothing["the inside"])
+
+
+async def ask(call: Call) -> Answer:
+    """Fail in the database."""
+    return Answer(await call.services.database.pool.fetchval("select the_inside from a_table_that_is_not_there"))
+
+
+async def answer(call: Call) -> Answer:
+    """Succeed."""
+    return Answer(await call.services.database.pool.fetchval("select '{}'::json"))
+
+
+def answered_by(handler: Handler) -> Operation:
+    """Return an operation that this handler answers."""
+    name = handler.__name__
+    return Operation(
+        method="GET",
+        path=f"/v2/{name}",
+        id=name,
+        summary=name,
+        description=name,
+        tag="failures",
+        scope="contacts:read",
+        handler=handler,
+        answer=msgspec.Struct,
+        answer_description="None.",
+    )
+
+
+@pytest.mark.parametrize("handler", [look_up, ask])
+async def test_a_failure_says_nothing_of_the_inside(alice: Person, database_url: str, handler: Handler) -> None:
+    """A 500 has an id to quote, and no word of what went wrong."""
+    async with serving_operations([answered_by(handler)], database_url) as (client, _):
+        response = await client.get(f"/api/v2/{handler.__name__}", headers={"Authorization": str(alice.key)})
+
+    problem = response.json()
+    assert response.status_code == 500
+    assert set(problem) == {"type", "title", "status", "detail", "request_id"}
+    assert problem["type"].endswith("/internal_error")
+    assert problem["request_id"] == response.headers["X-Request-Id"]
+    assert "inside" not in response.text
+
+
+@pytest.mark.parametrize("handler", [look_up, ask])
+async def test_a_failure_is_logged(
+    alice: Person, database_url: str, caplog: pytest.LogCaptureFixture, handler: Handler
+) -> None:
+    """The log has the request's id, and the way to the place where it went wrong."""
+    async with serving_operations([answered_by(handler)], database_url) as (client, _):
+        response = await client.get(f"/v2/{handler.__name__}", headers={"Authorization": str(alice.key)})
+    (record,) = caplog.records
+    line = json.loads(JsonLines().format(record))
+
+    assert (line["level"], line["request_id"]) == ("error", response.json()["request_id"])
+    assert "Traceback" in line["exception"]
+    assert handler.__name__ in line["exception"]
+    assert alice.key.secret not in line["exception"]
+
+
+async def test_a_failure_is_only_its_own(alice: Person, database_url: str) -> None:
+    """The next request is answered as if nothing had been."""
+    async with serving_operations([answered_by(ask), answered_by(answer)], database_url) as (client, _):
+        statuses = [
+            (await client.get(path, headers={"Authorization": str(alice.key)})).status_code
+            for path in ("/v2/ask", "/v2/answer", "/v2/ask", "/v2/answer")
+        ]
+
+    assert statuses == [500, 200, 500, 200]

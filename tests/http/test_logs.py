@@ -1,0 +1,91 @@
+"""The line that is logged of a request."""
+
+import json
+
+import httpx
+import pytest
+
+from herdbook import ids
+from herdbook.settings import Settings
+from tests.cast import Json, Person, Thing
+from tests.serving import serving
+
+URL = "/api/v2/contacts"
+
+
+async def lines_of(
+    capsys: pytest.CaptureFixture[str], person: Person, method: str, path: str, **options: Json
+) -> tuple[httpx.Response, list[Json]]:
+    """Make a request; return its answer, and what is logged of it."""
+    capsys.readouterr()
+    response = await person.request(method, path, **options)
+    # Lines are written in the turn of the event loop after the answer, so the next request sees them written.
+    await person.get("/api/v2/contacts/next")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return response, [line for line in lines if line["path"] != "/api/v2/contacts/next"]
+
+
+async def test_a_request_is_one_line(capsys: pytest.CaptureFixture[str], alice: Person) -> None:
+    """It says when, who, what, how it ended, and how long it took."""
+    response, (line,) = await lines_of(capsys, alice, "POST", URL, json={"first_name": "Ada"})
+
+    assert line.pop("timestamp").endswith("Z")
+    assert 0 < line.pop("milliseconds") < 10_000
+    assert line == {
+        "level": "info",
+        "event": "request",
+        "request_id": response.headers["X-Request-Id"],
+        "operation": "create-contact",
+        "method": "POST",
+        "path": URL,
+        "status": 201,
+        "workspace_id": ids.encoded(ids.WORKSPACE, alice.workspace_id),
+        "credential_id": ids.encoded(ids.CREDENTIAL, alice.key.id),
+    }
+
+
+async def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str], charlie: Person, ada: Thing) -> None:
+    """What was refused is logged as what was done is, and at the same level."""
+    _, (line,) = await lines_of(capsys, charlie, "PATCH", ada.url, json={})
+
+    assert (line["level"], line["status"], line["operation"]) == ("info", 404, "update-contact")
+
+
+async def test_a_request_for_nothing_is_one_line(capsys: pytest.CaptureFixture[str], alice: Person) -> None:
+    """Where there is no operation and no caller, the line says so."""
+    _, (line,) = await lines_of(capsys, alice, "GET", "/v2/%22%0A%7B%22forged%22:1%7D")
+
+    assert (line["operation"], line["status"], line["workspace_id"]) == ("none", 404, None)
+    assert line["path"] == '/v2/"\n{"forged":1}'
+
+
+@pytest.mark.parametrize("spelling", ["{0}", "Bearer {0}", "{0}x", "Bearer xyzzy"])
+async def test_nothing_secret_is_logged(capsys: pytest.CaptureFixture[str], alice: Person, spelling: str) -> None:
+    """No credential, whether it stands or not, no body, no query: they name people."""
+    headers = {"Authorization": spelling.format(alice.key), "Idempotency-Key": "xyzzy", "X-Request-Id": "xyzzy"}
+    contact = {"first_name": "xyzzy", "emails": [{"email": "xyzzy@x.test"}]}
+    _, lines = await lines_of(capsys, alice, "POST", f"{URL}?search=xyzzy", json=contact, headers=headers)
+
+    logged = json.dumps(lines)
+    assert len(lines) == 1
+    assert "xyzzy" not in logged
+    assert alice.key.secret not in logged
+
+
+async def test_conflicts_are_not_told_to_the_log(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, alice: Person, ada: Thing
+) -> None:
+    """A refusal names addresses to its caller, and not to the log."""
+    _, lines = await lines_of(capsys, alice, "POST", URL, json={"emails": ada.json["emails"]})
+
+    assert "ada@" not in json.dumps(lines)
+    assert caplog.records == []
+
+
+async def test_requests_need_not_be_logged(capsys: pytest.CaptureFixture[str], alice: Person, database_url: str) -> None:
+    """From `warning` on, nothing is logged of what goes well."""
+    async with serving(Settings(log_level="warning"), database_url) as client:
+        for _ in range(2):
+            await client.get(URL, headers={"Authorization": str(alice.key)})
+
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,87 @@
+"""What is found at which path, with which method."""
+
+import httpx
+import pytest
+
+from tests.cast import Person, Thing
+
+UNKNOWN = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/api", "/api/", "/api/v2", "/v2", "/v2/", "/api/v2/contact", "/api/v3/contacts", "/API/v2/contacts"),
+        *("/api/api/v2/contacts", "//v2/contacts", "/api//v2/contacts", "/v2/contacts/x/y", f"/v2/contacts/{UNKNOWN}/crm_association/"),
+        *("/api/v2/../v2/contacts/x/y/z", "/%00", "/favicon.ico"),
+    ],
+)  # fmt: skip
+async def test_where_nothing_is_the_problem_says_so(client: httpx.AsyncClient, path: str) -> None:
+    """A path that no operation has is answered 404 with a problem, to everybody."""
+    response = await client.get(path)
+
+    assert response.status_code == 404
+    assert response.json()["type"].endswith("/not_found")
+    assert "no operation at this path" in response.json()["detail"]
+
+
+async def test_both_base_paths_are_the_same(alice: Person, ada: Thing) -> None:
+    """`/v2/...` answers as `/api/v2/...` does."""
+    long, short = await alice.get(ada.url), await alice.get(ada.url.removeprefix("/api"))
+
+    assert short.status_code == 200
+    assert short.content == long.content
+    assert short.headers["ETag"] == long.headers["ETag"]
+
+
+async def test_a_slash_more_is_another_path(alice: Person) -> None:
+    """What stands behind the last slash is an id, and the empty one is none."""
+    response = await alice.get("/api/v2/contacts/")
+
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/api/v2/contacts", "GET, HEAD, POST"),
+        ("OPTIONS", "/api/v2/contacts", "GET, HEAD, POST"),
+        ("PUT", f"/api/v2/contacts/{UNKNOWN}", "DELETE, GET, HEAD, PATCH"),
+        ("FROB", f"/v2/contacts/{UNKNOWN}", "DELETE, GET, HEAD, PATCH"),
+        ("get", f"/v2/contacts/{UNKNOWN}", "DELETE, GET, HEAD, PATCH"),
+        ("GET", f"/api/v2/contacts/{UNKNOWN}/crm_association", "DELETE, PUT"),
+        ("HEAD", f"/api/v2/contacts/{UNKNOWN}/crm_association", "DELETE, PUT"),
+    ],
+)
+async def test_another_method_is_told_which_there_are(client: httpx.AsyncClient, method: str, path: str, allowed: str) -> None:
+    """405 names the methods that the path has; methods are told apart by case (RFC 9110, section 9.1)."""
+    request = client.build_request(method, path)
+    request.method = method
+    response = await client.send(request)
+
+    assert response.status_code == 405
+    assert response.headers["Allow"] == allowed
+
+
+async def test_another_method_is_a_problem(client: httpx.AsyncClient) -> None:
+    """The answer says in a sentence, too, what the path takes."""
+    response = await client.put("/api/v2/contacts")
+
+    assert response.json()["type"].endswith("/method_not_allowed")
+    assert response.json()["detail"] == "This path takes GET, HEAD, POST."
+
+
+async def test_head_is_answered_as_get(alice: Person, ada: Thing) -> None:
+    """HEAD has the status and the headers of GET."""
+    get, head = await alice.get(ada.url), await alice.request("HEAD", ada.url)
+
+    assert head.status_code == 200
+    assert {**head.headers, "x-request-id": ""} == {**get.headers, "x-request-id": ""}
+
+
+async def test_head_has_its_scope_and_its_conditions(alice: Person, dave: Person, ada: Thing) -> None:
+    """HEAD needs what GET needs, and heeds what GET heeds."""
+    fresh = await alice.request("HEAD", ada.url, headers={"If-None-Match": ada.etag})
+    refused = await dave.request("HEAD", ada.url)
+
+    assert (fresh.status_code, refused.status_code) == (304, 403)

@@ -1,0 +1,94 @@
+"""What only shows between a client and a server on a real connection."""
+
+import socket
+from asyncio import StreamReader, create_task, open_connection
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeAlias
+
+import pytest
+import pytest_asyncio
+import uvicorn
+
+from herdbook.app import Herdbook
+from tests.cast import Person, Thing
+
+Exchange: TypeAlias = Callable[[str], Awaitable[bytes]]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def exchange(app: Herdbook) -> AsyncGenerator[Exchange]:
+    """Send a request as bytes to the application behind its HTTP server; receive all that comes until the connection ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http="httptools", lifespan="off", ws="none", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    serving = create_task(server.serve([listener]))
+
+    async def exchange(request: str) -> bytes:
+        reader: StreamReader
+        reader, writer = await open_connection(*listener.getsockname())
+        writer.write(request.replace("\n", "\r\n").encode())
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    yield exchange
+    server.should_exit = True
+    await serving
+
+
+def head(person: Person, method: str, path: str, *headers: str) -> str:
+    """Return the head of a request that ends its connection."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: herdbook.test", f"Authorization: {person.key}", "Connection: close", *headers]
+    return "\n".join([*lines, "", ""])
+
+
+async def test_head_has_no_body(exchange: Exchange, alice: Person, ada: Thing) -> None:
+    """HEAD tells the length of what GET would send, and sends nothing of it."""
+    answer = await exchange(head(alice, "HEAD", ada.url))
+
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 200")
+    assert b"etag: " + ada.etag.encode() in top
+    assert b"content-length: 0" not in top
+    assert body == b""
+
+
+async def test_nothing_new_has_no_body(exchange: Exchange, alice: Person, ada: Thing) -> None:
+    """304 ends with its head."""
+    answer = await exchange(head(alice, "GET", ada.url, f"If-None-Match: {ada.etag}"))
+
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 304")
+    assert body == b""
+
+
+async def test_a_body_in_chunks_is_read(exchange: Exchange, alice: Person, ada: Thing) -> None:
+    """A body need not declare its length."""
+    chunks = '6\n{"last\n9\n_name": "\n6\nKing"}\n0\n\n'
+    answer = await exchange(head(alice, "PATCH", ada.url, "Transfer-Encoding: chunked") + chunks)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"last_name":"King"' in answer
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_waited_for(exchange: Exchange, alice: Person, ada: Thing) -> None:
+    """413 comes before the body does."""
+    answer = await exchange(head(alice, "PATCH", ada.url, "Content-Length: 99999999"))
+
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.xfail(strict=True, reason="`*` is taken apart as a path, and that fails")
+async def test_the_server_as_a_whole_has_no_operation(exchange: Exchange, alice: Person) -> None:
+    """`OPTIONS *` asks about no path (RFC 9110, section 9.3.7), and where none is, nothing is found."""
+    answer = await exchange(head(alice, "OPTIONS", "*"))
+
+    assert answer.startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.xfail(strict=True, reason="of several lines of a header, only the last one is looked at")
+async def test_a_precondition_in_two_lines_is_one_list(exchange: Exchange, alice: Person, ada: Thing) -> None:
+    """Two lines of a header that is a list are one list (RFC 9110, section 5.3)."""
+    answer = await exchange(head(alice, "GET", ada.url, f"If-None-Match: {ada.etag}", 'If-None-Match: "other"'))
+
+    assert answer.startswith(b"HTTP/1.1 304")

@@ -1,0 +1,60 @@
+"""Servers of a test's own: with settings, or operations, that the tests' common one does not have."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import httpx
+from starlette.types import ASGIApp
+
+from herdbook.app import Herdbook
+from herdbook.auth.authenticate import Authenticator
+from herdbook.db.database import Database
+from herdbook.db.pool import open_pool
+from herdbook.http.call import Services
+from herdbook.http.operation import Operation
+from herdbook.http.page import CursorSigner
+from herdbook.http.requests import Requests, Wire
+from herdbook.ledger.ledger import Ledger
+from herdbook.logs import RequestLog
+from herdbook.settings import Settings
+
+
+class Watched(NamedTuple):
+    """A client, and the statements that its requests have run on the database since the list was cleared."""
+
+    client: httpx.AsyncClient
+    statements: list[str]
+
+
+@asynccontextmanager
+async def serving(settings: Settings, database_url: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """Run an application with these settings; yield its client."""
+    app = Herdbook(settings, database_url)
+    async with app.running(), _client_of(app) as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving_operations(operations: Iterable[Operation], database_url: str) -> AsyncGenerator[Watched]:
+    """Answer reads of these operations over one connection, and watch it."""
+    pool = await open_pool(database_url, 1)
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        logged: Any = connection
+        logged.add_query_logger(lambda record: statements.append(record.query))
+    requests = Requests(
+        operations=operations,
+        services=Services(Ledger(pool, 1), Database(pool), CursorSigner("secret")),
+        authenticator=Authenticator(pool),
+        rate_limit=None,
+        wire=Wire(1000, "https://herdbook.test/errors/", "application/json"),
+        log=RequestLog(),
+    )
+    async with _client_of(requests) as client:
+        yield Watched(client, statements)
+    await pool.close()
+
+
+def _client_of(app: ASGIApp) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://herdbook.test")
