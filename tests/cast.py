@@ -33,7 +33,7 @@ class Person:
         if json is not None:
             options["json"] = json
         # As bytes, so that a test can send what a client would refuse to.
-        sent = {name: value.encode() for name, value in {"Authorization": str(self.key), **(headers or {})}.items()}
+        sent = {name.encode(): value.encode() for name, value in {"Authorization": str(self.key), **(headers or {})}.items()}
         return await self.client.request(method, path, headers=sent, **options)
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
@@ -99,7 +99,10 @@ class Stored:
             "select seq, kind::text, action::text, previous, object from change where workspace_id = $1 order by seq",
             self._workspace_id,
         )
-        return [StoredChange(*record[:3], json.loads(record[3] or "null"), json.loads(record[4])) for record in records]
+        return [
+            StoredChange(seq, kind, action, json.loads(previous or "null"), json.loads(changed))
+            for seq, kind, action, previous, changed in records
+        ]
 
     async def row(self, contact: Thing) -> asyncpg.Record:
         """Return a contact's row."""

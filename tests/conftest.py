@@ -39,6 +39,7 @@ async def app(database_url: str) -> AsyncGenerator[Herdbook]:
 @pytest_asyncio.fixture(scope="session")
 async def pool(app: Herdbook, database_url: str) -> AsyncGenerator["asyncpg.Pool[asyncpg.Record]"]:
     """Connections beside the application's, to look at what it stored."""
+    assert app, "it has prepared the database"
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
         yield pool
 

@@ -1,6 +1,6 @@
 """Servers of a test's own: with settings, or operations, that the tests' common one does not have."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
     statements: list[str] = []
     async with pool.acquire() as connection:
         logged: Any = connection
-        logged.add_query_logger(lambda record: statements.append(record.query))
+        logged.add_query_logger(_appending_to(statements))
     requests = Requests(
         operations=operations,
         services=Services(Ledger(pool, 1), Database(pool), CursorSigner("secret")),
@@ -54,6 +54,10 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
     async with _client_of(requests) as client:
         yield Watched(client, statements)
     await pool.close()
+
+
+def _appending_to(statements: list[str]) -> Callable[[Any], None]:
+    return lambda record: statements.append(record.query)
 
 
 def _client_of(app: ASGIApp) -> httpx.AsyncClient:

@@ -2,7 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+_MANY: Final = 2**31 - 1
+_RANGES: Final = {
+    # Two for the ledger's writers, and some for those who read.
+    "database_connections": (4, 100),
+    "port": (0, 65_535),
+    "workers": (1, 100),
+    "rate_limit": (0, _MANY),
+    "rate_limit_burst": (1, _MANY),
+    "queue_limit": (1, _MANY),
+    "body_limit": (1024, _MANY),
+}
+
+
+class SettingOutOfRange(Exception):
+    """A setting has a value that cannot work; the message names the option and its range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +74,10 @@ class Settings(DatabaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged; `info` is one line for each request."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, with SettingOutOfRange."""
+        for name, (least, most) in _RANGES.items():
+            value: int = getattr(self, name)
+            if not least <= value <= most:
+                raise SettingOutOfRange(f"--{name.replace('_', '-')} must be from {least} to {most}, not {value}.")

@@ -1,6 +1,7 @@
 """From the Authorization header to the caller."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +16,7 @@ from herdbook.errors import Unauthenticated
 from tests.cast import Person
 
 URL = "/api/v2/contacts"
-Connections = "asyncpg.Pool[asyncpg.Record]"
+Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 async def ask(client: httpx.AsyncClient, authorization: str | bytes) -> httpx.Response:

@@ -29,13 +29,16 @@ FIELDS: Final[dict[str, dict[Any, str | None]]] = {
 }
 # Spellings of addresses and numbers, and what they mean. `taken` is another contact's address.
 EMAILS: Final = {
-    **{"ada@x.test": "ada", "ADA@x.TEST": "ada", '"ada"@x.test': "ada", " bob@x.test ": "bob", "bob@x.test": "bob"},
-    **{"ü@münchen.test": "ü", "Ü@xn--mnchen-3ya.test": "ü", "taken@x.test": "taken", "Taken@X.test": "taken"},
+    **dict.fromkeys(["ada@x.test", "ADA@x.TEST", '"ada"@x.test'], "ada"),
+    **dict.fromkeys([" bob@x.test ", "bob@x.test"], "bob"),
+    **dict.fromkeys(["ü@münchen.test", "Ü@xn--mnchen-3ya.test"], "ü"),
+    **dict.fromkeys(["taken@x.test", "Taken@X.test"], "taken"),
 }
 PHONES: Final = {"+44 20 7946 0018": "london", "+442079460018": "london", "0800": "free", "ask": "ask"}
 WRONG: Final = {
     **dict.fromkeys(["nobody", "a b@x.test", "a\u0000@x.test"], "invalid_format"),
-    **{" ": "blank", "1\u0000": "invalid_characters"},
+    " ": "blank",
+    "1\u0000": "invalid_characters",
 }
 
 
@@ -50,7 +53,7 @@ def _values(table: Mapping[Any, str | None]) -> SearchStrategy[Any]:
 def _items(member: str, meanings: Mapping[str, str], bad: Sequence[str]) -> SearchStrategy[list[Json]]:
     marks = _mostly([False, False, True], [None])
     any_item = st.fixed_dictionaries({member: _mostly([*meanings], bad)}, optional={"is_primary": marks})
-    any_items = st.lists(_mostly_items(any_item, member), max_size=4)
+    any_items = st.lists(st.one_of(*[any_item] * 15, st.sampled_from([{}, "x", {member: 5}])), max_size=4)
     spellings = st.lists(st.sampled_from([*meanings]), max_size=3, unique_by=meanings.__getitem__)
     sound_items = st.builds(partial(_marked, member), spellings, st.integers(0, 5))
     return st.one_of(sound_items, sound_items, sound_items, any_items)
@@ -106,7 +109,7 @@ def _item_faults(name: str, member: str, items: Sequence[Json]) -> list[Fault]:
 
 
 def _type_fault(item: Json, member: str) -> Fault | None:
-    if not isinstance(item, dict):
+    if item == "x":
         return "", "invalid_type"
     if member not in item:
         return f".{member}", "required"

@@ -131,7 +131,8 @@ async def test_a_search_sees_a_write_at_once(alice: Person, people: list[Thing])
 async def test_a_word_in_two_places_stays_while_it_is_in_one(alice: Person, ada: Thing) -> None:
     """`ada` is a name and a part of an address; either is enough."""
     found: list[list[str]] = []
-    for patch in ({"first_name": "Augusta"}, {"emails": []}, {"last_name": "Ada"}, {"last_name": "King"}):
+    patches: list[Json] = [{"first_name": "Augusta"}, {"emails": []}, {"last_name": "Ada"}, {"last_name": "King"}]
+    for patch in patches:
         await alice.patch(ada.url, json=patch)
         found.append(await listed(alice, {"search": "ada"}))
 

@@ -10,34 +10,34 @@ async def test_a_tag_is_the_version_in_quotes() -> None:
     assert etag(1842) == b'"1842"'
 
 
-@pytest.mark.parametrize(
-    ("header", "versions"),
-    [
-        (None, None),
-        (b"*", None),
-        (b" * ", None),
-        (b"", set()),
-        (b'"1842"', {1842}),
-        (b'"1", "2","3"', {1, 2, 3}),
-        (b'W/"1"', set()),
-        (b'W/"1", "2"', {2}),
-        (b'"9223372036854775807"', {2**63 - 1}),
-        (b'"' + b"9" * 5000 + b'"', set()),
-        (b'"01"', set()),
-        (b'"0"', set()),
-        (b'"-1"', set()),
-        (b'"1.0"', set()),
-        (b'" 1"', set()),
-        (b'"1_0"', set()),
-        (b'"\xb2"', set()),
-        ('"\u0661"'.encode(), set()),
-        (b"1842", set()),
-        (b'"1842', set()),
-        (b'"a,b", "7"', {7}),
-        (b'"*"', set()),
-        (b"\xff", set()),
-    ],
-)
+IF_MATCH: list[tuple[bytes | None, set[int] | None]] = [
+    (None, None),
+    (b"*", None),
+    (b" * ", None),
+    (b"", set()),
+    (b'"1842"', {1842}),
+    (b'"1", "2","3"', {1, 2, 3}),
+    (b'W/"1"', set()),
+    (b'W/"1", "2"', {2}),
+    (b'"9223372036854775807"', {2**63 - 1}),
+    (b'"' + b"9" * 5000 + b'"', set()),
+    (b'"01"', set()),
+    (b'"0"', set()),
+    (b'"-1"', set()),
+    (b'"1.0"', set()),
+    (b'" 1"', set()),
+    (b'"1_0"', set()),
+    (b'"\xb2"', set()),
+    ('"\u0661"'.encode(), set()),
+    (b"1842", set()),
+    (b'"1842', set()),
+    (b'"a,b", "7"', {7}),
+    (b'"*"', set()),
+    (b"\xff", set()),
+]
+
+
+@pytest.mark.parametrize(("header", "versions"), IF_MATCH)
 async def test_if_match(header: bytes | None, versions: set[int] | None) -> None:
     """Strong tags of ours name versions, as they were given; `*` and nothing at all fit any."""
     assert if_match(header) == versions

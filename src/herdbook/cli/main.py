@@ -18,7 +18,7 @@ from herdbook.db.migrate import DatabaseTooOld
 from herdbook.db.migrate import migrate as apply_migrations
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgresFailed
 from herdbook.first_start import prepare
-from herdbook.settings import DatabaseSettings, Settings
+from herdbook.settings import DatabaseSettings, SettingOutOfRange, Settings
 
 app = App(
     name="herdbook",
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:
+        return ExitStatus.USAGE
+    except SettingOutOfRange as error:
+        environment.complain(f"herdbook: {error}")
         return ExitStatus.USAGE
     except (CommandFailed, DataFolderInUse, EmbeddedPostgresFailed, DatabaseTooOld) as error:
         environment.complain(f"herdbook: {error}")
