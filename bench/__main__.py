@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from bench import bare_sql, herdbook, pocketbase, report
 from bench.load import Figures, require_wrk, run_wrk
@@ -88,8 +89,7 @@ class Bench:
                 for name in servers
             ]
             bare = [
-                Trial("UPDATE + INSERT", clients, "bare SQL", self.bare_patch(server, clients))
-                for clients in plan.bare_clients
+                Trial("UPDATE + INSERT", clients, "bare SQL", self.bare_patch(server, clients)) for clients in plan.bare_clients
             ]
             spread = [
                 self.load("PATCH in one workspace", 64, "herdbook", server, herd.contacts, "PATCH"),
@@ -127,16 +127,18 @@ class Bench:
             return run_in_turns(trials, self.plan.rounds)
 
 
+def stop(*_: object) -> NoReturn:
+    """Ends the run as an exception, so that the servers under test are stopped on the way out."""
+    sys.exit("bench: told to stop")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two minutes instead of eight, and less to be trusted")
-    parser.add_argument(
-        "--to", type=Path, default=Path("docs/bench"), help="the folder to write (default: %(default)s)"
-    )
+    parser.add_argument("--to", type=Path, default=Path("docs/bench"), help="the folder to write (default: %(default)s)")
     arguments = parser.parse_args()
     require_wrk()
-    # As an exception, so that the servers under test are stopped on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to stop"))
+    signal.signal(signal.SIGTERM, stop)
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="herdbook-bench-") as scratch:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -48,7 +48,7 @@ class Herd:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[tuple[Server, float]]:
+def serving(folder: Path) -> Generator[tuple[Server, float]]:
     """Serves the folder while the block runs; also tells the seconds from nothing to the first 200."""
     folder.mkdir(exist_ok=True)
     ready, key = folder / "ready.json", folder / "api-key.txt"

@@ -43,9 +43,7 @@ def write_paths(file: Path, paths: Iterable[str]) -> Path:
 
 def require_wrk() -> None:
     if shutil.which("wrk") is None:
-        raise SystemExit(
-            "bench needs wrk, the load generator: apt install wrk (Debian, Ubuntu), brew install wrk (macOS)"
-        )
+        raise SystemExit("bench needs wrk, the load generator: apt install wrk (Debian, Ubuntu), brew install wrk (macOS)")
 
 
 def run_wrk(server: Server, paths: Path, method: str, connections: int, seconds: int) -> Figures:

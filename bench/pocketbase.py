@@ -8,7 +8,7 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from bench.load import write_paths
@@ -43,7 +43,7 @@ COLLECTION = {
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[tuple[Server, float]]:
+def serving(folder: Path) -> Generator[tuple[Server, float]]:
     """Serves the folder while the block runs; also tells the seconds from nothing to the first 200."""
     folder.mkdir(exist_ok=True)
     url = f"http://127.0.0.1:{(port := free_port())}"

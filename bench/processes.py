@@ -9,10 +9,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[psutil.Popen]:
+def running(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> Generator[psutil.Popen]:
     """Runs a server while the block runs. Nothing it started stays behind."""
     with (folder / "log.txt").open("ab") as log:
         process = psutil.Popen(
@@ -116,7 +116,7 @@ class Meter:
     server_seconds: float = 0.0
     strangers_cores: float = 0.0
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> Self:
         self._before = self._now()
         return self
 
@@ -127,5 +127,5 @@ class Meter:
 
     def _now(self) -> tuple[float, float, float, float]:
         machine, own = psutil.cpu_times(), os.times()
-        busy = sum(machine) - machine.idle - machine.iowait
+        busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
         return time.monotonic(), processor_seconds(self.server), busy, sum(own[:4])

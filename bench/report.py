@@ -1,17 +1,20 @@
 """What a run found: Markdown with tables, the figures as JSON, and a plot for light pages and one for dark."""
 
+# matplotlib leaves much of its own unannotated.
+# pyright: reportUnknownMemberType=false
+
 import dataclasses
-import datetime
 import json
 import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from matplotlib import pyplot
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.trials import Trial, ratio
@@ -69,7 +72,7 @@ def markdown(results: Results) -> str:
     strangers = [figures.strangers for trial in every for figures in trial.rounds]
     parts = [
         f"# {results.title}",
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, "
         f"{os.cpu_count()} cores, shared by the server and wrk. Other programs took {median(strangers):.2f} cores "
         f"(median of the runs; at worst {max(strangers):.2f}). "
         + (f"**{failed:,} requests failed.**" if failed else "Every request succeeded."),
@@ -83,8 +86,10 @@ def markdown(results: Results) -> str:
         best = max(results.bare, key=lambda trial: trial.middle.per_second)
         parts += [
             "## The bare statements",
-            "pgbench with an `UPDATE` of one contact and an `INSERT` of one change, on herdbook's tables over the same "
-            f"socket: no HTTP, no rules, no ledger. Best with {best.connections} clients.",
+            (
+                "pgbench with an `UPDATE` of one contact and an `INSERT` of one change, on herdbook's tables over the same "
+                f"socket: no HTTP, no rules, no ledger. Best with {best.connections} clients."
+            ),
             table(results.bare, ""),
         ]
         parts += [
@@ -166,9 +171,9 @@ def draw(results: Results, theme: str, file: Path) -> None:
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    with pyplot.rc_context(style):
+    with plt.rc_context(style):
         loads = list(dict.fromkeys(trial.load for trial in results.duel))
-        figure, panels = pyplot.subplots(len(loads), 2, figsize=(9, 3 * len(loads)), squeeze=False)
+        figure, panels = plt.subplots(len(loads), 2, figsize=(9, 3 * len(loads)), squeeze=False)
         for load, (speed, wait) in zip(loads, panels, strict=True):
             chosen = [trial for trial in results.duel if trial.load == load]
             draw_bars(speed, chosen, "per_second")
@@ -184,7 +189,7 @@ def draw(results: Results, theme: str, file: Path) -> None:
         figure.legend(handles, labels, frameon=False, ncols=len(labels), loc="upper right", fontsize=9)
         figure.tight_layout(rect=(0, 0, 1, 0.95))
         figure.savefig(file, transparent=True, metadata={"Date": None})
-        pyplot.close(figure)
+        plt.close(figure)
 
 
 def short(number: float) -> str:

@@ -52,8 +52,8 @@ def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
         last_name=f"Byron{number:06d}",
         description="Met at the fair; asked for a quote.",
         company=ResourceRef(ids.encoded(ids.COMPANY, company_id), "company"),
-        emails=(ContactEmail(f"person{number}@example.test", True),),
-        phone_numbers=(ContactPhoneNumber(phone_number, True),),
+        emails=(ContactEmail(f"person{number}@example.test", is_primary=True),),
+        phone_numbers=(ContactPhoneNumber(phone_number, is_primary=True),),
         time_zone="Europe/Berlin",
         created_at=written,
         updated_at=written,
@@ -61,7 +61,14 @@ def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
     search = search_entry(contact)
     return (
         *(workspace_id, contact_id(number), number, at),
-        *(company_id, [phone_number], search.text, search.first_name_word, search.last_name_word, encoder.encode(contact).decode()),
+        *(
+            company_id,
+            [phone_number],
+            search.text,
+            search.first_name_word,
+            search.last_name_word,
+            encoder.encode(contact).decode(),
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from herdbook.app import OPERATIONS
+from herdbook.http.operation import Operation
 from herdbook.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -23,9 +24,9 @@ def test_each_setting_is_documented(field: dataclasses.Field[object]) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
-def test_each_operation_has_a_row(operation: object) -> None:
+def test_each_operation_has_a_row(operation: Operation) -> None:
     """The page on compatibility has each operation, with its path and scope."""
-    row = f"| {getattr(operation, 'id')} | {getattr(operation, 'method')} {getattr(operation, 'path')} |"
+    row = f"| {operation.id} | {operation.method} {operation.path} | {operation.scope} |"
 
     assert row in COMPATIBILITY
 

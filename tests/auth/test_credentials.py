@@ -1,7 +1,7 @@
 """From the Authorization header to the caller."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -246,3 +246,23 @@ async def test_two_keys_have_nothing_in_common() -> None:
 
     assert len(keys) == 100
     assert all(len(key) == len("sk-apik_") + 26 + 1 + 38 for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("GET", "/api/v2/contacts?limit=0", {}),
+        ("GET", "/api/v2/contacts/nobody", {}),
+        ("PATCH", "/api/v2/contacts/nobody", {"content": b"{"}),
+        ("POST", "/api/v2/contacts", {"content": b" " * 2_000_000}),
+        ("POST", "/api/v2/contacts", {"headers": {"Idempotency-Key": ""}}),
+        ("DELETE", "/api/v2/contacts/nobody", {"headers": {"If-Match": '"7"'}}),
+    ],
+)
+async def test_credentials_come_before_everything(
+    client: httpx.AsyncClient, method: str, path: str, options: dict[str, Any]
+) -> None:
+    """401 goes before 400, 404, 412, 413 and 422: strangers learn nothing."""
+    response = await client.request(method, path, **options)
+
+    assert response.status_code == 401

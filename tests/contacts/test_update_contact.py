@@ -1,9 +1,11 @@
 """PATCH /v2/contacts/{contact_id}."""
 
 from asyncio import TaskGroup
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -717,3 +719,38 @@ async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None
     response = await alice.patch(ada.url, json={"first_name": "Eve"})
 
     assert response.status_code == 404
+
+
+async def test_a_deleted_company_is_refused(
+    alice: Person, ada: Thing, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """A company that was deleted is no longer there to be referred to."""
+    await pool.execute("update company set deleted_at = now() where id = $1", engine.uuid)
+    response = await alice.patch(ada.url, json={"company_id": engine.id})
+
+    assert response.status_code == 422
+    assert faults(response) == [("company_id", "not_found")]
+
+
+async def test_a_key_is_kept_for_a_day(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """After 24 hours, a key is new again; before, it is not."""
+    key, aged = {"Idempotency-Key": str(uuid4())}, "update idempotency_record set at = at - $2::interval where key = $1"
+    await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
+    await pool.execute(aged, key["Idempotency-Key"], timedelta(hours=23, minutes=59))
+    replayed = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
+    await pool.execute(aged, key["Idempotency-Key"], timedelta(minutes=2))
+    written = await alice.patch(ada.url, json={"last_name": "Byron"}, headers=key)
+
+    assert replayed.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in written.headers
+    assert written.json()["last_name"] == "Byron"
+
+
+async def test_a_retry_by_the_other_base_path_is_one(alice: Person, ada: Thing) -> None:
+    """`/v2/...` and `/api/v2/...` are two names of one request."""
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
+    second = await alice.patch(ada.url.removeprefix("/api"), json={"last_name": "King"}, headers=key)
+
+    assert second.content == first.content
+    assert second.headers["Idempotency-Replayed"] == "true"

