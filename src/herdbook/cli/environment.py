@@ -1,7 +1,6 @@
 """What a command knows of the world outside: where its words go, and how it ends."""
 
 import sys
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TextIO
 
@@ -18,20 +17,22 @@ class CommandFailed(Exception):
     """A command cannot do what it is asked; the message says why, and what would help."""
 
 
-@dataclass
 class Environment:
     """The world outside of a command."""
 
-    stdout: TextIO = field(default_factory=lambda: sys.stdout)
-    stderr: TextIO = field(default_factory=lambda: sys.stderr)
-
-    def say(self, text: str = "") -> None:
+    def say(self, text: str) -> None:
         """Say something to whoever reads the output."""
-        print(text, file=self.stdout, flush=True)
+        self.stdout.write(text + "\n")
+        self.stdout.flush()
 
     def complain(self, text: str) -> None:
         """Say what went wrong."""
-        print(text, file=self.stderr, flush=True)
+        sys.stderr.write(text + "\n")
+
+    @property
+    def stdout(self) -> TextIO:
+        """Where the output goes."""
+        return sys.stdout
 
 
 environment = Environment()

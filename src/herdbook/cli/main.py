@@ -68,8 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, asyncpg.PostgresError) as error:
         environment.complain(f"herdbook: {type(error).__name__}: {error}")
         return ExitStatus.FAILED
-    except KeyboardInterrupt:
-        return ExitStatus.OK
     return ExitStatus.OK
 
 

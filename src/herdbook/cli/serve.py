@@ -39,6 +39,7 @@ Announce = Callable[[str, Prepared], None]
 def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prepared]], announce: Announce) -> None:
     """Serve until a signal says otherwise. `prepared` makes the database ready, `announce` tells that it serves."""
     signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGINT, _exit)
     with _listening(settings) as listener, _database(settings) as (database_url, announce_to_folder):
         ready = asyncio.run(prepared(database_url))
         url = _url(settings.host, listener)

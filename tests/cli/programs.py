@@ -1,0 +1,108 @@
+"""herdbook as a program: started, watched and ended by the tests."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+PROGRAM = Path(sys.executable).with_name("herdbook")
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended, and what it said."""
+
+    status: int
+    said: str
+    complained: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers."""
+
+    process: "subprocess.Popen[str]"
+    folder: Path
+    url: str
+    key: str
+    first: bool
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, headers={"Authorization": self.key}, timeout=10, **options)
+
+    def post(self, path: str, json: object) -> requests.Response:
+        return requests.post(self.url + path, json=json, headers={"Authorization": self.key}, timeout=10)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def family(self) -> list[psutil.Process]:
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+
+def herdbook(*arguments: str, folder: Path, **variables: str) -> Finished:
+    """Run a command to its end, in a folder."""
+    command = [str(PROGRAM), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(variables), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: str, command: str = "serve", **variables: str) -> Generator[Running]:
+    """A server on a folder, for as long as the block lasts; nothing of it stays."""
+    ready = folder / "ready.json"
+    ready.unlink(missing_ok=True)
+    arguments = [str(PROGRAM), command, "--port=0", f"--ready-file={ready}", *options]
+    with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
+        process = subprocess.Popen(arguments, cwd=folder, env=environment(variables), stdout=out, stderr=err, text=True)
+    try:
+        until(lambda: ready.exists() or process.poll() is not None)
+        assert process.poll() is None, (folder / "err.txt").read_text()
+        content = json.loads(ready.read_text())
+        key_file = folder / "key.txt"
+        if "api_key" in content:
+            key_file.write_text(content["api_key"])
+        key = key_file.read_text() if key_file.exists() else ""
+        yield Running(process, folder, content["url"], key, "api_key" in content)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE)
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HERDBOOK_")}
+    return {**kept, **variables}
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, within reason."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        # A file that appears and a process that ends elsewhere tell nobody, so they are looked for.
+        time.sleep(0.01)
+
+
+def accepts(url: str) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        requests.get(url + "/healthz", timeout=5)
+    except requests.ConnectionError:
+        return False
+    return True

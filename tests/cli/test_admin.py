@@ -1,0 +1,130 @@
+"""`herdbook keys`, `workspaces`, `migrate`, `version`, and what is said to those who ask wrongly."""
+
+import re
+from collections.abc import Generator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import requests
+
+from herdbook.auth.keys import read_key
+from herdbook.cli.environment import ExitStatus
+from herdbook.cli.main import main
+from tests.cli.programs import Running, herdbook, serving, until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A server on a new folder."""
+    with serving(tmp_path_factory.mktemp("admin")) as server:
+        yield server
+
+
+def status_with(server: Running, key: str) -> int:
+    """What the server answers to a list of contacts with this key."""
+    return requests.get(server.url + "/api/v2/contacts", headers={"Authorization": key}, timeout=5).status_code
+
+
+def test_a_key_works_at_once_and_within_its_scopes(server: Running) -> None:
+    """It is printed alone, so that a script can take it, and may do what its scopes say."""
+    created = herdbook("keys", "create", "Reader", "--scope=contacts:read", folder=server.folder)
+    key = created.said.strip()
+
+    assert read_key(key)
+    assert status_with(server, key) == 200
+    answer = requests.post(server.url + "/api/v2/contacts", json={}, headers={"Authorization": key}, timeout=5)
+    assert answer.status_code == 403
+
+
+def test_a_revoked_key_stops_within_five_seconds(server: Running) -> None:
+    """Also where it was in use just now."""
+    key = herdbook("keys", "create", "Short", "--scope=contacts:read", folder=server.folder).said.strip()
+    assert status_with(server, key) == 200
+    revoked = herdbook("keys", "revoke", key.partition(".")[0], folder=server.folder)
+
+    assert revoked.status == 0
+    until(lambda: status_with(server, key) == 401)
+
+
+def test_an_expired_key_is_refused(server: Running) -> None:
+    """A key may have an end, in UTC."""
+    key = herdbook("keys", "create", "Old", "--scope=contacts:read", "--expires=2020-01-31", folder=server.folder).said.strip()
+
+    assert status_with(server, key) == 401
+    assert "expired 2020-01-31" in herdbook("keys", "list", folder=server.folder).said
+
+
+def test_the_list_shows_no_secret(server: Running) -> None:
+    """Names, scopes and states are shown; of the key its public part."""
+    said = herdbook("keys", "list", folder=server.folder).said
+
+    assert "First key" in said
+    assert server.key.partition(".")[0] in said
+    assert server.key.partition(".")[2] not in said
+
+
+def test_an_unknown_scope_is_refused(server: Running) -> None:
+    """The message lists those there are."""
+    refused = herdbook("keys", "create", "Wrong", "--scope=contact:read", folder=server.folder)
+
+    assert refused.status == 1
+    assert "contact:read" in refused.complained
+    assert "contacts:read" in refused.complained
+
+
+def test_revoking_what_is_not_there(server: Running) -> None:
+    """The message says where to look."""
+    refused = herdbook("keys", "revoke", "sk-apik_nobody", folder=server.folder)
+
+    assert refused.status == 1
+    assert "keys list" in refused.complained
+
+
+def test_a_second_workspace_has_keys_of_its_own(tmp_path: Path) -> None:
+    """Without a running server, too: the commands start the database for as long as they last."""
+    with serving(tmp_path):
+        pass
+    workspace = herdbook("workspaces", "create", "Sales", folder=tmp_path).said.strip()
+    ambiguous = herdbook("keys", "create", "Any", "--scope=contacts:read", folder=tmp_path)
+    key = herdbook("keys", "create", "Sales", f"--workspace={workspace}", "--scope=contacts:read", folder=tmp_path).said.strip()
+
+    assert re.fullmatch("wrks_[0-9A-Z]{26}", workspace)
+    assert ambiguous.status == 1
+    assert "--workspace" in ambiguous.complained
+    listed = herdbook("workspaces", "list", folder=tmp_path).said
+    assert "Sales" in listed
+    assert "First workspace" in listed
+    with serving(tmp_path) as server:
+        server.post("/api/v2/contacts", {"first_name": "Ada"})
+        theirs = requests.get(server.url + "/api/v2/contacts", headers={"Authorization": key}, timeout=5).json()
+        assert theirs["data"] == []
+
+
+def test_migrate(server: Running) -> None:
+    """Run again, it has nothing to do."""
+    done = herdbook("migrate", folder=server.folder)
+
+    assert done.status == 0
+    assert "up to date" in done.said
+
+
+def test_a_folder_without_data(tmp_path: Path) -> None:
+    """The message says how to name another, and nothing is created."""
+    refused = herdbook("keys", "list", folder=tmp_path)
+
+    assert refused.status == 1
+    assert "--data-dir" in refused.complained
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the installed package's."""
+    assert main(["version"]) == ExitStatus.OK
+    assert capsys.readouterr().out == f"herdbook {version('herdbook')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["serve", "--port", "many"], ["keys", "create"]])
+def test_usage_errors(arguments: list[str], tmp_path: Path) -> None:
+    """A command that is not understood ends with 2."""
+    assert herdbook(*arguments, folder=tmp_path).status == ExitStatus.USAGE

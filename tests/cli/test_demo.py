@@ -1,0 +1,69 @@
+"""`herdbook demo`."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.programs import Running, serving, until
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A demo that has said what it has to say."""
+    with serving(tmp_path_factory.mktemp("demo"), command="demo") as demo:
+        until(lambda: "Ctrl-C" in said(demo))
+        yield demo
+
+
+def said(demo: Running) -> str:
+    """What the demo printed."""
+    return (demo.folder / "out.txt").read_text()
+
+
+def everybody(demo: Running) -> list[Any]:
+    """All contacts of the demo."""
+    contacts: list[Any] = []
+    page = demo.get("/api/v2/contacts", params={"limit": 100}).json()
+    contacts += page["data"]
+    while page["has_more"]:
+        page = demo.get("/api/v2/contacts", params={"limit": 100, "cursor": page["next_cursor"]}).json()
+        contacts += page["data"]
+    return contacts
+
+
+def test_it_has_people_and_companies(demo: Running) -> None:
+    """Some two hundred, who work for two dozen companies, at addresses that belong to nobody."""
+    contacts = everybody(demo)
+    companies = {contact["company"]["id"] for contact in contacts}
+
+    assert len(contacts) == 180
+    assert len(companies) == 24
+    assert all(item["email"].endswith(".example") for contact in contacts for item in contact["emails"])
+    assert demo.get(f"/api/v2/companies/{companies.pop()}").status_code == 200
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_works_as_printed(demo: Running) -> None:
+    """Copied from the terminal, it changes a contact."""
+    lines = said(demo).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("curl"))
+    command = "\n".join(lines[start : start + 4])
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout)["description"] == "Wrote the first program."
+
+
+def test_it_can_be_started_again(tmp_path: Path) -> None:
+    """The second start has the same people, and a new key: the last one's is over."""
+    with serving(tmp_path, command="demo") as first:
+        before = everybody(first)
+    with serving(tmp_path, command="demo") as second:
+        after = everybody(second)
+
+    assert after == before
+    assert second.key != first.key

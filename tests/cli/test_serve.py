@@ -1,0 +1,221 @@
+"""`herdbook serve`."""
+
+import dataclasses
+import json
+import signal
+import socket
+import stat
+from collections.abc import Generator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from herdbook.settings import Settings
+from tests.cli.programs import Running, accepts, herdbook, serving, until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A server on a new folder."""
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def postgres_of(folder: Path) -> list[psutil.Process]:
+    """The PostgreSQL processes whose cluster is in the folder."""
+    cluster = str((folder / "herdbook-data/postgres").resolve())
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "postgres" and cluster in (process.info["cmdline"] or [])
+    ]
+
+
+def test_the_ready_file_says_where_and_with_which_key(server: Running) -> None:
+    """It is JSON for the owner's eyes alone, with the address, the workspace and, this once, an administrator's key."""
+    file = server.folder / "ready.json"
+    content = json.loads(file.read_text())
+
+    assert set(content) == {"url", "workspace_id", "api_key"}
+    assert content["workspace_id"].startswith("wrks_")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert server.post("/api/v2/contacts", {"first_name": "Ada"}).status_code == 201
+
+
+def test_it_says_so_to_people_too(server: Running) -> None:
+    """The address, the folder, the workspace and the key are printed."""
+    until(lambda: "API key" in (server.folder / "out.txt").read_text())
+    said = (server.folder / "out.txt").read_text()
+
+    assert server.url in said
+    assert str((server.folder / "herdbook-data").resolve()) in said
+    assert server.key in said
+
+
+def test_it_listens_on_this_machine_alone(server: Running) -> None:
+    """Unless told otherwise, it listens at a loopback address, and its database at no address at all."""
+    listening = {
+        connection.laddr.ip
+        for process in server.family()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_second_start_says_who_has_the_folder(server: Running) -> None:
+    """Two servers on one folder would be one too many."""
+    second = herdbook("serve", "--port=0", folder=server.folder)
+
+    assert second.status == 1
+    assert str(server.process.pid) in second.complained
+    assert server.url in second.complained
+
+
+def test_a_port_that_is_taken_is_refused(server: Running, tmp_path: Path) -> None:
+    """The message names address and port, and no database was started for nothing."""
+    port = server.url.rpartition(":")[2]
+    refused = herdbook("serve", f"--port={port}", folder=tmp_path)
+
+    assert refused.status == 1
+    assert f"127.0.0.1, port {port}" in refused.complained
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_health(server: Running) -> None:
+    """The process and the database are looked at apart."""
+    health, readiness = requests.get(server.url + "/healthz", timeout=5), requests.get(server.url + "/readyz", timeout=5)
+
+    assert (health.status_code, health.json()) == (200, {"alive": True})
+    assert (readiness.status_code, readiness.json()) == (200, {"ready": True, "missing_migrations": []})
+
+
+def test_metrics(server: Running) -> None:
+    """Requests, the ledger and the pool are counted."""
+    server.get("/api/v2/contacts/cnt_nobody")
+    metrics = requests.get(server.url + "/metrics", timeout=5).text
+
+    assert 'herdbook_requests_total{operation="get-contact-by-id",status="404"}' in metrics
+    for name in ("request_duration_seconds", "ledger_batch_commands", "ledger_wait_seconds", "ledger_commit_seconds"):
+        assert f"herdbook_{name}_bucket" in metrics
+    for name in ("ledger_queue_length", "pool_connections"):
+        assert f"\nherdbook_{name}" in metrics
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """It exits with 0, takes its database along, and the next start has the data and shows no key."""
+    with serving(tmp_path) as server:
+        contact = server.post("/api/v2/contacts", {"first_name": "Ada"}).json()
+        status = server.end(number)
+
+    assert status == 0
+    assert postgres_of(tmp_path) == []
+    with serving(tmp_path) as again:
+        assert not again.first
+        assert again.get(f"/api/v2/contacts/{contact['id']}").json() == contact
+
+
+def test_it_recovers_from_kill_9(tmp_path: Path) -> None:
+    """When everything was killed at once, the next start has all that was acknowledged."""
+    with serving(tmp_path) as server:
+        contact = server.post("/api/v2/contacts", {"first_name": "Ada"}).json()
+        for process in server.family():
+            process.kill()
+        server.process.wait()
+
+    with serving(tmp_path) as again:
+        assert again.get(f"/api/v2/contacts/{contact['id']}").json() == contact
+
+
+def test_the_database_ends_with_the_server(tmp_path: Path) -> None:
+    """Killed without warning, the server leaves no PostgreSQL behind."""
+    with serving(tmp_path) as server:
+        assert postgres_of(tmp_path) != []
+        server.process.kill()
+        server.process.wait()
+
+    until(lambda: postgres_of(tmp_path) == [])
+
+
+def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
+    """Without its database the process lives, but is not ready, and requests are told to come back."""
+    with serving(tmp_path) as server:
+        for process in postgres_of(tmp_path):
+            process.kill()
+        until(lambda: requests.get(server.url + "/readyz", timeout=5).status_code == 503)
+        answer = server.get("/api/v2/contacts")
+
+        assert requests.get(server.url + "/healthz", timeout=5).status_code == 200
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "1"
+
+
+def test_every_setting_is_a_variable_too(tmp_path: Path) -> None:
+    """What an option can say, the environment can."""
+    variables = {"HERDBOOK_DATA_DIR": "elsewhere", "HERDBOOK_RATE_LIMIT": "0", "HERDBOOK_BODY_LIMIT": "2000"}
+    with serving(tmp_path, **variables) as server:
+        answer = server.post("/api/v2/contacts", {"description": "x" * 2000})
+
+    assert (tmp_path / "elsewhere/postgres").is_dir()
+    assert answer.status_code == 413
+    assert "RateLimit" not in answer.headers
+
+
+def test_help_explains_every_setting(tmp_path: Path) -> None:
+    """Each option stands there with its variable."""
+    said = herdbook("serve", "--help", folder=tmp_path, COLUMNS="300").said
+
+    for field in dataclasses.fields(Settings):
+        assert f"--{field.name.replace('_', '-')}" in said
+        assert f"HERDBOOK_{field.name.upper()}" in said
+
+
+def test_a_setting_that_cannot_work_is_a_usage_error(tmp_path: Path) -> None:
+    """The message names the option and its range."""
+    refused = herdbook("serve", folder=tmp_path, HERDBOOK_WORKERS="0")
+
+    assert refused.status == 2
+    assert "--workers must be from 1" in refused.complained
+
+
+def test_requests_under_way_are_answered(tmp_path: Path) -> None:
+    """A request whose body arrives after the signal is answered all the same, and its write is kept."""
+    with serving(tmp_path) as server:
+        head = (
+            f"POST /api/v2/contacts HTTP/1.1\r\nHost: x\r\nAuthorization: {server.key}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n"
+        )
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head.encode() + b'{"first_name"')
+            until(
+                lambda: any(c.status == psutil.CONN_ESTABLISHED for c in psutil.Process(server.process.pid).net_connections())
+            )
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: not accepts(server.url))
+            client.sendall(b':"Ada"}')
+            answer = client.recv(1000)
+        status = server.process.wait()
+
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert status == 0
+
+
+def test_an_external_database(tmp_path: Path, database_url: str, pool: object) -> None:
+    """Given a database's address, it serves from there, and needs no folder."""
+    assert pool, "the database is there"
+    with serving(tmp_path, f"--database-url={database_url}") as server:
+        assert requests.get(server.url + "/readyz", timeout=5).status_code == 200
+        assert not (tmp_path / "herdbook-data").exists()
+
+
+def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+    """The message says what could not be reached."""
+    refused = herdbook("serve", "--port=0", "--database-url=postgresql://herdbook@127.0.0.1:1/none", folder=tmp_path)
+
+    assert refused.status == 1
+    assert "Connect call failed" in refused.complained

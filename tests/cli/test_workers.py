@@ -1,0 +1,57 @@
+"""`herdbook serve --workers`: several processes behind one port."""
+
+import os
+import signal
+from collections.abc import Generator
+
+import psutil
+import pytest
+import requests
+
+from tests.cli.programs import Running, accepts, serving, until
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A server of two workers."""
+    with serving(tmp_path_factory.mktemp("workers"), "--workers=2") as server:
+        yield server
+
+
+def test_metrics_add_up(workers: Running) -> None:
+    """Whichever worker answers, the counts are of both."""
+    for _ in range(40):
+        requests.get(workers.url + "/api/v2/nothing", headers={"Connection": "close"}, timeout=5)
+    metrics = requests.get(workers.url + "/metrics", timeout=5).text
+
+    assert 'herdbook_requests_total{operation="none",status="404"} 40.0' in metrics
+
+
+def test_the_others_go_on_when_one_dies(workers: Running) -> None:
+    """A worker that is killed is replaced, and requests are answered meanwhile."""
+    before = {process.pid for process in workers_of(workers)}
+    os.kill(min(before), signal.SIGKILL)
+    until(lambda: len({process.pid for process in workers_of(workers)} - before) == 1)
+
+    until(lambda: workers.get("/api/v2/contacts").status_code == 200)
+
+
+def test_they_end_with_their_parent(workers: Running) -> None:
+    """When the parent is killed, no worker keeps the port."""
+    workers.process.kill()
+    workers.process.wait()
+
+    until(lambda: not accepts(workers.url))
+
+
+def workers_of(server: Running) -> list[psutil.Process]:
+    """The processes that answer."""
+    return [child for child in psutil.Process(server.process.pid).children() if is_worker(child)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether a process is a worker that lives."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
