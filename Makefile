@@ -36,13 +36,13 @@ lock:
 	$(COMPILE) --upgrade --group build --extra valkey -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
 
 .venv/installed: requirements/runtime.txt pyproject.toml | .venv/bin/python
-	$(INSTALL) --require-hashes -r requirements/runtime.txt
-	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --require-hashes -r requirements/runtime.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/dev-installed: requirements/dev.txt .venv/installed
-	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
