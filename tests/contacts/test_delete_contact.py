@@ -1,5 +1,6 @@
 """DELETE /v2/contacts/{contact_id}."""
 
+from asyncio import TaskGroup
 from uuid import uuid4
 
 import httpx
@@ -59,6 +60,21 @@ async def test_a_second_time_there_is_nothing(alice: Person, ada: Thing, stored:
 
     assert response.status_code == 404
     assert len(await stored.changes()) == 2
+
+
+async def test_what_waits_behind_a_deletion_finds_nothing(alice: Person, ada: Thing, stored: Stored) -> None:
+    """Writes that are carried out together see each other: after the deletion there is nothing to change or to delete."""
+    async with TaskGroup() as tasks:
+        # The first is under way while the others wait, so that those share a batch.
+        tasks.create_task(alice.post("/api/v2/contacts", json={}))
+        writes = [
+            tasks.create_task(alice.delete(ada.url)),
+            tasks.create_task(alice.patch(ada.url, json={"last_name": "King"})),
+            tasks.create_task(alice.delete(ada.url)),
+        ]
+
+    assert [write.result().status_code for write in writes] == [200, 404, 404]
+    assert [change.action for change in await stored.changes()] == ["c", "c", "d"]
 
 
 async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) -> None:

@@ -81,7 +81,7 @@ class Requests:
 
     async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
         parts = scope["path"].split("/")[1:]
-        if parts[0] == "api":
+        if parts[:1] == ["api"]:
             del parts[0]
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
@@ -170,7 +170,7 @@ class _Request:
         self.began = time.perf_counter()
         self.id: UUID = ids.new_id()
         self.shown_id = ids.encoded(ids.REQUEST, self.id)
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers = _headers(scope["headers"])
         self.operation: Operation | None = None
         self.caller: Caller | None = None
         self.quota: Quota | None = None
@@ -206,6 +206,15 @@ class _Request:
                     credential_id=None if self.caller is None else self.caller.shown_credential_id,
                 )
             )
+
+
+def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers = dict(lines)
+    if len(headers) < len(lines):
+        # Several lines of a name are one list (RFC 9110, section 5.3).
+        for name in headers:
+            headers[name] = b", ".join(value for other, value in lines if other == name)
+    return headers
 
 
 def _target(operation: Operation) -> _Target:
