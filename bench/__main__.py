@@ -92,8 +92,9 @@ class Bench:
                 Trial("UPDATE + INSERT", clients, "bare SQL", self.bare_patch(server, clients)) for clients in plan.bare_clients
             ]
             spread = [
-                self.load("PATCH in one workspace", 64, "herdbook", server, herd.contacts, "PATCH"),
-                self.load(f"PATCH in {plan.workspaces:,} workspaces", 64, "herdbook", server, spread_paths, "PATCH"),
+                self.load("PATCH", 64, "PocketBase", rival, records, "PATCH"),
+                self.load("PATCH", 64, "herdbook, one workspace", server, herd.contacts, "PATCH"),
+                self.load("PATCH", 64, f"herdbook, {plan.workspaces:,} workspaces", server, spread_paths, "PATCH"),
             ]
             run_in_turns([*duel, *bare, *spread], plan.rounds)
             self.measure_memory("memory after the load", servers)

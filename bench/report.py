@@ -50,7 +50,7 @@ class Results:
     title: str
     duel: list[Trial]  # herdbook and PocketBase under the same load
     bare: list[Trial]  # the statements alone
-    spread: list[Trial]  # one workspace, then a thousand
+    spread: list[Trial]  # PocketBase, one workspace, a thousand
     growth: list[Trial]  # few contacts, then many
     facts: list[Fact]
 
