@@ -89,7 +89,7 @@ class EmbeddedPostgres:
     def __init__(self, data_dir: Path, connections: int = 8) -> None:
         self.data_dir = data_dir.resolve()
         # Some more, for the commands and tools of an operator.
-        self._settings = SETTINGS | {"max_connections": str(connections + 20)}
+        self._settings = SETTINGS | {"max_connections": str(connections + 50)}
         self.first_start = False  # whether `start` has created the cluster
         self._cluster = self.data_dir / "postgres"
         self._log = self.data_dir / "postgres.log"

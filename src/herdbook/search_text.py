@@ -13,9 +13,10 @@ WORD_START: Final = "\x1f"
 _WORD: Final = re.compile(r"[^\W_]+")
 _MARKED: Final = WORD_START + r"\g<0>"
 _MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
+_AROUND_TERMS: Final = ',;:.!?"()[]<>'
 # Letters that Unicode does not decompose into a base letter and a mark.
 _UNMARKED: Final = str.maketrans(
-    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ŧ": "t", "æ": "ae", "œ": "oe"}
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "ŧ": "t", "æ": "ae", "œ": "oe", "\u2019": "'"}
 )
 
 
@@ -36,6 +37,15 @@ def _decomposed(text: str) -> str:
 def searchable(text: str) -> str:
     """Return folded text with `WORD_START` before each word."""
     return _WORD.sub(_MARKED, folded(text).replace(WORD_START, " "))
+
+
+def searched(text: str) -> list[str]:
+    """Return the terms of what a person searches for, prepared as what is stored; those without a word ask for nothing.
+
+    Punctuation around a term is left out: people search for `Lovelace, Ada`.
+    """
+    terms = (searchable(term.strip(_AROUND_TERMS)) for term in text.split())
+    return [term for term in terms if words(term)]
 
 
 def first_word(searchable_text: str) -> str | None:

@@ -12,6 +12,16 @@ URL = "/api/v2/contacts"
 UNKNOWN_COMPANY = "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
+async def test_an_unknown_company_comes_before_a_precondition(alice: Person) -> None:
+    """422 goes before 412, when creating, too."""
+    company = {"company_id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"}
+    both = await alice.post("/api/v2/contacts", json=company, headers={"If-Match": '"1"'})
+    one = await alice.post("/api/v2/contacts", json={}, headers={"If-Match": "*"})
+
+    assert both.status_code == 422
+    assert one.status_code == 412
+
+
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
     """Without a credential the answer is 401, with a challenge."""
     response = await client.post(URL, json={"first_name": "Eve"})

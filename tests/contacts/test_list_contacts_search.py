@@ -43,6 +43,9 @@ async def people(alice: Person) -> list[Thing]:
         # Several words, each of which must be there, in any order
         ("ada lovelace", ["Ada"]),
         ("lovelace ada", ["Ada"]),
+        # Punctuation around a word, as people write names
+        ("Lovelace, Ada", ["Ada"]),
+        ('"ada."', ["Ada"]),
         ("  lovelace\tada ", ["Ada"]),
         ("ada hopper", []),
         ("gra mur", ["Grace"]),

@@ -23,6 +23,11 @@ async def ask(call: Call) -> Answer:
     return Answer(await call.services.database.pool.fetchval("select the_inside from a_table_that_is_not_there"))
 
 
+async def hang_up(call: Call) -> Answer:
+    """Lose the connection to the database."""
+    return Answer(await call.services.database.pool.fetchval("select pg_terminate_backend(pg_backend_pid())"))
+
+
 async def answer(call: Call) -> Answer:
     """Succeed."""
     return Answer(await call.services.database.pool.fetchval("select '{}'::json"))
@@ -84,3 +89,15 @@ async def test_a_failure_is_only_its_own(alice: Person, database_url: str) -> No
         ]
 
     assert statuses == [500, 200, 500, 200]
+
+
+async def test_a_lost_database_is_told_from_a_failure(alice: Person, database_url: str) -> None:
+    """Where the database went away, the answer is to try again shortly, and the next request gets a new connection."""
+    async with serving_operations([answered_by(hang_up), answered_by(answer)], database_url) as (client, _):
+        lost, again = [
+            await client.get(path, headers={"Authorization": str(alice.key)}) for path in ("/v2/hang_up", "/v2/answer")
+        ]
+
+    assert (lost.status_code, again.status_code) == (503, 200)
+    assert lost.headers["Retry-After"] == "1"
+    assert lost.json()["type"].endswith("/unavailable")

@@ -8,21 +8,24 @@ from msgspec import UNSET
 from herdbook import fields, ids
 from herdbook.companies.model import Company, CompanyCreate, CompanyDomain, CompanyObject, normal_domain
 from herdbook.companies.store import COMPANIES, DOMAIN_CLAIMS, CompanyRow, DomainClaim
-from herdbook.errors import FieldError, Taken
+from herdbook.errors import FieldError, Stale, Taken
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Action, Kind
 
 
 class CreateCompany(msgspec.Struct, frozen=True):
-    """Create a company. Refusals: Taken."""
+    """Create a company. Refusals: Stale where a version is asked for, Taken."""
 
     fields: CompanyCreate
+    has_precondition: bool = False
 
     def needs(self) -> Iterator[Need]:
         for item in self.fields.domains:
             yield Need(DOMAIN_CLAIMS, normal_domain(item.domain))
 
     def apply(self, book: Book) -> Result:
+        if self.has_precondition:
+            raise Stale(None)
         domains = [normal_domain(item.domain) for item in self.fields.domains]
         _refuse_taken(book, domains)
         company_id = ids.new_id()

@@ -13,8 +13,7 @@ from herdbook.http.operation import Answer, Operation
 
 async def create_company(call: Call, company: CompanyCreate) -> Answer:
     """Create a company."""
-    call.refuse_if_match()
-    return await call.write(CreateCompany(company))
+    return await call.write(CreateCompany(company, call.has_precondition))
 
 
 async def get_company(call: Call, company_id: str) -> Answer:

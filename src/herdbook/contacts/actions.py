@@ -28,15 +28,18 @@ from herdbook.wire import CrmAssociation, Deleted
 
 
 class CreateContact(msgspec.Struct, frozen=True):
-    """Create a contact. Refusals: Invalid (company_id), Taken."""
+    """Create a contact. Refusals: Invalid (company_id), Stale where a version is asked for, Taken."""
 
     fields: ContactCreate
+    has_precondition: bool = False
 
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
 
     def apply(self, book: Book) -> Result:
         _require_company(book, self.fields.company_id)
+        if self.has_precondition:
+            raise Stale(None)
         contact_id = ids.new_id()
         blank = Contact(
             object=ContactObject.CONTACT,

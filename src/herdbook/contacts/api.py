@@ -22,8 +22,7 @@ async def list_contacts(call: Call) -> Answer:
 
 async def create_contact(call: Call, contact: ContactCreate) -> Answer:
     """Create a contact."""
-    call.refuse_if_match()
-    return await call.write(CreateContact(contact))
+    return await call.write(CreateContact(contact, call.has_precondition))
 
 
 async def get_contact(call: Call, contact_id: str) -> Answer:

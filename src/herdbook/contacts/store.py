@@ -11,7 +11,7 @@ from herdbook.db.database import Database, Found
 from herdbook.db.paging import Conditions, Listed, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.ledger.book import Shelf
-from herdbook.search_text import searchable, words
+from herdbook.search_text import searched, words
 
 # A term that more contacts match than this is common enough to be met soon on the way through the contacts in their order.
 _COMMON: Final = 5000
@@ -162,7 +162,7 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]
         conditions.add("c.crm_object_id = any($value)", query.crm_object_ids)
     if query.search is None:
         return await conditions.fetch(pool, "select c.version, c.updated_at, c.object from contact c")
-    terms = [term for term in map(searchable, query.search.split()) if words(term)]
+    terms = searched(query.search)
     if not terms:
         return []
     # The planner takes `like` for rare, and would sort all contacts for the few. Of what `coalesce` hides it thinks that half

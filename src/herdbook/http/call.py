@@ -8,7 +8,7 @@ from uuid import UUID
 from herdbook.auth.authenticate import Caller
 from herdbook.db.database import Database, Found
 from herdbook.db.paging import Listed, PageQuery
-from herdbook.errors import FieldError, Invalid, NotFound, Stale
+from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.http.etag import if_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import CursorSigner, ListReader
@@ -58,10 +58,10 @@ class Call:
         """The versions that If-Match names; None where any will do."""
         return if_match(self.headers.get(b"if-match"))
 
-    def refuse_if_match(self) -> None:
-        """Refuse a precondition on what is not there yet (RFC 9110, section 13.1.1). Refusal: Stale."""
-        if b"if-match" in self.headers:
-            raise Stale(None)
+    @property
+    def has_precondition(self) -> bool:
+        """Whether there is an If-Match, which what is not there yet cannot fulfil (RFC 9110, section 13.1.1)."""
+        return b"if-match" in self.headers
 
     def page_query(self) -> PageQuery:
         """Return what is asked of a list. Refusal: InvalidQuery."""
