@@ -153,6 +153,8 @@ class Herdbook:
 def create_app(settings: Settings, database_url: str) -> Herdbook:
     """Return the application of one worker."""
     configure_logs(settings.log_level)
+    if settings.workers > 1:
+        metrics.forget_dead_workers()
     return Herdbook(settings, database_url)
 
 

@@ -1,8 +1,11 @@
 """What the server counts and times, for Prometheus (https://prometheus.io/docs/practices/naming/)."""
 
+import os
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.multiprocess import mark_process_dead  # pyright: ignore[reportUnknownVariableType]  # not annotated
 
 _FAST: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -31,6 +34,16 @@ POOL_CONNECTIONS: Final = Gauge(
 )
 
 _request_counters: Final[dict[tuple[str, int], tuple[Counter, Histogram]]] = {}
+
+
+def forget_dead_workers() -> None:
+    """Take what workers that were killed had under way out of the sums."""
+    files = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*.db")
+    for pid in {int(file.stem.rpartition("_")[2]) for file in files}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)
 
 
 def count_request(operation: str, status: int, seconds: float) -> None:

@@ -48,6 +48,12 @@ class Running:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
+    def kill_all(self) -> None:
+        """Kill the server and everything that it started, database included."""
+        for process in self.family():
+            kill(process)
+        self.process.wait(PATIENCE)
+
     def family(self) -> list[psutil.Process]:
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
@@ -90,9 +96,15 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **variables}
 
 
-def until(condition: Callable[[], object]) -> None:
+def kill(process: psutil.Process) -> None:
+    """Kill a process; one that is gone by now, perhaps because its parent is, needs no killing."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for a condition, within reason."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         # A file that appears and a process that ends elsewhere tell nobody, so they are looked for.

@@ -44,7 +44,7 @@ def test_a_revoked_key_stops_within_five_seconds(server: Running) -> None:
     revoked = herdbook("keys", "revoke", key.partition(".")[0], folder=server.folder)
 
     assert revoked.status == 0
-    until(lambda: status_with(server, key) == 401)
+    until(lambda: status_with(server, key) == 401, seconds=5)
 
 
 def test_an_expired_key_is_refused(server: Running) -> None:

@@ -58,6 +58,12 @@ def test_the_curl_works_as_printed(demo: Running) -> None:
     assert json.loads(done.stdout)["description"] == "Wrote the first program."
 
 
+def test_it_has_a_folder_of_its_own(demo: Running) -> None:
+    """Whatever options are given, it keeps away from the folder of `herdbook serve`."""
+    assert (demo.folder / "herdbook-demo/postgres").is_dir()
+    assert not (demo.folder / "herdbook-data").exists()
+
+
 def test_it_can_be_started_again(tmp_path: Path) -> None:
     """The second start has the same people, and a new key: the last one's is over."""
     with serving(tmp_path, command="demo") as first:

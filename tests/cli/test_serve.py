@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from herdbook.settings import Settings
-from tests.cli.programs import Running, accepts, herdbook, serving, until
+from tests.cli.programs import Running, accepts, herdbook, kill, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +123,7 @@ def test_it_recovers_from_kill_9(tmp_path: Path) -> None:
     """When everything was killed at once, the next start has all that was acknowledged."""
     with serving(tmp_path) as server:
         contact = server.post("/api/v2/contacts", {"first_name": "Ada"}).json()
-        for process in server.family():
-            process.kill()
-        server.process.wait()
+        server.kill_all()
 
     with serving(tmp_path) as again:
         assert again.get(f"/api/v2/contacts/{contact['id']}").json() == contact
@@ -145,7 +143,7 @@ def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
     """Without its database the process lives, but is not ready, and requests are told to come back."""
     with serving(tmp_path) as server:
         for process in postgres_of(tmp_path):
-            process.kill()
+            kill(process)
         until(lambda: requests.get(server.url + "/readyz", timeout=5).status_code == 503)
         answer = server.get("/api/v2/contacts")
 
@@ -187,22 +185,23 @@ def test_requests_under_way_are_answered(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         head = (
             f"POST /api/v2/contacts HTTP/1.1\r\nHost: x\r\nAuthorization: {server.key}\r\n"
-            "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n"
+            "Content-Type: application/json\r\nContent-Length: 20\r\nExpect: 100-continue\r\n\r\n"
         )
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as client:
-            client.sendall(head.encode() + b'{"first_name"')
-            until(
-                lambda: any(c.status == psutil.CONN_ESTABLISHED for c in psutil.Process(server.process.pid).net_connections())
-            )
+            client.sendall(head.encode())
+            # What the server says once it waits for the body.
+            assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
             server.process.send_signal(signal.SIGTERM)
             until(lambda: not accepts(server.url))
-            client.sendall(b':"Ada"}')
+            client.sendall(b'{"first_name":"Ada"}')
             answer = client.recv(1000)
         status = server.process.wait()
 
     assert answer.startswith(b"HTTP/1.1 201")
     assert status == 0
+    with serving(tmp_path) as again:
+        assert again.get("/api/v2/contacts").json()["data"][0]["first_name"] == "Ada"
 
 
 def test_an_external_database(tmp_path: Path, database_url: str, pool: object) -> None:
@@ -211,6 +210,22 @@ def test_an_external_database(tmp_path: Path, database_url: str, pool: object) -
     with serving(tmp_path, f"--database-url={database_url}") as server:
         assert requests.get(server.url + "/readyz", timeout=5).status_code == 200
         assert not (tmp_path / "herdbook-data").exists()
+
+
+def test_a_proxy_for_the_world_is_not_asked(tmp_path: Path) -> None:
+    """Whatever proxy the environment names, the server finds out by itself that it answers."""
+    with serving(tmp_path, http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9") as server:
+        assert server.first
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: int) -> None:
+    """With more connections than the database has, the command says that it failed, and ends."""
+    options = ("--database-connections=100", f"--workers={workers}", f"--database-url={database_url}")
+    refused = herdbook("serve", "--port=0", *options, folder=tmp_path)
+
+    assert refused.status == 1
+    assert refused.complained.endswith("herdbook: The server could not start; the log above says why.\n")
 
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 import requests
 
-from tests.cli.programs import Running, accepts, serving, until
+from tests.cli.programs import Running, accepts, kill, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,30 @@ def test_the_others_go_on_when_one_dies(workers: Running) -> None:
     until(lambda: workers.get("/api/v2/contacts").status_code == 200)
 
 
+def test_what_dead_workers_had_open_is_not_counted(workers: Running) -> None:
+    """When all have been replaced, connections are those of the new ones."""
+    until(lambda: connections(workers) == 16)
+    before = workers_of(workers)
+    for process in before:
+        kill(process)
+    until(lambda: len(set(workers_of(workers)) - set(before)) == 2)
+
+    until(lambda: workers.get("/api/v2/contacts").status_code == 200)
+    assert connections(workers) <= 16
+
+
 def test_they_end_with_their_parent(workers: Running) -> None:
     """When the parent is killed, no worker keeps the port."""
     workers.process.kill()
     workers.process.wait()
 
     until(lambda: not accepts(workers.url))
+
+
+def connections(server: Running) -> float:
+    """Open connections to the database, as counted: by each worker when it is asked."""
+    metrics = requests.get(server.url + "/metrics", timeout=5).text
+    return sum(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("herdbook_pool_connections{"))
 
 
 def workers_of(server: Running) -> list[psutil.Process]:

@@ -1,11 +1,10 @@
 """The sample data of `herdbook demo`: people and companies that nobody will meet."""
 
 import asyncio
-import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.request import Request, urlopen
 from uuid import UUID
 
 import msgspec
@@ -20,8 +19,10 @@ from herdbook.cli.serve import serve
 from herdbook.companies.actions import CreateCompany
 from herdbook.companies.model import Company, CompanyCreate, CompanyCreateDomain
 from herdbook.contacts.actions import CreateContact
-from herdbook.contacts.model import ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.db.pool import connect, open_pool
+from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
+from herdbook.contacts.store import page
+from herdbook.db.paging import PageQuery
+from herdbook.db.pool import Pool, open_pool
 from herdbook.first_start import Prepared, prepare
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger, Written
@@ -75,30 +76,63 @@ _PHONES: Final = ("+44 20 7946 0{:03d}", "+1 202 555 01{:02d}")
 _CONTACTS: Final = 180
 
 
-def demo(*, settings: Annotated[Settings, Parameter(name="*")] = Settings(data_dir=Path("herdbook-demo"))) -> None:
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(Settings):
+    """The settings, with a folder of the demo's own: whatever else is set, it must not end up in real data."""
+
+    data_dir: Path = Path("herdbook-demo")
+    """The folder of the embedded database."""
+
+
+def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:
     """Serve with sample data: some 200 contacts and companies, and a key to try things with."""
-    serve(settings, _prepare_demo, _announce_demo)
+    demonstration = _Demonstration()
+    serve(settings, demonstration.prepare, demonstration.announce)
 
 
-async def _prepare_demo(database_url: str) -> Prepared:
-    """Make the database ready for `herdbook demo`: sample data the first time, and a new key each time."""
-    ready = await prepare(database_url)
-    connection = await connect(database_url)
-    try:
-        for key in await list_keys(connection, ready.workspace_id):
-            if key.name == _KEY_NAME:
-                await revoke_key(connection, key.id)
-        api_key = await create_key(connection, ready.workspace_id, _KEY_NAME, [ADMIN])
-        is_empty = await connection.fetchval("select seq = 0 from workspace where id = $1", ready.workspace_id)
-    finally:
-        await connection.close()
-    if is_empty:
-        await _fill(database_url, ready.workspace_id, api_key.id)
-    return Prepared(ready.workspace_id, api_key)
+class _Demonstration:
+    """One start of the demo."""
+
+    def __init__(self) -> None:
+        self._somebody: Contact | None = None
+
+    async def prepare(self, database_url: str) -> Prepared:
+        """Make the database ready: sample data the first time, and a new key each time."""
+        ready = await prepare(database_url)
+        pool = await open_pool(database_url, size=2)
+        try:
+            for key in await list_keys(pool, ready.workspace_id):
+                if key.name == _KEY_NAME:
+                    await revoke_key(pool, key.id)
+            api_key = await create_key(pool, ready.workspace_id, _KEY_NAME, [ADMIN])
+            if await pool.fetchval("select seq = 0 from workspace where id = $1", ready.workspace_id):
+                await _fill(pool, ready.workspace_id, api_key.id)
+            for listed in (await page(pool, ready.workspace_id, PageQuery(limit=1)))[:1]:
+                self._somebody = msgspec.json.decode(listed.body, type=Contact)
+        finally:
+            await pool.close()
+        return Prepared(ready.workspace_id, api_key)
+
+    def announce(self, url: str, ready: Prepared) -> None:
+        """Tell a person where the demo is, its key, and a first thing to try."""
+        environment.say(f"""
+herdbook answers at {url}
+Documentation: {url}/docs
+API key:       {ready.api_key}
+""")
+        if self._somebody is not None:
+            environment.say(f"""\
+Try it: change {self._somebody.first_name} {self._somebody.last_name}.
+
+curl -X PATCH {url}/api/v2/contacts/{self._somebody.id} \\
+  -H 'Authorization: Bearer {ready.api_key}' \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"first_name": "Ada", "description": "Wrote the first program."}}'
+""")
+        environment.say("Ctrl-C stops it; the data stay in this folder.\n")
 
 
-async def _fill(database_url: str, workspace_id: UUID, credential_id: UUID) -> None:
-    pool = await open_pool(database_url, size=2)
+async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
     ledger = Ledger(pool, queue_limit=_CONTACTS)
     ledger.open()
     origin = Origin(request_id=ids.new_id(), credential_id=credential_id)
@@ -110,7 +144,6 @@ async def _fill(database_url: str, workspace_id: UUID, credential_id: UUID) -> N
         await asyncio.gather(*(ledger.write(workspace_id, CreateContact(contact), origin) for contact in contacts))
     finally:
         await ledger.close()
-        await pool.close()
 
 
 def _id_of(written: Written) -> str:
@@ -158,24 +191,3 @@ def _domain(company: str) -> str:
 
 def _plain(text: str) -> str:
     return "".join(char for char in folded(text) if char.isascii() and char.isalnum())
-
-
-def _announce_demo(url: str, ready: Prepared) -> None:
-    """Tell a person where the demo is, its key, and a first thing to try."""
-    key = str(ready.api_key)
-    with urlopen(Request(f"{url}/api/v2/contacts?limit=1", headers={"Authorization": key})) as answer:  # noqa: S310
-        contact = json.load(answer)["data"][0]
-    environment.say(f"""
-herdbook answers at {url}
-Documentation: {url}/docs
-API key:       {key}
-
-Try it: change {contact["first_name"]} {contact["last_name"]}.
-
-curl -X PATCH {url}/api/v2/contacts/{contact["id"]} \\
-  -H 'Authorization: Bearer {key}' \\
-  -H 'Content-Type: application/json' \\
-  -d '{{"first_name": "Ada", "description": "Wrote the first program."}}'
-
-Ctrl-C stops it; the data stay in this folder.
-""")

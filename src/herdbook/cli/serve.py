@@ -14,14 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NoReturn
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from herdbook import ids
@@ -76,12 +77,17 @@ def _exit(*_: object) -> NoReturn:
 @contextmanager
 def _listening(settings: Settings) -> Generator[socket.socket]:
     """A socket that listens already, so that a port that is taken is refused before a database is started."""
-    family, kind, _, _, address = socket.getaddrinfo(
-        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    # The protocol is named: the event loop turns Nagle's algorithm off only where it knows that this is TCP.
-    listener = socket.socket(family, kind, socket.IPPROTO_TCP)
     try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # The protocol is named: the event loop turns Nagle's algorithm off only where it knows that this is TCP.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+    except OSError as error:
+        raise CommandFailed(
+            f"Cannot listen at {settings.host}: {error.strerror}. Choose another address with --host."
+        ) from None
+    with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
@@ -91,8 +97,6 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
             ) from None
         listener.listen(2048)
         yield listener
-    finally:
-        listener.close()
 
 
 @contextmanager
@@ -127,14 +131,26 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     if settings.workers == 1:
-        uvicorn.Server(config).run(sockets=[listener])
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        except SystemExit as end:
+            if end.code == STARTUP_FAILURE:
+                raise _did_not_start() from None
+            raise
         return
     # The workers are told by this variable, when they are imported, that they count together.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder = tempfile.mkdtemp(prefix="herdbook-metrics-")
+    supervisor = Multiprocess(config, sockets=[listener])
     try:
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor.run()
     finally:
         shutil.rmtree(folder)
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        raise _did_not_start()
+
+
+def _did_not_start() -> CommandFailed:
+    return CommandFailed("The server could not start; the log above says why.")
 
 
 def _create_app(settings: Settings, database_url: str) -> ASGIApp:
@@ -148,14 +164,21 @@ def _url(host: str, listener: socket.socket) -> str:
 
 
 def _when_ready(url: str, tell: Callable[[], None]) -> None:
-    while True:
-        try:
-            with urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310  # the address is our own
-                if answer.status == 200:
-                    break
-        except (URLError, OSError):
-            time.sleep(0.01)
+    while not _is_ready(url):
+        time.sleep(0.01)
     tell()
+
+
+def _is_ready(url: str) -> bool:
+    address = urlsplit(url)
+    assert address.hostname is not None, "the address was made of a host and a port"
+    # Asked directly: a proxy that the environment names for the world knows nothing of this server.
+    with closing(HTTPConnection(address.hostname, address.port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
 
 
 def _write_ready_file(path: Path, url: str, ready: Prepared) -> None:

@@ -122,9 +122,21 @@ def _decoded_rows(shelf: Shelf[Any], rows: bytes | None) -> list[Any]:
     return decoder.decode(rows)
 
 
-async def was_committed(connection: Connection, change: Change) -> bool:
-    """Whether the change table holds exactly this entry: a time is given to one batch of a workspace only."""
-    found = await connection.fetchval(
-        "select at = $3 from change where workspace_id = $1 and seq = $2", change.workspace_id, change.seq, change.at
+async def was_committed(connection: Connection, last: Change) -> bool:
+    """Whether the change table holds exactly this entry, the last of its batch.
+
+    The time alone does not tell: where the clock is behind, two processes choose the same next one.
+    """
+    return await connection.fetchval(
+        """
+        select exists (
+            select from change
+            where workspace_id = $1 and seq = $2 and at = $3 and object_id = $4 and request_id = $5
+        )
+        """,
+        last.workspace_id,
+        last.seq,
+        last.at,
+        last.object_id,
+        last.request_id,
     )
-    return bool(found)

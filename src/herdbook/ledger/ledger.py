@@ -31,6 +31,7 @@ _BATCH_COMMANDS: Final = 128
 _BATCH_WORKSPACES: Final = 64
 _LOCKED_FOR_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 10.0
+_NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError)
 _BEGIN_AGAIN: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -87,9 +88,10 @@ class _Trial:
 class Ledger:
     """The way to write in all workspaces of one database."""
 
-    def __init__(self, pool: Pool, queue_limit: int) -> None:
+    def __init__(self, pool: Pool, queue_limit: int, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self._pool = pool
         self._queue_limit = queue_limit
+        self._patience_seconds = patience_seconds
         self._queues: dict[UUID, deque[_Waiting]] = {}
         self._ready: deque[UUID] = deque()
         self._held: set[UUID] = set()
@@ -140,7 +142,7 @@ class Ledger:
             workspace_ids = {one.workspace_id for one in waiting}
             began = time.perf_counter()
             try:
-                await self._carry_out(waiting)
+                await self._carry_out(waiting, [])
             except Exception as error:
                 _log.exception("a batch failed in a way that nobody foresaw")
                 for one in waiting:
@@ -176,52 +178,54 @@ class Ledger:
         if self._ready or self._closing:
             self._work.set()
 
-    async def _carry_out(self, waiting: Sequence[_Waiting]) -> None:
-        """Carry out a batch; where the database refuses it, halve it until the command at fault stands alone."""
-        try:
-            await self._persist(waiting)
-        except asyncpg.InsufficientResourcesError as error:
-            _log.exception("the database is out of a resource")
-            refusal = Unavailable(f"The database cannot take more: {error}. Nothing was written.")
-            for one in waiting:
-                one.answer(refusal)
-        except asyncpg.PostgresError as error:
-            if len(waiting) == 1:
-                waiting[0].answer(error)
-                return
-            _log.warning("a batch was refused by the database and is halved", extra={"error": type(error).__name__})
-            middle = len(waiting) // 2
-            await self._carry_out(waiting[:middle])
-            await self._carry_out(waiting[middle:])
+    async def _carry_out(self, waiting: Sequence[_Waiting], doubts: list[_Trial]) -> None:
+        """Try until every command of the batch is answered, or the database has been away for too long.
 
-    async def _persist(self, waiting: Sequence[_Waiting]) -> None:
-        """Try until every command of the batch is answered, or the database has been away for too long."""
-        doubts: list[_Trial] = []
+        `doubts` are earlier trials of these commands that may have been committed, or may yet be.
+        """
         give_up_at: float | None = None
-        lock = self._is_contended(waiting)
+        lock = bool(doubts) or self._is_contended(waiting)
         while waiting:
             trial = _Trial()
             try:
                 waiting = await self._attempt(waiting, trial, doubts, lock=lock)
-            except CONNECTION_ERRORS as error:
-                if trial.saving:
+            except _NOT_NOW as error:
+                is_away = isinstance(error, CONNECTION_ERRORS)
+                if trial.saving and is_away:
                     doubts.append(trial)
                 now = time.monotonic()
-                give_up_at = give_up_at or now + _PATIENCE_SECONDS
-                if now > give_up_at:
+                give_up_at = give_up_at or now + self._patience_seconds
+                if now > give_up_at or not (is_away or doubts):
                     self._give_up(waiting, error, in_doubt=bool(doubts))
                     return
                 await asyncio.sleep(0.05)
             except _BEGIN_AGAIN:
                 _log.warning("the database asked to begin the batch again")
+            except Exception as error:
+                if trial.saving and not isinstance(error, asyncpg.PostgresError):
+                    doubts.append(trial)
+                await self._halve(waiting, error, doubts)
+                return
             # Whatever stood in the way, the next attempt has the workspaces to itself before it looks.
             lock = True
+
+    async def _halve(self, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
+        """Carry out the halves of what is left of a batch that failed, until the command at fault stands alone."""
+        if len(waiting) == 1:
+            waiting[0].answer(OutcomeUnknown() if doubts else error)
+            return
+        _log.warning("a batch failed and is halved", extra={"error": type(error).__name__})
+        middle = len(waiting) // 2
+        await self._carry_out(waiting[:middle], [*doubts])
+        await self._carry_out(waiting[middle:], [*doubts])
 
     def _give_up(self, waiting: Sequence[_Waiting], error: Exception, *, in_doubt: bool) -> None:
         _log.error("the database is away; the batch is given up", extra={"error": repr(error), "in_doubt": in_doubt})
         refusal: Refusal = Unavailable("The database cannot be reached. Nothing was written. Try again shortly.")
         if in_doubt:
             refusal = OutcomeUnknown()
+        elif isinstance(error, asyncpg.InsufficientResourcesError):
+            refusal = Unavailable(f"The database cannot take more: {error}. Nothing was written.")
         for one in waiting:
             one.answer(refusal)
 
@@ -280,7 +284,7 @@ class Ledger:
             committed = {
                 book.workspace_id
                 for book in trial.books.values()
-                if book.changes and await batch.was_committed(connection, book.changes[0])
+                if book.changes and await batch.was_committed(connection, book.changes[-1])
             }
             for one, outcome in trial.outcomes:
                 if one.workspace_id in committed:
