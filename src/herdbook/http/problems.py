@@ -45,14 +45,14 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
 INTERNAL_ERROR: Final = Kind("internal_error", "Internal Server Error", 500, "Unexpected server error.")
 
 
-class ErrorItem(msgspec.Struct, frozen=True, omit_defaults=True):
+class ErrorItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Structured validation or field-level error detail."""
 
     schema_name: ClassVar[str] = "error_item"
 
+    field: Annotated[str, Meta(description="Request field or parameter associated with the error.")] = ""
     code: Annotated[str, Meta(description="Stable machine-readable error code.")]
     message: Annotated[str, Meta(description="Human-readable explanation of the error.")]
-    field: Annotated[str, Meta(description="Request field or parameter associated with the error.")] = ""
 
 
 class Holder(msgspec.Struct, frozen=True):
