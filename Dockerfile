@@ -26,6 +26,6 @@ EXPOSE 8080
 # The server drains for up to 10 seconds, and then the database stops.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
+    CMD ["python", "-c", "from http.client import HTTPConnection as Connection; c = Connection('127.0.0.1', 8080, timeout=2); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["herdbook"]
 CMD ["serve"]
