@@ -1,0 +1,34 @@
+"""Databases of a test's own, on the session's PostgreSQL."""
+
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest_asyncio
+
+NewDatabase: TypeAlias = Callable[[], Awaitable[str]]
+
+
+@pytest_asyncio.fixture
+async def new_database(database_url: str) -> AsyncGenerator[NewDatabase]:
+    """Create an empty database, and return its URL; at the end of the test it is dropped."""
+    async with AsyncExitStack() as opened:
+
+        async def create() -> str:
+            return await opened.enter_async_context(database_on(database_url))
+
+        yield create
+
+
+@asynccontextmanager
+async def database_on(database_url: str) -> AsyncGenerator[str]:
+    """Create an empty database for as long as the block lasts; yield its URL."""
+    name = f"test_{secrets.token_hex(4)}"
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(f"create database {name}")
+    yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
+    await connection.execute(f"drop database {name} with (force)")
+    await connection.close()

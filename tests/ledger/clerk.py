@@ -1,0 +1,149 @@
+"""Who writes in the tests of the ledger, and the commands that no caller of the API could send."""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.contacts.actions import CreateContact, DeleteContact, UpdateContact
+from herdbook.contacts.model import Contact, ContactCreate, ContactUpdate, ContactUpdateEmail
+from herdbook.db.pool import open_pool
+from herdbook.ledger.book import Book, Command, Need, Origin, Result
+from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.ledger import Ledger, Written
+from herdbook.wire import Deleted
+
+
+@asynccontextmanager
+async def ledger_on(
+    database_url: str, *, queue_limit: int = 10_000, connections: int = 3, patience_seconds: float = 10.0
+) -> AsyncGenerator[Ledger]:
+    """Open a ledger with connections of its own, as another process would have it."""
+    pool = await open_pool(database_url, connections)
+    ledger = Ledger(pool, queue_limit, patience_seconds)
+    ledger.open()
+    yield ledger
+    await ledger.close()
+    await pool.close()
+
+
+class Clerk:
+    """Somebody who writes in one workspace, with one credential."""
+
+    def __init__(self, ledger: Ledger, workspace_id: UUID, credential_id: UUID | None = None) -> None:
+        self.ledger = ledger
+        self.workspace_id = workspace_id
+        self.credential_id = credential_id or ids.new_id()
+
+    async def write(self, command: Command, key: IdempotencyKey | None = None, request_id: UUID | None = None) -> Written:
+        """Have the ledger carry out a command."""
+        origin = Origin(request_id=request_id or ids.new_id(), credential_id=self.credential_id)
+        return await self.ledger.write(self.workspace_id, command, origin, key)
+
+    async def create(self, *addresses: str, key: IdempotencyKey | None = None, **members: Any) -> Written:
+        """Create a contact."""
+        return await self.write(creation(*addresses, **members), key)
+
+    async def update(
+        self, contact_id: UUID, *, if_version: int | None = None, key: IdempotencyKey | None = None, **members: Any
+    ) -> Written:
+        """Update a contact."""
+        versions = None if if_version is None else frozenset({if_version})
+        return await self.write(UpdateContact(contact_id, ContactUpdate(**members), versions), key)
+
+    async def delete(self, contact_id: UUID) -> Written:
+        """Delete a contact."""
+        return await self.write(DeleteContact(contact_id))
+
+
+def creation(*addresses: str, **members: Any) -> CreateContact:
+    """Return the command that creates a contact with these addresses."""
+    return CreateContact(ContactCreate(emails=items(*addresses), **members))
+
+
+def items(*addresses: str) -> tuple[ContactUpdateEmail, ...]:
+    """Return addresses as a body has them."""
+    return tuple(ContactUpdateEmail(address) for address in addresses)
+
+
+def contact_of(written: Written) -> Contact:
+    """Return the contact in an answer."""
+    return msgspec.json.decode(written.body, type=Contact)
+
+
+def id_of(written: Written) -> UUID:
+    """Return the id of the contact in an answer."""
+    contact_id = ids.decoded(ids.CONTACT, contact_of(written).id)
+    assert contact_id is not None, "the ledger gave it"
+    return contact_id
+
+
+def unstorable() -> CreateContact:
+    """Return a command whose row PostgreSQL refuses: a NUL, which the API never lets through."""
+    return creation(first_name="A\x00da")
+
+
+class ChangedMind(Exception):
+    """What commands of the tests refuse with."""
+
+
+class ClaimUnseen(msgspec.Struct, frozen=True):
+    """A command with a bug: it gives a new contact an address without having asked the table whose it is."""
+
+    address: str
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, book: Book) -> Result:
+        return creation(self.address, first_name="Mallory").apply(book)
+
+
+class EnterTwice(msgspec.Struct, frozen=True):
+    """A command with a bug: it enters a change twice, which a key refuses, but only in a batch that is not too late."""
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, book: Book) -> Result:
+        result = creation(first_name="Mallory").apply(book)
+        book.changes.append(book.changes[-1])
+        return result
+
+
+class ThinkTwice(msgspec.Struct, frozen=True):
+    """A command that does another one, and then refuses: nothing of it may be left."""
+
+    first: CreateContact | UpdateContact | DeleteContact
+
+    def needs(self) -> Iterator[Need]:
+        yield from self.first.needs()
+
+    def apply(self, book: Book) -> Result:
+        self.first.apply(book)
+        raise ChangedMind
+
+
+class NeedNothingKnown(msgspec.Struct, frozen=True):
+    """A command with a bug: it cannot say what it needs."""
+
+    def needs(self) -> Iterator[Need]:
+        raise ChangedMind
+
+    def apply(self, book: Book) -> Result:
+        raise NotImplementedError(book)
+
+
+class AnswerUnspeakable(msgspec.Struct, frozen=True):
+    """A command with a bug: it writes, and then its answer is nothing that JSON can say."""
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, book: Book) -> Result:
+        version = creation(first_name="Mallory").apply(book).version
+        unspeakable: Any = object()
+        return Result(version, Deleted(unspeakable, "contact"))

@@ -1,0 +1,117 @@
+"""What the ledger promises of a workspace, whoever wrote in it and whatever broke meanwhile, read from the tables."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from herdbook import ids
+from herdbook.contacts.addresses import comparable_address, e164
+from herdbook.contacts.model import Contact, search_entry
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+
+
+async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
+    """Check all promises about a workspace; return its changes by their numbers."""
+    head = await pool.fetchrow("select seq, last_at from workspace where id = $1", workspace_id)
+    changes = await pool.fetch(
+        """
+        select seq, at, action::text, object_id, request_id, previous, object, xmin::text as transaction
+        from change where workspace_id = $1 and kind = 'c' order by seq
+        """,
+        workspace_id,
+    )
+    assert head is not None
+    assert [change["seq"] for change in changes] == list(range(1, head["seq"] + 1)), "the numbers are gapless"
+    assert all(change["at"] <= head["last_at"] for change in changes)
+    _assert_times_increase(changes)
+    assert len({change["request_id"] for change in changes}) == len(changes), "no command is carried out twice"
+
+    standing = _replayed(changes)
+    contacts = await pool.fetch("select * from contact where workspace_id = $1", workspace_id)
+    assert {row["id"] for row in contacts if row["deleted_at"] is None} == standing.keys()
+    for row in contacts:
+        if (change := standing.get(row["id"])) is not None:
+            _assert_row_is(row, change)
+        else:
+            version: int = row["version"]
+            last = changes[version - 1]
+            assert (last["object_id"], last["action"], last["at"]) == (row["id"], "d", row["deleted_at"])
+            assert last["object"] == row["object"]
+
+    contacts_now = {contact_id: _contact(change) for contact_id, change in standing.items()}
+    emails = await pool.fetch("select address, contact_id from contact_email where workspace_id = $1", workspace_id)
+    claimed = [
+        (comparable_address(email.email), contact_id)
+        for contact_id, contact in contacts_now.items()
+        for email in contact.emails
+    ]
+    assert sorted(map(tuple, emails)) == sorted(claimed), "each address belongs to the one contact in which it stands"
+    found_by = await pool.fetch("select word, contact_id from contact_word where workspace_id = $1", workspace_id)
+    words = [(word, contact_id) for contact_id, contact in contacts_now.items() for word in search_entry(contact).other_words]
+    assert sorted(map(tuple, found_by)) == sorted(words)
+    return {change["seq"]: change for change in changes}
+
+
+def _assert_times_increase(changes: Sequence[Record]) -> None:
+    """A transaction has one time, and the next has a later one."""
+    for earlier, later in pairwise(changes):
+        if earlier["transaction"] == later["transaction"]:
+            assert earlier["at"] == later["at"]
+        else:
+            assert earlier["at"] < later["at"], (earlier["seq"], later["seq"])
+
+
+def _replayed(changes: Sequence[Record]) -> dict[UUID, Record]:
+    """Play the changes in their order; return each contact's last one, without those that were deleted."""
+    standing: dict[UUID, Record] = {}
+    for change in changes:
+        before = standing.pop(change["object_id"], None)
+        if change["action"] == "c":
+            assert before is None
+            assert change["previous"] is None
+        else:
+            assert before is not None
+            old, new = json.loads(before["object"]), json.loads(change["object"])
+            if change["action"] == "u":
+                assert json.loads(change["previous"]) == _difference(old, new)
+            else:
+                assert change["previous"] is None
+                assert new == old
+        if change["action"] != "d":
+            standing[change["object_id"]] = change
+            assert json.loads(change["object"])["updated_at"] == f"{change['at']:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return standing
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    names = (old.keys() | new.keys()) - {"updated_at"}
+    difference = {name: old.get(name) for name in names if old.get(name) != new.get(name)}
+    assert difference, "an update that changes nothing enters nothing"
+    return difference
+
+
+def _contact(change: Record) -> Contact:
+    return msgspec.json.decode(change["object"], type=Contact)
+
+
+def _assert_row_is(row: Record, change: Record) -> None:
+    """The row is what the change says, byte for byte, and what stands beside it is what follows from it."""
+    assert row["object"] == change["object"]
+    assert (row["version"], row["updated_at"]) == (change["seq"], change["at"])
+    contact = _contact(change)
+    assert ids.decoded(ids.CONTACT, contact.id) == row["id"]
+    entry = search_entry(contact)
+    assert (row["search"], row["first_name_word"], row["last_name_word"]) == entry
+    company = contact.company
+    assert row["company_id"] == (ids.decoded(ids.COMPANY, company.id) if company else None)
+    crm = contact.crm_association
+    assert row["crm_object_id"] == (crm.crm_object_id if crm else None)
+    numbers = [number for item in contact.phone_numbers if (number := e164(item.phone_number))]
+    assert (row["phone_numbers_e164"] or []) == numbers

@@ -1,0 +1,217 @@
+"""A proxy in front of PostgreSQL, in which a test can catch a message on its way, and do with it what networks do.
+
+It speaks the frontend/backend protocol, version 3, as far as it must to tell one request from the next
+(https://www.postgresql.org/docs/current/protocol-message-formats.html).
+"""
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeAlias
+from urllib.parse import parse_qs, quote, urlsplit
+
+Matches: TypeAlias = Callable[[str], bool]
+
+_SOCKET: Final = ".s.PGSQL.5432"
+_ENDS_OF_REQUESTS: Final = frozenset(b"SQXH")
+_READY: Final = ord("Z")
+
+
+class Caught:
+    """A request that was caught on its way to the server; its connection stands still until it is let go or cut."""
+
+    def __init__(self, link: "_Link", sql: str, request: bytes) -> None:
+        self._link = link
+        self.sql = sql
+        self._request = request
+
+    def let_go(self) -> None:
+        """Send the request on, as if nothing had been."""
+        self._link.to_server.write(self._request)
+        self._link.moves.set()
+
+    def cut(self) -> None:
+        """Cut the connection, on both sides."""
+        self._link.cut()
+
+    def cut_client(self) -> None:
+        """Cut the client off. The server does not notice yet, and may still be sent the request."""
+        self._link.to_client.transport.abort()
+
+    def cut_server(self) -> None:
+        """Cut the server off. The client still waits."""
+        self._link.answers = asyncio.Queue()
+        self._link.to_server.transport.abort()
+
+    def send(self) -> None:
+        """Send the request to the server, and keep its answer from the client."""
+        self._link.answers = asyncio.Queue()
+        self._link.to_server.write(self._request)
+
+    async def answer(self) -> bytes:
+        """Wait for the server's whole answer, that is, until what was sent is done."""
+        assert self._link.answers is not None, "the request was sent"
+        answer = b""
+        while True:
+            message = await self._link.answers.get()
+            answer += message
+            if message[0] == _READY:
+                return answer
+
+    async def deliver(self) -> bytes:
+        """Have the server carry the request out; return its answer, which the client does not get."""
+        self.send()
+        return await self.answer()
+
+    def refuse(self, code: str, *, in_transaction: bool) -> None:
+        """Answer in the server's place with an error, and go on."""
+        fields = b"SERROR\0VERROR\0C" + code.encode() + b"\0Mas the test has it\0\0"
+        status = b"E" if in_transaction else b"I"
+        self._link.to_client.write(_message(b"E", fields) + _message(b"Z", status))
+        self._link.moves.set()
+
+
+class Proxy:
+    """The proxy: `url` leads through it."""
+
+    def __init__(self, target: Path, socket: Path) -> None:
+        self.url = f"postgresql://postgres@/herdbook?host={quote(str(socket.parent), safe='/')}&port=5432"
+        self._target = target
+        self._socket = socket
+        self._server: asyncio.Server | None = None
+        self._links: set[_Link] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._traps: list[tuple[Matches, asyncio.Future[Caught]]] = []
+
+    async def open(self) -> None:
+        """Let clients in."""
+        self._server = await asyncio.start_unix_server(self._serve, self._socket)
+
+    async def close(self) -> None:
+        """Cut all connections, and refuse new ones: to its clients, the database is away."""
+        assert self._server is not None, "it is open"
+        self._server.close()
+        self._socket.unlink(missing_ok=True)
+        while self._serving:
+            for link in self._links:
+                link.cut()
+            await asyncio.wait(self._serving, return_when=asyncio.FIRST_COMPLETED)
+
+    def trap(self, matches: Matches) -> "asyncio.Future[Caught]":
+        """Catch the next request that runs a statement which matches."""
+        caught: asyncio.Future[Caught] = asyncio.get_running_loop().create_future()
+        self._traps.append((matches, caught))
+        return caught
+
+    def catches(self, link: "_Link", sql: str, request: bytes) -> bool:
+        """Spring the first trap that the request fits, if any; return whether there was one."""
+        for place, (matches, caught) in enumerate(self._traps):
+            if sql and matches(sql):
+                del self._traps[place]
+                link.moves.clear()
+                caught.set_result(Caught(link, sql, request))
+                return True
+        return False
+
+    async def _serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        try:
+            from_server, to_server = await asyncio.open_unix_connection(self._target)
+        except OSError:
+            to_client.transport.abort()
+            return
+        link = _Link(self, to_client, to_server)
+        self._links.add(link)
+        try:
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(link.pass_requests(from_client))
+                pumps.create_task(link.pass_answers(from_server))
+        finally:
+            link.cut()
+            self._links.discard(link)
+
+
+class _Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, to_client: asyncio.StreamWriter, to_server: asyncio.StreamWriter) -> None:
+        self._proxy = proxy
+        self.to_client = to_client
+        self.to_server = to_server
+        self.answers: asyncio.Queue[bytes] | None = None
+        self.moves = asyncio.Event()
+
+    def cut(self) -> None:
+        self.to_client.transport.abort()
+        self.to_server.transport.abort()
+        self.moves.set()
+
+    async def pass_requests(self, from_client: asyncio.StreamReader) -> None:
+        statements: dict[bytes, str] = {}
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            length = await from_client.readexactly(4)
+            self.to_server.write(length + await from_client.readexactly(struct.unpack("!i", length)[0] - 4))
+            while True:
+                request, sql = await _next_request(from_client, statements)
+                if self._proxy.catches(self, sql, request):
+                    await self.moves.wait()
+                else:
+                    self.to_server.write(request)
+        self.to_server.transport.abort()
+
+    async def pass_answers(self, from_server: asyncio.StreamReader) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                message = await _next_message(from_server)
+                if self.answers is not None:
+                    self.answers.put_nowait(message)
+                else:
+                    self.to_client.write(message)
+        if self.answers is None:
+            self.to_client.transport.abort()
+
+
+async def _next_message(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(5)
+    return head + await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
+
+
+async def _next_request(reader: asyncio.StreamReader, statements: dict[bytes, str]) -> tuple[bytes, str]:
+    """Read messages up to the one that the server answers; return them, and the statement that they run, if any."""
+    request, sql = b"", ""
+    while True:
+        message = await _next_message(reader)
+        request += message
+        body = message[5:]
+        if message[:1] == b"P":
+            name, text, *_ = body.split(b"\0", 2)
+            statements[name] = text.decode()
+        elif message[:1] == b"B":
+            _, name, *_ = body.split(b"\0", 2)
+            sql = statements[name]
+        elif message[:1] == b"Q":
+            sql = body[:-1].decode()
+        if message[0] in _ENDS_OF_REQUESTS:
+            return request, sql
+
+
+def _message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!i", len(body) + 4) + body
+
+
+@asynccontextmanager
+async def proxy_to(database_url: str, folder: Path) -> AsyncGenerator[Proxy]:
+    """Open a proxy to the embedded PostgreSQL, with a socket in a folder of the test's."""
+    [host] = parse_qs(urlsplit(database_url).query)["host"]
+    proxy = Proxy(Path(host, _SOCKET), folder / _SOCKET)
+    await proxy.open()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()

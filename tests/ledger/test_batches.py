@@ -1,0 +1,461 @@
+"""The ledger in one process, and where two meet: what shares a transaction, and what fails alone."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import pytest
+
+from herdbook import ids
+from herdbook.auth.store import create_workspace
+from herdbook.contacts.actions import UpdateContact
+from herdbook.contacts.model import ContactUpdate
+from herdbook.errors import Busy, KeyReused, NotFound, Stale, Taken, Unavailable
+from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.ledger import Ledger, Written
+from tests.cast import Stored
+from tests.ledger.clerk import (
+    AnswerUnspeakable,
+    ChangedMind,
+    ClaimUnseen,
+    Clerk,
+    NeedNothingKnown,
+    ThinkTwice,
+    contact_of,
+    creation,
+    id_of,
+    items,
+    ledger_on,
+    unstorable,
+)
+from tests.ledger.promises import Pool, kept_promises
+
+KEY = IdempotencyKey("a key", "a fingerprint")
+
+
+async def transactions_of(pool: Pool, workspace_ids: Sequence[UUID]) -> int:
+    """Return how many transactions entered the workspaces' changes."""
+    count: int = await pool.fetchval(
+        "select count(distinct xmin::text) from change where workspace_id = any($1)", list(workspace_ids)
+    )
+    return count
+
+
+async def stored_rows(pool: Pool, workspace_id: UUID) -> tuple[list[asyncpg.Record], ...]:
+    """Return all that is stored in a workspace, with the transactions that wrote it."""
+    return (
+        await pool.fetch("select xmin::text, * from workspace where id = $1", workspace_id),
+        await pool.fetch("select xmin::text, * from change where workspace_id = $1 order by seq", workspace_id),
+        await pool.fetch("select xmin::text, * from contact where workspace_id = $1 order by id", workspace_id),
+        await pool.fetch("select xmin::text, * from contact_email where workspace_id = $1 order by address", workspace_id),
+        await pool.fetch("select xmin::text, * from contact_word where workspace_id = $1 order by word", workspace_id),
+        await pool.fetch("select xmin::text, * from idempotency_record where workspace_id = $1 order by key", workspace_id),
+    )
+
+
+async def together(*writes: Any) -> list[Any]:
+    """Start writes at once, in this order; return the answers and refusals."""
+    return await asyncio.gather(*writes, return_exceptions=True)
+
+
+def kinds(outcomes: Sequence[Any]) -> list[type]:
+    """Return what kinds of outcomes these are."""
+    return [type(outcome) for outcome in outcomes]
+
+
+# What shares a transaction
+
+
+async def test_concurrent_commands_share_transactions(clerk: Clerk, pool: Pool) -> None:
+    """Two hundred commands that wait are two batches, and each has its own number and answer."""
+    written = await asyncio.gather(*(clerk.create(first_name=f"Ada {number}") for number in range(200)))
+
+    assert [one.version for one in written] == list(range(1, 201))
+    assert [contact_of(one).first_name for one in written] == [f"Ada {number}" for number in range(200)]
+    assert await transactions_of(pool, [clerk.workspace_id]) == 2
+    await kept_promises(pool, clerk.workspace_id)
+
+
+async def test_batch_spans_workspaces(ledger: Ledger, pool: Pool) -> None:
+    """One command in each of thirty workspaces is one transaction, and each workspace counts for itself."""
+    workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(30)]
+    written = await asyncio.gather(*(Clerk(ledger, one).create("ada@engine.test") for one in workspace_ids))
+
+    assert {one.version for one in written} == {1}
+    assert await transactions_of(pool, workspace_ids) == 1
+    for workspace_id in workspace_ids:
+        await kept_promises(pool, workspace_id)
+
+
+async def test_later_command_sees_earlier_one_of_its_batch(clerk: Clerk, pool: Pool) -> None:
+    """Commands of one batch are applied in their order, each to what the ones before have left."""
+    ada, grace = id_of(await clerk.create("a@x.test", "b@x.test")), id_of(await clerk.create("c@x.test"))
+    outcomes = await together(
+        clerk.update(ada, emails=items("b@x.test")),
+        clerk.update(grace, emails=items("c@x.test", "a@x.test")),
+        clerk.update(ada, emails=items("a@x.test")),
+        clerk.delete(grace),
+        clerk.update(ada, emails=items("a@x.test", "c@x.test")),
+        clerk.update(grace, first_name="Grace"),
+    )
+
+    assert kinds(outcomes) == [Written, Written, Taken, Written, Written, NotFound]
+    assert [email.email for email in contact_of(outcomes[4]).emails] == ["a@x.test", "c@x.test"]
+    assert await transactions_of(pool, [clerk.workspace_id]) == 3
+    await kept_promises(pool, clerk.workspace_id)
+
+
+async def test_two_contacts_swap_addresses_in_one_batch(clerk: Clerk, pool: Pool) -> None:
+    """Addresses that go round in a circle within a batch end where the last command put them."""
+    ada, grace = id_of(await clerk.create("a@x.test")), id_of(await clerk.create("b@x.test"))
+    outcomes = await together(
+        clerk.update(ada, emails=()),
+        clerk.update(grace, emails=items("a@x.test")),
+        clerk.update(ada, emails=items("b@x.test")),
+    )
+
+    assert kinds(outcomes) == [Written] * 3
+    await kept_promises(pool, clerk.workspace_id)
+
+
+# What fails alone
+
+
+async def test_refusal_refuses_its_command_alone(clerk: Clerk, pool: Pool) -> None:
+    """Stale, not found and taken are each one command's outcome, and use up no number."""
+    ada = id_of(await clerk.create("ada@engine.test"))
+    outcomes = await together(
+        clerk.update(ada, first_name="Ada"),
+        clerk.update(ada, first_name="Eve", if_version=1),
+        clerk.create("ADA@engine.test"),
+        clerk.update(ids.new_id(), first_name="Eve"),
+        clerk.update(ada, last_name="Lovelace", if_version=2),
+    )
+
+    assert kinds(outcomes) == [Written, Stale, Taken, NotFound, Written]
+    assert [outcomes[0].version, outcomes[4].version] == [2, 3]
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 3
+
+
+async def test_refused_command_leaves_nothing_of_itself(clerk: Clerk, pool: Pool) -> None:
+    """A command that refuses after it wrote takes back its own rows, and not those of the commands before it."""
+    ada = id_of(await clerk.create("ada@engine.test"))
+    rename = UpdateContact(ada, ContactUpdate(first_name="Eve", emails=items("eve@engine.test")))
+    outcomes = await together(
+        clerk.write(ThinkTwice(rename)),
+        clerk.update(ada, first_name="Ada", emails=items("ada@engine.test", "countess@engine.test")),
+        clerk.write(ThinkTwice(rename)),
+        clerk.write(ThinkTwice(creation("mallory@engine.test"))),
+        clerk.create("eve@engine.test", "mallory@engine.test"),
+    )
+
+    assert kinds(outcomes) == [ChangedMind, Written, ChangedMind, ChangedMind, Written]
+    assert [outcomes[1].version, outcomes[4].version] == [2, 3]
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 3
+
+
+async def test_command_that_postgresql_refuses_fails_alone(clerk: Clerk, pool: Pool) -> None:
+    """Of forty commands that wait together, the one whose row cannot be stored fails; halving finds it."""
+    outcomes = await together(
+        *(clerk.write(unstorable() if number == 25 else creation(f"{number}@x.test")) for number in range(40))
+    )
+
+    assert type(outcomes.pop(25)) is asyncpg.UntranslatableCharacterError
+    assert kinds(outcomes) == [Written] * 39
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 39
+    assert await transactions_of(pool, [clerk.workspace_id]) <= 6
+
+
+async def test_bad_commands_of_one_workspace_spare_others(ledger: Ledger, pool: Pool) -> None:
+    """A command that PostgreSQL refuses fails no command of another workspace in its batch."""
+    clerks = [Clerk(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(8)]
+    outcomes = await together(
+        *(clerk.write(unstorable()) for clerk in clerks[:2]), *(clerk.create("ada@engine.test") for clerk in clerks)
+    )
+
+    assert kinds(outcomes) == [asyncpg.UntranslatableCharacterError] * 2 + [Written] * 8
+    for clerk in clerks:
+        assert len(await kept_promises(pool, clerk.workspace_id)) == 1
+
+
+async def test_unique_key_is_the_proof(clerk: Clerk, pool: Pool) -> None:
+    """A claim that the ledger overlooks is refused by the database, with all else that its command wrote."""
+    await clerk.create("ada@engine.test")
+    outcomes = await together(clerk.create("b@x.test"), clerk.write(ClaimUnseen("ada@engine.test")), clerk.create("c@x.test"))
+
+    assert kinds(outcomes) == [Written, asyncpg.UniqueViolationError, Written]
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 3
+
+
+@pytest.mark.parametrize(
+    ("bug", "error"), [(NeedNothingKnown(), ChangedMind), (AnswerUnspeakable(), TypeError)], ids=["needs", "answer"]
+)
+async def test_command_with_a_bug_fails_alone(clerk: Clerk, pool: Pool, bug: Any, error: type[Exception]) -> None:
+    """A bug in one command is that command's failure, wherever in it the bug is."""
+    outcomes = await together(clerk.create("a@x.test"), clerk.write(bug), clerk.create("b@x.test"))
+
+    assert kinds(outcomes) == [Written, error, Written]
+    assert [outcomes[0].version, outcomes[2].version] == [1, 2]
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 2
+
+
+async def test_unknown_workspace_is_refused(clerk: Clerk, pool: Pool) -> None:
+    """A workspace that is not there is not found, and whoever shares the batch is served."""
+    stranger = Clerk(clerk.ledger, ids.new_id())
+    outcomes = await together(stranger.create("ada@engine.test"), clerk.create("ada@engine.test"))
+
+    assert kinds(outcomes) == [NotFound, Written]
+    assert await pool.fetchval("select count(*) from contact where workspace_id = $1", stranger.workspace_id) == 0
+
+
+# No-ops
+
+
+async def test_what_changes_nothing_writes_nothing(clerk: Clerk, pool: Pool) -> None:
+    """An update to what is there already touches no row at all, and answers with what is there."""
+    created = await clerk.create("ada@engine.test", first_name="Ada")
+    before = await stored_rows(pool, clerk.workspace_id)
+    written = await clerk.update(id_of(created), first_name="Ada", emails=items("ada@engine.test"))
+
+    assert written == created
+    assert await stored_rows(pool, clerk.workspace_id) == before
+
+
+async def test_refused_commands_write_nothing(clerk: Clerk, pool: Pool) -> None:
+    """A batch in which everything is refused touches no row, not even for a key."""
+    ada = id_of(await clerk.create("ada@engine.test"))
+    before = await stored_rows(pool, clerk.workspace_id)
+    outcomes = await together(
+        clerk.create("ada@engine.test", key=KEY),
+        clerk.update(ada, first_name="Ada", if_version=7, key=IdempotencyKey("another", "a fingerprint")),
+        clerk.write(ThinkTwice(creation("b@x.test"))),
+    )
+
+    assert kinds(outcomes) == [Taken, Stale, ChangedMind]
+    assert await stored_rows(pool, clerk.workspace_id) == before
+
+
+async def test_keyed_no_op_enters_no_change(clerk: Clerk, pool: Pool) -> None:
+    """An update that changes nothing remembers its key, so that its repeat is one, and nothing else."""
+    created = await clerk.create(first_name="Ada")
+    first = await clerk.update(id_of(created), first_name="Ada", key=KEY)
+    await clerk.update(id_of(created), first_name="Grace")
+    repeat = await clerk.update(id_of(created), first_name="Ada", key=KEY)
+
+    assert first == created
+    assert repeat == first._replace(replayed=True)
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 2
+
+
+# Idempotency
+
+
+async def test_same_key_twice_in_one_batch_creates_once(clerk: Clerk, pool: Pool) -> None:
+    """Of several requests with a key that wait together, the first is carried out and the others get its answer."""
+    first, *repeats = await asyncio.gather(*(clerk.create("ada@engine.test", key=KEY) for _ in range(5)))
+
+    assert not first.replayed
+    assert repeats == [first._replace(replayed=True)] * 4
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 1
+
+
+async def test_same_key_in_two_processes_creates_once(clerk: Clerk, other_clerk: Clerk, pool: Pool) -> None:
+    """A key is used once however many ledgers receive it at once."""
+    for number in range(20):
+        key = IdempotencyKey(f"key {number}", "a fingerprint")
+        writes = [one.create(key=key, first_name="Ada") for one in (clerk, other_clerk) * 3]
+        written = await asyncio.gather(*writes)
+        assert len({(one.version, one.body) for one in written}) == 1
+        assert [one.replayed for one in written].count(False) == 1
+
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 20
+
+
+async def test_key_with_another_request_is_refused(clerk: Clerk, pool: Pool) -> None:
+    """A key that comes back with another request is refused, in the same batch and in a later one."""
+    other_request = IdempotencyKey(KEY.key, "another fingerprint")
+    outcomes = await together(clerk.create(key=KEY), clerk.create(key=other_request))
+    outcomes += await together(clerk.create(key=other_request))
+
+    assert kinds(outcomes) == [Written, KeyReused, KeyReused]
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 1
+
+
+async def test_key_belongs_to_one_credential(clerk: Clerk, pool: Pool) -> None:
+    """Two credentials may choose the same key without knowing of each other."""
+    other = Clerk(clerk.ledger, clerk.workspace_id)
+    written = await asyncio.gather(clerk.create(key=KEY), other.create(key=KEY))
+
+    assert [one.replayed for one in written] == [False, False]
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 2
+
+
+async def test_refused_request_may_use_its_key_again(clerk: Clerk) -> None:
+    """A refusal is not remembered: the same request with the same key is tried again."""
+    holder = id_of(await clerk.create("ada@engine.test"))
+    [refused] = await together(clerk.create("ada@engine.test", key=KEY))
+    await clerk.delete(holder)
+    written = await clerk.create("ada@engine.test", key=KEY)
+
+    assert type(refused) is Taken
+    assert not written.replayed
+
+
+async def test_key_is_free_after_a_day(clerk: Clerk, pool: Pool) -> None:
+    """A record older than 24 hours no longer counts, even while it still lies there, and is replaced."""
+    first = await clerk.create(key=KEY)
+    await pool.execute(
+        "update idempotency_record set at = at - interval '24 hours 1 second' where workspace_id = $1", clerk.workspace_id
+    )
+    second = await clerk.create(key=KEY)
+    third = await clerk.create(key=KEY)
+
+    assert not second.replayed
+    assert id_of(second) != id_of(first)
+    assert third == second._replace(replayed=True)
+
+
+# Changes and times
+
+
+async def test_changes_tell_all(clerk: Clerk, pool: Pool, stored: Stored) -> None:
+    """An entry holds the object as it was answered, and the old values of what changed."""
+    created = await clerk.create("ada@engine.test", first_name="Ada", description="Countess")
+    updated = await clerk.update(id_of(created), description=None, time_zone="Europe/London")
+    await clerk.delete(id_of(created))
+    entries = await stored.changes()
+    texts = await pool.fetch("select object from change where workspace_id = $1 order by seq", clerk.workspace_id)
+
+    assert [entry.action for entry in entries] == ["c", "u", "d"]
+    assert [entry.previous for entry in entries] == [None, {"description": "Countess", "time_zone": None}, None]
+    assert [text["object"].encode() for text in texts] == [created.body, updated.body, updated.body]
+    await kept_promises(pool, clerk.workspace_id)
+
+
+async def test_change_names_request_and_credential(clerk: Clerk, pool: Pool) -> None:
+    """An entry says which request asked for it, and whose credential that was."""
+    request_ids = [ids.new_id() for _ in range(3)]
+    await asyncio.gather(*(clerk.write(creation(), request_id=request_id) for request_id in request_ids))
+    entries = await pool.fetch(
+        "select request_id, credential_id from change where workspace_id = $1 order by seq", clerk.workspace_id
+    )
+
+    assert [tuple(entry) for entry in entries] == [(request_id, clerk.credential_id) for request_id in request_ids]
+
+
+@pytest.mark.parametrize("locked", [False, True], ids=["alone", "contended"])
+async def test_times_increase_whatever_the_clock_does(clerk: Clerk, other_clerk: Clerk, pool: Pool, *, locked: bool) -> None:
+    """Where the last batch is later than the clock says it is, each next one is a microsecond later still."""
+    future = datetime.now(UTC) + timedelta(days=1)
+    await pool.execute("update workspace set last_at = $2 where id = $1", clerk.workspace_id, future)
+    for _ in range(5):
+        await asyncio.gather(clerk.create(), clerk.create(), *([other_clerk.create()] if locked else []))
+
+    changes = await kept_promises(pool, clerk.workspace_id)
+    times = sorted({change["at"] for change in changes.values()})
+    assert times == [future + timedelta(microseconds=number) for number in range(1, len(times) + 1)]
+    assert len(times) >= 5
+
+
+async def test_times_follow_the_clock(clerk: Clerk, pool: Pool) -> None:
+    """Where nothing is wrong with the clock, a batch has the time of the clock."""
+    before = datetime.now(UTC)
+    await clerk.create()
+    changes = await kept_promises(pool, clerk.workspace_id)
+
+    assert before <= changes[1]["at"] <= datetime.now(UTC)
+
+
+# The queue
+
+
+async def test_full_queue_refuses_and_writes_nothing(clerk: Clerk, database_url: str, pool: Pool) -> None:
+    """Past the limit a command is refused at once, and what is refused never happens."""
+    async with ledger_on(database_url, queue_limit=5) as ledger:
+        crowded, calm = Clerk(ledger, clerk.workspace_id), Clerk(ledger, await create_workspace(pool, "Calm"))
+        outcomes = await together(*(crowded.create(f"{number}@x.test") for number in range(8)), calm.create())
+        again = await crowded.create("7@x.test")
+
+    assert kinds(outcomes) == [Written] * 5 + [Busy] * 3 + [Written]
+    assert again.version == 6
+    addresses = await pool.fetch("select address from contact_email where workspace_id = $1", clerk.workspace_id)
+    assert {record["address"] for record in addresses} == {f"{number}@x.test" for number in (0, 1, 2, 3, 4, 7)}
+
+
+async def test_cancelled_caller_leaves_a_command_that_is_done(clerk: Clerk, pool: Pool) -> None:
+    """A caller who goes away while waiting gets no answer; the command is carried out, and its neighbours are answered."""
+    leaving = asyncio.create_task(clerk.create("gone@x.test"))
+    staying = asyncio.create_task(clerk.create("here@x.test"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    written = await staying
+
+    assert leaving.cancelled() or leaving.cancelling()
+    assert written.version == 2
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 2
+
+
+async def test_close_carries_out_what_waits_and_refuses_the_rest(database_url: str, clerk: Clerk, pool: Pool) -> None:
+    """Closing answers everyone who waits, and whoever comes later is told that nothing was written."""
+    workspace_ids = [clerk.workspace_id, *[await create_workspace(pool, f"Workspace {number}") for number in range(3)]]
+    async with ledger_on(database_url) as ledger:
+        clerks = [Clerk(ledger, workspace_id) for workspace_id in workspace_ids]
+        waiting = [asyncio.create_task(one.create()) for one in clerks for _ in range(100)]
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(ledger.close())
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await clerks[0].create()
+        await closing
+        assert all(task.done() for task in waiting)
+        written = [task.result() for task in waiting]
+
+    assert [one.version for one in written] == [*range(1, 101)] * 4
+    for workspace_id in workspace_ids:
+        assert len(await kept_promises(pool, workspace_id)) == 100
+
+
+async def test_stuck_workspace_does_not_delay_another(ledger: Ledger, clerk: Clerk, pool: Pool) -> None:
+    """While somebody holds the row of one workspace, another is written in."""
+    neighbour = Clerk(ledger, await create_workspace(pool, "Neighbour"))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from workspace where id = $1 for update", clerk.workspace_id)
+        stuck = asyncio.create_task(clerk.create())
+        await until_somebody_waits_for_a_lock(pool)
+        written = [await neighbour.create() for _ in range(3)]
+        assert not stuck.done()
+
+    assert [one.version for one in written] == [1, 2, 3]
+    assert (await stuck).version == 1
+
+
+async def until_somebody_waits_for_a_lock(pool: Pool) -> None:
+    """Return once a statement waits for a lock."""
+    async with asyncio.timeout(10):
+        while not await pool.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
+            pass
+
+
+# Where two processes meet
+
+
+async def test_late_batch_begins_again(clerk: Clerk, other_clerk: Clerk, pool: Pool) -> None:
+    """A batch that another process overtook writes nothing, and begins again with what is there by then."""
+    ada = id_of(await clerk.create("ada@engine.test"))
+    rounds = [
+        asyncio.gather(clerk.update(ada, first_name=f"Ada {number}"), other_clerk.update(ada, last_name=f"Lovelace {number}"))
+        for number in range(50)
+    ]
+    for one in rounds:
+        await one
+
+    contact = msgspec.json.decode((await pool.fetchval("select object from contact where id = $1", ada)).encode())
+    changes = await kept_promises(pool, clerk.workspace_id)
+    assert len(changes) == 101
+    assert {contact["first_name"], contact["last_name"]} <= {
+        f"{name} {number}" for name in ("Ada", "Lovelace") for number in range(50)
+    }

@@ -1,0 +1,335 @@
+"""The connection to PostgreSQL breaks where it hurts: each command is done once, and its caller reads what is really stored."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from herdbook.app import Herdbook
+from herdbook.auth.store import create_workspace
+from herdbook.errors import OutcomeUnknown, Refusal, Taken, Unavailable
+from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.ledger import Ledger, Written
+from tests.ledger.clerk import ClaimUnseen, Clerk, id_of, ledger_on
+from tests.ledger.promises import Pool, kept_promises
+from tests.ledger.proxy import Caught, Proxy, proxy_to
+
+Writes: TypeAlias = "asyncio.Future[list[Any]]"
+Trap: TypeAlias = "asyncio.Future[Caught]"
+
+
+@pytest_asyncio.fixture
+async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+    """The way from the ledger to PostgreSQL."""
+    assert app, "it has prepared the database"
+    async with proxy_to(database_url, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def ledger(proxy: Proxy) -> AsyncGenerator[Ledger]:
+    """A ledger behind the proxy; `other_ledger` is not."""
+    async with ledger_on(proxy.url) as ledger:
+        yield ledger
+
+
+@pytest_asyncio.fixture
+async def neighbour(ledger: Ledger, pool: Pool) -> Clerk:
+    """Somebody in another workspace, who shares batches with the clerk."""
+    return Clerk(ledger, await create_workspace(pool, "Neighbour"))
+
+
+def saves(sql: str) -> bool:
+    """Whether a statement is the save."""
+    return "held as (" in sql
+
+
+def loads(sql: str) -> bool:
+    """Whether a statement is the load."""
+    return "json_agg(w)" in sql
+
+
+def locks(sql: str) -> bool:
+    """Whether a statement is the lock."""
+    return sql.endswith("order by id for update")
+
+
+def commits(sql: str) -> bool:
+    """Whether a statement is the commit of a locked batch."""
+    return sql.startswith("COMMIT")
+
+
+def together(*writes: Awaitable[Written]) -> Writes:
+    """Start writes, so that they share a batch."""
+    return asyncio.ensure_future(asyncio.gather(*writes, return_exceptions=True))
+
+
+async def lost(caught: Caught) -> None:
+    """The connection breaks before the request arrives."""
+    caught.cut()
+
+
+async def unanswered(caught: Caught) -> None:
+    """The connection breaks after the request was carried out, and before its answer arrives."""
+    await caught.deliver()
+    caught.cut()
+
+
+async def torn(caught: Caught) -> None:
+    """The connection breaks at the moment at which the request arrives."""
+    caught.send()
+    caught.cut()
+
+
+@pytest.mark.parametrize("breaks", [lost, unanswered, torn])
+@pytest.mark.parametrize("matches", [loads, saves])
+async def test_batch_is_carried_out_once(
+    proxy: Proxy,
+    clerk: Clerk,
+    neighbour: Clerk,
+    pool: Pool,
+    matches: Callable[[str], bool],
+    breaks: Callable[[Caught], Awaitable[None]],
+) -> None:
+    """Whenever the connection breaks, each command is carried out once, and is answered with what is stored of it."""
+    ada = id_of(await clerk.create("ada@engine.test"))
+    trap = proxy.trap(matches)
+    writes = together(
+        clerk.update(ada, first_name="Ada", if_version=1),
+        clerk.create("ada@engine.test"),
+        neighbour.create("ada@engine.test"),
+        clerk.create("b@x.test"),
+    )
+    await breaks(await trap)
+
+    await assert_answers(pool, await writes, [clerk, Taken, neighbour, clerk])
+
+
+@pytest.mark.parametrize("breaks", [lost, unanswered, torn])
+@pytest.mark.parametrize("matches", [locks, loads, saves, commits])
+async def test_locked_batch_is_carried_out_once(
+    proxy: Proxy,
+    clerk: Clerk,
+    neighbour: Clerk,
+    pool: Pool,
+    matches: Callable[[str], bool],
+    breaks: Callable[[Caught], Awaitable[None]],
+) -> None:
+    """A batch that begins again under the lock, and breaks again, the commit included, is carried out once, too."""
+    first = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test"), neighbour.create("a@x.test"), clerk.create("A@x.test"))
+    caught = await first
+    second = proxy.trap(matches)
+    caught.cut()
+    await breaks(await second)
+
+    await assert_answers(pool, await writes, [clerk, neighbour, Taken])
+
+
+@pytest.mark.parametrize("breaks", [lost, unanswered])
+async def test_keyed_command_is_carried_out_once(
+    proxy: Proxy, clerk: Clerk, pool: Pool, breaks: Callable[[Caught], Awaitable[None]]
+) -> None:
+    """A key's record is stored with the change, so the repeat gets the answer that the broken batch had."""
+    key = IdempotencyKey("a key", "a fingerprint")
+    trap = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test", key=key))
+    await breaks(await trap)
+    answers = await writes
+    repeat = await clerk.create("a@x.test", key=key)
+
+    await assert_answers(pool, answers, [clerk])
+    assert repeat == answers[0]._replace(replayed=True)
+
+
+async def test_late_save_writes_nothing(proxy: Proxy, clerk: Clerk, neighbour: Clerk, pool: Pool) -> None:
+    """A save that arrives after its batch was done again on another connection finds that it is too late."""
+    trap = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test"), neighbour.create("a@x.test"))
+    caught = await trap
+    caught.cut_client()
+    answers = await writes
+    late = await caught.deliver()
+
+    assert b"SELECT 0\0" in late
+    await assert_answers(pool, answers, [clerk, neighbour])
+
+
+async def test_save_that_waits_for_the_lock_of_its_repetition_writes_nothing(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+    """A save that arrives while its batch is being done again waits for that to be committed, and is then too late."""
+    first = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+    late_save = await first
+    second = proxy.trap(commits)
+    late_save.cut_client()
+    commit = await second
+    late_save.send()
+    await until_blocked(pool)
+    commit.let_go()
+    answers = await writes
+    late = await late_save.answer()
+
+    assert b"SELECT 0\0" in late
+    await assert_answers(pool, answers, [clerk, clerk])
+
+
+async def test_save_that_arrives_between_two_repetitions_counts(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+    """Where the repetition breaks, too, and only then the first save arrives, its objects are the ones answered."""
+    first = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+    late_save = await first
+    second = proxy.trap(saves)
+    late_save.cut_client()
+    repetition = await second
+    # Hold the client until the first save is through: it must not begin a third time before.
+    repetition.cut_server()
+    late = await late_save.deliver()
+    repetition.cut()
+
+    assert b"SELECT 2\0" not in late
+    assert b"SELECT 1\0" in late
+    await assert_answers(pool, await writes, [clerk, clerk])
+
+
+async def test_save_of_another_process_is_not_taken_for_ones_own(
+    proxy: Proxy, clerk: Clerk, other_clerk: Clerk, pool: Pool
+) -> None:
+    """Two processes whose clocks are behind the last batch choose the same next time, and yet know their own changes."""
+    future = datetime.now(UTC) + timedelta(hours=1)
+    await pool.execute("update workspace set last_at = $2 where id = $1", clerk.workspace_id, future)
+    trap = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test"))
+    caught = await trap
+    theirs = await other_clerk.create("b@x.test")
+    caught.cut()
+    answers = await writes
+
+    await assert_answers(pool, [*answers, theirs], [clerk, other_clerk])
+
+
+async def test_commands_that_are_answered_are_not_done_again_with_the_late_ones(
+    proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_ledger: Ledger, pool: Pool
+) -> None:
+    """Where a part of a batch was too late, and PostgreSQL refuses its repetition, only that part is halved and repeated."""
+    rival = Clerk(other_ledger, neighbour.workspace_id)
+    trap = proxy.trap(saves)
+    writes = together(clerk.create(), neighbour.create("b@x.test"), neighbour.write(ClaimUnseen("ada@engine.test")))
+    caught = await trap
+    theirs = await rival.create("ada@engine.test")
+    caught.let_go()
+    answers = await writes
+
+    await assert_answers(pool, [*answers, theirs], [clerk, neighbour, asyncpg.UniqueViolationError, rival])
+
+
+@pytest.mark.parametrize("code", ["53200", "55P03", "40P01", "57014"])
+async def test_doubt_survives_an_error_of_the_database(proxy: Proxy, clerk: Clerk, pool: Pool, code: str) -> None:
+    """What may have been committed is not called unwritten, nor written again, because the next attempt meets an error."""
+    first = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"), clerk.create("c@x.test"))
+    caught = await first
+    second = proxy.trap(locks)
+    await caught.deliver()
+    caught.cut()
+    (await second).refuse(code, in_transaction=True)
+    answers = await writes
+
+    await assert_answers(pool, answers, [clerk, clerk, clerk])
+
+
+async def test_what_the_database_cannot_take_now_is_unavailable(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+    """Where the database is out of a resource before anything was sent, the caller may try again; nothing was written."""
+    trap = proxy.trap(saves)
+    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+    (await trap).refuse("53100", in_transaction=False)
+    answers = await writes
+
+    await assert_answers(pool, answers, [Unavailable, Unavailable])
+    assert (await clerk.create("a@x.test")).version == 1
+
+
+@pytest.mark.parametrize(("matches", "refusal"), [(loads, Unavailable), (saves, OutcomeUnknown)])
+async def test_database_that_stays_away_is_given_up(
+    proxy: Proxy, workspace_id: UUID, pool: Pool, matches: Callable[[str], bool], refusal: type[Refusal]
+) -> None:
+    """Out of patience, the ledger says that nothing was written, or that nobody knows; later it works again."""
+    async with ledger_on(proxy.url, patience_seconds=0.2) as ledger:
+        clerk = Clerk(ledger, workspace_id)
+        trap = proxy.trap(matches)
+        writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+        await trap
+        await proxy.close()
+        refused = [*await writes, *await together(clerk.create("c@x.test"))]
+        await proxy.open()
+        answer = await clerk.create("d@x.test")
+
+    assert [type(one) for one in refused] == [refusal, refusal, Unavailable]
+    await assert_answers(pool, [answer], [clerk])
+
+
+async def test_database_that_comes_back_in_time_is_waited_for(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+    """A short absence costs time and nothing else."""
+    await clerk.create("a@x.test")
+    trap = proxy.trap(saves)
+    writes = together(clerk.create("b@x.test"), clerk.create("c@x.test"))
+    await (await trap).deliver()
+    await proxy.close()
+    more = together(clerk.create("d@x.test"))
+    await proxy.open()
+    answers = [*await writes, *await more]
+
+    assert [one.version for one in answers] == [2, 3, 4]
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 4
+
+
+async def test_many_cuts(proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_ledger: Ledger, pool: Pool) -> None:
+    """However often the connection breaks, before requests and after them, while another process writes beside."""
+    dice = random.Random(1)  # noqa: S311  # the same each time
+    clerks = [clerk, neighbour, *(Clerk(other_ledger, one.workspace_id) for one in (clerk, neighbour))]
+    everything: list[Any] = []
+
+    async def write(one: Clerk, number: int) -> None:
+        everything.extend([(one, await one.create(f"{number}.{turn}@x.test")) for turn in range(20)])
+
+    async def cut() -> None:
+        while True:
+            caught = await proxy.trap(lambda _: dice.random() < 0.1)
+            await dice.choice([lost, unanswered, torn])(caught)
+
+    cutting = asyncio.create_task(cut())
+    await asyncio.gather(*(write(one, number) for number, one in enumerate(clerks * 6)))
+    cutting.cancel()
+
+    assert len(everything) == 480
+    await assert_answers(pool, [answer for _, answer in everything], [one for one, _ in everything])
+
+
+async def assert_answers(pool: Pool, answers: list[Any], expected: list[Clerk | type[Exception]]) -> None:
+    """Each caller got the refusal that is expected, or else, as a clerk, an entry of the clerk's workspace."""
+    written: dict[UUID, list[Written]] = {one.workspace_id: [] for one in expected if isinstance(one, Clerk)}
+    for answer, one in zip(answers, expected, strict=True):
+        if isinstance(one, Clerk):
+            assert type(answer) is Written, repr(answer)
+            written[one.workspace_id].append(answer)
+        else:
+            assert type(answer) is one, repr(answer)
+    for workspace_id, its in written.items():
+        changes = await kept_promises(pool, workspace_id)
+        shown = {one.version: one.body.decode() for one in its}
+        entered = {seq: change["object"] for seq, change in changes.items()}
+        assert {seq: entered.get(seq) for seq in shown} == shown
+        assert len(its) == len(shown), "no two callers have one answer"
+
+
+async def until_blocked(pool: Pool) -> None:
+    """Return once a statement waits for another transaction."""
+    async with asyncio.timeout(10):
+        while not await pool.fetchval("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
+            pass

@@ -1,0 +1,148 @@
+"""`kill -9`, of a process that writes and of PostgreSQL: nothing that was acknowledged is lost, and nothing is done twice."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import psutil
+import pytest
+
+from herdbook.auth.store import create_workspace
+from herdbook.embedded import EmbeddedPostgres
+from herdbook.first_start import prepare
+from herdbook.ledger.ledger import Ledger
+from tests.ledger.clerk import ledger_on
+from tests.ledger.crowd import Said, assert_kept, call_all, crowd_elsewhere, heard
+from tests.ledger.promises import Pool, kept_promises
+
+FOREVER = 1_000_000
+
+
+@pytest.mark.parametrize("lines_heard", [1, 50, 400, 1000])
+async def test_killed_writer_loses_nothing_acknowledged(
+    ledger: Ledger, database_url: str, pool: Pool, lines_heard: int
+) -> None:
+    """What a process told its callers before it was killed is in the database, and others write on from there."""
+    workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(3)]
+    said: list[Said] = []
+    async with crowd_elsewhere(database_url, lines_heard, FOREVER, workspace_ids) as (process, lines):
+        said += [heard(await lines.readline()) for _ in range(lines_heard)]
+        process.kill()
+        await listen(lines, said.append)
+    await call_all(ledger, pool, workspace_ids, 0, 100, said.append)
+
+    await assert_all_kept(pool, workspace_ids, said)
+    assert any(one.refusal is None for one in said)
+
+
+async def test_killed_writers_lock_is_given_back(ledger: Ledger, database_url: str, pool: Pool, workspace_id: UUID) -> None:
+    """A process that is killed among others does not keep its workspace from them."""
+    said: list[Said] = []
+    ours = asyncio.create_task(call_all(ledger, pool, [workspace_id], 0, 1500, said.append))
+    for seed in range(1, 4):
+        async with crowd_elsewhere(database_url, seed, FOREVER, [workspace_id]) as (process, lines):
+            said += [heard(await lines.readline()) for _ in range(100)]
+            process.kill()
+            await listen(lines, said.append)
+    async with asyncio.timeout(20):
+        await ours
+
+    await assert_all_kept(pool, [workspace_id], said)
+
+
+async def test_killed_postgresql_loses_nothing_acknowledged() -> None:
+    """PostgreSQL is killed while two processes write; it recovers, and they go on as if nothing had been."""
+    with tempfile.TemporaryDirectory(prefix="herdbook-") as folder:
+        server = EmbeddedPostgres(Path(folder))
+        try:
+            database_url = server.start()
+            await prepare(database_url)
+            await write_through_crashes(server, database_url)
+        finally:
+            server.stop()
+
+
+async def write_through_crashes(server: EmbeddedPostgres, database_url: str) -> None:
+    """Have two processes write, kill PostgreSQL again and again, and see that every promise was kept."""
+    ears = Ears()
+    async with ledger_on(database_url) as ledger, pool_on(database_url) as pool:
+        workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(3)]
+        async with crowd_elsewhere(database_url, 1, FOREVER, workspace_ids) as (process, lines):
+            theirs = asyncio.create_task(listen(lines, ears.hear))
+            await ears.heard(1)
+            ours = asyncio.create_task(call_all(ledger, pool, workspace_ids, 2, FOREVER, ears.hear))
+            for is_whole in (True, False, True, True):
+                await ears.heard(300)
+                kill_postgresql(server, whole=is_whole)
+                if is_whole:
+                    server.stop()
+                    assert await asyncio.to_thread(server.start) == database_url
+            await ears.heard(300)
+            process.kill()
+            await theirs
+            ours.cancel()
+            await asyncio.wait([ours])
+
+    async with pool_on(database_url) as pool:
+        await assert_all_kept(pool, workspace_ids, ears.said)
+    assert not any(one.is_unknown for one in ears.said), "the database was back in time"
+
+
+class Ears:
+    """Who hears what everybody is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Said] = []
+        self._more = asyncio.Event()
+
+    def hear(self, said: Said) -> None:
+        """Hear what became of a command."""
+        self.said.append(said)
+        self._more.set()
+
+    async def heard(self, more: int) -> None:
+        """Return once so many more commands were answered."""
+        target = len(self.said) + more
+        async with asyncio.timeout(30):
+            while len(self.said) < target:
+                self._more.clear()
+                await self._more.wait()
+
+
+@asynccontextmanager
+async def pool_on(database_url: str) -> AsyncGenerator[Pool]:
+    """Open connections to look at what is stored."""
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
+        yield pool
+
+
+def kill_postgresql(server: EmbeddedPostgres, *, whole: bool) -> None:
+    """Kill all processes of PostgreSQL, or one that serves a connection, whereupon PostgreSQL starts over by itself."""
+    number = (server.data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0]
+    postmaster = psutil.Process(int(number))
+    others = postmaster.children()
+    if whole:
+        for process in (postmaster, *others):
+            process.kill()
+        psutil.wait_procs(others)
+    else:
+        [serving, *_] = [process for process in others if "herdbook" in " ".join(process.cmdline())]
+        serving.kill()
+
+
+async def listen(lines: asyncio.StreamReader, hear: Callable[[Said], None]) -> None:
+    """Hear all that a crowd elsewhere says; a line that its end cut short says nothing."""
+    async for line in lines:
+        if line.endswith(b"\n"):
+            hear(heard(line))
+
+
+async def assert_all_kept(pool: Pool, workspace_ids: Sequence[UUID], said: Sequence[Said]) -> None:
+    """All promises about the workspaces are kept, and everyone was told the truth."""
+    for workspace_id in workspace_ids:
+        changes = await kept_promises(pool, workspace_id)
+        assert_kept(changes, [one for one in said if one.workspace_id == workspace_id])
