@@ -45,7 +45,7 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
         logged.add_query_logger(_appending_to(statements))
     requests = Requests(
         operations=operations,
-        services=Services(Ledger(pool, 1), Database(pool), CursorSigner("secret")),
+        services=Services(Ledger(pool, 1), Database(pool, pool), CursorSigner("secret")),
         authenticator=Authenticator(pool),
         rate_limit=None,
         wire=Wire(1000, "https://herdbook.test/errors/", "application/json"),

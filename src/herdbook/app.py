@@ -42,6 +42,7 @@ from herdbook.settings import Settings
 OPERATIONS: Final[tuple[Operation, ...]] = (*contacts_api.OPERATIONS, *companies_api.OPERATIONS)
 
 _log: Final = logging.getLogger("herdbook.app")
+_PAGE_CONNECTIONS: Final = 2
 _NOTE_USES_EVERY_SECONDS: Final = 30.0
 _FORGET_EVERY_SECONDS: Final = 3600.0
 
@@ -85,14 +86,15 @@ class Herdbook:
     async def running(self) -> AsyncGenerator[None]:
         """Serve for as long as the block lasts; then carry out what waits, and close."""
         settings = self._settings
-        self._pool = pool = await open_pool(self._database_url, settings.database_connections)
+        pages = await open_pool(self._database_url, _PAGE_CONNECTIONS, plan_anew=True)
+        self._pool = pool = await open_pool(self._database_url, settings.database_connections - _PAGE_CONNECTIONS)
         secret = await pool.fetchval("select value from setting where name = 'cursor_secret'")
         ledger = Ledger(pool, settings.queue_limit)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
         self._requests = Requests(
             operations=OPERATIONS,
-            services=Services(ledger, Database(pool), CursorSigner(secret)),
+            services=Services(ledger, Database(pool, pages), CursorSigner(secret)),
             authenticator=authenticator,
             rate_limit=rate_limit,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
@@ -117,6 +119,7 @@ class Herdbook:
         await authenticator.note_uses()
         if rate_limit is not None:
             await rate_limit.close()
+        await pages.close()
         await pool.close()
 
     @functools.cached_property

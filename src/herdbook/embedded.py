@@ -43,6 +43,8 @@ SETTINGS = {
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
     "jit": "off",
+    # Plans are made once; what is learnt of a table that grows makes them anew.
+    "autovacuum_naptime": "5s",
     "io_method": "sync",  # "worker" keeps three more processes
     "max_logical_replication_workers": "0",  # one process less
     # Life and death, but not statements that fail: herdbook logs those, and here they would carry people's data.

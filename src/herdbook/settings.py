@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 _MANY: Final = 2**31 - 1
 _RANGES: Final = {
-    # Two for the ledger's writers, and some for those who read.
-    "database_connections": (4, 100),
+    # Two for the ledger's writers, two for lists, and some for those who read single objects.
+    "database_connections": (5, 100),
     "port": (0, 65_535),
     "workers": (1, 100),
     "rate_limit": (0, _MANY),

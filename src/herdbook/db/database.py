@@ -51,10 +51,11 @@ class _Reads:
 
 
 class Database:
-    """The database as readers see it."""
+    """The database as readers see it: `pages` are connections for lists, which are planned for each workspace."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, pages: Pool) -> None:
         self.pool = pool
+        self.pages = pages
         self._reads: dict[LiteralString, _Reads] = {}
 
     async def find(self, statement: LiteralString, workspace_id: UUID, object_id: UUID) -> Found | None:

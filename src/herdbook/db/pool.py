@@ -18,8 +18,8 @@ _SESSION: Final = {
     "timezone": "UTC",
     "jit": "off",
     "synchronous_commit": "on",
-    # Every statement here is made for an index. Plans are made once (planning costs more than most of them take), perhaps while
-    # a table is still empty, and must hold when it has a million rows.
+    # Every statement here is made for an index. Most plans are made once (planning costs more than most of them take), perhaps
+    # while a table is still empty, and must hold when it has a million rows.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
@@ -68,8 +68,12 @@ async def connect(database_url: str) -> Connection:
     return cast("Connection", await asyncpg.connect(database_url, timeout=10))
 
 
-async def open_pool(database_url: str, size: int) -> Pool:
-    """Open `size` connections, all at once, so that no request waits for one to be made."""
+async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) -> Pool:
+    """Open `size` connections, all at once, so that no request waits for one to be made.
+
+    With `plan_anew`, each statement is planned for the parameters it comes with. It is for those whose best plan depends on how
+    large the workspace is, which a plan for all workspaces cannot know.
+    """
     pool = await asyncpg.create_pool(
         database_url,
         min_size=size,
@@ -77,7 +81,7 @@ async def open_pool(database_url: str, size: int) -> Pool:
         init=_pass_json_through,
         reset=_leave_as_is,
         max_inactive_connection_lifetime=0,
-        server_settings=_SESSION,
+        server_settings=_SESSION | {"plan_cache_mode": "force_custom_plan"} if plan_anew else _SESSION,
         command_timeout=30,
     )
     return cast("Pool", pool)

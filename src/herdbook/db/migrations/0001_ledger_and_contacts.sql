@@ -56,8 +56,6 @@ create table idempotency_record (
     primary key (workspace_id, credential_id, key)
 );
 
-create index idempotency_record_by_age on idempotency_record (workspace_id, at);
-
 -- Companies.
 
 create table company (
