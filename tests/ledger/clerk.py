@@ -19,7 +19,7 @@ from herdbook.wire import Deleted
 
 @asynccontextmanager
 async def ledger_on(
-    database_url: str, *, queue_limit: int = 10_000, connections: int = 3, patience_seconds: float = 10.0
+    database_url: str, *, queue_limit: int = 10_000, connections: int = 3, patience_seconds: float = 60.0
 ) -> AsyncGenerator[Ledger]:
     """Open a ledger with connections of its own, as another process would have it."""
     pool = await open_pool(database_url, connections)

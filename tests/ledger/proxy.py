@@ -18,6 +18,7 @@ Matches: TypeAlias = Callable[[str], bool]
 _SOCKET: Final = ".s.PGSQL.5432"
 _ENDS_OF_REQUESTS: Final = frozenset(b"SQXH")
 _READY: Final = ord("Z")
+_PATIENCE_SECONDS: Final = 10
 
 
 class Caught:
@@ -101,15 +102,23 @@ class Proxy:
             await asyncio.wait(self._serving, return_when=asyncio.FIRST_COMPLETED)
 
     def trap(self, matches: Matches) -> "asyncio.Future[Caught]":
-        """Catch the next request that runs a statement which matches."""
+        """Catch the next request that runs a statement which matches; TimeoutError where none comes."""
         caught: asyncio.Future[Caught] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, _give_up, caught)
         self._traps.append((matches, caught))
         return caught
+
+    def disarm(self) -> None:
+        """Forget the traps, and cut the connections that stand still, so that a test that failed comes to an end."""
+        self._traps.clear()
+        for link in self._links:
+            if not link.moves.is_set():
+                link.cut()
 
     def catches(self, link: "_Link", sql: str, request: bytes) -> bool:
         """Spring the first trap that the request fits, if any; return whether there was one."""
         for place, (matches, caught) in enumerate(self._traps):
-            if sql and matches(sql):
+            if sql and not caught.done() and matches(sql):
                 del self._traps[place]
                 link.moves.clear()
                 caught.set_result(Caught(link, sql, request))
@@ -146,6 +155,7 @@ class _Link:
         self.to_server = to_server
         self.answers: asyncio.Queue[bytes] | None = None
         self.moves = asyncio.Event()
+        self.moves.set()
 
     def cut(self) -> None:
         self.to_client.transport.abort()
@@ -199,6 +209,11 @@ async def _next_request(reader: asyncio.StreamReader, statements: dict[bytes, st
             sql = body[:-1].decode()
         if message[0] in _ENDS_OF_REQUESTS:
             return request, sql
+
+
+def _give_up(caught: "asyncio.Future[Caught]") -> None:
+    if not caught.done():
+        caught.set_exception(TimeoutError("no request came that was to be caught"))
 
 
 def _message(kind: bytes, body: bytes) -> bytes:

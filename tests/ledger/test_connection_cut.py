@@ -38,6 +38,7 @@ async def ledger(proxy: Proxy) -> AsyncGenerator[Ledger]:
     """A ledger behind the proxy; `other_ledger` is not."""
     async with ledger_on(proxy.url) as ledger:
         yield ledger
+        proxy.disarm()
 
 
 @pytest_asyncio.fixture

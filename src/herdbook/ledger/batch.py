@@ -19,13 +19,15 @@ _LOAD_HEADS: Final[LiteralString] = """
     (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1)) as w)
 """
 
-# The guard of every save. A workspace whose sequence moved since it was loaded is not held, and nothing of it is written. Rows
-# are locked in the order of their ids, so that two processes cannot wait for each other.
+# The guard of every save. A workspace whose head moved since it was loaded is not held, and nothing of it is written. The time
+# moves with every save, the sequence only with those that enter a change, and a key may be kept without one. Rows are locked in
+# the order of their ids, so that two processes cannot wait for each other.
 _HOLD: Final[LiteralString] = """
     with head as (
-        select * from json_to_recordset($1) as h(id uuid, old_seq bigint, seq bigint, at timestamptz)
+        select * from json_to_recordset($1) as h(id uuid, old_seq bigint, old_at timestamptz, seq bigint, at timestamptz)
     ), locked as (
-        select w.id from workspace w join head on head.id = w.id and head.old_seq = w.seq order by w.id for update of w
+        select w.id from workspace w join head on head.id = w.id and (head.old_seq, head.old_at) = (w.seq, w.last_at)
+        order by w.id for update of w
     ), held as (
         update workspace w set seq = head.seq, last_at = head.at
         from locked join head on head.id = locked.id
@@ -44,6 +46,7 @@ class _Head(msgspec.Struct):
 class _NewHead(msgspec.Struct):
     id: UUID
     old_seq: int
+    old_at: datetime
     seq: int
     at: datetime
 
@@ -71,7 +74,7 @@ async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUI
     assert record is not None, "a select without `from` has one row"
     now = datetime.now(UTC)
     books = {
-        head.id: Book(head.id, head.seq, max(now, head.last_at + timedelta(microseconds=1)))
+        head.id: Book(head.id, head.seq, head.last_at, max(now, head.last_at + timedelta(microseconds=1)))
         for head in (_heads.decode(record[0]) if record[0] else ())
     }
     for shelf, rows in zip(asked, record[1:], strict=True):
@@ -81,9 +84,9 @@ async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUI
     return books
 
 
-async def save(connection: Connection, books: Sequence[Book], loaded_seqs: dict[UUID, int]) -> set[UUID]:
+async def save(connection: Connection, books: Sequence[Book]) -> set[UUID]:
     """Write what the books have to write, in one statement; return the workspaces for which it was not too late."""
-    heads = [_NewHead(book.workspace_id, loaded_seqs[book.workspace_id], book.seq, book.at) for book in books]
+    heads = [_NewHead(book.workspace_id, book.loaded_seq, book.loaded_at, book.seq, book.at) for book in books]
     put: dict[Shelf[Any], list[Row]] = {}
     changes: list[Change] = []
     for book in books:

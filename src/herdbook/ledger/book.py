@@ -77,9 +77,10 @@ class Origin(msgspec.Struct, frozen=True):
 class Book:
     """One workspace's rows during one batch."""
 
-    def __init__(self, workspace_id: UUID, seq: int, at: datetime) -> None:
+    def __init__(self, workspace_id: UUID, loaded_seq: int, loaded_at: datetime, at: datetime) -> None:
         self.workspace_id = workspace_id
-        self.seq = seq
+        self.loaded_seq = self.seq = loaded_seq
+        self.loaded_at = loaded_at
         self.at = at
         self.time = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         self.changes: list[Change] = []

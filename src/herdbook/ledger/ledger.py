@@ -80,7 +80,6 @@ class _Trial:
 
     def __init__(self) -> None:
         self.books: dict[UUID, Book] = {}
-        self.loaded: dict[UUID, int] = {}
         self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
         self.saving = False
 
@@ -260,14 +259,13 @@ class Ledger:
         for one in waiting:
             needs.setdefault(one.workspace_id, set()).update(one.needs())
         trial.books = await batch.load(connection, needs)
-        trial.loaded = {workspace_id: book.seq for workspace_id, book in trial.books.items()}
         for one in waiting:
             trial.outcomes.append((one, _outcome(trial.books.get(one.workspace_id), one)))
         changed = [book for book in trial.books.values() if book.put_rows]
         if not changed:
             return None
         trial.saving = True
-        held = await batch.save(connection, changed, trial.loaded)
+        held = await batch.save(connection, changed)
         # A workspace in which nothing was changed was read at one moment, and that is all its answers claim.
         return held.union(trial.books.keys() - {book.workspace_id for book in changed})
 
@@ -277,7 +275,7 @@ class Ledger:
         """Answer the commands of trials whose connection broke, where the change table shows that they were committed.
 
         It runs under the lock under which the rest is tried again. So a save of a broken connection that arrives only now
-        finds the sequence moved, and writes nothing.
+        finds the head moved, and writes nothing.
         """
         answered: set[_Waiting] = set()
         for trial in doubts:

@@ -1,0 +1,188 @@
+"""The database of a command: without a server, beside one, elsewhere, or not there."""
+
+import asyncio
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from herdbook.cli.environment import ExitStatus
+from herdbook.cli.main import main
+from herdbook.embedded import EmbeddedPostgres, running
+from tests.cli.programs import Running, herdbook, serving
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run commands in, with an environment that says nothing of herdbook."""
+    for variable in [variable for variable in os.environ if variable.startswith("HERDBOOK_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of a server that was stopped."""
+    with serving(tmp_path_factory.mktemp("stopped")) as server:
+        pass
+    return server.folder
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The address of a PostgreSQL that herdbook has never seen."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("elsewhere"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def empty(elsewhere: str) -> str:
+    """The address of a new, empty database there."""
+
+    async def create() -> None:
+        connection = await asyncpg.connect(elsewhere)
+        try:
+            await connection.execute("drop database if exists fresh with (force)")
+            await connection.execute("create database fresh")
+        finally:
+            await connection.close()
+
+    asyncio.run(create())
+    return elsewhere.replace("/herdbook?", "/fresh?", 1)
+
+
+def test_keys_without_a_server(stopped: Path) -> None:
+    """A key is made, shown and revoked though nothing runs; the database is started for each command, and stopped."""
+    key = herdbook(
+        "keys", "create", "Night shift", "--scope=contacts:read", "--expires=2999-12-31", folder=stopped
+    ).said.strip()
+    before = herdbook("keys", "list", folder=stopped).said
+    revoked = herdbook("keys", "revoke", key, folder=stopped)
+    after = herdbook("keys", "list", folder=stopped).said
+
+    assert line_with("Night shift", before).endswith("expires 2999-12-31 00:00")
+    assert revoked.status == 0
+    assert " revoked 2" in line_with("Night shift", after)
+    assert running(stopped / "herdbook-data") is None
+    assert not (stopped / "herdbook-data/postgres/postmaster.pid").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keys", "list"],
+        ["keys", "create", "Any", "--scope", "contacts:read"],
+        ["keys", "revoke", "sk-apik_any"],
+        ["workspaces", "list"],
+        ["workspaces", "create", "Any"],
+        ["migrate"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_without_data(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command says where it looked and what to do, and creates nothing."""
+    status = main([*arguments, "--data-dir", "nowhere"])
+    complained = capsys.readouterr().err
+
+    assert status is ExitStatus.FAILED
+    assert "`nowhere`" in complained
+    assert "--data-dir" in complained
+    assert "`herdbook serve` creates a new one" in complained
+    assert list(folder.iterdir()) == []
+
+
+def test_a_database_that_is_not_migrated(
+    empty: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands name the remedy, the remedy says what it applied, and has nothing left to do."""
+    monkeypatch.setenv("HERDBOOK_DATABASE_URL", empty)
+    refused = main(["workspaces", "list"])
+    complained = capsys.readouterr().err
+    migrated = main(["migrate"])
+    applied = capsys.readouterr().out
+    again = main(["migrate"])
+    nothing = capsys.readouterr().out
+    listed = main(["workspaces", "list"])
+
+    assert (refused, migrated, again, listed) == (ExitStatus.FAILED, ExitStatus.OK, ExitStatus.OK, ExitStatus.OK)
+    assert "Run `herdbook migrate` first" in complained
+    assert applied.startswith("Applied ")
+    assert nothing == "The schema is up to date.\n"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--port=0"], ["migrate"], ["keys", "list"]], ids=" ".join)
+def test_an_address_that_is_none(arguments: list[str], folder: Path) -> None:
+    """The message says what is wrong with it, in a line."""
+    refused = herdbook(*arguments, "--database-url=nonsense", folder=folder)
+
+    assert refused.status == ExitStatus.FAILED
+    assert refused.complained.startswith("herdbook: ")
+    assert "postgresql" in refused.complained
+    assert "Traceback" not in refused.complained
+
+
+def test_each_workspace_lists_its_own_keys(
+    empty: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --workspace the keys of all are shown, with it those of one, and one that is not there is refused."""
+
+    def said(*arguments: str) -> str:
+        assert main(arguments) is ExitStatus.OK
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("HERDBOOK_DATABASE_URL", empty)
+    said("migrate")
+    sales, support = (said("workspaces", "create", name).strip() for name in ("Sales", "Support"))
+    for workspace, name in ((sales, "Seller"), (support, "Helper")):
+        said("keys", "create", name, "--scope", "contacts:read", "--scope", "companies:read", "--workspace", workspace)
+    of_all, of_sales = said("keys", "list"), said("keys", "list", "--workspace", sales)
+    refused = main(["keys", "list", "--workspace", "wrks_nobody"])
+
+    assert "companies:read contacts:read" in line_with("Helper", of_all)
+    assert sales in line_with("Seller", of_all)
+    assert sales in line_with("Seller", of_sales)
+    assert "Helper" not in of_sales
+    assert refused is ExitStatus.FAILED
+    assert "`wrks_nobody`" in capsys.readouterr().err
+
+
+def test_a_server_and_its_commands_on_an_external_database(empty: str, folder: Path) -> None:
+    """A first start there shows a key once; what a command makes beside it counts at once; a restart has it all."""
+    option = f"--database-url={empty}"
+    with serving(folder, option) as server:
+        key = herdbook("keys", "create", "Beside", "--scope=contacts:read", option, folder=folder).said.strip()
+        created = server.post("/api/v2/contacts", {"first_name": "Ada"}).json()
+        beside = Running(server.process, folder, server.url, key, first=False)
+        seen = beside.get(f"/api/v2/contacts/{created['id']}")
+    with serving(folder, option) as again:
+        kept = again.get(f"/api/v2/contacts/{created['id']}")
+
+    assert (server.first, again.first) == (True, False)
+    assert (seen.status_code, seen.json()) == (200, created)
+    assert kept.json() == created
+    assert not (folder / "herdbook-data").exists()
+
+
+def test_the_demo_keeps_out_of_other_data(stopped: Path) -> None:
+    """A variable that names a real folder gets no sample data, and no administrator's key, into it."""
+    refused = herdbook("demo", "--port=0", folder=stopped, HERDBOOK_DATA_DIR="herdbook-data")
+    keys = herdbook("keys", "list", folder=stopped).said
+    workspaces = herdbook("workspaces", "list", folder=stopped).said
+
+    assert refused.status == 1
+    assert "HERDBOOK_DATA_DIR" in refused.complained
+    assert "Demo" not in keys
+    assert line_with("First workspace", workspaces).split()[-1] == "0"
+
+
+def line_with(text: str, said: str) -> str:
+    """Return the line that has the text."""
+    (line,) = [line.rstrip() for line in said.splitlines() if text in line]
+    return line

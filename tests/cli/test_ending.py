@@ -1,0 +1,95 @@
+"""How `herdbook serve` ends: nothing is left running, listening or lying about."""
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from tests.cli.programs import PATIENCE, PROGRAM, environment, serving, until
+
+
+def listens_again(url: str) -> bool:
+    """Whether a new server could listen where the old one did."""
+    address = urlsplit(url)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address.hostname, address.port))
+            listener.listen()
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_leaves_nothing_behind(tmp_path: Path, workers: int) -> None:
+    """However many workers there are: status 0, no process, no temporary file, a free port, a folder nobody has."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with serving(tmp_path, f"--workers={workers}", TMPDIR=str(temporary)) as server:
+        before = server.family()
+        assert not listens_again(server.url)
+        status = server.end()
+        _, left = psutil.wait_procs(before, timeout=5)
+
+        assert status == 0
+        assert left == []
+        assert list(temporary.iterdir()) == []
+        assert listens_again(server.url)
+        assert (tmp_path / "herdbook-data/herdbook.lock").read_text() == "{}\n"
+
+
+def test_a_request_is_answered_while_two_workers_drain(tmp_path: Path) -> None:
+    """A body that arrives after the signal is answered, though the supervisor has told all workers to stop."""
+    with serving(tmp_path, "--workers=2") as server:
+        head = (
+            f"POST /api/v2/contacts HTTP/1.1\r\nHost: x\r\nAuthorization: {server.key}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 20\r\nExpect: 100-continue\r\n\r\n"
+        )
+        address = urlsplit(server.url)
+        assert address.hostname is not None
+        with socket.create_connection((address.hostname, address.port or 0), timeout=PATIENCE) as client:
+            client.sendall(head.encode())
+            # What the server says once it waits for the body.
+            assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            server.process.send_signal(signal.SIGTERM)
+            workers = [child for child in server.family() if "spawn_main" in " ".join(child.cmdline())]
+            # The worker that has nothing to do ends first, so the other has had the signal as well.
+            until(lambda: sum(alive(worker) for worker in workers) == 1)
+            client.sendall(b'{"first_name":"Ada"}')
+            answer = client.recv(1000)
+        status = server.process.wait(PATIENCE)
+
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert status == 0
+
+
+def test_a_signal_while_the_database_is_created(tmp_path: Path) -> None:
+    """The start is given up: status 0, no PostgreSQL, and the next start finds nothing in its way."""
+    with (tmp_path / "err.txt").open("w") as err:
+        process = subprocess.Popen([str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}), stderr=err)
+    try:
+        until((tmp_path / "herdbook-data/postgres.new").exists)
+        started = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.terminate()
+        status = process.wait(PATIENCE)
+    _, left = psutil.wait_procs(started, timeout=5)
+
+    assert status == 0
+    assert left == []
+    assert (tmp_path / "err.txt").read_text() == ""
+    with serving(tmp_path) as server:
+        assert server.first
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process runs, and does not only wait for its parent to take note of its end."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,123 @@
+"""Settings from the environment: each is heard, and an option is heard over it."""
+
+import dataclasses
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import requests
+
+from herdbook.cli.environment import ExitStatus
+from herdbook.cli.main import main
+from herdbook.settings import Settings
+from tests.cli.programs import Running, herdbook, serving
+
+# What `serve` refuses before it starts anything, so that a refusal proves that the variable was read.
+UNWORKABLE: Final = {
+    "DATABASE_CONNECTIONS": "1",
+    "PORT": "65536",
+    "WORKERS": "0",
+    "RATE_LIMIT": "-1",
+    "RATE_LIMIT_BURST": "0",
+    "QUEUE_LIMIT": "0",
+    "BODY_LIMIT": "1",
+    "PROBLEM_MEDIA_TYPE": "text/html",
+    "LOG_LEVEL": "loud",
+}
+HEARD: Final = {
+    "DATA_DIR": "elsewhere",
+    "DATABASE_CONNECTIONS": "5",
+    "HOST": "localhost",
+    "RATE_LIMIT": "77",
+    "RATE_LIMIT_BURST": "99",
+    "PROBLEM_TYPE_BASE": "https://problems.test/",
+    "PROBLEM_MEDIA_TYPE": "application/problem+json",
+    "LOG_LEVEL": "error",
+}
+# Those with a test of their own, here or in those of the ready file and of the database.
+ELSEWHERE: Final = {"DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A server that the environment has told what it can."""
+    variables = {f"HERDBOOK_{name}": value for name, value in HEARD.items()}
+    with serving(tmp_path_factory.mktemp("variables"), **variables) as server:
+        yield server
+
+
+def test_no_setting_is_left_out() -> None:
+    """A new setting has to be tried here, too."""
+    assert UNWORKABLE.keys() | HEARD.keys() | ELSEWHERE == {field.name.upper() for field in dataclasses.fields(Settings)}
+
+
+@pytest.mark.parametrize("name", UNWORKABLE)
+def test_what_cannot_work_is_a_usage_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable is checked like its option, which the message names."""
+    for variable in [variable for variable in os.environ if variable.startswith("HERDBOOK_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"HERDBOOK_{name}", UNWORKABLE[name])
+
+    status = main(["serve"])
+    said = "".join(capsys.readouterr())
+
+    assert status is ExitStatus.USAGE
+    assert f"--{name.lower().replace('_', '-')}" in said or f"HERDBOOK_{name}" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_and_the_address(server: Running) -> None:
+    """The data are where the variable says, and the server is where it says."""
+    assert (server.folder / "elsewhere/postgres").is_dir()
+    assert not (server.folder / "herdbook-data").exists()
+    assert server.url.startswith("http://localhost:")
+
+
+def test_the_rate_limit(server: Running) -> None:
+    """The headers tell the burst and the rate that the variables set."""
+    headers = server.get("/api/v2/contacts").headers
+
+    # A burst of 99 is there again after 99/77 seconds, rounded up.
+    assert headers["RateLimit-Policy"] == '"credential";q=99;w=2'
+
+
+def test_problems(server: Running) -> None:
+    """Their addresses and their media type are those that the variables set."""
+    answer = server.get("/api/v2/contacts/cnt_nobody")
+
+    assert answer.status_code == 404
+    assert answer.json()["type"].startswith("https://problems.test/")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_the_connections_to_the_database(server: Running) -> None:
+    """There are as many as the variable says."""
+    # On Linux, the database's own view: each connection is served by a process that names its user.
+    titles = [" ".join(process.cmdline()) for process in server.family() if process.name() == "postgres"]
+
+    assert sum("postgres herdbook" in title for title in titles) == 5
+
+
+def test_the_log(server: Running) -> None:
+    """Requests are not logged where only errors are asked for."""
+    assert server.get("/api/v2/contacts").status_code == 200
+    assert (server.folder / "err.txt").read_text() == ""
+
+
+def test_the_store_of_the_rate_limit(tmp_path: Path) -> None:
+    """A store that is none is an error of the start, not of the first request."""
+    refused = herdbook("serve", "--port=0", folder=tmp_path, HERDBOOK_RATE_LIMIT_STORE="nonsense")
+
+    assert refused.status == 1
+    assert "herdbook: The server could not start" in refused.complained
+
+
+def test_an_option_is_heard_over_a_variable(tmp_path: Path) -> None:
+    """The variable would have been refused: the port is the option's."""
+    with serving(tmp_path, HERDBOOK_PORT="65536", HERDBOOK_WORKERS="1") as server:
+        assert requests.get(server.url + "/healthz", timeout=5).status_code == 200

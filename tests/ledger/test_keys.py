@@ -1,0 +1,109 @@
+"""Idempotency keys where two processes meet and where the connection breaks: one key, one request, one answer."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from herdbook.app import Herdbook
+from herdbook.errors import KeyReused, OutcomeUnknown
+from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.ledger import Ledger, Written
+from tests.ledger.clerk import Clerk, id_of, ledger_on
+from tests.ledger.promises import Pool, kept_promises
+from tests.ledger.proxy import Proxy, proxy_to
+
+KEY = IdempotencyKey("a key", "a fingerprint")
+OTHER_REQUEST = IdempotencyKey(KEY.key, "another fingerprint")
+
+
+@pytest_asyncio.fixture
+async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+    """The way from the ledger to PostgreSQL."""
+    assert app, "it has prepared the database"
+    async with proxy_to(database_url, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def ledger(proxy: Proxy) -> AsyncGenerator[Ledger]:
+    """A ledger behind the proxy; `other_ledger` is not."""
+    async with ledger_on(proxy.url) as ledger:
+        yield ledger
+
+
+def saves(sql: str) -> bool:
+    """Whether a statement is the save."""
+    return "held as (" in sql
+
+
+async def record_of(pool: Pool, workspace_id: UUID) -> Any:
+    """Return the record of the workspace's only key, with the transaction that wrote it."""
+    [record] = await pool.fetch("select xmin::text, * from idempotency_record where workspace_id = $1", workspace_id)
+    return record
+
+
+@pytest.mark.parametrize("theirs_changes", [False, True], ids=["no-op meets no-op", "no-op meets update"])
+async def test_key_of_a_no_op_is_not_taken_over(
+    proxy: Proxy, clerk: Clerk, other_clerk: Clerk, pool: Pool, *, theirs_changes: bool
+) -> None:
+    """Of two requests with one key in two processes, one is refused, even where neither enters a change."""
+    ada = id_of(await clerk.create(first_name="Ada"))
+    trap = proxy.trap(saves)
+    ours = asyncio.create_task(clerk.update(ada, first_name="Grace" if theirs_changes else "Ada", key=KEY))
+    caught = await trap
+    # Theirs changes nothing, and so uses up no number.
+    theirs = await other_clerk.update(ada, first_name="Ada", key=OTHER_REQUEST)
+    caught.let_go()
+
+    with pytest.raises(KeyReused):
+        await ours
+    assert not theirs.replayed
+    assert (await record_of(pool, clerk.workspace_id))["fingerprint"] == OTHER_REQUEST.fingerprint
+    assert await other_clerk.update(ada, first_name="Ada", key=OTHER_REQUEST) == theirs._replace(replayed=True)
+    assert len(await kept_promises(pool, clerk.workspace_id)) == 1
+
+
+async def test_late_save_of_a_no_op_writes_nothing(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+    """A save that only keeps a key, and arrives after its repetition on another connection, is too late like any other."""
+    ada = id_of(await clerk.create(first_name="Ada"))
+    trap = proxy.trap(saves)
+    ours = asyncio.create_task(clerk.update(ada, first_name="Ada", key=KEY))
+    caught = await trap
+    caught.cut_client()
+    written = await ours
+    before = await record_of(pool, clerk.workspace_id)
+    late = await caught.deliver()
+
+    assert b"SELECT 0\0" in late
+    assert type(written) is Written
+    assert await record_of(pool, clerk.workspace_id) == before
+
+
+@pytest.mark.parametrize("arrives", ["before", "after", "never"])
+async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_id: UUID, pool: Pool, arrives: str) -> None:
+    """Whoever was told that the outcome is unknown repeats the request with its key, and it is carried out once."""
+    async with ledger_on(proxy.url, patience_seconds=0) as ledger:
+        clerk = Clerk(ledger, workspace_id)
+        trap = proxy.trap(saves)
+        first = asyncio.create_task(clerk.create("ada@engine.test", key=KEY))
+        caught = await trap
+        if arrives == "before":
+            await caught.deliver()
+        caught.cut_client()
+        again = proxy.trap(lambda sql: sql.endswith("order by id for update"))
+        (await again).cut()
+        with pytest.raises(OutcomeUnknown):
+            await first
+        repeat = await clerk.create("ada@engine.test", key=KEY)
+        if arrives == "after":
+            assert b"SELECT 0\0" in await caught.deliver()
+        caught.cut()
+
+    assert repeat.replayed == (arrives == "before")
+    changes = await kept_promises(pool, workspace_id)
+    assert {seq: change["object"].encode() for seq, change in changes.items()} == {repeat.version: repeat.body}
