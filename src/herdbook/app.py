@@ -55,6 +55,7 @@ class Herdbook:
         self._database_url = database_url
         self._requests: ASGIApp | None = None
         self._pool: Pool | None = None
+        self._pools: tuple[Pool, ...] = ()
         self._document = openapi.document(OPERATIONS, settings.problem_type_base)
         self._encoded_document = msgspec.json.encode(self._document)
         self._pages = Starlette(
@@ -88,6 +89,7 @@ class Herdbook:
         settings = self._settings
         pages = await open_pool(self._database_url, _PAGE_CONNECTIONS, plan_anew=True)
         self._pool = pool = await open_pool(self._database_url, settings.database_connections - _PAGE_CONNECTIONS)
+        self._pools = (pool, pages)
         secret = await pool.fetchval("select value from setting where name = 'cursor_secret'")
         ledger = Ledger(pool, settings.queue_limit)
         authenticator = Authenticator(pool)
@@ -144,8 +146,9 @@ class Herdbook:
 
     async def _metrics(self, _: Request) -> Response:
         assert self._pool is not None, "the server has started"
-        metrics.POOL_CONNECTIONS.labels("idle").set(self._pool.get_idle_size())
-        metrics.POOL_CONNECTIONS.labels("busy").set(self._pool.get_size() - self._pool.get_idle_size())
+        idle = sum(pool.get_idle_size() for pool in self._pools)
+        metrics.POOL_CONNECTIONS.labels("idle").set(idle)
+        metrics.POOL_CONNECTIONS.labels("busy").set(sum(pool.get_size() for pool in self._pools) - idle)
         registry = REGISTRY
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Idempotency keys where two processes meet and where the connection breaks: one key, one request, one answer."""
+"""What is tried or sent twice is done once, where two processes meet or the connection breaks: by key, or without one."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -107,3 +107,20 @@ async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_
     assert repeat.replayed == (arrives == "before")
     changes = await kept_promises(pool, workspace_id)
     assert {seq: change["object"].encode() for seq, change in changes.items()} == {repeat.version: repeat.body}
+
+
+async def test_command_that_could_be_repeated_is_not(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+    """Where the answer to a save is lost, nothing in a command need stop its repetition: the ledger itself does."""
+    ada = id_of(await clerk.create(first_name="Ada"))
+    trap = proxy.trap(saves)
+    writes = asyncio.gather(clerk.create(), clerk.update(ada, first_name="Grace"), clerk.update(ada, first_name="Ada"))
+    caught = await trap
+    await caught.deliver()
+    caught.cut()
+    # Callers are answered before the batch ends; whoever comes next in the workspace waits until it has.
+    written = [*await writes, await clerk.create()]
+
+    changes = await kept_promises(pool, clerk.workspace_id)
+    assert [one.version for one in written] == [2, 3, 4, 5]
+    assert [changes[one.version]["object"].encode() for one in written] == [one.body for one in written]
+    assert len(changes) == 5
