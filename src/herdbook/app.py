@@ -25,6 +25,7 @@ from herdbook import metrics
 from herdbook.auth.authenticate import Authenticator
 from herdbook.companies import api as companies_api
 from herdbook.contacts import api as contacts_api
+from herdbook.contacts.actions import CompanyStaff
 from herdbook.db.database import Database
 from herdbook.db.migrate import missing
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
@@ -39,7 +40,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.logs import RequestLog, configure_logs
 from herdbook.settings import Settings
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*contacts_api.OPERATIONS, *companies_api.OPERATIONS)
+OPERATIONS: Final[tuple[Operation, ...]] = (*contacts_api.OPERATIONS, *companies_api.operations(CompanyStaff()))
 
 _log: Final = logging.getLogger("herdbook.app")
 _PAGE_CONNECTIONS: Final = 2

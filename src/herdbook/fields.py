@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
+
+from msgspec import Meta
 
 from herdbook.errors import FieldError
 
@@ -18,6 +20,12 @@ _shows: Final = re.compile(_SHOWING).search
 # What is refused in text, for the eyes of those who read a schema.
 NO_NUL_SCHEMA: Final = {"pattern": r"^[^\u0000]*$"}
 TEXT_SCHEMA: Final = {"pattern": rf"^[^\u0000]*{_SHOWING}[^\u0000]*$"}
+
+# Lengths are those of the vendor's pages.
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=TEXT_SCHEMA)]
+Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=TEXT_SCHEMA)]
+# What a list in a body holds at most, where the vendor does not say.
+MOST_ITEMS: Final = 100
 
 
 class HasRules(Protocol):

@@ -1,9 +1,9 @@
 """The parts of the wire that objects of several kinds have."""
 
-from typing import Annotated, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 # A time in UTC with microseconds, such as `2026-03-01T12:00:00.000000Z` (RFC 3339).
 Time: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -26,6 +26,22 @@ class CrmAssociation(msgspec.Struct, frozen=True):
     object_type: Annotated[str, Meta(description="CRM object type.")]
     crm_object_id: Annotated[str, Meta(description="The record ID in the source CRM system.")]
     source: Annotated[str, Meta(description="CRM source system.")]
+
+
+class CrmRequest(Protocol):
+    """What asks for a link to a record of a CRM; which object types will do is its own to say."""
+
+    @property
+    def object_type(self) -> Any: ...
+    @property
+    def crm_object_id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+def crm_link(asked: CrmRequest | None) -> CrmAssociation | UnsetType:
+    """Return the link that is asked for, if any."""
+    return UNSET if asked is None else CrmAssociation(asked.object_type, asked.crm_object_id, asked.source)
 
 
 class Deleted(msgspec.Struct, frozen=True):

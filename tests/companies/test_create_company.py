@@ -136,11 +136,30 @@ async def test_what_is_no_company_is_refused(alice: Person, body: Json, expected
 
 
 @pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("https://engine.test", "engine.test"),
+        ("HTTPS://www.Engine.test:8443/about?x=1#y", "www.engine.test"),
+        ("engine.test/", "engine.test"),
+        ("engine.test:443", "engine.test"),
+        ("engine.test./about", "engine.test"),
+        ("http://bücher.example/ä", "xn--bcher-kva.example"),
+    ],
+)
+async def test_of_an_address_of_a_page_the_domain_is_kept(alice: Person, sent: str, kept: str) -> None:
+    """Scheme, port and path are left out."""
+    company = Thing(await alice.post(URL, json={"domains": [{"domain": sent}]}))
+
+    assert company.json["domains"] == [{"domain": kept, "is_primary": True}]
+
+
+@pytest.mark.parametrize(
     "domain",
     [
-        "https://engine.test",
-        "engine.test/",
-        "engine.test:443",
+        "https://",
+        "https://engine/about.test",
+        "engine.test@",
+        "engine.test:https",
         "engine",
         "en gine.test",
         "-a.test",

@@ -23,7 +23,7 @@ from herdbook import ids
 from herdbook.auth.store import create_key, create_workspace, find_key, note_use
 from herdbook.companies import store as companies
 from herdbook.companies.actions import CreateCompany
-from herdbook.companies.model import CompanyCreate, CompanyCreateDomain
+from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts import store as contacts
 from herdbook.contacts.actions import SetContactCrmAssociation
 from herdbook.contacts.model import ContactCrmAssociation
@@ -89,7 +89,7 @@ async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGener
             id_of(await one.create("augusta@engine.test", first_name="Augusta", last_name="King")) for one in (clerk, neighbour)
         ]
         created = [
-            await one.write(CreateCompany(CompanyCreate(domains=(CompanyCreateDomain("engine.test"),))))
+            await one.write(CreateCompany(CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))))
             for one in (clerk, neighbour)
         ]
         company_id = ids.decoded(ids.COMPANY, json.loads(created[0].body)["id"])

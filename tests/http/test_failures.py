@@ -43,7 +43,7 @@ def answered_by(handler: Handler) -> Operation:
         summary=name,
         description=name,
         tag="failures",
-        scope="contacts:read",
+        scopes=("contacts:read",),
         handler=handler,
         answer=msgspec.Struct,
         answer_description="None.",

@@ -54,8 +54,19 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
     ]
     assert sorted(map(tuple, emails)) == sorted(claimed), "each address belongs to the one contact in which it stands"
     found_by = await pool.fetch("select word, contact_id from contact_word where workspace_id = $1", workspace_id)
-    words = [(word, contact_id) for contact_id, contact in contacts_now.items() for word in search_entry(contact).other_words]
+    words = [
+        (word, contact_id)
+        for contact_id, contact in contacts_now.items()
+        for word in search_entry(contact).other_words.union(_numbers(contact))
+    ]
     assert sorted(map(tuple, found_by)) == sorted(words)
+    staff = await pool.fetch("select company_id, contact_id from company_contact where workspace_id = $1", workspace_id)
+    companies = [
+        (ids.decoded(ids.COMPANY, contact.company.id), contact_id)
+        for contact_id, contact in contacts_now.items()
+        if contact.company
+    ]
+    assert set(map(tuple, staff)) == set(companies)
     return {change["seq"]: change for change in changes}
 
 
@@ -113,5 +124,8 @@ def _assert_row_is(row: Record, change: Record) -> None:
     assert row["company_id"] == (ids.decoded(ids.COMPANY, company.id) if company else None)
     crm = contact.crm_association
     assert row["crm_object_id"] == (crm.crm_object_id if crm else None)
-    numbers = [number for item in contact.phone_numbers if (number := e164(item.phone_number))]
-    assert (row["phone_numbers_e164"] or []) == numbers
+    assert (row["phone_numbers_e164"] or []) == _numbers(contact)
+
+
+def _numbers(contact: Contact) -> list[str]:
+    return [number for item in contact.phone_numbers if (number := e164(item.phone_number))]

@@ -39,6 +39,10 @@ class Caller(NamedTuple):
             raise Forbidden(scope)
 
 
+# Who makes a request that needs no credential.
+NOBODY: Final = Caller(UUID(int=0), UUID(int=0), frozenset(), "", "")
+
+
 class Authenticator:
     """Knows callers by their credentials, and trusts what it knows for a moment."""
 

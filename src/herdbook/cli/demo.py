@@ -17,7 +17,7 @@ from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.serve import serve
 from herdbook.companies.actions import CreateCompany
-from herdbook.companies.model import Company, CompanyCreate, CompanyCreateDomain
+from herdbook.companies.model import Company, CompanyCreate, CompanyDomainRequest
 from herdbook.contacts.actions import CreateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import page
@@ -158,7 +158,7 @@ def _id_of(written: Written) -> str:
 
 def _companies() -> list[CompanyCreate]:
     return [
-        CompanyCreate(domains=(CompanyCreateDomain(_domain(name)),), name=name, description=description)
+        CompanyCreate(domains=(CompanyDomainRequest(_domain(name)),), name=name, description=description)
         for name, description in _COMPANIES
     ]
 

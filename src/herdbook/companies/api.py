@@ -1,14 +1,36 @@
-"""/v2/companies: the operations that contacts need; the rest is not there yet."""
+"""/v2/companies: the operations."""
 
+from functools import partial
 from typing import Final
+from uuid import UUID
+
+import msgspec
 
 from herdbook import ids
 from herdbook.companies import store
-from herdbook.companies.actions import CreateCompany
-from herdbook.companies.model import Company, CompanyCreate
-from herdbook.errors import Invalid, KeyReused, NotFound, Stale, Taken
+from herdbook.companies.actions import (
+    CreateCompany,
+    DeleteCompany,
+    HasMoreStaff,
+    Released,
+    ReleaseStaff,
+    SetCompanyCrmAssociation,
+    Staff,
+    UpdateCompany,
+)
+from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
+from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.http.call import Call, answer_found
-from herdbook.http.operation import Answer, Operation
+from herdbook.http.operation import Answer, Filter, ListOf, Operation
+from herdbook.ledger.objects import NOBODY
+from herdbook.wire import Deleted
+
+
+async def list_companies(call: Call) -> Answer:
+    """List the companies of the workspace."""
+    query = call.page_query()
+    rows = await store.page(call.services.database.pages, call.caller.workspace_id, query)
+    return call.answer_page(rows, query)
 
 
 async def create_company(call: Call, company: CompanyCreate) -> Answer:
@@ -18,41 +40,153 @@ async def create_company(call: Call, company: CompanyCreate) -> Answer:
 
 async def get_company(call: Call, company_id: str) -> Answer:
     """Read one company."""
-    decoded = ids.decoded(ids.COMPANY, company_id)
-    if decoded is None:
-        raise NotFound("company")
-    return answer_found(await store.find(call.services.database, call.caller.workspace_id, decoded), "company")
+    found = await store.find(call.services.database, call.caller.workspace_id, _company_id(company_id))
+    return answer_found(found, "company")
+
+
+async def update_company(call: Call, company_id: str, patch: CompanyUpdate) -> Answer:
+    """Change some fields of one company. Absent leaves a field alone; null clears it."""
+    return await call.write(UpdateCompany(_company_id(company_id), patch, call.if_version))
+
+
+async def delete_company(staff: Staff, call: Call, company_id: str) -> Answer:
+    """Delete one company, and clear it from its contacts.
+
+    Where it has so many of these that other writes would have to wait, they are released in slices before.
+    """
+    found = _company_id(company_id)
+    while True:
+        try:
+            answer = await call.write(DeleteCompany(found, staff, call.if_version))
+            return answer._replace(version=None)
+        except HasMoreStaff:
+            all_released = False
+        while not all_released:
+            released = await call.write_part(ReleaseStaff(found, staff, call.if_version))
+            all_released = msgspec.json.decode(released.body, type=Released).all
+
+
+async def set_crm_association(call: Call, company_id: str, association: CompanyCrmAssociation) -> Answer:
+    """Link one company to a CRM record."""
+    return await call.write(SetCompanyCrmAssociation(_company_id(company_id), association, call.if_version))
+
+
+async def clear_crm_association(call: Call, company_id: str) -> Answer:
+    """Unlink one company from its CRM record."""
+    return await call.write(SetCompanyCrmAssociation(_company_id(company_id), None, call.if_version))
+
+
+def _company_id(text: str) -> UUID:
+    return ids.decoded(ids.COMPANY, text) or NOBODY
 
 
 _TAG: Final = "subpackage_companies"
+_READ: Final = ("companies:read",)
+_WRITE: Final = ("companies:write",)
 
-OPERATIONS: Final = (
-    Operation(
-        method="POST",
-        path="/v2/companies",
-        id="create-company",
-        summary="Create company",
-        description="Creates a workspace company. Requires the `companies:write` scope.",
-        tag=_TAG,
-        scope="companies:write",
-        handler=create_company,
-        body=CompanyCreate,
-        answer=Company,
-        answer_description="Created company response.",
-        status=201,
-        refusals=(Taken, Stale, Invalid, KeyReused),
-    ),
-    Operation(
-        method="GET",
-        path="/v2/companies/{company_id}",
-        id="get-company-by-id",
-        summary="Get company",
-        description="Reads a single workspace company. Requires the `companies:read` scope.",
-        tag=_TAG,
-        scope="companies:read",
-        handler=get_company,
-        answer=Company,
-        answer_description="Company response.",
-        refusals=(NotFound,),
-    ),
-)
+
+def operations(staff: Staff) -> tuple[Operation, ...]:
+    """Return the operations; `staff` are the contacts of companies, which a deletion clears."""
+    return (
+        Operation(
+            method="GET",
+            path="/v2/companies",
+            id="list-companies",
+            summary="List companies",
+            description="Lists the workspace's companies. Requires the `companies:read` scope.",
+            tag=_TAG,
+            scopes=_READ,
+            handler=list_companies,
+            answer=Company,
+            answer_description="Company list response.",
+            list_of=ListOf(
+                search="Words that the display name has, each at the start of a word there; case and accents do not count.",
+                crm_types=("company",),
+                filters=(Filter("domain", normal_domain, {"type": "string"}, "Only companies that have this domain.", most=1),),
+            ),
+            refusals=(InvalidQuery,),
+        ),
+        Operation(
+            method="POST",
+            path="/v2/companies",
+            id="create-company",
+            summary="Create company",
+            description="Creates a workspace company. Requires the `companies:write` scope.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=create_company,
+            body=CompanyCreate,
+            answer=Company,
+            answer_description="Created company response.",
+            status=201,
+            refusals=(Taken, Stale, Invalid, KeyReused),
+        ),
+        Operation(
+            method="GET",
+            path="/v2/companies/{company_id}",
+            id="get-company-by-id",
+            summary="Get company",
+            description="Reads a single workspace company. Requires the `companies:read` scope.",
+            tag=_TAG,
+            scopes=_READ,
+            handler=get_company,
+            answer=Company,
+            answer_description="Company response.",
+            refusals=(NotFound,),
+        ),
+        Operation(
+            method="PATCH",
+            path="/v2/companies/{company_id}",
+            id="update-company",
+            summary="Update company",
+            description="Updates a single workspace company. Requires the `companies:write` scope.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=update_company,
+            body=CompanyUpdate,
+            answer=Company,
+            answer_description="Updated company response.",
+            refusals=(NotFound, Taken, Stale, Invalid, KeyReused),
+        ),
+        Operation(
+            method="DELETE",
+            path="/v2/companies/{company_id}",
+            id="delete-company",
+            summary="Delete company",
+            description="Deletes a single workspace company, and clears it from its contacts. "
+            "Requires the `companies:write` scope.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=partial(delete_company, staff),
+            answer=Deleted,
+            answer_description="Deleted company response.",
+            refusals=(NotFound, Stale, KeyReused),
+        ),
+        Operation(
+            method="PUT",
+            path="/v2/companies/{company_id}/crm_association",
+            id="set-company-crm-association",
+            summary="Set company CRM association",
+            description="Replaces the CRM association of a company. Requires the `companies:write` scope.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=set_crm_association,
+            body=CompanyCrmAssociation,
+            answer=Company,
+            answer_description="Updated company response.",
+            refusals=(NotFound, Stale, Invalid, KeyReused),
+        ),
+        Operation(
+            method="DELETE",
+            path="/v2/companies/{company_id}/crm_association",
+            id="clear-company-crm-association",
+            summary="Clear company CRM association",
+            description="Removes the CRM association of a company. Requires the `companies:write` scope.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=clear_crm_association,
+            answer=Company,
+            answer_description="Updated company response.",
+            refusals=(NotFound, Stale, KeyReused),
+        ),
+    )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Final, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import idna
 import msgspec
@@ -13,9 +13,8 @@ from herdbook import fields
 from herdbook.errors import FieldError
 from herdbook.wire import CrmAssociation, Time
 
-_MOST_ITEMS: Final = 100
-_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=fields.TEXT_SCHEMA)]
-_Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=fields.TEXT_SCHEMA)]
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
+_BEHIND: Final = re.compile(r"(?::\d*)?(?:[/?#].*)?\Z", re.DOTALL)
 _LABELS: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -26,9 +25,10 @@ class NotADomain(ValueError):
 def normal_domain(domain: str) -> str:
     """Return a domain in lower case and A-label form (RFC 5890), without a trailing dot; NotADomain where it is none.
 
-    A domain is refused, not guessed, where it comes with a scheme, a path or a port.
+    Of an address of a web page, such as `https://Example.com/about`, it is the domain alone.
     """
-    name = domain.strip().lower().removesuffix(".")
+    address = domain.strip().lower()
+    name = _BEHIND.sub("", _SCHEME.sub("", address, count=1) if _SCHEME.match(address) else address, count=1).removesuffix(".")
     if not name.isascii():
         try:
             name = idna.encode(name, uts46=True).decode("ascii")
@@ -39,7 +39,9 @@ def normal_domain(domain: str) -> str:
     return name
 
 
-def _domains(items: Sequence["CompanyCreateDomain | None"], path: str) -> Iterator[FieldError]:
+def _domains(items: Sequence["CompanyDomainRequest | None"] | None, path: str) -> Iterator[FieldError]:
+    if items is None:
+        return
     yield from fields.one_primary(items, path)
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
@@ -49,7 +51,7 @@ def _domains(items: Sequence["CompanyCreateDomain | None"], path: str) -> Iterat
         try:
             domain = normal_domain(item.domain)
         except NotADomain as error:
-            message = f"`{place}` is not a domain name: {error}. Send it without scheme, port and path."
+            message = f"`{place}` is not a domain name: {error}."
             yield FieldError(place, "invalid_format", message)
             continue
         first = seen.setdefault(domain, index)
@@ -58,7 +60,7 @@ def _domains(items: Sequence["CompanyCreateDomain | None"], path: str) -> Iterat
             yield FieldError(place, "duplicate", message)
 
 
-class CompanyCreateDomain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CompanyDomainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A domain to give a company."""
 
     schema_name: ClassVar[str] = "CompanyCreateRequestDomainsItems"
@@ -67,16 +69,44 @@ class CompanyCreateDomain(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     is_primary: bool | UnsetType = UNSET
 
 
+_RULES: Final[dict[str, fields.Rule]] = {"domains": _domains, "name": fields.text, "description": fields.text}
+_Domains: TypeAlias = Annotated[tuple[CompanyDomainRequest, ...], Meta(max_length=fields.MOST_ITEMS)]
+
+
 class CompanyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for creating a company."""
 
     schema_name: ClassVar[str] = "company_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = {"domains": _domains, "name": fields.text, "description": fields.text}
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
     example: ClassVar[dict[str, Any]] = {"name": "Analytical Engines", "domains": [{"domain": "example.com"}]}
 
-    domains: Annotated[tuple[CompanyCreateDomain, ...], Meta(max_length=_MOST_ITEMS)]
-    name: _Name | UnsetType = UNSET
-    description: _Description | UnsetType = UNSET
+    domains: _Domains
+    name: fields.Name | UnsetType = UNSET
+    description: fields.Description | UnsetType = UNSET
+
+
+class CompanyUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating a company."""
+
+    schema_name: ClassVar[str] = "company_update_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = {"description": "Difference engines, too."}
+
+    domains: _Domains | None | UnsetType = UNSET
+    name: fields.Name | None | UnsetType = UNSET
+    description: fields.Description | None | UnsetType = UNSET
+
+
+class CompanyCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for linking a company to a CRM record."""
+
+    schema_name: ClassVar[str] = "company_crm_association_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"crm_object_id": fields.text, "source": fields.text}
+    example: ClassVar[dict[str, Any]] = {"object_type": "company", "crm_object_id": "12345", "source": "hubspot"}
+
+    object_type: Literal["company"]
+    crm_object_id: fields.Name
+    source: fields.Name
 
 
 class CompanyObject(Enum):
@@ -109,9 +139,30 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
 
     object: CompanyObject
     id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
-    name: str | None = None
-    description: str | UnsetType = UNSET
-    domains: tuple[CompanyDomain, ...] = ()
-    crm_association: CrmAssociation | UnsetType = UNSET
     created_at: Time
     updated_at: Time
+    name: Annotated[str | None, Meta(description="Display name of the company.")] = None
+    description: str | UnsetType = UNSET
+    industry: str | UnsetType = UNSET
+    website: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    number_of_employees: int | UnsetType = UNSET
+    logo_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    crm_association: CrmAssociation | UnsetType = UNSET
+    domains: tuple[CompanyDomain, ...] = ()
+
+
+def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
+    """Return the company with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    changed: dict[str, Any] = {}
+    if patch.name is not UNSET:
+        changed["name"] = patch.name
+    if patch.description is not UNSET:
+        changed["description"] = UNSET if patch.description is None else patch.description
+    if patch.domains is not UNSET:
+        items = patch.domains or ()
+        old = next((item.domain for item in before.domains if item.is_primary), None)
+        primary = fields.primary_index(items, lambda item: normal_domain(item.domain) == old)
+        changed["domains"] = tuple(
+            CompanyDomain(normal_domain(item.domain), index == primary) for index, item in enumerate(items)
+        )
+    return msgspec.structs.replace(before, **changed)

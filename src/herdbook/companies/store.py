@@ -6,9 +6,14 @@ from uuid import UUID
 
 import msgspec
 
+from herdbook import ids
 from herdbook.companies.model import Company
-from herdbook.db.database import Database, Found
-from herdbook.ledger.book import Shelf
+from herdbook.db.database import Database, Found, find_in
+from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
+from herdbook.db.pool import Pool
+from herdbook.ledger.claims import Claimants, claim_shelf
+from herdbook.ledger.links import link_shelf
+from herdbook.ledger.objects import object_shelf
 
 
 class CompanyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,70 +24,35 @@ class CompanyRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     updated_at: datetime
     deleted_at: datetime | None
+    crm_object_id: str | None
+    search: str
     object: Company
 
 
-COMPANIES: Final = Shelf(
-    row=CompanyRow,
-    key=lambda row: row.id,
-    load="""
-        select c.workspace_id, c.id, c.version, c.updated_at, c.deleted_at, c.object
-        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
-        join company c on c.workspace_id = asked.workspace_id and c.id = asked.key
-    """,
-    save="""
-        company_saved as (
-            insert into company (workspace_id, id, version, updated_at, deleted_at, object)
-            select r.workspace_id, r.id, r.version, r.updated_at, r.deleted_at, r.object
-            from json_to_recordset($rows) as r(
-                workspace_id uuid, id uuid, version bigint, updated_at timestamptz, deleted_at timestamptz, object json
-            )
-            join held on held.id = r.workspace_id
-            on conflict (workspace_id, id) do update
-            set version = excluded.version, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,
-                object = excluded.object
-        )
-    """,
-)
+COMPANIES: Final = object_shelf(CompanyRow, "company", {"crm_object_id": "text", "search": "text"})
+COMPANY_WORDS: Final = link_shelf("company_word", "word", "text", "company_id")
+DOMAINS: Final = Claimants(claim_shelf("company_domain", "domain", "company_id"), "company", ids.COMPANY, "companies:read")
 
-
-class DomainClaim(msgspec.Struct, frozen=True):
-    """Which company holds a domain."""
-
-    workspace_id: UUID
-    domain: str
-    company_id: UUID
-
-
-DOMAIN_CLAIMS: Final = Shelf(
-    row=DomainClaim,
-    key=lambda claim: claim.domain,
-    load="""
-        select d.workspace_id, d.domain, d.company_id
-        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
-        join company_domain d on d.workspace_id = asked.workspace_id and d.domain = asked.key
-    """,
-    save="""
-        domain_claimed as (
-            insert into company_domain (workspace_id, domain, company_id)
-            select r.workspace_id, r.domain, r.company_id
-            from json_to_recordset($rows) as r(workspace_id uuid, domain text, company_id uuid)
-            join held on held.id = r.workspace_id
-        )
-    """,
+_SEARCHED: Final = Searched(
+    "company",
+    "select w.company_id from company_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
 )
 
 
 async def find(database: Database, workspace_id: UUID, company_id: UUID) -> Found | None:
     """Return an active company as the API shows it, with its version."""
-    # Planned once, perhaps for an empty table: written like this, no partial index comes into question, and the key is taken.
-    return await database.find(
-        """
-        select asked.place, c.version, c.object
-        from unnest($1::uuid[], $2::uuid[]) with ordinality as asked(workspace_id, id, place)
-        join company c on c.workspace_id = asked.workspace_id and c.id = asked.id
-        where coalesce(c.deleted_at, 'infinity') = 'infinity'
-        """,
-        workspace_id,
-        company_id,
-    )
+    return await database.find(find_in("company"), workspace_id, company_id)
+
+
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
+    """Return the companies of a page, and one more where there is a next one."""
+    conditions = Conditions(workspace_id, query)
+    if query.crm_records is not None:
+        conditions.add("c.crm_object_id = any($value)", [record.id for record in query.crm_records])
+    if (domains := query.filters.get("domain")) is not None:
+        domain = conditions.parameter(list(domains))
+        conditions.require_few(
+            "select d.company_id from company_domain d where d.workspace_id = $1 and d.domain = any(" + domain + ")"
+        )
+    await conditions.search(pool, _SEARCHED)
+    return await conditions.fetch(pool, "company")

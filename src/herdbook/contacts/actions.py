@@ -1,7 +1,6 @@
 """What can be done to contacts: commands, applied to a book."""
 
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,15 +15,16 @@ from herdbook.contacts.model import (
     ContactCrmAssociation,
     ContactObject,
     ContactUpdate,
-    SearchEntry,
     patched,
     search_entry,
 )
-from herdbook.contacts.store import ADDRESS_CLAIMS, CONTACTS, WORD_ENTRIES, AddressClaim, ContactRow, WordEntry
-from herdbook.errors import FieldError, Invalid, NotFound, Stale, Taken
+from herdbook.contacts.store import ADDRESSES, COMPANY_CONTACTS, CONTACT_WORDS, CONTACTS, MOST_STAFF, STAFF, ContactRow
+from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Action, Kind
-from herdbook.wire import CrmAssociation, Deleted
+from herdbook.ledger.links import relink
+from herdbook.ledger.objects import active, current, deleted, updated
+from herdbook.wire import crm_link
 
 
 class CreateContact(msgspec.Struct, frozen=True):
@@ -67,11 +67,11 @@ class UpdateContact(msgspec.Struct, frozen=True):
 
     def apply(self, book: Book) -> Result:
         _require_company(book, self.patch.company_id)
-        before = _current(book, self.contact_id, self.if_version)
+        before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
         after = patched(before.object, self.patch)
         if self.patch.emails is not UNSET:
             _claim_addresses(book, self.contact_id, before.object, after)
-        return _updated(book, before, after)
+        return updated(book, Kind.CONTACT, before, after, _put)
 
 
 class DeleteContact(msgspec.Struct, frozen=True):
@@ -84,15 +84,11 @@ class DeleteContact(msgspec.Struct, frozen=True):
         yield Need(CONTACTS, self.contact_id)
 
     def apply(self, book: Book) -> Result:
-        before = _current(book, self.contact_id, self.if_version)
-        for item in before.object.emails:
-            _free_address(book, comparable_address(item.email), self.contact_id)
-        for word in before.search_entry.other_words:
-            book.put(WORD_ENTRIES, WordEntry(book.workspace_id, word, self.contact_id, is_there=False))
-        version = book.enter(Kind.CONTACT, self.contact_id, Action.DELETED, None, before.object)
-        gone = msgspec.structs.replace(before, version=version, updated_at=book.at, deleted_at=book.at)
-        book.put(CONTACTS, gone)
-        return Result(version, Deleted(before.object.id, "contact"))
+        before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
+        ADDRESSES.free(book, self.contact_id, [comparable_address(item.email) for item in before.object.emails])
+        relink(book, CONTACT_WORDS, self.contact_id, _words(before), set())
+        relink(book, COMPANY_CONTACTS, self.contact_id, _companies(before.company_id), set())
+        return deleted(book, Kind.CONTACT, CONTACTS, before)
 
 
 class SetContactCrmAssociation(msgspec.Struct, frozen=True):
@@ -106,120 +102,81 @@ class SetContactCrmAssociation(msgspec.Struct, frozen=True):
         yield Need(CONTACTS, self.contact_id)
 
     def apply(self, book: Book) -> Result:
-        before = _current(book, self.contact_id, self.if_version)
-        link: CrmAssociation | UnsetType = UNSET
-        if self.association is not None:
-            link = CrmAssociation(self.association.object_type, self.association.crm_object_id, self.association.source)
-        return _updated(book, before, msgspec.structs.replace(before.object, crm_association=link))
+        before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
+        after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
+        return updated(book, Kind.CONTACT, before, after, _put)
+
+
+class CompanyStaff:
+    """The contacts of companies, as the deletion of a company must know them."""
+
+    def needs(self, company_id: UUID) -> Iterator[Need]:
+        """Name the contacts of a company."""
+        yield Need(STAFF, company_id)
+
+    def release(self, book: Book, company_id: UUID) -> bool:
+        """Let the contacts of a company have none, each by a change of its own; return whether that were all."""
+        staff = book.find(STAFF, company_id)
+        assert staff is not None, "the deletion needs it"
+        # What the batch has changed by now counts, not what it loaded.
+        known = {row.id: book.find(CONTACTS, row.id) or row for row in staff.contacts}
+        known |= {row.id: row for row in book.put_on(CONTACTS)}
+        for row in known.values():
+            if row.company_id == company_id and row.deleted_at is None:
+                updated(book, Kind.CONTACT, row, msgspec.structs.replace(row.object, company=UNSET), _put)
+        return len(staff.contacts) < MOST_STAFF
 
 
 def _references(asked: ContactUpdate | ContactCreate) -> Iterator[Need]:
     if isinstance(asked.company_id, str) and (company_id := ids.decoded(ids.COMPANY, asked.company_id)):
         yield Need(COMPANIES, company_id)
     if asked.emails is not UNSET:
-        for item in asked.emails:
-            yield Need(ADDRESS_CLAIMS, comparable_address(item.email.strip()))
+        yield from ADDRESSES.needs([comparable_address(item.email.strip()) for item in asked.emails])
 
 
 def _require_company(book: Book, company_id: str | None | UnsetType) -> None:
-    if not isinstance(company_id, str):
-        return
-    found = ids.decoded(ids.COMPANY, company_id)
-    company = book.find(COMPANIES, found)
-    if company is None or company.deleted_at is not None:
+    if isinstance(company_id, str) and active(book, COMPANIES, ids.decoded(ids.COMPANY, company_id)) is None:
         message = "`company_id` names no company of this workspace. Create the company first, or leave the field out."
         raise Invalid([FieldError("company_id", "not_found", message)])
 
 
-def _current(book: Book, contact_id: UUID, if_version: frozenset[int] | None) -> ContactRow:
-    row = book.find(CONTACTS, contact_id)
-    if row is None or row.deleted_at is not None:
-        raise NotFound("contact")
-    if if_version is not None and row.version not in if_version:
-        raise Stale(row.version)
-    return row
-
-
 def _claim_addresses(book: Book, contact_id: UUID, before: Contact, after: Contact) -> None:
-    old = {comparable_address(item.email) for item in before.emails}
+    old = [comparable_address(item.email) for item in before.emails]
     new = [comparable_address(item.email) for item in after.emails]
-    errors: list[FieldError] = []
-    holders: list[tuple[str, str]] = []
-    for index, address in enumerate(new):
-        claim = book.find(ADDRESS_CLAIMS, address)
-        if claim is not None and claim.contact_id not in (None, contact_id):
-            place = f"emails[{index}].email"
-            message = f"`{place}` belongs to another active contact of this workspace. Update that one, or leave it out."
-            errors.append(FieldError(place, "already_in_use", message))
-            holders.append(("contact", ids.encoded(ids.CONTACT, claim.contact_id)))
-    if errors:
-        raise Taken(errors, holders, "contacts:read")
-    for address in old.difference(new):
-        _free_address(book, address, contact_id)
-    for address in new:
-        if address not in old:
-            claim = book.find(ADDRESS_CLAIMS, address)
-            stored = None if claim is None else claim.stored_contact_id
-            book.put(ADDRESS_CLAIMS, AddressClaim(book.workspace_id, address, contact_id, stored))
-
-
-def _free_address(book: Book, address: str, contact_id: UUID) -> None:
-    claim = book.find(ADDRESS_CLAIMS, address)
-    # An address that the batch did not ask for stands in the table as this contact's, since it stands in its row.
-    stored = contact_id if claim is None else claim.stored_contact_id
-    book.put(ADDRESS_CLAIMS, AddressClaim(book.workspace_id, address, None, stored))
-
-
-def _updated(book: Book, before: ContactRow, after: Contact) -> Result:
-    """Save what an update made of a contact; what changes nothing writes nothing."""
-    if after == before.object:
-        return Result(before.version, before.object)
-    after = msgspec.structs.replace(after, updated_at=book.time)
-    version = book.enter(Kind.CONTACT, before.id, Action.UPDATED, _previous(before.object, after), after)
-    _put(book, before.id, version, before, after)
-    return Result(version, after)
-
-
-def _previous(before: Contact, after: Contact) -> dict[str, Any]:
-    """Return the old values of the members that changed, null for those that were not there; the time tells itself."""
-    changed: dict[str, Any] = {}
-    for name in Contact.__struct_fields__:
-        old = getattr(before, name)
-        if old != getattr(after, name) and name != "updated_at":
-            changed[name] = None if old is UNSET else old
-    return changed
+    ADDRESSES.claim(book, contact_id, old, new, lambda index: f"emails[{index}].email")
 
 
 def _put(book: Book, contact_id: UUID, version: int, before: ContactRow | None, after: Contact) -> None:
-    search = _entered_words(book, contact_id, before, after)
+    entry = search_entry(after)
     crm = after.crm_association
-    book.put(
-        CONTACTS,
-        ContactRow(
-            workspace_id=book.workspace_id,
-            id=contact_id,
-            version=version,
-            updated_at=book.at,
-            deleted_at=None,
-            company_id=_company_id(before, after),
-            crm_object_id=None if crm is UNSET else crm.crm_object_id,
-            phone_numbers_e164=_e164_numbers(before, after),
-            search=search.text,
-            first_name_word=search.first_name_word,
-            last_name_word=search.last_name_word,
-            object=after,
-        ),
+    row = ContactRow(
+        workspace_id=book.workspace_id,
+        id=contact_id,
+        version=version,
+        updated_at=book.at,
+        deleted_at=None,
+        company_id=_company_id(before, after),
+        crm_object_id=None if crm is UNSET else crm.crm_object_id,
+        phone_numbers_e164=_e164_numbers(before, after),
+        search=entry.text,
+        first_name_word=entry.first_name_word,
+        last_name_word=entry.last_name_word,
+        object=after,
     )
+    book.put(CONTACTS, row)
+    if before is None or entry != before.search_entry or row.phone_numbers_e164 != before.phone_numbers_e164:
+        relink(book, CONTACT_WORDS, contact_id, set() if before is None else _words(before), _words(row))
+    if before is None or row.company_id != before.company_id:
+        old = set[UUID]() if before is None else _companies(before.company_id)
+        relink(book, COMPANY_CONTACTS, contact_id, old, _companies(row.company_id))
 
 
-def _entered_words(book: Book, contact_id: UUID, before: ContactRow | None, after: Contact) -> SearchEntry:
-    old = SearchEntry("", None, None) if before is None else before.search_entry
-    new = search_entry(after)
-    if new != old:
-        old_words, new_words = old.other_words, new.other_words
-        for word in old_words ^ new_words:
-            book.put(WORD_ENTRIES, WordEntry(book.workspace_id, word, contact_id, is_there=word in new_words))
-    return new
+def _words(row: ContactRow) -> set[str]:
+    return row.search_entry.other_words.union(row.phone_numbers_e164 or ())
+
+
+def _companies(company_id: UUID | None) -> set[UUID]:
+    return set() if company_id is None else {company_id}
 
 
 # Decoding an id and reading a phone number cost more than all else here, and most updates touch neither.

@@ -10,6 +10,7 @@ from herdbook.contacts.model import Contact, ContactCreate, ContactCrmAssociatio
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
+from herdbook.ledger.objects import NOBODY
 from herdbook.wire import Deleted
 
 
@@ -52,12 +53,12 @@ async def clear_crm_association(call: Call, contact_id: str) -> Answer:
 
 
 def _contact_id(text: str) -> UUID:
-    # What is no id of a contact is looked up as the id of none, so that it is refused where an unknown one is: after the body.
-    return ids.decoded(ids.CONTACT, text) or _NOBODY
+    return ids.decoded(ids.CONTACT, text) or NOBODY
 
 
-_NOBODY: Final = UUID(int=0)
 _TAG: Final = "subpackage_contacts"
+_READ: Final = ("contacts:read",)
+_WRITE: Final = ("contacts:write",)
 
 OPERATIONS: Final = (
     Operation(
@@ -67,14 +68,14 @@ OPERATIONS: Final = (
         summary="List contacts",
         description="Lists the workspace's contacts. Requires the `contacts:read` scope.",
         tag=_TAG,
-        scope="contacts:read",
+        scopes=_READ,
         handler=list_contacts,
         answer=Contact,
         answer_description="Contact list response.",
         list_of=ListOf(
             search="Words that the full name or an e-mail address has, each at the start of a word there; case and accents "
             "do not count.",
-            crm_type="contact",
+            crm_types=("contact",),
         ),
         refusals=(InvalidQuery,),
     ),
@@ -85,7 +86,7 @@ OPERATIONS: Final = (
         summary="Create contact",
         description="Creates a workspace contact. Requires the `contacts:write` scope.",
         tag=_TAG,
-        scope="contacts:write",
+        scopes=_WRITE,
         handler=create_contact,
         body=ContactCreate,
         answer=Contact,
@@ -100,7 +101,7 @@ OPERATIONS: Final = (
         summary="Get contact",
         description="Reads a single workspace contact. Requires the `contacts:read` scope.",
         tag=_TAG,
-        scope="contacts:read",
+        scopes=_READ,
         handler=get_contact,
         answer=Contact,
         answer_description="Contact response.",
@@ -113,7 +114,7 @@ OPERATIONS: Final = (
         summary="Update contact",
         description="Updates a single workspace contact. Requires the `contacts:write` scope.",
         tag=_TAG,
-        scope="contacts:write",
+        scopes=_WRITE,
         handler=update_contact,
         body=ContactUpdate,
         answer=Contact,
@@ -127,7 +128,7 @@ OPERATIONS: Final = (
         summary="Delete contact",
         description="Deletes a single workspace contact. Requires the `contacts:write` scope.",
         tag=_TAG,
-        scope="contacts:write",
+        scopes=_WRITE,
         handler=delete_contact,
         answer=Deleted,
         answer_description="Deleted contact response.",
@@ -140,7 +141,7 @@ OPERATIONS: Final = (
         summary="Set contact CRM association",
         description="Replaces the CRM association of a contact. Requires the `contacts:write` scope.",
         tag=_TAG,
-        scope="contacts:write",
+        scopes=_WRITE,
         handler=set_crm_association,
         body=ContactCrmAssociation,
         answer=Contact,
@@ -154,7 +155,7 @@ OPERATIONS: Final = (
         summary="Clear contact CRM association",
         description="Removes the CRM association of a contact. Requires the `contacts:write` scope.",
         tag=_TAG,
-        scope="contacts:write",
+        scopes=_WRITE,
         handler=clear_crm_association,
         answer=Contact,
         answer_description="Updated contact response.",

@@ -15,13 +15,7 @@ from herdbook.errors import FieldError
 from herdbook.search_text import first_word, searchable, words
 from herdbook.wire import CrmAssociation, ResourceRef, Time
 
-_MOST_ITEMS: Final = 100
-
-# Lengths are those of the vendor's page of this operation.
-_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=fields.TEXT_SCHEMA)]
-_Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=fields.TEXT_SCHEMA)]
 _CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
-_PhoneNumber: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=fields.TEXT_SCHEMA)]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 _TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema={"format": "iana-time-zone"})]
 
@@ -52,12 +46,12 @@ class ContactUpdatePhoneNumber(msgspec.Struct, frozen=True, forbid_unknown_field
 
     schema_name: ClassVar[str] = "ContactUpdateRequestPhoneNumbersItems"
 
-    phone_number: _PhoneNumber
+    phone_number: fields.Name
     is_primary: bool | UnsetType = UNSET
 
 
-_Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=_MOST_ITEMS)]
-_PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=_MOST_ITEMS)]
+_Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=fields.MOST_ITEMS)]
+_PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=fields.MOST_ITEMS)]
 
 
 def _emails(items: Sequence[ContactUpdateEmail | None], path: str) -> Iterator[FieldError]:
@@ -103,9 +97,9 @@ class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     rules: ClassVar[dict[str, fields.Rule]] = _RULES
     example: ClassVar[dict[str, Any]] = {"last_name": "King", "emails": [{"email": "ada@example.com", "is_primary": True}]}
 
-    first_name: _Name | None | UnsetType = UNSET
-    last_name: _Name | None | UnsetType = UNSET
-    description: _Description | None | UnsetType = UNSET
+    first_name: fields.Name | None | UnsetType = UNSET
+    last_name: fields.Name | None | UnsetType = UNSET
+    description: fields.Description | None | UnsetType = UNSET
     company_id: _CompanyId | None | UnsetType = UNSET
     emails: _Emails | UnsetType = UNSET
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
@@ -125,9 +119,9 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         "time_zone": "Europe/London",
     }
 
-    first_name: _Name | UnsetType = UNSET
-    last_name: _Name | UnsetType = UNSET
-    description: _Description | UnsetType = UNSET
+    first_name: fields.Name | UnsetType = UNSET
+    last_name: fields.Name | UnsetType = UNSET
+    description: fields.Description | UnsetType = UNSET
     company_id: _CompanyId | UnsetType = UNSET
     emails: _Emails | UnsetType = UNSET
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
@@ -142,8 +136,8 @@ class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     example: ClassVar[dict[str, Any]] = {"object_type": "contact", "crm_object_id": "12345", "source": "hubspot"}
 
     object_type: Literal["contact"]
-    crm_object_id: _Name
-    source: _Name
+    crm_object_id: fields.Name
+    source: fields.Name
 
 
 class ContactObject(Enum):

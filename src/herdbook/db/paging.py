@@ -1,9 +1,10 @@
-"""Pages of a list, in the order of updates.
+"""Pages of a list, in the order of updates, or of another time.
 
 A workspace's times strictly increase with its versions, so the order by (updated_at, version) is the order by version, and a
 place in it stays what it is when the row there is changed or deleted.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, LiteralString, NamedTuple, TypeAlias
 from uuid import UUID
@@ -11,44 +12,69 @@ from uuid import UUID
 import msgspec
 
 from herdbook.db.pool import Pool
+from herdbook.search_text import searched, words
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
+TimeColumn: TypeAlias = Literal["updated_at", "start_at"]
 
 _PARAMETERS: Final[tuple[LiteralString, ...]] = (
-    *("$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"),
-    *("$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16"),
+    *("$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16"),
+    *("$17", "$18", "$19", "$20", "$21", "$22", "$23", "$24", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"),
 )
-_BOUNDS: Final[dict[Bound, LiteralString]] = {
-    "gt": "c.updated_at > $value",
-    "gte": "c.updated_at >= $value",
-    "lt": "c.updated_at < $value",
-    "lte": "c.updated_at <= $value",
+_COMPARISONS: Final[dict[Bound, LiteralString]] = {"gt": " > ", "gte": " >= ", "lt": " < ", "lte": " <= "}
+_TIMES: Final[dict[TimeColumn, LiteralString]] = {"updated_at": "c.updated_at", "start_at": "c.start_at"}
+# By which columns a list is sorted: the time, and what tells rows of one time apart.
+_ORDERS: Final[dict[TimeColumn, tuple[LiteralString, LiteralString]]] = {
+    "updated_at": ("c.updated_at", "c.version"),
+    "start_at": ("c.start_at", "c.id"),
 }
+
+# What more rows than this match is common enough to be met soon on the way through all rows in their order.
+_COMMON: Final = 5000
+_LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended."""
+    """Where a page ended: the time that the list is sorted by, and what tells rows of one time apart."""
 
-    updated_at: datetime
-    version: int
+    at: datetime
+    tie: int | UUID
+
+
+class CrmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A record of a CRM, as a filter names it."""
+
+    id: str
+    object_type: str
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller asks of a list. `after` is where the last page ended."""
+    """What a caller asks of a list. `after` is where the last page ended; `filters` are the values that will do, by name."""
 
     limit: int = 25
+    order: TimeColumn = "updated_at"
     descending: bool = True
-    updated_at: dict[Bound, datetime] = {}
+    times: Mapping[TimeColumn, Mapping[Bound, datetime]] = {}
     search: str | None = None
-    crm_object_ids: tuple[str, ...] | None = None
+    crm_records: tuple[CrmRecord, ...] | None = None
+    filters: Mapping[str, tuple[str, ...]] = {}
+    expand: tuple[str, ...] = ()
     after: Place | None = None
 
 
 class Listed(NamedTuple):
-    """An object on a page: its place, and what the API shows of it."""
+    """An object on a page: its place, what the API shows of it, and what else the list's statement selects."""
 
     place: Place
     body: bytes
+    more: Sequence[Any] = ()
+
+
+class Searched(NamedTuple):
+    """A table whose rows are searched: it has a column `search`, and in `found_by_word` the ids by words."""
+
+    table: LiteralString
+    found_by_word: LiteralString
 
 
 class Conditions:
@@ -56,15 +82,17 @@ class Conditions:
 
     def __init__(self, workspace_id: UUID, query: PageQuery) -> None:
         self._query = query
+        self._workspace_id = workspace_id
         self._values: list[Any] = [workspace_id]
         self._sql: LiteralString = " where c.workspace_id = $1 and c.deleted_at is null"
-        for bound, time in query.updated_at.items():
-            self.add(_BOUNDS[bound], time)
+        for column, bounds in query.times.items():
+            for bound, time in bounds.items():
+                self.add(_TIMES[column] + _COMPARISONS[bound] + "$value", time)
         if query.after is not None:
+            time_column, tie_column = _ORDERS[query.order]
             comparison: LiteralString = "<" if query.descending else ">"
-            updated_at = self.parameter(query.after.updated_at)
-            version = self.parameter(query.after.version)
-            self._sql += " and (c.updated_at, c.version) " + comparison + " (" + updated_at + ", " + version + ")"
+            at, tie = self.parameter(query.after.at), self.parameter(query.after.tie)
+            self._sql += " and (" + time_column + ", " + tie_column + ") " + comparison + " (" + at + ", " + tie + ")"
 
     def parameter(self, value: Any) -> LiteralString:
         """Return the placeholder of a new parameter."""
@@ -79,10 +107,67 @@ class Conditions:
         """Require a condition on `$value`."""
         self.require(condition.replace("$value", self.parameter(value)))
 
-    async def fetch(self, pool: Pool, select: LiteralString) -> list[Listed]:
-        """Run a select of version, updated_at and object, in the page's order; a row more than the page holds, if there is."""
-        direction: LiteralString = "desc" if self._query.descending else "asc"
-        order = " order by c.updated_at " + direction + ", c.version " + direction
+    async def search(self, pool: Pool, within: Searched) -> None:
+        """Require what the query searches for, if anything."""
+        if self._query.search is None:
+            return
+        terms = searched(self._query.search)
+        if not terms:
+            self.require("false")
+            return
+        # The planner takes `like` for rare, and would sort all rows for the few. Of what `coalesce` hides it thinks that half
+        # fit, and walks through them in their order until the page is full.
+        self.add("coalesce(c.search like all($value), false)", [f"%{_like_escaped(term)}%" for term in terms])
+        candidates = sorted({word for term in terms for word in words(term)})
+        rare = await _rare_word(pool, self._workspace_id, candidates, within.found_by_word)
+        if rare is not None:
+            least, most = self.parameter(rare), self.parameter(rare + _LAST_CHARACTER)
+            self.require_few(within.found_by_word.replace("$least", least).replace("$most", most))
+
+    def require_few(self, select: LiteralString) -> None:
+        """Require an id that a statement selects, of which there are not many."""
+        # As an array, so that the planner expects few and takes each by its key. Told that they come from a select, it walks
+        # through all rows in their order instead, and looks for each among those found.
+        self.require("c.id = any(array(" + select + "))")
+
+    async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[Listed]:
+        """Return the rows of a table that fit, in the page's order; one more than the page holds, if there is.
+
+        `more` are other columns to select, each behind a comma.
+        """
+        time, tie = _ORDERS[self._query.order]
+        direction: LiteralString = " desc" if self._query.descending else " asc"
+        select = "select " + time + ", " + tie + ", c.object" + more + " from " + table + " c" + self._sql
+        order = " order by " + time + direction + ", " + tie + direction
         limit = " limit " + self.parameter(self._query.limit + 1)
-        records = await pool.fetch(select + self._sql + order + limit, *self._values)
-        return [Listed(Place(record[1], record[0]), record[2]) for record in records]
+        records = await pool.fetch(select + order + limit, *self._values)
+        return [Listed(Place(record[0], record[1]), record[2], record[3:]) for record in records]
+
+
+async def is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
+    """Whether a select of ids finds too many to look at each; it reads no more of them than it takes to know."""
+    count: int = await pool.fetchval("select count(*) from (" + ids + " limit 5000) as few", *values)
+    return count >= _COMMON
+
+
+_COUNT_WORDS: Final[LiteralString] = """
+    select asked.word, (select count(*) from ($found limit $4) as few) as matches
+    from unnest($2::text[]) as asked(word)
+    order by matches
+    limit 1
+"""
+
+
+async def _rare_word(pool: Pool, workspace_id: UUID, candidates: list[str], found_by_word: LiteralString) -> str | None:
+    """Return the word that the fewest objects have at the start of one of theirs, or None where all are common.
+
+    It reads no more than `_COMMON` entries a word, however many there are.
+    """
+    found = found_by_word.replace("$least", "asked.word").replace("$most", "asked.word || $3")
+    record = await pool.fetchrow(_COUNT_WORDS.replace("$found", found), workspace_id, candidates, _LAST_CHARACTER, _COMMON)
+    assert record is not None, "there is a candidate"
+    return record["word"] if record["matches"] < _COMMON else None
+
+
+def _like_escaped(term: str) -> str:
+    return term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

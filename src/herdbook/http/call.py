@@ -64,8 +64,13 @@ class Call:
         return b"if-match" in self.headers
 
     def page_query(self) -> PageQuery:
-        """Return what is asked of a list. Refusal: InvalidQuery."""
-        return self._list_reader().read(self.query_string)
+        """Return what is asked of a list, or of a single object to expand. Refusals: InvalidQuery, Forbidden."""
+        query = self._list_reader().read(self.query_string)
+        for name in query.expand:
+            scope = (self.operation.expand or {})[name]
+            if scope is not None:
+                self.caller.require(scope)
+        return query
 
     def answer_page(self, rows: Sequence[Listed], query: PageQuery) -> Answer:
         """Return a page as an answer."""
@@ -73,17 +78,22 @@ class Call:
 
     async def write(self, command: Command) -> Answer:
         """Have the ledger carry out a command. Refusals: the command's, and the ledger's."""
-        written = await self.services.ledger.write(
-            self.caller.workspace_id,
-            command,
-            Origin(request_id=self.request_id, credential_id=self.caller.credential_id),
-            self._idempotency_key(),
-        )
+        return await self._written(command, self._idempotency_key())
+
+    async def write_part(self, command: Command) -> Answer:
+        """Have a command carried out that is a part of what is asked, and is told of by no answer that is kept."""
+        return await self._written(command, None)
+
+    async def _written(self, command: Command, key: IdempotencyKey | None) -> Answer:
+        origin = Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
+        written = await self.services.ledger.write(self.caller.workspace_id, command, origin, key)
         return Answer(written.body, written.version, written.replayed)
 
     def _list_reader(self) -> ListReader:
-        assert self.operation.list_of is not None, "only lists have pages"
-        return ListReader(self.services.cursors, self.operation.id, self.operation.list_of, self.caller.workspace_id)
+        operation = self.operation
+        return ListReader(
+            self.services.cursors, operation.id, operation.list_of, operation.expand or (), self.caller.workspace_id
+        )
 
     def _idempotency_key(self) -> IdempotencyKey | None:
         header = self.headers.get(b"idempotency-key")

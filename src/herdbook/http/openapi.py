@@ -1,7 +1,7 @@
 """The OpenAPI document: made from the declarations of the operations, and from nothing else."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,8 +9,18 @@ import msgspec
 from herdbook import errors, ids
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import LONGEST_KEY
-from herdbook.http.operation import ListOf, Operation
-from herdbook.http.page import BOUNDS, CRM, DEFAULT_LIMIT, LONGEST_SEARCH, MOST, MOST_CRM_ASSOCIATIONS, ORDERS
+from herdbook.http.operation import Filter, ListOf, Operation
+from herdbook.http.page import (
+    CRM,
+    DEFAULT_LIMIT,
+    EXPAND,
+    LONGEST_SEARCH,
+    MOST,
+    MOST_CRM_ASSOCIATIONS,
+    filter_parameters,
+    orders,
+    time_parameters,
+)
 from herdbook.http.problems import INTERNAL_ERROR, KINDS, Kind, Problem, problem_of
 from herdbook.http.schemas import PLACE, Json, schema_name, schema_ref, schemas_of
 from herdbook.wire import Deleted
@@ -119,11 +129,15 @@ def tag_title(tag: str) -> str:
 
 def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
     """Return every refusal that an operation can make: those it declares, and those that come with what it is."""
-    found = [errors.Unauthenticated, errors.Forbidden, *operation.refusals, errors.RateLimited, errors.Unavailable]
+    found: list[type[errors.Refusal]] = [*operation.refusals, errors.Unavailable]
+    if operation.scopes is not None:
+        found += (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
     if operation.is_write:
         found += (errors.Busy, errors.Invalid, errors.OutcomeUnknown)
+    if operation.body is not None or operation.form is not None:
+        found.append(errors.TooLarge)
     if operation.body is not None:
-        found += (errors.TooLarge, errors.UnsupportedMediaType)
+        found.append(errors.UnsupportedMediaType)
     return tuple(dict.fromkeys(found))
 
 
@@ -133,7 +147,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         "summary": operation.summary,
         "description": operation.description,
         "tags": [operation.tag],
-        "security": [{"BearerAuth": [operation.scope]}, {"ApiKey": [operation.scope]}],
+        "security": [{"BearerAuth": list(operation.scopes)}, {"ApiKey": list(operation.scopes)}] if operation.scopes else [],
         "parameters": _parameters(operation, operations),
         "responses": _responses(operation, operations),
     }
@@ -142,17 +156,24 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         required = any(field.required for field in msgspec.structs.fields(operation.body))
         content = _content(schema_ref(operation.body), _example(operation.body))
         described["requestBody"] = {"content": content} | ({"required": True} if required else {})
+    elif operation.form is not None:
+        content = {"application/x-www-form-urlencoded": {"schema": schema_ref(operation.form)}}
+        described["requestBody"] = {"content": content, "required": True}
     return described
 
 
 def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[Json]:
     named = _PATH_PARAMETER.findall(operation.path)
     parameters = [_path_parameter(name, operation, operations) for name in named]
+    if operation.scopes is None:
+        return parameters
     authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
     parameters.append(authorization | {"schema": {"type": "string"}})
     if operation.list_of is not None:
         parameters += _list_parameters(operation.list_of)
-    elif not operation.is_write:
+    if operation.expand is not None:
+        parameters.append(_expand_parameter(operation.expand))
+    if operation.list_of is None and not operation.is_write:
         about = "The `ETag` of what you have: the answer is 304, without a body, if it is still current."
         parameters.append(_header_parameter("If-None-Match", about, {"type": "string"}))
     if operation.is_write:
@@ -186,31 +207,57 @@ def _header_parameter(name: str, description: str, schema: Json) -> Json:
 def _list_parameters(list_of: ListOf) -> list[Json]:
     text: Json = {"type": "string", "maxLength": LONGEST_SEARCH, **NO_NUL_SCHEMA}
     limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
-    order = {"type": "string", "enum": list(ORDERS), "default": next(iter(ORDERS))}
+    known = list(orders(list_of))
+    order = {"type": "string", "enum": known, "default": known[0]}
     time = {"type": "string", "format": "date-time"}
     when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
+    times = [
+        _query_parameter(name, f"Only objects with an `{column}` {when[bound]} this time.", time)
+        for name, (column, bound) in time_parameters(list_of).items()
+    ]
     parameters = [
         _query_parameter("limit", "How many objects a page has at most.", limit),
         _query_parameter(
             "cursor",
-            "`next_cursor` of the last page, as it is. It carries search, filters and order: send none of them beside it.",
+            "`next_cursor` of the last page, as it is. It carries search, filters, order and `expand`: they need not be sent "
+            "beside it, and may not be with another value.",
             {"type": "string"},
         ),
         _query_parameter("order_by", "In which order the objects come.", order),
-        *(_query_parameter(name, f"Only objects updated {when[bound]} this time.", time) for name, bound in BOUNDS.items()),
+        *times,
     ]
     if list_of.search is not None:
         parameters.append(_query_parameter("search", list_of.search, text))
-    if list_of.crm_type is not None:
-        parameters.append(_crm_parameter(list_of.crm_type))
+    parameters += [
+        _filter_parameter(name, each, takes_several=several) for name, (each, several) in filter_parameters(list_of).items()
+    ]
+    if list_of.crm_types:
+        parameters.append(_crm_parameter(list_of.crm_types))
     return parameters
+
+
+def _filter_parameter(name: str, each: Filter, *, takes_several: bool) -> Json:
+    if not takes_several:
+        return _query_parameter(name, each.description, each.schema)
+    return _comma_separated(name, f"{each.description} Several: any of them will do.", each.schema, each.most)
+
+
+def _expand_parameter(expand: Mapping[str, str | None]) -> Json:
+    scopes = ", ".join(f"`{name}` needs the scope `{scope}`" for name, scope in expand.items() if scope)
+    about = f"Members that the answer shall have beside the others; {scopes}."
+    return _comma_separated(EXPAND, about, {"type": "string", "enum": list(expand)}, len(expand))
+
+
+def _comma_separated(name: str, description: str, item: Json, most: int) -> Json:
+    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": most}
+    return _query_parameter(name, description, schema) | {"style": "form", "explode": False}
 
 
 def _query_parameter(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
-def _crm_parameter(crm_type: str) -> Json:
+def _crm_parameter(crm_types: Sequence[str]) -> Json:
     about = (
         f"Only objects linked to one of these CRM records: a JSON array in one string. `{CRM}[0][id]` and "
         f"`{CRM}[0][object_type]`, and so on by index, say the same."
@@ -219,13 +266,13 @@ def _crm_parameter(crm_type: str) -> Json:
         "type": "object",
         "properties": {
             "id": {"type": "string", "minLength": 1, "maxLength": 255, **NO_NUL_SCHEMA},
-            "object_type": {"type": "string", "enum": [crm_type]},
+            "object_type": {"type": "string", "enum": list(crm_types)},
         },
         "required": ["id", "object_type"],
         "additionalProperties": False,
     }
     schema = {"type": "array", "items": item, "minItems": 1, "maxItems": MOST_CRM_ASSOCIATIONS}
-    content = _content(schema, [{"id": "12345", "object_type": crm_type}])
+    content = _content(schema, [{"id": "12345", "object_type": crm_types[0]}])
     return {"name": CRM, "in": "query", "required": False, "description": about, "content": content}
 
 
@@ -238,6 +285,13 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     for refusal in refusals_of(operation):
         by_status.setdefault(KINDS[refusal].status, []).append(KINDS[refusal])
     responses |= {status: _refusal(status, kinds) for status, kinds in by_status.items()}
+    for status, other in (operation.other_answers or {}).items():
+        headers = _headers(_EVERYWHERE)
+        responses[status] = {
+            "description": other.description,
+            "headers": headers,
+            "content": _content(schema_ref(other.struct), None),
+        }
     return {str(status): responses[status] for status in sorted(responses)}
 
 
@@ -252,11 +306,13 @@ def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
     elif operation.answer is Deleted:
         object_ = _example_below(collection, operations)
         example = object_ and {"id": object_["id"], "object": object_["object"], "deleted": True}
-    else:
+    elif operation.scopes is not None:
         names = (*names, "ETag")
     if operation.is_write:
         names = (*names, "Idempotency-Replayed")
-    response: Json = {"description": operation.answer_description, "headers": _headers((*names, *_QUOTA))}
+    if operation.scopes is not None:
+        names = (*names, *_QUOTA)
+    response: Json = {"description": operation.answer_description, "headers": _headers(names)}
     response["content"] = _content(reference, example)
     if operation.status == 201:
         response["links"] = _links(operation, operations)
@@ -313,8 +369,8 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Json]:
     lists: dict[str, Json] = {}
     for operation in operations:
         structs[operation.answer] = None
-        if operation.body is not None:
-            structs[operation.body] = None
+        structs |= dict.fromkeys(other.struct for other in (operation.other_answers or {}).values())
+        structs |= dict.fromkeys(each for each in (operation.body, operation.form) if each is not None)
         if operation.list_of is not None:
             lists[_list_name(operation)] = _list_schema(operation)
     return dict(sorted((schemas_of(structs) | lists).items()))

@@ -1,20 +1,33 @@
 """An operation of the API, declared once: routing, scopes, decoding and the OpenAPI document all read the declaration."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from herdbook.db.paging import TimeColumn
 from herdbook.errors import Refusal
 
 
 class Answer(NamedTuple):
-    """A success: the body in JSON, the version of the object that it is, and whether it was given to an earlier request."""
+    """A success: the body in JSON, the version of the object that it is, and whether it was given to an earlier request.
+
+    `status` and `headers` are those that differ from what the operation declares, or go beyond it.
+    """
 
     body: bytes
     version: int | None = None
     replayed: bool = False
+    status: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class OtherAnswer(NamedTuple):
+    """An answer that an operation gives beside its first one, and that is no problem of ours: its body and when it comes."""
+
+    struct: type[msgspec.Struct]
+    description: str
 
 
 # Takes the call, the path's parameters in their order, and the body where the operation has one.
@@ -23,7 +36,12 @@ Handler: TypeAlias = Callable[..., Awaitable[Answer]]
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One operation. `path` is relative to `/api`, and answers without that prefix, too."""
+    """One operation. `path` is relative to `/api`, and answers without that prefix, too.
+
+    `scopes` are all needed; None says that nobody needs to say who they are. `expand` are the members that an answer has only
+    when it is asked for them, and the scope that each needs beside those of the operation. `form` is a body that is a form
+    (`application/x-www-form-urlencoded`), which the handler reads itself.
+    """
 
     method: str
     path: str
@@ -31,26 +49,46 @@ class Operation:
     summary: str
     description: str
     tag: str
-    scope: str
+    scopes: tuple[str, ...] | None
     handler: Handler
     answer: type[msgspec.Struct]
     answer_description: str
     status: int = 200
     body: type[msgspec.Struct] | None = None
+    form: type[msgspec.Struct] | None = None
     list_of: "ListOf | None" = None
+    expand: Mapping[str, str | None] | None = None
     refusals: tuple[type[Refusal], ...] = ()
+    other_answers: Mapping[int, OtherAnswer] | None = None
 
     @property
     def is_write(self) -> bool:
         """Whether it changes something, so that it takes If-Match and Idempotency-Key."""
-        return self.method != "GET"
+        return self.method != "GET" and self.scopes is not None
+
+
+class Filter(NamedTuple):
+    """A filter of a list: `filter[name][eq]`, and `filter[name][in]` with up to `most` values where there may be several.
+
+    `read` returns the value that is compared, and raises ValueError, which says why, for what can be none. `schema` and
+    `description` are for the document.
+    """
+
+    name: str
+    read: Callable[[str], str]
+    schema: dict[str, Any]
+    description: str
+    most: int = 25
 
 
 class ListOf(NamedTuple):
     """That an operation lists objects, and what it takes beyond what all lists take.
 
-    `search` says what a search compares, `crm_type` is the `object_type` of `filter[crm_associations][eq]`; None: not taken.
+    `search` says what a search compares; None: not taken. `crm_types` are the `object_type`s of `filter[crm_associations][eq]`;
+    none: not taken. `times` are the times that can be filtered, and by which a list can be sorted.
     """
 
     search: str | None = None
-    crm_type: str | None = None
+    crm_types: tuple[str, ...] = ()
+    filters: tuple[Filter, ...] = ()
+    times: tuple[TimeColumn, ...] = ("updated_at",)

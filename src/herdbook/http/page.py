@@ -2,39 +2,50 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 from itsdangerous import BadData, URLSafeSerializer
 
-from herdbook.db.paging import Bound, Listed, PageQuery
+from herdbook.db.paging import Bound, CrmRecord, Listed, PageQuery, TimeColumn
 from herdbook.errors import FieldError, InvalidQuery
-from herdbook.http.operation import Answer, ListOf
+from herdbook.http.operation import Answer, Filter, ListOf
 
 MOST: Final = 100
 DEFAULT_LIMIT: Final = 25
 MOST_CRM_ASSOCIATIONS: Final = 20
 LONGEST_SEARCH: Final = 255
-BOUNDS: Final[Mapping[str, Bound]] = {
-    "filter[updated_at][gt]": "gt",
-    "filter[updated_at][gte]": "gte",
-    "filter[updated_at][lt]": "lt",
-    "filter[updated_at][lte]": "lte",
-}
 CRM: Final = "filter[crm_associations][eq]"
+EXPAND: Final = "expand"
+_BOUNDS: Final[tuple[Bound, ...]] = ("gt", "gte", "lt", "lte")
 # A query of nothing but mistakes must not keep the server busy with naming them.
 _MOST_ERRORS: Final = 100
+_LONGEST_CRM_ID: Final = 255
 _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]\[(id|object_type)\]")
-ORDERS: Final = {"updated_at:desc": True, "updated_at:asc": False}
 
 
-class _CrmItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    object_type: str
+def time_parameters(list_of: ListOf) -> dict[str, tuple[TimeColumn, Bound]]:
+    """Return the parameters that filter a list by times."""
+    return {f"filter[{time}][{bound}]": (time, bound) for time in list_of.times for bound in _BOUNDS}
+
+
+def filter_parameters(list_of: ListOf) -> dict[str, tuple[Filter, bool]]:
+    """Return the other filters' parameters: the filter, and whether it takes several values."""
+    parameters: dict[str, tuple[Filter, bool]] = {}
+    for each in list_of.filters:
+        parameters[f"filter[{each.name}][eq]"] = (each, False)
+        if each.most > 1:
+            parameters[f"filter[{each.name}][in]"] = (each, True)
+    return parameters
+
+
+def orders(list_of: ListOf) -> dict[str, tuple[TimeColumn, bool]]:
+    """Return the orders in which a list comes: the time, and whether the latest is first."""
+    return {f"{time}:{way}": (time, way == "desc") for time in list_of.times for way in ("desc", "asc")}
 
 
 class CursorSigner:
@@ -60,17 +71,28 @@ class CursorSigner:
 
 
 class ListReader:
-    """Reads the query parameters of one list in one workspace."""
+    """Reads the query parameters of one operation in one workspace: those of a list, if it is one, and `expand`."""
 
-    def __init__(self, signer: CursorSigner, operation_id: str, list_of: ListOf, workspace_id: UUID) -> None:
+    def __init__(
+        self, signer: CursorSigner, operation_id: str, list_of: ListOf | None, expand: Collection[str], workspace_id: UUID
+    ) -> None:
         self._signer = signer
         self._salt = f"{operation_id}:{workspace_id}"
-        self._crm_type = list_of.crm_type
-        self._known = ["limit", "cursor", "order_by", *BOUNDS]
-        if list_of.search is not None:
-            self._known.append("search")
-        if list_of.crm_type is not None:
-            self._known.append(CRM)
+        self._list_of = list_of or _NO_LIST
+        self._expand = expand
+        self._times = time_parameters(self._list_of)
+        self._filters = filter_parameters(self._list_of)
+        # Which member of the query each parameter makes.
+        self._members: dict[str, str] = {}
+        if list_of is not None:
+            self._members = {"limit": "limit", "cursor": "after", "order_by": "order"}
+        self._members |= dict.fromkeys(self._times, "times") | dict.fromkeys(self._filters, "filters")
+        if self._list_of.search is not None:
+            self._members["search"] = "search"
+        if self._list_of.crm_types:
+            self._members[CRM] = "crm_records"
+        if expand:
+            self._members[EXPAND] = "expand"
 
     def read(self, query_string: bytes) -> PageQuery:
         """Return what is asked. Refusal: InvalidQuery, with all that is wrong."""
@@ -79,20 +101,21 @@ class ListReader:
         crm: dict[int, dict[str, str]] = {}
         seen: set[str] = set()
         for name, value in _pairs(query_string, errors):
-            indexed = None if self._crm_type is None else _CRM_INDEXED.fullmatch(name)
+            indexed = _CRM_INDEXED.fullmatch(name) if self._list_of.crm_types else None
             if name in seen:
                 errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
             elif indexed is not None:
                 crm.setdefault(int(indexed[1]), {})[indexed[2]] = value
-            elif name not in self._known:
+            elif name not in self._members:
                 errors.append(self._unknown(name))
             else:
                 given[name] = value
             seen.add(name)
             if len(errors) == _MOST_ERRORS:
                 break
-        begin = self._continued if "cursor" in given else self._begun
-        query = begin(given, crm, errors)
+        query = self._asked(given, crm, errors)
+        if "cursor" in given:
+            query = self._continued(given["cursor"], query, [*given, *([CRM] if crm else [])], errors)
         if errors:
             raise InvalidQuery(errors)
         return query
@@ -109,49 +132,86 @@ class ListReader:
         return Answer(b'{"object":"list","data":[' + data + b'],"has_more":' + more + b',"next_cursor":' + cursor + b"}")
 
     def _unknown(self, name: str) -> FieldError:
-        near = difflib.get_close_matches(name, self._known, n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else f"It takes {', '.join(f'`{known}`' for known in self._known)}."
+        near = difflib.get_close_matches(name, self._members, n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else f"It takes {', '.join(f'`{known}`' for known in self._members)}."
         return FieldError(name, "unknown_parameter", f"There is no query parameter `{name}`. {hint}")
 
-    def _continued(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
-        others = [name for name in given if name not in ("cursor", "limit")] + ([CRM] if crm else [])
-        for name in others:
-            message = f"The cursor carries search, filters and order already. Leave `{name}` out, or the cursor."
-            errors.append(FieldError(name, "not_with_cursor", message))
-        query = self._signer.read(given["cursor"], self._salt)
+    def _continued(self, cursor: str, asked: PageQuery, given: Sequence[str], errors: list[FieldError]) -> PageQuery:
+        """Return the query that a cursor carries. What is asked beside it must be the same."""
+        query = self._signer.read(cursor, self._salt)
         if query is None:
             message = "This cursor was not given out for this list. Take `next_cursor` of the last page as it is."
             errors.append(FieldError("cursor", "invalid_cursor", message))
-            query = PageQuery()
-        limit = _limit(given, errors)
-        return query if limit is None else msgspec.structs.replace(query, limit=limit)
+            return asked
+        for name in given:
+            members = ("order", "descending") if name == "order_by" else (self._members[name],)
+            if name not in ("cursor", "limit") and any(getattr(asked, each) != getattr(query, each) for each in members):
+                message = f"The cursor was given out for another `{name}`. Leave `{name}` out, or the cursor."
+                errors.append(FieldError(name, "not_with_cursor", message))
+        return msgspec.structs.replace(query, limit=asked.limit if "limit" in given else query.limit)
 
-    def _begun(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
+    def _asked(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
         limit = _limit(given, errors)
-        order = given.get("order_by", "updated_at:desc")
-        if order not in ORDERS:
-            choices = " or ".join(f"`{choice}`" for choice in ORDERS)
+        known = orders(self._list_of)
+        order = given.get("order_by", next(iter(known)))
+        if order not in known:
+            choices = " or ".join(f"`{choice}`" for choice in known)
             errors.append(FieldError("order_by", "invalid_choice", f"`order_by` must be {choices}."))
-        bounds: dict[Bound, datetime] = {}
-        for name, bound in BOUNDS.items():
-            if name in given:
-                time = _time(given[name])
-                if time is None:
-                    message = f"`{name}` is not a time. Send ISO 8601 in UTC, such as `2026-03-01T12:00:00Z`."
-                    errors.append(FieldError(name, "invalid_format", message))
-                else:
-                    bounds[bound] = time
+        time, descending = known.get(order, ("updated_at", True))
         return PageQuery(
             limit=DEFAULT_LIMIT if limit is None else limit,
-            descending=ORDERS.get(order, True),
-            updated_at=bounds,
+            order=time,
+            descending=descending,
+            times=self._time_bounds(given, errors),
             search=_search(given, errors),
-            crm_object_ids=self._crm_ids(given.get(CRM), crm, errors),
+            crm_records=self._crm_records(given.get(CRM), crm, errors),
+            filters=self._filter_values(given, errors),
+            expand=self._expanded(given.get(EXPAND), errors),
         )
 
-    def _crm_ids(
+    def _time_bounds(self, given: Mapping[str, str], errors: list[FieldError]) -> dict[TimeColumn, dict[Bound, datetime]]:
+        bounds: dict[TimeColumn, dict[Bound, datetime]] = {}
+        for name, (column, bound) in self._times.items():
+            if name not in given:
+                continue
+            time = _time(given[name])
+            if time is None:
+                message = f"`{name}` is not a time. Send ISO 8601 in UTC, such as `2026-03-01T12:00:00Z`."
+                errors.append(FieldError(name, "invalid_format", message))
+            else:
+                bounds.setdefault(column, {})[bound] = time
+        return bounds
+
+    def _filter_values(self, given: Mapping[str, str], errors: list[FieldError]) -> dict[str, tuple[str, ...]]:
+        filters: dict[str, tuple[str, ...]] = {}
+        for name, (each, takes_several) in self._filters.items():
+            if name not in given:
+                continue
+            if each.name in filters:
+                message = f"`filter[{each.name}]` is given as `[eq]` and as `[in]`. Give one of them."
+                errors.append(FieldError(name, "duplicate", message))
+                continue
+            texts = [text.strip() for text in given[name].split(",")] if takes_several else [given[name]]
+            if len(texts) > each.most:
+                message = f"`{name}` has {len(texts)} values. Send {each.most} at most."
+                errors.append(FieldError(name, "invalid_range", message))
+                continue
+            filters[each.name] = tuple(_filter_values(name, each, texts, errors))
+        return filters
+
+    def _expanded(self, text: str | None, errors: list[FieldError]) -> tuple[str, ...]:
+        if not text:
+            return ()
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in self._expand:
+                choices = ", ".join(f"`{choice}`" for choice in self._expand)
+                errors.append(FieldError(EXPAND, "invalid_choice", f"`{name}` cannot be expanded. These can: {choices}."))
+        return tuple(name for name in self._expand if name in names)
+
+    def _crm_records(
         self, encoded: str | None, indexed: Mapping[int, Mapping[str, str]], errors: list[FieldError]
-    ) -> tuple[str, ...] | None:
+    ) -> tuple[CrmRecord, ...] | None:
         if encoded is None and not indexed:
             return None
         if encoded is not None and indexed:
@@ -159,9 +219,9 @@ class ListReader:
             return None
         try:
             items = (
-                msgspec.json.decode(encoded, type=list[_CrmItem])
+                msgspec.json.decode(encoded, type=list[CrmRecord])
                 if encoded is not None
-                else msgspec.convert([indexed[index] for index in sorted(indexed)], list[_CrmItem])
+                else msgspec.convert([indexed[index] for index in sorted(indexed)], list[CrmRecord])
             )
         except msgspec.DecodeError as error:
             message = f"`{CRM}` is not a list of objects with `id` and `object_type`: {error}."
@@ -170,13 +230,32 @@ class ListReader:
         if not 1 <= len(items) <= MOST_CRM_ASSOCIATIONS:
             message = f"`{CRM}` has {len(items)} objects. Send 1 to {MOST_CRM_ASSOCIATIONS}."
             errors.append(FieldError(CRM, "invalid_range", message))
+        types = self._list_of.crm_types
         for item in items:
-            if item.object_type != self._crm_type:
-                message = f"`{CRM}` must have `object_type` `{self._crm_type}` here, not `{item.object_type}`."
+            if item.object_type not in types:
+                choices = " or ".join(f"`{choice}`" for choice in types)
+                message = f"`{CRM}` must have `object_type` {choices} here, not `{item.object_type}`."
                 errors.append(FieldError(CRM, "invalid_choice", message))
+            if not 1 <= len(item.id) <= _LONGEST_CRM_ID:
+                message = f"`{CRM}` has an `id` of {len(item.id)} characters. Send 1 to {_LONGEST_CRM_ID}."
+                errors.append(FieldError(CRM, "invalid_format", message))
             if "\0" in item.id:
                 errors.append(FieldError(CRM, "invalid_characters", f"`{CRM}` holds a NUL character. Leave it out."))
-        return tuple(item.id for item in items)
+        return tuple(items)
+
+
+_NO_LIST: Final = ListOf()
+
+
+def _filter_values(name: str, each: Filter, texts: Sequence[str], errors: list[FieldError]) -> Iterator[str]:
+    for text in texts:
+        if "\0" in text:
+            errors.append(FieldError(name, "invalid_characters", f"`{name}` holds a NUL character. Leave it out."))
+            continue
+        try:
+            yield each.read(text)
+        except ValueError as error:
+            errors.append(FieldError(name, "invalid_format", f"`{name}` cannot be `{text[:100]}`: {error}."))
 
 
 def _pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from herdbook import ids, metrics
-from herdbook.auth.authenticate import Authenticator, Caller
+from herdbook.auth.authenticate import NOBODY, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.errors import RateLimited, Refusal, Taken, TooLarge, Unavailable
 from herdbook.http.body import BodyReader, require_json
@@ -85,17 +85,25 @@ class Requests:
             del parts[0]
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
-        caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"))
-        if self._rate_limit is not None:
-            quota = request.quota = await self._rate_limit.take(caller.credential_id)
-            if quota.retry_after:
-                raise RateLimited(quota.retry_after)
-        caller.require(operation.scope)
+        caller = NOBODY
+        if operation.scopes is not None:
+            caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"))
+            if self._rate_limit is not None:
+                quota = request.quota = await self._rate_limit.take(caller.credential_id)
+                if quota.retry_after:
+                    raise RateLimited(quota.retry_after)
+            for needed in operation.scopes:
+                caller.require(needed)
         body = b""
         arguments: list[object] = []
-        if target.body is not None:
+        if target.body is not None or operation.form is not None:
             body = await self._body(request, receive)
+        if target.body is not None:
+            if body:
+                require_json(request.headers.get(b"content-type"))
             arguments.append(target.body.read(body))
+        elif operation.form is not None:
+            arguments.append(body)
         call = Call(
             services=self._services,
             operation=operation,
@@ -125,16 +133,13 @@ class Requests:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 break
-        body = b"".join(chunks)
-        if body:
-            require_json(request.headers.get(b"content-type"))
-        return body
+        return b"".join(chunks)
 
     async def _send_answer(self, request: "_Request", answer: Answer, send: Send) -> None:
         operation = request.operation
         assert operation is not None, "an answer is an operation's"
-        status, body = operation.status, answer.body
-        headers = request.common_headers()
+        status, body = answer.status or operation.status, answer.body
+        headers = request.common_headers() + list(answer.headers)
         if answer.version is not None:
             headers.append((b"etag", etag(answer.version)))
             if not operation.is_write and not none_match(request.headers.get(b"if-none-match"), answer.version):

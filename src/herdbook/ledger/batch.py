@@ -11,7 +11,10 @@ from herdbook.db.pool import Connection
 from herdbook.ledger.book import Book, Need, Row, Shelf
 from herdbook.ledger.changes import SAVE_CHANGES, Change
 
-_PARAMETERS: Final[tuple[LiteralString, ...]] = ("$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13")
+_PARAMETERS: Final[tuple[LiteralString, ...]] = (
+    *("$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15"),
+    *("$16", "$17", "$18", "$19", "$20", "$21", "$22", "$23", "$24", "$25", "$26", "$27", "$28", "$29"),
+)
 
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
@@ -93,7 +96,10 @@ async def save(connection: Connection, books: Sequence[Book]) -> set[UUID]:
         changes += book.changes
         for (shelf, _), row in book.put_rows.items():
             put.setdefault(shelf, []).append(row)
-    fragments: list[LiteralString] = [SAVE_CHANGES, *(shelf.save for shelf in put)]
+    fragments: list[LiteralString] = [SAVE_CHANGES]
+    for shelf in put:
+        assert shelf.save is not None, "a command writes rows of a shelf that is only read"
+        fragments.append(shelf.save)
     records = await connection.fetch(
         _save_statement(fragments), _encode(heads), _encode(changes), *(_encode(rows) for rows in put.values())
     )

@@ -32,13 +32,14 @@ class Shelf(Generic[RowT]):
     `key` gives the part of a row's primary key behind the workspace. `load` is a query for the members of `row`, under their
     names, of the rows that the JSON array `$rows` of `{"workspace_id", "key"}` asks for; None where the ledger only writes.
     `save` holds common table expressions that write the rows of the JSON array `$rows`; each must join `held`, the ids of the
-    workspaces that the batch still has to itself, so that nothing is written where the batch came too late.
+    workspaces that the batch still has to itself, so that nothing is written where the batch came too late. None where the
+    ledger only reads.
     """
 
     row: type[RowT]
     key: Callable[[RowT], Hashable]
     load: LiteralString | None
-    save: LiteralString
+    save: LiteralString | None
 
 
 class Need(NamedTuple):
@@ -102,6 +103,10 @@ class Book:
         place = (shelf, shelf.key(row))
         self._undo.append((place, self._rows.get(place), place in self.put_rows))
         self._rows[place] = self.put_rows[place] = row
+
+    def put_on(self, shelf: Shelf[RowT]) -> list[RowT]:
+        """Return the rows that the batch has put on a shelf by now."""
+        return [row for (put_on, _), row in self.put_rows.items() if put_on is shelf]  # type: ignore[misc]  # as in `find`
 
     def enter(self, kind: Kind, object_id: UUID, action: Action, previous: object, answer: object) -> int:
         """Enter a change; return the version that it gives the object."""

@@ -13,6 +13,11 @@ class Kind(Enum):
 
     CONTACT = "c"
     COMPANY = "o"
+    USER = "u"
+    TAG = "t"
+    ENGAGEMENT = "e"
+    TRANSCRIPT = "r"
+    TRANSCRIPT_COMMENT = "n"
 
 
 class Action(Enum):

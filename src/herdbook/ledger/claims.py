@@ -1,0 +1,111 @@
+"""Claims: what one active object of a workspace holds, such as an e-mail address or a domain, and no other may.
+
+The table's key is the proof. A claim is decided in the book, and says which object holds it in the table before the batch is
+saved, so that one passed on within a batch is moved rather than given twice.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, LiteralString, NamedTuple, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.errors import FieldError, Taken
+from herdbook.ledger.book import Book, Need, Shelf
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Which object holds something, if any, and which one does in the table before the batch is saved."""
+
+    workspace_id: UUID
+    key: str
+    holder_id: UUID | None
+    stored_holder_id: UUID | None
+
+
+ClaimShelf: TypeAlias = Shelf[Claim]
+
+# A plain insert: if two objects ever claimed one thing, the key would refuse the batch rather than give it away.
+_SAVE: Final[LiteralString] = """
+    $table_claim as (
+        select r.workspace_id, r.key, r.holder_id, r.stored_holder_id
+        from json_to_recordset($rows) as r(workspace_id uuid, key text, holder_id uuid, stored_holder_id uuid)
+        join held on held.id = r.workspace_id
+    ), $table_freed as (
+        delete from $table t using $table_claim claim
+        where t.workspace_id = claim.workspace_id and t.$key = claim.key and claim.holder_id is null
+    ), $table_moved as (
+        update $table t set $holder = claim.holder_id from $table_claim claim
+        where t.workspace_id = claim.workspace_id and t.$key = claim.key
+            and claim.holder_id <> claim.stored_holder_id
+    ), $table_claimed as (
+        insert into $table (workspace_id, $key, $holder)
+        select workspace_id, key, holder_id from $table_claim
+        where holder_id is not null and stored_holder_id is null
+    )
+"""
+_LOAD: Final[LiteralString] = """
+    select t.workspace_id, t.$key as key, t.$holder as holder_id, t.$holder as stored_holder_id
+    from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    join $table t on t.workspace_id = asked.workspace_id and t.$key = asked.key
+"""
+
+
+def claim_shelf(table: LiteralString, key: LiteralString, holder: LiteralString) -> ClaimShelf:
+    """Return the shelf of a table (workspace_id, key, holder) whose primary key is the first two."""
+
+    def stated(sql: LiteralString) -> LiteralString:
+        return sql.replace("$table", table).replace("$key", key).replace("$holder", holder)
+
+    return Shelf(row=Claim, key=_key_of, load=stated(_LOAD), save=stated(_SAVE))
+
+
+def _key_of(claim: Claim) -> str:
+    return claim.key
+
+
+class Claimants(NamedTuple):
+    """The objects that claim something: what they are called, their ids' prefix, and the scope to know of them."""
+
+    shelf: ClaimShelf
+    kind: str
+    prefix: str
+    read_scope: str
+
+    def needs(self, keys: Collection[str]) -> list[Need]:
+        """Return what a command must see to claim these."""
+        return [Need(self.shelf, key) for key in keys]
+
+    def holder(self, book: Book, key: str) -> UUID | None:
+        """Return which object holds something."""
+        claim = book.find(self.shelf, key)
+        return None if claim is None else claim.holder_id
+
+    def claim(self, book: Book, object_id: UUID, old: Collection[str], new: Sequence[str], place: Callable[[int], str]) -> None:
+        """Let an object that holds the old hold the new instead. Refusal: Taken, whose fields `place` names by index."""
+        errors: list[FieldError] = []
+        holders: list[tuple[str, str]] = []
+        for index, key in enumerate(new):
+            holder = self.holder(book, key)
+            if holder not in (None, object_id):
+                named = place(index)
+                message = f"`{named}` belongs to another active {self.kind} of this workspace. Use that one, or leave it out."
+                errors.append(FieldError(named, "already_in_use", message))
+                holders.append((self.kind, ids.encoded(self.prefix, holder)))
+        if errors:
+            raise Taken(errors, holders, self.read_scope)
+        self.free(book, object_id, set(old).difference(new))
+        for key in new:
+            if key not in old:
+                claim = book.find(self.shelf, key)
+                book.put(
+                    self.shelf, Claim(book.workspace_id, key, object_id, None if claim is None else claim.stored_holder_id)
+                )
+
+    def free(self, book: Book, object_id: UUID, keys: Collection[str]) -> None:
+        """Let go of what an object holds."""
+        for key in keys:
+            claim = book.find(self.shelf, key)
+            # What the batch did not ask for stands in the table as this object's, since it stands in its row.
+            book.put(self.shelf, Claim(book.workspace_id, key, None, object_id if claim is None else claim.stored_holder_id))

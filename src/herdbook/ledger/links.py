@@ -1,0 +1,52 @@
+"""Links: under what an object is found, such as the words of its name, or the company it belongs to.
+
+They stand in tables of their own, so that only a write that changes them touches an index for them.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Final, LiteralString, TypeAlias, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from herdbook.ledger.book import Book, Shelf
+
+
+class Link(msgspec.Struct, frozen=True):
+    """Whether an object is found under something: a word, or the id of another object."""
+
+    workspace_id: UUID
+    key: str | UUID
+    object_id: UUID
+    is_there: bool
+
+
+LinkShelf: TypeAlias = Shelf[Link]
+Key = TypeVar("Key", str, UUID)
+
+_SAVE: Final[LiteralString] = """
+    $table_entry as (
+        select r.workspace_id, r.key, r.object_id, r.is_there
+        from json_to_recordset($rows) as r(workspace_id uuid, key $type, object_id uuid, is_there boolean)
+        join held on held.id = r.workspace_id
+    ), $table_forgotten as (
+        delete from $table t using $table_entry e
+        where t.workspace_id = e.workspace_id and t.$key = e.key and t.$object = e.object_id and not e.is_there
+    ), $table_learned as (
+        insert into $table (workspace_id, $key, $object)
+        select workspace_id, key, object_id from $table_entry where is_there
+        on conflict do nothing
+    )
+"""
+
+
+def link_shelf(table: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> LinkShelf:
+    """Return the shelf of a table (workspace_id, key, object_id) whose primary key is all three. It is only written."""
+    save = _SAVE.replace("$table", table).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
+    return Shelf(row=Link, key=lambda link: (link.key, link.object_id), load=None, save=save)
+
+
+def relink(book: Book, shelf: LinkShelf, object_id: UUID, before: AbstractSet[Key], after: AbstractSet[Key]) -> None:
+    """Let an object that is found under some things be found under others."""
+    for key in before ^ after:
+        book.put(shelf, Link(book.workspace_id, key, object_id, is_there=key in after))
