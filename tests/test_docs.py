@@ -26,7 +26,8 @@ def test_each_setting_is_documented(field: dataclasses.Field[object]) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_each_operation_has_a_row(operation: Operation) -> None:
     """The page on compatibility has each operation, with its path and scope."""
-    row = f"| {operation.id} | {operation.method} {operation.path} | {" + ".join(operation.scopes or ["none"])} |"
+    scopes = " + ".join(operation.scopes or ["none"])
+    row = f"| {operation.id} | {operation.method} {operation.path} | {scopes} |"
 
     assert row in COMPATIBILITY
 

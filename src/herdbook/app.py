@@ -39,8 +39,15 @@ from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.logs import RequestLog, configure_logs
 from herdbook.settings import Settings
+from herdbook.tags import api as tags_api
+from herdbook.users import api as users_api
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*contacts_api.OPERATIONS, *companies_api.operations(CompanyStaff()))
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *contacts_api.OPERATIONS,
+    *companies_api.operations(CompanyStaff()),
+    *users_api.OPERATIONS,
+    *tags_api.OPERATIONS,
+)
 
 _log: Final = logging.getLogger("herdbook.app")
 _PAGE_CONNECTIONS: Final = 2

@@ -44,6 +44,17 @@ def text(value: str | None, path: str) -> Iterator[FieldError]:
         yield FieldError(path, "blank", f"`{path}` holds nothing but white space. Send some text, or leave the field out.")
 
 
+def matching(pattern: str, what: str) -> Rule:
+    """Refuse text that does not match a pattern; `what` says what it should be."""
+    matches = re.compile(pattern).fullmatch
+
+    def rule(value: str | None, path: str) -> Iterator[FieldError]:
+        if value is not None and matches(value) is None:
+            yield FieldError(path, "invalid_format", f"`{path}` is not {what}.")
+
+    return rule
+
+
 def id_of(prefix: str, kind: str) -> Rule:
     """Refuse what does not look like an identifier of this kind; whether there is such an object shows later."""
     looks_right = re.compile(re.escape(prefix) + "[A-Za-z0-9]+")

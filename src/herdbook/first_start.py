@@ -4,11 +4,17 @@ import secrets
 from typing import NamedTuple
 from uuid import UUID
 
+from herdbook import ids
 from herdbook.auth.keys import ApiKey
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace
 from herdbook.db.migrate import migrate
-from herdbook.db.pool import connect
+from herdbook.db.pool import Connection, connect
+from herdbook.ledger.batch import load, save
+from herdbook.ledger.book import Origin
+from herdbook.ledger.objects import NOBODY
+from herdbook.users.actions import CreateUser
+from herdbook.users.model import NewUser, Role
 
 
 class Prepared(NamedTuple):
@@ -32,7 +38,18 @@ async def prepare(database_url: str) -> Prepared:
             first: UUID | None = await connection.fetchval("select id from workspace order by id limit 1")
             if first is not None:
                 return Prepared(first, None)
-            workspace_id = await create_workspace(connection, "First workspace")
+            workspace_id = await create_owned_workspace(connection, "First workspace")
             return Prepared(workspace_id, await create_key(connection, workspace_id, "First key", [ADMIN]))
     finally:
         await connection.close()
+
+
+async def create_owned_workspace(connection: Connection, name: str) -> UUID:
+    """Create a workspace with a first user, for whom keys act that name no other; return its id."""
+    async with connection.transaction():
+        workspace_id = await create_workspace(connection, name)
+        owner = CreateUser(NewUser("Workspace", "Owner", role=Role.OWNER))
+        book = (await load(connection, {workspace_id: set(owner.needs())}))[workspace_id]
+        book.carry_out(owner, Origin(request_id=ids.new_id(), credential_id=NOBODY))
+        await save(connection, [book])
+        return workspace_id

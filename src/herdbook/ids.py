@@ -17,6 +17,11 @@ _LENGTH: Final = 26
 
 CONTACT: Final = "cnt_"
 COMPANY: Final = "cmp_"
+USER: Final = "usr_"
+TAG: Final = "tag_"
+ENGAGEMENT: Final = "ngmt_"
+TRANSCRIPT_TIMELINE: Final = "tt_"
+TRANSCRIPT_COMMENT: Final = "tano_"
 WORKSPACE: Final = "wrks_"
 REQUEST: Final = "rid_"
 CREDENTIAL: Final = "apik_"

@@ -179,7 +179,7 @@ def test_the_demo_keeps_out_of_other_data(stopped: Path) -> None:
     assert refused.status == 1
     assert "HERDBOOK_DATA_DIR" in refused.complained
     assert "Demo" not in keys
-    assert line_with("First workspace", workspaces).split()[-1] == "0"
+    assert line_with("First workspace", workspaces).split()[-1] == "1"
 
 
 def line_with(text: str, said: str) -> str:

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address, e164
 from herdbook.contacts.model import Contact, search_entry
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"

@@ -3,15 +3,16 @@
 import asyncio
 import hashlib
 import hmac
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.auth.keys import PREFIX, NotAKey, read_key, secret_hash
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, PREFIX, NotAKey, read_token, secret_hash
 from herdbook.auth.scopes import ADMIN
-from herdbook.auth.store import find_key, note_use
+from herdbook.auth.store import find_access_token, find_key, note_use
 from herdbook.db.pool import Pool
 from herdbook.errors import Forbidden, Unauthenticated
 
@@ -21,13 +22,14 @@ _MOST_TRUSTED: Final = 10_000
 
 
 class Caller(NamedTuple):
-    """Who makes a request: a workspace, a credential, its scopes; and how logs show the first two."""
+    """Who makes a request: a workspace, a credential, its scopes; how logs show the first two; and the user it acts for."""
 
     workspace_id: UUID
     credential_id: UUID
     scopes: frozenset[str]
     shown_workspace_id: str
     shown_credential_id: str
+    user_id: UUID | None = None
 
     def may(self, scope: str) -> bool:
         """Whether the credential has the scope."""
@@ -78,35 +80,42 @@ class Authenticator:
     async def _look_up(self, authorization: bytes, fingerprint: bytes) -> Caller:
         now = self._clock()
         try:
-            caller = await self._authenticated(authorization)
+            caller, seconds_left = await self._authenticated(authorization)
         finally:
             del self._lookups[fingerprint]
         if len(self._trusted) >= _MOST_TRUSTED:
             self._trusted = {key: known for key, known in self._trusted.items() if known[0] > now}
-        self._trusted[fingerprint] = (now + _TRUSTED_FOR_SECONDS, caller)
+        self._trusted[fingerprint] = (now + min(_TRUSTED_FOR_SECONDS, seconds_left), caller)
         self._used.add(caller.credential_id)
         return caller
 
-    async def _authenticated(self, authorization: bytes) -> Caller:
+    async def _authenticated(self, authorization: bytes) -> tuple[Caller, float]:
+        """Return who this is, and for how many seconds that holds."""
         text = authorization.decode("latin-1").strip()
         scheme, _, token = text.partition(" ")
         if scheme.lower() == "bearer":
             text = token.strip()
-        if not text.startswith(PREFIX):
+        if text.startswith(PREFIX):
+            prefix, name, shown, find = PREFIX, "API key", ids.CREDENTIAL, find_key
+        elif text.startswith(ACCESS_TOKEN_PREFIX):
+            prefix, name, shown, find = ACCESS_TOKEN_PREFIX, "access token", CLIENT_PREFIX, find_access_token
+        else:
             raise Unauthenticated("This credential is neither an API key nor a token that this server gave out.")
         try:
-            key = read_key(text)
+            sent = read_token(text, prefix, name)
         except NotAKey as error:
             raise Unauthenticated(str(error)) from None
-        stored = await find_key(self._pool, key.id)
-        if stored is None or not hmac.compare_digest(stored.secret_hash, secret_hash(key.secret)):
-            raise Unauthenticated("No such API key is known here.")
+        stored = await find(self._pool, sent.id)
+        if stored is None or not hmac.compare_digest(stored.secret_hash, secret_hash(sent.secret)):
+            raise Unauthenticated(f"No such {name} is known here.")
         if stored.is_over:
-            raise Unauthenticated("This API key has expired or was revoked. Use another one.")
-        return Caller(
+            raise Unauthenticated(f"This {name} has expired or was revoked. Use another one.")
+        caller = Caller(
             stored.workspace_id,
-            key.id,
+            stored.credential_id,
             frozenset(stored.scopes),
             ids.encoded(ids.WORKSPACE, stored.workspace_id),
-            ids.encoded(ids.CREDENTIAL, key.id),
+            ids.encoded(shown, stored.credential_id),
+            stored.user_id,
         )
+        return caller, math.inf if stored.seconds_left is None else stored.seconds_left

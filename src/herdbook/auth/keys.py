@@ -1,4 +1,4 @@
-"""API keys: `sk-apik_<id>.<secret>`. Only a hash of the secret is kept."""
+"""API keys and OAuth tokens: `<prefix><id>.<secret>`. Only a hash of the secret is kept."""
 
 import hashlib
 import secrets
@@ -10,41 +10,70 @@ from uuid import UUID
 from herdbook import ids
 
 PREFIX: Final = "sk-apik_"
+ACCESS_TOKEN_PREFIX: Final = "oat_"  # noqa: S105  # what a token begins with is no secret
+CLIENT_PREFIX: Final = "ocl_"
 _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_LENGTH: Final = 32
 _CHECKSUM_LENGTH: Final = 6
 
 
 class NotAKey(ValueError):
-    """The text is no key, or a mistyped or truncated one; the message says which."""
+    """The text is no key or token, or a mistyped or truncated one; the message says which."""
+
+
+class Token(NamedTuple):
+    """A key or a token as its holder has it; its prefix says what it is."""
+
+    prefix: str
+    id: UUID
+    secret: str
+
+    def __str__(self) -> str:
+        return f"{ids.encoded(self.prefix, self.id)}.{self.secret}"
 
 
 class ApiKey(NamedTuple):
-    """A key as its holder has it."""
+    """An API key as its holder has it."""
 
     id: UUID
     secret: str
 
     def __str__(self) -> str:
-        return f"{ids.encoded(PREFIX, self.id)}.{self.secret}"
+        return str(Token(PREFIX, *self))
 
 
 def new_key() -> ApiKey:
-    """Make a key: a new id, 190 random bits, and a checksum that tells a mistyped key from an unknown one."""
+    """Make an API key: a new id, and a secret."""
+    return ApiKey(ids.new_id(), new_secret())
+
+
+def new_token(prefix: str) -> Token:
+    """Make a token: a new id, and a secret."""
+    return Token(prefix, ids.new_id(), new_secret())
+
+
+def new_secret() -> str:
+    """Make a secret: 190 random bits, and a checksum that tells a mistyped one from an unknown one."""
     random = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
-    return ApiKey(ids.new_id(), random + _checksum(random))
+    return random + _checksum(random)
 
 
 def read_key(text: str) -> ApiKey:
-    """Read a key. NotAKey where it cannot be one."""
+    """Read an API key. NotAKey where it cannot be one."""
+    _, key_id, secret = read_token(text, PREFIX, "API key")
+    return ApiKey(key_id, secret)
+
+
+def read_token(text: str, prefix: str, name: str) -> Token:
+    """Read a token with this prefix, which is called so. NotAKey where it cannot be one."""
     head, dot, secret = text.partition(".")
-    key_id = ids.decoded(PREFIX, head)
-    if key_id is None or not dot:
-        raise NotAKey("This is not an API key. A key looks like `sk-apik_<id>.<secret>`.")
+    token_id = ids.decoded(prefix, head)
+    if token_id is None or not dot:
+        raise NotAKey(f"This is not an {name}. An {name} looks like `{prefix}<id>.<secret>`.")
     random = secret[:_RANDOM_LENGTH]
     if len(secret) != _RANDOM_LENGTH + _CHECKSUM_LENGTH or secret[_RANDOM_LENGTH:] != _checksum(random):
-        raise NotAKey("This API key is mistyped or cut off: its checksum does not fit. Copy it again.")
-    return ApiKey(key_id, secret)
+        raise NotAKey(f"This {name} is mistyped or cut off: its checksum does not fit. Copy it again.")
+    return Token(prefix, token_id, secret)
 
 
 def secret_hash(secret: str) -> bytes:

@@ -34,13 +34,16 @@ class Credential(NamedTuple):
     last_used_at: datetime | None
 
 
-class StoredKey(NamedTuple):
-    """What is needed to let somebody in, or not."""
+class StoredCredential(NamedTuple):
+    """What is needed to let somebody in, or not; and for how long, where it has an end."""
 
     workspace_id: UUID
+    credential_id: UUID
     secret_hash: bytes
     scopes: Sequence[str]
+    user_id: UUID | None
     is_over: bool
+    seconds_left: float | None
 
 
 async def create_workspace(statements: Statements, name: str) -> UUID:
@@ -62,13 +65,18 @@ async def create_key(
     name: str,
     scopes: Iterable[str],
     expires_at: datetime | None = None,
+    *,
+    user_id: UUID | None = None,
 ) -> ApiKey:
-    """Create an API key. It is the only time that its secret is there to be seen."""
+    """Create an API key. It is the only time that its secret is there to be seen.
+
+    It acts for the user; where none is named, for the first of the workspace.
+    """
     key = new_key()
     await statements.execute(
         """
-        insert into credential (id, workspace_id, name, scopes, secret_hash, expires_at)
-        values ($1, $2, $3, $4, $5, $6)
+        insert into credential (id, workspace_id, name, scopes, secret_hash, expires_at, user_id)
+        values ($1, $2, $3, $4, $5, $6, $7)
         """,
         key.id,
         workspace_id,
@@ -76,6 +84,7 @@ async def create_key(
         sorted(scopes),
         secret_hash(key.secret),
         expires_at,
+        user_id,
     )
     return key
 
@@ -101,19 +110,52 @@ async def revoke_key(statements: Statements, key_id: UUID) -> bool:
     return found is not None
 
 
-async def find_key(statements: Statements, key_id: UUID) -> StoredKey | None:
-    """Return what is stored of a key."""
+async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | None:
+    """Return what is stored of an API key."""
+    # The users are looked for like this, so that no partial index comes into question, and the key is taken.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select workspace_id, secret_hash, scopes,
-            revoked_at is not null or coalesce(expires_at <= now(), false) as is_over
+        select workspace_id, id, secret_hash, scopes,
+            coalesce(
+                credential.user_id,
+                (
+                    select u.id from workspace_user u
+                    where u.workspace_id = credential.workspace_id
+                        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+                    order by u.id limit 1
+                )
+            ),
+            revoked_at is not null or coalesce(expires_at <= now(), false),
+            extract(epoch from expires_at - now())::float8
         from credential where id = $1
         """,
         key_id,
     )
-    return None if record is None else StoredKey(*record)
+    return None if record is None else StoredCredential(*record)
 
 
-async def note_use(statements: Statements, key_ids: Sequence[UUID]) -> None:
-    """Note that keys were used just now."""
-    await statements.execute("update credential set last_used_at = now() where id = any($1)", list(key_ids))
+async def find_access_token(statements: Statements, token_id: UUID) -> StoredCredential | None:
+    """Return what is stored of an access token. It is over, too, when its client, its grant or the grant's user is."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        """
+        select client.workspace_id, client.id, token.secret_hash, token.scopes, u.id,
+            token.expires_at <= now() or client.revoked_at is not null
+                or token.grant_id is not null and (g.revoked_at is not null or u.id is null),
+            extract(epoch from token.expires_at - now())::float8
+        from oauth_access_token token
+        join oauth_client client on client.id = token.client_id
+        left join oauth_grant g on g.id = token.grant_id
+        left join workspace_user u on u.workspace_id = client.workspace_id and u.id = g.user_id
+            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+        where token.id = $1
+        """,
+        token_id,
+    )
+    return None if record is None else StoredCredential(*record)
+
+
+async def note_use(statements: Statements, credential_ids: Sequence[UUID]) -> None:
+    """Note that keys and OAuth clients were used just now."""
+    used = list(credential_ids)
+    await statements.execute("update credential set last_used_at = now() where id = any($1)", used)
+    await statements.execute("update oauth_client set last_used_at = now() where id = any($1)", used)

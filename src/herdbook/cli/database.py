@@ -4,11 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import TypeVar
+from uuid import UUID
 
+from herdbook import ids
+from herdbook.auth.store import list_workspaces
 from herdbook.cli.environment import CommandFailed
 from herdbook.db.migrate import missing
-from herdbook.db.pool import Connection, connect
+from herdbook.db.pool import Connection, connect, open_pool
 from herdbook.embedded import EmbeddedPostgres, running
+from herdbook.errors import Refusal
+from herdbook.ledger.book import Command, Origin
+from herdbook.ledger.ledger import Ledger, Written
+from herdbook.ledger.objects import NOBODY
 from herdbook.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -34,6 +41,44 @@ def database(settings: DatabaseSettings) -> Generator[str]:
         yield server.start()
     finally:
         server.stop()
+
+
+def carry_out(settings: DatabaseSettings, workspace: str | None, command: Command) -> Written:
+    """Have a workspace's ledger carry out a command, and return what became of it."""
+
+    async def work(connection: Connection) -> UUID:
+        return await workspace_called(connection, workspace)
+
+    async def written(url: str, workspace_id: UUID) -> Written:
+        pool = await open_pool(url, size=2)
+        ledger = Ledger(pool, queue_limit=1)
+        ledger.open()
+        try:
+            # Who has the database's files needs no credential.
+            origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+            return await ledger.write(workspace_id, command, origin)
+        except Refusal as refusal:
+            raise CommandFailed(refusal.detail) from None
+        finally:
+            await ledger.close()
+            await pool.close()
+
+    with database(settings) as url:
+        workspace_id = with_connection(DatabaseSettings(database_url=url), work)
+        return asyncio.run(written(url, workspace_id))
+
+
+async def workspace_called(connection: Connection, text: str | None) -> UUID:
+    """Return the id of the workspace that is meant; the only one, where none is named."""
+    known = [workspace.id for workspace in await list_workspaces(connection)]
+    if text is None:
+        if len(known) != 1:
+            raise CommandFailed(f"There are {len(known)} workspaces. Name one with --workspace.")
+        return known[0]
+    workspace_id = ids.decoded(ids.WORKSPACE, text)
+    if workspace_id is None or workspace_id not in known:
+        raise CommandFailed(f"There is no workspace `{text}`. `herdbook workspaces list` shows those there are.")
+    return workspace_id
 
 
 def with_connection(settings: DatabaseSettings, work: Callable[[Connection], Awaitable[T]]) -> T:

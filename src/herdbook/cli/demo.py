@@ -110,7 +110,7 @@ class _Demonstration:
             for key in earlier:
                 await revoke_key(pool, key.id)
             api_key = await create_key(pool, ready.workspace_id, _KEY_NAME, [ADMIN])
-            if await pool.fetchval("select seq = 0 from workspace where id = $1", ready.workspace_id):
+            if await pool.fetchval("select not exists (select from contact where workspace_id = $1)", ready.workspace_id):
                 await _fill(pool, ready.workspace_id, api_key.id)
             for listed in (await page(pool, ready.workspace_id, PageQuery(limit=1)))[:1]:
                 self._somebody = msgspec.json.decode(listed.body, type=Contact)

@@ -11,12 +11,12 @@ from herdbook import ids
 from herdbook.auth import store
 from herdbook.auth.keys import PREFIX
 from herdbook.auth.scopes import SCOPES
-from herdbook.cli.database import with_connection
+from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.tables import new_table, show
-from herdbook.cli.workspaces import workspace_called
 from herdbook.db.pool import Connection
 from herdbook.settings import DatabaseSettings
+from herdbook.users.store import all_users
 
 app = App(name="keys", help="Create, list and revoke API keys.")
 
@@ -28,6 +28,7 @@ def create(
     scope: Annotated[Sequence[str], Parameter(negative=())],
     workspace: str | None = None,
     expires: datetime | None = None,
+    user: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
     """Create an API key, and print it: it is shown this once.
@@ -42,8 +43,13 @@ def create(
         The workspace's id; not needed where there is only one.
     expires
         When it stops working, such as 2027-01-31; in UTC, unless it says otherwise. Without it, never.
+    user
+        The id of the user that it acts for: the author of its comments, the owner of its engagements. Without it, the first
+        active user of the workspace.
 
     """
+    if not name.strip():
+        raise CommandFailed("A key needs a name, so that you know later what it is for.")
     unknown = sorted(set(scope) - SCOPES.keys())
     if unknown:
         raise CommandFailed(f"There is no scope {', '.join(unknown)}. There are: {', '.join(SCOPES)}.")
@@ -52,7 +58,10 @@ def create(
 
     async def work(connection: Connection) -> str:
         workspace_id = await workspace_called(connection, workspace)
-        return str(await store.create_key(connection, workspace_id, name, scope, expires))
+        if user is not None and user not in [each.id for each in await all_users(connection, workspace_id)]:
+            raise CommandFailed(f"There is no user `{user}` in this workspace. `herdbook users list` shows those there are.")
+        user_id = None if user is None else ids.decoded(ids.USER, user)
+        return str(await store.create_key(connection, workspace_id, name, scope, expires, user_id=user_id))
 
     environment.say(with_connection(database, work))
 

@@ -1,16 +1,15 @@
 """`herdbook workspaces`: tenants."""
 
 from typing import Annotated
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from herdbook import ids
 from herdbook.auth import store
 from herdbook.cli.database import with_connection
-from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.environment import environment
 from herdbook.cli.tables import new_table, show
-from herdbook.db.pool import Connection
+from herdbook.first_start import create_owned_workspace
 from herdbook.settings import DatabaseSettings
 
 app = App(name="workspaces", help="Create and list workspaces: tenants, whose data never meet.")
@@ -26,7 +25,7 @@ def create(name: str, *, database: Annotated[DatabaseSettings, Parameter(name="*
         What people call it.
 
     """
-    workspace_id = with_connection(database, lambda connection: store.create_workspace(connection, name))
+    workspace_id = with_connection(database, lambda connection: create_owned_workspace(connection, name))
     environment.say(ids.encoded(ids.WORKSPACE, workspace_id))
 
 
@@ -38,16 +37,3 @@ def list_workspaces(*, database: Annotated[DatabaseSettings, Parameter(name="*")
         workspace_id = ids.encoded(ids.WORKSPACE, workspace.id)
         table.add_row(workspace_id, workspace.name, f"{workspace.created_at:%Y-%m-%d %H:%M}", str(workspace.changes))
     show(table)
-
-
-async def workspace_called(connection: Connection, text: str | None) -> UUID:
-    """Return the id of the workspace that is meant; the only one, where none is named."""
-    known = [workspace.id for workspace in await store.list_workspaces(connection)]
-    if text is None:
-        if len(known) != 1:
-            raise CommandFailed(f"There are {len(known)} workspaces. Name one with --workspace.")
-        return known[0]
-    workspace_id = ids.decoded(ids.WORKSPACE, text)
-    if workspace_id is None or workspace_id not in known:
-        raise CommandFailed(f"There is no workspace `{text}`. `herdbook workspaces list` shows those there are.")
-    return workspace_id

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import ids
+from herdbook.addresses import comparable_address, e164
 from herdbook.companies.store import COMPANIES
-from herdbook.contacts.addresses import comparable_address, e164
 from herdbook.contacts.model import (
     Contact,
     ContactCreate,

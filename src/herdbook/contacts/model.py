@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
-from herdbook.contacts.addresses import NotAnAddress, comparable_address, e164
+from herdbook.addresses import NotAnAddress, comparable_address, e164
 from herdbook.errors import FieldError
 from herdbook.search_text import first_word, searchable, words
 from herdbook.wire import CrmAssociation, ResourceRef, Time

@@ -65,7 +65,9 @@ class Pool(Statements, Protocol):
 
 async def connect(database_url: str) -> Connection:
     """Open one connection, for an errand."""
-    return cast("Connection", await asyncpg.connect(database_url, timeout=10))
+    connection = await asyncpg.connect(database_url, timeout=10)
+    await _pass_json_through(connection)
+    return cast("Connection", connection)
 
 
 async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) -> Pool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from herdbook.contacts.addresses import NotAnAddress, comparable_address, e164
+from herdbook.addresses import NotAnAddress, comparable_address, e164
 
 
 @pytest.mark.parametrize(

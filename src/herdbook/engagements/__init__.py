@@ -1,0 +1,1 @@
+"""Engagements: calls, meetings and what else a team has had with people, with what was said there."""

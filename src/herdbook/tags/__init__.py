@@ -1,0 +1,1 @@
+"""Tags: how a team sorts its engagements."""

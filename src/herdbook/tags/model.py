@@ -1,0 +1,87 @@
+"""What a tag is on the wire, and the rules that need nothing but the tag itself."""
+
+import unicodedata
+from enum import Enum
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import fields
+from herdbook.wire import Time
+
+_COLOR_PATTERN: Final = "^#[A-Fa-f0-9]{6}$"
+_Color: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": _COLOR_PATTERN})]
+_RULES: Final[dict[str, fields.Rule]] = {
+    "name": fields.text,
+    "description": fields.text,
+    "hex_color": fields.matching(_COLOR_PATTERN, "a colour such as `#1F6FEB`"),
+}
+_EXAMPLE: Final = {"name": "Renewal", "description": "The contract ends this year.", "hex_color": "#1F6FEB"}
+
+
+class TagCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for creating a tag."""
+
+    schema_name: ClassVar[str] = "tag_create_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = _EXAMPLE
+
+    name: fields.Name
+    description: fields.Description | UnsetType = UNSET
+    hex_color: _Color | UnsetType = UNSET
+    auto_tagging_enabled: bool | UnsetType = UNSET
+
+
+class TagUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating a tag."""
+
+    schema_name: ClassVar[str] = "tag_update_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = {"hex_color": None, "auto_tagging_enabled": True}
+
+    name: fields.Name | UnsetType = UNSET
+    description: fields.Description | None | UnsetType = UNSET
+    hex_color: _Color | None | UnsetType = UNSET
+    auto_tagging_enabled: bool | UnsetType = UNSET
+
+
+class TagObject(Enum):
+    """Resource discriminator for tag payloads."""
+
+    TAG = "tag"
+
+
+class Tag(msgspec.Struct, frozen=True, kw_only=True):
+    """Public representation of a workspace tag."""
+
+    schema_name: ClassVar[str] = "tag"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "tag",
+        "id": "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "created_at": "2026-03-01T12:00:00.000000Z",
+        "updated_at": "2026-03-01T12:00:00.000000Z",
+        "auto_tagging_enabled": False,
+    } | _EXAMPLE
+
+    object: TagObject
+    id: Annotated[str, Meta(extra_json_schema={"pattern": "^tag_[A-Za-z0-9]+$"})]
+    name: str
+    created_at: Time
+    updated_at: Time
+    hex_color: _Color | None = None
+    description: str | None = None
+    auto_tagging_enabled: Annotated[
+        bool, Meta(description="Whether the vendor's automations may set the tag; herdbook keeps it, and tags nothing itself.")
+    ] = False
+
+
+def patched(before: Tag, patch: TagUpdate | TagCreate) -> Tag:
+    """Return the tag with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    asked = {name: getattr(patch, name) for name in patch.__struct_fields__}
+    return msgspec.structs.replace(before, **{name: value for name, value in asked.items() if value is not UNSET})
+
+
+def comparable_name(name: str) -> str:
+    """Return the form of a tag's name that is compared: without case, and without white space around it."""
+    return unicodedata.normalize("NFKC", name.strip()).casefold()

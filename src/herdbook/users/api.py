@@ -1,0 +1,61 @@
+"""/v2/users: the operations."""
+
+from typing import Final
+
+from herdbook import ids
+from herdbook.errors import InvalidQuery, NotFound
+from herdbook.http.call import Call, answer_found
+from herdbook.http.operation import Answer, ListOf, Operation
+from herdbook.ledger.objects import NOBODY
+from herdbook.users import store
+from herdbook.users.model import User
+
+
+async def list_users(call: Call) -> Answer:
+    """List the users of the workspace."""
+    query = call.page_query()
+    rows = await store.page(call.services.database.pages, call.caller.workspace_id, query)
+    return call.answer_page(rows, query)
+
+
+async def get_user(call: Call, user_id: str) -> Answer:
+    """Read one user."""
+    found = await store.find(call.services.database, call.caller.workspace_id, ids.decoded(ids.USER, user_id) or NOBODY)
+    return answer_found(found, "user")
+
+
+_TAG: Final = "subpackage_users"
+_READ: Final = ("users:read",)
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v2/users",
+        id="list-users",
+        summary="List users",
+        description="Lists the workspace's users. Requires the `users:read` scope.",
+        tag=_TAG,
+        scopes=_READ,
+        handler=list_users,
+        answer=User,
+        answer_description="User list response.",
+        list_of=ListOf(
+            search="Words that the full name or an e-mail address has, each at the start of a word there; case and accents "
+            "do not count."
+        ),
+        refusals=(InvalidQuery,),
+    ),
+    Operation(
+        method="GET",
+        path="/v2/users/{user_id}",
+        id="get-user-by-id",
+        summary="Get user",
+        description="Reads a single workspace user. Requires the `users:read` scope.",
+        tag=_TAG,
+        scopes=_READ,
+        handler=get_user,
+        answer=User,
+        answer_description="User response.",
+        refusals=(NotFound,),
+    ),
+)

@@ -1,0 +1,89 @@
+"""What a user is on the wire, and the rules that need nothing but the user itself."""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook.addresses import comparable_address, e164
+from herdbook.wire import Time
+
+
+class UserObject(Enum):
+    """Resource discriminator for user payloads."""
+
+    USER = "user"
+
+
+class Role(Enum):
+    """What somebody is in the team. Those who are not, or not any more, own nothing new."""
+
+    OWNER = "OWNER"
+    ADMIN = "ADMIN"
+    MEMBER = "MEMBER"
+    INACTIVE = "INACTIVE"
+    NOT_INVITED = "NOT_INVITED"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether engagements may be owned by somebody with this role."""
+        return self not in (Role.INACTIVE, Role.NOT_INVITED)
+
+
+class UserEmail(msgspec.Struct, frozen=True):
+    """An e-mail address of a user."""
+
+    schema_name: ClassVar[str] = "UserEmailsItems"
+
+    email: Annotated[str, Meta(extra_json_schema={"format": "email"})]
+    is_primary: bool
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """Public representation of a workspace user."""
+
+    schema_name: ClassVar[str] = "user"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "user",
+        "id": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "role": "MEMBER",
+        "created_at": "2026-03-01T12:00:00.000000Z",
+        "updated_at": "2026-03-01T12:00:00.000000Z",
+        "first_name": "Charles",
+        "last_name": "Babbage",
+        "job_title": "Engineer",
+        "emails": [{"email": "charles@example.com", "is_primary": True}],
+    }
+
+    object: UserObject
+    id: Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-Za-z0-9]+$"})]
+    role: Role
+    created_at: Time
+    updated_at: Time
+    first_name: str | None = None
+    last_name: str | None = None
+    job_title: str | UnsetType = UNSET
+    emails: tuple[UserEmail, ...] = ()
+    time_zone: str | UnsetType = UNSET
+    last_activity_at: Time | UnsetType = UNSET
+
+
+class NewUser(NamedTuple):
+    """Who is to become a user. The first address is the primary one."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+    emails: tuple[str, ...] = ()
+    role: Role = Role.MEMBER
+    job_title: str | None = None
+    time_zone: str | None = None
+    phone_number: str | None = None
+
+    def handles(self) -> Iterator[str]:
+        """Name what the user is known by: the addresses, and the number. NotAnAddress where one is none."""
+        for email in self.emails:
+            yield comparable_address(email.strip())
+        if self.phone_number is not None:
+            yield e164(self.phone_number) or self.phone_number

@@ -1,0 +1,75 @@
+"""Every SQL statement about users."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.db.database import Database, Found, find_in
+from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
+from herdbook.db.pool import Pool, Statements
+from herdbook.ledger.claims import Claimants, claim_shelf
+from herdbook.ledger.links import link_shelf
+from herdbook.ledger.objects import object_shelf
+from herdbook.users.model import User
+
+
+class UserRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's row: the user as the API shows it, and beside it what is looked up."""
+
+    workspace_id: UUID
+    id: UUID
+    version: int
+    updated_at: datetime
+    deleted_at: datetime | None
+    is_active: bool
+    phone_number_e164: str | None
+    search: str
+    object: User
+
+
+USERS: Final = object_shelf(UserRow, "workspace_user", {"is_active": "boolean", "phone_number_e164": "text", "search": "text"})
+USER_WORDS: Final = link_shelf("user_word", "word", "text", "user_id")
+HANDLES: Final = Claimants(claim_shelf("user_handle", "handle", "user_id"), "user", ids.USER, "users:read")
+
+_SEARCHED: Final = Searched(
+    "workspace_user",
+    "select w.user_id from user_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
+)
+
+
+async def find(database: Database, workspace_id: UUID, user_id: UUID) -> Found | None:
+    """Return a user as the API shows it, with its version."""
+    return await database.find(find_in("workspace_user"), workspace_id, user_id)
+
+
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
+    """Return the users of a page, and one more where there is a next one."""
+    conditions = Conditions(workspace_id, query)
+    await conditions.search(pool, _SEARCHED)
+    return await conditions.fetch(pool, "workspace_user")
+
+
+async def active_holders(statements: Statements, workspace_id: UUID, handles: Sequence[str]) -> dict[str, UUID]:
+    """Return which active user is known by each of these addresses and numbers."""
+    records = await statements.fetch(
+        """
+        select h.handle, h.user_id
+        from user_handle h join workspace_user u on u.workspace_id = h.workspace_id and u.id = h.user_id
+        where h.workspace_id = $1 and h.handle = any($2) and u.is_active and u.deleted_at is null
+        """,
+        workspace_id,
+        list(handles),
+    )
+    return {record["handle"]: record["user_id"] for record in records}
+
+
+async def all_users(statements: Statements, workspace_id: UUID) -> list[User]:
+    """Return all users of a workspace, the first one first."""
+    records = await statements.fetch(
+        "select object from workspace_user where workspace_id = $1 and deleted_at is null order by id", workspace_id
+    )
+    return [msgspec.json.decode(record["object"], type=User) for record in records]
