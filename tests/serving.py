@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -17,6 +18,7 @@ from herdbook.http.page import CursorSigner
 from herdbook.http.requests import Requests, Wire
 from herdbook.ledger.ledger import Ledger
 from herdbook.logs import RequestLog
+from herdbook.media import Recordings
 from herdbook.settings import Settings
 
 
@@ -45,7 +47,7 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
         logged.add_query_logger(_appending_to(statements))
     requests = Requests(
         operations=operations,
-        services=Services(Ledger(pool, 1), Database(pool, pool), CursorSigner("secret")),
+        services=Services(Ledger(pool, 1), Database(pool, pool), CursorSigner("secret"), Recordings(Path(), "secret", (), 0)),
         authenticator=Authenticator(pool),
         rate_limit=None,
         wire=Wire(1000, "https://herdbook.test/errors/", "application/json"),

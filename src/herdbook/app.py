@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,6 +29,7 @@ from herdbook.contacts.actions import CompanyStaff
 from herdbook.db.database import Database
 from herdbook.db.migrate import missing
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
+from herdbook.engagements import api as engagements_api
 from herdbook.http import openapi
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
@@ -38,8 +39,12 @@ from herdbook.http.requests import Requests, Wire
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.logs import RequestLog, configure_logs
+from herdbook.media import PATH, Recordings
+from herdbook.oauth import api as oauth_api
+from herdbook.oauth.store import forget_old_tokens
 from herdbook.settings import Settings
 from herdbook.tags import api as tags_api
+from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.users import api as users_api
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -47,6 +52,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *companies_api.operations(CompanyStaff()),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
+    *engagements_api.OPERATIONS,
+    *transcript_comments_api.OPERATIONS,
+    *oauth_api.OPERATIONS,
 )
 
 _log: Final = logging.getLogger("herdbook.app")
@@ -64,6 +72,7 @@ class Herdbook:
         self._requests: ASGIApp | None = None
         self._pool: Pool | None = None
         self._pools: tuple[Pool, ...] = ()
+        self._recordings: Recordings | None = None
         self._document = openapi.document(OPERATIONS, settings.problem_type_base)
         self._encoded_document = msgspec.json.encode(self._document)
         self._pages = Starlette(
@@ -71,6 +80,7 @@ class Herdbook:
                 Route("/healthz", _healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
+                Route(PATH + "{token}", self._recording),
                 Route("/docs", self._docs),
                 Route("/openapi.json", self._openapi),
                 Route("/api/openapi.json", self._openapi),
@@ -82,7 +92,7 @@ class Herdbook:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the API's go straight to it, past everything that serves pages."""
-        if scope["type"] == "http" and scope["path"].startswith(("/api/v2/", "/v2/")):
+        if scope["type"] == "http" and scope["path"].startswith(("/api/v2/", "/v2/", "/api/v1/", "/v1/")):
             await self._api(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
@@ -102,9 +112,11 @@ class Herdbook:
         ledger = Ledger(pool, settings.queue_limit)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
+        allowed_targets = tuple(target.strip() for target in settings.allowed_targets.split(",") if target.strip())
+        self._recordings = recordings = Recordings(settings.data_dir / "media", secret, allowed_targets, settings.media_limit)
         self._requests = Requests(
             operations=OPERATIONS,
-            services=Services(ledger, Database(pool, pages), CursorSigner(secret)),
+            services=Services(ledger, Database(pool, pages), CursorSigner(secret), recordings, settings.public_url),
             authenticator=authenticator,
             rate_limit=rate_limit,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
@@ -114,6 +126,7 @@ class Herdbook:
         chores = [
             asyncio.create_task(_again_and_again(_NOTE_USES_EVERY_SECONDS, authenticator.note_uses)),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
+            asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_tokens(pool))),
         ]
         if settings.workers > 1:
             stop_if_orphaned = functools.partial(_stop_if_orphaned, os.getppid())
@@ -127,6 +140,7 @@ class Herdbook:
             chore.cancel()
         await ledger.close()
         await authenticator.note_uses()
+        await recordings.close()
         if rate_limit is not None:
             await rate_limit.close()
         await pages.close()
@@ -143,6 +157,16 @@ class Herdbook:
 
     async def _openapi(self, _: Request) -> Response:
         return Response(self._encoded_document, media_type="application/json")
+
+    async def _recording(self, request: Request) -> Response:
+        assert self._recordings is not None, "the server has started"
+        found = self._recordings.find(request.path_params["token"])
+        if found is None:
+            return Response("This address is not valid, or not any more. Read the engagement again for a new one.\n", 404)
+        path, media_type = found
+        # What was fetched stays what it says it is, and runs nothing.
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "Cache-Control": "private"}
+        return FileResponse(path, media_type=media_type, headers=headers)
 
     async def _readyz(self, _: Request) -> Response:
         assert self._pool is not None, "the server has started"

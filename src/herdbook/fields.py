@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
+import msgspec
 from msgspec import Meta
 
 from herdbook.errors import FieldError
@@ -65,6 +67,23 @@ def id_of(prefix: str, kind: str) -> Rule:
             yield FieldError(path, "invalid_format", message)
 
     return rule
+
+
+def parsed_time(text: str) -> datetime | None:
+    """Return the time in UTC that a text says in ISO 8601, in UTC where it names no zone; None where it says none."""
+    # A plus sign that was not encoded in a query arrives as a space.
+    try:
+        time = msgspec.convert(text.replace(" ", "+"), datetime)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
+def time(value: str | None, path: str) -> Iterator[FieldError]:
+    """Refuse what is not a time."""
+    if value is not None and parsed_time(value) is None:
+        message = f"`{path}` is not a time. Send ISO 8601 in UTC, such as `2026-03-01T12:00:00Z`."
+        yield FieldError(path, "invalid_format", message)
 
 
 class MaybePrimary(Protocol):

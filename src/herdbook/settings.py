@@ -14,6 +14,7 @@ _RANGES: Final = {
     "rate_limit_burst": (1, _MANY),
     "queue_limit": (1, _MANY),
     "body_limit": (1024, _MANY),
+    "media_limit": (0, 2**40),
 }
 
 
@@ -65,6 +66,15 @@ class Settings(DatabaseSettings):
 
     body_limit: int = 1_048_576
     """Bytes that the body of a request may have."""
+
+    public_url: str | None = None
+    """Where clients reach the server, as `https://herdbook.example.com`; none: where each request says that it was sent."""
+
+    media_limit: int = 1_073_741_824
+    """Bytes that a recording may have which the server is to fetch."""
+
+    allowed_targets: str = ""
+    """Hosts and networks beside public ones that the server may fetch from, with commas: `media.lab,10.1.0.0/16`."""
 
     problem_type_base: str = "https://app.askelephant.ai/errors/"
     """What the `type` of a problem begins with."""

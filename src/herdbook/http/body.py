@@ -164,6 +164,8 @@ def _value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fie
             yield from _missing(expected, members, path)
         case inspect.BoolType(), bool():
             pass
+        case (inspect.IntType(), int()) | (inspect.FloatType(), int() | float()) if not isinstance(value, bool):
+            yield from _range_errors(expected.ge, expected.le, value, path)
         case _:
             wanted = next(words for kind, words in _KINDS if isinstance(expected, kind))
             yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.")
@@ -192,6 +194,13 @@ def _length_errors(least: int | None, most: int | None, length: int, path: str, 
         yield FieldError(path, "too_short", f"`{path}` has {length} {unit}. Send {least} at least, or leave the field out.")
     elif most is not None and length > most:
         yield FieldError(path, "too_long", f"`{path}` has {length} {unit}. Send {most} at most.")
+
+
+def _range_errors(least: float | None, most: float | None, value: float, path: str) -> Iterator[FieldError]:
+    if least is not None and value < least:
+        yield FieldError(path, "invalid_range", f"`{path}` must be {least:g} at least.")
+    elif most is not None and value > most:
+        yield FieldError(path, "invalid_range", f"`{path}` must be {most:g} at most.")
 
 
 def _kind_of(value: Any) -> str:

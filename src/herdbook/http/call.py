@@ -15,6 +15,7 @@ from herdbook.http.page import CursorSigner, ListReader
 from herdbook.ledger.book import Command, Origin
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
+from herdbook.media import Recordings
 
 LONGEST_KEY = 255
 
@@ -25,12 +26,16 @@ class Services(NamedTuple):
     ledger: Ledger
     database: Database
     cursors: CursorSigner
+    recordings: Recordings
+    public_url: str | None = None
 
 
 class Call:
     """One request."""
 
-    __slots__ = ("_body", "_path_parameters", "caller", "headers", "operation", "query_string", "request_id", "services")
+    __slots__ = (
+        *("_body", "_path_parameters", "caller", "headers", "operation", "query_string", "request_id", "scheme", "services"),
+    )
 
     def __init__(  # noqa: PLR0913  # it is the request, taken apart once
         self,
@@ -43,6 +48,7 @@ class Call:
         path_parameters: list[str],
         query_string: bytes,
         body: bytes,
+        scheme: str,
     ) -> None:
         self.services = services
         self.operation = operation
@@ -52,6 +58,13 @@ class Call:
         self.query_string = query_string
         self._path_parameters = path_parameters
         self._body = body
+        self.scheme = scheme
+
+    @property
+    def base_url(self) -> str:
+        """Where clients reach this server, without a path."""
+        host = self.headers.get(b"host", b"").decode("latin-1")
+        return self.services.public_url or f"{self.scheme}://{host}"
 
     @property
     def if_version(self) -> frozenset[int] | None:

@@ -164,7 +164,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
 
 def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[Json]:
     named = _PATH_PARAMETER.findall(operation.path)
-    parameters = [_path_parameter(name, operation, operations) for name in named]
+    parameters = [_path_parameter(name, operations) for name in named]
     if operation.scopes is None:
         return parameters
     authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
@@ -186,17 +186,16 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
     return parameters
 
 
-def _path_parameter(name: str, operation: Operation, operations: Sequence[Operation]) -> Json:
-    kind = name.removesuffix("_id").replace("_", " ")
-    parameter = {"name": name, "in": "path", "required": True, "description": f"Identifier of the {kind}."}
-    collection = operation.path.partition("/{")[0]
-    example = _example_below(collection, operations)
+def _path_parameter(name: str, operations: Sequence[Operation]) -> Json:
+    kind = name.removesuffix("_id")
+    parameter = {"name": name, "in": "path", "required": True, "description": f"Identifier of the {kind.replace('_', ' ')}."}
+    example = _example_of(kind, operations)
     return parameter | {"schema": {"type": "string"}} | ({"example": example["id"]} if example else {})
 
 
-def _example_below(collection: str, operations: Sequence[Operation]) -> Json | None:
-    """Return an example of the objects in a collection, such as `/v2/contacts`."""
-    examples = (_example(each.answer) for each in operations if each.path.startswith(collection))
+def _example_of(kind: str, operations: Sequence[Operation]) -> Json | None:
+    """Return an example of the objects of a kind, such as `contact`."""
+    examples = (_example(each.answer) for each in operations if schema_name(each.answer) == kind)
     return next((example for example in examples if example), None)
 
 
@@ -296,7 +295,6 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
 
 
 def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
-    collection = operation.path.partition("/{")[0]
     example = _example(operation.answer)
     reference = schema_ref(operation.answer)
     names = _EVERYWHERE
@@ -304,7 +302,7 @@ def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
         reference = {"$ref": PLACE + _list_name(operation)}
         example = example and {"object": "list", "data": [example], "has_more": False, "next_cursor": None}
     elif operation.answer is Deleted:
-        object_ = _example_below(collection, operations)
+        object_ = _example_of(_PATH_PARAMETER.findall(operation.path)[-1].removesuffix("_id"), operations)
         example = object_ and {"id": object_["id"], "object": object_["object"], "deleted": True}
     elif operation.scopes is not None:
         names = (*names, "ETag")

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from itsdangerous import BadData, URLSafeSerializer
 
+from herdbook import fields
 from herdbook.db.paging import Bound, CrmRecord, Listed, PageQuery, TimeColumn
 from herdbook.errors import FieldError, InvalidQuery
 from herdbook.http.operation import Answer, Filter, ListOf
@@ -174,12 +175,9 @@ class ListReader:
         for name, (column, bound) in self._times.items():
             if name not in given:
                 continue
-            time = _time(given[name])
-            if time is None:
-                message = f"`{name}` is not a time. Send ISO 8601 in UTC, such as `2026-03-01T12:00:00Z`."
-                errors.append(FieldError(name, "invalid_format", message))
-            else:
+            if (time := fields.parsed_time(given[name])) is not None:
                 bounds.setdefault(column, {})[bound] = time
+            errors += fields.time(given[name], name)
         return bounds
 
     def _filter_values(self, given: Mapping[str, str], errors: list[FieldError]) -> dict[str, tuple[str, ...]]:
@@ -285,12 +283,3 @@ def _search(given: Mapping[str, str], errors: list[FieldError]) -> str | None:
         message = f"`search` has {len(text)} characters. Send {LONGEST_SEARCH} at most."
         errors.append(FieldError("search", "too_long", message))
     return text or None
-
-
-def _time(text: str) -> datetime | None:
-    # A plus sign that was not encoded arrives as a space.
-    try:
-        time = msgspec.convert(text.replace(" ", "+"), datetime)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        return None

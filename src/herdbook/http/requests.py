@@ -113,6 +113,7 @@ class Requests:
             path_parameters=parameters,
             query_string=scope["query_string"],
             body=body,
+            scheme=scope["scheme"],
         )
         return await operation.handler(call, *parameters, *arguments)
 

@@ -63,7 +63,9 @@ def _restated(schema: Json, names: dict[str, str]) -> Json:
 
 
 def _nullable(options: list[Json], names: dict[str, str]) -> Json:
-    """Return "this or null" as a list of types."""
+    """Return "this or null" as a list of types; of another schema, as a choice."""
     (option,) = (option for option in options if option != {"type": "null"})
     stated = _restated(option, names)
+    if "type" not in stated:
+        return {"anyOf": [stated, {"type": "null"}]}
     return {**stated, "type": [stated["type"], "null"]}

@@ -84,4 +84,5 @@ def patched(before: Tag, patch: TagUpdate | TagCreate) -> Tag:
 
 def comparable_name(name: str) -> str:
     """Return the form of a tag's name that is compared: without case, and without white space around it."""
-    return unicodedata.normalize("NFKC", name.strip()).casefold()
+    # Decomposed before case is taken away and composed after, so that ΐ and its capital, which is two characters, are alike.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold()).strip()

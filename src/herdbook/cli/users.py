@@ -1,0 +1,110 @@
+"""`herdbook users`: the people of the team."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from herdbook import ids
+from herdbook.addresses import NotAnAddress
+from herdbook.cli.database import carry_out, with_connection, workspace_called
+from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.tables import new_table, show
+from herdbook.db.pool import Connection
+from herdbook.ledger.objects import NOBODY
+from herdbook.settings import DatabaseSettings
+from herdbook.users.actions import CreateUser, SetRole
+from herdbook.users.model import NewUser, Role, User
+from herdbook.users.store import all_users
+
+app = App(name="users", help="Create and list users: the people of the team, who own engagements and write comments.")
+
+
+@app.command
+def create(  # noqa: PLR0913  # it is what a user has
+    first_name: str,
+    last_name: str | None = None,
+    *,
+    email: Annotated[Sequence[str], Parameter(negative=())] = (),
+    role: Role = Role.MEMBER,
+    job_title: str | None = None,
+    time_zone: str | None = None,
+    phone: str | None = None,
+    workspace: str | None = None,
+    database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
+) -> None:
+    """Create a user, and print its id.
+
+    Parameters
+    ----------
+    first_name
+        The given name.
+    last_name
+        The family name.
+    email
+        An e-mail address; repeat the option for more. The first is the primary one.
+    role
+        What the user is in the team.
+    job_title
+        What the user does.
+    time_zone
+        A name in IANA's database, such as Europe/London.
+    phone
+        A number with its country code, by which engagements find their owner.
+    workspace
+        The workspace's id; not needed where there is only one.
+
+    """
+    new = NewUser(first_name, last_name, tuple(email), role, job_title, time_zone, phone)
+    try:
+        written = carry_out(database, workspace, CreateUser(new))
+    except NotAnAddress as error:
+        raise CommandFailed(f"That is not an e-mail address: {error}") from None
+    environment.say(msgspec.json.decode(written.body, type=User).id)
+
+
+@app.command
+def set_role(
+    user: str,
+    role: Role,
+    *,
+    workspace: str | None = None,
+    database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
+) -> None:
+    """Give a user another role. INACTIVE is for those who have left: they own nothing new.
+
+    Parameters
+    ----------
+    user
+        The user's id.
+    role
+        What the user is in the team from now on.
+    workspace
+        The workspace's id; not needed where there is only one.
+
+    """
+    carry_out(database, workspace, SetRole(ids.decoded(ids.USER, user) or NOBODY, role))
+
+
+@app.command(name="list")
+def list_users(
+    *, workspace: str | None = None, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()
+) -> None:
+    """List the users of a workspace.
+
+    Parameters
+    ----------
+    workspace
+        The workspace's id; not needed where there is only one.
+
+    """
+
+    async def work(connection: Connection) -> list[User]:
+        return await all_users(connection, await workspace_called(connection, workspace))
+
+    table = new_table("User", "Name", "Role", "E-mail")
+    for user in with_connection(database, work):
+        name = " ".join(part for part in (user.first_name, user.last_name) if part)
+        table.add_row(user.id, name, user.role.value, ", ".join(item.email for item in user.emails))
+    show(table)

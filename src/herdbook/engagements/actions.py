@@ -1,0 +1,390 @@
+"""What can be done to engagements: commands, applied to a book."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from herdbook import fields, ids
+from herdbook.addresses import comparable_address, e164
+from herdbook.contacts.actions import CreateContact
+from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
+from herdbook.contacts.store import ADDRESSES, CONTACTS
+from herdbook.engagements.model import (
+    Details,
+    Engagement,
+    EngagementCreate,
+    EngagementEntry,
+    EngagementObject,
+    EngagementType,
+    Participant,
+    ProcessingStatus,
+    Timeline,
+    TimelineRequest,
+    TranscriptEntry,
+)
+from herdbook.engagements.store import (
+    ENGAGEMENT_COMPANIES,
+    ENGAGEMENT_CONTACTS,
+    ENGAGEMENT_WORDS,
+    ENGAGEMENTS,
+    EXTERNAL_IDS,
+    TRANSCRIPTS,
+    EngagementRow,
+    TranscriptRow,
+)
+from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
+from herdbook.ledger.book import Book, Need, Result
+from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.links import relink
+from herdbook.ledger.objects import active, current, previous
+from herdbook.media import Media
+from herdbook.search_text import searchable, words
+from herdbook.tags.store import TAGS
+
+PRIVATE_READ: Final = "engagements:private:read"
+PRIVATE_WRITE: Final = "engagements:private:write"
+
+
+class ExternalIdKnown(Exception):
+    """An engagement was created with this external id before."""
+
+    def __init__(self, engagement_id: UUID) -> None:
+        super().__init__(engagement_id)
+        self.engagement_id = engagement_id
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is known by an address or a number that participants of an engagement have."""
+
+    users: Mapping[str, UUID]
+    contacts: Mapping[str, UUID]
+
+
+class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
+    """Create an engagement, and a contact for each participant whom nobody knows yet.
+
+    Refusals: Stale where a version is asked for; ExternalIdKnown, which is no refusal to the caller.
+    """
+
+    engagement_id: UUID
+    fields: EngagementCreate
+    known: Known
+    created_by: UUID
+    owner_user_id: UUID | None
+    media: Media | None
+    duration_seconds: float | None
+    has_precondition: bool = False
+
+    def needs(self) -> Iterator[Need]:
+        yield from EXTERNAL_IDS.needs([self.fields.external_id])
+        for participant in self._contacts():
+            if (address := _address(participant)) is not None:
+                yield from ADDRESSES.needs([address])
+            if (contact_id := self._known_contact(participant)) is not None:
+                yield Need(CONTACTS, contact_id)
+
+    def apply(self, book: Book) -> Result:
+        asked = self.fields
+        if (existing := EXTERNAL_IDS.holder(book, asked.external_id)) is not None:
+            raise ExternalIdKnown(existing)
+        if self.has_precondition:
+            raise Stale(None)
+        contacts: dict[str, UUID] = {}
+        for participant in self._contacts():
+            contact_id = self._contact_of(book, participant, contacts)
+            contacts |= dict.fromkeys(handles(participant), contact_id)
+        contact_ids = dict.fromkeys(contacts.values())
+        owner = UNSET if self.owner_user_id is None else ids.encoded(ids.USER, self.owner_user_id)
+        start_at = book.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)
+        assert start_at is not None, "the body's rules refuse what is no time"
+        engagement = Engagement(
+            object=EngagementObject.ENGAGEMENT,
+            id=ids.encoded(ids.ENGAGEMENT, self.engagement_id),
+            title=asked.title,
+            engagement_type=EngagementType(asked.type),
+            processing_status=ProcessingStatus.COMPLETED if asked.has_transcript else ProcessingStatus.PENDING,
+            is_private=asked.is_private is True,
+            created_at=book.time,
+            updated_at=book.time,
+            data_source=asked.source_system,
+            engagement_at=_shown(start_at),
+            start_at=_shown(start_at),
+            external_url=asked.external_url,
+            owner_user_id=owner,
+            host_user_id=owner,
+        )
+        details = Details(
+            source_system=asked.source_system,
+            external_id=asked.external_id,
+            created_by=str(self.created_by),
+            run_workflows=None if asked.run_workflows is UNSET else asked.run_workflows,
+            participants=() if asked.participants is UNSET else asked.participants,
+            media=self.media,
+            contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
+            company_ids=_companies_of(book, contact_ids),
+        )
+        timeline = None if asked.transcript_timeline is UNSET else asked.transcript_timeline
+        duration = self.duration_seconds if self.duration_seconds is not None else timeline and timeline.duration_seconds
+        engagement = _lasting(engagement, start_at, duration)
+        EXTERNAL_IDS.claim(book, self.engagement_id, [], [asked.external_id], lambda _: "external_id")
+        entry = _entry(engagement, details)
+        version = book.enter(Kind.ENGAGEMENT, self.engagement_id, Action.CREATED, None, entry)
+        _put(book, self.engagement_id, version, None, entry)
+        if asked.has_transcript:
+            _put_transcript(book, engagement.id, self.engagement_id, timeline, asked.transcript)
+        return Result(version, engagement)
+
+    def _contacts(self) -> Iterator[Participant]:
+        """Return the participants who are not of the team, as far as they can be known again by what is said of them."""
+        for participant in self.fields.participants or ():
+            known_by = handles(participant)
+            if known_by and not any(handle in self.known.users for handle in known_by):
+                yield participant
+
+    def _known_contact(self, participant: Participant) -> UUID | None:
+        found = (self.known.contacts.get(handle) for handle in handles(participant))
+        return next((contact_id for contact_id in found if contact_id is not None), None)
+
+    def _contact_of(self, book: Book, participant: Participant, contacts: Mapping[str, UUID]) -> UUID:
+        address = _address(participant)
+        holder = None if address is None else ADDRESSES.holder(book, address)
+        holder = holder or next((contacts[handle] for handle in handles(participant) if handle in contacts), None)
+        if holder is not None:
+            return holder
+        known = self._known_contact(participant)
+        if known is not None and active(book, CONTACTS, known) is not None:
+            return known
+        first_name, _, last_name = (participant.name or "").strip().partition(" ")
+        new = ContactCreate(
+            first_name=first_name or UNSET,
+            last_name=last_name.strip() or UNSET,
+            emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
+            phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
+        )
+        created = CreateContact(new).apply(book).answer
+        assert isinstance(created, Contact), "it creates one"
+        contact_id = ids.decoded(ids.CONTACT, created.id)
+        assert contact_id is not None, "it has an id"
+        return contact_id
+
+
+class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Replace the contacts of an engagement. Refusals: NotFound, Forbidden, Stale, Invalid (contact_ids)."""
+
+    engagement_id: UUID
+    contact_ids: tuple[str, ...]
+    private_scopes: frozenset[str]
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        for text in self.contact_ids:
+            if (contact_id := ids.decoded(ids.CONTACT, text)) is not None:
+                yield Need(CONTACTS, contact_id)
+
+    def apply(self, book: Book) -> Result:
+        found = [ids.decoded(ids.CONTACT, text) for text in self.contact_ids]
+        _refuse_unknown("contact_ids", "contact", [active(book, CONTACTS, contact_id) for contact_id in found])
+        before = writable(book, self.engagement_id, self.private_scopes, self.if_version)
+        contact_ids = dict.fromkeys(contact_id for contact_id in found if contact_id is not None)
+        details = msgspec.structs.replace(
+            before.details,
+            contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
+            company_ids=_companies_of(book, contact_ids),
+        )
+        return _updated(book, before, before.object, details)
+
+
+class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
+    """Replace the tags of an engagement. Refusals: NotFound, Forbidden, Stale, Invalid (tag_ids)."""
+
+    engagement_id: UUID
+    tag_ids: tuple[str, ...]
+    private_scopes: frozenset[str]
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        for text in self.tag_ids:
+            if (tag_id := ids.decoded(ids.TAG, text)) is not None:
+                yield Need(TAGS, tag_id)
+
+    def apply(self, book: Book) -> Result:
+        found = [active(book, TAGS, ids.decoded(ids.TAG, text)) for text in self.tag_ids]
+        _refuse_unknown("tag_ids", "tag", found)
+        before = writable(book, self.engagement_id, self.private_scopes, self.if_version)
+        details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
+        return _updated(book, before, before.object, details)
+
+
+class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
+    """Set what was said in an engagement, which completes it. Refusals: NotFound, Forbidden, Stale."""
+
+    engagement_id: UUID
+    timeline: TimelineRequest
+    private_scopes: frozenset[str]
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        yield Need(TRANSCRIPTS, self.engagement_id)
+
+    def apply(self, book: Book) -> Result:
+        before = writable(book, self.engagement_id, self.private_scopes, None)
+        shown = before.object
+        transcript = active(book, TRANSCRIPTS, self.engagement_id)
+        if self.if_version is not None and (transcript is None or transcript.version not in self.if_version):
+            raise Stale(None if transcript is None else transcript.version)
+        version = _put_transcript(book, shown.id, self.engagement_id, self.timeline, UNSET)
+        after = msgspec.structs.replace(shown, processing_status=ProcessingStatus.COMPLETED)
+        if shown.duration_seconds is UNSET:
+            after = _lasting(after, before.start_at, self.timeline.duration_seconds)
+        _updated(book, before, after, before.details)
+        return Result(version, Timeline.of(shown.id, self.timeline))
+
+
+def handles(participant: Participant) -> list[str]:
+    """Return what somebody may be known by: first the address, then the number."""
+    address, number = _address(participant), participant.phone and e164(participant.phone)
+    return [handle for handle in (address, number) if handle]
+
+
+def writable(
+    book: Book, engagement_id: UUID, private_scopes: frozenset[str], if_version: frozenset[int] | None
+) -> EngagementRow:
+    """Return an engagement that a caller with these private scopes may change.
+
+    Refusals: NotFound, also for a private one of which the caller must not know; Forbidden for one to be read alone; Stale.
+    """
+    row = current(book, ENGAGEMENTS, engagement_id, None, "engagement")
+    if row.is_private and PRIVATE_WRITE not in private_scopes:
+        raise Forbidden(PRIVATE_WRITE) if PRIVATE_READ in private_scopes else NotFound("engagement")
+    return current(book, ENGAGEMENTS, engagement_id, if_version, "engagement")
+
+
+def _address(participant: Participant) -> str | None:
+    return None if participant.email is None else comparable_address(participant.email.strip())
+
+
+def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:
+    errors = [
+        FieldError(f"{path}[{index}]", "not_found", f"`{path}[{index}]` names no {kind} of this workspace. Leave it out.")
+        for index, row in enumerate(found)
+        if row is None
+    ]
+    if errors:
+        raise Invalid(errors)
+
+
+def _companies_of(book: Book, contact_ids: Mapping[UUID, None]) -> tuple[str, ...]:
+    """Return the companies of contacts, as they are now."""
+    rows = [active(book, CONTACTS, contact_id) for contact_id in contact_ids]
+    return tuple(dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET))
+
+
+def _lasting(engagement: Engagement, start_at: datetime, seconds: float | None) -> Engagement:
+    if seconds is None:
+        return engagement
+    end_at = UNSET
+    with contextlib.suppress(OverflowError):  # at the end of the calendar
+        end_at = _shown(start_at + timedelta(seconds=seconds))
+    return msgspec.structs.replace(engagement, end_at=end_at, duration_seconds=int(seconds + 0.5))
+
+
+def _shown(time: datetime) -> str:
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _entry(engagement: Engagement, details: Details) -> EngagementEntry:
+    members = {name: getattr(engagement, name) for name in engagement.__struct_fields__}
+    return EngagementEntry(**members, details=details)
+
+
+def _updated(book: Book, before: EngagementRow, engagement: Engagement, details: Details) -> Result:
+    """Save what an update made of an engagement; what changes nothing writes nothing."""
+    if (engagement, details) == (before.object, before.details):
+        return Result(before.version, before.object)
+    engagement = msgspec.structs.replace(engagement, updated_at=book.time)
+    old, new = _entry(before.object, before.details), _entry(engagement, details)
+    version = book.enter(Kind.ENGAGEMENT, before.id, Action.UPDATED, previous(old, new), new)
+    _put(book, before.id, version, before, new)
+    return Result(version, engagement)
+
+
+def _put(book: Book, engagement_id: UUID, version: int, before: EngagementRow | None, after: EngagementEntry) -> None:
+    details = after.details
+    shown = Engagement(**{name: getattr(after, name) for name in Engagement.__struct_fields__})
+    start_at = fields.parsed_time(shown.start_at or shown.created_at)
+    assert start_at is not None, "it is a time of ours"
+    owner = shown.owner_user_id
+    row = EngagementRow(
+        workspace_id=book.workspace_id,
+        id=engagement_id,
+        version=version,
+        updated_at=book.at,
+        deleted_at=None,
+        engagement_type=shown.engagement_type.value,
+        processing_status=shown.processing_status.value,
+        is_private=shown.is_private,
+        start_at=start_at,
+        owner_user_id=None if owner is UNSET else ids.decoded(ids.USER, owner),
+        contact_ids=_decoded(ids.CONTACT, details.contact_ids),
+        company_ids=_decoded(ids.COMPANY, details.company_ids),
+        search=searchable(shown.title),
+        details=details,
+        object=shown,
+    )
+    book.put(ENGAGEMENTS, row)
+    relink(book, ENGAGEMENT_WORDS, engagement_id, set(words(before.search)) if before else set(), set(words(row.search)))
+    old_contacts, old_companies = (set(before.contact_ids), set(before.company_ids)) if before else (set[UUID](), set[UUID]())
+    relink(book, ENGAGEMENT_CONTACTS, engagement_id, old_contacts, set(row.contact_ids))
+    relink(book, ENGAGEMENT_COMPANIES, engagement_id, old_companies, set(row.company_ids))
+
+
+def _decoded(prefix: str, texts: tuple[str, ...]) -> tuple[UUID, ...]:
+    return tuple(found for text in texts if (found := ids.decoded(prefix, text)) is not None)
+
+
+def _put_transcript(
+    book: Book, shown_id: str, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
+) -> int:
+    """Set the transcript of an engagement: a timeline, and plain text, by default what the timeline says."""
+    before = active(book, TRANSCRIPTS, engagement_id)
+    timeline_id = before.timeline_id if before is not None else None
+    if timeline is not None and timeline_id is None:
+        timeline_id = ids.new_id()
+    plain = (timeline.as_text() if timeline is not None else "") if text is UNSET else text
+    shown = None if timeline is None else Timeline.of(shown_id, timeline)
+    entry = TranscriptEntry(
+        timeline_id=None if timeline_id is None else ids.encoded(ids.TRANSCRIPT_TIMELINE, timeline_id),
+        text=plain,
+        timeline=shown,
+    )
+    if before is None:
+        version = book.enter(Kind.TRANSCRIPT, engagement_id, Action.CREATED, None, entry)
+    else:
+        old = TranscriptEntry(
+            timeline_id=None if before.timeline_id is None else ids.encoded(ids.TRANSCRIPT_TIMELINE, before.timeline_id),
+            text=before.text,
+            timeline=before.object,
+        )
+        if entry == old:
+            return before.version
+        version = book.enter(Kind.TRANSCRIPT, engagement_id, Action.UPDATED, previous(old, entry), entry)
+    row = TranscriptRow(
+        workspace_id=book.workspace_id,
+        id=engagement_id,
+        version=version,
+        updated_at=book.at,
+        deleted_at=None,
+        timeline_id=timeline_id,
+        text=plain,
+        object=shown,
+    )
+    book.put(TRANSCRIPTS, row)
+    return version

@@ -1,0 +1,495 @@
+"""/v2/engagements, the engagements of contacts and companies, and their transcript timelines: the operations."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook import fields, ids
+from herdbook.companies import store as companies
+from herdbook.companies.model import Company
+from herdbook.contacts import store as contacts
+from herdbook.engagements import store
+from herdbook.engagements.actions import (
+    PRIVATE_READ,
+    PRIVATE_WRITE,
+    CreateEngagement,
+    ExternalIdKnown,
+    Known,
+    ReplaceContacts,
+    ReplaceTags,
+    SetTimeline,
+    handles,
+)
+from herdbook.engagements.model import (
+    Details,
+    Engagement,
+    EngagementCompany,
+    EngagementContacts,
+    EngagementCreate,
+    EngagementTags,
+    EngagementType,
+    ProcessingStatus,
+    Timeline,
+    TimelineRequest,
+    timeline_errors,
+)
+from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, OutcomeUnknown, Refusal, Stale, Taken
+from herdbook.http.call import Call, answer_found
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
+from herdbook.ledger.objects import NOBODY
+from herdbook.users.store import active_holders
+
+# Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
+_EXPAND: Final = {
+    "companies": "companies:read",
+    "contacts": "contacts:read",
+    "owner": "users:read",
+    "action_items": None,
+    "signals": None,
+    "transcript": None,
+    "media_url": None,
+    "tags": None,
+}
+
+
+async def list_engagements(call: Call) -> Answer:
+    """List the engagements of the workspace."""
+    return await _listed(call, None)
+
+
+async def list_contact_engagements(call: Call, contact_id: str) -> Answer:
+    """List the engagements that a contact takes part in."""
+    found = ids.decoded(ids.CONTACT, contact_id) or NOBODY
+    if await contacts.find(call.services.database, call.caller.workspace_id, found) is None:
+        raise NotFound("contact")
+    return await _listed(call, store.Within("contact_ids", found))
+
+
+async def list_company_engagements(call: Call, company_id: str) -> Answer:
+    """List the engagements that a company is part of."""
+    found = ids.decoded(ids.COMPANY, company_id) or NOBODY
+    if await companies.find(call.services.database, call.caller.workspace_id, found) is None:
+        raise NotFound("company")
+    return await _listed(call, store.Within("company_ids", found))
+
+
+async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
+    """Create an engagement; give back the one that was created with the same external id, if any."""
+    engagement.require_content()
+    workspace_id = call.caller.workspace_id
+    pool = call.services.database.pool
+    addresses, numbers = _handles(engagement)
+    users = await active_holders(pool, workspace_id, [*addresses, *numbers])
+    known = Known(users=users, contacts=await store.contacts_known(pool, workspace_id, addresses, numbers))
+    owner = _owner(engagement, known) or call.caller.user_id
+    engagement_id = ids.new_id()
+    recording = None
+    # Whatever it comes to, what is known by its external id is not fetched again.
+    is_known = await store.find_by_external_id(pool, workspace_id, engagement.external_id) is not None
+    if not is_known and isinstance(engagement.media_url, str):
+        recording = await call.services.recordings.fetch(engagement.media_url, workspace_id, engagement_id)
+    command = CreateEngagement(
+        engagement_id=engagement_id,
+        fields=engagement,
+        known=known,
+        created_by=call.caller.credential_id,
+        owner_user_id=owner,
+        media=recording and recording.media,
+        duration_seconds=recording and recording.duration_seconds,
+        has_precondition=call.has_precondition,
+    )
+    try:
+        answer = await call.write(command)
+    except ExternalIdKnown as existing:
+        answer = await _existing(call, existing.engagement_id)
+    except Refusal as refusal:
+        # Where the outcome is not known, the engagement may be there, and need it.
+        if recording is not None and not isinstance(refusal, OutcomeUnknown):
+            await call.services.recordings.forget(workspace_id, engagement_id)
+        raise
+    if recording is not None and (answer.replayed or answer.status is not None):
+        await call.services.recordings.forget(workspace_id, engagement_id)
+    return answer
+
+
+async def get_engagement(call: Call, engagement_id: str) -> Answer:
+    """Read one engagement."""
+    expand = call.page_query().expand
+    found = await _visible(call, engagement_id)
+    if not expand:
+        return answer_found(found.row.found, "engagement")
+    (body,) = await _expanded(call, [_Shown(found.id, found.row.found.body, found.row.details)], expand)
+    return Answer(body, found.row.found.version)
+
+
+async def replace_contacts(call: Call, engagement_id: str, asked: EngagementContacts) -> Answer:
+    """Replace the contacts of one engagement."""
+    command = ReplaceContacts(
+        engagement_id=_engagement_id(engagement_id),
+        contact_ids=asked.contact_ids,
+        private_scopes=private_scopes(call),
+        if_version=call.if_version,
+    )
+    return await call.write(command)
+
+
+async def replace_tags(call: Call, engagement_id: str, asked: EngagementTags) -> Answer:
+    """Replace the tags of one engagement."""
+    command = ReplaceTags(
+        engagement_id=_engagement_id(engagement_id),
+        tag_ids=asked.tag_ids,
+        private_scopes=private_scopes(call),
+        if_version=call.if_version,
+    )
+    return await call.write(command)
+
+
+async def get_timeline(call: Call, engagement_id: str) -> Answer:
+    """Read who said what when in one engagement."""
+    found = await _visible(call, engagement_id, needed=("engagements:read", PRIVATE_READ))
+    timeline = await store.find_timeline(call.services.database, call.caller.workspace_id, found.id)
+    return answer_found(timeline, "transcript timeline")
+
+
+async def set_timeline(call: Call, engagement_id: str, timeline: TimelineRequest) -> Answer:
+    """Set who said what when in one engagement, which completes it."""
+    if errors := timeline_errors(timeline):
+        raise Invalid(errors)
+    command = SetTimeline(
+        engagement_id=_engagement_id(engagement_id),
+        timeline=timeline,
+        private_scopes=private_scopes(call),
+        if_version=call.if_version,
+    )
+    return await call.write(command)
+
+
+def private_scopes(call: Call) -> frozenset[str]:
+    """Return which of the scopes about private engagements a caller has."""
+    return frozenset(scope for scope in (PRIVATE_READ, PRIVATE_WRITE) if call.caller.may(scope))
+
+
+class Visible(NamedTuple):
+    """An engagement that a caller may see."""
+
+    id: UUID
+    row: store.FoundEngagement
+
+
+async def visible(call: Call, engagement_id: UUID, needed: Sequence[str] = (PRIVATE_READ,)) -> Visible:
+    """Return an engagement that the caller may see; one that is private takes the scopes needed. Refusal: NotFound."""
+    found = await store.find(call.services.database, call.caller.workspace_id, engagement_id)
+    if found is None or (found.is_private and not all(call.caller.may(scope) for scope in needed)):
+        raise NotFound("engagement")
+    return Visible(engagement_id, found)
+
+
+async def _visible(call: Call, engagement_id: str, needed: Sequence[str] = (PRIVATE_READ,)) -> Visible:
+    return await visible(call, _engagement_id(engagement_id), needed)
+
+
+def _engagement_id(text: str) -> UUID:
+    return ids.decoded(ids.ENGAGEMENT, text) or NOBODY
+
+
+def _handles(engagement: EngagementCreate) -> tuple[list[str], list[str]]:
+    found = [handle for participant in engagement.participants or () for handle in handles(participant)]
+    return [each for each in found if "@" in each], [each for each in found if "@" not in each]
+
+
+def _owner(engagement: EngagementCreate, known: Known) -> UUID | None:
+    """Return the user whom a participant is that is marked as owner. Refusal: Invalid where that is none."""
+    for index, participant in enumerate(engagement.participants or ()):
+        if participant.is_owner:
+            owner = next((known.users[handle] for handle in handles(participant) if handle in known.users), None)
+            if owner is None:
+                place = f"participants[{index}]"
+                message = f"`{place}` is the owner, and is known as no active user. Send the `email` or `phone` of one."
+                raise Invalid([FieldError(place, "not_found", message)])
+            return owner
+    return None
+
+
+async def _existing(call: Call, engagement_id: UUID) -> Answer:
+    """Answer with the engagement that was created before; a private one only to its creator, and to those who may see it."""
+    found = await store.find(call.services.database, call.caller.workspace_id, engagement_id)
+    if found is None:
+        raise NotFound("engagement")
+    is_creator = found.details.created_by == str(call.caller.credential_id)
+    if found.is_private and not is_creator and not private_scopes(call):
+        message = "`external_id` belongs to an engagement that this credential may not see. Use another one."
+        holder = ("engagement", ids.encoded(ids.ENGAGEMENT, engagement_id))
+        raise Taken([FieldError("external_id", "already_in_use", message)], [holder], PRIVATE_READ)
+    return answer_found(found.found, "engagement")._replace(status=200)
+
+
+async def _listed(call: Call, within: store.Within | None) -> Answer:
+    query = call.page_query()
+    caller = call.caller
+    rows = await store.page(
+        call.services.database.pages, caller.workspace_id, query, sees_private=caller.may(PRIVATE_READ), within=within
+    )
+    if not query.expand:
+        return call.answer_page(rows, query)
+    shown = [_Shown(_id_in(row.body), row.body, store.decoded_details(row.more[0])) for row in rows[: query.limit]]
+    bodies = await _expanded(call, shown, query.expand)
+    expanded = [row._replace(body=body) for row, body in zip(rows, bodies, strict=False)]
+    return call.answer_page([*expanded, *rows[query.limit :]], query)
+
+
+class _Shown(NamedTuple):
+    """An engagement that is to be shown: its id, what the API always shows of it, and the rest."""
+
+    id: UUID
+    body: bytes
+    details: Details
+
+
+class _Identified(msgspec.Struct):
+    id: str
+    owner_user_id: str | None = None
+
+
+_identified: Final = msgspec.json.Decoder(_Identified)
+_company: Final = msgspec.json.Decoder(Company)
+
+
+def _id_in(body: bytes) -> UUID:
+    return _engagement_id(_identified.decode(body).id)
+
+
+async def _expanded(call: Call, shown: Sequence[_Shown], expand: Iterable[str]) -> list[bytes]:
+    """Return the engagements with the members that are asked for: a statement each, however many engagements there are."""
+    members = await asyncio.gather(*(_member(call, shown, name) for name in expand))
+    bodies: list[bytes] = []
+    for index, each in enumerate(shown):
+        more = b"".join(b',"%s":%s' % (name.encode(), values[index]) for name, values in zip(expand, members, strict=True))
+        bodies.append(each.body[:-1] + more + b"}")
+    return bodies
+
+
+async def _member(call: Call, shown: Sequence[_Shown], name: str) -> list[bytes]:
+    """Return one member of each engagement, in JSON."""
+    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
+    match name:
+        case "companies":
+            named = [_decoded(ids.COMPANY, each.details.company_ids) for each in shown]
+            found = await store.objects(pool, workspace_id, name, {each for some in named for each in some})
+            parts = {key: msgspec.json.encode(EngagementCompany.of(_company.decode(body))) for key, body in found.items()}
+            return [_array(parts[key] for key in some if key in parts) for some in named]
+        case "contacts" | "tags":
+            prefix = ids.CONTACT if name == "contacts" else ids.TAG
+            texts = [each.details.contact_ids if name == "contacts" else each.details.tag_ids for each in shown]
+            named = [_decoded(prefix, some) for some in texts]
+            found = await store.objects(pool, workspace_id, name, {each for some in named for each in some})
+            return [_array(found[key] for key in some if key in found) for some in named]
+        case "owner":
+            owners = [_decoded(ids.USER, [_identified.decode(each.body).owner_user_id or ""]) for each in shown]
+            found = await store.objects(pool, workspace_id, name, {each for some in owners for each in some})
+            return [next((found[key] for key in some if key in found), b"null") for some in owners]
+        case "transcript":
+            said = await store.texts(pool, workspace_id, [each.id for each in shown])
+            return [msgspec.json.encode(said.get(each.id)) for each in shown]
+        case "media_url":
+            return [msgspec.json.encode(_media_url(call, each)) for each in shown]
+        case _:
+            # herdbook derives neither action items nor signals.
+            return [b"[]"] * len(shown)
+
+
+def _media_url(call: Call, each: _Shown) -> str | None:
+    media = each.details.media
+    if media is None:
+        return None
+    return call.base_url + call.services.recordings.address(call.caller.workspace_id, each.id, media)
+
+
+def _decoded(prefix: str, texts: Iterable[str]) -> list[UUID]:
+    return [found for text in texts if (found := ids.decoded(prefix, text)) is not None]
+
+
+def _array(items: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(items) + b"]"
+
+
+def _id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
+    return Filter(name, partial(_id_text, prefix, kind), {"type": "string", "pattern": f"^{prefix}[A-Za-z0-9]+$"}, description)
+
+
+def _id_text(prefix: str, kind: str, text: str) -> str:
+    if any(fields.id_of(prefix, kind)(text, "")):
+        raise ValueError(f"the id of a {kind} is `{prefix}` and letters and digits, as the API gave it")
+    return text
+
+
+def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingStatus], description: str) -> Filter:
+    values = [choice.value for choice in choices]
+
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"there are {', '.join(values)}")
+        return text
+
+    return Filter(name, read, {"type": "string", "enum": values}, description)
+
+
+_LIST_OF: Final = ListOf(
+    search="Words that the title has, each at the start of a word there; case and accents do not count.",
+    crm_types=("company", "contact", "deal"),
+    times=("updated_at", "start_at"),
+    filters=(
+        _choice_filter("engagement_type", EngagementType, "Only engagements of this type."),
+        _choice_filter("processing_status", ProcessingStatus, "Only engagements with this status."),
+        _id_filter("company_ids", ids.COMPANY, "company", "Only engagements that this company is part of."),
+        _id_filter("contact_ids", ids.CONTACT, "contact", "Only engagements that this contact takes part in."),
+        _id_filter("owner_ids", ids.USER, "user", "Only engagements that this user owns."),
+    ),
+)
+_TAG: Final = "subpackage_engagements"
+_READ: Final = ("engagements:read",)
+_WRITE: Final = ("engagements:write",)
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v2/engagements",
+        id="list-engagements",
+        summary="List engagements",
+        description="Lists the workspace's engagements; private ones to those alone who have the `engagements:private:read` "
+        "scope. Requires the `engagements:read` scope.",
+        tag=_TAG,
+        scopes=_READ,
+        handler=list_engagements,
+        answer=Engagement,
+        answer_description="Engagement list response.",
+        list_of=_LIST_OF,
+        expand=_EXPAND,
+        refusals=(InvalidQuery,),
+    ),
+    Operation(
+        method="POST",
+        path="/v2/engagements",
+        id="create-engagement",
+        summary="Create engagement",
+        description="Creates an engagement from a transcript, or from a recording that is fetched from `media_url`. The same "
+        "`external_id` again gives the existing engagement, unchanged. Requires the `engagements:write` scope.",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=create_engagement,
+        body=EngagementCreate,
+        answer=Engagement,
+        answer_description="Created engagement response.",
+        status=201,
+        other_answers={200: OtherAnswer(Engagement, "The engagement that was created with this `external_id` before.")},
+        refusals=(Taken, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="GET",
+        path="/v2/engagements/{engagement_id}",
+        id="get-engagement-by-id",
+        summary="Get engagement",
+        description="Reads a single engagement; a private one takes the `engagements:private:read` scope, too. "
+        "Requires the `engagements:read` scope.",
+        tag=_TAG,
+        scopes=_READ,
+        handler=get_engagement,
+        answer=Engagement,
+        answer_description="Engagement response.",
+        expand=_EXPAND,
+        refusals=(NotFound, InvalidQuery),
+    ),
+    Operation(
+        method="PUT",
+        path="/v2/engagements/{engagement_id}/contacts",
+        id="replace-engagement-contacts",
+        summary="Replace engagement contacts",
+        description="Replaces the contacts of an engagement; its companies are those of the contacts. A private one takes the "
+        "`engagements:private:write` scope, too. Requires the `engagements:write` scope.",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=replace_contacts,
+        body=EngagementContacts,
+        answer=Engagement,
+        answer_description="Updated engagement response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="PUT",
+        path="/v2/engagements/{engagement_id}/tags",
+        id="replace-engagement-tags",
+        summary="Replace engagement tags",
+        description="Replaces the tags of an engagement. A private one takes the `engagements:private:write` scope, too. "
+        "Requires the `engagements:write` scope.",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=replace_tags,
+        body=EngagementTags,
+        answer=Engagement,
+        answer_description="Updated engagement response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="GET",
+        path="/v2/engagements/{engagement_id}/transcript_timeline",
+        id="get-engagement-transcript-timeline",
+        summary="Get engagement transcript timeline",
+        description="Reads who said what when in an engagement. A private one takes the `engagements:read` and "
+        "`engagements:private:read` scopes, too. Requires the `transcript_timelines:read` scope.",
+        tag="subpackage_transcriptTimelines",
+        scopes=("transcript_timelines:read",),
+        handler=get_timeline,
+        answer=Timeline,
+        answer_description="Transcript timeline response.",
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="PUT",
+        path="/herdbook/engagements/{engagement_id}/transcript_timeline",
+        id="set-engagement-transcript-timeline",
+        summary="Set engagement transcript timeline",
+        description="Sets who said what when in an engagement, which completes it: herdbook transcribes nothing itself. "
+        "A private one takes the `engagements:private:write` scope, too. Requires the `engagements:write` scope. "
+        "Not part of the vendor's API.",
+        tag="subpackage_transcriptTimelines",
+        scopes=_WRITE,
+        handler=set_timeline,
+        body=TimelineRequest,
+        answer=Timeline,
+        answer_description="Transcript timeline response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="GET",
+        path="/v2/contacts/{contact_id}/engagements",
+        id="list-contact-engagements",
+        summary="List contact engagements",
+        description="Lists the engagements that a contact takes part in. Requires the `engagements:read` scope.",
+        tag="subpackage_contacts",
+        scopes=_READ,
+        handler=list_contact_engagements,
+        answer=Engagement,
+        answer_description="Engagement list response.",
+        list_of=_LIST_OF,
+        expand=_EXPAND,
+        refusals=(InvalidQuery, NotFound),
+    ),
+    Operation(
+        method="GET",
+        path="/v2/companies/{company_id}/engagements",
+        id="list-company-engagements",
+        summary="List company engagements",
+        description="Lists the engagements that a company is part of. Requires the `engagements:read` scope.",
+        tag="subpackage_companies",
+        scopes=_READ,
+        handler=list_company_engagements,
+        answer=Engagement,
+        answer_description="Engagement list response.",
+        list_of=_LIST_OF,
+        expand=_EXPAND,
+        refusals=(InvalidQuery, NotFound),
+    ),
+)

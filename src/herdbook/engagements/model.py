@@ -1,0 +1,441 @@
+"""What an engagement and its transcript are on the wire, and the rules that need nothing but them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import fields, ids
+from herdbook.addresses import NotAnAddress, comparable_address
+from herdbook.companies.model import Company
+from herdbook.contacts.model import Contact
+from herdbook.errors import FieldError, Invalid
+from herdbook.media import Media
+from herdbook.tags.model import Tag
+from herdbook.users.model import User
+from herdbook.wire import CrmAssociation, Time
+
+# Limits of the vendor's page on create-engagement.
+MOST_TRANSCRIPT_BYTES: Final = 950_000
+_MOST_TRANSCRIPT_CHARACTERS: Final = 900_000
+# Ours, so that no write makes its neighbours wait.
+_MOST_SPEAKERS: Final = 100
+_MOST_ENTRIES: Final = 20_000
+_MOST_LINKS: Final = 1000
+
+_Title: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500, extra_json_schema=fields.TEXT_SCHEMA)]
+_SourceSystem: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100, extra_json_schema=fields.TEXT_SCHEMA)]
+_Uri: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema={"format": "uri"})]
+_Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
+_Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=31_536_000)]
+_UserId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-Za-z0-9]+$"})]
+_LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f]+")
+# What a browser would run when somebody follows the link.
+_RUN_BY_BROWSERS: Final = ("javascript", "data", "vbscript", "blob", "file")
+
+
+def _https(value: str, path: str) -> Iterator[FieldError]:
+    try:
+        parts = urlsplit(value)
+        is_address = parts.scheme == "https" and bool(parts.hostname) and not re.search(r"[\s\x00-\x1f]", value)
+        is_address = is_address and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        yield FieldError(path, "invalid_format", f"`{path}` is not the address of a file on the web. Send one with `https://`.")
+
+
+def _link(value: str, path: str) -> Iterator[FieldError]:
+    if _LINK.fullmatch(value) is None or value.partition(":")[0].lower() in _RUN_BY_BROWSERS:
+        yield FieldError(
+            path, "invalid_format", f"`{path}` is not a link. Send one such as `https://...` or `wavv://call/123`."
+        )
+
+
+class TimelineSpeaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Somebody who speaks in a transcript; entries name speakers by their place, from 0."""
+
+    schema_name: ClassVar[str] = "transcript_timeline_speaker"
+
+    name: fields.Name | None = None
+    email: _Email | None = None
+    sentiment: Annotated[float, Meta(ge=-1, le=1, description="From -1, bad, to 1, good.")] | None = None
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one speaker says without a break; seconds count from the start of the engagement."""
+
+    schema_name: ClassVar[str] = "transcript_timeline_entry"
+
+    speaker_index: Annotated[int, Meta(ge=0)]
+    start_seconds: _Seconds
+    end_seconds: _Seconds
+    text: Annotated[str, Meta(min_length=1, max_length=50_000, extra_json_schema=fields.TEXT_SCHEMA)]
+
+
+class TimelineRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A transcript as who said what when."""
+
+    schema_name: ClassVar[str] = "transcript_timeline_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {
+        "speakers": [{"name": "Ada Lovelace"}, {"name": "Charles Babbage"}],
+        "entries": [
+            {"speaker_index": 0, "start_seconds": 0, "end_seconds": 2.5, "text": "Shall we begin?"},
+            {"speaker_index": 1, "start_seconds": 2.8, "end_seconds": 4, "text": "The engine is ready."},
+        ],
+    }
+
+    speakers: Annotated[tuple[TimelineSpeaker, ...], Meta(min_length=1, max_length=_MOST_SPEAKERS)]
+    entries: Annotated[tuple[TimelineEntry, ...], Meta(max_length=_MOST_ENTRIES)]
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """When the last word is said; None where none is."""
+        return max((entry.end_seconds for entry in self.entries), default=None)
+
+    def as_text(self) -> str:
+        """Return it as plain text: a line for each entry, behind the speaker's name."""
+        names = [speaker.name or f"Speaker {place}" for place, speaker in enumerate(self.speakers, start=1)]
+        return "\n".join(f"{names[entry.speaker_index]}: {entry.text}" for entry in self.entries)
+
+
+def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
+    yield from _speakers(value.speakers, f"{path}.speakers")
+    for index, entry in enumerate(value.entries):
+        place = f"{path}.entries[{index}]"
+        if entry.speaker_index >= len(value.speakers):
+            message = f"`{place}.speaker_index` names none of the {len(value.speakers)} speakers. They count from 0."
+            yield FieldError(f"{place}.speaker_index", "invalid_range", message)
+        if entry.end_seconds < entry.start_seconds:
+            message = f"`{place}.end_seconds` is before `{place}.start_seconds`."
+            yield FieldError(f"{place}.end_seconds", "invalid_range", message)
+        yield from fields.text(entry.text, f"{place}.text")
+
+
+def _speakers(speakers: Sequence[TimelineSpeaker], path: str) -> Iterator[FieldError]:
+    for index, speaker in enumerate(speakers):
+        yield from fields.text(speaker.name, f"{path}[{index}].name")
+        yield from _address(speaker.email, f"{path}[{index}].email")
+
+
+def _address(email: str | None | UnsetType, path: str) -> Iterator[FieldError]:
+    if isinstance(email, str):
+        try:
+            comparable_address(email.strip())
+        except NotAnAddress as error:
+            yield FieldError(path, "invalid_format", f"`{path}` is not an e-mail address: {error}")
+
+
+def timeline_errors(timeline: TimelineRequest) -> list[FieldError]:
+    """Return what is wrong with a timeline that is a whole body."""
+    return [error._replace(field=error.field.removeprefix(".")) for error in _timeline(timeline, "")]
+
+
+class Participant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Somebody who takes part: a user or a contact, known by an e-mail address or a phone number."""
+
+    schema_name: ClassVar[str] = "engagement_create_participant"
+
+    name: fields.Name | None = None
+    email: _Email | None = None
+    phone: fields.Name | None = None
+    is_owner: bool = False
+
+
+def _participants(items: Sequence[Participant | None], path: str) -> Iterator[FieldError]:
+    owners = [index for index, item in enumerate(items) if item is not None and item.is_owner]
+    for index in owners[1:]:
+        message = f"`{path}` has more than one owner. Mark one at most."
+        yield FieldError(f"{path}[{index}].is_owner", "multiple_owners", message)
+    for index, item in enumerate(items):
+        if item is None:
+            continue
+        place = f"{path}[{index}]"
+        yield from fields.text(item.name, f"{place}.name")
+        yield from _address(item.email, f"{place}.email")
+        yield from fields.text(item.phone, f"{place}.phone")
+        if item.name is item.email is item.phone is None:
+            yield FieldError(place, "required", f"`{place}` says nobody. Send a `name`, an `email` or a `phone`.")
+
+
+def _transcript(value: str, path: str) -> Iterator[FieldError]:
+    yield from fields.text(value, path)
+    if (size := len(value.encode())) > MOST_TRANSCRIPT_BYTES:
+        yield FieldError(path, "too_long", f"`{path}` has {size} bytes in UTF-8. Send {MOST_TRANSCRIPT_BYTES} at most.")
+
+
+class EngagementCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for creating an engagement."""
+
+    schema_name: ClassVar[str] = "engagement_create_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {
+        "title": fields.text,
+        "source_system": fields.text,
+        "external_id": fields.text,
+        "media_url": _https,
+        "transcript_timeline": _timeline,
+        "transcript": _transcript,
+        "start_at": fields.time,
+        "external_url": _link,
+        "participants": _participants,
+    }
+    example: ClassVar[dict[str, Any]] = {
+        "type": "CALL",
+        "title": "The engine's next step",
+        "source_system": "dialer",
+        "external_id": "call-1842",
+        "start_at": "2026-03-01T12:00:00Z",
+        "participants": [{"name": "Ada Lovelace", "email": "ada@example.com"}],
+        "transcript_timeline": TimelineRequest.example,
+    }
+
+    type: Literal["CALL", "MEETING"]
+    title: _Title
+    source_system: _SourceSystem
+    external_id: _Title
+    media_url: _Uri | UnsetType = UNSET
+    transcript_timeline: TimelineRequest | UnsetType = UNSET
+    transcript: (
+        Annotated[str, Meta(min_length=1, max_length=_MOST_TRANSCRIPT_CHARACTERS, extra_json_schema=fields.TEXT_SCHEMA)]
+        | UnsetType
+    ) = UNSET
+    run_workflows: bool | UnsetType = UNSET
+    is_private: bool | UnsetType = UNSET
+    start_at: Time | UnsetType = UNSET
+    external_url: _Uri | UnsetType = UNSET
+    participants: Annotated[tuple[Participant, ...], Meta(max_length=fields.MOST_ITEMS)] | UnsetType = UNSET
+
+    @property
+    def has_transcript(self) -> bool:
+        """Whether what was said is known."""
+        return self.transcript_timeline is not UNSET or self.transcript is not UNSET
+
+    def require_content(self) -> None:
+        """Refuse an engagement of which nothing is known. Refusal: Invalid."""
+        if self.media_url is UNSET and not self.has_transcript:
+            message = "Nothing says what was said. Send `media_url`, `transcript_timeline` or `transcript`."
+            raise Invalid([FieldError("media_url", "required", message)])
+
+
+def _link_rule(prefix: str, kind: str) -> fields.Rule:
+    one = fields.id_of(prefix, kind)
+
+    def rule(values: Sequence[str], path: str) -> Iterator[FieldError]:
+        for index, value in enumerate(values):
+            yield from one(value, f"{path}[{index}]")
+
+    return rule
+
+
+class EngagementContacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for replacing the contacts of an engagement."""
+
+    schema_name: ClassVar[str] = "engagement_contacts_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"contact_ids": _link_rule(ids.CONTACT, "contact")}
+    example: ClassVar[dict[str, Any]] = {"contact_ids": []}
+
+    contact_ids: Annotated[
+        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MOST_LINKS)
+    ]
+
+
+class EngagementTags(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for replacing the tags of an engagement."""
+
+    schema_name: ClassVar[str] = "engagement_tags_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"tag_ids": _link_rule(ids.TAG, "tag")}
+    example: ClassVar[dict[str, Any]] = {"tag_ids": []}
+
+    tag_ids: Annotated[
+        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^tag_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MOST_LINKS)
+    ]
+
+
+class EngagementObject(Enum):
+    """Resource discriminator for engagement payloads."""
+
+    ENGAGEMENT = "engagement"
+
+
+class EngagementType(Enum):
+    """What kind of engagement it is."""
+
+    MEETING = "MEETING"
+    CALL = "CALL"
+    EMAIL = "EMAIL"
+    TASK = "TASK"
+    NOTE = "NOTE"
+    CALENDAR_EVENT = "CALENDAR_EVENT"
+    DOCUMENT = "DOCUMENT"
+
+
+class ProcessingStatus(Enum):
+    """Whether what was said is known. herdbook transcribes nothing: what comes as media alone waits for a timeline."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+class EngagementCompanyObject(Enum):
+    """Resource discriminator for the companies of an engagement."""
+
+    ENGAGEMENT_COMPANY = "engagement_company"
+
+
+class EngagementCompany(msgspec.Struct, frozen=True, kw_only=True):
+    """A company that an engagement is about."""
+
+    schema_name: ClassVar[str] = "engagement_company"
+
+    object: EngagementCompanyObject
+    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+    name: str | None
+    crm_association: CrmAssociation | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, company: Company) -> "EngagementCompany":
+        """Return a company as an engagement shows it."""
+        return cls(
+            object=EngagementCompanyObject.ENGAGEMENT_COMPANY,
+            id=company.id,
+            name=company.name,
+            crm_association=company.crm_association,
+        )
+
+
+class ActionItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was agreed upon. herdbook derives none, so it shows none."""
+
+    schema_name: ClassVar[str] = "action_item"
+
+    id: str
+    title: str
+    owner_user_id: _UserId | None = None
+    is_completed: bool = False
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """An annotation that analysis has made. herdbook derives none, so it shows none."""
+
+    schema_name: ClassVar[str] = "signal"
+
+    id: str
+    name: str
+    value: str | None = None
+
+
+class Engagement(msgspec.Struct, frozen=True, kw_only=True):
+    """Public representation of an engagement. Some members are there only when `expand` asks for them."""
+
+    schema_name: ClassVar[str] = "engagement"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "engagement",
+        "id": "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "title": "The engine's next step",
+        "engagement_type": "CALL",
+        "processing_status": "COMPLETED",
+        "is_private": False,
+        "created_at": "2026-03-01T12:00:00.000000Z",
+        "updated_at": "2026-03-01T12:00:00.000000Z",
+        "data_source": "dialer",
+        "start_at": "2026-03-01T12:00:00.000000Z",
+    }
+
+    object: EngagementObject
+    id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
+    title: str
+    engagement_type: EngagementType
+    processing_status: ProcessingStatus
+    is_private: bool
+    created_at: Time
+    updated_at: Time
+    description: str | UnsetType = UNSET
+    data_source: Annotated[str, Meta(description="The system that it comes from.")] | UnsetType = UNSET
+    is_internal: bool | UnsetType = UNSET
+    engagement_at: Time | UnsetType = UNSET
+    start_at: Time | UnsetType = UNSET
+    end_at: Time | UnsetType = UNSET
+    duration_seconds: int | UnsetType = UNSET
+    meeting_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    external_url: Annotated[str, Meta(description="A link back into the system it comes from.")] | UnsetType = UNSET
+    crm_association: CrmAssociation | UnsetType = UNSET
+    owner_user_id: _UserId | UnsetType = UNSET
+    host_user_id: _UserId | UnsetType = UNSET
+    transcript: str | None | UnsetType = UNSET
+    media_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | None | UnsetType = UNSET
+    companies: tuple[EngagementCompany, ...] | UnsetType = UNSET
+    contacts: tuple[Contact, ...] | UnsetType = UNSET
+    owner: User | None | UnsetType = UNSET
+    action_items: tuple[ActionItem, ...] | UnsetType = UNSET
+    signals: tuple[Signal, ...] | UnsetType = UNSET
+    tags: tuple[Tag, ...] | UnsetType = UNSET
+
+
+class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of an engagement beside what the API always shows."""
+
+    source_system: str
+    external_id: str
+    created_by: str
+    run_workflows: bool | None = None
+    participants: tuple[Participant, ...] = ()
+    media: Media | None = None
+    contact_ids: tuple[str, ...] = ()
+    company_ids: tuple[str, ...] = ()
+    tag_ids: tuple[str, ...] = ()
+
+
+class EngagementEntry(Engagement, frozen=True, kw_only=True):
+    """An engagement as the ledger enters it: with all that is kept of it."""
+
+    details: Details
+
+
+class TimelineObject(Enum):
+    """Resource discriminator for transcript timeline payloads."""
+
+    TRANSCRIPT_TIMELINE = "transcript_timeline"
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """Who said what when in an engagement."""
+
+    schema_name: ClassVar[str] = "transcript_timeline"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "transcript_timeline",
+        "engagement_id": "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "overall_sentiment": None,
+    } | TimelineRequest.example
+
+    object: TimelineObject
+    engagement_id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
+    speakers: tuple[TimelineSpeaker, ...]
+    entries: tuple[TimelineEntry, ...]
+    overall_sentiment: Annotated[float | None, Meta(description="The average over the speakers who have one.")]
+
+    @classmethod
+    def of(cls, engagement_id: str, asked: TimelineRequest) -> "Timeline":
+        """Return a timeline as the API shows it."""
+        known = [speaker.sentiment for speaker in asked.speakers if speaker.sentiment is not None]
+        return cls(
+            object=TimelineObject.TRANSCRIPT_TIMELINE,
+            engagement_id=engagement_id,
+            speakers=asked.speakers,
+            entries=asked.entries,
+            overall_sentiment=sum(known) / len(known) if known else None,
+        )
+
+
+class TranscriptEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A transcript as the ledger enters it."""
+
+    timeline_id: str | None
+    text: str
+    timeline: Timeline | None

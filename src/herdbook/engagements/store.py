@@ -1,0 +1,245 @@
+"""Every SQL statement about engagements and their transcripts."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, LiteralString, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.db.database import Database, Found, find_in
+from herdbook.db.paging import Conditions, Listed, PageQuery, Searched, is_common
+from herdbook.db.pool import Pool, Statements
+from herdbook.engagements.model import Details, Engagement, Timeline
+from herdbook.ledger.claims import Claimants, claim_shelf
+from herdbook.ledger.links import link_shelf
+from herdbook.ledger.objects import object_shelf
+
+
+class EngagementRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An engagement's row: the engagement as the API always shows it, the rest of it, and what is looked up."""
+
+    workspace_id: UUID
+    id: UUID
+    version: int
+    updated_at: datetime
+    deleted_at: datetime | None
+    engagement_type: str
+    processing_status: str
+    is_private: bool
+    start_at: datetime
+    owner_user_id: UUID | None
+    contact_ids: tuple[UUID, ...]
+    company_ids: tuple[UUID, ...]
+    search: str
+    details: Details
+    object: Engagement
+
+
+ENGAGEMENTS: Final = object_shelf(
+    EngagementRow,
+    "engagement",
+    {
+        "engagement_type": "text",
+        "processing_status": "text",
+        "is_private": "boolean",
+        "start_at": "timestamptz",
+        "owner_user_id": "uuid",
+        "contact_ids": "uuid[]",
+        "company_ids": "uuid[]",
+        "search": "text",
+        "details": "json",
+    },
+)
+ENGAGEMENT_WORDS: Final = link_shelf("engagement_word", "word", "text", "engagement_id")
+ENGAGEMENT_CONTACTS: Final = link_shelf("engagement_contact", "contact_id", "uuid", "engagement_id")
+ENGAGEMENT_COMPANIES: Final = link_shelf("engagement_company", "company_id", "uuid", "engagement_id")
+EXTERNAL_IDS: Final = Claimants(
+    claim_shelf("engagement_external_id", "external_id", "engagement_id"), "engagement", ids.ENGAGEMENT, "engagements:read"
+)
+
+
+class TranscriptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A transcript's row, under the engagement's id: the text, and the timeline where there is one."""
+
+    workspace_id: UUID
+    id: UUID
+    version: int
+    updated_at: datetime
+    deleted_at: datetime | None
+    timeline_id: UUID | None
+    text: str
+    object: Timeline | None
+
+
+TRANSCRIPTS: Final = object_shelf(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"})
+
+
+class FoundEngagement(NamedTuple):
+    """An engagement that was read."""
+
+    found: Found
+    is_private: bool
+    details: Details
+
+
+async def find(database: Database, workspace_id: UUID, engagement_id: UUID) -> FoundEngagement | None:
+    """Return an active engagement as the API always shows it, with its version and the rest of it."""
+    found = await database.find(find_in("engagement", ", c.is_private, c.details"), workspace_id, engagement_id)
+    if found is None:
+        return None
+    return FoundEngagement(found, found.more[0], decoded_details(found.more[1]))
+
+
+async def find_timeline(database: Database, workspace_id: UUID, engagement_id: UUID) -> Found | None:
+    """Return the timeline of an engagement, with its version, and its id as what else there is."""
+    found = await database.find(find_in("transcript", ", c.timeline_id"), workspace_id, engagement_id)
+    return None if found is None or found.more[0] is None else found
+
+
+async def find_by_external_id(statements: Statements, workspace_id: UUID, external_id: str) -> UUID | None:
+    """Return which engagement was created with an external id."""
+    found: UUID | None = await statements.fetchval(
+        "select engagement_id from engagement_external_id where workspace_id = $1 and external_id = $2",
+        workspace_id,
+        external_id,
+    )
+    return found
+
+
+async def contacts_known(
+    statements: Statements, workspace_id: UUID, addresses: Sequence[str], numbers: Sequence[str]
+) -> dict[str, UUID]:
+    """Return which active contact is known by each of these addresses and numbers; of a shared number, the oldest."""
+    records = await statements.fetch(
+        """
+        select address as handle, contact_id from contact_email where workspace_id = $1 and address = any($2)
+        union all
+        select word, (array_agg(contact_id order by contact_id))[1] from contact_word
+        where workspace_id = $1 and word = any($3)
+        group by word
+        """,
+        workspace_id,
+        list(addresses),
+        list(numbers),
+    )
+    return {record["handle"]: record["contact_id"] for record in records}
+
+
+_SEARCHED: Final = Searched(
+    "engagement",
+    "select w.engagement_id from engagement_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
+)
+
+
+class Bucket(NamedTuple):
+    """What a filter of a kind of links is made of: where they stand, and what a record of a CRM is called there."""
+
+    name: str
+    prefix: str
+    crm_type: str
+    resolve: LiteralString
+    linked: LiteralString
+    holds: LiteralString
+
+
+_BUCKETS: Final = (
+    Bucket(
+        "company_ids",
+        ids.COMPANY,
+        "company",
+        "select id from company where workspace_id = $1 and crm_object_id = any($2) and deleted_at is null",
+        "select l.engagement_id from engagement_company l where l.workspace_id = $1 and l.company_id = any($ids)",
+        "coalesce(c.company_ids && $value::uuid[], false)",
+    ),
+    Bucket(
+        "contact_ids",
+        ids.CONTACT,
+        "contact",
+        "select id from contact where workspace_id = $1 and crm_object_id = any($2) and deleted_at is null",
+        "select l.engagement_id from engagement_contact l where l.workspace_id = $1 and l.contact_id = any($ids)",
+        "coalesce(c.contact_ids && $value::uuid[], false)",
+    ),
+)
+
+
+class Within(NamedTuple):
+    """That only the engagements of one contact or company are listed: the filter's name, and whose they are."""
+
+    name: str
+    id: UUID
+
+
+async def page(
+    pool: Pool, workspace_id: UUID, query: PageQuery, *, sees_private: bool, within: Within | None = None
+) -> list[Listed]:
+    """Return the engagements of a page with their details, and one more where there is a next one."""
+    conditions = Conditions(workspace_id, query)
+    if not sees_private:
+        conditions.require("not c.is_private")
+    filters = query.filters
+    if (types := filters.get("engagement_type")) is not None:
+        conditions.add("c.engagement_type = any($value)", list(types))
+    if (statuses := filters.get("processing_status")) is not None:
+        conditions.add("c.processing_status = any($value)", list(statuses))
+    if (owners := filters.get("owner_ids")) is not None:
+        conditions.add("c.owner_user_id = any($value::uuid[])", _decoded(ids.USER, owners))
+    records = query.crm_records or ()
+    for bucket in _BUCKETS:
+        crm_ids = [record.id for record in records if record.object_type == bucket.crm_type]
+        if bucket.name in filters or crm_ids:
+            wanted = _decoded(bucket.prefix, filters.get(bucket.name, ()))
+            if crm_ids:
+                wanted += [record["id"] for record in await pool.fetch(bucket.resolve, workspace_id, crm_ids)]
+            await _require_links(pool, conditions, workspace_id, bucket, wanted)
+        if within is not None and within.name == bucket.name:
+            await _require_links(pool, conditions, workspace_id, bucket, [within.id])
+    if any(record.object_type == "deal" for record in records):
+        # The project bucket: there are no deals here, so none of them is linked to anything.
+        conditions.require("false")
+    await conditions.search(pool, _SEARCHED)
+    return await conditions.fetch(pool, "engagement", ", c.details")
+
+
+async def _require_links(
+    pool: Pool, conditions: Conditions, workspace_id: UUID, bucket: Bucket, wanted: Sequence[UUID]
+) -> None:
+    if await is_common(pool, bucket.linked.replace("$ids", "$2"), workspace_id, wanted):
+        conditions.add(bucket.holds, wanted)
+    else:
+        conditions.require_few(bucket.linked.replace("$ids", conditions.parameter(wanted)))
+
+
+def _decoded(prefix: str, texts: Iterable[str]) -> list[UUID]:
+    return [found for text in texts if (found := ids.decoded(prefix, text)) is not None]
+
+
+# What an engagement is expanded with: one statement for a whole page, whatever is on it.
+_OBJECTS: Final[dict[str, LiteralString]] = {
+    "companies": "select id, object from company where workspace_id = $1 and id = any($2) and deleted_at is null",
+    "contacts": "select id, object from contact where workspace_id = $1 and id = any($2) and deleted_at is null",
+    "owner": "select id, object from workspace_user where workspace_id = $1 and id = any($2) and deleted_at is null",
+    "tags": "select id, object from tag where workspace_id = $1 and id = any($2) and deleted_at is null",
+}
+
+
+async def objects(pool: Pool, workspace_id: UUID, name: str, wanted: Collection[UUID]) -> dict[UUID, bytes]:
+    """Return active objects, as the API shows them, by their ids."""
+    records = await pool.fetch(_OBJECTS[name], workspace_id, list(wanted))
+    return {record["id"]: record["object"] for record in records}
+
+
+async def texts(pool: Pool, workspace_id: UUID, engagement_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the transcripts of engagements as plain text."""
+    records = await pool.fetch(
+        "select id, text from transcript where workspace_id = $1 and id = any($2) and deleted_at is null",
+        workspace_id,
+        list(engagement_ids),
+    )
+    return {record["id"]: record["text"] for record in records}
+
+
+def decoded_details(details: Any) -> Details:
+    """Return the details that a row holds."""
+    return msgspec.json.decode(details, type=Details)

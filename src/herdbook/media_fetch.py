@@ -1,0 +1,101 @@
+"""Fetching recordings from where a caller says they are."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+import httpx
+from tinytag import TinyTag, TinyTagException
+
+from herdbook.errors import FieldError, Invalid
+from herdbook.outgoing import GuardedTransport, TargetRefused, Targets
+
+_LONGEST_FETCH_SECONDS: Final = 300
+_CHUNK: Final = 1 << 18
+_MOST_REDIRECTS: Final = 5
+
+
+class Fetched(NamedTuple):
+    """A recording that was fetched: its type, its size in bytes, and how long it lasts, where its format says so."""
+
+    content_type: str
+    size: int
+    duration_seconds: float | None
+
+
+class Fetcher:
+    """Fetches recordings."""
+
+    def __init__(self, targets: Targets, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._client = httpx.AsyncClient(
+            transport=GuardedTransport(targets),
+            follow_redirects=True,
+            max_redirects=_MOST_REDIRECTS,
+            timeout=30,
+            headers={"User-Agent": "herdbook", "Accept": "audio/*, video/*"},
+        )
+
+    async def fetch(self, url: str, path: Path) -> Fetched:
+        """Fetch a recording to a path, whole. Refusal: Invalid."""
+        part = path.with_suffix(".part")
+        try:
+            file = await asyncio.to_thread(_created, part)
+            try:
+                async with asyncio.timeout(_LONGEST_FETCH_SECONDS):
+                    content_type, size = await self._download(url, file)
+                await asyncio.to_thread(os.fsync, file.fileno())
+            finally:
+                await asyncio.to_thread(file.close)
+            duration = await asyncio.to_thread(_duration, part)
+            await asyncio.to_thread(part.replace, path)
+        except TimeoutError:
+            raise _refusal("unreachable", f"it took longer than {_LONGEST_FETCH_SECONDS} s") from None
+        except TargetRefused as error:
+            raise _refusal("forbidden_target", str(error)) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _refusal("unreachable", str(error) or type(error).__name__) from None
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+        return Fetched(content_type, size, duration)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _download(self, url: str, file: BinaryIO) -> tuple[str, int]:
+        async with self._client.stream("GET", url) as response:
+            if not response.is_success:
+                raise _refusal("unreachable", f"the answer was {response.status_code}")
+            content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if not content_type.startswith(("audio/", "video/")):
+                raise _refusal("unsupported_media_type", f"it is `{content_type}`, and neither `audio/*` nor `video/*`")
+            size = 0
+            async for chunk in response.aiter_bytes(_CHUNK):
+                size += len(chunk)
+                if size > self._most_bytes:
+                    raise _refusal("too_large", f"it has more than {self._most_bytes} bytes")
+                await asyncio.to_thread(file.write, chunk)
+            await asyncio.to_thread(file.flush)
+        if not size:
+            raise _refusal("unreachable", "the answer was empty")
+        return content_type, size
+
+
+def _created(path: Path) -> BinaryIO:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path.open("xb")
+
+
+def _duration(path: Path) -> float | None:
+    # The library chooses a reader by the file's beginning.
+    try:
+        with path.open("rb") as file:
+            return TinyTag.get(file_obj=file, tags=False).duration
+    except (TinyTagException, ValueError, OSError, KeyError, IndexError, ArithmeticError):
+        return None
+
+
+def _refusal(code: str, why: str) -> Invalid:
+    return Invalid([FieldError("media_url", code, f"`media_url` cannot be fetched: {why.rstrip('.')}.")])

@@ -1,0 +1,392 @@
+"""The authorization server: RFC 6749, 7636 and 9700, by way of Authlib.
+
+Authlib decides, but knows no `await`: what a request needs is loaded before, Authlib's grants run over it in memory, and what
+they have decided is written afterwards, by statements that make sure of it.
+"""
+
+# The types that there are of Authlib leave some open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import base64
+import hmac
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Final, NamedTuple, TypeVar, cast
+from urllib.parse import parse_qsl, unquote_plus
+from uuid import UUID
+
+from authlib.oauth2.rfc6749 import (
+    AuthorizationCodeGrant,
+    AuthorizationCodeMixin,
+    AuthorizationServer,
+    ClientCredentialsGrant,
+    ClientMixin,
+    InvalidClientError,
+    InvalidGrantError,
+    InvalidRequestError,
+    InvalidScopeError,
+    OAuth2Error,
+    OAuth2Request,
+    RefreshTokenGrant,
+    TokenMixin,
+)
+from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
+from authlib.oauth2.rfc6750 import BearerTokenGenerator
+from authlib.oauth2.rfc7636 import CodeChallenge
+
+from herdbook import ids
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, new_token, read_token, secret_hash
+from herdbook.db.pool import Statements
+from herdbook.errors import FieldError, Invalid
+from herdbook.oauth import store
+from herdbook.oauth.model import (
+    ACCESS_TOKEN_LIFETIME,
+    CODE_PREFIX,
+    REFRESH_TOKEN_PREFIX,
+    Client,
+    CodeRequest,
+    Grant,
+    Issued,
+    RefreshToken,
+    check_code_request,
+    granted_scopes,
+)
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_MOST_PARAMETERS: Final = 100
+# Authlib wants to see https, which ends at a proxy in front of this server, where there is one.
+_HERE: Final = "https://localhost"
+_NO_CLIENT: Final = "No such client, or not with this secret. Send both as they were given."
+_NO_GRANT: Final = (
+    "This code or refresh token is unknown, expired, revoked, used before, or another client's. Have the user authorize again."
+)
+
+StoredT = TypeVar("StoredT", Grant, RefreshToken)
+
+
+class Sent(NamedTuple):
+    """A token request, as it was sent."""
+
+    authorization: bytes | None
+    content_type: bytes | None
+    body: bytes
+
+
+class Outcome(NamedTuple):
+    """What a token request is answered: tokens with 200, or an error (RFC 6749, sections 5.1 and 5.2)."""
+
+    status: int
+    members: Mapping[str, Any]
+
+
+async def issue_code(statements: Statements, request: CodeRequest) -> str:
+    """Issue an authorization code for what a user has agreed to (RFC 6749, section 4.1.2; RFC 7636, section 4.4).
+
+    Refusal: Invalid, for a client that there is not (`client_id`), a redirect URI that is not registered for it
+    (`redirect_uri`; then nobody may be redirected), a scope beyond the client's (`scope`), a challenge other than by S256
+    (`code_challenge`, `code_challenge_method`), and a user who is not active in the client's workspace (`user_id`).
+    """
+    client = await _client(statements, request.client_id)
+    if client is None:
+        raise Invalid([FieldError("client_id", "unknown", "There is no client with this `client_id`, or it was revoked.")])
+    scopes = check_code_request(request, client)
+    code = new_token(CODE_PREFIX)
+    if await store.add_grant(statements, client, request, scopes, code) is None:
+        raise Invalid([FieldError("user_id", "unknown", "There is no such active user in the client's workspace.")])
+    return str(code)
+
+
+async def answer_token_request(statements: Statements, sent: Sent) -> Outcome:
+    """Exchange what a client has for tokens. A code or refresh token that was used before revokes all that came from it."""
+    try:
+        return Outcome(200, await _exchange(statements, sent))
+    except OAuth2Error as error:
+        if isinstance(error, _Reused):
+            await store.revoke_grant(statements, error.grant_id)
+        return Outcome(error.status_code, dict(error.get_body()))
+
+
+class _Reused(InvalidGrantError):
+    """A code or a refresh token is used a second time: one of those who have it has stolen it (RFC 9700, section 4.14.2)."""
+
+    def __init__(self, grant_id: UUID) -> None:
+        super().__init__(_NO_GRANT)
+        self.grant_id = grant_id
+
+
+class _NoClient(InvalidClientError):
+    """Who asks is no client."""
+
+    def __init__(self) -> None:
+        super().__init__(_NO_CLIENT, status_code=401)
+
+
+async def _exchange(statements: Statements, sent: Sent) -> Mapping[str, Any]:
+    """Return the tokens. Refusal: OAuth2Error."""
+    form = _form(sent)
+    client_id, client_secret = _credentials(sent.authorization, form)
+    client = await _client(statements, client_id)
+    if client is None:
+        raise _NoClient
+    known = _Known(
+        client,
+        client_secret,
+        await _stored(statements, client, form.get("code", ""), CODE_PREFIX, store.find_grant),
+        await _stored(statements, client, form.get("refresh_token", ""), REFRESH_TOKEN_PREFIX, store.find_refresh_token),
+    )
+    server = _Server(known)
+    grant = _GRANTS[form["grant_type"]](_Request(form), server)
+    grant.validate_token_request()
+    _, members, _ = grant.create_token_response()
+    assert server.write is not None, "tokens are saved before they are given"
+    if not await server.write.carry_out(statements):
+        raise _NoClient if server.write.grant_id is None else _Reused(server.write.grant_id)
+    return cast("Mapping[str, Any]", members)
+
+
+class _Known(NamedTuple):
+    """What was loaded for a request. The code and the refresh token are there if they are the client's, to the last letter."""
+
+    client: Client
+    client_secret: str
+    grant: Grant | None
+    refresh_token: RefreshToken | None
+
+
+class _Write(NamedTuple):
+    """What is to be written: by which statement, for which row, and to which grant it belongs."""
+
+    statement: Callable[[Statements, UUID, Issued], Awaitable[bool]]
+    row_id: UUID
+    grant_id: UUID | None
+    issued: Issued
+
+    async def carry_out(self, statements: Statements) -> bool:
+        """Write; return whether it could be, since somebody else may have been faster."""
+        return await self.statement(statements, self.row_id, self.issued)
+
+
+class _Client(ClientMixin):
+    """A client, as Authlib sees it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def get_client_id(self) -> str:
+        return str(self._client.id)
+
+    def get_allowed_scope(self, scope: Collection[str] | str | None) -> str:
+        assert scope is None or isinstance(scope, str), "it comes as it was sent"
+        scopes = granted_scopes(scope, self._client.scopes)
+        if scopes is None:
+            raise InvalidScopeError("Ask for scopes that this client can have: " + " ".join(self._client.scopes))
+        return " ".join(scopes)
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        # Who has no redirect URI gets no code, and so no refresh token: there is nothing more to tell apart.
+        return grant_type in _GRANTS
+
+
+class _Code(AuthorizationCodeMixin):
+    """A code, as Authlib sees it."""
+
+    code_challenge_method = "S256"
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self.code_challenge = grant.code_challenge
+
+    def get_redirect_uri(self) -> str:
+        return self.grant.redirect_uri
+
+    def get_scope(self) -> str:
+        return " ".join(self.grant.scopes)
+
+
+class _RefreshToken(TokenMixin):
+    """A refresh token, as Authlib sees it."""
+
+    def __init__(self, token: RefreshToken) -> None:
+        self.token = token
+
+    def check_client(self, client: ClientMixin) -> bool:
+        return client.get_client_id() == str(self.token.client_id)
+
+    def get_scope(self) -> str:
+        return " ".join(self.token.scopes)
+
+
+class _Request(OAuth2Request):
+    """A request, as Authlib sees it."""
+
+    def __init__(self, form: dict[str, str]) -> None:
+        super().__init__("POST", _HERE)
+        self.payload = BasicOAuth2Payload(form)
+        self._form = form
+
+    @property
+    def form(self) -> dict[str, str]:
+        return self._form
+
+
+class _Server(AuthorizationServer):
+    """An authorization server for one request: what that needs is known, and what is to be written is noted."""
+
+    def __init__(self, known: _Known) -> None:
+        super().__init__()
+        self.known = known
+        self.write: _Write | None = None
+        self.register_token_generator("default", BearerTokenGenerator(_access_token, _refresh_token, _expires_in))
+
+    def authenticate_client(self, request: OAuth2Request, methods: Collection[str], endpoint: str = "token") -> ClientMixin:
+        # Not by Authlib's methods: it would tell an unknown client from a wrong secret.
+        del request, methods, endpoint
+        if not hmac.compare_digest(self.known.client.secret_hash, secret_hash(self.known.client_secret)):
+            raise _NoClient
+        return _Client(self.known.client)
+
+    def save_token(self, token: dict[str, str | int], request: OAuth2Request) -> None:
+        refresh_token = token.get("refresh_token")
+        issued = Issued(
+            read_token(str(token["access_token"]), ACCESS_TOKEN_PREFIX, "access token"),
+            None if refresh_token is None else read_token(str(refresh_token), REFRESH_TOKEN_PREFIX, "refresh token"),
+            str(token["scope"]).split(" "),
+        )
+        if isinstance(request.refresh_token, _RefreshToken):
+            used = request.refresh_token.token
+            self.write = _Write(store.use_refresh_token, used.id, used.grant_id, issued)
+        elif isinstance(request.authorization_code, _Code):
+            grant_id = request.authorization_code.grant.id
+            self.write = _Write(store.use_code, grant_id, grant_id, issued)
+        else:
+            self.write = _Write(store.add_access_token, self.known.client.id, None, issued)
+
+    def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
+        """Do nothing: nobody listens."""
+
+
+class _AuthorizationCode(AuthorizationCodeGrant):
+    """RFC 6749, section 4.1, with PKCE."""
+
+    server: _Server
+
+    def __init__(self, request: OAuth2Request, server: _Server) -> None:
+        super().__init__(request, server)
+        CodeChallenge(required=True)(self)
+
+    def query_authorization_code(self, code: str, client: ClientMixin) -> _Code:
+        del code, client
+        grant = self.server.known.grant
+        if grant is not None and grant.is_used:
+            raise _Reused(grant.id)
+        if grant is None or grant.is_over:
+            raise InvalidGrantError(_NO_GRANT)
+        return _Code(grant)
+
+    def authenticate_user(self, authorization_code: _Code) -> UUID:
+        return authorization_code.grant.user_id
+
+    def delete_authorization_code(self, authorization_code: _Code) -> None:
+        """Do nothing: a code that is used up is kept, so that it is known when it comes back."""
+
+
+class _Refresh(RefreshTokenGrant):
+    """RFC 6749, section 6, with rotation."""
+
+    INCLUDE_NEW_REFRESH_TOKEN = True
+    server: _Server
+
+    def authenticate_refresh_token(self, refresh_token: str) -> TokenMixin:
+        del refresh_token
+        token = self.server.known.refresh_token
+        if token is not None and token.is_used:
+            raise _Reused(token.grant_id)
+        if token is None or token.is_over:
+            raise InvalidGrantError(_NO_GRANT)
+        return _RefreshToken(token)
+
+    def authenticate_user(self, refresh_token: _RefreshToken) -> UUID:
+        return refresh_token.token.user_id
+
+    def revoke_old_credential(self, refresh_token: TokenMixin) -> None:
+        """Do nothing: the old token is used up by the statement that stores the new one."""
+
+
+_GRANTS: Final = {
+    "authorization_code": _AuthorizationCode,
+    "client_credentials": ClientCredentialsGrant,
+    "refresh_token": _Refresh,
+}
+
+
+def _access_token(**_: object) -> str:
+    return str(new_token(ACCESS_TOKEN_PREFIX))
+
+
+def _refresh_token(**_: object) -> str:
+    return str(new_token(REFRESH_TOKEN_PREFIX))
+
+
+def _expires_in(*_: object) -> int:
+    return int(ACCESS_TOKEN_LIFETIME.total_seconds())
+
+
+def _form(sent: Sent) -> dict[str, str]:
+    """Return the parameters that have a value (RFC 6749, section 3.2). Refusal: OAuth2Error."""
+    media_type = (sent.content_type or b"").partition(b";")[0].strip().lower()
+    if media_type != _FORM.encode():
+        raise InvalidRequestError(f"Send the parameters as a form, with `Content-Type: {_FORM}`.")
+    try:
+        parameters = parse_qsl(sent.body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        raise InvalidRequestError("The body cannot be read as a form.") from None
+    form = dict(parameters)
+    if len(form) < len(parameters):
+        raise InvalidRequestError("A parameter is there more than once. Send each once.")
+    form = {name: value for name, value in form.items() if value}
+    if "grant_type" not in form:
+        raise InvalidRequestError("`grant_type` is missing.")
+    if form["grant_type"] not in _GRANTS:
+        raise OAuth2Error(f"`grant_type` must be one of {', '.join(_GRANTS)}.", error="unsupported_grant_type")
+    return form
+
+
+def _credentials(authorization: bytes | None, form: Mapping[str, str]) -> tuple[str, str]:
+    """Return the client's id and secret, from the header or the form (RFC 6749, section 2.3.1). Refusal: OAuth2Error."""
+    if authorization is None:
+        return form.get("client_id", ""), form.get("client_secret", "")
+    if "client_secret" in form:
+        raise InvalidRequestError("The client authenticates in two ways. Send `client_secret` or an Authorization header.")
+    scheme, _, encoded = authorization.decode("latin-1").strip().partition(" ")
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode()
+        client_id, client_secret = (unquote_plus(part, errors="strict") for part in pair.split(":", 1))
+    except ValueError:
+        raise _NoClient from None
+    if scheme.lower() != "basic":
+        raise _NoClient
+    if form.get("client_id", client_id) != client_id:
+        raise InvalidRequestError("`client_id` names another client than the Authorization header.")
+    return client_id, client_secret
+
+
+async def _client(statements: Statements, text: str) -> Client | None:
+    client_id = ids.decoded(CLIENT_PREFIX, text)
+    return None if client_id is None else await store.find_client(statements, client_id)
+
+
+async def _stored(
+    statements: Statements,
+    client: Client,
+    text: str,
+    prefix: str,
+    find: Callable[[Statements, UUID], Awaitable[StoredT | None]],
+) -> StoredT | None:
+    """Return what is stored of a code or a refresh token, if it was given to this client."""
+    try:
+        token = read_token(text, prefix, "")
+    except NotAKey:
+        return None
+    found = await find(statements, token.id)
+    if found is None or found.client_id != client.id:
+        return None
+    return found if hmac.compare_digest(found.secret_hash, secret_hash(token.secret)) else None

@@ -1,0 +1,250 @@
+"""Every SQL statement about OAuth clients, grants and tokens. All times are the database's, so that one clock decides."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from herdbook import ids
+from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
+from herdbook.db.pool import Pool, Statements
+from herdbook.oauth.model import (
+    ACCESS_TOKEN_LIFETIME,
+    CLIENT_SECRET_PREFIX,
+    CODE_LIFETIME,
+    REFRESH_TOKEN_LIFETIME,
+    Client,
+    CodeRequest,
+    Grant,
+    Issued,
+    RefreshToken,
+    check_client,
+)
+
+
+class NewClient(NamedTuple):
+    """A client as it is told of itself."""
+
+    client_id: str
+    client_secret: str
+
+
+class ListedClient(NamedTuple):
+    """A client, as an operator sees it; its secret is not there to be seen."""
+
+    id: UUID
+    workspace_id: UUID
+    name: str
+    scopes: Sequence[str]
+    redirect_uris: Sequence[str]
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+async def create_client(
+    statements: Statements, workspace_id: UUID, name: str, scopes: Sequence[str], redirect_uris: Sequence[str]
+) -> NewClient:
+    """Create a client. It is the only time that its secret is there to be seen.
+
+    Refusal: Invalid, for a scope that no client can have, and a redirect URI that nobody can be sent to.
+    """
+    check_client(name, scopes, redirect_uris)
+    client_id, secret = ids.new_id(), CLIENT_SECRET_PREFIX + new_secret()
+    await statements.execute(
+        """
+        insert into oauth_client (id, workspace_id, name, scopes, redirect_uris, secret_hash)
+        values ($1, $2, $3, $4, $5, $6)
+        """,
+        client_id,
+        workspace_id,
+        name,
+        sorted(set(scopes)),
+        list(redirect_uris),
+        secret_hash(secret),
+    )
+    return NewClient(ids.encoded(CLIENT_PREFIX, client_id), secret)
+
+
+async def list_clients(statements: Statements, workspace_id: UUID | None) -> list[ListedClient]:
+    """Return the clients of a workspace, or of all, the oldest first."""
+    records = await statements.fetch(
+        """
+        select id, workspace_id, name, scopes, redirect_uris, revoked_at, last_used_at
+        from oauth_client where $1::uuid is null or workspace_id = $1
+        order by id
+        """,
+        workspace_id,
+    )
+    return [ListedClient(*record) for record in records]
+
+
+async def revoke_client(statements: Statements, client_id: UUID) -> bool:
+    """Revoke a client, now, and with it all of its tokens; return whether there is such a client."""
+    found: UUID | None = await statements.fetchval(
+        "update oauth_client set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", client_id
+    )
+    return found is not None
+
+
+async def find_client(statements: Statements, client_id: UUID) -> Client | None:
+    """Return a client that was not revoked."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        "select id, workspace_id, scopes, redirect_uris, secret_hash from oauth_client where id = $1 and revoked_at is null",
+        client_id,
+    )
+    return None if record is None else Client(*record)
+
+
+async def add_grant(
+    statements: Statements, client: Client, request: CodeRequest, scopes: Sequence[str], code: Token
+) -> UUID | None:
+    """Store what a user has granted a client; return its id, or None where the workspace has no such active user."""
+    added: UUID | None = await statements.fetchval(
+        """
+        insert into oauth_grant (id, client_id, user_id, scopes, redirect_uri, code_challenge, secret_hash, ends_at)
+        select $1, $2, u.id, $3, $4, $5, $6, now() + $7::interval
+        from workspace_user u
+        where u.workspace_id = $8 and u.id = $9 and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+        returning id
+        """,
+        code.id,
+        client.id,
+        list(scopes),
+        request.redirect_uri,
+        request.code_challenge,
+        secret_hash(code.secret),
+        CODE_LIFETIME,
+        client.workspace_id,
+        request.user_id,
+    )
+    return added
+
+
+async def find_grant(statements: Statements, grant_id: UUID) -> Grant | None:
+    """Return a grant."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        """
+        select g.id, g.client_id, g.user_id, g.scopes, g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null,
+            g.ends_at <= now() or g.revoked_at is not null or u.id is null
+        from oauth_grant g
+        join oauth_client client on client.id = g.client_id
+        left join workspace_user u on u.workspace_id = client.workspace_id and u.id = g.user_id
+            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+        where g.id = $1
+        """,
+        grant_id,
+    )
+    return None if record is None else Grant(*record)
+
+
+async def find_refresh_token(statements: Statements, token_id: UUID) -> RefreshToken | None:
+    """Return a refresh token."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        """
+        select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null,
+            token.expires_at <= now() or g.revoked_at is not null or u.id is null
+        from oauth_refresh_token token
+        join oauth_grant g on g.id = token.grant_id
+        join oauth_client client on client.id = g.client_id
+        left join workspace_user u on u.workspace_id = client.workspace_id and u.id = g.user_id
+            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+        where token.id = $1
+        """,
+        token_id,
+    )
+    return None if record is None else RefreshToken(*record)
+
+
+async def add_access_token(statements: Statements, client_id: UUID, issued: Issued) -> bool:
+    """Store an access token of a client that acts for nobody; False, and nothing is done, if it was revoked meanwhile."""
+    added: UUID | None = await statements.fetchval(
+        """
+        insert into oauth_access_token (id, client_id, scopes, secret_hash, expires_at)
+        select $1, id, $3, $4, now() + $5::interval from oauth_client where id = $2 and revoked_at is null
+        returning id
+        """,
+        issued.access_token.id,
+        client_id,
+        list(issued.scopes),
+        secret_hash(issued.access_token.secret),
+        ACCESS_TOKEN_LIFETIME,
+    )
+    return added is not None
+
+
+async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bool:
+    """Use up a code and store what it was exchanged for; False, and nothing is done, if it was used up meanwhile."""
+    assert issued.refresh_token is not None, "a code is exchanged for two tokens"
+    used: bool = await statements.fetchval(
+        """
+        with granted as (
+            update oauth_grant set used_at = now(), ends_at = now() + $7::interval
+            where id = $1 and used_at is null and revoked_at is null and ends_at > now()
+            returning id, client_id
+        ), refresh_token as (
+            insert into oauth_refresh_token (id, grant_id, secret_hash, expires_at)
+            select $2, id, $3, now() + $7::interval from granted
+        ), access_token as (
+            insert into oauth_access_token (id, client_id, grant_id, scopes, secret_hash, expires_at)
+            select $4, client_id, id, $6, $5, now() + $8::interval from granted
+        )
+        select exists (select from granted)
+        """,
+        grant_id,
+        issued.refresh_token.id,
+        secret_hash(issued.refresh_token.secret),
+        issued.access_token.id,
+        secret_hash(issued.access_token.secret),
+        list(issued.scopes),
+        REFRESH_TOKEN_LIFETIME,
+        ACCESS_TOKEN_LIFETIME,
+    )
+    return used
+
+
+async def use_refresh_token(statements: Statements, token_id: UUID, issued: Issued) -> bool:
+    """Use up a refresh token and store what it was exchanged for; False, and no tokens, if it was used up meanwhile."""
+    assert issued.refresh_token is not None, "a refresh token is exchanged for the next one, too"
+    used: bool = await statements.fetchval(
+        """
+        with used as (
+            update oauth_refresh_token set used_at = now()
+            where id = $1 and used_at is null and expires_at > now()
+            returning grant_id
+        ), granted as (
+            update oauth_grant g set ends_at = now() + $7::interval
+            from used where g.id = used.grant_id and g.revoked_at is null
+            returning g.id, g.client_id
+        ), refresh_token as (
+            insert into oauth_refresh_token (id, grant_id, secret_hash, expires_at)
+            select $2, id, $3, now() + $7::interval from granted
+        ), access_token as (
+            insert into oauth_access_token (id, client_id, grant_id, scopes, secret_hash, expires_at)
+            select $4, client_id, id, $6, $5, now() + $8::interval from granted
+        )
+        select exists (select from granted)
+        """,
+        token_id,
+        issued.refresh_token.id,
+        secret_hash(issued.refresh_token.secret),
+        issued.access_token.id,
+        secret_hash(issued.access_token.secret),
+        list(issued.scopes),
+        REFRESH_TOKEN_LIFETIME,
+        ACCESS_TOKEN_LIFETIME,
+    )
+    return used
+
+
+async def revoke_grant(statements: Statements, grant_id: UUID) -> None:
+    """Revoke a grant, and with it every token that came from it."""
+    await statements.execute("update oauth_grant set revoked_at = coalesce(revoked_at, now()) where id = $1", grant_id)
+
+
+async def forget_old_tokens(pool: Pool) -> None:
+    """Delete tokens that have expired, and grants that can yield no more."""
+    await pool.execute("delete from oauth_access_token where expires_at < now()")
+    await pool.execute("delete from oauth_refresh_token where expires_at < now()")
+    await pool.execute("delete from oauth_grant where ends_at < now()")

@@ -1,0 +1,1 @@
+"""Transcript comments: what the team says about what was said."""

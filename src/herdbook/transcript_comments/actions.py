@@ -1,0 +1,126 @@
+"""What can be done to transcript comments: commands, applied to a book."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import ids
+from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
+from herdbook.errors import FieldError, Invalid, Stale
+from herdbook.ledger.book import Book, Need, Result
+from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.objects import active, current, deleted, updated
+from herdbook.transcript_comments.model import (
+    Status,
+    TranscriptComment,
+    TranscriptCommentCreate,
+    TranscriptCommentObject,
+    TranscriptCommentUpdate,
+    patched,
+)
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENTS, TranscriptCommentRow
+
+
+class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
+    """Comment on the timeline of an engagement. Refusals: NotFound, Stale where a version is asked for, Invalid."""
+
+    engagement_id: UUID
+    fields: TranscriptCommentCreate
+    user_id: UUID | None
+    has_precondition: bool = False
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        yield Need(TRANSCRIPTS, self.engagement_id)
+
+    def apply(self, book: Book) -> Result:
+        engagement = current(book, ENGAGEMENTS, self.engagement_id, None, "engagement")
+        timeline_id = self._timeline_id(book)
+        if self.has_precondition:
+            raise Stale(None)
+        comment_id = ids.new_id()
+        comment = TranscriptComment(
+            object=TranscriptCommentObject.TRANSCRIPT_COMMENT,
+            id=ids.encoded(ids.TRANSCRIPT_COMMENT, comment_id),
+            engagement_id=engagement.object.id,
+            transcript_timeline_id=timeline_id,
+            body=self.fields.body.strip(),
+            status=Status.OPEN,
+            created_at=book.time,
+            updated_at=book.time,
+            anchor=self.fields.anchor,
+            created_by=UNSET if self.user_id is None else ids.encoded(ids.USER, self.user_id),
+        )
+        version = book.enter(Kind.TRANSCRIPT_COMMENT, comment_id, Action.CREATED, None, comment)
+        book.put(
+            TRANSCRIPT_COMMENTS,
+            TranscriptCommentRow(
+                workspace_id=book.workspace_id,
+                id=comment_id,
+                version=version,
+                updated_at=book.at,
+                deleted_at=None,
+                engagement_id=self.engagement_id,
+                object=comment,
+            ),
+        )
+        return Result(version, comment)
+
+    def _timeline_id(self, book: Book) -> str:
+        transcript = active(book, TRANSCRIPTS, self.engagement_id)
+        timeline = None if transcript is None else transcript.object
+        timeline_id = None if transcript is None else transcript.timeline_id
+        if timeline is None or timeline_id is None:
+            message = "The engagement has no transcript timeline yet, so there is nothing to comment on."
+            raise Invalid([FieldError("transcript_timeline_id", "not_found", message)])
+        shown = ids.encoded(ids.TRANSCRIPT_TIMELINE, timeline_id)
+        errors: list[FieldError] = []
+        if self.fields.transcript_timeline_id not in (UNSET, shown):
+            message = "`transcript_timeline_id` names no timeline of this engagement. Leave it out for the one that it has."
+            errors.append(FieldError("transcript_timeline_id", "not_found", message))
+        anchor = self.fields.anchor
+        if anchor is not UNSET and anchor.entry_index is not UNSET and anchor.entry_index >= len(timeline.entries):
+            message = f"`anchor.entry_index` names none of the {len(timeline.entries)} entries. They count from 0."
+            errors.append(FieldError("anchor.entry_index", "invalid_range", message))
+        if errors:
+            raise Invalid(errors)
+        return shown
+
+
+class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
+    """Change what a comment says, or resolve it. Refusals: NotFound, Stale."""
+
+    comment_id: UUID
+    patch: TranscriptCommentUpdate
+    user_id: UUID | None
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
+
+    def apply(self, book: Book) -> Result:
+        before = current(book, TRANSCRIPT_COMMENTS, self.comment_id, self.if_version, "transcript comment")
+        user_id = None if self.user_id is None else ids.encoded(ids.USER, self.user_id)
+        after = patched(before.object, self.patch, user_id, book.time)
+        return updated(book, Kind.TRANSCRIPT_COMMENT, before, after, _put_again)
+
+
+class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete a comment. Refusals: NotFound, Stale."""
+
+    comment_id: UUID
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
+
+    def apply(self, book: Book) -> Result:
+        before = current(book, TRANSCRIPT_COMMENTS, self.comment_id, self.if_version, "transcript comment")
+        return deleted(book, Kind.TRANSCRIPT_COMMENT, TRANSCRIPT_COMMENTS, before)
+
+
+def _put_again(book: Book, _: UUID, version: int, before: TranscriptCommentRow | None, after: TranscriptComment) -> None:
+    assert before is not None, "only what is there is changed"
+    book.put(TRANSCRIPT_COMMENTS, msgspec.structs.replace(before, version=version, updated_at=book.at, object=after))

@@ -1,0 +1,166 @@
+"""/v2/transcript_comments, and those of an engagement: the operations."""
+
+from typing import Final
+from uuid import UUID
+
+from herdbook import ids
+from herdbook.engagements.api import visible
+from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale
+from herdbook.http.call import Call, answer_found
+from herdbook.http.operation import Answer, ListOf, Operation
+from herdbook.ledger.objects import NOBODY
+from herdbook.transcript_comments import store
+from herdbook.transcript_comments.actions import (
+    CreateTranscriptComment,
+    DeleteTranscriptComment,
+    UpdateTranscriptComment,
+)
+from herdbook.transcript_comments.model import TranscriptComment, TranscriptCommentCreate, TranscriptCommentUpdate
+from herdbook.wire import Deleted
+
+
+async def list_comments(call: Call, engagement_id: str) -> Answer:
+    """List the comments on the transcript of one engagement."""
+    query = call.page_query()
+    engagement = await visible(call, ids.decoded(ids.ENGAGEMENT, engagement_id) or NOBODY)
+    rows = await store.page(call.services.database.pages, call.caller.workspace_id, query, engagement.id)
+    return call.answer_page(rows, query)
+
+
+async def create_comment(call: Call, engagement_id: str, comment: TranscriptCommentCreate) -> Answer:
+    """Comment on the transcript of one engagement."""
+    engagement = await visible(call, ids.decoded(ids.ENGAGEMENT, engagement_id) or NOBODY)
+    command = CreateTranscriptComment(
+        engagement_id=engagement.id,
+        fields=comment,
+        user_id=call.caller.user_id,
+        has_precondition=call.has_precondition,
+    )
+    return await call.write(command)
+
+
+async def get_comment(call: Call, transcript_comment_id: str) -> Answer:
+    """Read one comment."""
+    found = await store.find(call.services.database, call.caller.workspace_id, _comment_id(transcript_comment_id))
+    if found is None:
+        raise NotFound("transcript comment")
+    await _require_visible(call, found.more[0])
+    return answer_found(found, "transcript comment")
+
+
+async def update_comment(call: Call, transcript_comment_id: str, patch: TranscriptCommentUpdate) -> Answer:
+    """Change what one comment says, or resolve it."""
+    comment_id = await _visible_comment(call, transcript_comment_id)
+    command = UpdateTranscriptComment(
+        comment_id=comment_id, patch=patch, user_id=call.caller.user_id, if_version=call.if_version
+    )
+    return await call.write(command)
+
+
+async def delete_comment(call: Call, transcript_comment_id: str) -> Answer:
+    """Delete one comment."""
+    comment_id = await _visible_comment(call, transcript_comment_id)
+    answer = await call.write(DeleteTranscriptComment(comment_id=comment_id, if_version=call.if_version))
+    return answer._replace(version=None)
+
+
+def _comment_id(text: str) -> UUID:
+    return ids.decoded(ids.TRANSCRIPT_COMMENT, text) or NOBODY
+
+
+async def _visible_comment(call: Call, transcript_comment_id: str) -> UUID:
+    """Return the id of a comment that is to be changed; one that is not there is the ledger's to refuse.
+
+    It may have been deleted by the request that this one repeats.
+    """
+    comment_id = _comment_id(transcript_comment_id)
+    found = await store.find(call.services.database, call.caller.workspace_id, comment_id)
+    if found is not None:
+        await _require_visible(call, found.more[0])
+    return comment_id
+
+
+async def _require_visible(call: Call, engagement_id: UUID) -> None:
+    try:
+        await visible(call, engagement_id)
+    except NotFound:
+        raise NotFound("transcript comment") from None
+
+
+_TAG: Final = "subpackage_transcriptComments"
+_READ: Final = ("engagements:read", "transcript_comments:read")
+_WRITE: Final = ("engagements:read", "transcript_comments:write")
+_READ_NEEDS: Final = "Requires the `engagements:read` and `transcript_comments:read` scopes."
+_WRITE_NEEDS: Final = "Requires the `engagements:read` and `transcript_comments:write` scopes."
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v2/engagements/{engagement_id}/transcript_comments",
+        id="list-engagement-transcript-comments",
+        summary="List engagement transcript comments",
+        description=f"Lists the comments on the transcript of an engagement. {_READ_NEEDS}",
+        tag=_TAG,
+        scopes=_READ,
+        handler=list_comments,
+        answer=TranscriptComment,
+        answer_description="Transcript comment list response.",
+        list_of=ListOf(),
+        refusals=(InvalidQuery, NotFound),
+    ),
+    Operation(
+        method="POST",
+        path="/v2/engagements/{engagement_id}/transcript_comments",
+        id="create-engagement-transcript-comment",
+        summary="Create engagement transcript comment",
+        description=f"Comments on the transcript timeline of an engagement. {_WRITE_NEEDS}",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=create_comment,
+        body=TranscriptCommentCreate,
+        answer=TranscriptComment,
+        answer_description="Created transcript comment response.",
+        status=201,
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="GET",
+        path="/v2/transcript_comments/{transcript_comment_id}",
+        id="get-transcript-comment",
+        summary="Get transcript comment",
+        description=f"Reads a single transcript comment. {_READ_NEEDS}",
+        tag=_TAG,
+        scopes=_READ,
+        handler=get_comment,
+        answer=TranscriptComment,
+        answer_description="Transcript comment response.",
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="PATCH",
+        path="/v2/transcript_comments/{transcript_comment_id}",
+        id="update-transcript-comment",
+        summary="Update transcript comment",
+        description=f"Changes what a transcript comment says, or resolves it. {_WRITE_NEEDS}",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=update_comment,
+        body=TranscriptCommentUpdate,
+        answer=TranscriptComment,
+        answer_description="Updated transcript comment response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v2/transcript_comments/{transcript_comment_id}",
+        id="delete-transcript-comment",
+        summary="Delete transcript comment",
+        description=f"Deletes a single transcript comment. {_WRITE_NEEDS}",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=delete_comment,
+        answer=Deleted,
+        answer_description="Deleted transcript comment response.",
+        refusals=(NotFound, Stale, KeyReused),
+    ),
+)

@@ -1,0 +1,40 @@
+"""Every SQL statement about transcript comments."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from herdbook.db.database import Database, Found, find_in
+from herdbook.db.paging import Conditions, Listed, PageQuery
+from herdbook.db.pool import Pool
+from herdbook.ledger.objects import object_shelf
+from herdbook.transcript_comments.model import TranscriptComment
+
+
+class TranscriptCommentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A comment's row."""
+
+    workspace_id: UUID
+    id: UUID
+    version: int
+    updated_at: datetime
+    deleted_at: datetime | None
+    engagement_id: UUID
+    object: TranscriptComment
+
+
+TRANSCRIPT_COMMENTS: Final = object_shelf(TranscriptCommentRow, "transcript_comment", {"engagement_id": "uuid"})
+
+
+async def find(database: Database, workspace_id: UUID, comment_id: UUID) -> Found | None:
+    """Return an active comment as the API shows it, with its version, and its engagement's id as what else there is."""
+    return await database.find(find_in("transcript_comment", ", c.engagement_id"), workspace_id, comment_id)
+
+
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery, engagement_id: UUID) -> list[Listed]:
+    """Return the comments of a page about one engagement, and one more where there is a next one."""
+    conditions = Conditions(workspace_id, query)
+    conditions.add("c.engagement_id = $value", engagement_id)
+    return await conditions.fetch(pool, "transcript_comment")
