@@ -112,7 +112,7 @@ class Herdbook:
         ledger = Ledger(pool, settings.queue_limit)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
-        allowed_targets = tuple(target.strip() for target in settings.allowed_targets.split(",") if target.strip())
+        allowed_targets = tuple(target.strip() for target in (settings.allowed_targets or "").split(",") if target.strip())
         self._recordings = recordings = Recordings(settings.data_dir / "media", secret, allowed_targets, settings.media_limit)
         self._requests = Requests(
             operations=OPERATIONS,

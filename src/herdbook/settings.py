@@ -64,7 +64,7 @@ class Settings(DatabaseSettings):
     queue_limit: int = 1000
     """Writes that may wait in one workspace; past it they are answered 429."""
 
-    body_limit: int = 1_048_576
+    body_limit: int = 8_388_608
     """Bytes that the body of a request may have."""
 
     public_url: str | None = None
@@ -73,7 +73,7 @@ class Settings(DatabaseSettings):
     media_limit: int = 1_073_741_824
     """Bytes that a recording may have which the server is to fetch."""
 
-    allowed_targets: str = ""
+    allowed_targets: str | None = None
     """Hosts and networks beside public ones that the server may fetch from, with commas: `media.lab,10.1.0.0/16`."""
 
     problem_type_base: str = "https://app.askelephant.ai/errors/"

@@ -7,7 +7,7 @@ import pytest
 from tests.cast import Person, Stored, Thing, faults
 
 JSON = {"Content-Type": "application/json"}
-LIMIT = 1_048_576
+LIMIT = 8_388_608
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ async def test_settings_turn_media_type_and_type_round(alice: Person, database_u
         ("PUT", URL, {}, 405),
         ("POST", URL, {"json": {"emails": [{"email": "ada@engine.test"}]}}, 409),
         ("POST", URL, {"headers": {"If-Match": "*"}}, 412),
-        ("POST", URL, {"content": b" " * 2_000_000}, 413),
+        ("POST", URL, {"content": b" " * 9_000_000}, 413),
         ("POST", URL, {"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),
         ("POST", URL, {"json": []}, 422),
     ],

@@ -95,6 +95,7 @@ async def find(database: Database, workspace_id: UUID, engagement_id: UUID) -> F
 async def find_timeline(database: Database, workspace_id: UUID, engagement_id: UUID) -> Found | None:
     """Return the timeline of an engagement, with its version, and its id as what else there is."""
     found = await database.find(find_in("transcript", ", c.timeline_id"), workspace_id, engagement_id)
+    # Of a plain text there is none.
     return None if found is None or found.more[0] is None else found
 
 

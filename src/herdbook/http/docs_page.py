@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -56,10 +57,11 @@ class Shown(NamedTuple):
     example_path: str
     summary: str
     description: str
-    scope: str
+    scopes: tuple[str, ...]
     parameters: tuple[Field, ...]
     body: tuple[Field, ...]
-    body_example: str
+    body_example: Json
+    is_form: bool
     status: str
     answer_description: str
     answer: tuple[Field, ...]
@@ -112,19 +114,21 @@ def _markdown_in_line(text: str) -> Markup:
 def curl(shown: Shown, server: str) -> str:
     """Return the shell command that carries out an operation, with the key taken from the environment."""
     method = [] if shown.method == "GET" else ["-X", shown.method]
-    lines = [
-        " ".join(["curl", *method, shlex.quote(server + shown.example_path)]),
-        '-H "Authorization: $HERDBOOK_API_KEY"',
-    ]
-    if shown.body:
-        lines += ("-H 'Content-Type: application/json'", f"-d {shlex.quote(shown.body_example)}")
+    lines = [" ".join(["curl", *method, shlex.quote(server + shown.example_path)])]
+    if shown.scopes:
+        lines.append('-H "Authorization: $HERDBOOK_API_KEY"')
+    if shown.is_form:
+        lines.append(f"-d {shlex.quote(urlencode(shown.body_example))}")
+    elif shown.body:
+        lines += ("-H 'Content-Type: application/json'", f"-d {shlex.quote(_pretty(shown.body_example))}")
     return " \\\n  ".join(lines)
 
 
 def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            body = _content(operation.get("requestBody", {}))
+            request = operation.get("requestBody", {})
+            body = _content(request)
             status, success = next((status, each) for status, each in operation["responses"].items() if status < "300")
             answer = _content(success)
             example_path = path
@@ -137,10 +141,11 @@ def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
                 example_path=example_path,
                 summary=operation["summary"],
                 description=operation["description"],
-                scope=operation["security"][0]["BearerAuth"][0],
+                scopes=tuple(scope for scheme in operation["security"][:1] for scope in scheme["BearerAuth"]),
                 parameters=tuple(_parameters(operation, document)),
                 body=tuple(_fields(body.get("schema", {}), document, "")),
-                body_example=_pretty(body.get("example", {})),
+                body_example=body.get("example", {}),
+                is_form="application/x-www-form-urlencoded" in request.get("content", {}),
                 status=status,
                 answer_description=success["description"],
                 answer=tuple(_fields(answer["schema"], document, "")),
@@ -151,7 +156,9 @@ def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
 
 
 def _content(holder: Json) -> Json:
-    return holder.get("content", {}).get("application/json", {})
+    contents: dict[str, Json] = holder.get("content", {})
+    nothing: Json = {}
+    return contents.get("application/json") or next(iter(contents.values()), nothing)
 
 
 def _pretty(example: Any) -> str:
@@ -196,10 +203,11 @@ def _field(name: str, schema: Json, document: Json, *, required: bool) -> Field:
 def _type(schema: Json, document: Json) -> str:
     if "enum" in schema:
         return " or ".join(json.dumps(choice) for choice in schema["enum"])
-    if schema["type"] == "array":
-        return f"array of {_type(_resolved(schema['items'], document), document)}s"
-    types = schema["type"]
-    return types if isinstance(types, str) else " or ".join(types)
+    types: list[str] = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    named = [
+        f"array of {_type(_resolved(schema['items'], document), document)}s" if each == "array" else each for each in types
+    ]
+    return " or ".join(named)
 
 
 def _limits(schema: Json) -> Iterator[str]:
@@ -222,6 +230,9 @@ def _limits(schema: Json) -> Iterator[str]:
 
 
 def _resolved(schema: Json, document: Json) -> Json:
+    if "anyOf" in schema:
+        found = _resolved(schema["anyOf"][0], document)
+        return found | {"type": [found["type"], "null"]}
     if "$ref" not in schema:
         return schema
     found = document

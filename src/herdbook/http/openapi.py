@@ -58,7 +58,7 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     ),
     errors.Unavailable("The database cannot be reached. Nothing was done. Try again shortly."),
     errors.OutcomeUnknown(),
-    errors.TooLarge(1_048_576),
+    errors.TooLarge(8_388_608),
     errors.UnsupportedMediaType("text/plain"),
     Exception(),
 )
@@ -157,7 +157,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         content = _content(schema_ref(operation.body), _example(operation.body))
         described["requestBody"] = {"content": content} | ({"required": True} if required else {})
     elif operation.form is not None:
-        content = {"application/x-www-form-urlencoded": {"schema": schema_ref(operation.form)}}
+        content = _content(schema_ref(operation.form), _example(operation.form), "application/x-www-form-urlencoded")
         described["requestBody"] = {"content": content, "required": True}
     return described
 
@@ -238,17 +238,17 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
 def _filter_parameter(name: str, each: Filter, *, takes_several: bool) -> Json:
     if not takes_several:
         return _query_parameter(name, each.description, each.schema)
-    return _comma_separated(name, f"{each.description} Several: any of them will do.", each.schema, each.most)
+    schema = {"type": "array", "items": each.schema, "minItems": 1, "maxItems": each.most}
+    return _comma_separated(name, f"{each.description} Several: any of them will do.", schema)
 
 
 def _expand_parameter(expand: Mapping[str, str | None]) -> Json:
     scopes = ", ".join(f"`{name}` needs the scope `{scope}`" for name, scope in expand.items() if scope)
     about = f"Members that the answer shall have beside the others; {scopes}."
-    return _comma_separated(EXPAND, about, {"type": "string", "enum": list(expand)}, len(expand))
+    return _comma_separated(EXPAND, about, {"type": "array", "items": {"type": "string", "enum": list(expand)}})
 
 
-def _comma_separated(name: str, description: str, item: Json, most: int) -> Json:
-    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": most}
+def _comma_separated(name: str, description: str, schema: Json) -> Json:
     return _query_parameter(name, description, schema) | {"style": "form", "explode": False}
 
 
@@ -350,8 +350,8 @@ def _links(operation: Operation, operations: Sequence[Operation]) -> Json:
     }
 
 
-def _content(schema: Json, example: Any) -> Json:
-    return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
+def _content(schema: Json, example: Any, media_type: str = "application/json") -> Json:
+    return {media_type: {"schema": schema} | ({"example": example} if example else {})}
 
 
 def _example(struct: type[msgspec.Struct]) -> Json | None:

@@ -170,7 +170,7 @@ create table transcript (
     deleted_at timestamptz,
     timeline_id uuid,
     text text not null,
-    object json not null,
+    object json,
     primary key (workspace_id, id)
 );
 
