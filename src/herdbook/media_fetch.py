@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -14,6 +16,8 @@ from herdbook.outgoing import GuardedTransport, TargetRefused, Targets
 _LONGEST_FETCH_SECONDS: Final = 300
 _CHUNK: Final = 1 << 18
 _MOST_REDIRECTS: Final = 5
+# As types are named (RFC 6838, section 4.2): what a stranger's server sends becomes a header of ours.
+_RECORDING: Final = re.compile(r"(audio|video)/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
 
 class Fetched(NamedTuple):
@@ -34,6 +38,8 @@ class Fetcher:
             follow_redirects=True,
             max_redirects=_MOST_REDIRECTS,
             timeout=30,
+            # What one fetch is told to remember is no matter of the next, which may be for somebody else.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             headers={"User-Agent": "herdbook", "Accept": "audio/*, video/*"},
         )
 
@@ -54,7 +60,7 @@ class Fetcher:
             raise _refusal("unreachable", f"it took longer than {_LONGEST_FETCH_SECONDS} s") from None
         except TargetRefused as error:
             raise _refusal("forbidden_target", str(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last for a host that can be no name
             raise _refusal("unreachable", str(error) or type(error).__name__) from None
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
@@ -69,8 +75,8 @@ class Fetcher:
             if not response.is_success:
                 raise _refusal("unreachable", f"the answer was {response.status_code}")
             content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if not content_type.startswith(("audio/", "video/")):
-                raise _refusal("unsupported_media_type", f"it is `{content_type}`, and neither `audio/*` nor `video/*`")
+            if _RECORDING.fullmatch(content_type) is None:
+                raise _refusal("unsupported_media_type", f"it is `{content_type[:100]}`, and neither `audio/*` nor `video/*`")
             size = 0
             async for chunk in response.aiter_bytes(_CHUNK):
                 size += len(chunk)

@@ -16,6 +16,9 @@ import httpx
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Where networks translate IPv6 to IPv4 (RFC 6052): such an address leads to the IPv4 address within.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# All of IPv6 that is given out to the public (RFC 4291, section 2.4). The rest is reserved, or is what one network makes of it:
+# the old site-local addresses, and other ways to IPv4.
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 
 
 class TargetRefused(httpx.RequestError):
@@ -40,6 +43,8 @@ class Targets:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise TargetRefused(f"`{host}` cannot be resolved: {error.strerror}") from None
+        except UnicodeError:
+            raise TargetRefused(f"`{host}` is not the name of a host") from None
         addresses = [str(each[4][0]) for each in found]
         for address in addresses:
             if host.lower() in self._hosts or self._may(ipaddress.ip_address(address.partition("%")[0])):
@@ -51,7 +56,8 @@ class Targets:
         address = _within(address)
         if any(address in network for network in self._networks):
             return True
-        return address.is_global and not address.is_multicast
+        is_unicast = address in _GLOBAL_UNICAST if address.version == 6 else not address.is_multicast
+        return address.is_global and is_unicast
 
 
 def _within(address: _Address) -> _Address:
@@ -68,7 +74,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
-        self._transport = httpx.AsyncHTTPTransport()
+        # A connection is made for a name, and would be taken for the address: kept, it would serve another name there, whose
+        # certificate nobody has seen.
+        self._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request to the address that was looked at, under the name that was asked for."""

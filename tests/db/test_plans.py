@@ -7,12 +7,13 @@ how much the tables hold.
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
@@ -29,24 +30,42 @@ from herdbook.contacts.actions import SetContactCrmAssociation
 from herdbook.contacts.model import ContactCrmAssociation
 from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
-from herdbook.db.paging import PageQuery, Place
+from herdbook.db.paging import CrmRecord, PageQuery, Place
 from herdbook.db.pool import Pool, open_pool
+from herdbook.engagements import store
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
+from herdbook.tags import store as tags
+from herdbook.transcript_comments import store as comments
+from herdbook.users import store as users
 from tests.db.conftest import database_on
 from tests.ledger.clerk import Clerk, id_of, items
 
 Json: TypeAlias = Any
 
-# So many contacts a search counts before it calls a word common.
+# So many objects a search counts before it calls a word common.
 _COMMON: Final = 5000
-_MANY: Final = _COMMON + 1000
+_DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
+_MANY: Final = 1_000_000 if _DEEP else _COMMON + 1000
 _WATCHED: Final = {
     "session_preload_libraries": "auto_explain",
     "auto_explain.log_min_duration": "0",
     "auto_explain.log_analyze": "on",
     "auto_explain.log_format": "json",
 }
+
+
+class State(Enum):
+    """What PostgreSQL knew of the tables when it planned."""
+
+    EMPTY = "empty tables"
+    UNKNOWN = "nothing"
+    KNOWN = "all"
+    ONE_BIG_AMONG_MANY_SMALL = "that most workspaces have one contact"
+
+
+# A user who owns a few engagements, and a company that is part of all.
+BUSY: Final = ids.new_id()
 
 
 class House(NamedTuple):
@@ -61,15 +80,8 @@ class House(NamedTuple):
     ada: UUID
     company_id: UUID
     key_id: UUID
-
-
-class State(Enum):
-    """What PostgreSQL knew of the tables when it planned."""
-
-    EMPTY = "empty tables"
-    UNKNOWN = "nothing"
-    KNOWN = "all"
-    ONE_BIG_AMONG_MANY_SMALL = "that most workspaces have one contact"
+    one: UUID
+    state: State
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -79,8 +91,8 @@ async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGener
         await migrate(url)
         pool = await open_pool(f"{url}&{urlencode(_WATCHED)}", 1)
         pages = await open_pool(f"{url}&{urlencode(_WATCHED)}", 1, plan_anew=True)
-        for table in ("workspace", "change", "contact", "contact_email", "contact_word", "company", "idempotency_record"):
-            await pool.execute(f"alter table {table} set (autovacuum_enabled = off)")
+        for record in await pool.fetch("select tablename from pg_tables where schemaname = 'public'"):
+            await pool.execute(cast("LiteralString", f"alter table {record[0]} set (autovacuum_enabled = off)"))
         ledger = Ledger(pool, 10)
         ledger.open()
         clerk = Clerk(ledger, await create_workspace(pool, "Alice's"))
@@ -105,6 +117,8 @@ async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGener
             ada[0],
             company_id,
             api_key.id,
+            ada[0],
+            request.param,
         )
         if request.param is State.EMPTY:
             for statement, _ in _STATEMENTS.values():
@@ -116,12 +130,12 @@ async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGener
         if request.param in (State.KNOWN, State.ONE_BIG_AMONG_MANY_SMALL):
             await pool.execute("analyze")
         middle = await pool.fetchrow(
-            "select updated_at, version from contact where workspace_id = $1 order by updated_at offset $2 limit 1",
+            "select id, updated_at, version from contact where workspace_id = $1 order by updated_at offset $2 limit 1",
             clerk.workspace_id,
             _MANY // 2,
         )
         assert middle is not None
-        yield house._replace(middle=Place(*middle))
+        yield house._replace(middle=Place(middle["updated_at"], middle["version"]), one=middle["id"])
         await ledger.close()
         await pages.close()
         await pool.close()
@@ -135,7 +149,7 @@ def log_of(database_url: str) -> Path:
 
 async def fill(pool: Pool, workspace_id: UUID, contacts: int) -> None:
     """Store contacts beside the ledger, in a moment: what is looked up of them is there."""
-    await pool.execute(_FILL, workspace_id, contacts)
+    await pool.execute(_FILL, workspace_id, contacts, BUSY)
     await pool.execute("update workspace set seq = $2 + 100, last_at = now() where id = $1", workspace_id, contacts)
 
 
@@ -158,8 +172,49 @@ _FILL: Final = """
         insert into idempotency_record (workspace_id, credential_id, key, fingerprint, at, version, answer)
         select workspace_id, gen_random_uuid(), 'key', 'a fingerprint', now(), 1, '{}' from one
     ), company as (
-        insert into company (workspace_id, id, version, updated_at, object)
-        select workspace_id, id, 1, now(), '{}' from one
+        insert into company (workspace_id, id, version, updated_at, crm_object_id, search, object)
+        select workspace_id, id, n + 100, now() + n * interval '1 millisecond', case when n < 4 then '7' end,
+            format(E'\\x1fengine \\x1f%s', n), '{}'
+        from one
+    ), company_words as (
+        insert into company_word (workspace_id, word, company_id)
+        select workspace_id, word, id from one, unnest(array['engine', n::text]) as word
+    ), engagement as (
+        insert into engagement (
+            workspace_id, id, version, updated_at, engagement_type, processing_status, is_private, start_at, owner_user_id,
+            contact_ids, company_ids, search, details, object
+        )
+        select workspace_id, id, n + 100, now() + n * interval '1 millisecond', case when n < 4 then 'NOTE' else 'CALL' end,
+            case when n between 5 and 7 then 'PENDING' else 'COMPLETED' end, n % 10 = 0, now() - n * interval '1 minute',
+            case when n < 4 then $3::uuid end, array[id], array[id, $3::uuid], format(E'\\x1ftalk \\x1f%s', n),
+            '{"source_system": "", "external_id": "", "created_by": ""}', '{}'
+        from one
+    ), engagement_words as (
+        insert into engagement_word (workspace_id, word, engagement_id)
+        select workspace_id, word, id from one, unnest(array['talk', n::text]) as word
+    ), engagement_contacts as (
+        insert into engagement_contact (workspace_id, contact_id, engagement_id) select workspace_id, id, id from one
+    ), engagement_companies as (
+        insert into engagement_company (workspace_id, company_id, engagement_id)
+        select workspace_id, company_id, id from one, unnest(array[id, $3::uuid]) as company_id
+    ), external_ids as (
+        insert into engagement_external_id (workspace_id, external_id, engagement_id) select workspace_id, n::text, id from one
+    ), transcripts as (
+        insert into transcript (workspace_id, id, version, updated_at, text) select workspace_id, id, n, now(), '' from one
+    ), comments as (
+        insert into transcript_comment (workspace_id, id, version, updated_at, engagement_id, object)
+        select workspace_id, id, n, now() + n * interval '1 millisecond', id, '{}' from one
+    ), users as (
+        insert into workspace_user (workspace_id, id, version, updated_at, is_active, search, object)
+        select workspace_id, id, n, now() + n * interval '1 millisecond', true, format(E'\\x1fuser \\x1f%s', n), '{}' from one
+    ), user_words as (
+        insert into user_word (workspace_id, word, user_id)
+        select workspace_id, word, id from one, unnest(array['user', n::text]) as word
+    ), handles as (
+        insert into user_handle (workspace_id, handle, user_id) select workspace_id, n || '@user.test', id from one
+    ), tags as (
+        insert into tag (workspace_id, id, version, updated_at, object)
+        select workspace_id, id, n, now() + n * interval '1 millisecond', '{}' from one
     ), domains as (
         insert into company_domain (workspace_id, domain, company_id)
         select workspace_id, n || '.test', id from one
@@ -178,7 +233,18 @@ _FILL_SMALL_ONES: Final = """
     ), emails as (
         insert into contact_email (workspace_id, address, contact_id) select id, 'ada@x.test', id from small
     ), company as (
-        insert into company (workspace_id, id, version, updated_at, object) select id, id, 1, now(), '{}' from small
+        insert into company (workspace_id, id, version, updated_at, search, object)
+        select id, id, 1, now(), E'\\x1fengine', '{}' from small
+    ), engagement as (
+        insert into engagement (
+            workspace_id, id, version, updated_at, engagement_type, processing_status, is_private, start_at,
+            contact_ids, company_ids, search, details, object
+        )
+        select id, id, 1, now(), 'CALL', 'COMPLETED', false, now(), array[id], array[id], E'\\x1ftalk', '{}', '{}' from small
+    ), engagement_contacts as (
+        insert into engagement_contact (workspace_id, contact_id, engagement_id) select id, id, id from small
+    ), engagement_companies as (
+        insert into engagement_company (workspace_id, company_id, engagement_id) select id, id, id from small
     )
     insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
     select id, 1, now(), id, id, id, 'c', 'c', '{}' from small
@@ -195,6 +261,45 @@ def page(**asked: Any) -> Callable[[House], Awaitable[Any]]:
     return lambda house: contacts.page(house.pages, house.clerk.workspace_id, PageQuery(**asked))
 
 
+def rows(read: Callable[..., Awaitable[Any]], *further: Any, **asked: Any) -> Callable[[House], Awaitable[Any]]:
+    """Read a page of other objects."""
+    return lambda house: read(house.pages, house.clerk.workspace_id, PageQuery(**asked), *further)
+
+
+def engagements(
+    *, within: str | None = None, sees_private: bool = True, after_middle: bool = False, **asked: Any
+) -> Callable[[House], Awaitable[Any]]:
+    """Read a page of engagements."""
+
+    def read(house: House) -> Awaitable[Any]:
+        filters = {name: tuple(shown(house, name, value) for value in values) for name, values in asked.items() if "_" in name}
+        query: dict[str, Any] = {name: value for name, value in asked.items() if "_" not in name}
+        query |= {"crm_records": query.pop("records")} if "records" in query else {}
+        if after_middle:
+            query["after"] = house.middle
+        return store.page(
+            house.pages,
+            house.clerk.workspace_id,
+            PageQuery(filters=filters, **query),
+            sees_private=sees_private,
+            within=store.Within(within, house.one) if within else None,
+        )
+
+    return read
+
+
+def shown(house: House, name: str, value: str) -> str:
+    """Return an id as the API shows it, where a filter is for ids."""
+    prefix = {"company_ids": ids.COMPANY, "contact_ids": ids.CONTACT, "owner_ids": ids.USER}.get(name)
+    known = {"busy": BUSY, "one": house.one}
+    return value if prefix is None else ids.encoded(prefix, known[value])
+
+
+def records(object_type: str, *crm_ids: str) -> tuple[CrmRecord, ...]:
+    """Return records of a CRM."""
+    return tuple(CrmRecord(crm_id, object_type) for crm_id in crm_ids)
+
+
 def page_after_middle(**asked: Any) -> Callable[[House], Awaitable[Any]]:
     """Read the page behind a contact in the middle."""
     return lambda house: page(after=house.middle, **asked)(house)
@@ -204,8 +309,8 @@ def page_of_an_instant(**asked: Any) -> Callable[[House], Awaitable[Any]]:
     """Read the page of what was changed when the contact in the middle was."""
 
     def read(house: House) -> Awaitable[Any]:
-        at, moment = house.middle.updated_at, timedelta(microseconds=1)
-        return page(updated_at={"gt": at - moment, "lt": at + moment}, **asked)(house)
+        at, moment = house.middle.at, timedelta(microseconds=1)
+        return page(times={"updated_at": {"gt": at - moment, "lt": at + moment}}, **asked)(house)
 
     return read
 
@@ -226,7 +331,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "write": (write_all_there_is, 40),
     "find": (lambda house: contacts.find(house.database, house.clerk.workspace_id, house.ada), 1),
     "find company": (lambda house: companies.find(house.database, house.clerk.workspace_id, house.company_id), 1),
-    "find key": (lambda house: find_key(house.pool, house.key_id), 1),
+    "find key": (lambda house: find_key(house.pool, house.key_id), 2),
     "note use": (lambda house: note_use(house.pool, [house.key_id]), 1),
     "newest": (page(), 26),
     "oldest": (page(descending=False), 26),
@@ -234,8 +339,8 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "oldest after": (page_after_middle(descending=False), 26),
     "newest between": (page_of_an_instant(), 1),
     "oldest between": (page_of_an_instant(descending=False), 1),
-    "newest with link": (page(crm_object_ids=("7", "none")), 3),
-    "oldest with link": (page(crm_object_ids=("7",), descending=False), 3),
+    "newest with link": (page(crm_records=records("contact", "7", "none")), 3),
+    "oldest with link": (page(crm_records=records("contact", "7"), descending=False), 3),
     "rare first name": (page(search="augusta"), 10),
     "rare last name": (page(search="kin", descending=False), 10),
     "rare word": (page(search="ada5999"), 10),
@@ -243,34 +348,63 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "unknown": (page(search="babbage"), 0),
     "common": (page(search="lovelace"), _COMMON + 30),
     "common after": (page_after_middle(search="lovelace", descending=False), _COMMON + 30),
-    "linked and searched": (page(search="lovelace", crm_object_ids=("7",)), _COMMON + 3),
+    "linked and searched": (page(search="lovelace", crm_records=records("contact", "7")), _COMMON + 3),
+    "companies": (rows(companies.page), 26),
+    "company of a domain": (rows(companies.page, filters={"domain": ("17.test",)}), 3),
+    "company with link": (rows(companies.page, crm_records=records("company", "7")), 3),
+    "company with rare word": (rows(companies.page, search="17"), 700),
+    "company with common word": (rows(companies.page, search="engine"), _COMMON + 30),
+    "users": (rows(users.page), 26),
+    "user with rare word": (rows(users.page, search="17"), 700),
+    "tags": (rows(tags.page), 26),
+    "comments": (lambda house: rows(comments.page, house.one)(house), 1),
+    "engagements": (engagements(), 26),
+    "engagements after": (engagements(after_middle=True, descending=False), 26),
+    "engagements not private": (engagements(sees_private=False), 26),
+    "engagements by start": (engagements(order="start_at"), 26),
+    "engagements of a rare type": (engagements(engagement_type=("NOTE", "TASK")), 3),
+    "engagements of a common type": (engagements(engagement_type=("CALL",), descending=False), 60),
+    "engagements with a rare status": (engagements(processing_status=("PENDING", "FAILED")), 3),
+    "engagements of an owner": (engagements(owner_ids=("busy",)), 3),
+    "engagements of a company": (engagements(company_ids=("one",)), 6),
+    "engagements within a company": (engagements(within="company_ids", sees_private=False), 6),
+    "engagements of a busy company": (engagements(company_ids=("busy",)), _COMMON + 30),
+    "engagements of a contact": (engagements(contact_ids=("one",), search="talk"), _COMMON + 10),
+    "engagements of a contact by link": (engagements(records=records("contact", "7")), 12),
+    "engagement with rare word": (engagements(search="17"), 700),
+    "engagement with common word": (engagements(search="talk"), _COMMON + 30),
+    "find engagement": (lambda house: store.find(house.database, house.clerk.workspace_id, house.one), 1),
+    "find timeline": (lambda house: store.find_timeline(house.database, house.clerk.workspace_id, house.one), 1),
+    "find by external id": (lambda house: store.find_by_external_id(house.pool, house.clerk.workspace_id, "17"), 1),
+    "known contacts": (
+        lambda house: store.contacts_known(house.pool, house.clerk.workspace_id, ["ada17@x.test"], ["+442079460958"]),
+        1,
+    ),
+    "known users": (lambda house: users.active_holders(house.pool, house.clerk.workspace_id, ["17@user.test"]), 2),
+    "expanded contacts": (
+        lambda house: store.objects(house.pool, house.clerk.workspace_id, "contacts", [house.one]),
+        1,
+    ),
+    "expanded tags": (lambda house: store.objects(house.pool, house.clerk.workspace_id, "tags", [house.one]), 1),
+    "expanded companies": (lambda house: store.objects(house.pool, house.clerk.workspace_id, "companies", [house.one]), 1),
+    "expanded owner": (lambda house: store.objects(house.pool, house.clerk.workspace_id, "owner", [house.one]), 1),
+    "expanded transcript": (lambda house: store.texts(house.pool, house.clerk.workspace_id, [house.one]), 1),
 }
 
 
-# What a list looks for is planned for each workspace, by what PostgreSQL knows of the table. Until it knows anything, which
-# takes seconds where autovacuum is awake, some lists look through all contacts of their workspace.
-_CASES: Final = [(state, name) for state in State for name in _STATEMENTS if not (state is State.EMPTY and "link" in name)]
-_UNTIL_ANALYZED: Final = {"rare first name", "rare last name", "rare word", "rare and common", "unknown"}
+# Of what is rare among few values, PostgreSQL knows that it is only once it has analyzed the table, which takes seconds where
+# autovacuum is awake. Until then, these look through all engagements of their workspace.
+_UNTIL_ANALYZED: Final = {"engagements of a rare type", "engagements with a rare status"}
+# At a million rows, what is known is what matters, and filling the tables takes its time.
+_STATES: Final = [State.KNOWN] if _DEEP else list(State)
 
 
-@pytest.mark.parametrize(
-    ("house", "name"),
-    [
-        pytest.param(
-            state,
-            name,
-            id=f"{name}, knew {state.value}",
-            marks=[pytest.mark.xfail(strict=True, reason="until the table is analyzed")]
-            if name in _UNTIL_ANALYZED and state in (State.EMPTY, State.UNKNOWN)
-            else [],
-        )
-        for state, name in _CASES
-    ],
-    indirect=["house"],
-    scope="module",
-)
-async def test_rows_are_taken_by_an_index(house: House, name: str) -> None:
+@pytest.mark.parametrize("house", _STATES, ids=lambda state: f"knew {state.value}", indirect=True, scope="module")
+@pytest.mark.parametrize("name", _STATEMENTS)
+async def test_rows_are_taken_by_an_index(house: House, name: str, request: pytest.FixtureRequest) -> None:
     """Nothing reads a table from end to end, nor the rows of another workspace, nor many more rows than it needs."""
+    if name in _UNTIL_ANALYZED and house.state in (State.EMPTY, State.UNKNOWN):
+        request.applymarker(pytest.mark.xfail(strict=True, reason="until the table is analyzed"))
     statement, most_rows = _STATEMENTS[name]
     begin = house.log.stat().st_size
     await statement(house)

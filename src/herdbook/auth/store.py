@@ -136,18 +136,26 @@ async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | N
 
 async def find_access_token(statements: Statements, token_id: UUID) -> StoredCredential | None:
     """Return what is stored of an access token. It is over, too, when its client, its grant or the grant's user is."""
+    # The user is looked for by itself, so that the whole key is taken.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select client.workspace_id, client.id, token.secret_hash, token.scopes, u.id,
-            token.expires_at <= now() or client.revoked_at is not null
-                or token.grant_id is not null and (g.revoked_at is not null or u.id is null),
-            extract(epoch from token.expires_at - now())::float8
-        from oauth_access_token token
-        join oauth_client client on client.id = token.client_id
-        left join oauth_grant g on g.id = token.grant_id
-        left join workspace_user u on u.workspace_id = client.workspace_id and u.id = g.user_id
-            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-        where token.id = $1
+        with found as materialized (
+            select client.workspace_id, client.id, token.secret_hash, token.scopes,
+                (
+                    select u.id from workspace_user u
+                    where u.workspace_id = client.workspace_id and u.id = g.user_id
+                        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+                ) as user_id,
+                token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at
+            from oauth_access_token token
+            join oauth_client client on client.id = token.client_id
+            left join oauth_grant g on g.id = token.grant_id
+            where token.id = $1
+        )
+        select workspace_id, id, secret_hash, scopes, user_id,
+            expires_at <= now() or revoked_at is not null or grant_id is not null and user_id is null,
+            extract(epoch from expires_at - now())::float8
+        from found
         """,
         token_id,
     )

@@ -7,10 +7,11 @@ import msgspec
 from cyclopts import App, Parameter
 
 from herdbook import ids
-from herdbook.addresses import NotAnAddress
+from herdbook.addresses import NotAnAddress, e164
 from herdbook.cli.database import carry_out, with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.tables import new_table, show
+from herdbook.contacts.model import time_zones
 from herdbook.db.pool import Connection
 from herdbook.ledger.objects import NOBODY
 from herdbook.settings import DatabaseSettings
@@ -56,6 +57,12 @@ def create(  # noqa: PLR0913  # it is what a user has
         The workspace's id; not needed where there is only one.
 
     """
+    if not first_name.strip():
+        raise CommandFailed("A user needs a first name, so that others know who it is.")
+    if time_zone is not None and time_zone not in time_zones():
+        raise CommandFailed(f"`{time_zone}` is not a name in IANA's time zone database. Give one such as Europe/London.")
+    if phone is not None and e164(phone) is None:
+        raise CommandFailed(f"`{phone}` is not a number with its country code. Give one such as +44 20 7946 0018.")
     new = NewUser(first_name, last_name, tuple(email), role, job_title, time_zone, phone)
     try:
         written = carry_out(database, workspace, CreateUser(new))

@@ -22,7 +22,7 @@ from herdbook.errors import Stale
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Action, Kind
 from herdbook.ledger.links import relink
-from herdbook.ledger.objects import current, deleted, updated
+from herdbook.ledger.objects import active, current, deleted, updated
 from herdbook.search_text import searchable, words
 from herdbook.wire import crm_link
 
@@ -94,7 +94,7 @@ class Released(msgspec.Struct, frozen=True):
 
 
 class ReleaseStaff(msgspec.Struct, frozen=True):
-    """Clear a company that is to be deleted from some of its contacts. Refusals: NotFound, Stale."""
+    """Clear a company that is to be deleted from some of its contacts, unless it is gone or another version by now."""
 
     company_id: UUID
     staff: Staff
@@ -105,8 +105,11 @@ class ReleaseStaff(msgspec.Struct, frozen=True):
         yield from self.staff.needs(self.company_id)
 
     def apply(self, book: Book) -> Result:
-        before = current(book, COMPANIES, self.company_id, self.if_version, "company")
-        return Result(before.version, Released(all=self.staff.release(book, self.company_id)))
+        company = active(book, COMPANIES, self.company_id)
+        if company is None or (self.if_version is not None and company.version not in self.if_version):
+            # Somebody was faster, perhaps the same request, sent twice: the deletion has the key, and knows what to answer.
+            return Result(0, Released(all=True))
+        return Result(company.version, Released(all=self.staff.release(book, self.company_id)))
 
 
 class DeleteCompany(msgspec.Struct, frozen=True):

@@ -84,6 +84,7 @@ class Conditions:
         self._query = query
         self._workspace_id = workspace_id
         self._values: list[Any] = [workspace_id]
+        self._few: LiteralString | None = None
         self._sql: LiteralString = " where c.workspace_id = $1 and c.deleted_at is null"
         for column, bounds in query.times.items():
             for bound, time in bounds.items():
@@ -126,9 +127,11 @@ class Conditions:
 
     def require_few(self, select: LiteralString) -> None:
         """Require an id that a statement selects, of which there are not many."""
-        # As an array, so that the planner expects few and takes each by its key. Told that they come from a select, it walks
-        # through all rows in their order instead, and looks for each among those found.
-        self.require("c.id = any(array(" + select + "))")
+        found: LiteralString = "c.id = any(array(" + select + "))"
+        if self._few is None:
+            self._few = found
+        else:
+            self.require(found)
 
     async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[Listed]:
         """Return the rows of a table that fit, in the page's order; one more than the page holds, if there is.
@@ -137,7 +140,12 @@ class Conditions:
         """
         time, tie = _ORDERS[self._query.order]
         direction: LiteralString = " desc" if self._query.descending else " asc"
-        select = "select " + time + ", " + tie + ", c.object" + more + " from " + table + " c" + self._sql
+        source: LiteralString = table
+        if self._few is not None:
+            # The few are taken by their keys before anything else is asked of them: behind the offset, the planner cannot walk
+            # through all rows in their order instead, and look for each among the few, as it would where it knows nothing yet.
+            source = "(select * from " + table + " c where c.workspace_id = $1 and " + self._few + " offset 0)"
+        select = "select " + time + ", " + tie + ", c.object" + more + " from " + source + " c" + self._sql
         order = " order by " + time + direction + ", " + tie + direction
         limit = " limit " + self.parameter(self._query.limit + 1)
         records = await pool.fetch(select + order + limit, *self._values)

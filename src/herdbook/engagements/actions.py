@@ -229,6 +229,7 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
     timeline: TimelineRequest
     private_scopes: frozenset[str]
     if_version: frozenset[int] | None = None
+    has_precondition: bool = False
 
     def needs(self) -> Iterator[Need]:
         yield Need(ENGAGEMENTS, self.engagement_id)
@@ -238,8 +239,11 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         before = writable(book, self.engagement_id, self.private_scopes, None)
         shown = before.object
         transcript = active(book, TRANSCRIPTS, self.engagement_id)
-        if self.if_version is not None and (transcript is None or transcript.version not in self.if_version):
-            raise Stale(None if transcript is None else transcript.version)
+        current_version = None if transcript is None or transcript.object is None else transcript.version
+        if self.if_version is not None and current_version not in self.if_version:
+            raise Stale(current_version)
+        if self.has_precondition and current_version is None:
+            raise Stale(None)
         version = _put_transcript(book, shown.id, self.engagement_id, self.timeline, UNSET)
         after = msgspec.structs.replace(shown, processing_status=ProcessingStatus.COMPLETED)
         if shown.duration_seconds is UNSET:

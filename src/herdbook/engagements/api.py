@@ -39,6 +39,7 @@ from herdbook.engagements.model import (
 )
 from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, OutcomeUnknown, Refusal, Stale, Taken
 from herdbook.http.call import Call, answer_found
+from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
 from herdbook.ledger.objects import NOBODY
 from herdbook.users.store import active_holders
@@ -85,13 +86,13 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     addresses, numbers = _handles(engagement)
     users = await active_holders(pool, workspace_id, [*addresses, *numbers])
     known = Known(users=users, contacts=await store.contacts_known(pool, workspace_id, addresses, numbers))
-    owner = _owner(engagement, known) or call.caller.user_id
     engagement_id = ids.new_id()
-    recording = None
-    # Whatever it comes to, what is known by its external id is not fetched again.
-    is_known = await store.find_by_external_id(pool, workspace_id, engagement.external_id) is not None
-    if not is_known and isinstance(engagement.media_url, str):
-        recording = await call.services.recordings.fetch(engagement.media_url, workspace_id, engagement_id)
+    owner, recording = call.caller.user_id, None
+    # What is known by its external id is given back whatever else is sent: it needs no owner, and is not fetched again.
+    if await store.find_by_external_id(pool, workspace_id, engagement.external_id) is None:
+        owner = _owner(engagement, known) or owner
+        if isinstance(engagement.media_url, str):
+            recording = await call.services.recordings.fetch(engagement.media_url, workspace_id, engagement_id)
     command = CreateEngagement(
         engagement_id=engagement_id,
         fields=engagement,
@@ -123,7 +124,8 @@ async def get_engagement(call: Call, engagement_id: str) -> Answer:
     if not expand:
         return answer_found(found.row.found, "engagement")
     (body,) = await _expanded(call, [_Shown(found.id, found.row.found.body, found.row.details)], expand)
-    return Answer(body, found.row.found.version)
+    # The version is the engagement's own. It says nothing of what was added here, so it does not spare anybody a look at it.
+    return Answer(body, headers=((b"etag", etag(found.row.found.version)),))
 
 
 async def replace_contacts(call: Call, engagement_id: str, asked: EngagementContacts) -> Answer:
@@ -164,6 +166,7 @@ async def set_timeline(call: Call, engagement_id: str, timeline: TimelineRequest
         timeline=timeline,
         private_scopes=private_scopes(call),
         if_version=call.if_version,
+        has_precondition=call.has_precondition,
     )
     return await call.write(command)
 

@@ -105,9 +105,11 @@ class TimelineRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
-    yield from _speakers(value.speakers, f"{path}.speakers")
+    # Without a path, the timeline is a whole body.
+    within = f"{path}." if path else ""
+    yield from _speakers(value.speakers, f"{within}speakers")
     for index, entry in enumerate(value.entries):
-        place = f"{path}.entries[{index}]"
+        place = f"{within}entries[{index}]"
         if entry.speaker_index >= len(value.speakers):
             message = f"`{place}.speaker_index` names none of the {len(value.speakers)} speakers. They count from 0."
             yield FieldError(f"{place}.speaker_index", "invalid_range", message)
@@ -133,7 +135,7 @@ def _address(email: str | None | UnsetType, path: str) -> Iterator[FieldError]:
 
 def timeline_errors(timeline: TimelineRequest) -> list[FieldError]:
     """Return what is wrong with a timeline that is a whole body."""
-    return [error._replace(field=error.field.removeprefix(".")) for error in _timeline(timeline, "")]
+    return list(_timeline(timeline, ""))
 
 
 class Participant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

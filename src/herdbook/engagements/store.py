@@ -216,25 +216,30 @@ def _decoded(prefix: str, texts: Iterable[str]) -> list[UUID]:
     return [found for text in texts if (found := ids.decoded(prefix, text)) is not None]
 
 
-# What an engagement is expanded with: one statement for a whole page, whatever is on it.
-_OBJECTS: Final[dict[str, LiteralString]] = {
-    "companies": "select id, object from company where workspace_id = $1 and id = any($2) and deleted_at is null",
-    "contacts": "select id, object from contact where workspace_id = $1 and id = any($2) and deleted_at is null",
-    "owner": "select id, object from workspace_user where workspace_id = $1 and id = any($2) and deleted_at is null",
-    "tags": "select id, object from tag where workspace_id = $1 and id = any($2) and deleted_at is null",
+# What an engagement is expanded with: one statement for a whole page, whatever is on it. As when single objects are found, no
+# partial index comes into question.
+_OBJECTS: Final[LiteralString] = """
+    select c.id, c.object from $table c
+    where c.workspace_id = $1 and c.id = any($2) and coalesce(c.deleted_at, 'infinity') = 'infinity'
+"""
+_TABLES: Final[dict[str, LiteralString]] = {
+    "companies": "company",
+    "contacts": "contact",
+    "owner": "workspace_user",
+    "tags": "tag",
 }
 
 
 async def objects(pool: Pool, workspace_id: UUID, name: str, wanted: Collection[UUID]) -> dict[UUID, bytes]:
     """Return active objects, as the API shows them, by their ids."""
-    records = await pool.fetch(_OBJECTS[name], workspace_id, list(wanted))
+    records = await pool.fetch(_OBJECTS.replace("$table", _TABLES[name]), workspace_id, list(wanted))
     return {record["id"]: record["object"] for record in records}
 
 
 async def texts(pool: Pool, workspace_id: UUID, engagement_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the transcripts of engagements as plain text."""
     records = await pool.fetch(
-        "select id, text from transcript where workspace_id = $1 and id = any($2) and deleted_at is null",
+        "select id, text from transcript where workspace_id = $1 and id = any($2)",
         workspace_id,
         list(engagement_ids),
     )

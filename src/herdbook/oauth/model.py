@@ -95,11 +95,7 @@ class Client(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """What a user has granted a client, as it is when its code comes in.
-
-    `is_used` says that the code was used before; `is_over` that it has expired, that the grant was revoked, or that its user
-    is gone.
-    """
+    """What an active user has granted a client, as it is when its code comes in."""
 
     id: UUID
     client_id: UUID
@@ -108,8 +104,7 @@ class Grant(NamedTuple):
     redirect_uri: str
     code_challenge: str
     secret_hash: bytes
-    is_used: bool
-    is_over: bool
+    was_used: bool
 
 
 class RefreshToken(NamedTuple):
@@ -121,8 +116,7 @@ class RefreshToken(NamedTuple):
     user_id: UUID
     scopes: Sequence[str]
     secret_hash: bytes
-    is_used: bool
-    is_over: bool
+    was_used: bool
 
 
 class Issued(NamedTuple):

@@ -100,13 +100,13 @@ async def answer_token_request(statements: Statements, sent: Sent) -> Outcome:
     try:
         return Outcome(200, await _exchange(statements, sent))
     except OAuth2Error as error:
-        if isinstance(error, _Reused):
+        if isinstance(error, _UsedUp):
             await store.revoke_grant(statements, error.grant_id)
         return Outcome(error.status_code, dict(error.get_body()))
 
 
-class _Reused(InvalidGrantError):
-    """A code or a refresh token is used a second time: one of those who have it has stolen it (RFC 9700, section 4.14.2)."""
+class _UsedUp(InvalidGrantError):
+    """A code or a refresh token was used before, so that somebody has stolen it, or is over (RFC 9700, section 4.14.2)."""
 
     def __init__(self, grant_id: UUID) -> None:
         super().__init__(_NO_GRANT)
@@ -139,7 +139,8 @@ async def _exchange(statements: Statements, sent: Sent) -> Mapping[str, Any]:
     _, members, _ = grant.create_token_response()
     assert server.write is not None, "tokens are saved before they are given"
     if not await server.write.carry_out(statements):
-        raise _NoClient if server.write.grant_id is None else _Reused(server.write.grant_id)
+        assert server.write.grant_id is not None, "what is the client's own can always be written"
+        raise _UsedUp(server.write.grant_id)
     return cast("Mapping[str, Any]", members)
 
 
@@ -276,10 +277,10 @@ class _AuthorizationCode(AuthorizationCodeGrant):
     def query_authorization_code(self, code: str, client: ClientMixin) -> _Code:
         del code, client
         grant = self.server.known.grant
-        if grant is not None and grant.is_used:
-            raise _Reused(grant.id)
-        if grant is None or grant.is_over:
+        if grant is None:
             raise InvalidGrantError(_NO_GRANT)
+        if grant.was_used:
+            raise _UsedUp(grant.id)
         return _Code(grant)
 
     def authenticate_user(self, authorization_code: _Code) -> UUID:
@@ -298,10 +299,10 @@ class _Refresh(RefreshTokenGrant):
     def authenticate_refresh_token(self, refresh_token: str) -> TokenMixin:
         del refresh_token
         token = self.server.known.refresh_token
-        if token is not None and token.is_used:
-            raise _Reused(token.grant_id)
-        if token is None or token.is_over:
+        if token is None:
             raise InvalidGrantError(_NO_GRANT)
+        if token.was_used:
+            raise _UsedUp(token.grant_id)
         return _RefreshToken(token)
 
     def authenticate_user(self, refresh_token: _RefreshToken) -> UUID:

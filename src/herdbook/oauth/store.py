@@ -123,16 +123,18 @@ async def add_grant(
 
 
 async def find_grant(statements: Statements, grant_id: UUID) -> Grant | None:
-    """Return a grant."""
+    """Return a grant of an active user; whether it is over by now, `use_code` knows."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select g.id, g.client_id, g.user_id, g.scopes, g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null,
-            g.ends_at <= now() or g.revoked_at is not null or u.id is null
+        select g.id, g.client_id, g.user_id, g.scopes, g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null
         from oauth_grant g
         join oauth_client client on client.id = g.client_id
-        left join workspace_user u on u.workspace_id = client.workspace_id and u.id = g.user_id
-            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
         where g.id = $1
+            and (
+                select u.is_active from workspace_user u
+                where u.workspace_id = client.workspace_id and u.id = g.user_id
+                    and coalesce(u.deleted_at, 'infinity') = 'infinity'
+            )
         """,
         grant_id,
     )
@@ -140,17 +142,19 @@ async def find_grant(statements: Statements, grant_id: UUID) -> Grant | None:
 
 
 async def find_refresh_token(statements: Statements, token_id: UUID) -> RefreshToken | None:
-    """Return a refresh token."""
+    """Return a refresh token that an active user's grant gave; whether it is over by now, `use_refresh_token` knows."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null,
-            token.expires_at <= now() or g.revoked_at is not null or u.id is null
+        select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
-        left join workspace_user u on u.workspace_id = client.workspace_id and u.id = g.user_id
-            and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
         where token.id = $1
+            and (
+                select u.is_active from workspace_user u
+                where u.workspace_id = client.workspace_id and u.id = g.user_id
+                    and coalesce(u.deleted_at, 'infinity') = 'infinity'
+            )
         """,
         token_id,
     )
@@ -158,12 +162,11 @@ async def find_refresh_token(statements: Statements, token_id: UUID) -> RefreshT
 
 
 async def add_access_token(statements: Statements, client_id: UUID, issued: Issued) -> bool:
-    """Store an access token of a client that acts for nobody; False, and nothing is done, if it was revoked meanwhile."""
-    added: UUID | None = await statements.fetchval(
+    """Store an access token of a client that acts for nobody. Unlike with a grant, nobody can be faster: it is always True."""
+    await statements.execute(
         """
         insert into oauth_access_token (id, client_id, scopes, secret_hash, expires_at)
-        select $1, id, $3, $4, now() + $5::interval from oauth_client where id = $2 and revoked_at is null
-        returning id
+        values ($1, $2, $3, $4, now() + $5::interval)
         """,
         issued.access_token.id,
         client_id,
@@ -171,11 +174,11 @@ async def add_access_token(statements: Statements, client_id: UUID, issued: Issu
         secret_hash(issued.access_token.secret),
         ACCESS_TOKEN_LIFETIME,
     )
-    return added is not None
+    return True
 
 
 async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bool:
-    """Use up a code and store what it was exchanged for; False, and nothing is done, if it was used up meanwhile."""
+    """Use up a code and store what it is exchanged for; False, and nothing is done, if it was used, is over or revoked."""
     assert issued.refresh_token is not None, "a code is exchanged for two tokens"
     used: bool = await statements.fetchval(
         """
@@ -205,7 +208,7 @@ async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bo
 
 
 async def use_refresh_token(statements: Statements, token_id: UUID, issued: Issued) -> bool:
-    """Use up a refresh token and store what it was exchanged for; False, and no tokens, if it was used up meanwhile."""
+    """Use up a refresh token and store what it is exchanged for; False, and no tokens, if it was used, is over or revoked."""
     assert issued.refresh_token is not None, "a refresh token is exchanged for the next one, too"
     used: bool = await statements.fetchval(
         """

@@ -57,9 +57,11 @@ async def active_holders(statements: Statements, workspace_id: UUID, handles: Se
     """Return which active user is known by each of these addresses and numbers."""
     records = await statements.fetch(
         """
-        select h.handle, h.user_id
-        from user_handle h join workspace_user u on u.workspace_id = h.workspace_id and u.id = h.user_id
-        where h.workspace_id = $1 and h.handle = any($2) and u.is_active and u.deleted_at is null
+        select h.handle, h.user_id from user_handle h
+        where h.workspace_id = $1 and h.handle = any($2) and (
+            select u.is_active and u.deleted_at is null
+            from workspace_user u where u.workspace_id = h.workspace_id and u.id = h.user_id
+        )
         """,
         workspace_id,
         list(handles),
