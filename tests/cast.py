@@ -1,12 +1,12 @@
 """The people in the tests.
 
-Alice owns a workspace and may do everything with contacts and companies there. Bob is in her workspace, and may only read.
-Charlie has a workspace of his own, where he is the administrator: he must never get into Alice's. Dave is in Alice's
+Alice owns a workspace and may do everything with contacts, companies and tags there. Bob is in her workspace, and may only
+read. Charlie has a workspace of his own, where he is the administrator: he must never get into Alice's. Dave is in Alice's
 workspace, and may only write.
 """
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +14,11 @@ import httpx
 
 from herdbook import ids
 from herdbook.auth.keys import ApiKey
+from herdbook.ledger.book import Command, Origin
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.objects import NOBODY
+from herdbook.users.actions import CreateUser, SetRole
+from herdbook.users.model import NewUser, UserRole
 
 Json = Any
 
@@ -57,16 +62,18 @@ class Person:
         return await self.request("DELETE", path, **options)
 
 
+PLURALS: Final = {"contact": "contacts", "company": "companies", "user": "users", "tag": "tags"}
+
+
 class Thing:
     """An object that a test has created: its members, its path, its ETag when it was created."""
 
     def __init__(self, response: httpx.Response) -> None:
-        assert response.status_code == 201, response.text
+        assert response.status_code == (201 if response.request.method == "POST" else 200), response.text
         self.json: Json = response.json()
         self.id: str = self.json["id"]
         self.etag = response.headers["ETag"]
-        plural = {"contact": "contacts", "company": "companies"}[self.json["object"]]
-        self.url = f"/api/v2/{plural}/{self.id}"
+        self.url = f"/api/v2/{PLURALS[self.json['object']]}/{self.id}"
 
     @property
     def uuid(self) -> UUID:
@@ -74,6 +81,27 @@ class Thing:
         uuid = ids.decoded(self.id.partition("_")[0] + "_", self.id)
         assert uuid is not None, "the API gave it"
         return uuid
+
+
+class Team:
+    """The users of Alice's workspace. No request makes them: they come by the ledger, as by the command line."""
+
+    def __init__(self, ledger: Ledger, alice: Person) -> None:
+        self._ledger = ledger
+        self._alice = alice
+
+    async def join(self, new: NewUser) -> Thing:
+        """Make somebody a user."""
+        body = await self._write(CreateUser(new))
+        return Thing(await self._alice.get(f"/api/v2/users/{json.loads(body)['id']}"))
+
+    async def set_role(self, user: Thing, role: UserRole) -> None:
+        """Give a user another role."""
+        await self._write(SetRole(user.uuid, role))
+
+    async def _write(self, command: Command) -> bytes:
+        origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+        return (await self._ledger.write(self._alice.workspace_id, command, origin)).body
 
 
 class StoredChange(NamedTuple):

@@ -11,10 +11,13 @@ import pytest_asyncio
 from herdbook.app import Herdbook, create_app
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace
+from herdbook.db.pool import open_pool
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import prepare
+from herdbook.ledger.ledger import Ledger
 from herdbook.settings import Settings
-from tests.cast import Person, Stored, Thing
+from herdbook.users.model import NewUser
+from tests.cast import Person, Stored, Team, Thing
 
 
 @pytest.fixture(scope="session")
@@ -60,15 +63,16 @@ async def workspace_id(pool: "asyncpg.Pool[asyncpg.Record]") -> UUID:
 
 @pytest_asyncio.fixture
 async def alice(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
-    """Alice, who may read and write contacts and companies in her workspace."""
-    scopes = ["contacts:read", "contacts:write", "companies:read", "companies:write"]
+    """Alice, who may read and write in her workspace."""
+    scopes = ["contacts:read", "contacts:write", "companies:read", "companies:write", "tags:read", "tags:write", "users:read"]
     return Person(client, workspace_id, await create_key(pool, workspace_id, "Alice", scopes))
 
 
 @pytest_asyncio.fixture
 async def bob(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
     """Bob, who may only read in Alice's workspace."""
-    return Person(client, workspace_id, await create_key(pool, workspace_id, "Bob", ["contacts:read", "companies:read"]))
+    scopes = ["contacts:read", "companies:read", "tags:read", "users:read"]
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Bob", scopes))
 
 
 @pytest_asyncio.fixture
@@ -81,7 +85,8 @@ async def charlie(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]
 @pytest_asyncio.fixture
 async def dave(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
     """Dave, who may only write in Alice's workspace."""
-    return Person(client, workspace_id, await create_key(pool, workspace_id, "Dave", ["contacts:write", "companies:write"]))
+    scopes = ["contacts:write", "companies:write", "tags:write"]
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Dave", scopes))
 
 
 @pytest.fixture
@@ -109,3 +114,35 @@ async def engine(alice: Person) -> Thing:
     """A company in Alice's workspace."""
     company = {"name": "Analytical Engine", "domains": [{"domain": "engine.test"}]}
     return Thing(await alice.post("/api/v2/companies", json=company))
+
+
+@pytest_asyncio.fixture
+async def renewal(alice: Person) -> Thing:
+    """A tag in Alice's workspace."""
+    tag = {"name": "Renewal", "description": "The contract ends this year.", "hex_color": "#1F6FEB"}
+    return Thing(await alice.post("/api/v2/tags", json=tag))
+
+
+@pytest_asyncio.fixture(scope="session")
+async def ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
+    """A ledger beside the application's, for what no request does."""
+    assert app, "it has prepared the database"
+    pool = await open_pool(database_url, 2)
+    ledger = Ledger(pool, 1000)
+    ledger.open()
+    yield ledger
+    await ledger.close()
+    await pool.close()
+
+
+@pytest.fixture
+def team(ledger: Ledger, alice: Person) -> Team:
+    """The users of Alice's workspace."""
+    return Team(ledger, alice)
+
+
+@pytest_asyncio.fixture
+async def edith(team: Team) -> Thing:
+    """A user in Alice's workspace: Edith Clarke, with two addresses."""
+    emails = ("Edith@Grid.test", "clarke@home.test")
+    return await team.join(NewUser("Edith", "Clarke", emails, job_title="Engineer", time_zone="America/New_York"))

@@ -14,7 +14,7 @@ from herdbook.ledger.batch import load, save
 from herdbook.ledger.book import Origin
 from herdbook.ledger.objects import NOBODY
 from herdbook.users.actions import CreateUser
-from herdbook.users.model import NewUser, Role
+from herdbook.users.model import NewUser, UserRole
 
 
 class Prepared(NamedTuple):
@@ -48,7 +48,7 @@ async def create_owned_workspace(connection: Connection, name: str) -> UUID:
     """Create a workspace with a first user, for whom keys act that name no other; return its id."""
     async with connection.transaction():
         workspace_id = await create_workspace(connection, name)
-        owner = CreateUser(NewUser("Workspace", "Owner", role=Role.OWNER))
+        owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))
         book = (await load(connection, {workspace_id: set(owner.needs())}))[workspace_id]
         book.carry_out(owner, Origin(request_id=ids.new_id(), credential_id=NOBODY))
         await save(connection, [book])

@@ -210,13 +210,16 @@ async def test_a_cursor_is_for_its_filters_in_brackets_too(alice: Person) -> Non
 
 
 async def test_a_cursor_may_be_sent_with_what_it_carries(alice: Person) -> None:
-    """Programs that repeat the first call's parameters on each page get the pages."""
+    """Programs that repeat the first call's parameters on each page get the pages, and those that send the default order."""
     await create(alice, "Ada 1", "Ada 2", "Grace", "Ada 3")
     params = {"limit": "1", "search": "ada", "order_by": "updated_at:asc", "filter[updated_at][gte]": "2026-03-01T00:00:00Z"}
     first = (await alice.get(URL, params=params)).json()
     second = (await alice.get(URL, params=params | {"cursor": first["next_cursor"]})).json()
 
-    assert [contact["first_name"] for contact in first["data"] + second["data"]] == ["Ada 1", "Ada 2"]
+    third = (await alice.get(URL, params={"cursor": second["next_cursor"], "order_by": "updated_at:desc"})).json()
+
+    pages = first["data"] + second["data"] + third["data"]
+    assert [contact["first_name"] for contact in pages] == ["Ada 1", "Ada 2", "Ada 3"]
 
 
 async def test_a_cursor_of_another_workspace_is_refused(alice: Person, charlie: Person) -> None:

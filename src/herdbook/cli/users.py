@@ -16,7 +16,7 @@ from herdbook.db.pool import Connection
 from herdbook.ledger.objects import NOBODY
 from herdbook.settings import DatabaseSettings
 from herdbook.users.actions import CreateUser, SetRole
-from herdbook.users.model import NewUser, Role, User
+from herdbook.users.model import NewUser, User, UserRole
 from herdbook.users.store import all_users
 
 app = App(name="users", help="Create and list users: the people of the team, who own engagements and write comments.")
@@ -28,7 +28,7 @@ def create(  # noqa: PLR0913  # it is what a user has
     last_name: str | None = None,
     *,
     email: Annotated[Sequence[str], Parameter(negative=())] = (),
-    role: Role = Role.MEMBER,
+    role: UserRole = UserRole.MEMBER,
     job_title: str | None = None,
     time_zone: str | None = None,
     phone: str | None = None,
@@ -74,7 +74,7 @@ def create(  # noqa: PLR0913  # it is what a user has
 @app.command
 def set_role(
     user: str,
-    role: Role,
+    role: UserRole,
     *,
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
@@ -110,7 +110,7 @@ def list_users(
     async def work(connection: Connection) -> list[User]:
         return await all_users(connection, await workspace_called(connection, workspace))
 
-    table = new_table("User", "Name", "Role", "E-mail")
+    table = new_table("User", "Name", "UserRole", "E-mail")
     for user in with_connection(database, work):
         name = " ".join(part for part in (user.first_name, user.last_name) if part)
         table.add_row(user.id, name, user.role.value, ", ".join(item.email for item in user.emails))

@@ -103,7 +103,10 @@ class ListReader:
         seen: set[str] = set()
         for name, value in _pairs(query_string, errors):
             indexed = _CRM_INDEXED.fullmatch(name) if self._list_of.crm_types else None
-            if name in seen:
+            if name in given and self._takes_several(name):
+                # Some clients say a list so.
+                given[name] += "," + value
+            elif name in seen:
                 errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
             elif indexed is not None:
                 crm.setdefault(int(indexed[1]), {})[indexed[2]] = value
@@ -116,7 +119,7 @@ class ListReader:
                 break
         query = self._asked(given, crm, errors)
         if "cursor" in given:
-            query = self._continued(given["cursor"], query, [*given, *([CRM] if crm else [])], errors)
+            query = self._continued(query, given | ({CRM: ""} if crm else {}), errors)
         if errors:
             raise InvalidQuery(errors)
         return query
@@ -132,21 +135,28 @@ class ListReader:
         data = b",".join(row.body for row in shown)
         return Answer(b'{"object":"list","data":[' + data + b'],"has_more":' + more + b',"next_cursor":' + cursor + b"}")
 
+    def _takes_several(self, name: str) -> bool:
+        return name == EXPAND or (name in self._filters and self._filters[name][1])
+
     def _unknown(self, name: str) -> FieldError:
         near = difflib.get_close_matches(name, self._members, n=1)
         hint = f"Did you mean `{near[0]}`?" if near else f"It takes {', '.join(f'`{known}`' for known in self._members)}."
         return FieldError(name, "unknown_parameter", f"There is no query parameter `{name}`. {hint}")
 
-    def _continued(self, cursor: str, asked: PageQuery, given: Sequence[str], errors: list[FieldError]) -> PageQuery:
+    def _continued(self, asked: PageQuery, given: Mapping[str, str], errors: list[FieldError]) -> PageQuery:
         """Return the query that a cursor carries. What is asked beside it must be the same."""
-        query = self._signer.read(cursor, self._salt)
+        query = self._signer.read(given["cursor"], self._salt)
         if query is None:
             message = "This cursor was not given out for this list. Take `next_cursor` of the last page as it is."
             errors.append(FieldError("cursor", "invalid_cursor", message))
             return asked
-        for name in given:
+        standard = next(iter(orders(self._list_of)))
+        for name, value in given.items():
+            # Clients made from the document send the default order, whatever was asked for before.
+            if name in ("cursor", "limit") or (name == "order_by" and value == standard):
+                continue
             members = ("order", "descending") if name == "order_by" else (self._members[name],)
-            if name not in ("cursor", "limit") and any(getattr(asked, each) != getattr(query, each) for each in members):
+            if any(getattr(asked, each) != getattr(query, each) for each in members):
                 message = f"The cursor was given out for another `{name}`. Leave `{name}` out, or the cursor."
                 errors.append(FieldError(name, "not_with_cursor", message))
         return msgspec.structs.replace(query, limit=asked.limit if "limit" in given else query.limit)

@@ -13,10 +13,10 @@ from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Action, Kind
 from herdbook.ledger.objects import active, current, deleted, updated
 from herdbook.transcript_comments.model import (
-    Status,
     TranscriptComment,
     TranscriptCommentCreate,
     TranscriptCommentObject,
+    TranscriptCommentStatus,
     TranscriptCommentUpdate,
     patched,
 )
@@ -47,7 +47,7 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
             engagement_id=engagement.object.id,
             transcript_timeline_id=timeline_id,
             body=self.fields.body.strip(),
-            status=Status.OPEN,
+            status=TranscriptCommentStatus.OPEN,
             created_at=book.time,
             updated_at=book.time,
             anchor=self.fields.anchor,

@@ -17,7 +17,7 @@ _UserId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
-class Status(Enum):
+class TranscriptCommentStatus(Enum):
     """Whether a comment still asks for something."""
 
     OPEN = "OPEN"
@@ -69,7 +69,7 @@ class TranscriptCommentUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_
     example: ClassVar[dict[str, Any]] = {"status": "RESOLVED"}
 
     body: _Body | UnsetType = UNSET
-    status: Status | UnsetType = UNSET
+    status: TranscriptCommentStatus | UnsetType = UNSET
 
 
 class TranscriptCommentObject(Enum):
@@ -102,7 +102,7 @@ class TranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
     engagement_id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
     transcript_timeline_id: _TimelineId
     body: str
-    status: Status
+    status: TranscriptCommentStatus
     created_at: Time
     updated_at: Time
     anchor: Anchor | UnsetType = UNSET
@@ -117,7 +117,7 @@ def patched(before: TranscriptComment, patch: TranscriptCommentUpdate, user_id: 
     if patch.body is not UNSET:
         changed["body"] = patch.body.strip()
     if patch.status is not UNSET and patch.status is not before.status:
-        is_resolved = patch.status is Status.RESOLVED
+        is_resolved = patch.status is TranscriptCommentStatus.RESOLVED
         changed |= {
             "status": patch.status,
             "resolved_by": user_id if is_resolved else None,

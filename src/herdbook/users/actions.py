@@ -12,7 +12,7 @@ from herdbook.ledger.changes import Action, Kind
 from herdbook.ledger.links import relink
 from herdbook.ledger.objects import current, updated
 from herdbook.search_text import searchable, words
-from herdbook.users.model import NewUser, Role, User, UserEmail, UserObject
+from herdbook.users.model import NewUser, User, UserEmail, UserObject, UserRole
 from herdbook.users.store import HANDLES, USER_WORDS, USERS, UserRow
 
 
@@ -66,7 +66,7 @@ class SetRole(msgspec.Struct, frozen=True):
     """Give a user another role. Refusal: NotFound."""
 
     user_id: UUID
-    role: Role
+    role: UserRole
 
     def needs(self) -> Iterator[Need]:
         yield Need(USERS, self.user_id)

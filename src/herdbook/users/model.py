@@ -17,7 +17,7 @@ class UserObject(Enum):
     USER = "user"
 
 
-class Role(Enum):
+class UserRole(Enum):
     """What somebody is in the team. Those who are not, or not any more, own nothing new."""
 
     OWNER = "OWNER"
@@ -29,7 +29,7 @@ class Role(Enum):
     @property
     def is_active(self) -> bool:
         """Whether engagements may be owned by somebody with this role."""
-        return self not in (Role.INACTIVE, Role.NOT_INVITED)
+        return self not in (UserRole.INACTIVE, UserRole.NOT_INVITED)
 
 
 class UserEmail(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
     object: UserObject
     id: Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-Za-z0-9]+$"})]
-    role: Role
+    role: UserRole
     created_at: Time
     updated_at: Time
     first_name: str | None = None
@@ -76,7 +76,7 @@ class NewUser(NamedTuple):
     first_name: str | None = None
     last_name: str | None = None
     emails: tuple[str, ...] = ()
-    role: Role = Role.MEMBER
+    role: UserRole = UserRole.MEMBER
     job_title: str | None = None
     time_zone: str | None = None
     phone_number: str | None = None

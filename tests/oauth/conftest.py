@@ -1,0 +1,142 @@
+"""A program of somebody else's, which is a client in Alice's workspace, and a user there who grants it access."""
+
+import base64
+import hashlib
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest_asyncio
+
+from herdbook import ids
+from herdbook.oauth.model import CodeRequest
+from herdbook.oauth.server import issue_code
+from herdbook.oauth.store import NewClient, create_client
+
+Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+TOKEN_URL: Final = "/api/v1/oauth/token"  # noqa: S105  # an address
+CONTACTS_URL: Final = "/api/v2/contacts"
+CALLBACK: Final = "https://app.example/callback?from=herdbook"
+OTHER_CALLBACK: Final = "http://localhost:4000/callback"
+VERIFIER: Final = "a-verifier.of~48_letters-that-nobody-would-guess"
+# The program's, in the order in which they are told.
+SCOPES: Final = ["companies:read", "contacts:read", "contacts:write"]
+
+
+def challenge_of(verifier: str) -> str:
+    """Return the S256 challenge of a verifier (RFC 7636, section 4.2)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+class Program:
+    """A program with a client id and a secret, and with a user who grants it what it asks for."""
+
+    def __init__(self, http: httpx.AsyncClient, pool: Connections, new_client: NewClient, user_id: UUID) -> None:
+        self._http = http
+        self._pool = pool
+        self.id, self.secret = new_client
+        self.user_id = user_id
+
+    @property
+    def uuid(self) -> UUID:
+        """The client's id, as the database has it."""
+        uuid = ids.decoded("ocl_", self.id)
+        assert uuid is not None, "it was given so"
+        return uuid
+
+    async def ask(self, grant_type: str, **form: str) -> httpx.Response:
+        """Ask for tokens, with the secret in the form."""
+        sent = {"grant_type": grant_type, "client_id": self.id, "client_secret": self.secret, **form}
+        return await self._http.post(TOKEN_URL, data=sent)
+
+    async def code(self, scope: str | None = "contacts:read contacts:write", **changes: Any) -> str:
+        """Have the user grant access, and return the code."""
+        request = CodeRequest(
+            client_id=self.id,
+            user_id=self.user_id,
+            redirect_uri=CALLBACK,
+            scope=scope,
+            code_challenge=challenge_of(VERIFIER),
+            code_challenge_method="S256",
+        )
+        return await issue_code(self._pool, request._replace(**changes))
+
+    async def exchange(self, code: str, **form: str) -> httpx.Response:
+        """Exchange a code for tokens."""
+        sent = {"code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER, **form}
+        return await self.ask("authorization_code", **sent)
+
+    async def refresh(self, refresh_token: str, **form: str) -> httpx.Response:
+        """Exchange a refresh token for new tokens."""
+        return await self.ask("refresh_token", refresh_token=refresh_token, **form)
+
+    async def tokens(self) -> dict[str, Any]:
+        """Return tokens for reading and writing contacts, as the user has granted them."""
+        response = await self.exchange(await self.code())
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def let_pass(self, time: timedelta) -> None:
+        """Have time pass for what this client was given: the database's clock decides, so the stored times are moved."""
+        for statement in (
+            "update oauth_grant set ends_at = ends_at - $2::interval where client_id = $1",
+            "update oauth_access_token set expires_at = expires_at - $2::interval where client_id = $1",
+            """
+            update oauth_refresh_token set expires_at = expires_at - $2::interval
+            where grant_id in (select id from oauth_grant where client_id = $1)
+            """,
+        ):
+            await self._pool.execute(statement, self.uuid, time)
+
+
+def refused(response: httpx.Response) -> tuple[int, str]:
+    """Return the status and the error of a refusal, which is told as RFC 6749 has it, and is not to be kept."""
+    told = response.json()
+    assert told.keys() == {"error", "error_description"}
+    assert told["error_description"]
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers.get("WWW-Authenticate", "").startswith("Basic ") == (response.status_code == 401)
+    return response.status_code, told["error"]
+
+
+async def status_with(http: httpx.AsyncClient, token: str) -> int:
+    """Return the status of the list of contacts with a token."""
+    return (await http.get(CONTACTS_URL, headers={"Authorization": f"Bearer {token}"})).status_code
+
+
+async def new_user(pool: Connections, workspace_id: UUID) -> UUID:
+    """Store an active user."""
+    user_id = ids.new_id()
+    await pool.execute(
+        """
+        insert into workspace_user (workspace_id, id, version, updated_at, is_active, search, object)
+        values ($1, $2, 1, now(), true, '', '{}')
+        """,
+        workspace_id,
+        user_id,
+    )
+    return user_id
+
+
+@pytest_asyncio.fixture
+async def user_id(pool: Connections, workspace_id: UUID) -> UUID:
+    """A user of Alice's workspace."""
+    return await new_user(pool, workspace_id)
+
+
+@pytest_asyncio.fixture
+async def program(client: httpx.AsyncClient, pool: Connections, workspace_id: UUID, user_id: UUID) -> Program:
+    """A client in Alice's workspace."""
+    new_client = await create_client(pool, workspace_id, "A program", SCOPES, [CALLBACK, OTHER_CALLBACK])
+    return Program(client, pool, new_client, user_id)
+
+
+@pytest_asyncio.fixture
+async def other_program(client: httpx.AsyncClient, pool: Connections, workspace_id: UUID, user_id: UUID) -> Program:
+    """Another client in Alice's workspace, which may be sent its codes at the same address."""
+    new_client = await create_client(pool, workspace_id, "Another program", SCOPES, [CALLBACK])
+    return Program(client, pool, new_client, user_id)

@@ -1,0 +1,31 @@
+"""Requests that meet in the database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, LiteralString
+
+import httpx
+
+from tests.oauth.conftest import Connections
+
+
+async def while_locked(
+    pool: Connections, locking: tuple[LiteralString, Any], waiting: str, request: Callable[[], Awaitable[httpx.Response]]
+) -> list[httpx.Response]:
+    """Make a request twice at once, so that both have read a row before either can write it; return the answers.
+
+    `locking` is the statement that keeps them from it, and `waiting` a part of theirs.
+    """
+    async with pool.acquire() as connection, asyncio.timeout(10):
+        async with connection.transaction():
+            await connection.execute(*locking)
+            requests = [asyncio.ensure_future(request()) for _ in range(2)]
+            while (
+                await pool.fetchval(
+                    "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and position($1 in query) > 0",
+                    waiting,
+                )
+                < 2
+            ):
+                assert not any(each.done() for each in requests)
+        return await asyncio.gather(*requests)

@@ -1,0 +1,150 @@
+"""refresh_token: new tokens for old ones (RFC 6749, section 6; RFC 9700, section 4.14.2)."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from herdbook.oauth.store import forget_old_tokens
+from tests.oauth.conftest import SCOPES, Connections, Program, refused, status_with
+from tests.oauth.locks import while_locked
+
+
+async def test_a_refresh_token_is_exchanged_for_new_tokens(client: httpx.AsyncClient, program: Program) -> None:
+    """Each exchange gives both anew; the access token before works for as long as it was meant to."""
+    old = await program.tokens()
+    response = await program.refresh(old["refresh_token"])
+    new = response.json()
+
+    assert response.status_code == 200
+    assert (new["token_type"], new["expires_in"], new["scope"]) == ("Bearer", 3600, "contacts:read contacts:write")
+    assert new["access_token"] != old["access_token"]
+    assert new["refresh_token"] != old["refresh_token"]
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Pragma"] == "no-cache"
+    assert [await status_with(client, each["access_token"]) for each in (old, new)] == [200, 200]
+
+
+@pytest.mark.parametrize("generations", [1, 3])
+@pytest.mark.parametrize("scope", ["", "contacts:read", "tags:read"])
+async def test_one_that_comes_back_revokes_the_whole_family(
+    client: httpx.AsyncClient, program: Program, generations: int, scope: str
+) -> None:
+    """However old it is, and whatever it is to be used for: somebody has stolen it, and nobody knows who."""
+    family = [await program.tokens()]
+    for _ in range(generations):
+        family.append((await program.refresh(family[-1]["refresh_token"])).json())
+
+    assert refused(await program.refresh(family[0]["refresh_token"], scope=scope)) == (400, "invalid_grant")
+    assert {await status_with(client, each["access_token"]) for each in family} == {401}
+    assert refused(await program.refresh(family[-1]["refresh_token"])) == (400, "invalid_grant")
+
+
+async def test_one_that_comes_back_revokes_no_other_family(client: httpx.AsyncClient, program: Program) -> None:
+    """What the same user has granted the same client another time stands."""
+    family, other = await program.tokens(), await program.tokens()
+    await program.refresh(family["refresh_token"])
+    await program.refresh(family["refresh_token"])
+
+    assert await status_with(client, other["access_token"]) == 200
+    assert (await program.refresh(other["refresh_token"])).status_code == 200
+
+
+async def test_of_two_refreshes_at_once_one_gets_tokens(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
+    """The database decides which; the token came twice, so that what it gets is worth nothing."""
+    tokens = await program.tokens()
+    row = (
+        "select from oauth_refresh_token where grant_id in (select id from oauth_grant where client_id = $1) for update",
+        program.uuid,
+    )
+    responses = await while_locked(
+        pool, row, "oauth_refresh_token set used_at", lambda: program.refresh(tokens["refresh_token"])
+    )
+    granted = [response.json() for response in responses if response.status_code == 200]
+
+    assert sorted(response.status_code for response in responses) == [200, 400]
+    assert await status_with(client, granted[0]["access_token"]) == 401
+    assert refused(await program.refresh(granted[0]["refresh_token"])) == (400, "invalid_grant")
+
+
+async def test_a_grant_that_is_revoked_meanwhile_gives_nothing(pool: Connections, program: Program) -> None:
+    """Also where its refresh token was good when it was looked at."""
+    tokens = await program.tokens()
+    revoke = ("update oauth_grant set revoked_at = now() where client_id = $1", program.uuid)
+    responses = await while_locked(
+        pool, revoke, "oauth_refresh_token set used_at", lambda: program.refresh(tokens["refresh_token"])
+    )
+
+    assert [refused(response) for response in responses] == [(400, "invalid_grant")] * 2
+
+
+async def test_a_scope_can_be_narrowed(client: httpx.AsyncClient, program: Program) -> None:
+    """For the access token of this time; the grant stays what it was (RFC 6749, section 6)."""
+    tokens = await program.tokens()
+    narrow = (await program.refresh(tokens["refresh_token"], scope="contacts:write")).json()
+    whole = (await program.refresh(narrow["refresh_token"])).json()
+
+    assert narrow["scope"] == "contacts:write"
+    assert await status_with(client, narrow["access_token"]) == 403
+    assert whole["scope"] == "contacts:read contacts:write"
+
+
+@pytest.mark.parametrize("scope", [" ".join(SCOPES), "companies:read", "workspace:admin", "contacts:read tags:read", " ", "x"])
+async def test_a_scope_cannot_be_widened(program: Program, scope: str) -> None:
+    """Not to what the client could have, either; the refresh token is not used up by that."""
+    tokens = await program.tokens()
+
+    assert refused(await program.refresh(tokens["refresh_token"], scope=scope)) == (400, "invalid_scope")
+    assert (await program.refresh(tokens["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("days", [29, 30])
+async def test_a_refresh_token_lasts_thirty_days(program: Program, days: int) -> None:
+    """Not longer."""
+    tokens = await program.tokens()
+    await program.let_pass(timedelta(days=days))
+    response = await program.refresh(tokens["refresh_token"])
+
+    if days < 30:
+        assert response.status_code == 200
+    else:
+        assert refused(response) == (400, "invalid_grant")
+
+
+async def test_thirty_days_begin_anew_with_each(pool: Connections, program: Program) -> None:
+    """A program that is used goes on."""
+    tokens = await program.tokens()
+    for _ in range(3):
+        await program.let_pass(timedelta(days=29))
+        await forget_old_tokens(pool)
+        tokens = (await program.refresh(tokens["refresh_token"])).json()
+
+    assert tokens["scope"] == "contacts:read contacts:write"
+
+
+async def test_that_of_another_client_is_refused(client: httpx.AsyncClient, program: Program, other_program: Program) -> None:
+    """New or used: it is told as an unknown one, and nothing is revoked."""
+    old = await program.tokens()
+    new = (await program.refresh(old["refresh_token"])).json()
+    responses = [await other_program.refresh(each["refresh_token"]) for each in (old, new)]
+
+    assert {refused(response) for response in responses} == {(400, "invalid_grant")}
+    assert await status_with(client, new["access_token"]) == 200
+    assert (await program.refresh(new["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["missing", "nonsense", "mistyped", "other secret", "access token"])
+async def test_what_is_no_refresh_token_is_refused(program: Program, how: str) -> None:
+    """Whatever it is instead."""
+    tokens, others = await program.tokens(), await program.tokens()
+    token = tokens["refresh_token"]
+    sent = {
+        "missing": "",
+        "nonsense": "xyzzy",
+        "mistyped": token[:-1],
+        "other secret": token.partition(".")[0] + "." + others["refresh_token"].partition(".")[2],
+        "access token": tokens["access_token"],
+    }[how]
+
+    assert refused(await program.refresh(sent)) == (400, "invalid_request" if how == "missing" else "invalid_grant")
+    assert (await program.refresh(token)).status_code == 200
