@@ -70,7 +70,7 @@ create table company (
     object json not null,
     name text generated always as (object ->> 'name') virtual,
     crm_object_id text,
-    search text not null,
+    search text not null default '',
     primary key (workspace_id, id)
 ) with (fillfactor = 85);
 

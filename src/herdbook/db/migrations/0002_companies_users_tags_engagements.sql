@@ -4,9 +4,9 @@ comment on column change.kind is
 -- Companies: found by CRM record, and by the words of their name.
 
 alter table company add column crm_object_id text;
--- A constant default rewrites nothing. What was there before gets its words below, and all of them at its next change.
+-- The default rewrites nothing, and lets the last release create companies still. What was there before gets its words below, and
+-- all of them at its next change.
 alter table company add column search text not null default '';
-alter table company alter column search drop default;
 
 create table company_word (
     workspace_id uuid not null,

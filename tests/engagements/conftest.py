@@ -1,0 +1,124 @@
+"""Alice's workspace as one that has engagements: with a user, and with people who may do this and that with them.
+
+Alice may do everything, and her key acts for the first user of the workspace. Bob may only read and Dave may only write,
+neither of them what is private. Erin may read what is private, and change what is not.
+"""
+
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN, SCOPES
+from herdbook.auth.store import create_key, create_workspace
+from herdbook.engagements.actions import CreateEngagement, Known
+from herdbook.engagements.model import EngagementCreate
+from herdbook.ledger.book import Origin
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.objects import NOBODY
+from herdbook.media import Media
+from herdbook.users.actions import CreateUser
+from herdbook.users.model import NewUser, UserRole
+from tests.cast import Person, Thing
+from tests.engagements.calls import URL, Made, call
+
+NOT_PRIVATE: Final = [scope for scope in SCOPES if scope != ADMIN and ":private:" not in scope]
+_FIRST: Final = NewUser("Workspace", "Owner", ("owner@herd.test",), role=UserRole.OWNER)
+
+
+class Keys:
+    """The keys of Alice's workspace."""
+
+    def __init__(self, client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
+        self._client = client
+        self._pool = pool
+        self._workspace_id = workspace_id
+
+    async def holder(self, *scopes: str, user: Thing | None = None) -> Person:
+        """Return somebody with a key that has these scopes, and acts for a user, or for the first."""
+        user_id = None if user is None else user.uuid
+        key = await create_key(self._pool, self._workspace_id, "Somebody", scopes, user_id=user_id)
+        return Person(self._client, self._workspace_id, key)
+
+
+@pytest_asyncio.fixture
+async def workspace_id(pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> UUID:
+    """A workspace of the test's own, with a first user, as every new one has."""
+    workspace_id = await create_workspace(pool, "Alice's workspace")
+    origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+    await ledger.write(workspace_id, CreateUser(_FIRST), origin)
+    return workspace_id
+
+
+@pytest.fixture
+def keys(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Keys:
+    """The keys of Alice's workspace."""
+    return Keys(client, pool, workspace_id)
+
+
+@pytest_asyncio.fixture
+async def alice(keys: Keys) -> Person:
+    """Alice, who has every scope."""
+    return await keys.holder(*SCOPES.keys() - {ADMIN})
+
+
+@pytest_asyncio.fixture
+async def bob(keys: Keys) -> Person:
+    """Bob, who may read what is not private."""
+    return await keys.holder(*(scope for scope in NOT_PRIVATE if scope.endswith(":read")))
+
+
+@pytest_asyncio.fixture
+async def dave(keys: Keys) -> Person:
+    """Dave, who may write what is not private."""
+    return await keys.holder(*(scope for scope in NOT_PRIVATE if scope.endswith(":write")))
+
+
+@pytest_asyncio.fixture
+async def erin(keys: Keys) -> Person:
+    """Erin, who may read everything, and write what is not private."""
+    return await keys.holder(*NOT_PRIVATE, "engagements:private:read")
+
+
+@pytest_asyncio.fixture
+async def owner(alice: Person) -> Thing:
+    """The first user of the workspace."""
+    (user,) = (await alice.get("/api/v2/users", params={"search": "owner@herd.test"})).json()["data"]
+    return Thing(await alice.get(f"/api/v2/users/{user['id']}"))
+
+
+@pytest_asyncio.fixture
+async def step(alice: Person) -> Made:
+    """An engagement in Alice's workspace, of which some words are known."""
+    return Made(await alice.post(URL, json=call()))
+
+
+@pytest_asyncio.fixture
+async def secret(alice: Person) -> Made:
+    """A private engagement in Alice's workspace."""
+    return Made(await alice.post(URL, json=call("secret", title="A secret", is_private=True)))
+
+
+@pytest_asyncio.fixture
+async def waiting(alice: Person, ledger: Ledger) -> Made:
+    """An engagement in Alice's workspace that came as a recording alone, so that nothing is known of what was said."""
+    new = EngagementCreate(
+        type="MEETING", title="Waiting", source_system="rooms", external_id="waiting", media_url="https://media.test/1"
+    )
+    engagement_id = ids.new_id()
+    command = CreateEngagement(
+        engagement_id=engagement_id,
+        fields=new,
+        known=Known(users={}, contacts={}),
+        created_by=alice.key.id,
+        owner_user_id=None,
+        media=Media("audio/wav", 44),
+        duration_seconds=None,
+    )
+    origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
+    await ledger.write(alice.workspace_id, command, origin)
+    return Made(await alice.get(f"{URL}/{ids.encoded(ids.ENGAGEMENT, engagement_id)}"))

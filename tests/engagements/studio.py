@@ -1,0 +1,97 @@
+"""A server of recordings, over HTTPS, as other people have them."""
+
+import asyncio
+import contextlib
+import io
+import ssl
+import wave
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+SECONDS = 2
+
+
+def sound(seconds: float = SECONDS) -> bytes:
+    """Return a recording of silence, in a file as the `wave` module makes it."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as recording:
+        recording.setnchannels(1)
+        recording.setsampwidth(1)
+        recording.setframerate(8000)
+        recording.writeframes(bytes([128]) * int(8000 * seconds))
+    return file.getvalue()
+
+
+def answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
+    """Return an answer; without other headers it is a recording of this length."""
+    lines = {"content_type": "audio/wav", "content_length": str(len(body)), **headers}
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1") + body
+
+
+def unending(body: bytes) -> bytes:
+    """Return an answer that does not say how long it is: it ends when the connection does."""
+    return b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nConnection: close\r\n\r\n" + body
+
+
+def redirect(to: str) -> bytes:
+    """Return an answer that leads elsewhere."""
+    return answer(status="302 Found", location=to)
+
+
+class Studio:
+    """The server: what it answers by path, and the heads of the requests that it was sent. It closes when told to."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.answers: dict[str, bytes] = {}
+        self.requests: list[str] = []
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def url(self, path: str, scheme: str = "https", host: str = "127.0.0.1") -> str:
+        """Return the address of something here."""
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    def puts(self, path: str, given: bytes) -> str:
+        """Answer so under a path; return its address."""
+        self.answers[path] = given
+        return self.url(path)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                self.requests.append(head)
+                given = self.answers.get(head.split()[1], answer(b"Not here.", "404 Not Found"))
+                writer.write(given)
+                await writer.drain()
+                if b"connection: close" in given.lower():
+                    break
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        self._connections.discard(task)
+
+    async def close(self) -> None:
+        """End the connections."""
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections)
+
+
+@asynccontextmanager
+async def studio(certificate: ssl.SSLContext) -> AsyncGenerator[Studio]:
+    """Serve recordings with a certificate."""
+    served = Studio()
+    server = await asyncio.start_server(served.serve, "127.0.0.1", 0, ssl=certificate)
+    served.port = server.sockets[0].getsockname()[1]
+    try:
+        yield served
+    finally:
+        server.close()
+        await served.close()
+        await server.wait_closed()

@@ -1,0 +1,655 @@
+"""POST /v2/engagements. Recordings have a file of their own."""
+
+import re
+from asyncio import gather
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from herdbook.users.model import NewUser, UserRole
+from tests.cast import Json, Person, Stored, Team, Thing, faults
+from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded, timed
+from tests.engagements.conftest import Keys
+
+
+async def kinds(stored: Stored, since: int = 1) -> list[tuple[str, str]]:
+    """Return what was changed and how, behind the first changes."""
+    return [(change.kind, change.action) for change in (await stored.changes())[since:]]
+
+
+async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
+    """Without a credential the answer is 401, with a challenge."""
+    response = await client.post(URL, json=call())
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_charlie_has_his_own(charlie: Person, step: Made, ada: Thing) -> None:
+    """An external id of another workspace is free, and its contacts are unknown."""
+    response = await charlie.post(URL, json=call(participants=[{"email": "ada@engine.test"}]))
+
+    assert response.status_code == 201
+    assert response.json()["id"] != step.id
+    (contact,) = await expanded(charlie, Made(response), "contacts")
+    assert contact["id"] != ada.id
+
+
+async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
+    """A credential that may only read creates nothing."""
+    response = await bob.post(URL, json=call())
+
+    assert response.status_code == 403
+    assert "engagements:write" in response.json()["detail"]
+    assert await kinds(stored) == []
+
+
+async def test_dave_needs_no_more_than_the_write_scope(keys: Keys) -> None:
+    """The write scope is enough, also to have participants become contacts, and to create what is private."""
+    dave = await keys.holder("engagements:write")
+    response = await dave.post(URL, json=call(is_private=True, participants=[{"email": "eve@engine.test"}]))
+
+    assert response.status_code == 201
+    assert response.json()["is_private"] is True
+
+
+async def test_everything_that_is_sent_comes_back(alice: Person, owner: Thing) -> None:
+    """The answer is the engagement as it is from now on."""
+    body = timed(
+        type="MEETING",
+        title=" The engine's next step ",
+        start_at="2026-03-01T13:00:00+01:00",
+        external_url="wavv://call/123",
+        is_private=True,
+        run_workflows=False,
+    )
+    response = await alice.post(URL, json=body)
+
+    engagement = response.json()
+    assert response.status_code == 201
+    assert re.fullmatch("ngmt_[0-9A-HJKMNP-TV-Z]{26}", engagement.pop("id"))
+    assert engagement.pop("created_at") == engagement.pop("updated_at")
+    assert engagement == {
+        "object": "engagement",
+        "title": " The engine's next step ",
+        "engagement_type": "MEETING",
+        "processing_status": "COMPLETED",
+        "is_private": True,
+        "data_source": "dialer",
+        "engagement_at": "2026-03-01T12:00:00.000000Z",
+        "start_at": "2026-03-01T12:00:00.000000Z",
+        "end_at": "2026-03-01T12:00:04.500000Z",
+        "duration_seconds": 5,
+        "external_url": "wavv://call/123",
+        "owner_user_id": owner.id,
+        "host_user_id": owner.id,
+    }
+
+
+async def test_what_is_empty_is_left_out(alice: Person) -> None:
+    """Words alone say neither how long it took nor when it ended; it starts when it is created, and is not private."""
+    engagement = (await alice.post(URL, json=call())).json()
+
+    assert set(engagement) == {
+        *("object", "id", "title", "engagement_type", "processing_status", "is_private", "created_at", "updated_at"),
+        *("data_source", "engagement_at", "start_at", "owner_user_id", "host_user_id"),
+    }
+    assert engagement["start_at"] == engagement["engagement_at"] == engagement["created_at"]
+    assert engagement["is_private"] is False
+
+
+async def test_it_is_there_at_once(alice: Person, step: Made) -> None:
+    """What the answer showed is what a read shows, under the same ETag."""
+    response = await alice.get(step.url)
+
+    assert response.json() == step.json
+    assert response.headers["ETag"] == step.etag
+
+
+async def test_the_changes_are_entered(alice: Person, stored: Stored) -> None:
+    """The ledger enters the engagement, with what the API does not show of it, and then what was said."""
+    participants = [{"name": "Ada", "phone": "ask reception"}]
+    created = Made(await alice.post(URL, json=timed(participants=participants, run_workflows=False)))
+    engagement, transcript = (await stored.changes())[1:]
+
+    assert (engagement.kind, engagement.action, engagement.previous) == ("e", "c", None)
+    details = engagement.object.pop("details")
+    assert engagement.object == created.json
+    assert details == {
+        "source_system": "dialer",
+        "external_id": "call-1842",
+        "created_by": str(alice.key.id),
+        "run_workflows": False,
+        "participants": participants,
+    }
+    assert (transcript.kind, transcript.action, transcript.previous) == ("r", "c", None)
+    assert transcript.object["timeline"] == (await alice.get(created.timeline_url)).json()
+    assert transcript.object["text"] == await expanded(alice, created, "transcript")
+
+
+@pytest.mark.parametrize(
+    ("start_at", "end_at"),
+    [
+        ("2026-12-31T23:59:58Z", "2027-01-01T00:00:02.500000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:04.500000Z"),
+        ("9999-12-31T23:59:59.999999Z", None),
+    ],
+)
+async def test_it_ends_when_the_last_word_is_said(alice: Person, start_at: str, end_at: str | None) -> None:
+    """The end is the start and the duration; where the calendar ends first, there is none."""
+    engagement = (await alice.post(URL, json=timed(start_at=start_at))).json()
+
+    assert engagement.get("end_at") == end_at
+    assert engagement["duration_seconds"] == 5
+
+
+@pytest.mark.parametrize(("ends", "seconds"), [([2.4], 2), ([2.5], 3), ([0], 0), ([9, 3, 7], 9), ([31_536_000], 31_536_000)])
+async def test_the_duration_is_in_whole_seconds(alice: Person, ends: list[float], seconds: int) -> None:
+    """It is when the last word is said, in whatever order the entries come, rounded."""
+    entries = [{"speaker_index": 0, "start_seconds": 0, "end_seconds": end, "text": "So."} for end in ends]
+    engagement = (await alice.post(URL, json=timed(transcript_timeline={"speakers": [{}], "entries": entries}))).json()
+
+    assert engagement["duration_seconds"] == seconds
+
+
+async def test_a_timeline_in_which_nobody_speaks(alice: Person) -> None:
+    """Silence is a timeline, too: it has no duration, and no words."""
+    created = Made(await alice.post(URL, json=timed(transcript_timeline={"speakers": [{}], "entries": []})))
+
+    assert created.json["processing_status"] == "COMPLETED"
+    assert "duration_seconds" not in created.json
+    assert await expanded(alice, created, "transcript") == ""
+
+
+async def test_a_timeline_is_plain_text_too(alice: Person) -> None:
+    """A line for each entry, behind the speaker's name, or behind a number for who has none."""
+    created = Made(await alice.post(URL, json=timed()))
+
+    assert await expanded(alice, created, "transcript") == "Ada Lovelace: Shall we begin?\nSpeaker 2: The engine is ready."
+
+
+async def test_plain_text_goes_before_the_timelines(alice: Person) -> None:
+    """Where both are sent, both are kept as sent."""
+    created = Made(await alice.post(URL, json=call(transcript=" In short: yes.\n", transcript_timeline=TIMELINE)))
+
+    assert await expanded(alice, created, "transcript") == " In short: yes.\n"
+    assert (await alice.get(created.timeline_url)).json()["entries"] == TIMELINE["entries"]
+
+
+async def test_the_longest_texts_are_taken(alice: Person) -> None:
+    """What is as long as the documentation allows is not too long."""
+    body = call("x" * 500, title="ü" * 500, source_system="ü" * 100, external_url="https://x.test/" + "x" * 2033)
+    created = Made(await alice.post(URL, json=body))
+
+    assert await LISTING.listed(alice, {"search": "u" * 255}) == ["ü" * 500]
+    assert (created.json["data_source"], len(created.json["external_url"])) == ("ü" * 100, 2048)
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+async def test_the_longest_transcript_is_taken(alice: Person, letter: str) -> None:
+    """900,000 characters and 950,000 bytes are not too many, and one more of either is."""
+    most = 900_000 if letter == "x" else 475_000
+    longest, longer = [await alice.post(URL, json=call(str(n), transcript=letter * n)) for n in (most, most + 1)]
+
+    assert longest.status_code == 201
+    assert len(await expanded(alice, Made(longest), "transcript")) == most
+    assert longer.status_code == 422
+    assert faults(longer) == [("transcript", "too_long")]
+
+
+EMPTY: Json = {}
+
+
+def timeline(*entries: Json, speakers: Json = (EMPTY,)) -> Json:
+    """Return a body whose timeline has these entries, each of which says at least something."""
+    said = {"speaker_index": 0, "start_seconds": 0, "end_seconds": 1, "text": "So."}
+    return {"transcript_timeline": {"speakers": list(speakers), "entries": [{**said, **entry} for entry in entries]}}
+
+
+@pytest.mark.parametrize(
+    ("members", "fault"),
+    [
+        ({"type": "EMAIL"}, ("type", "invalid_choice")),
+        ({"type": "call"}, ("type", "invalid_choice")),
+        ({"type": None}, ("type", "invalid_choice")),
+        ({"title": ""}, ("title", "too_short")),
+        ({"title": "x" * 501}, ("title", "too_long")),
+        ({"title": " \t"}, ("title", "blank")),
+        ({"title": None}, ("title", "invalid_type")),
+        ({"title": "a\u0000"}, ("title", "invalid_characters")),
+        ({"source_system": ""}, ("source_system", "too_short")),
+        ({"source_system": "x" * 101}, ("source_system", "too_long")),
+        ({"source_system": " "}, ("source_system", "blank")),
+        ({"external_id": ""}, ("external_id", "too_short")),
+        ({"external_id": "x" * 501}, ("external_id", "too_long")),
+        ({"external_id": " "}, ("external_id", "blank")),
+        ({"external_id": "a\u0000"}, ("external_id", "invalid_characters")),
+        ({"external_id": 5}, ("external_id", "invalid_type")),
+        ({"transcript": ""}, ("transcript", "too_short")),
+        ({"transcript": " \n"}, ("transcript", "blank")),
+        ({"transcript": "a\u0000"}, ("transcript", "invalid_characters")),
+        ({"run_workflows": "yes"}, ("run_workflows", "invalid_type")),
+        ({"is_private": None}, ("is_private", "invalid_type")),
+        ({"start_at": "noon"}, ("start_at", "invalid_format")),
+        ({"start_at": "2026-03-01"}, ("start_at", "invalid_format")),
+        ({"start_at": None}, ("start_at", "invalid_type")),
+        ({"external_url": "wavv"}, ("external_url", "invalid_format")),
+        ({"external_url": "wavv:"}, ("external_url", "invalid_format")),
+        ({"external_url": "https://a b.test"}, ("external_url", "invalid_format")),
+        ({"external_url": "JavaScript:alert(1)"}, ("external_url", "invalid_format")),
+        ({"external_url": "data:text/html,x"}, ("external_url", "invalid_format")),
+        ({"external_url": " https://a.test"}, ("external_url", "invalid_format")),
+        ({"external_url": "https://x.test/" + "x" * 2034}, ("external_url", "too_long")),
+        ({"private": True}, ("private", "unknown_field")),
+        ({"transcript_timeline": None}, ("transcript_timeline", "invalid_type")),
+        ({"transcript_timeline": {"speakers": [EMPTY]}}, ("transcript_timeline.entries", "required")),
+        (timeline(speakers=[]), ("transcript_timeline.speakers", "too_short")),
+        (timeline(speakers=[EMPTY] * 101), ("transcript_timeline.speakers", "too_long")),
+        (timeline(speakers=[{"name": ""}]), ("transcript_timeline.speakers[0].name", "too_short")),
+        (timeline(speakers=[EMPTY, {"name": " "}]), ("transcript_timeline.speakers[1].name", "blank")),
+        (timeline(speakers=[{"email": "nobody"}]), ("transcript_timeline.speakers[0].email", "invalid_format")),
+        (timeline(speakers=[{"sentiment": 1.1}]), ("transcript_timeline.speakers[0].sentiment", "invalid_range")),
+        (timeline(speakers=[{"sentiment": -1.1}]), ("transcript_timeline.speakers[0].sentiment", "invalid_range")),
+        (timeline({"speaker_index": 1}), ("transcript_timeline.entries[0].speaker_index", "invalid_range")),
+        (timeline(EMPTY, {"speaker_index": -1}), ("transcript_timeline.entries[1].speaker_index", "invalid_range")),
+        (timeline({"speaker_index": 0.5}), ("transcript_timeline.entries[0].speaker_index", "invalid_type")),
+        (timeline({"start_seconds": -1}), ("transcript_timeline.entries[0].start_seconds", "invalid_range")),
+        (timeline({"start_seconds": 1.1}), ("transcript_timeline.entries[0].end_seconds", "invalid_range")),
+        (timeline({"end_seconds": 31_536_001}), ("transcript_timeline.entries[0].end_seconds", "invalid_range")),
+        (timeline({"text": ""}), ("transcript_timeline.entries[0].text", "too_short")),
+        (timeline({"text": " "}), ("transcript_timeline.entries[0].text", "blank")),
+        (timeline({"text": "a\u0000"}), ("transcript_timeline.entries[0].text", "invalid_characters")),
+        (timeline({"text": "x" * 50_001}), ("transcript_timeline.entries[0].text", "too_long")),
+        (timeline({"speaker": 0}), ("transcript_timeline.entries[0].speaker", "unknown_field")),
+        ({"participants": EMPTY}, ("participants", "invalid_type")),
+        ({"participants": [{"name": "Ada"}] * 101}, ("participants", "too_long")),
+        ({"participants": [EMPTY]}, ("participants[0]", "required")),
+        ({"participants": [{"is_owner": True}]}, ("participants[0]", "required")),
+        ({"participants": [{"name": ""}]}, ("participants[0].name", "too_short")),
+        ({"participants": [{"name": " "}]}, ("participants[0].name", "blank")),
+        ({"participants": [{"name": "Ada"}, {"email": "nobody"}]}, ("participants[1].email", "invalid_format")),
+        ({"participants": [{"phone": "\u0000"}]}, ("participants[0].phone", "invalid_characters")),
+        ({"participants": [{"name": "x" * 256}]}, ("participants[0].name", "too_long")),
+        ({"participants": [{"name": "Ada", "is_owner": None}]}, ("participants[0].is_owner", "invalid_type")),
+        (
+            {"participants": [{"email": "owner@herd.test", "is_owner": True}] * 2},
+            ("participants[1].is_owner", "multiple_owners"),
+        ),
+    ],
+)
+async def test_what_an_engagement_cannot_be_is_refused(
+    alice: Person, stored: Stored, members: Json, fault: tuple[str, str]
+) -> None:
+    """Each rule of the body is told with the field's path, and nothing is done."""
+    response = await alice.post(URL, json=call(**members))
+
+    assert response.status_code == 422
+    assert faults(response) == [fault]
+    assert await kinds(stored) == []
+
+
+async def test_everything_that_is_wrong_is_told_at_once(alice: Person, stored: Stored) -> None:
+    """The first mistake does not hide the others, and what is missing is told, too."""
+    body: Json = {
+        "type": "FAX",
+        "title": " ",
+        "soruce_system": "dialer",
+        "participants": [{"email": "nobody"}, {"mail": "ada@engine.test"}],
+        "external_url": "here",
+    }
+    response = await alice.post(URL, json=body)
+
+    assert response.status_code == 422
+    assert sorted(faults(response)) == [
+        ("external_id", "required"),
+        ("external_url", "invalid_format"),
+        ("participants[0].email", "invalid_format"),
+        ("participants[1].mail", "unknown_field"),
+        ("soruce_system", "unknown_field"),
+        ("source_system", "required"),
+        ("title", "blank"),
+        ("type", "invalid_choice"),
+    ]
+    assert "Did you mean `source_system`?" in response.json()["detail"]
+    assert await kinds(stored) == []
+
+
+async def test_something_must_say_what_was_said(alice: Person, stored: Stored) -> None:
+    """Without a recording, a timeline and a text, there is nothing to create."""
+    body = call()
+    del body["transcript"]
+    response = await alice.post(URL, json=body)
+
+    assert response.status_code == 422
+    assert faults(response) == [("media_url", "required")]
+    assert await kinds(stored) == []
+
+
+# Participants
+
+
+@pytest.mark.parametrize("spelling", ["ada@engine.test", " ADA@Engine.TEST "])
+async def test_a_contact_is_known_by_an_address(alice: Person, ada: Thing, stored: Stored, spelling: str) -> None:
+    """A participant with a contact's address, in whatever spelling, is that contact, and changes nothing about it."""
+    created = Made(await alice.post(URL, json=call(participants=[{"name": "Countess", "email": spelling}])))
+
+    assert await expanded(alice, created, "contacts") == [ada.json]
+    assert await kinds(stored, 2) == [("e", "c"), ("r", "c")]
+
+
+async def test_a_contact_is_known_by_a_number(alice: Person) -> None:
+    """A participant with a contact's number is that contact; of several with that number, the oldest."""
+    contact = {"phone_numbers": [{"phone_number": "+44 (0)20 7946-0018"}]}
+    oldest, _ = [Thing(await alice.post("/api/v2/contacts", json=contact)) for _ in range(2)]
+    participants = [{"email": "not@known.test", "phone": "+442079460018"}]
+    created = Made(await alice.post(URL, json=call(participants=participants)))
+
+    assert await expanded(alice, created, "contacts") == [oldest.json]
+
+
+async def test_an_address_goes_before_a_number(alice: Person, ada: Thing) -> None:
+    """Where address and number belong to two contacts, the address tells who it is."""
+    await alice.post("/api/v2/contacts", json={"phone_numbers": [{"phone_number": "+442079460018"}]})
+    participants = [{"email": "ada@engine.test", "phone": "+442079460018"}]
+    created = Made(await alice.post(URL, json=call(participants=participants)))
+
+    assert await expanded(alice, created, "contacts") == [ada.json]
+
+
+async def test_a_user_is_no_contact(alice: Person, edith: Thing, stored: Stored) -> None:
+    """A participant who is of the team is no contact, and becomes none."""
+    assert edith.json["emails"][1]["email"] == "clarke@home.test"
+    created = Made(await alice.post(URL, json=call(participants=[{"email": "clarke@home.test"}])))
+
+    assert await expanded(alice, created, "contacts") == []
+    assert await kinds(stored, 2) == [("e", "c"), ("r", "c")]
+
+
+async def test_who_is_not_known_becomes_a_contact(alice: Person, stored: Stored) -> None:
+    """Each becomes one by a change of its own, before that of the engagement, with what was said of it."""
+    participants: Json = [
+        {"name": " Ada  King Lovelace ", "email": "ada@engine.test", "phone": "+442079460018"},
+        {"phone": "+442079460019"},
+    ]
+    created = Made(await alice.post(URL, json=call(participants=participants)))
+
+    ada, somebody = await expanded(alice, created, "contacts")
+    assert await kinds(stored) == [("c", "c"), ("c", "c"), ("e", "c"), ("r", "c")]
+    assert [change.object for change in (await stored.changes())[1:3]] == [ada, somebody]
+    assert (ada["first_name"], ada["last_name"]) == ("Ada", "King Lovelace")
+    assert ada["emails"] == [{"email": "ada@engine.test", "is_primary": True}]
+    assert ada["phone_numbers"] == [{"phone_number": "+442079460018", "is_primary": True}]
+    assert (somebody["first_name"], somebody["last_name"], somebody["emails"]) == (None, None, [])
+    assert (await alice.get(f"/api/v2/contacts/{ada['id']}")).json() == ada
+
+
+async def test_the_new_contacts_are_known_from_then_on(alice: Person, stored: Stored) -> None:
+    """A contact that an engagement has brought is the next one's participant."""
+    participants = [{"email": "ada@engine.test"}, {"phone": "+442079460018"}]
+    first, second = [Made(await alice.post(URL, json=call(str(n), participants=participants))) for n in range(2)]
+
+    assert await expanded(alice, first, "contacts") == await expanded(alice, second, "contacts")
+    assert (await kinds(stored)).count(("c", "c")) == 2
+
+
+async def test_who_takes_part_twice_is_one_contact(alice: Person, stored: Stored) -> None:
+    """Participants who have an address or a number in common are one."""
+    participants: Json = [
+        {"name": "Ada", "email": "ada@engine.test", "phone": "+442079460018"},
+        {"name": "A. L.", "email": "ADA@engine.test"},
+        {"name": "The countess", "phone": "+44 20 7946 0018"},
+    ]
+    created = Made(await alice.post(URL, json=call(participants=participants)))
+
+    assert [contact["first_name"] for contact in await expanded(alice, created, "contacts")] == ["Ada"]
+    assert await kinds(stored) == [("c", "c"), ("e", "c"), ("r", "c")]
+
+
+async def test_a_name_alone_is_nobody(alice: Person, stored: Stored) -> None:
+    """Who is known by nothing becomes no contact, since the next one of that name may be somebody else."""
+    participants = [{"name": "Ada"}, {"name": "Grace", "phone": "020 7946 0018"}]
+    created = Made(await alice.post(URL, json=call(participants=participants)))
+
+    assert await expanded(alice, created, "contacts") == []
+    assert await kinds(stored) == [("e", "c"), ("r", "c")]
+
+
+async def test_a_deleted_contact_is_not_known(alice: Person, ada: Thing) -> None:
+    """A new contact takes part in place of the deleted one."""
+    await alice.delete(ada.url)
+    created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
+
+    (contact,) = await expanded(alice, created, "contacts")
+    assert contact["id"] != ada.id
+
+
+async def test_many_at_once_bring_one_contact(alice: Person, stored: Stored) -> None:
+    """Engagements that are created at once, with one participant whom nobody knows, have one contact."""
+    participants = [{"email": "ada@engine.test"}]
+    answers = await gather(*(alice.post(URL, json=call(str(n), participants=participants)) for n in range(20)))
+
+    contacts = [await expanded(alice, Made(answer), "contacts") for answer in answers]
+    assert contacts == [contacts[0]] * 20
+    assert (await kinds(stored)).count(("c", "c")) == 1
+
+
+async def test_the_companies_are_those_of_the_contacts(alice: Person, engine: Thing, ada: Thing, grace: Thing) -> None:
+    """Each company once, in the order of the participants; who has none brings none."""
+    navy = Thing(await alice.post("/api/v2/companies", json={"name": "Navy", "domains": []}))
+    await alice.patch(grace.url, json={"company_id": navy.id})
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    body = {"emails": [{"email": "babbage@engine.test"}], "company_id": engine.id}
+    await alice.post("/api/v2/contacts", json=body)
+    addresses = ("grace@navy.test", "ada@engine.test", "nobody@new.test", "babbage@engine.test")
+    created = Made(await alice.post(URL, json=call(participants=[{"email": email} for email in addresses])))
+
+    assert [company["id"] for company in await expanded(alice, created, "companies")] == [navy.id, engine.id]
+
+
+# Owners
+
+
+async def test_the_owner_is_the_keys_user(keys: Keys, alice: Person, edith: Thing, owner: Thing) -> None:
+    """Where nobody is marked, the user whom the key acts for owns it; for a key without one, that is the first."""
+    ediths = await keys.holder("engagements:write", user=edith)
+    participants = [{"email": "Edith@Grid.test"}]
+    first = await alice.post(URL, json=call("1", participants=participants))
+    second = await ediths.post(URL, json=call("2", participants=participants))
+
+    assert [answer.json()["owner_user_id"] for answer in (first, second)] == [owner.id, edith.id]
+    assert [answer.json()["host_user_id"] for answer in (first, second)] == [owner.id, edith.id]
+
+
+async def test_without_users_nobody_owns_it(charlie: Person) -> None:
+    """A workspace without users has no owner to give."""
+    engagement = (await charlie.post(URL, json=call())).json()
+
+    assert "owner_user_id" not in engagement
+    assert "host_user_id" not in engagement
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        {"email": "clarke@HOME.test"},
+        {"phone": "+1 (212) 555-0143"},
+        {"email": "Edith@Grid.test", "phone": "+44 20 7946 0001"},
+        {"email": "nobody@grid.test", "phone": "+12125550143"},
+    ],
+)
+async def test_the_owner_is_the_participant_who_is_marked(alice: Person, team: Team, marked: Json) -> None:
+    """A user is known by an address first, then by a number."""
+    edith = await team.join(NewUser("Edith", None, ("edith@grid.test", "clarke@home.test"), phone_number="+1 212 555 0143"))
+    await team.join(NewUser("Other", None, phone_number="+442079460001"))
+    response = await alice.post(URL, json=call(participants=[{"name": "Ada"}, {**marked, "is_owner": True}]))
+
+    assert response.json()["owner_user_id"] == response.json()["host_user_id"] == edith.id
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        {"name": "Edith Clarke"},
+        {"email": "nobody@grid.test"},
+        {"email": "ada@engine.test"},
+        {"email": "gone@grid.test"},
+        {"email": "invited@grid.test"},
+    ],
+)
+async def test_an_owner_is_an_active_user(alice: Person, ada: Thing, team: Team, stored: Stored, marked: Json) -> None:
+    """Who is unknown, a contact, or not or no longer of the team, owns nothing; nobody else becomes a contact on the way."""
+    await team.join(NewUser("Gone", None, ("gone@grid.test",), role=UserRole.INACTIVE))
+    await team.join(NewUser("Invited", None, ("invited@grid.test",), role=UserRole.NOT_INVITED))
+    participants = [{"email": "eve@engine.test"}, {**marked, "is_owner": True}]
+    response = await alice.post(URL, json=call(participants=participants))
+
+    assert response.status_code == 422
+    assert faults(response) == [("participants[1]", "not_found")]
+    assert ada.id not in response.text
+    assert await kinds(stored, 4) == []
+
+
+# The same external id again
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"source_system": "rooms"},
+        {"title": "Another", "type": "MEETING", "start_at": "2026-03-01T00:00:00Z", "transcript": "Other words."},
+        {"is_private": True},
+        {"participants": [{"email": "eve@engine.test"}]},
+        {"participants": [{"email": "nobody@grid.test", "is_owner": True}]},
+        {"media_url": "https://127.0.0.1/"},
+    ],
+)
+async def test_the_same_external_id_again_gives_what_is_there(alice: Person, step: Made, stored: Stored, changes: Json) -> None:
+    """It is answered 200 with the engagement, unchanged, whatever else is sent; nothing is written, and nothing is fetched."""
+    response = await alice.post(URL, json=call(**changes))
+
+    assert response.status_code == 200
+    assert response.json() == step.json
+    assert response.headers["ETag"] == step.etag
+    assert await expanded(alice, step, "transcript") == "Shall we begin?"
+    assert len(await stored.changes()) == 3
+
+
+async def test_it_is_given_as_it_is_by_now(alice: Person, step: Made, ada: Thing) -> None:
+    """What has been changed since is not taken back."""
+    changed = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+    response = await alice.post(URL, json=call())
+
+    assert response.json() == changed.json()
+    assert response.headers["ETag"] == changed.headers["ETag"] != step.etag
+
+
+async def test_a_repeat_survives_that_its_owner_left(alice: Person, team: Team, edith: Thing) -> None:
+    """A request that was carried out is answered with what it made, though it could not be carried out any more."""
+    body = call(participants=[{"email": "edith@grid.test", "is_owner": True}])
+    first = await alice.post(URL, json=body)
+    await team.set_role(edith, UserRole.INACTIVE)
+    second = await alice.post(URL, json=body)
+
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.json() == first.json()
+
+
+@pytest.mark.parametrize("external_id", ["CALL-1842", " call-1842", "call-1842 ", "call‐1842"])
+async def test_external_ids_are_compared_as_they_are(alice: Person, step: Made, external_id: str) -> None:
+    """What another system tells apart, herdbook does."""
+    response = await alice.post(URL, json=call(external_id))
+
+    assert response.status_code == 201
+    assert response.json()["id"] != step.id
+
+
+async def test_of_many_at_once_one_is_created(alice: Person, stored: Stored) -> None:
+    """Twenty requests with one external id make one engagement, and all are answered with it."""
+    answers = await gather(*(alice.post(URL, json=call(title=f"Try {n}")) for n in range(20)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert {answer.content for answer in answers} == {answers[0].content}
+    assert {answer.headers["ETag"] for answer in answers} == {answers[0].headers["ETag"]}
+    assert await kinds(stored) == [("e", "c"), ("r", "c")]
+
+
+async def test_of_many_with_keys_one_is_created(alice: Person, stored: Stored) -> None:
+    """An Idempotency-Key of each request's own makes no difference."""
+    answers = await gather(*(alice.post(URL, json=call(), headers={"Idempotency-Key": str(uuid4())}) for _ in range(20)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert {answer.json()["id"] for answer in answers} == {answers[0].json()["id"]}
+    assert await kinds(stored) == [("e", "c"), ("r", "c")]
+
+
+async def test_of_many_with_one_key_one_is_created(alice: Person, stored: Stored) -> None:
+    """With one Idempotency-Key, all get the first answer."""
+    key = {"Idempotency-Key": str(uuid4())}
+    answers = await gather(*(alice.post(URL, json=call(), headers=key) for _ in range(20)))
+
+    assert [answer.status_code for answer in answers] == [201] * 20
+    assert {answer.content for answer in answers} == {answers[0].content}
+    assert [answer.headers.get("Idempotency-Replayed") for answer in answers].count("true") == 19
+    assert await kinds(stored) == [("e", "c"), ("r", "c")]
+
+
+async def test_a_key_that_met_what_was_there_is_not_used_up(alice: Person, step: Made) -> None:
+    """An answer of 200 is not kept for the key: it would be given again after a change."""
+    key = {"Idempotency-Key": str(uuid4())}
+    await alice.post(URL, json=call(), headers=key)
+    changed = await alice.put(f"{step.url}/contacts", json={"contact_ids": []})
+    response = await alice.post(URL, json=call(), headers=key)
+
+    assert response.status_code == 200
+    assert response.content == changed.content
+    assert "Idempotency-Replayed" not in response.headers
+
+
+async def test_an_external_id_of_what_is_private_is_taken(dave: Person, bob: Person, secret: Made, stored: Stored) -> None:
+    """Who may not see a private engagement learns that the external id is taken, and nothing else."""
+    response = await dave.post(URL, json=call("secret"))
+
+    assert response.status_code == 409
+    assert faults(response) == [("external_id", "already_in_use")]
+    assert "conflict" not in response.json()
+    assert secret.id not in response.text
+    assert "A secret" not in response.text
+    assert await kinds(stored) == [("e", "c"), ("r", "c")]
+    assert (await bob.get(secret.url)).status_code == 404
+
+
+async def test_what_is_private_is_shown_to_those_who_may_see_it(erin: Person, secret: Made) -> None:
+    """With `engagements:private:read` a repeat is answered as any other."""
+    response = await erin.post(URL, json=call("secret"))
+
+    assert response.status_code == 200
+    assert response.json() == secret.json
+
+
+async def test_what_is_private_is_shown_to_its_creator(dave: Person) -> None:
+    """Who has created a private engagement may repeat the request, without a scope for it."""
+    body = call("secret", is_private=True)
+    first, second = [await dave.post(URL, json=body) for _ in range(2)]
+
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.content == first.content
+
+
+async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
+    """What is not there yet has no version to match; no contact is left of it."""
+    participants = [{"email": "eve@engine.test"}]
+    response = await alice.post(URL, json=call(participants=participants), headers={"If-Match": "*"})
+
+    assert response.status_code == 412
+    assert "ETag" not in response.headers
+    assert await kinds(stored) == []
+
+
+async def test_the_owner_comes_before_if_match(alice: Person) -> None:
+    """422 goes before 412."""
+    body = call(participants=[{"email": "nobody@grid.test", "is_owner": True}])
+    response = await alice.post(URL, json=body, headers={"If-Match": "*"})
+
+    assert response.status_code == 422

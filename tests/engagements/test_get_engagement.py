@@ -1,0 +1,221 @@
+"""GET /v2/engagements/{engagement_id}, and what it can be expanded with."""
+
+import httpx
+import pytest
+
+from tests.cast import Person, Thing, faults
+from tests.engagements.calls import URL, Made, call, expanded, timed
+from tests.engagements.conftest import Keys
+
+EVERYTHING = "companies,contacts,owner,action_items,signals,transcript,media_url,tags"
+
+
+async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
+    """Without a credential the answer is 401, with a challenge."""
+    response = await client.get(step.url)
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_charlie_is_refused(charlie: Person, step: Made) -> None:
+    """An engagement of another workspace is not there."""
+    response = await charlie.get(step.url)
+
+    assert response.status_code == 404
+    assert "The next step" not in response.text
+
+
+async def test_dave_is_refused(dave: Person, step: Made) -> None:
+    """A credential that may only write reads nothing."""
+    response = await dave.get(step.url)
+
+    assert response.status_code == 403
+    assert "engagements:read" in response.json()["detail"]
+
+
+async def test_the_read_scope_is_enough(keys: Keys, step: Made) -> None:
+    """An engagement is read as it was created, with its ETag, and with nothing that was not asked for."""
+    response = await (await keys.holder("engagements:read")).get(step.url)
+
+    assert response.status_code == 200
+    assert response.json() == step.json
+    assert response.headers["ETag"] == step.etag
+
+
+async def test_what_is_private_is_not_there_for_others(bob: Person, erin: Person, secret: Made) -> None:
+    """A private engagement takes `engagements:private:read`; without, it is as if there was none."""
+    unknown = await bob.get(f"{URL}/ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T")
+    hidden, shown = await bob.get(secret.url), await erin.get(secret.url)
+
+    assert (hidden.status_code, shown.status_code) == (404, 200)
+    assert hidden.json()["detail"] == unknown.json()["detail"]
+    assert shown.json() == secret.json
+
+
+async def test_the_private_scope_is_not_enough(keys: Keys, secret: Made) -> None:
+    """`engagements:private:read` needs `engagements:read` beside it."""
+    response = await (await keys.holder("engagements:private:read")).get(secret.url)
+
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("engagement_id", ["ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "call", "%00"])
+async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
+    """The id of no engagement, and what is no id, are answered alike."""
+    response = await alice.get(f"{URL}/{engagement_id}")
+
+    assert response.status_code == 404
+    assert response.json()["type"].endswith("/not_found")
+
+
+async def test_what_the_client_has_is_not_sent_again(alice: Person, step: Made, renewal: Thing) -> None:
+    """If-None-Match with the current version is answered 304; after a change of the engagement, with the engagement."""
+    same = await alice.get(step.url, headers={"If-None-Match": step.etag})
+    changed = await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
+    other = await alice.get(step.url, headers={"If-None-Match": step.etag})
+
+    assert (same.status_code, same.content) == (304, b"")
+    assert (other.status_code, other.content) == (200, changed.content)
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"), [("companies", "companies:read"), ("contacts", "contacts:read"), ("owner", "users:read")]
+)
+async def test_what_has_a_scope_of_its_own_needs_it(keys: Keys, step: Made, name: str, scope: str) -> None:
+    """Companies, contacts and users are shown to those who may read them, also here."""
+    without, having = await keys.holder("engagements:read"), await keys.holder("engagements:read", scope)
+    refused = await without.get(step.url, params={"expand": f"tags,{name}"})
+    shown = await having.get(step.url, params={"expand": f"tags,{name}"})
+
+    assert refused.status_code == 403
+    assert scope in refused.json()["detail"]
+    assert shown.status_code == 200
+    assert name in shown.json()
+
+
+async def test_the_rest_needs_no_other_scope(keys: Keys, step: Made) -> None:
+    """Tags, what was said, the recording and what analysis would find come with the engagement."""
+    reader = await keys.holder("engagements:read")
+    response = await reader.get(step.url, params={"expand": "action_items,signals,transcript,media_url,tags"})
+
+    assert response.json() == {
+        **step.json,
+        "action_items": [],
+        "signals": [],
+        "transcript": "Shall we begin?",
+        "media_url": None,
+        "tags": [],
+    }
+
+
+async def test_expansions_are_as_reads_show_them(
+    alice: Person, engine: Thing, ada: Thing, grace: Thing, renewal: Thing, owner: Thing
+) -> None:
+    """Contacts, the owner and tags as their own operations show them; companies in short."""
+    link = {"object_type": "company", "crm_object_id": "1", "source": "hubspot"}
+    await alice.put(f"{engine.url}/crm_association", json=link)
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    participants = [{"email": "grace@navy.test"}, {"email": "ada@engine.test"}]
+    created = Made(await alice.post(URL, json=timed(participants=participants)))
+    tagged = await alice.put(f"{created.url}/tags", json={"tag_ids": [renewal.id]})
+    response = await alice.get(created.url, params={"expand": EVERYTHING})
+
+    assert response.json() == {
+        **tagged.json(),
+        "companies": [
+            {"object": "engagement_company", "id": engine.id, "name": "Analytical Engine", "crm_association": link},
+        ],
+        "contacts": [(await alice.get(grace.url)).json(), (await alice.get(ada.url)).json()],
+        "owner": owner.json,
+        "action_items": [],
+        "signals": [],
+        "transcript": "Ada Lovelace: Shall we begin?\nSpeaker 2: The engine is ready.",
+        "media_url": None,
+        "tags": [renewal.json],
+    }
+    assert response.headers["ETag"] == tagged.headers["ETag"]
+
+
+async def test_what_is_unknown_is_null_or_empty(charlie: Person) -> None:
+    """Nobody owns it, nobody took part: the members are there all the same."""
+    created = Made(await charlie.post(URL, json=call()))
+    response = await charlie.get(created.url, params={"expand": "owner,companies,contacts,tags"})
+
+    assert response.json() == {**created.json, "owner": None, "companies": [], "contacts": [], "tags": []}
+
+
+async def test_words_that_are_not_known_are_null(alice: Person, waiting: Made) -> None:
+    """What came as a recording alone has no transcript."""
+    assert await expanded(alice, waiting, "transcript") is None
+
+
+async def test_expansions_are_what_they_are_by_now(alice: Person, engine: Thing, ada: Thing, renewal: Thing) -> None:
+    """A contact, a tag and a company that were renamed since are shown under their new names."""
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
+    await alice.put(f"{created.url}/tags", json={"tag_ids": [renewal.id]})
+    await alice.patch(ada.url, json={"first_name": "Augusta"})
+    await alice.patch(engine.url, json={"name": "Difference Engine"})
+    await alice.patch(renewal.url, json={"name": "Renewed"})
+    shown = (await alice.get(created.url, params={"expand": EVERYTHING})).json()
+
+    assert shown["contacts"][0]["first_name"] == "Augusta"
+    assert [shown[name][0]["name"] for name in ("companies", "tags")] == ["Difference Engine", "Renewed"]
+
+
+async def test_what_was_deleted_is_not_shown(alice: Person, engine: Thing, ada: Thing, renewal: Thing) -> None:
+    """Contacts, tags and companies that are not there any more are left out, and the others stay."""
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    participants = [{"email": "ada@engine.test"}, {"email": "eve@engine.test"}]
+    created = Made(await alice.post(URL, json=call(participants=participants)))
+    await alice.put(f"{created.url}/tags", json={"tag_ids": [renewal.id]})
+    for thing in (ada, engine, renewal):
+        assert (await alice.delete(thing.url)).status_code == 200
+    shown = (await alice.get(created.url, params={"expand": EVERYTHING})).json()
+
+    assert [contact["emails"][0]["email"] for contact in shown["contacts"]] == ["eve@engine.test"]
+    assert (shown["companies"], shown["tags"]) == ([], [])
+
+
+async def test_an_expanded_read_is_sent_again(alice: Person, ada: Thing) -> None:
+    """If-None-Match stops no read with expansions: the ETag does not say whether a contact has changed."""
+    created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
+    first = await alice.get(created.url, params={"expand": "contacts"})
+    await alice.patch(ada.url, json={"first_name": "Augusta"})
+    second = await alice.get(created.url, params={"expand": "contacts"}, headers={"If-None-Match": first.headers["ETag"]})
+
+    assert second.status_code == 200
+    assert second.json()["contacts"][0]["first_name"] == "Augusta"
+
+
+@pytest.mark.parametrize("expand", ["tags,owner", " owner , tags", "owner,tags,owner"])
+async def test_expansions_are_asked_for_in_any_order(alice: Person, step: Made, expand: str) -> None:
+    """Commas part the names; white space, order and repetition do not matter."""
+    response = await alice.get(step.url, params={"expand": expand})
+
+    assert set(response.json()) == {*step.json, "owner", "tags"}
+
+
+async def test_nothing_to_expand_is_fine(alice: Person, step: Made) -> None:
+    """An empty `expand` asks for nothing."""
+    assert (await alice.get(step.url, params={"expand": ""})).json() == step.json
+
+
+@pytest.mark.parametrize("expand", ["attendees", "Owner", "owner,", "owner;tags", "*"])
+async def test_what_cannot_be_expanded_is_refused(alice: Person, step: Made, expand: str) -> None:
+    """A name that is none is told with those that are."""
+    response = await alice.get(step.url, params={"expand": expand})
+
+    assert response.status_code == 400
+    assert faults(response) == [("expand", "invalid_choice")]
+    assert "`media_url`" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["limit", "cursor", "expands", "filter[engagement_type][eq]"])
+async def test_it_takes_nothing_else(alice: Person, step: Made, name: str) -> None:
+    """The parameters of lists mean nothing to a single engagement."""
+    response = await alice.get(step.url, params={name: "1"})
+
+    assert response.status_code == 400
+    assert faults(response) == [(name, "unknown_parameter")]

@@ -1,0 +1,218 @@
+"""PUT /v2/engagements/{engagement_id}/contacts."""
+
+from asyncio import gather
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.cast import Json, Person, Stored, Thing, faults
+from tests.engagements.calls import LISTING, URL, Made, call, expanded
+
+UNKNOWN = f"{URL}/ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T/contacts"
+NOBODY = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+
+
+async def contacts_of(person: Person, engagement: Made) -> list[str]:
+    """Return the ids of the contacts who take part."""
+    return [contact["id"] for contact in await expanded(person, engagement, "contacts")]
+
+
+async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
+    """Without a credential the answer is 401, with a challenge."""
+    response = await client.put(f"{step.url}/contacts", json={"contact_ids": []})
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, ada: Thing) -> None:
+    """An engagement of another workspace is not there, and neither are its contacts."""
+    eve = Thing(await charlie.post("/api/v2/contacts", json={}))
+    theirs = await charlie.put(f"{step.url}/contacts", json={"contact_ids": [eve.id]})
+    both = await charlie.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+    mine = await alice.put(f"{step.url}/contacts", json={"contact_ids": [eve.id]})
+
+    assert (theirs.status_code, both.status_code, mine.status_code) == (404, 422, 422)
+    assert faults(both) == faults(mine) == [("contact_ids[0]", "not_found")]
+    assert await contacts_of(alice, step) == []
+
+
+async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
+    """A credential that may only read replaces nothing."""
+    response = await bob.put(f"{step.url}/contacts", json={"contact_ids": []})
+
+    assert response.status_code == 403
+    assert "engagements:write" in response.json()["detail"]
+    assert len(await stored.changes()) == 3
+
+
+async def test_the_contacts_are_those_that_are_sent(alice: Person, dave: Person, step: Made, ada: Thing, grace: Thing) -> None:
+    """In their order, in place of those that were there; the answer is the engagement."""
+    first = await dave.put(f"{step.url}/contacts", json={"contact_ids": [grace.id, ada.id]})
+    both = await contacts_of(alice, step)
+    await dave.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+
+    assert first.status_code == 200
+    assert first.json() == {**step.json, "updated_at": first.json()["updated_at"]}
+    assert first.json()["updated_at"] > step.json["updated_at"]
+    assert both == [grace.id, ada.id]
+    assert await contacts_of(alice, step) == [ada.id]
+    assert [await LISTING.listed(alice, {"filter[contact_ids][eq]": thing.id}) for thing in (ada, grace)] == [
+        ["The next step"],
+        [],
+    ]
+
+
+async def test_none_is_a_number_too(alice: Person, ada: Thing) -> None:
+    """An empty list takes everybody away, also those who came with the engagement."""
+    created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
+    assert await contacts_of(alice, created) == [ada.id]
+    await alice.put(f"{created.url}/contacts", json={"contact_ids": []})
+
+    assert await contacts_of(alice, created) == []
+    assert await LISTING.listed(alice, {"filter[contact_ids][eq]": ada.id}) == []
+
+
+async def test_the_companies_follow(alice: Person, step: Made, engine: Thing, ada: Thing, grace: Thing) -> None:
+    """The companies are those of the contacts, as they are then."""
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    await alice.put(f"{step.url}/contacts", json={"contact_ids": [grace.id, ada.id]})
+    found = await LISTING.listed(alice, {"filter[company_ids][eq]": engine.id})
+    await alice.put(f"{step.url}/contacts", json={"contact_ids": [grace.id]})
+
+    assert found == ["The next step"]
+    assert await LISTING.listed(alice, {"filter[company_ids][eq]": engine.id}) == []
+
+
+async def test_the_change_is_entered(alice: Person, step: Made, engine: Thing, ada: Thing, stored: Stored) -> None:
+    """The ledger tells whom and which companies there were before, and who is there now."""
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    response = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+    change = (await stored.changes())[-1]
+
+    details = change.object.pop("details")
+    assert (change.kind, change.action, change.object) == ("e", "u", response.json())
+    assert (details["contact_ids"], details["company_ids"]) == ([ada.id], [engine.id])
+    before = {name: value for name, value in details.items() if name not in ("contact_ids", "company_ids")}
+    assert change.previous == {"details": before}
+    assert response.headers["ETag"] == f'"{change.seq}"'
+
+
+async def test_the_same_again_writes_nothing(alice: Person, step: Made, ada: Thing, stored: Stored) -> None:
+    """The same `updated_at`, the same ETag, no change entry; a contact that is named twice is there once."""
+    first = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+    second = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id, ada.id]})
+
+    assert second.content == first.content
+    assert second.headers["ETag"] == first.headers["ETag"]
+    assert len(await stored.changes()) == 5
+    assert await contacts_of(alice, step) == [ada.id]
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({}, ("contact_ids", "required")),
+        ({"contact_ids": None}, ("contact_ids", "invalid_type")),
+        ({"contact_ids": NOBODY}, ("contact_ids", "invalid_type")),
+        ({"contact_ids": [1]}, ("contact_ids[0]", "invalid_type")),
+        ({"contact_ids": [""]}, ("contact_ids[0]", "invalid_format")),
+        ({"contact_ids": ["tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"]}, ("contact_ids[0]", "invalid_format")),
+        ({"contact_ids": [NOBODY]}, ("contact_ids[0]", "not_found")),
+        ({"contact_ids": ["cnt_1"]}, ("contact_ids[0]", "not_found")),
+        ({"contact_ids": [NOBODY] * 1001}, ("contact_ids", "too_long")),
+        ({"contact_ids": [], "contacts": []}, ("contacts", "unknown_field")),
+    ],
+)
+async def test_what_is_no_list_of_contacts_is_refused(
+    alice: Person, step: Made, stored: Stored, body: Json, fault: tuple[str, str]
+) -> None:
+    """Each rule is told with its place in the list, and nothing is done."""
+    response = await alice.put(f"{step.url}/contacts", json=body)
+
+    assert response.status_code == 422
+    assert faults(response) == [fault]
+    assert len(await stored.changes()) == 3
+
+
+async def test_all_who_are_not_there_are_told(alice: Person, step: Made, ada: Thing, grace: Thing) -> None:
+    """A contact that was deleted is not there; one that is does not save the others."""
+    await alice.put(f"{step.url}/contacts", json={"contact_ids": [grace.id]})
+    await alice.delete(ada.url)
+    response = await alice.put(f"{step.url}/contacts", json={"contact_ids": [NOBODY, grace.id, ada.id]})
+
+    assert faults(response) == [("contact_ids[0]", "not_found"), ("contact_ids[2]", "not_found")]
+    assert await contacts_of(alice, step) == [grace.id]
+
+
+async def test_a_private_one_takes_a_scope_of_its_own(
+    alice: Person, dave: Person, erin: Person, secret: Made, ada: Thing
+) -> None:
+    """Who may only read it is told what is lacking; who may not even read it learns nothing of it."""
+    body = {"contact_ids": [ada.id]}
+    hidden, readable = [await person.put(f"{secret.url}/contacts", json=body) for person in (dave, erin)]
+    assert await contacts_of(alice, secret) == []
+    replaced = await alice.put(f"{secret.url}/contacts", json=body)
+
+    assert (hidden.status_code, readable.status_code, replaced.status_code) == (404, 403, 200)
+    assert "engagements:private:write" in readable.json()["detail"]
+    assert hidden.json()["detail"] == (await dave.put(UNKNOWN, json=body)).json()["detail"]
+    assert await contacts_of(alice, secret) == [ada.id]
+
+
+async def test_a_stale_version_of_what_is_private_tells_nothing(dave: Person, erin: Person, secret: Made) -> None:
+    """404 and 403 go before 412, which would tell the version."""
+    headers = {"If-Match": '"999"'}
+    answers = [await person.put(f"{secret.url}/contacts", json={"contact_ids": []}, headers=headers) for person in (dave, erin)]
+
+    assert [answer.status_code for answer in answers] == [404, 403]
+    assert all("ETag" not in answer.headers for answer in answers)
+
+
+async def test_if_match_stops_other_versions(alice: Person, step: Made, ada: Thing, grace: Thing) -> None:
+    """Of two who read the same version, one replaces the contacts, and the other is told."""
+    answers = await gather(
+        *(
+            alice.put(f"{step.url}/contacts", json={"contact_ids": [thing.id]}, headers={"If-Match": step.etag})
+            for thing in (ada, grace)
+        )
+    )
+
+    done, stale = sorted(answers, key=lambda answer: answer.status_code)
+    assert (done.status_code, stale.status_code) == (200, 412)
+    assert stale.headers["ETag"] == done.headers["ETag"]
+    assert len(await contacts_of(alice, step)) == 1
+
+
+async def test_a_retry_gets_the_first_answer(alice: Person, step: Made, ada: Thing) -> None:
+    """The same Idempotency-Key with the same request does not undo what came in between."""
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]}, headers=key)
+    await alice.put(f"{step.url}/contacts", json={"contact_ids": []})
+    second = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]}, headers=key)
+
+    assert second.content == first.content
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert await contacts_of(alice, step) == []
+
+
+@pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", NOBODY])
+async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
+    """404, but after a look at the body, and at whom it names; before a look at the version."""
+    url = f"{URL}/{engagement_id}/contacts"
+    unknown = await alice.put(url, json={"contact_ids": []}, headers={"If-Match": '"1"'})
+    nobody = await alice.put(url, json={"contact_ids": [NOBODY]})
+
+    assert (unknown.status_code, nobody.status_code) == (404, 422)
+
+
+async def test_a_contact_deleted_meanwhile_is_refused(alice: Person, step: Made, ada: Thing) -> None:
+    """Writes that are carried out together see each other: who was deleted a moment before takes part in nothing."""
+    _, deleted, replaced = await gather(
+        alice.post("/api/v2/contacts", json={}),
+        alice.delete(ada.url),
+        alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]}),
+    )
+
+    assert (deleted.status_code, replaced.status_code) == (200, 422)

@@ -1,0 +1,154 @@
+"""PUT /v2/engagements/{engagement_id}/tags."""
+
+import httpx
+import pytest
+
+from tests.cast import Json, Person, Stored, Thing, faults
+from tests.engagements.calls import URL, Made, expanded
+
+NOTHING = "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+
+
+async def tags_of(person: Person, engagement: Made) -> list[str]:
+    """Return the names of the tags."""
+    return [tag["name"] for tag in await expanded(person, engagement, "tags")]
+
+
+async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
+    """Without a credential the answer is 401, with a challenge."""
+    response = await client.put(f"{step.url}/tags", json={"tag_ids": []})
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, renewal: Thing) -> None:
+    """An engagement of another workspace is not there, and neither are its tags."""
+    other = Thing(await charlie.post("/api/v2/tags", json={"name": "Other"}))
+    theirs = await charlie.put(f"{step.url}/tags", json={"tag_ids": [other.id]})
+    both = await charlie.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
+    mine = await alice.put(f"{step.url}/tags", json={"tag_ids": [other.id]})
+
+    assert (theirs.status_code, both.status_code, mine.status_code) == (404, 422, 422)
+    assert await tags_of(alice, step) == []
+
+
+async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
+    """A credential that may only read replaces nothing."""
+    response = await bob.put(f"{step.url}/tags", json={"tag_ids": []})
+
+    assert response.status_code == 403
+    assert "engagements:write" in response.json()["detail"]
+    assert len(await stored.changes()) == 3
+
+
+async def test_the_tags_are_those_that_are_sent(alice: Person, dave: Person, step: Made, renewal: Thing) -> None:
+    """In their order, each once, in place of those that were there; none is a number, too."""
+    won = Thing(await alice.post("/api/v2/tags", json={"name": "Won"}))
+    met: list[list[str]] = []
+    for tag_ids in ([won.id, renewal.id, won.id], [renewal.id], []):
+        response = await dave.put(f"{step.url}/tags", json={"tag_ids": tag_ids})
+        assert response.status_code == 200
+        assert response.json() == {**step.json, "updated_at": response.json()["updated_at"]}
+        met.append(await tags_of(alice, step))
+
+    assert met == [["Won", "Renewal"], ["Renewal"], []]
+
+
+async def test_the_change_is_entered(alice: Person, step: Made, renewal: Thing, stored: Stored) -> None:
+    """The ledger tells which tags there were before, and which there are now."""
+    await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
+    response = await alice.put(f"{step.url}/tags", json={"tag_ids": []})
+    change = (await stored.changes())[-1]
+
+    details = change.object.pop("details")
+    assert (change.kind, change.action, change.object) == ("e", "u", response.json())
+    assert change.previous == {"details": {**details, "tag_ids": [renewal.id]}}
+    assert "tag_ids" not in details
+
+
+async def test_the_same_again_writes_nothing(alice: Person, step: Made, renewal: Thing, stored: Stored) -> None:
+    """The same `updated_at`, the same ETag, no change entry."""
+    first, second = [await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]}) for _ in range(2)]
+
+    assert second.content == first.content
+    assert second.headers["ETag"] == first.headers["ETag"]
+    assert len(await stored.changes()) == 5
+
+
+async def test_contacts_and_tags_leave_each_other_alone(
+    alice: Person, step: Made, engine: Thing, ada: Thing, renewal: Thing
+) -> None:
+    """What one operation replaces, the other keeps."""
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+    await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
+    await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+    shown = (await alice.get(step.url, params={"expand": "companies,contacts,tags,transcript"})).json()
+
+    assert [shown[name][0]["id"] for name in ("companies", "contacts", "tags")] == [engine.id, ada.id, renewal.id]
+    assert shown["transcript"] == "Shall we begin?"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({}, ("tag_ids", "required")),
+        ({"tag_ids": None}, ("tag_ids", "invalid_type")),
+        ({"tag_ids": [None]}, ("tag_ids[0]", "invalid_type")),
+        ({"tag_ids": ["Renewal"]}, ("tag_ids[0]", "invalid_format")),
+        ({"tag_ids": [NOTHING]}, ("tag_ids[0]", "not_found")),
+        ({"tag_ids": [NOTHING] * 1001}, ("tag_ids", "too_long")),
+    ],
+)
+async def test_what_is_no_list_of_tags_is_refused(
+    alice: Person, step: Made, stored: Stored, body: Json, fault: tuple[str, str]
+) -> None:
+    """Each rule is told with its place in the list, and nothing is done."""
+    response = await alice.put(f"{step.url}/tags", json=body)
+
+    assert response.status_code == 422
+    assert faults(response) == [fault]
+    assert len(await stored.changes()) == 3
+
+
+async def test_a_deleted_tag_is_not_there(alice: Person, step: Made, renewal: Thing) -> None:
+    """A tag that was deleted is given to nothing, not even to what had it."""
+    await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
+    await alice.delete(renewal.url)
+    response = await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
+
+    assert faults(response) == [("tag_ids[0]", "not_found")]
+
+
+async def test_a_private_one_takes_a_scope_of_its_own(
+    alice: Person, dave: Person, erin: Person, secret: Made, renewal: Thing
+) -> None:
+    """Who may only read it is told what is lacking; who may not even read it learns nothing of it."""
+    body = {"tag_ids": [renewal.id]}
+    hidden, readable = [await person.put(f"{secret.url}/tags", json=body) for person in (dave, erin)]
+    assert await tags_of(alice, secret) == []
+    replaced = await alice.put(f"{secret.url}/tags", json=body)
+
+    assert (hidden.status_code, readable.status_code, replaced.status_code) == (404, 403, 200)
+    assert "engagements:private:write" in readable.json()["detail"]
+    assert await tags_of(alice, secret) == ["Renewal"]
+
+
+async def test_if_match_stops_other_versions(alice: Person, step: Made, renewal: Thing) -> None:
+    """What somebody else has changed meanwhile is not replaced."""
+    changed = await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]}, headers={"If-Match": step.etag})
+    response = await alice.put(f"{step.url}/tags", json={"tag_ids": []}, headers={"If-Match": step.etag})
+
+    assert (changed.status_code, response.status_code) == (200, 412)
+    assert response.headers["ETag"] == changed.headers["ETag"]
+    assert await tags_of(alice, step) == ["Renewal"]
+
+
+@pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
+async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
+    """404, but after a look at the body."""
+    url = f"{URL}/{engagement_id}/tags"
+    unknown, invalid = await alice.put(url, json={"tag_ids": []}), await alice.put(url, json={})
+
+    assert (unknown.status_code, invalid.status_code) == (404, 422)
