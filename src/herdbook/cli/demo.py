@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
@@ -12,22 +14,29 @@ from cyclopts import Parameter
 from msgspec import UNSET
 
 from herdbook import ids
+from herdbook.addresses import comparable_address
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.serve import serve
 from herdbook.companies.actions import CreateCompany
-from herdbook.companies.model import Company, CompanyCreate, CompanyDomainRequest
+from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts.actions import CreateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import page
 from herdbook.db.paging import PageQuery
 from herdbook.db.pool import Pool, open_pool
+from herdbook.engagements.actions import PRIVATE_WRITE, CreateEngagement, Known, ReplaceTags
+from herdbook.engagements.model import EngagementCreate, Participant, TimelineEntry, TimelineRequest, TimelineSpeaker
 from herdbook.first_start import Prepared, prepare
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.search_text import folded
 from herdbook.settings import Settings
+from herdbook.tags.actions import CreateTag
+from herdbook.tags.model import TagCreate
+from herdbook.users.actions import CreateUser
+from herdbook.users.model import NewUser, UserRole
 
 _KEY_NAME: Final = "Demo"
 
@@ -74,6 +83,25 @@ _ROLES: Final = (
 _ZONES: Final = ("Europe/London", "Europe/Oslo", "Africa/Lagos", "America/Bogota", "Asia/Tokyo", "Europe/Berlin")
 _PHONES: Final = ("+44 20 7946 0{:03d}", "+1 202 555 01{:02d}")
 _CONTACTS: Final = 180
+_ENGAGEMENTS: Final = 60
+_USERS: Final = (
+    NewUser("Ada", "Okonkwo", ("ada@team.example",), UserRole.ADMIN, "Head of sales", "Europe/London", "+442079460018"),
+    NewUser("Bjarne", "Solheim", ("bjarne@team.example",), UserRole.MEMBER, "Account manager", "Europe/Oslo"),
+    NewUser("Camila", "Duarte", ("camila@team.example",), UserRole.MEMBER, "Customer success", "America/Bogota"),
+    NewUser("Dinesh", "Rao", ("dinesh@team.example",), UserRole.INACTIVE),
+)
+_TAGS: Final = (
+    TagCreate(name="Renewal", hex_color="#1F6FEB", description="The contract ends this year."),
+    TagCreate(name="Pricing", hex_color="#BF8700"),
+    TagCreate(name="Complaint", hex_color="#CF222E"),
+    TagCreate(name="Follow up"),
+)
+_TALKS: Final = (
+    ("Renewal", ("Shall we go through the contract?", "Yes, and I have two questions about the price.", "Go ahead.")),
+    ("Demo", ("Can you see my screen?", "I can.", "This is where your orders arrive.", "That would save us a day a week.")),
+    ("Check-in", ("How has the first month been?", "Better than we feared.", "What did you fear?", "The import, mostly.")),
+    ("Complaint", ("I am sorry to hear that.", "It is the third time.", "I will call you back today with an answer.")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +113,7 @@ class DemoSettings(Settings):
 
 
 def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:
-    """Serve with sample data: some 200 contacts and companies, and a key to try things with."""
+    """Serve with sample data: contacts, companies, engagements and what belongs to them, and a key to try things with."""
     demonstration = _Demonstration()
     serve(settings, demonstration.prepare, demonstration.announce)
 
@@ -145,15 +173,27 @@ async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
         companies = await asyncio.gather(
             *(ledger.write(workspace_id, CreateCompany(company), origin) for company in _companies())
         )
-        contacts = _contacts([_id_of(company) for company in companies])
-        await asyncio.gather(*(ledger.write(workspace_id, CreateContact(contact), origin) for contact in contacts))
+        asked = _contacts([_id_of(company) for company in companies])
+        contacts = await asyncio.gather(*(ledger.write(workspace_id, CreateContact(contact), origin) for contact in asked))
+        users = await asyncio.gather(*(ledger.write(workspace_id, CreateUser(user), origin) for user in _USERS))
+        tags = await asyncio.gather(*(ledger.write(workspace_id, CreateTag(tag), origin) for tag in _TAGS))
+        calls = list(_calls([msgspec.json.decode(contact.body, type=Contact) for contact in contacts], users, credential_id))
+        engagements = await asyncio.gather(*(ledger.write(workspace_id, call, origin) for call in calls))
+        assert len(engagements) == len(calls), "each external id is there once"
+        for number, call in enumerate(calls):
+            tag_ids = (_id_of(tags[number % len(tags)]),)
+            tagged = ReplaceTags(engagement_id=call.engagement_id, tag_ids=tag_ids, private_scopes=frozenset({PRIVATE_WRITE}))
+            await ledger.write(workspace_id, tagged, origin)
     finally:
         await ledger.close()
 
 
+class _Identified(msgspec.Struct):
+    id: str
+
+
 def _id_of(written: Written) -> str:
-    company = msgspec.json.decode(written.body, type=Company)
-    return company.id
+    return msgspec.json.decode(written.body, type=_Identified).id
 
 
 def _companies() -> list[CompanyCreate]:
@@ -187,6 +227,45 @@ def _contacts(company_ids: list[str]) -> list[ContactCreate]:
             )
         )
     return contacts
+
+
+def _calls(contacts: Sequence[Contact], users: Sequence[Written], created_by: UUID) -> Iterator[CreateEngagement]:
+    dice = random.Random(1815)  # noqa: S311
+    for number in range(_ENGAGEMENTS):
+        contact = dice.choice(contacts)
+        name = f"{contact.first_name} {contact.last_name}"
+        title, said = dice.choice(_TALKS)
+        speakers = (TimelineSpeaker(name="Team"), TimelineSpeaker(name=name))
+        entries = tuple(
+            TimelineEntry(speaker_index=place % 2, start_seconds=place * 4.0, end_seconds=place * 4.0 + 3.5, text=text)
+            for place, text in enumerate(said)
+        )
+        participant = Participant(name=name, email=contact.emails[0].email)
+        day = datetime(2026, 1, 1, 9, tzinfo=UTC) + timedelta(days=dice.randrange(300), minutes=dice.randrange(480))
+        yield CreateEngagement(
+            engagement_id=ids.new_id(),
+            fields=EngagementCreate(
+                type="CALL" if dice.random() < 0.6 else "MEETING",
+                title=f"{title} with {name}",
+                source_system="demo",
+                external_id=f"demo-{number}",
+                transcript_timeline=TimelineRequest(speakers=speakers, entries=entries),
+                is_private=dice.random() < 0.1,
+                start_at=day.isoformat(),
+                participants=(participant,),
+            ),
+            known=Known(users={}, contacts={comparable_address(contact.emails[0].email): _uuid(ids.CONTACT, contact.id)}),
+            created_by=created_by,
+            owner_user_id=_uuid(ids.USER, _id_of(dice.choice(users))),
+            media=None,
+            duration_seconds=None,
+        )
+
+
+def _uuid(prefix: str, text: str) -> UUID:
+    found = ids.decoded(prefix, text)
+    assert found is not None, "the ledger gave it"
+    return found
 
 
 def _domain(company: str) -> str:

@@ -28,7 +28,7 @@ app = App(
     version_flags=[],
 )
 # By name, so that a command imports what it needs and no more.
-app.command("herdbook.cli.demo:demo", help="Serve with sample data: some 200 contacts and companies, and a key for them.")
+app.command("herdbook.cli.demo:demo", help="Serve with sample data: contacts, companies, engagements, and a key for them.")
 app.command("herdbook.cli.keys:app", name="keys", help="Create, list and revoke API keys.")
 app.command("herdbook.cli.clients:app", name="clients", help="Create, list and revoke OAuth clients.")
 app.command("herdbook.cli.workspaces:app", name="workspaces", help="Create and list workspaces.")
