@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from herdbook import metrics
 from herdbook.auth.authenticate import Authenticator
 from herdbook.companies import api as companies_api
+from herdbook.companies.releasing import release_left_behind
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.actions import CompanyStaff
 from herdbook.db.database import Database
@@ -47,9 +48,10 @@ from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.users import api as users_api
 
+_STAFF: Final = CompanyStaff()
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *contacts_api.OPERATIONS,
-    *companies_api.operations(CompanyStaff()),
+    *companies_api.operations(_STAFF),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *engagements_api.OPERATIONS,
@@ -61,6 +63,7 @@ _log: Final = logging.getLogger("herdbook.app")
 _PAGE_CONNECTIONS: Final = 2
 _NOTE_USES_EVERY_SECONDS: Final = 30.0
 _FORGET_EVERY_SECONDS: Final = 3600.0
+_RELEASE_EVERY_SECONDS: Final = 60.0
 
 
 class Herdbook:
@@ -127,6 +130,7 @@ class Herdbook:
             asyncio.create_task(_again_and_again(_NOTE_USES_EVERY_SECONDS, authenticator.note_uses)),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_tokens(pool))),
+            asyncio.create_task(_again_and_again(_RELEASE_EVERY_SECONDS, lambda: release_left_behind(pool, ledger, _STAFF))),
         ]
         if settings.workers > 1:
             stop_if_orphaned = functools.partial(_stop_if_orphaned, os.getppid())

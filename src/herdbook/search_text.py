@@ -13,6 +13,8 @@ WORD_START: Final = "\x1f"
 _WORD: Final = re.compile(r"[^\W_]+")
 _MARKED: Final = WORD_START + r"\g<0>"
 _MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
+# An index entry holds 2,704 bytes, and a character becomes several where it is folded.
+_LONGEST_WORD: Final = 200
 _AROUND_TERMS: Final = ',;:.!?"()[]<>'
 # Letters that Unicode does not decompose into a base letter and a mark.
 _UNMARKED: Final = str.maketrans(
@@ -49,11 +51,14 @@ def searched(text: str) -> list[str]:
 
 
 def first_word(searchable_text: str) -> str | None:
-    """Return the first word of a text that `searchable` prepared."""
+    """Return the first word of a text that `searchable` prepared, or as much of it as `words` gives."""
     found = _MARKED_WORD.search(searchable_text)
-    return None if found is None else found[1]
+    return None if found is None else found[1][:_LONGEST_WORD]
 
 
 def words(searchable_text: str) -> list[str]:
-    """Return the words of a text that `searchable` prepared, in their order."""
-    return _MARKED_WORD.findall(searchable_text)
+    """Return the words of a text that `searchable` prepared, in their order, and of long ones what an index can hold.
+
+    Stored and asked words are cut off alike; the texts are compared whole.
+    """
+    return [word[:_LONGEST_WORD] for word in _MARKED_WORD.findall(searchable_text)]

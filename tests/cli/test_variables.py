@@ -23,6 +23,7 @@ UNWORKABLE: Final = {
     "RATE_LIMIT_BURST": "0",
     "QUEUE_LIMIT": "0",
     "BODY_LIMIT": "1",
+    "MEDIA_LIMIT": "-1",
     "PROBLEM_MEDIA_TYPE": "text/html",
     "LOG_LEVEL": "loud",
 }
@@ -36,8 +37,8 @@ HEARD: Final = {
     "PROBLEM_MEDIA_TYPE": "application/problem+json",
     "LOG_LEVEL": "error",
 }
-# Those with a test of their own, here or in those of the ready file and of the database.
-ELSEWHERE: Final = {"DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE"}
+# Those with a test of their own, here or in those of the ready file, of the database and of recordings.
+ELSEWHERE: Final = {"DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_URL", "ALLOWED_TARGETS"}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 from asyncio import TaskGroup
 from collections.abc import Sequence
+from typing import cast
 from uuid import uuid4
 
 import asyncpg
@@ -10,9 +11,11 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.companies.actions import ReleaseStaff
+from herdbook.companies.actions import DeleteCompany, ReleaseStaff
+from herdbook.companies.releasing import release_left_behind
 from herdbook.contacts.actions import CompanyStaff
 from herdbook.contacts.store import MOST_STAFF
+from herdbook.db.pool import Statements
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.objects import NOBODY
@@ -130,11 +133,11 @@ async def test_the_domains_go_on_within_a_batch(alice: Person, engine: Thing) ->
 
 
 async def test_the_contacts_lose_their_company(alice: Person, engine: Thing, stored: Stored) -> None:
-    """Each contact gets a version of its own, with no company and all else as it was; then the company goes."""
+    """The company goes; then each contact gets a version of its own, with no company and all else as it was."""
     staff = await hire(alice, engine, "Ada", "Grace")
     await alice.delete(engine.url)
     answers = [await alice.get(contact.url) for contact in staff]
-    *_, first, second, last = await stored.changes()
+    *_, deletion, first, second = await stored.changes()
 
     for contact, answer in zip(staff, answers, strict=True):
         was = {name: value for name, value in contact.json.items() if name != "company"}
@@ -142,8 +145,8 @@ async def test_the_contacts_lose_their_company(alice: Person, engine: Thing, sto
         assert answer.json()["updated_at"] > contact.json["updated_at"]
     # Which of the two goes first is nobody's business.
     by_version = {answer.headers["ETag"]: answer.json() for answer in answers}
-    assert by_version == {'"4"': first.object, '"5"': second.object}
-    assert [(change.kind, change.action) for change in (first, second, last)] == [("c", "u"), ("c", "u"), ("o", "d")]
+    assert by_version == {'"5"': first.object, '"6"': second.object}
+    assert [(change.kind, change.action) for change in (deletion, first, second)] == [("o", "d"), ("c", "u"), ("c", "u")]
     assert [change.previous for change in (first, second)] == [{"company": {"id": engine.id, "object": "company"}}] * 2
 
 
@@ -233,7 +236,7 @@ async def test_a_company_of_many_contacts(
     assert sorted(await released(stored, engine)) == sorted(contact.id for contact in staff)
     assert left == 0
     assert await pool.fetchval("select count(*) from company_contact where workspace_id = $1", alice.workspace_id) == 0
-    assert (await stored.changes())[-1].object == engine.json
+    assert [change.object for change in await stored.changes() if change.action == "d"] == [engine.json]
     # The company, Ada, her change, the deletion; and of each contact its creation and its release.
     assert len(await stored.changes()) == 4 + 2 * many
 
@@ -300,8 +303,8 @@ async def test_if_match_stops_other_versions(alice: Person, engine: Thing, store
     assert len(await stored.changes()) == 3
 
 
-async def test_a_stale_version_stops_before_the_first_slice(alice: Person, engine: Thing, stored: Stored) -> None:
-    """Of a company with more contacts than a slice, none is released."""
+async def test_a_stale_version_stops_before_the_first_contact(alice: Person, engine: Thing, stored: Stored) -> None:
+    """Of a company with more contacts than a slice, none is released, whoever changes it meanwhile."""
     await hire(alice, engine, *(["Nobody"] * (MOST_STAFF + 1)))
     response = await alice.delete(engine.url, headers={"If-Match": '"7"'})
 
@@ -320,22 +323,31 @@ async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, store
     assert len(await stored.changes()) == 2
 
 
-async def test_a_slice_that_comes_late_leaves_the_answer_to_the_deletion(
-    alice: Person, engine: Thing, ledger: Ledger, stored: Stored
+async def test_what_was_interrupted_is_finished(
+    alice: Person, engine: Thing, ledger: Ledger, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Of a request that is sent twice at once, to two servers, the second may be at a slice when the first is done."""
+    """Where the process dies between two slices, the company is deleted all the same, and a later round does the rest."""
     await hire(alice, engine, *(["Nobody"] * (MOST_STAFF + 1)))
     origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
-    slices = [ReleaseStaff(engine.uuid, CompanyStaff(), versions) for versions in (frozenset([7]), None, None)]
-    stale = await ledger.write(alice.workspace_id, slices[0], origin)
-    unchanged = len(await released(stored, engine))
-    full = await ledger.write(alice.workspace_id, slices[1], origin)
-    await alice.delete(engine.url)
-    late = await ledger.write(alice.workspace_id, slices[2], origin)
+    await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
+    interrupted = len(await released(stored, engine))
+    await release_left_behind(cast("Statements", pool), ledger, CompanyStaff())
 
-    assert [json.loads(each.body) for each in (stale, full, late)] == [{"all": True}, {"all": False}, {"all": True}]
-    assert unchanged == 0
+    assert interrupted == MOST_STAFF
     assert len(await released(stored, engine)) == MOST_STAFF + 1
+    assert await pool.fetchval("select count(*) from company_contact where workspace_id = $1", alice.workspace_id) == 0
+
+
+async def test_a_slice_leaves_a_company_alone_that_is_there(
+    alice: Person, engine: Thing, ledger: Ledger, stored: Stored
+) -> None:
+    """Only what was deleted loses its contacts."""
+    await hire(alice, engine, "Ada")
+    origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+    written = await ledger.write(alice.workspace_id, ReleaseStaff(engine.uuid, CompanyStaff()), origin)
+
+    assert json.loads(written.body) == {"all": True}
+    assert await released(stored, engine) == []
 
 
 async def test_object_comes_before_if_match(alice: Person) -> None:

@@ -22,8 +22,8 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
     head = await pool.fetchrow("select seq, last_at from workspace where id = $1", workspace_id)
     changes = await pool.fetch(
         """
-        select seq, at, action::text, object_id, request_id, previous, object, xmin::text as transaction
-        from change where workspace_id = $1 and kind = 'c' order by seq
+        select seq, at, kind::text, action::text, object_id, request_id, previous, object, xmin::text as transaction
+        from change where workspace_id = $1 order by seq
         """,
         workspace_id,
     )
@@ -33,7 +33,7 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
     _assert_times_increase(changes)
     assert len({change["request_id"] for change in changes}) == len(changes), "no command is carried out twice"
 
-    standing = _replayed(changes)
+    standing = _replayed([change for change in changes if change["kind"] == "c"])
     contacts = await pool.fetch("select * from contact where workspace_id = $1", workspace_id)
     assert {row["id"] for row in contacts if row["deleted_at"] is None} == standing.keys()
     for row in contacts:

@@ -13,7 +13,7 @@ def new_table(*columns: str) -> Table:
 
 def show(table: Table) -> None:
     """Show a table, as wide as it needs where nobody watches."""
-    console = Console(file=environment.stdout, highlight=False)
+    console = Console(file=environment.stdout, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 1000
     console.print(table)

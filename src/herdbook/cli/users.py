@@ -1,7 +1,7 @@
 """`herdbook users`: the people of the team."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from cyclopts import App, Parameter
@@ -20,6 +20,8 @@ from herdbook.users.model import NewUser, User, UserRole
 from herdbook.users.store import all_users
 
 app = App(name="users", help="Create and list users: the people of the team, who own engagements and write comments.")
+
+_LONGEST: Final = 255
 
 
 @app.command
@@ -59,11 +61,15 @@ def create(  # noqa: PLR0913  # it is what a user has
     """
     if not first_name.strip():
         raise CommandFailed("A user needs a first name, so that others know who it is.")
+    for text in (first_name, last_name or "", job_title or ""):
+        if len(text) > _LONGEST or not text.isprintable():
+            raise CommandFailed(f"Names and titles have {_LONGEST} characters at most, and only such as can be seen.")
     if time_zone is not None and time_zone not in time_zones():
         raise CommandFailed(f"`{time_zone}` is not a name in IANA's time zone database. Give one such as Europe/London.")
     if phone is not None and e164(phone) is None:
         raise CommandFailed(f"`{phone}` is not a number with its country code. Give one such as +44 20 7946 0018.")
-    new = NewUser(first_name, last_name, tuple(email), role, job_title, time_zone, phone)
+    addresses = dict.fromkeys(email)
+    new = NewUser(first_name, last_name, tuple(addresses), role, job_title, time_zone, phone)
     try:
         written = carry_out(database, workspace, CreateUser(new))
     except NotAnAddress as error:

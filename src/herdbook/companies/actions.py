@@ -18,11 +18,12 @@ from herdbook.companies.model import (
     patched,
 )
 from herdbook.companies.store import COMPANIES, COMPANY_WORDS, DOMAINS, CompanyRow
+from herdbook.db.pool import Statements
 from herdbook.errors import Stale
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Action, Kind
 from herdbook.ledger.links import relink
-from herdbook.ledger.objects import active, current, deleted, updated
+from herdbook.ledger.objects import current, deleted, updated
 from herdbook.search_text import searchable, words
 from herdbook.wire import crm_link
 
@@ -74,6 +75,14 @@ class UpdateCompany(msgspec.Struct, frozen=True):
 class Staff(Protocol):
     """The contacts of companies, which know companies, and whom companies do not know."""
 
+    async def left_behind(self, statements: Statements) -> list[tuple[UUID, UUID]]:
+        """Return the workspaces and ids of companies that were deleted, and still have contacts."""
+        ...
+
+    async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
+        """Whether a company has contacts."""
+        ...
+
     def needs(self, company_id: UUID) -> Iterator[Need]:
         """Name the contacts of a company, or as many of them as a batch should have."""
         ...
@@ -83,37 +92,11 @@ class Staff(Protocol):
         ...
 
 
-class HasMoreStaff(Exception):
-    """A company has more contacts than one command should change."""
-
-
-class Released(msgspec.Struct, frozen=True):
-    """Whether a company has no contacts any more."""
-
-    all: bool
-
-
-class ReleaseStaff(msgspec.Struct, frozen=True):
-    """Clear a company that is to be deleted from some of its contacts, unless it is gone or another version by now."""
-
-    company_id: UUID
-    staff: Staff
-    if_version: frozenset[int] | None = None
-
-    def needs(self) -> Iterator[Need]:
-        yield Need(COMPANIES, self.company_id)
-        yield from self.staff.needs(self.company_id)
-
-    def apply(self, book: Book) -> Result:
-        company = active(book, COMPANIES, self.company_id)
-        if company is None or (self.if_version is not None and company.version not in self.if_version):
-            # Somebody was faster, perhaps the same request, sent twice: the deletion has the key, and knows what to answer.
-            return Result(0, Released(all=True))
-        return Result(company.version, Released(all=self.staff.release(book, self.company_id)))
-
-
 class DeleteCompany(msgspec.Struct, frozen=True):
-    """Delete a company, free its domains, and clear it from its contacts. Refusals: NotFound, Stale, HasMoreStaff."""
+    """Delete a company, free its domains, and clear it from its contacts. Refusals: NotFound, Stale.
+
+    Where it has more of these than a batch should change, the rest are left to `ReleaseStaff`.
+    """
 
     company_id: UUID
     staff: Staff
@@ -125,11 +108,34 @@ class DeleteCompany(msgspec.Struct, frozen=True):
 
     def apply(self, book: Book) -> Result:
         before = current(book, COMPANIES, self.company_id, self.if_version, "company")
-        if not self.staff.release(book, self.company_id):
-            raise HasMoreStaff
         DOMAINS.free(book, self.company_id, [item.domain for item in before.object.domains])
         relink(book, COMPANY_WORDS, self.company_id, set(words(before.search)), set())
-        return deleted(book, Kind.COMPANY, COMPANIES, before)
+        result = deleted(book, Kind.COMPANY, COMPANIES, before)
+        self.staff.release(book, self.company_id)
+        return result
+
+
+class Released(msgspec.Struct, frozen=True):
+    """Whether a company that was deleted has no contacts any more."""
+
+    all: bool
+
+
+class ReleaseStaff(msgspec.Struct, frozen=True):
+    """Clear a company that was deleted from some of the contacts that it still has."""
+
+    company_id: UUID
+    staff: Staff
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(COMPANIES, self.company_id)
+        yield from self.staff.needs(self.company_id)
+
+    def apply(self, book: Book) -> Result:
+        company = book.find(COMPANIES, self.company_id)
+        if company is None or company.deleted_at is None:
+            return Result(0, Released(all=True))
+        return Result(company.version, Released(all=self.staff.release(book, self.company_id)))
 
 
 class SetCompanyCrmAssociation(msgspec.Struct, frozen=True):

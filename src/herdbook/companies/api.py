@@ -4,21 +4,11 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from herdbook import ids
 from herdbook.companies import store
-from herdbook.companies.actions import (
-    CreateCompany,
-    DeleteCompany,
-    HasMoreStaff,
-    Released,
-    ReleaseStaff,
-    SetCompanyCrmAssociation,
-    Staff,
-    UpdateCompany,
-)
+from herdbook.companies.actions import CreateCompany, DeleteCompany, SetCompanyCrmAssociation, Staff, UpdateCompany
 from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
+from herdbook.companies.releasing import release_rest
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
@@ -50,20 +40,13 @@ async def update_company(call: Call, company_id: str, patch: CompanyUpdate) -> A
 
 
 async def delete_company(staff: Staff, call: Call, company_id: str) -> Answer:
-    """Delete one company, and clear it from its contacts.
-
-    Where it has so many of these that other writes would have to wait, they are released in slices before.
-    """
+    """Delete one company, and clear it from its contacts."""
     found = _company_id(company_id)
-    while True:
-        try:
-            answer = await call.write(DeleteCompany(found, staff, call.if_version))
-            return answer._replace(version=None)
-        except HasMoreStaff:
-            all_released = False
-        while not all_released:
-            released = await call.write_part(ReleaseStaff(found, staff, call.if_version))
-            all_released = msgspec.json.decode(released.body, type=Released).all
+    workspace_id = call.caller.workspace_id
+    answer = await call.write(DeleteCompany(found, staff, call.if_version))
+    if await staff.is_left(call.services.database.pool, workspace_id, found):
+        await release_rest(call.services.ledger, staff, workspace_id, found, call.origin)
+    return answer._replace(version=None)
 
 
 async def set_crm_association(call: Call, company_id: str, association: CompanyCrmAssociation) -> Answer:

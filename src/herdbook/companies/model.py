@@ -31,7 +31,7 @@ def normal_domain(domain: str) -> str:
     name = _BEHIND.sub("", _SCHEME.sub("", address, count=1) if _SCHEME.match(address) else address, count=1).removesuffix(".")
     if not name.isascii():
         try:
-            name = idna.encode(name, uts46=True).decode("ascii")
+            name = idna.encode(name, uts46=True).decode("ascii").removesuffix(".")
         except idna.IDNAError as error:
             raise NotADomain(str(error)) from None
     if _LABELS.fullmatch(name) is None:

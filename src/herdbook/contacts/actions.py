@@ -18,7 +18,18 @@ from herdbook.contacts.model import (
     patched,
     search_entry,
 )
-from herdbook.contacts.store import ADDRESSES, COMPANY_CONTACTS, CONTACT_WORDS, CONTACTS, MOST_STAFF, STAFF, ContactRow
+from herdbook.contacts.store import (
+    ADDRESSES,
+    COMPANY_CONTACTS,
+    CONTACT_WORDS,
+    CONTACTS,
+    MOST_STAFF,
+    STAFF,
+    ContactRow,
+    deleted_with_staff,
+    has_staff,
+)
+from herdbook.db.pool import Statements
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Action, Kind
@@ -119,12 +130,19 @@ class CompanyStaff:
         staff = book.find(STAFF, company_id)
         assert staff is not None, "the deletion needs it"
         # What the batch has changed by now counts, not what it loaded.
-        known = {row.id: book.find(CONTACTS, row.id) or row for row in staff.contacts}
-        known |= {row.id: row for row in book.put_on(CONTACTS)}
+        known = {row.id: row for row in (*staff.contacts, *book.put_on(CONTACTS))}
         for row in known.values():
             if row.company_id == company_id and row.deleted_at is None:
                 updated(book, Kind.CONTACT, row, msgspec.structs.replace(row.object, company=UNSET), _put)
         return len(staff.contacts) < MOST_STAFF
+
+    async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
+        """Whether a company has contacts."""
+        return await has_staff(statements, workspace_id, company_id)
+
+    async def left_behind(self, statements: Statements) -> list[tuple[UUID, UUID]]:
+        """Return the workspaces and ids of companies that were deleted, and still have contacts."""
+        return await deleted_with_staff(statements)
 
 
 def _references(asked: ContactUpdate | ContactCreate) -> Iterator[Need]:

@@ -10,7 +10,7 @@ from herdbook import ids
 from herdbook.contacts.model import Contact, SearchEntry
 from herdbook.db.database import Database, Found, find_in
 from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
-from herdbook.db.pool import Pool
+from herdbook.db.pool import Pool, Statements
 from herdbook.ledger.book import Shelf
 from herdbook.ledger.claims import Claimants, claim_shelf
 from herdbook.ledger.links import link_shelf
@@ -105,3 +105,23 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]
         conditions.add("c.crm_object_id = any($value)", [record.id for record in query.crm_records])
     await conditions.search(pool, _SEARCHED)
     return await conditions.fetch(pool, "contact")
+
+
+async def has_staff(statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
+    """Whether a company has contacts."""
+    return await statements.fetchval(
+        "select exists (select from company_contact where workspace_id = $1 and company_id = $2)", workspace_id, company_id
+    )
+
+
+async def deleted_with_staff(statements: Statements) -> list[tuple[UUID, UUID]]:
+    """Return the workspaces and ids of companies that were deleted, and still have contacts."""
+    records = await statements.fetch(
+        """
+        select c.workspace_id, c.id from company c
+        where c.deleted_at is not null and exists (
+            select from company_contact l where l.workspace_id = c.workspace_id and l.company_id = c.id
+        )
+        """
+    )
+    return [(record["workspace_id"], record["id"]) for record in records]

@@ -77,6 +77,8 @@ create table company (
 create index company_by_update on company (workspace_id, updated_at, version) where deleted_at is null;
 create index company_by_crm_object on company (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
+-- Those that may have contacts to be released from them.
+create index company_deleted on company (workspace_id, id) where deleted_at is not null;
 
 create table company_word (
     workspace_id uuid not null,

@@ -89,17 +89,14 @@ class Call:
         """Return a page as an answer."""
         return self._list_reader().answer(rows, query)
 
+    @property
+    def origin(self) -> Origin:
+        """Where commands of this request come from."""
+        return Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
+
     async def write(self, command: Command) -> Answer:
         """Have the ledger carry out a command. Refusals: the command's, and the ledger's."""
-        return await self._written(command, self._idempotency_key())
-
-    async def write_part(self, command: Command) -> Answer:
-        """Have a command carried out that is a part of what is asked, and is told of by no answer that is kept."""
-        return await self._written(command, None)
-
-    async def _written(self, command: Command, key: IdempotencyKey | None) -> Answer:
-        origin = Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
-        written = await self.services.ledger.write(self.caller.workspace_id, command, origin, key)
+        written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, self._idempotency_key())
         return Answer(written.body, written.version, written.replayed)
 
     def _list_reader(self) -> ListReader:
