@@ -71,9 +71,11 @@ def mistyped(key: ApiKey) -> dict[str, str]:
     """Return ways to get a key wrong."""
     text, secret = str(key), key.secret
     other = "a" if secret[5] != "a" else "b"
+    # The last two that are not the same.
+    place = max(place for place in range(len(secret) - 1) if secret[place] != secret[place + 1])
     return {
         "one character": text.replace(secret, secret[:5] + other + secret[6:]),
-        "two swapped": text.replace(secret, secret[:-2] + secret[-1] + secret[-2]),
+        "two swapped": text.replace(secret, secret[:place] + secret[place + 1] + secret[place] + secret[place + 2 :]),
         "cut off": text[:-1],
         "cut in half": text[:-20],
         "without its checksum": text[:-6],

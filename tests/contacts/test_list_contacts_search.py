@@ -1,5 +1,6 @@
 """GET /v2/contacts: the search."""
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -179,3 +180,28 @@ async def test_a_search_that_is_none_is_refused(alice: Person, search: str, code
 
     assert response.status_code == 400
     assert faults(response) == [("search", code)]
+
+
+FILL = """
+    with one as (
+        insert into contact (workspace_id, id, version, updated_at, search, object)
+        select $1, gen_random_uuid(), n, now() + n * interval '1 millisecond',
+            case when n <= 5100 then E'\\x1fold \\x1fada' when n <= 5200 then E'\\x1fbold' else '' end,
+            json_build_object('first_name', n)
+        from generate_series(1, 25500) as n
+        returning workspace_id, id, version as n
+    )
+    insert into contact_word (workspace_id, word, contact_id)
+    select workspace_id, word, id from one, unnest(case when n <= 5100 then array['old', 'ada'] else array['bold'] end) as word
+    where n <= 5200
+"""
+
+
+async def test_a_common_word_of_what_was_not_changed_for_long(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """What many have, but none of the twenty thousand that were changed last, is found as everything else is, page by page."""
+    await pool.execute(FILL, alice.workspace_id)
+    newest = await walked(alice, {"search": "old ada", "limit": "100"})
+    oldest = await listed(alice, {"search": "ada", "order_by": "updated_at:asc", "limit": "2"})
+
+    assert newest == list(range(5100, 0, -1))
+    assert oldest == [1, 2]

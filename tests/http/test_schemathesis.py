@@ -199,7 +199,7 @@ def point_at_what_exists(case: schemathesis.Case[Any], served: Served) -> None:
 def loaded(document: dict[str, Any], checks: dict[str, Any]) -> OpenApiSchema:
     """Return a document as Schemathesis has it."""
     generation = {
-        "max-examples": 500 if DEEP else 25,
+        "max-examples": 700 if DEEP else 25,
         "database": "none",
         "exclude-header-characters": CONTROL_CHARACTERS,
     }

@@ -29,8 +29,10 @@ _ORDERS: Final[dict[TimeColumn, tuple[LiteralString, LiteralString]]] = {
     "start_at": ("c.start_at", "c.id"),
 }
 
-# What more rows than this match is common enough to be met soon on the way through all rows in their order.
+# What more rows than this match is looked for on the way through the rows in their order, where it should be met soon.
 _COMMON: Final = 5000
+# And so far.
+_WALKED: Final = 20_000
 _LAST_CHARACTER: Final = "\U0010ffff"
 
 
@@ -77,14 +79,27 @@ class Searched(NamedTuple):
     found_by_word: LiteralString
 
 
+class _Common(NamedTuple):
+    """A word that many objects have, and the statement that finds them."""
+
+    word: str
+    found_by_word: LiteralString
+
+
 class Conditions:
-    """The conditions of a page's statement, over the table that it calls `c`, and their parameters; `$1` is the workspace."""
+    """The conditions of a page's statement, over the table that it calls `c`, and their parameters.
+
+    `$1` is the workspace, `$2` the number of rows to return.
+    """
 
     def __init__(self, workspace_id: UUID, query: PageQuery) -> None:
         self._query = query
         self._workspace_id = workspace_id
-        self._values: list[Any] = [workspace_id]
+        self._values: list[Any] = [workspace_id, query.limit + 1]
+        self._searched: LiteralString | None = None
         self._few: LiteralString | None = None
+        self._common: _Common | None = None
+        self._asked_before_search = 0
         self._sql: LiteralString = " where c.workspace_id = $1 and c.deleted_at is null"
         for column, bounds in query.times.items():
             for bound, time in bounds.items():
@@ -116,14 +131,22 @@ class Conditions:
         if not terms:
             self.require("false")
             return
+        # Nothing is required after this but what the search itself requires.
+        self._asked_before_search = len(self._values)
+        patterns = self.parameter([f"%{_like_escaped(term)}%" for term in terms])
         # The planner takes `like` for rare, and would sort all rows for the few. Of what `coalesce` hides it thinks that half
         # fit, and walks through them in their order until the page is full.
-        self.add("coalesce(c.search like all($value), false)", [f"%{_like_escaped(term)}%" for term in terms])
+        self._searched = "coalesce(c.search like all(" + patterns + "), false)"
         candidates = sorted({word for term in terms for word in words(term)})
-        rare = await _rare_word(pool, self._workspace_id, candidates, within.found_by_word)
-        if rare is not None:
-            least, most = self.parameter(rare), self.parameter(rare + _LAST_CHARACTER)
-            self.require_few(within.found_by_word.replace("$least", least).replace("$most", most))
+        word, is_common = await _rarest_word(pool, self._workspace_id, candidates, within.found_by_word)
+        if is_common:
+            self._common = _Common(word, within.found_by_word)
+        else:
+            self.require_few(self._found(word, within.found_by_word))
+
+    def _found(self, word: str, found_by_word: LiteralString) -> LiteralString:
+        least, most = self.parameter(word), self.parameter(word + _LAST_CHARACTER)
+        return found_by_word.replace("$least", least).replace("$most", most)
 
     def require_few(self, select: LiteralString) -> None:
         """Require an id that a statement selects, of which there are not many."""
@@ -140,15 +163,32 @@ class Conditions:
         """
         time, tie = _ORDERS[self._query.order]
         direction: LiteralString = " desc" if self._query.descending else " asc"
+        order: LiteralString = " order by " + time + direction + ", " + tie + direction
+        select: LiteralString = "select " + time + ", " + tie + ", c.object" + more + " from "
+        if self._common is not None and self._few is None:
+            # What is common is met soon on the way through the rows in their order; else it is among those that have the word.
+            walked = "(select * from " + table + " c" + self._sql + order + " limit 20000) c"
+            listed = await self._listed(pool, select + walked, order)
+            if len(listed) > self._query.limit or await self._is_walked_to_the_end(pool, table, order):
+                return listed
+            self.require_few(self._found(*self._common))
         source: LiteralString = table
         if self._few is not None:
             # The few are taken by their keys before anything else is asked of them: behind the offset, the planner cannot walk
             # through all rows in their order instead, and look for each among the few, as it would where it knows nothing yet.
             source = "(select * from " + table + " c where c.workspace_id = $1 and " + self._few + " offset 0)"
-        select = "select " + time + ", " + tie + ", c.object" + more + " from " + source + " c" + self._sql
-        order = " order by " + time + direction + ", " + tie + direction
-        limit = " limit " + self.parameter(self._query.limit + 1)
-        records = await pool.fetch(select + order + limit, *self._values)
+        return await self._listed(pool, select + source + " c", order)
+
+    async def _is_walked_to_the_end(self, pool: Pool, table: LiteralString, order: LiteralString) -> bool:
+        count: int = await pool.fetchval(
+            "select count(*) from (select from " + table + " c" + self._sql + order + " limit greatest($2, 20000)) as walked",
+            *self._values[: self._asked_before_search],
+        )
+        return count < _WALKED
+
+    async def _listed(self, pool: Pool, select: LiteralString, order: LiteralString) -> list[Listed]:
+        conditions: LiteralString = self._sql if self._searched is None else self._sql + " and " + self._searched
+        records = await pool.fetch(select + conditions + order + " limit $2", *self._values)
         return [Listed(Place(record[0], record[1]), record[2], record[3:]) for record in records]
 
 
@@ -166,15 +206,15 @@ _COUNT_WORDS: Final[LiteralString] = """
 """
 
 
-async def _rare_word(pool: Pool, workspace_id: UUID, candidates: list[str], found_by_word: LiteralString) -> str | None:
-    """Return the word that the fewest objects have at the start of one of theirs, or None where all are common.
+async def _rarest_word(pool: Pool, workspace_id: UUID, candidates: list[str], found_by_word: LiteralString) -> tuple[str, bool]:
+    """Return the word that the fewest objects have at the start of one of theirs, and whether it is common all the same.
 
     It reads no more than `_COMMON` entries a word, however many there are.
     """
     found = found_by_word.replace("$least", "asked.word").replace("$most", "asked.word || $3")
     record = await pool.fetchrow(_COUNT_WORDS.replace("$found", found), workspace_id, candidates, _LAST_CHARACTER, _COMMON)
     assert record is not None, "there is a candidate"
-    return record["word"] if record["matches"] < _COMMON else None
+    return record["word"], record["matches"] >= _COMMON
 
 
 def _like_escaped(term: str) -> str:
