@@ -31,10 +31,10 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def app(database_url: str) -> AsyncGenerator[Herdbook]:
+async def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Herdbook]:
     """The application, running."""
     await prepare(database_url)
-    app = create_app(Settings(rate_limit=0), database_url)
+    app = create_app(Settings(rate_limit=0, data_dir=tmp_path_factory.mktemp("recordings")), database_url)
     async with app.running():
         yield app
 

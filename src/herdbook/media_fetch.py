@@ -16,6 +16,8 @@ from herdbook.outgoing import GuardedTransport, TargetRefused, Targets
 _LONGEST_FETCH_SECONDS: Final = 300
 _CHUNK: Final = 1 << 18
 _MOST_REDIRECTS: Final = 5
+_AT_ONCE: Final = 8
+_LONGEST_SECONDS: Final = 31_536_000
 # As types are named (RFC 6838, section 4.2): what a stranger's server sends becomes a header of ours.
 _RECORDING: Final = re.compile(r"(audio|video)/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
@@ -33,6 +35,7 @@ class Fetcher:
 
     def __init__(self, targets: Targets, most_bytes: int) -> None:
         self._most_bytes = most_bytes
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(targets),
             follow_redirects=True,
@@ -49,13 +52,13 @@ class Fetcher:
         try:
             file = await asyncio.to_thread(_created, part)
             try:
-                async with asyncio.timeout(_LONGEST_FETCH_SECONDS):
+                async with self._turns, asyncio.timeout(_LONGEST_FETCH_SECONDS):
                     content_type, size = await self._download(url, file)
                 await asyncio.to_thread(os.fsync, file.fileno())
             finally:
                 await asyncio.to_thread(file.close)
             duration = await asyncio.to_thread(_duration, part)
-            await asyncio.to_thread(part.replace, path)
+            await asyncio.to_thread(_put, part, path)
         except TimeoutError:
             raise _refusal("unreachable", f"it took longer than {_LONGEST_FETCH_SECONDS} s") from None
         except TargetRefused as error:
@@ -94,13 +97,25 @@ def _created(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
+def _put(part: Path, path: Path) -> None:
+    """Give a file its name, so that a power cut does not take it away again."""
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _duration(path: Path) -> float | None:
     # The library chooses a reader by the file's beginning.
     try:
         with path.open("rb") as file:
-            return TinyTag.get(file_obj=file, tags=False).duration
+            duration = TinyTag.get(file_obj=file, tags=False).duration
     except (TinyTagException, ValueError, OSError, KeyError, IndexError, ArithmeticError):
         return None
+    # What a damaged header says is no duration.
+    return duration if duration is not None and 0 <= duration <= _LONGEST_SECONDS else None
 
 
 def _refusal(code: str, why: str) -> Invalid:

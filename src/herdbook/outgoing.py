@@ -42,9 +42,9 @@ class Targets:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise TargetRefused(f"`{host}` cannot be resolved: {error.strerror}") from None
+            raise httpx.ConnectError(f"`{host}` cannot be resolved: {error.strerror}") from None
         except UnicodeError:
-            raise TargetRefused(f"`{host}` is not the name of a host") from None
+            raise httpx.ConnectError(f"`{host}` is not the name of a host") from None
         addresses = [str(each[4][0]) for each in found]
         for address in addresses:
             if host.lower() in self._hosts or self._may(ipaddress.ip_address(address.partition("%")[0])):

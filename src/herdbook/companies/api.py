@@ -10,6 +10,7 @@ from herdbook.companies.actions import CreateCompany, DeleteCompany, SetCompanyC
 from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
 from herdbook.companies.releasing import release_rest
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
+from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
 from herdbook.ledger.objects import NOBODY
@@ -66,6 +67,7 @@ def _company_id(text: str) -> UUID:
 _TAG: Final = "subpackage_companies"
 _READ: Final = ("companies:read",)
 _WRITE: Final = ("companies:write",)
+_DOMAIN: Final = {"type": "string", **NO_NUL_SCHEMA}
 
 
 def operations(staff: Staff) -> tuple[Operation, ...]:
@@ -85,7 +87,7 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
             list_of=ListOf(
                 search="Words that the display name has, each at the start of a word there; case and accents do not count.",
                 crm_types=("company",),
-                filters=(Filter("domain", normal_domain, {"type": "string"}, "Only companies that have this domain.", most=1),),
+                filters=(Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),),
             ),
             refusals=(InvalidQuery,),
         ),
