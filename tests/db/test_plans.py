@@ -21,7 +21,7 @@ import pytest
 import pytest_asyncio
 
 from herdbook import ids
-from herdbook.auth.store import create_key, create_workspace, find_key, note_use
+from herdbook.auth.store import create_key, create_workspace, find_access_token, find_key, note_use
 from herdbook.companies import store as companies
 from herdbook.companies.actions import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
@@ -339,6 +339,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "find": (lambda house: contacts.find(house.database, house.clerk.workspace_id, house.ada), 1),
     "find company": (lambda house: companies.find(house.database, house.clerk.workspace_id, house.company_id), 1),
     "find key": (lambda house: find_key(house.pool, house.key_id), 2),
+    "find access token": (lambda house: find_access_token(house.pool, house.key_id), 2),
     "note use": (lambda house: note_use(house.pool, [house.key_id]), 1),
     "newest": (page(), 26),
     "oldest": (page(descending=False), 26),

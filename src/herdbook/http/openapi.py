@@ -123,8 +123,8 @@ def document(operations: Sequence[Operation], problem_type_base: str, server: st
 
 
 def tag_title(tag: str) -> str:
-    """Return what people call a tag, such as "Contacts" for `subpackage_contacts`."""
-    return tag.removeprefix("subpackage_").capitalize()
+    """Return what people call a tag, such as "Transcript comments" for `subpackage_transcriptComments`."""
+    return re.sub("(?=[A-Z])", " ", tag.removeprefix("subpackage_")).capitalize()
 
 
 def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
