@@ -86,7 +86,7 @@ def prepare_bare(folder: Path, size: int) -> None:
     """Adds the workspace of the bare statements."""
     with serving(folder):
         asyncio.run(seeding.fill(folder, [BARE_WORKSPACE], size))
-        asyncio.run(seeding.execute(folder, f"create sequence bare_seq start {size + 1} cache 100"))
+        asyncio.run(seeding.execute(folder, f"create sequence bare_seq start {size + 2} cache 100"))
 
 
 def prepare_many(folder: Path, workspaces: int, size: int) -> Path:

@@ -60,7 +60,8 @@ def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
     )
     search = search_entry(contact)
     return (
-        *(workspace_id, contact_id(number), number, at),
+        # The first change of a workspace is that of its first user.
+        *(workspace_id, contact_id(number), number + 1, at),
         *(
             company_id,
             [phone_number],
@@ -122,6 +123,11 @@ DERIVED = (
        select distinct workspace_id, found[1], id
        from contact, regexp_matches(search, '\x1f([[:alnum:]]+)', 'g') as found
        where workspace_id = any($1::uuid[]) and found[1] not in (first_name_word, last_name_word) order by 1, 2, 3""",
+    """insert into contact_word (workspace_id, word, contact_id)
+       select workspace_id, number, id from contact, unnest(phone_numbers_e164) as number
+       where workspace_id = any($1::uuid[]) order by 1, 2, 3""",
+    """insert into company_contact (workspace_id, company_id, contact_id)
+       select workspace_id, company_id, id from contact where workspace_id = any($1::uuid[]) order by 1, 2, 3""",
     """insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
        select workspace_id, version, updated_at, id, id, id, 'c', 'c', object from contact
        where workspace_id = any($1::uuid[]) order by 1, 2""",

@@ -39,7 +39,11 @@ class Refusal(Exception):
 
 
 class Unauthenticated(Refusal):
-    """The request carries no credential, or one that does not stand."""
+    """The request carries no credential, or one that does not stand; `is_presented` tells which."""
+
+    def __init__(self, detail: str, *, is_presented: bool = True) -> None:
+        super().__init__(detail)
+        self.is_presented = is_presented
 
 
 class Forbidden(Refusal):

@@ -87,7 +87,7 @@ async def test_nobody_gets_in(client: httpx.AsyncClient, house: House, operation
     response = await client.request(operation.method, "/api" + operation.path.format(**house.ids), json=body)
 
     assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="herdbook"'
     assert not any(object_id in response.text for object_id in house.ids.values())
     assert await house.everything() == before
 

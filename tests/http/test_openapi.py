@@ -18,7 +18,8 @@ from tests.cast import Person, Thing
 
 TYPE_BASE: Final = "https://app.askelephant.ai/errors/"
 OURS: Final = document(OPERATIONS, TYPE_BASE)
-SEED: Final = yaml.safe_load((Path(__file__).parents[1] / "contract" / "update-contact.openapi.yaml").read_text("utf-8"))
+CONTRACT: Final = Path(__file__).parents[1] / "contract"
+SEED: Final = yaml.safe_load((CONTRACT / "update-contact.openapi.yaml").read_text("utf-8"))
 
 
 def differences(published: Any, ours: Any, place: str = "") -> Iterator[str]:
@@ -122,3 +123,13 @@ async def test_its_problem_types_are_those_of_the_answers(alice: Person, ada: Th
 
     example = OURS["components"]["examples"]["validation_failed"]["value"]
     assert (answered["type"], answered["title"]) == (example["type"], example["title"])
+
+
+def test_what_the_vendor_documents_is_there() -> None:
+    """Each documented operation is there, with its method, path, name and scopes; what is ours alone is told apart by its path."""
+    documented = set((CONTRACT / "operations.txt").read_text("utf-8").splitlines())
+    ours = {" ".join([each.method, each.path, each.id, *(each.scopes or ["none"])]) for each in OPERATIONS}
+
+    assert len(documented) == 35
+    assert documented - ours == set()
+    assert all(operation.split()[1].startswith("/herdbook/") for operation in ours - documented)

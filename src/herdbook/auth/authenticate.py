@@ -59,7 +59,8 @@ class Authenticator:
     async def caller(self, authorization: bytes | None) -> Caller:
         """Return who this is. Refusal: Unauthenticated."""
         if authorization is None:
-            raise Unauthenticated("No credential. Send `Authorization: Bearer <token>` or an API key as its value.")
+            message = "No credential. Send `Authorization: Bearer <token>` or an API key as its value."
+            raise Unauthenticated(message, is_presented=False)
         fingerprint = hashlib.sha256(authorization).digest()
         trusted = self._trusted.get(fingerprint)
         if trusted is not None and trusted[0] > self._clock():

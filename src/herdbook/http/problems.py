@@ -109,7 +109,9 @@ def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
     """Return the headers that belong to a refusal."""
     match refusal:
         case errors.Unauthenticated():
-            return [(b"www-authenticate", b'Bearer realm="herdbook"')]
+            # RFC 6750, section 3: who presents nothing is told nothing of what is wrong with it.
+            error = b', error="invalid_token"' if refusal.is_presented else b""
+            return [(b"www-authenticate", b'Bearer realm="herdbook"' + error)]
         case errors.RateLimited() | errors.Busy() | errors.Unavailable():
             return [(b"retry-after", str(refusal.retry_after).encode())]
         case errors.Stale(version=int() as version):
