@@ -126,7 +126,7 @@ async def test_its_problem_types_are_those_of_the_answers(alice: Person, ada: Th
 
 
 def test_what_the_vendor_documents_is_there() -> None:
-    """Each documented operation is there, with its method, path, name and scopes; what is ours alone is told apart by its path."""
+    """Each documented operation is there, with its method, path, name and scopes; what is ours alone has a path of its own."""
     documented = set((CONTRACT / "operations.txt").read_text("utf-8").splitlines())
     ours = {" ".join([each.method, each.path, each.id, *(each.scopes or ["none"])]) for each in OPERATIONS}
 
