@@ -130,6 +130,7 @@ async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGener
                 await statement(house)
         await fill(pool, clerk.workspace_id, _MANY)
         await fill(pool, neighbour.workspace_id, _COMMON + 1000)
+        await pool.execute(_FILL_TOKENS, clerk.workspace_id)
         if request.param is State.ONE_BIG_AMONG_MANY_SMALL:
             await pool.execute(_FILL_SMALL_ONES)
         if request.param in (State.KNOWN, State.ONE_BIG_AMONG_MANY_SMALL):
@@ -228,6 +229,17 @@ _FILL: Final = """
     )
     insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
     select workspace_id, n + 100, now(), id, id, id, 'c', 'c', '{}' from one
+"""
+_FILL_TOKENS: Final = """
+    with client as (
+        insert into oauth_client (id, workspace_id, name, scopes, redirect_uris, secret_hash)
+        select gen_random_uuid(), $1, 'Client', '{}', '{}', '' from generate_series(1, 5000) returning id
+    ), granted as (
+        insert into oauth_grant (id, client_id, user_id, scopes, redirect_uri, code_challenge, secret_hash, ends_at)
+        select id, id, id, '{}', '', '', '', now() from client returning id
+    )
+    insert into oauth_access_token (id, client_id, grant_id, scopes, secret_hash, expires_at)
+    select id, id, id, '{}', '', now() from granted
 """
 _FILL_SMALL_ONES: Final = """
     with small as (
