@@ -43,7 +43,7 @@ def text(value: str | None, path: str) -> Iterator[FieldError]:
     if _NUL in value:
         yield FieldError(path, "invalid_characters", f"`{path}` holds a NUL character. Leave it out.")
     elif not _shows(value):
-        yield FieldError(path, "blank", f"`{path}` holds nothing but white space. Send some text, or leave the field out.")
+        yield FieldError(path, "blank", f"`{path}` holds nothing but white space. Send some text.")
 
 
 def matching(pattern: str, what: str) -> Rule:

@@ -117,7 +117,11 @@ async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | N
         """
         select workspace_id, id, secret_hash, scopes,
             coalesce(
-                credential.user_id,
+                (
+                    select u.id from workspace_user u
+                    where u.workspace_id = credential.workspace_id and u.id = credential.user_id
+                        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+                ),
                 (
                     select u.id from workspace_user u
                     where u.workspace_id = credential.workspace_id

@@ -73,7 +73,9 @@ async def workspace_called(connection: Connection, text: str | None) -> UUID:
     known = [workspace.id for workspace in await list_workspaces(connection)]
     if text is None:
         if len(known) != 1:
-            raise CommandFailed(f"There are {len(known)} workspaces. Name one with --workspace.")
+            raise CommandFailed(
+                f"There are {len(known)} workspaces. Name one with --workspace; `herdbook workspaces list` shows them."
+            )
         return known[0]
     workspace_id = ids.decoded(ids.WORKSPACE, text)
     if workspace_id is None or workspace_id not in known:

@@ -114,14 +114,15 @@ class DemoSettings(Settings):
 
 def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:
     """Serve with sample data: contacts, companies, engagements and what belongs to them, and a key to try things with."""
-    demonstration = _Demonstration()
+    demonstration = _Demonstration(settings.data_dir)
     serve(settings, demonstration.prepare, demonstration.announce)
 
 
 class _Demonstration:
     """One start of the demo."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._somebody: Contact | None = None
 
     async def prepare(self, database_url: str) -> Prepared:
@@ -140,7 +141,7 @@ class _Demonstration:
             api_key = await create_key(pool, ready.workspace_id, _KEY_NAME, [ADMIN])
             if await pool.fetchval("select not exists (select from contact where workspace_id = $1)", ready.workspace_id):
                 await _fill(pool, ready.workspace_id, api_key.id)
-            for listed in (await page(pool, ready.workspace_id, PageQuery(limit=1)))[:1]:
+            for listed in (await page(pool, ready.workspace_id, PageQuery(limit=1, descending=False)))[:1]:
                 self._somebody = msgspec.json.decode(listed.body, type=Contact)
         finally:
             await pool.close()
@@ -155,14 +156,18 @@ API key:       {ready.api_key}
 """)
         if self._somebody is not None:
             environment.say(f"""\
-Try it: change {self._somebody.first_name} {self._somebody.last_name}.
+Try it: change {_called(self._somebody)}.
 
 curl -X PATCH {url}/api/v2/contacts/{self._somebody.id} \\
   -H 'Authorization: Bearer {ready.api_key}' \\
   -H 'Content-Type: application/json' \\
   -d '{{"first_name": "Ada", "description": "Wrote the first program."}}'
 """)
-        environment.say("Ctrl-C stops it; the data stay in this folder.\n")
+        environment.say(f"Ctrl-C stops it. The data stay in `{self._folder}`; other commands take it as --data-dir.\n")
+
+
+def _called(contact: Contact) -> str:
+    return " ".join(name for name in (contact.first_name, contact.last_name) if name) or "somebody"
 
 
 async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:

@@ -116,7 +116,7 @@ def list_users(
     async def work(connection: Connection) -> list[User]:
         return await all_users(connection, await workspace_called(connection, workspace))
 
-    table = new_table("User", "Name", "UserRole", "E-mail")
+    table = new_table("User", "Name", "Role", "E-mail")
     for user in with_connection(database, work):
         name = " ".join(part for part in (user.first_name, user.last_name) if part)
         table.add_row(user.id, name, user.role.value, ", ".join(item.email for item in user.emails))

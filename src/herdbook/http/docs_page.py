@@ -129,7 +129,10 @@ def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
         for method, operation in methods.items():
             request = operation.get("requestBody", {})
             body = _content(request)
-            status, success = next((status, each) for status, each in operation["responses"].items() if status < "300")
+            successes = {status: each for status, each in operation["responses"].items() if status < "300"}
+            # Of what creates something, 200 says that it was there.
+            status = "201" if "201" in successes else next(iter(successes))
+            success = successes[status]
             answer = _content(success)
             example_path = path
             for parameter in operation["parameters"]:

@@ -277,7 +277,7 @@ def _crm_parameter(crm_types: Sequence[str]) -> Json:
 
 def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     responses = {operation.status: _success(operation, operations)}
-    if not operation.is_write and operation.list_of is None:
+    if operation.method == "GET" and operation.list_of is None:
         headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA))
         responses[304] = {"description": "If-None-Match names the current version.", "headers": headers}
     by_status: dict[int, list[Kind]] = {500: [INTERNAL_ERROR]}
@@ -289,7 +289,7 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
         responses[status] = {
             "description": other.description,
             "headers": headers,
-            "content": _content(schema_ref(other.struct), None),
+            "content": _content(schema_ref(other.struct), _example(other.struct)),
         }
     return {str(status): responses[status] for status in sorted(responses)}
 

@@ -22,6 +22,7 @@ MOST_CRM_ASSOCIATIONS: Final = 20
 LONGEST_SEARCH: Final = 255
 CRM: Final = "filter[crm_associations][eq]"
 EXPAND: Final = "expand"
+_STANDARD_ORDER: Final = "updated_at:desc"
 _BOUNDS: Final[tuple[Bound, ...]] = ("gt", "gte", "lt", "lte")
 # A query of nothing but mistakes must not keep the server busy with naming them.
 _MOST_ERRORS: Final = 100
@@ -150,10 +151,9 @@ class ListReader:
             message = "This cursor was not given out for this list. Take `next_cursor` of the last page as it is."
             errors.append(FieldError("cursor", "invalid_cursor", message))
             return asked
-        standard = next(iter(orders(self._list_of)))
         for name, value in given.items():
             # Clients made from the document send the default order, whatever was asked for before.
-            if name in ("cursor", "limit") or (name == "order_by" and value == standard):
+            if name in ("cursor", "limit") or (name == "order_by" and value == _STANDARD_ORDER):
                 continue
             members = ("order", "descending") if name == "order_by" else (self._members[name],)
             if any(getattr(asked, each) != getattr(query, each) for each in members):
@@ -164,8 +164,8 @@ class ListReader:
     def _asked(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:
         limit = _limit(given, errors)
         known = orders(self._list_of)
-        order = given.get("order_by", next(iter(known)))
-        if order not in known:
+        order = given.get("order_by", _STANDARD_ORDER)
+        if "order_by" in given and order not in known:
             choices = " or ".join(f"`{choice}`" for choice in known)
             errors.append(FieldError("order_by", "invalid_choice", f"`order_by` must be {choices}."))
         time, descending = known.get(order, ("updated_at", True))
@@ -252,7 +252,7 @@ class ListReader:
         return tuple(items)
 
 
-_NO_LIST: Final = ListOf()
+_NO_LIST: Final = ListOf(times=())
 
 
 def _filter_values(name: str, each: Filter, texts: Sequence[str], errors: list[FieldError]) -> Iterator[str]:

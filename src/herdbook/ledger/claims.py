@@ -90,7 +90,7 @@ class Claimants(NamedTuple):
             holder = self.holder(book, key)
             if holder not in (None, object_id):
                 named = place(index)
-                message = f"`{named}` belongs to another active {self.kind} of this workspace. Use that one, or leave it out."
+                message = f"`{named}` belongs to another active {self.kind} of this workspace. Use that one, or choose another."
                 errors.append(FieldError(named, "already_in_use", message))
                 holders.append((self.kind, ids.encoded(self.prefix, holder)))
         if errors:

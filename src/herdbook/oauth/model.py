@@ -31,7 +31,12 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Form to get tokens with. Which fields it needs depends on `grant_type`."""
 
     schema_name: ClassVar[str] = "oauth_token_request"
-    example: ClassVar[dict[str, Any]] = {"grant_type": "client_credentials", "scope": "contacts:read"}
+    example: ClassVar[dict[str, Any]] = {
+        "grant_type": "client_credentials",
+        "client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "client_secret": "ocs_SECRET",
+        "scope": "contacts:read",
+    }
 
     grant_type: Literal["authorization_code", "client_credentials", "refresh_token"]
     client_id: Annotated[str, Meta(description="The client, where no Authorization header names it.")] | UnsetType = UNSET
@@ -61,7 +66,6 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
         "access_token": "oat_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.<secret>",
         "token_type": "Bearer",
         "expires_in": 3600,
-        "refresh_token": "ort_01HQXVB4Y9Y0Q6P0QH5GX2CT7V.<secret>",
         "scope": "contacts:read",
     }
 
