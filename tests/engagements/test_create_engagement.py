@@ -461,6 +461,14 @@ async def test_the_owner_is_the_keys_user(keys: Keys, alice: Person, edith: Thin
     assert [answer.json()["host_user_id"] for answer in (first, second)] == [owner.id, edith.id]
 
 
+async def test_who_has_left_owns_nothing_new(keys: Keys, team: Team, edith: Thing, owner: Thing) -> None:
+    """A key that acts for somebody who is not active any more acts for the first who is."""
+    await team.set_role(edith, UserRole.INACTIVE)
+    ediths = await keys.holder("engagements:write", user=edith)
+
+    assert (await ediths.post(URL, json=call())).json()["owner_user_id"] == owner.id
+
+
 async def test_without_users_nobody_owns_it(charlie: Person) -> None:
     """A workspace without users has no owner to give."""
     engagement = (await charlie.post(URL, json=call())).json()

@@ -219,3 +219,12 @@ async def test_it_takes_nothing_else(alice: Person, step: Made, name: str) -> No
 
     assert response.status_code == 400
     assert faults(response) == [(name, "unknown_parameter")]
+
+
+@pytest.mark.parametrize("name", ["filter[updated_at][gt]", "limit", "order_by", "search", "cursor"])
+async def test_it_takes_nothing_that_lists_take(alice: Person, step: Made, name: str) -> None:
+    """A filter of a single object would be ignored, so it is refused."""
+    response = await alice.get(step.url, params={name: "2026-03-01T00:00:00Z"})
+
+    assert response.status_code == 400
+    assert faults(response) == [(name, "unknown_parameter")]
