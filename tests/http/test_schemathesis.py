@@ -154,7 +154,11 @@ def filter_headers(_: schemathesis.HookContext, headers: dict[str, str] | None) 
 @schemathesis.hook
 def filter_query(_: schemathesis.HookContext, query: dict[str, Any] | None) -> bool:
     """Drop requests with a parameter that leaves no trace in a URL, so that what is wrong with it does not arrive."""
-    return not any(value in ([], {}, [""], [[]], [{}]) for value in (query or {}).values())
+    nothing = ("", None, [], {})
+    return not any(
+        value == {} or (isinstance(value, list) and all(item in nothing for item in cast("list[Any]", value)))
+        for value in (query or {}).values()
+    )
 
 
 def make_possible(case: schemathesis.Case[Any]) -> None:
