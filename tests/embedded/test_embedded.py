@@ -103,11 +103,18 @@ def postmaster(data_dir: Path) -> int:
 
 
 def guard(data_dir: Path) -> int:
-    """The process beside the postmaster in its session; PostgreSQL's other processes have their own sessions."""
+    """The shell beside the postmaster in its session; a moment after they begin, PostgreSQL's own processes have others."""
     session = postmaster(data_dir)
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    (found,) = [pid for pid in pids if pid != session and session_of(pid) == session]
+    (found,) = [pid for pid in pids if session_of(pid) == session and name_of(pid) not in ("postgres", None)]
     return found
+
+
+def name_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def session_of(pid: int) -> int | None:
