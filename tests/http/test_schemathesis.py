@@ -156,8 +156,11 @@ def filter_query(_: schemathesis.HookContext, query: dict[str, Any] | None) -> b
     """Drop requests with a parameter that leaves no trace in a URL, so that what is wrong with it does not arrive."""
     nothing = ("", None, [], {})
     return not any(
-        value == {} or (isinstance(value, list) and all(item in nothing for item in cast("list[Any]", value)))
-        for value in (query or {}).values()
+        value == {}
+        or (isinstance(value, list) and all(item in nothing for item in cast("list[Any]", value)))
+        # Empty, it asks for nothing.
+        or (name == "expand" and value in nothing)
+        for name, value in (query or {}).items()
     )
 
 
