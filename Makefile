@@ -23,9 +23,9 @@ check: .venv/dev-installed
 bench: .venv/dev-installed
 	$(BIN)/python -m bench
 
-# Twenty thousand and more generated requests.
+# Twenty thousand and more generated requests, and the plans of all lists at a million rows: some twenty minutes.
 deep: .venv/dev-installed
-	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py
+	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/db/test_plans.py
 
 # Everything to work with, in .venv.
 dev: .venv/dev-installed
