@@ -5,6 +5,7 @@ The layout is that of https://github.com/ulid/spec: 48 bits of milliseconds, the
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
@@ -51,3 +52,8 @@ def decoded(prefix: str, text: str) -> UUID | None:
         return UUID(int=int(body.translate(_TO_PYTHON), 32))
     except ValueError:
         return None
+
+
+def decoded_all(prefix: str, texts: Iterable[str]) -> list[UUID]:
+    """Return the identifiers that texts spell, without those that spell none."""
+    return [found for text in texts if (found := decoded(prefix, text)) is not None]

@@ -19,9 +19,7 @@ from herdbook.wire import Deleted
 
 async def list_companies(call: Call) -> Answer:
     """List the companies of the workspace."""
-    query = call.page_query()
-    rows = await store.page(call.services.database.pages, call.caller.workspace_id, query)
-    return call.answer_page(rows, query)
+    return await call.answer_list(store.page)
 
 
 async def create_company(call: Call, company: CompanyCreate) -> Answer:

@@ -101,13 +101,7 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Foun
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
     """Return the contacts of a page, and one more where there is a next one."""
     conditions = Conditions(workspace_id, query)
-    if query.crm_records is not None:
-        crm_ids = conditions.parameter([record.id for record in query.crm_records])
-        conditions.require_few(
-            "select f.id from contact f where f.workspace_id = $1 and f.deleted_at is null and f.crm_object_id = any("
-            + crm_ids
-            + ")"
-        )
+    conditions.require_crm_records("contact")
     await conditions.search(pool, _SEARCHED)
     return await conditions.fetch(pool, "contact")
 

@@ -123,6 +123,13 @@ class Conditions:
         """Require a condition on `$value`."""
         self.require(condition.replace("$value", self.parameter(value)))
 
+    def require_crm_records(self, table: LiteralString) -> None:
+        """Require a link to one of the records of a CRM that the query names, if any."""
+        if self._query.crm_records is not None:
+            crm_ids = self.parameter([record.id for record in self._query.crm_records])
+            found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
+            self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
+
     async def search(self, pool: Pool, within: Searched) -> None:
         """Require what the query searches for, if anything."""
         if self._query.search is None:

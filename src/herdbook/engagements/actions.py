@@ -132,9 +132,8 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         duration = self.duration_seconds if self.duration_seconds is not None else timeline and timeline.duration_seconds
         engagement = _lasting(engagement, start_at, duration)
         EXTERNAL_IDS.claim(book, self.engagement_id, [], [asked.external_id], lambda _: "external_id")
-        entry = _entry(engagement, details)
-        version = book.enter(Kind.ENGAGEMENT, self.engagement_id, Action.CREATED, None, entry)
-        _put(book, self.engagement_id, version, None, entry)
+        version = book.enter(Kind.ENGAGEMENT, self.engagement_id, Action.CREATED, None, _entry(engagement, details))
+        _put(book, self.engagement_id, version, None, engagement, details)
         if asked.has_transcript:
             _put_transcript(book, engagement.id, self.engagement_id, timeline, asked.transcript)
         return Result(version, engagement)
@@ -183,9 +182,8 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(ENGAGEMENTS, self.engagement_id)
-        for text in self.contact_ids:
-            if (contact_id := ids.decoded(ids.CONTACT, text)) is not None:
-                yield Need(CONTACTS, contact_id)
+        for contact_id in ids.decoded_all(ids.CONTACT, self.contact_ids):
+            yield Need(CONTACTS, contact_id)
 
     def apply(self, book: Book) -> Result:
         found = [ids.decoded(ids.CONTACT, text) for text in self.contact_ids]
@@ -210,9 +208,8 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(ENGAGEMENTS, self.engagement_id)
-        for text in self.tag_ids:
-            if (tag_id := ids.decoded(ids.TAG, text)) is not None:
-                yield Need(TAGS, tag_id)
+        for tag_id in ids.decoded_all(ids.TAG, self.tag_ids):
+            yield Need(TAGS, tag_id)
 
     def apply(self, book: Book) -> Result:
         found = [active(book, TAGS, ids.decoded(ids.TAG, text)) for text in self.tag_ids]
@@ -316,13 +313,13 @@ def _updated(book: Book, before: EngagementRow, engagement: Engagement, details:
     engagement = msgspec.structs.replace(engagement, updated_at=book.time)
     old, new = _entry(before.object, before.details), _entry(engagement, details)
     version = book.enter(Kind.ENGAGEMENT, before.id, Action.UPDATED, previous(old, new), new)
-    _put(book, before.id, version, before, new)
+    _put(book, before.id, version, before, engagement, details)
     return Result(version, engagement)
 
 
-def _put(book: Book, engagement_id: UUID, version: int, before: EngagementRow | None, after: EngagementEntry) -> None:
-    details = after.details
-    shown = Engagement(**{name: getattr(after, name) for name in Engagement.__struct_fields__})
+def _put(  # it is a row
+    book: Book, engagement_id: UUID, version: int, before: EngagementRow | None, shown: Engagement, details: Details
+) -> None:
     start_at = fields.parsed_time(shown.start_at or shown.created_at)
     assert start_at is not None, "it is a time of ours"
     owner = shown.owner_user_id
@@ -337,8 +334,8 @@ def _put(book: Book, engagement_id: UUID, version: int, before: EngagementRow | 
         is_private=shown.is_private,
         start_at=start_at,
         owner_user_id=None if owner is UNSET else ids.decoded(ids.USER, owner),
-        contact_ids=_decoded(ids.CONTACT, details.contact_ids),
-        company_ids=_decoded(ids.COMPANY, details.company_ids),
+        contact_ids=tuple(ids.decoded_all(ids.CONTACT, details.contact_ids)),
+        company_ids=tuple(ids.decoded_all(ids.COMPANY, details.company_ids)),
         search=searchable(shown.title),
         details=details,
         object=shown,
@@ -348,10 +345,6 @@ def _put(book: Book, engagement_id: UUID, version: int, before: EngagementRow | 
     old_contacts, old_companies = (set(before.contact_ids), set(before.company_ids)) if before else (set[UUID](), set[UUID]())
     relink(book, ENGAGEMENT_CONTACTS, engagement_id, old_contacts, set(row.contact_ids))
     relink(book, ENGAGEMENT_COMPANIES, engagement_id, old_companies, set(row.company_ids))
-
-
-def _decoded(prefix: str, texts: tuple[str, ...]) -> tuple[UUID, ...]:
-    return tuple(found for text in texts if (found := ids.decoded(prefix, text)) is not None)
 
 
 def _put_transcript(

@@ -280,18 +280,18 @@ async def _member(call: Call, shown: Sequence[_Shown], name: str) -> list[bytes]
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     match name:
         case "companies":
-            named = [_decoded(ids.COMPANY, each.details.company_ids) for each in shown]
+            named = [ids.decoded_all(ids.COMPANY, each.details.company_ids) for each in shown]
             found = await store.objects(pool, workspace_id, name, {each for some in named for each in some})
             parts = {key: msgspec.json.encode(EngagementCompany.of(_company.decode(body))) for key, body in found.items()}
             return [_array(parts[key] for key in some if key in parts) for some in named]
         case "contacts" | "tags":
             prefix = ids.CONTACT if name == "contacts" else ids.TAG
             texts = [each.details.contact_ids if name == "contacts" else each.details.tag_ids for each in shown]
-            named = [_decoded(prefix, some) for some in texts]
+            named = [ids.decoded_all(prefix, some) for some in texts]
             found = await store.objects(pool, workspace_id, name, {each for some in named for each in some})
             return [_array(found[key] for key in some if key in found) for some in named]
         case "owner":
-            owners = [_decoded(ids.USER, [_identified.decode(each.body).owner_user_id or ""]) for each in shown]
+            owners = [ids.decoded_all(ids.USER, [_identified.decode(each.body).owner_user_id or ""]) for each in shown]
             found = await store.objects(pool, workspace_id, name, {each for some in owners for each in some})
             return [next((found[key] for key in some if key in found), b"null") for some in owners]
         case "transcript":
@@ -309,10 +309,6 @@ def _media_url(call: Call, each: _Shown) -> str | None:
     if media is None:
         return None
     return call.base_url + call.services.recordings.address(call.caller.workspace_id, each.id, media)
-
-
-def _decoded(prefix: str, texts: Iterable[str]) -> list[UUID]:
-    return [found for text in texts if (found := ids.decoded(prefix, text)) is not None]
 
 
 def _array(items: Iterable[bytes]) -> bytes:

@@ -1,6 +1,6 @@
 """Every SQL statement about engagements and their transcripts."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -185,12 +185,12 @@ async def page(
     if (statuses := filters.get("processing_status")) is not None:
         conditions.add("c.processing_status = any($value)", list(statuses))
     if (owners := filters.get("owner_ids")) is not None:
-        conditions.add("c.owner_user_id = any($value::uuid[])", _decoded(ids.USER, owners))
+        conditions.add("c.owner_user_id = any($value::uuid[])", ids.decoded_all(ids.USER, owners))
     records = query.crm_records or ()
     for bucket in _BUCKETS:
         crm_ids = [record.id for record in records if record.object_type == bucket.crm_type]
         if bucket.name in filters or crm_ids:
-            wanted = _decoded(bucket.prefix, filters.get(bucket.name, ()))
+            wanted = ids.decoded_all(bucket.prefix, filters.get(bucket.name, ()))
             if crm_ids:
                 wanted += [record["id"] for record in await pool.fetch(bucket.resolve, workspace_id, crm_ids)]
             await _require_links(pool, conditions, workspace_id, bucket, wanted)
@@ -210,10 +210,6 @@ async def _require_links(
         conditions.add(bucket.holds, wanted)
     else:
         conditions.require_few(bucket.linked.replace("$ids", conditions.parameter(wanted)))
-
-
-def _decoded(prefix: str, texts: Iterable[str]) -> list[UUID]:
-    return [found for text in texts if (found := ids.decoded(prefix, text)) is not None]
 
 
 # What an engagement is expanded with: one statement for a whole page, whatever is on it. As when single objects are found, no

@@ -1,13 +1,14 @@
 """A call: one request that has found its operation and its caller, as a handler sees it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from herdbook.auth.authenticate import Caller
 from herdbook.db.database import Database, Found
 from herdbook.db.paging import Listed, PageQuery
+from herdbook.db.pool import Pool
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.http.etag import if_match
 from herdbook.http.operation import Answer, Operation
@@ -93,6 +94,11 @@ class Call:
     def origin(self) -> Origin:
         """Where commands of this request come from."""
         return Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
+
+    async def answer_list(self, page: Callable[[Pool, UUID, PageQuery], Awaitable[Sequence[Listed]]]) -> Answer:
+        """Return the page that is asked for. Refusals: InvalidQuery, Forbidden."""
+        query = self.page_query()
+        return self.answer_page(await page(self.services.database.pages, self.caller.workspace_id, query), query)
 
     async def write(self, command: Command) -> Answer:
         """Have the ledger carry out a command. Refusals: the command's, and the ledger's."""

@@ -16,9 +16,7 @@ from herdbook.wire import Deleted
 
 async def list_tags(call: Call) -> Answer:
     """List the tags of the workspace."""
-    query = call.page_query()
-    rows = await store.page(call.services.database.pages, call.caller.workspace_id, query)
-    return call.answer_page(rows, query)
+    return await call.answer_list(store.page)
 
 
 async def create_tag(call: Call, tag: TagCreate) -> Answer:

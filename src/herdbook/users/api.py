@@ -13,9 +13,7 @@ from herdbook.users.model import User
 
 async def list_users(call: Call) -> Answer:
     """List the users of the workspace."""
-    query = call.page_query()
-    rows = await store.page(call.services.database.pages, call.caller.workspace_id, query)
-    return call.answer_page(rows, query)
+    return await call.answer_list(store.page)
 
 
 async def get_user(call: Call, user_id: str) -> Answer:
