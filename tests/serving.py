@@ -16,6 +16,7 @@ from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.requests import Requests, Wire
+from herdbook.ledger.heads import Heads
 from herdbook.ledger.ledger import Ledger
 from herdbook.logs import RequestLog
 from herdbook.media import Recordings
@@ -47,7 +48,9 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
         logged.add_query_logger(_appending_to(statements))
     requests = Requests(
         operations=operations,
-        services=Services(Ledger(pool, 1), Database(pool, pool), CursorSigner("secret"), Recordings(Path(), "secret", (), 0)),
+        services=Services(
+            Ledger(pool, 1), Database(pool, pool), CursorSigner("secret"), Recordings(Path(), "secret", (), 0), Heads(pool)
+        ),
         authenticator=Authenticator(pool),
         rate_limit=None,
         wire=Wire(1000, "https://herdbook.test/errors/", "application/json"),

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import FrameType
 from typing import Any, Final
 
 import asyncpg
@@ -37,6 +38,7 @@ from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
 from herdbook.http.requests import Requests, Wire
+from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.logs import RequestLog, configure_logs
@@ -112,14 +114,15 @@ class Herdbook:
         self._pool = pool = await open_pool(self._database_url, settings.database_connections - _PAGE_CONNECTIONS)
         self._pools = (pool, pages)
         secret = await pool.fetchval("select value from setting where name = 'cursor_secret'")
-        ledger = Ledger(pool, settings.queue_limit)
+        heads = Heads(pool)
+        ledger = Ledger(pool, settings.queue_limit, heads=heads)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
         allowed_targets = tuple(target.strip() for target in (settings.allowed_targets or "").split(",") if target.strip())
         self._recordings = recordings = Recordings(settings.data_dir / "media", secret, allowed_targets, settings.media_limit)
         self._requests = Requests(
             operations=OPERATIONS,
-            services=Services(ledger, Database(pool, pages), CursorSigner(secret), recordings, settings.public_url),
+            services=Services(ledger, Database(pool, pages), CursorSigner(secret), recordings, heads, settings.public_url),
             authenticator=authenticator,
             rate_limit=rate_limit,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
@@ -127,6 +130,7 @@ class Herdbook:
         )
         ledger.open()
         chores = [
+            asyncio.create_task(heads.look()),
             asyncio.create_task(_again_and_again(_NOTE_USES_EVERY_SECONDS, authenticator.note_uses)),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_tokens(pool))),
@@ -135,11 +139,13 @@ class Herdbook:
         if settings.workers > 1:
             stop_if_orphaned = functools.partial(_stop_if_orphaned, os.getppid())
             chores.append(asyncio.create_task(_again_and_again(1.0, stop_if_orphaned)))
+        _when_told_to_stop(heads.close)
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         yield
+        heads.close()
         for chore in chores:
             chore.cancel()
         await ledger.close()
@@ -219,6 +225,20 @@ async def _stop_if_orphaned(parent: int) -> None:
     """Stop this worker if the process that started it is gone: it would keep the port from the next one."""
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _when_told_to_stop(stop: Callable[[], None]) -> None:
+    """Call `stop` at the signal to stop, before it is handled: the server waits for answers that are under way."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handled = signal.getsignal(number)
+        if callable(handled) and handled is not signal.default_int_handler:
+
+            def handle(number: int, frame: FrameType | None, then: Callable[[int, FrameType | None], object] = handled) -> None:
+                loop.call_soon_threadsafe(stop)
+                then(number, frame)
+
+            signal.signal(number, handle)
 
 
 async def _again_and_again(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:

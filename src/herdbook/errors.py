@@ -11,6 +11,7 @@
     ├── NotFound             the object is not there, or not for this caller
     ├── Stale                If-Match names another version
     ├── Taken                another active object holds what this one claims
+    ├── NoLongerKept         it lies before the oldest entry that the ledger keeps
     ├── Unavailable          the database cannot be reached; nothing was written
     ├── OutcomeUnknown       the connection broke while committing, and the outcome could not be read
     └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType
@@ -120,6 +121,15 @@ class Taken(FieldsRefusal):
         super().__init__(errors)
         self.holders = tuple(holders)
         self.read_scope = read_scope
+
+
+class NoLongerKept(Refusal):
+    """What is asked for lies before the oldest entry that the ledger keeps; `oldest` and `head` are the positions there are."""
+
+    def __init__(self, detail: str, oldest: int, head: int) -> None:
+        super().__init__(detail)
+        self.oldest = oldest
+        self.head = head
 
 
 class Unavailable(Refusal):

@@ -26,6 +26,8 @@ TRANSCRIPT_COMMENT: Final = "tano_"
 WORKSPACE: Final = "wrks_"
 REQUEST: Final = "rid_"
 CREDENTIAL: Final = "apik_"
+WEBHOOK_ENDPOINT: Final = "whep_"
+EVENT: Final = "evt_"
 
 
 def new_id() -> UUID:

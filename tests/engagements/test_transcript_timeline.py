@@ -147,7 +147,7 @@ async def test_a_duration_that_is_known_stays(alice: Person) -> None:
 async def test_the_changes_are_entered(alice: Person, step: Made, stored: Stored) -> None:
     """The ledger tells of the words that were there before, and of the duration that the engagement has now."""
     response = await alice.put(step.set_timeline_url, json=TIMELINE)
-    transcript, engagement = (await stored.changes())[3:]
+    engagement, transcript = (await stored.changes())[3:]
 
     assert (transcript.kind, transcript.action) == ("r", "u")
     assert transcript.previous == {"timeline_id": None, "text": "Shall we begin?", "timeline": None}
@@ -163,7 +163,7 @@ async def test_the_changes_are_entered(alice: Person, step: Made, stored: Stored
 async def test_a_first_transcript_is_entered(alice: Person, waiting: Made, stored: Stored) -> None:
     """Where nothing was known, there is nothing before it; that the engagement is complete is a change of its own."""
     await alice.put(waiting.set_timeline_url, json={"speakers": [{}], "entries": []})
-    transcript, engagement = (await stored.changes())[2:]
+    engagement, transcript = (await stored.changes())[2:]
 
     assert (transcript.kind, transcript.action, transcript.previous) == ("r", "c", None)
     assert (engagement.kind, engagement.action) == ("e", "u")

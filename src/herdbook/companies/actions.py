@@ -1,7 +1,7 @@
 """What can be done to companies: commands, applied to a book."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -21,9 +21,9 @@ from herdbook.companies.store import COMPANIES, COMPANY_WORDS, DOMAINS, CompanyR
 from herdbook.db.pool import Statements
 from herdbook.errors import Stale
 from herdbook.ledger.book import Book, Need, Result
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Kind
 from herdbook.ledger.links import relink
-from herdbook.ledger.objects import current, deleted, updated
+from herdbook.ledger.objects import Subject, claim, created, current, deleted, updated
 from herdbook.search_text import searchable, words
 from herdbook.wire import crm_link
 
@@ -48,10 +48,8 @@ class CreateCompany(msgspec.Struct, frozen=True):
             updated_at=book.time,
         )
         company = patched(blank, self.fields)
-        _claim_domains(book, company_id, blank, company)
-        version = book.enter(Kind.COMPANY, company_id, Action.CREATED, None, company)
-        _put(book, company_id, version, None, company)
-        return Result(version, company)
+        claim(book, COMPANY, company_id, None, company)
+        return created(book, COMPANY, company_id, company)
 
 
 class UpdateCompany(msgspec.Struct, frozen=True):
@@ -68,8 +66,8 @@ class UpdateCompany(msgspec.Struct, frozen=True):
     def apply(self, book: Book) -> Result:
         before = current(book, COMPANIES, self.company_id, self.if_version, "company")
         after = patched(before.object, self.patch)
-        _claim_domains(book, self.company_id, before.object, after)
-        return updated(book, Kind.COMPANY, before, after, _put)
+        claim(book, COMPANY, self.company_id, before.object, after)
+        return updated(book, COMPANY, before, after)
 
 
 class Staff(Protocol):
@@ -108,9 +106,7 @@ class DeleteCompany(msgspec.Struct, frozen=True):
 
     def apply(self, book: Book) -> Result:
         before = current(book, COMPANIES, self.company_id, self.if_version, "company")
-        DOMAINS.free(book, self.company_id, [item.domain for item in before.object.domains])
-        relink(book, COMPANY_WORDS, self.company_id, set(words(before.search)), set())
-        result = deleted(book, Kind.COMPANY, COMPANIES, before)
+        result = deleted(book, COMPANY, before)
         self.staff.release(book, self.company_id)
         return result
 
@@ -151,17 +147,12 @@ class SetCompanyCrmAssociation(msgspec.Struct, frozen=True):
     def apply(self, book: Book) -> Result:
         before = current(book, COMPANIES, self.company_id, self.if_version, "company")
         after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
-        return updated(book, Kind.COMPANY, before, after, _put)
+        return updated(book, COMPANY, before, after)
 
 
-def _claim_domains(book: Book, company_id: UUID, before: Company, after: Company) -> None:
-    old = [item.domain for item in before.domains]
-    DOMAINS.claim(book, company_id, old, [item.domain for item in after.domains], lambda index: f"domains[{index}].domain")
-
-
-def _put(book: Book, company_id: UUID, version: int, before: CompanyRow | None, after: Company) -> None:
+def _row(book: Book, company_id: UUID, version: int, _: CompanyRow | None, after: Company) -> CompanyRow:
     crm = after.crm_association
-    row = CompanyRow(
+    return CompanyRow(
         workspace_id=book.workspace_id,
         id=company_id,
         version=version,
@@ -171,6 +162,28 @@ def _put(book: Book, company_id: UUID, version: int, before: CompanyRow | None, 
         search=searchable(after.name or ""),
         object=after,
     )
-    book.put(COMPANIES, row)
-    old = "" if before is None else before.search
-    relink(book, COMPANY_WORDS, company_id, set(words(old)), set(words(row.search)))
+
+
+def _relink(book: Book, before: CompanyRow | None, after: CompanyRow | None) -> None:
+    company = after or before
+    assert company is not None, "it was there, or is"
+    old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
+    relink(book, COMPANY_WORDS, company.id, old, new)
+
+
+COMPANY: Final = Subject(
+    kind=Kind.COMPANY,
+    name="company",
+    prefix=ids.COMPANY,
+    table="company",
+    shelf=COMPANIES,
+    entry=Company,
+    row=_row,
+    entered=lambda row: row.object,
+    read_scopes=("companies:read",),
+    write_scope="companies:write",
+    relink=_relink,
+    claimants=DOMAINS,
+    claimed=lambda company: [item.domain for item in company.domains],
+    place=lambda index: f"domains[{index}].domain",
+)

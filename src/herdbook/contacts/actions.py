@@ -1,6 +1,7 @@
 """What can be done to contacts: commands, applied to a book."""
 
 from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -32,9 +33,9 @@ from herdbook.contacts.store import (
 from herdbook.db.pool import Statements
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.ledger.book import Book, Need, Result
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Kind
 from herdbook.ledger.links import relink
-from herdbook.ledger.objects import active, current, deleted, updated
+from herdbook.ledger.objects import Subject, active, claim, created, current, deleted, updated
 from herdbook.wire import crm_link
 
 
@@ -59,10 +60,8 @@ class CreateContact(msgspec.Struct, frozen=True):
             updated_at=book.time,
         )
         contact = patched(blank, self.fields)
-        _claim_addresses(book, contact_id, blank, contact)
-        version = book.enter(Kind.CONTACT, contact_id, Action.CREATED, None, contact)
-        _put(book, contact_id, version, None, contact)
-        return Result(version, contact)
+        claim(book, CONTACT, contact_id, None, contact)
+        return created(book, CONTACT, contact_id, contact)
 
 
 class UpdateContact(msgspec.Struct, frozen=True):
@@ -81,8 +80,8 @@ class UpdateContact(msgspec.Struct, frozen=True):
         before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
         after = patched(before.object, self.patch)
         if self.patch.emails is not UNSET:
-            _claim_addresses(book, self.contact_id, before.object, after)
-        return updated(book, Kind.CONTACT, before, after, _put)
+            claim(book, CONTACT, self.contact_id, before.object, after)
+        return updated(book, CONTACT, before, after)
 
 
 class DeleteContact(msgspec.Struct, frozen=True):
@@ -95,11 +94,7 @@ class DeleteContact(msgspec.Struct, frozen=True):
         yield Need(CONTACTS, self.contact_id)
 
     def apply(self, book: Book) -> Result:
-        before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
-        ADDRESSES.free(book, self.contact_id, [comparable_address(item.email) for item in before.object.emails])
-        relink(book, CONTACT_WORDS, self.contact_id, _words(before), set())
-        relink(book, COMPANY_CONTACTS, self.contact_id, _companies(before.company_id), set())
-        return deleted(book, Kind.CONTACT, CONTACTS, before)
+        return deleted(book, CONTACT, current(book, CONTACTS, self.contact_id, self.if_version, "contact"))
 
 
 class SetContactCrmAssociation(msgspec.Struct, frozen=True):
@@ -115,7 +110,7 @@ class SetContactCrmAssociation(msgspec.Struct, frozen=True):
     def apply(self, book: Book) -> Result:
         before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
         after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
-        return updated(book, Kind.CONTACT, before, after, _put)
+        return updated(book, CONTACT, before, after)
 
 
 class CompanyStaff:
@@ -133,7 +128,7 @@ class CompanyStaff:
         known = {row.id: row for row in (*staff.contacts, *book.put_on(CONTACTS))}
         for row in known.values():
             if row.company_id == company_id and row.deleted_at is None:
-                updated(book, Kind.CONTACT, row, msgspec.structs.replace(row.object, company=UNSET), _put)
+                updated(book, CONTACT, row, msgspec.structs.replace(row.object, company=UNSET))
         return len(staff.contacts) < MOST_STAFF
 
     async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
@@ -158,16 +153,10 @@ def _require_company(book: Book, company_id: str | None | UnsetType) -> None:
         raise Invalid([FieldError("company_id", "not_found", message)])
 
 
-def _claim_addresses(book: Book, contact_id: UUID, before: Contact, after: Contact) -> None:
-    old = [comparable_address(item.email) for item in before.emails]
-    new = [comparable_address(item.email) for item in after.emails]
-    ADDRESSES.claim(book, contact_id, old, new, lambda index: f"emails[{index}].email")
-
-
-def _put(book: Book, contact_id: UUID, version: int, before: ContactRow | None, after: Contact) -> None:
+def _row(book: Book, contact_id: UUID, version: int, before: ContactRow | None, after: Contact) -> ContactRow:
     entry = search_entry(after)
     crm = after.crm_association
-    row = ContactRow(
+    return ContactRow(
         workspace_id=book.workspace_id,
         id=contact_id,
         version=version,
@@ -179,22 +168,30 @@ def _put(book: Book, contact_id: UUID, version: int, before: ContactRow | None, 
         search=entry.text,
         first_name_word=entry.first_name_word,
         last_name_word=entry.last_name_word,
+        merged_into=None,
         object=after,
     )
-    book.put(CONTACTS, row)
-    if before is None or entry != before.search_entry or row.phone_numbers_e164 != before.phone_numbers_e164:
-        relink(book, CONTACT_WORDS, contact_id, set() if before is None else _words(before), _words(row))
-    if before is None or row.company_id != before.company_id:
-        old = set[UUID]() if before is None else _companies(before.company_id)
-        relink(book, COMPANY_CONTACTS, contact_id, old, _companies(row.company_id))
 
 
-def _words(row: ContactRow) -> set[str]:
-    return row.search_entry.other_words.union(row.phone_numbers_e164 or ())
+def _relink(book: Book, before: ContactRow | None, after: ContactRow | None) -> None:
+    contact = after or before
+    assert contact is not None, "it was there, or is"
+    if before is None or after is None or _found_by(before) != _found_by(after):
+        relink(book, CONTACT_WORDS, contact.id, _words(before), _words(after))
+    if before is None or after is None or before.company_id != after.company_id:
+        relink(book, COMPANY_CONTACTS, contact.id, _companies(before), _companies(after))
 
 
-def _companies(company_id: UUID | None) -> set[UUID]:
-    return set() if company_id is None else {company_id}
+def _found_by(row: ContactRow) -> tuple[str, str | None, str | None, tuple[str, ...] | None]:
+    return row.search, row.first_name_word, row.last_name_word, row.phone_numbers_e164
+
+
+def _words(row: ContactRow | None) -> set[str]:
+    return set() if row is None else row.search_entry.other_words.union(row.phone_numbers_e164 or ())
+
+
+def _companies(row: ContactRow | None) -> set[UUID]:
+    return set() if row is None or row.company_id is None else {row.company_id}
 
 
 # Decoding an id and reading a phone number cost more than all else here, and most updates touch neither.
@@ -208,3 +205,21 @@ def _e164_numbers(before: ContactRow | None, after: Contact) -> tuple[str, ...] 
     if before is not None and before.object.phone_numbers == after.phone_numbers:
         return before.phone_numbers_e164
     return tuple(number for item in after.phone_numbers if (number := e164(item.phone_number))) or None
+
+
+CONTACT: Final = Subject(
+    kind=Kind.CONTACT,
+    name="contact",
+    prefix=ids.CONTACT,
+    table="contact",
+    shelf=CONTACTS,
+    entry=Contact,
+    row=_row,
+    entered=lambda row: row.object,
+    read_scopes=("contacts:read",),
+    write_scope="contacts:write",
+    relink=_relink,
+    claimants=ADDRESSES,
+    claimed=lambda contact: [comparable_address(item.email) for item in contact.emails],
+    place=lambda index: f"emails[{index}].email",
+)

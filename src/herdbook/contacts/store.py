@@ -31,6 +31,7 @@ class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
     search: str
     first_name_word: str | None
     last_name_word: str | None
+    merged_into: UUID | None
     object: Contact
 
     @property
@@ -46,6 +47,7 @@ _COLUMNS: Final[Columns] = {
     "search": "text",
     "first_name_word": "text",
     "last_name_word": "text",
+    "merged_into": "uuid",
 }
 CONTACTS: Final = object_shelf(ContactRow, "contact", _COLUMNS)
 ADDRESSES: Final = Claimants(claim_shelf("contact_email", "address", "contact_id"), "contact", ids.CONTACT, "contacts:read")

@@ -1,5 +1,9 @@
-"""Migrations: plain SQL files in order, forward only, under an advisory lock, one transaction each."""
+"""Migrations: plain SQL files in order, forward only, under an advisory lock.
 
+Each is a transaction, but for those that build an index on a large table beside those who write there.
+"""
+
+import asyncio
 from importlib import resources
 from typing import Final, LiteralString, cast
 
@@ -8,6 +12,9 @@ from herdbook.db.pool import Statements, connect
 # Any number that no other program on the same database uses: the letters of `herdbook`.
 _LOCK: Final = 0x68657264626F6F6B
 _OLDEST: Final = 18
+# An index on a large table is built while others write there, which cannot be part of a transaction: one statement a file.
+_CONCURRENTLY: Final = "_concurrently"
+_NOTE: Final = "insert into migration (name) values ($1)"
 
 
 class DatabaseTooOld(Exception):
@@ -38,15 +45,21 @@ async def migrate(database_url: str) -> list[str]:
         version = await connection.fetchval("show server_version")
         if int(version.split(".")[0]) < _OLDEST:
             raise DatabaseTooOld(version)
-        await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        # Asked for again and again: whoever waited in a statement would keep an index from being built beside others.
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110  # no event here is the other process's
+            await asyncio.sleep(0.02)
         await connection.execute(
             "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
         )
         applied: list[str] = []
         for name in await missing(connection):
-            async with connection.transaction():
+            if name.endswith(_CONCURRENTLY):
                 await connection.execute(available()[name])
-                await connection.execute("insert into migration (name) values ($1)", name)
+                await connection.execute(_NOTE, name)
+            else:
+                async with connection.transaction():
+                    await connection.execute(available()[name])
+                    await connection.execute(_NOTE, name)
             applied.append(name)
         return applied
     finally:

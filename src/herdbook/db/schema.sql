@@ -41,12 +41,25 @@ create table change (
     action "char" not null,
     previous json,
     object json not null,
+    -- An object's entries are a chain, from the version that its row has to the first.
+    previous_version bigint,
+    -- The contact that goes on in this one's place: of entries that delete a contact by merging, and that bring it back.
+    merged_into uuid,
     primary key (workspace_id, seq)
 );
 
 comment on column change.kind is
-    'c contact, o company, u user, t tag, e engagement, r transcript, n transcript comment';
-comment on column change.action is 'c created, u updated, d deleted';
+    'c contact, o company, u user, t tag, e engagement, r transcript, n transcript comment, w webhook endpoint';
+comment on column change.action is 'c created, u updated, d deleted, r restored';
+
+-- What a request did, for undo. Requests' ids are in the order of time, so an entry is added at the index's end.
+create index change_by_request on change (request_id);
+
+-- Up to which entry, it included, each workspace's ledger has been trimmed.
+create table change_trimmed (
+    workspace_id uuid primary key,
+    seq bigint not null
+);
 
 create table idempotency_record (
     workspace_id uuid not null,
@@ -115,12 +128,16 @@ create table contact (
     emails json generated always as (object -> 'emails') virtual,
     phone_numbers json generated always as (object -> 'phone_numbers') virtual,
     time_zone text generated always as (object ->> 'time_zone') virtual,
+    -- The contact that goes on in this one's place, where it was deleted by merging.
+    merged_into uuid,
     primary key (workspace_id, id)
 ) with (fillfactor = 85);
 
 create index contact_by_update on contact (workspace_id, updated_at, version) where deleted_at is null;
 create index contact_by_crm_object on contact (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
+
+create index contact_merged on contact (workspace_id, merged_into) where merged_into is not null;
 
 -- What a search finds a contact by: the first word of either name here, where a change of name costs an index entry and no more,
 -- and all other words in a table of their own.
@@ -142,6 +159,14 @@ create table contact_email (
     address text not null,
     contact_id uuid not null,
     primary key (workspace_id, address)
+);
+
+-- The addresses that deleted contacts had.
+create table contact_former_email (
+    workspace_id uuid not null,
+    address text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, address, contact_id)
 );
 
 -- The active contacts of each company.
@@ -346,3 +371,55 @@ create table oauth_access_token (
 );
 
 create index oauth_access_token_by_expiry on oauth_access_token (expires_at);
+
+-- Webhooks.
+
+create table webhook_endpoint (
+    workspace_id uuid not null,
+    id uuid not null,
+    version bigint not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz,
+    secret text not null,
+    former_secret text,
+    former_secret_until timestamptz,
+    object json not null,
+    primary key (workspace_id, id)
+);
+
+create index webhook_endpoint_by_update on webhook_endpoint (workspace_id, updated_at, version) where deleted_at is null;
+
+-- How far an endpoint has read its workspace's ledger: all up to the position is delivered, is of no interest to it, or stands in
+-- `webhook_delivery`. Who holds the lease reads on.
+create table webhook_reader (
+    workspace_id uuid not null,
+    endpoint_id uuid not null,
+    is_enabled boolean not null,
+    position bigint not null,
+    failing_since timestamptz,
+    failures_in_a_row integer not null default 0,
+    delivered bigint not null default 0,
+    failed bigint not null default 0,
+    lease_holder uuid,
+    leased_until timestamptz,
+    primary key (workspace_id, endpoint_id)
+) with (fillfactor = 50);
+
+-- What was not delivered at the first attempt, or was sent again. `seq` is the entry of the ledger.
+create table webhook_delivery (
+    workspace_id uuid not null,
+    endpoint_id uuid not null,
+    seq bigint not null,
+    event_type text not null,
+    created_at timestamptz not null,
+    state text not null,
+    attempt_count integer not null,
+    next_attempt_at timestamptz,
+    attempts json not null,
+    primary key (workspace_id, endpoint_id, seq)
+) with (fillfactor = 70);
+
+comment on column webhook_delivery.state is 'waiting (for its next attempt), delivered, failed (for good) or skipped';
+
+create index webhook_delivery_due on webhook_delivery (next_attempt_at) where next_attempt_at is not null;
+create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoint_id, state, seq);

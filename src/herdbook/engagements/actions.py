@@ -39,9 +39,9 @@ from herdbook.engagements.store import (
 )
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
 from herdbook.ledger.book import Book, Need, Result
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Kind
 from herdbook.ledger.links import relink
-from herdbook.ledger.objects import active, current, previous
+from herdbook.ledger.objects import Subject, active, claim, created, current, updated
 from herdbook.media import Media
 from herdbook.search_text import searchable, words
 from herdbook.tags.store import TAGS
@@ -131,12 +131,12 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         timeline = None if asked.transcript_timeline is UNSET else asked.transcript_timeline
         duration = self.duration_seconds if self.duration_seconds is not None else timeline and timeline.duration_seconds
         engagement = _lasting(engagement, start_at, duration)
-        EXTERNAL_IDS.claim(book, self.engagement_id, [], [asked.external_id], lambda _: "external_id")
-        version = book.enter(Kind.ENGAGEMENT, self.engagement_id, Action.CREATED, None, _entry(engagement, details))
-        _put(book, self.engagement_id, version, None, engagement, details)
+        entry = _entry(engagement, details)
+        claim(book, ENGAGEMENT, self.engagement_id, None, entry)
+        result = created(book, ENGAGEMENT, self.engagement_id, entry)
         if asked.has_transcript:
-            _put_transcript(book, engagement.id, self.engagement_id, timeline, asked.transcript)
-        return Result(version, engagement)
+            _put_transcript(book, engagement, self.engagement_id, timeline, asked.transcript)
+        return result
 
     def _contacts(self) -> Iterator[Participant]:
         """Return the participants who are not of the team, as far as they can be known again by what is said of them."""
@@ -195,7 +195,7 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
             contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
             company_ids=_companies_of(book, contact_ids),
         )
-        return _updated(book, before, before.object, details)
+        return updated(book, ENGAGEMENT, before, _entry(before.object, details))
 
 
 class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,7 +216,7 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
         _refuse_unknown("tag_ids", "tag", found)
         before = writable(book, self.engagement_id, self.private_scopes, self.if_version)
         details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
-        return _updated(book, before, before.object, details)
+        return updated(book, ENGAGEMENT, before, _entry(before.object, details))
 
 
 class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,11 +241,12 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
             raise Stale(current_version)
         if self.has_precondition and current_version is None:
             raise Stale(None)
-        version = _put_transcript(book, shown.id, self.engagement_id, self.timeline, UNSET)
         after = msgspec.structs.replace(shown, processing_status=ProcessingStatus.COMPLETED)
         if shown.duration_seconds is UNSET:
             after = _lasting(after, before.start_at, self.timeline.duration_seconds)
-        _updated(book, before, after, before.details)
+        completed = updated(book, ENGAGEMENT, before, _entry(after, before.details)).answer
+        assert isinstance(completed, Engagement), "it is the engagement"
+        version = _put_transcript(book, completed, self.engagement_id, self.timeline, UNSET)
         return Result(version, Timeline.of(shown.id, self.timeline))
 
 
@@ -306,24 +307,16 @@ def _entry(engagement: Engagement, details: Details) -> EngagementEntry:
     return EngagementEntry(**members, details=details)
 
 
-def _updated(book: Book, before: EngagementRow, engagement: Engagement, details: Details) -> Result:
-    """Save what an update made of an engagement; what changes nothing writes nothing."""
-    if (engagement, details) == (before.object, before.details):
-        return Result(before.version, before.object)
-    engagement = msgspec.structs.replace(engagement, updated_at=book.time)
-    old, new = _entry(before.object, before.details), _entry(engagement, details)
-    version = book.enter(Kind.ENGAGEMENT, before.id, Action.UPDATED, previous(old, new), new)
-    _put(book, before.id, version, before, engagement, details)
-    return Result(version, engagement)
+def _shown_in(entry: EngagementEntry) -> Engagement:
+    return Engagement(**{name: getattr(entry, name) for name in Engagement.__struct_fields__})
 
 
-def _put(  # it is a row
-    book: Book, engagement_id: UUID, version: int, before: EngagementRow | None, shown: Engagement, details: Details
-) -> None:
+def _row(book: Book, engagement_id: UUID, version: int, _: EngagementRow | None, after: EngagementEntry) -> EngagementRow:
+    shown, details = _shown_in(after), after.details
     start_at = fields.parsed_time(shown.start_at or shown.created_at)
     assert start_at is not None, "it is a time of ours"
     owner = shown.owner_user_id
-    row = EngagementRow(
+    return EngagementRow(
         workspace_id=book.workspace_id,
         id=engagement_id,
         version=version,
@@ -340,48 +333,91 @@ def _put(  # it is a row
         details=details,
         object=shown,
     )
-    book.put(ENGAGEMENTS, row)
-    relink(book, ENGAGEMENT_WORDS, engagement_id, set(words(before.search)) if before else set(), set(words(row.search)))
-    old_contacts, old_companies = (set(before.contact_ids), set(before.company_ids)) if before else (set[UUID](), set[UUID]())
-    relink(book, ENGAGEMENT_CONTACTS, engagement_id, old_contacts, set(row.contact_ids))
-    relink(book, ENGAGEMENT_COMPANIES, engagement_id, old_companies, set(row.company_ids))
+
+
+def _relink(book: Book, before: EngagementRow | None, after: EngagementRow | None) -> None:
+    engagement = after or before
+    assert engagement is not None, "it was there, or is"
+    old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
+    relink(book, ENGAGEMENT_WORDS, engagement.id, old, new)
+    old_contacts, contacts = (set[UUID]() if row is None else set(row.contact_ids) for row in (before, after))
+    relink(book, ENGAGEMENT_CONTACTS, engagement.id, old_contacts, contacts)
+    old_companies, companies = (set[UUID]() if row is None else set(row.company_ids) for row in (before, after))
+    relink(book, ENGAGEMENT_COMPANIES, engagement.id, old_companies, companies)
+
+
+ENGAGEMENT: Final = Subject(
+    kind=Kind.ENGAGEMENT,
+    name="engagement",
+    prefix=ids.ENGAGEMENT,
+    table="engagement",
+    shelf=ENGAGEMENTS,
+    entry=EngagementEntry,
+    row=_row,
+    entered=lambda row: _entry(row.object, row.details),
+    read_scopes=("engagements:read",),
+    write_scope="engagements:write",
+    relink=_relink,
+    claimants=EXTERNAL_IDS,
+    claimed=lambda engagement: [engagement.details.external_id],
+    place=lambda _: "external_id",
+)
 
 
 def _put_transcript(
-    book: Book, shown_id: str, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
+    book: Book, engagement: Engagement, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
 ) -> int:
     """Set the transcript of an engagement: a timeline, and plain text, by default what the timeline says."""
     before = active(book, TRANSCRIPTS, engagement_id)
-    timeline_id = before.timeline_id if before is not None else None
+    timeline_id = None if before is None or before.timeline_id is None else before.timeline_id
     if timeline is not None and timeline_id is None:
         timeline_id = ids.new_id()
-    plain = (timeline.as_text() if timeline is not None else "") if text is UNSET else text
-    shown = None if timeline is None else Timeline.of(shown_id, timeline)
     entry = TranscriptEntry(
         timeline_id=None if timeline_id is None else ids.encoded(ids.TRANSCRIPT_TIMELINE, timeline_id),
-        text=plain,
-        timeline=shown,
+        text=(timeline.as_text() if timeline is not None else "") if text is UNSET else text,
+        timeline=None if timeline is None else Timeline.of(engagement.id, timeline),
+        engagement=engagement,
     )
     if before is None:
-        version = book.enter(Kind.TRANSCRIPT, engagement_id, Action.CREATED, None, entry)
-    else:
-        old = TranscriptEntry(
-            timeline_id=None if before.timeline_id is None else ids.encoded(ids.TRANSCRIPT_TIMELINE, before.timeline_id),
-            text=before.text,
-            timeline=before.object,
-        )
-        if entry == old:
-            return before.version
-        version = book.enter(Kind.TRANSCRIPT, engagement_id, Action.UPDATED, previous(old, entry), entry)
-    row = TranscriptRow(
+        return created(book, TRANSCRIPT, engagement_id, entry).version
+    if entry == msgspec.structs.replace(_transcript_entered(before), engagement=engagement):
+        return before.version
+    return updated(book, TRANSCRIPT, before, entry).version
+
+
+def _transcript_row(
+    book: Book, engagement_id: UUID, version: int, _: TranscriptRow | None, after: TranscriptEntry
+) -> TranscriptRow:
+    return TranscriptRow(
         workspace_id=book.workspace_id,
         id=engagement_id,
         version=version,
         updated_at=book.at,
         deleted_at=None,
-        timeline_id=timeline_id,
-        text=plain,
-        object=shown,
+        timeline_id=None if after.timeline_id is None else ids.decoded(ids.TRANSCRIPT_TIMELINE, after.timeline_id),
+        text=after.text,
+        object=after.timeline,
     )
-    book.put(TRANSCRIPTS, row)
-    return version
+
+
+def _transcript_entered(row: TranscriptRow) -> TranscriptEntry:
+    return TranscriptEntry(
+        timeline_id=None if row.timeline_id is None else ids.encoded(ids.TRANSCRIPT_TIMELINE, row.timeline_id),
+        text=row.text,
+        timeline=row.object,
+    )
+
+
+TRANSCRIPT: Final = Subject(
+    kind=Kind.TRANSCRIPT,
+    name="transcript",
+    prefix=ids.ENGAGEMENT,
+    table="transcript",
+    shelf=TRANSCRIPTS,
+    entry=TranscriptEntry,
+    row=_transcript_row,
+    entered=_transcript_entered,
+    read_scopes=("engagements:read", "transcript_timelines:read"),
+    write_scope="engagements:write",
+    beside=frozenset({"engagement"}),
+)

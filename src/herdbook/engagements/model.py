@@ -436,8 +436,9 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TranscriptEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A transcript as the ledger enters it."""
+    """A transcript as the ledger enters it, with its engagement as that was then."""
 
     timeline_id: str | None
     text: str
     timeline: Timeline | None
+    engagement: Engagement | UnsetType = UNSET

@@ -108,7 +108,7 @@ def _not_json(why: str) -> Invalid:
 
 
 def _item_type(declared: inspect.Type) -> type[msgspec.Struct] | None:
-    array, _ = _unwrapped(declared)
+    array, _ = unwrapped(declared)
     if isinstance(array, inspect.VarTupleType) and isinstance(array.item_type, inspect.StructType):
         return array.item_type.cls
     return None
@@ -125,11 +125,16 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
     place = f"{path}.{name}" if path else name
     field = next((field for field in struct.fields if field.encode_name == name), None)
     if field is None:
-        near = difflib.get_close_matches(name, [field.encode_name for field in struct.fields], n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else f"It takes {_listed(struct)}."
-        yield FieldError(place, "unknown_field", f"There is no field `{place}`. {hint}")
+        yield unknown_field(struct, name, place, "field", "unknown_field")
         return
-    yield from _value_errors(field.type, value, place)
+    yield from value_errors(field.type, value, place)
+
+
+def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, code: str) -> FieldError:
+    """Return the error that a struct has no such field, with the nearest that it has."""
+    near = difflib.get_close_matches(name, [field.encode_name for field in struct.fields], n=1)
+    hint = f"Did you mean `{near[0]}`?" if near else f"It takes {_listed(struct)}."
+    return FieldError(place, code, f"There is no {what} `{place}`. {hint}")
 
 
 def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:
@@ -143,8 +148,9 @@ def _listed(struct: inspect.StructType) -> str:
     return ", ".join(f"`{field.encode_name}`" for field in struct.fields)
 
 
-def _value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
-    expected, may_be_null = _unwrapped(declared)
+def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
+    """Explain what is wrong with a value where a type is expected."""
+    expected, may_be_null = unwrapped(declared)
     if value is None and may_be_null:
         return
     match expected, value:
@@ -156,7 +162,7 @@ def _value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fie
             items = cast("list[Any]", value)
             yield from _length_errors(expected.min_length, expected.max_length, len(items), path, "items")
             for index, item in enumerate(items):
-                yield from _value_errors(expected.item_type, item, f"{path}[{index}]")
+                yield from value_errors(expected.item_type, item, f"{path}[{index}]")
         case inspect.StructType(), dict():
             members = cast("dict[str, Any]", value)
             for name, item in members.items():
@@ -171,14 +177,14 @@ def _value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fie
             yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.")
 
 
-def _unwrapped(declared: inspect.Type) -> tuple[inspect.Type, bool]:
+def unwrapped(declared: inspect.Type) -> tuple[inspect.Type, bool]:
     """Return what a type is without what is only said about it, and whether null will do, too."""
     if isinstance(declared, inspect.Metadata):
-        return _unwrapped(declared.type)
+        return unwrapped(declared.type)
     if isinstance(declared, inspect.UnionType):
         options = [option for option in declared.types if not isinstance(option, inspect.NoneType)]
         assert len(options) == 1, "no field here takes one of several types"
-        return _unwrapped(options[0])[0], len(options) < len(declared.types)
+        return unwrapped(options[0])[0], len(options) < len(declared.types)
     return declared, isinstance(declared, inspect.NoneType)
 
 

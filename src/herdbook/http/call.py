@@ -14,6 +14,7 @@ from herdbook.http.etag import if_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import CursorSigner, ListReader
 from herdbook.ledger.book import Command, Origin
+from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.media import Recordings
@@ -28,6 +29,7 @@ class Services(NamedTuple):
     database: Database
     cursors: CursorSigner
     recordings: Recordings
+    heads: Heads
     public_url: str | None = None
 
 

@@ -1,7 +1,7 @@
 """The OpenAPI document: made from the declarations of the operations, and from nothing else."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -57,6 +57,7 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
         "",
     ),
     errors.Unavailable("The database cannot be reached. Nothing was done. Try again shortly."),
+    errors.NoLongerKept("Position 17 lies before 4711, the oldest that is kept.", 4711, 9001),
     errors.OutcomeUnknown(),
     errors.TooLarge(8_388_608),
     errors.UnsupportedMediaType("text/plain"),
@@ -171,6 +172,8 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
     parameters.append(authorization | {"schema": {"type": "string"}})
     if operation.list_of is not None:
         parameters += _list_parameters(operation.list_of)
+    if operation.query is not None:
+        parameters += _query_parameters(operation.query)
     if operation.expand is not None:
         parameters.append(_expand_parameter(operation.expand))
     if operation.list_of is None and not operation.is_write:
@@ -233,6 +236,13 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
     if list_of.crm_types:
         parameters.append(_crm_parameter(list_of.crm_types))
     return parameters
+
+
+def _query_parameters(query: type[msgspec.Struct]) -> Iterator[Json]:
+    for name, schema in schemas_of([query])[schema_name(query)]["properties"].items():
+        about = schema.pop("description", "")
+        parameter = _comma_separated if schema.get("type") == "array" else _query_parameter
+        yield parameter(name, about, schema)
 
 
 def _filter_parameter(name: str, each: Filter, *, takes_several: bool) -> Json:

@@ -1,6 +1,6 @@
 """An operation of the API, declared once: routing, scopes, decoding and the OpenAPI document all read the declaration."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,7 +13,8 @@ from herdbook.errors import Refusal
 class Answer(NamedTuple):
     """A success: the body in JSON, the version of the object that it is, and whether it was given to an earlier request.
 
-    `status` and `headers` are those that differ from what the operation declares, or go beyond it.
+    `status` and `headers` are those that differ from what the operation declares, or go beyond it. `stream` comes in place of
+    the body: parts that are sent as they come, until the client has gone; `media_type` is what either is.
     """
 
     body: bytes
@@ -21,6 +22,8 @@ class Answer(NamedTuple):
     replayed: bool = False
     status: int | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    stream: AsyncGenerator[bytes] | None = None
+    media_type: bytes = b"application/json"
 
 
 class OtherAnswer(NamedTuple):
@@ -30,7 +33,7 @@ class OtherAnswer(NamedTuple):
     description: str
 
 
-# Takes the call, the path's parameters in their order, and the body where the operation has one.
+# Takes the call, the path's parameters in their order, the body where the operation has one, and the query where it has one.
 Handler: TypeAlias = Callable[..., Awaitable[Answer]]
 
 
@@ -40,7 +43,8 @@ class Operation:
 
     `scopes` are all needed; None says that nobody needs to say who they are. `expand` are the members that an answer has only
     when it is asked for them, and the scope that each needs beside those of the operation. `form` is a body that is a form
-    (`application/x-www-form-urlencoded`), which the handler reads itself.
+    (`application/x-www-form-urlencoded`), which the handler reads itself. `query` are the parameters of what is no list. An
+    errand is a write that the ledger takes no part in.
     """
 
     method: str
@@ -56,6 +60,8 @@ class Operation:
     status: int = 200
     body: type[msgspec.Struct] | None = None
     form: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    is_errand: bool = False
     list_of: "ListOf | None" = None
     expand: Mapping[str, str | None] | None = None
     refusals: tuple[type[Refusal], ...] = ()
@@ -64,7 +70,7 @@ class Operation:
     @property
     def is_write(self) -> bool:
         """Whether it changes something, so that it takes If-Match and Idempotency-Key."""
-        return self.method != "GET" and self.scopes is not None
+        return self.method != "GET" and self.scopes is not None and not self.is_errand
 
 
 class Filter(NamedTuple):

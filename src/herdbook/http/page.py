@@ -5,7 +5,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
@@ -15,6 +14,7 @@ from herdbook import fields
 from herdbook.db.paging import Bound, CrmRecord, Listed, PageQuery, TimeColumn
 from herdbook.errors import FieldError, InvalidQuery
 from herdbook.http.operation import Answer, Filter, ListOf
+from herdbook.http.query import pairs
 
 MOST: Final = 100
 DEFAULT_LIMIT: Final = 25
@@ -102,7 +102,7 @@ class ListReader:
         given: dict[str, str] = {}
         crm: dict[int, dict[str, str]] = {}
         seen: set[str] = set()
-        for name, value in _pairs(query_string, errors):
+        for name, value in pairs(query_string, errors):
             indexed = _CRM_INDEXED.fullmatch(name) if self._list_of.crm_types else None
             if name in given and self._takes_several(name):
                 # Some clients say a list so.
@@ -264,13 +264,6 @@ def _filter_values(name: str, each: Filter, texts: Sequence[str], errors: list[F
             yield each.read(text)
         except ValueError as error:
             errors.append(FieldError(name, "invalid_format", f"`{name}` cannot be `{text[:100]}`: {error}."))
-
-
-def _pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, str]]:
-    try:
-        yield from parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
-    except (UnicodeDecodeError, ValueError):
-        errors.append(FieldError("", "invalid_encoding", "The query string is not percent-encoded UTF-8 (RFC 3986)."))
 
 
 def _limit(given: Mapping[str, str], errors: list[FieldError]) -> int | None:

@@ -31,6 +31,7 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
     errors.NotFound: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),
     errors.Stale: Kind("precondition_failed", "Precondition Failed", 412, "If-Match names another version."),
     errors.Taken: Kind("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
+    errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "The position lies before what is kept."),
     errors.Unavailable: Kind(
         "unavailable", "Service Unavailable", 503, "The database cannot be reached, or the server is stopping."
     ),
@@ -79,6 +80,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[Holder, Meta(description="The object that holds what the request claims, for those who may read it.")]
         | UnsetType
     ) = UNSET
+    oldest: Annotated[int, Meta(description="The oldest position to continue from.")] | UnsetType = UNSET
+    head: Annotated[int, Meta(description="The position of the latest change.")] | UnsetType = UNSET
 
 
 def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_holder: bool) -> Problem:
@@ -95,6 +98,8 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
         members["errors"] = tuple(ErrorItem(field=e.field, code=e.code, message=e.message) for e in refusal.errors)
     if isinstance(refusal, errors.Taken) and may_name_holder:
         members["conflict"] = Holder(*refusal.holders[0])
+    if isinstance(refusal, errors.NoLongerKept):
+        members |= {"oldest": refusal.oldest, "head": refusal.head}
     return Problem(
         type=type_base + kind.name,
         title=kind.title,

@@ -1,8 +1,9 @@
 """What happens to every request of the API, in order: find the operation, authenticate, limit, decode, act, answer, log."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -19,12 +20,12 @@ from herdbook.http.call import Call, Services
 from herdbook.http.etag import etag, none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
+from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
 from herdbook.logs import RequestLine, RequestLog
 
 _log: Final = logging.getLogger("herdbook.requests")
-_JSON: Final = b"application/json"
 _PROBLEM_JSON: Final = b"application/problem+json"
 
 
@@ -37,6 +38,7 @@ class _Target(NamedTuple):
 
     operation: Operation
     body: BodyReader | None
+    query: QueryReader | None
 
 
 class Wire(NamedTuple):
@@ -72,7 +74,7 @@ class Requests:
         request = _Request(scope)
         try:
             answer = await self._answer(request, scope, receive)
-            await self._send_answer(request, answer, send)
+            await self._send_answer(request, answer, receive, send)
         except _Disconnected:
             request.status = 499
         except Exception as error:
@@ -85,15 +87,7 @@ class Requests:
             del parts[0]
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
-        caller = NOBODY
-        if operation.scopes is not None:
-            caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"))
-            if self._rate_limit is not None:
-                quota = request.quota = await self._rate_limit.take(caller.credential_id)
-                if quota.retry_after:
-                    raise RateLimited(quota.retry_after)
-            for needed in operation.scopes:
-                caller.require(needed)
+        caller = NOBODY if operation.scopes is None else await self._caller(request, operation.scopes)
         body = b""
         arguments: list[object] = []
         if target.body is not None or operation.form is not None:
@@ -104,6 +98,8 @@ class Requests:
             arguments.append(target.body.read(body))
         elif operation.form is not None:
             arguments.append(body)
+        if target.query is not None:
+            arguments.append(target.query.read(scope["query_string"]))
         call = Call(
             services=self._services,
             operation=operation,
@@ -116,6 +112,17 @@ class Requests:
             scheme=scope["scheme"],
         )
         return await operation.handler(call, *parameters, *arguments)
+
+    async def _caller(self, request: "_Request", scopes: Iterable[str]) -> Caller:
+        """Return who asks, and may. Refusals: Unauthenticated, RateLimited, Forbidden."""
+        caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"))
+        if self._rate_limit is not None:
+            quota = request.quota = await self._rate_limit.take(caller.credential_id)
+            if quota.retry_after:
+                raise RateLimited(quota.retry_after)
+        for needed in scopes:
+            caller.require(needed)
+        return caller
 
     async def _body(self, request: "_Request", receive: Receive) -> bytes:
         length = request.headers.get(b"content-length")
@@ -136,7 +143,7 @@ class Requests:
                 break
         return b"".join(chunks)
 
-    async def _send_answer(self, request: "_Request", answer: Answer, send: Send) -> None:
+    async def _send_answer(self, request: "_Request", answer: Answer, receive: Receive, send: Send) -> None:
         operation = request.operation
         assert operation is not None, "an answer is an operation's"
         status, body = answer.status or operation.status, answer.body
@@ -147,8 +154,12 @@ class Requests:
                 status, body = 304, b""
         if answer.replayed:
             headers.append((b"idempotency-replayed", b"true"))
+        if answer.stream is not None:
+            headers.append((b"content-type", answer.media_type))
+            await request.stream(status, headers, answer.stream, receive, send)
+            return
         if status != 304:
-            headers += ((b"content-type", _JSON), (b"content-length", b"%d" % len(body)))
+            headers += ((b"content-type", answer.media_type), (b"content-length", b"%d" % len(body)))
         await request.send(status, headers, body, send)
 
     async def _send_problem(self, request: "_Request", error: Exception, send: Send) -> None:
@@ -193,6 +204,29 @@ class _Request:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
+    async def stream(
+        self, status: int, headers: list[tuple[bytes, bytes]], parts: AsyncGenerator[bytes], receive: Receive, send: Send
+    ) -> None:
+        """Send parts as they come, until there are no more or the client has gone."""
+        self.status = status
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            while not gone.done():
+                part = asyncio.ensure_future(anext(parts, None))
+                await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not part.done():
+                    part.cancel()
+                    await asyncio.wait({part})
+                    break
+                if (body := part.result()) is None:
+                    break
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+            await parts.aclose()
+
     def finish(self, scope: Scope, log: RequestLog | None) -> None:
         """Count the request, and log its line."""
         seconds = time.perf_counter() - self.began
@@ -214,6 +248,12 @@ class _Request:
             )
 
 
+async def _gone(receive: Receive) -> None:
+    """Return once the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     headers = dict(lines)
     if len(headers) < len(lines):
@@ -224,4 +264,8 @@ def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _target(operation: Operation) -> _Target:
-    return _Target(operation, None if operation.body is None else BodyReader(operation.body))
+    return _Target(
+        operation,
+        None if operation.body is None else BodyReader(operation.body),
+        None if operation.query is None else QueryReader(operation.query),
+    )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook.ledger.changes import Action, Change, Kind
+from herdbook.ledger.changes import Change, Entry
 
 
 class Row(Protocol):
@@ -108,7 +108,7 @@ class Book:
         """Return the rows that the batch has put on a shelf by now."""
         return [row for (put_on, _), row in self.put_rows.items() if put_on is shelf]  # type: ignore[misc]  # as in `find`
 
-    def enter(self, kind: Kind, object_id: UUID, action: Action, previous: object, answer: object) -> int:
+    def enter(self, entry: Entry) -> int:
         """Enter a change; return the version that it gives the object."""
         assert self._origin is not None, "changes are entered by commands"
         self.seq += 1
@@ -117,13 +117,15 @@ class Book:
                 workspace_id=self.workspace_id,
                 seq=self.seq,
                 at=self.at,
-                kind=kind,
-                object_id=object_id,
-                action=action,
+                kind=entry.kind,
+                object_id=entry.object_id,
+                action=entry.action,
                 request_id=self._origin.request_id,
                 credential_id=self._origin.credential_id,
-                previous=previous,
-                object=answer,
+                previous=entry.previous,
+                object=entry.object,
+                previous_version=entry.previous_version,
+                merged_into=entry.merged_into,
             )
         )
         return self.seq

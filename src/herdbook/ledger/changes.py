@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import Enum
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ class Kind(Enum):
     ENGAGEMENT = "e"
     TRANSCRIPT = "r"
     TRANSCRIPT_COMMENT = "n"
+    WEBHOOK_ENDPOINT = "w"
 
 
 class Action(Enum):
@@ -26,14 +27,28 @@ class Action(Enum):
     CREATED = "c"
     UPDATED = "u"
     DELETED = "d"
+    RESTORED = "r"
 
 
-class Change(msgspec.Struct, frozen=True):
-    """One entry of a workspace's ledger.
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry says of an object.
 
-    `seq` is gapless in its workspace, in the order of commits. `object` is the object as the API shows it after the change;
-    `previous` holds the old values of the members that an update changed, and is None for the other actions.
+    `object` is the object after the change, with all that is kept of it; `previous` holds the old values of the members that an
+    update changed, and is None for the other actions. `previous_version` is the number of the object's entry before this one.
+    `merged_into` is the object that goes on in this one's place, in entries that delete one by merging, and bring it back.
     """
+
+    kind: Kind
+    object_id: UUID
+    action: Action
+    object: Any
+    previous: Any = None
+    previous_version: int | None = None
+    merged_into: UUID | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry of a workspace's ledger: `seq` is gapless in its workspace, in the order of commits."""
 
     workspace_id: UUID
     seq: int
@@ -43,18 +58,23 @@ class Change(msgspec.Struct, frozen=True):
     action: Action
     request_id: UUID
     credential_id: UUID
-    previous: object
-    object: object
+    object: Any
+    previous: Any = None
+    previous_version: int | None = None
+    merged_into: UUID | None = None
 
 
 SAVE_CHANGES: Final[LiteralString] = """
     change_entered as (
         insert into change
-            (workspace_id, seq, at, kind, object_id, action, request_id, credential_id, previous, object)
-        select r.workspace_id, r.seq, r.at, r.kind, r.object_id, r.action, r.request_id, r.credential_id, r.previous, r.object
+            (workspace_id, seq, at, kind, object_id, action, request_id, credential_id, previous, object,
+                previous_version, merged_into)
+        select r.workspace_id, r.seq, r.at, r.kind, r.object_id, r.action, r.request_id, r.credential_id, r.previous, r.object,
+            r.previous_version, r.merged_into
         from json_to_recordset($rows) as r(
             workspace_id uuid, seq bigint, at timestamptz, kind "char", object_id uuid, action "char",
-            request_id uuid, credential_id uuid, previous json, object json
+            request_id uuid, credential_id uuid, previous json, object json,
+            previous_version bigint, merged_into uuid
         )
         join held on held.id = r.workspace_id
     )

@@ -22,6 +22,7 @@ from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
 from herdbook.errors import Busy, KeyReused, NotFound, OutcomeUnknown, Refusal, Unavailable
 from herdbook.ledger import batch
 from herdbook.ledger.book import Book, Command, Need, Origin
+from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 
 _log = logging.getLogger("herdbook.ledger")
@@ -87,10 +88,13 @@ class _Trial:
 class Ledger:
     """The way to write in all workspaces of one database."""
 
-    def __init__(self, pool: Pool, queue_limit: int, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, pool: Pool, queue_limit: int, patience_seconds: float = _PATIENCE_SECONDS, heads: Heads | None = None
+    ) -> None:
         self._pool = pool
         self._queue_limit = queue_limit
         self._patience_seconds = patience_seconds
+        self._heads = heads
         self._queues: dict[UUID, deque[_Waiting]] = {}
         self._ready: deque[UUID] = deque()
         self._held: set[UUID] = set()
@@ -241,6 +245,9 @@ class Ledger:
                     if doubts:
                         waiting = await self._without_committed(connection, waiting, doubts)
                     held = await self._work_through(connection, waiting, trial)
+        if self._heads is not None:
+            # Also those that were too late: another process has moved them.
+            self._heads.moved([book.workspace_id for book in trial.books.values() if book.changes])
         late: list[_Waiting] = []
         for one, outcome in trial.outcomes:
             if held is None or one.workspace_id in held:

@@ -1,16 +1,20 @@
 """Objects with a version: what commands about contacts, companies and the others do alike."""
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, LiteralString, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, LiteralString, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
+from herdbook import ids
 from herdbook.errors import NotFound, Stale
 from herdbook.ledger.book import Book, Result, Shelf
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Action, Entry, Kind
+from herdbook.ledger.claims import Claimants
 from herdbook.wire import Deleted
 
 # What is no id is looked up as this one, which is nobody's, so that it is refused where an unknown id is: after the body.
@@ -33,9 +37,38 @@ class ObjectRow(Protocol):
 
 
 RowT = TypeVar("RowT", bound=ObjectRow)
-StructT = TypeVar("StructT", bound=msgspec.Struct)
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 # The columns of a table beside those that all have: their types by their names.
 Columns: TypeAlias = dict[LiteralString, LiteralString]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject(Generic[RowT, EntryT]):
+    """A kind of objects, as the ledger keeps them: each has a row, and entries that tell how it became what it is.
+
+    `entry` is what the ledger enters of an object, all that is kept of it. `row` returns the row for an entry, given the one
+    before it, if any; `entered` returns the entry that a row shows. `relink` lets an object be found under what the second row
+    says instead of what the first one does; None: nothing. `claimants` are those of what only one active object may hold;
+    `claimed` returns what an entry holds of it, `place` the field that an item of that stands in. `beside` are the members
+    of an entry that tell of another object. `read_scopes` are all needed to read one; without a `write_scope`, no caller of the
+    API writes one.
+    """
+
+    kind: Kind
+    name: str
+    prefix: str
+    table: LiteralString
+    shelf: Shelf[RowT]
+    entry: type[EntryT]
+    row: Callable[[Book, UUID, int, RowT | None, EntryT], RowT]
+    entered: Callable[[RowT], EntryT]
+    relink: Callable[[Book, RowT | None, RowT | None], None] = lambda _, __, ___: None
+    read_scopes: tuple[str, ...]
+    write_scope: str | None = None
+    claimants: Claimants | None = None
+    claimed: Callable[[EntryT], list[str]] = lambda _: []
+    place: Callable[[int], str] = str
+    beside: frozenset[str] = frozenset()
 
 
 def active(book: Book, shelf: Shelf[RowT], object_id: UUID | None) -> RowT | None:
@@ -54,33 +87,97 @@ def current(book: Book, shelf: Shelf[RowT], object_id: UUID, if_version: frozens
     return row
 
 
-def updated(
-    book: Book, kind: Kind, before: RowT, after: StructT, put: Callable[[Book, UUID, int, RowT | None, StructT], None]
-) -> Result:
-    """Enter what an update made of an object, and have `put` lay its row; what changes nothing writes nothing."""
-    if after == before.object:
+def claim(book: Book, subject: Subject[Any, EntryT], object_id: UUID, before: EntryT | None, after: EntryT) -> None:
+    """Let an object hold what its new state says instead of what its old one did. Refusal: Taken."""
+    assert subject.claimants is not None, "there is something to hold"
+    old = [] if before is None else subject.claimed(before)
+    subject.claimants.claim(book, object_id, old, subject.claimed(after), subject.place)
+
+
+def created(book: Book, subject: Subject[RowT, EntryT], object_id: UUID, after: EntryT) -> Result:
+    """Enter a new object, and lay its row."""
+    entry = Entry(kind=subject.kind, object_id=object_id, action=Action.CREATED, object=after)
+    return _laid(book, subject, object_id, entry, None, after)
+
+
+def updated(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: EntryT) -> Result:
+    """Enter what an update made of an object, and lay its row; what changes nothing writes nothing."""
+    old = subject.entered(before)
+    if after == old:
         return Result(before.version, before.object)
-    after = msgspec.structs.replace(after, updated_at=book.time)
-    version = book.enter(kind, before.id, Action.UPDATED, previous(before.object, after), after)
-    put(book, before.id, version, before, after)
-    return Result(version, after)
+    after = stamped(book, after)
+    entry = Entry(
+        kind=subject.kind,
+        object_id=before.id,
+        action=Action.UPDATED,
+        object=after,
+        previous=_previous(old, after, subject.beside),
+        previous_version=before.version,
+    )
+    return _laid(book, subject, before.id, entry, before, after)
 
 
-def deleted(book: Book, kind: Kind, shelf: Shelf[Any], before: ObjectRow) -> Result:
-    """Enter that an object was deleted, and lay its row with the mark."""
-    shown = before.object
-    version = book.enter(kind, before.id, Action.DELETED, None, shown)
+def deleted(book: Book, subject: Subject[RowT, EntryT], before: RowT, merged_into: UUID | None = None) -> Result:
+    """Enter that an object was deleted, free what it held, let it be found under nothing, and mark its row."""
+    old = subject.entered(before)
+    if subject.claimants is not None:
+        subject.claimants.free(book, before.id, subject.claimed(old))
+    subject.relink(book, before, None)
+    version = book.enter(
+        Entry(
+            kind=subject.kind,
+            object_id=before.id,
+            action=Action.DELETED,
+            object=old,
+            previous_version=before.version,
+            merged_into=merged_into,
+        )
+    )
+    marked: dict[str, Any] = {"version": version, "updated_at": book.at, "deleted_at": book.at}
+    if merged_into is not None:
+        marked["merged_into"] = merged_into
     row: Any = before
-    book.put(shelf, msgspec.structs.replace(row, version=version, updated_at=book.at, deleted_at=book.at))
-    return Result(version, Deleted(shown.id, shown.object.value))
+    book.put(subject.shelf, msgspec.structs.replace(row, **marked))
+    return Result(version, Deleted(ids.encoded(subject.prefix, before.id), subject.name))
 
 
-def previous(before: msgspec.Struct, after: msgspec.Struct) -> dict[str, Any]:
+def restored(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: EntryT) -> Result:
+    """Enter that a deleted object is back, in a state whose claims it has made, and lay its row."""
+    after = stamped(book, after)
+    entry = Entry(
+        kind=subject.kind,
+        object_id=before.id,
+        action=Action.RESTORED,
+        object=after,
+        previous_version=before.version,
+        merged_into=getattr(before, "merged_into", None),
+    )
+    return _laid(book, subject, before.id, entry, None, after)
+
+
+def _laid(
+    book: Book, subject: Subject[RowT, EntryT], object_id: UUID, entry: Entry, before: RowT | None, after: EntryT
+) -> Result:
+    version = book.enter(entry)
+    row = subject.row(book, object_id, version, before, after)
+    book.put(subject.shelf, row)
+    subject.relink(book, before, row)
+    return Result(version, row.object)
+
+
+def stamped(book: Book, after: EntryT) -> EntryT:
+    """Return an object that says that it was updated now, if it says when it was."""
+    if "updated_at" not in after.__struct_fields__:
+        return after
+    return msgspec.structs.replace(after, updated_at=book.time)
+
+
+def _previous(before: msgspec.Struct, after: msgspec.Struct, beside: AbstractSet[str]) -> dict[str, Any]:
     """Return the old values of the members that changed, null for those that were not there; the time tells itself."""
     changed: dict[str, Any] = {}
     for name in before.__struct_fields__:
         old = getattr(before, name)
-        if old != getattr(after, name) and name != "updated_at":
+        if old != getattr(after, name) and name != "updated_at" and name not in beside:
             changed[name] = None if old is UNSET else old
     return changed
 

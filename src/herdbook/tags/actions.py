@@ -1,6 +1,7 @@
 """What can be done to tags: commands, applied to a book."""
 
 from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -9,8 +10,8 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.errors import Stale
 from herdbook.ledger.book import Book, Need, Result
-from herdbook.ledger.changes import Action, Kind
-from herdbook.ledger.objects import current, deleted, updated
+from herdbook.ledger.changes import Kind
+from herdbook.ledger.objects import Subject, claim, created, current, deleted, updated
 from herdbook.tags.model import Tag, TagCreate, TagObject, TagUpdate, comparable_name, patched
 from herdbook.tags.store import TAG_NAMES, TAGS, TagRow
 
@@ -30,10 +31,8 @@ class CreateTag(msgspec.Struct, frozen=True):
         tag_id = ids.new_id()
         blank = Tag(object=TagObject.TAG, id=ids.encoded(ids.TAG, tag_id), name="", created_at=book.time, updated_at=book.time)
         tag = patched(blank, self.fields)
-        _claim_name(book, tag_id, None, tag)
-        version = book.enter(Kind.TAG, tag_id, Action.CREATED, None, tag)
-        _put(book, tag_id, version, None, tag)
-        return Result(version, tag)
+        claim(book, TAG, tag_id, None, tag)
+        return created(book, TAG, tag_id, tag)
 
 
 class UpdateTag(msgspec.Struct, frozen=True):
@@ -51,8 +50,8 @@ class UpdateTag(msgspec.Struct, frozen=True):
     def apply(self, book: Book) -> Result:
         before = current(book, TAGS, self.tag_id, self.if_version, "tag")
         after = patched(before.object, self.patch)
-        _claim_name(book, self.tag_id, before.object, after)
-        return updated(book, Kind.TAG, before, after, _put)
+        claim(book, TAG, self.tag_id, before.object, after)
+        return updated(book, TAG, before, after)
 
 
 class DeleteTag(msgspec.Struct, frozen=True):
@@ -65,18 +64,25 @@ class DeleteTag(msgspec.Struct, frozen=True):
         yield Need(TAGS, self.tag_id)
 
     def apply(self, book: Book) -> Result:
-        before = current(book, TAGS, self.tag_id, self.if_version, "tag")
-        TAG_NAMES.free(book, self.tag_id, [comparable_name(before.object.name)])
-        return deleted(book, Kind.TAG, TAGS, before)
+        return deleted(book, TAG, current(book, TAGS, self.tag_id, self.if_version, "tag"))
 
 
-def _claim_name(book: Book, tag_id: UUID, before: Tag | None, after: Tag) -> None:
-    old = [] if before is None else [comparable_name(before.name)]
-    TAG_NAMES.claim(book, tag_id, old, [comparable_name(after.name)], lambda _: "name")
+def _row(book: Book, tag_id: UUID, version: int, _: TagRow | None, after: Tag) -> TagRow:
+    return TagRow(workspace_id=book.workspace_id, id=tag_id, version=version, updated_at=book.at, deleted_at=None, object=after)
 
 
-def _put(book: Book, tag_id: UUID, version: int, _: TagRow | None, after: Tag) -> None:
-    book.put(
-        TAGS,
-        TagRow(workspace_id=book.workspace_id, id=tag_id, version=version, updated_at=book.at, deleted_at=None, object=after),
-    )
+TAG: Final = Subject(
+    kind=Kind.TAG,
+    name="tag",
+    prefix=ids.TAG,
+    table="tag",
+    shelf=TAGS,
+    entry=Tag,
+    row=_row,
+    entered=lambda row: row.object,
+    read_scopes=("tags:read",),
+    write_scope="tags:write",
+    claimants=TAG_NAMES,
+    claimed=lambda tag: [comparable_name(tag.name)],
+    place=lambda _: "name",
+)

@@ -1,6 +1,7 @@
 """What can be done to transcript comments: commands, applied to a book."""
 
 from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -10,8 +11,8 @@ from herdbook import ids
 from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.ledger.book import Book, Need, Result
-from herdbook.ledger.changes import Action, Kind
-from herdbook.ledger.objects import active, current, deleted, updated
+from herdbook.ledger.changes import Kind
+from herdbook.ledger.objects import NOBODY, Subject, active, created, current, deleted, updated
 from herdbook.transcript_comments.model import (
     TranscriptComment,
     TranscriptCommentCreate,
@@ -53,20 +54,7 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
             anchor=self.fields.anchor,
             created_by=UNSET if self.user_id is None else ids.encoded(ids.USER, self.user_id),
         )
-        version = book.enter(Kind.TRANSCRIPT_COMMENT, comment_id, Action.CREATED, None, comment)
-        book.put(
-            TRANSCRIPT_COMMENTS,
-            TranscriptCommentRow(
-                workspace_id=book.workspace_id,
-                id=comment_id,
-                version=version,
-                updated_at=book.at,
-                deleted_at=None,
-                engagement_id=self.engagement_id,
-                object=comment,
-            ),
-        )
-        return Result(version, comment)
+        return created(book, TRANSCRIPT_COMMENT, comment_id, comment)
 
     def _timeline_id(self, book: Book) -> str:
         transcript = active(book, TRANSCRIPTS, self.engagement_id)
@@ -104,7 +92,7 @@ class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
         before = current(book, TRANSCRIPT_COMMENTS, self.comment_id, self.if_version, "transcript comment")
         user_id = None if self.user_id is None else ids.encoded(ids.USER, self.user_id)
         after = patched(before.object, self.patch, user_id, book.time)
-        return updated(book, Kind.TRANSCRIPT_COMMENT, before, after, _put_again)
+        return updated(book, TRANSCRIPT_COMMENT, before, after)
 
 
 class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,9 +106,32 @@ class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, book: Book) -> Result:
         before = current(book, TRANSCRIPT_COMMENTS, self.comment_id, self.if_version, "transcript comment")
-        return deleted(book, Kind.TRANSCRIPT_COMMENT, TRANSCRIPT_COMMENTS, before)
+        return deleted(book, TRANSCRIPT_COMMENT, before)
 
 
-def _put_again(book: Book, _: UUID, version: int, before: TranscriptCommentRow | None, after: TranscriptComment) -> None:
-    assert before is not None, "only what is there is changed"
-    book.put(TRANSCRIPT_COMMENTS, msgspec.structs.replace(before, version=version, updated_at=book.at, object=after))
+def _row(
+    book: Book, comment_id: UUID, version: int, _: TranscriptCommentRow | None, after: TranscriptComment
+) -> TranscriptCommentRow:
+    return TranscriptCommentRow(
+        workspace_id=book.workspace_id,
+        id=comment_id,
+        version=version,
+        updated_at=book.at,
+        deleted_at=None,
+        engagement_id=ids.decoded(ids.ENGAGEMENT, after.engagement_id) or NOBODY,
+        object=after,
+    )
+
+
+TRANSCRIPT_COMMENT: Final = Subject(
+    kind=Kind.TRANSCRIPT_COMMENT,
+    name="transcript_comment",
+    prefix=ids.TRANSCRIPT_COMMENT,
+    table="transcript_comment",
+    shelf=TRANSCRIPT_COMMENTS,
+    entry=TranscriptComment,
+    row=_row,
+    entered=lambda row: row.object,
+    read_scopes=("engagements:read", "transcript_comments:read"),
+    write_scope="transcript_comments:write",
+)

@@ -1,6 +1,7 @@
 """What can be done to users: commands, applied to a book. The API only reads users; the command line makes them."""
 
 from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -8,9 +9,9 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.ledger.book import Book, Need, Result
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Kind
 from herdbook.ledger.links import relink
-from herdbook.ledger.objects import current, updated
+from herdbook.ledger.objects import Subject, created, current, updated
 from herdbook.search_text import searchable, words
 from herdbook.users.model import NewUser, User, UserEmail, UserObject, UserRole
 from herdbook.users.store import HANDLES, USER_WORDS, USERS, UserRow
@@ -41,25 +42,12 @@ class CreateUser(msgspec.Struct, frozen=True):
             emails=tuple(UserEmail(email.strip(), index == 0) for index, email in enumerate(new.emails)),
             time_zone=new.time_zone or UNSET,
         )
-        version = book.enter(Kind.USER, user_id, Action.CREATED, None, user)
-        phone_number = None if new.phone_number is None else handles[-1]
-        text = searchable("\n".join([new.first_name or "", new.last_name or "", *new.emails]))
-        book.put(
-            USERS,
-            UserRow(
-                workspace_id=book.workspace_id,
-                id=user_id,
-                version=version,
-                updated_at=book.at,
-                deleted_at=None,
-                is_active=new.role.is_active,
-                phone_number_e164=phone_number,
-                search=text,
-                object=user,
-            ),
-        )
-        relink(book, USER_WORDS, user_id, set(), set(words(text)))
-        return Result(version, user)
+        result = created(book, USER, user_id, user)
+        row = book.find(USERS, user_id)
+        if row is not None and new.phone_number is not None:
+            # No API shows it, so no entry has it.
+            book.put(USERS, msgspec.structs.replace(row, phone_number_e164=handles[-1]))
+        return result
 
 
 class SetRole(msgspec.Struct, frozen=True):
@@ -73,10 +61,38 @@ class SetRole(msgspec.Struct, frozen=True):
 
     def apply(self, book: Book) -> Result:
         before = current(book, USERS, self.user_id, None, "user")
-        return updated(book, Kind.USER, before, msgspec.structs.replace(before.object, role=self.role), _put_again)
+        return updated(book, USER, before, msgspec.structs.replace(before.object, role=self.role))
 
 
-def _put_again(book: Book, _: UUID, version: int, before: UserRow | None, after: User) -> None:
-    assert before is not None, "only what is there gets another role"
-    row = msgspec.structs.replace(before, version=version, updated_at=book.at, is_active=after.role.is_active, object=after)
-    book.put(USERS, row)
+def _row(book: Book, user_id: UUID, version: int, before: UserRow | None, after: User) -> UserRow:
+    return UserRow(
+        workspace_id=book.workspace_id,
+        id=user_id,
+        version=version,
+        updated_at=book.at,
+        deleted_at=None,
+        is_active=after.role.is_active,
+        phone_number_e164=None if before is None else before.phone_number_e164,
+        search=searchable("\n".join([after.first_name or "", after.last_name or "", *(item.email for item in after.emails)])),
+        object=after,
+    )
+
+
+def _relink(book: Book, before: UserRow | None, after: UserRow | None) -> None:
+    user = after or before
+    assert user is not None, "the user was there, or is"
+    relink(book, USER_WORDS, user.id, set(words(before.search if before else "")), set(words(after.search if after else "")))
+
+
+USER: Final = Subject(
+    kind=Kind.USER,
+    name="user",
+    prefix=ids.USER,
+    table="workspace_user",
+    shelf=USERS,
+    entry=User,
+    row=_row,
+    entered=lambda row: row.object,
+    read_scopes=("users:read",),
+    relink=_relink,
+)

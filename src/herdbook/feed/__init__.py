@@ -1,0 +1,1 @@
+"""The feed: a workspace's changes, for programs that follow them."""

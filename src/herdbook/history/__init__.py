@@ -1,0 +1,1 @@
+"""History, and the way back: what became of an object, restoring, undo."""

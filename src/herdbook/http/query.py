@@ -1,0 +1,66 @@
+"""Query parameters of operations that are no lists: declared as a struct, as bodies are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, inspect
+
+from herdbook.errors import FieldError, InvalidQuery
+from herdbook.fields import HasRules, Rule
+from herdbook.http.body import unknown_field, unwrapped, value_errors
+
+_BOOLEANS: Final = {"true": True, "false": False}
+
+
+class QueryReader:
+    """Reads the query parameters of one operation. An array is sent as one text with commas."""
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self._struct = struct
+        self._rules: Mapping[str, Rule] = cast("type[HasRules]", struct).rules
+        self._type = cast("inspect.StructType", inspect.type_info(struct))
+        self._fields = {field.encode_name: field.type for field in self._type.fields}
+
+    def read(self, query_string: bytes) -> Any:
+        """Return the struct. Refusal: InvalidQuery, with all that is wrong."""
+        errors: list[FieldError] = []
+        given: dict[str, Any] = {}
+        for name, text in pairs(query_string, errors):
+            if name in given:
+                errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
+            elif (declared := self._fields.get(name)) is None:
+                errors.append(unknown_field(self._type, name, name, "query parameter", "unknown_parameter"))
+            else:
+                given[name] = value = _value(declared, text)
+                errors += value_errors(declared, value, name)
+        if not errors:
+            struct = msgspec.convert(given, self._struct)
+            for name, rule in self._rules.items():
+                if (value := getattr(struct, name)) not in (UNSET, None):
+                    errors += rule(value, name)
+            if not errors:
+                return struct
+        raise InvalidQuery(errors)
+
+
+def pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, str]]:
+    """Return the parameters of a query string; what is no query string becomes an error."""
+    try:
+        yield from parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
+    except (UnicodeDecodeError, ValueError):
+        errors.append(FieldError("", "invalid_encoding", "The query string is not percent-encoded UTF-8 (RFC 3986)."))
+
+
+def _value(declared: inspect.Type, text: str) -> Any:
+    """Return what a text says where this type is expected; the text itself where it says nothing of the kind."""
+    match unwrapped(declared)[0]:
+        case inspect.IntType() if text.isascii() and text.isdecimal() and len(text) < 20:
+            return int(text)
+        case inspect.BoolType():
+            return _BOOLEANS.get(text, text)
+        case inspect.VarTupleType():
+            return text.split(",")
+        case _:
+            return text

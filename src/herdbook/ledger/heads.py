@@ -1,0 +1,99 @@
+"""The heads of the ledgers: who follows one is woken when it moves.
+
+A commit of this process wakes at once. One of another process is found by looking, once a second, at the workspaces that
+somebody follows. While deliveries to webhooks are under way in a process of their own, commits are told on a channel of the
+database as well: after they are done and in a statement of its own, since a notification within a transaction has all commits
+of the database wait in one line.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from herdbook.db.pool import CONNECTION_ERRORS, Pool
+
+CHANNEL: Final = "herdbook_heads"
+_LOOK_EVERY_SECONDS: Final = 1.0
+_TELL_AFTER_SECONDS: Final = 0.01
+# More than these, and what is told is only that something moved: a notification holds 8,000 bytes.
+_MOST_TOLD: Final = 200
+
+_log: Final = logging.getLogger("herdbook.ledger")
+
+
+class Heads:
+    """What this process knows of heads that move."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._followers: dict[UUID, set[asyncio.Event]] = {}
+        self._seen: dict[UUID, int] = {}
+        self._to_tell: set[UUID] = set()
+        self._telling: asyncio.Task[None] | None = None
+        self.is_closed = False
+        self.tells = False
+
+    def moved(self, workspace_ids: Collection[UUID]) -> None:
+        """Wake who follows these workspaces; tell other processes, if any listens."""
+        if self._followers:
+            for workspace_id in workspace_ids:
+                for follower in self._followers.get(workspace_id, ()):
+                    follower.set()
+        if self.tells:
+            self._to_tell.update(workspace_ids)
+            if self._telling is None:
+                self._telling = asyncio.create_task(self._tell())
+
+    @contextmanager
+    def followed(self, workspace_id: UUID) -> Generator[asyncio.Event]:
+        """An event that is set whenever the workspace's head has moved, and when the server stops."""
+        follower = asyncio.Event()
+        if self.is_closed:
+            follower.set()
+        followers = self._followers.setdefault(workspace_id, set())
+        followers.add(follower)
+        try:
+            yield follower
+        finally:
+            followers.discard(follower)
+            if not followers and self._followers.get(workspace_id) is followers:
+                del self._followers[workspace_id]
+                self._seen.pop(workspace_id, None)
+
+    async def look(self) -> None:
+        """Look, again and again, for what other processes have committed."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            if not self._followers:
+                continue
+            try:
+                heads = await self._pool.fetch("select id, seq from workspace where id = any($1)", list(self._followers))
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+                _log.warning("the heads of the ledgers could not be read, and will be again")
+                continue
+            for workspace_id, seq in heads:
+                if self._seen.get(workspace_id) != seq:
+                    self._seen[workspace_id] = seq
+                    for follower in self._followers.get(workspace_id, ()):
+                        follower.set()
+
+    def close(self) -> None:
+        """Wake everybody, for the last time: the server stops."""
+        self.is_closed = True
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.set()
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(_TELL_AFTER_SECONDS)
+        told, self._to_tell, self._telling = self._to_tell, set(), None
+        payload = "".join(workspace_id.hex for workspace_id in told) if len(told) <= _MOST_TOLD else ""
+        try:
+            await self._pool.execute("select pg_notify('herdbook_heads', $1)", payload)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+            _log.warning("what moved could not be told; it will be found within a second")

@@ -1,0 +1,1 @@
+"""Merging: several contacts become one."""

@@ -1,0 +1,1 @@
+"""Webhooks: the ledger's changes, told to other programs."""
