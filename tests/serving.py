@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from herdbook.app import Herdbook
 from herdbook.auth.authenticate import Authenticator
 from herdbook.db.database import Database
-from herdbook.db.pool import open_pool
+from herdbook.db.pool import Pool, open_pool
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
@@ -46,7 +46,14 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
     async with pool.acquire() as connection:
         logged: Any = connection
         logged.add_query_logger(_appending_to(statements))
-    requests = Requests(
+    async with _client_of(answering(operations, pool)) as client:
+        yield Watched(client, statements)
+    await pool.close()
+
+
+def answering(operations: Iterable[Operation], pool: Pool) -> Requests:
+    """Return what answers reads of these operations."""
+    return Requests(
         operations=operations,
         services=Services(
             Ledger(pool, 1), Database(pool, pool), CursorSigner("secret"), Recordings(Path(), "secret", (), 0), Heads(pool)
@@ -56,9 +63,6 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
         wire=Wire(1000, "https://herdbook.test/errors/", "application/json"),
         log=RequestLog(),
     )
-    async with _client_of(requests) as client:
-        yield Watched(client, statements)
-    await pool.close()
 
 
 def _appending_to(statements: list[str]) -> Callable[[Any], None]:

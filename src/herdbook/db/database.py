@@ -1,11 +1,13 @@
-"""Reading single objects: all that wait in one turn of the event loop are read by one statement."""
+"""Reads that many share: of single objects, all that wait in one turn of the event loop are read by one statement."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final, LiteralString, NamedTuple
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, Final, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
 from herdbook.db.pool import Pool
+
+T = TypeVar("T")
 
 _MOST_AT_ONCE: Final = 256
 
@@ -73,6 +75,7 @@ class Database:
         self.pool = pool
         self.pages = pages
         self._reads: dict[LiteralString, _Reads] = {}
+        self._shared: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def find(self, statement: LiteralString, workspace_id: UUID, object_id: UUID) -> Found | None:
         """Return the object that the statement finds, or None.
@@ -84,3 +87,15 @@ class Database:
         if reads is None:
             reads = self._reads[statement] = _Reads(self.pool, statement)
         return await reads.wait_for(workspace_id, object_id)
+
+    async def shared(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what a read returns; all who ask for the same in one turn of the event loop share it."""
+        reading = self._shared.get(key)
+        if reading is None:
+            reading = self._shared[key] = asyncio.create_task(self._begin(key, read))
+        return await asyncio.shield(reading)
+
+    async def _begin(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        # Who comes from now on may know of more than this read is sure to find.
+        del self._shared[key]
+        return await read()

@@ -5,19 +5,22 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from herdbook.auth.authenticate import Caller
+from herdbook import ids
+from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.db.database import Database, Found
 from herdbook.db.paging import Listed, PageQuery
 from herdbook.db.pool import Pool
-from herdbook.errors import FieldError, Invalid, NotFound
+from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.etag import if_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import CursorSigner, ListReader
+from herdbook.http.problems import Problem, problem_of
 from herdbook.ledger.book import Command, Origin
 from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.media import Recordings
+from herdbook.settings import TargetRules
 
 LONGEST_KEY = 255
 
@@ -31,13 +34,15 @@ class Services(NamedTuple):
     recordings: Recordings
     heads: Heads
     public_url: str | None = None
+    targets: TargetRules = TargetRules()
 
 
 class Call:
     """One request."""
 
     __slots__ = (
-        *("_body", "_path_parameters", "caller", "headers", "operation", "query_string", "request_id", "scheme", "services"),
+        *("_authenticator", "_body", "_path_parameters", "caller", "headers", "operation", "query_string", "request_id"),
+        *("_problem_type_base", "path", "scheme", "services"),
     )
 
     def __init__(  # noqa: PLR0913  # it is the request, taken apart once
@@ -48,20 +53,26 @@ class Call:
         caller: Caller,
         request_id: UUID,
         headers: Mapping[bytes, bytes],
+        path: str,
         path_parameters: list[str],
         query_string: bytes,
         body: bytes,
         scheme: str,
+        authenticator: Authenticator,
+        problem_type_base: str,
     ) -> None:
         self.services = services
         self.operation = operation
         self.caller = caller
         self.request_id = request_id
         self.headers = headers
+        self.path = path
         self.query_string = query_string
         self._path_parameters = path_parameters
         self._body = body
         self.scheme = scheme
+        self._authenticator = authenticator
+        self._problem_type_base = problem_type_base
 
     @property
     def base_url(self) -> str:
@@ -78,6 +89,10 @@ class Call:
     def has_precondition(self) -> bool:
         """Whether there is an If-Match, which what is not there yet cannot fulfil (RFC 9110, section 13.1.1)."""
         return b"if-match" in self.headers
+
+    async def check_caller(self) -> None:
+        """Look whether the caller's credential still stands, in a request that takes its time. Refusal: Unauthenticated."""
+        await self._authenticator.caller(self.headers.get(b"authorization"))
 
     def page_query(self) -> PageQuery:
         """Return what is asked of a list, or of a single object to expand. Refusals: InvalidQuery, Forbidden."""
@@ -104,7 +119,7 @@ class Call:
 
     async def write(self, command: Command) -> Answer:
         """Have the ledger carry out a command. Refusals: the command's, and the ledger's."""
-        written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, self._idempotency_key())
+        written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, self.idempotency_key())
         return Answer(written.body, written.version, written.replayed)
 
     def _list_reader(self) -> ListReader:
@@ -113,7 +128,14 @@ class Call:
             self.services.cursors, operation.id, operation.list_of, operation.expand or (), self.caller.workspace_id
         )
 
-    def _idempotency_key(self) -> IdempotencyKey | None:
+    def problem_of(self, refusal: Exception) -> Problem:
+        """Return the problem that this caller reads of a refusal, where it is a part of an answer."""
+        may_name_holder = isinstance(refusal, Taken) and self.caller.may(refusal.read_scope)
+        request_id = ids.encoded(ids.REQUEST, self.request_id)
+        return problem_of(refusal, request_id, self._problem_type_base, may_name_holder=may_name_holder)
+
+    def idempotency_key(self) -> IdempotencyKey | None:
+        """Return the request's Idempotency-Key, if it has one. Refusal: Invalid."""
         header = self.headers.get(b"idempotency-key")
         if header is None:
             return None
@@ -122,7 +144,8 @@ class Call:
             message = f"`Idempotency-Key` must have 1 to {LONGEST_KEY} printable ASCII characters, such as a UUID."
             raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
         precondition = self.headers.get(b"if-match", b"").decode("latin-1")
-        request = f"{self.operation.id} {self._path_parameters} {precondition}\n".encode() + self._body
+        query = "" if self.operation.query is None else "?" + self.query_string.decode("latin-1")
+        request = f"{self.operation.id} {self._path_parameters} {precondition}{query}\n".encode() + self._body
         return IdempotencyKey(key=key, fingerprint=hashlib.sha256(request).hexdigest()[:32])
 
 

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,8 @@ from herdbook.db.paging import Bound, CrmRecord, Listed, PageQuery, TimeColumn
 from herdbook.errors import FieldError, InvalidQuery
 from herdbook.http.operation import Answer, Filter, ListOf
 from herdbook.http.query import pairs
+
+QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 
 MOST: Final = 100
 DEFAULT_LIMIT: Final = 25
@@ -50,21 +52,33 @@ def orders(list_of: ListOf) -> dict[str, tuple[TimeColumn, bool]]:
     return {f"{time}:{way}": (time, way == "desc") for time in list_of.times for way in ("desc", "asc")}
 
 
+def not_this_cursor() -> FieldError:
+    """Return the error that a cursor is none of the list's."""
+    message = "This cursor was not given out for this list. Take `next_cursor` of the last page as it is."
+    return FieldError("cursor", "invalid_cursor", message)
+
+
+def not_with_cursor(name: str) -> FieldError:
+    """Return the error that a parameter beside a cursor is another than the cursor carries."""
+    message = f"The cursor was given out for another `{name}`. Leave `{name}` out, or the cursor."
+    return FieldError(name, "not_with_cursor", message)
+
+
 class CursorSigner:
     """Makes and reads cursors: a page's query and where it ended, signed, so that nobody makes their own."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
 
-    def cursor(self, query: PageQuery, salt: str) -> str:
-        """Return the cursor of the page after the one that ended at `query.after`."""
+    def cursor(self, query: msgspec.Struct, salt: str) -> str:
+        """Return the cursor of the page that a query asks for, which names where the last one ended."""
         token: str | bytes = self._serializer(salt).dumps(msgspec.to_builtins(query))
         return token.decode() if isinstance(token, bytes) else token
 
-    def read(self, cursor: str, salt: str) -> PageQuery | None:
+    def read(self, cursor: str, salt: str, query: type[QueryT]) -> QueryT | None:
         """Return the query of a cursor that was made for the same list of the same workspace, else None."""
         try:
-            return msgspec.convert(self._serializer(salt).loads(cursor), PageQuery)
+            return msgspec.convert(self._serializer(salt).loads(cursor), query)
         except (BadData, msgspec.ValidationError):
             return None
 
@@ -146,10 +160,9 @@ class ListReader:
 
     def _continued(self, asked: PageQuery, given: Mapping[str, str], errors: list[FieldError]) -> PageQuery:
         """Return the query that a cursor carries. What is asked beside it must be the same."""
-        query = self._signer.read(given["cursor"], self._salt)
+        query = self._signer.read(given["cursor"], self._salt, PageQuery)
         if query is None:
-            message = "This cursor was not given out for this list. Take `next_cursor` of the last page as it is."
-            errors.append(FieldError("cursor", "invalid_cursor", message))
+            errors.append(not_this_cursor())
             return asked
         for name, value in given.items():
             # Clients made from the document send the default order, whatever was asked for before.
@@ -157,8 +170,7 @@ class ListReader:
                 continue
             members = ("order", "descending") if name == "order_by" else (self._members[name],)
             if any(getattr(asked, each) != getattr(query, each) for each in members):
-                message = f"The cursor was given out for another `{name}`. Leave `{name}` out, or the cursor."
-                errors.append(FieldError(name, "not_with_cursor", message))
+                errors.append(not_with_cursor(name))
         return msgspec.structs.replace(query, limit=asked.limit if "limit" in given else query.limit)
 
     def _asked(self, given: Mapping[str, str], crm: Mapping[int, Mapping[str, str]], errors: list[FieldError]) -> PageQuery:

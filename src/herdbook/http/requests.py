@@ -1,6 +1,7 @@
 """What happens to every request of the API, in order: find the operation, authenticate, limit, decode, act, answer, log."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Iterable
@@ -78,7 +79,11 @@ class Requests:
         except _Disconnected:
             request.status = 499
         except Exception as error:
-            await self._send_problem(request, error, send)
+            if request.status:
+                # Half an answer has been sent. The connection is closed on it, so that it does not pass for a whole one.
+                _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
+            else:
+                await self._send_problem(request, error, send)
         request.finish(scope, self._log)
 
     async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
@@ -106,10 +111,13 @@ class Requests:
             caller=caller,
             request_id=request.id,
             headers=request.headers,
+            path=scope["path"],
             path_parameters=parameters,
             query_string=scope["query_string"],
             body=body,
             scheme=scope["scheme"],
+            authenticator=self._authenticator,
+            problem_type_base=self._wire.problem_type_base,
         )
         return await operation.handler(call, *parameters, *arguments)
 
@@ -181,12 +189,13 @@ class Requests:
 class _Request:
     """What is known of a request so far."""
 
-    __slots__ = ("began", "caller", "headers", "id", "operation", "quota", "shown_id", "status")
+    __slots__ = ("began", "caller", "headers", "id", "is_head", "operation", "quota", "shown_id", "status")
 
     def __init__(self, scope: Scope) -> None:
         self.began = time.perf_counter()
         self.id: UUID = ids.new_id()
         self.shown_id = ids.encoded(ids.REQUEST, self.id)
+        self.is_head = scope["method"] == "HEAD"
         self.headers = _headers(scope["headers"])
         self.operation: Operation | None = None
         self.caller: Caller | None = None
@@ -209,23 +218,26 @@ class _Request:
     ) -> None:
         """Send parts as they come, until there are no more or the client has gone."""
         self.status = status
-        gone = asyncio.ensure_future(_gone(receive))
+        sending = asyncio.create_task(self._send_parts(status, headers, parts, send))
+        gone = asyncio.create_task(_gone(receive))
         try:
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            while not gone.done():
-                part = asyncio.ensure_future(anext(parts, None))
-                await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not part.done():
-                    part.cancel()
-                    await asyncio.wait({part})
-                    break
-                if (body := part.result()) is None:
-                    break
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            sending.cancel()
             gone.cancel()
-            await parts.aclose()
+            await asyncio.wait({sending, gone})
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send_parts(
+        self, status: int, headers: list[tuple[bytes, bytes]], parts: AsyncGenerator[bytes], send: Send
+    ) -> None:
+        async with contextlib.aclosing(parts):
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            if not self.is_head:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
 
     def finish(self, scope: Scope, log: RequestLog | None) -> None:
         """Count the request, and log its line."""
@@ -266,6 +278,6 @@ def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def _target(operation: Operation) -> _Target:
     return _Target(
         operation,
-        None if operation.body is None else BodyReader(operation.body),
+        None if operation.body is None else BodyReader(operation.envelope or operation.body),
         None if operation.query is None else QueryReader(operation.query),
     )

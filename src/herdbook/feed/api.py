@@ -1,0 +1,258 @@
+"""/herdbook/changes: what happened in a workspace, in the order in which it did; as pages, and as it comes."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncGenerator
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import ids
+from herdbook.auth.authenticate import Caller
+from herdbook.auth.keys import CLIENT_PREFIX
+from herdbook.engagements.actions import PRIVATE_READ
+from herdbook.errors import FieldError, Forbidden, InvalidQuery, NoLongerKept, Refusal
+from herdbook.feed import store
+from herdbook.feed.model import KINDS, NOW, ChangeList, ChangesQuery, position_of
+from herdbook.feed.store import Entry, View
+from herdbook.http.call import Call
+from herdbook.http.operation import Answer, Operation
+from herdbook.ledger.changes import Kind
+from herdbook.ledger.objects import NOBODY
+from herdbook.subjects import SUBJECTS
+
+_EVENT_STREAM: Final = b"text/event-stream"
+# A credential is trusted for 3 seconds, and a revoked one is to stop working within 5.
+_CHECK_EVERY_SECONDS: Final = 1.5
+# Whoever waits for what is rare must not look at each commit of a busy workspace.
+_BREATHER_SECONDS: Final = 0.25
+_HEARTBEAT_SECONDS: Final = 15.0
+_RETRY_MILLISECONDS: Final = 2000
+_HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
+
+
+class _Told(NamedTuple):
+    """A change as it is told: its position, its type, and its JSON."""
+
+    position: int
+    type: str
+    body: bytes
+
+
+class _Page(NamedTuple):
+    """Changes behind a position, and how far was looked for them."""
+
+    after: int
+    changes: tuple[_Told, ...]
+    position: int
+    head: int
+
+    @property
+    def has_more(self) -> bool:
+        """Whether some changes were not looked at yet."""
+        return self.position < self.head
+
+    @property
+    def tells(self) -> bool:
+        """Whether it is worth an answer by itself."""
+        return bool(self.changes) or self.has_more
+
+    @property
+    def moves_on_silently(self) -> bool:
+        """Whether the position has moved beyond the last change that is told."""
+        return self.position > (self.changes[-1].position if self.changes else self.after)
+
+
+async def list_changes(call: Call, query: ChangesQuery) -> Answer:
+    """List what happened behind a position, wait for it, or tell it as it comes."""
+    view = _view(call.caller, query)
+    is_stream = _EVENT_STREAM in call.headers.get(b"accept", b"")
+    name, after = "after", query.after
+    if is_stream and (last := call.headers.get(b"last-event-id")):
+        name, after = "Last-Event-ID", last.decode("latin-1")
+    page = await _first_page(call, view, name, after, query.limit)
+    if is_stream:
+        stream = _events(call, view, page, query.limit)
+        return Answer(b"", headers=_HEADERS, stream=stream, media_type=_EVENT_STREAM)
+    if query.wait and not page.tells:
+        until = asyncio.get_running_loop().time() + query.wait
+        async with contextlib.aclosing(_following(call, view, page.position, query.limit, until)) as pages:
+            async for page in pages:
+                if page.tells:
+                    break
+    return _answer(page)
+
+
+def _view(caller: Caller, query: ChangesQuery) -> View:
+    """Return what a caller is to be told of. Refusal: Forbidden, where that is nothing, or less than was asked for."""
+    if query.types is UNSET:
+        kinds = [kind for kind, each in SUBJECTS.items() if all(caller.may(scope) for scope in each.read_scopes)]
+        if not kinds:
+            raise Forbidden(SUBJECTS[Kind.CONTACT].read_scopes[0])
+    else:
+        kinds = [KINDS[name] for name in dict.fromkeys(query.types)]
+        for scope in (scope for kind in kinds for scope in SUBJECTS[kind].read_scopes):
+            caller.require(scope)
+    details_scopes = SUBJECTS[Kind.CONTACT].read_scopes
+    return View(tuple(kinds), caller.may(PRIVATE_READ), all(caller.may(scope) for scope in details_scopes))
+
+
+async def _first_page(call: Call, view: View, name: str, text: str, limit: int) -> _Page:
+    """Return what lies behind a position that a client names. Refusals: InvalidQuery, NoLongerKept."""
+    after = position_of(text)
+    if text == NOW:
+        after = await store.read_head(call.services.database.pool, call.caller.workspace_id)
+    if after is None:
+        message = f"`{name}` is not a position. Send the `id` of the last event, as it is."
+        raise InvalidQuery([FieldError(name, "invalid_format", message)])
+    page = await _read(call, view, after, limit)
+    if after > page.head:
+        message = (
+            f"`{name}` is {after}, and the last change of this workspace is {page.head}: its data are older than what you have "
+            f"seen. Ask for `after={NOW}`, remember that position, list all objects anew, and follow from there."
+        )
+        raise InvalidQuery([FieldError(name, "invalid_range", message)])
+    return page
+
+
+async def _read(call: Call, view: View, after: int, limit: int) -> _Page:
+    """Return what lies behind a position: one read for all who wait for the same there. Refusal: NoLongerKept."""
+    database, workspace_id = call.services.database, call.caller.workspace_id
+
+    async def read() -> _Page:
+        found = await store.page(database.pool, workspace_id, after, view, limit)
+        if after < found.trimmed:
+            message = (
+                f"Changes up to {found.trimmed} are no longer kept, so some behind {after} are missing. Ask for `after={NOW}`, "
+                "remember that position, list all objects anew, and follow from there."
+            )
+            raise NoLongerKept(message, found.trimmed, found.head)
+        return _Page(after, tuple(_told(entry, view) for entry in found.entries), found.position, found.head)
+
+    return await database.shared(("changes", workspace_id, after, view, limit), read)
+
+
+async def _following(call: Call, view: View, after: int, limit: int, until: float) -> AsyncGenerator[_Page]:
+    """Yield what is told behind a position, as it comes, and empty pages where nothing does for a while.
+
+    It ends at a time of the event loop's, and when the server stops. Refusals: NoLongerKept, where a client takes what it is
+    told too slowly; Unauthenticated, once its credential does not stand any more.
+    """
+    loop, heads = asyncio.get_running_loop(), call.services.heads
+    with heads.followed(call.caller.workspace_id) as moved:
+        while not heads.is_closed:
+            await call.check_caller()
+            page = await _read(call, view, after, limit)
+            after = page.position
+            yield page
+            if page.has_more:
+                continue
+            if page.moves_on_silently:
+                await asyncio.sleep(_BREATHER_SECONDS)
+            while not moved.is_set():
+                if (left := until - loop.time()) <= 0:
+                    return
+                await _wait(moved, min(left, _CHECK_EVERY_SECONDS))
+                await call.check_caller()
+                yield _Page(after, (), after, after)
+            moved.clear()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _events(call: Call, view: View, first: _Page, limit: int) -> AsyncGenerator[bytes]:
+    """Tell what happens as server-sent events (WHATWG HTML, section 9.2), until the server stops or there is a refusal."""
+    loop = asyncio.get_running_loop()
+    yield b"retry: %d\n\n" % _RETRY_MILLISECONDS + _as_events(first)
+    said_at = loop.time()
+    with contextlib.suppress(Refusal):
+        async with contextlib.aclosing(_following(call, view, first.position, limit, math.inf)) as pages:
+            async for page in pages:
+                text = _as_events(page)
+                if not text and loop.time() - said_at >= _HEARTBEAT_SECONDS:
+                    text = b":\n\n"
+                if text:
+                    yield text
+                    said_at = loop.time()
+
+
+def _as_events(page: _Page) -> bytes:
+    # What the ledger enters has no line breaks.
+    events = [b"id: %d\nevent: %s\ndata: %s\n\n" % (each.position, each.type.encode(), each.body) for each in page.changes]
+    if page.moves_on_silently:
+        # Without data it is no event, but it is where a client goes on that has to connect again.
+        events.append(b"id: %d\n\n" % page.position)
+    return b"".join(events)
+
+
+def _answer(page: _Page) -> Answer:
+    more = b"true" if page.has_more else b"false"
+    data = b",".join(change.body for change in page.changes)
+    return Answer(
+        b'{"object":"list","data":[%s],"has_more":%s,"position":%d,"head":%d}' % (data, more, page.position, page.head)
+    )
+
+
+def _told(entry: Entry, view: View) -> _Told:
+    object_, previous = entry.object, entry.previous
+    if entry.kind is Kind.ENGAGEMENT and not view.sees_details:
+        object_, previous = _without_details(object_), previous and _without_details(previous)
+    subject = SUBJECTS[entry.kind]
+    type_ = f"{subject.name}.{entry.action.name.lower()}"
+    head = (
+        f'{{"object":"change","position":{entry.seq},"type":"{type_}","at":"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}",'
+        f'"object_id":"{ids.encoded(subject.prefix, entry.object_id)}",'
+        f'"request_id":"{ids.encoded(ids.REQUEST, entry.request_id)}","credential_id":{_credential(entry)},"data":{{"object":'
+    )
+    body = [head.encode(), object_]
+    if previous is not None:
+        body += (b',"previous_attributes":', previous)
+    body.append(b"}")
+    if entry.merged_into is not None:
+        body.append(f',"merged_into":"{ids.encoded(subject.prefix, entry.merged_into)}"'.encode())
+    return _Told(entry.seq, type_, b"".join((*body, b"}")))
+
+
+def _credential(entry: Entry) -> str:
+    """Return a credential as JSON: null where it was no caller of the API, but somebody at the command line."""
+    if entry.credential_id == NOBODY:
+        return "null"
+    return f'"{ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)}"'
+
+
+def _without_details(engagement: bytes) -> bytes:
+    """Return an engagement without what is about its contacts; the rest stays as it is, byte for byte."""
+    members = msgspec.json.decode(engagement, type=dict[str, msgspec.Raw])
+    members.pop("details", None)
+    return msgspec.json.encode(members)
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/herdbook/changes",
+        id="list-changes",
+        summary="List changes",
+        description="Lists what happened in the workspace behind a position, deletions included, in the order in which it "
+        "happened: none is left out, and none comes twice. Follow it by sending `position` as `after`, with a `wait` if you "
+        "like; with `Accept: text/event-stream`, changes come as server-sent events. Requires the scopes that reading the "
+        "objects does: of `types`, all; without them, of any kind. Private engagements, and what belongs to them, take the "
+        "`engagements:private:read` scope, too; the `details` of engagements take `contacts:read`. Not part of the vendor's "
+        "API.",
+        tag="subpackage_changes",
+        scopes=(),
+        handler=list_changes,
+        query=ChangesQuery,
+        answer=ChangeList,
+        answer_description="Changes, and the position to go on from.",
+        event_stream="Each change is an event: its `id` is the position, its `event` the type, its `data` the change as a list "
+        "has it. It goes on for as long as the client listens.",
+        refusals=(InvalidQuery, NoLongerKept),
+    ),
+)

@@ -1,0 +1,122 @@
+"""The change feed on the wire: what is asked, and what an entry of the ledger tells."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import fields
+from herdbook.contacts.model import Contact
+from herdbook.errors import FieldError
+from herdbook.ledger.changes import Action, Kind
+from herdbook.subjects import SUBJECTS
+from herdbook.wire import Time
+
+NOW: Final = "now"
+KINDS: Final[dict[str, Kind]] = {subject.name: kind for kind, subject in SUBJECTS.items()}
+
+
+def position_of(text: str) -> int | None:
+    """Return the position that a text says; None where it says none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def _position(value: str, path: str) -> Iterator[FieldError]:
+    if value != NOW and position_of(value) is None:
+        message = f"`{path}` is neither a position nor `{NOW}`. Send the `position` of the last answer."
+        yield FieldError(path, "invalid_format", message)
+
+
+def _kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
+    for value in values:
+        if value not in KINDS:
+            choices = ", ".join(f"`{kind}`" for kind in KINDS)
+            yield FieldError(path, "invalid_choice", f"`{path}` cannot have `{value[:100]}`. These it can: {choices}.")
+
+
+class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of the feed."""
+
+    schema_name: ClassVar[str] = "changes_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {"after": _position, "types": _kinds}
+
+    after: Annotated[
+        str,
+        Meta(
+            description="Only changes behind this position: `position` of the last answer, 0 for all that are kept, `now` for "
+            "those to come.",
+            extra_json_schema={"pattern": f"^({NOW}|[0-9]{{1,18}})$"},
+        ),
+    ] = "0"
+    types: (
+        Annotated[
+            tuple[Annotated[str, Meta(extra_json_schema={"enum": list(KINDS)})], ...],
+            Meta(min_length=1, description="Only changes of such objects; of all that the credential may read, if not said."),
+        ]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, Meta(ge=1, le=1000, description="How many changes an answer has at most; 100, if not said.")] = 100
+    wait: Annotated[
+        int, Meta(ge=0, le=30, description="Seconds to wait for a change where there is none yet; 0, if not said.")
+    ] = 0
+
+
+class ChangeData(msgspec.Struct, frozen=True, kw_only=True):
+    """The object after a change, or, where it was deleted, before; and of an update the old values of what changed."""
+
+    schema_name: ClassVar[str] = "change_data"
+
+    object: dict[str, Any]
+    previous_attributes: dict[str, Any] | UnsetType = UNSET
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of an object: an entry of the workspace's ledger."""
+
+    schema_name: ClassVar[str] = "change"
+
+    object: Literal["change"]
+    position: Annotated[int, Meta(description="Gapless in the workspace, in the order of commits: the version of the object.")]
+    type: Annotated[
+        str, Meta(extra_json_schema={"pattern": f"^[a-z_]+[.]({'|'.join(action.name.lower() for action in Action)})$"})
+    ]
+    at: Time
+    object_id: Annotated[str, Meta(description="The object; of a transcript, the engagement that it is of.")]
+    request_id: Annotated[str, Meta(extra_json_schema={"pattern": "^rid_[0-9A-Z]+$"})]
+    credential_id: Annotated[str, Meta(description="An API key or an OAuth client.")] | None
+    data: ChangeData
+    merged_into: Annotated[str, Meta(description="The contact that goes on in this one's place.")] | UnsetType = UNSET
+
+
+class ChangeList(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the feed."""
+
+    schema_name: ClassVar[str] = "change_list"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "list",
+        "data": [
+            {
+                "object": "change",
+                "position": 1842,
+                "type": "contact.updated",
+                "at": "2026-03-01T12:00:00.000000Z",
+                "object_id": Contact.example["id"],
+                "request_id": "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+                "credential_id": "apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+                "data": {
+                    "object": Contact.example,
+                    "previous_attributes": {"first_name": "Augusta"},
+                },
+            }
+        ],
+        "has_more": False,
+        "position": 1842,
+        "head": 1842,
+    }
+
+    object: Literal["list"]
+    data: tuple[Change, ...]
+    has_more: Annotated[bool, Meta(description="Whether there are changes behind `position` that were not looked at yet.")]
+    position: Annotated[int, Meta(description="What to send as `after` next time.")]
+    head: Annotated[int, Meta(description="The position of the workspace's last change.")]

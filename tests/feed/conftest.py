@@ -1,0 +1,47 @@
+"""Alice's workspace with engagements and comments, as their own tests have it, and a server that others reach it by."""
+
+from collections.abc import Generator
+
+import pytest
+
+from herdbook.app import Herdbook
+from tests.cli.programs import Running, serving
+from tests.transcript_comments.conftest import (
+    alice,
+    bob,
+    dave,
+    erin,
+    hush,
+    keys,
+    owner,
+    promise,
+    secret,
+    step,
+    talk,
+    whisper,
+    workspace_id,
+)
+
+__all__ = [
+    "alice",
+    "bob",
+    "dave",
+    "erin",
+    "hush",
+    "keys",
+    "owner",
+    "promise",
+    "secret",
+    "step",
+    "talk",
+    "whisper",
+    "workspace_id",
+]
+
+
+@pytest.fixture(scope="session")
+def server(app: Herdbook, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A server on the application's database: another process, to which the application's writes are somebody else's."""
+    assert app, "it has prepared the database"
+    with serving(tmp_path_factory.mktemp("server"), f"--database-url={database_url}", "--log-level=warning") as server:
+        yield server

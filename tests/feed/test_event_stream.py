@@ -1,0 +1,188 @@
+"""GET /herdbook/changes as server-sent events, by a server of its own: the application's writes are another process's."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from herdbook.auth.keys import read_key
+from herdbook.auth.store import revoke_key
+from tests.cast import Person, Thing, faults
+from tests.cli.programs import PATIENCE, Running, serving
+from tests.feed.feed import URL, now, read
+from tests.feed.streams import opened
+
+
+async def test_anonymous_is_refused(server: Running) -> None:
+    """A refusal is a problem, as everywhere."""
+    async with httpx.AsyncClient() as client:
+        response = await client.get(server.url + URL, headers={"Accept": "text/event-stream"})
+
+    assert response.status_code == 401
+    assert response.headers["Content-Type"] == "application/json"
+
+
+async def test_what_was_and_what_is_to_come_is_told(server: Running, alice: Person, ada: Thing) -> None:
+    """First what lies behind the position, then what happens: each change as a list tells it."""
+    position = int(ada.etag.strip('"')) - 1
+    async with opened(server.url, alice, after=position) as stream:
+        events = [await stream.next()]
+        await alice.patch(ada.url, json={"first_name": "Augusta"})
+        events.append(await stream.next())
+        await alice.delete(ada.url)
+        events.append(await stream.next())
+    listed = (await read(alice, after=position))["data"]
+
+    assert [event and event.data for event in events] == listed
+    assert [event and event.type for event in events] == ["contact.created", "contact.updated", "contact.deleted"]
+    assert [event and event.id for event in events] == [str(change["position"]) for change in listed]
+
+
+async def test_it_is_an_event_stream(server: Running, alice: Person, ada: Thing) -> None:
+    """It says so, is kept by nobody, and begins with how soon a client may come back."""
+    async with opened(server.url, alice) as stream:
+        await stream.next()
+
+    assert ada.id
+    assert stream.response.headers["Content-Type"] == "text/event-stream"
+    assert stream.response.headers["Cache-Control"] == "no-store"
+    assert stream.response.headers["X-Request-Id"].startswith("rid_")
+    assert stream.retry is not None
+
+
+async def test_a_client_that_comes_back_goes_on(server: Running, alice: Person, ada: Thing) -> None:
+    """`Last-Event-ID` is where it was, whatever the address says, and nothing is missed or told twice."""
+    async with opened(server.url, alice, after=int(ada.etag.strip('"')) - 1) as stream:
+        await stream.next()
+    await alice.patch(ada.url, json={"first_name": "Augusta"})
+    async with opened(server.url, alice, stream.last_id, after=0) as again:
+        event = await again.next()
+
+    assert event is not None
+    assert (event.type, event.data["position"]) == ("contact.updated", int(stream.last_id) + 1)
+
+
+async def test_many_changes_come_in_order(server: Running, alice: Person) -> None:
+    """However many there are, and whatever comes meanwhile."""
+    position = await now(alice)
+
+    async def write() -> None:
+        for number in range(200):
+            await alice.post("/api/v2/contacts", json={"first_name": f"Ada {number}"})
+
+    writing = asyncio.create_task(write())
+    async with opened(server.url, alice, after=position, limit=7) as stream:
+        events = [await stream.next() for _ in range(200)]
+    await writing
+
+    assert [event and event.data["data"]["object"]["first_name"] for event in events] == [f"Ada {n}" for n in range(200)]
+
+
+async def test_the_position_moves_on_past_what_is_left_out(server: Running, alice: Person, ada: Thing) -> None:
+    """It is told without an event, so that a client that comes back does not begin far behind."""
+    async with opened(server.url, alice, after="now", types="tag") as stream:
+        updated = await alice.patch(ada.url, json={"first_name": "Augusta"})
+        types = await stream.until(int(updated.headers["ETag"].strip('"')))
+
+    assert types == []
+
+
+async def test_what_is_left_out_is_not_looked_at_each_time(server: Running, alice: Person, ada: Thing) -> None:
+    """In a workspace where very much happens, who waits for what is rare takes a breath between two looks."""
+    async with opened(server.url, alice, after="now", types="tag") as stream, httpx.AsyncClient() as client:
+        for number in range(100):
+            headers, patch = {"Authorization": str(alice.key)}, {"first_name": f"Ada {number}"}
+            await client.patch(server.url + ada.url, json=patch, headers=headers)
+        await stream.until(await now(alice))
+
+    assert stream.ids < 50
+
+
+@pytest.mark.parametrize(
+    ("last_id", "code"), [("now then", "invalid_format"), ("-1", "invalid_format"), ("999999", "invalid_range")]
+)
+async def test_what_is_no_position_is_refused(server: Running, alice: Person, last_id: str, code: str) -> None:
+    """The refusal names the header."""
+    async with opened(server.url, alice, last_id) as stream:
+        assert stream.response.status_code == 400
+        assert faults(stream.response) == [("Last-Event-ID", code)]
+
+
+async def test_a_head_request_ends(server: Running, alice: Person) -> None:
+    """HEAD is told how a stream would begin, and no more."""
+    headers = {"Authorization": str(alice.key), "Accept": "text/event-stream"}
+    async with httpx.AsyncClient() as client:
+        response = await client.head(server.url + URL, headers=headers)
+
+    assert (response.status_code, response.headers["Content-Type"], response.content) == (200, "text/event-stream", b"")
+
+
+async def test_a_revoked_key_ends_what_it_has_open(
+    server: Running, alice: Person, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Within 5 seconds, streams end, and those who wait are refused."""
+    async with opened(server.url, alice, after="now") as stream, httpx.AsyncClient(timeout=30) as client:
+        ending = asyncio.create_task(stream.next())
+        waiting = asyncio.create_task(
+            client.get(server.url + URL, params={"after": "now", "wait": 30}, headers={"Authorization": str(alice.key)})
+        )
+        await read(alice)
+        began = time.monotonic()
+        await revoke_key(pool, alice.key.id)
+        event, response = await asyncio.gather(ending, waiting)
+
+    assert event is None
+    assert response.status_code == 401
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.skipif("HERDBOOK_TEST_DEEP" not in os.environ, reason="it takes a quarter of a minute")
+async def test_silence_is_told(server: Running, alice: Person) -> None:
+    """A comment every 15 seconds keeps the connection, and shows whether there still is one."""
+    async with opened(server.url, alice, after="now") as stream:
+        began = time.monotonic()
+        comment = await stream.comment()
+
+    assert comment == ":"
+    assert 14 < time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_server_that_stops_ends_what_is_open(tmp_path: Path, workers: int) -> None:
+    """Streams end and those who wait are answered at once, so the server need not wait for them."""
+    with serving(tmp_path, f"--workers={workers}") as server:
+        async with AsyncExitStack() as opening, httpx.AsyncClient(timeout=PATIENCE) as client:
+            alice = Person(client, UUID(int=0), read_key(server.key))
+            streams = [await opening.enter_async_context(opened(server.url, alice, after="now")) for _ in range(10)]
+            waiting = [await sent(alice, server.url + URL, after="now", wait=30) for _ in range(10)]
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            events = await asyncio.gather(*(stream.next() for stream in streams))
+            answers = await asyncio.gather(*waiting)
+        status = await asyncio.to_thread(server.process.wait, PATIENCE)
+
+    assert time.monotonic() - began < 5
+    assert status == 0
+    assert events == [None] * 10
+    assert [answer.json()["data"] for answer in answers] == [[]] * 10
+
+
+async def sent(person: Person, url: str, **params: Any) -> "asyncio.Task[httpx.Response]":
+    """Return a request that the server has by now, and has yet to answer."""
+    is_sent = asyncio.Event()
+
+    async def trace(event: str, _: Any) -> None:
+        if event == "http11.send_request_body.complete":
+            is_sent.set()
+
+    task = asyncio.create_task(person.get(url, params=params, extensions={"trace": trace}))
+    await is_sent.wait()
+    return task

@@ -1,0 +1,105 @@
+"""GET /herdbook/changes?wait=: what has not happened yet is told as soon as it does."""
+
+import asyncio
+import time
+from typing import Any, Self
+from uuid import UUID
+
+from herdbook.ledger.ledger import Ledger
+from tests.cast import Json, Person, Thing
+from tests.feed.feed import now, read, told
+from tests.ledger.clerk import Clerk
+
+
+class Timed:
+    """How long a block took."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._began
+
+
+def waiting(person: Person, **params: Any) -> asyncio.Task[Json]:
+    """Wait for changes, beside the test."""
+    return asyncio.create_task(read(person, **params))
+
+
+async def test_what_is_there_is_told_at_once(alice: Person, ada: Thing) -> None:
+    """Nobody waits where there is something to tell."""
+    with Timed() as timed:
+        types = await told(alice, after=int(ada.etag.strip('"')) - 1, wait=30)
+
+    assert types == ["contact.created"]
+    assert timed.seconds < 10
+
+
+async def test_a_write_wakes_who_waits(alice: Person, ada: Thing) -> None:
+    """A change is told when it is committed, not when it is looked for: that would take a second each time."""
+    position = await now(alice)
+    with Timed() as timed:
+        for number in range(20):
+            coming = waiting(alice, after=position, wait=30)
+            await alice.patch(ada.url, json={"first_name": f"Ada {number}"})
+            page = await coming
+            assert [change["data"]["object"]["first_name"] for change in page["data"]] == [f"Ada {number}"]
+            position = page["position"]
+
+    assert timed.seconds < 10
+
+
+async def test_a_write_of_another_process_wakes_who_waits(alice: Person, workspace_id: UUID, ledger: Ledger) -> None:
+    """It is found within a second or so."""
+    coming = waiting(alice, after=await now(alice), wait=30)
+    with Timed() as timed:
+        await Clerk(ledger, workspace_id).create(first_name="Ada")
+        page = await coming
+
+    assert [change["type"] for change in page["data"]] == ["contact.created"]
+    assert timed.seconds < 10
+
+
+async def test_nothing_is_told_in_the_end(alice: Person) -> None:
+    """Where nothing happens, the answer is empty, once the time is over."""
+    position = await now(alice)
+    with Timed() as timed:
+        page = await read(alice, after="now", wait=1)
+
+    assert page == {"object": "list", "data": [], "has_more": False, "position": position, "head": position}
+    assert timed.seconds >= 1
+
+
+async def test_only_what_was_asked_for_ends_the_wait(alice: Person, ada: Thing) -> None:
+    """Changes of other kinds only move the position on."""
+    coming = waiting(alice, after="now", types="tag", wait=30)
+    updated = [await alice.patch(ada.url, json={"first_name": f"Ada {number}"}) for number in range(3)]
+    created = await alice.post("/api/v2/tags", json={"name": "Renewal"})
+    page = await coming
+
+    assert all(response.status_code == 200 for response in updated)
+    assert [change["data"]["object"] for change in page["data"]] == [created.json()]
+
+
+async def test_a_position_moves_on_in_vain(alice: Person, ada: Thing) -> None:
+    """Who waited for nothing need not look at the same changes again."""
+    coming = waiting(alice, after=await now(alice), types="tag", wait=1)
+    updated = await alice.patch(ada.url, json={"first_name": "Augusta"})
+    page = await coming
+
+    assert page["data"] == []
+    assert page["position"] == int(updated.headers["ETag"].strip('"'))
+
+
+async def test_many_wait_at_once(alice: Person, ada: Thing) -> None:
+    """All who wait for the same are told the same."""
+    position = await now(alice)
+    coming = [waiting(alice, after=position, wait=30) for _ in range(50)]
+    await alice.delete(ada.url)
+    pages = await asyncio.gather(*coming)
+
+    assert all(page == pages[0] for page in pages)
+    assert [change["type"] for change in pages[0]["data"]] == ["contact.deleted"]

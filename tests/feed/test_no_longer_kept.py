@@ -1,0 +1,78 @@
+"""Positions that lie before what is kept: whoever has one is told so, and how to go on."""
+
+from collections.abc import AsyncGenerator
+from typing import TypeAlias
+
+import asyncpg
+import httpx
+import pytest_asyncio
+
+from herdbook.db.pool import Pool, open_pool
+from herdbook.ledger.retention import trim_ledgers
+from tests.cast import Json, Person, Thing
+from tests.cli.programs import Running
+from tests.feed.feed import URL, read, told, walked
+from tests.feed.streams import opened
+
+Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+
+@pytest_asyncio.fixture
+async def connections(database_url: str) -> AsyncGenerator[Pool]:
+    """Connections as a process has them."""
+    pool = await open_pool(database_url, 1)
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture
+async def oldest(alice: Person, ada: Thing, grace: Thing, pool: Connections, connections: Pool) -> int:
+    """Up to which position Alice's workspace has forgotten what happened: Ada was created then, Grace later."""
+    position = int(ada.etag.strip('"'))
+    assert grace.id
+    statement = "update change set at = at - interval '1 year' where workspace_id = $1 and seq <= $2"
+    await pool.execute(statement, alice.workspace_id, position)
+    await trim_ledgers(connections, 90)
+    return position
+
+
+def is_refusal(response: httpx.Response, oldest: int) -> bool:
+    """Whether a response says that a position is too old, which is the oldest, and what to do."""
+    problem: Json = response.json()
+    return (
+        response.status_code == 410
+        and problem["type"].endswith("/no_longer_kept")
+        and (problem["oldest"], problem["head"]) == (oldest, oldest + 1)
+        and "`after=now`" in problem["detail"]
+    )
+
+
+async def test_what_is_no_longer_kept_is_refused(alice: Person, oldest: int) -> None:
+    """It would be a list with a gap, so there is none; the beginning is such a position, too."""
+    for params in ({}, {"after": 0}, {"after": oldest - 1}, {"after": oldest - 1, "types": "tag", "wait": 30}):
+        assert is_refusal(await alice.get(URL, params=params), oldest)
+
+
+async def test_the_oldest_position_will_do(alice: Person, oldest: int) -> None:
+    """From there on, everything is there."""
+    assert await told(alice, after=oldest) == ["contact.created"]
+    assert await told(alice, after="now") == []
+
+
+async def test_a_stream_does_not_begin_there(server: Running, alice: Person, oldest: int) -> None:
+    """A client that comes back too late is refused, and not told half of it."""
+    async with opened(server.url, alice, str(oldest - 1)) as stream:
+        assert is_refusal(stream.response, oldest)
+
+
+async def test_what_the_refusal_says_works(alice: Person, oldest: int, ada: Thing) -> None:
+    """Remember where it ends, list everything, follow from there: nothing is missing."""
+    refusal = await alice.get(URL)
+    position = (await read(alice, after="now"))["position"]
+    copy = {contact["id"]: contact for contact in (await alice.get("/api/v2/contacts")).json()["data"]}
+    await alice.patch(ada.url, json={"first_name": "Augusta"})
+    for change in await walked(alice, after=position, types="contact"):
+        copy[change["data"]["object"]["id"]] = change["data"]["object"]
+
+    assert is_refusal(refusal, oldest)
+    assert copy == {contact["id"]: contact for contact in (await alice.get("/api/v2/contacts")).json()["data"]}

@@ -1,0 +1,294 @@
+"""Whoever follows the feed from its beginning has every row, byte for byte."""
+
+import random
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key
+from herdbook.db.pool import connect
+from herdbook.first_start import create_owned_workspace
+from herdbook.subjects import SUBJECTS
+from tests.cast import Json, Person
+from tests.engagements.calls import TIMELINE, call
+from tests.feed.feed import URL
+from tests.history.consistency import assert_consistent
+
+_BY_NAME = {subject.name: subject for subject in SUBJECTS.values()}
+_CONTACTS = "/api/v2/contacts"
+
+
+class Row(NamedTuple):
+    """What is known of a row: its parts in JSON are bytes, as they came."""
+
+    version: int
+    updated_at: datetime
+    deleted_at: datetime | None
+    object: bytes
+    details: bytes | None
+    merged_into: UUID | None
+
+
+class Change(msgspec.Struct):
+    """A change, whose objects are left as they came."""
+
+    class Data(msgspec.Struct):
+        """The object, as it came."""
+
+        object: msgspec.Raw
+
+    position: int
+    type: str
+    at: datetime
+    object_id: str
+    data: Data
+    merged_into: str | None = None
+
+
+class Page(msgspec.Struct):
+    """A page of the feed."""
+
+    data: list[Change]
+    has_more: bool
+    position: int
+
+
+class Replica:
+    """Rows, rebuilt from nothing but the feed."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, UUID], Row] = {}
+        self.position = 0
+
+    async def follow(self, person: Person) -> None:
+        """Read on to the end."""
+        page = Page([], has_more=True, position=self.position)
+        while page.has_more:
+            response = await person.get(URL, params={"after": page.position, "limit": 1000})
+            assert response.status_code == 200, response.text
+            page = msgspec.json.decode(response.content, type=Page)
+            for change in page.data:
+                self._take(change)
+        self.position = page.position
+
+    def _take(self, change: Change) -> None:
+        name, action = change.type.split(".")
+        prefix = _BY_NAME[name].prefix
+        object_, details = bytes(change.data.object), None
+        members = msgspec.json.decode(object_, type=dict[str, msgspec.Raw])
+        if name == "engagement":
+            details = bytes(members.pop("details"))
+            object_ = msgspec.json.encode(members)
+        elif name == "transcript":
+            object_ = bytes(members["timeline"])
+        object_id = ids.decoded(prefix, change.object_id)
+        assert object_id is not None
+        is_deleted = action == "deleted"
+        merged_into = ids.decoded(prefix, change.merged_into) if is_deleted and change.merged_into else None
+        deleted_at = change.at if is_deleted else None
+        self.rows[name, object_id] = Row(change.position, change.at, deleted_at, object_, details, merged_into)
+
+
+async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[tuple[str, UUID], Row]:
+    """Return the rows that there are."""
+    found: dict[tuple[str, UUID], Row] = {}
+    for name, subject in _BY_NAME.items():
+        details = "details" if name == "engagement" else "null::json"
+        merged_into = "merged_into" if name == "contact" else "null::uuid"
+        query = f"select id, version, updated_at, deleted_at, object, {details}, {merged_into} from {subject.table}"
+        for record in await pool.fetch(query + " where workspace_id = $1", workspace_id):
+            parts = [part if part is None else part.encode() for part in record[4:6]]
+            object_, details_ = parts[0] or b"null", parts[1]
+            found[name, record[0]] = Row(record[1], record[2], record[3], object_, details_, record[6])
+    return found
+
+
+class Life:
+    """Somebody who does all kinds of things in a workspace, as the dice have it."""
+
+    def __init__(self, person: Person, dice: random.Random) -> None:
+        self.person = person
+        self.dice = dice
+        self.contacts: list[str] = []
+        self.companies: list[str] = []
+        self.tags: list[str] = []
+        self.engagements: list[str] = []
+        self.comments: list[str] = []
+        self.requests: list[str] = []
+        self.done: dict[str, int] = {}
+
+    async def live(self, steps: int) -> None:
+        """Do so many things."""
+        deeds: list[Any] = [
+            *(self.create_contact, self.create_contact, self.update_contact, self.update_contact, self.delete_contact),
+            *(self.create_company, self.change_company, self.tag, self.engage, self.engage, self.change_engagement),
+            *(self.comment, self.bulk, self.merge, self.restore, self.undo, self.undo, self.undo),
+        ]
+        for _ in range(steps):
+            deed = self.dice.choice(deeds)
+            response = await deed()
+            if response is None:
+                continue
+            assert response.status_code < 500, response.text
+            if response.status_code < 300:
+                self.done[deed.__name__] = self.done.get(deed.__name__, 0) + 1
+                self.requests.append(response.headers["X-Request-Id"])
+
+    def some(self, known: list[str]) -> str:
+        """Return the id of an object that there is, or was."""
+        return self.dice.choice(known) if known else "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+
+    def contact(self) -> Json:
+        """Return the members of a contact, some of which others may have."""
+        dice = self.dice
+        members: Json = {"first_name": dice.choice(["Ada", "Grace", "Zoë"]), "last_name": f"N{dice.randrange(99)}"}
+        if dice.random() < 0.7:
+            members["emails"] = [{"email": f"{name}@x.test"} for name in dice.sample("abcdefghij", dice.randrange(1, 4))]
+        if self.companies and dice.random() < 0.4:
+            members["company_id"] = self.some(self.companies)
+        if dice.random() < 0.3:
+            members["phone_numbers"] = [{"phone_number": f"+4930{dice.randrange(10**6):07d}"}]
+        return members
+
+    async def create_contact(self) -> Any:
+        """Create a contact."""
+        response = await self.person.post(_CONTACTS, json=self.contact())
+        if response.status_code == 201:
+            self.contacts.append(response.json()["id"])
+        return response
+
+    async def update_contact(self) -> Any:
+        """Change a contact, or clear a part of it."""
+        members = self.contact()
+        if self.dice.random() < 0.3:
+            members |= {"company_id": None, "last_name": None}
+        return await self.person.patch(f"{_CONTACTS}/{self.some(self.contacts)}", json=members)
+
+    async def delete_contact(self) -> Any:
+        """Delete a contact."""
+        return await self.person.delete(f"{_CONTACTS}/{self.some(self.contacts)}")
+
+    async def create_company(self) -> Any:
+        """Create a company."""
+        company = {"name": f"C{len(self.companies)}", "domains": [{"domain": f"{self.dice.choice('abcdef')}.test"}]}
+        response = await self.person.post("/api/v2/companies", json=company)
+        if response.status_code == 201:
+            self.companies.append(response.json()["id"])
+        return response
+
+    async def change_company(self) -> Any:
+        """Rename a company, or delete it."""
+        path = f"/api/v2/companies/{self.some(self.companies)}"
+        if self.dice.random() < 0.5:
+            return await self.person.delete(path)
+        return await self.person.patch(path, json={"name": f"D{self.dice.randrange(99)}"})
+
+    async def tag(self) -> Any:
+        """Create a tag, or delete one."""
+        if self.tags and self.dice.random() < 0.3:
+            return await self.person.delete(f"/api/v2/tags/{self.some(self.tags)}")
+        response = await self.person.post("/api/v2/tags", json={"name": f"T{self.dice.randrange(20)}"})
+        if response.status_code == 201:
+            self.tags.append(response.json()["id"])
+        return response
+
+    async def engage(self) -> Any:
+        """Create an engagement, with participants of whom some are new."""
+        names = self.dice.sample("abcdefghijkl", 2)
+        participants = [{"name": f"P {name}", "email": f"{name}@x.test"} for name in names]
+        body = call(f"call-{len(self.engagements)}", participants=participants, is_private=self.dice.random() < 0.3)
+        response = await self.person.post("/api/v2/engagements", json=body)
+        if response.status_code == 201:
+            self.engagements.append(response.json()["id"])
+        return response
+
+    async def change_engagement(self) -> Any:
+        """Set the contacts, the tags or the timeline of an engagement."""
+        engagement_id = self.some(self.engagements)
+        path = f"/api/v2/engagements/{engagement_id}"
+        match self.dice.randrange(3):
+            case 0:
+                return await self.person.put(f"{path}/contacts", json={"contact_ids": [self.some(self.contacts)]})
+            case 1:
+                return await self.person.put(f"{path}/tags", json={"tag_ids": [self.some(self.tags)]})
+            case _:
+                path = f"/api/herdbook/engagements/{engagement_id}/transcript_timeline"
+                return await self.person.put(path, json=TIMELINE)
+
+    async def comment(self) -> Any:
+        """Comment on a timeline, or delete a comment."""
+        if self.comments and self.dice.random() < 0.3:
+            return await self.person.delete(f"/api/v2/transcript_comments/{self.some(self.comments)}")
+        path = f"/api/v2/engagements/{self.some(self.engagements)}/transcript_comments"
+        response = await self.person.post(path, json={"body": "Well."})
+        if response.status_code == 201:
+            self.comments.append(response.json()["id"])
+        return response
+
+    async def bulk(self) -> Any:
+        """Do several things at once."""
+        dice = self.dice
+        operations: list[Json] = []
+        for _ in range(dice.randrange(1, 8)):
+            action = dice.choice(["create", "update", "delete", "upsert", "upsert"])
+            operation: Json = {"action": action}
+            if action in ("update", "delete"):
+                operation["id"] = self.some(self.contacts)
+            if action != "delete":
+                operation["contact"] = self.contact()
+            operations.append(operation)
+        body = {"atomic": dice.random() < 0.3, "operations": operations}
+        response = await self.person.post("/api/herdbook/contacts/bulk", json=body)
+        if response.status_code == 200:
+            results = response.json()["results"]
+            self.contacts += [each["contact"]["id"] for each in results if each["result"] == "created"]
+        return response
+
+    async def merge(self) -> Any:
+        """Merge contacts."""
+        active = [contact["id"] for contact in (await self.person.get(_CONTACTS)).json()["data"]]
+        if len(active) < 3:
+            return None
+        target, *sources = self.dice.sample(active, 3)
+        return await self.person.post(f"/api/herdbook/contacts/{target}/merge", json={"from": sources})
+
+    async def restore(self) -> Any:
+        """Bring something back."""
+        plural, known = self.dice.choice([("contacts", self.contacts), ("companies", self.companies), ("tags", self.tags)])
+        return await self.person.post(f"/api/herdbook/{plural}/{self.some(known)}/restore")
+
+    async def undo(self) -> Any:
+        """Undo something, often what was done last."""
+        if not self.requests:
+            return None
+        request_id = self.requests[-1] if self.dice.random() < 0.6 else self.dice.choice(self.requests)
+        return await self.person.post("/api/herdbook/undo", json={"request_id": request_id})
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_the_feed_rebuilds_every_row(
+    client: httpx.AsyncClient, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", seed: int
+) -> None:
+    """After whatever happened, undone, merged and written in bulk, the feed tells all of it, byte for byte."""
+    connection = await connect(database_url)
+    workspace_id = await create_owned_workspace(connection, "Life")
+    person = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
+    await connection.close()
+    life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # these dice are loaded on purpose
+    for _ in range(3):
+        await life.live(60)
+        await replica.follow(person)
+        rows = await stored(pool, workspace_id)
+        assert replica.rows.keys() == rows.keys()
+        for place, row in rows.items():
+            assert replica.rows[place] == row, place
+        await assert_consistent(pool, workspace_id)
+
+    assert {"merge", "bulk", "undo", "restore", "change_engagement"} <= life.done.keys()

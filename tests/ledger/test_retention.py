@@ -1,0 +1,227 @@
+"""How old entries are forgotten: from the beginning, no more than is old enough, and nothing that is still needed."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+import pytest_asyncio
+
+from herdbook import ids
+from herdbook.app import Herdbook
+from herdbook.auth.store import create_workspace
+from herdbook.db.pool import Pool, open_pool
+from herdbook.ledger.retention import trim_ledgers, trim_slice
+from tests.ledger.clerk import Clerk, id_of
+
+Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+DAYS = 90
+
+
+class Register:
+    """The ledger of the test's workspace, as it is stored."""
+
+    def __init__(self, pool: Connections, workspace_id: UUID) -> None:
+        self._pool = pool
+        self._workspace_id = workspace_id
+
+    async def age(self, last: int, days: int = DAYS) -> None:
+        """Let the entries up to one be so many days older."""
+        await self._pool.execute(
+            "update change set at = at - make_interval(days => $3) where workspace_id = $1 and seq <= $2",
+            *(self._workspace_id, last, days),
+        )
+
+    async def fill(self, entries: int) -> None:
+        """Enter so many old entries, beside the ledger."""
+        await self._pool.execute(
+            """
+            insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
+            select $1, n, now() - interval '1 year', $1, $1, $1, 'c', 'u', '{}' from generate_series(1, $2::int) as n
+            """,
+            *(self._workspace_id, entries),
+        )
+        await self._pool.execute("update workspace set seq = $2 where id = $1", self._workspace_id, entries)
+
+    async def entries(self) -> list[int]:
+        """Return the numbers of the entries that are there."""
+        records = await self._pool.fetch("select seq from change where workspace_id = $1 order by seq", self._workspace_id)
+        return [record["seq"] for record in records]
+
+    async def trimmed(self) -> int | None:
+        """Return up to which entry it is noted to be trimmed."""
+        return await self._pool.fetchval("select seq from change_trimmed where workspace_id = $1", self._workspace_id)
+
+    async def read_by_webhook(self, position: int, *, is_enabled: bool = True, **deliveries: int) -> None:
+        """Let an endpoint have read up to a position, and have a delivery in each state about an entry."""
+        endpoint_id = ids.new_id()
+        await self._pool.execute(
+            "insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position) values ($1, $2, $3, $4)",
+            *(self._workspace_id, endpoint_id, is_enabled, position),
+        )
+        for state, seq in deliveries.items():
+            await self._pool.execute(
+                """
+                insert into webhook_delivery
+                    (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, attempts)
+                values ($1, $2, $3, 'v1.contact.created', now(), $4, 1, '[]')
+                """,
+                *(self._workspace_id, endpoint_id, seq, state),
+            )
+
+
+@pytest_asyncio.fixture
+async def register(pool: Connections, workspace_id: UUID) -> Register:
+    """The ledger of the test's workspace."""
+    return Register(pool, workspace_id)
+
+
+@pytest_asyncio.fixture
+async def connections(app: Herdbook, database_url: str) -> AsyncGenerator[Pool]:
+    """Connections as a process has them."""
+    assert app, "it has prepared the database"
+    pool = await open_pool(database_url, 4)
+    yield pool
+    await pool.close()
+
+
+async def create(clerk: Clerk, count: int) -> None:
+    """Create so many contacts, one after the other."""
+    for _ in range(count):
+        await clerk.create(first_name="Ada")
+
+
+async def test_what_is_old_is_forgotten(clerk: Clerk, register: Register, connections: Pool) -> None:
+    """Entries that are old enough go, the others stay, and what is gone is noted."""
+    await create(clerk, 5)
+    await register.age(3)
+    await trim_ledgers(connections, DAYS)
+
+    assert await register.entries() == [4, 5]
+    assert await register.trimmed() == 3
+
+
+async def test_what_is_young_stays(clerk: Clerk, register: Register, connections: Pool) -> None:
+    """Where nothing is old enough, nothing is done and nothing is noted."""
+    await create(clerk, 3)
+    await register.age(2, DAYS - 1)
+    await trim_ledgers(connections, DAYS)
+
+    assert await register.entries() == [1, 2, 3]
+    assert await register.trimmed() is None
+
+
+async def test_it_goes_on_where_it_ended(clerk: Clerk, register: Register, connections: Pool) -> None:
+    """The next round forgets what has become old since then."""
+    await create(clerk, 5)
+    for last in (2, 2, 4):
+        await register.age(last)
+        await trim_ledgers(connections, DAYS)
+
+    assert await register.entries() == [5]
+    assert await register.trimmed() == 4
+
+
+async def test_a_ledger_goes_on_that_was_forgotten_whole(clerk: Clerk, register: Register, connections: Pool) -> None:
+    """Numbers are never given out again, and the objects are as they were."""
+    created = await clerk.create(first_name="Ada")
+    await register.age(1)
+    await trim_ledgers(connections, DAYS)
+    written = await clerk.update(id_of(created), if_version=created.version, first_name="Augusta")
+
+    assert (written.version, await register.entries(), await register.trimmed()) == (2, [2], 1)
+
+
+async def test_other_workspaces_are_left_alone(clerk: Clerk, register: Register, connections: Pool, pool: Connections) -> None:
+    """Each ledger has its own age."""
+    elsewhere = await create_workspace(pool, "Neighbour")
+    neighbour = Register(pool, elsewhere)
+    await create(Clerk(clerk.ledger, elsewhere), 2)
+    await create(clerk, 2)
+    await register.age(2)
+    await trim_ledgers(connections, DAYS)
+
+    assert (await register.entries(), await neighbour.entries()) == ([], [1, 2])
+
+
+async def test_much_is_forgotten_in_slices(register: Register, connections: Pool, clerk: Clerk) -> None:
+    """However much there is."""
+    await register.fill(7001)
+    await clerk.create(first_name="Ada")
+    await trim_ledgers(connections, DAYS)
+
+    assert (await register.entries(), await register.trimmed()) == ([7002], 7001)
+
+
+async def test_several_processes_forget_at_once(register: Register, connections: Pool, clerk: Clerk) -> None:
+    """None fails, none waits for long, and what is noted never goes back; writers are not in their way."""
+    await register.fill(20_000)
+    await create(clerk, 1)
+    written = asyncio.create_task(create(clerk, 49))
+    noted = [0]
+
+    async def watch() -> None:
+        while noted[-1] < 20_000:
+            noted.append(await register.trimmed() or 0)
+            entries = await register.entries()
+            assert entries[0] > noted[-1], "what is noted is gone"
+            assert entries == list(range(entries[0], entries[-1] + 1)), "and nothing else"
+
+    await asyncio.gather(watch(), *(trim_ledgers(connections, DAYS) for _ in range(3)))
+    await written
+
+    assert noted == sorted(noted)
+    assert await register.entries() == list(range(20_001, 20_051))
+
+
+async def test_what_is_noted_never_goes_back(
+    clerk: Clerk, workspace_id: UUID, register: Register, connections: Pool, pool: Connections
+) -> None:
+    """A process that has begun before another one, and to forget less, comes to its end after it."""
+    await create(clerk, 5)
+    await register.age(2, 100)
+    await register.age(4, 10)
+    async with connections.acquire() as connection, connection.transaction():
+        await trim_slice(connection, workspace_id, 5)
+        other = asyncio.create_task(trim_slice(connections, workspace_id, 50))
+        while not await pool.fetchval("select exists (select from pg_locks where not granted)"):
+            assert not other.done(), "it waits for what the first one deletes"
+    await other
+
+    assert (await register.trimmed(), await register.entries()) == (4, [5])
+
+
+async def test_what_a_webhook_has_not_read_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
+    """Of several endpoints, the one that is farthest behind counts; one that is disabled does not."""
+    await create(clerk, 6)
+    await register.age(6)
+    await register.read_by_webhook(5)
+    await register.read_by_webhook(3)
+    await register.read_by_webhook(1, is_enabled=False)
+    await trim_ledgers(connections, DAYS)
+
+    assert await register.entries() == [4, 5, 6]
+
+
+async def test_what_waits_for_its_next_attempt_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
+    """Until it is delivered or given up. What an endpoint that is disabled was to be told counts no more."""
+    await create(clerk, 6)
+    await register.age(6)
+    await register.read_by_webhook(6, delivered=1, failed=2, skipped=3, waiting=4)
+    await register.read_by_webhook(6, is_enabled=False, waiting=1)
+    await trim_ledgers(connections, DAYS)
+
+    assert await register.entries() == [4, 5, 6]
+
+
+async def test_a_webhook_that_is_far_behind_takes_nothing_back(clerk: Clerk, register: Register, connections: Pool) -> None:
+    """What was forgotten already stays noted, whoever would need it."""
+    await create(clerk, 4)
+    await register.age(3)
+    await trim_ledgers(connections, DAYS)
+    await register.read_by_webhook(1)
+    await register.age(4)
+    await trim_ledgers(connections, DAYS)
+
+    assert (await register.entries(), await register.trimmed()) == ([4], 3)
