@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+# What verifies webhooks there, for the tests; without npm, these are left out.
+JAVASCRIPT := tests/webhooks/javascript
 
 .PHONY: demo test check bench deep dev lock
 
@@ -43,6 +45,7 @@ lock:
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev-installed: requirements/dev.txt .venv/installed
+.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT)/package-lock.json .venv/installed
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@if command -v npm >/dev/null; then cd $(JAVASCRIPT) && npm ci --silent --no-audit --no-fund; fi
 	@touch $@

@@ -16,6 +16,7 @@ from bench.load import Figures, require_wrk, run_wrk
 from bench.processes import Server, memory
 from bench.report import Fact, Results
 from bench.trials import Trial, run_in_turns
+from bench.webhooks import Flow, Subscription, idle_share, measure_flow, receiving, subscribe_all
 
 Serving = Callable[[Path], AbstractContextManager[tuple[Server, float]]]
 RIVALS: dict[str, Serving] = {"herdbook": herdbook.serving, "PocketBase": pocketbase.serving}
@@ -26,15 +27,17 @@ IDLE = 2.0  # seconds that a server is left alone before its memory is read
 class Plan:
     rounds: int = 3
     seconds: int = 3
-    connections: Sequence[int] = (1, 32, 64, 128)
-    bare_clients: Sequence[int] = (8, 16, 32)
+    connections: Sequence[int] = (1, 32, 64)
+    bare_clients: Sequence[int] = (16, 32)
     contacts: int = 100_000
     workspaces: int = 1_000
+    flow: int = 60
+    idle: int = 15
     few: int = 10_000
     many: int = 1_000_000
 
 
-QUICK = Plan(rounds=1, seconds=2, connections=(1, 64), bare_clients=(16,), contacts=50_000, many=200_000)
+QUICK = Plan(rounds=1, seconds=2, connections=(1, 64), bare_clients=(16,), contacts=50_000, flow=10, idle=5, many=200_000)
 
 
 @dataclass
@@ -127,6 +130,35 @@ class Bench:
             ]
             return run_in_turns(trials, self.plan.rounds)
 
+    def measure_webhooks(self) -> tuple[list[Trial], Flow]:
+        """What an endpoint costs writes, how events flow beside them, and what many endpoints cost that have nothing to do."""
+        folder = self.scratch / "herdbook"
+        paths = folder / "contacts.paths"
+        with herdbook.serving(folder) as (server, _), receiving() as receiver:
+            run_wrk(server, paths, "PATCH", 64, 1)
+            shares = {"herdbook": [idle_share(server, self.plan.idle)]}
+            self.facts.append(Fact("a core's share, idle, without webhooks", "%", shares))
+            subscription = Subscription(server, receiver)
+
+            def switched(*, on: bool) -> Callable[[], Figures]:
+                def run() -> Figures:
+                    subscription.switch(on=on)
+                    return run_wrk(server, paths, "PATCH", 64, self.plan.seconds)
+
+                return run
+
+            trials = [
+                Trial("PATCH", 64, "no webhook", switched(on=False)),
+                Trial("PATCH", 64, "one webhook", switched(on=True)),
+            ]
+            run_in_turns(trials, self.plan.rounds)
+            flow = measure_flow(subscription, paths, self.plan.flow)
+            many = subscribe_all(server, folder / "spread.paths", receiver.url)
+            time.sleep(5)  # until the last of them is given back
+            shares = {"herdbook": [idle_share(server, self.plan.idle)]}
+            self.facts.append(Fact(f"a core's share, idle, with {many:,} endpoints in as many workspaces", "%", shares))
+        return trials, flow
+
 
 def stop(*_: object) -> NoReturn:
     """Ends the run as an exception, so that the servers under test are stopped on the way out."""
@@ -146,8 +178,9 @@ def main() -> None:
         bench = Bench(QUICK if arguments.quick else Plan(), Path(scratch))
         bench.measure_starts()
         duel, bare, spread = bench.measure_duel()
+        webhooks, flow = bench.measure_webhooks()
         growth = bench.measure_growth()
-        results = Results("herdbook beside its rivals", duel, bare, spread, growth, bench.facts)
+        results = Results("herdbook beside its rivals", duel, bare, spread, webhooks, flow, growth, bench.facts)
         print("\n" + report.write(results, arguments.to))
         print(f"Written to {arguments.to} after {time.monotonic() - started:.0f} seconds.")
 

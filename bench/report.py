@@ -18,6 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.trials import Trial, ratio
+from bench.webhooks import Flow
 
 THEMES = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#e6edf3", "#3d444d")}
 COLOURS = {"herdbook": "#2f81f7", "PocketBase": "#d29922", "bare SQL": "#8b949e"}
@@ -51,6 +52,8 @@ class Results:
     duel: list[Trial]  # herdbook and PocketBase under the same load
     bare: list[Trial]  # the statements alone
     spread: list[Trial]  # PocketBase, one workspace, a thousand
+    webhooks: list[Trial]  # without an endpoint, and with one
+    flow: Flow  # writes and their events
     growth: list[Trial]  # few contacts, then many
     facts: list[Fact]
 
@@ -67,7 +70,7 @@ def write(results: Results, folder: Path) -> str:
 
 
 def markdown(results: Results) -> str:
-    every = [*results.duel, *results.bare, *results.spread, *results.growth]
+    every = [*results.duel, *results.bare, *results.spread, *results.webhooks, *results.growth]
     failed = sum(trial.middle.failed for trial in every)
     strangers = [figures.strangers for trial in every for figures in trial.rounds]
     parts = [
@@ -103,6 +106,7 @@ def markdown(results: Results) -> str:
         ]
     if results.spread:
         parts += ["## Many workspaces", table(results.spread, results.spread[0].rival)]
+    parts += ["## Webhooks", table(results.webhooks, "no webhook"), flow_text(results.flow)]
     if results.growth:
         parts += ["## Growth", table(results.growth, results.growth[0].rival)]
     if results.facts:
@@ -129,18 +133,34 @@ def table(trials: Sequence[Trial], reference: str) -> str:
     return "\n".join(lines)
 
 
+def flow_text(flow: Flow) -> str:
+    """What became of the events of a load, in words."""
+    arrived = flow.arrived
+    written = round(flow.writes.per_second * flow.seconds)
+    twice = arrived.events - arrived.different
+    return (
+        f"Then {flow.seconds} seconds of writes, each of them an event, to an endpoint that answers at once: "
+        f"{flow.writes.per_second:,.0f} writes a second, {written:,} in all. When the writes ended, "
+        f"{flow.arrived_at_end:,} events had arrived, and all {arrived.different:,} of them {flow.seconds_behind:.1f} seconds "
+        f"later, {twice or 'none'} twice. From the change to its event it took {arrived.delay(0.5):.0f} ms (median), "
+        f"{arrived.delay(0.99):.0f} ms (99th percentile)."
+    )
+
+
 def fact_table(facts: Sequence[Fact]) -> str:
     rivals = list(facts[0].rounds)
     lines = ["| | " + " | ".join(rivals) + " |", "|---|" + "---:|" * len(rivals)]
     for fact in facts:
-        figures = " | ".join(f"{median(fact.rounds[rival]):.3g} {fact.unit}" for rival in rivals)
+        figures = " | ".join(
+            f"{median(fact.rounds[rival]):.3g} {fact.unit}" if rival in fact.rounds else "" for rival in rivals
+        )
         lines.append(f"| {fact.name} | {figures} |")
     return "\n".join(lines)
 
 
 def as_data(results: Results) -> dict[str, object]:
     """Every round of everything, for whoever doubts the medians."""
-    trials = [*results.duel, *results.bare, *results.spread, *results.growth]
+    trials = [*results.duel, *results.bare, *results.spread, *results.webhooks, *results.growth]
     return {
         "trials": [
             {
@@ -151,6 +171,7 @@ def as_data(results: Results) -> dict[str, object]:
             }
             for trial in trials
         ],
+        "flow": flow_text(results.flow),
         "facts": [dataclasses.asdict(fact) for fact in results.facts],
     }
 

@@ -32,6 +32,27 @@ QUEUE_LENGTH: Final = Gauge("herdbook_ledger_queue_length", "Commands that wait 
 POOL_CONNECTIONS: Final = Gauge(
     "herdbook_pool_connections", "Open connections to the database.", ["state"], multiprocess_mode="livesum"
 )
+# Of the database, the same whichever worker looks.
+WEBHOOK_ENDPOINTS: Final = Gauge(
+    "herdbook_webhook_endpoints",
+    "Webhook endpoints: enabled ones that take what they are told, enabled ones that do not, and disabled ones.",
+    ["state"],
+    multiprocess_mode="livemostrecent",
+)
+WEBHOOK_ENTRIES_BEHIND: Final = Gauge(
+    "herdbook_webhook_entries_behind",
+    "Changes that enabled webhook endpoints have not come to yet, added up.",
+    multiprocess_mode="livemostrecent",
+)
+WEBHOOK_DELIVERIES_WAITING: Final = Gauge(
+    "herdbook_webhook_deliveries_waiting", "Deliveries that wait for another attempt.", multiprocess_mode="livemostrecent"
+)
+WEBHOOK_DELIVERIES: Final = Gauge(
+    "herdbook_webhook_deliveries",
+    "Attempts at webhook endpoints, those that were deleted left out.",
+    ["outcome"],
+    multiprocess_mode="livemostrecent",
+)
 
 _request_counters: Final[dict[tuple[str, int], tuple[Counter, Histogram]]] = {}
 

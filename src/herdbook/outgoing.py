@@ -19,16 +19,36 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 # All of IPv6 that is given out to the public (RFC 4291, section 2.4). The rest is reserved, or is what one network makes of it:
 # the old site-local addresses, and other ways to IPv4.
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+# What one organization gives out to its own (RFC 1918, 6598 and 4193).
+_PRIVATE: Final = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
+# Where clouds tell a machine what it is, and its credentials: those that do not lie in a network that is refused anyway.
+_METADATA: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32", "fd20:ce::254/128"),
+    )
+)
 
 
 class TargetRefused(httpx.RequestError):
     """The target is none that a caller may have the server connect to; the message says why, and what would allow it."""
 
 
-class Targets:
-    """Which targets are allowed: public ones, and those that the operator names, as hosts or networks."""
+class TargetUnknown(httpx.ConnectError):
+    """The target cannot be resolved; the message says why."""
 
-    def __init__(self, allowed: Iterable[str]) -> None:
+
+class Targets:
+    """Which targets are allowed: public ones, and those that the operator names, as hosts or networks.
+
+    `allows_loopback` is about this machine, `allows_private` about private networks; None: no setting allows these as a whole.
+    """
+
+    def __init__(self, allowed: Iterable[str], *, allows_loopback: bool = False, allows_private: bool | None = None) -> None:
+        self._allows_loopback = allows_loopback
+        self._allows_private = allows_private
         self._hosts: set[str] = set()
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
         for text in allowed:
@@ -38,26 +58,48 @@ class Targets:
                 self._hosts.add(text.lower())
 
     async def resolve(self, host: str, port: int) -> str:
-        """Return the address to connect to. Refusal: TargetRefused."""
+        """Return the address to connect to. Refusals: TargetRefused, TargetUnknown."""
+        return (await self.addresses(host, port))[0]
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """Return the addresses that may be connected to, the best first. Refusals: TargetRefused, TargetUnknown."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise httpx.ConnectError(f"`{host}` cannot be resolved: {error.strerror}") from None
+            raise TargetUnknown(f"`{host}` cannot be resolved: {error.strerror}") from None
         except UnicodeError:
-            raise httpx.ConnectError(f"`{host}` is not the name of a host") from None
-        addresses = [str(each[4][0]) for each in found]
-        for address in addresses:
-            if host.lower() in self._hosts or self._may(ipaddress.ip_address(address.partition("%")[0])):
-                return address
-        # Without the address: who may not go there need not learn what is there.
-        raise TargetRefused(f"`{host}` is not at a public address. The setting `allowed_targets` would allow it")
+            raise TargetUnknown(f"`{host}` is not the name of a host") from None
+        addresses = {text: ipaddress.ip_address(text.partition("%")[0]) for text in (str(each[4][0]) for each in found)}
+        is_named = host.lower() in self._hosts
+        allowed = [text for text, address in addresses.items() if is_named or self._may(_within(address))]
+        if not allowed:
+            raise self._refusal(host, addresses.values())
+        return allowed
 
     def _may(self, address: _Address) -> bool:
-        address = _within(address)
         if any(address in network for network in self._networks):
             return True
+        if address.is_loopback:
+            return self._allows_loopback
+        if _is_private(address):
+            return self._allows_private is True
+        if any(address in network for network in _METADATA):
+            return False
         is_unicast = address in _GLOBAL_UNICAST if address.version == 6 else not address.is_multicast
         return address.is_global and is_unicast
+
+    def _refusal(self, host: str, addresses: Iterable[_Address]) -> TargetRefused:
+        # Without the address: who may not go there need not learn what is there.
+        if self._allows_private is False and any(_is_private(_within(address)) for address in addresses):
+            return TargetRefused(
+                f"`{host}` is at a private address. The setting `allowed_targets` would allow it, "
+                "`private_webhook_targets` all private addresses"
+            )
+        return TargetRefused(f"`{host}` is not at a public address. The setting `allowed_targets` would allow it")
+
+
+def _is_private(address: _Address) -> bool:
+    return any(address in network for network in _PRIVATE) and not any(address in network for network in _METADATA)
 
 
 def _within(address: _Address) -> _Address:

@@ -1,8 +1,9 @@
 """The settings: read once, from the command line or the environment, and frozen."""
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 _MANY: Final = 2**31 - 1
 _RANGES: Final = {
@@ -15,7 +16,16 @@ _RANGES: Final = {
     "queue_limit": (1, _MANY),
     "body_limit": (1024, _MANY),
     "media_limit": (0, 2**40),
+    "history_days": (0, 36_500),
 }
+
+
+class TargetRules(NamedTuple):
+    """Where requests of the server's own may go beside public addresses: named hosts and networks; webhooks also elsewhere."""
+
+    allowed: tuple[str, ...] = ()
+    allows_loopback: bool = False
+    allows_private: bool = False
 
 
 class SettingOutOfRange(Exception):
@@ -76,6 +86,12 @@ class Settings(DatabaseSettings):
     allowed_targets: str | None = None
     """Hosts and networks beside public ones that the server may fetch from, with commas: `media.lab,10.1.0.0/16`."""
 
+    history_days: int = 90
+    """Days for which changes are kept, for history, undo and the change feed; 0: for ever."""
+
+    private_webhook_targets: bool = False
+    """Whether webhooks may be at private addresses (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7)."""
+
     problem_type_base: str = "https://app.askelephant.ai/errors/"
     """What the `type` of a problem begins with."""
 
@@ -85,9 +101,22 @@ class Settings(DatabaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged; `info` is one line for each request."""
 
+    @property
+    def targets(self) -> TargetRules:
+        """Where requests of the server's own may go. Whoever can call a server at a loopback address is on this machine."""
+        allowed = tuple(target.strip() for target in (self.allowed_targets or "").split(",") if target.strip())
+        return TargetRules(allowed, _is_loopback(self.host), self.private_webhook_targets)
+
     def __post_init__(self) -> None:
         """Refuse what cannot work, with SettingOutOfRange."""
         for name, (least, most) in _RANGES.items():
             value: int = getattr(self, name)
             if not least <= value <= most:
                 raise SettingOutOfRange(f"--{name.replace('_', '-')} must be from {least} to {most}, not {value}.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -156,7 +156,7 @@ def _did_not_start() -> CommandFailed:
 
 
 def _create_app(settings: Settings, database_url: str) -> ASGIApp:
-    app: ASGIApp = importlib.import_module(_APP).create_app(settings, database_url)
+    app: ASGIApp = importlib.import_module(_APP).create_app(settings, database_url, delivers=True)
     return app
 
 

@@ -396,8 +396,11 @@ create table webhook_reader (
     endpoint_id uuid not null,
     is_enabled boolean not null,
     position bigint not null,
+    -- From which positions on it is told of which events: what is not told of is no delivery.
+    told json not null default '[]',
     failing_since timestamptz,
     failures_in_a_row integer not null default 0,
+    paused_until timestamptz,
     delivered bigint not null default 0,
     failed bigint not null default 0,
     lease_holder uuid,
@@ -421,5 +424,6 @@ create table webhook_delivery (
 
 comment on column webhook_delivery.state is 'waiting (for its next attempt), delivered, failed (for good) or skipped';
 
-create index webhook_delivery_due on webhook_delivery (next_attempt_at) where next_attempt_at is not null;
+create index webhook_delivery_due on webhook_delivery (workspace_id, endpoint_id, next_attempt_at)
+    where next_attempt_at is not null;
 create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoint_id, state, seq);

@@ -1,0 +1,237 @@
+"""What can be done to webhook endpoints: commands, applied to a book."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.errors import FieldError, Invalid, Stale
+from herdbook.ledger.book import Book, Need, Result
+from herdbook.ledger.changes import Kind
+from herdbook.ledger.objects import Subject, active, created, current, deleted, updated
+from herdbook.webhooks import stretches
+from herdbook.webhooks.model import (
+    DisabledReason,
+    EnableFrom,
+    NewWebhookEndpoint,
+    WebhookEndpoint,
+    WebhookEndpointCreate,
+    WebhookEndpointObject,
+    WebhookEndpointUpdate,
+    patched,
+    shown_secret,
+)
+from herdbook.webhooks.signing import new_secret
+from herdbook.webhooks.store import READERS, WEBHOOK_ENDPOINTS, ReaderRow, WebhookEndpointRow
+from herdbook.wire import Deleted
+
+_NAME: Final = "webhook endpoint"
+
+
+class CreateEndpoint(msgspec.Struct, frozen=True):
+    """Create an endpoint, which is told of what comes after. `faults` are what is wrong with where it is.
+
+    Refusals: Invalid, Stale where a version is asked for.
+    """
+
+    fields: WebhookEndpointCreate
+    faults: tuple[FieldError, ...] = ()
+    has_precondition: bool = False
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, book: Book) -> Result:
+        _require_none(self.faults)
+        if self.has_precondition:
+            raise Stale(None)
+        endpoint_id = ids.new_id()
+        blank = WebhookEndpoint(
+            object=WebhookEndpointObject.WEBHOOK_ENDPOINT,
+            id=ids.encoded(ids.WEBHOOK_ENDPOINT, endpoint_id),
+            url=self.fields.url,
+            is_enabled=True,
+            created_at=book.time,
+            updated_at=book.time,
+        )
+        endpoint = patched(blank, self.fields)
+        result = created(book, WEBHOOK_ENDPOINT, endpoint_id, endpoint)
+        secret = _row_of(book, endpoint_id).secret
+        return result._replace(answer=NewWebhookEndpoint(**msgspec.structs.asdict(endpoint), secret=secret))
+
+
+class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
+    """A command about one endpoint that there is."""
+
+    endpoint_id: UUID
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(WEBHOOK_ENDPOINTS, self.endpoint_id)
+        yield Need(READERS, self.endpoint_id)
+
+    def current(self, book: Book) -> WebhookEndpointRow:
+        """Return its row. Refusals: NotFound, Stale."""
+        return current(book, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
+
+
+class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
+    """Change some fields of an endpoint. `faults` are what is wrong with where it is to be.
+
+    Refusals: Invalid, NotFound, Stale.
+    """
+
+    patch: WebhookEndpointUpdate
+    faults: tuple[FieldError, ...] = ()
+
+    def apply(self, book: Book) -> Result:
+        _require_none(self.faults)
+        before = self.current(book)
+        return updated(book, WEBHOOK_ENDPOINT, before, patched(before.object, self.patch))
+
+
+class DeleteEndpoint(_OfOne, frozen=True, kw_only=True):
+    """Delete an endpoint, and stop telling it anything. Refusals: NotFound, Stale."""
+
+    def apply(self, book: Book) -> Result:
+        return deleted(book, WEBHOOK_ENDPOINT, self.current(book))
+
+
+class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
+    """Tell an endpoint again, from where it stopped or from now on. Refusals: NotFound, Stale."""
+
+    start: EnableFrom
+
+    def apply(self, book: Book) -> Result:
+        before = self.current(book)
+        after = msgspec.structs.replace(before.object, is_enabled=True, disabled_reason=UNSET)
+        result = updated(book, WEBHOOK_ENDPOINT, before, after)
+        if self.start is EnableFrom.NOW and not before.object.is_enabled:
+            reader = _reader_of(book, self.endpoint_id)
+            told = stretches.passed_over(reader.told, reader.position, book.seq, after.event_types)
+            book.put(READERS, msgspec.structs.replace(reader, position=book.seq, told=told, gives_up=True))
+        return result
+
+
+class DisableEndpoint(msgspec.Struct, frozen=True):
+    """Tell an endpoint nothing any more, for a reason. One that is disabled keeps its reason.
+
+    Refusals: NotFound, Stale; of these none where nobody asks for it, but an endpoint is gone or fails.
+    """
+
+    endpoint_id: UUID
+    reason: DisabledReason
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(WEBHOOK_ENDPOINTS, self.endpoint_id)
+        yield Need(READERS, self.endpoint_id)
+
+    def apply(self, book: Book) -> Result:
+        if self.reason is not DisabledReason.BY_REQUEST and active(book, WEBHOOK_ENDPOINTS, self.endpoint_id) is None:
+            return Result(0, Deleted(ids.encoded(ids.WEBHOOK_ENDPOINT, self.endpoint_id), WEBHOOK_ENDPOINT.name))
+        before = current(book, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
+        after = before.object
+        if after.is_enabled:
+            after = msgspec.structs.replace(after, is_enabled=False, disabled_reason=self.reason)
+        return updated(book, WEBHOOK_ENDPOINT, before, after)
+
+
+class RotateSecret(_OfOne, frozen=True, kw_only=True):
+    """Give an endpoint a new secret; for a while the former one signs, too. Refusals: NotFound, Stale."""
+
+    overlap_seconds: float
+
+    def apply(self, book: Book) -> Result:
+        before = self.current(book)
+        after = msgspec.structs.replace(before.object, secret_rotated_at=book.time)
+        result = updated(book, WEBHOOK_ENDPOINT, before, after)
+        overlaps = self.overlap_seconds > 0
+        row = msgspec.structs.replace(
+            _row_of(book, self.endpoint_id),
+            secret=new_secret(),
+            former_secret=before.secret if overlaps else None,
+            former_secret_until=book.at + timedelta(seconds=self.overlap_seconds) if overlaps else None,
+        )
+        book.put(WEBHOOK_ENDPOINTS, row)
+        return result._replace(answer=shown_secret(after.id, row.secret, row.former_secret_until))
+
+
+def _require_none(faults: tuple[FieldError, ...]) -> None:
+    if faults:
+        raise Invalid(faults)
+
+
+def _row_of(book: Book, endpoint_id: UUID) -> WebhookEndpointRow:
+    row = book.find(WEBHOOK_ENDPOINTS, endpoint_id)
+    assert row is not None, "it was put there"
+    return row
+
+
+def _reader_of(book: Book, endpoint_id: UUID) -> ReaderRow:
+    reader = book.find(READERS, endpoint_id)
+    assert reader is not None, "each endpoint has one"
+    return reader
+
+
+def _row(
+    book: Book, endpoint_id: UUID, version: int, before: WebhookEndpointRow | None, after: WebhookEndpoint
+) -> WebhookEndpointRow:
+    return WebhookEndpointRow(
+        workspace_id=book.workspace_id,
+        id=endpoint_id,
+        version=version,
+        updated_at=book.at,
+        deleted_at=None,
+        secret=new_secret() if before is None else before.secret,
+        former_secret=None if before is None else before.former_secret,
+        former_secret_until=None if before is None else before.former_secret_until,
+        object=after,
+    )
+
+
+def _reread(book: Book, before: WebhookEndpointRow | None, after: WebhookEndpointRow | None) -> None:
+    """Let the courier know whether an endpoint is told anything, and keep what that is."""
+    if before is None:
+        assert after is not None, "there is one now"
+        reader, told = _new_reader(after), (stretches.Stretch(after.version, after.object.event_types),)
+    else:
+        reader = _reader_of(book, before.id)
+        told = reader.told if after is None else _told(reader, before, after)
+    is_enabled = after is not None and after.object.is_enabled
+    if (is_enabled, told) != (reader.is_enabled, reader.told):
+        book.put(READERS, msgspec.structs.replace(reader, is_enabled=is_enabled, told=told))
+
+
+def _new_reader(endpoint: WebhookEndpointRow) -> ReaderRow:
+    return ReaderRow(
+        workspace_id=endpoint.workspace_id, endpoint_id=endpoint.id, is_enabled=False, position=endpoint.version, told=()
+    )
+
+
+def _told(reader: ReaderRow, before: WebhookEndpointRow, after: WebhookEndpointRow) -> tuple[stretches.Stretch, ...]:
+    event_types = after.object.event_types
+    if event_types == before.object.event_types:
+        return reader.told
+    if not reader.is_enabled:
+        return stretches.told_anew(reader.told, reader.position, event_types)
+    return stretches.told_otherwise(reader.told, reader.position, after.version, event_types)
+
+
+WEBHOOK_ENDPOINT: Final = Subject(
+    kind=Kind.WEBHOOK_ENDPOINT,
+    name="webhook_endpoint",
+    prefix=ids.WEBHOOK_ENDPOINT,
+    table="webhook_endpoint",
+    shelf=WEBHOOK_ENDPOINTS,
+    entry=WebhookEndpoint,
+    row=_row,
+    entered=lambda row: row.object,
+    relink=_reread,
+    read_scopes=(ADMIN,),
+)

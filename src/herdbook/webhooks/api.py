@@ -1,0 +1,487 @@
+"""/herdbook/webhooks: the operations."""
+
+import importlib
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import fields, ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, Stale
+from herdbook.http.call import Call, answer_found
+from herdbook.http.operation import Answer, ListOf, Operation
+from herdbook.http.page import DEFAULT_LIMIT, not_this_cursor, not_with_cursor
+from herdbook.ledger.objects import NOBODY
+from herdbook.webhooks import deliveries, store
+from herdbook.webhooks.actions import (
+    CreateEndpoint,
+    DeleteEndpoint,
+    DisableEndpoint,
+    EnableEndpoint,
+    RotateSecret,
+    UpdateEndpoint,
+)
+from herdbook.webhooks.deliveries import Asked
+from herdbook.webhooks.model import (
+    Attempt,
+    DeliveriesQuery,
+    Delivery,
+    DeliveryList,
+    DeliveryState,
+    DisabledReason,
+    EnableRequest,
+    FullDelivery,
+    NewWebhookEndpoint,
+    Place,
+    ResendRequest,
+    Resent,
+    RotateRequest,
+    TestRequest,
+    WebhookEndpoint,
+    WebhookEndpointCreate,
+    WebhookEndpointUpdate,
+    WebhookSecret,
+    WebhookStatus,
+    WebhookStatusObject,
+    shown_secret,
+    shown_time,
+)
+from herdbook.webhooks.samples import sample
+from herdbook.webhooks.store import Noted, Reading
+from herdbook.wire import Deleted
+
+_NAME: Final = "webhook endpoint"
+_NO_STORE: Final = ((b"cache-control", b"no-store"),)
+
+
+async def list_endpoints(call: Call) -> Answer:
+    """List the webhook endpoints of the workspace."""
+    return await call.answer_list(store.page)
+
+
+async def create_endpoint(call: Call, endpoint: WebhookEndpointCreate) -> Answer:
+    """Create a webhook endpoint, and give out its secret."""
+    return await call.write(CreateEndpoint(endpoint, await _faults(call, endpoint.url), call.has_precondition))
+
+
+async def get_endpoint(call: Call, webhook_endpoint_id: str) -> Answer:
+    """Read one webhook endpoint."""
+    found = await store.find(call.services.database, call.caller.workspace_id, _endpoint_id(webhook_endpoint_id))
+    return answer_found(found, _NAME)
+
+
+async def update_endpoint(call: Call, webhook_endpoint_id: str, patch: WebhookEndpointUpdate) -> Answer:
+    """Change some fields of one webhook endpoint. Absent leaves a field alone; null clears it."""
+    faults = () if patch.url is UNSET else await _faults(call, patch.url)
+    endpoint_id = _endpoint_id(webhook_endpoint_id)
+    return await call.write(UpdateEndpoint(endpoint_id=endpoint_id, patch=patch, faults=faults, if_version=call.if_version))
+
+
+async def delete_endpoint(call: Call, webhook_endpoint_id: str) -> Answer:
+    """Delete one webhook endpoint."""
+    command = DeleteEndpoint(endpoint_id=_endpoint_id(webhook_endpoint_id), if_version=call.if_version)
+    return (await call.write(command))._replace(version=None)
+
+
+async def enable_endpoint(call: Call, webhook_endpoint_id: str, asked: EnableRequest) -> Answer:
+    """Tell one webhook endpoint again what happens."""
+    endpoint_id = _endpoint_id(webhook_endpoint_id)
+    return await call.write(EnableEndpoint(endpoint_id=endpoint_id, start=asked.start, if_version=call.if_version))
+
+
+async def disable_endpoint(call: Call, webhook_endpoint_id: str) -> Answer:
+    """Tell one webhook endpoint nothing any more."""
+    endpoint_id = _endpoint_id(webhook_endpoint_id)
+    return await call.write(DisableEndpoint(endpoint_id, DisabledReason.BY_REQUEST, call.if_version))
+
+
+async def get_status(call: Call, webhook_endpoint_id: str) -> Answer:
+    """Read how one webhook endpoint does."""
+    place, reading = await _reading(call, webhook_endpoint_id)
+    return _answer(
+        WebhookStatus(
+            object=WebhookStatusObject.WEBHOOK_STATUS,
+            endpoint_id=reading.endpoint.id,
+            position=reading.position,
+            behind=max(reading.head - reading.position, 0),
+            failing_since=None if reading.failing_since is None else shown_time(reading.failing_since),
+            delivered=reading.delivered,
+            failed=reading.failed,
+            waiting=await store.count_waiting(call.services.database.pool, place),
+        )
+    )
+
+
+async def get_secret(call: Call, webhook_endpoint_id: str) -> Answer:
+    """Read the secret of one webhook endpoint."""
+    _, reading = await _reading(call, webhook_endpoint_id)
+    secret = shown_secret(reading.endpoint.id, reading.secret, reading.former_signs_until)
+    return _answer(secret)._replace(headers=_NO_STORE)
+
+
+async def rotate_secret(call: Call, webhook_endpoint_id: str, asked: RotateRequest) -> Answer:
+    """Give one webhook endpoint a new secret."""
+    command = RotateSecret(
+        endpoint_id=_endpoint_id(webhook_endpoint_id),
+        overlap_seconds=asked.overlap_seconds,
+        if_version=call.if_version,
+    )
+    return await call.write(command)
+
+
+async def test_endpoint(call: Call, webhook_endpoint_id: str, asked: TestRequest) -> Answer:
+    """Send an example event to one webhook endpoint."""
+    _, reading = await _reading(call, webhook_endpoint_id)
+    event = sample(call.caller.workspace_id, asked.type)
+    secrets = reading.signing_secrets
+    return _answer(await _probing().attempt(call.services.targets, reading.endpoint.url, secrets, event))
+
+
+async def list_deliveries(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Answer:
+    """List what one webhook endpoint was told of, and is to be."""
+    asked = _asked(call, webhook_endpoint_id, query)
+    place, reading = await _reading(call, webhook_endpoint_id)
+    page = await deliveries.page(call.services.database.pool, place, reading, asked)
+    cursor = None
+    if page.below is not None:
+        continued = msgspec.structs.replace(asked, below=page.below)
+        cursor = call.services.cursors.cursor(continued, _salt(call, webhook_endpoint_id))
+    data = tuple(deliveries.shown_in_list(place, row) for row in page.rows)
+    return _answer(DeliveryList(object="list", data=data, has_more=cursor is not None, next_cursor=cursor))
+
+
+async def get_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
+    """Read one delivery, with what is sent and what was answered."""
+    return _answer(deliveries.shown_whole(*await _delivery(call, webhook_endpoint_id, event_id)))
+
+
+async def resend_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
+    """Send one event again."""
+    place, row = await _delivery(call, webhook_endpoint_id, event_id)
+    # What the ledger does not keep any more cannot be sent; what is queued will be, without that anybody asks.
+    if row.object is None:
+        raise NotFound("event")
+    if row.state != DeliveryState.QUEUED.value:
+        await store.send_again(call.services.database.pool, place, row, deliveries.type_of(row).value)
+    return _answer(deliveries.shown(*await _delivery(call, webhook_endpoint_id, event_id)))
+
+
+async def resend_failed(call: Call, webhook_endpoint_id: str, asked: ResendRequest) -> Answer:
+    """Send all events again that failed for good."""
+    since = fields.parsed_time(asked.since)
+    assert since is not None, "the body's rules refuse what is no time"
+    place, _ = await _reading(call, webhook_endpoint_id)
+    return _answer(Resent(await store.send_failed_again(call.services.database.pool, place, since)))
+
+
+async def skip_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
+    """Give up one delivery."""
+    place, row = await _delivery(call, webhook_endpoint_id, event_id)
+    await store.skip(call.services.database.pool, place, row.seq)
+    return _answer(deliveries.shown(*await _delivery(call, webhook_endpoint_id, event_id)))
+
+
+def _endpoint_id(text: str) -> UUID:
+    return ids.decoded(ids.WEBHOOK_ENDPOINT, text) or NOBODY
+
+
+def _answer(struct: msgspec.Struct) -> Answer:
+    return Answer(msgspec.json.encode(struct))
+
+
+def _probing() -> Any:
+    # By name, for the first endpoint: an HTTP client is a third of a second of a start.
+    return importlib.import_module("herdbook.webhooks.probing")
+
+
+async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
+    """Return what is wrong with where an endpoint is to be.
+
+    The command refuses it, so that what was done is not refused when it is repeated: the name may resolve otherwise by then.
+    """
+    faults: tuple[FieldError, ...] = await _probing().faults(call.services.targets, url)
+    return faults
+
+
+async def _reading(call: Call, webhook_endpoint_id: str) -> tuple[Place, Reading]:
+    """Return an endpoint, and how far it has come. Refusal: NotFound."""
+    place = Place(call.caller.workspace_id, _endpoint_id(webhook_endpoint_id))
+    reading = await store.read(call.services.database.pool, place)
+    if reading is None:
+        raise NotFound(_NAME)
+    return place, reading
+
+
+async def _delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> tuple[Place, Noted]:
+    """Return a delivery. Refusal: NotFound."""
+    place, reading = await _reading(call, webhook_endpoint_id)
+    row = await deliveries.find(call.services.database.pool, place, reading, event_id)
+    if row is None:
+        raise NotFound("delivery")
+    return place, row
+
+
+def _salt(call: Call, webhook_endpoint_id: str) -> str:
+    return f"{call.operation.id}:{call.caller.workspace_id}:{webhook_endpoint_id}"
+
+
+def _asked(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Asked:
+    """Return what is asked, or what a cursor carries; what is asked beside that must be the same. Refusal: InvalidQuery."""
+    asked = Asked(
+        limit=query.limit or DEFAULT_LIMIT,
+        state=query.state or None,
+        types=query.types or None,
+        after=fields.parsed_time(query.after or ""),
+        before=fields.parsed_time(query.before or ""),
+    )
+    if not query.cursor:
+        return asked
+    carried = call.services.cursors.read(query.cursor, _salt(call, webhook_endpoint_id), Asked)
+    if carried is None:
+        raise InvalidQuery([not_this_cursor()])
+    given = [name for name in ("state", "types", "after", "before") if getattr(query, name) is not UNSET]
+    if errors := [not_with_cursor(name) for name in given if getattr(asked, name) != getattr(carried, name)]:
+        raise InvalidQuery(errors)
+    return msgspec.structs.replace(carried, limit=query.limit or carried.limit)
+
+
+_TAG: Final = "subpackage_webhooks"
+_SCOPES: Final = (ADMIN,)
+_ONE: Final = "/herdbook/webhooks/{webhook_endpoint_id}"
+_DELIVERY: Final = _ONE + "/deliveries/{event_id}"
+_NEEDS: Final = "Requires the `workspace:admin` scope. Not part of the vendor's API."
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/herdbook/webhooks",
+        id="list-webhook-endpoints",
+        summary="List webhook endpoints",
+        description=f"Lists the workspace's webhook endpoints. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=list_endpoints,
+        answer=WebhookEndpoint,
+        answer_description="Webhook endpoint list response.",
+        list_of=ListOf(),
+        refusals=(InvalidQuery,),
+    ),
+    Operation(
+        method="POST",
+        path="/herdbook/webhooks",
+        id="create-webhook-endpoint",
+        summary="Create webhook endpoint",
+        description="Creates a webhook endpoint, which is told of what happens from then on. The answer has the secret that "
+        f"signs what it is told (Standard Webhooks). {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=create_endpoint,
+        body=WebhookEndpointCreate,
+        answer=NewWebhookEndpoint,
+        answer_description="Created webhook endpoint response.",
+        status=201,
+        refusals=(Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="GET",
+        path=_ONE,
+        id="get-webhook-endpoint",
+        summary="Get webhook endpoint",
+        description=f"Reads a single webhook endpoint. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=get_endpoint,
+        answer=WebhookEndpoint,
+        answer_description="Webhook endpoint response.",
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="PATCH",
+        path=_ONE,
+        id="update-webhook-endpoint",
+        summary="Update webhook endpoint",
+        description=f"Updates a single webhook endpoint: where it is, and what it is told of. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=update_endpoint,
+        body=WebhookEndpointUpdate,
+        answer=WebhookEndpoint,
+        answer_description="Updated webhook endpoint response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="DELETE",
+        path=_ONE,
+        id="delete-webhook-endpoint",
+        summary="Delete webhook endpoint",
+        description=f"Deletes a single webhook endpoint. It is told nothing any more. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=delete_endpoint,
+        answer=Deleted,
+        answer_description="Deleted webhook endpoint response.",
+        refusals=(NotFound, Stale, KeyReused),
+    ),
+    Operation(
+        method="POST",
+        path=_ONE + "/enable",
+        id="enable-webhook-endpoint",
+        summary="Enable webhook endpoint",
+        description="Tells a webhook endpoint again what happens: from where it stopped, so that nothing is lost, or from now "
+        "on; then what it was not told before is given up. One that is enabled stays as it is. "
+        f"{_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=enable_endpoint,
+        body=EnableRequest,
+        answer=WebhookEndpoint,
+        answer_description="Enabled webhook endpoint response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="POST",
+        path=_ONE + "/disable",
+        id="disable-webhook-endpoint",
+        summary="Disable webhook endpoint",
+        description=f"Tells a webhook endpoint nothing any more, until it is enabled again. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=disable_endpoint,
+        answer=WebhookEndpoint,
+        answer_description="Disabled webhook endpoint response.",
+        refusals=(NotFound, Stale, KeyReused),
+    ),
+    Operation(
+        method="GET",
+        path=_ONE + "/status",
+        id="get-webhook-endpoint-status",
+        summary="Get webhook endpoint status",
+        description=f"Reads how far a webhook endpoint has come, and how it does. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=get_status,
+        answer=WebhookStatus,
+        answer_description="Webhook endpoint status response.",
+        has_version=False,
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="GET",
+        path=_ONE + "/secret",
+        id="get-webhook-secret",
+        summary="Get webhook secret",
+        description=f"Reads the secret of a webhook endpoint. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=get_secret,
+        answer=WebhookSecret,
+        answer_description="Webhook secret response.",
+        has_version=False,
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="POST",
+        path=_ONE + "/rotate_secret",
+        id="rotate-webhook-secret",
+        summary="Rotate webhook secret",
+        description="Gives a webhook endpoint a new secret. For a while, the former one signs beside it, so that receivers can "
+        f"be given the new one meanwhile. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=rotate_secret,
+        body=RotateRequest,
+        answer=WebhookSecret,
+        answer_description="New webhook secret response.",
+        refusals=(NotFound, Stale, Invalid, KeyReused),
+    ),
+    Operation(
+        method="POST",
+        path=_ONE + "/test",
+        id="test-webhook-endpoint",
+        summary="Test webhook endpoint",
+        description=f"Sends an example event to a webhook endpoint at once, enabled or not, and tells how it went. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=test_endpoint,
+        body=TestRequest,
+        answer=Attempt,
+        answer_description="How the attempt went, be it that it failed.",
+        is_errand=True,
+        refusals=(NotFound, Invalid),
+    ),
+    Operation(
+        method="GET",
+        path=_ONE + "/deliveries",
+        id="list-webhook-deliveries",
+        summary="List webhook deliveries",
+        description="Lists what a webhook endpoint was told of, and is to be, the latest first. A page may be empty while "
+        f"`has_more` is true. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=list_deliveries,
+        query=DeliveriesQuery,
+        answer=DeliveryList,
+        answer_description="Webhook delivery list response.",
+        refusals=(NotFound, InvalidQuery),
+    ),
+    Operation(
+        method="GET",
+        path=_DELIVERY,
+        id="get-webhook-delivery",
+        summary="Get webhook delivery",
+        description=f"Reads a single delivery: what is sent, and what was answered. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=get_delivery,
+        answer=FullDelivery,
+        answer_description="Webhook delivery response.",
+        has_version=False,
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="POST",
+        path=_DELIVERY + "/resend",
+        id="resend-webhook-delivery",
+        summary="Resend webhook delivery",
+        description=f"Sends an event again, at once and as often as a new one. One that is queued is sent anyway. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=resend_delivery,
+        answer=Delivery,
+        answer_description="The delivery, which waits for its next attempt.",
+        is_errand=True,
+        refusals=(NotFound,),
+    ),
+    Operation(
+        method="POST",
+        path=_ONE + "/resend",
+        id="resend-failed-webhook-deliveries",
+        summary="Resend failed webhook deliveries",
+        description=f"Sends all events since a time again that failed for good. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=resend_failed,
+        body=ResendRequest,
+        answer=Resent,
+        answer_description="How many events will be sent again.",
+        is_errand=True,
+        refusals=(NotFound, Invalid),
+    ),
+    Operation(
+        method="POST",
+        path=_DELIVERY + "/skip",
+        id="skip-webhook-delivery",
+        summary="Skip webhook delivery",
+        description="Gives up a delivery that waits for another attempt, or has failed. One that was delivered, or was not yet "
+        f"tried, stays as it is. {_NEEDS}",
+        tag=_TAG,
+        scopes=_SCOPES,
+        handler=skip_delivery,
+        answer=Delivery,
+        answer_description="The delivery as it is then.",
+        is_errand=True,
+        refusals=(NotFound,),
+    ),
+)

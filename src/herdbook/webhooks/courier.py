@@ -1,0 +1,110 @@
+"""The courier: finds the endpoints that have something to be told of, and delivers there.
+
+An endpoint is a reader of its workspace's ledger, with a position. A courier that finds entries behind it takes a lease of the
+endpoint, reads on, and sends: events of one object one after another, those of different objects side by side. Nothing is
+stored for an event that is taken at the first attempt; the position moves over it. One that is not gets a row of its own, with
+the time of its next attempt, and does not hold up those after it. So a courier that dies has lost nothing: another reads on
+from the position, and sends again, under the same ids, what had been taken since that was last stored.
+
+It is a process of its own: a write never waits for a delivery, not even for its processor time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from herdbook.db.pool import CONNECTION_ERRORS
+from herdbook.errors import Refusal
+from herdbook.webhooks import delivering
+from herdbook.webhooks.model import Place
+from herdbook.webhooks.rounds import Means, Round
+
+_log: Final = logging.getLogger("herdbook.webhooks")
+_LOOK_EVERY_SECONDS: Final = 1.0
+_DRAIN_SECONDS: Final = 10.0
+
+
+class Courier:
+    """Delivers for all endpoints that it gets hold of."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._rounds: dict[Place, Round] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # The enabled endpoints of each workspace, as they were when it was last looked.
+        self._known: dict[UUID, list[Place]] = {}
+        # What was settled beyond the positions that rounds have left behind.
+        self._ahead: dict[Place, set[int]] = {}
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Look for work, again and again, until stopped."""
+        while not self._stopping.is_set():
+            try:
+                await self.look()
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+                _log.warning("there was no looking for deliveries; there will be", extra={"error": repr(error)})
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_SECONDS):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """Begin with every endpoint that has something to be told of now."""
+        known: dict[UUID, list[Place]] = {}
+        enabled = await delivering.enabled_endpoints(self._means.pool, self._means.holder, self._means.clock())
+        for place, _ in enabled:
+            known.setdefault(place.workspace_id, []).append(place)
+        self._known = known
+        for place, has_work in enabled:
+            if has_work:
+                self._begin(place)
+
+    def moved(self, workspace_ids: Collection[UUID]) -> None:
+        """Begin with the endpoints of workspaces whose ledgers have moved."""
+        for workspace_id in workspace_ids:
+            for place in self._known.get(workspace_id, ()):
+                self._begin(place)
+
+    async def settled(self) -> None:
+        """Return once everything that was begun is done."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def stop(self) -> None:
+        """Begin with nothing more, deliver what was read, and give the endpoints back."""
+        self._stopping.set()
+        for each in self._rounds.values():
+            each.is_stopping = True
+            each.wake.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+
+    def _begin(self, place: Place) -> None:
+        current = self._rounds.get(place)
+        if current is not None:
+            current.wake.set()
+        elif not self._stopping.is_set():
+            self._rounds[place] = Round(self._means, place, self._ahead.setdefault(place, set()))
+            task = asyncio.create_task(self._go(self._rounds[place]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _go(self, round_: Round) -> None:
+        try:
+            await round_.go()
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError, Refusal) as error:
+            _log.warning("deliveries stop for now: the database is away", extra={"error": repr(error)})
+        except Exception:
+            _log.exception("deliveries stop for now")
+        finally:
+            del self._rounds[round_.place]
+            if not round_.ahead:
+                self._ahead.pop(round_.place, None)

@@ -1,0 +1,155 @@
+"""What became of events at one endpoint: read from the ledger, and from what was noted of them.
+
+Most deliveries are noted nowhere, since they succeeded at once. So a page is made by going back through the ledger, and no
+further than so many entries: where there is more to be looked at, the next page goes on there, be this one empty.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.db.pool import Pool
+from herdbook.webhooks import store
+from herdbook.webhooks.events import event_id, event_type, marks, seq_of, told
+from herdbook.webhooks.model import Attempt, Delivery, DeliveryObject, DeliveryState, EventType, FullDelivery, Place, shown_time
+from herdbook.webhooks.store import Noted, Reading, Wanted
+from herdbook.webhooks.stretches import stretch_of
+
+# How many entries are looked at for one page.
+_WALKED: Final = 20_000
+# Of these states there is nothing but what was noted.
+_NOTED: Final = (DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.SKIPPED)
+# By the second word of an event's type.
+_PREFIXES: Final = {"contact": ids.CONTACT, "company": ids.COMPANY, "engagement": ids.ENGAGEMENT, "tag": ids.TAG}
+_attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...])
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which deliveries are asked for; `below` is the entry that the last page ended at."""
+
+    limit: int
+    state: DeliveryState | None = None
+    types: tuple[EventType, ...] | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    below: int | None = None
+
+
+class Page(NamedTuple):
+    """Deliveries, the latest first, and the entry that the next page begins below; None: there is no next one."""
+
+    rows: Sequence[Noted]
+    below: int | None
+
+
+async def page(pool: Pool, place: Place, reading: Reading, asked: Asked) -> Page:
+    """Return the page of an endpoint's deliveries that is asked for."""
+    types = tuple(EventType) if asked.types is None else asked.types
+    wanted = Wanted(
+        behind=await _behind(pool, place.workspace_id, asked),
+        before=await _before(pool, place.workspace_id, reading, asked),
+        event_types=[each.value for each in types],
+        marks=marks(types),
+        state=asked.state and asked.state.value,
+    )
+    if asked.state in _NOTED:
+        rows = await store.deliveries_noted(pool, place, wanted, asked.limit + 1)
+        return _cut(rows, asked.limit, None)
+    floor = max(wanted.behind, wanted.before - 1 - _WALKED)
+    rows = await _walked(pool, place, reading, wanted._replace(behind=floor), asked.limit + 1)
+    return _cut(rows, asked.limit, floor + 1 if floor > max(wanted.behind, _begin(reading)) else None)
+
+
+async def find(pool: Pool, place: Place, reading: Reading, shown_id: str) -> Noted | None:
+    """Return the delivery of an event, if the endpoint is told of it."""
+    seq = seq_of(shown_id)
+    found = None if seq is None else await store.find_delivery(pool, place, seq)
+    if found is None or event_id(place.workspace_id, found.seq, found.at) != shown_id:
+        return None
+    if found.state is not None:
+        return found
+    stretch = stretch_of(reading.told, found.seq)
+    is_told = stretch is not None and found.mark in marks(stretch.event_types) and _body(place, found) is not None
+    return found._replace(state="queued" if found.seq > reading.position else "delivered") if is_told else None
+
+
+def shown(place: Place, row: Noted) -> Delivery:
+    """Return a delivery as the API shows it."""
+    type_ = type_of(row)
+    return Delivery(
+        object=DeliveryObject.WEBHOOK_DELIVERY,
+        id=event_id(place.workspace_id, row.seq, row.at),
+        type=type_,
+        created_at=shown_time(row.at),
+        object_id=None if row.object_id is None else ids.encoded(_PREFIXES[type_.value.split(".")[1]], row.object_id),
+        state=DeliveryState(row.state),
+        # What was taken at once took one attempt, of which nothing was noted.
+        attempt_count=int(row.state == "delivered") if row.attempt_count is None else row.attempt_count,
+        next_attempt_at=None if row.next_attempt_at is None else shown_time(row.next_attempt_at),
+        attempts=() if row.attempts is None else _attempts.decode(row.attempts),
+    )
+
+
+def shown_in_list(place: Place, row: Noted) -> Delivery:
+    """Return a delivery as lists show it: without what was answered, which may be much."""
+    delivery = shown(place, row)
+    attempts = tuple(msgspec.structs.replace(each, answer="") for each in delivery.attempts)
+    return msgspec.structs.replace(delivery, attempts=attempts)
+
+
+def shown_whole(place: Place, row: Noted) -> FullDelivery:
+    """Return a delivery with the body that is sent."""
+    body = _body(place, row)
+    delivery = msgspec.structs.asdict(shown(place, row))
+    return FullDelivery(**delivery, request_body=None if body is None else body.decode())
+
+
+def type_of(row: Noted) -> EventType:
+    """Return the type of a delivery's event."""
+    type_ = event_type(row.mark or "")
+    return EventType(row.event_type) if type_ is None else type_
+
+
+async def _behind(pool: Pool, workspace_id: UUID, asked: Asked) -> int:
+    if asked.after is None:
+        return 0
+    return await store.last_before(pool, workspace_id, asked.after, included=True)
+
+
+async def _before(pool: Pool, workspace_id: UUID, reading: Reading, asked: Asked) -> int:
+    below = reading.head + 1 if asked.below is None else asked.below
+    if asked.before is None:
+        return below
+    return min(below, await store.last_before(pool, workspace_id, asked.before, included=False) + 1)
+
+
+def _begin(reading: Reading) -> int:
+    return reading.told[0].after if reading.told else reading.head
+
+
+async def _walked(pool: Pool, place: Place, reading: Reading, wanted: Wanted, limit: int) -> list[Noted]:
+    """Return deliveries from one stretch after the other, the latest first."""
+    rows: list[Noted] = []
+    end = wanted.before
+    for stretch in reversed(reading.told):
+        part = wanted._replace(behind=max(wanted.behind, stretch.after), before=end)
+        if len(rows) < limit and part.behind + 1 < part.before:
+            told_here = marks(stretch.event_types)
+            rows += await store.deliveries(pool, place, part, told_here, reading.position, limit - len(rows))
+        end = min(end, stretch.after + 1)
+    return rows
+
+
+def _cut(rows: Sequence[Noted], limit: int, below: int | None) -> Page:
+    return Page(rows[:limit], rows[limit - 1].seq) if len(rows) > limit else Page(rows, below)
+
+
+def _body(place: Place, row: Noted) -> bytes | None:
+    if row.mark is None or row.object is None:
+        return None
+    event = told(place.workspace_id, row.seq, row.at, row.mark, row.object, row.previous)
+    return None if event is None else event.body

@@ -1,0 +1,63 @@
+"""Keeps a courier beside the server, for as long as there are endpoints to deliver to."""
+
+import asyncio
+import logging
+import sys
+from asyncio.subprocess import PIPE, Process
+from typing import Final
+
+import msgspec
+
+from herdbook.db.pool import Pool
+from herdbook.ledger.heads import Heads
+from herdbook.settings import TargetRules
+
+_log: Final = logging.getLogger("herdbook.webhooks")
+_END_SECONDS: Final = 15.0
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a courier must be told: which database, where it may deliver, and what to log."""
+
+    database_url: str
+    targets: TargetRules
+    log_level: str
+
+
+class Keeper:
+    """Starts the courier's process when it is needed, and again when it died."""
+
+    def __init__(self, pool: Pool, heads: Heads, order: Order) -> None:
+        self._pool = pool
+        self._heads = heads
+        self._order = msgspec.json.encode(order)
+        self._courier: Process | None = None
+
+    async def look(self) -> None:
+        """See that there is a courier if there is an endpoint, and none otherwise."""
+        is_needed = await self._pool.fetchval("select exists (select from webhook_reader where is_enabled)")
+        self._heads.tells = is_needed
+        courier = self._courier
+        if courier is not None and courier.returncode is not None:
+            _log.warning("the courier died", extra={"exit_code": courier.returncode})
+            self._courier = courier = None
+        if is_needed and courier is None:
+            self._courier = await asyncio.create_subprocess_exec(sys.executable, "-m", "herdbook.webhooks.process", stdin=PIPE)
+            assert self._courier.stdin is not None, "it is a pipe"
+            self._courier.stdin.write(self._order + b"\n")
+        elif courier is not None and not is_needed:
+            await self.close()
+
+    async def close(self) -> None:
+        """Have the courier end what it has begun, and wait for that."""
+        courier, self._courier = self._courier, None
+        if courier is None:
+            return
+        assert courier.stdin is not None, "it is a pipe"
+        courier.stdin.close()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await courier.wait()
+        except TimeoutError:
+            courier.kill()
+            await courier.wait()

@@ -1,0 +1,424 @@
+"""What a webhook is on the wire: endpoints, the events they are told of, and the attempts to tell them."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+import idna
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import fields
+from herdbook.errors import FieldError
+from herdbook.wire import Time
+
+DEFAULT_OVERLAP_SECONDS: Final = 86_400
+_LONGEST_OVERLAP_SECONDS: Final = 604_800
+_MOST_PORTS: Final = 65_535
+# So narrow that whoever takes an address apart comes to the same parts.
+_ADDRESS: Final = re.compile(
+    r"https?://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\x00-,/:-@\[-^`{-\x7f]+))"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?][!\"$-~]*)?",
+    re.IGNORECASE,
+)
+
+_Url: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=2000, description="Where events are sent.", extra_json_schema={"format": "uri"})
+]
+_EndpointId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^whep_[A-Za-z0-9]+$"})]
+_Secret: TypeAlias = Annotated[str, Meta(description="What signs events, to be kept where they are received.")]
+
+
+class Place(NamedTuple):
+    """Which endpoint of which workspace."""
+
+    workspace_id: UUID
+    endpoint_id: UUID
+
+
+class EventType(Enum):
+    """What happened, in the words of the vendor's webhooks page."""
+
+    CONTACT_CREATED = "v1.contact.created"
+    CONTACT_UPDATED = "v1.contact.updated"
+    CONTACT_DELETED = "v1.contact.deleted"
+    COMPANY_CREATED = "v1.company.created"
+    COMPANY_UPDATED = "v1.company.updated"
+    COMPANY_DELETED = "v1.company.deleted"
+    ENGAGEMENT_CREATED = "v1.engagement.created"
+    ENGAGEMENT_UPDATED = "v1.engagement.updated"
+    ENGAGEMENT_DELETED = "v1.engagement.deleted"
+    TRANSCRIPT_TIMELINE_COMPLETED = "v1.engagement.transcript_timeline.completed"
+    TAG_CREATED = "v1.tag.created"
+    TAG_UPDATED = "v1.tag.updated"
+    TAG_DELETED = "v1.tag.deleted"
+
+
+def _address(value: str, path: str) -> Iterator[FieldError]:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or not _is_host(match["ipv6"], match["name"]) or not 0 < int(match["port"] or 80) <= _MOST_PORTS:
+        message = (
+            f"`{path}` is not where a webhook can be. Send an address such as `https://example.com/webhooks`: with `http` or "
+            "`https` and a host, without user name, password and fragment."
+        )
+        yield FieldError(path, "invalid_format", message)
+
+
+def _is_host(ipv6: str | None, name: str | None) -> bool:
+    try:
+        if ipv6 is not None:
+            ipaddress.IPv6Address(ipv6)
+        elif name is not None and not name.isascii():
+            idna.encode(name.lower())
+    except ValueError:
+        return False
+    return True
+
+
+_RULES: Final[dict[str, fields.Rule]] = {"url": _address, "description": fields.text}
+_EventTypes: TypeAlias = Annotated[
+    tuple[EventType, ...], Meta(min_length=1, max_length=fields.MOST_ITEMS, description="What it is told of; null: everything.")
+]
+_EXAMPLE: Final = {
+    "url": "http://127.0.0.1:9000/webhooks",
+    "description": "The CRM's copy of contacts.",
+    "event_types": ["v1.contact.created", "v1.contact.updated", "v1.contact.deleted"],
+}
+
+
+class WebhookEndpointCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for creating a webhook endpoint."""
+
+    schema_name: ClassVar[str] = "webhook_endpoint_create_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = _EXAMPLE
+
+    url: _Url
+    description: fields.Description | UnsetType = UNSET
+    event_types: _EventTypes | None = None
+
+
+class WebhookEndpointUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating a webhook endpoint."""
+
+    schema_name: ClassVar[str] = "webhook_endpoint_update_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = {"event_types": None}
+
+    url: _Url | UnsetType = UNSET
+    description: fields.Description | None | UnsetType = UNSET
+    event_types: _EventTypes | None | UnsetType = UNSET
+
+
+class WebhookEndpointObject(Enum):
+    """Resource discriminator for webhook endpoint payloads."""
+
+    WEBHOOK_ENDPOINT = "webhook_endpoint"
+
+
+class DisabledReason(Enum):
+    """Why an endpoint is disabled: somebody asked for it, it answered 410, or it has failed for five days."""
+
+    BY_REQUEST = "by_request"
+    GONE = "gone"
+    FAILING = "failing"
+
+
+class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the changes of a workspace are told."""
+
+    schema_name: ClassVar[str] = "webhook_endpoint"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "webhook_endpoint",
+        "id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "is_enabled": True,
+        "created_at": "2026-03-01T12:00:00.000000Z",
+        "updated_at": "2026-03-01T12:00:00.000000Z",
+    } | _EXAMPLE
+
+    object: WebhookEndpointObject
+    id: _EndpointId
+    url: _Url
+    is_enabled: bool
+    created_at: Time
+    updated_at: Time
+    description: str | None = None
+    event_types: _EventTypes | None = None
+    disabled_reason: DisabledReason | UnsetType = UNSET
+    secret_rotated_at: Time | UnsetType = UNSET
+
+
+class NewWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
+    """A webhook endpoint that was created just now, with the secret that signs what it is told."""
+
+    schema_name: ClassVar[str] = "new_webhook_endpoint"
+    example: ClassVar[dict[str, Any]] = WebhookEndpoint.example | {
+        "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+    }
+
+    secret: _Secret
+
+
+def patched(before: WebhookEndpoint, patch: WebhookEndpointUpdate | WebhookEndpointCreate) -> WebhookEndpoint:
+    """Return the endpoint with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    asked = {name: getattr(patch, name) for name in patch.__struct_fields__}
+    changes = {name: value for name, value in asked.items() if value is not UNSET}
+    if (chosen := changes.get("event_types")) is not None:
+        # In one order, and each once, so that who asks for the same changes nothing.
+        changes["event_types"] = tuple(each for each in EventType if each in chosen)
+    return msgspec.structs.replace(before, **changes)
+
+
+class EnableFrom(Enum):
+    """Where an endpoint goes on: behind what it was told last, so that nothing is lost, or with what happens from now on."""
+
+    WHERE_IT_STOPPED = "where_it_stopped"
+    NOW = "now"
+
+
+class EnableRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Request payload for enabling a webhook endpoint."""
+
+    schema_name: ClassVar[str] = "webhook_endpoint_enable_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {"from": "where_it_stopped"}
+
+    start: EnableFrom = msgspec.field(default=EnableFrom.WHERE_IT_STOPPED, name="from")
+
+
+class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Request payload for rotating the secret of a webhook endpoint."""
+
+    schema_name: ClassVar[str] = "webhook_secret_rotate_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {"overlap_seconds": DEFAULT_OVERLAP_SECONDS}
+
+    overlap_seconds: Annotated[
+        float,
+        Meta(ge=0, le=_LONGEST_OVERLAP_SECONDS, description="For how long the former secret signs, too; a day by default."),
+    ] = DEFAULT_OVERLAP_SECONDS
+
+
+class WebhookSecretObject(Enum):
+    """Resource discriminator for webhook secret payloads."""
+
+    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105  # a word
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """What signs the events that an endpoint is told, and until when the former secret signs beside it."""
+
+    schema_name: ClassVar[str] = "webhook_secret"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "webhook_secret",
+        "endpoint_id": WebhookEndpoint.example["id"],
+        "secret": NewWebhookEndpoint.example["secret"],
+        "former_secret_until": None,
+    }
+
+    object: WebhookSecretObject
+    endpoint_id: _EndpointId
+    secret: _Secret
+    former_secret_until: Time | None
+
+
+def shown_secret(endpoint_id: str, secret: str, former_secret_until: datetime | None) -> WebhookSecret:
+    """Return a secret as the API shows it."""
+    return WebhookSecret(
+        object=WebhookSecretObject.WEBHOOK_SECRET,
+        endpoint_id=endpoint_id,
+        secret=secret,
+        former_secret_until=None if former_secret_until is None else shown_time(former_secret_until),
+    )
+
+
+def shown_time(time: datetime) -> str:
+    """Return a time in UTC as the API shows it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class WebhookStatusObject(Enum):
+    """Resource discriminator for webhook status payloads."""
+
+    WEBHOOK_STATUS = "webhook_status"
+
+
+class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an endpoint has come, and how it does."""
+
+    schema_name: ClassVar[str] = "webhook_status"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "webhook_status",
+        "endpoint_id": WebhookEndpoint.example["id"],
+        "position": 1842,
+        "behind": 0,
+        "failing_since": None,
+        "delivered": 1836,
+        "failed": 2,
+        "waiting": 0,
+    }
+
+    object: WebhookStatusObject
+    endpoint_id: _EndpointId
+    position: Annotated[int, Meta(description="The last change that it was told of, or did not want to be.")]
+    behind: Annotated[int, Meta(description="How many changes have happened since.")]
+    failing_since: Annotated[Time | None, Meta(description="Since when it has taken nothing; null while it does.")]
+    delivered: Annotated[int, Meta(description="Attempts that it took.")]
+    failed: Annotated[int, Meta(description="Attempts that it did not take.")]
+    waiting: Annotated[int, Meta(description="Events that were not taken, and will be sent again.")]
+
+
+class TestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Request payload for sending an example event to a webhook endpoint."""
+
+    __test__: ClassVar[bool] = False
+    schema_name: ClassVar[str] = "webhook_test_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+    example: ClassVar[dict[str, Any]] = {"type": "v1.contact.updated"}
+
+    type: EventType = EventType.CONTACT_UPDATED
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt to deliver an event: what was sent where, and what came back.
+
+    `answer` are the first 4 KiB of the answer's body; `error` says why there was no answer. `milliseconds` are those from the
+    first packet to the end of the answer.
+    """
+
+    schema_name: ClassVar[str] = "webhook_attempt"
+    example: ClassVar[dict[str, Any]] = {
+        "at": "2026-03-01T12:00:00.250000Z",
+        "url": _EXAMPLE["url"],
+        "headers": {
+            "webhook-id": "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+            "webhook-timestamp": "1772366400",
+            "webhook-signature": "v1,zjFIB8HjEhFDZxTzXFYcsCJqNWLvzT9+TFnd4xbIVUI=",
+        },
+        "milliseconds": 4.2,
+        "status": 204,
+    }
+
+    at: Annotated[datetime, Meta(tz=True)]
+    url: str
+    headers: dict[str, str]
+    milliseconds: float
+    status: int | None = None
+    answer: str = ""
+    error: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the event was taken: any 2xx says so."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class DeliveryState(Enum):
+    """How a delivery stands: in front of its first attempt, taken, waiting for its next attempt, or given up for good."""
+
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    WAITING = "waiting"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class DeliveryObject(Enum):
+    """Resource discriminator for webhook delivery payloads."""
+
+    WEBHOOK_DELIVERY = "webhook_delivery"
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that an endpoint is told. Of the attempts, those are kept that an event took which was not taken at once."""
+
+    schema_name: ClassVar[str] = "webhook_delivery"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "webhook_delivery",
+        "id": Attempt.example["headers"]["webhook-id"],
+        "type": "v1.contact.updated",
+        "created_at": "2026-03-01T12:00:00.000000Z",
+        "object_id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "state": "delivered",
+        "attempt_count": 2,
+        "next_attempt_at": None,
+        "attempts": [Attempt.example],
+    }
+
+    object: DeliveryObject
+    id: Annotated[
+        str, Meta(description="The event's, as its receiver sees it.", extra_json_schema={"pattern": "^evt_[A-Za-z0-9]+$"})
+    ]
+    type: EventType
+    created_at: Time
+    object_id: Annotated[
+        str | None, Meta(description="What the event is about; null once the ledger does not keep it any more.")
+    ]
+    state: DeliveryState
+    attempt_count: Annotated[int, Meta(description="Attempts since it was sent first, or was last asked to be sent again.")]
+    next_attempt_at: Time | None
+    attempts: Annotated[tuple[Attempt, ...], Meta(description="The last of them; in lists without what was answered.")]
+
+
+class FullDelivery(Delivery, frozen=True, kw_only=True):
+    """A delivery with the body that is sent; null once the ledger does not keep it any more."""
+
+    schema_name: ClassVar[str] = "webhook_delivery_with_body"
+    example: ClassVar[dict[str, Any]] = Delivery.example | {
+        "request_body": '{"id":"evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T","type":"v1.contact.updated"}'
+    }
+
+    request_body: str | None
+
+
+class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list."""
+
+    schema_name: ClassVar[str] = "webhook_delivery_list"
+    example: ClassVar[dict[str, Any]] = {"object": "list", "data": [Delivery.example], "has_more": False, "next_cursor": None}
+
+    object: Literal["list"]
+    data: tuple[Delivery, ...]
+    has_more: bool
+    next_cursor: str | None
+
+
+class DeliveriesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which deliveries of an endpoint are asked for."""
+
+    schema_name: ClassVar[str] = "webhook_deliveries_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {"after": fields.time, "before": fields.time}
+
+    limit: (
+        Annotated[int, Meta(ge=1, le=100, description="How many deliveries a page has at most; 25 by default.")] | UnsetType
+    ) = UNSET
+    cursor: (
+        Annotated[str, Meta(description="`next_cursor` of the last page, as it is. It carries the filters.")] | UnsetType
+    ) = UNSET
+    state: DeliveryState | UnsetType = UNSET
+    types: Annotated[tuple[EventType, ...], Meta(min_length=1, description="Only events of these types.")] | UnsetType = UNSET
+    after: Annotated[Time, Meta(description="Only events after this time.")] | UnsetType = UNSET
+    before: Annotated[Time, Meta(description="Only events before this time.")] | UnsetType = UNSET
+
+
+class ResendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Request payload for sending again what failed for good."""
+
+    schema_name: ClassVar[str] = "webhook_resend_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"since": fields.time}
+    example: ClassVar[dict[str, Any]] = {"since": "2026-03-01T12:00:00Z"}
+
+    since: Annotated[Time, Meta(description="Events that happened then or later.")]
+
+
+class Resent(msgspec.Struct, frozen=True):
+    """How many events will be sent again."""
+
+    schema_name: ClassVar[str] = "webhook_resent"
+    example: ClassVar[dict[str, Any]] = {"resent": 3}
+
+    resent: int

@@ -1,0 +1,54 @@
+"""What is found out about a target from this process: whether it may be one, and how it takes an example event.
+
+It is imported when it is first needed: an HTTP client is a third of a second of a start, and most servers need none.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import httpx
+
+from herdbook.errors import FieldError
+from herdbook.outgoing import TargetRefused, Targets, TargetUnknown
+from herdbook.settings import TargetRules
+from herdbook.webhooks.events import Told
+from herdbook.webhooks.model import Attempt
+from herdbook.webhooks.sender import Address, Sender
+
+_PATIENCE_SECONDS: Final = 5.0
+
+
+async def faults(rules: TargetRules, url: str) -> tuple[FieldError, ...]:
+    """Return what is wrong with a target: it cannot be resolved, or is where this server may not go."""
+    try:
+        address = Address.of(url)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await _targets(rules).resolve(address.host, address.port)
+    except TargetRefused as refused:
+        return (FieldError("url", "target_not_allowed", f"`url` is not where events may be sent: {refused}."),)
+    except TimeoutError:
+        return (_unresolvable("its host's name was not resolved in time"),)
+    except (TargetUnknown, httpx.InvalidURL) as error:
+        return (_unresolvable(str(error)),)
+    return ()
+
+
+async def attempt(rules: TargetRules, url: str, signing_secrets: Sequence[str], told: Told) -> Attempt:
+    """Send an event at once, and return how it went."""
+    return await _sender(rules).attempt(url, signing_secrets, told.id, told.body)
+
+
+def _unresolvable(why: str) -> FieldError:
+    return FieldError("url", "unresolvable", f"`url` leads nowhere: {why.rstrip('.')}. Check the host's name.")
+
+
+@lru_cache
+def _targets(rules: TargetRules) -> Targets:
+    return Targets(rules.allowed, allows_loopback=rules.allows_loopback, allows_private=rules.allows_private)
+
+
+@lru_cache
+def _sender(rules: TargetRules) -> Sender:
+    return Sender(_targets(rules))

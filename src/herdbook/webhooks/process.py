@@ -1,0 +1,93 @@
+"""The courier's process: `python -m herdbook.webhooks.process`, with its order on the first line of its standard input.
+
+It ends when its standard input does, which is when the server that started it does, however that comes about.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import uvloop
+
+from herdbook import ids
+from herdbook.db.pool import CONNECTION_ERRORS, open_pool
+from herdbook.ledger.heads import CHANNEL
+from herdbook.ledger.ledger import Ledger
+from herdbook.logs import configure_logs
+from herdbook.outgoing import Targets
+from herdbook.webhooks.courier import Courier
+from herdbook.webhooks.keeper import Order
+from herdbook.webhooks.rounds import Means
+from herdbook.webhooks.sender import Sender
+
+_log: Final = logging.getLogger("herdbook.webhooks")
+_CONNECTIONS: Final = 3
+_LISTEN_AGAIN_SECONDS: Final = 1.0
+
+
+async def deliver(order: Order, is_over: asyncio.Event) -> None:
+    """Deliver until it is over."""
+    pool = await open_pool(order.database_url, _CONNECTIONS)
+    ledger = Ledger(pool, queue_limit=1000)
+    ledger.open()
+    rules = order.targets
+    targets = Targets(rules.allowed, allows_loopback=rules.allows_loopback, allows_private=rules.allows_private)
+    courier = Courier(Means(pool, ledger, Sender(targets), ids.new_id()))
+    tasks = [asyncio.create_task(courier.run()), asyncio.create_task(_listen(order.database_url, courier))]
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    await is_over.wait()
+    await courier.stop()
+    for task in tasks:
+        task.cancel()
+    await ledger.close()
+    await pool.close()
+
+
+async def _listen(database_url: str, courier: Courier) -> None:
+    """Hear which ledgers have moved. What is missed is found by looking, within a second."""
+
+    def hear(_: Any, __: int, ___: str, payload: object) -> None:
+        told = str(payload)
+        courier.moved([UUID(hex=told[place : place + 32]) for place in range(0, len(told), 32)])
+
+    while True:
+        try:
+            connection = await asyncpg.connect(database_url, timeout=10)
+            closed = asyncio.Event()
+            connection.add_termination_listener(lambda _, closed=closed: closed.set())
+            await connection.add_listener(CHANNEL, hear)
+            await closed.wait()
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            _log.warning("the couriers' channel cannot be heard", extra={"error": repr(error)})
+        await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+
+async def _main(order: Order) -> None:
+    loop = asyncio.get_running_loop()
+    is_over = asyncio.Event()
+
+    def end_with_input() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        loop.call_soon_threadsafe(is_over.set)
+
+    loop.add_signal_handler(signal.SIGTERM, is_over.set)
+    threading.Thread(target=end_with_input, daemon=True).start()
+    await deliver(order, is_over)
+
+
+if __name__ == "__main__":
+    # Ctrl-C is for the server, which tells when it is over.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    given = msgspec.json.decode(sys.stdin.buffer.raw.readline(), type=Order)  # type: ignore[attr-defined]
+    configure_logs(given.log_level)
+    uvloop.run(_main(given))

@@ -1,0 +1,35 @@
+"""Example events, for those who try out where events are received."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from herdbook.companies.model import Company
+from herdbook.contacts.model import Contact
+from herdbook.engagements.model import Engagement, Timeline
+from herdbook.tags.model import Tag
+from herdbook.webhooks.events import Told, marks, told
+from herdbook.webhooks.model import EventType
+
+_encode: Final = msgspec.json.Encoder().encode
+# By the kind of an entry: the object, and what an update has changed of it.
+_OBJECTS: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
+    "c": (Contact.example, {"last_name": "Byron"}),
+    "o": (Company.example, {"name": "Difference Engine"}),
+    "e": (Engagement.example, {"title": "The next step"}),
+    "t": (Tag.example, {"hex_color": None}),
+    "r": ({"timeline": Timeline.example, "engagement": Engagement.example}, {}),
+}
+
+
+def sample(workspace_id: UUID, event_type: EventType) -> Told:
+    """Return an example event of a type: like a real one in everything but that no entry of the ledger stands behind it."""
+    mark = marks([event_type])[0]
+    object_, previous = _OBJECTS[mark[0]]
+    is_update = mark[1] == "u"
+    event = told(workspace_id, 0, datetime.now(UTC), mark, _encode(object_), _encode(previous) if is_update else None)
+    assert event is not None, "there is an object for each type"
+    return event

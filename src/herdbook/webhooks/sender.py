@@ -1,0 +1,295 @@
+"""Sends events to endpoints: HTTP/1.1 over connections that are kept, read by httptools, the parser of uvicorn.
+
+A general client costs more than a write here does (httpx takes a millisecond of processor time for a request), and events
+should flow as fast as writes. What is sent is always the same kind of request, and of the answer only the status, one header
+and the first bytes matter; so this is a small client for just that. It connects to the address that was looked at, and follows
+no redirect.
+"""
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import Final, NamedTuple, cast
+
+import httptools
+import httpx
+
+from herdbook.outgoing import Targets
+from herdbook.webhooks.model import Attempt
+from herdbook.webhooks.signing import signed_headers
+
+SHOWN_BYTES: Final = 4096
+_TIMEOUT_SECONDS: Final = 15.0
+# An answer that does not end here is of no use to anybody.
+_MOST_BYTES: Final = 1_048_576
+_USER_AGENT: Final = f"herdbook/{version('herdbook')}"
+
+
+class Answered(NamedTuple):
+    """What came back: the status, the first bytes of the body, and what `Retry-After` says."""
+
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+class _Failed(Exception):
+    """There was no answer; the message says why. `is_unheard`: perhaps the other side closed before it heard of the request."""
+
+    def __init__(self, why: str, *, is_unheard: bool = False) -> None:
+        super().__init__(why)
+        self.is_unheard = is_unheard
+
+
+class Address(NamedTuple):
+    """Where an endpoint is, taken apart once."""
+
+    is_secure: bool
+    host: str
+    port: int
+    head: bytes
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """Return the parts of a URL, and the lines that every request to it begins with."""
+        parsed = httpx.URL(url)
+        is_secure = parsed.scheme == "https"
+        head = (
+            b"POST "
+            + parsed.raw_path
+            + b" HTTP/1.1\r\nHost: "
+            + parsed.netloc
+            + b"\r\nUser-Agent: "
+            + _USER_AGENT.encode()
+            + b"\r\n"
+            b"Content-Type: application/json\r\nAccept: */*\r\n"
+        )
+        return cls(is_secure, parsed.raw_host.decode("ascii"), parsed.port or (443 if is_secure else 80), head)
+
+
+class Connection(asyncio.Protocol):
+    """A connection to an endpoint, for one request at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._waiting: asyncio.Future[Answered] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._why_closed = "the connection was closed"
+        self.is_open = False
+        self.has_served = False
+        self._begin()
+
+    def request(self, message: bytes, seconds: float) -> "asyncio.Future[Answered]":
+        """Send a request; the answer is to come within so many seconds."""
+        assert self._transport is not None, "it is connected"
+        loop = asyncio.get_running_loop()
+        self._begin()
+        self._waiting = loop.create_future()
+        self._timer = loop.call_later(seconds, self._too_late)
+        self._transport.write(message)
+        return self._waiting
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        if self._transport is not None:
+            self.is_open = False
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Of asyncio."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        """Of asyncio."""
+        self._received += len(data)
+        if self._waiting is None or self._received > _MOST_BYTES:
+            self._fail("the answer has no end" if self._waiting else "it speaks without being asked")
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("it changes to another protocol")
+        except httptools.HttpParserError as error:
+            self._fail(f"the answer is not HTTP: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Of asyncio."""
+        self.is_open = False
+        if self._waiting is not None and self._is_headed and not self._has_length:
+            # It ends where the connection does (RFC 9112, section 6.3).
+            self._answer()
+        else:
+            self._fail(f"the connection broke: {exc}" if exc else self._why_closed, is_unheard=self._received == 0)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Of httptools."""
+        lower = name.lower()
+        if lower == b"retry-after":
+            self._retry_after = value.decode("latin-1")
+        elif lower in (b"content-length", b"transfer-encoding"):
+            self._has_length = True
+
+    def on_headers_complete(self) -> None:
+        """Of httptools."""
+        self._status = self._parser.get_status_code()
+        self._is_headed = self._status >= 200
+
+    def on_body(self, body: bytes) -> None:
+        """Of httptools."""
+        if len(self._body) < SHOWN_BYTES:
+            self._body += body[: SHOWN_BYTES - len(self._body)]
+
+    def on_message_complete(self) -> None:
+        """Of httptools. What is only informational is no answer yet (RFC 9110, section 15.2)."""
+        if self._is_headed:
+            if not self._parser.should_keep_alive():
+                self.close()
+            self._answer()
+
+    def _begin(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._received = 0
+        self._status = 0
+        self._body = b""
+        self._retry_after: str | None = None
+        self._is_headed = self._has_length = False
+
+    def _answer(self) -> None:
+        waiting = self._released()
+        if waiting is not None:
+            self.has_served = True
+            waiting.set_result(Answered(self._status, self._body, self._retry_after))
+
+    def _too_late(self) -> None:
+        self._fail("no answer in time")
+
+    def _fail(self, why: str, *, is_unheard: bool = False) -> None:
+        waiting = self._released()
+        self.close()
+        if waiting is not None:
+            waiting.set_exception(_Failed(why, is_unheard=is_unheard))
+
+    def _released(self) -> "asyncio.Future[Answered] | None":
+        waiting, self._waiting = self._waiting, None
+        if self._timer is not None:
+            self._timer.cancel()
+        return None if waiting is None or waiting.done() else waiting
+
+
+class Lane:
+    """One way to an endpoint: requests go one after another, over a connection that is kept while it can be."""
+
+    def __init__(self, sender: "Sender", url: str) -> None:
+        self._sender = sender
+        self._url = url
+        self._address = Address.of(url)
+        self._connection: Connection | None = None
+        self._connected_at = 0.0
+
+    async def attempt(self, signing_secrets: Sequence[str], event_id: str, body: bytes) -> tuple[Attempt, str | None]:
+        """Send an event, and return how it went, with what `Retry-After` says."""
+        at = datetime.now(UTC)
+        headers = signed_headers(signing_secrets, event_id, at, body)
+        message = b"".join(
+            (
+                self._address.head,
+                "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode(),
+                b"Content-Length: %d\r\n\r\n" % len(body),
+                body,
+            )
+        )
+        began = time.perf_counter()
+        answered: Answered | None = None
+        error: str | None = None
+        try:
+            answered = await self._exchange(message, began + self._sender.timeout_seconds)
+        except TimeoutError:
+            error = "no connection in time"
+        except (_Failed, httpx.RequestError, ssl.SSLError) as failure:
+            error = str(failure)
+        except OSError as failure:
+            # Not the message: it has the address, which the endpoint's owner need not learn.
+            error = os.strerror(failure.errno) if failure.errno else type(failure).__name__
+        attempt = Attempt(
+            at=at,
+            url=self._url,
+            headers=headers,
+            milliseconds=round((time.perf_counter() - began) * 1000, 2),
+            status=None if answered is None else answered.status,
+            answer="" if answered is None else answered.body.decode("utf-8", "replace"),
+            error=error,
+        )
+        return attempt, None if answered is None else answered.retry_after
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _exchange(self, message: bytes, until: float) -> Answered:
+        connection = self._connection
+        # Not for ever: the name may lead elsewhere by now, and where it leads is looked at when a connection is made.
+        if connection is not None and connection.is_open and time.perf_counter() < self._connected_at + 60:
+            try:
+                return await connection.request(message, until - time.perf_counter())
+            except _Failed as failed:
+                if not failed.is_unheard:
+                    raise
+        self.close()
+        async with asyncio.timeout(until - time.perf_counter()):
+            connection = self._connection = await self._sender.connect(self._address)
+        self._connected_at = time.perf_counter()
+        return await connection.request(message, until - time.perf_counter())
+
+
+class Sender:
+    """Sends events to where the targets allow."""
+
+    def __init__(
+        self, targets: Targets, timeout_seconds: float = _TIMEOUT_SECONDS, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        self._targets = targets
+        self._ssl_context: Callable[[], ssl.SSLContext] = cache(ssl.create_default_context)
+        if ssl_context is not None:
+            self._ssl_context = lambda: ssl_context
+        self.timeout_seconds = timeout_seconds
+
+    def lane(self, url: str) -> Lane:
+        """Return a way to an endpoint."""
+        return Lane(self, url)
+
+    async def attempt(self, url: str, signing_secrets: Sequence[str], event_id: str, body: bytes) -> Attempt:
+        """Send one event, and return how it went; whatever is wrong with the way there or the answer, stands in it."""
+        lane = self.lane(url)
+        try:
+            attempt, _ = await lane.attempt(signing_secrets, event_id, body)
+            return attempt
+        finally:
+            lane.close()
+
+    async def connect(self, address: Address) -> Connection:
+        """Connect to one of the addresses that were looked at, the best that answers. Refusal: TargetRefused."""
+        loop = asyncio.get_running_loop()
+        *others, last = await self._targets.addresses(address.host, address.port)
+        for resolved in others:
+            try:
+                return await self._connect_to(loop, address, resolved)
+            except OSError:
+                continue
+        return await self._connect_to(loop, address, last)
+
+    async def _connect_to(self, loop: asyncio.AbstractEventLoop, address: Address, resolved: str) -> Connection:
+        _, connection = await loop.create_connection(
+            Connection,
+            resolved,
+            address.port,
+            ssl=self._ssl_context() if address.is_secure else None,
+            server_hostname=address.host if address.is_secure else None,
+        )
+        return connection

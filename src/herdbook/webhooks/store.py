@@ -1,0 +1,417 @@
+"""Every SQL statement about webhook endpoints and what became of their deliveries, but for the courier's."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook.db.database import Database, Found, find_in
+from herdbook.db.paging import Conditions, Listed, PageQuery
+from herdbook.db.pool import Pool
+from herdbook.ledger.book import Shelf
+from herdbook.ledger.objects import object_shelf
+from herdbook.webhooks.model import Place, WebhookEndpoint
+from herdbook.webhooks.stretches import Stretch
+
+_SLICE: Final = 2000
+
+
+class WebhookEndpointRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook endpoint's row."""
+
+    workspace_id: UUID
+    id: UUID
+    version: int
+    updated_at: datetime
+    deleted_at: datetime | None
+    secret: str
+    former_secret: str | None
+    former_secret_until: datetime | None
+    object: WebhookEndpoint
+
+
+class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an endpoint has read the ledger, as far as it is the ledger's to say; the rest is the courier's.
+
+    `gives_up` lets go of what waits for another attempt.
+    """
+
+    workspace_id: UUID
+    endpoint_id: UUID
+    is_enabled: bool
+    position: int
+    told: tuple[Stretch, ...]
+    gives_up: bool = False
+
+
+WEBHOOK_ENDPOINTS: Final = object_shelf(
+    WebhookEndpointRow,
+    "webhook_endpoint",
+    {"secret": "text", "former_secret": "text", "former_secret_until": "timestamptz"},
+)
+# The courier writes, too, and moves the position all the time: what was loaded is never put back, and no position falls behind.
+READERS: Final = Shelf(
+    row=ReaderRow,
+    key=lambda reader: reader.endpoint_id,
+    load="""
+        select t.workspace_id, t.endpoint_id, t.is_enabled, t.position, t.told
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+        join webhook_reader t on t.workspace_id = asked.workspace_id and t.endpoint_id = asked.key
+    """,
+    save="""
+        webhook_reader_asked as (
+            select r.* from json_to_recordset($rows) as r(
+                workspace_id uuid, endpoint_id uuid, is_enabled boolean, position bigint, told json, gives_up boolean
+            )
+            join held on held.id = r.workspace_id
+        ), webhook_reader_saved as (
+            insert into webhook_reader as t (workspace_id, endpoint_id, is_enabled, position, told)
+            select workspace_id, endpoint_id, is_enabled, position, told from webhook_reader_asked
+            on conflict (workspace_id, endpoint_id) do update
+            set is_enabled = excluded.is_enabled, position = greatest(t.position, excluded.position), told = excluded.told,
+                failing_since = case when t.is_enabled or not excluded.is_enabled then t.failing_since end,
+                failures_in_a_row = case when t.is_enabled or not excluded.is_enabled then t.failures_in_a_row else 0 end,
+                paused_until = case when t.is_enabled or not excluded.is_enabled then t.paused_until end
+        ), webhook_delivery_given_up as (
+            update webhook_delivery d set state = 'skipped', next_attempt_at = null
+            from webhook_reader_asked r
+            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.state = 'waiting' and r.gives_up
+        )
+    """,
+)
+
+
+class Reading(NamedTuple):
+    """An endpoint that there is, what signs what it is told, and how far it has come."""
+
+    endpoint: WebhookEndpoint
+    told: tuple[Stretch, ...]
+    secret: str
+    former_secret: str | None
+    former_secret_until: datetime | None
+    position: int
+    failing_since: datetime | None
+    delivered: int
+    failed: int
+    head: int
+
+    @property
+    def former_signs_until(self) -> datetime | None:
+        """Until when the former secret signs, too; None: it does not any more."""
+        until = self.former_secret_until
+        return until if until is not None and until > datetime.now(UTC) else None
+
+    @property
+    def signing_secrets(self) -> list[str]:
+        """The secrets that sign."""
+        former = self.former_secret if self.former_signs_until is not None else None
+        return [self.secret] if former is None else [self.secret, former]
+
+
+class Noted(NamedTuple):
+    """What is known of a delivery: from the entry that it tells, while the ledger keeps it, and from what was noted of it.
+
+    `mark` is the entry's kind and action, `event_type` what was noted; `state` is None where nothing was.
+    """
+
+    seq: int
+    at: datetime
+    mark: str | None
+    object_id: UUID | None
+    event_type: str | None
+    state: str | None
+    attempt_count: int | None
+    next_attempt_at: datetime | None
+    attempts: bytes | None
+    object: bytes | None = None
+    previous: bytes | None = None
+
+
+class Totals(NamedTuple):
+    """How the endpoints of all workspaces do, added up."""
+
+    enabled: float
+    failing: float
+    disabled: float
+    behind: float
+    waiting: float
+    delivered: float
+    failed: float
+
+
+UNKNOWN: Final = Totals(*[math.nan] * 7)
+
+
+class Wanted(NamedTuple):
+    """Which deliveries are asked for: of entries behind one and before another, of these types, in a state if one is named.
+
+    `marks` are the kinds and actions of the entries that are told as events of these types.
+    """
+
+    behind: int
+    before: int
+    event_types: Sequence[str]
+    marks: Sequence[str]
+    state: str | None
+
+
+async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> Found | None:
+    """Return an active webhook endpoint as the API shows it, with its version."""
+    return await database.find(find_in("webhook_endpoint"), workspace_id, endpoint_id)
+
+
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
+    """Return the webhook endpoints of a page, and one more where there is a next one."""
+    return await Conditions(workspace_id, query).fetch(pool, "webhook_endpoint")
+
+
+async def read(pool: Pool, place: Place) -> Reading | None:
+    """Return an active endpoint, and how far it has come."""
+    record = await pool.fetchrow(
+        """
+        select e.object, r.told, e.secret, e.former_secret, e.former_secret_until,
+            r.position, r.failing_since, r.delivered, r.failed, w.seq
+        from webhook_endpoint e
+        join webhook_reader r on r.workspace_id = e.workspace_id and r.endpoint_id = e.id
+        join workspace w on w.id = e.workspace_id
+        where e.workspace_id = $1 and e.id = $2 and coalesce(e.deleted_at, 'infinity') = 'infinity'
+        """,
+        *place,
+    )
+    if record is None:
+        return None
+    endpoint = msgspec.json.decode(record[0], type=WebhookEndpoint)
+    return Reading(endpoint, msgspec.json.decode(record[1], type=tuple[Stretch, ...]), *record[2:])
+
+
+async def totals(pool: Pool) -> Totals:
+    """Return how the endpoints of all workspaces do."""
+    record = await pool.fetchrow(
+        """
+        select count(*) filter (where r.is_enabled and r.failing_since is null),
+            count(*) filter (where r.is_enabled and r.failing_since is not null),
+            count(*) filter (where not r.is_enabled),
+            coalesce(sum(w.seq - r.position) filter (where r.is_enabled), 0)::bigint,
+            (select count(*) from webhook_delivery where next_attempt_at is not null),
+            coalesce(sum(r.delivered), 0)::bigint,
+            coalesce(sum(r.failed), 0)::bigint
+        from webhook_reader r
+        join webhook_endpoint e on e.workspace_id = r.workspace_id and e.id = r.endpoint_id
+        join workspace w on w.id = r.workspace_id
+        where coalesce(e.deleted_at, 'infinity') = 'infinity'
+        """
+    )
+    assert record is not None, "sums have one row"
+    return Totals(*record)
+
+
+async def count_waiting(pool: Pool, place: Place) -> int:
+    """Return how many deliveries wait for another attempt."""
+    count: int = await pool.fetchval(
+        """
+        select count(*) from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and state = 'waiting'
+        """,
+        *place,
+    )
+    return count
+
+
+async def last_before(pool: Pool, workspace_id: UUID, time: datetime, *, included: bool) -> int:
+    """Return the number of the last entry before a time, or at it where that is included; halving finds it."""
+    seq: int = await pool.fetchval(
+        """
+        with recursive search(older, newer) as (
+            select coalesce((select seq from change_trimmed where workspace_id = $1), 0), seq + 1
+            from workspace where id = $1
+            union all
+            select case when c.is_older then c.seq else older end, case when c.is_older then newer else c.seq end
+            from search cross join lateral (
+                select seq, at < $2 or at = $2 and $3 as is_older
+                from change where workspace_id = $1 and seq = (older + newer) / 2 limit 1
+            ) as c
+            where newer - older > 1
+        )
+        select max(older) from search
+        """,
+        workspace_id,
+        time,
+        included,
+    )
+    return seq
+
+
+async def deliveries(pool: Pool, place: Place, wanted: Wanted, told: Sequence[str], position: int, limit: int) -> list[Noted]:
+    """Return deliveries, the latest first: entries of kinds that are told, and those of which something was noted.
+
+    What was not noted was delivered at once, up to the endpoint's position.
+    """
+    # Behind the limits of one, the planner takes what was noted by its key, as often as it must, instead of all of it at once:
+    # of most endpoints there is little, and it cannot know of which there is much.
+    records = await pool.fetch(
+        """
+        select * from (
+            select c.seq, c.at, c.kind::text || c.action::text as mark, c.object_id, d.event_type,
+                coalesce(d.state, case when c.seq > $8 then 'queued' else 'delivered' end) as state,
+                d.attempt_count, d.next_attempt_at, d.attempts
+            from change c
+            left join lateral (
+                select * from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and seq = c.seq limit 1
+            ) as d on true
+            where c.workspace_id = $1 and c.seq > $3 and c.seq < $4
+                and c.kind::text || c.action::text = any($5)
+                and (
+                    d.seq is not null
+                    or (
+                        c.kind::text || c.action::text = any($7)
+                        and (c.kind <> 'r' or json_typeof(c.object -> 'timeline') = 'object')
+                    )
+                )
+        ) as delivery
+        where state = coalesce($6, state)
+        order by seq desc limit $9
+        """,
+        *place,
+        wanted.behind,
+        wanted.before,
+        wanted.marks,
+        wanted.state,
+        told,
+        position,
+        limit,
+    )
+    return [Noted(*record) for record in records]
+
+
+async def deliveries_noted(pool: Pool, place: Place, wanted: Wanted, limit: int) -> list[Noted]:
+    """Return the deliveries that were noted in a state, the latest first."""
+    records = await pool.fetch(
+        """
+        select d.seq, d.created_at, c.kind::text || c.action::text, c.object_id, d.event_type,
+            d.state, d.attempt_count, d.next_attempt_at, d.attempts
+        from webhook_delivery d left join lateral (
+            select * from change where workspace_id = $1 and seq = d.seq limit 1
+        ) as c on true
+        where d.workspace_id = $1 and d.endpoint_id = $2 and d.seq > $3 and d.seq < $4
+            and d.event_type = any($5) and d.state = $6
+        order by d.seq desc limit $7
+        """,
+        *place,
+        wanted.behind,
+        wanted.before,
+        wanted.event_types,
+        wanted.state,
+        limit,
+    )
+    return [Noted(*record) for record in records]
+
+
+async def find_delivery(pool: Pool, place: Place, seq: int) -> Noted | None:
+    """Return what is known of a delivery, with the entry's object."""
+    record = await pool.fetchrow(
+        """
+        select asked.seq, coalesce(c.at, d.created_at), c.kind::text || c.action::text, c.object_id, d.event_type,
+            d.state, d.attempt_count, d.next_attempt_at, d.attempts, c.object, c.previous
+        from (select $3::bigint as seq) as asked
+        left join change c on c.workspace_id = $1 and c.seq = asked.seq
+        left join webhook_delivery d on d.workspace_id = $1 and d.endpoint_id = $2 and d.seq = asked.seq
+        where c.seq is not null or d.seq is not null
+        """,
+        *place,
+        seq,
+    )
+    return None if record is None else Noted(*record)
+
+
+async def send_again(pool: Pool, place: Place, delivery: Noted, event_type: str) -> None:
+    """Let a delivery begin anew, at once."""
+    await pool.execute(
+        """
+        insert into webhook_delivery
+            (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
+        values ($1, $2, $3, $4, $5, 'waiting', 0, now(), '[]')
+        on conflict (workspace_id, endpoint_id, seq) do update
+        set state = excluded.state, attempt_count = excluded.attempt_count, next_attempt_at = excluded.next_attempt_at
+        """,
+        *place,
+        delivery.seq,
+        event_type,
+        delivery.at,
+    )
+
+
+async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
+    """Let all deliveries of events since a time that failed for good begin anew; return how many these are."""
+    count: int = await pool.fetchval(
+        """
+        with again as (
+            update webhook_delivery set state = 'waiting', attempt_count = 0, next_attempt_at = now()
+            where workspace_id = $1 and endpoint_id = $2 and state = 'failed' and created_at >= $3
+            returning seq
+        )
+        select count(*) from again
+        """,
+        *place,
+        since,
+    )
+    return count
+
+
+async def skip(pool: Pool, place: Place, seq: int) -> None:
+    """Give up a delivery that waits for another attempt, or has failed."""
+    await pool.execute(
+        """
+        update webhook_delivery set state = 'skipped', next_attempt_at = null
+        where workspace_id = $1 and endpoint_id = $2 and seq = $3 and state in ('waiting', 'failed')
+        """,
+        *place,
+        seq,
+    )
+
+
+async def forget_old_deliveries(pool: Pool) -> None:
+    """Forget deliveries whose entries the ledger keeps no longer, but for those that wait, and all of deleted endpoints."""
+    for workspace in await pool.fetch("select id from workspace"):
+        readers = await pool.fetch(
+            """
+            select r.endpoint_id, coalesce(e.deleted_at, 'infinity') < now() - interval '1 minute'
+            from webhook_reader r join webhook_endpoint e on e.workspace_id = r.workspace_id and e.id = r.endpoint_id
+            where r.workspace_id = $1
+            """,
+            workspace["id"],
+        )
+        # What was deleted just now may still be under way somewhere.
+        for endpoint_id, is_deleted in readers:
+            place = Place(workspace["id"], endpoint_id)
+            while await _forget_slice(pool, place, is_deleted=is_deleted) == _SLICE:
+                pass
+            if is_deleted:
+                await pool.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
+
+
+async def _forget_slice(pool: Pool, place: Place, *, is_deleted: bool) -> int:
+    count: int = await pool.fetchval(
+        """
+        with old as (
+            delete from webhook_delivery d
+            using (
+                select seq from webhook_delivery
+                where workspace_id = $1 and endpoint_id = $2
+                    and ($3 or (
+                        state <> 'waiting'
+                        and seq <= coalesce((select seq from change_trimmed where workspace_id = $1), 0)
+                    ))
+                order by seq limit $4
+            ) as slice
+            where d.workspace_id = $1 and d.endpoint_id = $2 and d.seq = slice.seq
+            returning d.seq
+        )
+        select count(*) from old
+        """,
+        *place,
+        is_deleted,
+        _SLICE,
+    )
+    return count

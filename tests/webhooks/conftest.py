@@ -1,0 +1,46 @@
+"""Alice as the administrator of her workspace, and endpoints there. No courier runs beside the application of these tests."""
+
+from collections.abc import AsyncGenerator
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+
+from herdbook.auth.scopes import ADMIN, SCOPES
+from herdbook.auth.store import create_key
+from tests.cast import Person
+from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint
+from tests.webhooks.receiver import Receiver, receiving
+
+
+@pytest_asyncio.fixture
+async def alice(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
+    """Alice, the administrator of her workspace."""
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Alice", [ADMIN]))
+
+
+@pytest_asyncio.fixture
+async def bob(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
+    """Bob, who may do everything in Alice's workspace but what takes an administrator."""
+    return Person(client, workspace_id, await create_key(pool, workspace_id, "Bob", sorted(SCOPES.keys() - {ADMIN})))
+
+
+@pytest_asyncio.fixture
+async def endpoint(alice: Person) -> Endpoint:
+    """An endpoint in Alice's workspace, which is told of everything."""
+    return Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1:9000/webhooks"}))
+
+
+@pytest.fixture
+def books(pool: "asyncpg.Pool[asyncpg.Record]") -> Books:
+    """What the courier keeps, for tests that write it."""
+    return Books(pool)
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncGenerator[Receiver]:
+    """A server where events are received."""
+    async with receiving() as receiver:
+        yield receiver

@@ -1,0 +1,128 @@
+"""A post office of a test's own: an application on a database of its own, and a courier whose clock the test sets."""
+
+import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from herdbook import ids
+from herdbook.app import Herdbook
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key, create_workspace
+from herdbook.db.pool import Pool, open_pool
+from herdbook.first_start import prepare
+from herdbook.ledger.ledger import Ledger
+from herdbook.outgoing import Targets
+from herdbook.settings import Settings
+from herdbook.webhooks.courier import Courier
+from herdbook.webhooks.rounds import Means
+from herdbook.webhooks.sender import Sender
+from tests.cast import Json, Person
+
+WEBHOOKS = "/api/herdbook/webhooks"
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        return self.now
+
+    def go(self, time: timedelta) -> None:
+        """Let some time pass."""
+        self.now += time
+
+
+class Post:
+    """The office: its database, its application's client, and a courier."""
+
+    def __init__(self, pool: Pool, ledger: Ledger, client: httpx.AsyncClient) -> None:
+        self.pool = pool
+        self.client = client
+        self.clock = Clock()
+        self._ledger = ledger
+        self.courier = self.new_courier()
+
+    def new_courier(self, timeout_seconds: float = 60.0) -> Courier:
+        """Return another courier, as another process would have it."""
+        means = Means(
+            self.pool,
+            self._ledger,
+            Sender(Targets(("127.0.0.0/8",)), timeout_seconds),
+            ids.new_id(),
+            self.clock,
+            jitter=lambda: 0.0,
+            linger_seconds=0.0,
+            store_seconds=0.05,
+        )
+        return Courier(means)
+
+    async def deliver(self) -> None:
+        """Have the courier deliver whatever can be delivered now."""
+        await self.courier.look()
+        await self.courier.settled()
+
+    async def open_workspace(self) -> Person:
+        """Return the administrator of a new workspace."""
+        workspace_id = await create_workspace(self.pool, "Somebody's workspace")
+        return Person(self.client, workspace_id, await create_key(self.pool, workspace_id, "Administrator", [ADMIN]))
+
+    async def reader(self, endpoint: Json) -> asyncpg.Record:
+        """Return how far an endpoint has read."""
+        row = await self.pool.fetchrow("select * from webhook_reader where endpoint_id = $1", uuid_of(endpoint))
+        assert row is not None
+        return row
+
+    async def deliveries(self, endpoint: Json) -> list[asyncpg.Record]:
+        """Return what is kept of an endpoint's deliveries."""
+        return await self.pool.fetch("select * from webhook_delivery where endpoint_id = $1 order by seq", uuid_of(endpoint))
+
+    async def close_all(self) -> None:
+        """Disable all endpoints, so that no other test is told of them."""
+        await self.courier.settled()
+        await self.pool.execute("update webhook_reader set is_enabled = false, lease_holder = null")
+
+
+@asynccontextmanager
+async def post_on(database_url: str, folder: Path) -> AsyncGenerator[Post]:
+    """Run an office on an empty database."""
+    await prepare(database_url)
+    app = Herdbook(Settings(rate_limit=0, data_dir=folder), database_url)
+    pool = await open_pool(database_url, 4)
+    ledger = Ledger(pool, 1000)
+    ledger.open()
+    async with app.running(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://herdbook.test") as client:
+        yield Post(pool, ledger, client)
+    await ledger.close()
+    await pool.close()
+
+
+def uuid_of(endpoint: Json) -> UUID:
+    """Return an endpoint's id, as the database has it."""
+    found = ids.decoded(ids.WEBHOOK_ENDPOINT, endpoint["id"])
+    assert found is not None
+    return found
+
+
+async def subscribe(person: Person, url: str, **members: Any) -> Json:
+    """Create an endpoint."""
+    response = await person.post(WEBHOOKS, json={"url": url, **members})
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+async def write_contact(person: Person, **members: Any) -> Json:
+    """Create a contact."""
+    response = await person.post("/api/v2/contacts", json=members or {"first_name": random.choice("ABCDEF")})  # noqa: S311
+    assert response.status_code == 201, response.text
+    return response.json()

@@ -1,0 +1,438 @@
+"""The courier: what is delivered when, in which order, and what becomes of what is not taken."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+import msgspec
+import pytest
+import pytest_asyncio
+import svix
+
+from herdbook.webhooks.model import Attempt
+from herdbook.webhooks.rounds import SCHEDULE
+from tests.cast import Json, Person
+from tests.db.conftest import database_on
+from tests.webhooks.post import WEBHOOKS, Post, post_on, subscribe, write_contact
+from tests.webhooks.receiver import TAKEN, Receiver, answer, receiving
+
+
+@pytest_asyncio.fixture(scope="module")
+async def office(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Post]:
+    """An office for this file's tests."""
+    async with database_on(database_url) as url, post_on(url, tmp_path_factory.mktemp("office")) as office:
+        yield office
+
+
+@pytest_asyncio.fixture
+async def post(office: Post) -> AsyncGenerator[Post]:
+    """The office, with a courier of the test's own and none of the endpoints of others."""
+    office.courier = office.new_courier()
+    yield office
+    await office.close_all()
+
+
+@pytest_asyncio.fixture
+async def owner(post: Post) -> Person:
+    """The administrator of a workspace of the test's own."""
+    return await post.open_workspace()
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncGenerator[Receiver]:
+    """An endpoint that takes everything."""
+    async with receiving() as receiver:
+        yield receiver
+
+
+async def test_a_write_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
+    """What was written since there was an endpoint comes to it, signed with its secret, and leaves no row behind."""
+    await write_contact(owner, first_name="Before")
+    endpoint = await subscribe(owner, receiver.url)
+    contact = await write_contact(owner, first_name="Ada")
+    await post.deliver()
+    (request,) = receiver.requests
+
+    svix.Webhook(endpoint["secret"]).verify(request.body, request.headers)
+    assert request.event["type"] == "v1.contact.created"
+    assert request.event["id"] == request.headers["svix-id"]
+    assert request.event["data"] == {"object": contact}
+    assert await post.deliveries(endpoint) == []
+    reader = await post.reader(endpoint)
+    assert (reader["delivered"], reader["failed"], reader["lease_holder"]) == (1, 0, None)
+
+
+async def test_nothing_is_told_twice(post: Post, owner: Person, receiver: Receiver) -> None:
+    """A second look finds nothing more to do, and neither does another courier."""
+    await subscribe(owner, receiver.url)
+    await write_contact(owner)
+    await post.deliver()
+    await post.deliver()
+    other = post.new_courier()
+    await other.look()
+    await other.settled()
+
+    assert len(receiver.requests) == 1
+
+
+async def test_only_what_was_chosen_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
+    """An endpoint that chose some types is told of no other, and its position moves on over those."""
+    endpoint = await subscribe(owner, receiver.url, event_types=["v1.tag.created"])
+    await write_contact(owner)
+    await owner.post("/api/v2/tags", json={"name": "Renewal"})
+    await write_contact(owner)
+    await post.deliver()
+
+    assert [request.event["type"] for request in receiver.requests] == ["v1.tag.created"]
+    assert (await post.reader(endpoint))["position"] == 4
+
+
+async def test_workspaces_are_apart(post: Post, owner: Person, receiver: Receiver) -> None:
+    """Nobody is told of another workspace."""
+    await subscribe(owner, receiver.url)
+    await write_contact(await post.open_workspace())
+    await post.deliver()
+
+    assert receiver.requests == []
+
+
+async def test_events_of_an_object_are_in_order(post: Post, owner: Person, receiver: Receiver) -> None:
+    """However many go side by side, those of one contact come one after another."""
+    contacts = [await write_contact(owner) for _ in range(5)]
+    await subscribe(owner, receiver.url)
+    names = [f"N{number}" for number in range(300)]
+    for number, name in enumerate(names):
+        await owner.patch(f"/api/v2/contacts/{contacts[number % 5]['id']}", json={"last_name": name})
+    await post.deliver()
+
+    for number, contact in enumerate(contacts):
+        told = [request.event["data"]["object"] for request in receiver.requests]
+        assert [each["last_name"] for each in told if each["id"] == contact["id"]] == names[number::5]
+    assert len(set(receiver.event_ids)) == 300
+
+
+async def test_different_objects_go_side_by_side(post: Post, owner: Person, receiver: Receiver) -> None:
+    """While one contact's event waits for its answer, those of others go on; the second of the same one does not."""
+    await subscribe(owner, receiver.url)
+    ada, grace = await write_contact(owner, first_name="Ada"), await write_contact(owner, first_name="Grace")
+    await post.deliver()
+    receiver.may_answer.clear()
+    for contact in (ada, ada, grace):
+        await owner.patch(f"/api/v2/contacts/{contact['id']}", json={"last_name": str(len(receiver.requests))})
+    await owner.patch(f"/api/v2/contacts/{ada['id']}", json={"last_name": "Last"})
+    await post.courier.look()
+    await receiver.wait_for(4)
+    receiver.may_answer.set()
+    await post.courier.settled()
+
+    told = [request.event["data"]["object"]["id"] for request in receiver.requests[2:]]
+    assert sorted(told[:2]) == sorted([ada["id"], grace["id"]])
+    assert told[2:] == [ada["id"]]
+
+
+async def test_a_failure_holds_up_nobody(post: Post, owner: Person, receiver: Receiver) -> None:
+    """What is not taken waits in a row of its own; what comes after it is told."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda request: answer(500, b"Oh no") if request is receiver.requests[0] else TAKEN
+    first = await write_contact(owner)
+    await owner.patch(f"/api/v2/contacts/{first['id']}", json={"last_name": "Later"})
+    await post.deliver()
+
+    assert [request.event["type"] for request in receiver.requests] == ["v1.contact.created", "v1.contact.updated"]
+    (row,) = await post.deliveries(endpoint)
+    (attempt,) = msgspec.json.decode(row["attempts"], type=list[Attempt])
+    assert (row["state"], row["attempt_count"], row["event_type"]) == ("waiting", 1, "v1.contact.created")
+    assert (attempt.status, attempt.answer, attempt.url) == (500, "Oh no", receiver.url)
+    assert row["next_attempt_at"] == post.clock.now + timedelta(seconds=5)
+
+
+async def test_the_whole_schedule(post: Post, owner: Person, receiver: Receiver) -> None:
+    """An event that nobody takes is sent eight times, each time under the same id, and then is failed for good."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(500)
+    await write_contact(owner)
+    await post.deliver()
+    for made, pause in enumerate(SCHEDULE[1:], start=1):
+        post.clock.go(pause - timedelta(seconds=1))
+        await post.deliver()
+        assert len(receiver.requests) == made
+        post.clock.go(timedelta(seconds=1))
+        await post.deliver()
+        assert len(receiver.requests) == made + 1
+    post.clock.go(timedelta(days=1))
+    await post.deliver()
+
+    assert [str(pause) for pause in SCHEDULE] == [
+        *("0:00:00", "0:00:05", "0:05:00", "0:30:00", "2:00:00", "5:00:00", "10:00:00", "10:00:00"),
+    ]
+    assert len(receiver.requests) == 8
+    assert len(set(receiver.event_ids)) == 1
+    (row,) = await post.deliveries(endpoint)
+    assert (row["state"], row["attempt_count"], row["next_attempt_at"]) == ("failed", 8, None)
+    assert len(msgspec.json.decode(row["attempts"])) == 8
+
+
+async def test_a_later_attempt_succeeds(post: Post, owner: Person, receiver: Receiver) -> None:
+    """What is taken in the end is delivered, and how it came about is kept."""
+    endpoint = await subscribe(owner, receiver.url)
+    answers = itertools.chain([answer(500), None], itertools.repeat(TAKEN))
+    receiver.answering = lambda _: next(answers)
+    await write_contact(owner)
+    for pause in SCHEDULE[:4]:
+        post.clock.go(pause)
+        await post.deliver()
+
+    assert len(receiver.requests) == 3
+    (row,) = await post.deliveries(endpoint)
+    attempts = msgspec.json.decode(row["attempts"], type=list[Attempt])
+    assert (row["state"], row["next_attempt_at"]) == ("delivered", None)
+    assert [attempt.status for attempt in attempts] == [500, None, 204]
+    assert (await post.reader(endpoint))["failing_since"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "pause"),
+    [
+        (429, "90", 90),
+        (503, "90", 90),
+        (503, "Tue, 01 Jan 2030 00:10:00 GMT", 600),
+        (503, "1", 5),
+        (503, "soon", 5),
+        (503, "99999999999", 86_400),
+        (500, "90", 5),
+    ],
+)
+async def test_an_endpoint_may_ask_for_time(
+    post: Post, owner: Person, receiver: Receiver, status: int, said: str, pause: int
+) -> None:
+    """`Retry-After` is heard on 429 and 503, for a day at most, and never shortens the schedule."""
+    post.clock.now = post.clock.now.replace(year=2030, month=1, day=1, hour=0, minute=0, second=0)
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(status, Retry_After=said)
+    await write_contact(owner)
+    await post.deliver()
+
+    (row,) = await post.deliveries(endpoint)
+    assert row["next_attempt_at"] == post.clock.now + timedelta(seconds=pause)
+
+
+async def test_gone_disables(post: Post, owner: Person, receiver: Receiver) -> None:
+    """410 says that nobody wants to be told any more: the endpoint says why it is disabled, and is asked no more."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(410)
+    await write_contact(owner)
+    await post.deliver()
+    await write_contact(owner)
+    post.clock.go(timedelta(days=1))
+    await post.deliver()
+
+    assert len(receiver.requests) == 1
+    shown = (await owner.get(f"{WEBHOOKS}/{endpoint['id']}")).json()
+    assert (shown["is_enabled"], shown["disabled_reason"]) == (False, "gone")
+
+
+async def test_failing_for_days_disables(post: Post, owner: Person, receiver: Receiver) -> None:
+    """After five days without a success an endpoint is disabled; one success in between begins a new count."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(500)
+    shown: Json = {}
+    for day in range(12):
+        if day == 4:
+            receiver.answering = lambda _: TAKEN
+        if day == 5:
+            receiver.answering = lambda _: answer(500)
+        await write_contact(owner)
+        await post.deliver()
+        shown = (await owner.get(f"{WEBHOOKS}/{endpoint['id']}")).json()
+        assert shown["is_enabled"] == (day < 10)
+        post.clock.go(timedelta(days=1))
+
+    assert shown["disabled_reason"] == "failing"
+
+
+async def test_enabled_again_it_goes_on_where_it_stopped(post: Post, owner: Person, receiver: Receiver) -> None:
+    """What happened while an endpoint was disabled is told afterwards, and so is what had failed."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(410)
+    await write_contact(owner, first_name="First")
+    await post.deliver()
+    await write_contact(owner, first_name="Second")
+    receiver.answering = lambda _: TAKEN
+    await owner.post(f"{WEBHOOKS}/{endpoint['id']}/enable", json={})
+    post.clock.go(SCHEDULE[1])
+    await post.deliver()
+
+    told = [request.event["data"].get("object", {}).get("first_name") for request in receiver.requests[1:]]
+    assert sorted(told) == ["First", "Second"]
+
+
+async def test_a_dead_endpoint_is_asked_less_and_less(post: Post, owner: Person, receiver: Receiver) -> None:
+    """An endpoint that fails again and again gets no more than one new event at a time; nothing is lost by that."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(500)
+    contacts = [await write_contact(owner) for _ in range(60)]
+    await post.deliver()
+    asked = len(receiver.requests)
+    assert asked < 60
+    for _ in range(5):
+        await post.deliver()
+    assert len(receiver.requests) == asked
+
+    receiver.answering = lambda _: TAKEN
+    for pause in SCHEDULE:
+        post.clock.go(pause)
+        await post.deliver()
+    taken = [request.event["data"]["object"]["id"] for request in receiver.requests[asked:]]
+    assert sorted(taken) == sorted(contact["id"] for contact in contacts)
+    assert {row["state"] for row in await post.deliveries(endpoint)} == {"delivered"}
+
+
+async def test_a_dead_endpoint_delays_nobody(post: Post, owner: Person, receiver: Receiver) -> None:
+    """While one endpoint does not answer, another one of the same workspace is told everything."""
+    async with receiving() as silent:
+        silent.may_answer.clear()
+        await subscribe(owner, silent.url)
+        await subscribe(owner, receiver.url)
+        for _ in range(50):
+            await write_contact(owner)
+        await post.courier.look()
+        await receiver.wait_for(50)
+        silent.may_answer.set()
+        await post.courier.settled()
+
+    assert len(set(receiver.event_ids)) == 50
+
+
+async def test_couriers_share_the_work(post: Post, owner: Person, receiver: Receiver) -> None:
+    """Of several couriers that look at once, one delivers to an endpoint, and each event comes once."""
+    endpoints = [await subscribe(owner, receiver.url) for _ in range(4)]
+    couriers = [post.new_courier() for _ in range(3)]
+    for _ in range(10):
+        await write_contact(owner)
+        await asyncio.gather(*(courier.look() for courier in couriers))
+    for courier in couriers:
+        await courier.settled()
+    await post.deliver()
+
+    assert set(Counter(receiver.event_ids).values()) == {len(endpoints)}
+    assert len(set(receiver.event_ids)) == 10
+
+
+async def test_a_lease_ends(post: Post, owner: Person, receiver: Receiver) -> None:
+    """What a courier has that is heard of no more, another takes over once its lease has ended."""
+    endpoint = await subscribe(owner, receiver.url)
+    await write_contact(owner)
+    await post.pool.execute(
+        "update webhook_reader set lease_holder = gen_random_uuid(), leased_until = now() + interval '1 minute'"
+    )
+    await post.deliver()
+    assert receiver.requests == []
+
+    await post.pool.execute("update webhook_reader set leased_until = now() where is_enabled")
+    await post.deliver()
+    assert len(receiver.requests) == 1
+    assert (await post.reader(endpoint))["lease_holder"] is None
+
+
+async def hold_one_up(post: Post, owner: Person, receiver: Receiver) -> None:
+    """Have an event of Ada's wait for its answer, another of hers behind it, and three of Grace's be taken meanwhile."""
+    ada, grace = await write_contact(owner, first_name="Ada"), await write_contact(owner, first_name="Grace")
+    await post.deliver()
+    receiver.holds = lambda request: request.event["data"]["object"]["id"] == ada["id"]
+    receiver.may_answer.clear()
+    for number, contact in enumerate((ada, ada, grace, grace, grace)):
+        await owner.patch(f"/api/v2/contacts/{contact['id']}", json={"last_name": f"N{number}"})
+    await post.courier.look()
+    await receiver.wait_for(6)
+
+
+async def test_a_courier_that_stops_leaves_nothing_half_done(post: Post, owner: Person, receiver: Receiver) -> None:
+    """Told to stop, it delivers what it has read, so that nothing comes twice, gives the endpoint back, and begins no more."""
+    endpoint = await subscribe(owner, receiver.url)
+    await hold_one_up(post, owner, receiver)
+    stopping = asyncio.create_task(post.courier.stop())
+    await asyncio.sleep(0)
+    receiver.may_answer.set()
+    await stopping
+    await write_contact(owner)
+    await post.deliver()
+    assert len(receiver.requests) == 7
+    assert (await post.reader(endpoint))["lease_holder"] is None
+
+    other = post.new_courier()
+    await other.look()
+    await other.settled()
+    assert len(set(receiver.event_ids)) == len(receiver.requests) == 8
+
+
+async def test_another_url_is_heard_of(post: Post, owner: Person, receiver: Receiver) -> None:
+    """Changed while events are under way, an endpoint gets the rest at its new place, and nothing twice."""
+    async with receiving() as old:
+        endpoint = await subscribe(owner, old.url)
+        await hold_one_up(post, owner, old)
+        await owner.patch(f"{WEBHOOKS}/{endpoint['id']}", json={"url": receiver.url})
+        stored = (await post.reader(endpoint))["leased_until"]
+        while (await post.reader(endpoint))["leased_until"] == stored:
+            pass
+        # And once more, so that the courier knows by now what it was answered.
+        await post.reader(endpoint)
+        old.may_answer.set()
+        await post.courier.settled()
+        await post.deliver()
+
+    assert len(old.requests) == 6
+    assert [request.event["data"]["object"]["last_name"] for request in receiver.requests] == ["N1"]
+
+
+async def test_what_was_skipped_stays_skipped(post: Post, owner: Person, receiver: Receiver) -> None:
+    """Given up while an attempt is under way, a delivery is not taken up again by how that ends."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(500)
+    await write_contact(owner)
+    await post.deliver()
+    receiver.may_answer.clear()
+    post.clock.go(SCHEDULE[1])
+    await post.courier.look()
+    await receiver.wait_for(2)
+    await owner.post(f"{WEBHOOKS}/{endpoint['id']}/deliveries/{receiver.event_ids[0]}/skip")
+    receiver.may_answer.set()
+    await post.courier.settled()
+    post.clock.go(timedelta(days=1))
+    await post.deliver()
+
+    assert [row["state"] for row in await post.deliveries(endpoint)] == ["skipped"]
+    assert len(receiver.requests) == 2
+
+
+async def test_disabled_it_is_told_no_more(post: Post, owner: Person, receiver: Receiver) -> None:
+    """What was read for an endpoint and not sent yet is not sent once it is disabled."""
+    endpoint = await subscribe(owner, receiver.url)
+    await owner.post(f"{WEBHOOKS}/{endpoint['id']}/disable", json={})
+    await write_contact(owner)
+    await post.deliver()
+    assert receiver.requests == []
+
+    await owner.post(f"{WEBHOOKS}/{endpoint['id']}/enable", json={"from": "now"})
+    await write_contact(owner, first_name="New")
+    await post.deliver()
+    assert [request.event["data"]["object"]["first_name"] for request in receiver.requests] == ["New"]
+
+
+async def test_rotated_secrets_overlap(post: Post, owner: Person, receiver: Receiver) -> None:
+    """For a while both secrets sign, and then only the new one."""
+    endpoint = await subscribe(owner, receiver.url)
+    post.clock.now = post.clock.now.now(post.clock.now.tzinfo)
+    new = (await owner.post(f"{WEBHOOKS}/{endpoint['id']}/rotate_secret", json={"overlap_seconds": 60})).json()["secret"]
+    for _ in range(2):
+        await write_contact(owner)
+        await post.deliver()
+        post.clock.go(timedelta(minutes=2))
+    first, second = receiver.requests
+
+    for secret in (endpoint["secret"], new):
+        svix.Webhook(secret).verify(first.body, first.headers)
+    svix.Webhook(new).verify(second.body, second.headers)
+    with pytest.raises(svix.WebhookVerificationError):
+        svix.Webhook(endpoint["secret"]).verify(second.body, second.headers)

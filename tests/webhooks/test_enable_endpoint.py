@@ -1,0 +1,179 @@
+"""POST /herdbook/webhooks/{webhook_endpoint_id}/enable and /disable; and what becomes of endpoints that nobody disables."""
+
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from herdbook import ids
+from herdbook.ledger.book import Origin
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.objects import NOBODY
+from herdbook.webhooks.actions import DisableEndpoint
+from herdbook.webhooks.model import DisabledReason
+from tests.cast import Json, Person, Stored, faults
+from tests.webhooks.endpoints import UNKNOWN, Books, Endpoint, add_contacts
+
+ORIGIN = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+
+
+@pytest.mark.parametrize("what", ["enable", "disable"])
+async def test_only_its_administrator_may(
+    client: httpx.AsyncClient, alice: Person, bob: Person, charlie: Person, endpoint: Endpoint, what: str
+) -> None:
+    """Anonymous needs a credential, Bob a scope, and to Charlie there is no such endpoint; nor to anybody one that is none."""
+    url = f"{endpoint.url}/{what}"
+    responses = [await client.post(url), await bob.post(url), await charlie.post(url), await alice.post(f"{UNKNOWN}/{what}")]
+
+    assert [response.status_code for response in responses] == [401, 403, 404, 404]
+
+
+async def test_it_is_disabled_by_request(endpoint: Endpoint, books: Books, stored: Stored) -> None:
+    """It says so, and why; the courier passes it by; the ledger enters it."""
+    disabled = await endpoint.post("disable")
+
+    reader = await books.reader(endpoint)
+    assert (disabled["is_enabled"], disabled["disabled_reason"]) == (False, "by_request")
+    assert (reader["is_enabled"], reader["position"]) == (False, 1)
+    assert (await stored.changes())[1].previous == {"is_enabled": True, "disabled_reason": None}
+
+
+async def test_once_is_enough(endpoint: Endpoint, stored: Stored) -> None:
+    """To disable what is disabled, or enable what is enabled, writes nothing."""
+    assert await endpoint.post("enable") == endpoint.json
+    disabled = await endpoint.post("disable")
+
+    assert await endpoint.post("disable") == disabled
+    assert len(await stored.changes()) == 2
+
+
+async def test_it_goes_on_where_it_stopped(alice: Person, endpoint: Endpoint, books: Books) -> None:
+    """Nothing is lost, unless somebody says otherwise; and why it was disabled is no matter any more."""
+    await endpoint.post("disable")
+    await add_contacts(alice, "Ada")
+    enabled = await endpoint.post("enable")
+
+    reader = await books.reader(endpoint)
+    assert enabled == endpoint.json | {"updated_at": enabled["updated_at"]}
+    assert (reader["is_enabled"], reader["position"]) == (True, 1)
+    assert await endpoint.deliveries() == [("contact.created", "queued")]
+
+
+@pytest.mark.parametrize("body", [{}, {"from": "where_it_stopped"}])
+async def test_that_can_be_said(alice: Person, endpoint: Endpoint, books: Books, body: Json) -> None:
+    """In words, or by saying nothing."""
+    await endpoint.post("disable")
+    await add_contacts(alice, "Ada")
+    await endpoint.post("enable", body)
+
+    assert (await books.reader(endpoint))["position"] == 1
+
+
+async def test_it_may_go_on_from_now(alice: Person, endpoint: Endpoint, books: Books) -> None:
+    """What happened in between is none of its deliveries; what waited is given up; the next change is told."""
+    await add_contacts(alice, "Ada")
+    await books.note(endpoint, 2, "waiting")
+    await books.read_to(endpoint)
+    await endpoint.post("disable")
+    await add_contacts(alice, "Grace", "Edith")
+    await endpoint.post("enable", {"from": "now"})
+    await add_contacts(alice, "Kathleen")
+
+    reader = await books.reader(endpoint)
+    assert (reader["is_enabled"], reader["position"]) == (True, 6)
+    assert await endpoint.deliveries() == [("contact.created", "queued"), ("contact.created", "skipped")]
+    assert (await endpoint.read("status"))["waiting"] == 0
+
+
+async def test_what_is_enabled_goes_on_as_before(alice: Person, endpoint: Endpoint, books: Books) -> None:
+    """An endpoint that is enabled loses nothing by being enabled from now on."""
+    await add_contacts(alice, "Ada")
+    await endpoint.post("enable", {"from": "now"})
+
+    assert (await books.reader(endpoint))["position"] == 1
+
+
+async def test_the_position_never_falls_behind(alice: Person, endpoint: Endpoint, books: Books, ledger: Ledger) -> None:
+    """What the courier has written stays, whatever the ledger had loaded before."""
+    await add_contacts(alice, "Ada", "Grace")
+    await books.read_to(endpoint, 3)
+    await books.set(endpoint, delivered=2, failed=1, failing_since="2026-03-01 12:00:00+00", failures_in_a_row=5)
+    await ledger.write(alice.workspace_id, DisableEndpoint(endpoint.uuid, DisabledReason.FAILING), ORIGIN)
+
+    reader = await books.reader(endpoint)
+    assert (reader["position"], reader["delivered"], reader["failed"], reader["failures_in_a_row"]) == (3, 2, 1, 5)
+    assert reader["failing_since"] is not None
+
+
+async def test_it_begins_anew(endpoint: Endpoint, books: Books) -> None:
+    """Enabled again, it has not failed yet, and nothing waits for it to be well."""
+    await books.set(
+        endpoint,
+        failing_since="2026-03-01 12:00:00+00",
+        failures_in_a_row=50,
+        paused_until="2030-03-01 12:00:00+00",
+        delivered=3,
+    )
+    await endpoint.post("disable")
+    await endpoint.post("enable")
+
+    reader = await books.reader(endpoint)
+    assert (reader["failing_since"], reader["failures_in_a_row"], reader["paused_until"]) == (None, 0, None)
+    assert reader["delivered"] == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"from": "yesterday"}, [("from", "invalid_choice")]),
+        ({"from": None}, [("from", "invalid_choice")]),
+        ({"start": "now"}, [("start", "unknown_field")]),
+    ],
+)
+async def test_other_beginnings_are_refused(
+    alice: Person, endpoint: Endpoint, body: Json, expected: list[tuple[str, str]]
+) -> None:
+    """There are two."""
+    assert faults(await alice.post(f"{endpoint.url}/enable", json=body)) == expected
+
+
+async def test_if_match_decides(alice: Person, endpoint: Endpoint) -> None:
+    """Who has not seen the current version neither disables nor enables."""
+    await endpoint.patch(description="Other words.")
+    responses = [
+        await alice.post(f"{endpoint.url}/{what}", headers={"If-Match": endpoint.etag}) for what in ("disable", "enable")
+    ]
+
+    assert [response.status_code for response in responses] == [412, 412]
+
+
+async def test_a_retry_gets_the_first_answer(alice: Person, endpoint: Endpoint) -> None:
+    """With its key, be it that somebody has enabled the endpoint meanwhile."""
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await endpoint.post("disable", headers=key)
+    await endpoint.post("enable")
+    second = await alice.post(f"{endpoint.url}/disable", headers=key)
+
+    assert second.json() == first
+    assert (await endpoint.read())["is_enabled"]
+
+
+@pytest.mark.parametrize("reason", [DisabledReason.GONE, DisabledReason.FAILING])
+async def test_the_courier_disables(alice: Person, endpoint: Endpoint, ledger: Ledger, reason: DisabledReason) -> None:
+    """An endpoint that is gone, or has failed for too long, says so."""
+    await ledger.write(alice.workspace_id, DisableEndpoint(endpoint.uuid, reason), ORIGIN)
+
+    assert (await endpoint.read())["disabled_reason"] == reason.value
+
+
+async def test_the_first_reason_stays(alice: Person, endpoint: Endpoint, ledger: Ledger, stored: Stored) -> None:
+    """What is disabled, and what was deleted, the courier leaves as it is, and it is no refusal."""
+    await endpoint.post("disable")
+    await ledger.write(alice.workspace_id, DisableEndpoint(endpoint.uuid, DisabledReason.GONE), ORIGIN)
+    reason = (await endpoint.read())["disabled_reason"]
+    await alice.delete(endpoint.url)
+    await ledger.write(alice.workspace_id, DisableEndpoint(endpoint.uuid, DisabledReason.GONE), ORIGIN)
+    await ledger.write(alice.workspace_id, DisableEndpoint(UUID(int=1), DisabledReason.GONE), ORIGIN)
+
+    assert reason == "by_request"
+    assert len(await stored.changes()) == 3

@@ -1,0 +1,294 @@
+"""What events say: the bodies that are made of real entries of the ledger."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import pytest
+
+from herdbook import ids
+from herdbook.engagements.actions import ENGAGEMENT
+from herdbook.engagements.store import ENGAGEMENTS
+from herdbook.ledger.book import Book, Need, Origin, Result
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.objects import NOBODY, current, deleted
+from herdbook.webhooks.events import event_id, event_type, marks, seq_of, told
+from herdbook.webhooks.model import EventType
+from tests.cast import Json, Person
+from tests.engagements.calls import call, timed
+
+ORIGIN = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+
+
+class DeleteEngagement(msgspec.Struct, frozen=True):
+    """Delete an engagement, which no operation does."""
+
+    engagement_id: UUID
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+
+    def apply(self, book: Book) -> Result:
+        return deleted(book, ENGAGEMENT, current(book, ENGAGEMENTS, self.engagement_id, None, "engagement"))
+
+
+class Event(NamedTuple):
+    """What an entry is told as."""
+
+    type: str
+    json: Json
+
+    @property
+    def object(self) -> Json:
+        """The object that it is about."""
+        return self.json["data"]["object"]
+
+    @property
+    def previous(self) -> Json:
+        """What was changed of it, and what that was before; None where the event says nothing of it."""
+        return self.json["data"].get("previous_attributes")
+
+
+class Wire:
+    """Tells everything that happens in Alice's workspace."""
+
+    def __init__(self, alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> None:
+        self.alice = alice
+        self._pool = pool
+        self._ledger = ledger
+
+    async def write(self, method: str, path: str, body: Json = None) -> Json:
+        """Do something that succeeds."""
+        response = await self.alice.request(method, path, json=body)
+        assert response.status_code in (200, 201), response.text
+        return response.json()
+
+    async def delete_engagement(self, engagement: Json) -> None:
+        """Delete an engagement."""
+        engagement_id = ids.decoded(ids.ENGAGEMENT, engagement["id"])
+        assert engagement_id is not None
+        await self._ledger.write(self.alice.workspace_id, DeleteEngagement(engagement_id), ORIGIN)
+
+    async def entries(self) -> list[asyncpg.Record]:
+        """Return the entries of the ledger."""
+        return await self._pool.fetch(
+            """
+            select seq, at, kind::text || action::text as mark, object::text, previous::text
+            from change where workspace_id = $1 order by seq
+            """,
+            self.alice.workspace_id,
+        )
+
+    async def events(self) -> list[Event]:
+        """Return what is told of all entries, in their order."""
+        events: list[Event] = []
+        for seq, at, mark, object_, previous in await self.entries():
+            event = told(self.alice.workspace_id, seq, at, mark, object_.encode(), previous and previous.encode())
+            if event is not None:
+                body = json.loads(event.body)
+                assert (body["id"], body["type"]) == (event.id, event.type.value)
+                events.append(Event(event.type.value, body))
+        return events
+
+
+@pytest.fixture
+def wire(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> Wire:
+    """The wire that leads out of Alice's workspace."""
+    return Wire(alice, pool, ledger)
+
+
+async def test_the_envelope_is_whole(wire: Wire) -> None:
+    """Each event says what it is, of which version, when it happened, in which workspace, and to what."""
+    contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Zoë"})
+    (event,) = await wire.events()
+    (entry,) = await wire.entries()
+
+    assert event.json == {
+        "id": event_id(wire.alice.workspace_id, 1, entry["at"]),
+        "type": "v1.contact.created",
+        "api_version": "v1",
+        "created_at": contact["created_at"],
+        "workspace_id": ids.encoded(ids.WORKSPACE, wire.alice.workspace_id),
+        "data": {"object": contact},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "body", "patch", "previous"),
+    [
+        (
+            *("contact", "/api/v2/contacts", {"first_name": "Ada", "description": "One", "emails": [{"email": "a@b.test"}]}),
+            {"last_name": "Lovelace", "description": None, "emails": []},
+            {"last_name": None, "description": "One", "emails": [{"email": "a@b.test", "is_primary": True}]},
+        ),
+        (
+            *("company", "/api/v2/companies", {"name": "Engine", "domains": [{"domain": "engine.test"}]}),
+            {"name": "Analytical Engine"},
+            {"name": "Engine"},
+        ),
+        (
+            *("tag", "/api/v2/tags", {"name": "Renewal", "hex_color": "#1F6FEB"}),
+            {"hex_color": None, "description": "Soon", "name": "Renewal"},
+            {"hex_color": "#1F6FEB", "description": None},
+        ),
+    ],
+)
+async def test_objects_are_told_as_the_api_shows_them(
+    wire: Wire, kind: str, path: str, body: Json, patch: Json, previous: Json
+) -> None:
+    """Created and updated ones as they are then; of an update what was changed, as it was; deleted ones as they were last."""
+    created = await wire.write("POST", path, body)
+    updated = await wire.write("PATCH", f"{path}/{created['id']}", patch)
+    await wire.write("DELETE", f"{path}/{created['id']}")
+
+    events = await wire.events()
+    assert [event.type for event in events] == [f"v1.{kind}.{action}" for action in ("created", "updated", "deleted")]
+    assert [event.object for event in events] == [created, updated, updated]
+    assert [event.previous for event in events] == [None, previous, None]
+
+
+async def test_an_engagement_is_told_as_the_api_shows_it(wire: Wire) -> None:
+    """Nothing of what is only kept of it: where it comes from, who took part, which recording."""
+    body = timed("call", participants=[{"name": "Ada Lovelace", "email": "ada@engine.test"}])
+    engagement = await wire.write("POST", "/api/v2/engagements", body)
+    events = await wire.events()
+
+    assert [event.type for event in events] == [
+        *("v1.contact.created", "v1.engagement.created", "v1.engagement.transcript_timeline.completed"),
+    ]
+    assert [event.object for event in events[1:]] == [engagement, engagement]
+    assert [event.previous for event in events] == [None, None, None]
+
+
+async def test_whom_an_engagement_is_with_is_told_in_ids(wire: Wire) -> None:
+    """Lists that the object shows on demand alone: what they were is told, as ids."""
+    contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
+    tag = await wire.write("POST", "/api/v2/tags", {"name": "Renewal"})
+    engagement = await wire.write("POST", "/api/v2/engagements", call())
+    url = f"/api/v2/engagements/{engagement['id']}"
+    await wire.write("PUT", f"{url}/contacts", {"contact_ids": [contact["id"]]})
+    await wire.write("PUT", f"{url}/tags", {"tag_ids": [tag["id"]]})
+    await wire.write("PUT", f"{url}/tags", {"tag_ids": []})
+    updates = [event for event in await wire.events() if event.type == "v1.engagement.updated"]
+
+    assert [event.previous for event in updates] == [{"contact_ids": []}, {"tag_ids": []}, {"tag_ids": [tag["id"]]}]
+    assert all("details" not in event.object for event in updates)
+    assert {event.object["id"] for event in updates} == {engagement["id"]}
+
+
+async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: Wire) -> None:
+    """Whole, as it is since; that the engagement has changed is an event of its own."""
+    engagement = await wire.write("POST", "/api/v2/engagements", call())
+    url = f"/api/herdbook/engagements/{engagement['id']}/transcript_timeline"
+    await wire.write("PUT", url, {key: timed()["transcript_timeline"][key] for key in ("speakers", "entries")})
+    events = await wire.events()
+    now = (await wire.alice.get(f"/api/v2/engagements/{engagement['id']}")).json()
+
+    assert [event.type for event in events] == [
+        *("v1.engagement.created", "v1.engagement.updated", "v1.engagement.transcript_timeline.completed"),
+    ]
+    assert events[1].object == events[2].object == now
+    assert events[1].previous == {"end_at": None, "duration_seconds": None}
+    assert events[2].previous is None
+
+
+async def test_text_alone_completes_no_timeline(wire: Wire) -> None:
+    """There would be none to read."""
+    await wire.write("POST", "/api/v2/engagements", call())
+
+    assert [event.type for event in await wire.events()] == ["v1.engagement.created"]
+
+
+async def test_a_private_engagement_is_told(wire: Wire) -> None:
+    """An endpoint is an administrator's, who may read it."""
+    engagement = await wire.write("POST", "/api/v2/engagements", call(is_private=True))
+    (event,) = await wire.events()
+
+    assert (event.object, event.object["is_private"]) == (engagement, True)
+
+
+async def test_a_deleted_engagement_is_told_as_it_was(wire: Wire) -> None:
+    """As other objects are."""
+    engagement = await wire.write("POST", "/api/v2/engagements", call())
+    await wire.delete_engagement(engagement)
+    *_, event = await wire.events()
+
+    assert (event.type, event.object, event.previous) == ("v1.engagement.deleted", engagement, None)
+
+
+async def test_what_a_deletion_changes_elsewhere_is_told(wire: Wire) -> None:
+    """A contact whose company is deleted has none any more."""
+    company = await wire.write("POST", "/api/v2/companies", {"name": "Engine", "domains": []})
+    await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada", "company_id": company["id"]})
+    await wire.write("DELETE", f"/api/v2/companies/{company['id']}")
+    updates = [event for event in await wire.events() if event.type == "v1.contact.updated"]
+
+    assert [event.previous for event in updates] == [{"company": {"id": company["id"], "object": "company"}}]
+    assert "company" not in updates[0].object
+
+
+async def test_users_comments_and_endpoints_are_told_of_nowhere(wire: Wire) -> None:
+    """There are no events of them."""
+    endpoint = await wire.write("POST", "/api/herdbook/webhooks", {"url": "http://127.0.0.1/"})
+    await wire.write("PATCH", f"/api/herdbook/webhooks/{endpoint['id']}", {"description": "Other words."})
+    engagement = await wire.write("POST", "/api/v2/engagements", timed())
+    await wire.write("POST", f"/api/v2/engagements/{engagement['id']}/transcript_comments", {"body": "Yes!"})
+
+    assert [event.type for event in await wire.events()] == [
+        *("v1.engagement.created", "v1.engagement.transcript_timeline.completed"),
+    ]
+
+
+async def test_what_changes_nothing_is_no_event(wire: Wire) -> None:
+    """Nothing was written, so there is nothing to tell."""
+    contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
+    await wire.write("PATCH", f"/api/v2/contacts/{contact['id']}", {"first_name": "Ada"})
+
+    assert len(await wire.events()) == 1
+
+
+async def test_an_event_is_the_same_each_time(wire: Wire) -> None:
+    """Byte for byte, and with it its id, so that whoever gets it twice can tell."""
+    await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
+    ((seq, at, mark, object_, _),) = await wire.entries()
+    first, second = [told(wire.alice.workspace_id, seq, at, mark, object_.encode(), None) for _ in range(2)]
+
+    assert first == second
+
+
+def test_what_is_restored_is_created_again() -> None:
+    """Whoever keeps a copy has deleted it."""
+    assert event_type("cr") is event_type("cc") is EventType.CONTACT_CREATED
+
+
+def test_each_type_has_its_entries() -> None:
+    """Thirteen types; what is chosen is looked for, and nothing else."""
+    assert {event_type(mark) for mark in marks(None)} == set(EventType)
+    assert len(EventType) == 13
+    assert marks([EventType.TAG_DELETED]) == ["td"]
+    assert marks([EventType.CONTACT_CREATED, EventType.TRANSCRIPT_TIMELINE_COMPLETED]) == ["cc", "cr", "rc", "ru"]
+    assert event_type("uc") is event_type("nc") is event_type("wu") is None
+
+
+@pytest.mark.parametrize("seq", [1, 2, 4711, 2**40, 2**48 - 1])
+def test_an_id_leads_back_to_its_entry(seq: int) -> None:
+    """An event's id holds the entry's number; it is a ULID of its time, and another in each workspace."""
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    one, other = [event_id(UUID(int=workspace), seq, at) for workspace in (1, 2)]
+    decoded = ids.decoded(ids.EVENT, one)
+
+    assert seq_of(one) == seq_of(other) == seq
+    assert one != other
+    assert decoded is not None
+    assert decoded.int >> 80 == at.timestamp() * 1000
+    assert one < event_id(UUID(int=1), seq, at.replace(second=1))
+
+
+@pytest.mark.parametrize("text", ["", "evt_", "evt_x", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "evt_01hqxvb4y9y0q6p0qh5gx2ct7t"])
+def test_what_is_no_id_leads_nowhere(text: str) -> None:
+    """An id has one spelling."""
+    assert seq_of(text) is None

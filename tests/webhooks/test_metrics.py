@@ -1,0 +1,107 @@
+"""How webhooks do, for Prometheus."""
+
+import math
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
+
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key, create_workspace
+from herdbook.first_start import prepare
+from herdbook.settings import Settings
+from tests.cast import Person
+from tests.db.conftest import database_on
+from tests.serving import serving
+from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint, add_contacts
+
+
+class Office(NamedTuple):
+    """A server on a database of its own, an administrator there, and what the courier keeps."""
+
+    owner: Person
+    books: Books
+    database: str
+
+    async def endpoint(self) -> Endpoint:
+        """Create an endpoint."""
+        return Endpoint(self.owner, await self.owner.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
+
+    async def measured(self) -> dict[str, float]:
+        """Return what is said of webhooks, by the end of the name and by the label."""
+        response = await self.owner.client.get("/metrics")
+        assert response.status_code == 200
+        return {
+            " ".join((sample.name.removeprefix("herdbook_webhook_"), *sample.labels.values())): sample.value
+            for family in text_string_to_metric_families(response.text)
+            for sample in family.samples
+            if sample.name.startswith("herdbook_webhook_")
+        }
+
+
+@pytest_asyncio.fixture
+async def office(database_url: str, tmp_path: Path) -> AsyncGenerator[Office]:
+    """An office of the test's own: what is measured is that of all workspaces."""
+    async with database_on(database_url) as url:
+        await prepare(url)
+        settings = Settings(rate_limit=0, data_dir=tmp_path, database_connections=5)
+        async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool, serving(settings, url) as client:
+            workspace_id = await create_workspace(pool, "Office")
+            owner = Person(client, workspace_id, await create_key(pool, workspace_id, "Owner", [ADMIN]))
+            yield Office(owner, Books(pool), urlsplit(url).path[1:])
+
+
+async def test_nothing_is_measured_where_there_is_nothing(office: Office) -> None:
+    """Everything is there from the beginning, and is 0."""
+    assert await office.measured() == {
+        "endpoints enabled": 0,
+        "endpoints failing": 0,
+        "endpoints disabled": 0,
+        "entries_behind": 0,
+        "deliveries_waiting": 0,
+        "deliveries delivered": 0,
+        "deliveries failed": 0,
+    }
+
+
+async def test_endpoints_are_added_up(office: Office) -> None:
+    """By how they do; of disabled ones nobody waits for what they have not read, and deleted ones are none."""
+    well, failing, disabled, deleted = [await office.endpoint() for _ in range(4)]
+    await disabled.post("disable")
+    await office.owner.delete(deleted.url)
+    await add_contacts(office.owner, "Ada", "Grace")
+    await office.books.read_to(well, 7)
+    await office.books.read_to(failing, 5)
+    await office.books.note(failing, 7, "waiting")
+    await office.books.note(failing, 8, "failed")
+    await office.books.set(failing, failing_since="2026-03-01 12:00:00+00", delivered=2, failed=9)
+    await office.books.set(disabled, delivered=3)
+    await office.books.set(deleted, delivered=100)
+
+    assert await office.measured() == {
+        "endpoints enabled": 1,
+        "endpoints failing": 1,
+        "endpoints disabled": 1,
+        "entries_behind": 1 + 3,
+        "deliveries_waiting": 1,
+        "deliveries delivered": 5,
+        "deliveries failed": 9,
+    }
+
+
+async def test_without_the_database_nobody_knows(office: Office, database_url: str) -> None:
+    """The rest is measured all the same."""
+    await office.endpoint()
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(f"alter database {office.database} allow_connections false")
+    await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", office.database)
+    measured = await office.measured()
+    await connection.execute(f"alter database {office.database} allow_connections true")
+    await connection.close()
+
+    assert len(measured) == 7
+    assert all(math.isnan(value) for value in measured.values())

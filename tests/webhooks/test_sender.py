@@ -1,0 +1,261 @@
+"""How events are sent: the request, the connections, and what becomes of answers that are none."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator
+from importlib.metadata import version
+
+import pytest
+import pytest_asyncio
+import standardwebhooks
+import svix
+import trustme
+
+from herdbook.outgoing import Targets
+from herdbook.webhooks.model import Attempt
+from herdbook.webhooks.sender import SHOWN_BYTES, Sender
+from herdbook.webhooks.signing import new_secret
+from tests.webhooks.receiver import Receiver, answer, receiving
+
+LOOPBACK = ("127.0.0.0/8",)
+EVENT = "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+BODY = '{"name":"Zoë"}'.encode()
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncGenerator[Receiver]:
+    """An endpoint that takes everything."""
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def sender() -> Sender:
+    """Sends to loopback, too."""
+    return Sender(Targets(LOOPBACK))
+
+
+async def send(sender: Sender, url: str) -> Attempt:
+    """Send an event once."""
+    return await sender.attempt(url, [new_secret()], EVENT, BODY)
+
+
+async def test_the_request_is_whole(sender: Sender, receiver: Receiver) -> None:
+    """It goes to the path and query of the URL, and says what it is and who sends it."""
+    attempt = await send(sender, receiver.url)
+    (request,) = receiver.requests
+
+    assert attempt.is_success
+    assert request.line == "POST /hook?from=herdbook HTTP/1.1"
+    assert request.body == BODY
+    assert request.headers["host"] == f"127.0.0.1:{receiver.port}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"] == f"herdbook/{version('herdbook')}"
+    assert {name: request.headers[name] for name in attempt.headers} == attempt.headers
+    assert attempt.url == receiver.url
+
+
+async def test_both_libraries_verify_it(sender: Sender, receiver: Receiver) -> None:
+    """What is sent is what Standard Webhooks and Svix verify, each by its own headers, and nothing else is."""
+    secret = new_secret()
+    await sender.attempt(receiver.url, [secret], EVENT, BODY)
+    (request,) = receiver.requests
+
+    assert standardwebhooks.Webhook(secret).verify(request.body, request.headers) == {"name": "Zoë"}
+    svix.Webhook(secret).verify(request.body, request.headers)
+    with pytest.raises(svix.WebhookVerificationError):
+        svix.Webhook(secret).verify(request.body + b" ", request.headers)
+    with pytest.raises(svix.WebhookVerificationError):
+        svix.Webhook(new_secret()).verify(request.body, request.headers)
+
+
+async def test_two_secrets_sign_side_by_side(sender: Sender, receiver: Receiver) -> None:
+    """While a secret is exchanged, who knows only the old one, or only the new one, is content."""
+    old, new = new_secret(), new_secret()
+    await sender.attempt(receiver.url, [new, old], EVENT, BODY)
+    (request,) = receiver.requests
+
+    for secret in (old, new):
+        svix.Webhook(secret).verify(request.body, request.headers)
+
+
+async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
+    """One event after another goes over one connection."""
+    lane = sender.lane(receiver.url)
+    for _ in range(3):
+        attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
+        assert attempt.is_success
+    lane.close()
+
+    assert [request.connection for request in receiver.requests] == [1, 1, 1]
+
+
+async def test_a_connection_that_is_to_be_closed_is_not_used_again(sender: Sender, receiver: Receiver) -> None:
+    """Where an answer says so, the next event has a connection of its own."""
+    receiver.answering = lambda _: answer(200, Connection="close")
+    lane = sender.lane(receiver.url)
+    for _ in range(2):
+        attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
+        assert attempt.is_success
+    lane.close()
+
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_kept_connection_may_have_been_closed(sender: Sender, receiver: Receiver) -> None:
+    """An endpoint that has closed in the meantime is connected to again, and gets the event."""
+    lane = sender.lane(receiver.url)
+    await lane.attempt([new_secret()], EVENT, BODY)
+    receiver.hang_up()
+    attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
+    lane.close()
+
+    assert attempt.is_success
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_hanging_up_without_an_answer_is_a_failure(sender: Sender, receiver: Receiver) -> None:
+    """An endpoint that was sent an event and says nothing was not reached, as far as anybody can know."""
+    receiver.answering = lambda _: None
+    attempt = await send(sender, receiver.url)
+
+    assert attempt.status is None
+    assert attempt.error is not None
+    assert attempt.error.startswith("the connection")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+async def test_any_2xx_is_success(sender: Sender, receiver: Receiver, status: int) -> None:
+    """Whatever its kind."""
+    receiver.answering = lambda _: answer(status)
+    attempt = await send(sender, receiver.url)
+
+    assert (attempt.status, attempt.is_success, attempt.error) == (status, True, None)
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 307, 400, 401, 404, 410, 429, 500, 503])
+async def test_all_else_is_not(sender: Sender, receiver: Receiver, status: int) -> None:
+    """A redirect is not followed: where it leads is not where the owner of the endpoint said."""
+    receiver.answering = lambda _: answer(status, b"Sorry.", Location=receiver.url)
+    attempt = await send(sender, receiver.url)
+
+    assert (attempt.status, attempt.is_success) == (status, False)
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (answer(200, b"Thanks"), "Thanks"),
+        (answer(200, b"\xff\x00ok"), "�\x00ok"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nTha\r\n3\r\nnks\r\n0\r\n\r\n", "Thanks"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nThanks", "Thanks"),
+        (answer(500, b"x" * (SHOWN_BYTES + 1)), "x" * SHOWN_BYTES),
+    ],
+)
+async def test_the_answer_is_kept(sender: Sender, receiver: Receiver, said: bytes, shown: str) -> None:
+    """However it comes, as far as its first 4 KiB."""
+    receiver.answering = lambda _: said
+    attempt = await send(sender, receiver.url)
+
+    assert attempt.answer == shown
+    assert attempt.milliseconds > 0
+
+
+async def test_an_answer_may_end_with_its_connection(sender: Sender) -> None:
+    """Of an answer that does not say how long it is, all counts that comes before the end."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nThanks")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        attempt = await send(sender, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    assert (attempt.status, attempt.answer) == (200, "Thanks")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer is not HTTP: "),
+        (b"HTTP/1.1 101 Sure\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "it changes to another protocol"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nThanks\r\n", "no answer in time"),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", "no answer in time"),
+    ],
+)
+async def test_what_is_no_answer_is_a_failure(receiver: Receiver, said: bytes, error: str) -> None:
+    """It says what came instead."""
+    receiver.answering = lambda _: said
+    attempt = await send(Sender(Targets(LOOPBACK), timeout_seconds=0.2), receiver.url)
+
+    assert attempt.status is None
+    assert attempt.error is not None
+    assert attempt.error.startswith(error)
+
+
+async def test_an_answer_without_end_is_cut_off(sender: Sender) -> None:
+    """No endpoint keeps a courier reading."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        attempt = await send(sender, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    assert attempt.error == "the answer has no end"
+
+
+async def test_the_time_limit_holds(receiver: Receiver) -> None:
+    """An endpoint that does not answer in time was not reached."""
+    receiver.may_answer.clear()
+    attempt = await send(Sender(Targets(LOOPBACK), timeout_seconds=0.05), receiver.url)
+
+    assert (attempt.status, attempt.error) == (None, "no answer in time")
+    assert attempt.milliseconds >= 50
+
+
+async def test_nobody_there(sender: Sender) -> None:
+    """Where nobody listens, the failure says so, without the address that the name has."""
+    async with receiving() as gone:
+        url = gone.url
+    attempt = await send(sender, url)
+
+    assert (attempt.status, attempt.error) == (None, "Connection refused")
+
+
+async def test_where_it_may_not_go(receiver: Receiver) -> None:
+    """Targets are looked at whenever a connection is made."""
+    attempt = await send(Sender(Targets(())), receiver.url)
+
+    assert attempt.status is None
+    assert attempt.error is not None
+    assert "allowed_targets" in attempt.error
+    assert receiver.requests == []
+
+
+async def test_certificates_are_checked() -> None:
+    """Over HTTPS, the endpoint must be who the URL says, by an authority that is known."""
+    authority = trustme.CA()
+    known = ssl.create_default_context()
+    authority.configure_trust(known)  # pyright: ignore[reportUnknownMemberType]  # it takes pyOpenSSL's, too
+    for name, is_taken in (("127.0.0.1", True), ("127.0.0.2", False)):
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(name).configure_cert(server)  # pyright: ignore[reportUnknownMemberType]  # as above
+        async with receiving(server) as receiver:
+            attempt = await send(Sender(Targets(LOOPBACK), ssl_context=known), receiver.url)
+            unknown = await send(Sender(Targets(LOOPBACK)), receiver.url)
+
+        assert attempt.is_success == is_taken
+        assert "CERTIFICATE_VERIFY_FAILED" in (unknown.error or "")
+        assert len(receiver.requests) == is_taken

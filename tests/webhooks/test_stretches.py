@@ -1,0 +1,124 @@
+"""What an endpoint was told of, where that has changed: it is never said to have been told of what it was not."""
+
+import pytest
+
+from herdbook.webhooks.model import EventType
+from herdbook.webhooks.stretches import Stretch, passed_over, stretch_of, told_anew, told_otherwise
+from tests.cast import Person
+from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint, add_contacts
+
+A, B, C = EventType.CONTACT_CREATED, EventType.TAG_CREATED, EventType.COMPANY_CREATED
+ALL = Stretch(0, None)
+
+
+@pytest.mark.parametrize(
+    ("stretches", "position", "seq", "types", "expected"),
+    [
+        ([ALL], 5, 9, (A,), [ALL, Stretch(5, (A,)), Stretch(9, (A,))]),
+        ([Stretch(0, (A,))], 5, 9, None, [Stretch(0, (A,)), Stretch(5, (A,)), Stretch(9, None)]),
+        ([Stretch(0, (A, B))], 5, 9, (B, C), [Stretch(0, (A, B)), Stretch(5, (B,)), Stretch(9, (B, C))]),
+        ([Stretch(3, (A,))], 3, 9, (B,), [Stretch(3, ()), Stretch(9, (B,))]),
+        (
+            [Stretch(0, (A, B)), Stretch(5, (B,)), Stretch(9, (B, C))],
+            *(5, 12, (C,)),
+            [Stretch(0, (A, B)), Stretch(5, ()), Stretch(9, (C,)), Stretch(12, (C,))],
+        ),
+        (
+            [Stretch(0, (A, B)), Stretch(5, (B,)), Stretch(9, (B, C))],
+            *(20, 25, (C,)),
+            [Stretch(0, (A, B)), Stretch(5, (B,)), Stretch(9, (B, C)), Stretch(20, (C,)), Stretch(25, (C,))],
+        ),
+    ],
+)
+def test_in_between_counts_what_is_told_either_way(
+    stretches: list[Stretch], position: int, seq: int, types: tuple[EventType, ...] | None, expected: list[Stretch]
+) -> None:
+    """What an endpoint that is enabled had not read when it changed, it may have read by the old rule or the new."""
+    assert list(told_otherwise(stretches, position, seq, types)) == expected
+
+
+def test_who_has_stopped_reads_by_the_new_rule() -> None:
+    """From its position on; what was said of that before is no matter any more."""
+    assert told_anew([ALL], 5, (A,)) == (ALL, Stretch(5, (A,)))
+    assert told_anew([ALL, Stretch(5, (A,)), Stretch(9, (A,))], 5, (B,)) == (ALL, Stretch(5, (B,)))
+
+
+def test_what_is_passed_over_is_told_nowhere() -> None:
+    """Between the position and where it goes on."""
+    stretches = passed_over([ALL], 5, 9, (A,))
+    told = [stretch_of(stretches, seq) for seq in (0, 1, 5, 6, 9, 10)]
+
+    assert stretches == (ALL, Stretch(5, ()), Stretch(9, (A,)))
+    assert told == [None, ALL, ALL, Stretch(5, ()), Stretch(5, ()), Stretch(9, (A,))]
+
+
+def test_not_everything_is_kept() -> None:
+    """Where it changed very often, what is oldest is forgotten."""
+    stretches: tuple[Stretch, ...] = (ALL,)
+    for position in range(1, 1000):
+        stretches = told_anew(stretches, position, (A,) if position % 2 else (B,))
+
+    assert len(stretches) == 100
+    assert stretches[-1].after == 999
+
+
+async def test_more_is_told_from_then_on(alice: Person, books: Books) -> None:
+    """What it was not told of then is no delivery afterwards."""
+    endpoint = Endpoint(
+        alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/", "event_types": ["v1.contact.created"]})
+    )
+    await alice.post("/api/v2/tags", json={"name": "Before"})
+    await add_contacts(alice, "Ada")
+    await books.read_to(endpoint)
+    await endpoint.patch(event_types=["v1.contact.created", "v1.tag.created"])
+    await alice.post("/api/v2/tags", json={"name": "After"})
+    await books.read_to(endpoint)
+
+    assert await endpoint.deliveries() == [("tag.created", "delivered"), ("contact.created", "delivered")]
+    assert await endpoint.deliveries(state="delivered") == await endpoint.deliveries()
+
+
+async def test_less_is_told_from_then_on(alice: Person, endpoint: Endpoint, books: Books) -> None:
+    """What it was told of then was delivered."""
+    await alice.post("/api/v2/tags", json={"name": "Before"})
+    await add_contacts(alice, "Ada")
+    await books.read_to(endpoint)
+    await endpoint.patch(event_types=["v1.contact.created"])
+    await alice.post("/api/v2/tags", json={"name": "After"})
+    await add_contacts(alice, "Grace")
+    await books.read_to(endpoint)
+
+    assert [type_ for type_, _ in await endpoint.deliveries()] == ["contact.created", "contact.created", "tag.created"]
+
+
+async def test_what_was_not_read_yet_is_not_claimed(alice: Person, endpoint: Endpoint, books: Books) -> None:
+    """Where nobody knows whether a tag was still told, nobody says so; what a contact's event became is known."""
+    await alice.post("/api/v2/tags", json={"name": "Before"})
+    await add_contacts(alice, "Ada")
+    await endpoint.patch(event_types=["v1.contact.created"])
+    await books.read_to(endpoint)
+
+    assert await endpoint.deliveries() == [("contact.created", "delivered")]
+
+
+async def test_what_was_noted_is_always_shown(alice: Person, endpoint: Endpoint, books: Books) -> None:
+    """It is known to have been sent."""
+    await alice.post("/api/v2/tags", json={"name": "Before"})
+    event = await books.note(endpoint, 2, "failed", event_type="v1.tag.created")
+    await endpoint.patch(event_types=["v1.contact.created"])
+    await books.read_to(endpoint)
+
+    assert await endpoint.deliveries() == [("tag.created", "failed")]
+    assert (await endpoint.post(f"deliveries/{event}/resend"))["state"] == "waiting"
+
+
+async def test_who_is_disabled_is_told_by_what_it_says_when_enabled(alice: Person, endpoint: Endpoint, books: Books) -> None:
+    """What happened in between is told by the new choice, wholly."""
+    await endpoint.post("disable")
+    await alice.post("/api/v2/tags", json={"name": "In between"})
+    await add_contacts(alice, "Ada")
+    await endpoint.patch(event_types=["v1.tag.created"])
+    await endpoint.post("enable")
+    await books.read_to(endpoint)
+
+    assert await endpoint.deliveries() == [("tag.created", "delivered")]
