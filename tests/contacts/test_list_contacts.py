@@ -240,7 +240,7 @@ async def test_a_cursor_of_another_list_is_refused(
 ) -> None:
     """A cursor is of use for its own list only, even if the same server signed it."""
     signer = CursorSigner(await pool.fetchval("select value from setting where name = 'cursor_secret'"))
-    query = signer.read(await cursor_of(alice), f"list-contacts:{workspace_id}")
+    query = signer.read(await cursor_of(alice), f"list-contacts:{workspace_id}", PageQuery)
     assert query is not None
     response = await alice.get(URL, params={"cursor": signer.cursor(query, f"list-companies:{workspace_id}")})
 

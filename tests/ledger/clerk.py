@@ -1,5 +1,6 @@
 """Who writes in the tests of the ledger, and the commands that no caller of the API could send."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from herdbook import ids
 from herdbook.contacts.actions import CreateContact, DeleteContact, UpdateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdate, ContactUpdateEmail
 from herdbook.db.pool import open_pool
+from herdbook.errors import Refusal
 from herdbook.ledger.book import Book, Command, Need, Origin, Result
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
@@ -125,6 +127,26 @@ class ThinkTwice(msgspec.Struct, frozen=True):
     def apply(self, book: Book) -> Result:
         self.first.apply(book)
         raise ChangedMind
+
+
+class AttemptAll(msgspec.Struct, frozen=True):
+    """A command that is made of others, and goes on without those that refuse; then it may refuse itself."""
+
+    parts: tuple[CreateContact | UpdateContact | DeleteContact | ThinkTwice, ...]
+    refuses: bool = False
+
+    def needs(self) -> Iterator[Need]:
+        for part in self.parts:
+            yield from part.needs()
+
+    def apply(self, book: Book) -> Result:
+        result = Result(0, Deleted("", "contact"))
+        for part in self.parts:
+            with contextlib.suppress(ChangedMind, Refusal):
+                result = book.attempt(part)
+        if self.refuses:
+            raise ChangedMind
+        return result
 
 
 class NeedNothingKnown(msgspec.Struct, frozen=True):

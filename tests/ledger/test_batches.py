@@ -12,7 +12,7 @@ import pytest
 
 from herdbook import ids
 from herdbook.auth.store import create_workspace
-from herdbook.contacts.actions import UpdateContact
+from herdbook.contacts.actions import DeleteContact, UpdateContact
 from herdbook.contacts.model import ContactUpdate
 from herdbook.errors import Busy, KeyReused, NotFound, Stale, Taken, Unavailable
 from herdbook.ledger.idempotency import IdempotencyKey
@@ -20,6 +20,7 @@ from herdbook.ledger.ledger import Ledger, Written
 from tests.cast import Stored
 from tests.ledger.clerk import (
     AnswerUnspeakable,
+    AttemptAll,
     ChangedMind,
     ClaimUnseen,
     Clerk,
@@ -459,3 +460,27 @@ async def test_late_batch_begins_again(clerk: Clerk, other_clerk: Clerk, pool: P
     assert {contact["first_name"], contact["last_name"]} <= {
         f"{name} {number}" for name in ("Ada", "Lovelace") for number in range(50)
     }
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_a_part_that_refuses_takes_back_itself_alone(clerk: Clerk, pool: Pool, *, refuses: bool) -> None:
+    """Of a command that is made of others, those that can be are done, and what the others did is not; or nothing of it is."""
+    ada = id_of(await clerk.create("ada@engine.test", first_name="Ada"))
+    parts = AttemptAll(
+        (
+            UpdateContact(ada, ContactUpdate(emails=items("ada@home.test"))),
+            ThinkTwice(UpdateContact(ada, ContactUpdate(emails=items("ada@engine.test", "x@x.test"), last_name="King"))),
+            ThinkTwice(creation("ada@engine.test")),
+            creation("ada@home.test"),
+            creation("ada@engine.test", first_name="Augusta"),
+            ThinkTwice(DeleteContact(ada)),
+        ),
+        refuses,
+    )
+    _, outcome, after = await together(clerk.create(), clerk.write(parts), clerk.create("x@x.test"))
+
+    rows = await pool.fetch("select address, contact_id from contact_email where workspace_id = $1", clerk.workspace_id)
+    held = {"ada@engine.test": ada} if refuses else {"ada@home.test": ada, "ada@engine.test": id_of(outcome)}
+    assert isinstance(outcome, ChangedMind) == refuses
+    assert {row["address"]: row["contact_id"] for row in rows} == {**held, "x@x.test": id_of(after)}
+    assert after.version == (3 if refuses else 5)

@@ -1,6 +1,6 @@
 """What can be done to contacts: commands, applied to a book."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -9,21 +9,27 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import ids
 from herdbook.addresses import comparable_address, e164
-from herdbook.companies.store import COMPANIES
+from herdbook.companies.store import COMPANIES, LeftBehind
 from herdbook.contacts.model import (
     Contact,
     ContactCreate,
     ContactCrmAssociation,
+    ContactEmail,
     ContactObject,
     ContactUpdate,
+    ContactUpsert,
     patched,
     search_entry,
+    upserted,
 )
 from herdbook.contacts.store import (
     ADDRESSES,
     COMPANY_CONTACTS,
     CONTACT_WORDS,
     CONTACTS,
+    FORMER_ADDRESSES,
+    FORMER_HOLDERS,
+    HOLDERS,
     MOST_STAFF,
     STAFF,
     ContactRow,
@@ -32,10 +38,11 @@ from herdbook.contacts.store import (
 )
 from herdbook.db.pool import Statements
 from herdbook.errors import FieldError, Invalid, Stale
+from herdbook.fields import MOST_ITEMS
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
 from herdbook.ledger.links import relink
-from herdbook.ledger.objects import Subject, active, claim, created, current, deleted, updated
+from herdbook.ledger.objects import Subject, active, claim, created, current, deleted, restored, updated
 from herdbook.wire import crm_link
 
 
@@ -53,13 +60,7 @@ class CreateContact(msgspec.Struct, frozen=True):
         if self.has_precondition:
             raise Stale(None)
         contact_id = ids.new_id()
-        blank = Contact(
-            object=ContactObject.CONTACT,
-            id=ids.encoded(ids.CONTACT, contact_id),
-            created_at=book.time,
-            updated_at=book.time,
-        )
-        contact = patched(blank, self.fields)
+        contact = patched(_blank(book, contact_id), self.fields)
         claim(book, CONTACT, contact_id, None, contact)
         return created(book, CONTACT, contact_id, contact)
 
@@ -82,6 +83,79 @@ class UpdateContact(msgspec.Struct, frozen=True):
         if self.patch.emails is not UNSET:
             claim(book, CONTACT, self.contact_id, before.object, after)
         return updated(book, CONTACT, before, after)
+
+
+class Unforeseen(Exception):
+    """A contact is to come back of which nobody foresaw that; what it had must be looked up, and the command given again."""
+
+
+class Foreseen(msgspec.Struct, frozen=True):
+    """What the contacts had that an upsert may bring back: it must be looked at whether they can have it again."""
+
+    addresses: frozenset[str] = frozenset()
+    company_ids: frozenset[UUID] = frozenset()
+
+
+class UpsertContact(msgspec.Struct, frozen=True):
+    """Update the contact that has the primary address, bring back the deleted one that had it last, or create one.
+
+    It keeps the addresses and numbers that it has, and which is primary, unless another is marked. Refusals: Invalid
+    (company_id, emails, phone_numbers), Taken; Unforeseen, which is no refusal to the caller.
+    """
+
+    fields: ContactUpsert
+    foreseen: Foreseen = Foreseen()
+
+    def needs(self) -> Iterator[Need]:
+        yield from _references(self.fields)
+        yield Need(HOLDERS, self.fields.match)
+        yield Need(FORMER_HOLDERS, self.fields.match)
+        yield from ADDRESSES.needs(self.foreseen.addresses)
+        for company_id in self.foreseen.company_ids:
+            yield Need(COMPANIES, company_id)
+
+    def apply(self, book: Book) -> Result:
+        _require_company(book, self.fields.company_id)
+        if (before := _holder(book, self.fields.match)) is not None:
+            after = upserted(before.object, self.fields)
+            self._claim(book, before.id, before.object.emails, after)
+            return updated(book, CONTACT, before, after)
+        if (former := _former_holder(book, self.fields.match)) is not None:
+            after = upserted(self._what_is_left(book, former), self.fields)
+            self._claim(book, former.id, (), after)
+            return restored(book, CONTACT, former, after)
+        contact_id = ids.new_id()
+        contact = patched(_blank(book, contact_id), self.fields)
+        claim(book, CONTACT, contact_id, None, contact)
+        return created(book, CONTACT, contact_id, contact)
+
+    def _asked(self) -> dict[str, int]:
+        return {comparable_address(item.email.strip()): index for index, item in enumerate(self.fields.emails)}
+
+    def _claim(self, book: Book, contact_id: UUID, had: Sequence[ContactEmail], after: Contact) -> None:
+        for name, items in (("emails", after.emails), ("phone_numbers", after.phone_numbers)):
+            if len(items) > MOST_ITEMS:
+                message = (
+                    f"`{name}` would be {len(items)}, together with those that the contact has. {MOST_ITEMS} are the most."
+                )
+                raise Invalid([FieldError(name, "too_long", message)])
+        old, new = [comparable_address(item.email) for item in had], CONTACT.claimed(after)
+        # What the contact had it can have; what it cannot have was asked for.
+        asked = self._asked()
+        ADDRESSES.claim(book, contact_id, old, new, lambda index: CONTACT.place(asked[new[index]]))
+
+    def _what_is_left(self, book: Book, former: ContactRow) -> Contact:
+        """Return a deleted contact with the addresses that are free, and its company if that is there."""
+        shown, company_id = former.object, former.company_id
+        seen = self.foreseen.addresses.union(self._asked())
+        if any(address not in seen and book.find(ADDRESSES.shelf, address) is None for address in CONTACT.claimed(shown)):
+            raise Unforeseen
+        if company_id is not None and company_id not in self.foreseen.company_ids and book.find(COMPANIES, company_id) is None:
+            raise Unforeseen
+        if active(book, COMPANIES, company_id) is None:
+            shown = msgspec.structs.replace(shown, company=UNSET)
+        free = [item for item in shown.emails if ADDRESSES.holder(book, comparable_address(item.email)) is None]
+        return msgspec.structs.replace(shown, emails=tuple(free))
 
 
 class DeleteContact(msgspec.Struct, frozen=True):
@@ -135,12 +209,52 @@ class CompanyStaff:
         """Whether a company has contacts."""
         return await has_staff(statements, workspace_id, company_id)
 
-    async def left_behind(self, statements: Statements) -> list[tuple[UUID, UUID]]:
-        """Return the workspaces and ids of companies that were deleted, and still have contacts."""
+    async def left_behind(self, statements: Statements) -> list[LeftBehind]:
+        """Return the companies that were deleted, and still have contacts."""
         return await deleted_with_staff(statements)
 
 
-def _references(asked: ContactUpdate | ContactCreate) -> Iterator[Need]:
+def _blank(book: Book, contact_id: UUID) -> Contact:
+    return Contact(
+        object=ContactObject.CONTACT,
+        id=ids.encoded(ids.CONTACT, contact_id),
+        created_at=book.time,
+        updated_at=book.time,
+    )
+
+
+def _holder(book: Book, address: str) -> ContactRow | None:
+    """Return the active contact that has an address."""
+    contact_id = ADDRESSES.holder(book, address)
+    if contact_id is None:
+        return None
+    if (row := book.find(CONTACTS, contact_id)) is not None:
+        return row
+    holder = book.find(HOLDERS, address)
+    assert holder is not None, "who came to have it in this batch has a row in the book"
+    return holder.contact
+
+
+def _former_holder(book: Book, address: str) -> ContactRow | None:
+    """Return the contact that was deleted with an address that nobody has, the last of several."""
+    deleted_now: list[ContactRow] = []
+    if book.find(ADDRESSES.shelf, address) is not None:
+        # Somebody lost it in this batch.
+        deleted_now = [row for row in book.put_on(CONTACTS) if _may_come_back(row) and address in CONTACT.claimed(row.object)]
+    if deleted_now:
+        return max(deleted_now, key=lambda row: row.version)
+    former = book.find(FORMER_HOLDERS, address)
+    if former is None:
+        return None
+    row = book.find(CONTACTS, former.contact.id) or former.contact
+    return row if _may_come_back(row) else None
+
+
+def _may_come_back(row: ContactRow) -> bool:
+    return row.deleted_at is not None and row.merged_into is None
+
+
+def _references(asked: ContactUpdate | ContactCreate | ContactUpsert) -> Iterator[Need]:
     if isinstance(asked.company_id, str) and (company_id := ids.decoded(ids.COMPANY, asked.company_id)):
         yield Need(COMPANIES, company_id)
     if asked.emails is not UNSET:
@@ -182,6 +296,17 @@ def _relink(book: Book, before: ContactRow | None, after: ContactRow | None) -> 
         relink(book, COMPANY_CONTACTS, contact.id, _companies(before), _companies(after))
 
 
+def _relink_deleted(book: Book, before: ContactRow | None, after: ContactRow | None) -> None:
+    contact = after or before
+    assert contact is not None, "it was deleted, or is"
+    relink(book, FORMER_ADDRESSES, contact.id, _former_addresses(before), _former_addresses(after))
+
+
+def _former_addresses(row: ContactRow | None) -> set[str]:
+    # What was merged goes on in another contact, and so do its addresses.
+    return set() if row is None or row.merged_into is not None else set(CONTACT.claimed(row.object))
+
+
 def _found_by(row: ContactRow) -> tuple[str, str | None, str | None, tuple[str, ...] | None]:
     return row.search, row.first_name_word, row.last_name_word, row.phone_numbers_e164
 
@@ -219,6 +344,7 @@ CONTACT: Final = Subject(
     read_scopes=("contacts:read",),
     write_scope="contacts:write",
     relink=_relink,
+    relink_deleted=_relink_deleted,
     claimants=ADDRESSES,
     claimed=lambda contact: [comparable_address(item.email) for item in contact.emails],
     place=lambda index: f"emails[{index}].email",

@@ -3,13 +3,26 @@
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from herdbook import ids
 from herdbook.contacts import store
 from herdbook.contacts.actions import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
-from herdbook.contacts.model import Contact, ContactCreate, ContactCrmAssociation, ContactUpdate
+from herdbook.contacts.bulk import write_all, write_each
+from herdbook.contacts.model import (
+    BulkEnvelope,
+    BulkResult,
+    BulkWrite,
+    Contact,
+    ContactCreate,
+    ContactCrmAssociation,
+    ContactObject,
+    ContactUpdate,
+    MergedContact,
+)
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.http.call import Call, answer_found
-from herdbook.http.operation import Answer, ListOf, Operation
+from herdbook.http.operation import Answer, ListOf, Operation, OtherAnswer
 from herdbook.ledger.objects import NOBODY
 from herdbook.wire import Deleted
 
@@ -25,8 +38,15 @@ async def create_contact(call: Call, contact: ContactCreate) -> Answer:
 
 
 async def get_contact(call: Call, contact_id: str) -> Answer:
-    """Read one contact."""
-    return answer_found(await store.find(call.services.database, call.caller.workspace_id, _contact_id(contact_id)), "contact")
+    """Read one contact; of one that was merged, tell which one goes on in its place."""
+    database, workspace_id, found_id = call.services.database, call.caller.workspace_id, _contact_id(contact_id)
+    found = await store.find(database, workspace_id, found_id)
+    if found is None and (survivor := await store.survivor(database.pool, workspace_id, found_id)) is not None:
+        merged_into = ids.encoded(ids.CONTACT, survivor)
+        merged = MergedContact(object=ContactObject.CONTACT, id=contact_id, merged_into=merged_into)
+        location = call.path.removesuffix(contact_id) + merged_into
+        return Answer(msgspec.json.encode(merged), status=308, headers=((b"location", location.encode()),))
+    return answer_found(found, "contact")
 
 
 async def update_contact(call: Call, contact_id: str, patch: ContactUpdate) -> Answer:
@@ -48,6 +68,14 @@ async def set_crm_association(call: Call, contact_id: str, association: ContactC
 async def clear_crm_association(call: Call, contact_id: str) -> Answer:
     """Unlink one contact from its CRM record."""
     return await call.write(SetContactCrmAssociation(_contact_id(contact_id), None, call.if_version))
+
+
+async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
+    """Write many contacts: each by itself, or all or none."""
+    if call.has_precondition:
+        raise Stale(None)
+    write = write_all if bulk.atomic else write_each
+    return await write(call, bulk.operations)
 
 
 def _contact_id(text: str) -> UUID:
@@ -103,6 +131,9 @@ OPERATIONS: Final = (
         handler=get_contact,
         answer=Contact,
         answer_description="Contact response.",
+        other_answers={
+            308: OtherAnswer(MergedContact, "The contact was merged into another one, which is where to look.", ("Location",))
+        },
         refusals=(NotFound,),
     ),
     Operation(
@@ -158,5 +189,21 @@ OPERATIONS: Final = (
         answer=Contact,
         answer_description="Updated contact response.",
         refusals=(NotFound, Stale, KeyReused),
+    ),
+    Operation(
+        method="POST",
+        path="/herdbook/contacts/bulk",
+        id="bulk-write-contacts",
+        summary="Write many contacts",
+        description="Creates, updates, deletes and upserts up to 1,000 contacts, in the order of the operations: each by "
+        "itself or, with `atomic`, all or none. Requires the `contacts:write` scope.",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=bulk_write,
+        body=BulkWrite,
+        envelope=BulkEnvelope,
+        answer=BulkResult,
+        answer_description="What became of each operation.",
+        refusals=(Stale, Invalid, KeyReused),
     ),
 )

@@ -1,10 +1,10 @@
 """What a contact is on the wire, and the rules that need nothing but the contact itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook import fields, ids
 from herdbook.addresses import NotAnAddress, comparable_address, e164
 from herdbook.errors import FieldError
+from herdbook.http.problems import Problem
 from herdbook.search_text import first_word, searchable, words
 from herdbook.wire import CrmAssociation, ResourceRef, Time
 
@@ -128,6 +129,28 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     time_zone: _TimeZone | UnsetType = UNSET
 
 
+class ContactUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating the contact that has the primary address, or creating one where nobody has it."""
+
+    schema_name: ClassVar[str] = "contact_upsert_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "emails": [{"email": "ada@example.com"}]}
+
+    first_name: fields.Name | None | UnsetType = UNSET
+    last_name: fields.Name | None | UnsetType = UNSET
+    description: fields.Description | None | UnsetType = UNSET
+    company_id: _CompanyId | None | UnsetType = UNSET
+    phone_numbers: _PhoneNumbers | UnsetType = UNSET
+    time_zone: _TimeZone | None | UnsetType = UNSET
+    emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MOST_ITEMS)]
+
+    @property
+    def match(self) -> str:
+        """The address by which a contact is found, as it is compared."""
+        marked = next((item for item in self.emails if item.is_primary is True), self.emails[0])
+        return comparable_address(marked.email.strip())
+
+
 class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for linking a contact to a CRM record."""
 
@@ -214,7 +237,24 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Annotated[Time, Meta(description="Timestamp when the contact was most recently updated in AskElephant.")]
 
 
-def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:
+class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
+    """A contact that was merged into another one, which goes on in its place."""
+
+    schema_name: ClassVar[str] = "merged_contact"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "contact",
+        "id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "merged_into": "cnt_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ",
+    }
+
+    object: ContactObject
+    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})]
+    merged_into: Annotated[
+        str, Meta(description="The contact that goes on in its place.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})
+    ]
+
+
+def patched(before: Contact, patch: ContactUpdate | ContactCreate | ContactUpsert) -> Contact:
     """Return the contact with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
     changed: dict[str, Any] = {}
     for name in ("first_name", "last_name"):
@@ -249,6 +289,48 @@ def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNu
     return tuple(ContactPhoneNumber(item.phone_number, index == primary) for index, item in enumerate(items))
 
 
+ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
+
+
+def upserted(before: Contact, asked: ContactUpsert) -> Contact:
+    """Return the contact with what is asked laid over it, but with addresses and numbers beside those that it has."""
+    changes: dict[str, Any] = {"emails": with_emails(before.emails, asked.emails)}
+    if asked.phone_numbers is not UNSET:
+        changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers)
+    return patched(before, msgspec.structs.replace(asked, **changes))
+
+
+def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactUpdateEmail]) -> tuple[ContactUpdateEmail, ...]:
+    """Return addresses as they are, and behind them others, each once; what is marked among these is marked."""
+    items = (ContactUpdateEmail(item.email) for item in old)
+    return _united(items, more, lambda item: item.email.strip(), comparable_address)
+
+
+def with_phone_numbers(
+    old: Sequence[ContactPhoneNumber], more: Iterable[ContactUpdatePhoneNumber]
+) -> tuple[ContactUpdatePhoneNumber, ...]:
+    """Return numbers as they are, and behind them others, each once; what is marked among these is marked."""
+    items = (ContactUpdatePhoneNumber(item.phone_number) for item in old)
+    return _united(items, more, lambda item: item.phone_number, comparable_number)
+
+
+def _united(
+    old: Iterable[ItemT], more: Iterable[ItemT], spelling: Callable[[ItemT], str], comparable: Callable[[str], str]
+) -> tuple[ItemT, ...]:
+    items = list(old)
+    # One number may stand there in several spellings: the one that is meant is the one that is sent, if it is there.
+    places = {comparable(spelling(item)): index for index, item in reversed([*enumerate(items)])}
+    places |= {spelling(item): index for index, item in enumerate(items)}
+    for item in more:
+        known = places.get(spelling(item), places.get(comparable(spelling(item))))
+        if known is None:
+            places[comparable(spelling(item))] = len(items)
+            items.append(item)
+        elif item.is_primary is True:
+            items[known] = msgspec.structs.replace(items[known], is_primary=True)
+    return tuple(items)
+
+
 def comparable_number(phone_number: str) -> str:
     """Return the form of a phone number that is compared."""
     return e164(phone_number) or phone_number
@@ -273,3 +355,114 @@ def search_entry(contact: Contact) -> SearchEntry:
     text = searchable("\n".join([*names, *(item.email for item in contact.emails)]))
     first_name, last_name, *_ = text.split("\n", 2)
     return SearchEntry(text, first_word(first_name), first_word(last_name))
+
+
+_BulkId: TypeAlias = Annotated[
+    str, Meta(description="Identifier of the contact.", extra_json_schema={"examples": [Contact.example["id"]]})
+]
+
+
+class BulkCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="create", tag_field="action"):
+    """Create a contact, as `POST /v2/contacts` does."""
+
+    schema_name: ClassVar[str] = "contact_bulk_create"
+
+    contact: ContactCreate
+
+
+class BulkUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="update", tag_field="action"):
+    """Change some fields of a contact, as `PATCH /v2/contacts/{contact_id}` does."""
+
+    schema_name: ClassVar[str] = "contact_bulk_update"
+
+    id: _BulkId
+    contact: ContactUpdate
+
+
+class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="delete", tag_field="action"):
+    """Delete a contact, as `DELETE /v2/contacts/{contact_id}` does."""
+
+    schema_name: ClassVar[str] = "contact_bulk_delete"
+
+    id: _BulkId
+
+
+class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert", tag_field="action"):
+    """Update the contact that has the primary address, bring back the deleted one that had it, or create one.
+
+    Addresses and numbers are added to those that the contact has, of which the primary one stays primary, unless another is
+    marked here. Of the other fields, absent leaves alone, and null clears.
+    """
+
+    schema_name: ClassVar[str] = "contact_bulk_upsert"
+
+    contact: ContactUpsert
+
+
+MOST_OPERATIONS: Final = 1000
+
+
+class BulkWrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for writing many contacts at once."""
+
+    schema_name: ClassVar[str] = "contact_bulk_write_request"
+    example: ClassVar[dict[str, Any]] = {
+        "operations": [
+            {"action": "create", "contact": {"first_name": "Grace", "last_name": "Hopper"}},
+            {"action": "upsert", "contact": ContactUpsert.example},
+        ]
+    }
+
+    atomic: Annotated[bool, Meta(description="Whether all is done or, where anything would be refused, nothing.")] = False
+    operations: Annotated[
+        tuple[BulkCreate | BulkUpdate | BulkDelete | BulkUpsert, ...],
+        Meta(min_length=1, max_length=MOST_OPERATIONS, description="What is done, in this order."),
+    ]
+
+
+class BulkEnvelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same, with operations that were not looked at yet."""
+
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    atomic: bool = False
+    operations: Annotated[tuple[msgspec.Raw, ...], Meta(min_length=1, max_length=MOST_OPERATIONS)]
+
+
+class BulkOutcome(Enum):
+    """What one operation of several came to."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    RESTORED = "restored"
+    DELETED = "deleted"
+    FAILED = "failed"
+
+
+class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one operation."""
+
+    schema_name: ClassVar[str] = "contact_bulk_item"
+
+    index: Annotated[int, Meta(description="Which operation it was, counted from 0.")]
+    result: BulkOutcome
+    version: Annotated[int, Meta(description="The contact's version, which its ETag names.")] | UnsetType = UNSET
+    contact: Annotated[Contact, Meta(description="The contact, where it is there.")] | UnsetType = UNSET
+    id: Annotated[str, Meta(description="Which contact was deleted.")] | UnsetType = UNSET
+    problem: Annotated[Problem, Meta(description="Why it failed.")] | UnsetType = UNSET
+
+
+class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of each operation, in their order."""
+
+    schema_name: ClassVar[str] = "contact_bulk_result"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "bulk_result",
+        "atomic": False,
+        "results": [{"index": 0, "result": "created", "version": 1842, "contact": Contact.example}],
+    }
+
+    object: Literal["bulk_result"]
+    atomic: bool
+    results: tuple[BulkItem, ...]

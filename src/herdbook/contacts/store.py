@@ -1,20 +1,22 @@
 """Every SQL statement about contacts."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, LiteralString
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.model import Contact, SearchEntry
+from herdbook.companies.store import LeftBehind
+from herdbook.contacts.model import Contact, ContactEmail, SearchEntry
 from herdbook.db.database import Database, Found, find_in
 from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
 from herdbook.db.pool import Pool, Statements
-from herdbook.ledger.book import Shelf
+from herdbook.ledger.book import Origin, Shelf
 from herdbook.ledger.claims import Claimants, claim_shelf
 from herdbook.ledger.links import link_shelf
-from herdbook.ledger.objects import Columns, object_shelf, row_columns
+from herdbook.ledger.objects import NOBODY, Columns, object_shelf, row_columns
 
 
 class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +56,8 @@ ADDRESSES: Final = Claimants(claim_shelf("contact_email", "address", "contact_id
 # Words that are not the first of either name, which stand in the contact's row; and phone numbers, which no search asks for.
 CONTACT_WORDS: Final = link_shelf("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = link_shelf("company_contact", "company_id", "uuid", "contact_id")
+# The addresses that deleted contacts had.
+FORMER_ADDRESSES: Final = link_shelf("contact_former_email", "address", "text", "contact_id")
 
 
 class Staff(msgspec.Struct, frozen=True):
@@ -81,6 +85,45 @@ STAFF: Final = Shelf(
     row=Staff, key=lambda staff: staff.company_id, load=_STAFF.replace("$columns", row_columns(_COLUMNS)), save=None
 )
 
+
+class Holder(msgspec.Struct, frozen=True):
+    """The contact that has an address, or that had it when it was deleted."""
+
+    workspace_id: UUID
+    address: str
+    contact: ContactRow
+
+
+# Here as below, `offset 0` has a contact taken by its key, also by a plan that was made while the table was empty.
+_HOLDERS: Final[LiteralString] = """
+    select asked.workspace_id, asked.key as address, to_json(found) as contact
+    from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    join contact_email h on h.workspace_id = asked.workspace_id and h.address = asked.key
+    cross join lateral (
+        select $columns from contact c where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
+    ) as found
+"""
+HOLDERS: Final = Shelf(
+    row=Holder, key=lambda holder: holder.address, load=_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
+)
+# Of several that had an address, the one that was deleted last.
+_FORMER_HOLDERS: Final[LiteralString] = """
+    select asked.workspace_id, asked.key as address, to_json(found) as contact
+    from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    cross join lateral (
+        select c.*
+        from contact_former_email h cross join lateral (
+            select $columns from contact c where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
+        ) as c
+        where h.workspace_id = asked.workspace_id and h.address = asked.key
+        order by c.version desc
+        limit 1
+    ) as found
+"""
+FORMER_HOLDERS: Final = Shelf(
+    row=Holder, key=lambda holder: holder.address, load=_FORMER_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
+)
+
 _SEARCHED: Final = Searched(
     "contact",
     """
@@ -100,12 +143,78 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Foun
     return await database.find(find_in("contact"), workspace_id, contact_id)
 
 
+async def survivor(statements: Statements, workspace_id: UUID, contact_id: UUID) -> UUID | None:
+    """Return the active contact that goes on in the place of one that was merged, be it by way of others."""
+    # What undoing brings about may lead in a circle: `union` ends there, since it takes each contact once.
+    found: UUID | None = await statements.fetchval(
+        """
+        with recursive goes_on as (
+            select c.id, c.merged_into, c.deleted_at from contact c
+            where c.workspace_id = $1 and c.id = $2 and c.deleted_at is not null
+            union
+            select c.id, c.merged_into, c.deleted_at
+            from goes_on join contact c on c.workspace_id = $1 and c.id = goes_on.merged_into
+            where goes_on.deleted_at is not null
+        )
+        select id from goes_on where deleted_at is null
+        """,
+        workspace_id,
+        contact_id,
+    )
+    return found
+
+
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
     """Return the contacts of a page, and one more where there is a next one."""
     conditions = Conditions(workspace_id, query)
     conditions.require_crm_records("contact")
     await conditions.search(pool, _SEARCHED)
     return await conditions.fetch(pool, "contact")
+
+
+class Belongings(NamedTuple):
+    """What a contact has that must be looked at before it comes back: its addresses as they are kept, and its company."""
+
+    address: str | None
+    emails: tuple[str, ...]
+    company_id: UUID | None
+
+
+async def belongings(
+    statements: Statements, workspace_id: UUID, addresses: Sequence[str], contact_ids: Sequence[UUID]
+) -> list[Belongings]:
+    """Return what those contacts have that have or had one of these addresses, under it; and those of these ids, under none."""
+    records = await statements.fetch(
+        """
+        select h.address, c.company_id, c.emails
+        from contact_email h cross join lateral (
+            select c.company_id, c.emails from contact c
+            where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
+        ) as c
+        where h.workspace_id = $1 and h.address = any($2)
+        union all
+        select asked.address, c.company_id, c.emails
+        from unnest($2::text[]) as asked(address) cross join lateral (
+            select c.company_id, c.emails
+            from contact_former_email h cross join lateral (
+                select c.version, c.company_id, c.emails from contact c
+                where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
+            ) as c
+            where h.workspace_id = $1 and h.address = asked.address
+            order by c.version desc
+            limit 1
+        ) as c
+        union all
+        select null, c.company_id, c.emails from contact c where c.workspace_id = $1 and c.id = any($3)
+        """,
+        workspace_id,
+        list(addresses),
+        list(contact_ids),
+    )
+    return [
+        Belongings(address, tuple(item.email for item in msgspec.json.decode(emails, type=list[ContactEmail])), company_id)
+        for address, company_id, emails in records
+    ]
 
 
 async def has_staff(statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
@@ -115,14 +224,19 @@ async def has_staff(statements: Statements, workspace_id: UUID, company_id: UUID
     )
 
 
-async def deleted_with_staff(statements: Statements) -> list[tuple[UUID, UUID]]:
-    """Return the workspaces and ids of companies that were deleted, and still have contacts."""
+async def deleted_with_staff(statements: Statements) -> list[LeftBehind]:
+    """Return the companies that were deleted, and still have contacts."""
     records = await statements.fetch(
         """
-        select c.workspace_id, c.id from company c
+        select c.workspace_id, c.id, e.request_id, e.credential_id
+        from company c left join change e on e.workspace_id = c.workspace_id and e.seq = c.version
         where c.deleted_at is not null and exists (
             select from company_contact l where l.workspace_id = c.workspace_id and l.company_id = c.id
         )
         """
     )
-    return [(record["workspace_id"], record["id"]) for record in records]
+    # Where the entry is not kept any more, nobody can be named.
+    return [
+        LeftBehind(workspace_id, company_id, Origin(request_id or ids.new_id(), credential_id or NOBODY))
+        for workspace_id, company_id, request_id, credential_id in records
+    ]

@@ -438,7 +438,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 class TranscriptEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A transcript as the ledger enters it, with its engagement as that was then."""
 
-    timeline_id: str | None
+    timeline_id: str | None = None
     text: str
-    timeline: Timeline | None
+    timeline: Timeline | None = None
     engagement: Engagement | UnsetType = UNSET

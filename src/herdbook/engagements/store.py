@@ -14,7 +14,7 @@ from herdbook.db.pool import Pool, Statements
 from herdbook.engagements.model import Details, Engagement, Timeline
 from herdbook.ledger.claims import Claimants, claim_shelf
 from herdbook.ledger.links import link_shelf
-from herdbook.ledger.objects import object_shelf
+from herdbook.ledger.objects import Columns, object_shelf
 
 
 class EngagementRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,21 +37,18 @@ class EngagementRow(msgspec.Struct, frozen=True, kw_only=True):
     object: Engagement
 
 
-ENGAGEMENTS: Final = object_shelf(
-    EngagementRow,
-    "engagement",
-    {
-        "engagement_type": "text",
-        "processing_status": "text",
-        "is_private": "boolean",
-        "start_at": "timestamptz",
-        "owner_user_id": "uuid",
-        "contact_ids": "uuid[]",
-        "company_ids": "uuid[]",
-        "search": "text",
-        "details": "json",
-    },
-)
+COLUMNS: Final[Columns] = {
+    "engagement_type": "text",
+    "processing_status": "text",
+    "is_private": "boolean",
+    "start_at": "timestamptz",
+    "owner_user_id": "uuid",
+    "contact_ids": "uuid[]",
+    "company_ids": "uuid[]",
+    "search": "text",
+    "details": "json",
+}
+ENGAGEMENTS: Final = object_shelf(EngagementRow, "engagement", COLUMNS)
 ENGAGEMENT_WORDS: Final = link_shelf("engagement_word", "word", "text", "engagement_id")
 ENGAGEMENT_CONTACTS: Final = link_shelf("engagement_contact", "contact_id", "uuid", "engagement_id")
 ENGAGEMENT_COMPANIES: Final = link_shelf("engagement_company", "company_id", "uuid", "engagement_id")
@@ -235,7 +232,10 @@ async def objects(pool: Pool, workspace_id: UUID, name: str, wanted: Collection[
 async def texts(pool: Pool, workspace_id: UUID, engagement_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the transcripts of engagements as plain text."""
     records = await pool.fetch(
-        "select id, text from transcript where workspace_id = $1 and id = any($2)",
+        """
+        select id, text from transcript
+        where workspace_id = $1 and id = any($2) and coalesce(deleted_at, 'infinity') = 'infinity'
+        """,
         workspace_id,
         list(engagement_ids),
     )

@@ -7,7 +7,7 @@ by field, to say what is wrong with each.
 import difflib
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_type_hints
 
 import msgspec
 from msgspec import UNSET, inspect
@@ -31,64 +31,67 @@ _MOST_ERRORS: Final = 100
 
 
 class BodyReader:
-    """Reads the bodies of one operation."""
+    """Reads the bodies of one operation, or a part of them that is judged on its own."""
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._decoder: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(struct)
         self._rules: Mapping[str, Rule] = cast("type[HasRules]", struct).rules
         self._type = cast("inspect.StructType", inspect.type_info(struct))
+        self._attributes = {field.encode_name: field.name for field in self._type.fields}
+        self._hints = get_type_hints(struct, include_extras=True)
 
-    def read(self, body: bytes) -> Any:
-        """Return the struct. Refusal: Invalid."""
+    def read(self, body: bytes, path: str = "") -> Any:
+        """Return the struct; `path` is the place of a part in the whole body. Refusal: Invalid."""
         try:
             struct = self._decoder.decode(body or b"{}")
-        except msgspec.DecodeError:
-            raise Invalid(list(itertools.islice(self._explained(body), _MOST_ERRORS))) from None
+        except (msgspec.DecodeError, RecursionError):
+            raise Invalid(list(itertools.islice(self._explained(body, path), _MOST_ERRORS))) from None
         except UnicodeDecodeError:
-            raise _not_json("it is not UTF-8") from None
+            raise _not_json("it is not UTF-8", path) from None
         errors = [
             error
             for name, rule in self._rules.items()
-            if (value := getattr(struct, name)) is not UNSET
-            for error in rule(value, name)
+            if (value := getattr(struct, self._attributes[name])) is not UNSET
+            for error in rule(value, _member_of(path, name))
         ]
         if errors:
             raise Invalid(errors)
         return struct
 
-    def _explained(self, body: bytes) -> Iterator[FieldError]:
+    def _explained(self, body: bytes, path: str) -> Iterator[FieldError]:
         try:
             value: object = msgspec.json.decode(body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _not_json(str(error)) from None
+            raise _not_json(str(error), path) from None
         except RecursionError:
-            raise _not_json("it is nested too deeply") from None
+            raise _not_json("it is nested too deeply", path) from None
         if not isinstance(value, dict):
-            message = f"The body must be a JSON object, not {_kind_of(value)}."
-            yield FieldError("", "invalid_type", message)
+            message = f"{_called(path)} must be a JSON object, not {_kind_of(value)}."
+            yield FieldError(path, "invalid_type", message)
             return
         members = cast("dict[str, Any]", value)
         explained = False
-        for error in itertools.chain(self._member_errors(members), _missing(self._type, members, "")):
+        for error in itertools.chain(self._member_errors(members, path), _missing(self._type, members, path)):
             explained = True
             yield error
         if not explained:
             # The decoder judges each of several members with the same name; of them, only the last is left here.
-            message = "The body has a field twice, and once with a value that it cannot have. Send each field once."
-            yield FieldError("", "duplicate", message)
+            message = f"{_called(path)} has a field twice, and once with a value that it cannot have. Send each field once."
+            yield FieldError(path, "duplicate", message)
 
-    def _member_errors(self, members: Mapping[str, Any]) -> Iterator[FieldError]:
+    def _member_errors(self, members: Mapping[str, Any], path: str) -> Iterator[FieldError]:
         for name, item in members.items():
-            found = list(itertools.islice(_struct_member_errors(self._type, name, item, ""), _MOST_ERRORS))
+            found = list(itertools.islice(_struct_member_errors(self._type, name, item, path), _MOST_ERRORS))
             yield from found
             rule = self._rules.get(name)
             if rule is None or item is None:
                 continue
+            place = _member_of(path, name)
             field = next(field for field in self._type.fields if field.encode_name == name)
             if not found:
-                yield from rule(msgspec.convert(item, self._type.cls.__annotations__[field.name]), name)
+                yield from rule(msgspec.convert(item, self._hints[field.name]), place)
             elif isinstance(item, list) and (item_type := _item_type(field.type)) is not None:
-                yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:_MOST_ERRORS]], name)
+                yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:_MOST_ERRORS]], place)
 
 
 def require_json(content_type: bytes | None) -> None:
@@ -103,8 +106,17 @@ def require_json(content_type: bytes | None) -> None:
         raise UnsupportedMediaType(declared)
 
 
-def _not_json(why: str) -> Invalid:
-    return Invalid([FieldError("", "invalid_json", f"The body is not JSON: {why.rstrip('.')}. Send one JSON object.")])
+def _not_json(why: str, path: str) -> Invalid:
+    message = f"{_called(path)} is not JSON: {why.rstrip('.')}. Send one JSON object."
+    return Invalid([FieldError(path, "invalid_json", message)])
+
+
+def _called(path: str) -> str:
+    return f"`{path}`" if path else "The body"
+
+
+def _member_of(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _item_type(declared: inspect.Type) -> type[msgspec.Struct] | None:
@@ -122,7 +134,7 @@ def _item_or_none(item: object, item_type: type[msgspec.Struct]) -> msgspec.Stru
 
 
 def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, path: str) -> Iterator[FieldError]:
-    place = f"{path}.{name}" if path else name
+    place = _member_of(path, name)
     field = next((field for field in struct.fields if field.encode_name == name), None)
     if field is None:
         yield unknown_field(struct, name, place, "field", "unknown_field")
@@ -140,7 +152,7 @@ def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, 
 def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:
     for field in struct.fields:
         if field.required and field.encode_name not in value:
-            place = f"{path}.{field.encode_name}" if path else field.encode_name
+            place = _member_of(path, field.encode_name)
             yield FieldError(place, "required", f"`{place}` is missing. Send it.")
 
 
@@ -168,7 +180,7 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
             for name, item in members.items():
                 yield from _struct_member_errors(expected, name, item, path)
             yield from _missing(expected, members, path)
-        case inspect.BoolType(), bool():
+        case (inspect.BoolType(), bool()) | (inspect.RawType(), _):
             pass
         case (inspect.IntType(), int()) | (inspect.FloatType(), int() | float()) if not isinstance(value, bool):
             yield from _range_errors(expected.ge, expected.le, value, path)

@@ -57,7 +57,7 @@ class Shown(NamedTuple):
     example_path: str
     summary: str
     description: str
-    scopes: tuple[str, ...]
+    scopes: tuple[str, ...] | None
     parameters: tuple[Field, ...]
     body: tuple[Field, ...]
     body_example: Json
@@ -115,7 +115,7 @@ def curl(shown: Shown, server: str) -> str:
     """Return the shell command that carries out an operation, with the key taken from the environment."""
     method = [] if shown.method == "GET" else ["-X", shown.method]
     lines = [" ".join(["curl", *method, shlex.quote(server + shown.example_path)])]
-    if shown.scopes:
+    if shown.scopes is not None:
         lines.append('-H "Authorization: $HERDBOOK_API_KEY"')
     if shown.is_form:
         lines.append(f"-d {shlex.quote(urlencode(shown.body_example))}")
@@ -144,7 +144,7 @@ def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
                 example_path=example_path,
                 summary=operation["summary"],
                 description=operation["description"],
-                scopes=tuple(scope for scheme in operation["security"][:1] for scope in scheme["BearerAuth"]),
+                scopes=next((tuple(scheme["BearerAuth"]) for scheme in operation["security"]), None),
                 parameters=tuple(_parameters(operation, document)),
                 body=tuple(_fields(body.get("schema", {}), document, "")),
                 body_example=body.get("example", {}),
@@ -183,8 +183,11 @@ def _parameters(operation: Json, document: Json) -> Iterator[Field]:
 
 
 def _fields(schema: Json, document: Json, path: str) -> Iterator[Field]:
-    """Describe the members of an object, and the members of those, however deep."""
+    """Describe the members of an object, and the members of those, however deep; of several kinds of objects, one by one."""
     resolved = _resolved(schema, document)
+    for option in resolved.get("oneOf", ()):
+        yield _field(path, option, document, required=True)
+        yield from _fields(option, document, path)
     required = resolved.get("required", ())
     for name, member in resolved.get("properties", {}).items():
         place = f"{path}.{name}" if path else name
@@ -206,6 +209,8 @@ def _field(name: str, schema: Json, document: Json, *, required: bool) -> Field:
 def _type(schema: Json, document: Json) -> str:
     if "enum" in schema:
         return " or ".join(json.dumps(choice) for choice in schema["enum"])
+    if "oneOf" in schema:
+        return " or ".join(dict.fromkeys(_type(_resolved(option, document), document) for option in schema["oneOf"]))
     types: list[str] = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     named = [
         f"array of {_type(_resolved(schema['items'], document), document)}s" if each == "array" else each for each in types

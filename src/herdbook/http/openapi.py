@@ -72,6 +72,11 @@ _HEADERS: Final[dict[str, Json]] = {
         "schema": {"type": "string", "pattern": f"^{ids.REQUEST}[0-9A-Z]{{26}}$"},
     },
     "ETag": {"required": True, "description": "Version of the object.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
+    "ETagOfObject": {
+        "description": "Version of the object, where the answer is one.",
+        "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+    },
+    "Location": {"required": True, "description": "Where the object is.", "schema": {"type": "string"}},
     "CurrentETag": {"description": "Version that the object has now.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
     "Idempotency-Replayed": {
         "description": "Present when this is the answer that an earlier request with the same Idempotency-Key was given.",
@@ -148,7 +153,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         "summary": operation.summary,
         "description": operation.description,
         "tags": [operation.tag],
-        "security": [{"BearerAuth": list(operation.scopes)}, {"ApiKey": list(operation.scopes)}] if operation.scopes else [],
+        "security": [] if operation.scopes is None else [{name: list(operation.scopes)} for name in ("BearerAuth", "ApiKey")],
         "parameters": _parameters(operation, operations),
         "responses": _responses(operation, operations),
     }
@@ -176,7 +181,10 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
         parameters += _query_parameters(operation.query)
     if operation.expand is not None:
         parameters.append(_expand_parameter(operation.expand))
-    if operation.list_of is None and not operation.is_write:
+    if operation.event_stream is not None:
+        about = "Where an event stream goes on: the `id` of the last event. It takes precedence over what the query says."
+        parameters.append(_header_parameter("Last-Event-ID", about, {"type": "string"}))
+    if operation.shows_version and not operation.is_write:
         about = "The `ETag` of what you have: the answer is 304, without a body, if it is still current."
         parameters.append(_header_parameter("If-None-Match", about, {"type": "string"}))
     if operation.is_write:
@@ -287,7 +295,7 @@ def _crm_parameter(crm_types: Sequence[str]) -> Json:
 
 def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     responses = {operation.status: _success(operation, operations)}
-    if operation.method == "GET" and operation.list_of is None:
+    if operation.method == "GET" and operation.shows_version:
         headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA))
         responses[304] = {"description": "If-None-Match names the current version.", "headers": headers}
     by_status: dict[int, list[Kind]] = {500: [INTERNAL_ERROR]}
@@ -295,7 +303,7 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
         by_status.setdefault(KINDS[refusal].status, []).append(KINDS[refusal])
     responses |= {status: _refusal(status, kinds) for status, kinds in by_status.items()}
     for status, other in (operation.other_answers or {}).items():
-        headers = _headers(_EVERYWHERE)
+        headers = _headers((*_EVERYWHERE, *other.headers))
         responses[status] = {
             "description": other.description,
             "headers": headers,
@@ -314,14 +322,20 @@ def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
     elif operation.answer is Deleted:
         object_ = _example_of(_PATH_PARAMETER.findall(operation.path)[-1].removesuffix("_id"), operations)
         example = object_ and {"id": object_["id"], "object": object_["object"], "deleted": True}
-    elif operation.scopes is not None:
+    elif operation.scopes is not None and operation.shows_version:
         names = (*names, "ETag")
     if operation.is_write:
         names = (*names, "Idempotency-Replayed")
     if operation.scopes is not None:
         names = (*names, *_QUOTA)
+    if operation.or_answer is not None:
+        reference = {"anyOf": [reference, schema_ref(operation.or_answer)]}
     response: Json = {"description": operation.answer_description, "headers": _headers(names)}
+    if operation.or_answer is not None:
+        response["headers"] |= _header_references({"ETag": "ETagOfObject"})
     response["content"] = _content(reference, example)
+    if operation.event_stream is not None:
+        response["content"] |= _content({"type": "string", "description": operation.event_stream}, None, "text/event-stream")
     if operation.status == 201:
         response["links"] = _links(operation, operations)
     return response
@@ -377,6 +391,8 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Json]:
     lists: dict[str, Json] = {}
     for operation in operations:
         structs[operation.answer] = None
+        if operation.or_answer is not None:
+            structs[operation.or_answer] = None
         structs |= dict.fromkeys(other.struct for other in (operation.other_answers or {}).values())
         structs |= dict.fromkeys(each for each in (operation.body, operation.form) if each is not None)
         if operation.list_of is not None:

@@ -27,10 +27,14 @@ class Answer(NamedTuple):
 
 
 class OtherAnswer(NamedTuple):
-    """An answer that an operation gives beside its first one, and that is no problem of ours: its body and when it comes."""
+    """An answer that an operation gives beside its first one, and that is no problem of ours: its body and when it comes.
+
+    `headers` are those that it has beside the ones that all answers have.
+    """
 
     struct: type[msgspec.Struct]
     description: str
+    headers: tuple[str, ...] = ()
 
 
 # Takes the call, the path's parameters in their order, the body where the operation has one, and the query where it has one.
@@ -43,8 +47,11 @@ class Operation:
 
     `scopes` are all needed; None says that nobody needs to say who they are. `expand` are the members that an answer has only
     when it is asked for them, and the scope that each needs beside those of the operation. `form` is a body that is a form
-    (`application/x-www-form-urlencoded`), which the handler reads itself. `query` are the parameters of what is no list. An
-    errand is a write that the ledger takes no part in.
+    (`application/x-www-form-urlencoded`), which the handler reads itself. `envelope` is what is read of a body whose parts the
+    handler judges one by one, so that one that is wrong spoils no other. `query` are the parameters of what is no list. An
+    errand is a write that the ledger takes no part in. Without `has_version`, what is read changes while no object does.
+    `or_answer` is what it answers in place of `answer`, where the query asks for that.
+    `event_stream` says what those are sent who accept `text/event-stream`; None: no such thing.
     """
 
     method: str
@@ -60,12 +67,21 @@ class Operation:
     status: int = 200
     body: type[msgspec.Struct] | None = None
     form: type[msgspec.Struct] | None = None
+    envelope: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     is_errand: bool = False
+    has_version: bool = True
     list_of: "ListOf | None" = None
     expand: Mapping[str, str | None] | None = None
     refusals: tuple[type[Refusal], ...] = ()
     other_answers: Mapping[int, OtherAnswer] | None = None
+    event_stream: str | None = None
+    or_answer: type[msgspec.Struct] | None = None
+
+    @property
+    def shows_version(self) -> bool:
+        """Whether its answer is an object as it is now, with its version as the ETag."""
+        return self.has_version and not self.is_errand and self.list_of is self.query is self.envelope is None
 
     @property
     def is_write(self) -> bool:

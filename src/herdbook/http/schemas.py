@@ -45,10 +45,13 @@ def _restated(schema: Json, names: dict[str, str]) -> Json:
     stated: Json = {}
     for key, value in schema.items():
         if key == "anyOf":
-            stated |= _nullable(value, names)
+            stated |= _choice(value, names)
+        elif key == "discriminator":
+            mapping = {tag: _restated({"$ref": ref}, names)["$ref"] for tag, ref in value["mapping"].items()}
+            stated[key] = {**value, "mapping": mapping}
         elif key == "properties":
             stated[key] = {name: _restated(member, names) for name, member in value.items()}
-        elif key == "items":
+        elif key in ("items", "additionalProperties") and value not in (True, False):
             stated[key] = _restated(value, names)
         elif key == "$ref":
             name: str = value.removeprefix(PLACE)
@@ -62,10 +65,12 @@ def _restated(schema: Json, names: dict[str, str]) -> Json:
     return stated
 
 
-def _nullable(options: list[Json], names: dict[str, str]) -> Json:
-    """Return "this or null" as a list of types; of another schema, as a choice."""
-    (option,) = (option for option in options if option != {"type": "null"})
+def _choice(options: list[Json], names: dict[str, str]) -> Json:
+    """Return "this or null" as a list of types; of another schema, and of several, as a choice."""
+    option, *others = (option for option in options if option != {"type": "null"})
     stated = _restated(option, names)
+    if others:
+        return {"oneOf": [stated, *(_restated(other, names) for other in others)]}
     if "type" not in stated:
         return {"anyOf": [stated, {"type": "null"}]}
     return {**stated, "type": [stated["type"], "null"]}

@@ -132,16 +132,21 @@ class Book:
 
     def carry_out(self, command: Command, origin: Origin) -> Result:
         """Apply a command whole, or not at all: a refusal leaves the book as it was."""
-        seq, entries = self.seq, len(self.changes)
         self._origin = origin
         self._undo.clear()
+        return self.attempt(command)
+
+    def attempt(self, command: Command) -> Result:
+        """Apply a command that is a part of the one that is carried out, whole or not at all; what was done before it stays."""
+        seq, entries, puts = self.seq, len(self.changes), len(self._undo)
         try:
             return command.apply(self)
         except BaseException:
             self.seq = seq
             del self.changes[entries:]
-            for place, before, was_put in reversed(self._undo):
+            for place, before, was_put in reversed(self._undo[puts:]):
                 self._take_back(place, before, was_put=was_put)
+            del self._undo[puts:]
             raise
 
     def _take_back(self, place: tuple[Shelf[Any], Hashable], before: Row | None, *, was_put: bool) -> None:

@@ -1,0 +1,351 @@
+"""Many writes of contacts in one request: each by itself and in its turn, or all of them or none.
+
+By itself, each is a command of its own. They go to the ledger in waves, so that a neighbour's write waits for a wave and not
+for all. All or none is one command, and so one batch.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, Final, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.addresses import comparable_address
+from herdbook.contacts import store
+from herdbook.contacts.actions import CreateContact, DeleteContact, Foreseen, Unforeseen, UpdateContact, UpsertContact
+from herdbook.contacts.model import (
+    BulkItem,
+    BulkOutcome,
+    BulkResult,
+    ContactCreate,
+    ContactUpdate,
+    ContactUpsert,
+)
+from herdbook.db.pool import CONNECTION_ERRORS
+from herdbook.errors import Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
+from herdbook.fields import Rule
+from herdbook.http.body import BodyReader
+from herdbook.http.call import Call
+from herdbook.http.operation import Answer
+from herdbook.ledger.book import Book, Need, Result
+from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.ledger import Written
+from herdbook.ledger.objects import NOBODY
+from herdbook.wire import Deleted
+
+WAVE: Final = 50
+# How often what was not taken is sent again, if nothing was taken meanwhile, and the pause before the first time.
+_TRIES: Final = 6
+_PAUSE_SECONDS: Final = 0.05
+# Whoever sends nothing but mistakes is told of one in each operation, once this many were told.
+_MOST_ERRORS: Final = 1000
+
+_log: Final = logging.getLogger("herdbook.contacts")
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True):
+    rules: ClassVar[dict[str, Rule]] = {}
+
+
+class _Create(_Part):
+    action: Literal["create"]
+    contact: msgspec.Raw
+
+
+class _Update(_Part):
+    action: Literal["update"]
+    id: str
+    contact: msgspec.Raw
+
+
+class _Delete(_Part):
+    action: Literal["delete"]
+    id: str
+
+
+class _Upsert(_Part):
+    action: Literal["upsert"]
+    contact: msgspec.Raw
+
+
+class _Other(_Part):
+    action: Literal["create", "update", "delete", "upsert"]
+    id: msgspec.Raw = msgspec.Raw()
+    contact: msgspec.Raw = msgspec.Raw()
+
+
+class _Glance(msgspec.Struct, frozen=True):
+    """What is read of any operation, to know what to read it as."""
+
+    action: str = ""
+    contact: msgspec.Raw = msgspec.Raw()
+
+
+class _Readers(NamedTuple):
+    """What reads one kind of operation, and its contact."""
+
+    operation: BodyReader
+    contact: BodyReader | None = None
+
+
+_READERS: Final = {
+    "create": _Readers(BodyReader(_Create), BodyReader(ContactCreate)),
+    "update": _Readers(BodyReader(_Update), BodyReader(ContactUpdate)),
+    "delete": _Readers(BodyReader(_Delete)),
+    "upsert": _Readers(BodyReader(_Upsert), BodyReader(ContactUpsert)),
+}
+_OTHER: Final = _Readers(BodyReader(_Other))
+_glance: Final = msgspec.json.Decoder(_Glance).decode
+
+
+class WriteItem(msgspec.Struct, frozen=True):
+    """Carry out one operation of several. Refusals: the command's, whose fields are those of the whole body."""
+
+    index: int
+    command: CreateContact | UpdateContact | DeleteContact | UpsertContact
+
+    def needs(self) -> Iterator[Need]:
+        yield from self.command.needs()
+
+    def apply(self, book: Book) -> Result:
+        seq = book.seq
+        try:
+            version, answer = book.attempt(self.command)
+        except FieldsRefusal as refusal:
+            raise self._in_place(refusal) from None
+        # What the ledger entered is what was done.
+        outcome = BulkOutcome[book.changes[-1].action.name] if book.seq > seq else BulkOutcome.UNCHANGED
+        item = BulkItem(index=self.index, result=outcome, version=version)
+        if isinstance(answer, Deleted):
+            return Result(version, msgspec.structs.replace(item, id=answer.id))
+        return Result(version, msgspec.structs.replace(item, contact=answer))
+
+    @property
+    def path(self) -> str:
+        """Where it stands in the body."""
+        return f"operations[{self.index}]"
+
+    def faults(self, refusal: Refusal) -> Sequence[FieldError]:
+        """Return what is wrong with it, where that is told together with others."""
+        if isinstance(refusal, FieldsRefusal):
+            return refusal.errors
+        message = f"`{self.path}.id` names no contact of this workspace. Leave the operation out."
+        return [FieldError(f"{self.path}.id", "not_found", message)]
+
+    def _in_place(self, refusal: FieldsRefusal) -> FieldsRefusal:
+        errors: list[FieldError] = []
+        for field, code, message in refusal.errors:
+            place = f"{self.path}.contact.{field}"
+            errors.append(FieldError(place, code, message.replace(f"`{field}`", f"`{place}`")))
+        if isinstance(refusal, Taken):
+            return Taken(errors, refusal.holders, refusal.read_scope)
+        return Invalid(errors)
+
+
+class WriteAll(msgspec.Struct, frozen=True):
+    """Carry out operations, all or none. Refusal: Invalid, for each that cannot be; Unforeseen, as each of them.
+
+    Each is judged by what those before it make that can be. `refused` are those that were refused for what they are.
+    """
+
+    items: tuple[WriteItem, ...]
+    refused: tuple[tuple[int, Sequence[FieldError]], ...] = ()
+
+    def needs(self) -> Iterator[Need]:
+        for item in self.items:
+            yield from item.needs()
+
+    def apply(self, book: Book) -> Result:
+        results: list[BulkItem] = []
+        refused = dict(self.refused)
+        for item in self.items:
+            try:
+                answer = book.attempt(item).answer
+            except Refusal as refusal:
+                refused[item.index] = item.faults(refusal)
+            else:
+                assert isinstance(answer, BulkItem), "it is what became of the item"
+                results.append(answer)
+        if refused:
+            raise Invalid(_of_each(refused[index] for index in sorted(refused)))
+        return Result(book.seq, BulkResult(object="bulk_result", atomic=True, results=tuple(results)))
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """That a request has begun."""
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """Do nothing, so that an Idempotency-Key is known to be this request's before the first operation is done."""
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, book: Book) -> Result:
+        return Result(book.seq, Begun())
+
+
+async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
+    """Carry out all operations or none. Refusals: Invalid, and the ledger's."""
+    items: list[WriteItem] = []
+    refused: list[tuple[int, Sequence[FieldError]]] = []
+    for index, operation in enumerate(operations):
+        try:
+            items.append(_read(index, operation))
+        except Invalid as invalid:
+            refused.append((index, invalid.errors))
+        if index % WAVE == 0:
+            # Others have a turn, too.
+            await asyncio.sleep(0)
+    deleted: list[UUID] = []
+    for _ in range(_TRIES):
+        foreseen = await _foreseeing(call, items, deleted)
+        try:
+            answer = await call.write(WriteAll(tuple(foreseen), tuple(refused)))
+        except Unforeseen:
+            # Perhaps it is one that comes to have the address here, and is deleted here.
+            deleted = [item.command.contact_id for item in items if isinstance(item.command, DeleteContact)]
+        else:
+            return answer._replace(version=None)
+    raise _changing()
+
+
+async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
+    """Carry out each operation by itself, in their order. Refusals: KeyReused, and those of a key that is none."""
+    key = call.idempotency_key()
+    if key is not None:
+        await call.services.ledger.write(call.caller.workspace_id, Begin(), call.origin, key)
+    results: list[bytes] = []
+    replayed: list[bool] = []
+    for start in range(0, len(operations), WAVE):
+        outcomes = await _wave(call, key, start, operations[start : start + WAVE])
+        for index, outcome in enumerate(outcomes, start):
+            results.append(outcome.body if isinstance(outcome, Written) else _failed(call, index, outcome))
+        replayed += [outcome.replayed for outcome in outcomes if isinstance(outcome, Written)]
+    body = b'{"object":"bulk_result","atomic":false,"results":[' + b",".join(results) + b"]}"
+    return Answer(body, replayed=bool(replayed) and all(replayed))
+
+
+async def _wave(
+    call: Call, key: IdempotencyKey | None, start: int, operations: Iterable[msgspec.Raw]
+) -> list[Written | BaseException]:
+    """Return what became of some operations, one after the other."""
+    outcomes: dict[int, Written | BaseException] = {}
+    waiting: list[WriteItem] = []
+    for index, operation in enumerate(operations, start):
+        try:
+            waiting.append(_read(index, operation))
+        except Invalid as invalid:
+            outcomes[index] = invalid
+    tries = 0
+    while waiting and tries < _TRIES:
+        if tries:
+            await asyncio.sleep(_PAUSE_SECONDS * 2 ** (tries - 1))
+        try:
+            waiting = await _foreseeing(call, waiting)
+        except Exception as error:
+            # What was done before stays done, and is told of.
+            outcomes |= dict.fromkeys((item.index for item in waiting), error)
+            break
+        found = await asyncio.gather(*(_write(call, key, item) for item in waiting), return_exceptions=True)
+        outcomes |= {item.index: outcome for item, outcome in zip(waiting, found, strict=True)}
+        left = [item for item in waiting if isinstance(outcomes[item.index], Busy | Unforeseen)]
+        tries = tries + 1 if len(left) == len(waiting) else 1
+        waiting = left
+    return [outcomes[index] for index in sorted(outcomes)]
+
+
+async def _write(call: Call, key: IdempotencyKey | None, item: WriteItem) -> Written:
+    # No caller can send a key like this one: a line break is not printable.
+    own = key and IdempotencyKey(f"{key.key}\n{item.index}", key.fingerprint)
+    return await call.services.ledger.write(call.caller.workspace_id, item, call.origin, own)
+
+
+def _failed(call: Call, index: int, error: BaseException) -> bytes:
+    if isinstance(error, Unforeseen):
+        error = _changing()
+    elif isinstance(error, CONNECTION_ERRORS):
+        error = Unavailable("The database cannot be reached. Nothing was written. Try again shortly.")
+    elif not isinstance(error, Refusal):
+        _log.error("an operation failed", extra={"request_id": ids.encoded(ids.REQUEST, call.request_id)}, exc_info=error)
+    assert isinstance(error, Exception), "nobody stops a command"
+    return msgspec.json.encode(BulkItem(index=index, result=BulkOutcome.FAILED, problem=call.problem_of(error)))
+
+
+def _changing() -> Unavailable:
+    return Unavailable("Others delete and restore the same contacts at the same time. Nothing was written. Try again shortly.")
+
+
+async def _foreseeing(call: Call, items: Sequence[WriteItem], others: Sequence[UUID] = ()) -> list[WriteItem]:
+    """Return operations that know what the contacts have that they may bring back; `others` may be any of these."""
+    matches = {item.command.fields.match for item in items if isinstance(item.command, UpsertContact)}
+    if not matches:
+        return list(items)
+    by_address: dict[str | None, list[store.Belongings]] = {}
+    for found in await store.belongings(call.services.database.pool, call.caller.workspace_id, [*matches], others):
+        by_address.setdefault(found.address, []).append(found)
+    foreseen: list[WriteItem] = []
+    for item in items:
+        command = item.command
+        if isinstance(command, UpsertContact):
+            of_it = [*by_address.get(command.fields.match, ()), *by_address.get(None, ())]
+            command = UpsertContact(command.fields, _foreseen(of_it))
+        foreseen.append(WriteItem(item.index, command))
+    return foreseen
+
+
+def _foreseen(found: Iterable[store.Belongings]) -> Foreseen:
+    addresses = frozenset(comparable_address(email) for each in found for email in each.emails)
+    return Foreseen(addresses, frozenset(each.company_id for each in found if each.company_id is not None))
+
+
+def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:
+    told: list[FieldError] = []
+    for of_one in errors:
+        told += of_one[: max(1, _MOST_ERRORS - len(told))]
+    return told
+
+
+def _read(index: int, operation: msgspec.Raw) -> WriteItem:
+    """Return an operation as a command. Refusal: Invalid, with all that is wrong with it."""
+    path = f"operations[{index}]"
+    try:
+        glance = _glance(operation)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        glance = _Glance()
+    readers = _READERS.get(glance.action, _OTHER)
+    errors: list[FieldError] = []
+    asked: object = None
+    contact: object = None
+    try:
+        asked = readers.operation.read(bytes(operation), path)
+    except Invalid as invalid:
+        errors += invalid.errors
+    try:
+        if readers.contact is not None and bytes(glance.contact):
+            contact = readers.contact.read(bytes(glance.contact), f"{path}.contact")
+    except Invalid as invalid:
+        errors += invalid.errors
+    if errors:
+        raise Invalid(errors)
+    return WriteItem(index, _command(asked, contact))
+
+
+def _command(asked: object, contact: object) -> CreateContact | UpdateContact | DeleteContact | UpsertContact:
+    match asked, contact:
+        case _Create(), ContactCreate():
+            return CreateContact(contact)
+        case _Update(), ContactUpdate():
+            return UpdateContact(_contact_id(asked.id), contact)
+        case _Delete(), None:
+            return DeleteContact(_contact_id(asked.id))
+        case _:
+            assert isinstance(contact, ContactUpsert), "nothing else is left"
+            return UpsertContact(contact)
+
+
+def _contact_id(text: str) -> UUID:
+    return ids.decoded(ids.CONTACT, text) or NOBODY

@@ -1,0 +1,56 @@
+"""/herdbook/contacts/{contact_id}/merge: the operation."""
+
+from typing import Final
+
+import msgspec
+
+from herdbook import ids
+from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, Stale
+from herdbook.http.call import Call
+from herdbook.http.operation import Answer, Operation
+from herdbook.ledger.objects import NOBODY
+from herdbook.merging.actions import MergeContacts, Preview
+from herdbook.merging.model import Merge, MergeQuery, MergeRequest
+from herdbook.merging.moving import move_rest
+from herdbook.merging.store import left
+
+
+async def merge_contacts(call: Call, contact_id: str, asked: MergeRequest, query: MergeQuery) -> Answer:
+    """Merge contacts into another one."""
+    if contact_id in asked.sources:
+        place = f"from[{asked.sources.index(contact_id)}]"
+        message = f"`{place}` is the contact that the others are merged into. Leave it out."
+        raise Invalid([FieldError(place, "duplicate", message)])
+    command = MergeContacts(
+        target_id=ids.decoded(ids.CONTACT, contact_id) or NOBODY,
+        sources=asked.sources,
+        is_dry_run=query.dry_run,
+        if_version=call.if_version,
+    )
+    try:
+        answer = await call.write(command)
+    except Preview as preview:
+        return Answer(msgspec.json.encode(preview.merge))
+    services = call.services
+    await move_rest(services.ledger, await left(services.database.pool, call.caller.workspace_id, command.source_ids))
+    return answer
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="POST",
+        path="/herdbook/contacts/{contact_id}/merge",
+        id="merge-contacts",
+        summary="Merge contacts",
+        description="Merges contacts into another one: it gets what it lacks, all their addresses and numbers, and their "
+        "engagements. Requires the `contacts:write` scope.",
+        tag="subpackage_contacts",
+        scopes=("contacts:write",),
+        handler=merge_contacts,
+        body=MergeRequest,
+        query=MergeQuery,
+        answer=Merge,
+        answer_description="What came of it, or would.",
+        refusals=(NotFound, Stale, Invalid, InvalidQuery, KeyReused),
+    ),
+)

@@ -1,0 +1,100 @@
+"""What merging contacts is on the wire, and what becomes of their members."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from herdbook import fields, ids
+from herdbook.contacts.model import (
+    Contact,
+    ContactUpdate,
+    ContactUpdateEmail,
+    ContactUpdatePhoneNumber,
+    patched,
+    with_emails,
+    with_phone_numbers,
+)
+from herdbook.errors import FieldError
+
+MOST_SOURCES: Final = 50
+_ID: Final = fields.id_of(ids.CONTACT, "contact")
+_MEMBERS: Final = (
+    *("first_name", "last_name", "description", "company", "emails", "phone_numbers", "crm_association", "time_zone"),
+)
+_NOTHING: Final = (None, UNSET, ())
+
+
+def _sources(values: Sequence[str], path: str) -> Iterator[FieldError]:
+    for index, value in enumerate(values):
+        place = f"{path}[{index}]"
+        yield from _ID(value, place)
+        if value in values[:index]:
+            message = f"`{place}` is the same contact as `{path}[{values.index(value)}]`. Send each contact once."
+            yield FieldError(place, "duplicate", message)
+
+
+class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for merging contacts into another one."""
+
+    schema_name: ClassVar[str] = "contact_merge_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"from": _sources}
+    example: ClassVar[dict[str, Any]] = {"from": ["cnt_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ"]}
+
+    sources: Annotated[
+        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})], ...],
+        Meta(
+            min_length=1,
+            max_length=MOST_SOURCES,
+            description="The contacts that are merged. What the other one lacks, it gets of the first that has it.",
+        ),
+    ] = msgspec.field(name="from")
+
+
+class MergeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How to merge contacts."""
+
+    schema_name: ClassVar[str] = "contact_merge_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    dry_run: Annotated[bool, Meta(description="Whether only to tell what would come of it, and do nothing.")] = False
+
+
+class Merge(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of merging contacts."""
+
+    schema_name: ClassVar[str] = "contact_merge"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "merge",
+        "dry_run": False,
+        "contact": Contact.example,
+        "merged": MergeRequest.example["from"],
+        "engagements_moved": 2,
+    }
+
+    object: Literal["merge"]
+    dry_run: bool
+    contact: Annotated[Contact, Meta(description="The contact that the others were merged into.")]
+    merged: Annotated[tuple[str, ...], Meta(description="The contacts that were merged, and are gone.")]
+    engagements_moved: Annotated[int, Meta(description="How many engagements name the contact in place of the others.")]
+
+
+def merged(target: Contact, sources: Sequence[Contact]) -> Contact:
+    """Return a contact with what it lacks of others, each member of the first that has it, and all addresses and numbers.
+
+    Its primary address stays primary; if it has none, that of the first that has one does. So with numbers.
+    """
+    members: dict[str, Any] = {}
+    for name in _MEMBERS:
+        values = (getattr(each, name) for each in (target, *sources))
+        members[name] = next((value for value in values if value not in _NOTHING), getattr(target, name))
+    first = msgspec.structs.replace(target, **members)
+    others = ContactUpdate(
+        emails=with_emails(first.emails, [ContactUpdateEmail(item.email) for each in sources for item in each.emails]),
+        phone_numbers=with_phone_numbers(
+            first.phone_numbers,
+            [ContactUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
+        ),
+    )
+    return patched(first, others)

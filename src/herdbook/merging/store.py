@@ -1,0 +1,115 @@
+"""Every SQL statement about merging."""
+
+from collections.abc import Sequence
+from typing import Final, LiteralString, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from herdbook import ids
+from herdbook.db.pool import Statements
+from herdbook.engagements.store import COLUMNS, EngagementRow
+from herdbook.ledger.book import Origin, Shelf
+from herdbook.ledger.objects import NOBODY, row_columns
+
+
+class Involved(msgspec.Struct, frozen=True):
+    """The engagements that name one of some contacts, but no more than a batch should have."""
+
+    workspace_id: UUID
+    contact_ids: tuple[UUID, ...]
+    engagements: tuple[EngagementRow, ...]
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many engagements name one of some contacts."""
+
+    workspace_id: UUID
+    contact_ids: tuple[UUID, ...]
+    many: int
+
+
+MOST_INVOLVED: Final = 500
+_INVOLVED: Final[LiteralString] = """
+    select asked.workspace_id, asked.key as contact_ids, (
+        select coalesce(json_agg(few), '[]') from (
+            select c.*
+            from (
+                select distinct of_one.engagement_id
+                from unnest(asked.key) as contact(id) cross join lateral (
+                    select l.engagement_id from engagement_contact l
+                    where l.workspace_id = asked.workspace_id and l.contact_id = contact.id
+                    order by l.engagement_id
+                    limit 500
+                ) as of_one
+                order by of_one.engagement_id
+                limit 500
+            ) as l
+            cross join lateral (
+                select $columns from engagement c where c.workspace_id = asked.workspace_id and c.id = l.engagement_id offset 0
+            ) as c
+        ) as few
+    ) as engagements
+    from json_to_recordset($rows) as asked(workspace_id uuid, key uuid[])
+"""
+INVOLVED: Final = Shelf(
+    row=Involved,
+    key=lambda involved: involved.contact_ids,
+    load=_INVOLVED.replace("$columns", row_columns(COLUMNS)),
+    save=None,
+)
+COUNTED: Final = Shelf(
+    row=Counted,
+    key=lambda counted: counted.contact_ids,
+    load="""
+        select asked.workspace_id, asked.key as contact_ids, (
+            select count(distinct l.engagement_id) from engagement_contact l
+            where l.workspace_id = asked.workspace_id and l.contact_id = any(asked.key)
+        ) as many
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid[])
+    """,
+    save=None,
+)
+
+
+class Left(NamedTuple):
+    """A contact that was merged while engagements still name it, and where the command to merge it came from."""
+
+    workspace_id: UUID
+    contact_id: UUID
+    origin: Origin
+
+
+# Written like this, engagements and entries are looked for by their keys, and not those of all contacts read.
+_LEFT: Final[LiteralString] = """
+    select c.workspace_id, c.id, e.request_id, e.credential_id
+    from contact c
+    cross join lateral (
+        select from engagement_contact l where l.workspace_id = c.workspace_id and l.contact_id = c.id limit 1
+    ) as engaged
+    left join lateral (
+        select e.request_id, e.credential_id from change e
+        where e.workspace_id = c.workspace_id and e.seq = c.version offset 0
+    ) as e on true
+    where c.merged_into is not null and $condition
+"""
+
+
+async def left(statements: Statements, workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Left]:
+    """Return which of some contacts were merged while engagements still name them."""
+    statement = _LEFT.replace("$condition", "c.workspace_id = $1 and c.id = any($2)")
+    return _decoded(await statements.fetch(statement, workspace_id, list(contact_ids)))
+
+
+async def left_anywhere(statements: Statements) -> list[Left]:
+    """Return all contacts that were merged while engagements still name them."""
+    return _decoded(await statements.fetch(_LEFT.replace("$condition", "true")))
+
+
+def _decoded(records: Sequence[asyncpg.Record]) -> list[Left]:
+    # Where the entry is not kept any more, nobody can be named.
+    return [
+        Left(workspace_id, contact_id, Origin(request_id or ids.new_id(), credential_id or NOBODY))
+        for workspace_id, contact_id, request_id, credential_id in records
+    ]

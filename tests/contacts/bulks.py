@@ -1,0 +1,70 @@
+"""How the tests write many contacts at once: the operations, and what becomes of them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from tests.cast import Json, Person
+
+BULK: Final = "/api/herdbook/contacts/bulk"
+
+both_forms = pytest.mark.parametrize("atomic", [False, True], ids=["each", "all"])
+
+
+def create(*addresses: str, **members: Any) -> Json:
+    """Return an operation that creates a contact with these addresses."""
+    return {"action": "create", "contact": {"emails": [{"email": address} for address in addresses], **members}}
+
+
+def update(contact_id: str, **members: Any) -> Json:
+    """Return an operation that updates a contact."""
+    return {"action": "update", "id": contact_id, "contact": members}
+
+
+def delete(contact_id: str) -> Json:
+    """Return an operation that deletes a contact."""
+    return {"action": "delete", "id": contact_id}
+
+
+def upsert(*addresses: str, primary: str | None = None, **members: Any) -> Json:
+    """Return an operation that upserts a contact with these addresses, of which one may be marked."""
+    emails = [{"email": address} | ({"is_primary": True} if address == primary else {}) for address in addresses]
+    return {"action": "upsert", "contact": {"emails": emails, **members}}
+
+
+async def write(person: Person, *operations: Json, atomic: bool = False, **options: Any) -> httpx.Response:
+    """Have operations carried out."""
+    return await person.post(BULK, json={"atomic": atomic, "operations": operations}, **options)
+
+
+async def results(person: Person, *operations: Json, atomic: bool = False, **options: Any) -> list[Json]:
+    """Have operations carried out; return what became of each."""
+    response = await write(person, *operations, atomic=atomic, **options)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer == {"object": "bulk_result", "atomic": atomic, "results": answer["results"]}
+    assert [result["index"] for result in answer["results"]] == list(range(len(operations)))
+    return answer["results"]
+
+
+async def result(person: Person, operation: Json) -> Json:
+    """Have one operation carried out; return what became of it."""
+    (found,) = await results(person, operation)
+    return found
+
+
+def verdicts(found: Sequence[Json]) -> list[str]:
+    """Return what became of operations, in a word each."""
+    return [each["result"] for each in found]
+
+
+def addresses(contact: Json) -> list[str]:
+    """Return the addresses of a contact, the primary one marked with a star."""
+    return [item["email"] + "*" * item["is_primary"] for item in contact["emails"]]
+
+
+def numbers(contact: Json) -> list[str]:
+    """Return the phone numbers of a contact, the primary one marked with a star."""
+    return [item["phone_number"] + "*" * item["is_primary"] for item in contact["phone_numbers"]]

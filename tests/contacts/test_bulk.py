@@ -1,0 +1,404 @@
+"""POST /herdbook/contacts/bulk: the operations, one by one and all together."""
+
+from asyncio import FIRST_COMPLETED, create_task, timeout, wait
+from typing import Final
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from herdbook import ids
+from herdbook.contacts import bulk
+from herdbook.settings import Settings
+from tests.cast import Json, Person, Stored, Thing, faults
+from tests.contacts.bulks import BULK, both_forms, create, delete, results, update, verdicts, write
+from tests.serving import serving
+
+CONTACTS: Final = "/api/v2/contacts"
+UNKNOWN: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+
+
+def without_texts(problem: Json) -> Json:
+    """Return a problem without what only people read."""
+    errors = [(error["field"], error["code"]) for error in problem.get("errors", ())]
+    return {**problem, "detail": "", "errors": errors}
+
+
+async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
+    """Without a credential the answer is 401, with a challenge."""
+    response = await client.post(BULK, json={"operations": [create()]})
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
+    """A credential that may only read writes nothing."""
+    response = await write(bob, create())
+
+    assert response.status_code == 403
+    assert await stored.changes() == []
+
+
+@both_forms
+async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing, *, atomic: bool) -> None:
+    """A contact of another workspace is not there, and stays."""
+    response = await write(charlie, update(ada.id, first_name="Eve"), delete(ada.id), atomic=atomic)
+
+    assert response.status_code == (422 if atomic else 200)
+    assert "not_found" in response.text
+    assert (await alice.get(ada.url)).json() == ada.json
+
+
+@both_forms
+async def test_each_kind_of_operation(alice: Person, ada: Thing, grace: Thing, *, atomic: bool) -> None:
+    """Contacts are created, updated and deleted; the answers come in order, with contact and version as a read has them."""
+    found = await results(
+        alice,
+        create("mary@science.test", first_name="Mary"),
+        update(ada.id, last_name="King"),
+        delete(grace.id),
+        update(ada.id, last_name="King"),
+        atomic=atomic,
+    )
+
+    created, updated, deleted, unchanged = found
+    mary = await alice.get(f"{CONTACTS}/{created['contact']['id']}")
+    now = await alice.get(ada.url)
+    assert created == {"index": 0, "result": "created", "version": 3, "contact": mary.json()}
+    assert updated == {"index": 1, "result": "updated", "version": 4, "contact": now.json()}
+    assert deleted == {"index": 2, "result": "deleted", "version": 5, "id": grace.id}
+    assert unchanged == {"index": 3, "result": "unchanged", "version": 4, "contact": now.json()}
+    assert (mary.headers["ETag"], now.headers["ETag"]) == ('"3"', '"4"')
+    assert (now.json()["last_name"], mary.json()["emails"][0]["email"]) == ("King", "mary@science.test")
+    assert (await alice.get(grace.url)).status_code == 404
+
+
+@both_forms
+async def test_it_is_one_request(
+    alice: Person, ada: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]", *, atomic: bool
+) -> None:
+    """Each operation that changes something is a change of its own, and all are of the same request and credential."""
+    response = await write(
+        alice, create(), update(ada.id, last_name="King"), update(ada.id, last_name="King"), delete(ada.id), atomic=atomic
+    )
+
+    changes = (await stored.changes())[1:]
+    sources = await pool.fetch(
+        "select distinct request_id, credential_id from change where workspace_id = $1 and seq > 1", alice.workspace_id
+    )
+    request_id = ids.decoded(ids.REQUEST, response.headers["X-Request-Id"])
+    assert [change.action for change in changes] == ["c", "u", "d"]
+    assert [tuple(source) for source in sources] == [(request_id, alice.key.id)]
+    assert "ETag" not in response.headers
+
+
+@both_forms
+async def test_an_operation_sees_what_those_before_it_did(alice: Person, ada: Thing, *, atomic: bool) -> None:
+    """In their order, an address goes from one contact to another; what was deleted is gone."""
+    found = await results(
+        alice,
+        update(ada.id, emails=[{"email": "ada@home.test"}]),
+        create("ada@engine.test", first_name="Augusta"),
+        update(ada.id, last_name="King"),
+        delete(ada.id),
+        create("ada@home.test", first_name="Another"),
+        atomic=atomic,
+    )
+
+    assert verdicts(found) == ["updated", "created", "updated", "deleted", "created"]
+    assert found[2]["contact"]["emails"] == [{"email": "ada@home.test", "is_primary": True}]
+
+
+# An operation that is refused, and the request of its own that is refused for the same.
+REFUSED: Final = {
+    "a body": (create("nobody", first_name="", time_zone="Mars/Olympus"), "POST", CONTACTS),
+    "a field": (create(firstname="Ada"), "POST", CONTACTS),
+    "a patch": (update("{ada}", emails=None, last_name=5, phone_numbers=[{}]), "PATCH", CONTACTS + "/{ada}"),
+    "two primaries": (
+        update("{ada}", emails=[{"email": "a@x.test", "is_primary": True}, {"email": "A@x.test", "is_primary": True}]),
+        "PATCH",
+        CONTACTS + "/{ada}",
+    ),
+    "an address": (create("new@x.test", "ADA@engine.test"), "POST", CONTACTS),
+    "a company": (create(company_id="cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"), "POST", CONTACTS),
+    "a contact": (update(UNKNOWN, last_name="King"), "PATCH", f"{CONTACTS}/{UNKNOWN}"),
+    "no id": (delete("nobody"), "DELETE", f"{CONTACTS}/nobody"),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
+async def test_what_is_refused_is_refused_as_by_itself(alice: Person, ada: Thing, refused: tuple[Json, str, str]) -> None:
+    """Its problem is that of the single request, with the place in the body before each field; the others are carried out."""
+    operation, method, path = refused
+    operation = {**operation, "id": operation["id"].format(ada=ada.id)} if "id" in operation else operation
+    single = await alice.request(method, path.format(ada=ada.id), json=operation.get("contact"))
+    response = await write(alice, create(), operation, create())
+
+    problem = response.json()["results"][1]["problem"]
+    expected = single.json() | {"request_id": response.headers["X-Request-Id"]}
+    for error in expected.get("errors", ()):
+        error["field"] = f"operations[1].contact.{error['field']}"
+    assert not single.is_success
+    assert verdicts(response.json()["results"]) == ["created", "failed", "created"]
+    assert without_texts(problem) == without_texts(expected)
+    assert all("`operations[1].contact." in error["message"] for error in problem.get("errors", ()))
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        (5, [("operations[1]", "invalid_type")]),
+        ({}, [("operations[1].action", "required")]),
+        ({"action": "destroy"}, [("operations[1].action", "invalid_choice")]),
+        ({"action": 5, "contact": {}}, [("operations[1].action", "invalid_choice")]),
+        ({"action": "create"}, [("operations[1].contact", "required")]),
+        ({"action": "create", "contact": []}, [("operations[1].contact", "invalid_type")]),
+        ({"action": "delete"}, [("operations[1].id", "required")]),
+        ({"action": "delete", "id": 5}, [("operations[1].id", "invalid_type")]),
+        (
+            {"action": "create", "id": UNKNOWN, "contact": {"emails": [{"email": "a"}]}},
+            [("operations[1].id", "unknown_field"), ("operations[1].contact.emails[0].email", "invalid_format")],
+        ),
+        ({"action": "delete", "id": UNKNOWN, "contact": {}}, [("operations[1].contact", "unknown_field")]),
+        ({"action": "upsert", "contact": {}}, [("operations[1].contact.emails", "required")]),
+        ({"action": "upsert", "contact": {"emails": []}}, [("operations[1].contact.emails", "too_short")]),
+    ],
+)
+@both_forms
+async def test_an_operation_is_judged_on_its_own(
+    alice: Person, stored: Stored, operation: Json, expected: list[tuple[str, str]], *, atomic: bool
+) -> None:
+    """What is no operation is one that fails, with all that is wrong; only all or none is refused for it."""
+    response = await write(alice, create(), operation, atomic=atomic)
+
+    if atomic:
+        assert (response.status_code, faults(response)) == (422, expected)
+        assert await stored.changes() == []
+    else:
+        done, failed = response.json()["results"]
+        assert (done["result"], failed["result"], failed["problem"]["status"]) == ("created", "failed", 422)
+        assert [(error["field"], error["code"]) for error in failed["problem"]["errors"]] == expected
+
+
+@pytest.mark.parametrize("text", [b'{"action":"create","contact":{"first_name":"\xff"}}', b'{"action":"\xff"}', b"1e999"])
+async def test_what_is_not_utf_8_spoils_no_other(alice: Person, text: bytes) -> None:
+    """An operation whose bytes are no text, or whose number is none, fails alone."""
+    body = b'{"operations":[{"action":"create","contact":{}},' + text + b"]}"
+    response = await alice.post(BULK, content=body, headers={"Content-Type": "application/json"})
+
+    assert verdicts(response.json()["results"]) == ["created", "failed"]
+    assert response.json()["results"][1]["problem"]["status"] == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, [("operations", "required")]),
+        ({"operations": None}, [("operations", "invalid_type")]),
+        ({"operations": {}}, [("operations", "invalid_type")]),
+        ({"operations": []}, [("operations", "too_short")]),
+        ({"operations": [create()] * 1001}, [("operations", "too_long")]),
+        ({"operations": [create()], "atomic": None}, [("atomic", "invalid_type")]),
+        ({"operations": [create()], "atomic": "true"}, [("atomic", "invalid_type")]),
+        ({"operations": [create()], "dry_run": True}, [("dry_run", "unknown_field")]),
+        ([create()], [("", "invalid_type")]),
+    ],
+)
+async def test_a_wrong_envelope_is_refused(alice: Person, stored: Stored, body: Json, expected: list[tuple[str, str]]) -> None:
+    """Where it is not clear what is asked, nothing is done."""
+    response = await alice.post(BULK, json=body)
+
+    assert (response.status_code, faults(response)) == (422, expected)
+    assert await stored.changes() == []
+
+
+@pytest.mark.parametrize("body", [b'{"operations":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", b'{"operations":[{}'])
+async def test_what_is_no_json_is_refused(alice: Person, body: bytes) -> None:
+    """A body that is nested without end, or ends too early, is refused like any other."""
+    response = await alice.post(BULK, content=body, headers={"Content-Type": "application/json"})
+
+    assert (response.status_code, faults(response)) == (422, [("", "invalid_json")])
+
+
+async def test_if_match_matches_nothing(alice: Person, stored: Stored) -> None:
+    """Many contacts have no version in common, so a precondition is never met."""
+    response = await write(alice, create(), headers={"If-Match": "*"})
+
+    assert response.status_code == 412
+    assert await stored.changes() == []
+
+
+@both_forms
+async def test_a_thousand(alice: Person, stored: Stored, *, atomic: bool) -> None:
+    """As many as there may be are written, one after the other."""
+    found = await results(alice, *(create(f"p{n}@x.test", first_name=f"P{n}") for n in range(1000)), atomic=atomic)
+
+    changes = await stored.changes()
+    assert verdicts(found) == ["created"] * 1000
+    assert [result["version"] for result in found] == [change.seq for change in changes] == list(range(1, 1001))
+    assert [result["contact"] for result in found] == [change.object for change in changes]
+    assert [result["contact"]["first_name"] for result in found] == [f"P{n}" for n in range(1000)]
+
+
+async def test_all_or_none_is_one_moment(alice: Person, ada: Thing) -> None:
+    """What is written together is written at one time."""
+    found = await results(alice, *(create() for _ in range(200)), update(ada.id, last_name="King"), atomic=True)
+
+    assert len({result["contact"]["updated_at"] for result in found}) == 1
+
+
+async def test_all_or_none_is_none(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
+    """Where anything is refused nothing is done, and each operation at fault is named, by the state that the good ones make."""
+    response = await write(
+        alice,
+        create("new@x.test"),
+        create("ADA@engine.test"),
+        delete(grace.id),
+        create("grace@navy.test"),
+        update(grace.id, last_name="Murray"),
+        create("NEW@x.test", time_zone="Mars/Olympus"),
+        create("x@x.test", "new@x.test"),
+        update(ada.id, company_id="cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"),
+        create("x@x.test"),
+        atomic=True,
+    )
+
+    assert response.status_code == 422
+    assert response.json()["type"].endswith("/validation_failed")
+    assert faults(response) == [
+        ("operations[1].contact.emails[0].email", "already_in_use"),
+        ("operations[4].id", "not_found"),
+        ("operations[5].contact.time_zone", "unknown_time_zone"),
+        ("operations[6].contact.emails[1].email", "already_in_use"),
+        ("operations[7].contact.company_id", "not_found"),
+    ]
+    assert len(await stored.changes()) == 2
+    assert [(await alice.get(contact.url)).json() for contact in (ada, grace)] == [ada.json, grace.json]
+    assert (await alice.post(CONTACTS, json={"emails": [{"email": "new@x.test"}]})).status_code == 201
+
+
+async def test_each_of_many_faults_is_named(alice: Person) -> None:
+    """However many operations are at fault, each is named; of very many faults, not all."""
+    response = await write(alice, *([create(*["a"] * 100)] * 20), atomic=True)
+
+    named = [field.partition(".")[0] for field, _ in faults(response)]
+    assert list(dict.fromkeys(named)) == [f"operations[{index}]" for index in range(20)]
+    assert 1000 <= len(named) <= 1020
+
+
+@both_forms
+async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored, *, atomic: bool) -> None:
+    """A repeat with the same Idempotency-Key is answered as the first request was, and nothing is done twice."""
+    key = {"Idempotency-Key": str(uuid4())}
+    operations = [create(first_name="Mary"), update(ada.id, last_name="King"), delete(ada.id)]
+    first, second = [await write(alice, *operations, atomic=atomic, headers=key) for _ in range(2)]
+
+    assert (second.status_code, second.json()) == (200, first.json())
+    assert (first.headers.get("Idempotency-Replayed"), second.headers["Idempotency-Replayed"]) == (None, "true")
+    assert "ETag" not in second.headers
+    assert len(await stored.changes()) == 4
+
+
+@both_forms
+async def test_another_bulk_with_the_same_key_is_refused(alice: Person, stored: Stored, *, atomic: bool) -> None:
+    """A key is the first request's, also where nothing came of that."""
+    key = {"Idempotency-Key": str(uuid4())}
+    await write(alice, delete(UNKNOWN), headers=key)
+    response = await write(alice, create(), atomic=atomic, headers=key)
+    other = await alice.post(CONTACTS, json={}, headers=key)
+
+    assert [each.status_code for each in (response, other)] == [422, 422]
+    assert faults(response) == [("Idempotency-Key", "idempotency_key_reused")]
+    assert await stored.changes() == []
+
+
+async def test_a_key_must_be_one(alice: Person, stored: Stored) -> None:
+    """What is no key is refused before anything is done."""
+    response = await write(alice, create(), headers={"Idempotency-Key": ""})
+
+    assert (response.status_code, faults(response)) == (422, [("Idempotency-Key", "invalid_format")])
+    assert await stored.changes() == []
+
+
+async def test_a_retry_finishes_what_was_interrupted(
+    alice: Person, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Where the server died in the middle, what was done is answered as it was, and the rest is done now."""
+    key = {"Idempotency-Key": str(uuid4())}
+    operations = [create(first_name=f"P{n}") for n in range(120)]
+    first = (await write(alice, *operations, headers=key)).json()["results"]
+    # As if the server had died when 70 were done.
+    await pool.execute(
+        "delete from idempotency_record where workspace_id = $1 and key like $2 and split_part(key, e'\n', 2)::int >= 70",
+        alice.workspace_id,
+        f"{key['Idempotency-Key']}\n%",
+    )
+    again = await write(alice, *operations, headers=key)
+
+    second = again.json()["results"]
+    assert second[:70] == first[:70]
+    assert [result["version"] for result in second[70:]] == list(range(121, 171))
+    assert "Idempotency-Replayed" not in again.headers
+    assert (await write(alice, *operations, headers=key)).json()["results"] == second
+    assert len(await stored.changes()) == 170
+
+
+async def test_what_failed_is_tried_again(alice: Person, ada: Thing) -> None:
+    """Refusals are not kept: a repeat carries out what can be carried out by then, and gives the first answer to the rest."""
+    key = {"Idempotency-Key": str(uuid4())}
+    operations = [create(first_name="Mary"), create("ada@engine.test")]
+    first = (await write(alice, *operations, headers=key)).json()["results"]
+    same = await write(alice, *operations, headers=key)
+    await alice.delete(ada.url)
+    other = await write(alice, *operations, headers=key)
+
+    assert verdicts(first) == ["created", "failed"]
+    assert (verdicts(same.json()["results"]), same.headers["Idempotency-Replayed"]) == (["created", "failed"], "true")
+    assert verdicts(other.json()["results"]) == ["created", "created"]
+    assert other.json()["results"][0] == first[0]
+    assert "Idempotency-Replayed" not in other.headers
+
+
+async def test_keys_of_single_requests_are_others(alice: Person) -> None:
+    """The keys under which the operations are kept are none that a caller could send."""
+    key = str(uuid4())
+    await write(alice, create(), headers={"Idempotency-Key": key})
+    response = await alice.post(CONTACTS, json={}, headers={"Idempotency-Key": f"{key}\n0"})
+
+    assert faults(response) == [("Idempotency-Key", "invalid_format")]
+
+
+async def test_a_queue_that_is_too_short_is_waited_for(
+    alice: Person, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a wave does not fit in the workspace's queue, what does goes first, and all of it in its order."""
+    monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
+    async with serving(Settings(rate_limit=0, queue_limit=7), database_url) as client:
+        found = await results(Person(client, alice.workspace_id, alice.key), *(create() for _ in range(60)))
+
+    assert [result["version"] for result in found] == list(range(1, 61))
+
+
+async def test_what_does_not_fit_in_the_queue_fails(
+    alice: Person, ada: Thing, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the queue stays full, each operation fails as a single request would, and nothing of it is done."""
+    monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
+    async with serving(Settings(rate_limit=0, queue_limit=1), database_url) as client, timeout(20):
+        person = Person(client, alice.workspace_id, alice.key)
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("select from workspace where id = $1 for update", alice.workspace_id)
+            under_way = create_task(person.patch(ada.url, json={"last_name": "King"}))
+            while not await pool.fetchval("select exists (select from pg_locks where not granted)"):
+                assert not under_way.done()
+            others = [create_task(person.patch(ada.url, json={"last_name": "Byron"})) for _ in range(2)]
+            # Who is told so first has found the queue full.
+            await wait(others, return_when=FIRST_COMPLETED)
+            found = await results(person, create(), delete(ada.id))
+        assert sorted([(await each).status_code for each in (under_way, *others)]) == [200, 200, 429]
+
+    assert [result["problem"]["status"] for result in found] == [429, 429]
+    assert found[0]["problem"]["type"].endswith("/busy")
+    assert (await alice.get(ada.url)).status_code == 200

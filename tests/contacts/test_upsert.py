@@ -1,0 +1,373 @@
+"""Upserts by e-mail address, which the bulk of contacts takes."""
+
+from typing import Final
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from tests.cast import Json, Person, Stored, Thing
+from tests.contacts.bulks import (
+    addresses,
+    both_forms,
+    create,
+    delete,
+    numbers,
+    result,
+    results,
+    update,
+    upsert,
+    verdicts,
+    write,
+)
+
+CONTACTS: Final = "/api/v2/contacts"
+
+
+def fault(failed: Json) -> tuple[int, str, str]:
+    """Return the status, the first field and its code of an operation that failed."""
+    assert failed["result"] == "failed"
+    error = failed["problem"]["errors"][0]
+    return failed["problem"]["status"], error["field"], error["code"]
+
+
+@pytest_asyncio.fixture
+async def mary(alice: Person) -> Thing:
+    """A contact in Alice's workspace with two addresses and two numbers, of which the second ones are primary."""
+    contact = {
+        "first_name": "Mary",
+        "description": "Mathematics",
+        "emails": [{"email": "Mary@home.test"}, {"email": "mary@science.test", "is_primary": True}],
+        "phone_numbers": [{"phone_number": "100"}, {"phone_number": "+44 20 7946 0958", "is_primary": True}],
+    }
+    return Thing(await alice.post(CONTACTS, json=contact))
+
+
+async def test_nobody_had_it(alice: Person, mary: Thing) -> None:
+    """Where nobody has or had the address, a contact is created, as by itself; null is nothing."""
+    found = await result(alice, upsert("ada@engine.test", first_name="Ada", last_name=None, time_zone="GB"))
+
+    contact = found["contact"]
+    assert found["result"] == "created"
+    assert contact == (await alice.get(f"{CONTACTS}/{contact['id']}")).json()
+    assert (contact["first_name"], contact["last_name"], contact["time_zone"]) == ("Ada", None, "GB")
+    assert addresses(contact) == ["ada@engine.test*"]
+    assert (await alice.get(mary.url)).json() == mary.json
+
+
+@pytest.mark.parametrize("address", ["mary@science.test", "MARY@Science.test", "mary@home.test"])
+async def test_who_has_it_is_updated(alice: Person, mary: Thing, address: str) -> None:
+    """The contact that has the address, as primary or not, has the members that are sent; absent stays, null clears."""
+    found = await result(alice, upsert(address, last_name="Somerville", description=None))
+
+    assert (found["result"], found["contact"]) == ("updated", (await alice.get(mary.url)).json())
+    assert found["contact"] == {
+        **{name: value for name, value in mary.json.items() if name != "description"},
+        "last_name": "Somerville",
+        "updated_at": found["contact"]["updated_at"],
+    }
+
+
+async def test_the_primary_address_decides(alice: Person, ada: Thing, mary: Thing) -> None:
+    """Of several addresses the one that is marked says who is meant, else the first."""
+    first = await result(alice, upsert("ada@engine.test", "new@x.test", last_name="King"))
+    marked = await result(alice, upsert("other@x.test", "mary@home.test", primary="mary@home.test", last_name="Somerville"))
+
+    assert (first["contact"]["id"], marked["contact"]["id"]) == (ada.id, mary.id)
+    assert addresses(marked["contact"]) == ["Mary@home.test*", "mary@science.test", "other@x.test"]
+
+
+async def test_addresses_are_added(alice: Person, mary: Thing, stored: Stored) -> None:
+    """The contact keeps its addresses, in their order and spelling, and which is primary; new ones come behind them."""
+    found = await result(alice, upsert(" new@x.test", "MARY@home.test", "x@x.test", primary="MARY@home.test"))
+    again = await result(alice, upsert("mary@science.test", "y@x.test"))
+
+    assert addresses(found["contact"]) == ["Mary@home.test*", "mary@science.test", "new@x.test", "x@x.test"]
+    assert addresses(again["contact"]) == ["Mary@home.test*", "mary@science.test", "new@x.test", "x@x.test", "y@x.test"]
+    assert await stored.addresses(mary) == {
+        *("mary@home.test", "mary@science.test", "new@x.test", "x@x.test", "y@x.test"),
+    }
+
+
+async def test_another_primary_address_is_marked(alice: Person, mary: Thing) -> None:
+    """The address by which the contact is found is its primary one only if it is marked; the old one stays beside it."""
+    unmarked = await result(alice, upsert("mary@home.test", last_name="Somerville"))
+    marked = await result(alice, upsert("mary@home.test", primary="mary@home.test"))
+
+    assert addresses(unmarked["contact"]) == ["Mary@home.test", "mary@science.test*"]
+    assert addresses(marked["contact"]) == ["Mary@home.test*", "mary@science.test"]
+    assert marked["contact"]["id"] == mary.id
+
+
+async def test_false_marks_nothing(alice: Person, mary: Thing) -> None:
+    """That an address is not primary takes nothing from the one that is, and makes no other so."""
+    emails = [{"email": each["email"], "is_primary": False} for each in mary.json["emails"]]
+    found = await result(alice, {"action": "upsert", "contact": {"emails": emails}})
+
+    assert found == {"index": 0, "result": "unchanged", "version": 1, "contact": mary.json}
+
+
+async def test_numbers_are_added(alice: Person, mary: Thing) -> None:
+    """So with phone numbers: one in another spelling is the same."""
+    sent = [{"phone_number": "+442079460958"}, {"phone_number": "200"}, {"phone_number": "200"}, {"phone_number": "100"}]
+    found = await result(alice, upsert("mary@home.test", phone_numbers=sent))
+    marked = await result(alice, upsert("mary@home.test", phone_numbers=[{"phone_number": "100", "is_primary": True}]))
+    nothing = await result(alice, upsert("mary@home.test", phone_numbers=[]))
+
+    assert numbers(found["contact"]) == ["100", "+44 20 7946 0958*", "200"]
+    assert numbers(marked["contact"]) == ["100*", "+44 20 7946 0958", "200"]
+    assert nothing["result"] == "unchanged"
+    assert mary.json["phone_numbers"][1]["is_primary"]
+
+
+async def test_a_number_in_two_spellings_keeps_both(alice: Person, ada: Thing) -> None:
+    """Where a number stands there in several spellings, the one that is sent is meant."""
+    spellings = ["+442079460958", "+44 20 7946 0958"]
+    await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": each} for each in spellings]})
+    sent = [{"phone_number": "+44 20 7946 0958", "is_primary": True}]
+    found = await result(alice, upsert("ada@engine.test", phone_numbers=sent))
+
+    assert numbers(found["contact"]) == ["+442079460958", "+44 20 7946 0958*"]
+
+
+async def test_first_numbers_have_a_primary_one(alice: Person, ada: Thing) -> None:
+    """A contact without numbers has the one that is marked as its primary one, else the first."""
+    found = await result(alice, upsert("ada@engine.test", phone_numbers=[{"phone_number": "1"}, {"phone_number": "2"}]))
+
+    assert numbers(found["contact"]) == ["1*", "2"]
+    assert found["contact"]["id"] == ada.id
+
+
+async def test_what_changes_nothing_writes_nothing(alice: Person, mary: Thing, stored: Stored) -> None:
+    """What is there already is there once: no version, no time, no entry."""
+    found = await result(alice, upsert("MARY@home.test", first_name="Mary", phone_numbers=[{"phone_number": "+442079460958"}]))
+
+    assert found == {"index": 0, "result": "unchanged", "version": 1, "contact": mary.json}
+    assert len(await stored.changes()) == 1
+
+
+async def test_nothing_is_taken_from_anybody(alice: Person, ada: Thing, mary: Thing) -> None:
+    """An address of another active contact is refused, by its place in the body, and nothing is done."""
+    of_mary = await result(alice, upsert("mary@home.test", "new@x.test", "ADA@engine.test", last_name="Somerville"))
+    of_nobody = await result(alice, upsert("new@x.test", "ada@engine.test"))
+
+    assert fault(of_mary) == (409, "operations[0].contact.emails[2].email", "already_in_use")
+    assert fault(of_nobody) == (409, "operations[0].contact.emails[1].email", "already_in_use")
+    assert of_mary["problem"]["conflict"] == {"object": "contact", "id": ada.id}
+    assert [(await alice.get(contact.url)).json() for contact in (ada, mary)] == [ada.json, mary.json]
+    assert (await result(alice, create("new@x.test")))["result"] == "created"
+
+
+@pytest.mark.parametrize("company_id", ["cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
+async def test_a_company_must_be_there(alice: Person, mary: Thing, company_id: str) -> None:
+    """A company that there is not is refused, whether the contact is there or not."""
+    known = await result(alice, upsert("mary@home.test", company_id=company_id))
+    new = await result(alice, upsert("new@x.test", company_id=company_id))
+
+    expected = (422, "operations[0].contact.company_id", "not_found")
+    assert (fault(known), fault(new)) == (expected, expected)
+    assert (await alice.get(mary.url)).json() == mary.json
+
+
+async def test_together_they_may_be_too_many(alice: Person, mary: Thing) -> None:
+    """A contact has a hundred addresses and a hundred numbers at most, whoever adds them."""
+    emails = await result(alice, upsert("mary@home.test", *(f"m{n}@x.test" for n in range(99))))
+    sent = [{"phone_number": f"2{n}"} for n in range(99)]
+    phone_numbers = await result(alice, upsert("mary@home.test", phone_numbers=sent))
+    as_many = await result(alice, upsert("mary@home.test", *(f"m{n}@x.test" for n in range(98)), phone_numbers=sent[1:]))
+
+    assert fault(emails) == (422, "operations[0].contact.emails", "too_long")
+    assert fault(phone_numbers) == (422, "operations[0].contact.phone_numbers", "too_long")
+    assert as_many["contact"]["id"] == mary.id
+    assert (len(as_many["contact"]["emails"]), len(as_many["contact"]["phone_numbers"])) == (100, 100)
+
+
+@both_forms
+async def test_one_address_twice(alice: Person, *, atomic: bool) -> None:
+    """The second of two upserts of a new address updates what the first has created."""
+    first, second, third = await results(
+        alice,
+        upsert("ada@engine.test", first_name="Ada"),
+        upsert("ADA@engine.test", "ada@home.test", last_name="King"),
+        upsert("ada@home.test", first_name="Ada"),
+        atomic=atomic,
+    )
+
+    assert verdicts([first, second, third]) == ["created", "updated", "unchanged"]
+    assert first["contact"]["id"] == second["contact"]["id"]
+    assert (second["contact"]["first_name"], second["contact"]["last_name"]) == ("Ada", "King")
+    assert addresses(third["contact"]) == ["ada@engine.test*", "ada@home.test"]
+
+
+@both_forms
+async def test_who_has_it_by_then_is_meant(alice: Person, ada: Thing, mary: Thing, *, atomic: bool) -> None:
+    """Where an address has changed hands just before, the one that has it now is updated."""
+    found = await results(
+        alice,
+        update(ada.id, emails=[{"email": "ada@home.test"}]),
+        update(mary.id, emails=[{"email": "ada@engine.test"}]),
+        upsert("ada@engine.test", last_name="Somerville"),
+        upsert("mary@home.test", last_name="New"),
+        atomic=atomic,
+    )
+
+    assert verdicts(found) == ["updated", "updated", "updated", "created"]
+    assert found[2]["contact"]["id"] == mary.id
+
+
+async def test_who_had_it_comes_back(alice: Person, mary: Thing, stored: Stored) -> None:
+    """A deleted contact that had the address is restored with all that it had, and the members that are sent laid over that."""
+    await alice.delete(mary.url)
+    found = await result(alice, upsert("MARY@home.test", "new@x.test", last_name="Somerville", description=None))
+
+    contact = found["contact"]
+    assert (found["result"], found["version"]) == ("restored", 3)
+    assert contact == {
+        **{name: value for name, value in mary.json.items() if name != "description"},
+        "last_name": "Somerville",
+        "emails": [*mary.json["emails"], {"email": "new@x.test", "is_primary": False}],
+        "updated_at": contact["updated_at"],
+    }
+    read = await alice.get(mary.url)
+    assert (read.json(), read.headers["ETag"]) == (contact, '"3"')
+    assert await stored.addresses(mary) == {"mary@home.test", "mary@science.test", "new@x.test"}
+    assert [(change.action, change.object) for change in await stored.changes()][-1] == ("r", contact)
+    assert [each["id"] for each in (await alice.get(CONTACTS, params={"search": "somerville"})).json()["data"]] == [mary.id]
+
+
+async def test_only_what_is_free_comes_back(alice: Person, mary: Thing) -> None:
+    """Addresses that others have by now are theirs; without its primary one, the first that is left is primary."""
+    await alice.delete(mary.url)
+    other = Thing(await alice.post(CONTACTS, json={"emails": [{"email": "mary@science.test"}]}))
+    found = await result(alice, upsert("mary@home.test", "new@x.test"))
+
+    assert (found["result"], found["contact"]["id"]) == ("restored", mary.id)
+    assert addresses(found["contact"]) == ["Mary@home.test*", "new@x.test"]
+    assert (await alice.get(other.url)).json() == other.json
+
+
+async def test_nothing_is_taken_by_coming_back(alice: Person, mary: Thing, ada: Thing) -> None:
+    """What is sent and belongs to another contact is refused, and nobody comes back."""
+    await alice.delete(mary.url)
+    found = await result(alice, upsert("mary@home.test", "ada@engine.test"))
+
+    assert fault(found) == (409, "operations[0].contact.emails[1].email", "already_in_use")
+    assert (await alice.get(mary.url)).status_code == 404
+    assert (await alice.get(ada.url)).json() == ada.json
+
+
+async def test_a_company_that_is_gone_does_not_come_back(alice: Person, ada: Thing, mary: Thing, engine: Thing) -> None:
+    """A restored contact has its company again, unless that was deleted meanwhile."""
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    await alice.patch(mary.url, json={"company_id": engine.id})
+    await alice.delete(ada.url)
+    await alice.delete(mary.url)
+    before = await result(alice, upsert("ada@engine.test"))
+    await alice.delete(engine.url)
+    after = await result(alice, upsert("mary@home.test"))
+
+    assert (before["result"], before["contact"]["company"]["id"]) == ("restored", engine.id)
+    assert after["result"] == "restored"
+    assert "company" not in after["contact"]
+
+
+async def test_the_last_that_had_it_comes_back(alice: Person) -> None:
+    """Of several contacts that were deleted with an address, the one deleted last comes back."""
+    made = [Thing(await alice.post(CONTACTS, json={"first_name": name})) for name in ("First", "Second", "Third")]
+    for contact in (made[1], made[2], made[0]):
+        await alice.patch(contact.url, json={"emails": [{"email": "info@x.test"}]})
+        await alice.delete(contact.url)
+    await alice.patch(f"{CONTACTS}/nobody", json={})
+    found = [await result(alice, upsert("info@x.test"))]
+    await alice.patch(made[0].url, json={"emails": []})
+    await alice.delete(made[0].url)
+    found.append(await result(alice, upsert("info@x.test")))
+
+    assert [(each["result"], each["contact"]["id"]) for each in found] == [
+        ("restored", made[0].id),
+        ("restored", made[2].id),
+    ]
+
+
+async def test_what_an_active_contact_had_is_nobodys(alice: Person, ada: Thing) -> None:
+    """An address that a contact gave up while it was there brings nobody back."""
+    await alice.patch(ada.url, json={"emails": [{"email": "ada@home.test"}]})
+    before = await result(alice, upsert("ada@engine.test"))
+    await alice.delete(ada.url)
+    after = await result(alice, upsert("ada@engine.test"))
+
+    assert (before["result"], after["result"]) == ("created", "unchanged")
+    assert (await alice.get(ada.url)).status_code == 404
+
+
+@both_forms
+async def test_what_was_deleted_just_before_comes_back(
+    alice: Person, mary: Thing, engine: Thing, stored: Stored, *, atomic: bool
+) -> None:
+    """A contact that the same request has deleted is restored as any other."""
+    await alice.patch(mary.url, json={"company_id": engine.id})
+    found = await results(
+        alice,
+        delete(mary.id),
+        create("mary@science.test"),
+        upsert("mary@home.test", last_name="Somerville"),
+        upsert("mary@home.test", "x@x.test"),
+        delete(mary.id),
+        upsert("x@x.test"),
+        atomic=atomic,
+    )
+
+    assert verdicts(found) == ["deleted", "created", "restored", "updated", "deleted", "restored"]
+    assert found[5]["contact"]["id"] == mary.id
+    assert found[5]["contact"]["company"]["id"] == engine.id
+    assert addresses(found[5]["contact"]) == ["Mary@home.test*", "x@x.test"]
+    assert await stored.addresses(mary) == {"mary@home.test", "x@x.test"}
+
+
+@both_forms
+async def test_who_gets_it_and_is_deleted_comes_back(
+    alice: Person, ada: Thing, mary: Thing, engine: Thing, *, atomic: bool
+) -> None:
+    """So is one that has come to have the address in the same request."""
+    await alice.patch(mary.url, json={"company_id": engine.id})
+    found = await results(
+        alice,
+        delete(ada.id),
+        update(mary.id, emails=[{"email": "ada@engine.test"}]),
+        delete(mary.id),
+        upsert("ada@engine.test"),
+        atomic=atomic,
+    )
+
+    assert verdicts(found) == ["deleted", "updated", "deleted", "restored"]
+    assert (found[3]["contact"]["id"], found[3]["contact"]["company"]["id"]) == (mary.id, engine.id)
+
+
+async def test_a_retry_gets_the_first_answer(alice: Person, mary: Thing, stored: Stored) -> None:
+    """An upsert that is repeated with the same Idempotency-Key is answered as it was: it created, and still did."""
+    key = {"Idempotency-Key": str(uuid4())}
+    first, second = [await write(alice, upsert("new@x.test"), upsert("mary@home.test"), headers=key) for _ in range(2)]
+
+    assert verdicts(second.json()["results"]) == ["created", "unchanged"]
+    assert first.json() == second.json()
+    assert len(await stored.changes()) == 2
+    assert mary.json["id"] == second.json()["results"][1]["contact"]["id"]
+
+
+async def test_who_may_not_read_is_not_told(dave: Person, ada: Thing) -> None:
+    """The contact that has an address is named to those who may read contacts."""
+    found = await result(dave, upsert("new@x.test", "ada@engine.test"))
+
+    assert fault(found) == (409, "operations[0].contact.emails[1].email", "already_in_use")
+    assert "conflict" not in found["problem"]
+    assert ada.id not in str(found)
+
+
+async def test_charlie_meets_nobody(charlie: Person, alice: Person, ada: Thing, mary: Thing) -> None:
+    """Contacts of other workspaces, deleted or not, have nothing to do with it."""
+    await alice.delete(mary.url)
+    found = await results(charlie, upsert("ada@engine.test", first_name="Eve"), upsert("mary@home.test"))
+
+    assert verdicts(found) == ["created", "created"]
+    assert (await alice.get(ada.url)).json() == ada.json
+    assert (await alice.get(mary.url)).status_code == 404

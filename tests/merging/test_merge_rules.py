@@ -1,0 +1,93 @@
+"""What holds however contacts are merged, by random stories."""
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Final
+
+import asyncpg
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from tests.cast import Json, Person, Thing
+from tests.contacts.bulks import result, upsert
+from tests.engagements.calls import Made
+from tests.merging.merges import contact, engage, merge
+from tests.merging.tables import assert_agreement
+
+_RUNS: Final = count()
+# A contact with some addresses and numbers; an engagement of some; the merging of some into one; and an upsert.
+_PLACES: Final = st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)
+_STEPS: Final = st.one_of(
+    st.tuples(st.just("create"), st.lists(st.integers(0, 3), max_size=3, unique=True)),
+    st.tuples(st.just("engage"), _PLACES),
+    st.tuples(st.just("merge"), _PLACES),
+    st.tuples(st.just("merge"), _PLACES),
+    st.tuples(st.just("upsert"), _PLACES),
+)
+
+
+class Story:
+    """One example: what there is, under addresses that no other example has."""
+
+    def __init__(self, alice: Person, engine: Thing) -> None:
+        self.alice = alice
+        self.engine = engine
+        self.contacts: list[Thing] = []
+        self.engagements: list[Made] = []
+        self._run = f"run{next(_RUNS)}x"
+
+    def some(self, places: Sequence[int]) -> list[Thing]:
+        """Return contacts by their places, each once."""
+        wanted = dict.fromkeys(place % len(self.contacts) for place in places)
+        return [self.contacts[place] for place in wanted]
+
+    async def go_on(self, step: str, places: Sequence[int]) -> None:
+        """Take a step."""
+        if step == "create":
+            mark = f"{self._run}.{len(self.contacts)}"
+            members: Json = {"phone_numbers": [{"phone_number": f"+44 20 7946 095{place}"} for place in places]}
+            members |= {"first_name": f"Ada {mark}"} if len(places) % 2 else {"company_id": self.engine.id}
+            self.contacts.append(await contact(self.alice, *(f"{mark}.{place}@x.test" for place in places), **members))
+        elif step == "engage":
+            self.engagements.append(await engage(self.alice, f"{self._run}.{len(self.engagements)}", *self.some(places)))
+        elif step == "upsert":
+            items = [item["email"] for each in self.some(places) for item in each.json["emails"]]
+            if items:
+                await result(self.alice, upsert(items[0], f"{self._run}.new@x.test"))
+        else:
+            target, *sources = self.some(places)
+            await self._merge(target, sources)
+
+    async def _merge(self, target: Thing, sources: Sequence[Thing]) -> None:
+        before = await self._held()
+        response = await merge(self.alice, target, *sources)
+        event(f"merge: {response.status_code}")
+        assert response.status_code in (200, 404, 422)
+        assert await self._held() == before
+        if response.is_success:
+            gone = {source.id for source in sources}
+            for engagement in self.engagements:
+                shown = await self.alice.get(engagement.url, params={"expand": "contacts"})
+                assert gone.isdisjoint(each["id"] for each in shown.json()["contacts"])
+
+    async def _held(self) -> list[str]:
+        """Return the addresses that contacts of this example have."""
+        found = (await self.alice.get("/api/v2/contacts", params={"limit": 100, "search": self._run})).json()["data"]
+        return sorted(item["email"] for each in found for item in each["emails"] if item["email"].startswith(f"{self._run}."))
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=st.lists(_STEPS, min_size=1, max_size=10))
+async def test_nothing_is_lost_and_all_agrees(
+    alice: Person, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]", steps: Sequence[tuple[str, Sequence[int]]]
+) -> None:
+    """No address is lost or doubled by merging; no engagement names who is gone; claims, links, entries agree with the rows."""
+    story = Story(alice, engine)
+    for step, places in [("create", [0]), ("create", [1, 2]), ("create", []), *steps]:
+        await story.go_on(step, places)
+    await assert_agreement(pool, alice.workspace_id)
