@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -32,6 +33,8 @@ from herdbook.db.database import Database
 from herdbook.db.migrate import missing
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
 from herdbook.engagements import api as engagements_api
+from herdbook.feed import api as feed_api
+from herdbook.history import api as history_api
 from herdbook.http import openapi
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
@@ -41,14 +44,20 @@ from herdbook.http.requests import Requests, Wire
 from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.retention import trim_ledgers
 from herdbook.logs import RequestLog, configure_logs
 from herdbook.media import PATH, Recordings
+from herdbook.merging import api as merging_api
+from herdbook.merging.moving import move_left_behind
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.settings import Settings
 from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.users import api as users_api
+from herdbook.webhooks import api as webhooks_api
+from herdbook.webhooks import store as webhooks_store
+from herdbook.webhooks.keeper import Keeper, Order
 
 _STAFF: Final = CompanyStaff()
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -56,24 +65,32 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *companies_api.operations(_STAFF),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
+    *merging_api.OPERATIONS,
     *engagements_api.OPERATIONS,
     *transcript_comments_api.OPERATIONS,
     *oauth_api.OPERATIONS,
+    *feed_api.OPERATIONS,
+    *history_api.OPERATIONS,
+    *webhooks_api.OPERATIONS,
 )
 
 _log: Final = logging.getLogger("herdbook.app")
+_API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
 _PAGE_CONNECTIONS: Final = 2
 _NOTE_USES_EVERY_SECONDS: Final = 30.0
 _FORGET_EVERY_SECONDS: Final = 3600.0
 _RELEASE_EVERY_SECONDS: Final = 60.0
+_KEEP_EVERY_SECONDS: Final = 0.5
+_METRICS_SECONDS: Final = 2.0
 
 
 class Herdbook:
     """The ASGI application."""
 
-    def __init__(self, settings: Settings, database_url: str) -> None:
+    def __init__(self, settings: Settings, database_url: str, *, delivers: bool = False) -> None:
         self._settings = settings
         self._database_url = database_url
+        self._delivers = delivers
         self._requests: ASGIApp | None = None
         self._pool: Pool | None = None
         self._pools: tuple[Pool, ...] = ()
@@ -97,7 +114,7 @@ class Herdbook:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the API's go straight to it, past everything that serves pages."""
-        if scope["type"] == "http" and scope["path"].startswith(("/api/v2/", "/v2/", "/api/v1/", "/v1/")):
+        if scope["type"] == "http" and scope["path"].startswith(_API_PATHS) and not scope["path"].startswith(PATH):
             await self._api(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
@@ -118,11 +135,13 @@ class Herdbook:
         ledger = Ledger(pool, settings.queue_limit, heads=heads)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
-        allowed_targets = tuple(target.strip() for target in (settings.allowed_targets or "").split(",") if target.strip())
-        self._recordings = recordings = Recordings(settings.data_dir / "media", secret, allowed_targets, settings.media_limit)
+        targets = settings.targets
+        self._recordings = recordings = Recordings(settings.data_dir / "media", secret, targets.allowed, settings.media_limit)
         self._requests = Requests(
             operations=OPERATIONS,
-            services=Services(ledger, Database(pool, pages), CursorSigner(secret), recordings, heads, settings.public_url),
+            services=Services(
+                ledger, Database(pool, pages), CursorSigner(secret), recordings, heads, settings.public_url, targets
+            ),
             authenticator=authenticator,
             rate_limit=rate_limit,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
@@ -134,8 +153,16 @@ class Herdbook:
             asyncio.create_task(_again_and_again(_NOTE_USES_EVERY_SECONDS, authenticator.note_uses)),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_tokens(pool))),
+            asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: webhooks_store.forget_old_deliveries(pool))),
             asyncio.create_task(_again_and_again(_RELEASE_EVERY_SECONDS, lambda: release_left_behind(pool, ledger, _STAFF))),
+            asyncio.create_task(_again_and_again(_RELEASE_EVERY_SECONDS, lambda: move_left_behind(pool, ledger))),
         ]
+        if settings.history_days:
+            trim = functools.partial(trim_ledgers, pool, settings.history_days)
+            chores.append(asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, trim)))
+        keeper = Keeper(pool, heads, Order(self._database_url, targets, settings.log_level))
+        if self._delivers:
+            chores.append(asyncio.create_task(_again_and_again(_KEEP_EVERY_SECONDS, keeper.look)))
         if settings.workers > 1:
             stop_if_orphaned = functools.partial(_stop_if_orphaned, os.getppid())
             chores.append(asyncio.create_task(_again_and_again(1.0, stop_if_orphaned)))
@@ -149,6 +176,7 @@ class Herdbook:
         for chore in chores:
             chore.cancel()
         await ledger.close()
+        await keeper.close()
         await authenticator.note_uses()
         await recordings.close()
         if rate_limit is not None:
@@ -191,6 +219,7 @@ class Herdbook:
         idle = sum(pool.get_idle_size() for pool in self._pools)
         metrics.POOL_CONNECTIONS.labels("idle").set(idle)
         metrics.POOL_CONNECTIONS.labels("busy").set(sum(pool.get_size() for pool in self._pools) - idle)
+        await _look_at_webhooks(self._pool)
         registry = REGISTRY
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
@@ -198,12 +227,12 @@ class Herdbook:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def create_app(settings: Settings, database_url: str) -> Herdbook:
-    """Return the application of one worker."""
+def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:
+    """Return the application of one worker, which has a courier beside it if it delivers to webhooks, too."""
     configure_logs(settings.log_level)
     if settings.workers > 1:
         metrics.forget_dead_workers()
-    return Herdbook(settings, database_url)
+    return Herdbook(settings, database_url, delivers=delivers)
 
 
 def _rate_limit(settings: Settings) -> RateLimit | None:
@@ -215,6 +244,22 @@ def _rate_limit(settings: Settings) -> RateLimit | None:
     shared = importlib.import_module("herdbook.http.shared_ratelimit")
     limit: RateLimit = shared.SharedWindows(settings.rate_limit, settings.rate_limit_burst, settings.rate_limit_store)
     return limit
+
+
+async def _look_at_webhooks(pool: Pool) -> None:
+    """Measure how webhooks do; while the database is away, nobody knows."""
+    totals = webhooks_store.UNKNOWN
+    try:
+        async with asyncio.timeout(_METRICS_SECONDS):
+            totals = await webhooks_store.totals(pool)
+    except Exception as error:
+        _log.warning("webhooks cannot be measured", extra={"error": repr(error)})
+    for state in ("enabled", "failing", "disabled"):
+        metrics.WEBHOOK_ENDPOINTS.labels(state).set(getattr(totals, state))
+    metrics.WEBHOOK_ENTRIES_BEHIND.set(totals.behind)
+    metrics.WEBHOOK_DELIVERIES_WAITING.set(totals.waiting)
+    for outcome in ("delivered", "failed"):
+        metrics.WEBHOOK_DELIVERIES.labels(outcome).set(getattr(totals, outcome))
 
 
 async def _healthz(_: Request) -> Response:
@@ -229,6 +274,8 @@ async def _stop_if_orphaned(parent: int) -> None:
 
 def _when_told_to_stop(stop: Callable[[], None]) -> None:
     """Call `stop` at the signal to stop, before it is handled: the server waits for answers that are under way."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # Signals are another's.
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         handled = signal.getsignal(number)

@@ -98,8 +98,8 @@ class InvalidQuery(FieldsRefusal):
 class NotFound(Refusal):
     """The object is not there, was deleted, or belongs to another workspace: the caller cannot tell which."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"There is no such {kind} in this workspace. Check the id, and that it was not deleted.")
+    def __init__(self, kind: str, remedy: str = "Check the id, and that it was not deleted.") -> None:
+        super().__init__(f"There is no such {kind} in this workspace. {remedy}")
 
 
 class Stale(Refusal):

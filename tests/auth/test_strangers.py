@@ -55,11 +55,14 @@ async def house(client: httpx.AsyncClient, database_url: str) -> House:
     await connection.close()
     created: dict[str, str] = {"user_id": (await owner.get("/api/v2/users")).json()["data"][0]["id"]}
     for operation in OPERATIONS:
-        if operation.method == "POST" and operation.scopes is not None and operation.body is not None:
+        if operation.status == 201 and operation.body is not None:
             body: Json = getattr(operation.body, "example")  # noqa: B009  # each body has one, by convention
             response = await owner.post("/api" + operation.path.format(**created), json=body)
             assert response.status_code == 201, response.text
             created[f"{response.json()['object']}_id"] = response.json()["id"]
+    await owner.patch(f"/api/v2/contacts/{created['contact_id']}", json={"first_name": "Augusta"})
+    deliveries = await owner.get(f"/api/herdbook/webhooks/{created['webhook_endpoint_id']}/deliveries")
+    created["event_id"] = deliveries.json()["data"][0]["id"]
     return House(owner, created)
 
 

@@ -24,6 +24,7 @@ UNWORKABLE: Final = {
     "QUEUE_LIMIT": "0",
     "BODY_LIMIT": "1",
     "MEDIA_LIMIT": "-1",
+    "HISTORY_DAYS": "-1",
     "PROBLEM_MEDIA_TYPE": "text/html",
     "LOG_LEVEL": "loud",
 }
@@ -33,6 +34,7 @@ HEARD: Final = {
     "HOST": "localhost",
     "RATE_LIMIT": "77",
     "RATE_LIMIT_BURST": "99",
+    "PRIVATE_WEBHOOK_TARGETS": "true",
     "PROBLEM_TYPE_BASE": "https://problems.test/",
     "PROBLEM_MEDIA_TYPE": "application/problem+json",
     "LOG_LEVEL": "error",
@@ -122,3 +124,8 @@ def test_an_option_is_heard_over_a_variable(tmp_path: Path) -> None:
     """The variable would have been refused: the port is the option's."""
     with serving(tmp_path, HERDBOOK_PORT="65536", HERDBOOK_WORKERS="1") as server:
         assert requests.get(server.url + "/healthz", timeout=5).status_code == 200
+
+
+def test_where_webhooks_may_be(server: Running) -> None:
+    """Private addresses are allowed."""
+    assert server.post("/api/herdbook/webhooks", {"url": "http://10.0.0.1/"}).status_code == 201

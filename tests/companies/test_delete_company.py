@@ -326,9 +326,9 @@ async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, store
 async def test_what_was_interrupted_is_finished(
     alice: Person, engine: Thing, ledger: Ledger, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Where the process dies between two slices, the company is deleted all the same, and a later round does the rest."""
+    """Where the process dies between two slices, a later round does the rest, as of the same request and credential."""
     await hire(alice, engine, *(["Nobody"] * (MOST_STAFF + 1)))
-    origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+    origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
     interrupted = len(await released(stored, engine))
     await release_left_behind(cast("Statements", pool), ledger, CompanyStaff())
@@ -336,6 +336,8 @@ async def test_what_was_interrupted_is_finished(
     assert interrupted == MOST_STAFF
     assert len(await released(stored, engine)) == MOST_STAFF + 1
     assert await pool.fetchval("select count(*) from company_contact where workspace_id = $1", alice.workspace_id) == 0
+    made = "select count(*) from change where request_id = $1 and credential_id = $2"
+    assert await pool.fetchval(made, origin.request_id, origin.credential_id) == 1 + MOST_STAFF + 1
 
 
 async def test_a_slice_leaves_a_company_alone_that_is_there(

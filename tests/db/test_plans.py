@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -26,18 +26,24 @@ from herdbook.companies import store as companies
 from herdbook.companies.actions import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts import store as contacts
-from herdbook.contacts.actions import SetContactCrmAssociation
-from herdbook.contacts.model import ContactCrmAssociation
+from herdbook.contacts.actions import Foreseen, SetContactCrmAssociation, UpsertContact
+from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
 from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
 from herdbook.db.paging import CrmRecord, PageQuery, Place
 from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements import store
+from herdbook.feed import store as feed
+from herdbook.ledger.changes import Kind
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.retention import SLICE, trim_slice
+from herdbook.merging import store as merging
+from herdbook.merging.actions import MergeContacts
 from herdbook.tags import store as tags
 from herdbook.transcript_comments import store as comments
 from herdbook.users import store as users
+from herdbook.webhooks import store as webhooks
 from tests.db.conftest import database_on
 from tests.ledger.clerk import Clerk, id_of, items
 
@@ -83,6 +89,7 @@ class House(NamedTuple):
     company_id: UUID
     key_id: UUID
     one: UUID
+    neighbour_id: UUID
     state: State
 
 
@@ -123,6 +130,7 @@ async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGener
             company_id,
             api_key.id,
             ada[0],
+            neighbour.workspace_id,
             request.param,
         )
         if request.param is State.EMPTY:
@@ -176,6 +184,9 @@ _FILL: Final = """
     ), emails as (
         insert into contact_email (workspace_id, address, contact_id)
         select workspace_id, format('ada%s@x.test', n), id from one
+    ), former_emails as (
+        insert into contact_former_email (workspace_id, address, contact_id)
+        select workspace_id, format('augusta%s@x.test', n), id from one
     ), keys as (
         insert into idempotency_record (workspace_id, credential_id, key, fingerprint, at, version, answer)
         select workspace_id, gen_random_uuid(), 'key', 'a fingerprint', now(), 1, '{}' from one
@@ -226,6 +237,21 @@ _FILL: Final = """
     ), domains as (
         insert into company_domain (workspace_id, domain, company_id)
         select workspace_id, n || '.test', id from one
+    ), endpoints as (
+        insert into webhook_endpoint (workspace_id, id, version, updated_at, secret, object)
+        select workspace_id, case when n = 1 then $3 else id end, n, now() + n * interval '1 millisecond', 'whsec_',
+            '{"object": "webhook_endpoint", "id": "", "url": "x", "is_enabled": false, "created_at": "", "updated_at": ""}'
+        from one
+    ), readers as (
+        insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position)
+        select workspace_id, $3, false, 1 from one where n = 1
+    ), deliveries as (
+        insert into webhook_delivery
+            (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
+        select workspace_id, endpoint_id, n + 100, 'v1.contact.created', now(),
+            case when n % 2000 = 0 then 'waiting' when n % 2 = 0 then 'delivered' else 'failed' end, 1,
+            case when n % 2000 = 0 then now() end, '[]'
+        from one, unnest(array[id, $3::uuid]) as endpoint_id
     )
     insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
     select workspace_id, n + 100, now(), id, id, id, 'c', 'c', '{}' from one
@@ -334,6 +360,41 @@ def page_of_an_instant(**asked: Any) -> Callable[[House], Awaitable[Any]]:
     return read
 
 
+def changes(kind: Kind) -> Callable[[House], Awaitable[Any]]:
+    """Read changes of a kind, in the middle of a ledger."""
+    view = feed.View((kind,), sees_private=False, sees_details=False)
+    return lambda house: feed.page(house.pool, house.clerk.workspace_id, _MANY // 2, view, 100)
+
+
+def place(house: House, endpoint_id: UUID) -> webhooks.Place:
+    """Return which endpoint it is."""
+    return webhooks.Place(house.clerk.workspace_id, endpoint_id)
+
+
+def wanted(state: str | None, marks: Sequence[str]) -> webhooks.Wanted:
+    """Return which deliveries are wanted: from the newest six thousand entries."""
+    return webhooks.Wanted(_MANY - _COMMON, _MANY + 101, ["v1.contact.created"], marks, state)
+
+
+def deliveries(mark: str | None, state: str | None = None) -> Callable[[House], Awaitable[Any]]:
+    """Read deliveries of a kind, along the ledger."""
+    asked = wanted(state, ["cc"] if mark is None else [mark])
+    return lambda house: webhooks.deliveries(house.pool, place(house, BUSY), asked, asked.marks, _MANY + 100, 26)
+
+
+def deliveries_noted(state: str) -> Callable[[House], Awaitable[Any]]:
+    """Read deliveries in a state, along what was noted."""
+    asked = wanted(state, ["cc"])._replace(behind=0)
+    return lambda house: webhooks.deliveries_noted(house.pool, place(house, BUSY), asked, 26)
+
+
+async def send_again(house: House) -> None:
+    """Let a delivery begin anew, and all that failed of a new endpoint."""
+    noted = webhooks.Noted(50, datetime.now(UTC), *[None] * 7)
+    await webhooks.send_again(house.pool, place(house, BUSY), noted, "v1.contact.created")
+    await webhooks.send_failed_again(house.pool, place(house, house.neighbour_id), datetime.now(UTC))
+
+
 async def write_all_there_is(house: House) -> None:
     """Create, update, link and delete a contact, with a key, and refuse one."""
     clerk = house.clerk
@@ -345,9 +406,35 @@ async def write_all_there_is(house: House) -> None:
     await asyncio.gather(clerk.create("augusta@engine.test"), clerk.update(house.ada, if_version=7), return_exceptions=True)
 
 
+async def upsert_all_there_is(house: House) -> None:
+    """Upsert a contact that is new, that is there, and that was deleted."""
+    for last_name in ("King", "Byron"):
+        fields = ContactUpsert(last_name=last_name, emails=items("d@x.test", "e@x.test"))
+        written = await house.clerk.write(UpsertContact(fields))
+    await house.clerk.delete(id_of(written))
+    foreseen = Foreseen(frozenset(["d@x.test", "e@x.test"]))
+    await house.clerk.delete(id_of(await house.clerk.write(UpsertContact(fields, foreseen))))
+
+
+async def merge_all_there_is(house: House) -> None:
+    """Merge two contacts into a third, and look for engagements that are left with them."""
+    target, *sources = [id_of(await house.clerk.create(first_name=name)) for name in ("Ada", "Augusta", "King")]
+    shown = tuple(ids.encoded(ids.CONTACT, source) for source in sources)
+    await house.clerk.write(MergeContacts(target_id=target, sources=shown))
+    await merging.left(house.pool, house.clerk.workspace_id, sources)
+
+
 # What runs, and how many rows of tables it may look at for it.
 _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "write": (write_all_there_is, 40),
+    "upsert": (upsert_all_there_is, 80),
+    "belongings": (
+        lambda house: contacts.belongings(
+            house.pool, house.clerk.workspace_id, ["augusta@engine.test", "d@x.test"], [house.ada]
+        ),
+        6,
+    ),
+    "merge": (merge_all_there_is, 40),
     "find": (lambda house: contacts.find(house.database, house.clerk.workspace_id, house.ada), 1),
     "find company": (lambda house: companies.find(house.database, house.clerk.workspace_id, house.company_id), 1),
     "find key": (lambda house: find_key(house.pool, house.key_id), 2),
@@ -410,6 +497,26 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "expanded tags": (lambda house: store.objects(house.pool, house.clerk.workspace_id, "tags", [house.one]), 1),
     "expanded companies": (lambda house: store.objects(house.pool, house.clerk.workspace_id, "companies", [house.one]), 1),
     "expanded owner": (lambda house: store.objects(house.pool, house.clerk.workspace_id, "owner", [house.one]), 1),
+    "changes": (changes(Kind.CONTACT), 101),
+    "changes of a rare kind": (changes(Kind.TAG), feed.LOOKED_AT),
+    "end of the changes": (lambda house: feed.read_head(house.pool, house.clerk.workspace_id), 0),
+    "nothing to forget": (lambda house: trim_slice(house.pool, house.clerk.workspace_id, 90), 2),
+    "much to forget": (lambda house: trim_slice(house.pool, house.neighbour_id, 0), 2 * SLICE + 2),
+    "webhook endpoints": (rows(webhooks.page), 26),
+    "webhook endpoint's reading": (lambda house: webhooks.read(house.pool, place(house, BUSY)), 2),
+    "webhook deliveries that wait": (lambda house: webhooks.count_waiting(house.pool, place(house, BUSY)), _MANY // 2000 + 1),
+    "webhook delivery": (lambda house: webhooks.find_delivery(house.pool, place(house, BUSY), 200), 2),
+    "webhook deliveries": (deliveries(None), 2 * 26),
+    "webhook deliveries of a rare kind": (deliveries("td"), _COMMON + 1000),
+    "webhook deliveries that are queued": (deliveries(None, "queued"), 4 * (_COMMON + 1000)),
+    "webhook deliveries that failed": (deliveries_noted("failed"), 2 * 26),
+    "webhook deliveries that wait, with times": (deliveries_noted("waiting"), 2 * 26),
+    "webhook deliveries since a time": (
+        lambda house: webhooks.last_before(house.pool, house.clerk.workspace_id, datetime.now(UTC), included=True),
+        30,
+    ),
+    "send a webhook again": (send_again, 2),
+    "skip a webhook": (lambda house: webhooks.skip(house.pool, place(house, BUSY), 204), 1),
     "expanded transcript": (lambda house: store.texts(house.pool, house.clerk.workspace_id, [house.one]), 1),
 }
 

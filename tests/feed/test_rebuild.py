@@ -272,7 +272,7 @@ class Life:
         return await self.person.post("/api/herdbook/undo", json={"request_id": request_id})
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(20))
 async def test_the_feed_rebuilds_every_row(
     client: httpx.AsyncClient, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", seed: int
 ) -> None:

@@ -88,6 +88,7 @@ async def test_the_commands_go_to_this_server(client: httpx.AsyncClient) -> None
     curls = [command for command in page.commands if command.startswith("curl")]
     assert len(curls) == len(OPERATIONS)
     assert all("http://crm.example:8443/api/" in command for command in curls)
+    assert sum("$HERDBOOK_API_KEY" in command for command in curls) == sum(each.scopes is not None for each in OPERATIONS)
 
 
 async def test_a_command_works_as_it_stands(client: httpx.AsyncClient, alice: Person) -> None:

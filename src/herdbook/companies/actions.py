@@ -17,7 +17,7 @@ from herdbook.companies.model import (
     normal_domain,
     patched,
 )
-from herdbook.companies.store import COMPANIES, COMPANY_WORDS, DOMAINS, CompanyRow
+from herdbook.companies.store import COMPANIES, COMPANY_WORDS, DOMAINS, CompanyRow, LeftBehind
 from herdbook.db.pool import Statements
 from herdbook.errors import Stale
 from herdbook.ledger.book import Book, Need, Result
@@ -73,8 +73,8 @@ class UpdateCompany(msgspec.Struct, frozen=True):
 class Staff(Protocol):
     """The contacts of companies, which know companies, and whom companies do not know."""
 
-    async def left_behind(self, statements: Statements) -> list[tuple[UUID, UUID]]:
-        """Return the workspaces and ids of companies that were deleted, and still have contacts."""
+    async def left_behind(self, statements: Statements) -> list[LeftBehind]:
+        """Return the companies that were deleted, and still have contacts."""
         ...
 
     async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:

@@ -1,7 +1,7 @@
 """What is left to do when a company with many contacts was deleted: to clear it from all of them.
 
 It goes in slices, so that no neighbour's write waits for all. The deletion is decided and answered for by then: if a slice
-cannot be carried out now, or this process dies, a later round does it.
+cannot be carried out now, or this process dies, a later round does it, and the ledger tells of it as of the same request.
 """
 
 import logging
@@ -10,13 +10,11 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook import ids
 from herdbook.companies.actions import Released, ReleaseStaff, Staff
 from herdbook.db.pool import Statements
 from herdbook.errors import Refusal
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY
 
 _log: Final = logging.getLogger("herdbook.companies")
 
@@ -35,5 +33,5 @@ async def release_rest(ledger: Ledger, staff: Staff, workspace_id: UUID, company
 
 async def release_left_behind(statements: Statements, ledger: Ledger, staff: Staff) -> None:
     """Finish what was begun and not finished, in whatever process."""
-    for workspace_id, company_id in await staff.left_behind(statements):
-        await release_rest(ledger, staff, workspace_id, company_id, Origin(request_id=ids.new_id(), credential_id=NOBODY))
+    for workspace_id, company_id, origin in await staff.left_behind(statements):
+        await release_rest(ledger, staff, workspace_id, company_id, origin)

@@ -1,7 +1,7 @@
 """Every SQL statement about companies."""
 
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -11,6 +11,7 @@ from herdbook.companies.model import Company
 from herdbook.db.database import Database, Found, find_in
 from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
 from herdbook.db.pool import Pool
+from herdbook.ledger.book import Origin
 from herdbook.ledger.claims import Claimants, claim_shelf
 from herdbook.ledger.links import link_shelf
 from herdbook.ledger.objects import object_shelf
@@ -32,6 +33,15 @@ class CompanyRow(msgspec.Struct, frozen=True, kw_only=True):
 COMPANIES: Final = object_shelf(CompanyRow, "company", {"crm_object_id": "text", "search": "text"})
 COMPANY_WORDS: Final = link_shelf("company_word", "word", "text", "company_id")
 DOMAINS: Final = Claimants(claim_shelf("company_domain", "domain", "company_id"), "company", ids.COMPANY, "companies:read")
+
+
+class LeftBehind(NamedTuple):
+    """A company that was deleted while contacts still have it, and where the command to delete it came from."""
+
+    workspace_id: UUID
+    company_id: UUID
+    origin: Origin
+
 
 _SEARCHED: Final = Searched(
     "company",

@@ -1,1 +1,1 @@
-"""History, and the way back: what became of an object, restoring, undo."""
+"""History: how an object became what it is, and the ways back."""

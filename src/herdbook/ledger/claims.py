@@ -104,8 +104,10 @@ class Claimants(NamedTuple):
                 )
 
     def free(self, book: Book, object_id: UUID, keys: Collection[str]) -> None:
-        """Let go of what an object holds."""
+        """Let go of what an object holds, if it does."""
         for key in keys:
             claim = book.find(self.shelf, key)
             # What the batch did not ask for stands in the table as this object's, since it stands in its row.
-            book.put(self.shelf, Claim(book.workspace_id, key, None, object_id if claim is None else claim.stored_holder_id))
+            if claim is None or claim.holder_id == object_id:
+                stored = object_id if claim is None else claim.stored_holder_id
+                book.put(self.shelf, Claim(book.workspace_id, key, None, stored))

@@ -48,10 +48,10 @@ class Subject(Generic[RowT, EntryT]):
 
     `entry` is what the ledger enters of an object, all that is kept of it. `row` returns the row for an entry, given the one
     before it, if any; `entered` returns the entry that a row shows. `relink` lets an object be found under what the second row
-    says instead of what the first one does; None: nothing. `claimants` are those of what only one active object may hold;
-    `claimed` returns what an entry holds of it, `place` the field that an item of that stands in. `beside` are the members
-    of an entry that tell of another object. `read_scopes` are all needed to read one; without a `write_scope`, no caller of the
-    API writes one.
+    says instead of what the first one does; None: nothing. `relink_deleted` does so with what a deleted object is found under.
+    `claimants` are those of what only one active object may hold; `claimed` returns what an entry holds of it, `place` the
+    field that an item of that stands in. `beside` are the members of an entry that tell of another object. `read_scopes` are
+    all needed to read one; without a `write_scope`, no caller of the API writes one.
     """
 
     kind: Kind
@@ -63,6 +63,7 @@ class Subject(Generic[RowT, EntryT]):
     row: Callable[[Book, UUID, int, RowT | None, EntryT], RowT]
     entered: Callable[[RowT], EntryT]
     relink: Callable[[Book, RowT | None, RowT | None], None] = lambda _, __, ___: None
+    relink_deleted: Callable[[Book, RowT | None, RowT | None], None] = lambda _, __, ___: None
     read_scopes: tuple[str, ...]
     write_scope: str | None = None
     claimants: Claimants | None = None
@@ -117,9 +118,14 @@ def updated(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: Ent
     return _laid(book, subject, before.id, entry, before, after)
 
 
-def deleted(book: Book, subject: Subject[RowT, EntryT], before: RowT, merged_into: UUID | None = None) -> Result:
-    """Enter that an object was deleted, free what it held, let it be found under nothing, and mark its row."""
-    old = subject.entered(before)
+def deleted(
+    book: Book, subject: Subject[RowT, EntryT], before: RowT, merged_into: UUID | None = None, last: EntryT | None = None
+) -> Result:
+    """Enter that an object was deleted, free what it held, let it be found under nothing, and mark its row.
+
+    `last` is what is entered of it, where that is more than its row shows.
+    """
+    old = subject.entered(before) if last is None else last
     if subject.claimants is not None:
         subject.claimants.free(book, before.id, subject.claimed(old))
     subject.relink(book, before, None)
@@ -137,7 +143,9 @@ def deleted(book: Book, subject: Subject[RowT, EntryT], before: RowT, merged_int
     if merged_into is not None:
         marked["merged_into"] = merged_into
     row: Any = before
-    book.put(subject.shelf, msgspec.structs.replace(row, **marked))
+    row = msgspec.structs.replace(row, **marked)
+    book.put(subject.shelf, row)
+    subject.relink_deleted(book, None, row)
     return Result(version, Deleted(ids.encoded(subject.prefix, before.id), subject.name))
 
 
@@ -152,6 +160,7 @@ def restored(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: En
         previous_version=before.version,
         merged_into=getattr(before, "merged_into", None),
     )
+    subject.relink_deleted(book, before, None)
     return _laid(book, subject, before.id, entry, None, after)
 
 

@@ -29,6 +29,7 @@ SCHEDULE: Final = tuple(timedelta(seconds=seconds) for seconds in (0, 5, 300, 18
 _JITTER: Final = 0.1
 _GIVEN_UP_AFTER: Final = timedelta(days=5)
 _LONGEST_RETRY_AFTER: Final = timedelta(days=1)
+_LOOK_FOR_DUE_EVERY_SECONDS: Final = 0.5
 # Entries that are read at once, and events that wait to be sent, at most.
 _MOST: Final = 200
 # As many events are under way at once at first, where nothing has failed, and one more with each that is taken.
@@ -87,6 +88,7 @@ class Round:
         self._free: deque[asyncio.Future[_Parcel | None]] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
         self._width = 1
+        self._look_for_due_at = 0.0
         self._delivered = self._failed = 0
         self._error: Exception | None = None
         self._is_over = False
@@ -141,10 +143,12 @@ class Round:
         """Read what is due, and on in the ledger, as far as there is room; return how many entries that was."""
         now = self._means.clock()
         count = 0
-        for due in await delivering.read_due(self._means.pool, self.place, now, _MOST):
-            if due.seq not in self._under_way:
-                count += 1
-                await self._take_due(due)
+        if time.monotonic() >= self._look_for_due_at:
+            self._look_for_due_at = time.monotonic() + _LOOK_FOR_DUE_EVERY_SECONDS
+            for due in await delivering.read_due(self._means.pool, self.place, now, _MOST):
+                if due.seq not in self._under_way:
+                    count += 1
+                    await self._take_due(due)
         if len(self._unsettled) >= _MOST or (self._paused_until is not None and now < self._paused_until):
             return count
         entries = await delivering.read_on(self._means.pool, self.place.workspace_id, self._read_to, self._marks, _MOST)

@@ -1,0 +1,238 @@
+"""/herdbook/.../history, /herdbook/.../restore and /herdbook/undo: the operations."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import fields, ids
+from herdbook.auth.authenticate import Caller
+from herdbook.auth.keys import CLIENT_PREFIX
+from herdbook.companies.actions import COMPANY
+from herdbook.companies.model import Company
+from herdbook.contacts.actions import CONTACT
+from herdbook.contacts.model import Contact
+from herdbook.engagements.actions import ENGAGEMENT, PRIVATE_READ
+from herdbook.engagements.model import Engagement
+from herdbook.errors import Invalid, InvalidQuery, KeyReused, NoLongerKept, NotFound, Stale, Taken, Unavailable
+from herdbook.history import store
+from herdbook.history.actions import Restore, Unforeseen
+from herdbook.history.model import (
+    History,
+    HistoryAction,
+    HistoryBy,
+    HistoryCursor,
+    HistoryEntry,
+    HistoryQuery,
+    Undo,
+    UndoQuery,
+    UndoRequest,
+    changes_of,
+    without_details,
+)
+from herdbook.history.store import HistoryRow, Standing
+from herdbook.history.undoing import undo
+from herdbook.http.call import Call
+from herdbook.http.etag import etag
+from herdbook.http.operation import Answer, Operation
+from herdbook.http.page import not_this_cursor, not_with_cursor
+from herdbook.ledger.changes import Action
+from herdbook.ledger.objects import NOBODY, Subject
+from herdbook.tags.actions import TAG
+from herdbook.tags.model import Tag
+
+# How often an object that is to be restored is looked at again, where others restore and delete it at the same time.
+_TRIES: Final = 6
+# The lists in the details of an engagement that a history shows, to whom they may be shown.
+_LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
+
+
+async def show_history(subject: Subject[Any, Any], call: Call, object_id: str, query: HistoryQuery) -> Answer:
+    """Tell how an object became what it is, or what it was at some time."""
+    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
+    row = await store.standing(pool, subject, workspace_id, ids.decoded(subject.prefix, object_id) or NOBODY)
+    if row is None or (row.is_private and not call.caller.may(PRIVATE_READ)):
+        raise NotFound(subject.name)
+    if query.at is not UNSET:
+        if query.cursor is not UNSET:
+            raise InvalidQuery([not_with_cursor("at")])
+        return await _as_it_was(subject, call, row, query.at)
+    version = row.version
+    salt = f"{call.operation.id}:{workspace_id}:{object_id}"
+    if query.cursor is not UNSET:
+        cursor = call.services.cursors.read(query.cursor, salt, HistoryCursor)
+        if cursor is None:
+            raise InvalidQuery([not_this_cursor()])
+        version = cursor.version
+    found = await store.entries(pool, subject, workspace_id, row.id, version, query.limit + 1)
+    shown, following = found[: query.limit], found[query.limit :]
+    history = History(
+        object="list",
+        data=tuple(_entry(subject, call.caller, entry) for entry in shown),
+        has_more=bool(following),
+        next_cursor=call.services.cursors.cursor(HistoryCursor(following[0].seq), salt) if following else None,
+        complete=bool(shown) and shown[-1].action is Action.CREATED,
+    )
+    return Answer(msgspec.json.encode(history))
+
+
+def _entry(subject: Subject[Any, Any], caller: Caller, entry: HistoryRow) -> HistoryEntry:
+    lists = [name for name, scope in _LISTS.items() if scope is None or caller.may(scope)]
+    return HistoryEntry(
+        object="history_entry",
+        version=entry.seq,
+        action=HistoryAction[entry.action.name],
+        at=f"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}",
+        request_id=ids.encoded(ids.REQUEST, entry.request_id),
+        by=_by(entry),
+        changes=changes_of(entry.action, entry.object, entry.previous, lists),
+        merged_into=UNSET if entry.merged_into is None else ids.encoded(subject.prefix, entry.merged_into),
+    )
+
+
+def _by(entry: HistoryRow) -> HistoryBy:
+    credential_id = None
+    if entry.credential_id != NOBODY:
+        credential_id = ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)
+    user_id = None if entry.user_id is None else ids.encoded(ids.USER, entry.user_id)
+    return HistoryBy(credential_id=credential_id, credential_name=entry.credential_name, user_id=user_id)
+
+
+async def _as_it_was(subject: Subject[Any, Any], call: Call, row: Standing, at: str) -> Answer:
+    """Return an object as it was at some time. Refusals: NotFound, NoLongerKept."""
+    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
+    time = fields.parsed_time(at)
+    assert time is not None, "the query's rules refuse what is no time"
+    if row.updated_at <= time:
+        return _object_then(subject, row.version, row.object, is_there=not row.is_deleted)
+    entry = await store.entry_at(pool, subject, workspace_id, row, time)
+    if entry is not None and entry.at <= time:
+        return _object_then(subject, entry.seq, entry.object, is_there=entry.action is not Action.DELETED)
+    if entry is not None and entry.action is Action.CREATED:
+        raise _was_not_there(subject)
+    head, trimmed = await store.extent(pool, workspace_id)
+    message = f"What the {subject.name} was then is no longer kept: entries up to {trimmed} are not. Ask for a later time."
+    raise NoLongerKept(message, trimmed, head)
+
+
+def _object_then(subject: Subject[Any, Any], version: int, object_: bytes, *, is_there: bool) -> Answer:
+    if not is_there:
+        raise _was_not_there(subject)
+    return Answer(without_details(object_), headers=((b"etag", etag(version)),))
+
+
+def _was_not_there(subject: Subject[Any, Any]) -> NotFound:
+    return NotFound(subject.name, "It was not there at that time.")
+
+
+async def restore_object(subject: Subject[Any, Any], call: Call, object_id: str) -> Answer:
+    """Bring back what was deleted."""
+    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
+    found = ids.decoded(subject.prefix, object_id) or NOBODY
+    for _ in range(_TRIES):
+        row = await store.standing(pool, subject, workspace_id, found)
+        command = Restore(subject=subject, object_id=found, if_version=call.if_version)
+        if row is not None and row.is_deleted:
+            state = msgspec.json.decode(row.object, type=subject.entry)
+            command = msgspec.structs.replace(command, seen=row.version, state=state)
+        try:
+            return await call.write(command)
+        except Unforeseen:
+            continue
+    raise Unavailable("Others delete and restore the same object at the same time. Nothing was written. Try again shortly.")
+
+
+async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answer:
+    """Undo what a request did."""
+    if call.has_precondition:
+        raise Stale(None)
+    return await undo(call, asked.request_id, is_dry_run=query.dry_run)
+
+
+def _plural(subject: Subject[Any, Any]) -> str:
+    return "companies" if subject is COMPANY else f"{subject.name}s"
+
+
+def _history_of(subject: Subject[Any, Any], object_: type[msgspec.Struct]) -> Operation:
+    name = subject.name
+    needs = " and ".join(f"`{scope}`" for scope in subject.read_scopes)
+    private = (
+        " Private engagements take the `engagements:private:read` scope, too; what an engagement is linked to is told to those "
+        "who may read that."
+    )
+    return Operation(
+        method="GET",
+        path=f"/herdbook/{_plural(subject)}/{{{name}_id}}/history",
+        id=f"get-{name}-history",
+        summary=f"Get {name} history",
+        description=f"Lists the changes of a single {name}, the latest first, be it deleted. With `at`, the answer is the "
+        f"{name} as it was at that time, with the ETag that it had. Requires the {needs} scope."
+        f"{private if subject is ENGAGEMENT else ''}",
+        tag=f"subpackage_{_plural(subject)}",
+        scopes=subject.read_scopes,
+        handler=partial(show_history, subject),
+        query=HistoryQuery,
+        answer=History,
+        or_answer=object_,
+        answer_description=f"Changes of the {name}; with `at`, the {name}.",
+        refusals=(NotFound, InvalidQuery, NoLongerKept),
+    )
+
+
+def _restore_of(subject: Subject[Any, Any], object_: type[msgspec.Struct], about: str) -> Operation:
+    name = subject.name
+    return Operation(
+        method="POST",
+        path=f"/herdbook/{_plural(subject)}/{{{name}_id}}/restore",
+        id=f"restore-{name}",
+        summary=f"Restore {name}",
+        description=f"Brings back a single {name} that was deleted, as it was; one that is there stays as it is. {about} "
+        "If-Match is compared with the version of the deletion, which the history shows. "
+        f"Requires the `{subject.write_scope}` scope.",
+        tag=f"subpackage_{_plural(subject)}",
+        scopes=(subject.write_scope or "",),
+        handler=partial(restore_object, subject),
+        answer=object_,
+        answer_description=f"Restored {name} response.",
+        refusals=(NotFound, Taken, Stale, Invalid, KeyReused),
+    )
+
+
+def _operations() -> Iterator[Operation]:
+    yield _history_of(CONTACT, Contact)
+    yield _restore_of(
+        CONTACT,
+        Contact,
+        "It belongs to no company any more if that is gone. One that was merged comes back as well, but what another one got "
+        "of it stays there: to take back the whole merge, undo the request.",
+    )
+    yield _history_of(COMPANY, Company)
+    yield _restore_of(
+        COMPANY, Company, "Its contacts do not come back to it: to have them back as well, undo the request that deleted it."
+    )
+    yield _history_of(TAG, Tag)
+    yield _restore_of(TAG, Tag, "Engagements that had it have it again.")
+    yield _history_of(ENGAGEMENT, Engagement)
+    yield Operation(
+        method="POST",
+        path="/herdbook/undo",
+        id="undo-request",
+        summary="Undo request",
+        description="Lets all objects that a request changed be as they were before it, by new changes. What was changed "
+        "since stays as it is, and so does what cannot be as it was beside what is there now: `kept` tells why. Requires the "
+        "scopes that writing the objects does; private engagements, and what belongs to them, take the "
+        "`engagements:private:write` scope, too.",
+        tag="subpackage_changes",
+        scopes=(),
+        handler=undo_request,
+        body=UndoRequest,
+        query=UndoQuery,
+        answer=Undo,
+        answer_description="What came of it, or would.",
+        refusals=(NotFound, Stale, Invalid, InvalidQuery, NoLongerKept, KeyReused),
+    )
+
+
+OPERATIONS: Final = tuple(_operations())

@@ -1,0 +1,279 @@
+"""What histories, restoring and undoing are on the wire, and what an entry of the ledger says has changed."""
+
+from collections.abc import Collection, Mapping
+from enum import Enum
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import fields, ids
+from herdbook.http.page import DEFAULT_LIMIT, MOST
+from herdbook.http.problems import Holder
+from herdbook.ledger.changes import Action
+from herdbook.wire import Time
+
+Members: TypeAlias = dict[str, msgspec.Raw]
+
+_RequestId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^rid_[A-Za-z0-9]+$"})]
+_EXAMPLE_REQUEST: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+_EXAMPLE_CONTACT: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of an object's history."""
+
+    schema_name: ClassVar[str] = "history_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {"at": fields.time}
+
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="How many entries a page has at most.")] = DEFAULT_LIMIT
+    cursor: Annotated[str, Meta(description="`next_cursor` of the last page, as it is.")] | UnsetType = UNSET
+    at: (
+        Annotated[
+            str,
+            Meta(
+                description="A time: the answer is the object as it was then, and no list.",
+                extra_json_schema={"format": "date-time"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class HistoryCursor(msgspec.Struct, frozen=True):
+    """Where a history goes on: the version that its next page begins with."""
+
+    version: int
+
+
+class HistoryAction(Enum):
+    """What was done to an object."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    RESTORED = "restored"
+
+
+class HistoryBy(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has changed an object."""
+
+    schema_name: ClassVar[str] = "history_by"
+
+    credential_id: Annotated[str | None, Meta(description="Null for the command line, and for the server itself.")]
+    credential_name: str | None
+    user_id: Annotated[str | None, Meta(description="The user for whom the credential was made, where one was named.")]
+
+
+class HistoryChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a member was, and what it became; null where it was or is not there."""
+
+    schema_name: ClassVar[str] = "history_change"
+
+    before: Any = msgspec.field(name="from")
+    after: Any = msgspec.field(name="to")
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of an object."""
+
+    schema_name: ClassVar[str] = "history_entry"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "history_entry",
+        "version": 1842,
+        "action": "updated",
+        "at": "2026-03-01T12:00:00.000000Z",
+        "request_id": _EXAMPLE_REQUEST,
+        "by": {
+            "credential_id": "apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+            "credential_name": "Nightly sync",
+            "user_id": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        },
+        "changes": {"first_name": {"from": "Ada", "to": "Augusta"}},
+    }
+
+    object: Literal["history_entry"]
+    version: Annotated[int, Meta(description="The object's version since then, which its ETag named.")]
+    action: HistoryAction
+    at: Time
+    request_id: _RequestId
+    by: HistoryBy
+    changes: Annotated[
+        dict[str, HistoryChange],
+        Meta(description="Each member that changed; of an object that came or went, each that it had."),
+    ]
+    merged_into: (
+        Annotated[str, Meta(description="The object that went on in this one's place, where it was merged into that.")]
+        | UnsetType
+    ) = UNSET
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of an object's history, the latest change first."""
+
+    schema_name: ClassVar[str] = "history"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "list",
+        "data": [HistoryEntry.example],
+        "has_more": True,
+        "next_cursor": "eyJ2ZXJzaW9uIjoxNzE3fQ.h1Zk2w",
+        "complete": False,
+    }
+
+    object: Literal["list"]
+    data: Annotated[tuple[HistoryEntry, ...], Meta(description="The changes of this page.")]
+    has_more: Annotated[bool, Meta(description="Whether another page follows.")]
+    next_cursor: Annotated[str | None, Meta(description="What to send as `cursor` for the next page.")]
+    complete: Annotated[
+        bool,
+        Meta(
+            description="Whether the last change here is the first that there was. Where it is not and no page follows, "
+            "earlier ones are no longer kept."
+        ),
+    ]
+
+
+# What tells no change: what an object is, and the times, which each entry tells itself.
+_NEVER_TOLD: Final = frozenset({"object", "id", "created_at", "updated_at"})
+_NULL: Final = msgspec.Raw(b"null")
+_NONE: Final = msgspec.Raw(b"[]")
+_members: Final = msgspec.json.Decoder(Members)
+
+
+def changes_of(
+    action: Action, object_: bytes, previous: bytes | None, told_of_details: Collection[str]
+) -> dict[str, HistoryChange]:
+    """Return what an entry says has changed, member by member.
+
+    Of an engagement's details, which no entry shows as they are, these lists are told.
+    """
+    after = _with_lists(_members.decode(object_), told_of_details)
+    if previous is not None:
+        before = _with_lists(_members.decode(previous), told_of_details)
+        return _differences(before, {name: after.get(name, _NULL) for name in before})
+    shown = {name: value for name, value in after.items() if name not in _NEVER_TOLD and value not in (_NULL, _NONE)}
+    absent = dict.fromkeys(shown, _NULL)
+    return _differences(shown, absent) if action is Action.DELETED else _differences(absent, shown)
+
+
+def without_details(object_: bytes) -> bytes:
+    """Return an engagement as the API always shows it; what the ledger enters of others is what the API shows."""
+    members = _members.decode(object_)
+    if members.pop("details", None) is None:
+        return object_
+    return msgspec.json.encode(members)
+
+
+def _with_lists(members: Members, told: Collection[str]) -> Members:
+    details = members.pop("details", None)
+    if details is not None:
+        kept = _members.decode(details)
+        members |= {name: kept.get(name, _NONE) for name in told}
+    return members
+
+
+def _differences(before: Members, after: Members) -> dict[str, HistoryChange]:
+    return {name: HistoryChange(before=old, after=after[name]) for name, old in before.items() if old != after[name]}
+
+
+def state_before(object_: bytes, previous: bytes, entry: type[msgspec.Struct]) -> Any:
+    """Return an object as it was before an update, given as it was after it, and the old values of what changed."""
+    members = _members.decode(object_)
+    # Null says that a member was not there, unless it always is.
+    needed = {field.encode_name for field in msgspec.structs.fields(entry) if field.required}
+    for name, value in _members.decode(previous).items():
+        if value == _NULL and name not in needed:
+            members.pop(name, None)
+        else:
+            members[name] = value
+    return msgspec.json.decode(msgspec.json.encode(members), type=entry)
+
+
+class UndoRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for undoing what a request did."""
+
+    schema_name: ClassVar[str] = "undo_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"request_id": fields.id_of(ids.REQUEST, "request")}
+    example: ClassVar[dict[str, Any]] = {"request_id": _EXAMPLE_REQUEST}
+
+    request_id: Annotated[_RequestId, Meta(description="`X-Request-Id` of the request; histories and changes name it, too.")]
+
+
+class UndoQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How to undo."""
+
+    schema_name: ClassVar[str] = "undo_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    dry_run: Annotated[bool, Meta(description="Whether only to tell what would come of it, and do nothing.")] = False
+
+
+class RevertedBy(Enum):
+    """What undoing does to an object."""
+
+    UPDATED = "updated"
+    DELETED = "deleted"
+    RESTORED = "restored"
+
+
+class Reverted(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that is as it was before the request."""
+
+    schema_name: ClassVar[str] = "undo_reverted"
+
+    object: str
+    id: str
+    action: RevertedBy
+
+
+class KeptReason(Enum):
+    """Why an object stays as it is."""
+
+    CHANGED_SINCE = "changed_since"
+    CONFLICT = "conflict"
+    COMPANY_NOT_FOUND = "company_not_found"
+    IN_USE = "in_use"
+    NOT_SUPPORTED = "not_supported"
+    PRIVATE = "private"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that stays as it is, and why."""
+
+    schema_name: ClassVar[str] = "undo_kept"
+
+    object: str
+    id: Annotated[str, Meta(description="Not of what the credential may not see.")] | UnsetType = UNSET
+    reason: KeptReason
+    message: str
+    conflict: (
+        Annotated[Holder, Meta(description="The object that holds what this one had, for those who may read it.")] | UnsetType
+    ) = UNSET
+
+
+class Undo(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of undoing a request, or would."""
+
+    schema_name: ClassVar[str] = "undo"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "undo",
+        "request_id": _EXAMPLE_REQUEST,
+        "dry_run": False,
+        "reverted": [{"object": "contact", "id": _EXAMPLE_CONTACT, "action": "updated"}],
+        "kept": [],
+    }
+
+    object: Literal["undo"]
+    request_id: _RequestId
+    dry_run: bool
+    reverted: tuple[Reverted, ...]
+    kept: tuple[Kept, ...]
+
+
+KEPT_MESSAGES: Final[Mapping[KeptReason, str]] = {
+    KeptReason.CHANGED_SINCE: "It was changed since. Undo that first, or change it by hand.",
+    KeptReason.COMPANY_NOT_FOUND: "The company that it had is not there any more. Restore the company first.",
+    KeptReason.IN_USE: "Contacts that this request did not bring there would stay with it. Move them first.",
+    KeptReason.NOT_SUPPORTED: "Changes of such objects cannot be undone here. Change it by hand.",
+    KeptReason.PRIVATE: "It belongs to a private engagement. Undo it with the scope `engagements:private:write`.",
+}

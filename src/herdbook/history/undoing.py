@@ -1,0 +1,216 @@
+"""Undoing what a request did: in one command where that is a thousand objects at most, else in slices, one after the other.
+
+So no neighbour's write waits for all. A slice is undone or not, but not all are at once. Whoever sends the request again finds
+what is undone changed since, and has the rest undone.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import ids
+from herdbook.auth.authenticate import Caller
+from herdbook.engagements.actions import PRIVATE_READ, PRIVATE_WRITE
+from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable
+from herdbook.history import store
+from herdbook.history.actions import Place, Preview, Turn, UndoTurns
+from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, state_before
+from herdbook.history.store import FirstEntry, Touched
+from herdbook.http.call import Call
+from herdbook.http.operation import Answer
+from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.idempotency import IdempotencyKey
+from herdbook.ledger.ledger import Written
+from herdbook.subjects import SUBJECTS
+
+MOST_AT_ONCE: Final = 1000
+SLICE: Final = 500
+# How often a slice is sent again where too many writes wait, and the pause before the first time.
+_TRIES: Final = 6
+_PAUSE_SECONDS: Final = 0.05
+_OF_ENGAGEMENTS: Final = (Kind.ENGAGEMENT, Kind.TRANSCRIPT)
+_KINDS: Final = {subject.name: kind for kind, subject in SUBJECTS.items()}
+
+
+async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
+    """Undo what a request did, and tell what came of it. Refusals: Forbidden, NotFound, NoLongerKept, and the ledger's."""
+    if not any(call.caller.may(subject.write_scope) for subject in SUBJECTS.values() if subject.write_scope is not None):
+        raise Forbidden(SUBJECTS[Kind.CONTACT].write_scope or "")
+    touched = await _touched(call, request_id)
+    hidden = await _hidden(call, touched)
+    _require_scopes(call.caller, (each.kind for each in touched if each not in hidden))
+    may_see = call.caller.may(PRIVATE_READ)
+    if not may_see and len(hidden) == len(touched):
+        raise _no_such_request()
+    kept = [_kept(each, KeptReason.PRIVATE, names_it=may_see) for each in touched if each in hidden]
+    kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if SUBJECTS[each.kind].write_scope is None]
+    going = [each for each in touched if each not in hidden and SUBJECTS[each.kind].write_scope is not None]
+    undoing = _Undoing(call, request_id, kept, is_dry_run=is_dry_run)
+    await undoing.undo(going)
+    return undoing.answer()
+
+
+async def _touched(call: Call, request_id: str) -> list[Touched]:
+    """Return what a request changed. Refusals: NotFound, NoLongerKept."""
+    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
+    found = ids.decoded(ids.REQUEST, request_id)
+    touched = [] if found is None else await store.touched(pool, workspace_id, found)
+    if found is None or not touched:
+        raise _no_such_request()
+    if await store.may_be_cut(pool, workspace_id, found):
+        head, trimmed = await store.extent(pool, workspace_id)
+        message = f"Entries up to {trimmed} are no longer kept, and some of this request's may have been among them."
+        raise NoLongerKept(message, trimmed, head)
+    return touched
+
+
+def _no_such_request() -> NotFound:
+    return NotFound("request", "Check the id. It may have changed nothing, or so long ago that it is no longer kept.")
+
+
+async def _hidden(call: Call, touched: Sequence[Touched]) -> set[Touched]:
+    """Return what belongs to private engagements that the caller may not change."""
+    if call.caller.may(PRIVATE_WRITE):
+        return set()
+    engagement_ids = [each.object_id for each in touched if each.kind in _OF_ENGAGEMENTS]
+    comment_ids = [each.object_id for each in touched if each.kind is Kind.TRANSCRIPT_COMMENT]
+    if not engagement_ids and not comment_ids:
+        return set()
+    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
+    private = await store.private_ones(pool, workspace_id, engagement_ids, comment_ids)
+    return {each for each in touched if each.object_id in private}
+
+
+def _require_scopes(caller: Caller, kinds: Iterable[Kind]) -> None:
+    """Refuse whoever may not change such objects or, of those that nobody changes here, may not read them."""
+    for kind in dict.fromkeys(kinds):
+        subject = SUBJECTS[kind]
+        for scope in subject.read_scopes if subject.write_scope is None else (subject.write_scope,):
+            caller.require(scope)
+
+
+def _kept(each: Touched, reason: KeptReason, *, names_it: bool = True) -> Kept:
+    subject = SUBJECTS[each.kind]
+    shown_id = ids.encoded(subject.prefix, each.object_id) if names_it else UNSET
+    return Kept(object=subject.name, id=shown_id, reason=reason, message=KEPT_MESSAGES[reason])
+
+
+class _Undoing:
+    """What has come of undoing a request by now."""
+
+    def __init__(self, call: Call, request_id: str, kept: Sequence[Kept], *, is_dry_run: bool) -> None:
+        self._call = call
+        self._request_id = request_id
+        self._is_dry_run = is_dry_run
+        self._reverted: list[Reverted] = []
+        self._kept = [*kept]
+        self._key = call.idempotency_key()
+        self._written: list[Written] = []
+        self._others: dict[Place, bool] = {}
+
+    async def undo(self, touched: Sequence[Touched]) -> None:
+        """Undo all there is to undo."""
+        for number, part in enumerate(_parts(touched)):
+            turns = await self._turns(part)
+            undo = await self._slice(number, turns)
+            self._reverted += undo.reverted
+            self._kept += undo.kept
+            if self._is_dry_run:
+                self._others |= {_place(each): each.action is not RevertedBy.DELETED for each in undo.reverted}
+
+    def answer(self) -> Answer:
+        """Tell what came of it."""
+        undo = Undo(
+            object="undo",
+            request_id=self._request_id,
+            dry_run=self._is_dry_run,
+            reverted=tuple(self._reverted),
+            kept=tuple(self._kept),
+        )
+        replayed = bool(self._written) and all(written.replayed for written in self._written)
+        return Answer(msgspec.json.encode(undo), replayed=replayed)
+
+    async def _turns(self, part: Sequence[Touched]) -> tuple[Turn, ...]:
+        pool, workspace_id = self._call.services.database.pool, self._call.caller.workspace_id
+        entries = await store.first_entries(pool, workspace_id, [each.first for each in part])
+        if len(entries) < len(part):
+            raise _no_such_request()
+        return tuple(_turn(each, entries[each.first]) for each in part)
+
+    async def _slice(self, number: int, turns: tuple[Turn, ...]) -> Undo:
+        command = UndoTurns(
+            request_id=self._request_id,
+            turns=turns,
+            may_name=self._may_name(),
+            is_dry_run=self._is_dry_run,
+            others=self._others,
+        )
+        try:
+            written = await self._write(number, command)
+        except Preview as preview:
+            return preview.undo
+        self._written.append(written)
+        return msgspec.json.decode(written.body, type=Undo)
+
+    async def _write(self, number: int, command: UndoTurns) -> Written:
+        call, key = self._call, self._key
+        if number and key is not None:
+            # No caller can send a key like this one: a line break is not printable.
+            key = IdempotencyKey(f"{key.key}\n{number}", key.fingerprint)
+        for tries in range(_TRIES):
+            try:
+                return await call.services.ledger.write(call.caller.workspace_id, command, call.origin, key)
+            except Busy:
+                if not number:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
+        raise Unavailable("Too many writes are waiting. Some of it is undone. Send the request again for the rest.")
+
+    def _may_name(self) -> frozenset[Kind]:
+        caller = self._call.caller
+        named = {kind for kind, each in SUBJECTS.items() if each.claimants and caller.may(each.claimants.read_scope)}
+        return frozenset(named if caller.may(PRIVATE_READ) else named - {Kind.ENGAGEMENT})
+
+
+def _place(reverted: Reverted) -> Place:
+    kind = _KINDS[reverted.object]
+    object_id = ids.decoded(SUBJECTS[kind].prefix, reverted.id)
+    assert object_id is not None, "it is an object's"
+    return kind, object_id
+
+
+def _parts(touched: Sequence[Touched]) -> Iterator[Sequence[Touched]]:
+    """Return what is undone by one command each.
+
+    Contacts come behind the companies that come back, and before those that go; what was merged stands together.
+    """
+    if len(touched) <= MOST_AT_ONCE:
+        yield touched
+        return
+    ordered = sorted(touched, key=_rank)
+    for start in range(0, len(ordered), SLICE):
+        yield ordered[start : start + SLICE]
+
+
+def _rank(each: Touched) -> int:
+    if each.kind is Kind.COMPANY:
+        return 0 if each.was_there else 3
+    return 1 if each.kind is Kind.CONTACT else 2
+
+
+def _turn(each: Touched, entry: FirstEntry) -> Turn:
+    type_, before, merged_into = SUBJECTS[each.kind].entry, None, None
+    match entry.action:
+        case Action.UPDATED:
+            assert entry.previous is not None, "an update has old values"
+            before = state_before(entry.object, entry.previous, type_)
+        case Action.DELETED:
+            before = msgspec.json.decode(entry.object, type=type_)
+        case Action.RESTORED:
+            merged_into = entry.merged_into
+        case Action.CREATED:
+            pass
+    return Turn(kind=each.kind, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into)

@@ -1,0 +1,58 @@
+"""What the ledger promises of the entries of an object, and of its row beside the last one."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from herdbook.ledger.book import Book
+from herdbook.ledger.changes import Action, Kind
+from herdbook.subjects import SUBJECTS
+
+# Of what these rows have, some is no entry's to tell.
+_NOT_TOLD: Final = {Kind.USER: {"phone_number_e164"}, Kind.WEBHOOK_ENDPOINT: {"secret", "former_secret", "former_secret_until"}}
+
+
+async def assert_chained(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
+    """Check that each entry names the one before it, and that each row is what the last one says."""
+    last: dict[tuple[Kind, UUID], asyncpg.Record] = {}
+    trimmed: int = await pool.fetchval("select seq from change_trimmed where workspace_id = $1", workspace_id) or 0
+    entries = await pool.fetch(
+        """
+        select seq, at, kind::text, action::text, object_id, object, previous_version, merged_into
+        from change where workspace_id = $1 order by seq
+        """,
+        workspace_id,
+    )
+    for entry in entries:
+        place, before = (Kind(entry["kind"]), entry["object_id"]), entry["previous_version"]
+        # A transcript may be made anew where the first one was undone.
+        known = None if Action(entry["action"]) is Action.CREATED or place not in last else last[place]["seq"]
+        assert (None if before is None or before <= trimmed else before) == known
+        last[place] = entry
+    for kind, subject in SUBJECTS.items():
+        for record in await pool.fetch(f"select to_json(c) from {subject.table} c where workspace_id = $1", workspace_id):
+            row = msgspec.json.decode(record[0], type=subject.shelf.row)
+            if row.version <= trimmed:
+                continue
+            entry = last.pop((kind, row.id))
+            assert (row.version, row.updated_at) == (entry["seq"], entry["at"])
+            assert (row.deleted_at is not None) == (Action(entry["action"]) is Action.DELETED)
+            if row.deleted_at is None:
+                assert getattr(row, "merged_into", None) is None
+                _assert_row_is(kind, row, entry)
+            else:
+                assert getattr(row, "merged_into", None) == entry["merged_into"]
+    assert last == {}, "each entry is of an object that has a row"
+
+
+def _assert_row_is(kind: Kind, row: Any, entry: asyncpg.Record) -> None:
+    subject = SUBJECTS[kind]
+    moment = datetime.now(UTC)
+    state = msgspec.json.decode(entry["object"], type=subject.entry)
+    made = subject.row(Book(row.workspace_id, 0, moment, moment), row.id, row.version, None, state)
+    for name in row.__struct_fields__:
+        if name not in _NOT_TOLD.get(kind, set()) | {"updated_at"}:
+            assert getattr(row, name) == getattr(made, name), name

@@ -1,0 +1,17 @@
+"""Alice's workspace with engagements, as their own tests have it."""
+
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.engagements.conftest import alice, bob, dave, erin, keys, owner, secret, step, waiting, workspace_id
+from tests.history.ways import Register
+
+__all__ = ["alice", "bob", "dave", "erin", "keys", "owner", "secret", "step", "waiting", "workspace_id"]
+
+
+@pytest.fixture
+def register(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Register:
+    """The ledger of Alice's workspace."""
+    return Register(pool, workspace_id)

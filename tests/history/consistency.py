@@ -1,0 +1,62 @@
+"""What stands beside the rows of objects, claims and links, follows from the rows: here it is worked out anew, and compared."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from herdbook.companies.store import COMPANY_WORDS
+from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES
+from herdbook.engagements.store import ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, ENGAGEMENT_WORDS
+from herdbook.ledger.book import Book, Shelf
+from herdbook.ledger.changes import Kind
+from herdbook.subjects import SUBJECTS
+from herdbook.users.store import USER_WORDS
+
+_LINKS: Final[dict[Shelf[Any], str]] = {
+    CONTACT_WORDS: "select word, contact_id from contact_word",
+    COMPANY_CONTACTS: "select company_id, contact_id from company_contact",
+    FORMER_ADDRESSES: "select address, contact_id from contact_former_email",
+    COMPANY_WORDS: "select word, company_id from company_word",
+    USER_WORDS: "select word, user_id from user_word",
+    ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",
+    ENGAGEMENT_CONTACTS: "select contact_id, engagement_id from engagement_contact",
+    ENGAGEMENT_COMPANIES: "select company_id, engagement_id from engagement_company",
+}
+_CLAIMS: Final = {
+    Kind.CONTACT: "select address, contact_id from contact_email",
+    Kind.COMPANY: "select domain, company_id from company_domain",
+    Kind.TAG: "select name, tag_id from tag_name",
+    Kind.ENGAGEMENT: "select external_id, engagement_id from engagement_external_id",
+}
+
+
+async def assert_consistent(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
+    """Check that claims and links are those that the rows say."""
+    moment = datetime.now(UTC)
+    book = Book(workspace_id, 0, moment, moment)
+    for kind, subject in SUBJECTS.items():
+        if kind is Kind.WEBHOOK_ENDPOINT:
+            continue
+        held: set[tuple[str, UUID]] = set()
+        for record in await pool.fetch(f"select to_json(c) from {subject.table} c where workspace_id = $1", workspace_id):
+            row = msgspec.json.decode(record[0], type=subject.shelf.row)
+            if row.deleted_at is not None:
+                subject.relink_deleted(book, None, row)
+                continue
+            subject.relink(book, None, row)
+            held |= {(key, row.id) for key in subject.claimed(subject.entered(row))}
+        if kind in _CLAIMS:
+            assert await _pairs(pool, _CLAIMS[kind], workspace_id) == held, kind
+    linked: dict[Shelf[Any], set[tuple[Any, ...]]] = {shelf: set() for shelf in _LINKS}
+    for (shelf, _), link in book.put_rows.items():
+        known: Any = link
+        linked[shelf].add((known.key, known.object_id))
+    for shelf, query in _LINKS.items():
+        assert await _pairs(pool, query, workspace_id) == linked[shelf], query
+
+
+async def _pairs(pool: "asyncpg.Pool[asyncpg.Record]", query: str, workspace_id: UUID) -> set[tuple[Any, ...]]:
+    return {tuple(record) for record in await pool.fetch(query + " where workspace_id = $1", workspace_id)}

@@ -1,0 +1,133 @@
+"""GET /herdbook/.../history?at=: an object as it was at some time."""
+
+from datetime import datetime, timedelta
+
+import httpx
+import pytest
+
+from tests.cast import Json, Person, Thing, faults
+from tests.engagements.calls import Made
+from tests.history.ways import Register, beside, restore
+
+
+async def as_of(person: Person, thing: Thing, time: str) -> httpx.Response:
+    """Ask for an object as it was at some time."""
+    return await person.get(beside(thing, "history"), params={"at": time})
+
+
+def earlier(time: str) -> str:
+    """Return the moment before a time."""
+    return (datetime.fromisoformat(time) - timedelta(microseconds=1)).isoformat()
+
+
+async def renamed(person: Person, thing: Thing, *names: str) -> list[httpx.Response]:
+    """Give a contact first names, one after the other."""
+    return [await person.patch(thing.url, json={"first_name": name}) for name in names]
+
+
+async def test_it_is_what_was_read_then(alice: Person, bob: Person, ada: Thing) -> None:
+    """From one change to the next, it is what GET has answered, byte for byte, and with that ETag."""
+    await renamed(alice, ada, "Augusta")
+    read = [ada.json, *[(await alice.get(ada.url)).json()]]
+    changes = await renamed(alice, ada, "A.", "Ada")
+    read += [change.json() for change in changes]
+
+    for shown, following in zip(read, [*read[1:], None], strict=True):
+        at_once = await as_of(bob, ada, shown["updated_at"])
+        assert at_once.json() == shown
+        if following is not None:
+            assert (await as_of(bob, ada, earlier(following["updated_at"]))).content == at_once.content
+    assert (await as_of(bob, ada, changes[0].json()["updated_at"])).content == changes[0].content
+    assert (await as_of(bob, ada, changes[0].json()["updated_at"])).headers["ETag"] == changes[0].headers["ETag"]
+
+
+async def test_in_the_future_it_is_as_now(alice: Person, ada: Thing) -> None:
+    """A time that is still to come is answered with what there is."""
+    (latest,) = await renamed(alice, ada, "Augusta")
+    response = await as_of(alice, ada, "2999-01-01T00:00:00Z")
+
+    assert (response.content, response.headers["ETag"]) == (latest.content, latest.headers["ETag"])
+
+
+async def test_before_it_was_created_it_was_not_there(alice: Person, ada: Thing) -> None:
+    """The moment before its creation, there was nothing; the refusal says so."""
+    await renamed(alice, ada, "Augusta")
+    response = await as_of(alice, ada, earlier(ada.json["created_at"]))
+
+    assert response.status_code == 404
+    assert "It was not there at that time." in response.json()["detail"]
+
+
+async def test_while_it_was_deleted_it_was_not_there(alice: Person, renewal: Thing, register: Register) -> None:
+    """Between deletion and restoring there was nothing; before and after, there was."""
+    await alice.delete(renewal.url)
+    deleted_at = (await alice.get(beside(renewal, "history"))).json()["data"][0]["at"]
+    gone = [
+        (await as_of(alice, renewal, time)).status_code for time in (earlier(deleted_at), deleted_at, "2999-01-01T00:00:00Z")
+    ]
+    restored = await restore(alice, renewal)
+
+    assert gone == [200, 404, 404]
+    assert (await as_of(alice, renewal, deleted_at)).status_code == 404
+    assert (await as_of(alice, renewal, earlier(deleted_at))).json() == renewal.json
+    assert (await as_of(alice, renewal, restored.json()["updated_at"])).content == restored.content
+    assert await register.entries() == 4
+
+
+async def test_an_engagement_is_shown_as_always(alice: Person, step: Made, ada: Thing) -> None:
+    """What the ledger keeps beside what the API shows is not shown, neither of the current state nor of a former one."""
+    replaced = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+
+    assert (await as_of(alice, step, step.json["updated_at"])).json() == step.json
+    assert (await as_of(alice, step, replaced.json()["updated_at"])).json() == replaced.json()
+
+
+async def test_what_is_no_longer_kept_is_refused(alice: Person, ada: Thing, register: Register) -> None:
+    """What stood in entries that are gone is not known any more; what the oldest entry and the row say is."""
+    changes = await renamed(alice, ada, "Augusta", "A.", "Ada")
+    times = [ada.json["updated_at"], *(change.json()["updated_at"] for change in changes)]
+    first = int(ada.etag.strip('"'))
+    await register.trim(first + 1)
+    kept = [(await as_of(alice, ada, time)).status_code for time in times]
+    await register.trim(first + 3)
+    problem: Json = (await as_of(alice, ada, times[2])).json()
+
+    assert kept == [410, 410, 200, 200]
+    assert [(await as_of(alice, ada, time)).status_code for time in times] == [410, 410, 410, 200]
+    assert problem["type"].endswith("/no_longer_kept")
+    assert (problem["oldest"], problem["head"]) == (first + 3, first + 3)
+
+
+async def test_a_deletion_that_is_no_longer_kept_is_known(alice: Person, ada: Thing, register: Register) -> None:
+    """The row tells since when an object is deleted, though no entry does."""
+    await alice.delete(ada.url)
+    await register.trim(int(ada.etag.strip('"')) + 1)
+
+    assert (await as_of(alice, ada, "2999-01-01T00:00:00Z")).status_code == 404
+    assert (await as_of(alice, ada, ada.json["updated_at"])).status_code == 410
+
+
+async def test_entries_of_the_last_release_will_do(alice: Person, ada: Thing, register: Register) -> None:
+    """Those do not name the one before them, and are found all the same."""
+    changes = await renamed(alice, ada, "Augusta", "A.", "Ada")
+    await register.unchain()
+
+    assert (await as_of(alice, ada, ada.json["updated_at"])).json() == ada.json
+    assert (await as_of(alice, ada, changes[1].json()["updated_at"])).content == changes[1].content
+    assert (await as_of(alice, ada, earlier(ada.json["updated_at"]))).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("params", "fault"),
+    [
+        ({"at": "yesterday"}, ("at", "invalid_format")),
+        ({"at": ""}, ("at", "invalid_format")),
+        ({"at": "2026-03-01T00:00:00Z", "cursor": "x"}, ("at", "not_with_cursor")),
+        ({"when": "2026-03-01"}, ("when", "unknown_parameter")),
+    ],
+)
+async def test_what_is_no_time_is_refused(alice: Person, ada: Thing, params: dict[str, str], fault: tuple[str, str]) -> None:
+    """A time is one in ISO 8601, and asks for no page."""
+    response = await alice.get(beside(ada, "history"), params=params)
+
+    assert (response.status_code, faults(response)) == (400, [fault])

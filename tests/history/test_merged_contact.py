@@ -1,0 +1,76 @@
+"""GET /v2/contacts/{contact_id} of a contact that was merged into another one."""
+
+from tests.cast import Person, Thing
+from tests.history.ways import person_named, restore, undo
+
+
+async def merge(person: Person, target: Thing, *sources: Thing) -> None:
+    """Merge contacts into another one."""
+    body = {"from": [source.id for source in sources]}
+    response = await person.post(f"/api/herdbook/contacts/{target.id}/merge", json=body)
+    assert response.status_code == 200, response.text
+
+
+async def test_it_is_told_where_it_went(alice: Person, bob: Person, ada: Thing, grace: Thing) -> None:
+    """The answer leads to the contact that goes on in its place, under the same prefix as the request."""
+    await merge(alice, grace, ada)
+
+    for prefix in ("/api/v2/contacts/", "/v2/contacts/"):
+        response = await bob.get(prefix + ada.id)
+        assert response.status_code == 308
+        assert response.headers["Location"] == prefix + grace.id
+        assert response.json() == {"object": "contact", "id": ada.id, "merged_into": grace.id}
+        assert "ETag" not in response.headers
+    followed = await bob.get(ada.url, follow_redirects=True)
+    assert followed.json() == (await bob.get(grace.url)).json()
+
+
+async def test_it_is_followed_to_the_end(alice: Person, ada: Thing, grace: Thing) -> None:
+    """Where that one was merged, too, the answer leads to the last."""
+    last = await person_named(alice, "mary@x.test")
+    await merge(alice, grace, ada)
+    await merge(alice, last, grace)
+
+    assert (await alice.get(ada.url)).headers["Location"] == last.url
+    assert (await alice.get(grace.url)).headers["Location"] == last.url
+
+
+async def test_what_leads_nowhere_is_not_found(alice: Person, ada: Thing, grace: Thing) -> None:
+    """Where the last one was deleted, there is nothing; where it is restored, there is again."""
+    await merge(alice, grace, ada)
+    await alice.delete(grace.url)
+    gone = await alice.get(ada.url)
+    await restore(alice, grace)
+
+    assert gone.status_code == 404
+    assert (await alice.get(ada.url)).status_code == 308
+
+
+async def test_a_circle_leads_nowhere(alice: Person) -> None:
+    """Undoing may leave two contacts merged into one another: then neither is there, and nobody waits for ever."""
+    one, other = await person_named(alice, "one@x.test", first_name="One"), await person_named(alice, first_name="Other")
+    await merge(alice, other, one)
+    await alice.patch(other.url, json={"emails": []})
+    restored = await restore(alice, one)
+    await merge(alice, one, other)
+    undone = await undo(alice, restored)
+
+    assert undone.reverted == {one.id: "deleted"}
+    assert [(await alice.get(each.url)).status_code for each in (one, other)] == [404, 404]
+    assert (await restore(alice, other)).status_code == 200
+    assert (await alice.get(one.url)).headers["Location"] == other.url
+
+
+async def test_a_stranger_is_not_led_anywhere(charlie: Person, alice: Person, ada: Thing, grace: Thing) -> None:
+    """To another workspace, a contact that was merged is as one that there never was."""
+    await merge(alice, grace, ada)
+
+    assert (await charlie.get(ada.url)).status_code == 404
+
+
+async def test_changing_it_is_refused(alice: Person, ada: Thing, grace: Thing) -> None:
+    """Only reading is led on: what was merged cannot be changed."""
+    await merge(alice, grace, ada)
+
+    assert (await alice.patch(ada.url, json={"first_name": "Ada"})).status_code == 404
+    assert (await alice.delete(ada.url)).status_code == 404

@@ -1,0 +1,297 @@
+"""Undoing against a small model: whatever was done in whatever order, what is undone is as it was, and the rest as it is."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import httpx
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key, create_workspace
+from tests.cast import Json, Person
+from tests.engagements.calls import timed
+from tests.history.chains import assert_chained
+from tests.history.consistency import assert_consistent
+from tests.history.ways import COMPANIES, CONTACTS, UNDO
+
+_DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
+_ADDRESSES: Final = ("a@x.test", "b@x.test", "c@x.test", "d@x.test")
+_DOMAINS: Final = ("x.test", "y.test")
+_PREFIXES: Final = {
+    "contact": ids.CONTACT,
+    "company": ids.COMPANY,
+    "engagement": ids.ENGAGEMENT,
+    "transcript": ids.ENGAGEMENT,
+}
+Place: TypeAlias = tuple[str, str]
+
+
+class Wish(NamedTuple):
+    """What somebody wants: what is done, to which of the objects that there ever were, and with what."""
+
+    kind: str
+    place: int
+    other: int
+    members: Mapping[str, Any]
+
+
+class State(NamedTuple):
+    """An object: its version, what it says, and where it went. None: it is not there."""
+
+    version: int
+    says: Json
+    merged_into: UUID | None
+
+
+Snapshot: TypeAlias = dict[Place, State]
+
+
+@dataclass
+class Story:
+    """What has happened by now: the objects that there ever were, and the requests, with how all was before and after."""
+
+    person: Person
+    pool: "asyncpg.Pool[asyncpg.Record]"
+    contacts: list[str] = field(default_factory=list[str])
+    companies: list[str] = field(default_factory=list[str])
+    requests: list[tuple[str, Snapshot, Snapshot]] = field(default_factory=list[tuple[str, Snapshot, Snapshot]])
+    engagements: int = 0
+
+    async def snapshot(self) -> Snapshot:
+        """Return all objects, as they are now."""
+        found: Snapshot = {}
+        for kind, columns in (
+            ("contact", "to_json(object), merged_into"),
+            ("company", "to_json(object), null"),
+            ("engagement", "json_build_object('object', object, 'details', details), null"),
+            ("transcript", "json_build_object('text', text, 'timeline', object, 'id', timeline_id), null"),
+        ):
+            query = f"select id, version, deleted_at, {columns} from {kind} where workspace_id = $1"
+            for object_id, version, deleted_at, says, merged_into in await self.pool.fetch(query, self.person.workspace_id):
+                shown = None if deleted_at else without_times(json.loads(says))
+                found[kind, ids.encoded(_PREFIXES[kind], object_id)] = State(version, shown, merged_into)
+        return found
+
+    def contact(self, place: int) -> str:
+        """Return one of the contacts that there ever were."""
+        return self.contacts[place % len(self.contacts)] if self.contacts else "cnt_"
+
+    def company(self, place: int) -> str:
+        """Return one of the companies that there ever were."""
+        return self.companies[place % len(self.companies)] if self.companies else "cmp_"
+
+    def contact_members(self, wish: Wish) -> Json:
+        """Return what a body says of a contact."""
+        members = dict(wish.members)
+        if "company" in members:
+            members["company_id"] = self.company(wish.other) if members.pop("company") else None
+        if "emails" in members:
+            members["emails"] = [{"email": address} for address in members["emails"]]
+        return members
+
+
+def without_times(says: Json) -> Json:
+    """Return what an object says, but for when it was changed."""
+    if "object" in says and isinstance(says["object"], dict):
+        return {**says, "object": without_times(says["object"])}
+    return {name: value for name, value in says.items() if name != "updated_at"}
+
+
+_MEMBERS: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        "first_name": st.sampled_from(["Ada", "Grace"]),
+        "emails": st.lists(st.sampled_from(_ADDRESSES), unique=True, max_size=2),
+        "company": st.booleans(),
+    },
+)
+_SIMPLE: Final = ("create", "update", "update", "delete", "restore", "hire", "fire", "reopen", "move", "merge", "engage")
+wishes: Final = st.builds(
+    Wish,
+    kind=st.sampled_from([*_SIMPLE, "bulk", "bulk", "pass on", "pass on", "undo", "undo", "undo", "undo last"]),
+    place=st.integers(0, 7),
+    other=st.integers(0, 7),
+    members=_MEMBERS,
+)
+stories: Final = st.lists(wishes, min_size=3, max_size=14)
+
+
+@given(stories)
+@settings(
+    max_examples=2000 if _DEEP else 100,
+    deadline=None,
+    derandomize=not _DEEP,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+async def test_undoing_does_as_its_model(
+    client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", wanted: list[Wish]
+) -> None:
+    """What a request did is undone where nobody has changed it since, and it can be; undoing that gives the state back."""
+    workspace_id = await create_workspace(pool, "A story's workspace")
+    story = Story(Person(client, workspace_id, await create_key(pool, workspace_id, "Somebody", [ADMIN])), pool)
+    # Something to begin with.
+    for kind in ("hire", "create", "create"):
+        await act(story, Wish(kind, 0, 0, {"emails": [_ADDRESSES[len(story.contacts)]], "company": True}))
+    for wish in wanted:
+        if wish.kind.startswith("undo"):
+            await undo_and_redo(story, wish)
+        elif wish.kind == "pass on":
+            await pass_on(story, wish)
+        else:
+            await act(story, wish)
+        await assert_consistent(pool, workspace_id)
+    await assert_chained(pool, workspace_id)
+
+
+async def act(story: Story, wish: Wish) -> None:
+    """Make the request that somebody wants, and note what it did."""
+    before = await story.snapshot()
+    response = await asked(story, wish)
+    event(f"{wish.kind}: {response.status_code}")
+    assert response.status_code < 500, response.text
+    if response.status_code in (200, 201):
+        after = await story.snapshot()
+        for kind, shown_id in sorted(after.keys() - before.keys()):
+            {"contact": story.contacts, "company": story.companies}.get(kind, []).append(shown_id)
+        if before != after:
+            story.requests.append((response.headers["X-Request-Id"], before, after))
+
+
+async def pass_on(story: Story, wish: Wish) -> None:
+    """Take from a contact what addresses it has, and give them to another one, in two requests."""
+    contact = (await story.snapshot()).get(("contact", story.contact(wish.place)))
+    if contact is not None and contact.says is not None:
+        addresses = [email["email"] for email in contact.says["emails"]]
+        await act(story, Wish("update", wish.place, wish.other, {"emails": []}))
+        await act(story, Wish("update", wish.other, wish.place, {"emails": addresses}))
+
+
+async def asked(story: Story, wish: Wish) -> httpx.Response:
+    """Make a request."""
+    contact, company = story.contact(wish.place), story.company(wish.other)
+    members = story.contact_members(wish)
+    given = {name: value for name, value in members.items() if value is not None}
+    domains = {"domains": [{"domain": _DOMAINS[wish.place % 2]}]}
+    story.engagements += 1
+    known = [{"email": address} for address in wish.members.get("emails", ())]
+    requests: Mapping[str, tuple[str, str, Json]] = {
+        "create": ("POST", CONTACTS, given),
+        "update": ("PATCH", f"{CONTACTS}/{contact}", members),
+        "delete": ("DELETE", f"{CONTACTS}/{contact}", None),
+        "restore": ("POST", f"/api/herdbook/contacts/{contact}/restore", None),
+        "hire": ("POST", COMPANIES, domains),
+        "fire": ("DELETE", f"{COMPANIES}/{company}", None),
+        "reopen": ("POST", f"/api/herdbook/companies/{company}/restore", None),
+        "move": ("PATCH", f"{COMPANIES}/{company}", domains),
+        "merge": ("POST", f"/api/herdbook/contacts/{contact}/merge", {"from": [story.contact(wish.other)]}),
+        "engage": ("POST", "/api/v2/engagements", timed(f"call {story.engagements % 3}", participants=known)),
+        "bulk": ("POST", "/api/herdbook/contacts/bulk", bulk(story, wish, members)),
+    }
+    method, path, body = requests[wish.kind]
+    return await story.person.request(method, path, json=body)
+
+
+def bulk(story: Story, wish: Wish, members: Json) -> Json:
+    """Return the body of a request that does several things: one of them passes on what another one had."""
+    one, other = story.contact(wish.place), story.contact(wish.other)
+    operations: Sequence[Json] = [
+        {"action": "update", "id": other, "contact": {"emails": []}},
+        {"action": "update", "id": one, "contact": members},
+        {"action": "upsert", "contact": {"emails": [{"email": _ADDRESSES[wish.place % 4]}], "last_name": "Upserted"}},
+        {"action": "create", "contact": {"emails": [{"email": _ADDRESSES[wish.other % 4]}]}},
+        {"action": "delete", "id": one if wish.place % 2 else other},
+    ]
+    return {"operations": operations[wish.place % 3 : wish.place % 3 + 3]}
+
+
+async def undo_and_redo(story: Story, wish: Wish) -> None:
+    """Undo a request, undo that, and leave it so, or undo it anew; check each time what became of each object."""
+    if not story.requests:
+        return
+    is_last = wish.kind == "undo last"
+    place = -1 if is_last else -1 - wish.place % len(story.requests)
+    now = await story.snapshot()
+    undone = await undo(story, place)
+    kept = {each["reason"] for each in undone["kept"]}
+    event(f"{wish.kind}: {'some' if undone['reverted'] else 'nothing'} undone, kept for {sorted(kept)}")
+    if is_last:
+        assert not kept
+    if not undone["reverted"]:
+        return
+    redone = await undo(story, -1)
+    assert not redone["kept"]
+    assert said(await story.snapshot()) == said(now)
+    if wish.other % 2:
+        assert not (await undo(story, -1))["kept"]
+
+
+async def undo(story: Story, place: int) -> Json:
+    """Undo a request, and check what came of it."""
+    request_id, before, after = story.requests[place]
+    now = await story.snapshot()
+    tried = await story.person.post(UNDO, json={"request_id": request_id}, params={"dry_run": "true"})
+    assert await story.snapshot() == now
+    response = await story.person.post(UNDO, json={"request_id": request_id})
+    assert response.status_code == 200, response.text
+    assert tried.json() == {**response.json(), "dry_run": True}
+    answer, then = response.json(), await story.snapshot()
+    reverted: dict[Place, str] = {(each["object"], each["id"]): each["action"] for each in answer["reverted"]}
+    kept: dict[Place, str] = {(each["object"], each["id"]): each["reason"] for each in answer["kept"]}
+    changed = {each for each, state in after.items() if before.get(each) != state}
+    untouched = {each for each in changed if now[each].version == after[each].version}
+
+    assert {each for each, reason in kept.items() if reason == "changed_since"} == changed - untouched
+    nothing = State(0, None, None)
+    assert reverted.keys() | kept.keys() == (changed - untouched) | {
+        each for each in untouched if before.get(each, nothing).says != after[each].says
+    }
+    for each, state in then.items():
+        if each in reverted:
+            was = before.get(each, nothing)
+            assert state.says == was.says
+            assert state.merged_into == (None if was.says is not None else was.merged_into)
+            assert reverted[each] == action(now[each], was)
+        else:
+            assert state == now[each]
+    assert is_possible(said(then))
+    for each, reason in kept.items():
+        if reason != "changed_since":
+            assert not is_possible({**said(then), each: before.get(each, nothing).says}), (each, reason)
+    if reverted:
+        story.requests.append((response.headers["X-Request-Id"], now, then))
+    return answer
+
+
+def action(now: State, was: State) -> str:
+    """Return what it takes to let an object be as it was."""
+    if was.says is None:
+        return "deleted"
+    return "restored" if now.says is None else "updated"
+
+
+def said(snapshot: Snapshot) -> dict[Place, Json]:
+    """Return what each object says."""
+    return {place: state.says for place, state in snapshot.items()}
+
+
+def is_possible(saying: Mapping[Place, Json]) -> bool:
+    """Whether all this can be so at once: nobody has what another one has, and nobody belongs to what is not there."""
+    there = {place: says for place, says in saying.items() if says is not None}
+    held: list[tuple[str, str]] = []
+    for (kind, _), says in there.items():
+        if kind == "contact":
+            held += [(kind, email["email"]) for email in says["emails"]]
+            if "company" in says and ("company", says["company"]["id"]) not in there:
+                return False
+        elif kind == "company":
+            held += [(kind, domain["domain"]) for domain in says["domains"]]
+        elif kind == "engagement":
+            held.append((kind, says["details"]["external_id"]))
+    return len(held) == len(set(held))

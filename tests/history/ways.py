@@ -1,0 +1,129 @@
+"""How the tests look at histories, and go the ways back."""
+
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from herdbook import ids
+from tests.cast import Json, Person, Thing
+
+CONTACTS: Final = "/api/v2/contacts"
+COMPANIES: Final = "/api/v2/companies"
+UNDO: Final = "/api/herdbook/undo"
+NEVER_MADE: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+
+
+def beside(thing: Thing, what: str) -> str:
+    """Return where the history of an object is read, or it is restored."""
+    return f"{thing.url.replace('/v2/', '/herdbook/')}/{what}"
+
+
+async def history(person: Person, thing: Thing, **params: Any) -> Json:
+    """Return a page of an object's history."""
+    response = await person.get(beside(thing, "history"), params=params)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def told(person: Person, thing: Thing) -> list[tuple[str, Json]]:
+    """Return what an object's history tells: what was done, and from what to what, the latest first."""
+    data = (await history(person, thing))["data"]
+    return [
+        (entry["action"], {name: (change["from"], change["to"]) for name, change in entry["changes"].items()}) for entry in data
+    ]
+
+
+async def restore(person: Person, thing: Thing, **options: Any) -> httpx.Response:
+    """Bring back what was deleted."""
+    return await person.post(beside(thing, "restore"), **options)
+
+
+async def ask_to_undo(person: Person, request: httpx.Response | str, **options: Any) -> httpx.Response:
+    """Undo a request."""
+    request_id = request if isinstance(request, str) else request.headers["X-Request-Id"]
+    return await person.post(UNDO, json={"request_id": request_id}, **options)
+
+
+class Undone:
+    """What came of undoing a request."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert response.status_code == 200, response.text
+        self.response = response
+        self.json: Json = response.json()
+        self.reverted = {each["id"]: each["action"] for each in self.json["reverted"]}
+        self.kept = {each["id"]: each["reason"] for each in self.json["kept"]}
+
+
+async def undo(person: Person, request: httpx.Response | str | Undone, **options: Any) -> Undone:
+    """Undo a request, and return what came of it."""
+    if isinstance(request, Undone):
+        request = request.response
+    return Undone(await ask_to_undo(person, request, **options))
+
+
+async def person_named(person: Person, *addresses: str, **members: Any) -> Thing:
+    """Create a contact with addresses."""
+    return Thing(await person.post(CONTACTS, json={"emails": [{"email": each} for each in addresses], **members}))
+
+
+async def company_named(person: Person, *domains: str, **members: Any) -> Thing:
+    """Create a company with domains."""
+    return Thing(await person.post(COMPANIES, json={"domains": [{"domain": each} for each in domains], **members}))
+
+
+async def now(person: Person, thing: Thing) -> Json:
+    """Return an object as it is, without the time at which it came to be so; None where it is not there."""
+    response = await person.get(thing.url)
+    if response.status_code != 200:
+        return None
+    return without_time(response.json())
+
+
+def without_time(shown: Json) -> Json:
+    """Return an object without the time of its last change."""
+    return {name: value for name, value in shown.items() if name != "updated_at"}
+
+
+def request_of(response: httpx.Response) -> UUID:
+    """Return the id of a request, as the database has it."""
+    request_id = ids.decoded(ids.REQUEST, response.headers["X-Request-Id"])
+    assert request_id is not None, "each has one"
+    return request_id
+
+
+class Register:
+    """The ledger of Alice's workspace, as it is stored."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
+        self._pool = pool
+        self._workspace_id = workspace_id
+
+    async def trim(self, last: int) -> None:
+        """Forget the entries up to one."""
+        await self._pool.execute("delete from change where workspace_id = $1 and seq <= $2", self._workspace_id, last)
+        await self._pool.execute(
+            "insert into change_trimmed values ($1, $2) on conflict (workspace_id) do update set seq = excluded.seq",
+            *(self._workspace_id, last),
+        )
+
+    async def unchain(self) -> None:
+        """Let all entries be as the last release entered them: without the numbers of those before them."""
+        await self._pool.execute("update change set previous_version = null where workspace_id = $1", self._workspace_id)
+
+    async def attribute(self, seq: int, credential_id: UUID) -> None:
+        """Let an entry be another credential's."""
+        await self._pool.execute(
+            "update change set credential_id = $3 where workspace_id = $1 and seq = $2", self._workspace_id, seq, credential_id
+        )
+
+    async def join(self, response: httpx.Response, other: httpx.Response) -> None:
+        """Let what a request did have been done by another one."""
+        statement = "update change set request_id = $3 where workspace_id = $1 and request_id = $2"
+        await self._pool.execute(statement, self._workspace_id, request_of(response), request_of(other))
+
+    async def entries(self) -> int:
+        """Return how many entries there are."""
+        return await self._pool.fetchval("select count(*) from change where workspace_id = $1", self._workspace_id)
