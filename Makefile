@@ -11,9 +11,9 @@ JAVASCRIPT := tests/webhooks/javascript
 demo: .venv/installed
 	@$(BIN)/herdbook demo
 
-# Everything that CI checks.
+# Everything that CI checks. Much of what the tests do is to wait for servers, so three files are run at a time.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: .venv/dev-installed
 	$(BIN)/ruff check

@@ -26,7 +26,7 @@ from herdbook.companies import store as companies
 from herdbook.companies.actions import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts import store as contacts
-from herdbook.contacts.actions import Foreseen, SetContactCrmAssociation, UpsertContact
+from herdbook.contacts.actions import CONTACT, DeleteContact, Foreseen, SetContactCrmAssociation, UpsertContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
 from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
@@ -34,6 +34,9 @@ from herdbook.db.paging import CrmRecord, PageQuery, Place
 from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements import store
 from herdbook.feed import store as feed
+from herdbook.history import store as history
+from herdbook.history.actions import Turn, UndoTurns
+from herdbook.history.store import MOST_COLLEAGUES
 from herdbook.ledger.changes import Kind
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
@@ -424,6 +427,37 @@ async def merge_all_there_is(house: House) -> None:
     await merging.left(house.pool, house.clerk.workspace_id, sources)
 
 
+async def look_back(house: House) -> None:
+    """Read a contact's history, from its end and at some time."""
+    pool, workspace_id = house.pool, house.clerk.workspace_id
+    contact_id = id_of(await house.clerk.create(first_name="Ada"))
+    for name in ("Augusta", "A.", "Ada"):
+        await house.clerk.update(contact_id, first_name=name)
+    row = await history.standing(pool, CONTACT, workspace_id, contact_id)
+    assert row is not None
+    found = await history.entries(pool, CONTACT, workspace_id, contact_id, row.version, 3)
+    assert len(found) == 3
+    assert await history.entry_at(pool, CONTACT, workspace_id, row, found[-1].at) is not None
+    await history.extent(pool, workspace_id)
+    await contacts.survivor(pool, workspace_id, contact_id)
+
+
+async def take_back(house: House) -> None:
+    """Look at what a request did, and undo it as far as it goes."""
+    pool, workspace_id, request_id = house.pool, house.clerk.workspace_id, ids.new_id()
+    contact_id = id_of(await house.clerk.create("f@x.test"))
+    await house.clerk.write(DeleteContact(contact_id), request_id=request_id)
+    (touched,) = await history.touched(pool, workspace_id, request_id)
+    await history.may_be_cut(pool, workspace_id, request_id)
+    await history.first_entries(pool, workspace_id, [touched.first])
+    await history.private_ones(pool, workspace_id, [house.one], [house.one])
+    turns = (
+        Turn(kind=Kind.CONTACT, object_id=contact_id, version=touched.last, before=None),
+        Turn(kind=Kind.COMPANY, object_id=house.company_id, version=touched.last, before=None),
+    )
+    await house.clerk.write(UndoTurns(request_id="", turns=turns, may_name=frozenset()))
+
+
 # What runs, and how many rows of tables it may look at for it.
 _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "write": (write_all_there_is, 40),
@@ -435,6 +469,8 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
         6,
     ),
     "merge": (merge_all_there_is, 40),
+    "history": (look_back, 60),
+    "undo": (take_back, MOST_COLLEAGUES + 60),
     "find": (lambda house: contacts.find(house.database, house.clerk.workspace_id, house.ada), 1),
     "find company": (lambda house: companies.find(house.database, house.clerk.workspace_id, house.company_id), 1),
     "find key": (lambda house: find_key(house.pool, house.key_id), 2),
@@ -546,7 +582,7 @@ async def test_rows_are_taken_by_an_index(house: House, name: str, request: pyte
         if scan["Relation Name"] == "workspace":
             continue
         assert scan["Node Type"] in ("Index Scan", "Index Only Scan"), scan
-        assert re.search(r"\b(workspace_id|id) = ", scan.get("Index Cond", "")), scan
+        assert re.search(r"\b(workspace_id|request_id|id) = ", scan.get("Index Cond", "")), scan
     looked_at = sum(rows_of(scan) for scan in scans if scan["Relation Name"] != "workspace")
     assert looked_at <= most_rows, [(scan["Relation Name"], scan["Index Name"], rows_of(scan)) for scan in scans]
 

@@ -218,8 +218,8 @@ async def test_an_endpoint_may_ask_for_time(
     assert row["next_attempt_at"] == post.clock.now + timedelta(seconds=pause)
 
 
-async def test_gone_disables(post: Post, owner: Person, receiver: Receiver) -> None:
-    """410 says that nobody wants to be told any more: the endpoint says why it is disabled, and is asked no more."""
+async def test_gone_disables(post: Post, owner: Person, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    """410 says that nobody wants to be told any more: endpoint and log say why it is disabled, and it is asked no more."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(410)
     await write_contact(owner)
@@ -231,6 +231,8 @@ async def test_gone_disables(post: Post, owner: Person, receiver: Receiver) -> N
     assert len(receiver.requests) == 1
     shown = (await owner.get(f"{WEBHOOKS}/{endpoint['id']}")).json()
     assert (shown["is_enabled"], shown["disabled_reason"]) == (False, "gone")
+    (line,) = [record for record in caplog.records if record.name == "herdbook.webhooks"]
+    assert (line.levelname, line.endpoint, line.reason) == ("WARNING", endpoint["id"], "gone")  # type: ignore[attr-defined]
 
 
 async def test_failing_for_days_disables(post: Post, owner: Person, receiver: Receiver) -> None:

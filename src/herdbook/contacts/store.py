@@ -145,7 +145,8 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Foun
 
 async def survivor(statements: Statements, workspace_id: UUID, contact_id: UUID) -> UUID | None:
     """Return the active contact that goes on in the place of one that was merged, be it by way of others."""
-    # What undoing brings about may lead in a circle: `union` ends there, since it takes each contact once.
+    # What undoing brings about may lead in a circle: `union` ends there, since it takes each contact once. The limit has each
+    # one looked for by itself, so that the whole key is taken.
     found: UUID | None = await statements.fetchval(
         """
         with recursive goes_on as (
@@ -153,7 +154,10 @@ async def survivor(statements: Statements, workspace_id: UUID, contact_id: UUID)
             where c.workspace_id = $1 and c.id = $2 and c.deleted_at is not null
             union
             select c.id, c.merged_into, c.deleted_at
-            from goes_on join contact c on c.workspace_id = $1 and c.id = goes_on.merged_into
+            from goes_on cross join lateral (
+                select c.id, c.merged_into, c.deleted_at from contact c
+                where c.workspace_id = $1 and c.id = goes_on.merged_into limit 1
+            ) as c
             where goes_on.deleted_at is not null
         )
         select id from goes_on where deleted_at is null
@@ -229,7 +233,11 @@ async def deleted_with_staff(statements: Statements) -> list[LeftBehind]:
     records = await statements.fetch(
         """
         select c.workspace_id, c.id, e.request_id, e.credential_id
-        from company c left join change e on e.workspace_id = c.workspace_id and e.seq = c.version
+        from company c
+        left join lateral (
+            select e.request_id, e.credential_id from change e
+            where e.workspace_id = c.workspace_id and e.seq = c.version limit 1
+        ) as e on true
         where c.deleted_at is not null and exists (
             select from company_contact l where l.workspace_id = c.workspace_id and l.company_id = c.id
         )

@@ -39,21 +39,25 @@ async def standing(statements: Statements, subject: Subject[Any, Any], workspace
 
 
 # From an entry back to the one before it, by its number. Entries of older releases do not name that: for theirs, the ledger is
-# searched backwards.
+# searched backwards. As in all that follows, a limit has each row looked for by itself, so that the whole key is taken.
 _CHAIN: Final[LiteralString] = """
     with recursive chain as (
         select c.*, 1 as place from change c
         where c.workspace_id = $1 and c.seq = $4 and c.object_id = $2 and c.kind::text = $3
         union all
         select e.*, chain.place + 1
-        from chain join change e on e.workspace_id = $1 and e.seq = coalesce(
-            chain.previous_version,
-            case when chain.action::text <> 'c' then (
-                select p.seq from change p
-                where p.workspace_id = $1 and p.seq < chain.seq and p.object_id = $2 and p.kind::text = $3
-                order by p.seq desc limit 1
-            ) end
-        )
+        from chain cross join lateral (
+            select c.* from change c
+            where c.workspace_id = $1 and c.seq = coalesce(
+                chain.previous_version,
+                case when chain.action::text <> 'c' then (
+                    select p.seq from change p
+                    where p.workspace_id = $1 and p.seq < chain.seq and p.object_id = $2 and p.kind::text = $3
+                    order by p.seq desc limit 1
+                ) end
+            )
+            limit 1
+        ) as e
         where $goes_on
     )
 """
@@ -87,8 +91,8 @@ async def entries(
         select chain.seq, chain.at, chain.action::text, chain.request_id, chain.credential_id, coalesce(k.name, o.name),
             k.user_id, o.id is not null, chain.merged_into, chain.object, chain.previous
         from chain
-        left join credential k on k.id = chain.credential_id
-        left join oauth_client o on o.id = chain.credential_id
+        left join lateral (select k.name, k.user_id from credential k where k.id = chain.credential_id limit 1) as k on true
+        left join lateral (select o.id, o.name from oauth_client o where o.id = chain.credential_id limit 1) as o on true
         order by chain.seq desc
         """,
         workspace_id,
@@ -156,7 +160,7 @@ async def touched(statements: Statements, workspace_id: UUID, request_id: UUID) 
     records = await statements.fetch(
         """
         select kind::text, object_id, min(seq) as first, max(seq), (array_agg(action::text order by seq))[1] in ('u', 'd')
-        from change where request_id = $2 and workspace_id = $1
+        from (select * from change where request_id = $2 offset 0) as of_the_request where workspace_id = $1
         group by kind, object_id
         order by first
         """,
@@ -170,8 +174,8 @@ async def may_be_cut(statements: Statements, workspace_id: UUID, request_id: UUI
     """Whether the ledger may have been trimmed within what a request did."""
     oldest: datetime | None = await statements.fetchval(
         """
-        select c.at from change_trimmed t join change c on c.workspace_id = t.workspace_id and c.seq = t.seq + 1
-        where t.workspace_id = $1
+        select c.at from change c
+        where c.workspace_id = $1 and c.seq = (select t.seq + 1 from change_trimmed t where t.workspace_id = $1)
         """,
         workspace_id,
     )
@@ -194,7 +198,8 @@ async def first_entries(statements: Statements, workspace_id: UUID, seqs: Collec
     records = await statements.fetch(
         """
         select c.seq, c.action::text, c.merged_into, c.object, c.previous
-        from unnest($2::bigint[]) as asked(seq) join change c on c.workspace_id = $1 and c.seq = asked.seq
+        from unnest($2::bigint[]) as asked(seq)
+        cross join lateral (select c.* from change c where c.workspace_id = $1 and c.seq = asked.seq limit 1) as c
         """,
         workspace_id,
         list(seqs),
@@ -208,13 +213,20 @@ async def private_ones(
     """Return which engagements are private, and which comments are about one that is; deleted or not."""
     records: list[asyncpg.Record] = await statements.fetch(
         """
-        select e.id from unnest($2::uuid[]) as asked(id) join engagement e on e.workspace_id = $1 and e.id = asked.id
-        where e.is_private
-        union all
-        select n.id
-        from unnest($3::uuid[]) as asked(id)
-        join transcript_comment n on n.workspace_id = $1 and n.id = asked.id
-        join engagement e on e.workspace_id = $1 and e.id = n.engagement_id
+        select asked.id
+        from (
+            select id, id as engagement_id from unnest($2::uuid[]) as engagement(id)
+            union all
+            select n.id, n.engagement_id
+            from unnest($3::uuid[]) as comment(id)
+            cross join lateral (
+                select n.id, n.engagement_id from transcript_comment n
+                where n.workspace_id = $1 and n.id = comment.id limit 1
+            ) as n
+        ) as asked
+        cross join lateral (
+            select e.is_private from engagement e where e.workspace_id = $1 and e.id = asked.engagement_id limit 1
+        ) as e
         where e.is_private
         """,
         workspace_id,

@@ -1,6 +1,7 @@
 """A round: one endpoint is read and delivered to, for as long as there is something to deliver."""
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from herdbook.webhooks.delivering import Due, Progress, Read
 from herdbook.webhooks.events import Told, marks, told
 from herdbook.webhooks.model import Attempt, DisabledReason, Place
 from herdbook.webhooks.sender import Lane, Sender
+
+_log: Final = logging.getLogger("herdbook.webhooks")
 
 # When attempts are made: the first at once, each other so long after the one before.
 SCHEDULE: Final = tuple(timedelta(seconds=seconds) for seconds in (0, 5, 300, 1800, 7200, 18_000, 36_000, 36_000))
@@ -285,6 +288,8 @@ class Round:
 
     async def _disable(self, reason: DisabledReason) -> None:
         self._end()
+        shown_id = ids.encoded(ids.WEBHOOK_ENDPOINT, self.place.endpoint_id)
+        _log.warning("a webhook endpoint is disabled", extra={"endpoint": shown_id, "reason": reason.value})
         origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
         await self._means.ledger.write(self.place.workspace_id, DisableEndpoint(self.place.endpoint_id, reason), origin)
 
