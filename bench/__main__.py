@@ -136,8 +136,6 @@ class Bench:
         paths = folder / "contacts.paths"
         with herdbook.serving(folder) as (server, _), receiving() as receiver:
             run_wrk(server, paths, "PATCH", 64, 1)
-            shares = {"herdbook": [idle_share(server, self.plan.idle)]}
-            self.facts.append(Fact("a core's share, idle, without webhooks", "%", shares))
             subscription = Subscription(server, receiver)
 
             def switched(*, on: bool) -> Callable[[], Figures]:
