@@ -11,8 +11,8 @@ JAVASCRIPT := tests/webhooks/javascript
 demo: .venv/installed
 	@$(BIN)/herdbook demo
 
-# Everything that CI checks. Much of what the tests do is to wait for servers, so three run at a time. What Schemathesis makes up
-# is the same in each run only where no other process has a part in it.
+# Everything that CI checks. Much of what the tests do is to wait for servers, so three run at a time. Schemathesis makes up other
+# requests under xdist, too few of which succeed: it runs beside.
 test: check
 	@$(BIN)/python -m pytest tests/http/test_schemathesis.py & made_up=$$!; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/http/test_schemathesis.py; status=$$?; \
