@@ -1,5 +1,6 @@
 """The parts of the wire that objects of several kinds have."""
 
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 
 import msgspec
@@ -7,6 +8,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 # A time in UTC with microseconds, such as `2026-03-01T12:00:00.000000Z` (RFC 3339).
 Time: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+def shown_time(time: datetime) -> str:
+    """Return a time in UTC as the API shows it."""
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class ResourceRef(msgspec.Struct, frozen=True):

@@ -259,8 +259,7 @@ async def _wave(
 
 
 async def _write(call: Call, key: IdempotencyKey | None, item: WriteItem) -> Written:
-    # No caller can send a key like this one: a line break is not printable.
-    own = key and IdempotencyKey(f"{key.key}\n{item.index}", key.fingerprint)
+    own = key and key.part(item.index)
     return await call.services.ledger.write(call.caller.workspace_id, item, call.origin, own)
 
 

@@ -45,6 +45,7 @@ from herdbook.ledger.objects import Subject, active, claim, created, current, up
 from herdbook.media import Media
 from herdbook.search_text import searchable, words
 from herdbook.tags.store import TAGS
+from herdbook.wire import shown_time
 
 PRIVATE_READ: Final = "engagements:private:read"
 PRIVATE_WRITE: Final = "engagements:private:write"
@@ -112,8 +113,8 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
             created_at=book.time,
             updated_at=book.time,
             data_source=asked.source_system,
-            engagement_at=_shown(start_at),
-            start_at=_shown(start_at),
+            engagement_at=shown_time(start_at),
+            start_at=shown_time(start_at),
             external_url=asked.external_url,
             owner_user_id=owner,
             host_user_id=owner,
@@ -294,12 +295,8 @@ def _lasting(engagement: Engagement, start_at: datetime, seconds: float | None) 
         return engagement
     end_at = UNSET
     with contextlib.suppress(OverflowError):  # at the end of the calendar
-        end_at = _shown(start_at + timedelta(seconds=seconds))
+        end_at = shown_time(start_at + timedelta(seconds=seconds))
     return msgspec.structs.replace(engagement, end_at=end_at, duration_seconds=int(seconds + 0.5))
-
-
-def _shown(time: datetime) -> str:
-    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _entry(engagement: Engagement, details: Details) -> EngagementEntry:
@@ -369,7 +366,7 @@ def _put_transcript(
 ) -> int:
     """Set the transcript of an engagement: a timeline, and plain text, by default what the timeline says."""
     before = active(book, TRANSCRIPTS, engagement_id)
-    timeline_id = None if before is None or before.timeline_id is None else before.timeline_id
+    timeline_id = None if before is None else before.timeline_id
     if timeline is not None and timeline_id is None:
         timeline_id = ids.new_id()
     entry = TranscriptEntry(

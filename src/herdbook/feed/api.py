@@ -22,6 +22,7 @@ from herdbook.http.operation import Answer, Operation
 from herdbook.ledger.changes import Kind
 from herdbook.ledger.objects import NOBODY
 from herdbook.subjects import SUBJECTS
+from herdbook.wire import shown_time
 
 _EVENT_STREAM: Final = b"text/event-stream"
 # A credential is trusted for 3 seconds, and a revoked one is to stop working within 5.
@@ -206,7 +207,7 @@ def _told(entry: Entry, view: View) -> _Told:
     subject = SUBJECTS[entry.kind]
     type_ = f"{subject.name}.{entry.action.name.lower()}"
     head = (
-        f'{{"object":"change","position":{entry.seq},"type":"{type_}","at":"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}",'
+        f'{{"object":"change","position":{entry.seq},"type":"{type_}","at":"{shown_time(entry.at)}",'
         f'"object_id":"{ids.encoded(subject.prefix, entry.object_id)}",'
         f'"request_id":"{ids.encoded(ids.REQUEST, entry.request_id)}","credential_id":{_credential(entry)},"data":{{"object":'
     )

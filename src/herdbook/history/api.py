@@ -42,6 +42,7 @@ from herdbook.ledger.changes import Action
 from herdbook.ledger.objects import NOBODY, Subject
 from herdbook.tags.actions import TAG
 from herdbook.tags.model import Tag
+from herdbook.wire import shown_time
 
 # How often an object that is to be restored is looked at again, where others restore and delete it at the same time.
 _TRIES: Final = 6
@@ -84,7 +85,7 @@ def _entry(subject: Subject[Any, Any], caller: Caller, entry: HistoryRow) -> His
         object="history_entry",
         version=entry.seq,
         action=HistoryAction[entry.action.name],
-        at=f"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}",
+        at=shown_time(entry.at),
         request_id=ids.encoded(ids.REQUEST, entry.request_id),
         by=_by(entry),
         changes=changes_of(entry.action, entry.object, entry.previous, lists),

@@ -22,7 +22,6 @@ from herdbook.history.store import FirstEntry, Touched
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.ledger.changes import Action, Kind
-from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Written
 from herdbook.subjects import SUBJECTS
 
@@ -158,8 +157,7 @@ class _Undoing:
     async def _write(self, number: int, command: UndoTurns) -> Written:
         call, key = self._call, self._key
         if number and key is not None:
-            # No caller can send a key like this one: a line break is not printable.
-            key = IdempotencyKey(f"{key.key}\n{number}", key.fingerprint)
+            key = key.part(number)
         for tries in range(_TRIES):
             try:
                 return await call.services.ledger.write(call.caller.workspace_id, command, call.origin, key)

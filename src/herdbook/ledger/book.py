@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook.ledger.changes import Change, Entry
+from herdbook.wire import shown_time
 
 
 class Row(Protocol):
@@ -83,7 +84,7 @@ class Book:
         self.loaded_seq = self.seq = loaded_seq
         self.loaded_at = loaded_at
         self.at = at
-        self.time = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.time = shown_time(at)
         self.changes: list[Change] = []
         self.put_rows: dict[tuple[Shelf[Any], Hashable], Row] = {}
         self._rows: dict[tuple[Shelf[Any], Hashable], Row] = {}

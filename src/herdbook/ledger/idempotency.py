@@ -28,6 +28,10 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     key: str
     fingerprint: str
 
+    def part(self, number: int) -> "IdempotencyKey":
+        """Return the key of one of several commands of the request. No caller can send one like it: a line break is no text."""
+        return IdempotencyKey(f"{self.key}\n{number}", self.fingerprint)
+
 
 IDEMPOTENCY_RECORDS: Final = Shelf(
     row=IdempotencyRecord,

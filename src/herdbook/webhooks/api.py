@@ -46,11 +46,10 @@ from herdbook.webhooks.model import (
     WebhookStatus,
     WebhookStatusObject,
     shown_secret,
-    shown_time,
 )
 from herdbook.webhooks.samples import sample
 from herdbook.webhooks.store import Noted, Reading
-from herdbook.wire import Deleted
+from herdbook.wire import Deleted, shown_time
 
 _NAME: Final = "webhook endpoint"
 _NO_STORE: Final = ((b"cache-control", b"no-store"),)

@@ -15,9 +15,10 @@ from herdbook import ids
 from herdbook.db.pool import Pool
 from herdbook.webhooks import store
 from herdbook.webhooks.events import event_id, event_type, marks, seq_of, told
-from herdbook.webhooks.model import Attempt, Delivery, DeliveryObject, DeliveryState, EventType, FullDelivery, Place, shown_time
+from herdbook.webhooks.model import Attempt, Delivery, DeliveryObject, DeliveryState, EventType, FullDelivery, Place
 from herdbook.webhooks.store import Noted, Reading, Wanted
 from herdbook.webhooks.stretches import stretch_of
+from herdbook.wire import shown_time
 
 # How many entries are looked at for one page.
 _WALKED: Final = 20_000

@@ -9,6 +9,7 @@ import msgspec
 
 from herdbook.db.pool import Pool
 from herdbook.webhooks.model import Attempt, EventType, Place, WebhookEndpoint
+from herdbook.webhooks.signing import signing_secrets
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -36,9 +37,7 @@ class Leased(NamedTuple):
 
     def signing_secrets(self, now: datetime) -> list[str]:
         """Return the secrets that sign: for a while after a rotation, two."""
-        if self.former_secret is None or self.former_secret_until is None or self.former_secret_until <= now:
-            return [self.secret]
-        return [self.secret, self.former_secret]
+        return signing_secrets(self.secret, self.former_secret, self.former_secret_until, now)
 
 
 class Read(NamedTuple):

@@ -11,6 +11,7 @@ import msgspec
 from herdbook import ids
 from herdbook.engagements.model import Engagement
 from herdbook.webhooks.model import EventType
+from herdbook.wire import shown_time
 
 _SEQ_BITS: Final = 48
 _WORKSPACE_BITS: Final = 32
@@ -88,9 +89,7 @@ def told(workspace_id: UUID, seq: int, at: datetime, mark: str, object_: bytes, 
 
 
 # All entries of a batch have one time, and a courier reads many of one workspace in a row.
-@lru_cache(maxsize=16)
-def _shown(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+_shown = lru_cache(maxsize=16)(shown_time)
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields
 from herdbook.errors import FieldError
-from herdbook.wire import Time
+from herdbook.wire import Time, shown_time
 
 DEFAULT_OVERLAP_SECONDS: Final = 86_400
 _LONGEST_OVERLAP_SECONDS: Final = 604_800
@@ -234,11 +234,6 @@ def shown_secret(endpoint_id: str, secret: str, former_secret_until: datetime | 
         secret=secret,
         former_secret_until=None if former_secret_until is None else shown_time(former_secret_until),
     )
-
-
-def shown_time(time: datetime) -> str:
-    """Return a time in UTC as the API shows it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class WebhookStatusObject(Enum):

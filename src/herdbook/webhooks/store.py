@@ -14,6 +14,7 @@ from herdbook.db.pool import Pool
 from herdbook.ledger.book import Shelf
 from herdbook.ledger.objects import object_shelf
 from herdbook.webhooks.model import Place, WebhookEndpoint
+from herdbook.webhooks.signing import signing_secrets
 from herdbook.webhooks.stretches import Stretch
 
 _SLICE: Final = 2000
@@ -107,8 +108,7 @@ class Reading(NamedTuple):
     @property
     def signing_secrets(self) -> list[str]:
         """The secrets that sign."""
-        former = self.former_secret if self.former_signs_until is not None else None
-        return [self.secret] if former is None else [self.secret, former]
+        return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
 
 
 class Noted(NamedTuple):
