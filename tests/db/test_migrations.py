@@ -7,11 +7,13 @@ import sys
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
+from typing import LiteralString, cast
 
 import asyncpg
 import pytest
 
-from herdbook.db.migrate import available, migrate, missing
+from herdbook.db.migrate import SchemaTooNew, available, check, migrate, missing
+from herdbook.db.pool import CONNECTION_ERRORS, Connection, connect
 from tests.db.conftest import NewDatabase
 
 MIGRATE = """
@@ -124,12 +126,96 @@ async def test_missing_migrations_are_named_in_order(new_database: NewDatabase) 
     await connection.close()
 
 
+async def test_schema_of_a_newer_program_is_refused(new_database: NewDatabase) -> None:
+    """Migrations that this program does not know are named; an empty database, and one of its own, are well."""
+    database_url = await new_database()
+    connection = await connect(database_url)
+    await check(connection)
+    await migrate(database_url)
+    await check(connection)
+    await connection.execute("insert into migration (name) values ('9999_later'), ('9998_sooner')")
+    with pytest.raises(SchemaTooNew, match="9998_sooner, 9999_later") as refused:
+        await check(connection)
+    await connection.close()
+
+    assert refused.value.names == ("9998_sooner", "9999_later")
+
+
+@pytest.mark.parametrize("name", [name for name in available() if name.endswith("_concurrently")])
+@pytest.mark.parametrize("is_noted", [False, True], ids=["not noted", "noted by an earlier release"])
+async def test_index_that_was_interrupted_is_made_again(new_database: NewDatabase, name: str, *, is_noted: bool) -> None:
+    """An index whose building was cut short is lacking, and the next migration makes it whole."""
+    database_url = await new_database()
+    await migrate(database_url)
+    connection, writer = await connect(database_url), await connect(database_url)
+    ((index, table),) = re.findall(r"create index concurrently if not exists (\w+) on (\w+)", available()[name])
+    await connection.execute(cast("LiteralString", f"drop index {index}"))
+    await connection.execute("delete from migration where name = $1", name)
+    # The building waits for whoever is writing to the table.
+    async with writer.transaction():
+        await writer.execute(cast("LiteralString", f"lock table {table} in row exclusive mode"))
+        migrating = asyncio.create_task(migrate(database_url))
+        await until_a_migration_waits(connection)
+        await connection.execute("select pg_terminate_backend(pid) from pg_locks where not granted and locktype = 'virtualxid'")
+        with pytest.raises(CONNECTION_ERRORS):
+            await migrating
+    if is_noted:
+        await connection.execute("insert into migration (name) values ($1)", name)
+    lacking, applied = await missing(connection), await migrate(database_url)
+    is_valid = await connection.fetchval("select indisvalid from pg_index where indexrelid = $1::regclass", index)
+    still_lacking = await missing(connection)
+    await asyncio.gather(connection.close(), writer.close())
+
+    assert lacking == applied == [name]
+    assert is_valid
+    assert still_lacking == []
+
+
+async def test_writers_do_not_queue_behind_a_migration(new_database: NewDatabase) -> None:
+    """A migration that waits for a table that somebody reads for long lets writers pass, and is applied in the end."""
+    database_url = await new_database()
+    connection, reader, writer = [await connect(database_url) for _ in range(3)]
+    await connection.execute("create table migration (name text primary key, applied_at timestamptz not null default now())")
+    *before, last = [name for name in available() if "alter table contact" in available()[name] or name < "0005"]
+    for name in before:
+        await connection.execute(available()[name])
+        await connection.execute("insert into migration (name) values ($1)", name)
+    async with reader.transaction():
+        await reader.execute("lock table contact in access share mode")
+        migrating = asyncio.create_task(migrate(database_url))
+        await until_a_migration_waits(connection)
+        async with asyncio.timeout(20):
+            await writer.execute("lock table contact in row exclusive mode; select 1")
+        assert not migrating.done()
+    applied = await migrating
+    await asyncio.gather(*(each.close() for each in (connection, reader, writer)))
+
+    assert applied[0] == last
+    assert applied[-1] == list(available())[-1]
+
+
+async def until_a_migration_waits(connection: Connection) -> None:
+    """Return once a session waits for a lock."""
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(
+            """
+            select exists (
+                select from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock' and pid <> pg_backend_pid()
+            )
+            """
+        ):
+            pass
+
+
 async def test_migration_that_fails_leaves_nothing(new_database: NewDatabase) -> None:
     """A migration that cannot be carried out is taken back whole, and is not noted as done."""
     database_url = await new_database()
     connection = await asyncpg.connect(database_url)
     # The last table that the migrations create is there already.
-    *before, last_migration = available()
+    names = list(available())
+    last_migration = [name for name in names if "create table" in available()[name]][-1]
+    before = names[: names.index(last_migration)]
     created = re.findall(r"create table (\w+)", available()[last_migration])
     await connection.execute(f"create table {created[-1]} ()")
     with pytest.raises(asyncpg.DuplicateTableError):

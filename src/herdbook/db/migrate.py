@@ -4,17 +4,28 @@ Each is a transaction, but for those that build an index on a large table beside
 """
 
 import asyncio
+import logging
+import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import Final, LiteralString, cast
 
-from herdbook.db.pool import Statements, connect
+import asyncpg
+
+from herdbook.db.pool import Connection, Statements, connect
+
+_log: Final = logging.getLogger("herdbook.db")
 
 # Any number that no other program on the same database uses: the letters of `herdbook`.
 _LOCK: Final = 0x68657264626F6F6B
 _OLDEST: Final = 18
 # An index on a large table is built while others write there, which cannot be part of a transaction: one statement a file.
 _CONCURRENTLY: Final = "_concurrently"
+_INDEX: Final = re.compile(r"create index concurrently if not exists (\w+) on")
 _NOTE: Final = "insert into migration (name) values ($1)"
+# Whoever writes to a table waits behind a migration that waits for it, so no wait is longer than this.
+_WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"
+_TRY_AGAIN_SECONDS: Final = 1.0
 
 
 class DatabaseTooOld(Exception):
@@ -22,6 +33,16 @@ class DatabaseTooOld(Exception):
 
     def __init__(self, version: str) -> None:
         super().__init__(f"This database is PostgreSQL {version}. herdbook needs {_OLDEST} or newer.")
+
+
+class SchemaTooNew(Exception):
+    """A newer herdbook has changed the schema; `names` are the migrations that this one does not know."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"A newer herdbook has changed this database's schema ({', '.join(names)}). Install that release, or a newer one."
+        )
+        self.names = tuple(names)
 
 
 def available() -> dict[str, LiteralString]:
@@ -51,23 +72,65 @@ async def migrate(database_url: str) -> list[str]:
         await connection.execute(
             "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
         )
-        applied: list[str] = []
-        for name in await missing(connection):
-            if name.endswith(_CONCURRENTLY):
-                await connection.execute(available()[name])
-                await connection.execute(_NOTE, name)
-            else:
-                async with connection.transaction():
-                    await connection.execute(available()[name])
-                    await connection.execute(_NOTE, name)
-            applied.append(name)
-        return applied
+        lacking = await missing(connection)
+        for name in lacking:
+            await _apply(connection, name)
+        return lacking
     finally:
         # The lock is the session's, so it ends with the connection.
         await connection.close()
 
 
+async def check(statements: Statements) -> None:
+    """Refuse a schema that a newer program has made. Refusal: SchemaTooNew."""
+    names = await unknown(statements)
+    if names:
+        raise SchemaTooNew(names)
+
+
+async def unknown(statements: Statements) -> list[str]:
+    """Return the names of the migrations that the database has and this program does not know, in order."""
+    if await statements.fetchval("select to_regclass('migration') is null"):
+        return []
+    return sorted(await _noted(statements) - available().keys())
+
+
 async def missing(statements: Statements) -> list[str]:
-    """Return the names of the migrations that the database lacks, in order."""
-    done = {row["name"] for row in await statements.fetch("select name from migration")}
-    return [name for name in available() if name not in done]
+    """Return the names of the migrations that the database lacks, in order; one whose index was left unfinished is lacking."""
+    noted = await _noted(statements)
+    unfinished = {
+        record["name"]
+        for record in await statements.fetch(
+            """
+            select c.relname as name from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+            where not i.indisvalid and pg_catalog.pg_table_is_visible(i.indrelid)
+            """
+        )
+    }
+    return [name for name, sql in available().items() if name not in noted or not unfinished.isdisjoint(_INDEX.findall(sql))]
+
+
+async def _noted(statements: Statements) -> set[str]:
+    return {record["name"] for record in await statements.fetch("select name from migration")}
+
+
+async def _apply(connection: Connection, name: str) -> None:
+    sql = available()[name]
+    if name.endswith(_CONCURRENTLY):
+        # An interruption leaves an index that is maintained and never used, and `if not exists` takes it for done.
+        for index in _INDEX.findall(sql):
+            await connection.execute(cast("LiteralString", f"drop index concurrently if exists {index}"))
+        await connection.execute(sql)
+        await connection.execute(_NOTE + " on conflict do nothing", name)
+        return
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(_WAIT_FOR_LOCKS)
+                await connection.execute(sql)
+                await connection.execute(_NOTE, name)
+        except asyncpg.LockNotAvailableError:
+            _log.warning("a migration waits until nobody holds what it changes", extra={"migration": name})
+            await asyncio.sleep(_TRY_AGAIN_SECONDS)
+        else:
+            return

@@ -72,6 +72,20 @@ create table idempotency_record (
     primary key (workspace_id, credential_id, key)
 );
 
+-- Old records are deleted in slices, each found by its time.
+create index idempotency_record_by_time on idempotency_record (workspace_id, at);
+
+-- What was begun and is still to be finished, in slices: contacts of a company that was deleted to be cleared of it, engagements
+-- of a contact that was merged to name another one. It is empty nearly always, so nobody looks through what is done.
+create table unfinished (
+    workspace_id uuid not null,
+    task text not null,
+    object_id uuid not null,
+    primary key (workspace_id, task, object_id)
+);
+
+comment on column unfinished.task is 'release (the contacts of a company), move (the engagements of a contact)';
+
 -- Companies.
 
 create table company (
