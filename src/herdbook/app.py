@@ -6,14 +6,14 @@ import gc
 import importlib
 import logging
 import os
+import random
 import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -30,8 +30,7 @@ from herdbook.companies.releasing import release_left_behind
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.actions import CompanyStaff
 from herdbook.db.database import Database
-from herdbook.db.migrate import missing
-from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
+from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements import api as engagements_api
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
@@ -44,6 +43,7 @@ from herdbook.http.requests import Requests, Wire
 from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.readiness import NOT_READY, Readiness
 from herdbook.ledger.retention import trim_ledgers
 from herdbook.logs import RequestLog, configure_logs
 from herdbook.media import PATH, Recordings
@@ -81,6 +81,8 @@ _NOTE_USES_EVERY_SECONDS: Final = 30.0
 _FORGET_EVERY_SECONDS: Final = 3600.0
 _RELEASE_EVERY_SECONDS: Final = 60.0
 _KEEP_EVERY_SECONDS: Final = 0.5
+_FIRST_SECONDS: Final = 30.0
+_LAST_USES_SECONDS: Final = 2.0
 _METRICS_SECONDS: Final = 2.0
 
 
@@ -93,6 +95,7 @@ class Herdbook:
         self._delivers = delivers
         self._requests: ASGIApp | None = None
         self._pool: Pool | None = None
+        self._readiness: Readiness | None = None
         self._pools: tuple[Pool, ...] = ()
         self._recordings: Recordings | None = None
         self._document = openapi.document(OPERATIONS, settings.problem_type_base)
@@ -133,6 +136,7 @@ class Herdbook:
         secret = await pool.fetchval("select value from setting where name = 'cursor_secret'")
         heads = Heads(pool)
         ledger = Ledger(pool, settings.queue_limit, heads=heads)
+        self._readiness = Readiness(pool, ledger)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
         targets = settings.targets
@@ -175,14 +179,16 @@ class Herdbook:
         heads.close()
         for chore in chores:
             chore.cancel()
-        await ledger.close()
-        await keeper.close()
-        await authenticator.note_uses()
-        await recordings.close()
-        if rate_limit is not None:
-            await rate_limit.close()
-        await pages.close()
-        await pool.close()
+        # Each is closed, whatever becomes of those before it. The last one named is closed first.
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(pool.close)
+            closing.push_async_callback(pages.close)
+            if rate_limit is not None:
+                closing.push_async_callback(rate_limit.close)
+            closing.push_async_callback(recordings.close)
+            closing.push_async_callback(_tried, lambda: asyncio.wait_for(authenticator.note_uses(), _LAST_USES_SECONDS))
+            closing.push_async_callback(keeper.close)
+            closing.push_async_callback(ledger.close)
 
     @functools.cached_property
     def _docs_page(self) -> Any:
@@ -207,12 +213,19 @@ class Herdbook:
         return FileResponse(path, media_type=media_type, headers=headers)
 
     async def _readyz(self, _: Request) -> Response:
-        assert self._pool is not None, "the server has started"
+        assert self._readiness is not None, "the server has started"
         try:
-            lacking = await missing(self._pool)
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+            schema = await self._readiness.schema()
+        except NOT_READY as error:
             return JSONResponse({"ready": False, "database": type(error).__name__}, 503)
-        return JSONResponse({"ready": not lacking, "missing_migrations": lacking}, 503 if lacking else 200)
+        failing = self._readiness.failing_writes()
+        found: dict[str, Any] = {"missing_migrations": schema.missing}
+        if schema.unknown:
+            found["unknown_migrations"] = schema.unknown
+        if failing is not None:
+            found["writes_fail"] = type(failing).__name__
+        is_ready = not schema.missing and not schema.unknown and failing is None
+        return JSONResponse({"ready": is_ready, **found}, 200 if is_ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
         assert self._pool is not None, "the server has started"
@@ -289,9 +302,15 @@ def _when_told_to_stop(stop: Callable[[], None]) -> None:
 
 
 async def _again_and_again(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+    # The first time is soon, so that it comes also where the server is started again and again; not all begin at once.
+    await asyncio.sleep(random.uniform(0, min(seconds, _FIRST_SECONDS)))  # noqa: S311  # it guards nothing
     while True:
+        await _tried(chore)
         await asyncio.sleep(seconds)
-        try:
-            await chore()
-        except Exception:
-            _log.exception("a chore failed, and will be tried again")
+
+
+async def _tried(chore: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await chore()
+    except Exception:
+        _log.exception("a chore failed, and will be tried again")

@@ -28,6 +28,21 @@ COMMIT_SECONDS: Final = Histogram(
 LATE_BATCHES: Final = Counter(
     "herdbook_ledger_late_batches", "Batches that found a workspace changed by another process, and began again with a lock."
 )
+FAILED_BATCHES: Final = Counter(
+    "herdbook_ledger_failed_batches",
+    "Attempts at batches that failed because the database was away, or took no more.",
+    ["error"],
+)
+WRITES_FAIL: Final = Gauge(
+    "herdbook_ledger_writes_fail",
+    "1 since the database last failed a write, until it takes one; else 0.",
+    multiprocess_mode="livemax",
+)
+AHEAD_SECONDS: Final = Gauge(
+    "herdbook_ledger_ahead_seconds",
+    "How far beyond the database's time the last change of a workspace was, when it was last more than a minute.",
+    multiprocess_mode="livemax",
+)
 QUEUE_LENGTH: Final = Gauge("herdbook_ledger_queue_length", "Commands that wait for a batch.", multiprocess_mode="livesum")
 POOL_CONNECTIONS: Final = Gauge(
     "herdbook_pool_connections", "Open connections to the database.", ["state"], multiprocess_mode="livesum"

@@ -24,6 +24,7 @@ from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
 from herdbook.ledger.links import relink
 from herdbook.ledger.objects import Subject, claim, created, current, deleted, updated
+from herdbook.ledger.unfinished import Task, note
 from herdbook.search_text import searchable, words
 from herdbook.wire import crm_link
 
@@ -74,7 +75,7 @@ class Staff(Protocol):
     """The contacts of companies, which know companies, and whom companies do not know."""
 
     async def left_behind(self, statements: Statements) -> list[LeftBehind]:
-        """Return the companies that were deleted, and still have contacts."""
+        """Return the companies that were deleted, and may still have contacts."""
         ...
 
     async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
@@ -107,7 +108,8 @@ class DeleteCompany(msgspec.Struct, frozen=True):
     def apply(self, book: Book) -> Result:
         before = current(book, COMPANIES, self.company_id, self.if_version, "company")
         result = deleted(book, COMPANY, before)
-        self.staff.release(book, self.company_id)
+        if not self.staff.release(book, self.company_id):
+            note(book, Task.RELEASE_CONTACTS, self.company_id, is_finished=False)
         return result
 
 
@@ -129,9 +131,11 @@ class ReleaseStaff(msgspec.Struct, frozen=True):
 
     def apply(self, book: Book) -> Result:
         company = book.find(COMPANIES, self.company_id)
-        if company is None or company.deleted_at is None:
-            return Result(0, Released(all=True))
-        return Result(company.version, Released(all=self.staff.release(book, self.company_id)))
+        is_deleted = company is not None and company.deleted_at is not None
+        is_finished = not is_deleted or self.staff.release(book, self.company_id)
+        if is_finished:
+            note(book, Task.RELEASE_CONTACTS, self.company_id, is_finished=True)
+        return Result(0 if company is None else company.version, Released(all=is_finished))
 
 
 class SetCompanyCrmAssociation(msgspec.Struct, frozen=True):

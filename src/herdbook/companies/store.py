@@ -36,7 +36,7 @@ DOMAINS: Final = Claimants(claim_shelf("company_domain", "domain", "company_id")
 
 
 class LeftBehind(NamedTuple):
-    """A company that was deleted while contacts still have it, and where the command to delete it came from."""
+    """A company that was deleted while contacts had it, and where the command to delete it came from."""
 
     workspace_id: UUID
     company_id: UUID

@@ -210,7 +210,7 @@ class CompanyStaff:
         return await has_staff(statements, workspace_id, company_id)
 
     async def left_behind(self, statements: Statements) -> list[LeftBehind]:
-        """Return the companies that were deleted, and still have contacts."""
+        """Return the companies that were deleted, and may still have contacts."""
         return await deleted_with_staff(statements)
 
 

@@ -229,18 +229,17 @@ async def has_staff(statements: Statements, workspace_id: UUID, company_id: UUID
 
 
 async def deleted_with_staff(statements: Statements) -> list[LeftBehind]:
-    """Return the companies that were deleted, and still have contacts."""
+    """Return the companies that were deleted, and may still have contacts."""
     records = await statements.fetch(
         """
-        select c.workspace_id, c.id, e.request_id, e.credential_id
-        from company c
+        select u.workspace_id, u.object_id, e.request_id, e.credential_id
+        from unfinished u
         left join lateral (
-            select e.request_id, e.credential_id from change e
-            where e.workspace_id = c.workspace_id and e.seq = c.version limit 1
+            select e.request_id, e.credential_id
+            from company c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
+            where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
         ) as e on true
-        where c.deleted_at is not null and exists (
-            select from company_contact l where l.workspace_id = c.workspace_id and l.company_id = c.id
-        )
+        where u.task = 'release'
         """
     )
     # Where the entry is not kept any more, nobody can be named.

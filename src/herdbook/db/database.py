@@ -57,6 +57,9 @@ class _Reads:
             try:
                 records = await self._pool.fetch(self._statement, [one[0] for one in batch], [one[1] for one in batch])
             except Exception as error:
+                if isinstance(error, TimeoutError):
+                    # Those who came meanwhile have waited for the same database, and would for as long again.
+                    batch, self._waiting = batch + self._waiting, []
                 for *_, done in batch:
                     if not done.done():
                         done.set_exception(error)

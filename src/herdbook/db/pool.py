@@ -1,17 +1,28 @@
-"""Connections to PostgreSQL."""
+"""Connections to PostgreSQL, and how long anybody waits for one and for what it is to do."""
 
+import asyncio
+import contextlib
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, LiteralString, Protocol, cast
 
 import asyncpg
 
-# What it means that a statement did not come back: it may have been carried out, or not.
+# What it means that a statement did not come back: it may have been carried out, or not. TimeoutError is an OSError.
 CONNECTION_ERRORS: Final = (
     OSError,
     asyncpg.InterfaceError,
+    # What asyncpg raises where a session was ended, and its connection is used before that was noticed.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
 )
+
+# So long a connection is waited for and used, together.
+PATIENCE_SECONDS: Final = 9.0
+_GIVE_BACK_SECONDS: Final = 0.5
+_CLOSE_SECONDS: Final = 2.0
+_CONNECT_SECONDS: Final = 5.0
 
 _SESSION: Final = {
     "application_name": "herdbook",
@@ -28,6 +39,10 @@ _SESSION: Final = {
     "max_parallel_workers_per_gather": "0",
     # A process that stops in the middle of a batch must not hold its workspaces for ever.
     "idle_in_transaction_session_timeout": "10s",
+    # A statement that is slow is ended by the server; this side ends only what the server does not answer at all.
+    "statement_timeout": "8s",
+    # A row that somebody holds, by hand, say, must not hold up those who want others.
+    "lock_timeout": "1s",
 }
 
 
@@ -50,9 +65,11 @@ class Connection(Statements, Protocol):
 
     async def close(self) -> None: ...
 
+    def terminate(self) -> None: ...
+
 
 class Pool(Statements, Protocol):
-    """Connections that are opened together, and lent one by one."""
+    """Connections that are opened together, and lent one by one, each for some seconds: TimeoutError past them."""
 
     def acquire(self) -> AbstractAsyncContextManager[Connection]: ...
 
@@ -76,7 +93,7 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
     With `plan_anew`, each statement is planned for the parameters it comes with. It is for those whose best plan depends on how
     large the workspace is, which a plan for all workspaces cannot know.
     """
-    pool = await asyncpg.create_pool(
+    pool: Any = await asyncpg.create_pool(
         database_url,
         min_size=size,
         max_size=size,
@@ -84,14 +101,91 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
         reset=_leave_as_is,
         max_inactive_connection_lifetime=0,
         server_settings=_SESSION | {"plan_cache_mode": "force_custom_plan"} if plan_anew else _SESSION,
-        command_timeout=30,
+        timeout=_CONNECT_SECONDS,
+        command_timeout=PATIENCE_SECONDS,
     )
-    return cast("Pool", pool)
+    return _Pool(pool)
+
+
+class _Pool:
+    """A pool of asyncpg's, which by itself would wait for ever for a database that hangs."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    def acquire(self) -> "_Lent":
+        return _Lent(self._pool)
+
+    async def execute(self, query: LiteralString, *args: Any) -> str:
+        async with _Lent(self._pool) as connection:
+            return await connection.execute(query, *args)
+
+    async def fetch(self, query: LiteralString, *args: Any) -> list[asyncpg.Record]:
+        async with _Lent(self._pool) as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: LiteralString, *args: Any) -> asyncpg.Record | None:
+        async with _Lent(self._pool) as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: LiteralString, *args: Any) -> Any:
+        async with _Lent(self._pool) as connection:
+            return await connection.fetchval(query, *args)
+
+    async def close(self) -> None:
+        """Close all connections; those to a database that does not answer are cut."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._pool.close()
+        except CONNECTION_ERRORS:
+            self._pool.terminate()
+
+    def get_size(self) -> int:
+        return self._pool.get_size()
+
+    def get_idle_size(self) -> int:
+        return self._pool.get_idle_size()
+
+
+class _Lent:
+    """A connection, for as long as the block lasts and no longer than the patience."""
+
+    __slots__ = ("_connection", "_end", "_is_late", "_pool")
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._is_late = False
+
+    async def __aenter__(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        late_at = loop.time() + PATIENCE_SECONDS
+        async with asyncio.timeout_at(late_at):
+            self._connection = await self._pool.acquire()
+        self._end = loop.call_at(late_at, self._cut)
+        return cast("Connection", self._connection)
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._end.cancel()
+        # What was interrupted is cancelled on the server. If that does not answer, the connection is closed, and so given back.
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await self._pool.release(self._connection, timeout=_GIVE_BACK_SECONDS)
+        if self._is_late and isinstance(error, CONNECTION_ERRORS):
+            raise TimeoutError("the database did not answer in time") from error
+
+    def _cut(self) -> None:
+        # Cancelling would wait for the server, too.
+        self._is_late = True
+        self._connection.terminate()
 
 
 async def _pass_json_through(connection: Any) -> None:
     # JSON comes and goes as bytes: msgspec encodes and decodes it, straight from and to typed structs.
-    await connection.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+    try:
+        await connection.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+    except BaseException:
+        # Otherwise it would be closed, which waits for a server that does not answer.
+        connection.terminate()
+        raise
 
 
 async def _leave_as_is(connection: Any) -> None:

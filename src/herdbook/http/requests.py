@@ -74,7 +74,7 @@ class Requests:
         """Answer one request."""
         request = _Request(scope)
         try:
-            answer = await self._answer(request, scope, receive)
+            answer = await self._answer_or_again(request, scope, receive)
             await self._send_answer(request, answer, receive, send)
         except _Disconnected:
             request.status = 499
@@ -85,6 +85,15 @@ class Requests:
             else:
                 await self._send_problem(request, error, send)
         request.finish(scope, self._log)
+
+    async def _answer_or_again(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
+        try:
+            return await self._answer(request, scope, receive)
+        except CONNECTION_ERRORS as error:
+            # That a session was ended may be noticed only when its connection is used; so what only reads is done once more.
+            if scope["method"] != "GET" or isinstance(error, TimeoutError):
+                raise
+            return await self._answer(request, scope, receive)
 
     async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
         parts = scope["path"].split("/")[1:]

@@ -1,12 +1,16 @@
 """A batch: one transaction that loads what its commands need, applies them in memory, and saves what came of it."""
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+import functools
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import msgspec
 
+from herdbook import metrics
 from herdbook.db.pool import Connection
 from herdbook.ledger.book import Book, Need, Row, Shelf
 from herdbook.ledger.changes import SAVE_CHANGES, Change
@@ -18,8 +22,9 @@ _PARAMETERS: Final[tuple[LiteralString, ...]] = (
 
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
+# The time is the database's, so that one clock decides, however many servers there are.
 _LOAD_HEADS: Final[LiteralString] = """
-    (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1)) as w)
+    clock_timestamp(), (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1)) as w)
 """
 
 # The guard of every save. A workspace whose head moved since it was loaded is not held, and nothing of it is written. The time
@@ -54,14 +59,32 @@ class _NewHead(msgspec.Struct):
     at: datetime
 
 
+_log: Final = logging.getLogger("herdbook.ledger")
+# Servers and database have one clock by and by, so what is further ahead was written while it was wrong.
+_AHEAD: Final = timedelta(minutes=1)
+_number: Final = attrgetter("number")
 _heads: Final = msgspec.json.Decoder(list[_Head])
 _encode: Final = msgspec.json.Encoder().encode
 _row_decoders: Final[dict[Shelf[Any], msgspec.json.Decoder[list[Any]]]] = {}
 
 
-async def lock(connection: Connection, workspace_ids: Iterable[UUID]) -> None:
+async def lock_all(connection: Connection, workspace_ids: Iterable[UUID]) -> None:
     """Lock the workspaces' rows until the transaction ends, in the order of their ids."""
     await connection.execute(_LOCK, list(workspace_ids))
+
+
+async def lock_free(connection: Connection, workspace_ids: Iterable[UUID]) -> set[UUID]:
+    """Lock the workspaces' rows that nobody else holds until the transaction ends; return the others."""
+    records = await connection.fetch(
+        """
+        with locked as (
+            select id from workspace where id = any($1) order by id for update skip locked
+        )
+        select id from workspace where id = any($1) and id <> all(array(select id from locked))
+        """,
+        list(workspace_ids),
+    )
+    return {record["id"] for record in records}
 
 
 async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, Book]:
@@ -73,14 +96,16 @@ async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUI
     for workspace_id, wanted in needs.items():
         for need in wanted:
             asked.setdefault(need.shelf, []).append({"workspace_id": workspace_id, "key": need.key})
-    record = await connection.fetchrow(_load_statement(asked), list(needs), *map(_encode, asked.values()))
+    shelves = _in_order(asked)
+    record = await connection.fetchrow(_load_statement(shelves), list(needs), *(_encode(asked[shelf]) for shelf in shelves))
     assert record is not None, "a select without `from` has one row"
-    now = datetime.now(UTC)
+    now: datetime = record[0]
     books = {
         head.id: Book(head.id, head.seq, head.last_at, max(now, head.last_at + timedelta(microseconds=1)))
-        for head in (_heads.decode(record[0]) if record[0] else ())
+        for head in (_heads.decode(record[1]) if record[1] else ())
     }
-    for shelf, rows in zip(asked, record[1:], strict=True):
+    _look_at_times(books.values(), now)
+    for shelf, rows in zip(shelves, record[2:], strict=True):
         for row in _decoded_rows(shelf, rows):
             if book := books.get(row.workspace_id):
                 book.lay(shelf, row)
@@ -96,17 +121,28 @@ async def save(connection: Connection, books: Sequence[Book]) -> set[UUID]:
         changes += book.changes
         for (shelf, _), row in book.put_rows.items():
             put.setdefault(shelf, []).append(row)
-    fragments: list[LiteralString] = [SAVE_CHANGES]
-    for shelf in put:
-        assert shelf.save is not None, "a command writes rows of a shelf that is only read"
-        fragments.append(shelf.save)
+    shelves = _in_order(put)
     records = await connection.fetch(
-        _save_statement(fragments), _encode(heads), _encode(changes), *(_encode(rows) for rows in put.values())
+        _save_statement(shelves), _encode(heads), _encode(changes), *(_encode(put[shelf]) for shelf in shelves)
     )
     return {record["id"] for record in records}
 
 
-def _load_statement(shelves: Collection[Shelf[Any]]) -> LiteralString:
+def _in_order(shelves: Iterable[Shelf[Any]]) -> tuple[Shelf[Any], ...]:
+    """Return shelves in an order that is always the same, so that what is about the same tables is the same statement."""
+    return tuple(sorted(shelves, key=_number))
+
+
+def _look_at_times(books: Iterable[Book], now: datetime) -> None:
+    """Tell of workspaces that were written to while a clock was ahead: their times go on from there until it has caught up."""
+    ahead = max((book.at - now for book in books), default=timedelta())
+    if ahead > _AHEAD:
+        _log.warning("a workspace's last change is in the future", extra={"seconds": round(ahead.total_seconds())})
+        metrics.AHEAD_SECONDS.set(ahead.total_seconds())
+
+
+@functools.cache
+def _load_statement(shelves: tuple[Shelf[Any], ...]) -> LiteralString:
     columns: list[LiteralString] = [_LOAD_HEADS]
     for shelf, parameter in zip(shelves, _PARAMETERS[: len(shelves)], strict=True):
         assert shelf.load is not None, "a command needs rows of a shelf that is only written"
@@ -114,7 +150,12 @@ def _load_statement(shelves: Collection[Shelf[Any]]) -> LiteralString:
     return "select " + ", ".join(columns)
 
 
-def _save_statement(fragments: Sequence[LiteralString]) -> LiteralString:
+@functools.cache
+def _save_statement(shelves: tuple[Shelf[Any], ...]) -> LiteralString:
+    fragments: list[LiteralString] = [SAVE_CHANGES]
+    for shelf in shelves:
+        assert shelf.save is not None, "a command writes rows of a shelf that is only read"
+        fragments.append(shelf.save)
     numbered: list[LiteralString] = [
         fragment.replace("$rows", parameter)
         for fragment, parameter in zip(fragments, _PARAMETERS[: len(fragments)], strict=True)

@@ -4,8 +4,9 @@ A domain describes each of its tables to the ledger as a `Shelf`. A command name
 the book in plain synchronous Python. What it puts there is saved by the ledger, in one statement for the whole batch.
 """
 
+import itertools
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -41,6 +42,8 @@ class Shelf(Generic[RowT]):
     key: Callable[[RowT], Hashable]
     load: LiteralString | None
     save: LiteralString | None
+    number: int = field(default_factory=itertools.count().__next__, init=False)
+    """Its place among all shelves."""
 
 
 class Need(NamedTuple):

@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-
-from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.db.pool import Pool
 
 CHANNEL: Final = "herdbook_heads"
 _LOOK_EVERY_SECONDS: Final = 1.0
@@ -71,10 +69,11 @@ class Heads:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
             if not self._followers:
                 continue
+            # Nobody would be told any more if this ended, so nothing ends it.
             try:
                 heads = await self._pool.fetch("select id, seq from workspace where id = any($1)", list(self._followers))
-            except (*CONNECTION_ERRORS, asyncpg.PostgresError):
-                _log.warning("the heads of the ledgers could not be read, and will be again")
+            except Exception as error:
+                _log.warning("the heads of the ledgers could not be read, and will be again", extra={"error": repr(error)})
                 continue
             for workspace_id, seq in heads:
                 if self._seen.get(workspace_id) != seq:
@@ -95,5 +94,5 @@ class Heads:
         payload = "".join(workspace_id.hex for workspace_id in told) if len(told) <= _MOST_TOLD else ""
         try:
             await self._pool.execute("select pg_notify('herdbook_heads', $1)", payload)
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
-            _log.warning("what moved could not be told; it will be found within a second")
+        except Exception as error:
+            _log.warning("what moved could not be told; it will be found within a second", extra={"error": repr(error)})

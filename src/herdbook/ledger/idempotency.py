@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook.db.pool import Pool
+from herdbook.db.slices import SLICE, each_slice
 from herdbook.ledger.book import Shelf
 
 
@@ -48,9 +49,9 @@ IDEMPOTENCY_RECORDS: Final = Shelf(
     save="""
         idempotency_kept as (
             insert into idempotency_record (workspace_id, credential_id, key, fingerprint, at, version, answer)
-            select r.workspace_id, r.credential_id, r.key, r.fingerprint, r.at, r.version, r.answer
+            select r.workspace_id, r.credential_id, r.key, r.fingerprint, now(), r.version, r.answer
             from json_to_recordset($rows) as r(
-                workspace_id uuid, credential_id uuid, key text, fingerprint text, at timestamptz, version bigint, answer json
+                workspace_id uuid, credential_id uuid, key text, fingerprint text, version bigint, answer json
             )
             join held on held.id = r.workspace_id
             on conflict (workspace_id, credential_id, key) do update
@@ -61,8 +62,41 @@ IDEMPOTENCY_RECORDS: Final = Shelf(
 
 
 async def forget_old_records(pool: Pool) -> None:
-    """Delete the records that are older than a day, workspace by workspace."""
+    """Delete the records that are older than a day, and those that a clock which was ahead has dated more than a day ahead."""
     for workspace in await pool.fetch("select id from workspace"):
-        await pool.execute(
-            "delete from idempotency_record where workspace_id = $1 and at < now() - interval '24 hours'", workspace["id"]
+        await _forget(pool, workspace["id"], "-infinity", "-24 hours")
+        await _forget(pool, workspace["id"], "24 hours", "infinity")
+
+
+async def _forget(pool: Pool, workspace_id: UUID, since: str, until: str) -> None:
+    """Delete the records between two times, both as intervals from now."""
+    # Each slice begins where the last one ended, so that none looks through what is deleted.
+    place: datetime | None = None
+
+    async def delete() -> int:
+        nonlocal place
+        record = await pool.fetchrow(
+            """
+            with old as (
+                delete from idempotency_record
+                where ctid = any(array(
+                    select ctid from idempotency_record
+                    where workspace_id = $1
+                        and at >= coalesce($2, now() + $3::text::interval) and at < now() + $4::text::interval
+                    order by at limit $5
+                ))
+                returning at
+            )
+            select count(*), max(at) from old
+            """,
+            workspace_id,
+            place,
+            since,
+            until,
+            SLICE,
         )
+        assert record is not None, "a count is a row"
+        count, place = record
+        return count
+
+    await each_slice(delete)

@@ -4,10 +4,14 @@ Every write in a workspace goes through here: one sequence, and one transaction 
 several workspaces at once. A batch first tries without a lock: it loads, applies, and saves on the condition that no sequence
 has moved since. Where another process was faster, the workspaces' rows are locked before they are loaded, for a second, which
 is fair to both. `docs/architecture.md` argues why, and says what happens when something breaks.
+
+Nobody waits for longer than the patience, whatever the database does: who has is answered while the batch still waits.
 """
 
 import asyncio
 import logging
+import math
+import random
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -19,8 +23,8 @@ import msgspec
 
 from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
-from herdbook.errors import Busy, KeyReused, NotFound, OutcomeUnknown, Refusal, Unavailable
-from herdbook.ledger import batch
+from herdbook.errors import Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
+from herdbook.ledger.batch import load, lock_all, lock_free, save, was_committed
 from herdbook.ledger.book import Book, Command, Need, Origin
 from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
@@ -32,11 +36,18 @@ _BATCH_COMMANDS: Final = 128
 _BATCH_WORKSPACES: Final = 64
 _LOCKED_FOR_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 10.0
-_NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError)
+_LOOK_EVERY_SECONDS: Final = 0.25
+# After a failure, the first attempt follows so soon, and each further one half as soon.
+_PAUSE_SECONDS: Final = 0.05
+_MAX_PAUSE_SECONDS: Final = 1.0
+# A workspace whose row somebody holds is tried again after so long; until then, its writer works for others.
+_ASIDE_SECONDS: Final = 0.25
+_NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError)
 _BEGIN_AGAIN: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.LockNotAvailableError,
 )
 
 
@@ -51,7 +62,7 @@ class Written(NamedTuple):
 class _Waiting:
     """A command in the queue."""
 
-    __slots__ = ("command", "done", "key", "origin", "since", "workspace_id")
+    __slots__ = ("command", "done", "is_sent", "key", "origin", "since", "workspace_id")
 
     def __init__(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None) -> None:
         self.workspace_id = workspace_id
@@ -59,6 +70,8 @@ class _Waiting:
         self.origin = origin
         self.key = key
         self.since = time.perf_counter()
+        # Whether a save that holds what it came to is under way, or broke and may arrive yet.
+        self.is_sent = False
         self.done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
 
     def needs(self) -> Iterable[Need]:
@@ -67,7 +80,7 @@ class _Waiting:
             yield Need(IDEMPOTENCY_RECORDS, f"{self.origin.credential_id}:{self.key.key}")
 
     def answer(self, outcome: Written | Exception) -> None:
-        # A caller who went away cancelled the future; what it asked for is done or refused all the same.
+        # A caller who went away cancelled the future, and one who waited for too long has been answered.
         if self.done.done():
             return
         if isinstance(outcome, Exception):
@@ -85,6 +98,26 @@ class _Trial:
         self.saving = False
 
 
+class _Batch:
+    """The commands that a writer has taken, and the connection that it uses for them now."""
+
+    def __init__(self, waiting: Sequence[_Waiting]) -> None:
+        self.waiting = waiting
+        self.connection: Connection | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        return any(not one.done.done() for one in self.waiting)
+
+
+class Trouble(NamedTuple):
+    """Why writes fail: since when and when last, both as `time.monotonic()` has it, and the error."""
+
+    since: float
+    last: float
+    error: Exception
+
+
 class Ledger:
     """The way to write in all workspaces of one database."""
 
@@ -100,18 +133,33 @@ class Ledger:
         self._held: set[UUID] = set()
         self._work = asyncio.Event()
         self._locked_until: dict[UUID, float] = {}
+        self._blocked: set[UUID] = set()
+        self._aside: set[UUID] = set()
+        self._batches: set[_Batch] = set()
         self._closing = False
         self._writers: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
+        self.trouble: Trouble | None = None
 
     def open(self) -> None:
         """Start the writers."""
         self._writers = [asyncio.create_task(self._write_batches(), name=f"ledger writer {n}") for n in range(_WRITERS)]
+        self._watch = asyncio.create_task(self._look_again(), name="ledger watch")
 
     async def close(self) -> None:
-        """Refuse new commands, carry out those that wait, stop."""
+        """Refuse new commands, carry out those that are waited for, stop; it takes no longer than the patience."""
         self._closing = True
         self._work.set()
-        await asyncio.gather(*self._writers)
+        pending = set(self._writers)
+        while pending:
+            _, pending = await asyncio.wait(pending, timeout=_LOOK_EVERY_SECONDS)
+            # Callers may have gone meanwhile. What they have left behind is not worth a wait for a database that is away.
+            if not self._queues and not any(batch.is_awaited for batch in self._batches):
+                self._cut()
+                for writer in pending:
+                    writer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def write(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None = None) -> Written:
         """Carry out a command, and return once it is committed.
@@ -137,114 +185,202 @@ class Ledger:
     async def _write_batches(self) -> None:
         while True:
             while not self._ready:
-                if self._closing:
+                if self._closing and not self._queues:
                     return
                 self._work.clear()
                 await self._work.wait()
-            waiting = self._take()
-            workspace_ids = {one.workspace_id for one in waiting}
+            waiting, workspace_ids = self._take()
+            batch = _Batch(waiting)
+            self._batches.add(batch)
             began = time.perf_counter()
             try:
-                await self._carry_out(waiting, [])
+                await self._carry_out(batch, waiting, [])
             except Exception as error:
                 _log.exception("a batch failed in a way that nobody foresaw")
                 for one in waiting:
                     one.answer(error)
             finally:
+                self._batches.discard(batch)
                 self._release(workspace_ids)
-            metrics.BATCH_COMMANDS.observe(len(waiting))
-            metrics.BATCH_WORKSPACES.observe(len(workspace_ids))
-            metrics.WAIT_SECONDS.observe(began - waiting[0].since)
-            metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
+            if waiting:
+                metrics.BATCH_COMMANDS.observe(len(waiting))
+                metrics.BATCH_WORKSPACES.observe(len(workspace_ids))
+                metrics.WAIT_SECONDS.observe(began - waiting[0].since)
+                metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
 
-    def _take(self) -> list[_Waiting]:
-        """Take the commands of the next batch, and hold their workspaces: each is in one batch at a time."""
+    def _take(self) -> tuple[list[_Waiting], set[UUID]]:
+        """Take the commands of the next batch, and hold their workspaces: each is in one batch at a time.
+
+        What nobody waits for any more is dropped.
+        """
         taken: list[_Waiting] = []
+        workspace_ids: set[UUID] = set()
         for _ in range(min(len(self._ready), _BATCH_WORKSPACES)):
             workspace_id = self._ready.popleft()
             queue = self._queues[workspace_id]
             self._held.add(workspace_id)
+            workspace_ids.add(workspace_id)
             while queue and len(taken) < _BATCH_COMMANDS:
-                taken.append(queue.popleft())
+                one = queue.popleft()
+                metrics.QUEUE_LENGTH.dec()
+                if not one.done.done():
+                    taken.append(one)
             if not queue:
                 del self._queues[workspace_id]
             if len(taken) == _BATCH_COMMANDS:
                 break
-        metrics.QUEUE_LENGTH.dec(len(taken))
-        return taken
+        return taken, workspace_ids
 
     def _release(self, workspace_ids: Iterable[UUID]) -> None:
         for workspace_id in workspace_ids:
             self._held.discard(workspace_id)
-            if workspace_id in self._queues:
+            if workspace_id in self._aside:
+                asyncio.get_running_loop().call_later(_ASIDE_SECONDS, self._bring_back, workspace_id)
+            elif workspace_id in self._queues:
                 self._ready.append(workspace_id)
         if self._ready or self._closing:
             self._work.set()
 
-    async def _carry_out(self, waiting: Sequence[_Waiting], doubts: list[_Trial]) -> None:
-        """Try until every command of the batch is answered, or the database has been away for too long.
+    def _put_aside(self, waiting: Sequence[_Waiting]) -> None:
+        """Put commands back, before those that came later, for a while: somebody holds their workspaces' rows."""
+        for one in reversed(waiting):
+            self._queues.setdefault(one.workspace_id, deque()).appendleft(one)
+            self._aside.add(one.workspace_id)
+            metrics.QUEUE_LENGTH.inc()
+
+    def _bring_back(self, workspace_id: UUID) -> None:
+        self._aside.discard(workspace_id)
+        self._ready.append(workspace_id)
+        self._work.set()
+
+    async def _look_again(self) -> None:
+        """Answer those who have waited for too long, again and again, and cut off what nobody waits for."""
+        while True:
+            await asyncio.sleep(min(_LOOK_EVERY_SECONDS, self._patience_seconds / 4))
+            before = time.perf_counter() - self._patience_seconds
+            late: list[_Waiting] = []
+            for queue in self._queues.values():
+                while queue and queue[0].since <= before:
+                    late.append(queue.popleft())
+                    metrics.QUEUE_LENGTH.dec()
+            late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
+            self._give_up([one for one in late if not one.done.done()])
+            self._cut(before)
+
+    def _cut(self, before: float = math.inf) -> None:
+        """Cut the connections of batches that began to wait before some time, where nobody waits for them any more."""
+        for batch in self._batches:
+            if batch.connection is not None and batch.waiting[0].since <= before and not batch.is_awaited:
+                batch.connection.terminate()
+
+    def _give_up(self, waiting: Sequence[_Waiting]) -> None:
+        """Answer commands that cannot be carried out now. What was not sent by now will not be, since it is answered."""
+        if not waiting:
+            return
+        error = None if self.trouble is None else repr(self.trouble.error)
+        in_doubt = sum(one.is_sent for one in waiting)
+        _log.error("writes are given up", extra={"writes": len(waiting), "in_doubt": in_doubt, "error": error})
+        for one in waiting:
+            is_blocked = one.workspace_id in self._blocked
+            reason = "Somebody holds this workspace's row in the database" if is_blocked else "The database cannot be reached"
+            one.answer(OutcomeUnknown() if one.is_sent else Unavailable(f"{reason}. Nothing was written. Try again shortly."))
+
+    def _note_failure(self, waiting: Sequence[_Waiting], error: Exception) -> None:
+        if isinstance(error, asyncpg.LockNotAvailableError):
+            _log.warning("somebody holds a workspace's row; those of others go on")
+            self._blocked.update(one.workspace_id for one in waiting)
+            return
+        if isinstance(error, _BEGIN_AGAIN):
+            _log.warning("the database asked to begin the batch again", extra={"error": type(error).__name__})
+            return
+        now = time.monotonic()
+        if self.trouble is None:
+            _log.error("writes fail: the database is away, or cannot take them", extra={"error": repr(error)})
+        self.trouble = Trouble(now if self.trouble is None else self.trouble.since, now, error)
+        metrics.FAILED_BATCHES.labels(type(error).__name__).inc()
+        metrics.WRITES_FAIL.set(1)
+
+    def _note_success(self) -> None:
+        if self.trouble is not None:
+            _log.warning("writes succeed again", extra={"failed_for_seconds": round(time.monotonic() - self.trouble.since, 1)})
+            self.trouble = None
+            metrics.WRITES_FAIL.set(0)
+
+    async def _carry_out(self, batch: _Batch, waiting: Sequence[_Waiting], doubts: list[_Trial]) -> None:
+        """Try until every command of the batch is answered.
 
         `doubts` are earlier trials of these commands that may have been committed, or may yet be.
         """
-        give_up_at: float | None = None
         lock = bool(doubts) or self._is_contended(waiting)
-        while waiting:
+        pause = _PAUSE_SECONDS
+        while waiting := [one for one in waiting if not one.done.done()]:
             trial = _Trial()
             try:
-                waiting = await self._attempt(waiting, trial, doubts, lock=lock)
-            except _NOT_NOW as error:
-                is_away = isinstance(error, CONNECTION_ERRORS)
-                if trial.saving and is_away:
-                    doubts.append(trial)
-                now = time.monotonic()
-                give_up_at = give_up_at or now + self._patience_seconds
-                if now > give_up_at or not (is_away or doubts):
-                    self._give_up(waiting, error, in_doubt=bool(doubts))
-                    return
-                await asyncio.sleep(0.05)
-            except _BEGIN_AGAIN:
-                _log.warning("the database asked to begin the batch again")
+                waiting = await self._attempt(batch, waiting, trial, doubts, lock=lock)
             except Exception as error:
-                if trial.saving and not isinstance(error, asyncpg.PostgresError):
+                is_away = isinstance(error, CONNECTION_ERRORS)
+                if trial.saving and (is_away or not isinstance(error, asyncpg.PostgresError)):
                     doubts.append(trial)
-                await self._halve(waiting, error, doubts)
-                return
+                for one in waiting:
+                    one.is_sent = bool(doubts)
+                if not isinstance(error, (*_NOT_NOW, *_BEGIN_AGAIN)):
+                    await self._halve(batch, waiting, error, doubts)
+                    return
+                self._note_failure(waiting, error)
+                if isinstance(error, _NOT_NOW) and not (is_away or doubts):
+                    self._refuse(waiting, error)
+                    return
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that two processes do not meet again
+                pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             # Whatever stood in the way, the next attempt has the workspaces to itself before it looks.
             lock = True
 
-    async def _halve(self, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
+    async def _halve(self, batch: _Batch, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
         """Carry out the halves of what is left of a batch that failed, until the command at fault stands alone."""
         if len(waiting) == 1:
             waiting[0].answer(OutcomeUnknown() if doubts else error)
             return
         _log.warning("a batch failed and is halved", extra={"error": type(error).__name__})
         middle = len(waiting) // 2
-        await self._carry_out(waiting[:middle], [*doubts])
-        await self._carry_out(waiting[middle:], [*doubts])
+        await self._carry_out(batch, waiting[:middle], [*doubts])
+        await self._carry_out(batch, waiting[middle:], [*doubts])
 
-    def _give_up(self, waiting: Sequence[_Waiting], error: Exception, *, in_doubt: bool) -> None:
-        _log.error("the database is away; the batch is given up", extra={"error": repr(error), "in_doubt": in_doubt})
-        refusal: Refusal = Unavailable("The database cannot be reached. Nothing was written. Try again shortly.")
-        if in_doubt:
-            refusal = OutcomeUnknown()
-        elif isinstance(error, asyncpg.InsufficientResourcesError):
-            refusal = Unavailable(f"The database cannot take more: {error}. Nothing was written.")
+    def _refuse(self, waiting: Sequence[_Waiting], error: Exception) -> None:
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            refusal = Unavailable("The database takes no writes now. Nothing was written. Try again shortly.")
+        else:
+            # In our words: the database's name its files.
+            refusal = Unavailable("The database has no room for this. Nothing was written. Tell its operator.")
         for one in waiting:
             one.answer(refusal)
 
     async def _attempt(
-        self, waiting: Sequence[_Waiting], trial: _Trial, doubts: Sequence[_Trial], *, lock: bool
+        self, batch: _Batch, waiting: Sequence[_Waiting], trial: _Trial, doubts: Sequence[_Trial], *, lock: bool
     ) -> Sequence[_Waiting]:
-        """Try a batch once; answer what is committed or refused, return the commands that came too late."""
+        """Try a batch once; answer what is committed or refused, put aside what is blocked, return what came too late."""
+        workspace_ids = {one.workspace_id for one in waiting}
+        blocked: set[UUID] = set()
         async with self._pool.acquire() as connection:
-            if not lock:
-                held = await self._work_through(connection, waiting, trial)
-            else:
-                async with connection.transaction():
-                    await batch.lock(connection, {one.workspace_id for one in waiting})
-                    if doubts:
-                        waiting = await self._without_committed(connection, waiting, doubts)
+            batch.connection = connection
+            try:
+                if lock or not self._blocked.isdisjoint(workspace_ids):
+                    async with connection.transaction():
+                        if doubts or self._blocked.isdisjoint(workspace_ids):
+                            await lock_all(connection, workspace_ids)
+                        else:
+                            blocked = await lock_free(connection, workspace_ids)
+                        free = [one for one in waiting if one.workspace_id not in blocked]
+                        if doubts:
+                            free = await self._without_committed(connection, free, doubts)
+                        held = await self._work_through(connection, free, trial)
+                else:
                     held = await self._work_through(connection, waiting, trial)
+            finally:
+                batch.connection = None
+        self._put_aside([one for one in waiting if one.workspace_id in blocked])
+        self._blocked -= workspace_ids - blocked
+        if trial.saving:
+            self._note_success()
         if self._heads is not None:
             # Also those that were too late: another process has moved them.
             self._heads.moved([book.workspace_id for book in trial.books.values() if book.changes])
@@ -253,6 +389,7 @@ class Ledger:
             if held is None or one.workspace_id in held:
                 one.answer(outcome)
             else:
+                one.is_sent = False
                 late.append(one)
         if late:
             metrics.LATE_BATCHES.inc()
@@ -265,14 +402,18 @@ class Ledger:
         needs: dict[UUID, set[Need]] = {}
         for one in waiting:
             needs.setdefault(one.workspace_id, set()).update(one.needs())
-        trial.books = await batch.load(connection, needs)
+        trial.books = await load(connection, needs)
+        # Who was answered meanwhile was told that nothing was written.
         for one in waiting:
-            trial.outcomes.append((one, _outcome(trial.books.get(one.workspace_id), one)))
+            if not one.done.done():
+                trial.outcomes.append((one, _outcome(trial.books.get(one.workspace_id), one)))
         changed = [book for book in trial.books.values() if book.put_rows]
         if not changed:
             return None
         trial.saving = True
-        held = await batch.save(connection, changed)
+        for one, _ in trial.outcomes:
+            one.is_sent = True
+        held = await save(connection, changed)
         # A workspace in which nothing was changed was read at one moment, and that is all its answers claim.
         return held.union(trial.books.keys() - {book.workspace_id for book in changed})
 
@@ -289,7 +430,7 @@ class Ledger:
             committed = {
                 book.workspace_id
                 for book in trial.books.values()
-                if book.changes and await batch.was_committed(connection, book.changes[-1])
+                if book.changes and await was_committed(connection, book.changes[-1])
             }
             for one, outcome in trial.outcomes:
                 if one.workspace_id in committed:

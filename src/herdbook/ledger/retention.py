@@ -5,25 +5,17 @@ whoever reads knows, in the same moment, what is no longer there. Nobody is lock
 of two processes that come to the same slice, the second finds it deleted once the first is done.
 """
 
-import asyncio
-import time
-from typing import Final
+import functools
 from uuid import UUID
 
 from herdbook.db.pool import Pool, Statements
-
-SLICE: Final = 2000
+from herdbook.db.slices import SLICE, each_slice
 
 
 async def trim_ledgers(pool: Pool, days: int) -> None:
     """Forget what is older than so many days and not needed any more, workspace by workspace."""
     for workspace in await pool.fetch("select id from workspace"):
-        trimmed = SLICE
-        while trimmed == SLICE:
-            began = time.monotonic()
-            trimmed = await trim_slice(pool, workspace["id"], days)
-            # Others work beside it, so where there is much to forget, four fifths of the time are theirs alone.
-            await asyncio.sleep(4 * (time.monotonic() - began))
+        await each_slice(functools.partial(trim_slice, pool, workspace["id"], days))
 
 
 async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> int:

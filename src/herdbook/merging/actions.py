@@ -15,6 +15,7 @@ from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.fields import MOST_ITEMS
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.objects import active, claim, current, deleted, updated
+from herdbook.ledger.unfinished import Task, note
 from herdbook.merging.model import Merge, merged
 from herdbook.merging.store import COUNTED, INVOLVED, MOST_INVOLVED, Involved
 
@@ -92,6 +93,9 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         assert involved is not None, "the command needs it"
         assert counted is not None, "the command needs it"
         moved = _moved(book, involved, dict.fromkeys(self.source_ids, self.target_id))
+        if len(involved.engagements) == MOST_INVOLVED:
+            for source_id in self.source_ids:
+                note(book, Task.MOVE_ENGAGEMENTS, source_id, is_finished=False)
         return counted.many - len(involved.engagements) + moved
 
 
@@ -114,10 +118,15 @@ class MoveEngagements(msgspec.Struct, frozen=True):
         contact, involved = book.find(CONTACTS, self.contact_id), book.find(INVOLVED, (self.contact_id,))
         assert involved is not None, "the command needs it"
         # It may be back by now.
-        if contact is None or contact.merged_into is None:
-            return Result(book.seq, Moved(all=True))
-        _moved(book, involved, {contact.id: contact.merged_into})
-        return Result(book.seq, Moved(all=len(involved.engagements) < MOST_INVOLVED))
+        is_merged = contact is not None and contact.merged_into is not None
+        is_finished = not is_merged or len(involved.engagements) < MOST_INVOLVED
+        if contact is not None and contact.merged_into is not None and involved.engagements:
+            _moved(book, involved, {contact.id: contact.merged_into})
+            # The contact that goes on may have been merged meanwhile, too.
+            note(book, Task.MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
+        if is_finished:
+            note(book, Task.MOVE_ENGAGEMENTS, self.contact_id, is_finished=True)
+        return Result(book.seq, Moved(all=is_finished))
 
 
 def _moved(book: Book, involved: Involved, places: Mapping[UUID, UUID]) -> int:

@@ -81,30 +81,43 @@ class Left(NamedTuple):
     origin: Origin
 
 
-# Written like this, engagements and entries are looked for by their keys, and not those of all contacts read.
-_LEFT: Final[LiteralString] = """
-    select c.workspace_id, c.id, e.request_id, e.credential_id
-    from contact c
-    cross join lateral (
-        select from engagement_contact l where l.workspace_id = c.workspace_id and l.contact_id = c.id limit 1
-    ) as engaged
-    left join lateral (
-        select e.request_id, e.credential_id from change e
-        where e.workspace_id = c.workspace_id and e.seq = c.version offset 0
-    ) as e on true
-    where c.merged_into is not null and $condition
-"""
-
-
 async def left(statements: Statements, workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Left]:
     """Return which of some contacts were merged while engagements still name them."""
-    statement = _LEFT.replace("$condition", "c.workspace_id = $1 and c.id = any($2)")
-    return _decoded(await statements.fetch(statement, workspace_id, list(contact_ids)))
+    # Written like this, engagements and entries are looked for by their keys, and not those of all contacts read.
+    records = await statements.fetch(
+        """
+        select c.workspace_id, c.id, e.request_id, e.credential_id
+        from contact c
+        cross join lateral (
+            select from engagement_contact l where l.workspace_id = c.workspace_id and l.contact_id = c.id limit 1
+        ) as engaged
+        left join lateral (
+            select e.request_id, e.credential_id from change e
+            where e.workspace_id = c.workspace_id and e.seq = c.version offset 0
+        ) as e on true
+        where c.merged_into is not null and c.workspace_id = $1 and c.id = any($2)
+        """,
+        workspace_id,
+        list(contact_ids),
+    )
+    return _decoded(records)
 
 
 async def left_anywhere(statements: Statements) -> list[Left]:
-    """Return all contacts that were merged while engagements still name them."""
-    return _decoded(await statements.fetch(_LEFT.replace("$condition", "true")))
+    """Return all contacts that were merged, and that engagements may still name."""
+    records = await statements.fetch(
+        """
+        select u.workspace_id, u.object_id, e.request_id, e.credential_id
+        from unfinished u
+        left join lateral (
+            select e.request_id, e.credential_id
+            from contact c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
+            where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
+        ) as e on true
+        where u.task = 'move'
+        """
+    )
+    return _decoded(records)
 
 
 def _decoded(records: Sequence[asyncpg.Record]) -> list[Left]:

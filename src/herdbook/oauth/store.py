@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -10,6 +10,7 @@ import asyncpg
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
 from herdbook.db.pool import Pool, Statements
+from herdbook.db.slices import SLICE, each_slice
 from herdbook.oauth.model import (
     ACCESS_TOKEN_LIFETIME,
     CLIENT_SECRET_PREFIX,
@@ -22,6 +23,15 @@ from herdbook.oauth.model import (
     RefreshToken,
     check_client,
 )
+
+_OLD: Final[LiteralString] = """
+    with old as (
+        delete from $table
+        where ctid = any(array(select ctid from $table where $end < now() order by $end limit $1))
+        returning id
+    )
+    select count(*) from old
+"""
 
 
 class NewClient(NamedTuple):
@@ -248,6 +258,10 @@ async def revoke_grant(statements: Statements, grant_id: UUID) -> None:
 
 async def forget_old_tokens(pool: Pool) -> None:
     """Delete tokens that have expired, and grants that can yield no more."""
-    await pool.execute("delete from oauth_access_token where expires_at < now()")
-    await pool.execute("delete from oauth_refresh_token where expires_at < now()")
-    await pool.execute("delete from oauth_grant where ends_at < now()")
+    await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_access_token").replace("$end", "expires_at")))
+    await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_refresh_token").replace("$end", "expires_at")))
+    await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_grant").replace("$end", "ends_at")))
+
+
+async def _forget_slice(statements: Statements, statement: LiteralString) -> int:
+    return await statements.fetchval(statement, SLICE)
