@@ -108,6 +108,13 @@ class Proxy:
         self._traps.append((matches, caught))
         return caught
 
+    def end_sessions(self) -> None:
+        """Tell all clients that their sessions are over, as a server does just before it closes them, at their next request."""
+        fields = b"SFATAL\0VFATAL\0C57P01\0Mas the test has it\0\0"
+        for link in self._links:
+            link.is_over = True
+            link.to_client.write(_message(b"E", fields))
+
     def disarm(self) -> None:
         """Forget the traps, and cut the connections that stand still, so that a test that failed comes to an end."""
         self._traps.clear()
@@ -154,6 +161,7 @@ class _Link:
         self.to_client = to_client
         self.to_server = to_server
         self.answers: asyncio.Queue[bytes] | None = None
+        self.is_over = False
         self.moves = asyncio.Event()
         self.moves.set()
 
@@ -169,7 +177,9 @@ class _Link:
             self.to_server.write(length + await from_client.readexactly(struct.unpack("!i", length)[0] - 4))
             while True:
                 request, sql = await _next_request(from_client, statements)
-                if self._proxy.catches(self, sql, request):
+                if self.is_over:
+                    self.cut()
+                elif self._proxy.catches(self, sql, request):
                     await self.moves.wait()
                 else:
                     self.to_server.write(request)

@@ -105,10 +105,6 @@ class _Batch:
         self.waiting = waiting
         self.connection: Connection | None = None
 
-    @property
-    def is_awaited(self) -> bool:
-        return any(not one.done.done() for one in self.waiting)
-
 
 class Trouble(NamedTuple):
     """Why writes fail: since when and when last, both as `time.monotonic()` has it, and the error."""
@@ -154,7 +150,7 @@ class Ledger:
         while pending:
             _, pending = await asyncio.wait(pending, timeout=_LOOK_EVERY_SECONDS)
             # Callers may have gone meanwhile. What they have left behind is not worth a wait for a database that is away.
-            if not self._queues and not any(batch.is_awaited for batch in self._batches):
+            if not any(_is_awaited(waiting) for waiting in (*self._queues.values(), *(each.waiting for each in self._batches))):
                 self._cut()
                 for writer in pending:
                     writer.cancel()
@@ -270,7 +266,7 @@ class Ledger:
     def _cut(self, before: float = math.inf) -> None:
         """Cut the connections of batches that began to wait before some time, where nobody waits for them any more."""
         for batch in self._batches:
-            if batch.connection is not None and batch.waiting[0].since <= before and not batch.is_awaited:
+            if batch.connection is not None and batch.waiting[0].since <= before and not _is_awaited(batch.waiting):
                 batch.connection.terminate()
 
     def _give_up(self, waiting: Sequence[_Waiting]) -> None:
@@ -444,6 +440,10 @@ class Ledger:
         now = time.monotonic()
         self._locked_until = {key: until for key, until in self._locked_until.items() if until > now}
         return any(one.workspace_id in self._locked_until for one in waiting)
+
+
+def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
+    return any(not one.done.done() for one in waiting)
 
 
 def _outcome(book: Book | None, one: _Waiting) -> Written | Exception:

@@ -1,0 +1,264 @@
+"""A database that hangs, and rows that somebody holds: everybody is answered in time, and others go on."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+
+from herdbook.app import Herdbook
+from herdbook.auth.store import create_workspace
+from herdbook.db.pool import open_pool
+from herdbook.errors import OutcomeUnknown, Unavailable
+from herdbook.ledger.heads import Heads
+from herdbook.ledger.ledger import Ledger, Written
+from herdbook.settings import Settings
+from tests.cast import Person, Thing
+from tests.ledger.clerk import Clerk, ledger_on
+from tests.ledger.frozen import frozen
+from tests.ledger.promises import Pool, kept_promises
+from tests.ledger.proxy import Proxy, proxy_to
+from tests.ledger.test_connection_cut import loads, saves, together, until_blocked
+
+
+@pytest_asyncio.fixture
+async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
+    """The way from a ledger to PostgreSQL."""
+    assert app, "it has prepared the database"
+    async with proxy_to(database_url, tmp_path) as proxy:
+        yield proxy
+        proxy.disarm()
+
+
+async def outcomes_of(*writes: Awaitable[Written]) -> list[type]:
+    """Return what kinds of answers writes get."""
+    return [type(each) for each in await asyncio.gather(*writes, return_exceptions=True)]
+
+
+# The whole database hangs.
+
+
+async def test_whoever_asks_a_database_that_hangs_is_told(
+    alice: Person, ada: Thing, client: httpx.AsyncClient, database_url: str, pool: Pool
+) -> None:
+    """Reads, writes and sign-ins get 503 within the time that is documented, and all goes on once the database does."""
+    stranger = {"Authorization": f"Bearer {alice.key}x"}
+    with frozen(database_url):
+        async with asyncio.timeout(14):
+            answers = await asyncio.gather(
+                alice.get(ada.url),
+                alice.get("/api/v2/contacts"),
+                client.get(ada.url, headers=stranger),
+                *(alice.patch(ada.url, json={"first_name": f"Ada {number}"}) for number in range(200)),
+            )
+    later = await alice.patch(ada.url, json={"first_name": "Augusta"})
+    (contact,) = (await alice.get("/api/v2/contacts")).json()["data"]
+
+    assert {answer.status_code for answer in answers} <= {503, 401}
+    assert [answer.status_code for answer in answers[:2]] == [503, 503]
+    assert {answer.status_code for answer in answers[3:]} == {503}
+    assert later.status_code == 200
+    assert contact["first_name"] == "Augusta"
+    # What was called unwritten was not written.
+    assert len(await kept_promises(pool, alice.workspace_id)) == 2
+
+
+async def test_readyz_tells_of_a_database_that_hangs(client: httpx.AsyncClient, database_url: str) -> None:
+    """It answers soon, and is well again with the database."""
+    with frozen(database_url):
+        async with asyncio.timeout(5):
+            hanging = await client.get("/readyz")
+    async with asyncio.timeout(10):
+        while (await client.get("/readyz")).status_code != 200:
+            pass
+
+    assert hanging.status_code == 503
+    assert hanging.json() == {"ready": False, "database": "TimeoutError"}
+
+
+@pytest.mark.parametrize(("matches", "expected"), [(loads, Unavailable), (saves, OutcomeUnknown)])
+async def test_only_what_was_sent_is_in_doubt(proxy: Proxy, workspace_id: UUID, matches: Any, expected: type) -> None:
+    """A write whose save hangs may have happened; one that hangs before did not."""
+    async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
+        clerk = Clerk(ledger, workspace_id)
+        trap = proxy.trap(matches)
+        writes = together(*(clerk.create() for _ in range(20)))
+        await trap
+        async with asyncio.timeout(5):
+            answers = await writes
+
+    assert [type(each) for each in answers] == [expected] * 20
+
+
+async def test_what_was_called_unwritten_is_not_written(proxy: Proxy, workspace_id: UUID, pool: Pool) -> None:
+    """A batch that goes on after its commands were given up leaves them alone."""
+    async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
+        clerk = Clerk(ledger, workspace_id)
+        trap = proxy.trap(loads)
+        given_up = asyncio.create_task(outcomes_of(clerk.create("a@x.test")))
+        caught = await trap
+        answers = await given_up
+        caught.let_go()
+        await asyncio.sleep(0)
+        written = await clerk.create("b@x.test")
+
+    assert answers == [Unavailable]
+    assert written.version == 1
+    assert len(await kept_promises(pool, workspace_id)) == 1
+
+
+async def test_close_tries_nothing_that_nobody_waits_for(proxy: Proxy, workspace_id: UUID, pool: Pool) -> None:
+    """Callers who have gone leave nothing to be carried out, so a server ends also where its database is away."""
+    connections = await open_pool(proxy.url, 3)
+    ledger = Ledger(connections, 10_000)
+    ledger.open()
+    trap = proxy.trap(loads)
+    clerk = Clerk(ledger, workspace_id)
+    waiting = [asyncio.create_task(clerk.create()) for _ in range(700)]
+    await trap
+    for task in waiting:
+        task.cancel()
+    async with asyncio.timeout(5):
+        await ledger.close()
+        await connections.close()
+
+    assert await kept_promises(pool, workspace_id) == {}
+
+
+async def test_every_closing_happens(database_url: str, tmp_path: Path) -> None:
+    """A server whose database hangs as it stops ends all the same, and gives all of its connections back."""
+    stopping = Herdbook(Settings(rate_limit=0, data_dir=tmp_path), database_url).running()
+    await stopping.__aenter__()
+    connection = await asyncpg.connect(database_url)
+    before = await connection.fetchval("select count(*) from pg_stat_activity where application_name = 'herdbook'")
+    with frozen(database_url):
+        async with asyncio.timeout(15):
+            await stopping.__aexit__(None, None, None)
+    async with asyncio.timeout(10):
+        while await connection.fetchval("select count(*) from pg_stat_activity where application_name = 'herdbook'") == before:
+            pass
+    await connection.close()
+
+
+# Somebody holds rows.
+
+
+async def test_locked_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, workspace_id: UUID) -> None:
+    """While somebody holds the rows of as many workspaces as there are writers, and more, others are written in."""
+    held = [await create_workspace(pool, f"Held {number}") for number in range(3)]
+    neighbour = Clerk(ledger, workspace_id)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from workspace where id = any($1) for update", held)
+        stuck = [asyncio.create_task(Clerk(ledger, each).create()) for each in held]
+        await until_blocked(pool)
+        async with asyncio.timeout(10):
+            written = [await neighbour.create() for _ in range(50)]
+        assert not any(task.done() for task in stuck)
+
+    assert [each.version for each in written] == list(range(1, 51))
+    assert [each.version for each in await asyncio.gather(*stuck)] == [1, 1, 1]
+
+
+async def test_a_locked_workspace_is_told(database_url: str, pool: Pool, workspace_id: UUID) -> None:
+    """A write in a workspace whose row somebody holds is given up in time, in words that say so, and is not done later."""
+    async with ledger_on(database_url, patience_seconds=2) as ledger:
+        clerk = Clerk(ledger, workspace_id)
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("select from workspace where id = $1 for update", workspace_id)
+            async with asyncio.timeout(8):
+                with pytest.raises(Unavailable, match="Somebody holds this workspace's row"):
+                    await clerk.create("a@x.test")
+        written = await clerk.create("b@x.test")
+
+    assert written.version == 1
+
+
+async def test_the_lock_locks(proxy: Proxy, workspace_id: UUID, other_ledger: Ledger, pool: Pool) -> None:
+    """Once a batch came too late, the next attempt has the workspace to itself: another process waits."""
+    async with ledger_on(proxy.url) as ledger:
+        clerk, other = Clerk(ledger, workspace_id), Clerk(other_ledger, workspace_id)
+        first = proxy.trap(saves)
+        write = asyncio.create_task(clerk.create())
+        late = await first
+        await other.create()
+        second = proxy.trap(loads)
+        late.let_go()
+        behind_the_lock = await second
+        waiting = asyncio.create_task(other.create())
+        await until_blocked(pool)
+        behind_the_lock.let_go()
+        versions = [(await write).version, (await waiting).version]
+
+    assert versions == [2, 3]
+
+
+# What asyncpg says of a session that was ended.
+
+
+async def test_a_write_on_a_session_that_was_ended_is_done_on_another(proxy: Proxy, workspace_id: UUID) -> None:
+    """The end of a session may be told just before it is used: nothing was sent, and the write is done."""
+    async with ledger_on(proxy.url) as ledger:
+        clerk = Clerk(ledger, workspace_id)
+        await clerk.create()
+        for _ in range(5):
+            proxy.end_sessions()
+            await clerk.create()
+
+    assert (await other_version(proxy, workspace_id)) == 6
+
+
+async def other_version(proxy: Proxy, workspace_id: UUID) -> int:
+    """Return the number of the last change of a workspace."""
+    connection = await asyncpg.connect(proxy.url)
+    try:
+        return await connection.fetchval("select seq from workspace where id = $1", workspace_id)
+    finally:
+        await connection.close()
+
+
+async def test_followers_are_told_after_sessions_were_ended(
+    proxy: Proxy, other_ledger: Ledger, workspace_id: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever looking for others' commits meets, it is said in the log, and looking goes on."""
+    connections = await open_pool(proxy.url, 1)
+    heads = Heads(connections)
+    looking = asyncio.create_task(heads.look())
+    with heads.followed(workspace_id) as follower:
+        async with asyncio.timeout(20):
+            await follower.wait()
+            while not any("could not be read" in record.message for record in caplog.records):
+                proxy.end_sessions()
+                await asyncio.sleep(0)
+            follower.clear()
+            await Clerk(other_ledger, workspace_id).create()
+            await follower.wait()
+    looking.cancel()
+    await connections.close()
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001", "25P03"])
+async def test_a_batch_begins_again_for_so_long_and_not_without_a_pause(proxy: Proxy, workspace_id: UUID, code: str) -> None:
+    """What the database asks to begin again is tried a few times, and then refused."""
+    attempts = 0
+
+    async def refuse() -> None:
+        nonlocal attempts
+        matches = saves
+        while True:
+            caught = await proxy.trap(matches)
+            attempts += 1
+            caught.refuse(code, in_transaction=attempts > 1)
+
+    async with ledger_on(proxy.url, patience_seconds=1) as ledger:
+        refusing = asyncio.create_task(refuse())
+        async with asyncio.timeout(10):
+            answers = await outcomes_of(Clerk(ledger, workspace_id).create())
+        refusing.cancel()
+
+    assert answers == [Unavailable]
+    assert 2 <= attempts <= 25
