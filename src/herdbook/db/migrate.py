@@ -1,12 +1,15 @@
 """Migrations: plain SQL files in order, forward only, under an advisory lock.
 
-Each is a transaction, but for those that build an index on a large table beside those who write there.
+Each is a transaction, but for those that build an index on a large table beside those who write there. What no SQL can do of
+one is a step of the same name, in the same transaction.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Final, LiteralString, cast
 
+from herdbook.db.claims_by_case import claim_by_case
 from herdbook.db.pool import Statements, connect
 
 # Any number that no other program on the same database uses: the letters of `herdbook`.
@@ -14,6 +17,7 @@ _LOCK: Final = 0x68657264626F6F6B
 _OLDEST: Final = 18
 # An index on a large table is built while others write there, which cannot be part of a transaction: one statement a file.
 _CONCURRENTLY: Final = "_concurrently"
+_STEPS: Final[dict[str, Callable[[Statements], Awaitable[None]]]] = {"0008_claims_by_case": claim_by_case}
 _NOTE: Final = "insert into migration (name) values ($1)"
 
 
@@ -38,7 +42,7 @@ def available() -> dict[str, LiteralString]:
 async def migrate(database_url: str) -> list[str]:
     """Apply the migrations that the database lacks; return their names. Several processes may call it at once.
 
-    Refusal: DatabaseTooOld.
+    Refusals: DatabaseTooOld, ClaimedTwice.
     """
     connection = await connect(database_url)
     try:
@@ -59,6 +63,8 @@ async def migrate(database_url: str) -> list[str]:
             else:
                 async with connection.transaction():
                     await connection.execute(available()[name])
+                    if (step := _STEPS.get(name)) is not None:
+                        await step(connection)
                     await connection.execute(_NOTE, name)
             applied.append(name)
         return applied
