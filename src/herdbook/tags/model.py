@@ -57,6 +57,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of a workspace tag."""
 
     schema_name: ClassVar[str] = "tag"
+    read_scopes: ClassVar[tuple[str, ...]] = ("tags:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "tag",
         "id": "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
