@@ -1,16 +1,17 @@
 """E-mail addresses and phone numbers: which are taken, and what is compared.
 
-Both are kept as sent. An e-mail address is compared by its local part without case and its domain without case in A-label form
-(RFC 5890); a phone number by its E.164 form, where it has one.
+Both are kept as sent. An e-mail address is compared by its local part without case, in whatever normal form it comes, and its
+domain without case in A-label form (RFC 5890); a phone number by its E.164 form, where it has one.
 """
 
 import re
-import unicodedata
 from functools import lru_cache
 from typing import Final
 
 import phonenumbers
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+
+from herdbook.letter_case import without_case
 
 # Most addresses are a dot-atom at a plain domain (RFC 5321, section 4.1.2), which needs no closer look.
 _PLAIN: Final = re.compile(
@@ -54,7 +55,7 @@ def _closely_read(email: str) -> str:
         )
     except EmailNotValidError as error:
         raise NotAnAddress(str(error)) from None
-    return f"{unicodedata.normalize('NFC', read.local_part.casefold())}@{(read.ascii_domain or read.domain).lower()}"
+    return f"{without_case(read.local_part)}@{(read.ascii_domain or read.domain).lower()}"
 
 
 @lru_cache(maxsize=1024)

@@ -165,6 +165,15 @@ def test_a_key_acts_for_a_user(server: Running) -> None:
     assert acts_for(server, unnamed) is None
 
 
+def test_no_key_acts_for_who_has_left(server: Running) -> None:
+    """A key that could not be used is not made."""
+    user_id = created(server, "Retired", "--role=INACTIVE")
+    refused = herdbook("keys", "create", "Late", "--scope=contacts:read", f"--user={user_id}", folder=server.folder)
+
+    assert (refused.status, refused.said) == (1, "")
+    assert "no active user" in refused.complained
+
+
 def test_users_belong_to_a_workspace(tmp_path: Path) -> None:
     """A second workspace has an owner of its own, and neither its keys nor its roles are for users of the first."""
     with serving(tmp_path) as server:

@@ -68,6 +68,18 @@ async def test_who_has_it_is_updated(alice: Person, mary: Thing, address: str) -
     }
 
 
+@pytest.mark.parametrize(("one", "other"), [("groß@x.test", "gross@x.test"), ("ﬁne@x.test", "fine@x.test")])
+async def test_an_address_is_one_persons(alice: Person, one: str, other: str) -> None:
+    """Whoever has another letter in the address is another person, whom no upsert overwrites."""
+    anna = (await result(alice, create(one, first_name="Anna")))["contact"]
+    bob = await result(alice, upsert(other, first_name="Bob"))
+    again = await result(alice, upsert(one.replace("x.test", "X.TEST"), last_name="Groß"))
+
+    assert bob["result"] == "created"
+    assert (await alice.get(f"{CONTACTS}/{anna['id']}")).json()["first_name"] == "Anna"
+    assert again["contact"]["id"] == anna["id"]
+
+
 async def test_the_primary_address_decides(alice: Person, ada: Thing, mary: Thing) -> None:
     """Of several addresses the one that is marked says who is meant, else the first."""
     first = await result(alice, upsert("ada@engine.test", "new@x.test", last_name="King"))

@@ -78,7 +78,7 @@ async def test_the_change_is_entered(renewal: Thing, stored: Stored) -> None:
         ("Renewal", "Renewal"),
         ("Renewal", "RENEWAL"),
         ("Renewal", "\t renewal "),
-        ("straße", "STRASSE"),
+        ("straße", "STRAẞE"),
         ("Ｒｅｎｅｗａｌ", "renewal"),
         ("ﬁne", "FINE"),
         ("caf\u00e9", "CAFE\u0301"),
@@ -104,6 +104,13 @@ async def test_a_name_like_another_is_not_the_same(alice: Person, name: str) -> 
     response = await alice.post(URL, json={"name": name})
 
     assert response.status_code == 201
+
+
+async def test_no_letter_is_two_others(alice: Person) -> None:
+    """`Straße` and `Strasse` are two names."""
+    responses = [await alice.post(URL, json={"name": name}) for name in ("Straße", "Strasse")]
+
+    assert [response.status_code for response in responses] == [201, 201]
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, renewal: Thing) -> None:

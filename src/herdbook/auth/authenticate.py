@@ -16,7 +16,7 @@ from herdbook.auth.store import find_access_token, find_key, note_use
 from herdbook.db.pool import Pool
 from herdbook.errors import Forbidden, Unauthenticated
 
-# A revoked key stops working within this time, everywhere: the promise is 5 seconds.
+# A revoked key, and one whose user has left, stops working within this time, everywhere: the promise is 5 seconds.
 _TRUSTED_FOR_SECONDS: Final = 3.0
 _MOST_TRUSTED: Final = 10_000
 
@@ -110,7 +110,9 @@ class Authenticator:
         if stored is None or not hmac.compare_digest(stored.secret_hash, secret_hash(sent.secret)):
             raise Unauthenticated(f"No such {name} is known here.")
         if stored.is_over:
-            raise Unauthenticated(f"This {name} has expired or was revoked. Use another one.")
+            raise Unauthenticated(
+                f"This {name} has expired or was revoked, or its user is not active any more. Use another one."
+            )
         caller = Caller(
             stored.workspace_id,
             stored.credential_id,

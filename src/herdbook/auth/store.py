@@ -70,7 +70,7 @@ async def create_key(
 ) -> ApiKey:
     """Create an API key. It is the only time that its secret is there to be seen.
 
-    It acts for the user; where none is named, for the first of the workspace.
+    It acts for the user, for as long as that one is active; where none is named, for the first active one of the workspace.
     """
     key = new_key()
     await statements.execute(
@@ -111,27 +111,33 @@ async def revoke_key(statements: Statements, key_id: UUID) -> bool:
 
 
 async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | None:
-    """Return what is stored of an API key."""
+    """Return what is stored of an API key. It is over, too, when the user that it names is not active.
+
+    One that names no user acts for the first active one of the workspace, and for nobody where none is active.
+    """
     # The users are looked for like this, so that no partial index comes into question, and the key is taken.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select workspace_id, id, secret_hash, scopes,
-            coalesce(
-                (
+        with found as materialized (
+            select c.*, case
+                when c.user_id is not null then (
                     select u.id from workspace_user u
-                    where u.workspace_id = credential.workspace_id and u.id = credential.user_id
+                    where u.workspace_id = c.workspace_id and u.id = c.user_id
                         and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-                ),
-                (
+                )
+                else (
                     select u.id from workspace_user u
-                    where u.workspace_id = credential.workspace_id
+                    where u.workspace_id = c.workspace_id
                         and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
                     order by u.id limit 1
                 )
-            ),
-            revoked_at is not null or coalesce(expires_at <= now(), false),
+            end as acting_user_id
+            from credential c where c.id = $1
+        )
+        select workspace_id, id, secret_hash, scopes, acting_user_id,
+            revoked_at is not null or coalesce(expires_at <= now(), false) or user_id is not null and acting_user_id is null,
             extract(epoch from expires_at - now())::float8
-        from credential where id = $1
+        from found
         """,
         key_id,
     )

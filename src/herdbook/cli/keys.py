@@ -44,8 +44,8 @@ def create(
     expires
         When it stops working, such as 2027-01-31; in UTC, unless it says otherwise. Without it, never.
     user
-        The id of the user that it acts for: the author of its comments, the owner of its engagements. Without it, the first
-        active user of the workspace.
+        The id of the user that it acts for: the author of its comments, the owner of its engagements. It stops working when
+        that user is not active any more. Without it, the first active user of the workspace.
 
     """
     if not name.strip():
@@ -58,8 +58,11 @@ def create(
 
     async def work(connection: Connection) -> str:
         workspace_id = await workspace_called(connection, workspace)
-        if user is not None and user not in [each.id for each in await all_users(connection, workspace_id)]:
-            raise CommandFailed(f"There is no user `{user}` in this workspace. `herdbook users list` shows those there are.")
+        active = [each.id for each in await all_users(connection, workspace_id) if each.role.is_active]
+        if user is not None and user not in active:
+            raise CommandFailed(
+                f"There is no active user `{user}` in this workspace. `herdbook users list` shows those there are."
+            )
         user_id = None if user is None else ids.decoded(ids.USER, user)
         return str(await store.create_key(connection, workspace_id, name, scope, expires, user_id=user_id))
 

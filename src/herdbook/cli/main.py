@@ -14,6 +14,7 @@ from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import CommandFailed, ExitStatus, environment
 from herdbook.cli.serve import announce_server
 from herdbook.cli.serve import serve as run_server
+from herdbook.db.claims_by_case import ClaimedTwice
 from herdbook.db.migrate import DatabaseTooOld
 from herdbook.db.migrate import migrate as apply_migrations
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgresFailed
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingOutOfRange as error:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.USAGE
-    except (CommandFailed, DataFolderInUse, EmbeddedPostgresFailed, DatabaseTooOld) as error:
+    except (CommandFailed, DataFolderInUse, EmbeddedPostgresFailed, DatabaseTooOld, ClaimedTwice) as error:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.FAILED
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -128,6 +128,7 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of a workspace company."""
 
     schema_name: ClassVar[str] = "company"
+    read_scopes: ClassVar[tuple[str, ...]] = ("companies:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "company",
         "id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",

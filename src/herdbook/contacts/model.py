@@ -191,6 +191,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of a workspace contact."""
 
     schema_name: ClassVar[str] = "contact"
+    read_scopes: ClassVar[tuple[str, ...]] = ("contacts:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "contact",
         "id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",

@@ -1,17 +1,19 @@
 """Migrations: plain SQL files in order, forward only, under an advisory lock.
 
-Each is a transaction, but for those that build an index on a large table beside those who write there.
+Each is a transaction, but for those that build an index on a large table beside those who write there. What no SQL can do of
+one is a step of the same name, in the same transaction.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Final, LiteralString, cast
 
 import asyncpg
 
+from herdbook.db.claims_by_case import claim_by_case
 from herdbook.db.pool import Connection, Statements, connect
 
 _log: Final = logging.getLogger("herdbook.db")
@@ -22,6 +24,7 @@ _OLDEST: Final = 18
 # An index on a large table is built while others write there, which cannot be part of a transaction: one statement a file.
 _CONCURRENTLY: Final = "_concurrently"
 _INDEX: Final = re.compile(r"create index concurrently if not exists (\w+) on")
+_STEPS: Final[dict[str, Callable[[Statements], Awaitable[None]]]] = {"0008_claims_by_case": claim_by_case}
 _NOTE: Final = "insert into migration (name) values ($1)"
 # Whoever writes to a table waits behind a migration that waits for it, so no wait is longer than this.
 _WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"
@@ -59,7 +62,7 @@ def available() -> dict[str, LiteralString]:
 async def migrate(database_url: str) -> list[str]:
     """Apply the migrations that the database lacks; return their names. Several processes may call it at once.
 
-    Refusal: DatabaseTooOld.
+    Refusals: DatabaseTooOld, ClaimedTwice.
     """
     connection = await connect(database_url)
     try:
@@ -128,6 +131,8 @@ async def _apply(connection: Connection, name: str) -> None:
             async with connection.transaction():
                 await connection.execute(_WAIT_FOR_LOCKS)
                 await connection.execute(sql)
+                if (step := _STEPS.get(name)) is not None:
+                    await step(connection)
                 await connection.execute(_NOTE, name)
         except asyncpg.LockNotAvailableError:
             _log.warning("a migration waits until nobody holds what it changes", extra={"migration": name})

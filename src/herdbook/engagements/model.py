@@ -337,6 +337,7 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of an engagement. Some members are there only when `expand` asks for them."""
 
     schema_name: ClassVar[str] = "engagement"
+    read_scopes: ClassVar[tuple[str, ...]] = ("engagements:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "engagement",
         "id": "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",

@@ -23,6 +23,7 @@ from herdbook.http.page import (
 )
 from herdbook.http.problems import INTERNAL_ERROR, KINDS, Kind, Problem, problem_of
 from herdbook.http.schemas import PLACE, Json, schema_name, schema_ref, schemas_of
+from herdbook.http.unread import WrittenObject, needs_other_schema
 from herdbook.wire import Deleted
 
 _MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json")
@@ -312,9 +313,17 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     return {str(status): responses[status] for status in sorted(responses)}
 
 
+def _reference(operation: Operation) -> Json:
+    """Refer to the schema of an answer, and to that of what is left for those who may not read it, where that is another."""
+    reference = schema_ref(operation.answer)
+    if operation.narrows_answer and needs_other_schema(operation.answer):
+        return {"anyOf": [reference, schema_ref(WrittenObject)]}
+    return reference
+
+
 def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
     example = _example(operation.answer)
-    reference = schema_ref(operation.answer)
+    reference = _reference(operation)
     names = _EVERYWHERE
     if operation.list_of is not None:
         reference = {"$ref": PLACE + _list_name(operation)}
@@ -387,7 +396,7 @@ def _list_name(operation: Operation) -> str:
 
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Json]:
-    structs: dict[type[msgspec.Struct], None] = {Problem: None}
+    structs: dict[type[msgspec.Struct], None] = {Problem: None, WrittenObject: None}
     lists: dict[str, Json] = {}
     for operation in operations:
         structs[operation.answer] = None

@@ -84,6 +84,14 @@ class Operation:
         return self.has_version and not self.is_errand and self.list_of is self.query is self.envelope is None
 
     @property
+    def narrows_answer(self) -> bool:
+        """Whether it may answer more of an object than was sent, which only those are told who may read it.
+
+        What it creates is made of what was sent.
+        """
+        return self.is_write and self.status != 201
+
+    @property
     def is_write(self) -> bool:
         """Whether it changes something, so that it takes If-Match and Idempotency-Key."""
         return self.method != "GET" and self.scopes is not None and not self.is_errand

@@ -24,6 +24,7 @@ from herdbook.http.problems import problem_headers, problem_of
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
+from herdbook.http.unread import ShownObject, shown_objects, without_unread
 from herdbook.logs import RequestLine, RequestLog
 
 _log: Final = logging.getLogger("herdbook.requests")
@@ -40,6 +41,7 @@ class _Target(NamedTuple):
     operation: Operation
     body: BodyReader | None
     query: QueryReader | None
+    narrowed: tuple[ShownObject, ...]
 
 
 class Wire(NamedTuple):
@@ -128,7 +130,9 @@ class Requests:
             authenticator=self._authenticator,
             problem_type_base=self._wire.problem_type_base,
         )
-        return await operation.handler(call, *parameters, *arguments)
+        answer = await operation.handler(call, *parameters, *arguments)
+        unread = [shown for shown in target.narrowed if not shown.may_be_read_by(caller)]
+        return answer._replace(body=without_unread(answer.body, body, unread)) if unread else answer
 
     async def _caller(self, request: "_Request", scopes: Iterable[str]) -> Caller:
         """Return who asks, and may. Refusals: Unauthenticated, RateLimited, Forbidden."""
@@ -289,4 +293,5 @@ def _target(operation: Operation) -> _Target:
         operation,
         None if operation.body is None else BodyReader(operation.envelope or operation.body),
         None if operation.query is None else QueryReader(operation.query),
+        shown_objects(operation.answer) if operation.narrows_answer else (),
     )

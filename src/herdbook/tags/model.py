@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields
+from herdbook.letter_case import without_case
 from herdbook.wire import Time
 
 _COLOR_PATTERN: Final = "^#[A-Fa-f0-9]{6}$"
@@ -56,6 +57,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of a workspace tag."""
 
     schema_name: ClassVar[str] = "tag"
+    read_scopes: ClassVar[tuple[str, ...]] = ("tags:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "tag",
         "id": "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
@@ -83,6 +85,8 @@ def patched(before: Tag, patch: TagUpdate | TagCreate) -> Tag:
 
 
 def comparable_name(name: str) -> str:
-    """Return the form of a tag's name that is compared: without case, and without white space around it."""
-    # Decomposed before case is taken away and composed after, so that ΐ and its capital, which is two characters, are alike.
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold()).strip()
+    """Return the form of a tag's name that is compared: without case, width, and white space around it.
+
+    `Straße` and `Strasse` are two names: the ones that are compared differ in the normal form NFKC and in case, and no more.
+    """
+    return without_case(unicodedata.normalize("NFKC", name)).strip()

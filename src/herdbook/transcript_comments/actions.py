@@ -132,6 +132,6 @@ TRANSCRIPT_COMMENT: Final = Subject(
     entry=TranscriptComment,
     row=_row,
     entered=lambda row: row.object,
-    read_scopes=("engagements:read", "transcript_comments:read"),
+    read_scopes=TranscriptComment.read_scopes,
     write_scope="transcript_comments:write",
 )

@@ -82,6 +82,7 @@ class TranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of a comment on a transcript."""
 
     schema_name: ClassVar[str] = "transcript_comment"
+    read_scopes: ClassVar[tuple[str, ...]] = ("engagements:read", "transcript_comments:read")
     example: ClassVar[dict[str, Any]] = {
         "object": "transcript_comment",
         "id": "tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",

@@ -1,0 +1,95 @@
+"""A credential that may write and not read is given no more of an object than it sent."""
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+import asyncpg
+import pytest
+
+from herdbook.app import OPERATIONS
+from herdbook.auth.store import create_key
+from herdbook.http.operation import Operation
+from herdbook.http.unread import shown_objects
+
+from tests.auth.test_strangers import House, house
+from tests.cast import Json, Person, Thing
+
+__all__ = ["house"]
+
+ALWAYS: Final = {"object", "id", "created_at", "updated_at"}
+BULK: Final = "/api/herdbook/contacts/bulk"
+WRITES: Final = [each for each in OPERATIONS if each.narrows_answer and shown_objects(each.answer)]
+
+
+def objects(answer: Json) -> Iterator[Json]:
+    """Return the objects in an answer, at whatever depth: they say when they were created."""
+    parts = cast("list[Json]", answer) if isinstance(answer, list) else []
+    if isinstance(answer, dict):
+        members = cast("dict[str, Json]", answer)
+        parts = list(members.values())
+        if "created_at" in members:
+            yield members
+    for part in parts:
+        yield from objects(part)
+
+
+def test_all_kinds_of_objects_are_walked() -> None:
+    """The operations below are those of all kinds that one may write without reading."""
+    assert {operation.tag for operation in WRITES} == {
+        f"subpackage_{kind}" for kind in ("contacts", "companies", "tags", "engagements", "transcriptComments")
+    }
+
+
+@pytest.mark.parametrize("operation", WRITES, ids=lambda operation: operation.id)
+async def test_no_write_reads(house: House, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
+    """Of each object, an answer has what names it, and members that were sent."""
+    owner, sent = house.owner, getattr(operation.body, "example", {})
+    if operation.id == "merge-contacts":
+        other = await owner.post("/api/v2/contacts", json={"first_name": "Other"})
+        sent = {"from": [other.json()["id"]]}
+    key = await create_key(pool, owner.workspace_id, "Writer", operation.scopes or ())
+    writer = Person(owner.client, owner.workspace_id, key)
+    response = await writer.request(operation.method, "/api" + operation.path.format(**house.ids), json=sent)
+    found = list(objects(response.json()))
+
+    assert response.status_code == 200
+    assert found
+    assert all(ALWAYS <= each.keys() <= ALWAYS | sent.keys() for each in found)
+
+
+async def test_a_patch_of_nothing_tells_nothing(dave: Person, ada: Thing) -> None:
+    """What is there of a contact is not told to whoever sends nothing; the version is."""
+    response = await dave.patch(ada.url, json={})
+
+    assert response.json() == {name: ada.json[name] for name in ALWAYS}
+    assert response.headers["ETag"] == ada.etag
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_an_upsert_tells_nothing(dave: Person, ada: Thing, atomic: bool) -> None:  # noqa: FBT001
+    """Whoever knows an address does not learn whose it is."""
+    upsert = {"action": "upsert", "contact": {"emails": [{"email": "ada@engine.test"}]}}
+    response = await dave.post(BULK, json={"atomic": atomic, "operations": [upsert]})
+
+    assert response.json()["results"] == [
+        {"index": 0, "result": "unchanged", "version": 1, "contact": {name: ada.json[name] for name in ALWAYS}}
+    ]
+
+
+async def test_what_was_sent_comes_back(dave: Person, ada: Thing) -> None:
+    """Texts that were sent are answered; lists are not, since they may have been there."""
+    sent = {"last_name": "King", "description": None, "time_zone": "Europe/London", "emails": [{"email": "king@engine.test"}]}
+    first = await dave.patch(ada.url, json=sent, headers={"Idempotency-Key": "one"})
+    again = await dave.patch(ada.url, json=sent, headers={"Idempotency-Key": "one"})
+
+    assert first.json().keys() == {*ALWAYS, "last_name", "time_zone"}
+    assert (first.json()["last_name"], first.json()["time_zone"]) == ("King", "Europe/London")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json() == first.json()
+
+
+async def test_what_is_created_comes_back_whole(dave: Person, alice: Person) -> None:
+    """What was made of what was sent is no secret to its sender."""
+    response = await dave.post("/api/v2/contacts", json={"first_name": "Ada"})
+
+    assert response.json() == (await alice.get(f"/api/v2/contacts/{response.json()['id']}")).json()
