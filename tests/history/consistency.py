@@ -9,7 +9,7 @@ import msgspec
 
 from herdbook.companies.store import COMPANY_WORDS
 from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES
-from herdbook.engagements.store import ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, ENGAGEMENT_WORDS
+from herdbook.engagements.store import ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, ENGAGEMENT_TAGS, ENGAGEMENT_WORDS
 from herdbook.ledger.book import Book, Shelf
 from herdbook.ledger.changes import Kind
 from herdbook.subjects import SUBJECTS
@@ -24,6 +24,7 @@ _LINKS: Final[dict[Shelf[Any], str]] = {
     ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",
     ENGAGEMENT_CONTACTS: "select contact_id, engagement_id from engagement_contact",
     ENGAGEMENT_COMPANIES: "select company_id, engagement_id from engagement_company",
+    ENGAGEMENT_TAGS: "select tag_id, engagement_id from engagement_tag",
 }
 _CLAIMS: Final = {
     Kind.CONTACT: "select address, contact_id from contact_email",

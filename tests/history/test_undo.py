@@ -252,8 +252,11 @@ async def test_an_external_id_is_free_again(alice: Person) -> None:
     kept = (await undo(alice, undone)).json["kept"]
 
     assert again.status_code == 201
-    assert [(each["object"], each["reason"]) for each in kept] == [("engagement", "conflict")]
-    assert kept[0]["conflict"] == {"object": "engagement", "id": again.json()["id"]}
+    assert [(each["object"], each["reason"]) for each in kept] == [
+        ("transcript", "engagement_not_found"),
+        ("engagement", "conflict"),
+    ]
+    assert kept[1]["conflict"] == {"object": "engagement", "id": again.json()["id"]}
 
 
 async def test_links_of_engagements(alice: Person, step: Made, ada: Thing, engine: Thing, renewal: Thing) -> None:

@@ -1,16 +1,23 @@
 """What cannot be undone stays as it is, and what depends on it, too; everything else is undone."""
 
 from collections.abc import AsyncGenerator
+from typing import cast
 from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest_asyncio
 
 from herdbook import ids
+from herdbook.db.pool import Statements
+from herdbook.ledger.ledger import Ledger
+from herdbook.merging.moving import move_left_behind
 from tests.cast import Json, Person, Thing
+from tests.engagements.calls import TIMELINE, Made, call, timed
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
 from tests.history.ways import (
+    CONTACTS,
     Register,
     ask_to_undo,
     company_named,
@@ -201,6 +208,159 @@ async def test_a_merge_that_went_on_goes_back_in_part(alice: Person, ada: Thing,
 
     assert undone.kept == {ada.id: "conflict", grace.id: "changed_since"}
     assert (await alice.get(ada.url)).status_code == 308
+
+
+async def test_a_merge_that_went_on_leaves_its_engagements(
+    alice: Person, ada: Thing, grace: Thing, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, register: Register
+) -> None:
+    """They do not go back to a contact that stays merged, so nothing moves them later, and the answer stays true."""
+    engagement = Made(await alice.post("/api/v2/engagements", json=call("merged")))
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
+    response = await alice.post(f"/api/herdbook/contacts/{grace.id}/merge", json={"from": [ada.id]})
+    await alice.patch(grace.url, json={"first_name": "Amazing"})
+    undone = await undo(alice, response)
+    entries = await register.entries()
+    await move_left_behind(cast("Statements", pool), ledger)
+    expanded = await alice.get(engagement.url, params={"expand": "contacts"})
+
+    assert undone.reverted == {}
+    assert undone.kept == {ada.id: "conflict", grace.id: "changed_since", engagement.id: "contact_not_found"}
+    assert [each["id"] for each in expanded.json()["contacts"]] == [grace.id]
+    assert await register.entries() == entries
+    assert (await undo(alice, response)).json == undone.json
+
+
+async def test_a_contact_that_later_engagements_name_stays(alice: Person) -> None:
+    """Who came to be known by one engagement, and is named by another one, stays known when the first one is undone."""
+    caller = [{"name": "Ada", "phone": "+442079460958"}]
+    first = await alice.post("/api/v2/engagements", json=call("first", participants=caller))
+    second = Made(await alice.post("/api/v2/engagements", json=call("second", participants=caller)))
+    (contact,) = (await alice.get(second.url, params={"expand": "contacts"})).json()["contacts"]
+    undone = await undo(alice, first)
+    third = Made(await alice.post("/api/v2/engagements", json=call("third", participants=caller)))
+
+    assert undone.kept == {contact["id"]: "in_use"}
+    assert first.json()["id"] in undone.reverted
+    for made in (second, third):
+        shown = (await alice.get(made.url, params={"expand": "contacts"})).json()["contacts"]
+        assert [each["id"] for each in shown] == [contact["id"]]
+
+
+async def test_what_named_an_object_before_does_not_keep_it(alice: Person, ada: Thing, engine: Thing, renewal: Thing) -> None:
+    """A deletion leaves what engagements are linked to, so that it goes back and forth with them as without."""
+    engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
+    await alice.put(f"{engagement.url}/tags", json={"tag_ids": [renewal.id]})
+    for thing in (ada, engine, renewal):
+        undone = await undo(alice, await alice.delete(thing.url))
+        assert (await undo(alice, undone)).kept == {}
+        await restore(alice, thing)
+
+
+async def test_what_came_since_keeps_an_object(alice: Person, ada: Thing, engine: Thing, renewal: Thing) -> None:
+    """A contact, a company and a tag stay once an engagement came to name them, whatever made them be there."""
+    engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
+    asked: list[tuple[Thing, httpx.Response]] = []
+    for thing in (ada, engine, renewal):
+        await alice.delete(thing.url)
+        asked.append((thing, await restore(alice, thing)))
+    employed = await person_named(alice, company_id=engine.id)
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id, employed.id]})
+    await alice.put(f"{engagement.url}/tags", json={"tag_ids": [renewal.id]})
+    await alice.patch(employed.url, json={"company_id": None})
+
+    for thing, response in asked:
+        undone = await undo(alice, response)
+        assert (undone.reverted, undone.kept) == ({}, {thing.id: "in_use"})
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": []})
+    await alice.put(f"{engagement.url}/tags", json={"tag_ids": []})
+    for thing, response in asked:
+        assert (await undo(alice, response)).reverted == {thing.id: "deleted"}
+
+
+async def test_a_contact_into_which_others_were_merged_stays(alice: Person, grace: Thing) -> None:
+    """Also where it had nothing to gain by the merge; who was merged is led on to it as before."""
+    created = await alice.post(CONTACTS, json={"first_name": "Grace", "last_name": "Hopper"})
+    bare = await person_named(alice, first_name="G.")
+    await alice.post(f"/api/herdbook/contacts/{created.json()['id']}/merge", json={"from": [bare.id]})
+    undone = await undo(alice, created)
+
+    assert grace.id
+    assert undone.kept == {created.json()["id"]: "in_use"}
+    assert (await alice.get(bare.url)).status_code == 308
+
+
+async def test_an_engagement_with_comments_stays(alice: Person) -> None:
+    """So do its timeline and what else it takes; once the comment is gone, all of it goes."""
+    response = await alice.post("/api/v2/engagements", json=timed("said", participants=[{"email": "new@x.test"}]))
+    made = Made(response)
+    comment = Made(await alice.post(f"{made.url}/transcript_comments", json={"body": "Is it?"}))
+    undone = await undo(alice, response)
+    kept = {each["object"]: each["reason"] for each in undone.json["kept"]}
+    read = await alice.get(comment.url)
+    await alice.delete(comment.url)
+
+    assert (undone.reverted, kept) == ({}, {"contact": "in_use", "engagement": "in_use", "transcript": "in_use"})
+    assert read.status_code == 200
+    assert (await undo(alice, response)).kept == {}
+
+
+async def test_an_engagement_whose_transcript_is_newer_stays(alice: Person) -> None:
+    """What others have said of it since is not left without it."""
+    response = await alice.post("/api/v2/engagements", json=timed("said"))
+    made = Made(response)
+    await alice.put(made.set_timeline_url, json={**TIMELINE, "entries": TIMELINE["entries"][:1]})
+    undone = await undo(alice, response)
+
+    assert {each["object"]: each["reason"] for each in undone.json["kept"]} == {
+        "engagement": "in_use",
+        "transcript": "changed_since",
+    }
+    assert (await alice.get(made.timeline_url)).status_code == 200
+
+
+async def test_a_timeline_with_comments_stays(alice: Person, waiting: Made) -> None:
+    """It does not go from under what others have said about it, and so the engagement stays completed."""
+    response = await alice.put(waiting.set_timeline_url, json=TIMELINE)
+    comment = Made(await alice.post(f"{waiting.url}/transcript_comments", json={"body": "Is it?"}))
+    undone = await undo(alice, response)
+
+    assert undone.reverted == {}
+    assert {each["object"]: each["reason"] for each in undone.json["kept"]} == {
+        "engagement": "in_use",
+        "transcript": "in_use",
+    }
+    assert (await alice.get(comment.url)).status_code == 200
+    assert (await alice.get(waiting.timeline_url)).status_code == 200
+
+
+async def test_a_comment_needs_its_timeline(alice: Person, waiting: Made) -> None:
+    """A comment that was deleted does not come back to a timeline that was undone."""
+    timeline = await alice.put(waiting.set_timeline_url, json=TIMELINE)
+    comment = Made(await alice.post(f"{waiting.url}/transcript_comments", json={"body": "Is it?"}))
+    deleted = await alice.delete(comment.url)
+    await undo(alice, timeline)
+    kept = (await undo(alice, deleted)).kept
+    await alice.put(waiting.set_timeline_url, json=TIMELINE)
+
+    assert kept == {comment.id: "transcript_not_found"}
+    assert (await undo(alice, deleted)).kept == {comment.id: "transcript_not_found"}
+
+
+async def test_links_to_what_is_gone_do_not_come_back(alice: Person, ada: Thing, renewal: Thing) -> None:
+    """An engagement is not linked again to what was deleted since; once that is back, it is."""
+    engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
+    for thing, what in ((ada, "contact"), (renewal, "tag")):
+        url, name = f"{engagement.url}/{what}s", f"{what}_ids"
+        await alice.put(url, json={name: [thing.id]})
+        response = await alice.put(url, json={name: []})
+        await alice.delete(thing.url)
+        tried = await undo(alice, response, params={"dry_run": "true"})
+        undone = await undo(alice, response)
+        await restore(alice, thing)
+        assert tried.kept == undone.kept == {engagement.id: f"{what}_not_found"}
+        assert (await undo(alice, response)).reverted == {engagement.id: "updated"}
 
 
 async def test_users_stay(alice: Person, owner: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

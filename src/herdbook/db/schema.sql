@@ -58,7 +58,10 @@ create index change_by_request on change (request_id);
 -- Up to which entry, it included, each workspace's ledger has been trimmed.
 create table change_trimmed (
     workspace_id uuid primary key,
-    seq bigint not null
+    seq bigint not null,
+    -- The time of that entry, where `at_seq` is `seq`.
+    at_seq bigint,
+    at timestamptz
 );
 
 create table idempotency_record (
@@ -294,6 +297,13 @@ create table engagement_company (
     company_id uuid not null,
     engagement_id uuid not null,
     primary key (workspace_id, company_id, engagement_id)
+);
+
+create table engagement_tag (
+    workspace_id uuid not null,
+    tag_id text collate "C" not null,
+    engagement_id uuid not null,
+    primary key (workspace_id, tag_id, engagement_id)
 );
 
 create table engagement_external_id (

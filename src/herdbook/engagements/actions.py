@@ -30,6 +30,7 @@ from herdbook.engagements.model import (
 from herdbook.engagements.store import (
     ENGAGEMENT_COMPANIES,
     ENGAGEMENT_CONTACTS,
+    ENGAGEMENT_TAGS,
     ENGAGEMENT_WORDS,
     ENGAGEMENTS,
     EXTERNAL_IDS,
@@ -341,6 +342,8 @@ def _relink(book: Book, before: EngagementRow | None, after: EngagementRow | Non
     relink(book, ENGAGEMENT_CONTACTS, engagement.id, old_contacts, contacts)
     old_companies, companies = (set[UUID]() if row is None else set(row.company_ids) for row in (before, after))
     relink(book, ENGAGEMENT_COMPANIES, engagement.id, old_companies, companies)
+    old_tags, tags = (set[str]() if row is None else set(row.details.tag_ids) for row in (before, after))
+    relink(book, ENGAGEMENT_TAGS, engagement.id, old_tags, tags)
 
 
 ENGAGEMENT: Final = Subject(

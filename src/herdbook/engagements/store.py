@@ -52,6 +52,8 @@ ENGAGEMENTS: Final = object_shelf(EngagementRow, "engagement", COLUMNS)
 ENGAGEMENT_WORDS: Final = link_shelf("engagement_word", "word", "text", "engagement_id")
 ENGAGEMENT_CONTACTS: Final = link_shelf("engagement_contact", "contact_id", "uuid", "engagement_id")
 ENGAGEMENT_COMPANIES: Final = link_shelf("engagement_company", "company_id", "uuid", "engagement_id")
+# Under the tags' ids as the API shows them.
+ENGAGEMENT_TAGS: Final = link_shelf("engagement_tag", "tag_id", "text", "engagement_id")
 EXTERNAL_IDS: Final = Claimants(
     claim_shelf("engagement_external_id", "external_id", "engagement_id"), "engagement", ids.ENGAGEMENT, "engagements:read"
 )

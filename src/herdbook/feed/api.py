@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ from herdbook.engagements.actions import PRIVATE_READ
 from herdbook.errors import FieldError, Forbidden, InvalidQuery, NoLongerKept, Refusal
 from herdbook.feed import store
 from herdbook.feed.model import KINDS, NOW, ChangeList, ChangesQuery, position_of
-from herdbook.feed.store import Entry, View
+from herdbook.feed.store import PAGE_BYTES, Entry, View
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 from herdbook.ledger.changes import Kind
@@ -31,6 +31,10 @@ _CHECK_EVERY_SECONDS: Final = 1.5
 _BREATHER_SECONDS: Final = 0.25
 _HEARTBEAT_SECONDS: Final = 15.0
 _RETRY_MILLISECONDS: Final = 2000
+# So many bytes of JSON a stream reads at a time, but for its last change: less than a page has, since a slow reader holds it.
+_STREAM_BYTES: Final = 250_000
+# So many bytes of a stream are handed over at a time, but for one event.
+_PART_BYTES: Final = 64_000
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 
@@ -40,6 +44,13 @@ class _Told(NamedTuple):
     position: int
     type: str
     body: bytes
+
+
+class _Reach(NamedTuple):
+    """How much is read at a time: so many changes, and so many bytes, but for the last change."""
+
+    limit: int
+    most_bytes: int
 
 
 class _Page(NamedTuple):
@@ -73,13 +84,14 @@ async def list_changes(call: Call, query: ChangesQuery) -> Answer:
     name, after = "after", query.after
     if is_stream and (last := call.headers.get(b"last-event-id")):
         name, after = "Last-Event-ID", last.decode("latin-1")
-    page = await _first_page(call, view, name, after, query.limit)
+    reach = _Reach(query.limit, _STREAM_BYTES if is_stream else PAGE_BYTES)
+    page = await _first_page(call, view, name, after, reach)
     if is_stream:
-        stream = _events(call, view, page, query.limit)
+        stream = _events(call, view, page, reach)
         return Answer(b"", headers=_HEADERS, stream=stream, media_type=_EVENT_STREAM)
     if query.wait and not page.tells:
         until = asyncio.get_running_loop().time() + query.wait
-        async with contextlib.aclosing(_following(call, view, page.position, query.limit, until)) as pages:
+        async with contextlib.aclosing(_following(call, view, page.position, reach, until)) as pages:
             async for page in pages:
                 if page.tells:
                     break
@@ -100,7 +112,7 @@ def _view(caller: Caller, query: ChangesQuery) -> View:
     return View(tuple(kinds), caller.may(PRIVATE_READ), all(caller.may(scope) for scope in details_scopes))
 
 
-async def _first_page(call: Call, view: View, name: str, text: str, limit: int) -> _Page:
+async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reach) -> _Page:
     """Return what lies behind a position that a client names. Refusals: InvalidQuery, NoLongerKept."""
     after = position_of(text)
     if text == NOW:
@@ -108,7 +120,7 @@ async def _first_page(call: Call, view: View, name: str, text: str, limit: int) 
     if after is None:
         message = f"`{name}` is not a position. Send the `id` of the last event, as it is."
         raise InvalidQuery([FieldError(name, "invalid_format", message)])
-    page = await _read(call, view, after, limit)
+    page = await _read(call, view, after, reach)
     if after > page.head:
         message = (
             f"`{name}` is {after}, and the last change of this workspace is {page.head}: its data are older than what you have "
@@ -118,12 +130,12 @@ async def _first_page(call: Call, view: View, name: str, text: str, limit: int) 
     return page
 
 
-async def _read(call: Call, view: View, after: int, limit: int) -> _Page:
+async def _read(call: Call, view: View, after: int, reach: _Reach) -> _Page:
     """Return what lies behind a position: one read for all who wait for the same there. Refusal: NoLongerKept."""
     database, workspace_id = call.services.database, call.caller.workspace_id
 
     async def read() -> _Page:
-        found = await store.page(database.pool, workspace_id, after, view, limit)
+        found = await store.page(database.pool, workspace_id, after, view, reach.limit, reach.most_bytes)
         if after < found.trimmed:
             message = (
                 f"Changes up to {found.trimmed} are no longer kept, so some behind {after} are missing. Ask for `after={NOW}`, "
@@ -132,10 +144,10 @@ async def _read(call: Call, view: View, after: int, limit: int) -> _Page:
             raise NoLongerKept(message, found.trimmed, found.head)
         return _Page(after, tuple(_told(entry, view) for entry in found.entries), found.position, found.head)
 
-    return await database.shared(("changes", workspace_id, after, view, limit), read)
+    return await database.shared(("changes", workspace_id, after, view, reach), read)
 
 
-async def _following(call: Call, view: View, after: int, limit: int, until: float) -> AsyncGenerator[_Page]:
+async def _following(call: Call, view: View, after: int, reach: _Reach, until: float) -> AsyncGenerator[_Page]:
     """Yield what is told behind a position, as it comes, and empty pages where nothing does for a while.
 
     It ends at a time of the event loop's, and when the server stops. Refusals: NoLongerKept, where a client takes what it is
@@ -145,7 +157,7 @@ async def _following(call: Call, view: View, after: int, limit: int, until: floa
     with heads.followed(call.caller.workspace_id) as moved:
         while not heads.is_closed:
             await call.check_caller()
-            page = await _read(call, view, after, limit)
+            page = await _read(call, view, after, reach)
             after = page.position
             yield page
             if page.has_more:
@@ -167,29 +179,40 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-async def _events(call: Call, view: View, first: _Page, limit: int) -> AsyncGenerator[bytes]:
+async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncGenerator[bytes]:
     """Tell what happens as server-sent events (WHATWG HTML, section 9.2), until the server stops or there is a refusal."""
     loop = asyncio.get_running_loop()
-    yield b"retry: %d\n\n" % _RETRY_MILLISECONDS + _as_events(first)
+    # The position comes first: a connection that breaks before the first event goes on from there.
+    yield b"retry: %d\nid: %d\n\n" % (_RETRY_MILLISECONDS, first.after)
+    for text in _as_events(first):
+        yield text
     said_at = loop.time()
     with contextlib.suppress(Refusal):
-        async with contextlib.aclosing(_following(call, view, first.position, limit, math.inf)) as pages:
+        async with contextlib.aclosing(_following(call, view, first.position, reach, math.inf)) as pages:
             async for page in pages:
-                text = _as_events(page)
-                if not text and loop.time() - said_at >= _HEARTBEAT_SECONDS:
-                    text = b":\n\n"
-                if text:
+                for text in _as_events(page):
                     yield text
+                    said_at = loop.time()
+                if loop.time() - said_at >= _HEARTBEAT_SECONDS:
+                    yield b":\n\n"
                     said_at = loop.time()
 
 
-def _as_events(page: _Page) -> bytes:
-    # What the ledger enters has no line breaks.
-    events = [b"id: %d\nevent: %s\ndata: %s\n\n" % (each.position, each.type.encode(), each.body) for each in page.changes]
+def _as_events(page: _Page) -> Iterator[bytes]:
+    """Return a page as events, some together, so that not all of it is held twice for a client that reads slowly."""
+    part, size = list[bytes](), 0
+    for each in page.changes:
+        # What the ledger enters has no line breaks.
+        part.append(b"id: %d\nevent: %s\ndata: %s\n\n" % (each.position, each.type.encode(), each.body))
+        size += len(part[-1])
+        if size >= _PART_BYTES:
+            yield b"".join(part)
+            part, size = [], 0
     if page.moves_on_silently:
         # Without data it is no event, but it is where a client goes on that has to connect again.
-        events.append(b"id: %d\n\n" % page.position)
-    return b"".join(events)
+        part.append(b"id: %d\n\n" % page.position)
+    if part:
+        yield b"".join(part)
 
 
 def _answer(page: _Page) -> Answer:

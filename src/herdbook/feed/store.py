@@ -10,8 +10,10 @@ from herdbook.ledger.changes import Action, Kind
 
 # So many entries a page looks at, where most are none of those asked for.
 LOOKED_AT: Final = 20_000
-# So many bytes of objects, as they are stored, a page has, but for its last entry: transcripts are long.
-_MOST_BYTES: Final = 2_000_000
+# So many bytes of JSON a page has, but for its last entry: transcripts are long.
+PAGE_BYTES: Final = 2_000_000
+# PostgreSQL's compression makes no value smaller than this part of it.
+_MOST_COMPRESSED: Final = 256
 
 
 class View(NamedTuple):
@@ -20,6 +22,13 @@ class View(NamedTuple):
     kinds: tuple[Kind, ...]
     sees_private: bool
     sees_details: bool
+
+
+class _Reach(NamedTuple):
+    """How much a statement may return: so many entries, and so many bytes of JSON, but for its last entry."""
+
+    limit: int
+    most_bytes: int
 
 
 class Entry(NamedTuple):
@@ -53,10 +62,35 @@ async def read_head(pool: Pool, workspace_id: UUID) -> int:
     return seq
 
 
-async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: int) -> Page:
-    """Return entries behind a position: one statement, so that it is one moment in which all this is so.
+async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: int, most_bytes: int = PAGE_BYTES) -> Page:
+    """Return entries behind a position: at most `limit`, and only the last of them goes beyond `most_bytes` of JSON.
 
-    An object whose size goes beyond what a page takes stays where it is stored, and is left to the next page.
+    Objects that are stored as they are have known sizes, and one statement reads them all. A compressed one may be as large as
+    compression allows, so those are read by several statements: what is read and not told is never more than one entry.
+    """
+    until = after + LOOKED_AT
+    piece = await _piece(pool, workspace_id, (after, until), view, _Reach(limit, most_bytes))
+    entries, position, head, trimmed = [*piece.entries], piece.position, piece.head, piece.trimmed
+    left = _Reach(limit - len(entries), most_bytes - _size(piece))
+    while position < min(until, head) and left.limit > 0 and left.most_bytes > 0:
+        piece = await _piece(pool, workspace_id, (position, until), view, left)
+        if piece.trimmed > position:
+            # Entries behind the last one that was read have gone meanwhile. The next page is refused.
+            break
+        entries += piece.entries
+        position = piece.position
+        left = _Reach(left.limit - len(piece.entries), left.most_bytes - _size(piece))
+    return Page(entries, position, head, trimmed)
+
+
+def _size(page: Page) -> int:
+    return sum(len(entry.object) + len(entry.previous or b"") for entry in page.entries)
+
+
+async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view: View, reach: _Reach) -> Page:
+    """Return entries behind a position, and up to another one: one statement, so that it is one moment in which all this is so.
+
+    An object that may go beyond what a page takes stays where it is stored, and is left to the next statement.
     """
     records = await pool.fetch(
         """
@@ -69,12 +103,15 @@ async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: in
         left join change_trimmed t on t.workspace_id = w.id
         left join (
             select c.*, coalesce(
-                sum(pg_column_size(c.object) + coalesce(pg_column_size(c.previous), 0))
-                    over (order by c.seq rows between unbounded preceding and 1 preceding), 0
+                sum(
+                    pg_column_size(c.object) * case when pg_column_compression(c.object) is null then 1 else $8::int end
+                    + coalesce(pg_column_size(c.previous), 0)
+                    * case when pg_column_compression(c.previous) is null then 1 else $8::int end
+                ) over (order by c.seq rows between unbounded preceding and 1 preceding), 0
             ) as size
             from (
                 select * from change
-                where workspace_id = $1 and seq > $2 and seq <= $2 + $3
+                where workspace_id = $1 and seq > $2 and seq <= $3
                     and kind::text = any($4)
                     and ($5 or case kind::text
                         when 'e' then object ->> 'is_private' = 'false'
@@ -96,12 +133,11 @@ async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: in
         order by found.seq
         """,
         workspace_id,
-        after,
-        LOOKED_AT,
+        *between,
         [kind.value for kind in view.kinds],
         view.sees_private,
-        limit,
-        _MOST_BYTES,
+        *reach,
+        _MOST_COMPRESSED,
     )
     head, trimmed = records[0][11:]
     # A row stands for the head alone where there are no entries, and entries that do not fit come without their objects.
@@ -111,5 +147,5 @@ async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: in
         for record in found
         if record[9] is not None
     ]
-    is_full = len(found) == limit or len(entries) < len(found)
-    return Page(entries, entries[-1].seq if is_full else min(after + LOOKED_AT, head), head, trimmed)
+    is_full = len(found) == reach.limit or len(entries) < len(found)
+    return Page(entries, entries[-1].seq if is_full else min(between[1], head), head, trimmed)

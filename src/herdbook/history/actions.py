@@ -1,7 +1,8 @@
 """The ways back: commands that restore what was deleted, and take back what a request did."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -10,18 +11,16 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.companies.store import COMPANIES
 from herdbook.contacts.model import Contact
-from herdbook.contacts.store import CONTACTS
-from herdbook.engagements.store import ENGAGEMENTS
+from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
 from herdbook.errors import NotFound, Stale
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
-from herdbook.history.store import COLLEAGUES, MOST_COLLEAGUES
+from herdbook.history.references import Place, company_of, engagement_of, named, provided
+from herdbook.history.store import MOST_COLLEAGUES, REFERENCES, Around
 from herdbook.http.problems import Holder
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
 from herdbook.ledger.objects import Subject, active, claim, deleted, restored, updated
 from herdbook.subjects import SUBJECTS
-
-Place: TypeAlias = tuple[Kind, UUID]
 
 
 class Unforeseen(Exception):
@@ -108,7 +107,9 @@ class Preview(Exception):
 class UndoTurns(msgspec.Struct, frozen=True, kw_only=True):
     """Let objects be as they were before a request: all that nobody has changed since, and that can be so together.
 
-    `may_name` are the kinds of objects of which the caller may know that they hold something. `others` are the turns that
+    What others need stays, and nothing goes back to what is not there. Both count from `since` on, the number of the request's
+    first entry: what named an object that was not there before the request may do so again. `may_name` are the kinds of objects
+    of which the caller may know that they hold something. `others` are the turns that
     commands of the same request for undoing have been asked to take, or would have been where it is a dry run. There are no
     refusals; but Preview for a dry run, which is no refusal to the caller.
     """
@@ -116,18 +117,19 @@ class UndoTurns(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     turns: tuple[Turn, ...]
     may_name: frozenset[Kind]
+    since: int = 0
     is_dry_run: bool = False
     others: Mapping[Place, bool] = {}
 
     def needs(self) -> Iterator[Need]:
+        yield Need(REFERENCES, _around(self))
         for turn in self.turns:
             yield Need(turn.subject.shelf, turn.object_id)
-            if turn.before is not None:
-                yield from _needs_to_be_there(turn.subject, turn.before)
-            elif turn.kind is Kind.COMPANY:
-                yield Need(COLLEAGUES, turn.object_id)
-            if turn.kind is Kind.TRANSCRIPT:
-                yield Need(ENGAGEMENTS, turn.object_id)
+            if turn.before is not None and turn.subject.claimants is not None:
+                yield from turn.subject.claimants.needs(turn.subject.claimed(turn.before))
+            for engagement_id in _with_transcript(turn):
+                yield Need(ENGAGEMENTS, engagement_id)
+                yield Need(TRANSCRIPTS, engagement_id)
 
     def apply(self, book: Book) -> Result:
         settling = _Settling(book, self)
@@ -145,6 +147,58 @@ class UndoTurns(msgspec.Struct, frozen=True, kw_only=True):
         return Result(book.seq, undo)
 
 
+# In which order objects come back, so that each finds what it refers to; they go the other way round.
+_ORDER: Final = (Kind.COMPANY, Kind.TAG, Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT, Kind.TRANSCRIPT_COMMENT)
+# That an object is not there any more which another one would name again.
+_NOT_FOUND: Final = {
+    Kind.CONTACT: KeptReason.CONTACT_NOT_FOUND,
+    Kind.COMPANY: KeptReason.COMPANY_NOT_FOUND,
+    Kind.TAG: KeptReason.TAG_NOT_FOUND,
+    Kind.ENGAGEMENT: KeptReason.ENGAGEMENT_NOT_FOUND,
+    Kind.TRANSCRIPT: KeptReason.TRANSCRIPT_NOT_FOUND,
+}
+
+
+class _Move(NamedTuple):
+    """What undoing a turn means to others: what the object names now, and what it would name again; what it gives and takes."""
+
+    names: set[Place]
+    renames: set[Place]
+    gives: set[Place]
+    takes: set[Place]
+
+
+def _provides(kind: Kind, row: Any) -> set[Place]:
+    """Return what others can name of an object now."""
+    if row is None or row.deleted_at is not None:
+        return set()
+    return provided(kind, row.id, SUBJECTS[kind].entered(row))
+
+
+def _names(subject: Subject[Any, Any], row: Any) -> set[Place]:
+    """Return what an object names now."""
+    if row.deleted_at is None:
+        return named(row.id, subject.entered(row))
+    return named(row.id, None, getattr(row, "merged_into", None))
+
+
+def _with_transcript(turn: Turn) -> Iterator[UUID]:
+    """Return the engagement that it takes to undo a turn, with its transcript."""
+    if turn.kind is Kind.TRANSCRIPT or (turn.kind is Kind.ENGAGEMENT and turn.before is None):
+        yield turn.object_id
+    if (engagement_id := engagement_of(turn.before)) is not None:
+        yield engagement_id
+
+
+def _move(turn: Turn, row: Any) -> _Move:
+    names = _names(turn.subject, row)
+    renames = named(turn.object_id, turn.before, turn.merged_into)
+    if turn.kind is not Kind.CONTACT or turn.before is None:
+        renames -= names
+    before, after = _provides(turn.kind, row), provided(turn.kind, turn.object_id, turn.before)
+    return _Move(names, renames, after - before, before - after)
+
+
 class _Settling:
     """Which turns can be undone together: those are `going`. What stands in one's way may stand there because of another one.
 
@@ -155,6 +209,12 @@ class _Settling:
         self._book = book
         self._command = command
         self._claimed = {turn.place: _claimed(turn) for turn in command.turns}
+        self._moves: dict[Place, _Move] = {}
+        references = book.find(REFERENCES, _around(command))
+        assert references is not None, "the command needs it"
+        self._gone = {each.id: each for each in references.gone}
+        self._needed = {*references.needed, *ids.decoded_all(ids.TAG, references.needed_tags)}
+        self._named_beside = self._named_in_batch()
         self.going: dict[Place, Turn] = {}
         self.kept: dict[Place, Kept] = {}
 
@@ -162,6 +222,8 @@ class _Settling:
         """Find out."""
         for turn in self._command.turns:
             row: Any = self._book.find(turn.subject.shelf, turn.object_id)
+            if row is not None:
+                self._moves[turn.place] = _move(turn, row)
             if row is None or row.version != turn.version:
                 self.kept[turn.place] = turn.kept(KeptReason.CHANGED_SINCE)
             elif _differs(turn, row):
@@ -169,12 +231,31 @@ class _Settling:
         is_settled = False
         while not is_settled:
             claimed = self._claimed_first()
-            in_the_way = {place: self._obstacle(turn, claimed) for place, turn in self.going.items()}
-            kept = {place: kept for place, kept in in_the_way.items() if kept is not None}
+            given = {place for going in self.going for place in self._moves[going].gives}
+            taken = {place for going in self.going for place in self._moves[going].takes}
+            staying = {place for each, move in self._moves.items() if each not in self.going for place in move.names}
+            kept: dict[Place, Kept] = {}
+            for place, turn in self.going.items():
+                obstacle = self._need(turn, staying) or self._missing(turn, given, taken) or self._conflict(turn, claimed)
+                if obstacle is not None:
+                    kept[place] = obstacle
             for place in kept:
                 del self.going[place]
             self.kept |= kept
             is_settled = not kept
+
+    def _named_in_batch(self) -> set[Place]:
+        """Return what objects name that are not to go back: those that this batch has changed by now, and transcripts."""
+        rows: list[tuple[Kind, Any]] = [
+            (kind, row)
+            for kind in (Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT_COMMENT, Kind.TRANSCRIPT)
+            for row in self._book.put_on(SUBJECTS[kind].shelf)
+        ]
+        for engagement_id in {each for turn in self._command.turns for each in _with_transcript(turn)}:
+            transcript = self._book.find(TRANSCRIPTS, engagement_id)
+            rows += [] if transcript is None else [(Kind.TRANSCRIPT, transcript)]
+        turns = {turn.place for turn in self._command.turns}
+        return {place for kind, row in rows if (kind, row.id) not in turns for place in _names(SUBJECTS[kind], row)}
 
     def _claimed_first(self) -> dict[tuple[Kind, str], UUID]:
         """Return which of those that go had something: two may have had it, one after the other, while the request went on."""
@@ -184,13 +265,45 @@ class _Settling:
                 claimed.setdefault((turn.kind, key), turn.object_id)
         return claimed
 
-    def _obstacle(self, turn: Turn, claimed: Mapping[tuple[Kind, str], UUID]) -> Kept | None:
-        if turn.before is None:
-            return turn.kept(KeptReason.IN_USE) if turn.kind is Kind.COMPANY and self._is_in_use(turn.object_id) else None
-        company_id = company_of(turn.before)
-        if company_id is not None and not self._will_be_there(company_id):
-            return turn.kept(KeptReason.COMPANY_NOT_FOUND)
-        return self._conflict(turn, claimed)
+    def _missing(self, turn: Turn, given: AbstractSet[Place], taken: AbstractSet[Place]) -> Kept | None:
+        """Return what keeps an object that would name what is not there."""
+        for place in sorted(self._moves[turn.place].renames, key=lambda each: _ORDER.index(each[0])):
+            if place not in given and (place in taken or not self._is_there(turn, place)):
+                return turn.kept(_NOT_FOUND[place[0]])
+        return None
+
+    def _is_there(self, turn: Turn, place: Place) -> bool:
+        """Whether an object is there, or was not there before the request either, in which case it was named all the same."""
+        kind, object_id = place
+        if place in self._command.others:
+            return self._command.others[place]
+        if kind in (Kind.ENGAGEMENT, Kind.TRANSCRIPT):
+            engagement_id = engagement_of(turn.before) or turn.object_id
+            rows: list[tuple[Kind, Any]] = [
+                (Kind.ENGAGEMENT, active(self._book, ENGAGEMENTS, engagement_id)),
+                (Kind.TRANSCRIPT, active(self._book, TRANSCRIPTS, engagement_id)),
+            ]
+            return any(place in _provides(of_kind, each) for of_kind, each in rows)
+        row: Any = self._book.find(SUBJECTS[kind].shelf, object_id)
+        if row is None:
+            gone = self._gone.get(object_id)
+            is_there, version, is_merged = gone is None, gone and gone.version, gone is not None and gone.is_merged
+        else:
+            is_there, version = row.deleted_at is None, row.version
+            is_merged = getattr(row, "merged_into", None) is not None
+        if is_there or (turn.kind is Kind.CONTACT and turn.before is not None):
+            return is_there
+        # Engagements that name a merged contact would be moved to the one that goes on in its place.
+        is_followed = is_merged and turn.kind is Kind.ENGAGEMENT
+        return version is not None and version < self._command.since and not is_followed
+
+    def _need(self, turn: Turn, staying: AbstractSet[Place]) -> Kept | None:
+        """Return what keeps an object that others need which stay."""
+        takes = self._moves[turn.place].takes
+        is_needed = bool(takes) and turn.object_id in self._needed
+        if is_needed or not takes.isdisjoint(staying) or not takes.isdisjoint(self._named_beside):
+            return turn.kept(KeptReason.IN_USE)
+        return None
 
     def _conflict(self, turn: Turn, claimed: Mapping[tuple[Kind, str], UUID]) -> Kept | None:
         subject = turn.subject
@@ -214,35 +327,32 @@ class _Settling:
             conflict=Holder(subject.name, ids.encoded(subject.prefix, holder)) if may_name else UNSET,
         )
 
-    def _will_be_there(self, company_id: UUID) -> bool:
-        place = (Kind.COMPANY, company_id)
-        if (turn := self.going.get(place)) is not None:
-            return turn.before is not None
-        return active(self._book, COMPANIES, company_id) is not None or self._command.others.get(place, False)
 
-    def _is_in_use(self, company_id: UUID) -> bool:
-        """Whether a company that is to go has contacts that stay with it, or more than can be looked at."""
-        colleagues = self._book.find(COLLEAGUES, company_id)
-        assert colleagues is not None, "the command needs it"
-        staff = set(colleagues.contact_ids)
-        # What the batch has changed by now counts, not what it loaded.
-        for row in self._book.put_on(CONTACTS):
-            staff.discard(row.id)
-            if row.deleted_at is None and row.company_id == company_id:
-                staff.add(row.id)
-        others = self._command.others
-        staying = [contact_id for contact_id in staff if not self._leaves(contact_id, company_id)]
-        return bool(staying) or (not others and len(colleagues.contact_ids) == MOST_COLLEAGUES)
-
-    def _leaves(self, contact_id: UUID, company_id: UUID) -> bool:
-        place = (Kind.CONTACT, contact_id)
-        turn = self.going.get(place)
-        return place in self._command.others if turn is None else company_of(turn.before) != company_id
+def _around(command: UndoTurns) -> Around:
+    """Return what must be known of other objects."""
+    turns, others = command.turns, command.others
+    renamed = {place for turn in turns for place in named(turn.object_id, turn.before, turn.merged_into)}
+    # The timeline that a transcript loses is needed by the comments on its engagement.
+    losing = [turn for turn in turns if not provided(turn.kind, turn.object_id, turn.before)]
+    going = {kind: [turn.object_id for turn in losing if turn.kind is kind] for kind in Kind}
+    many = sum(map(len, going.values()))
+    return Around(
+        since=command.since,
+        contacts=_sorted(object_id for kind, object_id in renamed if kind is Kind.CONTACT),
+        companies=_sorted(object_id for kind, object_id in renamed if kind is Kind.COMPANY),
+        tags=_sorted(object_id for kind, object_id in renamed if kind is Kind.TAG),
+        going_contacts=tuple(going[Kind.CONTACT]),
+        going_companies=tuple(going[Kind.COMPANY]),
+        going_tags=tuple(ids.encoded(ids.TAG, tag_id) for tag_id in going[Kind.TAG]),
+        going_engagements=_sorted({*going[Kind.ENGAGEMENT], *going[Kind.TRANSCRIPT]}),
+        merging=tuple(turn.object_id for turn in losing if turn.merged_into is not None),
+        aside=_sorted({*(turn.object_id for turn in turns), *(object_id for _, object_id in others)}) if many else (),
+        most=MOST_COLLEAGUES // max(many, 1),
+    )
 
 
-def company_of(state: Any) -> UUID | None:
-    """Return the company of a contact, if it is one, and has one."""
-    return ids.decoded(ids.COMPANY, state.company.id) if isinstance(state, Contact) and state.company is not UNSET else None
+def _sorted(object_ids: Iterable[UUID]) -> tuple[UUID, ...]:
+    return tuple(sorted(object_ids))
 
 
 def _needs_to_be_there(subject: Subject[Any, Any], state: Any) -> Iterator[Need]:
@@ -264,10 +374,6 @@ def _differs(turn: Turn, row: Any) -> bool:
     now = turn.subject.entered(row)
     aside = turn.subject.beside | {"updated_at"}
     return any(getattr(now, name) != getattr(turn.before, name) for name in now.__struct_fields__ if name not in aside)
-
-
-# In which order objects come back, so that each finds what it refers to; they go the other way round.
-_ORDER: Final = (Kind.COMPANY, Kind.TAG, Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT, Kind.TRANSCRIPT_COMMENT)
 
 
 class _Rank(NamedTuple):

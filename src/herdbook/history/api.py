@@ -1,6 +1,7 @@
 """/herdbook/.../history, /herdbook/.../restore and /herdbook/undo: the operations."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -30,9 +31,10 @@ from herdbook.history.model import (
     UndoQuery,
     UndoRequest,
     changes_of,
+    state_before,
     without_details,
 )
-from herdbook.history.store import HistoryRow, Standing
+from herdbook.history.store import EntryThen, HistoryRow, Standing
 from herdbook.history.undoing import undo
 from herdbook.http.call import Call
 from herdbook.http.etag import etag
@@ -111,17 +113,56 @@ async def _as_it_was(subject: Subject[Any, Any], call: Call, row: Standing, at: 
     entry = await store.entry_at(pool, subject, workspace_id, row, time)
     if entry is not None and entry.at <= time:
         return _object_then(subject, entry.seq, entry.object, is_there=entry.action is not Action.DELETED)
-    if entry is not None and entry.action is Action.CREATED:
+    began = _parsed(msgspec.json.decode(row.object, type=_Began).created_at)
+    if time < began or (entry is not None and entry.action is Action.CREATED):
         raise _was_not_there(subject)
-    head, trimmed = await store.extent(pool, workspace_id)
+    head, trimmed, since = await store.extent(pool, workspace_id)
+    if entry is not None and since is not None and (then := _before(subject, entry, time, since)) is not None:
+        return then
     message = f"What the {subject.name} was then is no longer kept: entries up to {trimmed} are not. Ask for a later time."
     raise NoLongerKept(message, trimmed, head)
 
 
-def _object_then(subject: Subject[Any, Any], version: int, object_: bytes, *, is_there: bool) -> Answer:
+class _Began(msgspec.Struct):
+    """When an object was created, as far as that is known."""
+
+    created_at: str
+
+
+def _before(subject: Subject[Any, Any], entry: EntryThen, time: datetime, since: datetime) -> Answer | None:
+    """Return an object as it was at a time before the oldest entry that is kept of it; None where nobody knows.
+
+    An entry tells the state before it, which is as old as the entry before that: that one is no longer kept, so it happened
+    until `since`. Refusal: NotFound.
+    """
+    match entry.action:
+        case Action.UPDATED:
+            assert entry.previous is not None, "an update has old values"
+            state = state_before(entry.object, entry.previous, subject.entry)
+            # The entry does not tell when the object came to be so, but that was until then.
+            state = msgspec.structs.replace(state, updated_at=shown_time(since))
+        case Action.DELETED:
+            state = msgspec.json.decode(entry.object, type=subject.entry)
+            since = min(since, _parsed(state.updated_at))
+        case _:
+            state = None
+    if time < since:
+        return None
+    return _object_then(subject, entry.previous_version, msgspec.json.encode(state), is_there=state is not None)
+
+
+def _parsed(shown: str) -> datetime:
+    time = fields.parsed_time(shown)
+    assert time is not None, "it is a time of ours"
+    return time
+
+
+def _object_then(subject: Subject[Any, Any], version: int | None, object_: bytes, *, is_there: bool) -> Answer:
     if not is_there:
         raise _was_not_there(subject)
-    return Answer(without_details(object_), headers=((b"etag", etag(version)),))
+    # Entries of older releases do not name the version before them.
+    headers = () if version is None else ((b"etag", etag(version)),)
+    return Answer(without_details(object_), headers=headers)
 
 
 def _was_not_there(subject: Subject[Any, Any]) -> NotFound:

@@ -231,7 +231,11 @@ class KeptReason(Enum):
 
     CHANGED_SINCE = "changed_since"
     CONFLICT = "conflict"
+    CONTACT_NOT_FOUND = "contact_not_found"
     COMPANY_NOT_FOUND = "company_not_found"
+    TAG_NOT_FOUND = "tag_not_found"
+    ENGAGEMENT_NOT_FOUND = "engagement_not_found"
+    TRANSCRIPT_NOT_FOUND = "transcript_not_found"
     IN_USE = "in_use"
     NOT_SUPPORTED = "not_supported"
     PRIVATE = "private"
@@ -272,8 +276,13 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 
 KEPT_MESSAGES: Final[Mapping[KeptReason, str]] = {
     KeptReason.CHANGED_SINCE: "It was changed since. Undo that first, or change it by hand.",
-    KeptReason.COMPANY_NOT_FOUND: "The company that it had is not there any more. Restore the company first.",
-    KeptReason.IN_USE: "Contacts that this request did not bring there would stay with it. Move them first.",
+    KeptReason.CONTACT_NOT_FOUND: "A contact that it had is not there any more. Restore that first.",
+    KeptReason.COMPANY_NOT_FOUND: "A company that it had is not there any more. Restore that first.",
+    KeptReason.TAG_NOT_FOUND: "A tag that it had is not there any more. Restore that first.",
+    KeptReason.ENGAGEMENT_NOT_FOUND: "Its engagement is not there any more. Undo that first.",
+    KeptReason.TRANSCRIPT_NOT_FOUND: "The timeline that it is about is not there any more. Undo that first.",
+    KeptReason.IN_USE: "Others need it that stay: contacts, engagements, comments, or a contact merged into it. "
+    "Change or delete those first.",
     KeptReason.NOT_SUPPORTED: "Changes of such objects cannot be undone here. Change it by hand.",
     KeptReason.PRIVATE: "It belongs to a private engagement. Undo it with the scope `engagements:private:write`.",
 }

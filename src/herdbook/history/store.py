@@ -111,6 +111,8 @@ class EntryThen(NamedTuple):
     at: datetime
     action: Action
     object: bytes
+    previous: bytes | None
+    previous_version: int | None
 
 
 async def entry_at(
@@ -118,27 +120,38 @@ async def entry_at(
 ) -> EntryThen | None:
     """Return the last entry of an object that is not later than a time, or the oldest that is kept."""
     record = await statements.fetchrow(
-        _BACK_BY_TIME + "select seq, at, action::text, object from chain order by seq limit 1",
+        _BACK_BY_TIME + "select seq, at, action::text, object, previous, previous_version from chain order by seq limit 1",
         workspace_id,
         row.id,
         subject.kind.value,
         row.version,
         time,
     )
-    return None if record is None else EntryThen(record[0], record[1], Action(record[2]), record[3])
+    return None if record is None else EntryThen(record[0], record[1], Action(record[2]), *record[3:])
 
 
 class Extent(NamedTuple):
-    """The numbers of a ledger's last entry, and of the last that is no longer kept."""
+    """The numbers of a ledger's last entry, and of the last that is no longer kept.
+
+    All that is no longer kept happened until `since`; None where nothing says when.
+    """
 
     head: int
     trimmed: int
+    since: datetime | None
 
 
 async def extent(statements: Statements, workspace_id: UUID) -> Extent:
     """Return how far a ledger goes."""
     record = await statements.fetchrow(
-        "select w.seq, coalesce(t.seq, 0) from workspace w left join change_trimmed t on t.workspace_id = w.id where w.id = $1",
+        """
+        select w.seq, coalesce(t.seq, 0), coalesce(
+            case when t.at_seq = t.seq then t.at end,
+            (select c.at from change c where c.workspace_id = w.id and c.seq = coalesce(t.seq, 0) + 1)
+        )
+        from workspace w left join change_trimmed t on t.workspace_id = w.id
+        where w.id = $1
+        """,
         workspace_id,
     )
     assert record is not None, "a caller has a workspace"
@@ -236,27 +249,134 @@ async def private_ones(
     return {record["id"] for record in records}
 
 
-class Colleagues(msgspec.Struct, frozen=True):
-    """The contacts of a company, or of those as many as decide whether it can go."""
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """Two questions: which objects are not there, and which of those that are to go do others need.
+
+    `contacts`, `companies` and `tags` are to be there. Of the `going` ones it is looked at what names them beside the objects
+    `aside`. Engagements and merged contacts count that have changed from entry `since` on: what named an object before did so
+    while it was not there. At most `most` of them are looked at for each; one that has more is needed. `merging` are contacts
+    of which any engagement counts. `going_tags` are ids as the API shows them.
+    """
+
+    since: int
+    contacts: tuple[UUID, ...] = ()
+    companies: tuple[UUID, ...] = ()
+    tags: tuple[UUID, ...] = ()
+    going_contacts: tuple[UUID, ...] = ()
+    going_companies: tuple[UUID, ...] = ()
+    going_tags: tuple[str, ...] = ()
+    going_engagements: tuple[UUID, ...] = ()
+    merging: tuple[UUID, ...] = ()
+    aside: tuple[UUID, ...] = ()
+    most: int = 0
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """An object that is not there: the number of the entry that deleted it, and whether that was a merge."""
+
+    id: UUID
+    version: int | None
+    is_merged: bool
+
+
+class References(msgspec.Struct, frozen=True):
+    """The objects asked for that are not there, and those that others need."""
 
     workspace_id: UUID
-    company_id: UUID
-    contact_ids: tuple[UUID, ...]
+    around: Around
+    gone: tuple[Gone, ...]
+    needed: tuple[UUID, ...]
+    needed_tags: tuple[str, ...]
 
 
-MOST_COLLEAGUES: Final = 1001
-COLLEAGUES: Final = Shelf(
-    row=Colleagues,
-    key=lambda colleagues: colleagues.company_id,
-    load="""
-        select asked.workspace_id, asked.key as company_id, (
-            select coalesce(json_agg(few.contact_id), '[]') from (
-                select l.contact_id from company_contact l
-                where l.workspace_id = asked.workspace_id and l.company_id = asked.key
-                limit 1001
-            ) as few
-        ) as contact_ids
-        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
-    """,
+# So many objects are looked at to find out whether those that go are needed, for all of them together.
+MOST_COLLEAGUES: Final = 20_000
+# In each part, a lateral with a limit has rows taken by their keys, one after the other.
+_LINKED: Final[LiteralString] = """
+    select from (
+        select few.version, count(*) over () as many from (
+            select e.version
+            from (
+                select l.engagement_id from engagement_$kind l
+                where l.workspace_id = asked.workspace_id and l.$kind_id = going.id
+                    and l.engagement_id not in (select unnest(k.aside))
+                order by l.engagement_id desc limit k.most + 1
+            ) as l
+            cross join lateral (
+                select e.version from engagement e
+                where e.workspace_id = asked.workspace_id and e.id = l.engagement_id limit 1
+            ) as e
+        ) as few
+    ) as seen
+    where seen.version >= k.since or seen.many > k.most
+"""
+_GONE: Final[LiteralString] = """
+    select named.id, c.version, coalesce($merged, false) as is_merged
+    from unnest(k.$names) as named(id)
+    left join lateral (
+        select c.* from $table c where c.workspace_id = asked.workspace_id and c.id = named.id limit 1
+    ) as c on true
+    where c.version is null or c.deleted_at is not null
+"""
+_REFERENCES: Final[LiteralString] = """
+    select asked.workspace_id, asked.key as around, (
+        select coalesce(json_agg(gone), '[]') from ($gone_contacts union all $gone_companies union all $gone_tags) as gone
+    ) as gone, (
+        select coalesce(json_agg(needed.id), '[]') from (
+            select going.id from unnest(k.going_companies) as going(id)
+            where exists (
+                select from company_contact l
+                where l.workspace_id = asked.workspace_id and l.company_id = going.id
+                    and l.contact_id not in (select unnest(k.aside))
+            ) or exists ($linked_companies)
+            union all
+            select going.id from unnest(k.going_contacts) as going(id)
+            where exists ($linked_contacts) or exists (
+                select from (
+                    select m.version, count(*) over () as many from (
+                        select m.version from contact m
+                        where m.workspace_id = asked.workspace_id and m.merged_into = going.id
+                            and m.id not in (select unnest(k.aside))
+                        limit k.most + 1
+                    ) as m
+                ) as seen
+                where seen.version >= k.since or seen.many > k.most
+            )
+            union all
+            select going.id from unnest(k.merging) as going(id)
+            where exists (
+                select from engagement_contact l
+                where l.workspace_id = asked.workspace_id and l.contact_id = going.id
+                    and l.engagement_id not in (select unnest(k.aside))
+            )
+            union all
+            select going.id from unnest(k.going_engagements) as going(id)
+            where exists (
+                select from transcript_comment n
+                where n.workspace_id = asked.workspace_id and n.engagement_id = going.id and n.deleted_at is null
+                    and n.id not in (select unnest(k.aside))
+            )
+        ) as needed
+    ) as needed, (
+        select coalesce(json_agg(going.id), '[]') from unnest(k.going_tags) as going(id) where exists ($linked_tags)
+    ) as needed_tags
+    from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    cross join lateral json_to_record(asked.key) as k(
+        since bigint, contacts uuid[], companies uuid[], tags uuid[], going_contacts uuid[], going_companies uuid[],
+        going_tags text[], going_engagements uuid[], merging uuid[], aside uuid[], most int
+    )
+"""
+REFERENCES: Final = Shelf(
+    row=References,
+    key=lambda references: references.around,
+    load=_REFERENCES.replace(
+        "$gone_contacts",
+        _GONE.replace("$names", "contacts").replace("$table", "contact").replace("$merged", "c.merged_into is not null"),
+    )
+    .replace("$gone_companies", _GONE.replace("$names", "companies").replace("$table", "company").replace("$merged", "false"))
+    .replace("$gone_tags", _GONE.replace("$names", "tags").replace("$table", "tag").replace("$merged", "false"))
+    .replace("$linked_contacts", _LINKED.replace("$kind", "contact"))
+    .replace("$linked_companies", _LINKED.replace("$kind", "company"))
+    .replace("$linked_tags", _LINKED.replace("$kind", "tag")),
     save=None,
 )

@@ -16,8 +16,9 @@ from herdbook.auth.authenticate import Caller
 from herdbook.engagements.actions import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable
 from herdbook.history import store
-from herdbook.history.actions import Place, Preview, Turn, UndoTurns
+from herdbook.history.actions import Preview, Turn, UndoTurns
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, state_before
+from herdbook.history.references import Place
 from herdbook.history.store import FirstEntry, Touched
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
@@ -47,7 +48,7 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     kept = [_kept(each, KeptReason.PRIVATE, names_it=may_see) for each in touched if each in hidden]
     kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if SUBJECTS[each.kind].write_scope is None]
     going = [each for each in touched if each not in hidden and SUBJECTS[each.kind].write_scope is not None]
-    undoing = _Undoing(call, request_id, kept, is_dry_run=is_dry_run)
+    undoing = _Undoing(call, request_id, touched[0].first, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
     return undoing.answer()
 
@@ -60,7 +61,7 @@ async def _touched(call: Call, request_id: str) -> list[Touched]:
     if found is None or not touched:
         raise _no_such_request()
     if await store.may_be_cut(pool, workspace_id, found):
-        head, trimmed = await store.extent(pool, workspace_id)
+        head, trimmed, _ = await store.extent(pool, workspace_id)
         message = f"Entries up to {trimmed} are no longer kept, and some of this request's may have been among them."
         raise NoLongerKept(message, trimmed, head)
     return touched
@@ -100,9 +101,10 @@ def _kept(each: Touched, reason: KeptReason, *, names_it: bool = True) -> Kept:
 class _Undoing:
     """What has come of undoing a request by now."""
 
-    def __init__(self, call: Call, request_id: str, kept: Sequence[Kept], *, is_dry_run: bool) -> None:
+    def __init__(self, call: Call, request_id: str, since: int, kept: Sequence[Kept], *, is_dry_run: bool) -> None:
         self._call = call
         self._request_id = request_id
+        self._since = since
         self._is_dry_run = is_dry_run
         self._reverted: list[Reverted] = []
         self._kept = [*kept]
@@ -143,6 +145,7 @@ class _Undoing:
         command = UndoTurns(
             request_id=self._request_id,
             turns=turns,
+            since=self._since,
             may_name=self._may_name(),
             is_dry_run=self._is_dry_run,
             others=self._others,
@@ -183,20 +186,28 @@ def _place(reverted: Reverted) -> Place:
 def _parts(touched: Sequence[Touched]) -> Iterator[Sequence[Touched]]:
     """Return what is undone by one command each.
 
-    Contacts come behind the companies that come back, and before those that go; what was merged stands together.
+    Contacts come behind the companies that come back, and before those that go. They come before the engagements that are to
+    name them again, and behind those that are to name them no more; what was merged stands together.
     """
     if len(touched) <= MOST_AT_ONCE:
         yield touched
         return
-    ordered = sorted(touched, key=_rank)
-    for start in range(0, len(ordered), SLICE):
-        yield ordered[start : start + SLICE]
+    contacts_go = any(each.kind is Kind.CONTACT and not each.was_there for each in touched)
+    ranks = [_rank(each, contacts_go=contacts_go) for each in touched]
+    for rank in sorted(set(ranks)):
+        ranked = [each for each, of_it in zip(touched, ranks, strict=True) if of_it == rank]
+        for start in range(0, len(ranked), SLICE):
+            yield ranked[start : start + SLICE]
 
 
-def _rank(each: Touched) -> int:
-    if each.kind is Kind.COMPANY:
-        return 0 if each.was_there else 3
-    return 1 if each.kind is Kind.CONTACT else 2
+def _rank(each: Touched, *, contacts_go: bool) -> int:
+    match each.kind:
+        case Kind.COMPANY:
+            return 0 if each.was_there else 4
+        case Kind.CONTACT:
+            return 3 if contacts_go else 1
+        case _:
+            return 2
 
 
 def _turn(each: Touched, entry: FirstEntry) -> Turn:

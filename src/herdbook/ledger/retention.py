@@ -47,9 +47,12 @@ async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> i
         ), forgotten as (
             delete from change c using slice where c.workspace_id = $1 and c.seq > slice.trimmed and c.seq <= slice.last
         ), noted as (
-            insert into change_trimmed (workspace_id, seq)
-            select $1, last from slice where last > trimmed
-            on conflict (workspace_id) do update set seq = greatest(change_trimmed.seq, excluded.seq)
+            insert into change_trimmed (workspace_id, seq, at_seq, at)
+            select $1, last, last, (select c.at from change c where c.workspace_id = $1 and c.seq = slice.last)
+            from slice where last > trimmed
+            on conflict (workspace_id) do update
+            set seq = excluded.seq, at_seq = excluded.at_seq, at = coalesce(excluded.at, change_trimmed.at)
+            where excluded.seq > change_trimmed.seq
         )
         select greatest(last - trimmed, 0) from slice
         """,

@@ -1,0 +1,70 @@
+"""What objects name: the references between kinds, as the ways back must know them.
+
+A contact names its company and, once it was merged, the contact that goes on in its place. An engagement names contacts,
+companies and tags. A transcript names its engagement, as one that is completed; a comment names that, too, and the timeline
+that it is about. Users are named as well, and always there.
+"""
+
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from msgspec import UNSET
+
+from herdbook import ids
+from herdbook.contacts.model import Contact
+from herdbook.engagements.model import EngagementEntry, ProcessingStatus, TranscriptEntry
+from herdbook.ledger.changes import Kind
+from herdbook.transcript_comments.model import TranscriptComment
+
+# What is named. A timeline is named by its own id; under the id of the engagement, that this one is completed.
+Place: TypeAlias = tuple[Kind, UUID]
+
+
+def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[Place]:
+    """Return what an object names; None is the state of one that is not there, but may have been merged into another one."""
+    match state:
+        case None:
+            return _places(Kind.CONTACT, merged_into)
+        case Contact():
+            return _places(Kind.COMPANY, company_of(state))
+        case EngagementEntry(details=details):
+            return {
+                *((Kind.CONTACT, each) for each in ids.decoded_all(ids.CONTACT, details.contact_ids)),
+                *((Kind.COMPANY, each) for each in ids.decoded_all(ids.COMPANY, details.company_ids)),
+                *((Kind.TAG, each) for each in ids.decoded_all(ids.TAG, details.tag_ids)),
+            }
+        case TranscriptEntry():
+            return {(Kind.ENGAGEMENT, object_id), (Kind.TRANSCRIPT, object_id)}
+        case TranscriptComment():
+            timeline_id = ids.decoded(ids.TRANSCRIPT_TIMELINE, state.transcript_timeline_id)
+            return _places(Kind.ENGAGEMENT, engagement_of(state)) | _places(Kind.TRANSCRIPT, timeline_id)
+        case _:
+            return set()
+
+
+def provided(kind: Kind, object_id: UUID, state: Any) -> set[Place]:
+    """Return what others can name while an object is in some state."""
+    match state:
+        case None:
+            return set()
+        case TranscriptEntry():
+            timeline_id = ids.decoded(ids.TRANSCRIPT_TIMELINE, state.timeline_id or "")
+            return set() if state.timeline is None else _places(kind, timeline_id)
+        case EngagementEntry(processing_status=ProcessingStatus.COMPLETED):
+            return {(kind, object_id), (Kind.TRANSCRIPT, object_id)}
+        case _:
+            return {(kind, object_id)}
+
+
+def company_of(state: Any) -> UUID | None:
+    """Return the company of a contact, if it is one, and has one."""
+    return ids.decoded(ids.COMPANY, state.company.id) if isinstance(state, Contact) and state.company is not UNSET else None
+
+
+def engagement_of(state: Any) -> UUID | None:
+    """Return the engagement of a comment, if it is one."""
+    return ids.decoded(ids.ENGAGEMENT, state.engagement_id) if isinstance(state, TranscriptComment) else None
+
+
+def _places(kind: Kind, object_id: UUID | None) -> set[Place]:
+    return set() if object_id is None else {(kind, object_id)}
