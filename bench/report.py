@@ -94,7 +94,7 @@ def markdown(results: Results) -> str:
         + (f"**{failed:,} requests failed.**" if failed else "Every request succeeded."),
         EXPLAINED,
         PICTURE,
-        "What a neighbour notices of attacks is on [a page of its own](attack.md).",
+        "How long a neighbour waits while somebody attacks the server is on [a page of its own](attack.md).",
         "## herdbook and PocketBase",
         table(results.duel, "PocketBase"),
         HANDICAPS,
