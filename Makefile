@@ -24,9 +24,10 @@ check: .venv/dev-installed
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-# herdbook beside PocketBase and bare SQL, in one run.
+# herdbook beside PocketBase and bare SQL, in one run, and what a neighbour notices of attacks. PART=speed or PART=attack: one of
+# both.
 bench: .venv/dev-installed
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(PART)
 
 # Twenty thousand and more generated requests, and the plans of all lists at a million rows: some twenty minutes.
 deep: .venv/dev-installed

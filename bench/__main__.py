@@ -1,4 +1,4 @@
-"""Measures herdbook beside its rivals, prints ratios, and writes docs/bench: `python -m bench [--quick]`."""
+"""Measures herdbook beside its rivals and under attack, and writes docs/bench: `python -m bench [speed|attack] [--quick]`."""
 
 import argparse
 import signal
@@ -16,6 +16,7 @@ from bench.load import Figures, require_wrk, run_wrk
 from bench.processes import Server, memory
 from bench.report import Fact, Results
 from bench.trials import Trial, run_in_turns
+from bench.under_attack import measure_attacks
 from bench.webhooks import Flow, Subscription, idle_share, measure_flow, receiving, subscribe_all
 
 Serving = Callable[[Path], AbstractContextManager[tuple[Server, float]]]
@@ -163,24 +164,38 @@ def stop(*_: object) -> NoReturn:
     sys.exit("bench: told to stop")
 
 
+def measure_speed(plan: Plan, scratch: Path, folder: Path) -> str:
+    require_wrk()
+    bench = Bench(plan, scratch)
+    bench.measure_starts()
+    duel, bare, spread = bench.measure_duel()
+    webhooks, flow = bench.measure_webhooks()
+    growth = bench.measure_growth()
+    results = Results("herdbook beside its rivals", duel, bare, spread, webhooks, flow, growth, bench.facts)
+    return report.write(results, folder)
+
+
+def measure_waits(_: Plan, scratch: Path, folder: Path) -> str:
+    return report.write_attacked(measure_attacks(scratch), folder)
+
+
+PARTS: dict[str, Callable[[Plan, Path, Path], str]] = {"speed": measure_speed, "attack": measure_waits}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of eight, and less to be trusted")
+    parser.add_argument("part", nargs="?", choices=PARTS, help="the one part to measure (default: all)")
+    parser.add_argument("--quick", action="store_true", help="speed in two minutes instead of eight, and less to be trusted")
     parser.add_argument("--to", type=Path, default=Path("docs/bench"), help="the folder to write (default: %(default)s)")
     arguments = parser.parse_args()
-    require_wrk()
     signal.signal(signal.SIGTERM, stop)
 
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="herdbook-bench-") as scratch:
-        bench = Bench(QUICK if arguments.quick else Plan(), Path(scratch))
-        bench.measure_starts()
-        duel, bare, spread = bench.measure_duel()
-        webhooks, flow = bench.measure_webhooks()
-        growth = bench.measure_growth()
-        results = Results("herdbook beside its rivals", duel, bare, spread, webhooks, flow, growth, bench.facts)
-        print("\n" + report.write(results, arguments.to))
-        print(f"Written to {arguments.to} after {time.monotonic() - started:.0f} seconds.")
+    for name, measure in PARTS.items():
+        if arguments.part in (None, name):
+            with tempfile.TemporaryDirectory(prefix="herdbook-bench-") as scratch:
+                print("\n" + measure(QUICK if arguments.quick else Plan(), Path(scratch), arguments.to))
+    print(f"Written to {arguments.to} after {time.monotonic() - started:.0f} seconds.")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -48,14 +48,14 @@ class Herd:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Generator[tuple[Server, float]]:
+def serving(folder: Path, environment: Mapping[str, str] | None = None) -> Generator[tuple[Server, float]]:
     """Serves the folder while the block runs; also tells the seconds from nothing to the first 200."""
     folder.mkdir(exist_ok=True)
     ready, key = folder / "ready.json", folder / "api-key.txt"
     ready.unlink(missing_ok=True)
     command = [str(PROGRAM), "serve", f"--data-dir={folder / 'data'}", "--port=0", f"--ready-file={ready}"]
     started = time.monotonic()
-    with running(command, folder, {"HERDBOOK_RATE_LIMIT": "0"}) as process:
+    with running(command, folder, {"HERDBOOK_RATE_LIMIT": "0", **(environment or {})}) as process:
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > started + 60:
                 raise RuntimeError(f"herdbook did not start: {(folder / 'log.txt').read_text()[-2000:]}")

@@ -18,8 +18,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.trials import Trial, ratio
+from bench.under_attack import Attacked, Wait
 from bench.webhooks import Flow
 
+LONGEST_WAIT = 50.0  # milliseconds that a neighbour should wait at most
 THEMES = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#e6edf3", "#3d444d")}
 COLOURS = {"herdbook": "#2f81f7", "PocketBase": "#d29922", "bare SQL": "#8b949e"}
 
@@ -30,6 +32,17 @@ processor time for a request, its database included; it depends less than the re
 HANDICAPS = """PocketBase runs with its own defaults: its commits do not wait for the disk, and it keeps no history;
 herdbook's wait, and enter each change in the ledger. Its requests carry an ordinary user's token and its rules ask for
 one, as herdbook asks for a key with the right scopes."""
+
+ATTACKED = """One attack after the other on one server, each for some seconds, from an address of its own and, where it has a
+key, in a workspace of its own. Beside it, a neighbour in another workspace reads contacts over one connection and changes them
+over another, one request at a time. The table shows its longest waits, each until the request succeeded. In brackets, the time
+is left out in which the server or the neighbour was ready to run and others had the processors. The goal is that the figures in
+brackets stay below 50 ms; longer ones are bold.
+
+The attacker gives way to the server and the neighbour, but all share the same cores and the same disk. The first two lines are
+no attacks: they show which waits the machine alone makes. *Memory* is the most that the server's process took, without its
+database and with what earlier attacks left behind. *Answers* are the statuses that the attacker got, or what became of his
+connections."""
 
 PICTURE = """<picture>
   <source media="(prefers-color-scheme: dark)" srcset="dark.svg">
@@ -81,6 +94,7 @@ def markdown(results: Results) -> str:
         + (f"**{failed:,} requests failed.**" if failed else "Every request succeeded."),
         EXPLAINED,
         PICTURE,
+        "How long a neighbour waits while somebody attacks the server is on [a page of its own](attack.md).",
         "## herdbook and PocketBase",
         table(results.duel, "PocketBase"),
         HANDICAPS,
@@ -131,6 +145,37 @@ def table(trials: Sequence[Trial], reference: str) -> str:
             f"{figures.p50:.2f} | {figures.p99:.1f} | {figures.longest:.0f} | {figures.processor:.0f} |"
         )
     return "\n".join(lines)
+
+
+def write_attacked(attacked: Sequence[Attacked], folder: Path) -> str:
+    """Writes the page about attacks to the folder and gives its Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n\n".join(
+        [
+            "# herdbook under attack",
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.machine()}, {os.cpu_count()} cores.",
+            ATTACKED,
+            attack_table(attacked),
+        ]
+    )
+    (folder / "attack.md").write_text(text + "\n")
+    return text
+
+
+def attack_table(attacked: Sequence[Attacked]) -> str:
+    lines = [
+        "| attack | longest GET, ms | longest PATCH, ms | memory, MB | answers |",
+        "|---|---:|---:|---:|---|",
+    ]
+    lines += [
+        f"| {each.name} | {marked(each.get)} | {marked(each.patch)} | {each.memory:,.0f} | {each.shown_answers} |"
+        for each in attacked
+    ]
+    return "\n".join(lines)
+
+
+def marked(wait: Wait) -> str:
+    return f"**{wait}**" if wait.longest_unqueued >= LONGEST_WAIT else str(wait)
 
 
 def flow_text(flow: Flow) -> str:
