@@ -23,10 +23,10 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.auth.store import create_key, create_workspace, find_access_token, find_key, note_use
 from herdbook.companies import store as companies
-from herdbook.companies.actions import CreateCompany
+from herdbook.companies.actions import CreateCompany, DeleteCompany, ReleaseStaff
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts import store as contacts
-from herdbook.contacts.actions import CONTACT, DeleteContact, Foreseen, SetContactCrmAssociation, UpsertContact
+from herdbook.contacts.actions import CONTACT, CompanyStaff, DeleteContact, Foreseen, SetContactCrmAssociation, UpsertContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
 from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
@@ -409,6 +409,20 @@ async def write_all_there_is(house: House) -> None:
     await asyncio.gather(clerk.create("augusta@engine.test"), clerk.update(house.ada, if_version=7), return_exceptions=True)
 
 
+async def delete_a_company(house: House) -> None:
+    """Delete a company that has contacts, clear it from one that is left, and look for companies of which any are."""
+    clerk, staff = house.clerk, CompanyStaff()
+    written = await clerk.write(CreateCompany(CompanyCreate(domains=(), name="The Mill")))
+    shown: str = json.loads(written.body)["id"]
+    company_id = ids.decoded(ids.COMPANY, shown)
+    assert company_id is not None
+    for name in ("Grace", "Mary"):
+        await clerk.create(first_name=name, company_id=shown)
+    assert await contacts.has_staff(house.pool, clerk.workspace_id, company_id)
+    await clerk.write(DeleteCompany(company_id, staff))
+    await clerk.write(ReleaseStaff(company_id, staff))
+
+
 async def upsert_all_there_is(house: House) -> None:
     """Upsert a contact that is new, that is there, and that was deleted."""
     for last_name in ("King", "Byron"):
@@ -462,6 +476,7 @@ async def take_back(house: House) -> None:
 _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "write": (write_all_there_is, 40),
     "upsert": (upsert_all_there_is, 80),
+    "delete company": (delete_a_company, 120),
     "belongings": (
         lambda house: contacts.belongings(
             house.pool, house.clerk.workspace_id, ["augusta@engine.test", "d@x.test"], [house.ada]

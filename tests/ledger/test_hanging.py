@@ -154,8 +154,10 @@ async def test_locked_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, 
     neighbour = Clerk(ledger, workspace_id)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from workspace where id = any($1) for update", held)
-        stuck = [asyncio.create_task(Clerk(ledger, each).create()) for each in held]
-        await until_blocked(pool)
+        stuck: list[asyncio.Task[Written]] = []
+        for each in held:
+            stuck.append(asyncio.create_task(Clerk(ledger, each).create()))
+            await until_blocked(pool)
         async with asyncio.timeout(10):
             written = [await neighbour.create() for _ in range(50)]
         assert not any(task.done() for task in stuck)
@@ -205,11 +207,13 @@ async def test_a_write_on_a_session_that_was_ended_is_done_on_another(proxy: Pro
     async with ledger_on(proxy.url) as ledger:
         clerk = Clerk(ledger, workspace_id)
         await clerk.create()
-        for _ in range(5):
+        for turns in range(25):
             proxy.end_sessions()
+            for _ in range(turns):
+                await asyncio.sleep(0)
             await clerk.create()
 
-    assert (await other_version(proxy, workspace_id)) == 6
+    assert (await other_version(proxy, workspace_id)) == 26
 
 
 async def other_version(proxy: Proxy, workspace_id: UUID) -> int:

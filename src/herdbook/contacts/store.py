@@ -69,14 +69,20 @@ class Staff(msgspec.Struct, frozen=True):
 
 
 MOST_STAFF: Final = 500
+# Written like this, contacts are looked for by their keys, whatever is known of the tables.
 _STAFF: Final[LiteralString] = """
     select asked.workspace_id, asked.key as company_id, (
         select coalesce(json_agg(few), '[]') from (
-            select $columns
-            from company_contact l join contact c on c.workspace_id = l.workspace_id and c.id = l.contact_id
-            where l.workspace_id = asked.workspace_id and l.company_id = asked.key
-            order by l.contact_id
-            limit 500
+            select c.*
+            from (
+                select l.workspace_id, l.contact_id from company_contact l
+                where l.workspace_id = asked.workspace_id and l.company_id = asked.key
+                order by l.contact_id
+                limit 500
+            ) as l
+            cross join lateral (
+                select $columns from contact c where c.workspace_id = l.workspace_id and c.id = l.contact_id offset 0
+            ) as c
         ) as few
     ) as contacts
     from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)

@@ -1,0 +1,59 @@
+"""What a batch costs the database: few different statements, whatever it is made of."""
+
+import random
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+from uuid import UUID
+
+import pytest_asyncio
+
+from herdbook import ids
+from herdbook.companies.actions import CreateCompany
+from herdbook.companies.model import CompanyCreate
+from herdbook.db.pool import Connection, Pool, open_pool
+from herdbook.ledger.batch import load, save
+from herdbook.ledger.book import Command, Need, Origin
+from herdbook.tags.actions import CreateTag
+from herdbook.tags.model import TagCreate
+from tests.ledger.clerk import creation
+from tests.ledger.test_connection_cut import loads, saves
+
+_BATCHES: Final = 60
+
+
+@pytest_asyncio.fixture
+async def statements_pool(database_url: str) -> AsyncGenerator[Pool]:
+    """A single connection."""
+    pool = await open_pool(database_url, 1)
+    yield pool
+    await pool.close()
+
+
+async def test_the_same_tables_are_the_same_statement(statements_pool: Pool, workspace_id: UUID) -> None:
+    """However the commands of a batch are mixed, what is about the same tables is loaded and saved by one statement."""
+    dice = random.Random(1)  # noqa: S311  # the same each time
+    async with statements_pool.acquire() as connection:
+        seen: set[str] = set()
+        logged: Any = connection
+        logged.add_query_logger(lambda record: seen.add(record.query))
+        for number in range(_BATCHES):
+            commands: list[Command] = [
+                creation(f"ada{number}@x.test", first_name="Ada"),
+                CreateCompany(CompanyCreate(name=f"Company {number}", domains=())),
+                CreateTag(TagCreate(name=f"Tag {number}")),
+            ]
+            dice.shuffle(commands)
+            await carry_out(connection, workspace_id, commands, dice)
+
+    assert (len([sql for sql in seen if loads(sql)]), len([sql for sql in seen if saves(sql)])) == (1, 1)
+
+
+async def carry_out(connection: Connection, workspace_id: UUID, commands: list[Command], dice: random.Random) -> None:
+    """Carry out commands as a batch that names what it needs in an order of its own."""
+    needs: list[Need] = [need for command in commands for need in command.needs()]
+    dice.shuffle(needs)
+    in_order: Any = dict.fromkeys(needs)
+    book = (await load(connection, {workspace_id: in_order}))[workspace_id]
+    for command in commands:
+        book.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.new_id()))
+    assert await save(connection, [book]) == {workspace_id}
