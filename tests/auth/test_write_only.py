@@ -10,7 +10,6 @@ from herdbook.app import OPERATIONS
 from herdbook.auth.store import create_key
 from herdbook.http.operation import Operation
 from herdbook.http.unread import shown_objects
-
 from tests.auth.test_strangers import House, house
 from tests.cast import Json, Person, Thing
 
