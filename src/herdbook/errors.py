@@ -3,7 +3,7 @@
     Refusal
     ├── Unauthenticated      no credential, or one that does not stand
     ├── Forbidden            the credential lacks a scope
-    ├── RateLimited          the credential asks too often
+    ├── RateLimited          the credential asks too often, or too many sign-ins have failed
     ├── Busy                 the workspace has too many writes waiting
     ├── Invalid              the body does not hold what the operation takes
     ├── KeyReused            an Idempotency-Key comes back with another request
@@ -56,10 +56,10 @@ class Forbidden(Refusal):
 
 
 class RateLimited(Refusal):
-    """The credential has used up its requests for now; `retry_after` is in whole seconds."""
+    """There were too many of something, such as requests with a credential; `retry_after` is in whole seconds."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Too many requests with this credential. Nothing was done. Try again in {retry_after} s.")
+    def __init__(self, retry_after: int, what: str = "requests with this credential") -> None:
+        super().__init__(f"Too many {what}. Nothing was done. Try again in {retry_after} s.")
         self.retry_after = retry_after
 
 

@@ -47,11 +47,11 @@ async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
     assert len(await stored.changes()) == 3
 
 
-async def test_the_contacts_are_those_that_are_sent(alice: Person, dave: Person, step: Made, ada: Thing, grace: Thing) -> None:
+async def test_the_contacts_are_those_that_are_sent(alice: Person, erin: Person, step: Made, ada: Thing, grace: Thing) -> None:
     """In their order, in place of those that were there; the answer is the engagement."""
-    first = await dave.put(f"{step.url}/contacts", json={"contact_ids": [grace.id, ada.id]})
+    first = await erin.put(f"{step.url}/contacts", json={"contact_ids": [grace.id, ada.id]})
     both = await contacts_of(alice, step)
-    await dave.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
+    await erin.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
 
     assert first.status_code == 200
     assert first.json() == {**step.json, "updated_at": first.json()["updated_at"]}

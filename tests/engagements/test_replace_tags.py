@@ -42,12 +42,12 @@ async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
     assert len(await stored.changes()) == 3
 
 
-async def test_the_tags_are_those_that_are_sent(alice: Person, dave: Person, step: Made, renewal: Thing) -> None:
+async def test_the_tags_are_those_that_are_sent(alice: Person, erin: Person, step: Made, renewal: Thing) -> None:
     """In their order, each once, in place of those that were there; none is a number, too."""
     won = Thing(await alice.post("/api/v2/tags", json={"name": "Won"}))
     met: list[list[str]] = []
     for tag_ids in ([won.id, renewal.id, won.id], [renewal.id], []):
-        response = await dave.put(f"{step.url}/tags", json={"tag_ids": tag_ids})
+        response = await erin.put(f"{step.url}/tags", json={"tag_ids": tag_ids})
         assert response.status_code == 200
         assert response.json() == {**step.json, "updated_at": response.json()["updated_at"]}
         met.append(await tags_of(alice, step))

@@ -11,6 +11,7 @@ from tests.engagements.conftest import Keys
 
 URL = "/api/v2/transcript_comments"
 WRITE = ("engagements:read", "transcript_comments:write")
+READ = "transcript_comments:read"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) -> None:
@@ -56,7 +57,7 @@ async def test_the_body_is_changed(alice: Person, promise: Made, stored: Stored)
 
 async def test_to_resolve_is_noted(keys: Keys, promise: Made, edith: Thing, owner: Thing, stored: Stored) -> None:
     """Who has resolved a comment, and when, is kept; its author stays."""
-    ediths = await keys.holder(*WRITE, user=edith)
+    ediths = await keys.holder(*WRITE, READ, user=edith)
     comment = (await ediths.patch(promise.url, json={"status": "RESOLVED"})).json()
 
     assert (comment["status"], comment["resolved_by"], comment["created_by"]) == ("RESOLVED", edith.id, owner.id)
@@ -66,7 +67,7 @@ async def test_to_resolve_is_noted(keys: Keys, promise: Made, edith: Thing, owne
 
 async def test_a_comment_that_is_resolved_stays_so(alice: Person, keys: Keys, promise: Made, edith: Thing) -> None:
     """To resolve it again, or to change its body, is no new resolution."""
-    resolved = await (await keys.holder(*WRITE, user=edith)).patch(promise.url, json={"status": "RESOLVED"})
+    resolved = await (await keys.holder(*WRITE, READ, user=edith)).patch(promise.url, json={"status": "RESOLVED"})
     again = await alice.patch(promise.url, json={"status": "RESOLVED"})
     changed = (await alice.patch(promise.url, json={"body": "So?", "status": "RESOLVED"})).json()
 

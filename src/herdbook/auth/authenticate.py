@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import hmac
 import math
 import time
 from collections.abc import Callable
@@ -10,8 +9,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, PREFIX, NotAKey, read_token, secret_hash
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, PREFIX, NotAKey, read_token
 from herdbook.auth.scopes import ADMIN
+from herdbook.auth.sign_ins import SignIns
 from herdbook.auth.store import find_access_token, find_key, note_use
 from herdbook.db.pool import Pool
 from herdbook.errors import Forbidden, Unauthenticated
@@ -51,13 +51,14 @@ class Authenticator:
     def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
+        self.sign_ins: Final = SignIns(pool, clock)
         # By the hash of the header, so that no secret is kept in memory longer than its request.
         self._trusted: dict[bytes, tuple[float, Caller]] = {}
         self._lookups: dict[bytes, asyncio.Task[Caller]] = {}
         self._used: set[UUID] = set()
 
-    async def caller(self, authorization: bytes | None) -> Caller:
-        """Return who this is. Refusal: Unauthenticated."""
+    async def caller(self, authorization: bytes | None, address: str = "") -> Caller:
+        """Return who this is. Refusals: Unauthenticated; RateLimited where too much has failed that came from the address."""
         if authorization is None:
             message = "No credential. Send `Authorization: Bearer <token>` or an API key as its value."
             raise Unauthenticated(message, is_presented=False)
@@ -68,7 +69,7 @@ class Authenticator:
         lookup = self._lookups.get(fingerprint)
         if lookup is None:
             # One look-up, however many requests with this credential arrive meanwhile.
-            lookup = asyncio.create_task(self._look_up(authorization, fingerprint))
+            lookup = asyncio.create_task(self._look_up(authorization, fingerprint, address))
             self._lookups[fingerprint] = lookup
         return await asyncio.shield(lookup)
 
@@ -78,10 +79,10 @@ class Authenticator:
         if used:
             await note_use(self._pool, sorted(used))
 
-    async def _look_up(self, authorization: bytes, fingerprint: bytes) -> Caller:
+    async def _look_up(self, authorization: bytes, fingerprint: bytes, address: str) -> Caller:
         now = self._clock()
         try:
-            caller, seconds_left = await self._authenticated(authorization)
+            caller, seconds_left = await self._authenticated(authorization, address)
         finally:
             del self._lookups[fingerprint]
         if len(self._trusted) >= _MOST_TRUSTED:
@@ -90,7 +91,7 @@ class Authenticator:
         self._used.add(caller.credential_id)
         return caller
 
-    async def _authenticated(self, authorization: bytes) -> tuple[Caller, float]:
+    async def _authenticated(self, authorization: bytes, address: str) -> tuple[Caller, float]:
         """Return who this is, and for how many seconds that holds."""
         text = authorization.decode("latin-1").strip()
         scheme, _, token = text.partition(" ")
@@ -106,8 +107,8 @@ class Authenticator:
             sent = read_token(text, prefix, name)
         except NotAKey as error:
             raise Unauthenticated(str(error)) from None
-        stored = await find(self._pool, sent.id)
-        if stored is None or not hmac.compare_digest(stored.secret_hash, secret_hash(sent.secret)):
+        stored = await self.sign_ins.stored(find, sent.id, sent.secret, address)
+        if stored is None:
             raise Unauthenticated(f"No such {name} is known here.")
         if stored.is_over:
             raise Unauthenticated(

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from herdbook import ids
 from herdbook.auth.authenticate import Authenticator, Caller
+from herdbook.auth.sign_ins import SignIns
 from herdbook.db.database import Database, Found
 from herdbook.db.paging import Listed, PageQuery
 from herdbook.db.pool import Pool
@@ -41,7 +42,17 @@ class Call:
     """One request."""
 
     __slots__ = (
-        *("_authenticator", "_body", "_path_parameters", "caller", "headers", "operation", "query_string", "request_id"),
+        *(
+            "_authenticator",
+            "_body",
+            "_path_parameters",
+            "address",
+            "caller",
+            "headers",
+            "operation",
+            "query_string",
+            "request_id",
+        ),
         *("_problem_type_base", "path", "scheme", "services"),
     )
 
@@ -58,6 +69,7 @@ class Call:
         query_string: bytes,
         body: bytes,
         scheme: str,
+        address: str,
         authenticator: Authenticator,
         problem_type_base: str,
     ) -> None:
@@ -71,6 +83,7 @@ class Call:
         self._path_parameters = path_parameters
         self._body = body
         self.scheme = scheme
+        self.address = address
         self._authenticator = authenticator
         self._problem_type_base = problem_type_base
 
@@ -93,6 +106,11 @@ class Call:
     async def check_caller(self) -> None:
         """Look whether the caller's credential still stands, in a request that takes its time. Refusal: Unauthenticated."""
         await self._authenticator.caller(self.headers.get(b"authorization"))
+
+    @property
+    def sign_ins(self) -> SignIns:
+        """What looks up credentials."""
+        return self._authenticator.sign_ins
 
     def page_query(self) -> PageQuery:
         """Return what is asked of a list, or of a single object to expand. Refusals: InvalidQuery, Forbidden."""

@@ -103,7 +103,8 @@ class Requests:
             del parts[0]
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
-        caller = NOBODY if operation.scopes is None else await self._caller(request, operation.scopes)
+        address: str = (scope.get("client") or ("",))[0]
+        caller = NOBODY if operation.scopes is None else await self._caller(request, operation.scopes, address)
         body = b""
         arguments: list[object] = []
         if target.body is not None or operation.form is not None:
@@ -127,6 +128,7 @@ class Requests:
             query_string=scope["query_string"],
             body=body,
             scheme=scope["scheme"],
+            address=address,
             authenticator=self._authenticator,
             problem_type_base=self._wire.problem_type_base,
         )
@@ -134,9 +136,9 @@ class Requests:
         unread = [shown for shown in target.narrowed if not shown.may_be_read_by(caller)]
         return answer._replace(body=without_unread(answer.body, body, unread)) if unread else answer
 
-    async def _caller(self, request: "_Request", scopes: Iterable[str]) -> Caller:
+    async def _caller(self, request: "_Request", scopes: Iterable[str], address: str) -> Caller:
         """Return who asks, and may. Refusals: Unauthenticated, RateLimited, Forbidden."""
-        caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"))
+        caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"), address)
         if self._rate_limit is not None:
             quota = request.quota = await self._rate_limit.take(caller.credential_id)
             if quota.retry_after:

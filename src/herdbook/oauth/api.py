@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from herdbook.errors import RateLimited
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation, OtherAnswer
 from herdbook.oauth.model import OAuthError, TokenAnswer, TokenRequest
@@ -15,8 +16,8 @@ _CHALLENGE: Final = (b"www-authenticate", b'Basic realm="herdbook", charset="UTF
 
 async def give_tokens(call: Call, body: bytes) -> Answer:
     """Exchange a client's secret, a code or a refresh token for tokens."""
-    sent = Sent(call.headers.get(b"authorization"), call.headers.get(b"content-type"), body)
-    outcome = await answer_token_request(call.services.database.pool, sent)
+    sent = Sent(call.headers.get(b"authorization"), call.headers.get(b"content-type"), body, call.address)
+    outcome = await answer_token_request(call.services.database.pool, call.sign_ins, sent)
     headers = (*_NOT_KEPT, _CHALLENGE) if outcome.status == 401 else _NOT_KEPT
     return Answer(msgspec.json.encode(outcome.members), status=outcome.status, headers=headers)
 
@@ -35,6 +36,7 @@ OPERATIONS: Final = (
         handler=give_tokens,
         form=TokenRequest,
         answer=TokenAnswer,
+        refusals=(RateLimited,),
         answer_description="The tokens. A refresh token can be used once: if it comes back, all that came from it is revoked.",
         other_answers={
             400: OtherAnswer(OAuthError, "The request cannot be granted; `error` says why."),

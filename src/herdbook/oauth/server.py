@@ -8,7 +8,6 @@ they have decided is written afterwards, by statements that make sure of it.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import base64
-import hmac
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, unquote_plus
@@ -34,7 +33,8 @@ from authlib.oauth2.rfc6750 import BearerTokenGenerator
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from herdbook import ids
-from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, new_token, read_token, secret_hash
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, new_token, read_token
+from herdbook.auth.sign_ins import SignIns
 from herdbook.db.pool import Statements
 from herdbook.errors import FieldError, Invalid
 from herdbook.oauth import store
@@ -69,6 +69,7 @@ class Sent(NamedTuple):
     authorization: bytes | None
     content_type: bytes | None
     body: bytes
+    address: str
 
 
 class Outcome(NamedTuple):
@@ -95,10 +96,13 @@ async def issue_code(statements: Statements, request: CodeRequest) -> str:
     return str(code)
 
 
-async def answer_token_request(statements: Statements, sent: Sent) -> Outcome:
-    """Exchange what a client has for tokens. A code or refresh token that was used before revokes all that came from it."""
+async def answer_token_request(statements: Statements, sign_ins: SignIns, sent: Sent) -> Outcome:
+    """Exchange what a client has for tokens. A code or refresh token that was used before revokes all that came from it.
+
+    Refusal: RateLimited, after too many failures of a client, with a code or refresh token, or from an address.
+    """
     try:
-        return Outcome(200, await _exchange(statements, sent))
+        return Outcome(200, await _exchange(statements, sign_ins, sent))
     except OAuth2Error as error:
         if isinstance(error, _UsedUp):
             await store.revoke_grant(statements, error.grant_id)
@@ -120,18 +124,19 @@ class _NoClient(InvalidClientError):
         super().__init__(_NO_CLIENT, status_code=401)
 
 
-async def _exchange(statements: Statements, sent: Sent) -> Mapping[str, Any]:
+async def _exchange(statements: Statements, sign_ins: SignIns, sent: Sent) -> Mapping[str, Any]:
     """Return the tokens. Refusal: OAuth2Error."""
     form = _form(sent)
     client_id, client_secret = _credentials(sent.authorization, form)
-    client = await _client(statements, client_id)
+    decoded = ids.decoded(CLIENT_PREFIX, client_id)
+    client = None if decoded is None else await sign_ins.stored(store.find_client, decoded, client_secret, sent.address)
     if client is None:
         raise _NoClient
+    presented = _Presented(sign_ins, client, sent.address)
     known = _Known(
         client,
-        client_secret,
-        await _stored(statements, client, form.get("code", ""), CODE_PREFIX, store.find_grant),
-        await _stored(statements, client, form.get("refresh_token", ""), REFRESH_TOKEN_PREFIX, store.find_refresh_token),
+        await presented.stored(form.get("code", ""), CODE_PREFIX, store.find_grant),
+        await presented.stored(form.get("refresh_token", ""), REFRESH_TOKEN_PREFIX, store.find_refresh_token),
     )
     server = _Server(known)
     grant = _GRANTS[form["grant_type"]](_Request(form), server)
@@ -145,10 +150,9 @@ async def _exchange(statements: Statements, sent: Sent) -> Mapping[str, Any]:
 
 
 class _Known(NamedTuple):
-    """What was loaded for a request. The code and the refresh token are there if they are the client's, to the last letter."""
+    """What was loaded for a request: the client, whose secret is right, and what is its own of a code and a refresh token."""
 
     client: Client
-    client_secret: str
     grant: Grant | None
     refresh_token: RefreshToken | None
 
@@ -239,10 +243,9 @@ class _Server(AuthorizationServer):
         self.register_token_generator("default", BearerTokenGenerator(_access_token, _refresh_token, _expires_in))
 
     def authenticate_client(self, request: OAuth2Request, methods: Collection[str], endpoint: str = "token") -> ClientMixin:
-        # Not by Authlib's methods: it would tell an unknown client from a wrong secret.
+        # It was before anything else was looked up, and not by Authlib's methods: they would tell an unknown client from a
+        # wrong secret.
         del request, methods, endpoint
-        if not hmac.compare_digest(self.known.client.secret_hash, secret_hash(self.known.client_secret)):
-            raise _NoClient
         return _Client(self.known.client)
 
     def save_token(self, token: dict[str, str | int], request: OAuth2Request) -> None:
@@ -375,19 +378,20 @@ async def _client(statements: Statements, text: str) -> Client | None:
     return None if client_id is None else await store.find_client(statements, client_id)
 
 
-async def _stored(
-    statements: Statements,
-    client: Client,
-    text: str,
-    prefix: str,
-    find: Callable[[Statements, UUID], Awaitable[StoredT | None]],
-) -> StoredT | None:
-    """Return what is stored of a code or a refresh token, if it was given to this client."""
-    try:
-        token = read_token(text, prefix, "")
-    except NotAKey:
-        return None
-    found = await find(statements, token.id)
-    if found is None or found.client_id != client.id:
-        return None
-    return found if hmac.compare_digest(found.secret_hash, secret_hash(token.secret)) else None
+class _Presented(NamedTuple):
+    """Finds what a client presents: a code, or a refresh token."""
+
+    sign_ins: SignIns
+    client: Client
+    address: str
+
+    async def stored(
+        self, text: str, prefix: str, find: Callable[[Statements, UUID], Awaitable[StoredT | None]]
+    ) -> StoredT | None:
+        """Return what is stored of it, if it was given to this client."""
+        try:
+            token = read_token(text, prefix, "")
+        except NotAKey:
+            return None
+        found = await self.sign_ins.stored(find, token.id, token.secret, self.address)
+        return None if found is None or found.client_id != self.client.id else found
