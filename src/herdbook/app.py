@@ -33,6 +33,7 @@ from herdbook.db.database import Database
 from herdbook.db.migrate import missing
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
 from herdbook.engagements import api as engagements_api
+from herdbook.engagements import store as engagements_store
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
 from herdbook.http import openapi
@@ -47,6 +48,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.retention import trim_ledgers
 from herdbook.logs import RequestLog, configure_logs
 from herdbook.media import PATH, Recordings
+from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
 from herdbook.merging.moving import move_left_behind
 from herdbook.oauth import api as oauth_api
@@ -79,6 +81,7 @@ _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "
 _PAGE_CONNECTIONS: Final = 2
 _NOTE_USES_EVERY_SECONDS: Final = 30.0
 _FORGET_EVERY_SECONDS: Final = 3600.0
+_SWEEP_AFTER_SECONDS: Final = 2.0
 _RELEASE_EVERY_SECONDS: Final = 60.0
 _KEEP_EVERY_SECONDS: Final = 0.5
 _METRICS_SECONDS: Final = 2.0
@@ -95,6 +98,7 @@ class Herdbook:
         self._pool: Pool | None = None
         self._pools: tuple[Pool, ...] = ()
         self._recordings: Recordings | None = None
+        self._database: Database | None = None
         self._document = openapi.document(OPERATIONS, settings.problem_type_base)
         self._encoded_document = msgspec.json.encode(self._document)
         self._pages = Starlette(
@@ -136,12 +140,13 @@ class Herdbook:
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
         targets = settings.targets
-        self._recordings = recordings = Recordings(settings.data_dir / "media", secret, targets.allowed, settings.media_limit)
+        media = settings.data_dir / "media"
+        self._recordings = recordings = Recordings(media, secret, targets.allowed, settings.media_limit)
+        self._database = database = Database(pool, pages)
+        sweep_media = functools.partial(sweep, media, functools.partial(engagements_store.needing_recordings, pool))
         self._requests = Requests(
             operations=OPERATIONS,
-            services=Services(
-                ledger, Database(pool, pages), CursorSigner(secret), recordings, heads, settings.public_url, targets
-            ),
+            services=Services(ledger, database, CursorSigner(secret), recordings, heads, settings.public_url, targets),
             authenticator=authenticator,
             rate_limit=rate_limit,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
@@ -156,6 +161,7 @@ class Herdbook:
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: webhooks_store.forget_old_deliveries(pool))),
             asyncio.create_task(_again_and_again(_RELEASE_EVERY_SECONDS, lambda: release_left_behind(pool, ledger, _STAFF))),
             asyncio.create_task(_again_and_again(_RELEASE_EVERY_SECONDS, lambda: move_left_behind(pool, ledger))),
+            asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, sweep_media, _SWEEP_AFTER_SECONDS)),
         ]
         if settings.history_days:
             trim = functools.partial(trim_ledgers, pool, settings.history_days)
@@ -198,13 +204,17 @@ class Herdbook:
 
     async def _recording(self, request: Request) -> Response:
         assert self._recordings is not None, "the server has started"
+        assert self._database is not None, "the server has started"
         found = self._recordings.find(request.path_params["token"])
-        if found is None:
+        try:
+            is_there = found and await engagements_store.find(self._database, found.workspace_id, found.recording_id)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+            return Response("The database cannot be reached. Try again shortly.\n", 503)
+        if found is None or is_there is None:
             return Response("This address is not valid, or not any more. Read the engagement again for a new one.\n", 404)
-        path, media_type = found
         # What was fetched stays what it says it is, and runs nothing.
         headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "Cache-Control": "private"}
-        return FileResponse(path, media_type=media_type, headers=headers)
+        return FileResponse(found.path, media_type=found.content_type, headers=headers)
 
     async def _readyz(self, _: Request) -> Response:
         assert self._pool is not None, "the server has started"
@@ -288,10 +298,13 @@ def _when_told_to_stop(stop: Callable[[], None]) -> None:
             signal.signal(number, handle)
 
 
-async def _again_and_again(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+async def _again_and_again(
+    seconds: float, chore: Callable[[], Awaitable[None]], first_after_seconds: float | None = None
+) -> None:
+    await asyncio.sleep(seconds if first_after_seconds is None else first_after_seconds)
     while True:
-        await asyncio.sleep(seconds)
         try:
             await chore()
         except Exception:
             _log.exception("a chore failed, and will be tried again")
+        await asyncio.sleep(seconds)

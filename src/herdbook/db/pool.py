@@ -1,13 +1,22 @@
 """Connections to PostgreSQL."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, LiteralString, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, LiteralString, Protocol, cast
 
 import asyncpg
 
+
+class DatabaseAway(ConnectionError):
+    """The database could not be connected to, or a connection to it broke.
+
+    It is an OSError that comes from here. Any other one is of a disk or of another server, and says nothing of the database.
+    """
+
+
 # What it means that a statement did not come back: it may have been carried out, or not.
 CONNECTION_ERRORS: Final = (
-    OSError,
+    DatabaseAway,
+    TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -65,7 +74,7 @@ class Pool(Statements, Protocol):
 
 async def connect(database_url: str) -> Connection:
     """Open one connection, for an errand."""
-    connection = await asyncpg.connect(database_url, timeout=10)
+    connection = await _connect(database_url, timeout=10)
     await _pass_json_through(connection)
     return cast("Connection", connection)
 
@@ -78,6 +87,8 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
     """
     pool = await asyncpg.create_pool(
         database_url,
+        connect=_connect,
+        connection_class=_Connection,
         min_size=size,
         max_size=size,
         init=_pass_json_through,
@@ -87,6 +98,45 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
         command_timeout=30,
     )
     return cast("Pool", pool)
+
+
+class _Telling:
+    """A block in which errors of the network are the database's."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            raise DatabaseAway(str(error)) from error
+
+
+_TELLING: Final = _Telling()
+
+
+async def _connect(*args: Any, **options: Any) -> Any:
+    with _TELLING:
+        return await asyncpg.connect(*args, **options)
+
+
+class _Connection(asyncpg.Connection[Any] if TYPE_CHECKING else asyncpg.Connection):
+    """A connection whose errors tell that they are the database's."""
+
+    async def execute(self, *args: Any, **options: Any) -> str:
+        with _TELLING:
+            return await super().execute(*args, **options)
+
+    async def fetch(self, *args: Any, **options: Any) -> list[Any]:
+        with _TELLING:
+            return await super().fetch(*args, **options)
+
+    async def fetchrow(self, *args: Any, **options: Any) -> Any:
+        with _TELLING:
+            return await super().fetchrow(*args, **options)
+
+    async def fetchval(self, *args: Any, **options: Any) -> Any:
+        with _TELLING:
+            return await super().fetchval(*args, **options)
 
 
 async def _pass_json_through(connection: Any) -> None:
