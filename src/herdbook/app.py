@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -30,8 +31,9 @@ from herdbook.companies.releasing import release_left_behind
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.actions import CompanyStaff
 from herdbook.db.database import Database
-from herdbook.db.pool import Pool, open_pool
+from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
 from herdbook.engagements import api as engagements_api
+from herdbook.engagements import store as engagements_store
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
 from herdbook.http import openapi
@@ -47,6 +49,7 @@ from herdbook.ledger.readiness import NOT_READY, Readiness
 from herdbook.ledger.retention import trim_ledgers
 from herdbook.logs import RequestLog, configure_logs
 from herdbook.media import PATH, Recordings
+from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
 from herdbook.merging.moving import move_left_behind
 from herdbook.oauth import api as oauth_api
@@ -79,6 +82,7 @@ _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "
 _PAGE_CONNECTIONS: Final = 2
 _NOTE_USES_EVERY_SECONDS: Final = 30.0
 _FORGET_EVERY_SECONDS: Final = 3600.0
+_SWEEP_WITHIN_SECONDS: Final = 2.0
 _RELEASE_EVERY_SECONDS: Final = 60.0
 _KEEP_EVERY_SECONDS: Final = 0.5
 _FIRST_SECONDS: Final = 30.0
@@ -98,6 +102,7 @@ class Herdbook:
         self._readiness: Readiness | None = None
         self._pools: tuple[Pool, ...] = ()
         self._recordings: Recordings | None = None
+        self._database: Database | None = None
         self._document = openapi.document(OPERATIONS, settings.problem_type_base)
         self._encoded_document = msgspec.json.encode(self._document)
         self._pages = Starlette(
@@ -140,12 +145,13 @@ class Herdbook:
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
         targets = settings.targets
-        self._recordings = recordings = Recordings(settings.data_dir / "media", secret, targets.allowed, settings.media_limit)
+        media = settings.data_dir / "media"
+        self._recordings = recordings = Recordings(media, secret, targets.allowed, settings.media_limit)
+        self._database = database = Database(pool, pages)
+        sweep_media = functools.partial(sweep, media, functools.partial(engagements_store.needing_recordings, pool))
         self._requests = Requests(
             operations=OPERATIONS,
-            services=Services(
-                ledger, Database(pool, pages), CursorSigner(secret), recordings, heads, settings.public_url, targets
-            ),
+            services=Services(ledger, database, CursorSigner(secret), recordings, heads, settings.public_url, targets),
             authenticator=authenticator,
             rate_limit=rate_limit,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
@@ -160,6 +166,7 @@ class Herdbook:
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: webhooks_store.forget_old_deliveries(pool))),
             asyncio.create_task(_again_and_again(_RELEASE_EVERY_SECONDS, lambda: release_left_behind(pool, ledger, _STAFF))),
             asyncio.create_task(_again_and_again(_RELEASE_EVERY_SECONDS, lambda: move_left_behind(pool, ledger))),
+            asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, sweep_media, _SWEEP_WITHIN_SECONDS)),
         ]
         if settings.history_days:
             trim = functools.partial(trim_ledgers, pool, settings.history_days)
@@ -204,13 +211,17 @@ class Herdbook:
 
     async def _recording(self, request: Request) -> Response:
         assert self._recordings is not None, "the server has started"
+        assert self._database is not None, "the server has started"
         found = self._recordings.find(request.path_params["token"])
-        if found is None:
+        try:
+            is_there = found and await engagements_store.find(self._database, found.workspace_id, found.recording_id)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+            return Response("The database cannot be reached. Try again shortly.\n", 503)
+        if found is None or is_there is None:
             return Response("This address is not valid, or not any more. Read the engagement again for a new one.\n", 404)
-        path, media_type = found
         # What was fetched stays what it says it is, and runs nothing.
         headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "Cache-Control": "private"}
-        return FileResponse(path, media_type=media_type, headers=headers)
+        return FileResponse(found.path, media_type=found.content_type, headers=headers)
 
     async def _readyz(self, _: Request) -> Response:
         assert self._readiness is not None, "the server has started"
@@ -301,9 +312,11 @@ def _when_told_to_stop(stop: Callable[[], None]) -> None:
             signal.signal(number, handle)
 
 
-async def _again_and_again(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+async def _again_and_again(
+    seconds: float, chore: Callable[[], Awaitable[None]], first_within_seconds: float = _FIRST_SECONDS
+) -> None:
     # The first time is soon, so that it comes also where the server is started again and again; not all begin at once.
-    await asyncio.sleep(random.uniform(0, min(seconds, _FIRST_SECONDS)))  # noqa: S311  # it guards nothing
+    await asyncio.sleep(random.uniform(0, min(seconds, first_within_seconds)))  # noqa: S311  # it guards nothing
     while True:
         await _tried(chore)
         await asyncio.sleep(seconds)

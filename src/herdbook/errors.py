@@ -4,7 +4,7 @@
     ├── Unauthenticated      no credential, or one that does not stand
     ├── Forbidden            the credential lacks a scope
     ├── RateLimited          the credential asks too often, or too many sign-ins have failed
-    ├── Busy                 the workspace has too many writes waiting
+    ├── Busy                 too many writes wait in the workspace, or too many recordings
     ├── Invalid              the body does not hold what the operation takes
     ├── KeyReused            an Idempotency-Key comes back with another request
     ├── InvalidQuery         a query parameter does
@@ -12,7 +12,7 @@
     ├── Stale                If-Match names another version
     ├── Taken                another active object holds what this one claims
     ├── NoLongerKept         it lies before the oldest entry that the ledger keeps
-    ├── Unavailable          the database cannot be reached; nothing was written
+    ├── Unavailable          the database cannot be reached, or the disk fails; nothing was written
     ├── OutcomeUnknown       the connection broke while committing, and the outcome could not be read
     └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType
 
@@ -64,10 +64,10 @@ class RateLimited(Refusal):
 
 
 class Busy(Refusal):
-    """The workspace has as many writes waiting as its queue holds; `retry_after` is in whole seconds."""
+    """As many things wait as the queue of the workspace, or of the server, holds; `retry_after` is in whole seconds."""
 
-    def __init__(self, waiting: int, retry_after: int = 1) -> None:
-        super().__init__(f"{waiting} writes are waiting in this workspace already. Nothing was done. Try again shortly.")
+    def __init__(self, waiting: int, retry_after: int = 1, things: str = "writes", place: str = "in this workspace") -> None:
+        super().__init__(f"{waiting} {things} are waiting {place} already. Nothing was done. Try again shortly.")
         self.retry_after = retry_after
 
 
@@ -133,7 +133,7 @@ class NoLongerKept(Refusal):
 
 
 class Unavailable(Refusal):
-    """The database cannot be reached, or the server is stopping; nothing was written."""
+    """The database cannot be reached, the disk fails, or the server is stopping; nothing was written."""
 
     retry_after = 1
 

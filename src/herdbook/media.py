@@ -2,15 +2,21 @@
 
 import asyncio
 import importlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from herdbook.errors import OutcomeUnknown
+
 PATH: Final = "/api/herdbook/media/"
 VALID_SECONDS: Final = 900
+# A statement whose connection broke may still be under way in the database; none is for longer.
+_DECIDED_AFTER_SECONDS: Final = 60.0
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -20,11 +26,22 @@ class Media(msgspec.Struct, frozen=True):
     size: int
 
 
-class Recording(NamedTuple):
-    """A recording that lies in the data folder now; how long it lasts, where its format says so."""
+class Recording:
+    """A recording that lies in the data folder now; how long it lasts, where its format says so; and whether it stays there."""
 
-    media: Media
-    duration_seconds: float | None
+    def __init__(self, media: Media, duration_seconds: float | None) -> None:
+        self.media = media
+        self.duration_seconds = duration_seconds
+        self.stays = False
+
+
+class Address(NamedTuple):
+    """What an address of a recording names: whose it is, where it lies, and its type."""
+
+    workspace_id: UUID
+    recording_id: UUID
+    path: Path
+    content_type: str
 
 
 class Recordings:
@@ -36,39 +53,60 @@ class Recordings:
         self._allowed_targets = allowed_targets
         self._most_bytes = most_bytes
         self._fetcher: Any = None
+        self._undecided: set[BinaryIO] = set()
 
-    async def fetch(self, url: str, workspace_id: UUID, recording_id: UUID) -> Recording:
-        """Fetch a recording, whole. Refusal: Invalid."""
+    @asynccontextmanager
+    async def fetched(self, url: str, workspace_id: UUID, recording_id: UUID) -> AsyncGenerator[Recording]:
+        """Fetch a recording, whole, for something that is to be created within the `with`.
+
+        It is removed again unless `stays` is set there. Where the outcome is not known, it stays locked until that is decided,
+        and is left to the next sweep. Refusals: Invalid, Busy, Unavailable.
+        """
         if self._fetcher is None:
             # By name, for the first recording: an HTTP client is a third of a second of a start, and most servers need none.
             outgoing = importlib.import_module("herdbook.outgoing")
             fetcher = importlib.import_module("herdbook.media_fetch").Fetcher
             self._fetcher = fetcher(outgoing.Targets(self._allowed_targets), self._most_bytes)
-        fetched = await self._fetcher.fetch(url, self._path(workspace_id, recording_id))
-        return Recording(Media(fetched.content_type, fetched.size), fetched.duration_seconds)
-
-    async def forget(self, workspace_id: UUID, recording_id: UUID) -> None:
-        """Remove a recording of something that did not come to be."""
-        await asyncio.to_thread(self._path(workspace_id, recording_id).unlink, missing_ok=True)
+        path = self._path(workspace_id, recording_id)
+        fetched = await self._fetcher.fetch(url, workspace_id, path)
+        recording = Recording(Media(fetched.content_type, fetched.size), fetched.duration_seconds)
+        self._undecided.add(fetched.file)
+        locked_for_seconds = 0.0
+        try:
+            yield recording
+        except (OutcomeUnknown, asyncio.CancelledError):
+            recording.stays, locked_for_seconds = True, _DECIDED_AFTER_SECONDS
+            raise
+        finally:
+            if not recording.stays:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+            asyncio.get_running_loop().call_later(locked_for_seconds, self._let_go, fetched.file)
 
     def address(self, workspace_id: UUID, recording_id: UUID, media: Media) -> str:
         """Return the path of the address under which a recording is given out from now on, for `VALID_SECONDS`."""
         token: str | bytes = self._serializer.dumps([workspace_id.hex, recording_id.hex, media.content_type])
         return PATH + (token.decode() if isinstance(token, bytes) else token)
 
-    def find(self, token: str) -> tuple[Path, str] | None:
-        """Return where a recording lies, and its type; None for an address that is not valid, or not any more."""
+    def find(self, token: str) -> Address | None:
+        """Return what an address names; None where it is not valid, or not any more, or nothing lies there."""
         try:
             workspace, recording, content_type = self._serializer.loads(token, max_age=VALID_SECONDS)
         except BadData:
             return None
-        path = self._path(UUID(hex=workspace), UUID(hex=recording))
-        return (path, str(content_type)) if path.is_file() else None
+        workspace_id, recording_id = UUID(hex=workspace), UUID(hex=recording)
+        path = self._path(workspace_id, recording_id)
+        return Address(workspace_id, recording_id, path, str(content_type)) if path.is_file() else None
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and let go of all files."""
+        for file in [*self._undecided]:
+            self._let_go(file)
         if self._fetcher is not None:
             await self._fetcher.close()
+
+    def _let_go(self, file: BinaryIO) -> None:
+        self._undecided.discard(file)
+        file.close()
 
     def _path(self, workspace_id: UUID, recording_id: UUID) -> Path:
         return self._folder / workspace_id.hex / recording_id.hex

@@ -1,33 +1,62 @@
-"""Fetching recordings from where a caller says they are."""
+"""Fetching recordings from where a caller says they are.
+
+Whoever names a recording names its server, too. So a fetch takes a bounded part of everything: it has a turn, of which each
+workspace has few, and an open file only while it has one; the sender must keep up a rate; the bytes are kept as they come, and
+are counted before they are held.
+"""
 
 import asyncio
+import contextlib
+import fcntl
+import json
+import logging
 import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, ParamSpec, TypeVar
+from uuid import UUID
 
 import httpx
-from tinytag import TinyTag, TinyTagException
 
-from herdbook.errors import FieldError, Invalid
+from herdbook.errors import FieldError, Invalid, Unavailable
 from herdbook.outgoing import GuardedTransport, TargetRefused, Targets
+from herdbook.turns import Turns
 
-_LONGEST_FETCH_SECONDS: Final = 300
 _CHUNK: Final = 1 << 18
-_MOST_REDIRECTS: Final = 5
-_AT_ONCE: Final = 8
-_LONGEST_SECONDS: Final = 31_536_000
+_MAX_REDIRECTS: Final = 5
+# A fetch may take these seconds, and one more for each so many bytes that have come, up to the last number of seconds.
+_FIRST_SECONDS: Final = 20
+_MIN_BYTES_PER_SECOND: Final = 1 << 16
+_MAX_SECONDS: Final = 300
+_MAX_AT_ONCE: Final = 32
+_MAX_AT_ONCE_EACH: Final = 4
+_MAX_WAITING: Final = 256
+_MAX_WAITING_EACH: Final = 32
+_MAX_WAITING_SECONDS: Final = 60
+_MAX_DURATIONS_AT_ONCE: Final = 2
+_MAX_DURATION_READING_SECONDS: Final = 10
 # As types are named (RFC 6838, section 4.2): what a stranger's server sends becomes a header of ours.
 _RECORDING: Final = re.compile(r"(audio|video)/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
+_log: Final = logging.getLogger("herdbook.media")
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Fetched(NamedTuple):
-    """A recording that was fetched: its type, its size in bytes, and how long it lasts, where its format says so."""
+    """A recording that was fetched: its type, its size in bytes, and how long it lasts, where its format says so.
+
+    `file` is open, and locked: while it is, nobody else takes the recording for one that nobody needs.
+    """
 
     content_type: str
     size: int
     duration_seconds: float | None
+    file: BinaryIO
 
 
 class Fetcher:
@@ -35,66 +64,162 @@ class Fetcher:
 
     def __init__(self, targets: Targets, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns(
+            "recordings",
+            at_once=_MAX_AT_ONCE,
+            at_once_each=_MAX_AT_ONCE_EACH,
+            waiting=_MAX_WAITING,
+            waiting_each=_MAX_WAITING_EACH,
+            seconds=_MAX_WAITING_SECONDS,
+        )
+        self._durations = asyncio.Semaphore(_MAX_DURATIONS_AT_ONCE)
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(targets),
-            follow_redirects=True,
-            max_redirects=_MOST_REDIRECTS,
-            timeout=30,
+            timeout=_FIRST_SECONDS,
             # What one fetch is told to remember is no matter of the next, which may be for somebody else.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"User-Agent": "herdbook", "Accept": "audio/*, video/*"},
+            # A few bytes of a content coding may stand for gigabytes, and recordings gain nothing by one.
+            headers={"User-Agent": "herdbook", "Accept": "audio/*, video/*", "Accept-Encoding": "identity"},
         )
 
-    async def fetch(self, url: str, path: Path) -> Fetched:
-        """Fetch a recording to a path, whole. Refusal: Invalid."""
-        part = path.with_suffix(".part")
-        try:
-            file = await asyncio.to_thread(_created, part)
+    async def fetch(self, url: str, workspace_id: UUID, path: Path) -> Fetched:
+        """Fetch a recording to a path, whole. Refusals: Invalid, Busy; Unavailable where the disk fails."""
+        async with self._turns.turn(workspace_id):
+            part = path.with_suffix(".part")
+            file = await _on_disk(part, _created, part)
             try:
-                async with self._turns, asyncio.timeout(_LONGEST_FETCH_SECONDS):
-                    content_type, size = await self._download(url, file)
-                await asyncio.to_thread(os.fsync, file.fileno())
-            finally:
-                await asyncio.to_thread(file.close)
-            duration = await asyncio.to_thread(_duration, part)
-            await asyncio.to_thread(_put, part, path)
-        except TimeoutError:
-            raise _refusal("unreachable", f"it took longer than {_LONGEST_FETCH_SECONDS} s") from None
-        except TargetRefused as error:
-            raise _refusal("forbidden_target", str(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last for a host that can be no name
-            raise _refusal("unreachable", str(error) or type(error).__name__) from None
-        finally:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
-        return Fetched(content_type, size, duration)
+                content_type, size = await self._downloaded(url, part, file)
+                await _on_disk(part, _synced, file)
+                duration = await self._duration(part)
+                await _on_disk(path, _put, part, path)
+            except BaseException:
+                await asyncio.to_thread(_discard, file, part, path)
+                raise
+            return Fetched(content_type, size, duration, file)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _download(self, url: str, file: BinaryIO) -> tuple[str, int]:
-        async with self._client.stream("GET", url) as response:
-            if not response.is_success:
-                raise _refusal("unreachable", f"the answer was {response.status_code}")
-            content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if _RECORDING.fullmatch(content_type) is None:
-                raise _refusal("unsupported_media_type", f"it is `{content_type[:100]}`, and neither `audio/*` nor `video/*`")
-            size = 0
-            async for chunk in response.aiter_bytes(_CHUNK):
-                size += len(chunk)
-                if size > self._most_bytes:
-                    raise _refusal("too_large", f"it has more than {self._most_bytes} bytes")
-                await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(file.flush)
+    async def _downloaded(self, url: str, part: Path, file: BinaryIO) -> tuple[str, int]:
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(began + _FIRST_SECONDS) as limit:
+                response = await self._opened(url)
+                try:
+                    content_type = _type_of(response)
+                    self._require_small(int(response.headers.get("content-length", 0)))
+                    size, held = 0, bytearray()
+                    async for piece in response.aiter_raw():
+                        size += len(piece)
+                        self._require_small(size)
+                        limit.reschedule(began + min(_FIRST_SECONDS + size / _MIN_BYTES_PER_SECOND, _MAX_SECONDS))
+                        held += piece
+                        if len(held) >= _CHUNK:
+                            await _on_disk(part, file.write, bytes(held))
+                            held.clear()
+                    await _on_disk(part, file.write, bytes(held))
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise _refusal("unreachable", _TOO_SLOW) from None
+        except TargetRefused as error:
+            raise _refusal("forbidden_target", str(error)) from None
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last for a host that can be no name
+            raise _refusal("unreachable", str(error) or type(error).__name__) from None
         if not size:
             raise _refusal("unreachable", "the answer was empty")
         return content_type, size
 
+    async def _opened(self, url: str) -> httpx.Response:
+        """Return the answer, behind redirects, of which nothing but the head has been read."""
+        request = self._client.build_request("GET", url)
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await self._client.send(request, stream=True)
+            if response.next_request is None:
+                return response
+            await response.aclose()
+            request = response.next_request
+        raise _refusal("unreachable", f"it is redirected more than {_MAX_REDIRECTS} times")
+
+    def _require_small(self, size: int) -> None:
+        if size > self._most_bytes:
+            raise _refusal("too_large", f"it has more than {self._most_bytes} bytes")
+
+    async def _duration(self, path: Path) -> float | None:
+        async with self._durations:
+            return await asyncio.to_thread(_duration_in, path)
+
+
+_TOO_SLOW: Final = (
+    f"it came too slowly: a recording may take {_FIRST_SECONDS} s, and one more for each {_MIN_BYTES_PER_SECOND} bytes "
+    f"that have come, {_MAX_SECONDS} s at most"
+)
+
+
+def _type_of(response: httpx.Response) -> str:
+    """Return the type of a recording that an answer holds as it is. Refusal: Invalid."""
+    if not response.is_success:
+        raise _refusal("unreachable", f"the answer was {response.status_code}")
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise _refusal("unreachable", f"it comes in the content coding `{coding[:100]}`, though it was asked for without one")
+    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if _RECORDING.fullmatch(content_type) is None:
+        raise _refusal("unsupported_media_type", f"it is `{content_type[:100]}`, and neither `audio/*` nor `video/*`")
+    return content_type
+
+
+def _duration_in(path: Path) -> float | None:
+    """Return how long a recording lasts, as a process of its own tells, if it does."""
+    command = [sys.executable, "-m", "herdbook.media_duration", str(path)]
+    try:
+        told = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_MAX_DURATION_READING_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("how long a recording lasts cannot be told", extra={"error": repr(error)})
+        return None
+    duration: float | None = json.loads(told.stdout)
+    return duration
+
+
+async def _on_disk(path: Path, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do something with a file, beside the event loop. Refusal: Unavailable where the disk fails."""
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except OSError as error:
+        _log.error("a recording cannot be written", extra={"path": str(path), "errno": error.errno, "error": error.strerror})
+        message = (
+            f"The server's disk cannot take the recording: {error.strerror}. Nothing was done. Tell whoever runs this server."
+        )
+        raise Unavailable(message) from None
+
 
 def _created(path: Path) -> BinaryIO:
+    """Return a new file, locked as long as it is open."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path.open("xb")
+    while True:
+        file = path.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        # Somebody who sweeps was there before the lock.
+        file.close()
+
+
+def _synced(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _discard(file: BinaryIO, *paths: Path) -> None:
+    """Remove a file, whichever name it has by now. A disk that does not let go of it is left to the next sweep."""
+    with contextlib.suppress(OSError):
+        for path in paths:
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def _put(part: Path, path: Path) -> None:
@@ -105,17 +230,6 @@ def _put(part: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _duration(path: Path) -> float | None:
-    # The library chooses a reader by the file's beginning.
-    try:
-        with path.open("rb") as file:
-            duration = TinyTag.get(file_obj=file, tags=False).duration
-    except (TinyTagException, ValueError, OSError, KeyError, IndexError, ArithmeticError):
-        return None
-    # What a damaged header says is no duration.
-    return duration if duration is not None and 0 <= duration <= _LONGEST_SECONDS else None
 
 
 def _refusal(code: str, why: str) -> Invalid:

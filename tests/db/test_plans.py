@@ -33,6 +33,8 @@ from herdbook.db.migrate import migrate
 from herdbook.db.paging import CrmRecord, PageQuery, Place
 from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements import store
+from herdbook.engagements.actions import CreateEngagement
+from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.feed import store as feed
 from herdbook.history import store as history
 from herdbook.history.actions import Turn, UndoTurns
@@ -441,6 +443,26 @@ async def merge_all_there_is(house: House) -> None:
     await merging.left(house.pool, house.clerk.workspace_id, sources)
 
 
+async def engage(house: House) -> None:
+    """Create an engagement with a user, a contact with an address, one with a number, and one whom nobody knows."""
+    people: tuple[dict[str, Any], ...] = (
+        {"email": "17@user.test"},
+        {"email": "augusta@engine.test"},
+        {"phone": "+442079460958"},
+        {"email": "new@x.test"},
+    )
+    fields = EngagementCreate(
+        type="CALL",
+        title="Talk",
+        source_system="test",
+        external_id=str(ids.new_id()),
+        transcript="Talk.",
+        participants=tuple(Participant(**each) for each in people),
+    )
+    command = CreateEngagement(engagement_id=ids.new_id(), fields=fields, created_by=house.key_id, owner_user_id=None)
+    await house.clerk.write(command)
+
+
 async def look_back(house: House) -> None:
     """Read a contact's history, from its end and at some time."""
     pool, workspace_id = house.pool, house.clerk.workspace_id
@@ -536,9 +558,10 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "find engagement": (lambda house: store.find(house.database, house.clerk.workspace_id, house.one), 1),
     "find timeline": (lambda house: store.find_timeline(house.database, house.clerk.workspace_id, house.one), 1),
     "find by external id": (lambda house: store.find_by_external_id(house.pool, house.clerk.workspace_id, "17"), 1),
-    "known contacts": (
-        lambda house: store.contacts_known(house.pool, house.clerk.workspace_id, ["ada17@x.test"], ["+442079460958"]),
-        1,
+    "create an engagement": (engage, 40),
+    "needed recordings": (
+        lambda house: store.needing_recordings(house.pool, [house.clerk.workspace_id] * 2, [house.one, ids.new_id()]),
+        2,
     ),
     "known users": (lambda house: users.active_holders(house.pool, house.clerk.workspace_id, ["17@user.test"]), 2),
     "expanded contacts": (

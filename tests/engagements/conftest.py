@@ -4,6 +4,7 @@ Alice may do everything, and her key acts for the first user of the workspace. B
 neither of them what is private. Erin may read what is private, and change what is not.
 """
 
+from collections.abc import AsyncGenerator, Generator
 from typing import Final
 from uuid import UUID
 
@@ -11,11 +12,12 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+import trustme
 
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.auth.store import create_key, create_workspace
-from herdbook.engagements.actions import CreateEngagement, Known
+from herdbook.engagements.actions import CreateEngagement
 from herdbook.engagements.model import EngagementCreate
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
@@ -25,6 +27,8 @@ from herdbook.users.actions import CreateUser
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Person, Thing
 from tests.engagements.calls import URL, Made, call
+from tests.engagements.labs import Lab, certificate, lab
+from tests.engagements.studio import Studio, studio
 
 NOT_PRIVATE: Final = [scope for scope in SCOPES if scope != ADMIN and ":private:" not in scope]
 _FIRST: Final = NewUser("Workspace", "Owner", ("owner@herd.test",), role=UserRole.OWNER)
@@ -58,6 +62,12 @@ async def workspace_id(pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> 
 def keys(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Keys:
     """The keys of Alice's workspace."""
     return Keys(client, pool, workspace_id)
+
+
+@pytest_asyncio.fixture
+async def charlie_keys(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]") -> Keys:
+    """The keys of another workspace."""
+    return Keys(client, pool, await create_workspace(pool, "Charlie's workspace"))
 
 
 @pytest_asyncio.fixture
@@ -113,12 +123,39 @@ async def waiting(alice: Person, ledger: Ledger) -> Made:
     command = CreateEngagement(
         engagement_id=engagement_id,
         fields=new,
-        known=Known(users={}, contacts={}),
         created_by=alice.key.id,
         owner_user_id=None,
         media=Media("audio/wav", 44),
-        duration_seconds=None,
     )
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, command, origin)
     return Made(await alice.get(f"{URL}/{ids.encoded(ids.ENGAGEMENT, engagement_id)}"))
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Generator[trustme.CA]:
+    """Who says to the applications of these tests who is who, and nobody else does."""
+    authority = trustme.CA()
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield authority
+
+
+@pytest_asyncio.fixture(scope="module")
+async def media(authority: trustme.CA) -> AsyncGenerator[Studio]:
+    """A server of recordings."""
+    async with studio(certificate(authority)) as served:
+        yield served
+
+
+@pytest_asyncio.fixture(scope="module")
+async def near(
+    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Lab]:
+    """An application that may fetch from 127.0.0.1, beside public addresses."""
+    assert pool, "the database is prepared"
+    assert authority, "it is trusted"
+    async with lab(database_url, tmp_path_factory.mktemp("near"), allowed_targets="127.0.0.1") as made:
+        yield made

@@ -45,6 +45,7 @@ class Studio:
     def __init__(self) -> None:
         self.port = 0
         self.answers: dict[str, bytes] = {}
+        self._held: dict[str, tuple[asyncio.Event, bytes]] = {}
         self.requests: list[str] = []
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -57,6 +58,12 @@ class Studio:
         self.answers[path] = given
         return self.url(path)
 
+    def holds(self, path: str, given: bytes) -> tuple[str, asyncio.Event]:
+        """Answer with the head under a path, and with the rest once the event is set; return the address, and the event."""
+        head, separator, body = given.partition(b"\r\n\r\n")
+        self._held[path] = (asyncio.Event(), body)
+        return self.puts(path, head + separator), self._held[path][0]
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
         task = asyncio.current_task()
@@ -66,9 +73,15 @@ class Studio:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 self.requests.append(head)
-                given = self.answers.get(head.split()[1], answer(b"Not here.", "404 Not Found"))
+                path = head.split()[1]
+                given = self.answers.get(path, answer(b"Not here.", "404 Not Found"))
                 writer.write(given)
                 await writer.drain()
+                if path in self._held:
+                    released, rest = self._held[path]
+                    await released.wait()
+                    writer.write(rest)
+                    await writer.drain()
                 if b"connection: close" in given.lower():
                     break
         writer.close()

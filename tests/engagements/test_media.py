@@ -1,16 +1,13 @@
 """Recordings: POST /v2/engagements with `media_url`. How they are fetched, kept and given out, and where nobody is led."""
 
-import ssl
 import time
 from asyncio import gather
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 import pytest_asyncio
 import trustme
@@ -18,82 +15,12 @@ from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from herdbook.media import PATH, VALID_SECONDS
 from herdbook.outgoing import TargetRefused, Targets
-from herdbook.settings import Settings
 from tests.cast import Json, Person, Stored, faults
-from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded
-from tests.engagements.studio import SECONDS, Studio, answer, redirect, sound, studio, unending
-from tests.serving import serving
+from tests.engagements.calls import LISTING, TIMELINE, URL, Made, expanded
+from tests.engagements.labs import MOST_BYTES, WAV, Lab, certificate, lab, recorded
+from tests.engagements.studio import SECONDS, Studio, answer, redirect, studio, unending
 
-WAV = sound()
-MOST_BYTES = 100_000
 METADATA = "https://169.254.169.254/latest/meta-data/"
-
-
-def recorded(media_url: str | None, external_id: str = "call-1842", **members: Any) -> Json:
-    """Return the body that creates a call of which there is a recording, and nothing else that is not named."""
-    body = call(external_id, media_url=media_url, **members)
-    if "transcript" not in members:
-        del body["transcript"]
-    return body
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Generator[trustme.CA]:
-    """Who says to the applications of this file who is who, and nobody else does."""
-    authority = trustme.CA()
-    file = tmp_path_factory.mktemp("authority") / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(file))
-        yield authority
-
-
-def certificate(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
-    """Return what a server needs to be known under a name."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(name).configure_cert(context)  # pyright: ignore[reportUnknownMemberType]  # it is half annotated
-    return context
-
-
-@pytest_asyncio.fixture(scope="module")
-async def media(authority: trustme.CA) -> AsyncGenerator[Studio]:
-    """A server of recordings."""
-    async with studio(certificate(authority)) as served:
-        yield served
-
-
-class Lab(NamedTuple):
-    """An application that may fetch from this machine, or may not, and the folder where it keeps recordings."""
-
-    client: httpx.AsyncClient
-    folder: Path
-
-    def person(self, somebody: Person) -> Person:
-        """Return somebody as a client of this application."""
-        return Person(self.client, somebody.workspace_id, somebody.key)
-
-    def kept(self, somebody: Person) -> list[Path]:
-        """Return all that is kept for somebody's workspace, whole or not."""
-        return [path for path in (self.folder / somebody.workspace_id.hex).rglob("*") if path.is_file()]
-
-
-@asynccontextmanager
-async def lab(database_url: str, data_dir: Path, **settings: Any) -> AsyncGenerator[Lab]:
-    """Run an application of the test's own."""
-    made = Settings(rate_limit=0, data_dir=data_dir, database_connections=5, media_limit=MOST_BYTES, **settings)
-    async with serving(made, database_url) as client:
-        yield Lab(client, data_dir / "media")
-
-
-@pytest_asyncio.fixture(scope="module")
-async def near(
-    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Lab]:
-    """An application that may fetch from 127.0.0.1, beside public addresses."""
-    assert pool, "the database is prepared"
-    assert authority, "it is trusted"
-    async with lab(database_url, tmp_path_factory.mktemp("near"), allowed_targets="127.0.0.1") as made:
-        yield made
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from herdbook import ids
 from herdbook.db.pool import Statements
-from herdbook.engagements.actions import CreateEngagement, Known
+from herdbook.engagements.actions import CreateEngagement
 from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
@@ -383,11 +383,8 @@ async def engage_often(ledger: Ledger, alice: Person, contact: Thing, many: int)
         return CreateEngagement(
             engagement_id=ids.new_id(),
             fields=fields,
-            known=Known(users={}, contacts={}),
             created_by=alice.key.id,
             owner_user_id=None,
-            media=None,
-            duration_seconds=None,
         )
 
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)

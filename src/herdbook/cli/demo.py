@@ -14,7 +14,6 @@ from cyclopts import Parameter
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.addresses import comparable_address
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.environment import CommandFailed, environment
@@ -26,7 +25,7 @@ from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, 
 from herdbook.contacts.store import page
 from herdbook.db.paging import PageQuery
 from herdbook.db.pool import Pool, open_pool
-from herdbook.engagements.actions import PRIVATE_WRITE, CreateEngagement, Known, ReplaceTags
+from herdbook.engagements.actions import PRIVATE_WRITE, CreateEngagement, ReplaceTags
 from herdbook.engagements.model import EngagementCreate, Participant, TimelineEntry, TimelineRequest, TimelineSpeaker
 from herdbook.first_start import Prepared, prepare
 from herdbook.ledger.book import Origin
@@ -259,11 +258,8 @@ def _calls(contacts: Sequence[Contact], users: Sequence[Written], created_by: UU
                 start_at=day.isoformat(),
                 participants=(participant,),
             ),
-            known=Known(users={}, contacts={comparable_address(contact.emails[0].email): _uuid(ids.CONTACT, contact.id)}),
             created_by=created_by,
             owner_user_id=_uuid(ids.USER, _id_of(dice.choice(users))),
-            media=None,
-            duration_seconds=None,
         )
 
 

@@ -1,6 +1,7 @@
 """What can be done to contacts: commands, applied to a book."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -30,9 +31,12 @@ from herdbook.contacts.store import (
     FORMER_ADDRESSES,
     FORMER_HOLDERS,
     HOLDERS,
+    MOST_NUMBERED,
     MOST_STAFF,
+    NUMBERED,
     STAFF,
     ContactRow,
+    KnownContact,
     deleted_with_staff,
     has_staff,
 )
@@ -86,7 +90,7 @@ class UpdateContact(msgspec.Struct, frozen=True):
 
 
 class Unforeseen(Exception):
-    """A contact is to come back of which nobody foresaw that; what it had must be looked up, and the command given again."""
+    """Not all is known that the command needs by now; it must be looked up anew, and the command given again."""
 
 
 class Foreseen(msgspec.Struct, frozen=True):
@@ -185,6 +189,49 @@ class SetContactCrmAssociation(msgspec.Struct, frozen=True):
         before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
         after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
         return updated(book, CONTACT, before, after)
+
+
+class KnownContacts:
+    """The active contacts that are known by an address or a phone number, as the batch has them when this is made."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._numbered: dict[str, KnownContact] = {}
+        for row in sorted(book.put_on(CONTACTS), key=lambda row: row.id, reverse=True):
+            if row.deleted_at is None:
+                self._numbered |= dict.fromkeys(row.phone_numbers_e164 or (), KnownContact(row.id, row.company_id))
+
+    @staticmethod
+    def needs(addresses: Iterable[str], numbers: Iterable[str]) -> Iterator[Need]:
+        """Name what it takes to look for these."""
+        for address in addresses:
+            yield Need(ADDRESSES.shelf, address)
+            yield Need(HOLDERS, address)
+        for number in numbers:
+            yield Need(NUMBERED, number)
+
+    def with_address(self, address: str) -> KnownContact | None:
+        """Return the contact that has an address."""
+        row = _holder(self._book, address)
+        return None if row is None else KnownContact(row.id, row.company_id)
+
+    def with_number(self, number: str) -> KnownContact | None:
+        """Return the oldest contact that has a phone number; Unforeseen where more would have to be looked at."""
+        numbered = self._book.find(NUMBERED, number)
+        assert numbered is not None, "the command needs it"
+        found = [contact for contact in map(self._now, numbered.contacts, itertools.repeat(number)) if contact is not None]
+        if not found and len(numbered.contacts) == MOST_NUMBERED:
+            raise Unforeseen
+        if (put := self._numbered.get(number)) is not None:
+            found.append(put)
+        return min(found, key=lambda contact: contact.id, default=None)
+
+    def _now(self, loaded: KnownContact, number: str) -> KnownContact | None:
+        row = self._book.find(CONTACTS, loaded.id)
+        if row is None:
+            return loaded
+        has_it = row.deleted_at is None and number in (row.phone_numbers_e164 or ())
+        return KnownContact(row.id, row.company_id) if has_it else None
 
 
 class CompanyStaff:

@@ -130,6 +130,43 @@ FORMER_HOLDERS: Final = Shelf(
     row=Holder, key=lambda holder: holder.address, load=_FORMER_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
 )
 
+
+class KnownContact(msgspec.Struct, frozen=True):
+    """An active contact, as far as an engagement needs to know it."""
+
+    id: UUID
+    company_id: UUID | None
+
+
+class Numbered(msgspec.Struct, frozen=True):
+    """The contacts with a phone number, the oldest first, but no more than a batch should look at."""
+
+    workspace_id: UUID
+    number: str
+    contacts: tuple[KnownContact, ...]
+
+
+MOST_NUMBERED: Final = 100
+NUMBERED: Final = Shelf(
+    row=Numbered,
+    key=lambda numbered: numbered.number,
+    load="""
+        select asked.workspace_id, asked.key as number, (
+            select coalesce(json_agg(few), '[]') from (
+                select w.contact_id as id, c.company_id
+                from contact_word w cross join lateral (
+                    select c.company_id from contact c where c.workspace_id = w.workspace_id and c.id = w.contact_id offset 0
+                ) as c
+                where w.workspace_id = asked.workspace_id and w.word = asked.key
+                order by w.contact_id
+                limit 100
+            ) as few
+        ) as contacts
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    """,
+    save=None,
+)
+
 _SEARCHED: Final = Searched(
     "contact",
     """

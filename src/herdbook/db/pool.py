@@ -7,9 +7,18 @@ from typing import Any, Final, LiteralString, Protocol, cast
 
 import asyncpg
 
-# What it means that a statement did not come back: it may have been carried out, or not. TimeoutError is an OSError.
+
+class DatabaseAway(ConnectionError):
+    """The database could not be connected to, or a connection to it broke.
+
+    It is an OSError that comes from here. Any other one is of a disk or of another server, and says nothing of the database.
+    """
+
+
+# A statement that ends like this may have been carried out, or not.
 CONNECTION_ERRORS: Final = (
-    OSError,
+    DatabaseAway,
+    TimeoutError,
     asyncpg.InterfaceError,
     # What asyncpg raises where a session was ended, and its connection is used before that was noticed.
     asyncpg.InternalClientError,
@@ -82,7 +91,10 @@ class Pool(Statements, Protocol):
 
 async def connect(database_url: str) -> Connection:
     """Open one connection, for an errand."""
-    connection = await asyncpg.connect(database_url, timeout=10)
+    try:
+        connection = await asyncpg.connect(database_url, timeout=10)
+    except OSError as error:
+        raise _of_database(error) from None
     await _pass_json_through(connection)
     return cast("Connection", connection)
 
@@ -93,17 +105,20 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
     With `plan_anew`, each statement is planned for the parameters it comes with. It is for those whose best plan depends on how
     large the workspace is, which a plan for all workspaces cannot know.
     """
-    pool: Any = await asyncpg.create_pool(
-        database_url,
-        min_size=size,
-        max_size=size,
-        init=_pass_json_through,
-        reset=_leave_as_is,
-        max_inactive_connection_lifetime=0,
-        server_settings=_SESSION | {"plan_cache_mode": "force_custom_plan"} if plan_anew else _SESSION,
-        timeout=_CONNECT_SECONDS,
-        command_timeout=PATIENCE_SECONDS,
-    )
+    try:
+        pool: Any = await asyncpg.create_pool(
+            database_url,
+            min_size=size,
+            max_size=size,
+            init=_pass_json_through,
+            reset=_leave_as_is,
+            max_inactive_connection_lifetime=0,
+            server_settings=_SESSION | {"plan_cache_mode": "force_custom_plan"} if plan_anew else _SESSION,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=PATIENCE_SECONDS,
+        )
+    except OSError as error:
+        raise _of_database(error) from None
     return _Pool(pool)
 
 
@@ -159,8 +174,11 @@ class _Lent:
     async def __aenter__(self) -> Connection:
         loop = asyncio.get_running_loop()
         late_at = loop.time() + PATIENCE_SECONDS
-        async with asyncio.timeout_at(late_at):
-            self._connection = await self._pool.acquire()
+        try:
+            async with asyncio.timeout_at(late_at):
+                self._connection = await self._pool.acquire()
+        except OSError as error:
+            raise _of_database(error) from None
         self._end = loop.call_at(late_at, self._cut)
         return cast("Connection", self._connection)
 
@@ -169,13 +187,20 @@ class _Lent:
         # What was interrupted is cancelled on the server. If that does not answer, the connection is closed, and so given back.
         with contextlib.suppress(*CONNECTION_ERRORS):
             await self._pool.release(self._connection, timeout=_GIVE_BACK_SECONDS)
-        if self._is_late and isinstance(error, CONNECTION_ERRORS):
+        if self._is_late and isinstance(error, (OSError, *CONNECTION_ERRORS)):
             raise TimeoutError("the database did not answer in time") from error
+        if isinstance(error, OSError):
+            raise _of_database(error) from None
 
     def _cut(self) -> None:
         # Cancelling would wait for the server, too.
         self._is_late = True
         self._connection.terminate()
+
+
+def _of_database(error: OSError) -> OSError:
+    """Return an error of the network as one of the database; one of time tells itself."""
+    return error if isinstance(error, (TimeoutError, DatabaseAway)) else DatabaseAway(str(error))
 
 
 async def _pass_json_through(connection: Any) -> None:

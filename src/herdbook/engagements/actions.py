@@ -1,9 +1,10 @@
 """What can be done to engagements: commands, applied to a book."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -11,9 +12,9 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address, e164
-from herdbook.contacts.actions import CreateContact
+from herdbook.contacts.actions import CreateContact, KnownContacts, Unforeseen
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.contacts.store import ADDRESSES, CONTACTS
+from herdbook.contacts.store import CONTACTS, KnownContact
 from herdbook.engagements.model import (
     Details,
     Engagement,
@@ -46,6 +47,8 @@ from herdbook.ledger.objects import Subject, active, claim, created, current, up
 from herdbook.media import Media
 from herdbook.search_text import searchable, words
 from herdbook.tags.store import TAGS
+from herdbook.users.actions import active_user
+from herdbook.users.store import KNOWN_USERS
 from herdbook.wire import shown_time
 
 PRIVATE_READ: Final = "engagements:private:read"
@@ -60,48 +63,40 @@ class ExternalIdKnown(Exception):
         self.engagement_id = engagement_id
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is known by an address or a number that participants of an engagement have."""
-
-    users: Mapping[str, UUID]
-    contacts: Mapping[str, UUID]
-
-
 class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     """Create an engagement, and a contact for each participant whom nobody knows yet.
 
-    Refusals: Stale where a version is asked for; ExternalIdKnown, which is no refusal to the caller.
+    `owner_user_id` is the owner where no participant is marked as one. Refusals: Stale where a version is asked for, Invalid
+    (participants); ExternalIdKnown and Unforeseen, which are no refusals to the caller.
     """
 
     engagement_id: UUID
     fields: EngagementCreate
-    known: Known
     created_by: UUID
     owner_user_id: UUID | None
-    media: Media | None
-    duration_seconds: float | None
+    media: Media | None = None
+    duration_seconds: float | None = None
     has_precondition: bool = False
 
     def needs(self) -> Iterator[Need]:
         yield from EXTERNAL_IDS.needs([self.fields.external_id])
-        for participant in self._contacts():
-            if (address := _address(participant)) is not None:
-                yield from ADDRESSES.needs([address])
-            if (contact_id := self._known_contact(participant)) is not None:
-                yield Need(CONTACTS, contact_id)
+        addresses, numbers = handles_of(self.fields)
+        for handle in (*addresses, *numbers):
+            yield Need(KNOWN_USERS, handle)
+        yield from KnownContacts.needs(addresses, numbers)
 
     def apply(self, book: Book) -> Result:
         asked = self.fields
         if (existing := EXTERNAL_IDS.holder(book, asked.external_id)) is not None:
             raise ExternalIdKnown(existing)
+        owner_id = owner_among(asked.participants or (), partial(active_user, book)) or self.owner_user_id
         if self.has_precondition:
             raise Stale(None)
-        contacts: dict[str, UUID] = {}
-        for participant in self._contacts():
-            contact_id = self._contact_of(book, participant, contacts)
-            contacts |= dict.fromkeys(handles(participant), contact_id)
-        contact_ids = dict.fromkeys(contacts.values())
-        owner = UNSET if self.owner_user_id is None else ids.encoded(ids.USER, self.owner_user_id)
+        if asked.media_url is not UNSET and self.media is None:
+            # The engagement that had the external id is gone since that was looked up.
+            raise Unforeseen
+        contacts = self._contacts(book)
+        owner = UNSET if owner_id is None else ids.encoded(ids.USER, owner_id)
         start_at = book.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)
         assert start_at is not None, "the body's rules refuse what is no time"
         engagement = Engagement(
@@ -120,6 +115,7 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
             owner_user_id=owner,
             host_user_id=owner,
         )
+        company_ids = dict.fromkeys(contact.company_id for contact in contacts if contact.company_id is not None)
         details = Details(
             source_system=asked.source_system,
             external_id=asked.external_id,
@@ -127,8 +123,8 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
             run_workflows=None if asked.run_workflows is UNSET else asked.run_workflows,
             participants=() if asked.participants is UNSET else asked.participants,
             media=self.media,
-            contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
-            company_ids=_companies_of(book, contact_ids),
+            contact_ids=tuple(ids.encoded(ids.CONTACT, contact.id) for contact in contacts),
+            company_ids=tuple(ids.encoded(ids.COMPANY, company_id) for company_id in company_ids),
         )
         timeline = None if asked.transcript_timeline is UNSET else asked.transcript_timeline
         duration = self.duration_seconds if self.duration_seconds is not None else timeline and timeline.duration_seconds
@@ -140,38 +136,36 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
             _put_transcript(book, engagement, self.engagement_id, timeline, asked.transcript)
         return result
 
-    def _contacts(self) -> Iterator[Participant]:
-        """Return the participants who are not of the team, as far as they can be known again by what is said of them."""
+    def _contacts(self, book: Book) -> list[KnownContact]:
+        """Return the contacts that participants are who are not of the team and can be known again, each contact once."""
+        known = KnownContacts(book)
+        found: dict[str, KnownContact] = {}
         for participant in self.fields.participants or ():
             known_by = handles(participant)
-            if known_by and not any(handle in self.known.users for handle in known_by):
-                yield participant
+            if known_by and not any(active_user(book, handle) for handle in known_by):
+                found |= dict.fromkeys(known_by, _contact_of(book, known, participant, found))
+        return list({contact.id: contact for contact in found.values()}.values())
 
-    def _known_contact(self, participant: Participant) -> UUID | None:
-        found = (self.known.contacts.get(handle) for handle in handles(participant))
-        return next((contact_id for contact_id in found if contact_id is not None), None)
 
-    def _contact_of(self, book: Book, participant: Participant, contacts: Mapping[str, UUID]) -> UUID:
-        address = _address(participant)
-        holder = None if address is None else ADDRESSES.holder(book, address)
-        holder = holder or next((contacts[handle] for handle in handles(participant) if handle in contacts), None)
-        if holder is not None:
-            return holder
-        known = self._known_contact(participant)
-        if known is not None and active(book, CONTACTS, known) is not None:
-            return known
-        first_name, _, last_name = (participant.name or "").strip().partition(" ")
-        new = ContactCreate(
-            first_name=first_name or UNSET,
-            last_name=last_name.strip() or UNSET,
-            emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
-            phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
-        )
-        created = CreateContact(new).apply(book).answer
-        assert isinstance(created, Contact), "it creates one"
-        contact_id = ids.decoded(ids.CONTACT, created.id)
-        assert contact_id is not None, "it has an id"
-        return contact_id
+def _contact_of(book: Book, known: KnownContacts, participant: Participant, found: Mapping[str, KnownContact]) -> KnownContact:
+    address, number = _address(participant), _number(participant)
+    holder = None if address is None else known.with_address(address)
+    holder = holder or next((found[handle] for handle in handles(participant) if handle in found), None)
+    holder = holder or (None if number is None else known.with_number(number))
+    if holder is not None:
+        return holder
+    first_name, _, last_name = (participant.name or "").strip().partition(" ")
+    new = ContactCreate(
+        first_name=first_name or UNSET,
+        last_name=last_name.strip() or UNSET,
+        emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
+        phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
+    )
+    created = CreateContact(new).apply(book).answer
+    assert isinstance(created, Contact), "it creates one"
+    contact_id = ids.decoded(ids.CONTACT, created.id)
+    assert contact_id is not None, "it has an id"
+    return KnownContact(contact_id, None)
 
 
 class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,10 +246,38 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         return Result(version, Timeline.of(shown.id, self.timeline))
 
 
+class Handles(NamedTuple):
+    """What people may be known by."""
+
+    addresses: list[str]
+    numbers: list[str]
+
+
+def handles_of(engagement: EngagementCreate) -> Handles:
+    """Return what the participants may be known by."""
+    participants = engagement.participants or ()
+    return Handles(
+        [address for each in participants if (address := _address(each)) is not None],
+        [number for each in participants if (number := _number(each)) is not None],
+    )
+
+
 def handles(participant: Participant) -> list[str]:
     """Return what somebody may be known by: first the address, then the number."""
-    address, number = _address(participant), participant.phone and e164(participant.phone)
-    return [handle for handle in (address, number) if handle]
+    return [handle for handle in (_address(participant), _number(participant)) if handle is not None]
+
+
+def owner_among(participants: Sequence[Participant], user_known_by: Callable[[str], UUID | None]) -> UUID | None:
+    """Return the user whom a participant is that is marked as owner. Refusal: Invalid where that is none."""
+    for index, participant in enumerate(participants):
+        if participant.is_owner:
+            owner = next((user_id for handle in handles(participant) if (user_id := user_known_by(handle))), None)
+            if owner is None:
+                place = f"participants[{index}]"
+                message = f"`{place}` is the owner, and is known as no active user. Send the `email` or `phone` of one."
+                raise Invalid([FieldError(place, "not_found", message)])
+            return owner
+    return None
 
 
 def writable(
@@ -273,6 +295,10 @@ def writable(
 
 def _address(participant: Participant) -> str | None:
     return None if participant.email is None else comparable_address(participant.email.strip())
+
+
+def _number(participant: Participant) -> str | None:
+    return None if participant.phone is None else e164(participant.phone)
 
 
 def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:

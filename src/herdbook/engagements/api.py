@@ -12,17 +12,18 @@ from herdbook import fields, ids
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
+from herdbook.contacts.actions import Unforeseen
 from herdbook.engagements import store
 from herdbook.engagements.actions import (
     PRIVATE_READ,
     PRIVATE_WRITE,
     CreateEngagement,
     ExternalIdKnown,
-    Known,
     ReplaceContacts,
     ReplaceTags,
     SetTimeline,
-    handles,
+    handles_of,
+    owner_among,
 )
 from herdbook.engagements.model import (
     Details,
@@ -37,13 +38,15 @@ from herdbook.engagements.model import (
     TimelineRequest,
     timeline_errors,
 )
-from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, OutcomeUnknown, Refusal, Stale, Taken
+from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken, Unavailable
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
 from herdbook.ledger.objects import NOBODY
 from herdbook.users.store import active_holders
 
+# How often an engagement is tried to be created anew, where others with its external id come and go at the same time.
+_TRIES: Final = 6
 # Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
 _EXPAND: Final = {
     "companies": "companies:read",
@@ -81,40 +84,39 @@ async def list_company_engagements(call: Call, company_id: str) -> Answer:
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement; give back the one that was created with the same external id, if any."""
     engagement.require_content()
-    workspace_id = call.caller.workspace_id
-    pool = call.services.database.pool
-    addresses, numbers = _handles(engagement)
-    users = await active_holders(pool, workspace_id, [*addresses, *numbers])
-    known = Known(users=users, contacts=await store.contacts_known(pool, workspace_id, addresses, numbers))
-    engagement_id = ids.new_id()
-    owner, recording = call.caller.user_id, None
-    # What is known by its external id is given back whatever else is sent: it needs no owner, and is not fetched again.
-    if await store.find_by_external_id(pool, workspace_id, engagement.external_id) is None:
-        owner = _owner(engagement, known) or owner
-        if isinstance(engagement.media_url, str):
-            recording = await call.services.recordings.fetch(engagement.media_url, workspace_id, engagement_id)
+    for _ in range(_TRIES):
+        try:
+            return await _created(call, engagement)
+        except ExternalIdKnown as known:
+            if (existing := await _existing(call, known.engagement_id)) is not None:
+                return existing
+        except Unforeseen:
+            continue
+    message = "Engagements with this `external_id` come and go faster than can be told. Nothing was done. Try again shortly."
+    raise Unavailable(message)
+
+
+async def _created(call: Call, engagement: EngagementCreate) -> Answer:
+    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     command = CreateEngagement(
-        engagement_id=engagement_id,
+        engagement_id=ids.new_id(),
         fields=engagement,
-        known=known,
         created_by=call.caller.credential_id,
-        owner_user_id=owner,
-        media=recording and recording.media,
-        duration_seconds=recording and recording.duration_seconds,
+        owner_user_id=call.caller.user_id,
         has_precondition=call.has_precondition,
     )
-    try:
+    # What is known by its external id is given back whatever else is sent: it is not fetched again.
+    is_known = await store.find_by_external_id(pool, workspace_id, engagement.external_id) is not None
+    if not isinstance(engagement.media_url, str) or is_known:
+        return await call.write(command)
+    # What will be refused is not fetched, either.
+    users = await active_holders(pool, workspace_id, [handle for some in handles_of(engagement) for handle in some])
+    owner_among(engagement.participants or (), users.get)
+    async with call.services.recordings.fetched(engagement.media_url, workspace_id, command.engagement_id) as recording:
+        command = msgspec.structs.replace(command, media=recording.media, duration_seconds=recording.duration_seconds)
         answer = await call.write(command)
-    except ExternalIdKnown as existing:
-        answer = await _existing(call, existing.engagement_id)
-    except Refusal as refusal:
-        # Where the outcome is not known, the engagement may be there, and need it.
-        if recording is not None and not isinstance(refusal, OutcomeUnknown):
-            await call.services.recordings.forget(workspace_id, engagement_id)
-        raise
-    if recording is not None and (answer.replayed or answer.status is not None):
-        await call.services.recordings.forget(workspace_id, engagement_id)
-    return answer
+        recording.stays = not answer.replayed
+        return answer
 
 
 async def get_engagement(call: Call, engagement_id: str) -> Answer:
@@ -199,29 +201,14 @@ def _engagement_id(text: str) -> UUID:
     return ids.decoded(ids.ENGAGEMENT, text) or NOBODY
 
 
-def _handles(engagement: EngagementCreate) -> tuple[list[str], list[str]]:
-    found = [handle for participant in engagement.participants or () for handle in handles(participant)]
-    return [each for each in found if "@" in each], [each for each in found if "@" not in each]
+async def _existing(call: Call, engagement_id: UUID) -> Answer | None:
+    """Answer with the engagement that was created before; a private one only to its creator, and to those who may see it.
 
-
-def _owner(engagement: EngagementCreate, known: Known) -> UUID | None:
-    """Return the user whom a participant is that is marked as owner. Refusal: Invalid where that is none."""
-    for index, participant in enumerate(engagement.participants or ()):
-        if participant.is_owner:
-            owner = next((known.users[handle] for handle in handles(participant) if handle in known.users), None)
-            if owner is None:
-                place = f"participants[{index}]"
-                message = f"`{place}` is the owner, and is known as no active user. Send the `email` or `phone` of one."
-                raise Invalid([FieldError(place, "not_found", message)])
-            return owner
-    return None
-
-
-async def _existing(call: Call, engagement_id: UUID) -> Answer:
-    """Answer with the engagement that was created before; a private one only to its creator, and to those who may see it."""
+    None: it is gone by now.
+    """
     found = await store.find(call.services.database, call.caller.workspace_id, engagement_id)
     if found is None:
-        raise NotFound("engagement")
+        return None
     is_creator = found.details.created_by == str(call.caller.credential_id)
     if found.is_private and not is_creator and not private_scopes(call):
         message = "`external_id` belongs to an engagement that this credential may not see. Use another one."

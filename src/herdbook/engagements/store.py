@@ -108,23 +108,27 @@ async def find_by_external_id(statements: Statements, workspace_id: UUID, extern
     return found
 
 
-async def contacts_known(
-    statements: Statements, workspace_id: UUID, addresses: Sequence[str], numbers: Sequence[str]
-) -> dict[str, UUID]:
-    """Return which active contact is known by each of these addresses and numbers; of a shared number, the oldest."""
+async def needing_recordings(
+    statements: Statements, workspace_ids: Sequence[UUID], engagement_ids: Sequence[UUID]
+) -> set[tuple[UUID, UUID]]:
+    """Return which of these engagements are there, or may come back: as long as the entry of their deletion is kept."""
     records = await statements.fetch(
         """
-        select address as handle, contact_id from contact_email where workspace_id = $1 and address = any($2)
-        union all
-        select word, (array_agg(contact_id order by contact_id))[1] from contact_word
-        where workspace_id = $1 and word = any($3)
-        group by word
+        select asked.workspace_id, asked.id
+        from unnest($1::uuid[], $2::uuid[]) as asked(workspace_id, id)
+        cross join lateral (
+            select e.deleted_at, e.version from engagement e
+            where e.workspace_id = asked.workspace_id and e.id = asked.id limit 1
+        ) as e
+        left join lateral (
+            select t.seq from change_trimmed t where t.workspace_id = asked.workspace_id limit 1
+        ) as t on true
+        where e.deleted_at is null or e.version > coalesce(t.seq, 0)
         """,
-        workspace_id,
-        list(addresses),
-        list(numbers),
+        workspace_ids,
+        engagement_ids,
     )
-    return {record["handle"]: record["contact_id"] for record in records}
+    return {(record["workspace_id"], record["id"]) for record in records}
 
 
 _SEARCHED: Final = Searched(

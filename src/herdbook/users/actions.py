@@ -14,7 +14,7 @@ from herdbook.ledger.links import relink
 from herdbook.ledger.objects import Subject, created, current, updated
 from herdbook.search_text import searchable, words
 from herdbook.users.model import NewUser, User, UserEmail, UserObject, UserRole
-from herdbook.users.store import HANDLES, USER_WORDS, USERS, UserRow
+from herdbook.users.store import HANDLES, KNOWN_USERS, USER_WORDS, USERS, UserRow
 
 
 class CreateUser(msgspec.Struct, frozen=True):
@@ -62,6 +62,16 @@ class SetRole(msgspec.Struct, frozen=True):
     def apply(self, book: Book) -> Result:
         before = current(book, USERS, self.user_id, None, "user")
         return updated(book, USER, before, msgspec.structs.replace(before.object, role=self.role))
+
+
+def active_user(book: Book, handle: str) -> UUID | None:
+    """Return the active user that is known by an address or a number, as the batch has it by now. It needs `KNOWN_USERS`."""
+    known = book.find(KNOWN_USERS, handle)
+    user_id = HANDLES.holder(book, handle) or (None if known is None else known.user_id)
+    # Who came to have it in this batch has a row in the book.
+    row = None if user_id is None else book.find(USERS, user_id)
+    is_active = (known is not None and known.is_active) if row is None else row.is_active and row.deleted_at is None
+    return user_id if is_active else None
 
 
 def _row(book: Book, user_id: UUID, version: int, before: UserRow | None, after: User) -> UserRow:

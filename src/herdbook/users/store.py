@@ -11,6 +11,7 @@ from herdbook import ids
 from herdbook.db.database import Database, Found, find_in
 from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
 from herdbook.db.pool import Pool, Statements
+from herdbook.ledger.book import Shelf
 from herdbook.ledger.claims import Claimants, claim_shelf
 from herdbook.ledger.links import link_shelf
 from herdbook.ledger.objects import object_shelf
@@ -34,6 +35,31 @@ class UserRow(msgspec.Struct, frozen=True, kw_only=True):
 USERS: Final = object_shelf(UserRow, "workspace_user", {"is_active": "boolean", "phone_number_e164": "text", "search": "text"})
 USER_WORDS: Final = link_shelf("user_word", "word", "text", "user_id")
 HANDLES: Final = Claimants(claim_shelf("user_handle", "handle", "user_id"), "user", ids.USER, "users:read")
+
+
+class KnownUser(msgspec.Struct, frozen=True):
+    """The user that is known by an address or a number, and whether the user is active."""
+
+    workspace_id: UUID
+    handle: str
+    user_id: UUID
+    is_active: bool
+
+
+KNOWN_USERS: Final = Shelf(
+    row=KnownUser,
+    key=lambda known: known.handle,
+    load="""
+        select asked.workspace_id, asked.key as handle, h.user_id, u.is_active and u.deleted_at is null as is_active
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        join user_handle h on h.workspace_id = asked.workspace_id and h.handle = asked.key
+        cross join lateral (
+            select u.is_active, u.deleted_at from workspace_user u
+            where u.workspace_id = h.workspace_id and u.id = h.user_id offset 0
+        ) as u
+    """,
+    save=None,
+)
 
 _SEARCHED: Final = Searched(
     "workspace_user",

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from herdbook import ids
-from herdbook.db.pool import CONNECTION_ERRORS, open_pool
+from herdbook.db.pool import CONNECTION_ERRORS, connect, open_pool
 from herdbook.ledger.heads import CHANNEL
 from herdbook.ledger.ledger import Ledger
 from herdbook.logs import configure_logs
@@ -62,7 +62,7 @@ async def _listen(database_url: str, courier: Courier) -> None:
 
     while True:
         try:
-            connection = await asyncpg.connect(database_url, timeout=10)
+            connection = cast("asyncpg.Connection[asyncpg.Record]", await connect(database_url))
             closed = asyncio.Event()
             connection.add_termination_listener(lambda _, closed=closed: closed.set())
             await connection.add_listener(CHANNEL, hear)

@@ -1,0 +1,92 @@
+"""Turns: how few of what takes long go on at once, so that no workspace keeps another one waiting."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from herdbook.errors import Busy
+
+_RETRY_AFTER_SECONDS: Final = 10
+
+
+class Turns:
+    """Turns of workspaces: so many at once, and so many of each workspace. The workspace that waits for longest is next.
+
+    So many may wait, and so many of each workspace, for so many seconds.
+    """
+
+    def __init__(
+        self, things: str, *, at_once: int, at_once_each: int, waiting: int, waiting_each: int, seconds: float
+    ) -> None:
+        self._things = things
+        self._at_once = at_once
+        self._at_once_each = at_once_each
+        self._waiting = waiting
+        self._waiting_each = waiting_each
+        self._seconds = seconds
+        self._under_way: Counter[UUID] = Counter()
+        # In the order in which their turns come.
+        self._queues: dict[UUID, deque[asyncio.Future[None]]] = {}
+
+    @asynccontextmanager
+    async def turn(self, workspace_id: UUID) -> AsyncGenerator[None]:
+        """Have a turn, once there is one. Refusal: Busy, where too many wait, or this one has waited for too long."""
+        await self._begin(workspace_id)
+        try:
+            yield
+        finally:
+            self._end(workspace_id)
+
+    async def _begin(self, workspace_id: UUID) -> None:
+        if self._may(workspace_id):
+            self._under_way[workspace_id] += 1
+            return
+        queue = self._queues.get(workspace_id, ())
+        if len(queue) >= self._waiting_each:
+            raise self._busy(len(queue), "in this workspace")
+        in_all = sum(map(len, self._queues.values()))
+        if in_all >= self._waiting:
+            raise self._busy(in_all, "on this server")
+        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(workspace_id, deque()).append(called)
+        try:
+            await asyncio.wait((called,), timeout=self._seconds)
+        except asyncio.CancelledError:
+            self._leave(workspace_id, called)
+            raise
+        if not called.done():
+            self._leave(workspace_id, called)
+            raise self._busy(in_all + 1, "on this server")
+
+    def _busy(self, waiting: int, place: str) -> Busy:
+        return Busy(waiting, _RETRY_AFTER_SECONDS, self._things, place)
+
+    def _may(self, workspace_id: UUID) -> bool:
+        return self._under_way.total() < self._at_once and self._under_way[workspace_id] < self._at_once_each
+
+    def _leave(self, workspace_id: UUID, called: "asyncio.Future[None]") -> None:
+        if called.done():
+            # It was called in the moment in which it left, and passes the turn on.
+            self._end(workspace_id)
+            return
+        queue = self._queues[workspace_id]
+        queue.remove(called)
+        if not queue:
+            del self._queues[workspace_id]
+
+    def _end(self, workspace_id: UUID) -> None:
+        self._under_way[workspace_id] -= 1
+        if not self._under_way[workspace_id]:
+            del self._under_way[workspace_id]
+        following = next((each for each in self._queues if self._may(each)), None)
+        if following is None:
+            return
+        # What is left of its queue goes behind all others.
+        queue = self._queues.pop(following)
+        queue.popleft().set_result(None)
+        if queue:
+            self._queues[following] = queue
+        self._under_way[following] += 1

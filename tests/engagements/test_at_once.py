@@ -1,0 +1,138 @@
+"""What is looked up before an engagement is created, and is another by the time that it is."""
+
+from asyncio import gather
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from herdbook import ids
+from herdbook.companies.actions import CreateCompany
+from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
+from herdbook.contacts.actions import CreateContact, DeleteContact, Unforeseen, UpdateContact
+from herdbook.contacts.model import ContactCreate, ContactUpdate, ContactUpdateEmail, ContactUpdatePhoneNumber
+from herdbook.contacts.store import MOST_NUMBERED
+from herdbook.engagements.actions import CreateEngagement
+from herdbook.engagements.model import EngagementCreate, Participant
+from herdbook.ledger.book import Command
+from herdbook.ledger.ledger import Ledger, Written
+from herdbook.users.actions import CreateUser, SetRole
+from herdbook.users.model import NewUser, UserRole
+from tests.cast import Json, Person
+from tests.engagements.calls import URL, Made, call, expanded
+from tests.ledger.clerk import Clerk, id_of
+
+NUMBER = "+44 20 7946 0958"
+
+
+@pytest.fixture
+def clerk(alice: Person, ledger: Ledger) -> Clerk:
+    """Somebody who writes in Alice's workspace."""
+    return Clerk(ledger, alice.workspace_id)
+
+
+def engaging(*participants: Participant, external_id: str = "call-1842", **members: Any) -> CreateEngagement:
+    """Return the command that creates an engagement with people."""
+    fields: dict[str, Any] = {"type": "CALL", "title": "x", "source_system": "x", "transcript": "x", **members}
+    asked = EngagementCreate(external_id=external_id, participants=participants, **fields)
+    return CreateEngagement(engagement_id=ids.new_id(), fields=asked, created_by=ids.new_id(), owner_user_id=None)
+
+
+async def shown(alice: Person, written: Written, name: str) -> Json:
+    """Return a member of an engagement that a command has created."""
+    return await expanded(alice, Made(await alice.get(f"{URL}/{msgspec.json.decode(written.body)['id']}")), name)
+
+
+async def contacts_of(alice: Person, *written: Written) -> list[str]:
+    """Return the ids of the contacts of engagements, each with one."""
+    return [each["id"] for one in written for each in await shown(alice, one, "contacts")]
+
+
+@pytest.mark.parametrize("known_by", [{"phone": NUMBER}, {"email": "ada@engine.test"}])
+async def test_one_person_becomes_one_contact(alice: Person, known_by: Json) -> None:
+    """However many calls with somebody whom nobody knows come at once."""
+    bodies = [call(f"{number}", participants=[{"name": "Ada Lovelace", **known_by}]) for number in range(20)]
+    made = [Made(each) for each in await gather(*(alice.post(URL, json=body) for body in bodies))]
+    contacts = [await expanded(alice, each, "contacts") for each in made]
+
+    assert len({each["id"] for some in contacts for each in some}) == 1
+    assert len((await alice.get("/api/v2/contacts")).json()["data"]) == 1
+
+
+async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Person, clerk: Clerk) -> None:
+    """By its address and by its number, though nobody had it when the engagement was asked for."""
+    made = CompanyCreate(name="Engine", domains=(CompanyDomainRequest("engine.test"),))
+    company = msgspec.json.decode((await clerk.write(CreateCompany(made))).body)
+    new = ContactCreate(
+        company_id=company["id"],
+        emails=(ContactUpdateEmail("ada@engine.test"),),
+        phone_numbers=(ContactUpdatePhoneNumber(NUMBER),),
+    )
+    contact, by_address, by_number = await gather(
+        clerk.write(CreateContact(new)),
+        clerk.write(engaging(Participant(email="ADA@engine.test"), external_id="1")),
+        clerk.write(engaging(Participant(phone="+442079460958"), external_id="2")),
+    )
+
+    assert await contacts_of(alice, by_address, by_number) == [msgspec.json.decode(contact.body)["id"]] * 2
+    for written in (by_address, by_number):
+        assert [each["id"] for each in await shown(alice, written, "companies")] == [company["id"]]
+
+
+@pytest.mark.parametrize("how", ["deleted", "renumbered"])
+async def test_a_contact_that_goes_first_is_not_taken(alice: Person, clerk: Clerk, how: str) -> None:
+    """Nor by a number that it had: the next oldest with that number is, and else a new one."""
+    numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
+    first, second = [id_of(await clerk.write(CreateContact(numbered))) for _ in range(2)]
+
+    def leaving(contact_id: UUID) -> Command:
+        return DeleteContact(contact_id) if how == "deleted" else UpdateContact(contact_id, ContactUpdate(phone_numbers=()))
+
+    _, still, _, none = await gather(
+        clerk.write(leaving(first)),
+        clerk.write(engaging(Participant(phone=NUMBER), external_id="1")),
+        clerk.write(leaving(second)),
+        clerk.write(engaging(Participant(phone=NUMBER), external_id="2")),
+    )
+    contacts = await contacts_of(alice, none)
+
+    assert still.version < none.version
+    assert len(contacts) == 1
+    assert ids.decoded(ids.CONTACT, contacts[0]) not in (first, second)
+
+
+async def test_a_number_of_very_many_is_looked_at_anew(clerk: Clerk) -> None:
+    """Where all that were looked at lose it within a batch, the command is to be given again, and then finds the next one."""
+    numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
+    contacts = [id_of(await clerk.write(CreateContact(numbered))) for _ in range(MOST_NUMBERED + 1)]
+    deletions = [clerk.write(DeleteContact(contact_id)) for contact_id in contacts[:-1]]
+    *_, outcome = await gather(*deletions, clerk.write(engaging(Participant(phone=NUMBER))), return_exceptions=True)
+
+    assert isinstance(outcome, Unforeseen)
+
+
+async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person, clerk: Clerk) -> None:
+    """Who has just joined the team becomes no contact and may be the owner; who has just left is a contact like others."""
+    joined, owned, user = await gather(
+        clerk.write(CreateUser(NewUser("Edith", "Clarke", ("edith@grid.test",)))),
+        clerk.write(engaging(Participant(email="edith@grid.test", is_owner=True), external_id="1")),
+        clerk.write(engaging(Participant(email="edith@grid.test"), external_id="2")),
+    )
+    user_id = msgspec.json.decode(joined.body)["id"]
+    found = ids.decoded(ids.USER, user_id)
+    assert found is not None
+    _, left = await gather(
+        clerk.write(SetRole(found, UserRole.INACTIVE)),
+        clerk.write(engaging(Participant(email="edith@grid.test"), external_id="3")),
+    )
+
+    assert msgspec.json.decode(owned.body)["owner_user_id"] == user_id
+    assert await contacts_of(alice, owned, user) == []
+    assert len(await contacts_of(alice, left)) == 1
+
+
+async def test_a_recording_is_not_left_out(clerk: Clerk) -> None:
+    """Where the engagement that had the external id is gone by then, the command is to be given again."""
+    with pytest.raises(Unforeseen):
+        await clerk.write(engaging(media_url="https://media.test/1"))

@@ -1,0 +1,113 @@
+"""What crashes and undone engagements leave in the folder of recordings: it is given out to nobody, and goes."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import trustme
+
+from herdbook.db.pool import Statements
+from herdbook.engagements.store import needing_recordings
+from herdbook.ledger.retention import trim_slice
+from herdbook.media_sweep import SLICE, sweep
+from tests.cast import Person
+from tests.engagements.calls import URL, Made, expanded
+from tests.engagements.labs import WAV, Lab, lab, recorded
+from tests.engagements.studio import Studio, answer
+from tests.engagements.test_fetching import asked, under_way
+from tests.history.ways import undo
+from tests.waiting import until
+
+
+@pytest.fixture
+def needed(pool: Statements) -> "partial[object]":
+    """What tells which engagements need a recording."""
+    return partial(needing_recordings, pool)
+
+
+def leave(folder: Path, name: str) -> Path:
+    """Leave a file in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"RIFF")
+    return folder / name
+
+
+async def test_what_a_crash_left_is_gone_soon_after_the_next_start(
+    database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Parts of what was being fetched, and recordings of engagements that never came to be; no more than a slice at a time."""
+    assert pool, "the database is prepared"
+    assert authority, "it is trusted"
+    folder = tmp_path / "media" / uuid4().hex
+    left = [leave(folder, f"{uuid4().hex}{suffix}") for suffix in (".part", "") for _ in range(SLICE)]
+    async with lab(database_url, tmp_path, allowed_targets="127.0.0.1"):
+        await until(lambda: not any(path.exists() for path in left))
+
+
+async def test_what_is_under_way_stays(near: Lab, alice: Person, media: Studio, needed: "partial[object]") -> None:
+    """A sweep of this process or another one takes no file that is being fetched, or was, and nothing that is no recording."""
+    person = near.person(alice)
+    kept = Made(await person.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)), "kept")))
+    own = [leave(near.folder, "readme.txt"), leave(near.folder / alice.workspace_id.hex, "notes")]
+    media_url, released = media.holds("/under-way", answer(WAV))
+    (fetching,) = await asked(person, media_url, 1)
+    await until(lambda: under_way(media, "/under-way") == 1)
+    await sweep(near.folder, needed)  # type: ignore[arg-type]
+    released.set()
+    created = Made(await fetching)
+
+    assert all(path.exists() for path in own)
+    assert {kept.uuid.hex, created.uuid.hex} <= {path.name for path in near.kept(alice)}
+
+
+async def test_an_undone_engagement_keeps_its_recording_while_it_may_come_back(
+    near: Lab, alice: Person, media: Studio, pool: Statements, needed: "partial[object]"
+) -> None:
+    """Nobody is given it meanwhile. Once the undoing cannot be undone any more, it goes."""
+    person = near.person(alice)
+    response = await person.post(URL, json=recorded(media.puts("/call.wav", answer(WAV))))
+    address = await expanded(person, Made(response), "media_url")
+    undone = await undo(person, response)
+    while_undone = await near.client.get(address)
+    await sweep(near.folder, needed)  # type: ignore[arg-type]
+    redone = await undo(person, undone)
+    while_redone = await near.client.get(address)
+    await undo(person, redone)
+    await trim_slice(pool, alice.workspace_id, 0)
+    await sweep(near.folder, needed)  # type: ignore[arg-type]
+
+    assert [while_undone.status_code, while_redone.status_code] == [404, 200]
+    assert while_redone.content == WAV
+    assert near.kept(alice) == []
+
+
+async def test_an_error_of_the_database_leaves_no_recording(near: Lab, alice: Person, media: Studio, pool: Statements) -> None:
+    """Also where it is none that anybody foresaw."""
+    await pool.execute("alter table engagement add constraint no_outage check (object ->> 'title' <> 'Outage')")
+    try:
+        body = recorded(media.puts("/call.wav", answer(WAV)), title="Outage")
+        response = await near.person(alice).post(URL, json=body)
+    finally:
+        await pool.execute("alter table engagement drop constraint no_outage")
+
+    assert response.status_code == 500
+    assert near.kept(alice) == []
+
+
+async def test_an_unknown_outcome_leaves_the_recording_to_the_next_sweep(
+    near: Lab, alice: Person, media: Studio, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Whoever stops waiting may have an engagement that needs it."""
+    media_url, released = media.holds("/gone", answer(WAV))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from workspace where id = $1 for update", alice.workspace_id)
+        (asking,) = await asked(near.person(alice), media_url, 1)
+        released.set()
+        await until(lambda: any(not path.suffix for path in near.kept(alice)))
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    assert len(near.kept(alice)) == 1
