@@ -1,5 +1,6 @@
 """What nobody foresaw: the answer says nothing of the inside, and the log says everything."""
 
+import errno
 import json
 
 import msgspec
@@ -33,6 +34,11 @@ async def answer(call: Call) -> Answer:
     return Answer(await call.services.database.pool.fetchval("select '{}'::json"))
 
 
+async def miss_a_file(_: Call) -> Answer:
+    """Fail with an error of the system, which is not the database's."""
+    raise FileNotFoundError(errno.ENOENT, "the inside")
+
+
 def answered_by(handler: Handler) -> Operation:
     """Return an operation that this handler answers."""
     name = handler.__name__
@@ -50,7 +56,7 @@ def answered_by(handler: Handler) -> Operation:
     )
 
 
-@pytest.mark.parametrize("handler", [look_up, ask])
+@pytest.mark.parametrize("handler", [look_up, ask, miss_a_file])
 async def test_a_failure_says_nothing_of_the_inside(alice: Person, database_url: str, handler: Handler) -> None:
     """A 500 has an id to quote, and no word of what went wrong."""
     async with serving_operations([answered_by(handler)], database_url) as (client, _):

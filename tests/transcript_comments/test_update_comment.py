@@ -1,10 +1,16 @@
 """PATCH /v2/transcript_comments/{transcript_comment_id}."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from herdbook import ids
+from herdbook.errors import NotFound
+from herdbook.ledger.book import Origin
+from herdbook.ledger.ledger import Ledger
+from herdbook.transcript_comments.actions import DeleteTranscriptComment, UpdateTranscriptComment
+from herdbook.transcript_comments.model import TranscriptCommentUpdate
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.engagements.calls import Made
 from tests.engagements.conftest import Keys
@@ -179,3 +185,20 @@ async def test_a_deleted_comment_is_not_found(alice: Person, promise: Made) -> N
     await alice.delete(promise.url)
 
     assert (await alice.patch(promise.url, json={"body": "So?"})).status_code == 404
+
+
+@pytest.mark.parametrize("looked_up", [None, uuid4()])
+async def test_what_nobody_has_looked_at_is_not_changed(
+    alice: Person, ledger: Ledger, promise: Made, looked_up: UUID | None
+) -> None:
+    """A comment that comes back while somebody writes may be about what that person may not see."""
+    patch = TranscriptCommentUpdate(body="Eve")
+    origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
+    for command in (
+        UpdateTranscriptComment(comment_id=promise.uuid, engagement_id=looked_up, patch=patch, user_id=None),
+        DeleteTranscriptComment(comment_id=promise.uuid, engagement_id=looked_up),
+    ):
+        with pytest.raises(NotFound):
+            await ledger.write(alice.workspace_id, command, origin)
+
+    assert (await alice.get(promise.url)).json() == promise.json

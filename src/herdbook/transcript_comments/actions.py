@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
-from herdbook.errors import FieldError, Invalid, Stale
+from herdbook.errors import FieldError, Invalid, NotFound, Stale
 from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
 from herdbook.ledger.objects import NOBODY, Subject, active, created, current, deleted, updated
@@ -78,35 +78,57 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Change what a comment says, or resolve it. Refusals: NotFound, Stale."""
+    """Change what a comment says, or resolve it. Refusals: NotFound, Stale.
+
+    `engagement_id` is the engagement that the caller may see the comment of; None: the comment was not found before.
+    """
 
     comment_id: UUID
+    engagement_id: UUID | None
     patch: TranscriptCommentUpdate
     user_id: UUID | None
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
-        yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
+        yield from _needs(self.comment_id, self.engagement_id)
 
     def apply(self, book: Book) -> Result:
-        before = current(book, TRANSCRIPT_COMMENTS, self.comment_id, self.if_version, "transcript comment")
+        before = _current(book, self.comment_id, self.engagement_id, self.if_version)
         user_id = None if self.user_id is None else ids.encoded(ids.USER, self.user_id)
         after = patched(before.object, self.patch, user_id, book.time)
         return updated(book, TRANSCRIPT_COMMENT, before, after)
 
 
 class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Delete a comment. Refusals: NotFound, Stale."""
+    """Delete a comment of an engagement that the caller may see, as in `UpdateTranscriptComment`. Refusals: NotFound, Stale."""
 
     comment_id: UUID
+    engagement_id: UUID | None
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
-        yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
+        yield from _needs(self.comment_id, self.engagement_id)
 
     def apply(self, book: Book) -> Result:
-        before = current(book, TRANSCRIPT_COMMENTS, self.comment_id, self.if_version, "transcript comment")
+        before = _current(book, self.comment_id, self.engagement_id, self.if_version)
         return deleted(book, TRANSCRIPT_COMMENT, before)
+
+
+def _needs(comment_id: UUID, engagement_id: UUID | None) -> Iterator[Need]:
+    yield Need(TRANSCRIPT_COMMENTS, comment_id)
+    if engagement_id is not None:
+        yield Need(ENGAGEMENTS, engagement_id)
+
+
+def _current(
+    book: Book, comment_id: UUID, engagement_id: UUID | None, if_version: frozenset[int] | None
+) -> TranscriptCommentRow:
+    """Return a comment of an engagement that is there, and that the caller may see. Refusals: NotFound, Stale."""
+    row = active(book, TRANSCRIPT_COMMENTS, comment_id)
+    # One that came back since it was looked for may be about a private engagement: nobody has looked whether it is.
+    if row is None or row.engagement_id != engagement_id or active(book, ENGAGEMENTS, engagement_id) is None:
+        raise NotFound("transcript comment")
+    return current(book, TRANSCRIPT_COMMENTS, comment_id, if_version, "transcript comment")
 
 
 def _row(

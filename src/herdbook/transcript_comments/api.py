@@ -50,17 +50,22 @@ async def get_comment(call: Call, transcript_comment_id: str) -> Answer:
 
 async def update_comment(call: Call, transcript_comment_id: str, patch: TranscriptCommentUpdate) -> Answer:
     """Change what one comment says, or resolve it."""
-    comment_id = await _visible_comment(call, transcript_comment_id)
+    comment_id, engagement_id = await _visible_comment(call, transcript_comment_id)
     command = UpdateTranscriptComment(
-        comment_id=comment_id, patch=patch, user_id=call.caller.user_id, if_version=call.if_version
+        comment_id=comment_id,
+        engagement_id=engagement_id,
+        patch=patch,
+        user_id=call.caller.user_id,
+        if_version=call.if_version,
     )
     return await call.write(command)
 
 
 async def delete_comment(call: Call, transcript_comment_id: str) -> Answer:
     """Delete one comment."""
-    comment_id = await _visible_comment(call, transcript_comment_id)
-    answer = await call.write(DeleteTranscriptComment(comment_id=comment_id, if_version=call.if_version))
+    comment_id, engagement_id = await _visible_comment(call, transcript_comment_id)
+    command = DeleteTranscriptComment(comment_id=comment_id, engagement_id=engagement_id, if_version=call.if_version)
+    answer = await call.write(command)
     return answer._replace(version=None)
 
 
@@ -68,16 +73,17 @@ def _comment_id(text: str) -> UUID:
     return ids.decoded(ids.TRANSCRIPT_COMMENT, text) or NOBODY
 
 
-async def _visible_comment(call: Call, transcript_comment_id: str) -> UUID:
-    """Return the id of a comment that is to be changed; one that is not there is the ledger's to refuse.
+async def _visible_comment(call: Call, transcript_comment_id: str) -> tuple[UUID, UUID | None]:
+    """Return the ids of a comment that is to be changed, and of its engagement; none of one that is the ledger's to refuse.
 
     It may have been deleted by the request that this one repeats.
     """
     comment_id = _comment_id(transcript_comment_id)
     found = await store.find(call.services.database, call.caller.workspace_id, comment_id)
-    if found is not None:
-        await _require_visible(call, found.more[0])
-    return comment_id
+    if found is None:
+        return comment_id, None
+    await _require_visible(call, found.more[0])
+    return comment_id, found.more[0]
 
 
 async def _require_visible(call: Call, engagement_id: UUID) -> None:
