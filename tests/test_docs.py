@@ -2,16 +2,19 @@
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from herdbook.app import OPERATIONS
+from herdbook.cli.main import app
 from herdbook.http.openapi import document
 from herdbook.http.operation import Operation
 from herdbook.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
 COMPATIBILITY = (ROOT / "docs/compatibility.md").read_text()
 DOCUMENT = document(OPERATIONS, Settings().problem_type_base)
 # What herdbook answers beyond the vendor's statuses.
@@ -76,9 +79,39 @@ def test_what_holds_a_rule_is_there(path: str) -> None:
     assert (ROOT / path).is_file()
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Links between pages lead to files that are there."""
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def printed(program: str) -> list[str]:
+    """The commands with this program that the pages print, each in one line."""
+    blocks = "\n".join(block for page in PAGES for block in re.findall(r"```\w*\n(.*?)```", page.read_text(), re.DOTALL))
+    lines = blocks.replace("\\\n", " ").splitlines()
+    return [line for line in lines if re.match(rf"(?:\$ )?(?:\.venv/bin/)?{program} (?!answers)", line)]
+
+
+@pytest.mark.parametrize("command", [line for line in printed("curl") if " -d" in line and "/oauth/" not in line])
+def test_a_printed_request_says_that_it_sends_json(command: str) -> None:
+    """Of a body without its media type, `curl` says that it is a form, which is refused."""
+    assert "-H 'Content-Type: application/json'" in command
+
+
+@pytest.mark.parametrize("command", printed("herdbook"))
+def test_a_printed_command_is_understood(command: str) -> None:
+    """Each command of the pages is one, with the options that it has."""
+    words = shlex.split(command.removeprefix("$ "), comments=True)
+    found, _, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
+
+    assert found is not None
+
+
+def test_the_server_has_thirty_seconds_to_stop_wherever_it_is_said() -> None:
+    """The unit, compose and the container's options say the same."""
+    operations, compose = (ROOT / "docs/operations.md").read_text(), (ROOT / "compose.yaml").read_text()
+
+    assert re.findall(r"TimeoutStopSec=(\d+)|--stop-timeout (\d+)", operations) == [("30", ""), ("", "30")]
+    assert re.findall(r"stop_grace_period: (\w+)", compose + operations) == ["30s", "30s"]

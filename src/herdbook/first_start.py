@@ -7,7 +7,7 @@ from uuid import UUID
 from herdbook import ids
 from herdbook.auth.keys import ApiKey
 from herdbook.auth.scopes import ADMIN
-from herdbook.auth.store import create_key, create_workspace
+from herdbook.auth.store import create_key, create_workspace, revoke_key
 from herdbook.db.migrate import migrate
 from herdbook.db.pool import Connection, connect
 from herdbook.ledger.batch import load, save
@@ -18,15 +18,25 @@ from herdbook.users.model import NewUser, UserRole
 
 
 class Prepared(NamedTuple):
-    """A database that can serve: its first workspace and, where it was created just now, a key that is shown this once."""
+    """A database that can serve: its first workspace and, where it was created just now, a key that is shown this once.
+
+    It lacks a key where another start made the first one and has not noted that it was shown.
+    """
 
     workspace_id: UUID
     api_key: ApiKey | None
+    lacks_key: bool = False
 
 
-async def prepare(database_url: str) -> Prepared:
-    """Migrate the database, and see that there is a workspace to begin with. Several processes may call it at once."""
-    await migrate(database_url)
+async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_alone: bool = False) -> Prepared:
+    """Migrate the database, and see that there is a workspace to begin with. Several processes may call it at once.
+
+    A first key that an earlier start made and did not live to show gives way to another, if we are alone with the database:
+    otherwise another server may be about to show it.
+
+    Refusals: DatabaseTooOld; SchemaTooNew, unless that is allowed.
+    """
+    await migrate(database_url, allows_newer=allows_newer_schema)
     connection = await connect(database_url)
     try:
         async with connection.transaction():
@@ -36,12 +46,47 @@ async def prepare(database_url: str) -> Prepared:
                 secrets.token_urlsafe(32),
             )
             first: UUID | None = await connection.fetchval("select id from workspace order by id limit 1")
-            if first is not None:
-                return Prepared(first, None)
-            workspace_id = await create_owned_workspace(connection, "First workspace")
-            return Prepared(workspace_id, await create_key(connection, workspace_id, "First key", [ADMIN]))
+            if first is None:
+                workspace_id = await create_owned_workspace(connection, "First workspace")
+                return Prepared(workspace_id, await _first_key(connection, workspace_id))
+            unshown = await _unshown_key(connection)
+            if unshown is None or not is_alone:
+                return Prepared(first, None, lacks_key=unshown is not None)
+            await revoke_key(connection, unshown)
+            return Prepared(first, await _first_key(connection, first))
     finally:
         await connection.close()
+
+
+async def note_shown(database_url: str) -> None:
+    """Note that the first key has been shown, so that no other takes its place."""
+    connection = await connect(database_url)
+    try:
+        await connection.execute("delete from setting where name = 'unshown_key'")
+    finally:
+        await connection.close()
+
+
+async def _first_key(connection: Connection, workspace_id: UUID) -> ApiKey:
+    key = await create_key(connection, workspace_id, "First key", [ADMIN])
+    await connection.execute(
+        """
+        insert into setting (name, value) values ('unshown_key', $1)
+        on conflict (name) do update set value = excluded.value
+        """,
+        str(key.id),
+    )
+    return key
+
+
+async def _unshown_key(connection: Connection) -> UUID | None:
+    """Return the first key that nobody has seen; one that was used since has been seen, whatever became of the note."""
+    return await connection.fetchval(
+        """
+        select credential.id from credential join setting on setting.value = credential.id::text
+        where setting.name = 'unshown_key' and last_used_at is null and revoked_at is null
+        """
+    )
 
 
 async def create_owned_workspace(connection: Connection, name: str) -> UUID:

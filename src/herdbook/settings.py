@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+# Of each worker's courier: three to work with, and one to listen.
+COURIER_CONNECTIONS: Final = 4
+# For the commands and tools of an operator.
+_OTHER_CONNECTIONS: Final = 50
 _MANY: Final = 2**31 - 1
 _RANGES: Final = {
     # Two for the ledger's writers, two for lists, and some for those who read single objects.
@@ -89,6 +93,9 @@ class Settings(DatabaseSettings):
     history_days: int = 90
     """Days for which changes are kept, for history, undo and the change feed; 0: for ever."""
 
+    allow_newer_schema: bool = False
+    """Whether to start on a database that the next release has migrated, to go back by that one release."""
+
     private_webhook_targets: bool = False
     """Whether webhooks may be at private addresses (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7)."""
 
@@ -100,6 +107,11 @@ class Settings(DatabaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged; `info` is one line for each request."""
+
+    @property
+    def all_connections(self) -> int:
+        """Connections that the database must take: those of the workers and of their couriers, and some for others."""
+        return self.workers * (self.database_connections + COURIER_CONNECTIONS) + _OTHER_CONNECTIONS
 
     @property
     def targets(self) -> TargetRules:

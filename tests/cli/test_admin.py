@@ -1,6 +1,7 @@
 """`herdbook keys`, `workspaces`, `migrate`, `version`, and what is said to those who ask wrongly."""
 
 import re
+import subprocess
 from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ import requests
 from herdbook.auth.keys import read_key
 from herdbook.cli.environment import ExitStatus
 from herdbook.cli.main import main
-from tests.cli.programs import Running, herdbook, serving, until
+from tests.cli.programs import PROGRAM, Running, environment, herdbook, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,40 @@ def test_a_second_workspace_has_keys_of_its_own(tmp_path: Path) -> None:
         server.post("/api/v2/contacts", {"first_name": "Ada"})
         theirs = requests.get(server.url + "/api/v2/contacts", headers={"Authorization": key}, timeout=5).json()
         assert theirs["data"] == []
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 256], ids=["empty", "blank", "line", "long"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["workspaces", "create"],
+        ["keys", "create", "--scope=contacts:read"],
+        ["clients", "create", "--scope=contacts:read"],
+        ["users", "create"],
+        ["users", "create", "Ada"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_nobody_can_read(command: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused before anything is looked for, and the message says what it is for."""
+    status = main([*command, name])
+
+    assert status is ExitStatus.FAILED
+    assert "from 1 to 255 characters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["keys", "clients"])
+def test_what_cannot_be_shown_does_not_exist(server: Running, kind: str) -> None:
+    """A full disk under standard output: no key, no client, and a status that says so."""
+    command = [str(PROGRAM), kind, "create", "Unseen", "--scope=contacts:read"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=server.folder, env=environment({}), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Unseen" not in herdbook(kind, "list", folder=server.folder).said
 
 
 def test_migrate(server: Running) -> None:

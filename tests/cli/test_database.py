@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from herdbook.cli.environment import ExitStatus
 from herdbook.cli.main import main
 from herdbook.embedded import EmbeddedPostgres, running
-from tests.cli.programs import Running, herdbook, serving
+from tests.cli.programs import PATIENCE, PROGRAM, Running, environment, herdbook, serving
 
 
 @pytest.fixture(autouse=True)
@@ -44,16 +45,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 @pytest.fixture
 def empty(elsewhere: str) -> str:
     """The address of a new, empty database there."""
-
-    async def create() -> None:
-        connection = await asyncpg.connect(elsewhere)
-        try:
-            await connection.execute("drop database if exists fresh with (force)")
-            await connection.execute("create database fresh")
-        finally:
-            await connection.close()
-
-    asyncio.run(create())
+    execute(elsewhere, "drop database if exists fresh with (force)", "create database fresh")
     return elsewhere.replace("/herdbook?", "/fresh?", 1)
 
 
@@ -128,6 +120,58 @@ def test_an_address_that_is_none(arguments: list[str], folder: Path) -> None:
     assert "Traceback" not in refused.complained
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hush@host:port/db",
+        "postgresql://u:hu/sh@host/db",
+        "postgresql://u:hu#sh@host/db",
+        "postgresql://h:99999/db",
+    ],
+)
+@pytest.mark.parametrize("command", [["serve", "--port=0"], ["keys", "list"]], ids=" ".join)
+def test_an_address_that_cannot_be_read(command: list[str], url: str, folder: Path) -> None:
+    """The refusal is a line that shows how one looks, and nothing of a password."""
+    refused = herdbook(*command, f"--database-url={url}", folder=folder)
+
+    assert refused.status == ExitStatus.FAILED
+    assert refused.complained.startswith("herdbook: ")
+    assert "Traceback" not in refused.complained
+    assert "hu" not in refused.complained.replace("'hu'", "")
+
+
+def test_a_schema_of_a_newer_herdbook(
+    empty: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a start nor a migration goes on, both name what is newer, and an option goes back by one release."""
+    monkeypatch.setenv("HERDBOOK_DATABASE_URL", empty)
+    assert main(["migrate"]) is ExitStatus.OK
+    execute(empty, "insert into migration (name) values ('9999_of_the_next_release')")
+    refused = [main(["serve", "--port=0"]), main(["migrate"])]
+    complained = capsys.readouterr().err
+    monkeypatch.delenv("HERDBOOK_DATABASE_URL")
+    with serving(folder, f"--database-url={empty}", "--allow-newer-schema") as server:
+        status = server.get("/readyz").status_code
+
+    assert refused == [ExitStatus.FAILED, ExitStatus.FAILED]
+    assert complained.count("`9999_of_the_next_release`") == 2
+    assert "--allow-newer-schema" in complained
+    assert status == 200
+
+
+def test_a_command_waits_for_another(stopped: Path) -> None:
+    """Where two commands and a server meet on a folder at the same moment, each has its turn."""
+    commands = [
+        subprocess.Popen([str(PROGRAM), "keys", "list"], cwd=stopped, env=environment({}), stdout=subprocess.DEVNULL)
+        for _ in range(3)
+    ]
+    with serving(stopped) as server:
+        statuses = [command.wait(PATIENCE) for command in commands]
+
+    assert statuses == [0, 0, 0]
+    assert not server.first
+
+
 def test_each_workspace_lists_its_own_keys(
     empty: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +224,20 @@ def test_the_demo_keeps_out_of_other_data(stopped: Path) -> None:
     assert "HERDBOOK_DATA_DIR" in refused.complained
     assert "Demo" not in keys
     assert line_with("First workspace", workspaces).split()[-1] == "1"
+
+
+def execute(url: str, *statements: str) -> None:
+    """Have a database carry out statements, past herdbook."""
+
+    async def carry_out() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(carry_out())
 
 
 def line_with(text: str, said: str) -> str:

@@ -87,6 +87,18 @@ def test_a_signal_while_the_database_is_created(tmp_path: Path) -> None:
         assert server.first
 
 
+def test_a_start_right_after_a_first_one_was_killed(tmp_path: Path) -> None:
+    """Whatever the first one had begun, the second is not disturbed by what is left of it."""
+    unfinished = tmp_path / "herdbook-data/postgres.new"
+    process = subprocess.Popen([str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}))
+    until(lambda: any(unfinished.rglob("PG_VERSION")))
+    process.kill()
+    process.wait(PATIENCE)
+    with serving(tmp_path) as server:
+        assert server.first
+        assert not unfinished.exists()
+
+
 def alive(process: psutil.Process) -> bool:
     """Whether a process runs, and does not only wait for its parent to take note of its end."""
     try:

@@ -5,7 +5,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from tests.cli.programs import PATIENCE, PROGRAM, environment, herdbook, until
+from tests.cli.programs import PATIENCE, PROGRAM, environment, herdbook, serving, until
 
 
 def test_it_takes_the_place_of_an_older_one_in_one_step(tmp_path: Path) -> None:
@@ -18,15 +18,15 @@ def test_it_takes_the_place_of_an_older_one_in_one_step(tmp_path: Path) -> None:
     variables = environment({"HERDBOOK_PORT": "0", "HERDBOOK_READY_FILE": "ready.json"})
     with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True) as process:
         try:
-            until(lambda: process.poll() is not None or file.read_text() != "old")
+            until(lambda: process.poll() is not None or (file.exists() and file.read_text() != "old"))
+            content, mode = json.loads(file.read_text()), stat.S_IMODE(file.stat().st_mode)
         finally:
             process.terminate()
             said, _ = process.communicate(timeout=PATIENCE)
-    content = json.loads(file.read_text())
 
     assert still_open.read_text() == "old"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["herdbook-data", "ready.json", "still-open.json"]
+    assert mode == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["herdbook-data", "still-open.json"]
     assert content["api_key"] in said
     assert content["workspace_id"] in said
 
@@ -39,3 +39,61 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "nowhere/ready.json" in refused.complained
     assert "Traceback" not in refused.complained
     assert list(tmp_path.iterdir()) == []
+
+
+def test_that_of_an_earlier_run_is_gone_when_the_start_fails(tmp_path: Path) -> None:
+    """Nobody takes the address of a server that ended for that of one that did not start."""
+    (tmp_path / "ready.json").write_text("of an earlier run")
+    (tmp_path / "herdbook-data").write_text("no folder")
+    refused = herdbook("serve", "--port=0", "--ready-file=ready.json", folder=tmp_path)
+
+    assert refused.status == 1
+    assert not (tmp_path / "ready.json").exists()
+
+
+def test_a_link_where_it_is_drafted_is_not_followed(tmp_path: Path) -> None:
+    """Somebody's link has the key written nowhere else."""
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "ready.json.new").symlink_to(tmp_path / "theirs")
+    with serving(tmp_path) as server:
+        assert server.first
+
+    assert (tmp_path / "theirs").read_text() == "theirs"
+
+
+def test_it_is_written_though_nothing_can_be_printed(tmp_path: Path) -> None:
+    """A full disk under standard output keeps neither the ready file nor the end from being what they should."""
+    ready = tmp_path / "ready.json"
+    with Path("/dev/full").open("w") as full, (tmp_path / "err.txt").open("w") as err:
+        command = [str(PROGRAM), "serve", "--port=0", f"--ready-file={ready}"]
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment({}), stdout=full, stderr=err)
+    try:
+        until(ready.exists)
+        content = json.loads(ready.read_text())
+    finally:
+        process.terminate()
+        status = process.wait(PATIENCE)
+
+    assert content["api_key"]
+    assert status == 0
+
+
+def test_a_first_key_that_nobody_saw_is_made_again(tmp_path: Path) -> None:
+    """A start that could show its key nowhere, or was killed before, leaves the showing to the next one."""
+    with Path("/dev/full").open("w") as full, (tmp_path / "err.txt").open("w") as err:
+        process = subprocess.Popen(
+            [str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}), stdout=full, stderr=err
+        )
+    until(lambda: "cannot tell that it serves" in (tmp_path / "err.txt").read_text())
+    process.kill()
+    process.wait(PATIENCE)
+    with serving(tmp_path) as server:
+        worked = server.get("/api/v2/contacts").status_code
+        listed = herdbook("keys", "list", folder=tmp_path).said
+    with serving(tmp_path) as again:
+        kept = again.get("/api/v2/contacts").status_code
+
+    assert (server.first, worked) == (True, 200)
+    assert listed.count("First key") == 2
+    assert listed.count(" revoked ") == 1
+    assert (again.first, kept) == (False, 200)

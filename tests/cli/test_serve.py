@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from herdbook.settings import Settings
-from tests.cli.programs import Running, accepts, herdbook, kill, serving, until
+from tests.cli.programs import Running, accepts, herdbook, serving, until
+from tests.cli.test_outage import keep_down
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +143,7 @@ def test_the_database_ends_with_the_server(tmp_path: Path) -> None:
 def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
     """Without its database the process lives, but is not ready, and requests are told to come back."""
     with serving(tmp_path) as server:
-        for process in postgres_of(tmp_path):
-            kill(process)
+        keep_down(tmp_path)
         until(lambda: requests.get(server.url + "/readyz", timeout=5).status_code == 503)
         answer = server.get("/api/v2/contacts")
 

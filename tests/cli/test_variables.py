@@ -35,6 +35,7 @@ HEARD: Final = {
     "RATE_LIMIT": "77",
     "RATE_LIMIT_BURST": "99",
     "PRIVATE_WEBHOOK_TARGETS": "true",
+    "ALLOW_NEWER_SCHEMA": "true",
     "PROBLEM_TYPE_BASE": "https://problems.test/",
     "PROBLEM_MEDIA_TYPE": "application/problem+json",
     "LOG_LEVEL": "error",

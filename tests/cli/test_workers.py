@@ -1,14 +1,19 @@
 """`herdbook serve --workers`: several processes behind one port."""
 
+import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Generator
+from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 import requests
 
-from tests.cli.programs import Running, accepts, kill, serving, until
+from herdbook.embedded import running
+from tests.cli.programs import PATIENCE, PROGRAM, Running, accepts, environment, kill, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +78,41 @@ def is_worker(process: psutil.Process) -> bool:
         return "spawn_main" in " ".join(process.cmdline())
     except psutil.Error:
         return False
+
+
+def test_a_start_right_after_the_parent_was_killed(tmp_path: Path) -> None:
+    """The workers of the one that was killed let go of its port at once."""
+    with serving(tmp_path, "--workers=2") as server:
+        until(lambda: connections(server) == 16)  # both serve
+        server.process.kill()
+        server.process.wait()
+        ready = tmp_path / "again.json"
+        command = [str(PROGRAM), "serve", f"--port={server.url.rpartition(':')[2]}", f"--ready-file={ready}"]
+        with (tmp_path / "again.txt").open("w") as err:
+            again = subprocess.Popen(command, cwd=tmp_path, env=environment({}), stdout=err, stderr=err)
+        try:
+            until(lambda: ready.exists() or again.poll() is not None)
+            status = again.poll()
+        finally:
+            again.terminate()
+            again.wait(PATIENCE)
+
+    assert status is None, (tmp_path / "again.txt").read_text()
+
+
+def test_the_database_takes_the_connections_of_couriers_too(tmp_path: Path) -> None:
+    """Each worker has its own and its courier's, and 50 are left for others."""
+    with serving(tmp_path, "--workers=2"):
+        dsn = running(tmp_path / "herdbook-data")
+        assert dsn is not None
+
+        assert asyncio.run(most_connections(dsn)) == "74"
+
+
+async def most_connections(dsn: str) -> str:
+    connection = await asyncpg.connect(dsn)
+    try:
+        said: str = await connection.fetchval("show max_connections")
+        return said
+    finally:
+        await connection.close()

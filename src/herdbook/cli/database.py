@@ -11,7 +11,7 @@ from herdbook.auth.store import list_workspaces
 from herdbook.cli.environment import CommandFailed
 from herdbook.db.migrate import missing
 from herdbook.db.pool import Connection, connect, open_pool
-from herdbook.embedded import EmbeddedPostgres, running
+from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, running
 from herdbook.errors import Refusal
 from herdbook.ledger.book import Command, Origin
 from herdbook.ledger.ledger import Ledger, Written
@@ -38,9 +38,20 @@ def database(settings: DatabaseSettings) -> Generator[str]:
         return
     server = EmbeddedPostgres(settings.data_dir)
     try:
-        yield server.start()
+        yield _started_or_found(server)
     finally:
         server.stop()
+
+
+def _started_or_found(server: EmbeddedPostgres) -> str:
+    try:
+        return server.start()
+    except DataFolderInUse:
+        # By a server that was starting, and has started by now.
+        url = running(server.data_dir)
+        if url is None:
+            raise
+        return url
 
 
 def carry_out(settings: DatabaseSettings, workspace: str | None, command: Command) -> Written:

@@ -17,7 +17,7 @@ from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.environment import CommandFailed, environment
-from herdbook.cli.serve import serve
+from herdbook.cli.serve import preparing, serve
 from herdbook.companies.actions import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts.actions import CreateContact
@@ -27,7 +27,7 @@ from herdbook.db.paging import PageQuery
 from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements.actions import PRIVATE_WRITE, CreateEngagement, ReplaceTags
 from herdbook.engagements.model import EngagementCreate, Participant, TimelineEntry, TimelineRequest, TimelineSpeaker
-from herdbook.first_start import Prepared, prepare
+from herdbook.first_start import Prepared
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.search_text import folded
@@ -113,20 +113,21 @@ class DemoSettings(Settings):
 
 def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:
     """Serve with sample data: contacts, companies, engagements and what belongs to them, and a key to try things with."""
-    demonstration = _Demonstration(settings.data_dir)
+    demonstration = _Demonstration(settings)
     serve(settings, demonstration.prepare, demonstration.announce)
 
 
 class _Demonstration:
     """One start of the demo."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.data_dir
+        self._prepare = preparing(settings)
         self._somebody: Contact | None = None
 
     async def prepare(self, database_url: str) -> Prepared:
         """Make the database ready: sample data the first time, and a new key each time."""
-        ready = await prepare(database_url)
+        ready = await self._prepare(database_url)
         pool = await open_pool(database_url, size=2)
         try:
             earlier = [key for key in await list_keys(pool, ready.workspace_id) if key.name == _KEY_NAME]

@@ -12,7 +12,7 @@ from herdbook.auth import store
 from herdbook.auth.keys import PREFIX
 from herdbook.auth.scopes import SCOPES
 from herdbook.cli.database import with_connection, workspace_called
-from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.db.pool import Connection
 from herdbook.settings import DatabaseSettings
@@ -48,15 +48,14 @@ def create(
         that user is not active any more. Without it, the first active user of the workspace.
 
     """
-    if not name.strip():
-        raise CommandFailed("A key needs a name, so that you know later what it is for.")
+    require_name(name, "A key needs a name, so that you know later what it is for.")
     unknown = sorted(set(scope) - SCOPES.keys())
     if unknown:
         raise CommandFailed(f"There is no scope {', '.join(unknown)}. There are: {', '.join(SCOPES)}.")
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
 
-    async def work(connection: Connection) -> str:
+    async def work(connection: Connection) -> None:
         workspace_id = await workspace_called(connection, workspace)
         active = [each.id for each in await all_users(connection, workspace_id) if each.role.is_active]
         if user is not None and user not in active:
@@ -64,9 +63,11 @@ def create(
                 f"There is no active user `{user}` in this workspace. `herdbook users list` shows those there are."
             )
         user_id = None if user is None else ids.decoded(ids.USER, user)
-        return str(await store.create_key(connection, workspace_id, name, scope, expires, user_id=user_id))
+        # Shown before it is kept: a key that cannot be shown is none.
+        async with connection.transaction():
+            environment.say(str(await store.create_key(connection, workspace_id, name, scope, expires, user_id=user_id)))
 
-    environment.say(with_connection(database, work))
+    with_connection(database, work)
 
 
 @app.command(name="list")
@@ -112,7 +113,7 @@ def revoke(key: str, *, database: Annotated[DatabaseSettings, Parameter(name="*"
     Parameters
     ----------
     key
-        The key as `herdbook keys list` shows it, or whole.
+        The key as `herdbook keys list` shows it. The whole key is taken, too, but would stay in the shell's history.
 
     """
     key_id: UUID | None = ids.decoded(PREFIX, key.partition(".")[0])

@@ -12,13 +12,13 @@ from cyclopts.config import Env
 
 from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import CommandFailed, ExitStatus, environment
-from herdbook.cli.serve import announce_server
+from herdbook.cli.serve import announce_server, preparing
 from herdbook.cli.serve import serve as run_server
 from herdbook.db.claims_by_case import ClaimedTwice
-from herdbook.db.migrate import DatabaseTooOld
+from herdbook.db.migrate import DatabaseTooOld, SchemaTooNew
 from herdbook.db.migrate import migrate as apply_migrations
+from herdbook.db.pool import DatabaseUrlInvalid
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgresFailed
-from herdbook.first_start import prepare
 from herdbook.settings import DatabaseSettings, SettingOutOfRange, Settings
 
 app = App(
@@ -39,7 +39,7 @@ app.command("herdbook.cli.users:app", name="users", help="Create and list users:
 @app.command
 def serve(*, settings: Annotated[Settings, Parameter(name="*")] = Settings()) -> None:
     """Serve the API, on an embedded PostgreSQL unless another is named. Every option is an environment variable, too."""
-    run_server(settings, prepare, announce_server(settings))
+    run_server(settings, preparing(settings), announce_server(settings))
 
 
 @app.command
@@ -65,7 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingOutOfRange as error:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.USAGE
-    except (CommandFailed, DataFolderInUse, EmbeddedPostgresFailed, DatabaseTooOld, ClaimedTwice) as error:
+    except (
+        CommandFailed,
+        ClaimedTwice,
+        DataFolderInUse,
+        DatabaseTooOld,
+        DatabaseUrlInvalid,
+        EmbeddedPostgresFailed,
+        SchemaTooNew,
+    ) as error:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.FAILED
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -1,9 +1,11 @@
 """`herdbook serve` and `herdbook demo`: the database, its schema, then the workers; and all of it down again."""
 
 import asyncio
+import errno
 import functools
 import importlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -14,9 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -28,10 +31,13 @@ from uvicorn.supervisors import Multiprocess
 from herdbook import ids
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.embedded import EmbeddedPostgres
-from herdbook.first_start import Prepared
+from herdbook.first_start import Prepared, note_shown, prepare
+from herdbook.logs import configure_logs
 from herdbook.settings import Settings
 
+_log: Final = logging.getLogger("herdbook.serve")
 _DRAIN_SECONDS: Final = 10
+_PORT_SECONDS: Final = 2.0
 _APP: Final = "herdbook.app"
 # Called once requests are answered, with the server's address.
 Announce = Callable[[str, Prepared], None]
@@ -41,20 +47,40 @@ def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prep
     """Serve until a signal says otherwise. `prepared` makes the database ready, `announce` tells that it serves."""
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
-    if settings.ready_file is not None and not settings.ready_file.parent.is_dir():
-        raise CommandFailed(f"There is no folder for the ready file `{settings.ready_file}`. Create it, or name another.")
-    with _listening(settings) as listener, _database(settings) as (database_url, announce_to_folder):
+    with (
+        _ready_file(settings.ready_file) as write_ready_file,
+        _listening(settings) as listener,
+        _database(settings) as (database_url, announce_to_folder),
+    ):
+        configure_logs(settings.log_level)
         ready = asyncio.run(prepared(database_url))
         url = _url(settings.host, listener)
 
         def tell() -> None:
-            announce_to_folder(url)
-            announce(url, ready)
-            if settings.ready_file is not None:
-                _write_ready_file(settings.ready_file, url, ready)
+            # A disk that is full is no reason to tell others less.
+            _tried(lambda: announce_to_folder(url))
+            told = [_tried(lambda: write_ready_file(url, ready))] if settings.ready_file is not None else []
+            told.append(_tried(lambda: announce(url, ready)))
+            if ready.api_key is not None and any(told):
+                asyncio.run(note_shown(database_url))
 
         threading.Thread(target=_when_ready, args=(url, tell), daemon=True).start()
         _run_workers(settings, database_url, listener)
+
+
+def preparing(settings: Settings) -> Callable[[str], Coroutine[Any, Any, Prepared]]:
+    """Return what makes a database ready, as the settings say."""
+    is_alone = settings.database_url is None
+    return functools.partial(prepare, allows_newer_schema=settings.allow_newer_schema, is_alone=is_alone)
+
+
+def _tried(way: Callable[[], None]) -> bool:
+    try:
+        way()
+    except OSError as error:
+        _log.error("the server cannot tell that it serves", extra={"error": str(error)})
+        return False
+    return True
 
 
 def announce_server(settings: Settings) -> Announce:
@@ -68,6 +94,8 @@ def announce_server(settings: Settings) -> Announce:
         environment.say(f"Workspace: {ids.encoded(ids.WORKSPACE, ready.workspace_id)}")
         if ready.api_key is not None:
             environment.say(f"API key:   {ready.api_key}   (shown this once; `herdbook keys create` makes others)")
+        elif ready.lacks_key:
+            environment.say("API key:   that of the first start was perhaps never shown; `herdbook keys create` makes another")
 
     return announce
 
@@ -91,12 +119,18 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
         ) from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            raise CommandFailed(
-                f"Cannot listen at {settings.host}, port {settings.port}: {error.strerror}. Choose another: --port=0 is any."
-            ) from None
+        # The workers of a server that was killed let go of the port in a moment.
+        give_up_at = time.monotonic() + _PORT_SECONDS
+        while True:
+            try:
+                listener.bind(address)
+                break
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and time.monotonic() < give_up_at:
+                    time.sleep(0.02)
+                    continue
+                where = f"{settings.host}, port {settings.port}"
+                raise CommandFailed(f"Cannot listen at {where}: {error.strerror}. Choose another: --port=0 is any.") from None
         listener.listen(2048)
         yield listener
 
@@ -106,7 +140,7 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
     if settings.database_url is not None:
         yield settings.database_url, lambda _: None
         return
-    server = EmbeddedPostgres(settings.data_dir, connections=settings.workers * settings.database_connections)
+    server = EmbeddedPostgres(settings.data_dir, settings.all_connections, lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(server.start)
@@ -116,6 +150,8 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
         yield database_url, server.announce
     finally:
         server.stop()
+        if server.is_lost:
+            raise CommandFailed("The database ended and could not be started again; the log above says why.")
 
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
@@ -133,22 +169,39 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     if settings.workers == 1:
+        server = uvicorn.Server(config)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
         except SystemExit as end:
-            if end.code == STARTUP_FAILURE:
+            if end.code != STARTUP_FAILURE:
+                raise
+            # A server that is told to stop while it starts has not failed.
+            if not server.should_exit:
                 raise _did_not_start() from None
-            raise
         return
     # The workers are told by this variable, when they are imported, that they count together.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder = tempfile.mkdtemp(prefix="herdbook-metrics-")
-    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor = _Supervisor(config, sockets=[listener])
     try:
         supervisor.run()
     finally:
         shutil.rmtree(folder)
-    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+    if not supervisor.is_told_to_stop and any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         raise _did_not_start()
+
+
+class _Supervisor(Multiprocess):
+    """The parent of the workers; it knows whether a signal ended it, since a worker that was starting then has not failed."""
+
+    is_told_to_stop = False
+
+    def handle_int(self) -> None:
+        self.is_told_to_stop = True
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        self.is_told_to_stop = True
+        super().handle_term()
 
 
 def _did_not_start() -> CommandFailed:
@@ -156,8 +209,25 @@ def _did_not_start() -> CommandFailed:
 
 
 def _create_app(settings: Settings, database_url: str) -> ASGIApp:
-    app: ASGIApp = importlib.import_module(_APP).create_app(settings, database_url, delivers=True)
+    is_told_to_stop = _note_signals()
+    create_app = importlib.import_module(_APP).create_app
+    app: ASGIApp = create_app(settings, database_url, delivers=True, is_told_to_stop=is_told_to_stop)
     return app
+
+
+def _note_signals() -> Callable[[], bool]:
+    """Return whether a signal to stop has come; noted from here on, since a start that waits must hear of it."""
+    told: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handled = signal.getsignal(number)
+        assert callable(handled), "uvicorn handles it by now"
+
+        def note(number: int, frame: FrameType | None, then: Callable[[int, FrameType | None], object] = handled) -> None:
+            told.append(number)
+            then(number, frame)
+
+        signal.signal(number, note)
+    return lambda: bool(told)
 
 
 def _url(host: str, listener: socket.socket) -> str:
@@ -183,13 +253,41 @@ def _is_ready(url: str) -> bool:
             return False
 
 
-def _write_ready_file(path: Path, url: str, ready: Prepared) -> None:
-    """Write the file in one step, so that nobody reads half of it."""
-    content = {"url": url, "workspace_id": ids.encoded(ids.WORKSPACE, ready.workspace_id)}
-    if ready.api_key is not None:
-        content["api_key"] = str(ready.api_key)
+def _write_nothing(_: str, __: Prepared) -> None:
+    pass
+
+
+@contextmanager
+def _ready_file(path: Path | None) -> Generator[Callable[[str, Prepared], None]]:
+    """What writes the ready file. It is there while the server serves: one of an earlier run is gone from the first moment."""
+    if path is None:
+        yield _write_nothing
+        return
     draft = path.with_name(path.name + ".new")
-    # It may hold a key, so it is the owner's alone from the first moment.
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(content, file)
-    draft.replace(path)
+    if not path.parent.is_dir():
+        raise CommandFailed(f"There is no folder for the ready file `{path}`. Create it, or name another.")
+    try:
+        path.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise CommandFailed(f"The ready file `{path}` cannot be written: {error.strerror}. Name another.") from None
+    written: list[os.stat_result] = []
+
+    def write(url: str, ready: Prepared) -> None:
+        content = {"url": url, "workspace_id": ids.encoded(ids.WORKSPACE, ready.workspace_id)}
+        if ready.api_key is not None:
+            content["api_key"] = str(ready.api_key)
+        # It may hold a key, so it is new, no link of somebody's, and the owner's alone from the first moment.
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(content, file)
+            written.append(os.fstat(file.fileno()))
+        # In one step, so that nobody reads half of it.
+        draft.replace(path)
+
+    try:
+        yield write
+    finally:
+        with suppress(OSError):
+            # By now it may be another server's.
+            if written and os.path.samestat(path.lstat(), written[0]):
+                path.unlink()

@@ -1,7 +1,7 @@
 """`herdbook users`: the people of the team."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from herdbook import ids
 from herdbook.addresses import NotAnAddress, e164
 from herdbook.cli.database import carry_out, with_connection, workspace_called
-from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.contacts.model import time_zones
 from herdbook.db.pool import Connection
@@ -20,8 +20,6 @@ from herdbook.users.model import NewUser, User, UserRole
 from herdbook.users.store import all_users
 
 app = App(name="users", help="Create and list users: the people of the team, who own engagements and write comments.")
-
-_LONGEST: Final = 255
 
 
 @app.command
@@ -59,11 +57,11 @@ def create(  # noqa: PLR0913  # it is what a user has
         The workspace's id; not needed where there is only one.
 
     """
-    if not first_name.strip():
-        raise CommandFailed("A user needs a first name, so that others know who it is.")
-    for text in (first_name, last_name or "", job_title or ""):
-        if len(text) > _LONGEST or not text.isprintable():
-            raise CommandFailed(f"Names and titles have {_LONGEST} characters at most, and only such as can be seen.")
+    require_name(first_name, "A user needs a first name, so that others know who it is.")
+    if last_name is not None:
+        require_name(last_name, "A last name must be one; leave it out where there is none.")
+    if job_title is not None:
+        require_name(job_title, "A job title must be one; leave it out where there is none.")
     if time_zone is not None and time_zone not in time_zones():
         raise CommandFailed(f"`{time_zone}` is not a name in IANA's time zone database. Give one such as Europe/London.")
     if phone is not None and e164(phone) is None:

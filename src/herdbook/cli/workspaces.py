@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from herdbook import ids
 from herdbook.auth import store
 from herdbook.cli.database import with_connection
-from herdbook.cli.environment import environment
+from herdbook.cli.environment import environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.first_start import create_owned_workspace
 from herdbook.settings import DatabaseSettings
@@ -25,6 +25,7 @@ def create(name: str, *, database: Annotated[DatabaseSettings, Parameter(name="*
         What people call it.
 
     """
+    require_name(name, "A workspace needs a name, by which people tell it from others.")
     workspace_id = with_connection(database, lambda connection: create_owned_workspace(connection, name))
     environment.say(ids.encoded(ids.WORKSPACE, workspace_id))
 

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
+from importlib.metadata import version as installed_version
 from typing import Final, LiteralString, cast
 
 import asyncpg
@@ -39,13 +40,14 @@ class DatabaseTooOld(Exception):
 
 
 class SchemaTooNew(Exception):
-    """A newer herdbook has changed the schema; `names` are the migrations that this one does not know."""
+    """A newer herdbook has migrated the database."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(
-            f"A newer herdbook has changed this database's schema ({', '.join(names)}). Install that release, or a newer one."
+            f"This is herdbook {installed_version('herdbook')}, which knows the schema up to `{list(available())[-1]}`. "
+            f"A newer herdbook has brought the database to `{names[-1]}`. Start that one. If you mean to go back by one "
+            "release, which the schema allows for, start this one with --allow-newer-schema."
         )
-        self.names = tuple(names)
 
 
 def available() -> dict[str, LiteralString]:
@@ -59,10 +61,10 @@ def available() -> dict[str, LiteralString]:
     }
 
 
-async def migrate(database_url: str) -> list[str]:
+async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]:
     """Apply the migrations that the database lacks; return their names. Several processes may call it at once.
 
-    Refusals: DatabaseTooOld, ClaimedTwice.
+    Refusals: DatabaseTooOld; ClaimedTwice; SchemaTooNew where a newer herdbook has migrated it, unless that is allowed.
     """
     connection = await connect(database_url)
     try:
@@ -75,6 +77,9 @@ async def migrate(database_url: str) -> list[str]:
         await connection.execute(
             "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
         )
+        newer = await unknown(connection)
+        if newer and not allows_newer:
+            raise SchemaTooNew(newer)
         lacking = await missing(connection)
         for name in lacking:
             await _apply(connection, name)
@@ -82,13 +87,6 @@ async def migrate(database_url: str) -> list[str]:
     finally:
         # The lock is the session's, so it ends with the connection.
         await connection.close()
-
-
-async def check(statements: Statements) -> None:
-    """Refuse a schema that a newer program has made. Refusal: SchemaTooNew."""
-    names = await unknown(statements)
-    if names:
-        raise SchemaTooNew(names)
 
 
 async def unknown(statements: Statements) -> list[str]:

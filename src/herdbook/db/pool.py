@@ -55,6 +55,16 @@ _SESSION: Final = {
 }
 
 
+class DatabaseUrlInvalid(Exception):
+    """The address of the database cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database's URL cannot be read. It looks like postgresql://user:password@host:5432/database; "
+            "in a password, characters other than letters and digits are percent-encoded."
+        )
+
+
 class Statements(Protocol):
     """What runs statements. They are typed as literals, so that nothing computed can be one."""
 
@@ -84,17 +94,22 @@ class Pool(Statements, Protocol):
 
     async def close(self) -> None: ...
 
+    def terminate(self) -> None: ...
+
     def get_size(self) -> int: ...
 
     def get_idle_size(self) -> int: ...
 
 
 async def connect(database_url: str) -> Connection:
-    """Open one connection, for an errand."""
+    """Open one connection, for an errand. Refusal: DatabaseUrlInvalid."""
     try:
         connection = await asyncpg.connect(database_url, timeout=10)
     except OSError as error:
         raise _of_database(error) from None
+    except ValueError:
+        # Not in its own words: they quote parts of the URL, perhaps of its password.
+        raise DatabaseUrlInvalid from None
     await _pass_json_through(connection)
     return cast("Connection", connection)
 
@@ -153,7 +168,11 @@ class _Pool:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except CONNECTION_ERRORS:
-            self._pool.terminate()
+            self.terminate()
+
+    def terminate(self) -> None:
+        """Cut all connections at once."""
+        self._pool.terminate()
 
     def get_size(self) -> int:
         return self._pool.get_size()

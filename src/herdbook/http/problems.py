@@ -33,7 +33,7 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
     errors.Taken: Kind("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
     errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "The position lies before what is kept."),
     errors.Unavailable: Kind(
-        "unavailable", "Service Unavailable", 503, "The database cannot be reached, the disk fails, or the server is stopping."
+        "unavailable", "Service Unavailable", 503, "The database, the disk or the server takes no requests now."
     ),
     errors.OutcomeUnknown: Kind("outcome_unknown", "Outcome Unknown", 500, "Unexpected server error."),
     errors.NoRoute: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),

@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from herdbook import ids, metrics
 from herdbook.auth.authenticate import NOBODY, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
-from herdbook.errors import RateLimited, Refusal, Taken, TooLarge, Unavailable
+from herdbook.disk import DiskWatch
+from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Taken, TooLarge, Unavailable
 from herdbook.http.body import BodyReader, require_json
 from herdbook.http.call import Call, Services
 from herdbook.http.etag import etag, none_match
@@ -55,7 +57,7 @@ class Wire(NamedTuple):
 class Requests:
     """The ASGI application that answers the operations."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # it is what requests pass through
         self,
         *,
         operations: Iterable[Operation],
@@ -64,11 +66,13 @@ class Requests:
         rate_limit: RateLimit | None,
         wire: Wire,
         log: RequestLog | None,
+        disk: DiskWatch | None = None,
     ) -> None:
         self._router = Router((operation, _target(operation)) for operation in operations)
         self._services = services
         self._authenticator = authenticator
         self._rate_limit = rate_limit
+        self._disk = disk or DiskWatch(None)
         self._wire = wire
         self._log = log
 
@@ -117,6 +121,8 @@ class Requests:
             arguments.append(body)
         if target.query is not None:
             arguments.append(target.query.read(scope["query_string"]))
+        if self._disk.is_full and operation.is_write:
+            raise Unavailable(DISK_IS_FULL)
         call = Call(
             services=self._services,
             operation=operation,
@@ -189,6 +195,8 @@ class Requests:
         if not isinstance(error, Refusal):
             if isinstance(error, CONNECTION_ERRORS):
                 error = Unavailable("The database cannot be reached. Nothing was done. Try again shortly.")
+            elif isinstance(error, asyncpg.InsufficientResourcesError):
+                error = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
         problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)

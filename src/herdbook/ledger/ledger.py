@@ -23,7 +23,7 @@ import msgspec
 
 from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
-from herdbook.errors import Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
+from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
 from herdbook.ledger.batch import load, lock_all, lock_free, save, was_committed
 from herdbook.ledger.book import Book, Command, Need, Origin
 from herdbook.ledger.heads import Heads
@@ -346,7 +346,7 @@ class Ledger:
             refusal = Unavailable("The database takes no writes now. Nothing was written. Try again shortly.")
         else:
             # In our words: the database's name its files.
-            refusal = Unavailable("The database has no room for this. Nothing was written. Tell its operator.")
+            refusal = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
         for one in waiting:
             one.answer(refusal)
 

@@ -1,0 +1,99 @@
+"""The disk under the embedded database: watched, so that writes are refused before PostgreSQL finds no room and stops."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from herdbook.embedded import restarts
+
+_log: Final = logging.getLogger("herdbook.disk")
+
+# PostgreSQL stops where it cannot go on with its write-ahead log, a file of 16 MiB at a time: one that it writes, one that it
+# makes ready, and two for what is under way when writes are refused, checkpoints included.
+RESERVED_BYTES: Final = 64 * 2**20
+RESERVED_INODES: Final = 100
+
+
+class Room(NamedTuple):
+    """What is free; of inodes None where the file system does not count them."""
+
+    free_bytes: int
+    free_inodes: int | None
+
+    def is_short(self, share: float = 1.0) -> bool:
+        """Whether less is free than is reserved, times the share."""
+        inodes = RESERVED_INODES * share
+        return self.free_bytes < RESERVED_BYTES * share or (self.free_inodes is not None and self.free_inodes < inodes)
+
+
+class DiskWatch:
+    """Knows whether the disk under a data folder is almost full; without a folder it never is."""
+
+    def __init__(self, data_dir: Path | None) -> None:
+        self.is_full = False
+        self._folders: Sequence[Path] = () if data_dir is None else _folders(data_dir)
+
+    async def look(self) -> None:
+        """Look at the disk. A folder that cannot be looked at, as where the database is elsewhere, is passed over."""
+        # In a thread: a disk that hangs must hang nothing else.
+        room = await asyncio.to_thread(free_room, self._folders)
+        if room is None:
+            return
+        was_full, self.is_full = self.is_full, room.is_short(1.25 if self.is_full else 1.0)
+        if self.is_full == was_full:
+            return
+        facts = {"folder": str(self._folders[0]), **room._asdict()}
+        facts |= {"reserved_bytes": RESERVED_BYTES, "reserved_inodes": RESERVED_INODES}
+        if self.is_full:
+            _log.error("the disk is almost full: writes are refused until there is more room", extra=facts)
+        else:
+            _log.warning("the disk has room again: writes are taken", extra=facts)
+
+
+def _folders(data_dir: Path) -> Sequence[Path]:
+    cluster = data_dir.resolve() / "postgres"
+    return cluster, cluster / "pg_wal"  # which may be a link to another disk
+
+
+def free_room(folders: Sequence[Path]) -> Room | None:
+    """Return what is free under the fullest of these folders, or None if there is none of them."""
+    found: list[Room] = []
+    for folder in folders:
+        try:
+            disk = os.statvfs(folder)
+        except OSError:
+            continue
+        found.append(Room(disk.f_bavail * disk.f_frsize, disk.f_favail if disk.f_files else None))
+    if not found:
+        return None
+    inodes = [room.free_inodes for room in found if room.free_inodes is not None]
+    return Room(min(room.free_bytes for room in found), min(inodes, default=None))
+
+
+class FolderCollector(Collector):
+    """Of a data folder and its database, the same whichever worker is asked: free space, and starts after an end."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what Prometheus is told."""
+        text = "Times that the embedded database ended by itself and was started again."
+        yield CounterMetricFamily("herdbook_database_restarts", text, value=restarts(self._data_dir))
+        room = free_room(_folders(self._data_dir))
+        if room is None:
+            return
+        text = "Free bytes on the disk of the embedded database; below the reserve, writes are refused."
+        yield GaugeMetricFamily("herdbook_disk_free_bytes", text, value=room.free_bytes)
+        yield GaugeMetricFamily("herdbook_disk_reserved_bytes", "Free bytes below which writes are refused.", RESERVED_BYTES)
+        if room.free_inodes is not None:
+            text = "Free inodes on the disk of the embedded database; below the reserve, writes are refused."
+            yield GaugeMetricFamily("herdbook_disk_free_inodes", text, value=room.free_inodes)
+            text = "Free inodes below which writes are refused."
+            yield GaugeMetricFamily("herdbook_disk_reserved_inodes", text, value=RESERVED_INODES)
