@@ -331,8 +331,12 @@ async def test_what_was_interrupted_is_finished(
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
     interrupted = len(await released(stored, engine))
+    unfinished = "select object_id from unfinished where workspace_id = $1"
+    noted = await pool.fetchval(unfinished, alice.workspace_id)
     await release_left_behind(cast("Statements", pool), ledger, CompanyStaff())
 
+    assert noted == engine.uuid
+    assert await pool.fetchval(unfinished, alice.workspace_id) is None
     assert interrupted == MOST_STAFF
     assert len(await released(stored, engine)) == MOST_STAFF + 1
     assert await pool.fetchval("select count(*) from company_contact where workspace_id = $1", alice.workspace_id) == 0

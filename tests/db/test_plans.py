@@ -218,6 +218,8 @@ _FILL: Final = """
         select workspace_id, word, id from one, unnest(array['talk', n::text]) as word
     ), engagement_contacts as (
         insert into engagement_contact (workspace_id, contact_id, engagement_id) select workspace_id, id, id from one
+    ), company_contacts as (
+        insert into company_contact (workspace_id, company_id, contact_id) select workspace_id, id, id from one
     ), engagement_companies as (
         insert into engagement_company (workspace_id, company_id, engagement_id)
         select workspace_id, company_id, id from one, unnest(array[id, $3::uuid]) as company_id
@@ -616,8 +618,8 @@ async def test_rows_are_taken_by_an_index(house: House, name: str, request: pyte
     assert plans
     scans = [scan for plan in plans for scan in scans_of(plan["Plan"])]
     for scan in scans:
-        # The row of a workspace is found by way of all where they are few.
-        if scan["Relation Name"] == "workspace":
+        # The row of a workspace is found by way of all where they are few, as what is unfinished always is.
+        if scan["Relation Name"] in ("workspace", "unfinished"):
             continue
         assert scan["Node Type"] in ("Index Scan", "Index Only Scan"), scan
         assert re.search(r"\b(workspace_id|request_id|id) = ", scan.get("Index Cond", "")), scan

@@ -33,6 +33,12 @@ class Register:
             *(self._workspace_id, last, days),
         )
 
+    async def age_marks(self, days: int) -> None:
+        """Let what was noted of how far the ledger went be so many days older."""
+        await self._pool.execute(
+            "update change_mark set at = at - make_interval(days => $2) where workspace_id = $1", self._workspace_id, days
+        )
+
     async def fill(self, entries: int) -> None:
         """Enter so many old entries, beside the ledger."""
         await self._pool.execute(
@@ -110,6 +116,23 @@ async def test_what_is_young_stays(clerk: Clerk, register: Register, connections
 
     assert await register.entries() == [1, 2, 3]
     assert await register.trimmed() is None
+
+
+async def test_what_a_wrong_clock_has_dated_is_forgotten_in_the_end(
+    clerk: Clerk, register: Register, connections: Pool
+) -> None:
+    """Entries from years ahead are as old as the mark behind them; what is dated well is as old as it says."""
+    await create(clerk, 6)
+    await register.age(2)
+    await register.age(4, -3650)
+    await register.age(2, 3650)
+    await trim_ledgers(connections, DAYS)
+    unmarked = await register.entries()
+    await register.age_marks(DAYS + 1)
+    await trim_ledgers(connections, DAYS)
+
+    assert unmarked == [3, 4, 5, 6]
+    assert await register.entries() == [5, 6]
 
 
 async def test_it_goes_on_where_it_ended(clerk: Clerk, register: Register, connections: Pool) -> None:

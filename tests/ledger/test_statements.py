@@ -35,7 +35,11 @@ async def test_the_same_tables_are_the_same_statement(statements_pool: Pool, wor
     async with statements_pool.acquire() as connection:
         seen: set[str] = set()
         logged: Any = connection
-        logged.add_query_logger(lambda record: seen.add(record.query))
+
+        def note(record: Any) -> None:
+            seen.add(record.query)
+
+        logged.add_query_logger(note)
         for number in range(_BATCHES):
             commands: list[Command] = [
                 creation(f"ada{number}@x.test", first_name="Ada"),

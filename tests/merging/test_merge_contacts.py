@@ -458,6 +458,9 @@ async def test_what_is_left_follows_the_chain(
 
     named = await pool.fetch("select distinct contact_id from engagement_contact where workspace_id = $1", alice.workspace_id)
     assert [record["contact_id"] for record in named] == [mary.uuid]
+    # The last round finds that the contact that goes on was not merged.
+    await move_left_behind(cast("Statements", pool), ledger)
+    assert not await pool.fetch("select from unfinished where workspace_id = $1", alice.workspace_id)
 
 
 async def test_a_slice_leaves_alone_who_is_there(alice: Person, ada: Thing, grace: Thing, ledger: Ledger) -> None:

@@ -64,6 +64,15 @@ create table change_trimmed (
     at timestamptz
 );
 
+-- Up to which entry each ledger went at a time, noted once a day: so entries that a clock which was ahead has dated are known to
+-- be old in the end.
+create table change_mark (
+    workspace_id uuid not null,
+    at timestamptz not null,
+    seq bigint not null,
+    primary key (workspace_id, at)
+);
+
 create table idempotency_record (
     workspace_id uuid not null,
     credential_id uuid not null,
@@ -76,7 +85,7 @@ create table idempotency_record (
 );
 
 -- Old records are deleted in slices, each found by its time.
-create index idempotency_record_by_time on idempotency_record (workspace_id, at);
+create index idempotency_record_by_time on idempotency_record (at);
 
 -- What was begun and is still to be finished, in slices: contacts of a company that was deleted to be cleared of it, engagements
 -- of a contact that was merged to name another one. It is empty nearly always, so nobody looks through what is done.

@@ -252,8 +252,8 @@ class Ledger:
     async def _look_again(self) -> None:
         """Answer those who have waited for too long, again and again, and cut off what nobody waits for."""
         while True:
-            await asyncio.sleep(min(_LOOK_EVERY_SECONDS, self._patience_seconds / 4))
-            before = time.perf_counter() - self._patience_seconds
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            before = time.perf_counter() - max(self._patience_seconds, _LOOK_EVERY_SECONDS)
             late: list[_Waiting] = []
             for queue in self._queues.values():
                 while queue and queue[0].since <= before:
@@ -309,6 +309,7 @@ class Ledger:
         """
         lock = bool(doubts) or self._is_contended(waiting)
         pause = _PAUSE_SECONDS
+        has_failed = False
         while waiting := [one for one in waiting if not one.done.done()]:
             trial = _Trial()
             try:
@@ -326,6 +327,9 @@ class Ledger:
                 if isinstance(error, _NOT_NOW) and not (is_away or doubts):
                     self._refuse(waiting, error)
                     return
+                if has_failed:
+                    self._give_up([one for one in waiting if one.since <= time.perf_counter() - self._patience_seconds])
+                has_failed = True
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that two processes do not meet again
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             # Whatever stood in the way, the next attempt has the workspaces to itself before it looks.

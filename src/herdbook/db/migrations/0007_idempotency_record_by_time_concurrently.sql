@@ -1,2 +1,2 @@
 -- Old records are deleted in slices, each found by its time.
-create index concurrently if not exists idempotency_record_by_time on idempotency_record (workspace_id, at);
+create index concurrently if not exists idempotency_record_by_time on idempotency_record (at);

@@ -18,3 +18,12 @@ insert into unfinished (workspace_id, task, object_id)
 select c.workspace_id, 'move', c.id from contact c
 where c.merged_into is not null
     and exists (select from engagement_contact l where l.workspace_id = c.workspace_id and l.contact_id = c.id);
+
+-- Up to which entry each ledger went at a time, noted once a day: so entries that a clock which was ahead has dated are known to
+-- be old in the end.
+create table change_mark (
+    workspace_id uuid not null,
+    at timestamptz not null,
+    seq bigint not null,
+    primary key (workspace_id, at)
+);
