@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
 from herdbook.errors import Busy, KeyReused, NotFound, OutcomeUnknown, Refusal, Unavailable
 from herdbook.ledger import batch
-from herdbook.ledger.book import Book, Command, Need, Origin
+from herdbook.ledger.book import Book, Command, LongCommand, Need, Origin, Result
 from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 
@@ -267,7 +267,8 @@ class Ledger:
             needs.setdefault(one.workspace_id, set()).update(one.needs())
         trial.books = await batch.load(connection, needs)
         for one in waiting:
-            trial.outcomes.append((one, _outcome(trial.books.get(one.workspace_id), one)))
+            outcome = _outcome(trial.books.get(one.workspace_id), one)
+            trial.outcomes.append((one, await outcome if isinstance(outcome, Coroutine) else outcome))
         changed = [book for book in trial.books.values() if book.put_rows]
         if not changed:
             return None
@@ -305,8 +306,8 @@ class Ledger:
         return any(one.workspace_id in self._locked_until for one in waiting)
 
 
-def _outcome(book: Book | None, one: _Waiting) -> Written | Exception:
-    """Apply one command; a refusal, or a bug, is the outcome of that command alone."""
+def _outcome(book: Book | None, one: _Waiting) -> Written | Exception | Coroutine[None, None, Written | Exception]:
+    """Apply one command; a refusal, or a bug, is the outcome of that command alone. A long one takes turns with others."""
     if book is None:
         return NotFound("workspace")
     if one.key is not None:
@@ -315,10 +316,25 @@ def _outcome(book: Book | None, one: _Waiting) -> Written | Exception:
             return Written(first.version, bytes(first.answer), replayed=True)
         if first is not None:
             return KeyReused()
+    if isinstance(one.command, LongCommand):
+        return _outcome_in_turns(book, one, one.command)
     try:
         result = book.carry_out(one.command, one.origin)
     except Exception as error:
         return error
+    return _written(book, one, result)
+
+
+async def _outcome_in_turns(book: Book, one: _Waiting, command: LongCommand) -> Written | Exception:
+    try:
+        result = await book.carry_out_in_turns(command, one.origin)
+    except Exception as error:
+        return error
+    return _written(book, one, result)
+
+
+def _written(book: Book, one: _Waiting, result: Result) -> Written:
+    """Encode what a command came to, and keep it under its Idempotency-Key, if it has one."""
     body = msgspec.json.encode(result.answer)
     if one.key is not None:
         book.put(
