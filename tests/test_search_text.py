@@ -60,6 +60,7 @@ def test_unicode_has_no_forms(text: str, form: str) -> None:
         ("№5 №5", ["no5", "no5"]),
         ("山田 太郎", ["山田", "太郎"]),
         ("a\x1fb", ["a", "b"]),
+        ("Love\u00adlace Ada\u200bKing\ufeff", ["lovelace", "adaking"]),
         ("... !", []),
         ("", []),
     ],

@@ -42,7 +42,7 @@ def comparable_address(email: str) -> str:
     return _closely_read(email)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def _closely_read(email: str) -> str:
     try:
         read = validate_email(
@@ -58,7 +58,8 @@ def _closely_read(email: str) -> str:
     return f"{without_case(read.local_part)}@{(read.ascii_domain or read.domain).lower()}"
 
 
-@lru_cache(maxsize=1024)
+# As many as a bulk has, which reads them before it is carried out.
+@lru_cache(maxsize=8192)
 def e164(phone_number: str) -> str | None:
     """Return the E.164 form of a number that is written with its country code, else None."""
     if "+" not in phone_number:

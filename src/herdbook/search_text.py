@@ -15,6 +15,8 @@ _MARKED: Final = WORD_START + r"\g<0>"
 _MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
 # An index entry holds 2,704 bytes, and a character becomes several where it is folded.
 _LONGEST_WORD: Final = 200
+# The soft hyphen, and what joins or parts letters without a width: none of it is seen within a word, and so none parts it.
+_UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _AROUND_TERMS: Final = ',;:.!?"()[]<>'
 # Letters that Unicode does not decompose into a base letter and a mark.
 _UNMARKED: Final = str.maketrans(
@@ -33,6 +35,7 @@ def folded(text: str) -> str:
 def _decomposed(text: str) -> str:
     # Decomposed twice: `№` has a capital letter only after the first time, and what is folded may decompose again.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    decomposed = _UNSEEN.sub("", decomposed)
     return "".join(char for char in decomposed if not unicodedata.combining(char)).translate(_UNMARKED)
 
 

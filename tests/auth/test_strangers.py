@@ -1,7 +1,7 @@
 """Who has no business in a workspace learns nothing of what is there: this walks all operations, so that none is forgotten."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import httpx
 import pytest
@@ -13,8 +13,9 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key
 from herdbook.db.pool import connect
 from herdbook.first_start import create_owned_workspace
+from herdbook.http import openapi
 from herdbook.http.operation import Operation
-from tests.auth.test_scopes import GUARDED, UNKNOWN, every_operation
+from tests.auth.test_scopes import GUARDED, NEVER_GIVEN, UNKNOWN, every_operation
 from tests.cast import Json, Person
 
 about_an_object = pytest.mark.parametrize(
@@ -49,6 +50,17 @@ class House:
 @pytest_asyncio.fixture
 async def house(client: httpx.AsyncClient, database_url: str) -> House:
     """A house of the test's own."""
+    return await built(client, database_url)
+
+
+@pytest_asyncio.fixture
+async def neighbours(client: httpx.AsyncClient, database_url: str) -> House:
+    """A house in another workspace."""
+    return await built(client, database_url)
+
+
+async def built(client: httpx.AsyncClient, database_url: str) -> House:
+    """Return a house."""
     connection = await connect(database_url)
     workspace_id = await create_owned_workspace(connection, "House")
     owner = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
@@ -60,6 +72,8 @@ async def house(client: httpx.AsyncClient, database_url: str) -> House:
             response = await owner.post("/api" + operation.path.format(**created), json=body)
             assert response.status_code == 201, response.text
             created[f"{response.json()['object']}_id"] = response.json()["id"]
+            created["request_id"] = response.headers["X-Request-Id"]
+            created |= {name: value for name, value in response.json().items() if name == "transcript_timeline_id"}
     await owner.patch(f"/api/v2/contacts/{created['contact_id']}", json={"first_name": "Augusta"})
     deliveries = await owner.get(f"/api/herdbook/webhooks/{created['webhook_endpoint_id']}/deliveries")
     created["event_id"] = deliveries.json()["data"][0]["id"]
@@ -123,3 +137,115 @@ def test_each_kind_of_path_is_walked() -> None:
 
     assert parameters == UNKNOWN.keys()
     assert all(ids.decoded(value.partition("_")[0] + "_", value) for value in UNKNOWN.values())
+
+
+DOCUMENT: Final[Json] = openapi.document(OPERATIONS, "https://problems.test/")
+KINDS: Final = {"request_id": ids.REQUEST, "transcript_timeline_id": ids.TRANSCRIPT_TIMELINE} | {
+    name: value.partition("_")[0] + "_" for name, value in UNKNOWN.items()
+}
+
+
+class Place(NamedTuple):
+    """A place in what a request sends that takes an id: the body without it, the way to it, and of which kind it is."""
+
+    operation: Operation
+    schema: Json
+    way: tuple[str | int, ...]
+    kind: str
+
+    async def ask(self, home: House, object_id: str) -> httpx.Response:
+        """Make a request of somebody at home, who names an object."""
+        path = "/api" + self.operation.path.format(**home.ids)
+        if self.schema is None:
+            return await home.owner.request(self.operation.method, path, params={str(self.way[0]): object_id})
+        return await home.owner.request(self.operation.method, path, json=filled(self.schema, home, self.way, object_id))
+
+
+def resolved(schema: Json) -> Json:
+    """Return a schema without what it says elsewhere."""
+    return DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def kind_of(schema: Json) -> str | None:
+    """Return of which kind the ids are that a schema takes, by its pattern or its examples."""
+    texts = [schema.get("pattern", "").removeprefix("^"), *map(str, schema.get("examples", ()))]
+    return next((name for name, prefix in KINDS.items() if any(text.startswith(prefix) for text in texts)), None)
+
+
+def places(schema: Json) -> Iterator[tuple[Json, tuple[str | int, ...], str]]:
+    """Return where a schema takes ids, with each choice made."""
+    schema = resolved(schema)
+    for choice in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
+        yield from places(choice)
+    if (kind := kind_of(schema)) is not None:
+        yield schema, (), kind
+    for name, member in schema.get("properties", {}).items():
+        for chosen, way, kind in places(member):
+            yield {**schema, "properties": {**schema["properties"], name: chosen}}, (name, *way), kind
+    if "items" in schema:
+        for chosen, way, kind in places(schema["items"]):
+            yield {**schema, "items": chosen}, (0, *way), kind
+
+
+def filled(schema: Json, home: House, way: tuple[str | int, ...] = (), object_id: str | None = None) -> Any:
+    """Return what a schema requires, and an id at the end of the way."""
+    schema = resolved(schema)
+    if object_id is not None and not way:
+        return object_id
+    if "properties" in schema:
+        named = {*schema.get("required", ()), *way[:1]}
+        return {
+            name: filled(member, home, way[1:], object_id) if (name,) == way[:1] else filled(member, home)
+            for name, member in schema["properties"].items()
+            if name in named
+        }
+    if "items" in schema:
+        return [filled(schema["items"], home, way[1:], object_id)]
+    if (kind := kind_of(schema)) is not None:
+        return home.ids[kind]
+    return schema["enum"][0] if "enum" in schema else "ada@example.test"
+
+
+def all_places() -> Iterator[Place]:
+    """Return all places where a request takes an id, but for its path."""
+    for operation in GUARDED:
+        described = DOCUMENT["paths"][operation.path][operation.method.lower()]
+        for content in described.get("requestBody", {}).get("content", {}).values():
+            for place in places(content["schema"]):
+                yield Place(operation, *place)
+        for parameter in described["parameters"]:
+            schema: Json = parameter.get("schema", {}) if parameter.get("in") == "query" else {}
+            if (kind := kind_of(schema.get("items", schema))) is not None:
+                yield Place(operation, None, (parameter["name"],), kind)
+
+
+@pytest.mark.parametrize("place", list(all_places()), ids=lambda place: f"{place.operation.id}-{'.'.join(map(str, place.way))}")
+async def test_an_id_in_a_request_finds_nothing_elsewhere(house: House, neighbours: House, place: Place) -> None:
+    """An id of another workspace in a body or a query is as one that there never was, and what it names stays as it is."""
+    never = KINDS[place.kind] + NEVER_GIVEN
+    before = await house.everything()
+    responses = [await place.ask(neighbours, object_id) for object_id in (house.ids[place.kind], never)]
+    told = [
+        (response.status_code, sorted(response.headers), response.text.replace(response.headers["X-Request-Id"], ""))
+        for response in responses
+    ]
+
+    assert told[0] == told[1]
+    assert not any(object_id in responses[0].text for object_id in house.ids.values())
+    assert await house.everything() == before
+
+
+def test_the_places_are_those_there_are() -> None:
+    """Ids are found in lists, in choices and in queries, and of each kind that a body takes."""
+    found = {(place.operation.id, place.way) for place in all_places()}
+
+    assert found >= {
+        ("update-contact", ("company_id",)),
+        ("merge-contacts", ("from", 0)),
+        ("bulk-write-contacts", ("operations", 0, "id")),
+        ("bulk-write-contacts", ("operations", 0, "contact", "company_id")),
+        ("replace-engagement-tags", ("tag_ids", 0)),
+        ("undo-request", ("request_id",)),
+        ("list-engagements", ("filter[contact_ids][eq]",)),
+    }
+    assert "transcript_timeline_id" in {place.kind for place in all_places()}

@@ -1,6 +1,7 @@
 """POST /herdbook/contacts/bulk: the operations, one by one and all together."""
 
-from asyncio import FIRST_COMPLETED, create_task, timeout, wait
+from asyncio import FIRST_COMPLETED, create_task, sleep, timeout, wait
+from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
@@ -10,6 +11,11 @@ import pytest
 
 from herdbook import ids
 from herdbook.contacts import bulk
+from herdbook.contacts.actions import CreateContact, DeleteContact
+from herdbook.contacts.bulk import WriteAll, WriteItem
+from herdbook.contacts.model import ContactCreate
+from herdbook.errors import Invalid
+from herdbook.ledger.book import Book, Origin
 from herdbook.settings import Settings
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import BULK, both_forms, create, delete, results, update, verdicts, write
@@ -285,7 +291,59 @@ async def test_each_of_many_faults_is_named(alice: Person) -> None:
 
     named = [field.partition(".")[0] for field, _ in faults(response)]
     assert list(dict.fromkeys(named)) == [f"operations[{index}]" for index in range(20)]
-    assert 1000 <= len(named) <= 1020
+    assert 100 <= len(named) <= 120
+
+
+async def test_each_of_many_that_fail_is_told_why(alice: Person) -> None:
+    """By itself, each operation that fails has its problem, of very many faults, with one of them."""
+    found = await results(alice, *([create(*["a"] * 40)] * 50))
+    told = [len(each["problem"]["errors"]) for each in found]
+
+    assert verdicts(found) == ["failed"] * 50
+    assert told == [40, 40, 20] + [1] * 47
+
+
+@both_forms
+async def test_addresses_and_numbers_are_limited_together(alice: Person, stored: Stored, *, atomic: bool) -> None:
+    """Of all operations together, whatever they are: what is more is refused before anything is done, with the remedy."""
+    emails = [f"a{n}@x.test" for n in range(99)]
+    phone_numbers = [{"phone_number": "100"}]
+    operations = [create(*emails, phone_numbers=phone_numbers)] * 50
+    most = await write(alice, *operations, atomic=atomic)
+    before = await stored.changes()
+    response = await write(alice, *operations, create("one@x.test"), atomic=atomic)
+
+    assert most.status_code == (422 if atomic else 200)
+    assert ("operations", "too_long") not in (faults(most) if atomic else [])
+    assert response.status_code == 422
+    assert faults(response) == [("operations", "too_long")]
+    assert "Send them in several requests." in response.json()["detail"]
+    assert await stored.changes() == before
+
+
+async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
+    """Whatever else waits goes on many times while a thousand operations are read and carried out, be they refused."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await sleep(0)
+            turns += 1
+
+    book = Book(alice.workspace_id, 0, datetime.now(UTC), datetime.now(UTC))
+    items = tuple(WriteItem(n, CreateContact(ContactCreate(first_name="Ada"))) for n in range(1000))
+    task = create_task(take_turns())
+    origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
+    await book.carry_out_in_turns(WriteAll(items), origin)
+    done = turns
+    with pytest.raises(Invalid):
+        await book.carry_out_in_turns(WriteAll((*items, WriteItem(1000, DeleteContact(ids.new_id())))), origin)
+    task.cancel()
+
+    assert done >= 49
+    assert turns >= 98
+    assert (book.seq, len(book.changes)) == (1000, 1000)
 
 
 @both_forms

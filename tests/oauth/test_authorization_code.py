@@ -234,6 +234,32 @@ async def test_no_code_is_issued_for_a_wrong_request(
     assert await pool.fetchval("select count(*) from oauth_grant where client_id = $1", program.uuid) == 0
 
 
+async def test_a_program_on_this_machine_listens_at_any_port(program: Program) -> None:
+    """A loopback address may have another port than the registered one (RFC 8252), and is exchanged with it."""
+    redirect_uri = OTHER_CALLBACK.replace(":4000", ":52345")
+    code = await program.code(redirect_uri=redirect_uri)
+
+    assert refused(await program.exchange(code, redirect_uri=OTHER_CALLBACK)) == (400, "invalid_grant")
+    assert (await program.exchange(code, redirect_uri=redirect_uri)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        *("http://localhost:4000@evil.example/callback", "http://localhost.evil.example/callback"),
+        *("http://127.0.0.1:4000/callback", "http://localhost:99999/callback", "http://localhost:/callback"),
+        *("http://localhost:4000/callback/", "http://localhost:4000/callback?x", "https://localhost:4000/callback"),
+        "https://app.example:444/callback?from=herdbook",
+    ],
+)
+async def test_nothing_but_the_port_may_differ(program: Program, redirect_uri: str) -> None:
+    """What is like a registered URI is another, and so is every other host's port."""
+    with pytest.raises(Invalid) as refusal:
+        await program.code(redirect_uri=redirect_uri)
+
+    assert [error.field for error in refusal.value.errors] == ["redirect_uri"]
+
+
 async def test_no_code_is_issued_for_a_revoked_client(program: Program, pool: Connections) -> None:
     """A client that was revoked is none."""
     await revoke_client(pool, program.uuid)

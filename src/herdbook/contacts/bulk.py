@@ -6,17 +6,18 @@ for all. All or none is one command, and so one batch.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from typing import ClassVar, Final, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.addresses import comparable_address
+from herdbook.addresses import comparable_address, e164
 from herdbook.contacts import store
 from herdbook.contacts.actions import CreateContact, DeleteContact, Foreseen, Unforeseen, UpdateContact, UpsertContact
 from herdbook.contacts.model import (
+    MAX_BULK_ITEMS,
     BulkItem,
     BulkOutcome,
     BulkResult,
@@ -30,18 +31,24 @@ from herdbook.fields import Rule
 from herdbook.http.body import BodyReader
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
-from herdbook.ledger.book import Book, Need, Result
+from herdbook.ledger.book import Book, LongCommand, Need, Result
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.objects import NOBODY
 from herdbook.wire import Deleted
 
+# A wave has so many operations at most, and so many addresses and numbers, unless one operation has more.
 WAVE: Final = 50
+_WAVE_ITEMS: Final = 500
+# How many operations are carried out between turns of others, where all are carried out or none.
+_STEP: Final = 10
+# After reading so many of either, whoever else waits has a turn.
+_TURN: Final = 100
 # How often what was not taken is sent again, if nothing was taken meanwhile, and the pause before the first time.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05
 # Whoever sends nothing but mistakes is told of one in each operation, once this many were told.
-_MOST_ERRORS: Final = 1000
+_MAX_ERRORS: Final = 100
 
 _log: Final = logging.getLogger("herdbook.contacts")
 
@@ -84,6 +91,17 @@ class _Glance(msgspec.Struct, frozen=True):
     contact: msgspec.Raw = msgspec.Raw()
 
 
+class _Size(msgspec.Struct, frozen=True):
+    """What is read of a contact, to know how many addresses and numbers it has."""
+
+    emails: tuple[msgspec.Raw, ...] = ()
+    phone_numbers: tuple[msgspec.Raw, ...] = ()
+
+
+class _Sized(msgspec.Struct, frozen=True):
+    contact: _Size = _Size()
+
+
 class _Readers(NamedTuple):
     """What reads one kind of operation, and its contact."""
 
@@ -99,6 +117,7 @@ _READERS: Final = {
 }
 _OTHER: Final = _Readers(BodyReader(_Other))
 _glance: Final = msgspec.json.Decoder(_Glance).decode
+_sized: Final = msgspec.json.Decoder(_Sized).decode
 
 
 class WriteItem(msgspec.Struct, frozen=True):
@@ -145,7 +164,7 @@ class WriteItem(msgspec.Struct, frozen=True):
         return Invalid(errors)
 
 
-class WriteAll(msgspec.Struct, frozen=True):
+class WriteAll(LongCommand, frozen=True):
     """Carry out operations, all or none. Refusal: Invalid, for each that cannot be; Unforeseen, as each of them.
 
     Each is judged by what those before it make that can be. `refused` are those that were refused for what they are.
@@ -158,10 +177,12 @@ class WriteAll(msgspec.Struct, frozen=True):
         for item in self.items:
             yield from item.needs()
 
-    def apply(self, book: Book) -> Result:
+    def steps(self, book: Book) -> Generator[None, None, Result]:
         results: list[BulkItem] = []
         refused = dict(self.refused)
-        for item in self.items:
+        for number, item in enumerate(self.items, start=1):
+            if number % _STEP == 0:
+                yield
             try:
                 answer = book.attempt(item).answer
             except Refusal as refusal:
@@ -192,14 +213,11 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     """Carry out all operations or none. Refusals: Invalid, and the ledger's."""
     items: list[WriteItem] = []
     refused: list[tuple[int, Sequence[FieldError]]] = []
-    for index, operation in enumerate(operations):
+    async for index, operation in _in_turns(enumerate(operations), _require_few(operations)):
         try:
             items.append(_read(index, operation))
         except Invalid as invalid:
-            refused.append((index, invalid.errors))
-        if index % WAVE == 0:
-            # Others have a turn, too.
-            await asyncio.sleep(0)
+            refused.append((index, invalid.errors[:_MAX_ERRORS]))
     deleted: list[UUID] = []
     for _ in range(_TRIES):
         foreseen = await _foreseeing(call, items, deleted)
@@ -214,28 +232,79 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
 
 
 async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
-    """Carry out each operation by itself, in their order. Refusals: KeyReused, and those of a key that is none."""
+    """Carry out each operation by itself, in their order. Refusals: Invalid, KeyReused, and those of a key that is none."""
+    sizes = _require_few(operations)
     key = call.idempotency_key()
     if key is not None:
         await call.services.ledger.write(call.caller.workspace_id, Begin(), call.origin, key)
     results: list[bytes] = []
     replayed: list[bool] = []
-    for start in range(0, len(operations), WAVE):
-        outcomes = await _wave(call, key, start, operations[start : start + WAVE])
+    told = 0
+    for start, end in _waves(sizes):
+        outcomes = await _wave(call, key, zip(range(start, end), operations[start:end], strict=True), sizes)
         for index, outcome in enumerate(outcomes, start):
-            results.append(outcome.body if isinstance(outcome, Written) else _failed(call, index, outcome))
+            if isinstance(outcome, Written):
+                results.append(outcome.body)
+                continue
+            named = max(1, _MAX_ERRORS - told)
+            results.append(_failed(call, index, Invalid(outcome.errors[:named]) if isinstance(outcome, Invalid) else outcome))
+            told += len(outcome.errors) if isinstance(outcome, FieldsRefusal) else 0
         replayed += [outcome.replayed for outcome in outcomes if isinstance(outcome, Written)]
     body = b'{"object":"bulk_result","atomic":false,"results":[' + b",".join(results) + b"]}"
     return Answer(body, replayed=bool(replayed) and all(replayed))
 
 
+def _require_few(operations: Sequence[msgspec.Raw]) -> list[int]:
+    """Return how many addresses and numbers each operation has. Refusal: Invalid, where they are too many together."""
+    sizes = [_size_of(operation) for operation in operations]
+    if sum(sizes) > MAX_BULK_ITEMS:
+        message = (
+            f"`operations` have {sum(sizes)} e-mail addresses and phone numbers together. {MAX_BULK_ITEMS} are the most. "
+            "Send them in several requests."
+        )
+        raise Invalid([FieldError("operations", "too_long", message)])
+    return sizes
+
+
+def _size_of(operation: msgspec.Raw) -> int:
+    try:
+        contact = _sized(operation).contact
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    return len(contact.emails) + len(contact.phone_numbers)
+
+
+def _waves(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Return where each wave begins and ends."""
+    start = items = 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == WAVE or items + size > _WAVE_ITEMS):
+            yield start, index
+            start, items = index, 0
+        items += size
+    yield start, len(sizes)
+
+
+async def _in_turns(
+    operations: Iterable[tuple[int, msgspec.Raw]], sizes: Sequence[int]
+) -> AsyncIterator[tuple[int, msgspec.Raw]]:
+    """Return operations one by one; others have a turn in between."""
+    read = 0
+    for index, operation in operations:
+        yield index, operation
+        read += 1 + sizes[index]
+        if read >= _TURN:
+            read = 0
+            await asyncio.sleep(0)
+
+
 async def _wave(
-    call: Call, key: IdempotencyKey | None, start: int, operations: Iterable[msgspec.Raw]
+    call: Call, key: IdempotencyKey | None, operations: Iterable[tuple[int, msgspec.Raw]], sizes: Sequence[int]
 ) -> list[Written | BaseException]:
     """Return what became of some operations, one after the other."""
     outcomes: dict[int, Written | BaseException] = {}
     waiting: list[WriteItem] = []
-    for index, operation in enumerate(operations, start):
+    async for index, operation in _in_turns(operations, sizes):
         try:
             waiting.append(_read(index, operation))
         except Invalid as invalid:
@@ -304,7 +373,7 @@ def _foreseen(found: Iterable[store.Belongings]) -> Foreseen:
 def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:
     told: list[FieldError] = []
     for of_one in errors:
-        told += of_one[: max(1, _MOST_ERRORS - len(told))]
+        told += of_one[: max(1, _MAX_ERRORS - len(told))]
     return told
 
 
@@ -330,7 +399,12 @@ def _read(index: int, operation: msgspec.Raw) -> WriteItem:
         errors += invalid.errors
     if errors:
         raise Invalid(errors)
-    return WriteItem(index, _command(asked, contact))
+    command = _command(asked, contact)
+    if isinstance(contact, ContactCreate | ContactUpdate | ContactUpsert):
+        for item in contact.phone_numbers or ():
+            # Read now, and so known when it is applied, which goes on without a pause.
+            e164(item.phone_number)
+    return WriteItem(index, command)
 
 
 def _command(asked: object, contact: object) -> CreateContact | UpdateContact | DeleteContact | UpsertContact:

@@ -401,6 +401,8 @@ class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 MOST_OPERATIONS: Final = 1000
+# E-mail addresses and phone numbers of all operations together.
+MAX_BULK_ITEMS: Final = 5000
 
 
 class BulkWrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,8 +4,9 @@ A domain describes each of its tables to the ledger as a `Shelf`. A command name
 the book in plain synchronous Python. What it puts there is saved by the ledger, in one statement for the whole batch.
 """
 
+import asyncio
 import itertools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, Protocol, TypeVar
@@ -70,6 +71,27 @@ class Command(Protocol):
     def apply(self, book: "Book") -> Result:
         """Do it in the book, or raise the refusal; what a refused command put there is taken back."""
         ...
+
+
+class LongCommand(msgspec.Struct, frozen=True):
+    """A command that takes its time, so that others have a turn after each of its steps."""
+
+    def needs(self) -> Iterable[Need]:
+        """Name the rows that the steps look at."""
+        raise NotImplementedError
+
+    def steps(self, book: "Book") -> Generator[None, None, Result]:
+        """Do it in the book, step by step, and return what it comes to, or raise the refusal."""
+        raise NotImplementedError
+
+    def apply(self, book: "Book") -> Result:
+        """Do it at once."""
+        steps = self.steps(book)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                return ended.value
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -140,18 +162,37 @@ class Book:
         self._undo.clear()
         return self.attempt(command)
 
+    async def carry_out_in_turns(self, command: LongCommand, origin: Origin) -> Result:
+        """Apply a command as `carry_out` does, and let others have a turn after each step: the book is its batch's alone."""
+        self._origin = origin
+        self._undo.clear()
+        seq, entries = self.seq, len(self.changes)
+        steps = command.steps(self)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                return ended.value
+            except BaseException:
+                self._take_back_since(seq, entries, 0)
+                raise
+            await asyncio.sleep(0)
+
     def attempt(self, command: Command) -> Result:
         """Apply a command that is a part of the one that is carried out, whole or not at all; what was done before it stays."""
         seq, entries, puts = self.seq, len(self.changes), len(self._undo)
         try:
             return command.apply(self)
         except BaseException:
-            self.seq = seq
-            del self.changes[entries:]
-            for place, before, was_put in reversed(self._undo[puts:]):
-                self._take_back(place, before, was_put=was_put)
-            del self._undo[puts:]
+            self._take_back_since(seq, entries, puts)
             raise
+
+    def _take_back_since(self, seq: int, entries: int, puts: int) -> None:
+        self.seq = seq
+        del self.changes[entries:]
+        for place, before, was_put in reversed(self._undo[puts:]):
+            self._take_back(place, before, was_put=was_put)
+        del self._undo[puts:]
 
     def _take_back(self, place: tuple[Shelf[Any], Hashable], before: Row | None, *, was_put: bool) -> None:
         if before is None:

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
 from herdbook.ledger.batch import load, lock_all, lock_free, save, was_committed
-from herdbook.ledger.book import Book, Command, Need, Origin
+from herdbook.ledger.book import Book, Command, LongCommand, Need, Origin, Result
 from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 
@@ -406,13 +406,14 @@ class Ledger:
         # Who was answered meanwhile was told that nothing was written.
         for one in waiting:
             if not one.done.done():
-                trial.outcomes.append((one, _outcome(trial.books.get(one.workspace_id), one)))
+                # From here on it goes to the save. A long command lets others run meanwhile, among them those who give up.
+                one.is_sent = True
+                outcome = _outcome(trial.books.get(one.workspace_id), one)
+                trial.outcomes.append((one, await outcome if isinstance(outcome, Coroutine) else outcome))
         changed = [book for book in trial.books.values() if book.put_rows]
         if not changed:
             return None
         trial.saving = True
-        for one, _ in trial.outcomes:
-            one.is_sent = True
         held = await save(connection, changed)
         # A workspace in which nothing was changed was read at one moment, and that is all its answers claim.
         return held.union(trial.books.keys() - {book.workspace_id for book in changed})
@@ -450,8 +451,8 @@ def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
     return any(not one.done.done() for one in waiting)
 
 
-def _outcome(book: Book | None, one: _Waiting) -> Written | Exception:
-    """Apply one command; a refusal, or a bug, is the outcome of that command alone."""
+def _outcome(book: Book | None, one: _Waiting) -> Written | Exception | Coroutine[None, None, Written | Exception]:
+    """Apply one command; a refusal, or a bug, is the outcome of that command alone. A long one takes turns with others."""
     if book is None:
         return NotFound("workspace")
     if one.key is not None:
@@ -460,10 +461,25 @@ def _outcome(book: Book | None, one: _Waiting) -> Written | Exception:
             return Written(first.version, bytes(first.answer), replayed=True)
         if first is not None:
             return KeyReused()
+    if isinstance(one.command, LongCommand):
+        return _outcome_in_turns(book, one, one.command)
     try:
         result = book.carry_out(one.command, one.origin)
     except Exception as error:
         return error
+    return _written(book, one, result)
+
+
+async def _outcome_in_turns(book: Book, one: _Waiting, command: LongCommand) -> Written | Exception:
+    try:
+        result = await book.carry_out_in_turns(command, one.origin)
+    except Exception as error:
+        return error
+    return _written(book, one, result)
+
+
+def _written(book: Book, one: _Waiting, result: Result) -> Written:
+    """Encode what a command came to, and keep it under its Idempotency-Key, if it has one."""
     body = msgspec.json.encode(result.answer)
     if one.key is not None:
         book.put(

@@ -23,6 +23,8 @@ ACCESS_TOKEN_LIFETIME: Final = timedelta(hours=1)
 REFRESH_TOKEN_LIFETIME: Final = timedelta(days=30)
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+# Behind the host of a loopback address, up to the path, the query or the end.
+_PORT: Final = re.compile(r"\A(http://(?:\[[0-9a-f:]+\]|[a-z0-9.]+))(?::[0-9]{1,5})?(?=[/?]|\Z)")
 # What SHA-256 and base64url make of a verifier (RFC 7636, section 4.2).
 _S256_CHALLENGE: Final = re.compile("[A-Za-z0-9_-]{43}")
 
@@ -160,8 +162,11 @@ def check_client(name: str, scopes: Sequence[str], redirect_uris: Sequence[str])
 def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
     """Return the scopes that a code would have. Refusal: Invalid, which names each fault."""
     faults: list[FieldError] = []
-    if request.redirect_uri not in client.redirect_uris:
-        message = "`redirect_uri` is not registered for this client. It must be as it was registered, to the letter."
+    if not any(_is_registered(request.redirect_uri, registered) for registered in client.redirect_uris):
+        message = (
+            "`redirect_uri` is not registered for this client. It must be as it was registered, to the letter; "
+            "only the port of a loopback address may be another."
+        )
         faults.append(FieldError("redirect_uri", "not_registered", message))
     scopes = granted_scopes(request.scope, client.scopes)
     if scopes is None:
@@ -201,12 +206,29 @@ def _redirect_faults(redirect_uris: Sequence[str]) -> Iterator[FieldError]:
             yield FieldError("redirect_uri", "invalid_format", message)
 
 
+def _is_registered(uri: str, registered: str) -> bool:
+    """Whether a URI is the one that was registered; programs on this machine listen at any port (RFC 8252, section 7.3)."""
+    if uri == registered:
+        return True
+    return _is_at_loopback(registered) and _can_be_redirected_to(uri) and _without_port(uri) == _without_port(registered)
+
+
+def _is_at_loopback(uri: str) -> bool:
+    parts = urlsplit(uri)
+    return parts.scheme == "http" and parts.hostname in _LOOPBACK
+
+
+def _without_port(uri: str) -> str:
+    return _PORT.sub(r"\1", uri, count=1)
+
+
 def _can_be_redirected_to(uri: str) -> bool:
     """Whether codes can be sent there (RFC 6749, section 3.1.2; RFC 8252, section 8.3)."""
     if not uri.isascii() or not uri.isprintable() or " " in uri or "#" in uri:
         return False
     try:
         parts = urlsplit(uri)
+        _ = parts.port
     except ValueError:
         return False
     return parts.hostname is not None and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
