@@ -5,6 +5,7 @@
     ├── Forbidden            the credential lacks a scope
     ├── RateLimited          the credential asks too often
     ├── Busy                 the workspace has too many writes waiting
+    ├── TooManyFollowers     the workspace is followed by as many requests as the server serves
     ├── Invalid              the body does not hold what the operation takes
     ├── KeyReused            an Idempotency-Key comes back with another request
     ├── InvalidQuery         a query parameter does
@@ -68,6 +69,14 @@ class Busy(Refusal):
 
     def __init__(self, waiting: int, retry_after: int = 1) -> None:
         super().__init__(f"{waiting} writes are waiting in this workspace already. Nothing was done. Try again shortly.")
+        self.retry_after = retry_after
+
+
+class TooManyFollowers(Refusal):
+    """As many streams and waiting requests follow the workspace as a process serves; `retry_after` is in whole seconds."""
+
+    def __init__(self, following: int, retry_after: int = 10) -> None:
+        super().__init__(f"{following} streams and waiting requests follow this workspace already. Close some, or try later.")
         self.retry_after = retry_after
 
 
