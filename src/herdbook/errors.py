@@ -5,6 +5,7 @@
     ├── Forbidden            the credential lacks a scope
     ├── RateLimited          the credential asks too often, or too many sign-ins have failed
     ├── Busy                 too many writes wait in the workspace, or too many recordings
+    ├── TooManyFollowers     the workspace is followed by as many requests as the server serves
     ├── Invalid              the body does not hold what the operation takes
     ├── KeyReused            an Idempotency-Key comes back with another request
     ├── InvalidQuery         a query parameter does
@@ -68,6 +69,14 @@ class Busy(Refusal):
 
     def __init__(self, waiting: int, retry_after: int = 1, things: str = "writes", place: str = "in this workspace") -> None:
         super().__init__(f"{waiting} {things} are waiting {place} already. Nothing was done. Try again shortly.")
+        self.retry_after = retry_after
+
+
+class TooManyFollowers(Refusal):
+    """As many streams and waiting requests follow the workspace as a process serves; `retry_after` is in whole seconds."""
+
+    def __init__(self, following: int, retry_after: int = 10) -> None:
+        super().__init__(f"{following} streams and waiting requests follow this workspace already. Close some, or try later.")
         self.retry_after = retry_after
 
 

@@ -70,6 +70,20 @@ async def test_a_client_that_comes_back_goes_on(server: Running, alice: Person, 
     assert (event.type, event.data["position"]) == ("contact.updated", int(stream.last_id) + 1)
 
 
+@pytest.mark.parametrize("after", ["now", None])
+async def test_a_stream_says_its_position_first(server: Running, alice: Person, ada: Thing, after: str | None) -> None:
+    """A connection that breaks before the first event goes on where it began, and nothing that came meanwhile is missed."""
+    position = await now(alice)
+    async with opened(server.url, alice, after=after or position) as stream:
+        await stream.until(position)
+    await alice.patch(ada.url, json={"first_name": "Augusta"})
+    async with opened(server.url, alice, stream.last_id, after=after or 0) as again:
+        event = await again.next()
+
+    assert event is not None
+    assert (event.type, event.data["position"]) == ("contact.updated", position + 1)
+
+
 async def test_many_changes_come_in_order(server: Running, alice: Person) -> None:
     """However many there are, and whatever comes meanwhile."""
     position = await now(alice)

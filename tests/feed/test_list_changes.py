@@ -1,7 +1,7 @@
 """GET /herdbook/changes: what happened in a workspace, in the order in which it did."""
 
 import json
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import asyncpg
 import httpx
@@ -9,12 +9,15 @@ import pytest
 
 from herdbook import ids
 from herdbook.contacts.actions import CONTACT
-from herdbook.feed.store import LOOKED_AT
+from herdbook.db.pool import Pool
+from herdbook.feed import store
+from herdbook.feed.store import LOOKED_AT, PAGE_BYTES, View
 from herdbook.ledger.book import Book, Need, Origin, Result
+from herdbook.ledger.changes import Kind
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.objects import deleted, restored
 from herdbook.oauth.store import create_client
-from tests.cast import Person, Stored, Thing, faults
+from tests.cast import Json, Person, Stored, Thing, faults
 from tests.feed.feed import URL, now, read, told, walked
 
 Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -203,6 +206,63 @@ async def test_a_page_of_long_objects_is_short(alice: Person) -> None:
     assert 1 < len(page["data"]) < 6
     assert page["has_more"]
     assert [change["type"] for change in changes] == ["transcript.created"] * 6
+
+
+async def test_a_page_is_bounded_by_what_it_sends(alice: Person) -> None:
+    """However well what is told was compressed where it is stored: a page ends behind the change that goes beyond its bytes."""
+    position = await now(alice)
+    for number in range(6):
+        call = {"type": "CALL", "title": "Long", "source_system": "dialer", "external_id": f"long-{number}"}
+        response = await alice.post("/api/v2/engagements", json={**call, "transcript": "all the same " * 60_000})
+        assert response.status_code == 201
+    pages: list[tuple[int, int]] = []
+    page: Json = {"position": position, "has_more": True}
+    while page["has_more"]:
+        response = await alice.get(URL, params={"after": page["position"], "types": "transcript", "limit": 1000})
+        page = response.json()
+        pages.append((len(page["data"]), len(response.content)))
+
+    assert sum(many for many, _ in pages) == 6
+    assert all(1 <= many <= 3 for many, _ in pages)
+    assert max(size for _, size in pages) < PAGE_BYTES + 1_000_000
+
+
+async def test_what_is_read_for_a_page_is_bounded(alice: Person, pool: Connections) -> None:
+    """No more is read than is told, and as many entries as were asked for by one statement where they are small."""
+    position = await now(alice)
+    for number in range(4):
+        call = {"type": "CALL", "title": "Long", "source_system": "dialer", "external_id": f"long-{number}"}
+        await alice.post("/api/v2/engagements", json={**call, "transcript": "all the same " * 60_000})
+    counted = Counted(pool)
+    view = View((Kind.TRANSCRIPT, Kind.ENGAGEMENT), sees_private=True, sees_details=True)
+    page = await store.page(cast("Pool", counted), alice.workspace_id, position, view, 1000, 1_000_000)
+
+    told = sum(len(entry.object) for entry in page.entries)
+    assert 1_000_000 < told < 2_000_000
+    assert counted.bytes < told + 10_000
+    assert counted.statements <= len(page.entries)
+    for number in range(30):
+        await alice.post("/api/v2/contacts", json={"first_name": f"Ada {number}"})
+    counted = Counted(pool)
+    view = View((Kind.CONTACT,), sees_private=True, sees_details=True)
+    page = await store.page(cast("Pool", counted), alice.workspace_id, position, view, 1000)
+    assert (len(page.entries), counted.statements) == (30, 1)
+
+
+class Counted:
+    """Connections that count statements, and the bytes that these return."""
+
+    def __init__(self, pool: Connections) -> None:
+        self._pool = pool
+        self.statements = 0
+        self.bytes = 0
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Run a statement."""
+        records = await self._pool.fetch(query, *args)
+        self.statements += 1
+        self.bytes += sum(len(value) for record in records for value in record.values() if isinstance(value, str))
+        return records
 
 
 async def test_now_is_the_end(alice: Person, ada: Thing) -> None:

@@ -5,9 +5,12 @@ import time
 from typing import Any, Self
 from uuid import UUID
 
+import pytest
+
+from herdbook.feed import api
 from herdbook.ledger.ledger import Ledger
 from tests.cast import Json, Person, Thing
-from tests.feed.feed import now, read, told
+from tests.feed.feed import URL, now, read, told
 from tests.ledger.clerk import Clerk
 
 
@@ -61,6 +64,27 @@ async def test_a_write_of_another_process_wakes_who_waits(alice: Person, workspa
 
     assert [change["type"] for change in page["data"]] == ["contact.created"]
     assert timed.seconds < 10
+
+
+async def test_who_comes_where_very_many_wait_is_refused(
+    alice: Person, charlie: Person, ada: Thing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many of a workspace wait, and the next one is told to come later; another workspace's are not in the way."""
+    monkeypatch.setattr(api, "MOST_FOLLOWERS", 2)
+    position = await now(alice)
+    coming = [waiting(alice, after=position, wait=30) for _ in range(2)]
+    refused = await alice.get(URL, params={"after": position, "wait": 1})
+    while refused.status_code == 200:
+        refused = await alice.get(URL, params={"after": position, "wait": 1})
+    other = await charlie.get(URL, params={"after": "now", "wait": 1})
+    await alice.patch(ada.url, json={"first_name": "Augusta"})
+    pages = await asyncio.gather(*coming)
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
+    assert refused.json()["type"].endswith("/too_many_followers")
+    assert other.status_code == 200
+    assert [len(page["data"]) for page in pages] == [1, 1]
+    assert (await alice.get(URL, params={"after": "now", "wait": 1})).status_code == 200
 
 
 async def test_nothing_is_told_in_the_end(alice: Person) -> None:

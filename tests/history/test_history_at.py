@@ -1,13 +1,17 @@
 """GET /herdbook/.../history?at=: an object as it was at some time."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import cast
 
+import asyncpg
 import httpx
 import pytest
 
+from herdbook.db.pool import Statements
+from herdbook.ledger.retention import trim_slice
 from tests.cast import Json, Person, Thing, faults
 from tests.engagements.calls import Made
-from tests.history.ways import Register, beside, restore
+from tests.history.ways import Register, beside, restore, without_time
 
 
 async def as_of(person: Person, thing: Thing, time: str) -> httpx.Response:
@@ -96,6 +100,65 @@ async def test_what_is_no_longer_kept_is_refused(alice: Person, ada: Thing, regi
     assert [(await as_of(alice, ada, time)).status_code for time in times] == [410, 410, 410, 200]
     assert problem["type"].endswith("/no_longer_kept")
     assert (problem["oldest"], problem["head"]) == (first + 3, first + 3)
+
+
+async def test_what_it_was_before_its_oldest_entry_is_known(
+    alice: Person, ada: Thing, grace: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """An object that rested for longer than entries are kept was the same all the time until its next change."""
+    (before,) = await renamed(alice, ada, "Augusta")
+    await alice.patch(grace.url, json={"first_name": "Amazing"})
+    await register.age(int(before.headers["ETag"].strip('"')), days=100)
+    (after,) = await renamed(alice, ada, "Ada")
+    await trim_slice(cast("Statements", pool), alice.workspace_id, 90)
+    week_ago = await as_of(alice, ada, (datetime.now(UTC) - timedelta(days=7)).isoformat())
+    long_ago = await as_of(alice, ada, "2019-12-31T23:59:59Z")
+
+    assert {**without_time(week_ago.json()), "created_at": ada.json["created_at"]} == without_time(before.json())
+    assert week_ago.headers["ETag"] == before.headers["ETag"]
+    assert (await as_of(alice, ada, earlier(after.json()["updated_at"]))).content == week_ago.content
+    assert (await as_of(alice, ada, week_ago.json()["updated_at"])).content == week_ago.content
+    assert (await as_of(alice, ada, earlier(week_ago.json()["updated_at"]))).status_code == 410
+    assert long_ago.status_code == 404
+
+
+async def test_from_the_oldest_entry_that_is_kept_on_it_is_known(
+    alice: Person, ada: Thing, grace: Thing, register: Register
+) -> None:
+    """Where nothing says when the last entry was trimmed, the first that is left does: of whatever object."""
+    (kept,) = await renamed(alice, grace, "Amazing")
+    (after,) = await renamed(alice, ada, "Augusta")
+    await register.trim(int(kept.headers["ETag"].strip('"')) - 1)
+    response = await as_of(alice, ada, earlier(after.json()["updated_at"]))
+
+    assert without_time(response.json()) == without_time(ada.json)
+    assert response.headers["ETag"] == ada.etag
+    assert (await as_of(alice, ada, kept.json()["updated_at"])).content == response.content
+    assert (await as_of(alice, ada, earlier(kept.json()["updated_at"]))).status_code == 410
+    assert (await as_of(alice, ada, earlier(ada.json["created_at"]))).status_code == 404
+
+
+async def test_a_deletion_tells_what_was_deleted(alice: Person, ada: Thing, renewal: Thing, register: Register) -> None:
+    """As it was, since when it was so, and with the version that it had, be its other entries gone."""
+    (changed,) = await renamed(alice, ada, "Augusta")
+    for thing, shown, version in ((ada, changed.json(), changed.headers["ETag"]), (renewal, renewal.json, renewal.etag)):
+        await alice.delete(thing.url)
+        deletion = (await alice.get(beside(thing, "history"))).json()["data"][0]
+        await register.trim(deletion["version"] - 1)
+        response = await as_of(alice, thing, shown["updated_at"])
+        assert (response.json(), response.headers["ETag"]) == (shown, version)
+        assert (await as_of(alice, thing, deletion["at"])).status_code == 404
+
+
+async def test_before_it_was_restored_it_was_not_there(alice: Person, ada: Thing, grace: Thing, register: Register) -> None:
+    """Where a restoration is the oldest entry that is kept of an object, it was deleted before."""
+    await alice.delete(ada.url)
+    (kept,) = await renamed(alice, grace, "Amazing")
+    await restore(alice, ada)
+    await register.trim(int(kept.headers["ETag"].strip('"')) - 1)
+
+    assert (await as_of(alice, ada, kept.json()["updated_at"])).status_code == 404
+    assert (await as_of(alice, ada, ada.json["updated_at"])).status_code == 410
 
 
 async def test_a_deletion_that_is_no_longer_kept_is_known(alice: Person, ada: Thing, register: Register) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 import asyncpg
@@ -15,8 +15,14 @@ from hypothesis import strategies as st
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace
+from herdbook.companies.releasing import release_left_behind
+from herdbook.contacts.actions import CompanyStaff
+from herdbook.db.pool import Statements
+from herdbook.ledger.ledger import Ledger
+from herdbook.merging.moving import move_left_behind
 from tests.cast import Json, Person
-from tests.engagements.calls import timed
+from tests.engagements.calls import TIMELINE, timed
+from tests.engagements.calls import URL as CALLS
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
 from tests.history.ways import COMPANIES, CONTACTS, UNDO
@@ -29,6 +35,7 @@ _PREFIXES: Final = {
     "company": ids.COMPANY,
     "engagement": ids.ENGAGEMENT,
     "transcript": ids.ENGAGEMENT,
+    "transcript_comment": ids.TRANSCRIPT_COMMENT,
 }
 Place: TypeAlias = tuple[str, str]
 
@@ -59,8 +66,10 @@ class Story:
 
     person: Person
     pool: "asyncpg.Pool[asyncpg.Record]"
+    ledger: Ledger
     contacts: list[str] = field(default_factory=list[str])
     companies: list[str] = field(default_factory=list[str])
+    calls: list[str] = field(default_factory=list[str])
     requests: list[tuple[str, Snapshot, Snapshot]] = field(default_factory=list[tuple[str, Snapshot, Snapshot]])
     engagements: int = 0
 
@@ -72,6 +81,7 @@ class Story:
             ("company", "to_json(object), null"),
             ("engagement", "json_build_object('object', object, 'details', details), null"),
             ("transcript", "json_build_object('text', text, 'timeline', object, 'id', timeline_id), null"),
+            ("transcript_comment", "to_json(object), null"),
         ):
             query = f"select id, version, deleted_at, {columns} from {kind} where workspace_id = $1"
             for object_id, version, deleted_at, says, merged_into in await self.pool.fetch(query, self.person.workspace_id):
@@ -86,6 +96,16 @@ class Story:
     def company(self, place: int) -> str:
         """Return one of the companies that there ever were."""
         return self.companies[place % len(self.companies)] if self.companies else "cmp_"
+
+    def call(self, place: int) -> str:
+        """Return one of the engagements that there ever were."""
+        return self.calls[place % len(self.calls)] if self.calls else "ngmt_"
+
+    async def work_through_chores(self) -> None:
+        """Finish what is left to finish."""
+        statements = cast("Statements", self.pool)
+        await release_left_behind(statements, self.ledger, CompanyStaff())
+        await move_left_behind(statements, self.ledger)
 
     def contact_members(self, wish: Wish) -> Json:
         """Return what a body says of a contact."""
@@ -113,9 +133,10 @@ _MEMBERS: Final = st.fixed_dictionaries(
     },
 )
 _SIMPLE: Final = ("create", "update", "update", "delete", "restore", "hire", "fire", "reopen", "move", "merge", "engage")
+_LINKED: Final = ("engage", "link", "link", "comment", "time", "merge")
 wishes: Final = st.builds(
     Wish,
-    kind=st.sampled_from([*_SIMPLE, "bulk", "bulk", "pass on", "pass on", "undo", "undo", "undo", "undo last"]),
+    kind=st.sampled_from([*_SIMPLE, *_LINKED, "bulk", "bulk", "pass on", "pass on", "undo", "undo", "undo", "undo last"]),
     place=st.integers(0, 7),
     other=st.integers(0, 7),
     members=_MEMBERS,
@@ -131,11 +152,11 @@ stories: Final = st.lists(wishes, min_size=3, max_size=14)
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_undoing_does_as_its_model(
-    client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", wanted: list[Wish]
+    client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, wanted: list[Wish]
 ) -> None:
     """What a request did is undone where nobody has changed it since, and it can be; undoing that gives the state back."""
     workspace_id = await create_workspace(pool, "A story's workspace")
-    story = Story(Person(client, workspace_id, await create_key(pool, workspace_id, "Somebody", [ADMIN])), pool)
+    story = Story(Person(client, workspace_id, await create_key(pool, workspace_id, "Somebody", [ADMIN])), pool, ledger)
     # Something to begin with.
     for kind in ("hire", "create", "create"):
         await act(story, Wish(kind, 0, 0, {"emails": [_ADDRESSES[len(story.contacts)]], "company": True}))
@@ -159,7 +180,7 @@ async def act(story: Story, wish: Wish) -> None:
     if response.status_code in (200, 201):
         after = await story.snapshot()
         for kind, shown_id in sorted(after.keys() - before.keys()):
-            {"contact": story.contacts, "company": story.companies}.get(kind, []).append(shown_id)
+            {"contact": story.contacts, "company": story.companies, "engagement": story.calls}.get(kind, []).append(shown_id)
         if before != after:
             story.requests.append((response.headers["X-Request-Id"], before, after))
 
@@ -191,7 +212,10 @@ async def asked(story: Story, wish: Wish) -> httpx.Response:
         "reopen": ("POST", f"/api/herdbook/companies/{company}/restore", None),
         "move": ("PATCH", f"{COMPANIES}/{company}", domains),
         "merge": ("POST", f"/api/herdbook/contacts/{contact}/merge", {"from": [story.contact(wish.other)]}),
-        "engage": ("POST", "/api/v2/engagements", timed(f"call {story.engagements % 3}", participants=known)),
+        "engage": ("POST", CALLS, timed(f"call {story.engagements % 3}", participants=known)),
+        "link": ("PUT", f"{CALLS}/{story.call(wish.other)}/contacts", {"contact_ids": [contact] if wish.members else []}),
+        "comment": ("POST", f"{CALLS}/{story.call(wish.place)}/transcript_comments", {"body": "Is it?"}),
+        "time": ("PUT", f"/api/herdbook/engagements/{story.call(wish.place)}/transcript_timeline", TIMELINE),
         "bulk": ("POST", "/api/herdbook/contacts/bulk", bulk(story, wish, members)),
     }
     method, path, body = requests[wish.kind]
@@ -261,12 +285,46 @@ async def undo(story: Story, place: int) -> Json:
         else:
             assert state == now[each]
     assert is_possible(said(then))
+    # Nothing names what is gone that did not before it was undone, nor before it was done; and so it stays.
+    assert dangling(then) <= dangling(now) | dangling(before)
+    await story.work_through_chores()
+    assert await story.snapshot() == then
+    named = {place for place, state in then.items() for place in names(place, state)}
     for each, reason in kept.items():
-        if reason != "changed_since":
+        if reason == "in_use":
+            assert each in named or (each[0] == "engagement" and ("transcript", each[1]) in named | then.keys()), each
+        if reason in ("conflict", "company_not_found"):
             assert not is_possible({**said(then), each: before.get(each, nothing).says}), (each, reason)
     if reverted:
         story.requests.append((response.headers["X-Request-Id"], now, then))
     return answer
+
+
+def names(place: Place, state: State) -> set[Place]:
+    """Return what an object names."""
+    kind, shown_id = place
+    if state.says is None:
+        return set() if state.merged_into is None else {("contact", ids.encoded(ids.CONTACT, state.merged_into))}
+    match kind:
+        case "contact":
+            return {("company", state.says["company"]["id"])} if "company" in state.says else set()
+        case "engagement":
+            details = state.says["details"]
+            contacts, companies = details.get("contact_ids", ()), details.get("company_ids", ())
+            return {*(("contact", each) for each in contacts), *(("company", each) for each in companies)}
+        case "transcript":
+            return {("engagement", shown_id)}
+        case "transcript_comment":
+            call = state.says["engagement_id"]
+            return {("engagement", call), ("transcript", call)}
+        case _:
+            return set()
+
+
+def dangling(snapshot: Snapshot) -> set[tuple[Place, Place]]:
+    """Return which objects name which others that are not there."""
+    there = {place for place, state in snapshot.items() if state.says is not None}
+    return {(place, each) for place, state in snapshot.items() for each in names(place, state) if each not in there}
 
 
 def action(now: State, was: State) -> str:

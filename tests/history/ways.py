@@ -109,6 +109,18 @@ class Register:
             *(self._workspace_id, last),
         )
 
+    async def age(self, last: int, days: int) -> None:
+        """Let the entries up to one be so many days older, and contacts have been created long before."""
+        statement = "update change set at = at - make_interval(days => $3) where workspace_id = $1 and seq <= $2"
+        await self._pool.execute(statement, self._workspace_id, last, days)
+        await self._pool.execute(
+            """
+            update contact set object = jsonb_set(object::jsonb, '{created_at}', '"2020-01-01T00:00:00.000000Z"')::json
+            where workspace_id = $1
+            """,
+            self._workspace_id,
+        )
+
     async def unchain(self) -> None:
         """Let all entries be as the last release entered them: without the numbers of those before them."""
         await self._pool.execute("update change set previous_version = null where workspace_id = $1", self._workspace_id)

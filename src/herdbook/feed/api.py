@@ -13,7 +13,7 @@ from herdbook import ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.engagements.actions import PRIVATE_READ
-from herdbook.errors import FieldError, Forbidden, InvalidQuery, NoLongerKept, Refusal
+from herdbook.errors import FieldError, Forbidden, InvalidQuery, NoLongerKept, Refusal, TooManyFollowers
 from herdbook.feed import store
 from herdbook.feed.model import KINDS, NOW, ChangeList, ChangesQuery, position_of
 from herdbook.feed.store import PAGE_BYTES, Entry, View
@@ -31,6 +31,8 @@ _CHECK_EVERY_SECONDS: Final = 1.5
 _BREATHER_SECONDS: Final = 0.25
 _HEARTBEAT_SECONDS: Final = 15.0
 _RETRY_MILLISECONDS: Final = 2000
+# So many streams and waiting requests of a workspace a process serves: each holds what its client has not taken yet.
+MOST_FOLLOWERS: Final = 1000
 # So many bytes of JSON a stream reads at a time, but for its last change: less than a page has, since a slow reader holds it.
 _STREAM_BYTES: Final = 250_000
 # So many bytes of a stream are handed over at a time, but for one event.
@@ -87,15 +89,23 @@ async def list_changes(call: Call, query: ChangesQuery) -> Answer:
     reach = _Reach(query.limit, _STREAM_BYTES if is_stream else PAGE_BYTES)
     page = await _first_page(call, view, name, after, reach)
     if is_stream:
+        _require_room(call)
         stream = _events(call, view, page, reach)
         return Answer(b"", headers=_HEADERS, stream=stream, media_type=_EVENT_STREAM)
     if query.wait and not page.tells:
+        _require_room(call)
         until = asyncio.get_running_loop().time() + query.wait
         async with contextlib.aclosing(_following(call, view, page.position, reach, until)) as pages:
             async for page in pages:
                 if page.tells:
                     break
     return _answer(page)
+
+
+def _require_room(call: Call) -> None:
+    """Refuse to follow a workspace that very many follow already. Refusal: TooManyFollowers."""
+    if (following := call.services.heads.followers(call.caller.workspace_id)) >= MOST_FOLLOWERS:
+        raise TooManyFollowers(following)
 
 
 def _view(caller: Caller, query: ChangesQuery) -> View:
@@ -277,6 +287,6 @@ OPERATIONS: Final = (
         answer_description="Changes, and the position to go on from.",
         event_stream="Each change is an event: its `id` is the position, its `event` the type, its `data` the change as a list "
         "has it. It goes on for as long as the client listens.",
-        refusals=(InvalidQuery, NoLongerKept),
+        refusals=(InvalidQuery, NoLongerKept, TooManyFollowers),
     ),
 )

@@ -310,7 +310,7 @@ class _Settling:
         for index, key in enumerate(self._claimed[turn.place]):
             assert subject.claimants is not None, "there is something to hold"
             holder = subject.claimants.holder(self._book, key)
-            if holder is None or (turn.kind, holder) in self.going:
+            if holder is None or (turn.kind, holder) in self.going or (turn.kind, holder) in self._command.others:
                 holder = claimed[turn.kind, key]
             if holder != turn.object_id:
                 return self._taken(turn, index, holder)

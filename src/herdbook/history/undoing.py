@@ -1,4 +1,4 @@
-"""Undoing what a request did: in one command where that is a thousand objects at most, else in slices, one after the other.
+"""Undoing what a request did: in one command where that is five hundred objects at most, else in slices, one after the other.
 
 So no neighbour's write waits for all. A slice is undone or not, but not all are at once. Whoever sends the request again finds
 what is undone changed since, and has the rest undone.
@@ -26,8 +26,8 @@ from herdbook.ledger.changes import Action, Kind
 from herdbook.ledger.ledger import Written
 from herdbook.subjects import SUBJECTS
 
-MOST_AT_ONCE: Final = 1000
-SLICE: Final = 500
+MOST_AT_ONCE: Final = 500
+SLICE: Final = 200
 # How often a slice is sent again where too many writes wait, and the pause before the first time.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05

@@ -25,6 +25,7 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
     errors.Forbidden: Kind("forbidden", "Forbidden", 403, "Authenticated but missing required scope."),
     errors.RateLimited: Kind("rate_limited", "Too Many Requests", 429, "Too many requests."),
     errors.Busy: Kind("busy", "Too Many Requests", 429, "Too many requests."),
+    errors.TooManyFollowers: Kind("too_many_followers", "Too Many Requests", 429, "Too many requests."),
     errors.Invalid: Kind("validation_failed", "Validation Failed", 422, "Request body validation failed."),
     errors.KeyReused: Kind("idempotency_key_reused", "Idempotency Key Reused", 422, "Request body validation failed."),
     errors.InvalidQuery: Kind("invalid_request", "Invalid Request", 400, "A query parameter is invalid."),
@@ -117,7 +118,7 @@ def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
             # RFC 6750, section 3: who presents nothing is told nothing of what is wrong with it.
             error = b', error="invalid_token"' if refusal.is_presented else b""
             return [(b"www-authenticate", b'Bearer realm="herdbook"' + error)]
-        case errors.RateLimited() | errors.Busy() | errors.Unavailable():
+        case errors.RateLimited() | errors.Busy() | errors.TooManyFollowers() | errors.Unavailable():
             return [(b"retry-after", str(refusal.retry_after).encode())]
         case errors.Stale(version=int() as version):
             return [(b"etag", f'"{version}"'.encode())]

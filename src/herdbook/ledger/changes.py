@@ -20,6 +20,9 @@ class Kind(Enum):
     TRANSCRIPT_COMMENT = "n"
     WEBHOOK_ENDPOINT = "w"
 
+    # Each is there once, and an undo looks thousands of them up: that of `Enum` is computed anew each time.
+    __hash__ = object.__hash__
+
 
 class Action(Enum):
     """What a change did; one byte in the table."""

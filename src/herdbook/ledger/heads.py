@@ -63,6 +63,10 @@ class Heads:
                 del self._followers[workspace_id]
                 self._seen.pop(workspace_id, None)
 
+    def followers(self, workspace_id: UUID) -> int:
+        """Return how many follow a workspace's head."""
+        return len(self._followers.get(workspace_id, ()))
+
     async def look(self) -> None:
         """Look, again and again, for what other processes have committed."""
         while True:
