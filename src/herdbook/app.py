@@ -140,7 +140,14 @@ class Herdbook:
         self._requests = Requests(
             operations=OPERATIONS,
             services=Services(
-                ledger, Database(pool, pages), CursorSigner(secret), recordings, heads, settings.public_url, targets
+                ledger,
+                Database(pool, pages),
+                CursorSigner(secret),
+                recordings,
+                heads,
+                settings.public_url,
+                targets,
+                settings.loopback_webhook_targets == "yes",
             ),
             authenticator=authenticator,
             rate_limit=rate_limit,

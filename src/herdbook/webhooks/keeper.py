@@ -13,6 +13,9 @@ from herdbook.ledger.heads import Heads
 from herdbook.settings import TargetRules
 
 _log: Final = logging.getLogger("herdbook.webhooks")
+# Of a courier to the database: to read and write, and one to listen.
+POOL_CONNECTIONS: Final = 3
+COURIER_CONNECTIONS: Final = POOL_CONNECTIONS + 1
 _END_SECONDS: Final = 15.0
 
 

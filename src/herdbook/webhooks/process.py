@@ -24,19 +24,18 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.logs import configure_logs
 from herdbook.outgoing import Targets
 from herdbook.webhooks.courier import Courier
-from herdbook.webhooks.keeper import Order
+from herdbook.webhooks.keeper import POOL_CONNECTIONS, Order
 from herdbook.webhooks.rounds import Means
 from herdbook.webhooks.sender import Sender
 
 _log: Final = logging.getLogger("herdbook.webhooks")
-_CONNECTIONS: Final = 3
 _LISTEN_AGAIN_SECONDS: Final = 1.0
 _NICE: Final = 10
 
 
 async def deliver(order: Order, is_over: asyncio.Event) -> None:
     """Deliver until it is over."""
-    pool = await open_pool(order.database_url, _CONNECTIONS)
+    pool = await open_pool(order.database_url, POOL_CONNECTIONS)
     ledger = Ledger(pool, queue_limit=1000)
     ledger.open()
     rules = order.targets
