@@ -142,8 +142,8 @@ class Round:
         store_at = time.monotonic() + self._means.store_seconds
         while self._error is None and not self._is_over:
             self.wake.clear()
-            count, is_more = (0, False) if self.is_stopping else await self._read()
-            is_idle = not self._under_way and not count
+            is_more = not self.is_stopping and await self._read()
+            is_idle = not self._under_way
             if is_idle and self.is_stopping:
                 return
             if not is_more or self._is_full:
@@ -163,22 +163,20 @@ class Round:
             return False
         return True
 
-    async def _read(self) -> tuple[int, bool]:
-        """Read what is due, and on in the ledger, as far as there is room; return how much, and whether there is more."""
+    async def _read(self) -> bool:
+        """Read what is due, and on in the ledger, as far as there is room; return whether there may be more."""
         now = self._means.clock()
-        count = 0
         if self._paused_until is not None and now < self._paused_until:
-            return 0, False
+            return False
         if not self._is_full and time.monotonic() >= self._look_for_due_at:
             self._look_for_due_at = time.monotonic() + _LOOK_FOR_DUE_EVERY_SECONDS
             room = _MAX_EVENTS - len(self._under_way)
             for due in await delivering.read_due(
                 self._means.pool, self.place, now, list(self._under_way), room, _MAX_BYTES - self._bytes
             ):
-                count += 1
                 await self._take_due(due)
         if self._is_full:
-            return count, False
+            return True
         room = _MAX_BYTES - self._bytes
         entries = await delivering.read_on(
             self._means.pool, self.place.workspace_id, self._read_to, self._marks, _MAX_EVENTS, room
@@ -194,7 +192,7 @@ class Round:
             if event is not None and self._is_asked_for(entry, event):
                 self._unsettled[entry.seq] = None
                 self._take(_Parcel(entry, event, None))
-        return count + len(entries), len(entries) == _MAX_EVENTS or sum(entry.size for entry in entries) >= room
+        return len(entries) == _MAX_EVENTS or sum(entry.size for entry in entries) >= room
 
     @property
     def _is_full(self) -> bool:
