@@ -312,6 +312,9 @@ class Round:
         asks_for = timedelta()
         if retry_after is not None and attempt.status in (429, 503):
             asks_for = min(_asked_for(retry_after, now), _MAX_RETRY_AFTER)
+        if asks_for > timedelta():
+            # At once: what is noted takes a moment, in which others would be sent.
+            self._pause(now + asks_for)
         if self.is_outdated or not await self._note_failure(parcel, attempt, asks_for, now):
             self._outdate()
             return False
@@ -320,8 +323,6 @@ class Round:
         self._width = 1
         if self._failing.in_a_row >= _FAILURES:
             self._pause(now + min(timedelta(seconds=2 ** min(self._failing.in_a_row - _FAILURES, 6)), _MAX_PAUSE))
-        if asks_for > timedelta():
-            self._pause(now + asks_for)
         if attempt.status == 410:
             await self._disable(DisabledReason.GONE)
         elif self._failing.seconds >= _GIVEN_UP_AFTER.total_seconds():
