@@ -189,7 +189,16 @@ class Herdbook:
         sweep_media = functools.partial(sweep, media, functools.partial(engagements_store.needing_recordings, pool))
         self._requests = Requests(
             operations=OPERATIONS,
-            services=Services(ledger, database, CursorSigner(secret), recordings, heads, settings.public_url, targets),
+            services=Services(
+                ledger,
+                database,
+                CursorSigner(secret),
+                recordings,
+                heads,
+                settings.public_url,
+                targets,
+                settings.loopback_webhook_targets == "yes",
+            ),
             authenticator=authenticator,
             rate_limit=rate_limit,
             disk=self._disk,

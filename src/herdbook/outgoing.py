@@ -32,6 +32,18 @@ _METADATA: Final = tuple(
 )
 
 
+# No web server answers there, and what does might take a request for something else: "bad ports", as browsers have them
+# (https://fetch.spec.whatwg.org/#port-blocking).
+_BAD_PORTS: Final = frozenset(
+    (
+        *(0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110),
+        *(111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532),
+        *(540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061),
+        *(6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080),
+    )
+)
+
+
 class TargetRefused(httpx.RequestError):
     """The target is none that a caller may have the server connect to; the message says why, and what would allow it."""
 
@@ -43,7 +55,8 @@ class TargetUnknown(httpx.ConnectError):
 class Targets:
     """Which targets are allowed: public ones, and those that the operator names, as hosts or networks.
 
-    `allows_loopback` is about this machine, `allows_private` about private networks; None: no setting allows these as a whole.
+    `allows_loopback` is about this machine, for who names it: a name that only leads here would be somebody else's choice.
+    `allows_private` is about private networks; None: no setting allows these as a whole.
     """
 
     def __init__(self, allowed: Iterable[str], *, allows_loopback: bool = False, allows_private: bool | None = None) -> None:
@@ -63,6 +76,8 @@ class Targets:
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """Return the addresses that may be connected to, the best first. Refusals: TargetRefused, TargetUnknown."""
+        if port in _BAD_PORTS:
+            raise TargetRefused(f"no web server is at port {port}. Choose another one")
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -71,16 +86,19 @@ class Targets:
             raise TargetUnknown(f"`{host}` is not the name of a host") from None
         addresses = {text: ipaddress.ip_address(text.partition("%")[0]) for text in (str(each[4][0]) for each in found)}
         is_named = host.lower() in self._hosts
-        allowed = [text for text, address in addresses.items() if is_named or self._may(_within(address))]
+        may_be_here = self._allows_loopback and _names_this_machine(host)
+        allowed = [
+            text for text, address in addresses.items() if is_named or self._may(_within(address), may_be_here=may_be_here)
+        ]
         if not allowed:
             raise self._refusal(host, addresses.values())
         return allowed
 
-    def _may(self, address: _Address) -> bool:
+    def _may(self, address: _Address, *, may_be_here: bool) -> bool:
         if any(address in network for network in self._networks):
             return True
         if address.is_loopback:
-            return self._allows_loopback
+            return may_be_here
         if _is_private(address):
             return self._allows_private is True
         if any(address in network for network in _METADATA):
@@ -96,6 +114,18 @@ class Targets:
                 "`private_webhook_targets` all private addresses"
             )
         return TargetRefused(f"`{host}` is not at a public address. The setting `allowed_targets` would allow it")
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether a host is a name or an address of this machine, in any form in which it may be written."""
+    try:
+        return _within(ipaddress.ip_address(host)).is_loopback
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host)).is_loopback
+    except OSError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 def _is_private(address: _Address) -> bool:
@@ -125,7 +155,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         url = request.url
         if url.scheme != "https":
             raise TargetRefused(f"`{url.scheme}` is not `https`")
-        address = await self._targets.resolve(url.host, url.port or 443)
+        # As the network knows it (IDNA 2008): the resolver would take other letters by older rules, for another name.
+        host = url.raw_host.decode("ascii")
+        address = await self._targets.resolve(host, url.port or 443)
         # The `Host` header is there already, and the certificate is checked for the name. A request of its own, since a
         # redirect is relative to the one that was asked for.
         pinned = httpx.Request(
@@ -133,7 +165,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             url.copy_with(host=address),
             headers=request.headers,
             stream=request.stream,
-            extensions=dict(request.extensions) | {"sni_hostname": url.host},
+            extensions=dict(request.extensions) | {"sni_hostname": host},
         )
         return await self._transport.handle_async_request(pinned)
 

@@ -99,6 +99,9 @@ class Settings(DatabaseSettings):
     private_webhook_targets: bool = False
     """Whether webhooks may be at private addresses (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7)."""
 
+    loopback_webhook_targets: Literal["auto", "yes", "no"] = "auto"
+    """Whether webhooks may be on this machine; `auto`: if it listens there alone, without --public-url, and no proxy asks."""
+
     problem_type_base: str = "https://app.askelephant.ai/errors/"
     """What the `type` of a problem begins with."""
 
@@ -115,9 +118,15 @@ class Settings(DatabaseSettings):
 
     @property
     def targets(self) -> TargetRules:
-        """Where requests of the server's own may go. Whoever can call a server at a loopback address is on this machine."""
+        """Where requests of the server's own may go.
+
+        Whoever can call a server at a loopback address is on this machine, or behind a proxy on it.
+        """
         allowed = tuple(target.strip() for target in (self.allowed_targets or "").split(",") if target.strip())
-        return TargetRules(allowed, _is_loopback(self.host), self.private_webhook_targets)
+        is_here = self.loopback_webhook_targets == "yes"
+        if self.loopback_webhook_targets == "auto":
+            is_here = _is_loopback(self.host) and self.public_url is None
+        return TargetRules(allowed, is_here, self.private_webhook_targets)
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with SettingOutOfRange."""

@@ -6,13 +6,14 @@ from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from herdbook import ids
 from herdbook.app import Herdbook
 from herdbook.auth.store import create_workspace
 from herdbook.db.pool import Pool, open_pool
-from herdbook.ledger.retention import trim_ledgers, trim_slice
+from herdbook.ledger.retention import KEPT_FOR_DISABLED_DAYS, trim_ledgers, trim_slice
 from tests.ledger.clerk import Clerk, id_of
 
 Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -62,6 +63,11 @@ class Register:
     async def read_by_webhook(self, position: int, *, is_enabled: bool = True, **deliveries: int) -> None:
         """Let an endpoint have read up to a position, and have a delivery in each state about an entry."""
         endpoint_id = ids.new_id()
+        await self._pool.execute(
+            "insert into webhook_endpoint (workspace_id, id, version, updated_at, secret, object)"
+            " values ($1, $2, 1, now(), '', '{}')",
+            *(self._workspace_id, endpoint_id),
+        )
         await self._pool.execute(
             "insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position) values ($1, $2, $3, $4)",
             *(self._workspace_id, endpoint_id, is_enabled, position),
@@ -216,26 +222,48 @@ async def test_what_is_noted_never_goes_back(
 
 
 async def test_what_a_webhook_has_not_read_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """Of several endpoints, the one that is farthest behind counts; one that is disabled does not."""
+    """Of several endpoints, the one that is farthest behind counts."""
     await create(clerk, 6)
-    await register.age(6)
+    await register.age(6, 1000)
     await register.read_by_webhook(5)
     await register.read_by_webhook(3)
-    await register.read_by_webhook(1, is_enabled=False)
     await trim_ledgers(connections, DAYS)
 
     assert await register.entries() == [4, 5, 6]
 
 
 async def test_what_waits_for_its_next_attempt_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """Until it is delivered or given up. What an endpoint that is disabled was to be told counts no more."""
+    """Until it is delivered or given up."""
     await create(clerk, 6)
-    await register.age(6)
+    await register.age(6, 1000)
     await register.read_by_webhook(6, delivered=1, failed=2, skipped=3, waiting=4)
-    await register.read_by_webhook(6, is_enabled=False, waiting=1)
     await trim_ledgers(connections, DAYS)
 
     assert await register.entries() == [4, 5, 6]
+
+
+@pytest.mark.parametrize(("position", "waiting"), [(2, 6), (6, 3)])
+async def test_a_disabled_webhook_is_waited_for_a_while(
+    clerk: Clerk, register: Register, connections: Pool, workspace_id: UUID, position: int, waiting: int
+) -> None:
+    """What it has not been told is kept for 30 days more; then it goes, and that is noted."""
+    await create(clerk, 6)
+    await register.age(6)
+    await register.read_by_webhook(position, is_enabled=False, waiting=waiting)
+    await trim_ledgers(connections, DAYS)
+    kept = await register.entries()
+    await register.age(5, KEPT_FOR_DISABLED_DAYS)
+    await trim_ledgers(connections, DAYS)
+
+    reader = await connections.fetchrow(
+        "select missed_from, missed_to from webhook_reader where workspace_id = $1", workspace_id
+    )
+    state = await connections.fetchval("select state from webhook_delivery where workspace_id = $1", workspace_id)
+    assert kept == [3, 4, 5, 6]
+    assert await register.entries() == [6]
+    assert reader is not None
+    assert tuple(reader) == (3, 5)
+    assert state == ("expired" if waiting <= 5 else "waiting")
 
 
 async def test_a_webhook_that_is_far_behind_takes_nothing_back(clerk: Clerk, register: Register, connections: Pool) -> None:

@@ -1,4 +1,7 @@
-"""Alice as the administrator of her workspace, and endpoints there. No courier runs beside the application of these tests."""
+"""Alice as the administrator of her workspace, and endpoints there. No courier runs beside the application of these tests.
+
+The office has an application and a database of its own, and a courier that a test has in hand.
+"""
 
 from collections.abc import AsyncGenerator
 from uuid import UUID
@@ -11,7 +14,9 @@ import pytest_asyncio
 from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.auth.store import create_key
 from tests.cast import Person
+from tests.db.conftest import database_on
 from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint
+from tests.webhooks.post import Post, post_on
 from tests.webhooks.receiver import Receiver, receiving
 
 
@@ -44,3 +49,24 @@ async def receiver() -> AsyncGenerator[Receiver]:
     """A server where events are received."""
     async with receiving() as receiver:
         yield receiver
+
+
+@pytest_asyncio.fixture(scope="module")
+async def office(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Post]:
+    """An office for a file's tests."""
+    async with database_on(database_url) as url, post_on(url, tmp_path_factory.mktemp("office")) as office:
+        yield office
+
+
+@pytest_asyncio.fixture
+async def post(office: Post) -> AsyncGenerator[Post]:
+    """The office, with a courier of the test's own and none of the endpoints of others."""
+    office.courier = office.new_courier()
+    yield office
+    await office.close_all()
+
+
+@pytest_asyncio.fixture
+async def owner(post: Post) -> Person:
+    """The administrator of a workspace of the test's own."""
+    return await post.open_workspace()

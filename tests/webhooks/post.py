@@ -1,7 +1,8 @@
 """A post office of a test's own: an application on a database of its own, and a courier whose clock the test sets."""
 
+import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,17 +54,17 @@ class Post:
         self._ledger = ledger
         self.courier = self.new_courier()
 
-    def new_courier(self, timeout_seconds: float = 60.0) -> Courier:
+    def new_courier(self, sender: Sender | None = None, store_seconds: float = 0.05) -> Courier:
         """Return another courier, as another process would have it."""
         means = Means(
             self.pool,
             self._ledger,
-            Sender(Targets(("127.0.0.0/8",)), timeout_seconds),
+            sender or Sender(Targets(("127.0.0.0/8",)), 60.0),
             ids.new_id(),
             self.clock,
             jitter=lambda: 0.0,
             linger_seconds=0.0,
-            store_seconds=0.05,
+            store_seconds=store_seconds,
         )
         return Courier(means)
 
@@ -71,6 +72,17 @@ class Post:
         """Have the courier deliver whatever can be delivered now."""
         await self.courier.look()
         await self.courier.settled()
+
+    async def heard(self, person: Person, request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+        """Ask for something, while the courier hears that the ledger moves; return what succeeds."""
+        asked = asyncio.create_task(request)
+        while not asked.done():
+            self.courier.moved([person.workspace_id])
+            await self.pool.fetchval("select 1")
+        response = await asked
+        assert response.is_success, response.text
+        self.courier.moved([person.workspace_id])
+        return response
 
     async def open_workspace(self) -> Person:
         """Return the administrator of a new workspace."""

@@ -3,48 +3,17 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 
 import msgspec
 import pytest
-import pytest_asyncio
 import svix
 
 from herdbook.webhooks.model import Attempt
 from herdbook.webhooks.rounds import SCHEDULE
 from tests.cast import Json, Person
-from tests.db.conftest import database_on
-from tests.webhooks.post import WEBHOOKS, Post, post_on, subscribe, write_contact
+from tests.webhooks.post import WEBHOOKS, Post, subscribe, write_contact
 from tests.webhooks.receiver import TAKEN, Receiver, answer, receiving
-
-
-@pytest_asyncio.fixture(scope="module")
-async def office(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Post]:
-    """An office for this file's tests."""
-    async with database_on(database_url) as url, post_on(url, tmp_path_factory.mktemp("office")) as office:
-        yield office
-
-
-@pytest_asyncio.fixture
-async def post(office: Post) -> AsyncGenerator[Post]:
-    """The office, with a courier of the test's own and none of the endpoints of others."""
-    office.courier = office.new_courier()
-    yield office
-    await office.close_all()
-
-
-@pytest_asyncio.fixture
-async def owner(post: Post) -> Person:
-    """The administrator of a workspace of the test's own."""
-    return await post.open_workspace()
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncGenerator[Receiver]:
-    """An endpoint that takes everything."""
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def test_a_write_is_told(post: Post, owner: Person, receiver: Receiver) -> None:

@@ -1,7 +1,9 @@
 """POST /herdbook/webhooks/{webhook_endpoint_id}/enable and /disable; and what becomes of endpoints that nobody disables."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -9,6 +11,7 @@ from herdbook import ids
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.objects import NOBODY
+from herdbook.ledger.retention import trim_slice
 from herdbook.webhooks.actions import DisableEndpoint
 from herdbook.webhooks.model import DisabledReason
 from tests.cast import Json, Person, Stored, faults
@@ -177,3 +180,30 @@ async def test_the_first_reason_stays(alice: Person, endpoint: Endpoint, ledger:
 
     assert reason == "by_request"
     assert len(await stored.changes()) == 3
+
+
+async def test_what_went_meanwhile_is_told(
+    alice: Person, endpoint: Endpoint, books: Books, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Disabled for longer than changes are kept for it, an endpoint says what it has missed, and so does its delivery."""
+    await add_contacts(alice, "Ada", "Grace", "Edith")
+    event = await books.note(endpoint, 2, "waiting")
+    await books.read_to(endpoint, 2)
+    await endpoint.post("disable")
+    before = await endpoint.read("status")
+    await books.pool.execute("update change set at = at - interval '4 days' where workspace_id = $1", alice.workspace_id)
+    statements: Any = pool
+    kept = await trim_slice(statements, alice.workspace_id, 3)
+    await books.pool.execute(
+        "update change set at = at - interval '40 days' where workspace_id = $1 and seq < 4", alice.workspace_id
+    )
+    await trim_slice(statements, alice.workspace_id, 3)
+    disabled = await endpoint.read("status")
+    enabled = await endpoint.post("enable")
+
+    assert (kept, "missed" in before) == (1, False)
+    assert disabled["missed"] == enabled["missed"] == (await endpoint.read("status"))["missed"] == {"from": 2, "to": 3}
+    assert (await endpoint.read(f"deliveries/{event}"))["state"] == "expired"
+    assert await endpoint.event_ids(state="expired") == [event]
+    await endpoint.post("disable")
+    assert "missed" not in await endpoint.post("enable")

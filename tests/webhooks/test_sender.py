@@ -259,3 +259,44 @@ async def test_certificates_are_checked() -> None:
         assert attempt.is_success == is_taken
         assert "CERTIFICATE_VERIFY_FAILED" in (unknown.error or "")
         assert len(receiver.requests) == is_taken
+
+
+async def test_what_an_informational_answer_says_is_not_the_answers(sender: Sender) -> None:
+    """A length in a 103 is no length of the 200 after it, which ends with its connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\n\r\nThanks")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        attempt = await send(sender, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    assert (attempt.status, attempt.answer) == (200, "Thanks")
+
+
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several addresses that a name has, each but the last is given a part of the time."""
+    tls = ssl.create_default_context()
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("two.test").configure_cert(server)  # pyright: ignore[reportUnknownMemberType]  # as above
+    async with receiving(server) as answering:
+        # It takes connections, and says nothing.
+        silent = await asyncio.start_server(lambda _, __: asyncio.sleep(0), "127.0.0.2", answering.port)
+
+        async def found(_: str, port: int, **__: object) -> list[object]:
+            return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+        attempt = await send(
+            Sender(Targets(("two.test",)), 30.0, tls, next_address_seconds=0.05), f"https://two.test:{answering.port}/"
+        )
+        silent.close()
+
+    assert attempt.status == 204
+    assert receiver.requests == []

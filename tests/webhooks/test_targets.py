@@ -238,3 +238,50 @@ async def test_a_test_event_does_not_go_where_a_name_leads_by_then(
     assert "status" not in told
     assert "private_webhook_targets" in told["error"]
     assert "10.0.0.1" not in told["error"]
+
+
+@pytest.mark.parametrize("port", [1, 22, 25, 5060, 6667, 10080])
+async def test_ports_that_are_no_webs_are_refused(port: int) -> None:
+    """Whatever the operator allows; what browsers open may be opened."""
+    targets = Targets(["127.0.0.1"])
+    with pytest.raises(TargetRefused):
+        await targets.resolve("127.0.0.1", port)
+
+    assert await targets.resolve("127.0.0.1", 8080) == "127.0.0.1"
+
+
+async def test_a_name_that_leads_to_this_machine_does_not_name_it(names: Names) -> None:
+    """Somebody else may decide where it leads."""
+    names.addresses |= {"elsewhere.test": ["127.0.0.1"], "localhost": ["127.0.0.1"]}
+    targets = Targets([], allows_loopback=True)
+
+    assert await targets.resolve("localhost", 80) == "127.0.0.1"
+    with pytest.raises(TargetRefused):
+        await targets.resolve("elsewhere.test", 80)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_allowed"),
+    [
+        ({}, True),
+        ({"public_url": "https://herdbook.example.com"}, False),
+        ({"loopback_webhook_targets": "no"}, False),
+        ({"loopback_webhook_targets": "yes", "host": "0.0.0.0", "public_url": "https://herdbook.example.com"}, True),  # noqa: S104
+    ],
+)
+def test_a_setting_decides_about_this_machine(settings: dict[str, Any], *, is_allowed: bool) -> None:
+    """Without one, a server that others reach, be it through a proxy, does not tell its own machine."""
+    assert Settings(**settings).targets.allows_loopback == is_allowed
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"])
+async def test_who_comes_through_a_proxy_is_not_on_this_machine(alice: Person, endpoint: Endpoint, header: str) -> None:
+    """Such a caller neither puts an endpoint there, nor reads the answer of a service there."""
+    through = {header: "192.0.2.1"}
+    created = await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1:9000/"}, headers=through)
+    updated = await alice.patch(endpoint.url, json={"url": "http://localhost:9001/"}, headers=through)
+    told = await endpoint.post("test", headers=through)
+
+    assert (created.status_code, updated.status_code) == (422, 422)
+    assert "status" not in told
+    assert "not at a public address" in told["error"]

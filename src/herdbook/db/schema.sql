@@ -438,6 +438,14 @@ create table webhook_reader (
     failed bigint not null default 0,
     lease_holder uuid,
     leased_until timestamptz,
+    -- With which version of the endpoint the lease's holder begins attempts; null: it begins none.
+    sends_as bigint,
+    -- The last failed attempt since the last success, and for how long attempts have failed.
+    failed_at timestamptz,
+    failing_seconds double precision not null default 0,
+    -- While the endpoint was disabled, the entries from one to the other went without being told to it.
+    missed_from bigint,
+    missed_to bigint,
     primary key (workspace_id, endpoint_id)
 ) with (fillfactor = 50);
 
@@ -452,10 +460,13 @@ create table webhook_delivery (
     attempt_count integer not null,
     next_attempt_at timestamptz,
     attempts json not null,
+    -- Somebody asked for it, so it is sent whether the endpoint is told of such events by now or not.
+    is_resend boolean not null default false,
     primary key (workspace_id, endpoint_id, seq)
 ) with (fillfactor = 70);
 
-comment on column webhook_delivery.state is 'waiting (for its next attempt), delivered, failed (for good) or skipped';
+comment on column webhook_delivery.state is
+    'waiting (for its next attempt), delivered, failed (for good), skipped, or expired (its entry is no longer kept)';
 
 create index webhook_delivery_due on webhook_delivery (workspace_id, endpoint_id, next_attempt_at)
     where next_attempt_at is not null;

@@ -36,6 +36,8 @@ class Services(NamedTuple):
     heads: Heads
     public_url: str | None = None
     targets: TargetRules = TargetRules()
+    # Whether who asks through a proxy may name this machine, too.
+    proxies_may_name_loopback: bool = False
 
 
 class Call:

@@ -6,10 +6,14 @@ of two processes that come to the same slice, the second finds it deleted once t
 """
 
 import functools
+from typing import Final
 from uuid import UUID
 
 from herdbook.db.pool import Pool, Statements
 from herdbook.db.slices import SLICE, each_slice
+
+# What a disabled webhook endpoint has not been told is kept for so many days more.
+KEPT_FOR_DISABLED_DAYS: Final = 30
 
 
 async def trim_ledgers(pool: Pool, days: int) -> None:
@@ -26,7 +30,8 @@ async def _mark(statements: Statements, workspace_id: UUID) -> None:
         insert into change_mark (workspace_id, at, seq)
         select w.id, now(), w.seq from workspace w
         where w.id = $1 and not exists (
-            select from change_mark m where m.workspace_id = $1 and m.at > now() - interval '1 day' and m.at <= now()
+            select from change_mark m
+            where m.workspace_id = $1 and (m.seq = w.seq or (m.at > now() - interval '1 day' and m.at <= now()))
         )
         """,
         workspace_id,
@@ -36,38 +41,64 @@ async def _mark(statements: Statements, workspace_id: UUID) -> None:
 async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> int:
     """Forget the oldest entries of a workspace, up to the first that is younger or is still to be delivered somewhere.
 
+    To an endpoint that is disabled nothing may ever be delivered again, so for it entries are kept so many days longer, and no
+    more. What it was not told of them is noted in the same statement.
+
     Return how many there were, deleted by this process or by another one at the same time.
     """
     trimmed: int = await statements.fetchval(
         """
-        with place as materialized (
-            select w.seq as head, coalesce(t.seq, 0) as trimmed,
-                (
-                    select min(least(r.position, (
-                        select min(d.seq) - 1 from webhook_delivery d
-                        where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.state = 'waiting'
-                    )))
-                    from webhook_reader r where r.workspace_id = $1 and r.is_enabled
-                ) as delivered,
-                coalesce((
-                    select max(m.seq) from change_mark m
-                    where m.workspace_id = $1 and m.at < now() - make_interval(days => $2)
-                ), 0) as marked
-            from workspace w left join change_trimmed t on t.workspace_id = w.id
-            where w.id = $1
-        ), slice as materialized (
-            select trimmed, least(head, delivered, trimmed + $3, (
+        with old as materialized (
+            select w.id, coalesce(t.seq, 0) as trimmed, marked.seq as marked, least(w.seq, coalesce(t.seq, 0) + $3, (
                 select c.seq - 1 from change c
-                where c.workspace_id = $1 and c.seq > place.trimmed and c.seq <= place.trimmed + $3
+                where c.workspace_id = $1 and c.seq > coalesce(t.seq, 0) and c.seq <= coalesce(t.seq, 0) + $3
                     and c.at >= now() - make_interval(days => $2)
-                    and not (c.at > now() + interval '1 day' and c.seq <= place.marked)
+                    and not (c.at > now() + interval '1 day' and c.seq <= marked.seq)
                 order by c.seq limit 1
             )) as last
-            from place
+            from workspace w
+            left join change_trimmed t on t.workspace_id = w.id
+            cross join lateral (
+                select coalesce(max(m.seq), 0) as seq from change_mark m
+                where m.workspace_id = $1 and m.at < now() - make_interval(days => $2)
+            ) as marked
+            where w.id = $1
+        ), reader as materialized (
+            select r.endpoint_id, r.is_enabled, least(r.position, (
+                select min(d.seq) - 1 from webhook_delivery d
+                where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.state = 'waiting'
+            )) as delivered
+            from old join webhook_reader r on r.workspace_id = old.id
+            where old.last > old.trimmed and (r.is_enabled or exists (
+                select from webhook_endpoint e
+                where e.workspace_id = r.workspace_id and e.id = r.endpoint_id
+                    and coalesce(e.deleted_at, 'infinity') = 'infinity'
+            ))
+        ), slice as materialized (
+            select trimmed, least(last, (select min(delivered) from reader where is_enabled), (
+                select c.seq - 1 from change c
+                where c.workspace_id = $1 and c.seq > old.trimmed and c.seq <= old.last
+                    and c.seq > (select min(delivered) from reader where not is_enabled)
+                    and c.at >= now() - make_interval(days => $2::integer + $4::integer)
+                    and not (c.at > now() + interval '1 day' and c.seq <= old.marked)
+                order by c.seq limit 1
+            )) as last
+            from old
         ), forgotten as (
             delete from change c using slice where c.workspace_id = $1 and c.seq > slice.trimmed and c.seq <= slice.last
         ), unmarked as (
             delete from change_mark m using slice where m.workspace_id = $1 and m.seq < slice.last
+        ), missed as (
+            update webhook_reader r
+            set missed_from = coalesce(r.missed_from, reader.delivered + 1), missed_to = slice.last
+            from reader, slice
+            where r.workspace_id = $1 and r.endpoint_id = reader.endpoint_id and not reader.is_enabled
+                and slice.last > slice.trimmed and slice.last > reader.delivered
+        ), expired as (
+            update webhook_delivery d set state = 'expired', next_attempt_at = null
+            from reader, slice
+            where d.workspace_id = $1 and d.endpoint_id = reader.endpoint_id and not reader.is_enabled
+                and d.state = 'waiting' and d.seq <= slice.last
         ), noted as (
             insert into change_trimmed (workspace_id, seq, at_seq, at)
             select $1, last, last, (select c.at from change c where c.workspace_id = $1 and c.seq = slice.last)
@@ -81,5 +112,6 @@ async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> i
         workspace_id,
         days,
         SLICE,
+        KEPT_FOR_DISABLED_DAYS,
     )
     return trimmed

@@ -17,12 +17,14 @@ from herdbook.ledger.objects import Subject, active, created, current, deleted, 
 from herdbook.webhooks import stretches
 from herdbook.webhooks.model import (
     DisabledReason,
+    EnabledWebhookEndpoint,
     EnableFrom,
     NewWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointCreate,
     WebhookEndpointObject,
     WebhookEndpointUpdate,
+    missed,
     patched,
     shown_secret,
 )
@@ -111,17 +113,23 @@ class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
         before = self.current(book)
         after = msgspec.structs.replace(before.object, is_enabled=True, disabled_reason=UNSET)
         result = updated(book, WEBHOOK_ENDPOINT, before, after)
-        if self.start is EnableFrom.NOW and not before.object.is_enabled:
-            reader = _reader_of(book, self.endpoint_id)
+        if before.object.is_enabled:
+            return result
+        reader = _reader_of(book, self.endpoint_id)
+        if self.start is EnableFrom.NOW:
             told = stretches.passed_over(reader.told, reader.position, book.seq, after.event_types)
             book.put(READERS, msgspec.structs.replace(reader, position=book.seq, told=told, gives_up=True))
-        return result
+        answer = EnabledWebhookEndpoint(
+            **msgspec.structs.asdict(_row_of(book, self.endpoint_id).object),
+            missed=missed(reader.missed_from, reader.missed_to) or UNSET,
+        )
+        return result._replace(answer=answer)
 
 
 class DisableEndpoint(msgspec.Struct, frozen=True):
     """Tell an endpoint nothing any more, for a reason. One that is disabled keeps its reason.
 
-    Refusals: NotFound, Stale; of these none where nobody asks for it, but an endpoint is gone or fails.
+    Refusals: Stale; NotFound, but not where nobody asks for it, but an endpoint is gone or fails.
     """
 
     endpoint_id: UUID
@@ -196,7 +204,10 @@ def _row(
 
 
 def _reread(book: Book, before: WebhookEndpointRow | None, after: WebhookEndpointRow | None) -> None:
-    """Let the courier know whether an endpoint is told anything, and keep what that is."""
+    """Let the courier know whether an endpoint is told anything, and keep what that is.
+
+    How it has failed says nothing of another address, nor of one that somebody has enabled again.
+    """
     if before is None:
         assert after is not None, "there is one now"
         reader, told = _new_reader(after), (stretches.Stretch(after.version, after.object.event_types),)
@@ -204,8 +215,10 @@ def _reread(book: Book, before: WebhookEndpointRow | None, after: WebhookEndpoin
         reader = _reader_of(book, before.id)
         told = reader.told if after is None else _told(reader, before, after)
     is_enabled = after is not None and after.object.is_enabled
-    if (is_enabled, told) != (reader.is_enabled, reader.told):
-        book.put(READERS, msgspec.structs.replace(reader, is_enabled=is_enabled, told=told))
+    is_moved = before is not None and after is not None and before.object.url != after.object.url
+    if is_moved or (is_enabled, told) != (reader.is_enabled, reader.told):
+        begins_anew = reader.begins_anew or is_moved or (is_enabled and not reader.is_enabled)
+        book.put(READERS, msgspec.structs.replace(reader, is_enabled=is_enabled, told=told, begins_anew=begins_anew))
 
 
 def _new_reader(endpoint: WebhookEndpointRow) -> ReaderRow:

@@ -13,7 +13,9 @@ from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFou
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.http.page import DEFAULT_LIMIT, not_this_cursor, not_with_cursor
+from herdbook.ledger.book import Command
 from herdbook.ledger.objects import NOBODY
+from herdbook.settings import TargetRules
 from herdbook.webhooks import deliveries, store
 from herdbook.webhooks.actions import (
     CreateEndpoint,
@@ -31,6 +33,7 @@ from herdbook.webhooks.model import (
     DeliveryList,
     DeliveryState,
     DisabledReason,
+    EnabledWebhookEndpoint,
     EnableRequest,
     FullDelivery,
     NewWebhookEndpoint,
@@ -52,6 +55,11 @@ from herdbook.webhooks.store import Noted, Reading
 from herdbook.wire import Deleted, shown_time
 
 _NAME: Final = "webhook endpoint"
+# Headers that proxies add: a request with one of them has come from elsewhere.
+_OF_PROXIES: Final = (
+    *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"),
+    *(b"x-forwarded-server", b"x-forwarded-by", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip"),
+)
 _NO_STORE: Final = ((b"cache-control", b"no-store"),)
 
 
@@ -75,13 +83,15 @@ async def update_endpoint(call: Call, webhook_endpoint_id: str, patch: WebhookEn
     """Change some fields of one webhook endpoint. Absent leaves a field alone; null clears it."""
     faults = () if patch.url is UNSET else await _faults(call, patch.url)
     endpoint_id = _endpoint_id(webhook_endpoint_id)
-    return await call.write(UpdateEndpoint(endpoint_id=endpoint_id, patch=patch, faults=faults, if_version=call.if_version))
+    command = UpdateEndpoint(endpoint_id=endpoint_id, patch=patch, faults=faults, if_version=call.if_version)
+    return await _in_force(call, endpoint_id, command)
 
 
 async def delete_endpoint(call: Call, webhook_endpoint_id: str) -> Answer:
     """Delete one webhook endpoint."""
-    command = DeleteEndpoint(endpoint_id=_endpoint_id(webhook_endpoint_id), if_version=call.if_version)
-    return (await call.write(command))._replace(version=None)
+    endpoint_id = _endpoint_id(webhook_endpoint_id)
+    answer = await _in_force(call, endpoint_id, DeleteEndpoint(endpoint_id=endpoint_id, if_version=call.if_version))
+    return answer._replace(version=None)
 
 
 async def enable_endpoint(call: Call, webhook_endpoint_id: str, asked: EnableRequest) -> Answer:
@@ -93,7 +103,7 @@ async def enable_endpoint(call: Call, webhook_endpoint_id: str, asked: EnableReq
 async def disable_endpoint(call: Call, webhook_endpoint_id: str) -> Answer:
     """Tell one webhook endpoint nothing any more."""
     endpoint_id = _endpoint_id(webhook_endpoint_id)
-    return await call.write(DisableEndpoint(endpoint_id, DisabledReason.BY_REQUEST, call.if_version))
+    return await _in_force(call, endpoint_id, DisableEndpoint(endpoint_id, DisabledReason.BY_REQUEST, call.if_version))
 
 
 async def get_status(call: Call, webhook_endpoint_id: str) -> Answer:
@@ -109,6 +119,7 @@ async def get_status(call: Call, webhook_endpoint_id: str) -> Answer:
             delivered=reading.delivered,
             failed=reading.failed,
             waiting=await store.count_waiting(call.services.database.pool, place),
+            missed=reading.missed or UNSET,
         )
     )
 
@@ -122,12 +133,9 @@ async def get_secret(call: Call, webhook_endpoint_id: str) -> Answer:
 
 async def rotate_secret(call: Call, webhook_endpoint_id: str, asked: RotateRequest) -> Answer:
     """Give one webhook endpoint a new secret."""
-    command = RotateSecret(
-        endpoint_id=_endpoint_id(webhook_endpoint_id),
-        overlap_seconds=asked.overlap_seconds,
-        if_version=call.if_version,
-    )
-    return await call.write(command)
+    endpoint_id = _endpoint_id(webhook_endpoint_id)
+    command = RotateSecret(endpoint_id=endpoint_id, overlap_seconds=asked.overlap_seconds, if_version=call.if_version)
+    return await _in_force(call, endpoint_id, command)
 
 
 async def test_endpoint(call: Call, webhook_endpoint_id: str, asked: TestRequest) -> Answer:
@@ -135,7 +143,7 @@ async def test_endpoint(call: Call, webhook_endpoint_id: str, asked: TestRequest
     _, reading = await _reading(call, webhook_endpoint_id)
     event = sample(call.caller.workspace_id, asked.type)
     secrets = reading.signing_secrets
-    return _answer(await _probing().attempt(call.services.targets, reading.endpoint.url, secrets, event))
+    return _answer(await _probing().attempt(_targets(call), reading.endpoint.url, secrets, event))
 
 
 async def list_deliveries(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Answer:
@@ -186,6 +194,14 @@ def _endpoint_id(text: str) -> UUID:
     return ids.decoded(ids.WEBHOOK_ENDPOINT, text) or NOBODY
 
 
+async def _in_force(call: Call, endpoint_id: UUID, command: Command) -> Answer:
+    """Change an endpoint, and answer once nothing is sent as before any more. Refusals: the command's, and the ledger's."""
+    answer = await call.write(command)
+    assert answer.version is not None, "a change makes a version"
+    await store.until_in_force(call.services.database.pool, Place(call.caller.workspace_id, endpoint_id), answer.version)
+    return answer
+
+
 def _answer(struct: msgspec.Struct) -> Answer:
     return Answer(msgspec.json.encode(struct))
 
@@ -200,8 +216,16 @@ async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
 
     The command refuses it, so that what was done is not refused when it is repeated: the name may resolve otherwise by then.
     """
-    faults: tuple[FieldError, ...] = await _probing().faults(call.services.targets, url)
+    faults: tuple[FieldError, ...] = await _probing().faults(_targets(call), url)
     return faults
+
+
+def _targets(call: Call) -> TargetRules:
+    """Return where the caller may have this server send: only the proxy is on this machine, not who comes through it."""
+    targets = call.services.targets
+    if not call.services.proxies_may_name_loopback and any(name in call.headers for name in _OF_PROXIES):
+        return targets._replace(allows_loopback=False)
+    return targets
 
 
 async def _reading(call: Call, webhook_endpoint_id: str) -> tuple[Place, Reading]:
@@ -335,7 +359,7 @@ OPERATIONS: Final = (
         scopes=_SCOPES,
         handler=enable_endpoint,
         body=EnableRequest,
-        answer=WebhookEndpoint,
+        answer=EnabledWebhookEndpoint,
         answer_description="Enabled webhook endpoint response.",
         refusals=(NotFound, Stale, Invalid, KeyReused),
     ),

@@ -33,6 +33,7 @@ class Courier:
 
     def __init__(self, means: Means) -> None:
         self._means = means
+        self._since = means.clock()
         self._rounds: dict[Place, Round] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # The enabled endpoints of each workspace, as they were when it was last looked.
@@ -92,7 +93,7 @@ class Courier:
         if current is not None:
             current.wake.set()
         elif not self._stopping.is_set():
-            self._rounds[place] = Round(self._means, place, self._ahead.setdefault(place, set()))
+            self._rounds[place] = Round(self._means, place, self._ahead.setdefault(place, set()), self._since)
             task = asyncio.create_task(self._go(self._rounds[place]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -108,3 +109,5 @@ class Courier:
             del self._rounds[round_.place]
             if not round_.ahead:
                 self._ahead.pop(round_.place, None)
+            if round_.is_outdated:
+                self._begin(round_.place)

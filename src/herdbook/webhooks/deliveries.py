@@ -23,7 +23,7 @@ from herdbook.wire import shown_time
 # How many entries are looked at for one page.
 _WALKED: Final = 20_000
 # Of these states there is nothing but what was noted.
-_NOTED: Final = (DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.SKIPPED)
+_NOTED: Final = (DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.SKIPPED, DeliveryState.EXPIRED)
 # By the second word of an event's type.
 _PREFIXES: Final = {"contact": ids.CONTACT, "company": ids.COMPANY, "engagement": ids.ENGAGEMENT, "tag": ids.TAG}
 _attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...])

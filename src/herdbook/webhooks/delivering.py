@@ -8,9 +8,11 @@ from uuid import UUID
 import msgspec
 
 from herdbook.db.pool import Pool
-from herdbook.webhooks.model import Attempt, EventType, Place, WebhookEndpoint
+from herdbook.webhooks.model import LEASE_SECONDS, Attempt, DeliveryState, EventType, Place, WebhookEndpoint
 from herdbook.webhooks.signing import signing_secrets
+from herdbook.webhooks.stretches import Stretch
 
+_KEPT_ATTEMPTS: Final = 20
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -21,12 +23,27 @@ class Enabled(NamedTuple):
     has_work: bool
 
 
+class Failing(NamedTuple):
+    """How an endpoint fails: since when, when last, how often in a row, and for how many seconds as far as they count."""
+
+    since: datetime | None
+    last_at: datetime | None
+    in_a_row: int
+    seconds: float
+
+
+WELL: Final = Failing(None, None, 0, 0.0)
+
+
 class Leased(NamedTuple):
-    """An endpoint that this courier has to itself for a while: how far it has read, how it does, where it is, what signs."""
+    """An endpoint that this courier has to itself for a while: how far it has read, how it does, where it is, what signs.
+
+    `told` says which entries it is told of, `event_types` what it asks for now.
+    """
 
     position: int
-    failing_since: datetime | None
-    failures_in_a_row: int
+    told: Sequence[Stretch]
+    failing: Failing
     paused_until: datetime | None
     version: int
     url: str
@@ -41,7 +58,7 @@ class Leased(NamedTuple):
 
 
 class Read(NamedTuple):
-    """An entry of the ledger; without the object, where it is none that the endpoint is told of."""
+    """An entry of the ledger, and its size in bytes; without the object, where it is none that the endpoint is told of."""
 
     seq: int
     at: datetime
@@ -49,26 +66,44 @@ class Read(NamedTuple):
     object_id: UUID
     object: bytes | None
     previous: bytes | None
+    size: int
 
 
 class Due(NamedTuple):
-    """A delivery whose next attempt is due, and its entry, if that is still kept."""
+    """A delivery whose next attempt is due, and its entry, if that is still kept.
+
+    `is_resend`: somebody asked for it, be it that the endpoint does not ask for such events any more.
+    """
 
     seq: int
+    event_type: EventType
+    is_resend: bool
     attempt_count: int
     attempts: list[Attempt]
     entry: Read | None
 
 
 class Progress(NamedTuple):
-    """How far a round has come, and how the endpoint does."""
+    """How far a round has come, and how the endpoint does.
+
+    `version` is that of the endpoint which the round sends as; `sends`: it means to begin more attempts.
+    """
 
     position: int
     delivered: int
     failed: int
-    failing_since: datetime | None
-    failures_in_a_row: int
+    failing: Failing
     paused_until: datetime | None
+    version: int
+    sends: bool
+
+
+class Tried(NamedTuple):
+    """An attempt, when the next one is due if there is to be one, and the endpoint's version that it was made as."""
+
+    attempt: Attempt
+    next_attempt_at: datetime | None
+    version: int
 
 
 async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[Enabled]:
@@ -77,8 +112,9 @@ async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[Ena
         """
         select r.workspace_id, r.endpoint_id,
             (r.lease_holder is null or r.lease_holder = $1 or r.leased_until < now())
+            and coalesce(r.paused_until <= $2, true)
             and (
-                (r.position < w.seq and coalesce(r.paused_until <= $2, true))
+                r.position < w.seq
                 or exists (
                     select from webhook_delivery d
                     where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.next_attempt_at <= $2
@@ -94,27 +130,42 @@ async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[Ena
 
 
 async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
-    """Have an endpoint to oneself for a while, unless another courier has it or it is not to be told of anything."""
+    """Have an endpoint to oneself for a while, unless another courier has it or it is not to be told of anything.
+
+    Whoever changes the endpoint waits until it is known that somebody sends as before, and the other way round. So the endpoint
+    is locked, after its reader, and not waited for: whoever changes both may hold them in any order.
+    """
     record = await pool.fetchrow(
         """
-        update webhook_reader r set lease_holder = $3, leased_until = now() + interval '5 seconds'
-        from webhook_endpoint e
-        where r.workspace_id = $1 and r.endpoint_id = $2 and r.is_enabled
-            and (r.lease_holder is null or r.lease_holder = $3 or r.leased_until < now())
-            and e.workspace_id = r.workspace_id and e.id = r.endpoint_id
-        returning r.position, r.failing_since, r.failures_in_a_row, r.paused_until, e.version, e.object,
-            e.secret, e.former_secret, e.former_secret_until
+        with reader as materialized (
+            select endpoint_id from webhook_reader
+            where workspace_id = $1 and endpoint_id = $2 and is_enabled
+                and (lease_holder is null or lease_holder = $3 or leased_until < now())
+            for update
+        ), endpoint as materialized (
+            select e.version, e.object, e.secret, e.former_secret, e.former_secret_until
+            from webhook_endpoint e join reader on reader.endpoint_id = e.id
+            where e.workspace_id = $1
+            for share of e skip locked
+        )
+        update webhook_reader r
+        set lease_holder = $3, leased_until = now() + make_interval(secs => $4), sends_as = e.version
+        from endpoint e
+        where r.workspace_id = $1 and r.endpoint_id = $2
+        returning r.position, r.told, r.failing_since, r.failed_at, r.failures_in_a_row, r.failing_seconds, r.paused_until,
+            e.version, e.object, e.secret, e.former_secret, e.former_secret_until
         """,
         *place,
         holder,
+        LEASE_SECONDS,
     )
     if record is None:
         return None
     endpoint = msgspec.json.decode(record["object"], type=WebhookEndpoint)
     return Leased(
         position=record["position"],
-        failing_since=record["failing_since"],
-        failures_in_a_row=record["failures_in_a_row"],
+        told=msgspec.json.decode(record["told"], type=tuple[Stretch, ...]),
+        failing=Failing(*record[2:6]),
         paused_until=record["paused_until"],
         version=record["version"],
         url=endpoint.url,
@@ -125,48 +176,89 @@ async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
     )
 
 
-async def read_on(pool: Pool, workspace_id: UUID, position: int, marks: Sequence[str], limit: int) -> list[Read]:
-    """Return the entries behind a position; of a transcript no more than an event says of it."""
+async def read_on(
+    pool: Pool, workspace_id: UUID, position: int, marks: Sequence[str], limit: int, byte_limit: int
+) -> list[Read]:
+    """Return the entries behind a position; of a transcript no more than an event says of it.
+
+    They are no more than a number, and end with the one that reaches a number of bytes.
+    """
     records = await pool.fetch(
         """
-        select seq, at, kind::text || action::text, object_id,
-            case
-                when not (kind::text || action::text) = any($3) then null
-                when kind <> 'r' then object
-                else json_build_object(
-                    'timeline', (json_typeof(object -> 'timeline') = 'object') or null, 'engagement', object -> 'engagement'
-                )
-            end,
-            previous
-        from change where workspace_id = $1 and seq > $2 order by seq limit $4
+        select seq, at, mark, object_id, object, previous, size from (
+            select *, sum(size) over (order by seq rows between unbounded preceding and 1 preceding) as size_before from (
+                select *, coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0) as size from (
+                    select seq, at, kind::text || action::text as mark, object_id,
+                        case
+                            when not (kind::text || action::text) = any($3) then null
+                            when kind <> 'r' then object
+                            else json_build_object(
+                                'timeline', (json_typeof(object -> 'timeline') = 'object') or null,
+                                'engagement', object -> 'engagement'
+                            )
+                        end as object,
+                        case when (kind::text || action::text) = any($3) and kind <> 'r' then previous end as previous
+                    from change where workspace_id = $1 and seq > $2 order by seq limit $4
+                ) as shown
+            ) as measured
+        ) as summed
+        where coalesce(size_before, 0) < $5
+        order by seq
         """,
         workspace_id,
         position,
         list(marks),
         limit,
+        byte_limit,
     )
     return [Read(*record) for record in records]
 
 
-async def read_due(pool: Pool, place: Place, now: datetime, limit: int) -> list[Due]:
-    """Return the deliveries whose next attempt is due, the longest due first."""
+async def read_due(pool: Pool, place: Place, now: datetime, under_way: Sequence[int], limit: int, byte_limit: int) -> list[Due]:
+    """Return the deliveries whose next attempt is due and not under way, the longest due first; limited as entries are."""
     records = await pool.fetch(
         """
-        select d.seq, d.attempt_count, d.attempts, c.at, c.kind::text || c.action::text, c.object_id, c.object, c.previous
-        from webhook_delivery d left join change c on c.workspace_id = d.workspace_id and c.seq = d.seq
-        where d.workspace_id = $1 and d.endpoint_id = $2 and d.next_attempt_at <= $3
-        order by d.next_attempt_at limit $4
+        select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, size from (
+            select *,
+                sum(size) over (order by next_attempt_at rows between unbounded preceding and 1 preceding) as size_before
+            from (
+                select *,
+                    coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0)
+                        + octet_length(attempts::text) as size
+                from (
+                    select d.seq, d.event_type, d.is_resend, d.attempt_count, d.attempts, d.next_attempt_at,
+                        c.at, c.kind::text || c.action::text as mark, c.object_id,
+                        case
+                            when c.kind <> 'r' then c.object
+                            else json_build_object(
+                                'timeline', (json_typeof(c.object -> 'timeline') = 'object') or null,
+                                'engagement', c.object -> 'engagement'
+                            )
+                        end as object,
+                        case when c.kind <> 'r' then c.previous end as previous
+                    from webhook_delivery d left join change c on c.workspace_id = d.workspace_id and c.seq = d.seq
+                    where d.workspace_id = $1 and d.endpoint_id = $2 and d.next_attempt_at <= $3 and d.seq <> all($4)
+                    order by d.next_attempt_at limit $5
+                ) as shown
+            ) as measured
+        ) as summed
+        where coalesce(size_before, 0) < $6
+        order by next_attempt_at
         """,
         *place,
         now,
+        list(under_way),
         limit,
+        byte_limit,
     )
     return [
         Due(
             record[0],
-            record[1],
-            msgspec.json.decode(record[2], type=list[Attempt]),
-            None if record[3] is None else Read(record[0], *record[3:]),
+            EventType(record[1]),
+            record[2],
+            record[3],
+            msgspec.json.decode(record[4], type=list[Attempt]),
+            None if record[5] is None else Read(record[0], *record[5:]),
         )
         for record in records
     ]
@@ -175,72 +267,114 @@ async def read_due(pool: Pool, place: Place, now: datetime, limit: int) -> list[
 async def store(pool: Pool, place: Place, holder: UUID, progress: Progress, *, gives_back: bool) -> int | None:
     """Store how far a round has come, and keep the lease, or give it back.
 
-    Return the endpoint's version, or None where the lease is lost or the endpoint was disabled.
+    Once there is another version of the endpoint, what the round has to say of how that does is of no interest any more, and it
+    may begin no attempt.
+    Return the endpoint's version; None where the lease is lost, the endpoint was disabled, or it is just being changed.
     """
     version: int | None = await pool.fetchval(
         """
+        with reader as materialized (
+            select endpoint_id from webhook_reader
+            where workspace_id = $1 and endpoint_id = $2 and lease_holder = $3
+            for update
+        ), endpoint as materialized (
+            select e.version from webhook_endpoint e join reader on reader.endpoint_id = e.id
+            where e.workspace_id = $1
+            for share of e skip locked
+        ), known as (
+            select e.version, coalesce(e.version = $4, false) as is_same from reader left join endpoint e on true
+        )
         update webhook_reader r
-        set position = greatest(r.position, $4), delivered = r.delivered + $5, failed = r.failed + $6,
-            failing_since = $7, failures_in_a_row = $8, paused_until = $9,
-            lease_holder = case when $10 then null else r.lease_holder end,
-            leased_until = case when $10 then null else now() + interval '5 seconds' end
-        from webhook_endpoint e
-        where r.workspace_id = $1 and r.endpoint_id = $2 and r.lease_holder = $3
-            and e.workspace_id = r.workspace_id and e.id = r.endpoint_id
-        returning case when r.is_enabled then e.version end
+        set position = greatest(r.position, $7), delivered = r.delivered + $8, failed = r.failed + $9,
+            failing_since = case when k.is_same then $10 else r.failing_since end,
+            failed_at = case when k.is_same then $11 else r.failed_at end,
+            failures_in_a_row = case when k.is_same then $12 else r.failures_in_a_row end,
+            failing_seconds = case when k.is_same then $13 else r.failing_seconds end,
+            paused_until = case when k.is_same then $14 else r.paused_until end,
+            sends_as = case when k.is_same and r.is_enabled and $5 then $4 end,
+            lease_holder = case when $6 then null else r.lease_holder end,
+            leased_until = case when $6 then null else now() + make_interval(secs => $15) end
+        from known k
+        where r.workspace_id = $1 and r.endpoint_id = $2
+        returning case when r.is_enabled then k.version end
         """,
         *place,
         holder,
-        *progress,
+        progress.version,
+        progress.sends,
         gives_back,
+        *progress[:3],
+        *progress.failing,
+        progress.paused_until,
+        LEASE_SECONDS,
     )
     return version
 
 
-async def enter_failure(
-    pool: Pool,
-    place: Place,
-    entry: Read,
-    event_type: EventType,
-    next_attempt_at: datetime,
-    attempt: Attempt,
-) -> None:
-    """Note a delivery that failed at its first attempt."""
-    await pool.execute(
+async def enter_failure(pool: Pool, place: Place, entry: Read, event_type: EventType, tried: Tried) -> bool:
+    """Note a delivery that failed at its first attempt, unless there is another version of the endpoint by now.
+
+    Return whether there is not.
+    """
+    is_same: bool = await pool.fetchval(
         """
-        insert into webhook_delivery
-            (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
-        values ($1, $2, $3, $4, $5, 'waiting', 1, $6, $7)
-        on conflict (workspace_id, endpoint_id, seq) do nothing
+        with endpoint as (
+            select from webhook_endpoint where workspace_id = $1 and id = $2 and version = $8
+        ), entered as (
+            insert into webhook_delivery
+                (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
+            select $1, $2, $3, $4, $5, 'waiting', 1, $6, $7 from endpoint
+            on conflict (workspace_id, endpoint_id, seq) do nothing
+        )
+        select exists (select from endpoint)
         """,
         *place,
         entry.seq,
         event_type.value,
         entry.at,
-        next_attempt_at,
-        _encode([attempt]),
+        tried.next_attempt_at,
+        _encode([tried.attempt]),
+        tried.version,
     )
+    return is_same
 
 
-async def enter_attempt(
-    pool: Pool,
-    place: Place,
-    due: Due,
-    attempts: Sequence[Attempt],
-    next_attempt_at: datetime | None,
-) -> None:
-    """Note another attempt, and when the next one is due; None: there is none, since it was taken or is given up."""
-    taken = bool(attempts) and attempts[-1].is_success
-    await pool.execute(
+async def enter_attempt(pool: Pool, place: Place, due: Due, tried: Tried) -> bool:
+    """Note another attempt; without a time for the next one, since it was taken or is given up.
+
+    A failure is not noted where there is another version of the endpoint by now. Return whether there is not.
+    """
+    is_same: bool = await pool.fetchval(
         """
-        update webhook_delivery
-        set state = $4, attempt_count = $5, next_attempt_at = $6, attempts = $7
-        where workspace_id = $1 and endpoint_id = $2 and seq = $3 and state = 'waiting'
+        with endpoint as (
+            select from webhook_endpoint where workspace_id = $1 and id = $2 and version = $8
+        ), noted as (
+            update webhook_delivery
+            set state = $4, attempt_count = $5, next_attempt_at = $6, attempts = $7
+            where workspace_id = $1 and endpoint_id = $2 and seq = $3 and state = 'waiting'
+                and ($4 = 'delivered' or exists (select from endpoint))
+        )
+        select exists (select from endpoint)
         """,
         *place,
         due.seq,
-        "delivered" if taken else "failed" if next_attempt_at is None else "waiting",
+        "delivered" if tried.attempt.is_success else "failed" if tried.next_attempt_at is None else "waiting",
         due.attempt_count + 1,
-        next_attempt_at,
-        _encode(attempts),
+        tried.next_attempt_at,
+        _encode([*due.attempts, tried.attempt][-_KEPT_ATTEMPTS:]),
+        tried.version,
+    )
+    return is_same
+
+
+async def give_up(pool: Pool, place: Place, seq: int, state: DeliveryState) -> None:
+    """Let a delivery wait no more for its next attempt."""
+    await pool.execute(
+        """
+        update webhook_delivery set state = $4, next_attempt_at = null
+        where workspace_id = $1 and endpoint_id = $2 and seq = $3 and state = 'waiting'
+        """,
+        *place,
+        seq,
+        state.value,
     )

@@ -16,14 +16,15 @@ from herdbook import fields
 from herdbook.errors import FieldError
 from herdbook.wire import Time, shown_time
 
+# For how long a courier has an endpoint to itself, unless it renews that.
+LEASE_SECONDS: Final = 5.0
 DEFAULT_OVERLAP_SECONDS: Final = 86_400
 _LONGEST_OVERLAP_SECONDS: Final = 604_800
 _MOST_PORTS: Final = 65_535
 # So narrow that whoever takes an address apart comes to the same parts.
 _ADDRESS: Final = re.compile(
-    r"https?://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\x00-,/:-@\[-^`{-\x7f]+))"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?][!\"$-~]*)?",
-    re.IGNORECASE,
+    r"[Hh][Tt][Tt][Pp][Ss]?://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\x00-,/:-@\[-^`{-\x7f]+))"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?][!\"$-~]*)?"
 )
 
 _Url: TypeAlias = Annotated[
@@ -163,6 +164,30 @@ class NewWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
     secret: _Secret
 
 
+class Missed(msgspec.Struct, frozen=True):
+    """The changes from one position to another went, being too old, while the endpoint was disabled and had not been told."""
+
+    schema_name: ClassVar[str] = "webhook_missed"
+    example: ClassVar[dict[str, Any]] = {"from": 1843, "to": 2048}
+
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+
+
+def missed(first: int | None, last: int | None) -> Missed | None:
+    """Return what was missed as the API shows it; None: nothing."""
+    return None if first is None or last is None else Missed(first, last)
+
+
+class EnabledWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
+    """A webhook endpoint that is enabled again, with what it was not told meanwhile and cannot be told any more."""
+
+    schema_name: ClassVar[str] = "enabled_webhook_endpoint"
+    example: ClassVar[dict[str, Any]] = WebhookEndpoint.example | {"missed": Missed.example}
+
+    missed: Annotated[Missed | UnsetType, Meta(description="Absent where nothing was missed.")] = UNSET
+
+
 def patched(before: WebhookEndpoint, patch: WebhookEndpointUpdate | WebhookEndpointCreate) -> WebhookEndpoint:
     """Return the endpoint with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
     asked = {name: getattr(patch, name) for name in patch.__struct_fields__}
@@ -265,6 +290,10 @@ class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True):
     delivered: Annotated[int, Meta(description="Attempts that it took.")]
     failed: Annotated[int, Meta(description="Attempts that it did not take.")]
     waiting: Annotated[int, Meta(description="Events that were not taken, and will be sent again.")]
+    missed: Annotated[
+        Missed | UnsetType,
+        Meta(description="What it can be told no more, since it was disabled for too long, now or the last time; else absent."),
+    ] = UNSET
 
 
 class TestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -313,13 +342,18 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DeliveryState(Enum):
-    """How a delivery stands: in front of its first attempt, taken, waiting for its next attempt, or given up for good."""
+    """How a delivery stands.
+
+    It is in front of its first attempt, taken, waiting for its next attempt, given up after the last one, or by request.
+    It expires where its endpoint is disabled for so long that its change is not kept any more.
+    """
 
     QUEUED = "queued"
     DELIVERED = "delivered"
     WAITING = "waiting"
     FAILED = "failed"
     SKIPPED = "skipped"
+    EXPIRED = "expired"
 
 
 class DeliveryObject(Enum):

@@ -14,15 +14,17 @@ from uuid import UUID
 
 from herdbook import ids
 from herdbook.db.pool import Pool
+from herdbook.errors import Stale
 from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.objects import NOBODY
 from herdbook.webhooks import delivering
 from herdbook.webhooks.actions import DisableEndpoint
-from herdbook.webhooks.delivering import Due, Progress, Read
+from herdbook.webhooks.delivering import WELL, Due, Failing, Progress, Read, Tried
 from herdbook.webhooks.events import Told, marks, told
-from herdbook.webhooks.model import Attempt, DisabledReason, Place
-from herdbook.webhooks.sender import Lane, Sender
+from herdbook.webhooks.model import LEASE_SECONDS, Attempt, DeliveryState, DisabledReason, Place
+from herdbook.webhooks.sender import Lane, NotBegun, Sender
+from herdbook.webhooks.stretches import stretch_of
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 
@@ -31,17 +33,19 @@ SCHEDULE: Final = tuple(timedelta(seconds=seconds) for seconds in (0, 5, 300, 18
 # What is added to that at most, as a part of it, so that what failed together does not come again together.
 _JITTER: Final = 0.1
 _GIVEN_UP_AFTER: Final = timedelta(days=5)
-_LONGEST_RETRY_AFTER: Final = timedelta(days=1)
+_MAX_RETRY_AFTER: Final = timedelta(days=1)
+# No attempt is put off for longer. Where two failures lie further apart, nothing was tried in between, perhaps by no server.
+_MAX_GAP: Final = _MAX_RETRY_AFTER + timedelta(hours=1)
 _LOOK_FOR_DUE_EVERY_SECONDS: Final = 0.5
-# Entries that are read at once, and events that wait to be sent, at most.
-_MOST: Final = 200
+# Entries that are read at once, and events that wait to be sent, at most; and the bytes after which no more are.
+_MAX_EVENTS: Final = 200
+_MAX_BYTES: Final = 8_388_608
 # As many events are under way at once at first, where nothing has failed, and one more with each that is taken.
 _FIRST_LANES: Final = 4
-_LANES: Final = 16
-_KEPT_ATTEMPTS: Final = 20
+_MAX_LANES: Final = 16
 # An endpoint that fails so often in a row is asked less often: what it would only refuse stays in the ledger.
 _FAILURES: Final = 10
-_LONGEST_PAUSE: Final = timedelta(seconds=60)
+_MAX_PAUSE: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -72,20 +76,28 @@ class _Parcel:
 
 
 class Round:
-    """One endpoint, for as long as this courier has it.
+    """One endpoint, for as long as this courier has it and it stays as it is.
 
     Events of one object wait for each other. The position is the last entry before the first that is not settled: not taken,
     and not entered as failed. `ahead` are those settled beyond it, which a later round does not send again.
+
+    A round sends as one version of the endpoint. It ends where the ledger has the entry of another one, so what comes after
+    that is told as the endpoint is from then on, by another round. It begins an attempt only while its lease is sure to last,
+    and whoever changed the endpoint waits until it begins none. What an attempt that was begun before fails with says nothing
+    of the endpoint as it is now; the event is sent again. `since` is from when on this courier has delivered.
     """
 
-    def __init__(self, means: Means, place: Place, ahead: set[int]) -> None:
+    def __init__(self, means: Means, place: Place, ahead: set[int], since: datetime) -> None:
         self.place = place
         self.ahead = ahead
         self.wake = asyncio.Event()
         self.is_stopping = False
+        self.is_outdated = False
         self._means = means
+        self._since = since
         self._unsettled: dict[int, None] = {}
         self._under_way: dict[int, None] = {}
+        self._bytes = 0
         self._behind: dict[UUID, deque[_Parcel]] = {}
         self._ready: deque[_Parcel] = deque()
         self._free: deque[asyncio.Future[_Parcel | None]] = deque()
@@ -98,40 +110,49 @@ class Round:
 
     async def go(self) -> None:
         """Read and deliver until there is nothing more, or somebody says stop."""
+        began = time.monotonic()
         leased = await delivering.lease(self._means.pool, self.place, self._means.holder)
         if leased is None:
             return
         self._leased = leased
-        self._marks = marks(leased.event_types)
+        self._leased_until = began + LEASE_SECONDS
+        stretches = [each.event_types for each in leased.told]
+        self._marks = sorted({mark for event_types in stretches for mark in marks(event_types)})
         self._read_to = leased.position
-        self._failing_since = leased.failing_since
-        self._failures = leased.failures_in_a_row
-        self._width = 1 if self._failures else _FIRST_LANES
+        self._failing = leased.failing
+        self._width = 1 if leased.failing.in_a_row else _FIRST_LANES
         self._paused_until = leased.paused_until
         try:
             await self._deliver()
+            # What is under way may take as long as it may, so the lease is kept, and nothing more is begun.
+            self._release_lanes()
+            while self._lanes:
+                await self._store(gives_back=False)
+                if self._lanes:
+                    await asyncio.wait(self._lanes, timeout=self._means.store_seconds)
         finally:
-            await self._end_lanes()
+            self._release_lanes()
+            if self._lanes:
+                await asyncio.wait(self._lanes)
+        if self._error is not None:
+            raise self._error
         await self._store(gives_back=True)
 
     async def _deliver(self) -> None:
         store_at = time.monotonic() + self._means.store_seconds
-        while self._error is None:
-            if self._is_over:
-                return
+        while self._error is None and not self._is_over:
             self.wake.clear()
-            read = 0 if self.is_stopping else await self._read()
-            is_idle = not self._under_way and not read
+            is_more = not self.is_stopping and await self._read()
+            is_idle = not self._under_way
             if is_idle and self.is_stopping:
                 return
-            if read < _MOST or len(self._unsettled) >= _MOST:
+            if not is_more or self._is_full:
                 seconds = self._means.linger_seconds if is_idle else max(store_at - time.monotonic(), 0)
                 if not await self._woken(seconds) and is_idle:
                     return
             if time.monotonic() >= store_at:
                 await self._store(gives_back=False)
                 store_at = time.monotonic() + self._means.store_seconds
-        raise self._error
 
     async def _woken(self, seconds: float) -> bool:
         """Wait to be woken; return whether that was so."""
@@ -142,33 +163,53 @@ class Round:
             return False
         return True
 
-    async def _read(self) -> int:
-        """Read what is due, and on in the ledger, as far as there is room; return how many entries that was."""
+    async def _read(self) -> bool:
+        """Read what is due, and on in the ledger, as far as there is room; return whether there may be more."""
         now = self._means.clock()
-        count = 0
-        if time.monotonic() >= self._look_for_due_at:
+        if self._paused_until is not None and now < self._paused_until:
+            return False
+        if not self._is_full and time.monotonic() >= self._look_for_due_at:
             self._look_for_due_at = time.monotonic() + _LOOK_FOR_DUE_EVERY_SECONDS
-            for due in await delivering.read_due(self._means.pool, self.place, now, _MOST):
-                if due.seq not in self._under_way:
-                    count += 1
-                    await self._take_due(due)
-        if len(self._unsettled) >= _MOST or (self._paused_until is not None and now < self._paused_until):
-            return count
-        entries = await delivering.read_on(self._means.pool, self.place.workspace_id, self._read_to, self._marks, _MOST)
+            room = _MAX_EVENTS - len(self._under_way)
+            for due in await delivering.read_due(
+                self._means.pool, self.place, now, list(self._under_way), room, _MAX_BYTES - self._bytes
+            ):
+                await self._take_due(due)
+        if self._is_full:
+            return True
+        room = _MAX_BYTES - self._bytes
+        entries = await delivering.read_on(
+            self._means.pool, self.place.workspace_id, self._read_to, self._marks, _MAX_EVENTS, room
+        )
         for entry in entries:
             self._read_to = entry.seq
+            if entry.object_id == self.place.endpoint_id and entry.seq > self._leased.version:
+                self._outdate()
+                break
             if entry.object is None or entry.seq in self.ahead:
                 continue
-            if (event := self._told(entry)) is not None:
+            event = self._told(entry)
+            if event is not None and self._is_asked_for(entry, event):
                 self._unsettled[entry.seq] = None
                 self._take(_Parcel(entry, event, None))
-        return count + len(entries)
+        return len(entries) == _MAX_EVENTS or sum(entry.size for entry in entries) >= room
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._under_way) >= _MAX_EVENTS or self._bytes >= _MAX_BYTES
+
+    def _is_asked_for(self, entry: Read, event: Told) -> bool:
+        """Whether the endpoint asked for an event when it happened, and has asked for it since."""
+        stretch = stretch_of(self._leased.told, entry.seq) or self._leased.told[0]
+        return stretch.event_types is None or event.type in stretch.event_types
 
     async def _take_due(self, due: Due) -> None:
+        event_types = self._leased.event_types
         event = None if due.entry is None else self._told(due.entry)
         if due.entry is None or event is None:
-            # The ledger keeps it no longer, so there is nothing to send any more.
-            await delivering.enter_attempt(self._means.pool, self.place, due, due.attempts, None)
+            await delivering.give_up(self._means.pool, self.place, due.seq, DeliveryState.EXPIRED)
+        elif not due.is_resend and event_types is not None and due.event_type not in event_types:
+            await delivering.give_up(self._means.pool, self.place, due.seq, DeliveryState.SKIPPED)
         else:
             self._take(_Parcel(due.entry, event, due))
 
@@ -177,7 +218,10 @@ class Round:
         return told(self.place.workspace_id, entry.seq, entry.at, entry.mark, entry.object, entry.previous)
 
     def _take(self, parcel: _Parcel) -> None:
+        # The body has what was read of the entry.
+        parcel.entry = parcel.entry._replace(object=None, previous=None)
         self._under_way[parcel.entry.seq] = None
+        self._bytes += len(parcel.told.body)
         behind = self._behind.get(parcel.entry.object_id)
         if behind is not None:
             behind.append(parcel)
@@ -227,75 +271,102 @@ class Round:
         self._free.append(free)
         return await free
 
-    async def _end_lanes(self) -> None:
+    def _release_lanes(self) -> None:
         self._is_over = True
         while self._free:
             free = self._free.popleft()
             if not free.done():
                 free.set_result(None)
-        if self._lanes:
-            await asyncio.wait(self._lanes)
+
+    def _may_send(self) -> bool:
+        """Whether an attempt may begin now: who changes the endpoint waits no longer than until the lease ends."""
+        return not self._is_over and time.monotonic() < self._leased_until
 
     async def _attempt(self, lane: Lane, parcel: _Parcel) -> None:
         signing_secrets = self._leased.signing_secrets(self._means.clock())
-        attempt, retry_after = await lane.attempt(signing_secrets, parcel.told.id, parcel.told.body)
+        try:
+            attempt, retry_after = await lane.attempt(signing_secrets, parcel.told.id, parcel.told.body, self._may_send)
+        except NotBegun:
+            self._end()
+            return
         if attempt.is_success:
             await self._taken(parcel, attempt)
-        else:
-            await self._not_taken(parcel, attempt, retry_after)
+        elif not await self._not_taken(parcel, attempt, retry_after):
+            return
         self._settle(parcel)
 
     async def _taken(self, parcel: _Parcel, attempt: Attempt) -> None:
         self._delivered += 1
-        self._failures, self._failing_since, self._paused_until = 0, None, None
-        self._width = min(self._width + 1, _LANES)
-        self._widen()
+        self._failing = WELL
+        if not self._is_over:
+            self._paused_until = None
+            self._width = min(self._width + 1, _MAX_LANES)
+            self._widen()
         if parcel.due is not None:
-            await self._note(parcel.due, attempt, None)
+            tried = Tried(attempt, None, self._leased.version)
+            await delivering.enter_attempt(self._means.pool, self.place, parcel.due, tried)
 
-    async def _not_taken(self, parcel: _Parcel, attempt: Attempt, retry_after: str | None) -> None:
+    async def _not_taken(self, parcel: _Parcel, attempt: Attempt, retry_after: str | None) -> bool:
+        """Note a failure, unless the endpoint is another by now; return whether it is not."""
         now = self._means.clock()
+        asks_for = timedelta()
+        if retry_after is not None and attempt.status in (429, 503):
+            asks_for = min(_asked_for(retry_after, now), _MAX_RETRY_AFTER)
+        if asks_for > timedelta():
+            # At once: what is noted takes a moment, in which others would be sent.
+            self._pause(now + asks_for)
+        if self.is_outdated or not await self._note_failure(parcel, attempt, asks_for, now):
+            self._outdate()
+            return False
         self._failed += 1
-        self._failures += 1
-        self._failing_since = self._failing_since or now
+        self._failing = self._failed_again(now)
         self._width = 1
-        if self._failures >= _FAILURES:
-            self._paused_until = now + min(timedelta(seconds=2 ** min(self._failures - _FAILURES, 6)), _LONGEST_PAUSE)
-            self._end()
-        if parcel.due is None:
-            next_at = self._next_attempt_at(1, attempt, retry_after, now)
-            assert next_at is not None, "there is more than one attempt"
-            await delivering.enter_failure(self._means.pool, self.place, parcel.entry, parcel.told.type, next_at, attempt)
-        else:
-            next_at = self._next_attempt_at(parcel.due.attempt_count + 1, attempt, retry_after, now)
-            await self._note(parcel.due, attempt, next_at)
+        if self._failing.in_a_row >= _FAILURES:
+            self._pause(now + min(timedelta(seconds=2 ** min(self._failing.in_a_row - _FAILURES, 6)), _MAX_PAUSE))
         if attempt.status == 410:
             await self._disable(DisabledReason.GONE)
-        elif now - self._failing_since >= _GIVEN_UP_AFTER:
+        elif self._failing.seconds >= _GIVEN_UP_AFTER.total_seconds():
             await self._disable(DisabledReason.FAILING)
+        return True
 
-    async def _note(self, due: Due, attempt: Attempt, next_at: datetime | None) -> None:
-        attempts = [*due.attempts, attempt][-_KEPT_ATTEMPTS:]
-        await delivering.enter_attempt(self._means.pool, self.place, due, attempts, next_at)
+    async def _note_failure(self, parcel: _Parcel, attempt: Attempt, asks_for: timedelta, now: datetime) -> bool:
+        made = 1 if parcel.due is None else parcel.due.attempt_count + 1
+        next_at = None
+        if made < len(SCHEDULE):
+            next_at = now + max(SCHEDULE[made] * (1 + _JITTER * self._means.jitter()), asks_for)
+        tried = Tried(attempt, next_at, self._leased.version)
+        if parcel.due is not None:
+            return await delivering.enter_attempt(self._means.pool, self.place, parcel.due, tried)
+        return await delivering.enter_failure(self._means.pool, self.place, parcel.entry, parcel.told.type, tried)
 
-    def _next_attempt_at(self, made: int, attempt: Attempt, retry_after: str | None, now: datetime) -> datetime | None:
-        if made >= len(SCHEDULE):
-            return None
-        pause = SCHEDULE[made] * (1 + _JITTER * self._means.jitter())
-        if retry_after is not None and attempt.status in (429, 503):
-            pause = max(pause, min(_asked_for(retry_after, now), _LONGEST_RETRY_AFTER))
-        return now + pause
+    def _failed_again(self, now: datetime) -> Failing:
+        """Return how the endpoint fails, after one more failure: what counts is time that this courier was there to try in."""
+        before = self._failing
+        gap = timedelta() if before.last_at is None else now - max(before.last_at, self._since)
+        counted = gap.total_seconds() if timedelta() < gap <= _MAX_GAP else 0.0
+        return Failing(before.since or now, now, before.in_a_row + 1, before.seconds + counted)
+
+    def _pause(self, until: datetime) -> None:
+        """Leave the endpoint alone, whatever is to be told."""
+        self._paused_until = until if self._paused_until is None else max(self._paused_until, until)
+        self._end()
 
     async def _disable(self, reason: DisabledReason) -> None:
         self._end()
         shown_id = ids.encoded(ids.WEBHOOK_ENDPOINT, self.place.endpoint_id)
-        _log.warning("a webhook endpoint is disabled", extra={"endpoint": shown_id, "reason": reason.value})
         origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
-        await self._means.ledger.write(self.place.workspace_id, DisableEndpoint(self.place.endpoint_id, reason), origin)
+        command = DisableEndpoint(self.place.endpoint_id, reason, frozenset({self._leased.version}))
+        try:
+            await self._means.ledger.write(self.place.workspace_id, command, origin)
+        except Stale:
+            self._outdate()
+        else:
+            _log.warning("a webhook endpoint is disabled", extra={"endpoint": shown_id, "reason": reason.value})
 
     def _settle(self, parcel: _Parcel) -> None:
-        seq = parcel.entry.seq
+        seq, bytes_before = parcel.entry.seq, self._bytes
         del self._under_way[seq]
+        self._bytes -= len(parcel.told.body)
         if parcel.due is None:
             del self._unsettled[seq]
             self.ahead.add(seq)
@@ -304,7 +375,7 @@ class Round:
             self._send(behind.popleft())
         else:
             del self._behind[parcel.entry.object_id]
-        if len(self._under_way) in (0, _MOST // 2):
+        if len(self._under_way) in (0, _MAX_EVENTS // 2) or bytes_before >= _MAX_BYTES // 2 > self._bytes:
             self.wake.set()
 
     @property
@@ -313,14 +384,29 @@ class Round:
         return self._read_to if first is None else first - 1
 
     async def _store(self, *, gives_back: bool) -> None:
-        position = self._position
-        progress = Progress(position, self._delivered, self._failed, self._failing_since, self._failures, self._paused_until)
+        position, began = self._position, time.monotonic()
+        progress = Progress(
+            position,
+            self._delivered,
+            self._failed,
+            self._failing,
+            self._paused_until,
+            self._leased.version,
+            sends=not self._is_over,
+        )
         self._delivered = self._failed = 0
         version = await delivering.store(self._means.pool, self.place, self._means.holder, progress, gives_back=gives_back)
         self.ahead.difference_update({seq for seq in self.ahead if seq <= position})
-        # Another courier has it, or it was changed or disabled: what it is now is read by the next round.
-        if version != self._leased.version:
-            self._end()
+        if version == self._leased.version:
+            self._leased_until = began + LEASE_SECONDS
+        else:
+            # Another courier has it, or it was changed or disabled: what it is now is read by the next round.
+            self._outdate()
+
+    def _outdate(self) -> None:
+        """End, since the endpoint is another by now, or another courier's."""
+        self.is_outdated = True
+        self._end()
 
     def _end(self) -> None:
         """End with what is under way; what was read, and is not, is read again by a later round."""

@@ -25,6 +25,8 @@ from herdbook.webhooks.signing import signed_headers
 
 SHOWN_BYTES: Final = 4096
 _TIMEOUT_SECONDS: Final = 15.0
+# A name may have several addresses. One that does not answer leaves time for the next.
+_NEXT_ADDRESS_SECONDS: Final = 3.0
 # An answer that does not end here is of no use to anybody.
 _MOST_BYTES: Final = 1_048_576
 _USER_AGENT: Final = f"herdbook/{version('herdbook')}"
@@ -44,6 +46,10 @@ class _Failed(Exception):
     def __init__(self, why: str, *, is_unheard: bool = False) -> None:
         super().__init__(why)
         self.is_unheard = is_unheard
+
+
+class NotBegun(Exception):
+    """When everything was ready to send an event, it was not to be sent any more."""
 
 
 class Address(NamedTuple):
@@ -139,6 +145,9 @@ class Connection(asyncio.Protocol):
         """Of httptools."""
         self._status = self._parser.get_status_code()
         self._is_headed = self._status >= 200
+        if not self._is_headed:
+            # The headers were those of an answer before the answer.
+            self._retry_after, self._has_length = None, False
 
     def on_body(self, body: bytes) -> None:
         """Of httptools."""
@@ -192,8 +201,13 @@ class Lane:
         self._connection: Connection | None = None
         self._connected_at = 0.0
 
-    async def attempt(self, signing_secrets: Sequence[str], event_id: str, body: bytes) -> tuple[Attempt, str | None]:
-        """Send an event, and return how it went, with what `Retry-After` says."""
+    async def attempt(
+        self, signing_secrets: Sequence[str], event_id: str, body: bytes, may_begin: Callable[[], bool] = lambda: True
+    ) -> tuple[Attempt, str | None]:
+        """Send an event, and return how it went, with what `Retry-After` says.
+
+        Connected, and in front of the first byte, it asks whether it still may. Otherwise: NotBegun.
+        """
         at = datetime.now(UTC)
         headers = signed_headers(signing_secrets, event_id, at, body)
         message = b"".join(
@@ -208,7 +222,7 @@ class Lane:
         answered: Answered | None = None
         error: str | None = None
         try:
-            answered = await self._exchange(message, began + self._sender.timeout_seconds)
+            answered = await self._exchange(message, began + self._sender.timeout_seconds, may_begin)
         except TimeoutError:
             error = "no connection in time"
         except (_Failed, httpx.RequestError, ssl.SSLError) as failure:
@@ -232,10 +246,12 @@ class Lane:
         if self._connection is not None:
             self._connection.close()
 
-    async def _exchange(self, message: bytes, until: float) -> Answered:
+    async def _exchange(self, message: bytes, until: float, may_begin: Callable[[], bool]) -> Answered:
         connection = self._connection
         # Not for ever: the name may lead elsewhere by now, and where it leads is looked at when a connection is made.
         if connection is not None and connection.is_open and time.perf_counter() < self._connected_at + 60:
+            if not may_begin():
+                raise NotBegun
             try:
                 return await connection.request(message, until - time.perf_counter())
             except _Failed as failed:
@@ -245,6 +261,8 @@ class Lane:
         async with asyncio.timeout(until - time.perf_counter()):
             connection = self._connection = await self._sender.connect(self._address)
         self._connected_at = time.perf_counter()
+        if not may_begin():
+            raise NotBegun
         return await connection.request(message, until - time.perf_counter())
 
 
@@ -252,13 +270,18 @@ class Sender:
     """Sends events to where the targets allow."""
 
     def __init__(
-        self, targets: Targets, timeout_seconds: float = _TIMEOUT_SECONDS, ssl_context: ssl.SSLContext | None = None
+        self,
+        targets: Targets,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+        ssl_context: ssl.SSLContext | None = None,
+        next_address_seconds: float = _NEXT_ADDRESS_SECONDS,
     ) -> None:
         self._targets = targets
         self._ssl_context: Callable[[], ssl.SSLContext] = cache(ssl.create_default_context)
         if ssl_context is not None:
             self._ssl_context = lambda: ssl_context
         self.timeout_seconds = timeout_seconds
+        self._next_address_seconds = next_address_seconds
 
     def lane(self, url: str) -> Lane:
         """Return a way to an endpoint."""
@@ -279,8 +302,10 @@ class Sender:
         *others, last = await self._targets.addresses(address.host, address.port)
         for resolved in others:
             try:
-                return await self._connect_to(loop, address, resolved)
+                async with asyncio.timeout(self._next_address_seconds):
+                    return await self._connect_to(loop, address, resolved)
             except OSError:
+                # Or it took too long: TimeoutError is one.
                 continue
         return await self._connect_to(loop, address, last)
 

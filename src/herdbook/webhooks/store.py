@@ -1,23 +1,27 @@
 """Every SQL statement about webhook endpoints and what became of their deliveries, but for the courier's."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from herdbook.db.database import Database, Found, find_in
 from herdbook.db.paging import Conditions, Listed, PageQuery
-from herdbook.db.pool import Pool
+from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.ledger.book import Shelf
 from herdbook.ledger.objects import object_shelf
-from herdbook.webhooks.model import Place, WebhookEndpoint
+from herdbook.webhooks.model import LEASE_SECONDS, Missed, Place, WebhookEndpoint, missed
 from herdbook.webhooks.signing import signing_secrets
 from herdbook.webhooks.stretches import Stretch
 
 _SLICE: Final = 2000
+_SHORTEST_LOOK_SECONDS: Final = 0.005
+_LONGEST_LOOK_SECONDS: Final = 0.1
 
 
 class WebhookEndpointRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +41,8 @@ class WebhookEndpointRow(msgspec.Struct, frozen=True, kw_only=True):
 class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
     """How far an endpoint has read the ledger, as far as it is the ledger's to say; the rest is the courier's.
 
-    `gives_up` lets go of what waits for another attempt.
+    `missed_from` and `missed_to` are the entries that went while it was disabled and had not been told. `gives_up` lets go of
+    what waits for another attempt. `begins_anew` forgets how it has failed, and what waits is tried at once.
     """
 
     workspace_id: UUID
@@ -45,7 +50,10 @@ class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
     is_enabled: bool
     position: int
     told: tuple[Stretch, ...]
+    missed_from: int | None = None
+    missed_to: int | None = None
     gives_up: bool = False
+    begins_anew: bool = False
 
 
 WEBHOOK_ENDPOINTS: Final = object_shelf(
@@ -58,28 +66,40 @@ READERS: Final = Shelf(
     row=ReaderRow,
     key=lambda reader: reader.endpoint_id,
     load="""
-        select t.workspace_id, t.endpoint_id, t.is_enabled, t.position, t.told
+        select t.workspace_id, t.endpoint_id, t.is_enabled, t.position, t.told, t.missed_from, t.missed_to
         from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
         join webhook_reader t on t.workspace_id = asked.workspace_id and t.endpoint_id = asked.key
     """,
     save="""
         webhook_reader_asked as (
             select r.* from json_to_recordset($rows) as r(
-                workspace_id uuid, endpoint_id uuid, is_enabled boolean, position bigint, told json, gives_up boolean
+                workspace_id uuid, endpoint_id uuid, is_enabled boolean, position bigint, told json, gives_up boolean,
+                begins_anew boolean
             )
             join held on held.id = r.workspace_id
-        ), webhook_reader_saved as (
-            insert into webhook_reader as t (workspace_id, endpoint_id, is_enabled, position, told)
+        ), webhook_reader_created as (
+            insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position, told)
             select workspace_id, endpoint_id, is_enabled, position, told from webhook_reader_asked
-            on conflict (workspace_id, endpoint_id) do update
-            set is_enabled = excluded.is_enabled, position = greatest(t.position, excluded.position), told = excluded.told,
-                failing_since = case when t.is_enabled or not excluded.is_enabled then t.failing_since end,
-                failures_in_a_row = case when t.is_enabled or not excluded.is_enabled then t.failures_in_a_row else 0 end,
-                paused_until = case when t.is_enabled or not excluded.is_enabled then t.paused_until end
-        ), webhook_delivery_given_up as (
-            update webhook_delivery d set state = 'skipped', next_attempt_at = null
+            on conflict do nothing
+        ), webhook_reader_saved as (
+            update webhook_reader t
+            set is_enabled = r.is_enabled, position = greatest(t.position, r.position), told = r.told,
+                failing_since = case when not r.begins_anew then t.failing_since end,
+                failed_at = case when not r.begins_anew then t.failed_at end,
+                failing_seconds = case when r.begins_anew then 0 else t.failing_seconds end,
+                failures_in_a_row = case when r.begins_anew then 0 else t.failures_in_a_row end,
+                paused_until = case when not r.begins_anew then t.paused_until end,
+                missed_from = case when r.is_enabled or not t.is_enabled then t.missed_from end,
+                missed_to = case when r.is_enabled or not t.is_enabled then t.missed_to end
             from webhook_reader_asked r
-            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.state = 'waiting' and r.gives_up
+            where t.workspace_id = r.workspace_id and t.endpoint_id = r.endpoint_id
+        ), webhook_delivery_begun_anew as (
+            update webhook_delivery d
+            set state = case when r.gives_up then 'skipped' else d.state end,
+                next_attempt_at = case when not r.gives_up then least(d.next_attempt_at, now()) end
+            from webhook_reader_asked r
+            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.state = 'waiting'
+                and (r.gives_up or r.begins_anew)
         )
     """,
 )
@@ -97,7 +117,14 @@ class Reading(NamedTuple):
     failing_since: datetime | None
     delivered: int
     failed: int
+    missed_from: int | None
+    missed_to: int | None
     head: int
+
+    @property
+    def missed(self) -> Missed | None:
+        """What it could not be told, since it was disabled for too long."""
+        return missed(self.missed_from, self.missed_to)
 
     @property
     def former_signs_until(self) -> datetime | None:
@@ -173,7 +200,7 @@ async def read(pool: Pool, place: Place) -> Reading | None:
     record = await pool.fetchrow(
         """
         select e.object, r.told, e.secret, e.former_secret, e.former_secret_until,
-            r.position, r.failing_since, r.delivered, r.failed, w.seq
+            r.position, r.failing_since, r.delivered, r.failed, r.missed_from, r.missed_to, w.seq
         from webhook_endpoint e
         join webhook_reader r on r.workspace_id = e.workspace_id and r.endpoint_id = e.id
         join workspace w on w.id = e.workspace_id
@@ -185,6 +212,38 @@ async def read(pool: Pool, place: Place) -> Reading | None:
         return None
     endpoint = msgspec.json.decode(record[0], type=WebhookEndpoint)
     return Reading(endpoint, msgspec.json.decode(record[1], type=tuple[Stretch, ...]), *record[2:])
+
+
+async def until_in_force(pool: Pool, place: Place, version: int) -> None:
+    """Return once nobody sends to an endpoint as before a version of it that is committed.
+
+    A courier sends as one version until it has told otherwise, or its lease ends. From the commit on, none takes or renews a
+    lease as before. So this takes no longer than a lease, be the courier dead, or the database away.
+    """
+    pause = _SHORTEST_LOOK_SECONDS
+    try:
+        async with asyncio.timeout(LEASE_SECONDS):
+            while await _is_sent_as_before(pool, place, version):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+    except TimeoutError:
+        return
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+        await asyncio.sleep(LEASE_SECONDS)
+
+
+async def _is_sent_as_before(pool: Pool, place: Place, version: int) -> bool:
+    is_sent: bool = await pool.fetchval(
+        """
+        select exists (
+            select from webhook_reader
+            where workspace_id = $1 and endpoint_id = $2 and sends_as < $3 and leased_until > now()
+        )
+        """,
+        *place,
+        version,
+    )
+    return is_sent
 
 
 async def totals(pool: Pool) -> Totals:
@@ -330,10 +389,11 @@ async def send_again(pool: Pool, place: Place, delivery: Noted, event_type: str)
     await pool.execute(
         """
         insert into webhook_delivery
-            (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
-        values ($1, $2, $3, $4, $5, 'waiting', 0, now(), '[]')
+            (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts, is_resend)
+        values ($1, $2, $3, $4, $5, 'waiting', 0, now(), '[]', true)
         on conflict (workspace_id, endpoint_id, seq) do update
-        set state = excluded.state, attempt_count = excluded.attempt_count, next_attempt_at = excluded.next_attempt_at
+        set state = excluded.state, attempt_count = excluded.attempt_count, next_attempt_at = excluded.next_attempt_at,
+            is_resend = true
         """,
         *place,
         delivery.seq,
@@ -347,7 +407,7 @@ async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
     count: int = await pool.fetchval(
         """
         with again as (
-            update webhook_delivery set state = 'waiting', attempt_count = 0, next_attempt_at = now()
+            update webhook_delivery set state = 'waiting', attempt_count = 0, next_attempt_at = now(), is_resend = true
             where workspace_id = $1 and endpoint_id = $2 and state = 'failed' and created_at >= $3
             returning seq
         )
@@ -372,7 +432,10 @@ async def skip(pool: Pool, place: Place, seq: int) -> None:
 
 
 async def forget_old_deliveries(pool: Pool) -> None:
-    """Forget deliveries whose entries the ledger keeps no longer, but for those that wait, and all of deleted endpoints."""
+    """Forget deliveries whose entries the ledger keeps no longer, but for those that wait, and all of deleted endpoints.
+
+    Those that could not be sent any more are shown until the endpoint is enabled again.
+    """
     for workspace in await pool.fetch("select id from workspace"):
         readers = await pool.fetch(
             """
@@ -401,6 +464,9 @@ async def _forget_slice(pool: Pool, place: Place, *, is_deleted: bool) -> int:
                 where workspace_id = $1 and endpoint_id = $2
                     and ($3 or (
                         state <> 'waiting'
+                        and (state <> 'expired' or (
+                            select is_enabled from webhook_reader where workspace_id = $1 and endpoint_id = $2
+                        ))
                         and seq <= coalesce((select seq from change_trimmed where workspace_id = $1), 0)
                     ))
                 order by seq limit $4

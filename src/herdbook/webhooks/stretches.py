@@ -11,7 +11,8 @@ import msgspec
 
 from herdbook.webhooks.model import EventType
 
-# Where it changed more often than that, what lies before is not known any more.
+# Where it changed more often than that, what lies before is not known any more. What was not read yet always is: there, each
+# stretch tells no more than the next one, so no more of them differ than there are types of events.
 _MOST: Final = 100
 
 
@@ -29,7 +30,7 @@ def told_otherwise(
 
     What lies between may be on its way already, or may not: only what is told either way counts as told.
     """
-    begun = max(index for index, each in enumerate(stretches) if each.after <= position)
+    begun = max((index for index, each in enumerate(stretches) if each.after <= position), default=0)
     between = (Stretch(max(each.after, position), _both(each.event_types, event_types)) for each in stretches[begun:])
     return _joined(stretches, position, *between, Stretch(seq, event_types))
 
@@ -52,7 +53,12 @@ def stretch_of(stretches: Sequence[Stretch], seq: int) -> Stretch | None:
 
 
 def _joined(stretches: Sequence[Stretch], position: int, *behind: Stretch) -> tuple[Stretch, ...]:
-    return (*(each for each in stretches if each.after < position), *behind)[-_MOST:]
+    joined = (*(each for each in stretches if each.after < position), *behind)
+    if len(joined) > _MOST:
+        joined = tuple(
+            each for index, each in enumerate(joined) if index == 0 or each.event_types != joined[index - 1].event_types
+        )
+    return joined[-_MOST:]
 
 
 def _both(one: tuple[EventType, ...] | None, other: tuple[EventType, ...] | None) -> tuple[EventType, ...] | None:

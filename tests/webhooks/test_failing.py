@@ -1,0 +1,145 @@
+"""What a failing endpoint is asked, and when it is given up: by time in which something was tried, and no other."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from herdbook.webhooks import delivering
+from herdbook.webhooks.events import marks
+from herdbook.webhooks.model import Place
+from herdbook.webhooks.rounds import SCHEDULE
+from tests.cast import Json, Person
+from tests.webhooks.post import WEBHOOKS, Post, subscribe, uuid_of, write_contact
+from tests.webhooks.receiver import TAKEN, Receiver, answer
+
+
+async def is_enabled(owner: Person, endpoint: Json) -> bool:
+    """Whether an endpoint is told anything."""
+    shown = await owner.get(f"{WEBHOOKS}/{endpoint['id']}")
+    return shown.json()["is_enabled"]
+
+
+@pytest.mark.parametrize("days", [5, 7, 300])
+async def test_one_failure_never_disables(post: Post, owner: Person, receiver: Receiver, days: int) -> None:
+    """However long ago the last one was: in between, nothing was tried."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(503)
+    await write_contact(owner)
+    for pause in SCHEDULE:
+        post.clock.go(pause)
+        await post.deliver()
+    post.clock.go(timedelta(days=days))
+    await write_contact(owner)
+    await post.deliver()
+
+    assert len(receiver.requests) == len(SCHEDULE) + 1
+    assert await is_enabled(owner, endpoint)
+
+
+async def test_time_without_a_courier_does_not_count(post: Post, owner: Person, receiver: Receiver) -> None:
+    """A server that is off for most of each day has hardly tried anything."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(503)
+    for _ in range(12):
+        post.courier = post.new_courier()
+        await write_contact(owner)
+        await post.deliver()
+        post.clock.go(timedelta(hours=20))
+
+    assert await is_enabled(owner, endpoint)
+
+
+async def test_days_of_failures_disable(post: Post, owner: Person, receiver: Receiver) -> None:
+    """After five days of attempts, and not before."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(503)
+    hours = 0
+    while await is_enabled(owner, endpoint):
+        await write_contact(owner)
+        await post.deliver()
+        post.clock.go(timedelta(hours=6))
+        hours += 6
+
+    assert hours == 5 * 24 + 6
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_who_asks_for_time_is_left_alone(post: Post, owner: Person, receiver: Receiver, status: int) -> None:
+    """Neither new events nor those that were not taken are sent before it is over, be it that one is taken meanwhile."""
+    await subscribe(owner, receiver.url)
+    answers = itertools.chain([answer(status, Retry_After="3600")], itertools.repeat(TAKEN))
+    receiver.answering = lambda _: next(answers)
+    for _ in range(20):
+        await write_contact(owner)
+    await post.deliver()
+    begun = len(receiver.requests)
+    for _ in range(5):
+        post.clock.go(timedelta(minutes=11))
+        await write_contact(owner)
+        await post.deliver()
+    asked = len(receiver.requests)
+    post.clock.go(timedelta(minutes=6))
+    await post.deliver()
+
+    assert asked == begun < 20
+    assert len(set(receiver.event_ids)) == 25
+
+
+async def test_reads_end_with_bytes(post: Post, owner: Person, receiver: Receiver) -> None:
+    """However large the objects are, no more is read at once than is needed to reach a number of bytes."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(500)
+    for _ in range(6):
+        await write_contact(owner)
+    await post.deliver()
+    await post.pool.execute(
+        "update change set object = json_build_object('id', repeat('x', 1000000)) where workspace_id = $1 and kind = 'c'",
+        owner.workspace_id,
+    )
+    place = Place(owner.workspace_id, uuid_of(endpoint))
+    post.clock.go(timedelta(hours=1))
+    entries = await delivering.read_on(post.pool, owner.workspace_id, 0, marks(None), 200, 1_500_000)
+    due = await delivering.read_due(post.pool, place, post.clock(), [], 200, 1_500_000)
+    rest = await delivering.read_due(post.pool, place, post.clock(), [each.seq for each in due], 200, 1_500_000)
+
+    assert [entry.seq for entry in entries] == [1, 2, 3]
+    assert (len(due), len(rest)) == (2, 2)
+    assert not {each.seq for each in due} & {each.seq for each in rest}
+
+
+async def test_retries_read_of_a_transcript_what_they_send(post: Post, owner: Person, receiver: Receiver) -> None:
+    """Which is the engagement that it belongs to."""
+    endpoint = await subscribe(owner, receiver.url)
+    receiver.answering = lambda _: answer(500)
+    await write_contact(owner)
+    await post.deliver()
+    await post.pool.execute(
+        """
+        update change set kind = 'r',
+            object = json_build_object('timeline', json_build_object('text', repeat('x', 1000000)), 'engagement', object)
+        where workspace_id = $1 and kind = 'c'
+        """,
+        owner.workspace_id,
+    )
+    place = Place(owner.workspace_id, uuid_of(endpoint))
+    (due,) = await delivering.read_due(post.pool, place, post.clock() + timedelta(hours=1), [], 200, 10_000_000)
+
+    assert due.entry is not None
+    assert due.entry.object is not None
+    assert len(due.entry.object) < 10_000
+
+
+async def test_a_filter_may_be_changed_any_number_of_times(post: Post, owner: Person, receiver: Receiver) -> None:
+    """While the endpoint stands still, too; and what it asked for all along is told afterwards."""
+    endpoint = await subscribe(owner, receiver.url)
+    await write_contact(owner)
+    statuses: set[int] = set()
+    for number in range(130):
+        types = ["v1.contact.created", "v1.tag.created"][: 1 + number % 2]
+        response = await owner.patch(f"{WEBHOOKS}/{endpoint['id']}", json={"event_types": types})
+        statuses.add(response.status_code)
+    await post.deliver()
+
+    assert statuses == {200}
+    assert [request.event["type"] for request in receiver.requests] == ["v1.contact.created"]
