@@ -36,7 +36,7 @@ from herdbook.engagements import api as engagements_api
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
 from herdbook.http import openapi
-from herdbook.http.call import Services
+from herdbook.http.call import Services, address_of
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
@@ -45,7 +45,7 @@ from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.retention import trim_ledgers
-from herdbook.logs import RequestLog, configure_logs
+from herdbook.logs import LINES, RequestLog, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.merging import api as merging_api
 from herdbook.merging.moving import move_left_behind
@@ -111,6 +111,8 @@ class Herdbook:
         )
         # What is no page is the API's to answer, if only with the problem that there is nothing there.
         self._pages.router.default = self._api
+        # It would redirect to whatever host the request names.
+        self._pages.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the API's go straight to it, past everything that serves pages."""
@@ -183,6 +185,8 @@ class Herdbook:
             await rate_limit.close()
         await pages.close()
         await pool.close()
+        # A worker ends by a signal, which asks nobody to clear up.
+        LINES.flush()
 
     @functools.cached_property
     def _docs_page(self) -> Any:
@@ -190,7 +194,7 @@ class Herdbook:
         return importlib.import_module("herdbook.http.docs_page").DocsPage(self._document)
 
     async def _docs(self, request: Request) -> Response:
-        page: Response = await self._docs_page.get(request)
+        page: Response = self._docs_page.get(self._settings.public_url or address_of(request.scope))
         return page
 
     async def _openapi(self, _: Request) -> Response:
@@ -229,7 +233,7 @@ class Herdbook:
 
 def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:
     """Return the application of one worker, which has a courier beside it if it delivers to webhooks, too."""
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, metrics.LOG_LINES_DROPPED.inc)
     if settings.workers > 1:
         metrics.forget_dead_workers()
     return Herdbook(settings, database_url, delivers=delivers)

@@ -5,6 +5,7 @@ import functools
 import importlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -33,6 +34,9 @@ from herdbook.settings import Settings
 
 _DRAIN_SECONDS: Final = 10
 _APP: Final = "herdbook.app"
+# More connections than this in one process would be answered slowly. Some files are the database's, the log's, recordings'.
+_MAX_CONNECTIONS: Final = 20_000
+_OTHER_FILES: Final = 128
 # Called once requests are answered, with the server's address.
 Announce = Callable[[str, Prepared], None]
 
@@ -119,11 +123,18 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
 
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
+    protocol = importlib.import_module("herdbook.http.protocol")
+    front = protocol.Front(
+        protocol.Limits(connections=_most_connections()),
+        proxies=settings.proxies,
+        problem_type_base=settings.problem_type_base,
+        problem_media_type=settings.problem_media_type,
+    )
     config = uvicorn.Config(
         functools.partial(_create_app, settings, database_url),
         factory=True,
         workers=settings.workers,
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", functools.partial(protocol.Connection, front=front)),
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -149,6 +160,16 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         shutil.rmtree(folder)
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         raise _did_not_start()
+
+
+def _most_connections() -> int:
+    """Raise the limit of open files as far as it goes; return how many connections it leaves room for, in each process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, hard - min(_OTHER_FILES, hard // 2))
 
 
 def _did_not_start() -> CommandFailed:

@@ -25,9 +25,9 @@ from herdbook.contacts.model import (
     ContactUpsert,
 )
 from herdbook.db.pool import CONNECTION_ERRORS
-from herdbook.errors import Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
+from herdbook.errors import MAX_ERRORS, Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
 from herdbook.fields import Rule
-from herdbook.http.body import BodyReader
+from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.ledger.book import Book, Need, Result
@@ -192,14 +192,12 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     """Carry out all operations or none. Refusals: Invalid, and the ledger's."""
     items: list[WriteItem] = []
     refused: list[tuple[int, Sequence[FieldError]]] = []
+    reading = _Reading()
     for index, operation in enumerate(operations):
         try:
-            items.append(_read(index, operation))
+            items.append(await reading.read(index, operation))
         except Invalid as invalid:
             refused.append((index, invalid.errors))
-        if index % WAVE == 0:
-            # Others have a turn, too.
-            await asyncio.sleep(0)
     deleted: list[UUID] = []
     for _ in range(_TRIES):
         foreseen = await _foreseeing(call, items, deleted)
@@ -220,8 +218,9 @@ async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
         await call.services.ledger.write(call.caller.workspace_id, Begin(), call.origin, key)
     results: list[bytes] = []
     replayed: list[bool] = []
+    reading = _Reading()
     for start in range(0, len(operations), WAVE):
-        outcomes = await _wave(call, key, start, operations[start : start + WAVE])
+        outcomes = await _wave(call, key, reading, start, operations[start : start + WAVE])
         for index, outcome in enumerate(outcomes, start):
             results.append(outcome.body if isinstance(outcome, Written) else _failed(call, index, outcome))
         replayed += [outcome.replayed for outcome in outcomes if isinstance(outcome, Written)]
@@ -230,14 +229,14 @@ async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
 
 
 async def _wave(
-    call: Call, key: IdempotencyKey | None, start: int, operations: Iterable[msgspec.Raw]
+    call: Call, key: IdempotencyKey | None, reading: "_Reading", start: int, operations: Iterable[msgspec.Raw]
 ) -> list[Written | BaseException]:
     """Return what became of some operations, one after the other."""
     outcomes: dict[int, Written | BaseException] = {}
     waiting: list[WriteItem] = []
     for index, operation in enumerate(operations, start):
         try:
-            waiting.append(_read(index, operation))
+            waiting.append(await reading.read(index, operation))
         except Invalid as invalid:
             outcomes[index] = invalid
     tries = 0
@@ -308,8 +307,36 @@ def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:
     return told
 
 
-def _read(index: int, operation: msgspec.Raw) -> WriteItem:
-    """Return an operation as a command. Refusal: Invalid, with all that is wrong with it."""
+class _Reading:
+    """The reading of a request's operations, with a turn for others in between.
+
+    Of each that is wrong everything is told, and one thing alone once `_MOST_ERRORS` were told.
+    """
+
+    def __init__(self) -> None:
+        self._most_errors = _MOST_ERRORS
+        self._bytes = 0
+
+    async def read(self, index: int, operation: msgspec.Raw) -> WriteItem:
+        """Return an operation as a command. Refusal: Invalid."""
+        size = len(bytes(operation))
+        self._bytes += max(size, LONG_BODY // WAVE)
+        if self._bytes > LONG_BODY:
+            self._bytes = 0
+            await asyncio.sleep(0)
+        if size > MAX_OBJECT_BYTES:
+            path = f"operations[{index}]"
+            message = f"`{path}` has {size} bytes. Send {MAX_OBJECT_BYTES} at most in one operation."
+            raise Invalid([FieldError(path, "too_long", message)])
+        try:
+            return _read(index, operation, min(self._most_errors, MAX_ERRORS))
+        except Invalid as invalid:
+            self._most_errors = max(1, self._most_errors - len(invalid.errors))
+            raise
+
+
+def _read(index: int, operation: msgspec.Raw, most_errors: int) -> WriteItem:
+    """Return an operation as a command. Refusal: Invalid, with so many errors at most."""
     path = f"operations[{index}]"
     try:
         glance = _glance(operation)
@@ -320,16 +347,16 @@ def _read(index: int, operation: msgspec.Raw) -> WriteItem:
     asked: object = None
     contact: object = None
     try:
-        asked = readers.operation.read(bytes(operation), path)
+        asked = readers.operation.read(bytes(operation), path, most_errors)
     except Invalid as invalid:
         errors += invalid.errors
     try:
         if readers.contact is not None and bytes(glance.contact):
-            contact = readers.contact.read(bytes(glance.contact), f"{path}.contact")
+            contact = readers.contact.read(bytes(glance.contact), f"{path}.contact", most_errors)
     except Invalid as invalid:
         errors += invalid.errors
     if errors:
-        raise Invalid(errors)
+        raise Invalid(errors[:most_errors])
     return WriteItem(index, _command(asked, contact))
 
 
