@@ -10,6 +10,7 @@ import stat
 import struct
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -158,7 +159,7 @@ def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
 
 def test_every_setting_is_a_variable_too(tmp_path: Path) -> None:
     """What an option can say, the environment can."""
-    variables = {"HERDBOOK_DATA_DIR": "elsewhere", "HERDBOOK_RATE_LIMIT": "0", "HERDBOOK_BODY_LIMIT": "2000"}
+    variables: dict[str, Any] = {"HERDBOOK_DATA_DIR": "elsewhere", "HERDBOOK_RATE_LIMIT": "0", "HERDBOOK_BODY_LIMIT": "2000"}
     with serving(tmp_path, **variables) as server:
         answer = server.post("/api/v2/contacts", {"description": "x" * 2000})
 
