@@ -15,9 +15,17 @@ from herdbook.db.pool import open_pool
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import prepare
 from herdbook.ledger.ledger import Ledger
+from herdbook.logs import LINES
 from herdbook.settings import Settings
 from herdbook.users.model import NewUser
 from tests.cast import Person, Stored, Team, Thing
+
+
+@pytest.fixture(autouse=True)
+def written_log() -> Generator[None]:
+    """What a test has logged is written before the next one begins."""
+    yield
+    LINES.flush()
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ from herdbook.engagements import store as engagements_store
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
 from herdbook.http import openapi
-from herdbook.http.call import Services
+from herdbook.http.call import Services, address_of
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
@@ -51,7 +51,7 @@ from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.readiness import NOT_READY, Readiness
 from herdbook.ledger.retention import trim_ledgers
-from herdbook.logs import RequestLog, configure_logs
+from herdbook.logs import LINES, RequestLog, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
@@ -136,6 +136,8 @@ class Herdbook:
         )
         # What is no page is the API's to answer, if only with the problem that there is nothing there.
         self._pages.router.default = self._api
+        # It would redirect to whatever host the request names.
+        self._pages.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the API's go straight to it, past everything that serves pages."""
@@ -235,6 +237,8 @@ class Herdbook:
             chore.cancel()
         # Each is closed, whatever becomes of those before it. The last one named is closed first.
         async with AsyncExitStack() as closing:
+            # A worker ends by a signal, which asks nobody to clear up.
+            closing.callback(LINES.flush)
             closing.push_async_callback(pool.close)
             closing.push_async_callback(pages.close)
             if rate_limit is not None:
@@ -250,7 +254,7 @@ class Herdbook:
         return importlib.import_module("herdbook.http.docs_page").DocsPage(self._document)
 
     async def _docs(self, request: Request) -> Response:
-        page: Response = await self._docs_page.get(request)
+        page: Response = self._docs_page.get(self._settings.public_url or address_of(request.scope))
         return page
 
     async def _openapi(self, _: Request) -> Response:
@@ -304,7 +308,7 @@ def create_app(
     settings: Settings, database_url: str, *, delivers: bool = False, is_told_to_stop: Callable[[], bool] = bool
 ) -> Herdbook:
     """Return the application of one worker, which has a courier beside it if it delivers to webhooks, too."""
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, metrics.LOG_LINES_DROPPED.inc)
     if settings.workers > 1:
         metrics.forget_dead_workers()
     return Herdbook(settings, database_url, delivers=delivers, is_told_to_stop=is_told_to_stop)

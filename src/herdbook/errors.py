@@ -10,18 +10,28 @@
     ├── KeyReused            an Idempotency-Key comes back with another request
     ├── InvalidQuery         a query parameter does
     ├── NotFound             the object is not there, or not for this caller
-    ├── Stale                If-Match names another version
+    ├── Stale                If-Match names another version, or If-None-Match this one
     ├── Taken                another active object holds what this one claims
     ├── NoLongerKept         it lies before the oldest entry that the ledger keeps
     ├── Unavailable          the database cannot be reached or has no room, or the disk fails; nothing was written
     ├── OutcomeUnknown       the connection broke while committing, and the outcome could not be read
-    └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType
+    └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType, UnsupportedCoding, Malformed, InvalidHeader,
+                         HeadTooLarge, TooSlow
 
 Which status each becomes on the wire is decided in one place, `http/problems.py`.
 """
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+# What a message quotes of a request is cut to this many characters, and a refusal tells no more errors than this.
+LONGEST_QUOTE: Final = 100
+MAX_ERRORS: Final = 100
+
+
+def quoted(text: str) -> str:
+    """Return a text that a client sent as a message can quote it."""
+    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…"
 
 
 class FieldError(NamedTuple):
@@ -112,11 +122,11 @@ class NotFound(Refusal):
 
 
 class Stale(Refusal):
-    """If-Match names a version that is not the current one."""
+    """If-Match names a version that is not the current one, or If-None-Match the one that is."""
 
     def __init__(self, version: int | None) -> None:
         now = "there is no current version" if version is None else f'the current ETag is "{version}"'
-        super().__init__(f"If-Match does not name the current version: {now}. Read the object again, then decide.")
+        super().__init__(f"If-Match or If-None-Match does not hold: {now}. Read the object again, then decide.")
         self.version = version
 
 
@@ -142,7 +152,7 @@ class NoLongerKept(Refusal):
 
 
 class Unavailable(Refusal):
-    """The database cannot be reached or has no room, the disk fails, or the server is stopping; nothing was written."""
+    """The database or the disk fails or has no room, or the server is stopping or has none; nothing was written."""
 
     retry_after = 1
 
@@ -185,4 +195,33 @@ class UnsupportedMediaType(Refusal):
     """The body is declared as something else than JSON."""
 
     def __init__(self, media_type: str) -> None:
-        super().__init__(f"The body is declared as `{media_type}`. Send JSON, with `Content-Type: application/json`.")
+        super().__init__(f"The body is declared as `{quoted(media_type)}`. Send JSON, with `Content-Type: application/json`.")
+
+
+class UnsupportedCoding(Refusal):
+    """The body is sent in a content coding, and the server decodes none (RFC 9110, section 8.4)."""
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"The body is coded as `{quoted(coding)}`. Send it as it is, without `Content-Encoding`.")
+
+
+class Malformed(Refusal):
+    """What arrived is no HTTP request."""
+
+
+class InvalidHeader(FieldsRefusal):
+    """A header of the request does not hold what it has to."""
+
+
+class HeadTooLarge(Refusal):
+    """The head of the request is larger than the server takes."""
+
+    def __init__(self, most_bytes: int, most_lines: int) -> None:
+        super().__init__(f"The head is larger than {most_bytes} bytes or {most_lines} lines. Send fewer or shorter headers.")
+
+
+class TooSlow(Refusal):
+    """The request was not there in time; `awaited` is the part of it that was not, `seconds` the time that it had."""
+
+    def __init__(self, awaited: str, seconds: float) -> None:
+        super().__init__(f"The {awaited} of the request was not there after {seconds:g} s. Send it again, all at once.")

@@ -13,6 +13,12 @@ REQUESTS: Final = Counter("herdbook_requests", "Requests answered.", ["operation
 REQUEST_SECONDS: Final = Histogram(
     "herdbook_request_duration_seconds", "From the request's head to its answer.", ["operation"], buckets=_FAST
 )
+CONNECTIONS_CLOSED: Final = Counter(
+    "herdbook_connections_closed", "Connections that were closed, or not taken, because there were as many as there may be."
+)
+LOG_LINES_DROPPED: Final = Counter(
+    "herdbook_log_lines_dropped", "Lines of the log that were dropped because nobody took those before them."
+)
 BATCH_COMMANDS: Final = Histogram(
     "herdbook_ledger_batch_commands", "Commands in one batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
@@ -91,3 +97,8 @@ def count_request(operation: str, status: int, seconds: float) -> None:
         _request_counters[operation, status] = pair
     pair[0].inc()
     pair[1].observe(seconds)
+
+
+def count_refused(status: int) -> None:
+    """Count a request that was refused before it was known which operation it is for."""
+    REQUESTS.labels("none", status).inc()

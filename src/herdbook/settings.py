@@ -82,7 +82,10 @@ class Settings(DatabaseSettings):
     """Bytes that the body of a request may have."""
 
     public_url: str | None = None
-    """Where clients reach the server, as `https://herdbook.example.com`; none: where each request says that it was sent."""
+    """Where clients reach the server, as `https://herdbook.example.com`; none: the address that a request came to."""
+
+    trusted_proxies: str | None = None
+    """Addresses and networks of proxies whose `Host` and `X-Forwarded-*` are believed, with commas: `127.0.0.1,10.1.0.0/16`."""
 
     media_limit: int = 1_073_741_824
     """Bytes that a recording may have which the server is to fetch."""
@@ -128,12 +131,25 @@ class Settings(DatabaseSettings):
             is_here = _is_loopback(self.host) and self.public_url is None
         return TargetRules(allowed, is_here, self.private_webhook_targets)
 
+    @property
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Where the trusted proxies are."""
+        names = (self.trusted_proxies or "").split(",")
+        return tuple(ipaddress.ip_network(name.strip()) for name in names if name.strip())
+
     def __post_init__(self) -> None:
         """Refuse what cannot work, with SettingOutOfRange."""
         for name, (least, most) in _RANGES.items():
             value: int = getattr(self, name)
             if not least <= value <= most:
                 raise SettingOutOfRange(f"--{name.replace('_', '-')} must be from {least} to {most}, not {value}.")
+        try:
+            _ = self.proxies
+        except ValueError as error:
+            raise SettingOutOfRange(f"--trusted-proxies takes addresses and networks: {error}.") from None
+        if self.public_url is not None:
+            # Paths are put behind it, and begin with a slash of their own.
+            object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
 
 
 def _is_loopback(host: str) -> bool:

@@ -69,13 +69,17 @@ def herdbook(*arguments: str, folder: Path, **variables: str) -> Finished:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str, command: str = "serve", **variables: str) -> Generator[Running]:
+def serving(
+    folder: Path, *options: str, command: str = "serve", stderr: int | None = None, **variables: str
+) -> Generator[Running]:
     """A server on a folder, for as long as the block lasts; nothing of it stays."""
     ready = folder / "ready.json"
     ready.unlink(missing_ok=True)
     arguments = [str(PROGRAM), command, "--port=0", f"--ready-file={ready}", *options]
     with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
-        process = subprocess.Popen(arguments, cwd=folder, env=environment(variables), stdout=out, stderr=err, text=True)
+        process = subprocess.Popen(
+            arguments, cwd=folder, env=environment(variables), stdout=out, stderr=stderr or err, text=True
+        )
     try:
         until(lambda: ready.exists() or process.poll() is not None)
         assert process.poll() is None, (folder / "err.txt").read_text()

@@ -1,12 +1,17 @@
 """`herdbook serve`."""
 
+import contextlib
 import dataclasses
 import json
+import resource
 import signal
 import socket
 import stat
+import struct
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -154,7 +159,7 @@ def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
 
 def test_every_setting_is_a_variable_too(tmp_path: Path) -> None:
     """What an option can say, the environment can."""
-    variables = {"HERDBOOK_DATA_DIR": "elsewhere", "HERDBOOK_RATE_LIMIT": "0", "HERDBOOK_BODY_LIMIT": "2000"}
+    variables: dict[str, Any] = {"HERDBOOK_DATA_DIR": "elsewhere", "HERDBOOK_RATE_LIMIT": "0", "HERDBOOK_BODY_LIMIT": "2000"}
     with serving(tmp_path, **variables) as server:
         answer = server.post("/api/v2/contacts", {"description": "x" * 2000})
 
@@ -234,3 +239,41 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
 
     assert refused.status == 1
     assert "Connect call failed" in refused.complained
+
+
+def test_as_many_files_as_there_may_be(tmp_path: Path) -> None:
+    """The limit of open files is raised to the hard one: more connections are answered than the soft one would let in."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with serving(tmp_path) as server:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            address = urlsplit(server.url)
+            assert address.hostname is not None
+            with contextlib.ExitStack() as silent:
+                for _ in range(300):
+                    silent.enter_context(socket.create_connection((address.hostname, address.port or 0), timeout=10))
+                status = server.get("/readyz").status_code
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert status == 200
+
+
+@pytest.mark.parametrize("when", ["head", "body"])
+def test_a_client_that_leaves_makes_no_failure(tmp_path: Path, when: str) -> None:
+    """A connection that is reset in the middle of a request is no error of the server's."""
+    with serving(tmp_path) as server:
+        address = urlsplit(server.url)
+        assert address.hostname is not None
+        begun = f"POST /api/v2/contacts HTTP/1.1\r\nHost: x\r\nAuthorization: {server.key}\r\nContent-Length: 900000\r\n"
+        sent = begun.encode() if when == "head" else begun.encode() + b"\r\n" + b" " * 800_000
+        for _ in range(30):
+            with socket.create_connection((address.hostname, address.port or 0), timeout=10) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(sent)
+        assert server.get("/healthz").status_code == 200
+    log = (tmp_path / "err.txt").read_text()
+
+    assert "Traceback" not in log
+    assert '"level":"error"' not in log

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import requests
@@ -25,6 +25,7 @@ UNWORKABLE: Final = {
     "BODY_LIMIT": "1",
     "MEDIA_LIMIT": "-1",
     "HISTORY_DAYS": "-1",
+    "TRUSTED_PROXIES": "proxy.example",
     "PROBLEM_MEDIA_TYPE": "text/html",
     "LOG_LEVEL": "loud",
 }
@@ -47,7 +48,7 @@ ELSEWHERE: Final = {"DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_UR
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     """A server that the environment has told what it can."""
-    variables = {f"HERDBOOK_{name}": value for name, value in HEARD.items()}
+    variables: dict[str, Any] = {f"HERDBOOK_{name}": value for name, value in HEARD.items()}
     with serving(tmp_path_factory.mktemp("variables"), **variables) as server:
         yield server
 

@@ -1,5 +1,6 @@
 """Bodies: what is read as JSON, and what is refused before anybody looks at fields."""
 
+import tracemalloc
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from tests.cast import Person, Stored, Thing, faults
 
 JSON = {"Content-Type": "application/json"}
-LIMIT = 8_388_608
+LIMIT = 1_048_576
+LARGE_LIMIT = 8_388_608
+BULK = "/api/herdbook/contacts/bulk"
 
 
 @pytest.mark.parametrize(
@@ -162,3 +165,105 @@ async def test_a_body_of_nothing_but_mistakes_is_answered_shortly(alice: Person,
 
     assert (len(faults(fields)), len(faults(items))) == (100, 100)
     assert faults(items)[0] == ("emails", "too_long")
+
+
+async def test_some_bodies_may_be_large(alice: Person) -> None:
+    """Many objects need more than one."""
+    operation = b'{"operations":[{"action":"create","contact":{}}]}'
+    whole = await alice.post(BULK, content=operation.ljust(LARGE_LIMIT), headers=JSON)
+    more = await alice.post(BULK, content=operation.ljust(LARGE_LIMIT + 1), headers=JSON)
+
+    assert (whole.status_code, more.status_code) == (200, 413)
+
+
+@pytest.mark.parametrize("item", [b"1", b"{}", b"[]", b'""', b'{"action":"create","contact":{}}'])
+async def test_an_array_without_end_is_not_made(alice: Person, item: bytes) -> None:
+    """Of as many items as a body holds, those that are one too many are passed over."""
+    items = b",".join([item] * (LARGE_LIMIT // (len(item) + 1) - 20))
+    body = b'{"operations":[' + items + b"]}"
+    tracemalloc.start()
+    response = await alice.post(BULK, content=body, headers=JSON)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert response.status_code == 422
+    assert faults(response) == [("operations", "too_long")]
+    # The body is there a few times: as the test has it, as the client sends it, and as it is read.
+    assert most < 5 * LARGE_LIMIT
+
+
+@pytest.mark.parametrize("field", ["emails", "phone_numbers"])
+async def test_items_beyond_the_end_are_not_judged(alice: Person, ada: Thing, field: str) -> None:
+    """An array that is too long is, and the first of its items are, however many follow, and whatever is in them."""
+    items = await alice.patch(ada.url, content=b'{"%s":[%s]}' % (field.encode(), b",".join([b"[[]]"] * 200_000)), headers=JSON)
+
+    assert faults(items)[0] == (field, "too_long")
+    assert faults(items)[1:] == [(f"{field}[{n}]", "invalid_type") for n in range(99)]
+
+
+@pytest.mark.parametrize("length", [101, 1000, 60_000])
+async def test_what_is_quoted_is_cut(alice: Person, ada: Thing, length: int) -> None:
+    """A name, a parameter, a value, a declaration: a message has a hundred characters of it."""
+    name = "n" * length
+    header = name[:10_000]
+    answers = [
+        await alice.patch(ada.url, json={name: 1}),
+        await alice.patch(ada.url, json={"emails": [{"email": "a@x.test", name: 1}]}),
+        await alice.post(BULK, json={"operations": [{"action": "create", "contact": {name: 1}}]}),
+        await alice.get(f"/api/v2/contacts?{header}=1"),
+        await alice.get(f"/api/v2/contacts?{header}=1&{header}=2"),
+        await alice.get(f"/api/herdbook/changes?{header}=1"),
+        await alice.get(f"/api/herdbook/changes?types={header}"),
+        await alice.patch(ada.url, content=b"{}", headers={"Content-Type": header}),
+        await alice.patch(ada.url, content=b"{}", headers={"Content-Encoding": header}),
+    ]
+
+    for answer in answers:
+        assert len(answer.content) < 4000
+        assert "n" * 100 + "…" in answer.text
+        assert "n" * 101 not in answer.text
+
+
+async def test_a_query_of_nothing_but_mistakes_is_answered_shortly(alice: Person) -> None:
+    """A hundred mistakes are told, and no more."""
+    answers = [
+        await alice.get("/api/v2/contacts?" + "&".join(f"limi{n}=1" for n in range(5000))),
+        await alice.get("/api/herdbook/changes?types=" + ",".join(["x"] * 20_000)),
+    ]
+
+    assert [len(faults(answer)) for answer in answers] == [100] * 2
+
+
+async def test_a_bulk_of_nothing_but_mistakes_is_answered_shortly(alice: Person) -> None:
+    """Of the first operations all is told; of each that follows, one mistake."""
+    operations = [{"action": "create", "contact": {f"first_nam{n}": 1 for n in range(150)}}] * 1000
+    each = await alice.post(BULK, json={"operations": operations})
+    every = await alice.post(BULK, json={"operations": operations, "atomic": True})
+    told = [len(result["problem"]["errors"]) for result in each.json()["results"]]
+
+    assert told == [100] * 10 + [1] * 990
+    assert len(faults(every)) == sum(told)
+
+
+async def test_an_operation_of_a_bulk_is_no_larger_than_a_body(alice: Person) -> None:
+    """What one contact could not have by itself, it cannot have among others."""
+    operation = b'{"action":"create","contact":{}' + b" " * LIMIT + b"}"
+    response = await alice.post(BULK, content=b'{"operations":[' + operation + b"]}", headers=JSON)
+
+    assert response.json()["results"][0]["problem"]["errors"][0]["code"] == "too_long"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate, gzip", "x", "identity, gzip"])
+async def test_a_coded_body_is_refused(alice: Person, ada: Thing, coding: str) -> None:
+    """415 says which coding is taken, whether or not the body is what it says (RFC 9110, section 8.4)."""
+    response = await alice.patch(ada.url, content=b'{"first_name":"x"}', headers={**JSON, "Content-Encoding": coding})
+
+    assert response.status_code == 415
+    assert response.headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_body_that_is_coded_as_itself_is_taken(alice: Person, ada: Thing) -> None:
+    """Identity is no coding."""
+    response = await alice.patch(ada.url, content=b"{}", headers={**JSON, "Content-Encoding": "Identity"})
+
+    assert response.status_code == 200

@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from herdbook.app import OPERATIONS
+from herdbook.settings import Settings
 from tests.cast import Person
+from tests.serving import serving
 
 # Attributes that make a browser load something, and elements that never end.
 _LOADING = {"src", "srcset", "data", "poster", "background", "action"}
@@ -82,13 +84,30 @@ async def test_it_shows_each_operation(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_commands_go_to_this_server(client: httpx.AsyncClient) -> None:
-    """A command names the server under the address at which the page was asked for."""
+    """A command names the server by the address at which the page arrived, whatever the request says of that."""
     page = Page((await client.get("/docs", headers={"Host": "crm.example:8443"})).text)
 
     curls = [command for command in page.commands if command.startswith("curl")]
     assert len(curls) == len(OPERATIONS)
-    assert all("http://crm.example:8443/api/" in command for command in curls)
+    assert all("http://herdbook.test/api/" in command for command in curls)
     assert sum("$HERDBOOK_API_KEY" in command for command in curls) == sum(each.scopes is not None for each in OPERATIONS)
+
+
+async def test_the_commands_go_to_the_public_address(database_url: str) -> None:
+    """Where there is one, with or without a slash at its end."""
+    async with serving(Settings(public_url="https://crm.example/"), database_url) as client:
+        page = Page((await client.get("/docs")).text)
+
+    assert sum("https://crm.example/api/" in command for command in page.commands) == len(OPERATIONS)
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/healthz/", "/openapi.json/", "//evil.example/docs/"])
+async def test_nobody_is_redirected(client: httpx.AsyncClient, path: str) -> None:
+    """Least of all to what a request says to be its host."""
+    response = await client.get(path, headers={"Host": "evil.example"})
+
+    assert response.status_code == 404
+    assert "evil" not in response.text + str(response.headers)
 
 
 async def test_a_command_works_as_it_stands(client: httpx.AsyncClient, alice: Person) -> None:

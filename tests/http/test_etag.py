@@ -2,7 +2,8 @@
 
 import pytest
 
-from herdbook.http.etag import etag, if_match, none_match
+from herdbook.errors import InvalidHeader
+from herdbook.http.etag import etag, if_version, none_match
 
 
 async def test_a_tag_is_the_version_in_quotes() -> None:
@@ -15,8 +16,11 @@ IF_MATCH: list[tuple[bytes | None, set[int] | None]] = [
     (b"*", None),
     (b" * ", None),
     (b"", set()),
+    (b" , ,", set()),
     (b'"1842"', {1842}),
+    (b' "1842" ', {1842}),
     (b'"1", "2","3"', {1, 2, 3}),
+    (b',"1",,"2" , ', {1, 2}),
     (b'W/"1"', set()),
     (b'W/"1", "2"', {2}),
     (b'"9223372036854775807"', {2**63 - 1}),
@@ -25,40 +29,73 @@ IF_MATCH: list[tuple[bytes | None, set[int] | None]] = [
     (b'"0"', set()),
     (b'"-1"', set()),
     (b'"1.0"', set()),
-    (b'" 1"', set()),
     (b'"1_0"', set()),
     (b'"\xb2"', set()),
+    (b'""', set()),
     ('"\u0661"'.encode(), set()),
-    (b"1842", set()),
-    (b'"1842', set()),
     (b'"a,b", "7"', {7}),
     (b'"*"', set()),
-    (b"\xff", set()),
+]
+MALFORMED = [
+    *(b"1842", b'"1842', b'1842"', b"'\"1842\"'", b'"1" "2"', b'"1"2', b'w/"1"', b'W/ "1"', b"W/1", b"\xff", b'"1", *', b"**"),
+    *(b'" 1"', b'"1";q=1', b'"1"\x0c', b" " * 60_000 + b"x", b'"' * 60_001, b", " * 30_000 + b"x"),
 ]
 
 
 @pytest.mark.parametrize(("header", "versions"), IF_MATCH)
 async def test_if_match(header: bytes | None, versions: set[int] | None) -> None:
     """Strong tags of ours name versions, as they were given; `*` and nothing at all fit any."""
-    assert if_match(header) == versions
+    assert if_version(header, None) == versions
 
 
-@pytest.mark.parametrize(
-    ("header", "passes"),
-    [
-        (None, True),
-        (b"*", False),
-        (b'"1842"', False),
-        (b'W/"1842"', False),
-        (b'"1", W/"1842"', False),
-        (b'"01842"', True),
-        (b'"1843"', True),
-        (b"1842", True),
-        (b'"1842', True),
-        (b"", True),
-        (b"\xff", True),
-    ],
-)
+@pytest.mark.parametrize("header", MALFORMED)
+async def test_what_is_no_list_of_tags_is_refused(header: bytes) -> None:
+    """Nothing is looked for in it, in either header."""
+    with pytest.raises(InvalidHeader) as of_match:
+        if_version(header, None)
+    with pytest.raises(InvalidHeader) as of_none_match:
+        none_match(header, 1842)
+
+    assert of_match.value.errors[0].field == "If-Match"
+    assert of_none_match.value.errors[0].field == "If-None-Match"
+
+
+NONE_MATCH: list[tuple[bytes | None, bool]] = [
+    (None, True),
+    (b"*", False),
+    (b'"1842"', False),
+    (b'W/"1842"', False),
+    (b'"1", W/"1842"', False),
+    (b'"01842"', True),
+    (b'"1843"', True),
+    (b'"other"', True),
+    (b"", True),
+]
+
+
+@pytest.mark.parametrize(("header", "passes"), NONE_MATCH)
 async def test_none_match(header: bytes | None, passes: bool) -> None:  # noqa: FBT001
     """The comparison is the weak one, and `*` names any version."""
     assert none_match(header, 1842) == passes
+
+
+@pytest.mark.parametrize(("header", "passes"), NONE_MATCH)
+async def test_none_match_of_a_write(header: bytes | None, passes: bool) -> None:  # noqa: FBT001
+    """What it names is not written over."""
+    versions = if_version(None, header)
+
+    assert (versions is None or 1842 in versions) == passes
+
+
+async def test_both_have_to_hold() -> None:
+    """If-Match goes first, and what it names may be excluded."""
+    assert if_version(b'"1", "2"', b'"2"') == {1}
+    assert if_version(b'"1"', b"*") == set()
+
+
+async def test_nothing_there_is_no_version() -> None:
+    """`If-None-Match: *` is for what is to be made."""
+    versions = if_version(None, b"*")
+
+    assert versions is not None
+    assert None in versions

@@ -1,44 +1,22 @@
 """What only shows between a client and a server on a real connection."""
 
-import socket
-from asyncio import StreamReader, create_task, open_connection
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeAlias
 
 import pytest_asyncio
-import uvicorn
 
 from herdbook.app import Herdbook
 from tests.cast import Person, Thing
+from tests.http.wires import head, wired
 
-Exchange: TypeAlias = Callable[[str], Awaitable[bytes]]
+Exchange: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
 
 @pytest_asyncio.fixture(scope="module")
 async def exchange(app: Herdbook) -> AsyncGenerator[Exchange]:
     """Send a request as bytes to the application behind its HTTP server; receive all that comes until the connection ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", lifespan="off", ws="none", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    serving = create_task(server.serve([listener]))
-
-    async def exchange(request: str) -> bytes:
-        reader: StreamReader
-        reader, writer = await open_connection(*listener.getsockname())
-        writer.write(request.replace("\n", "\r\n").encode())
-        answer = await reader.read()
-        writer.close()
-        return answer
-
-    yield exchange
-    server.should_exit = True
-    await serving
-
-
-def head(person: Person, method: str, path: str, *headers: str) -> str:
-    """Return the head of a request that ends its connection."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: herdbook.test", f"Authorization: {person.key}", "Connection: close", *headers]
-    return "\n".join([*lines, "", ""])
+    async with wired(app) as wires:
+        yield wires.exchange
 
 
 async def test_head_has_no_body(exchange: Exchange, alice: Person, ada: Thing) -> None:
@@ -63,7 +41,7 @@ async def test_nothing_new_has_no_body(exchange: Exchange, alice: Person, ada: T
 
 async def test_a_body_in_chunks_is_read(exchange: Exchange, alice: Person, ada: Thing) -> None:
     """A body need not declare its length."""
-    chunks = '6\n{"last\n9\n_name": "\n6\nKing"}\n0\n\n'
+    chunks = b'6\r\n{"last\r\n9\r\n_name": "\r\n6\r\nKing"}\r\n0\r\n\r\n'
     answer = await exchange(head(alice, "PATCH", ada.url, "Transfer-Encoding: chunked") + chunks)
 
     assert answer.startswith(b"HTTP/1.1 200")

@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -39,6 +40,9 @@ _log: Final = logging.getLogger("herdbook.serve")
 _DRAIN_SECONDS: Final = 10
 _PORT_SECONDS: Final = 2.0
 _APP: Final = "herdbook.app"
+# More connections than this in one process would be answered slowly. Some files are the database's, the log's, recordings'.
+_MAX_CONNECTIONS: Final = 20_000
+_OTHER_FILES: Final = 128
 # Called once requests are answered, with the server's address.
 Announce = Callable[[str, Prepared], None]
 
@@ -155,11 +159,18 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
 
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
+    protocol = importlib.import_module("herdbook.http.protocol")
+    front = protocol.Front(
+        protocol.Limits(connections=_most_connections()),
+        proxies=settings.proxies,
+        problem_type_base=settings.problem_type_base,
+        problem_media_type=settings.problem_media_type,
+    )
     config = uvicorn.Config(
         functools.partial(_create_app, settings, database_url),
         factory=True,
         workers=settings.workers,
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", functools.partial(protocol.Connection, front=front)),
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -202,6 +213,16 @@ class _Supervisor(Multiprocess):
     def handle_term(self) -> None:
         self.is_told_to_stop = True
         super().handle_term()
+
+
+def _most_connections() -> int:
+    """Raise the limit of open files as far as it goes; return how many connections it leaves room for, in each process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, hard - min(_OTHER_FILES, hard // 2))
 
 
 def _did_not_start() -> CommandFailed:

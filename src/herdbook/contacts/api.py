@@ -200,6 +200,7 @@ OPERATIONS: Final = (
         tag=_TAG,
         scopes=_WRITE,
         handler=bulk_write,
+        is_large=True,
         body=BulkWrite,
         envelope=BulkEnvelope,
         answer=BulkResult,

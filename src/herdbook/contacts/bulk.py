@@ -6,7 +6,7 @@ for all. All or none is one command, and so one batch.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import ClassVar, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -26,9 +26,9 @@ from herdbook.contacts.model import (
     ContactUpsert,
 )
 from herdbook.db.pool import CONNECTION_ERRORS
-from herdbook.errors import Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
+from herdbook.errors import MAX_ERRORS, Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
 from herdbook.fields import Rule
-from herdbook.http.body import BodyReader
+from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.ledger.book import Book, LongCommand, Need, Result
@@ -47,8 +47,6 @@ _TURN: Final = 100
 # How often what was not taken is sent again, if nothing was taken meanwhile, and the pause before the first time.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05
-# Whoever sends nothing but mistakes is told of one in each operation, once this many were told.
-_MAX_ERRORS: Final = 100
 
 _log: Final = logging.getLogger("herdbook.contacts")
 
@@ -213,11 +211,12 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     """Carry out all operations or none. Refusals: Invalid, and the ledger's."""
     items: list[WriteItem] = []
     refused: list[tuple[int, Sequence[FieldError]]] = []
-    async for index, operation in _in_turns(enumerate(operations), _require_few(operations)):
+    reading = _Reading(operations)
+    for index in range(len(operations)):
         try:
-            items.append(_read(index, operation))
+            items.append(await reading.read(index))
         except Invalid as invalid:
-            refused.append((index, invalid.errors[:_MAX_ERRORS]))
+            refused.append((index, invalid.errors))
     deleted: list[UUID] = []
     for _ in range(_TRIES):
         foreseen = await _foreseeing(call, items, deleted)
@@ -233,22 +232,16 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
 
 async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     """Carry out each operation by itself, in their order. Refusals: Invalid, KeyReused, and those of a key that is none."""
-    sizes = _require_few(operations)
+    reading = _Reading(operations)
     key = call.idempotency_key()
     if key is not None:
         await call.services.ledger.write(call.caller.workspace_id, Begin(), call.origin, key)
     results: list[bytes] = []
     replayed: list[bool] = []
-    told = 0
-    for start, end in _waves(sizes):
-        outcomes = await _wave(call, key, zip(range(start, end), operations[start:end], strict=True), sizes)
+    for start, end in _waves(reading.sizes):
+        outcomes = await _wave(call, key, reading, range(start, end))
         for index, outcome in enumerate(outcomes, start):
-            if isinstance(outcome, Written):
-                results.append(outcome.body)
-                continue
-            named = max(1, _MAX_ERRORS - told)
-            results.append(_failed(call, index, Invalid(outcome.errors[:named]) if isinstance(outcome, Invalid) else outcome))
-            told += len(outcome.errors) if isinstance(outcome, FieldsRefusal) else 0
+            results.append(outcome.body if isinstance(outcome, Written) else _failed(call, index, outcome))
         replayed += [outcome.replayed for outcome in outcomes if isinstance(outcome, Written)]
     body = b'{"object":"bulk_result","atomic":false,"results":[' + b",".join(results) + b"]}"
     return Answer(body, replayed=bool(replayed) and all(replayed))
@@ -285,28 +278,15 @@ def _waves(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
     yield start, len(sizes)
 
 
-async def _in_turns(
-    operations: Iterable[tuple[int, msgspec.Raw]], sizes: Sequence[int]
-) -> AsyncIterator[tuple[int, msgspec.Raw]]:
-    """Return operations one by one; others have a turn in between."""
-    read = 0
-    for index, operation in operations:
-        yield index, operation
-        read += 1 + sizes[index]
-        if read >= _TURN:
-            read = 0
-            await asyncio.sleep(0)
-
-
 async def _wave(
-    call: Call, key: IdempotencyKey | None, operations: Iterable[tuple[int, msgspec.Raw]], sizes: Sequence[int]
+    call: Call, key: IdempotencyKey | None, reading: "_Reading", indexes: Iterable[int]
 ) -> list[Written | BaseException]:
     """Return what became of some operations, one after the other."""
     outcomes: dict[int, Written | BaseException] = {}
     waiting: list[WriteItem] = []
-    async for index, operation in _in_turns(operations, sizes):
+    for index in indexes:
         try:
-            waiting.append(_read(index, operation))
+            waiting.append(await reading.read(index))
         except Invalid as invalid:
             outcomes[index] = invalid
     tries = 0
@@ -373,12 +353,43 @@ def _foreseen(found: Iterable[store.Belongings]) -> Foreseen:
 def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:
     told: list[FieldError] = []
     for of_one in errors:
-        told += of_one[: max(1, _MAX_ERRORS - len(told))]
+        told += of_one[: max(1, MAX_ERRORS - len(told))]
     return told
 
 
-def _read(index: int, operation: msgspec.Raw) -> WriteItem:
-    """Return an operation as a command. Refusal: Invalid, with all that is wrong with it."""
+class _Reading:
+    """The reading of a request's operations, with a turn for others in between.
+
+    Of each that is wrong everything is told, and one thing alone once `MAX_ERRORS` were told. Refusal: Invalid, where all of
+    them together have too many addresses and numbers.
+    """
+
+    def __init__(self, operations: Sequence[msgspec.Raw]) -> None:
+        self.sizes = _require_few(operations)
+        self._operations = operations
+        self._most_errors = MAX_ERRORS
+        self._since_turn = 0
+
+    async def read(self, index: int) -> WriteItem:
+        """Return an operation as a command. Refusal: Invalid."""
+        operation = bytes(self._operations[index])
+        self._since_turn += 1 + self.sizes[index] + len(operation) * _TURN // LONG_BODY
+        if self._since_turn > _TURN:
+            self._since_turn = 0
+            await asyncio.sleep(0)
+        if len(operation) > MAX_OBJECT_BYTES:
+            path = f"operations[{index}]"
+            message = f"`{path}` has {len(operation)} bytes. Send {MAX_OBJECT_BYTES} at most in one operation."
+            raise Invalid([FieldError(path, "too_long", message)])
+        try:
+            return _read(index, operation, self._most_errors)
+        except Invalid as invalid:
+            self._most_errors = max(1, self._most_errors - len(invalid.errors))
+            raise
+
+
+def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
+    """Return an operation as a command. Refusal: Invalid, with so many errors at most."""
     path = f"operations[{index}]"
     try:
         glance = _glance(operation)
@@ -389,16 +400,16 @@ def _read(index: int, operation: msgspec.Raw) -> WriteItem:
     asked: object = None
     contact: object = None
     try:
-        asked = readers.operation.read(bytes(operation), path)
+        asked = readers.operation.read(operation, path, most_errors)
     except Invalid as invalid:
         errors += invalid.errors
     try:
         if readers.contact is not None and bytes(glance.contact):
-            contact = readers.contact.read(bytes(glance.contact), f"{path}.contact")
+            contact = readers.contact.read(bytes(glance.contact), f"{path}.contact", most_errors)
     except Invalid as invalid:
         errors += invalid.errors
     if errors:
-        raise Invalid(errors)
+        raise Invalid(errors[:most_errors])
     command = _command(asked, contact)
     if isinstance(contact, ContactCreate | ContactUpdate | ContactUpsert):
         for item in contact.phone_numbers or ():

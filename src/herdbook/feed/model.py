@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields
 from herdbook.contacts.model import Contact
-from herdbook.errors import FieldError
+from herdbook.errors import FieldError, quoted
 from herdbook.ledger.changes import Action, Kind
 from herdbook.subjects import SUBJECTS
 from herdbook.wire import Time
@@ -32,7 +32,7 @@ def _kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
     for value in values:
         if value not in KINDS:
             choices = ", ".join(f"`{kind}`" for kind in KINDS)
-            yield FieldError(path, "invalid_choice", f"`{path}` cannot have `{value[:100]}`. These it can: {choices}.")
+            yield FieldError(path, "invalid_choice", f"`{path}` cannot have `{quoted(value)}`. These it can: {choices}.")
 
 
 class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,14 +5,16 @@ by field, to say what is wrong with each.
 """
 
 import difflib
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast, get_type_hints
 
 import msgspec
 from msgspec import UNSET, inspect
 
-from herdbook.errors import FieldError, Invalid, UnsupportedMediaType
+from herdbook.errors import LONGEST_QUOTE, MAX_ERRORS, FieldError, Invalid, UnsupportedCoding, UnsupportedMediaType, quoted
 from herdbook.fields import HasRules, Rule
 
 _KINDS: Final[tuple[tuple[type, str], ...]] = (
@@ -26,8 +28,15 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (inspect.NoneType, "null"),
 )
 
-# A body of nothing but mistakes must not keep the server busy with naming them.
-_MOST_ERRORS: Final = 100
+# Bytes of JSON of which everything may be looked at without holding the event loop. Of a longer body, members are looked at.
+LONG_BODY: Final = 65_536
+# Bytes that the body of an operation may have which takes one object, and that such a part of a larger body may have.
+MAX_OBJECT_BYTES: Final = 1_048_576
+# Arrays that may have more items than this have items with so many bytes that a body holds few of them.
+_MAX_COUNTED_ITEMS: Final = 1000
+# How the decoder tells where a value is that it refuses, and that an array has too many items.
+_PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
+_TOO_MANY: Final = re.compile("Expected `array` of at most length")
 
 
 class BodyReader:
@@ -40,27 +49,49 @@ class BodyReader:
         self._attributes = {field.encode_name: field.name for field in self._type.fields}
         self._hints = get_type_hints(struct, include_extras=True)
 
-    def read(self, body: bytes, path: str = "") -> Any:
-        """Return the struct; `path` is the place of a part in the whole body. Refusal: Invalid."""
+    @functools.cached_property
+    def _outline(self) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(_outline_of(self._type) or msgspec.Raw)
+
+    def check_arrays(self, body: bytes) -> None:
+        """Refuse arrays that are too long, before anything is made of their items. Refusal: Invalid."""
+        try:
+            self._outline.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            if _TOO_MANY.match(str(error)):
+                raise self._invalid(error, body, "", MAX_ERRORS) from None
+            # Everything else is told when the body is read.
+
+    def read(self, body: bytes, path: str = "", most_errors: int = MAX_ERRORS) -> Any:
+        """Return the struct; `path` is the place of a part in the whole body. Refusal: Invalid, with so many errors at most."""
         try:
             struct = self._decoder.decode(body or b"{}")
-        except (msgspec.DecodeError, RecursionError):
-            raise Invalid(list(itertools.islice(self._explained(body, path), _MOST_ERRORS))) from None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise self._invalid(error, body, path, most_errors) from None
         except UnicodeDecodeError:
             raise _not_json("it is not UTF-8", path) from None
-        errors = [
+        errors = (
             error
             for name, rule in self._rules.items()
             if (value := getattr(struct, self._attributes[name])) is not UNSET
             for error in rule(value, _member_of(path, name))
-        ]
-        if errors:
-            raise Invalid(errors)
+        )
+        if found := list(itertools.islice(errors, most_errors)):
+            raise Invalid(found)
         return struct
+
+    def _invalid(self, error: Exception, body: bytes, path: str, most_errors: int) -> Invalid:
+        if errors := list(itertools.islice(self._explained(body, path), most_errors)):
+            return Invalid(errors)
+        if len(body) > LONG_BODY:
+            return Invalid([_first_error(error, path)])
+        # The decoder judges each of several members with the same name; of them, only the last is left here.
+        message = f"{_called(path)} has a field twice, and once with a value that it cannot have. Send each field once."
+        return Invalid([FieldError(path, "duplicate", message)])
 
     def _explained(self, body: bytes, path: str) -> Iterator[FieldError]:
         try:
-            value: object = msgspec.json.decode(body or b"{}")
+            value: object = self._members(body) if len(body) > LONG_BODY else msgspec.json.decode(body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _not_json(str(error), path) from None
         except RecursionError:
@@ -70,28 +101,53 @@ class BodyReader:
             yield FieldError(path, "invalid_type", message)
             return
         members = cast("dict[str, Any]", value)
-        explained = False
-        for error in itertools.chain(self._member_errors(members, path), _missing(self._type, members, path)):
-            explained = True
-            yield error
-        if not explained:
-            # The decoder judges each of several members with the same name; of them, only the last is left here.
-            message = f"{_called(path)} has a field twice, and once with a value that it cannot have. Send each field once."
-            yield FieldError(path, "duplicate", message)
+        yield from self._member_errors(members, path)
+        yield from _missing(self._type, members, path)
+
+    def _members(self, body: bytes) -> object:
+        """Return the members of a long body, as far as they can be looked at: others stand as unseen."""
+        if body.lstrip()[:1] != b"{":
+            return _of_kind(body)
+        members: dict[str, Any] = {**_raw_members(body)}
+        types = {field.encode_name: unwrapped(field.type)[0] for field in self._type.fields}
+        left = LONG_BODY
+        for name, raw in members.items():
+            declared = types.get(name)
+            members[name] = _UNSEEN
+            if declared is None:
+                continue
+            if isinstance(declared, inspect.VarTupleType) and bytes(raw)[:1] == b"[" and (most := _counted(declared)):
+                seen: list[Any] = []
+                for item in msgspec.structs.astuple(_first_items(most + 1).decode(raw)):
+                    if not bytes(item):
+                        break
+                    left -= len(bytes(item))
+                    seen.append(msgspec.json.decode(item) if left > 0 else _UNSEEN)
+                members[name] = _Beginning(seen)
+            elif len(bytes(raw)) < left:
+                left -= len(bytes(raw))
+                members[name] = msgspec.json.decode(raw)
+        return members
 
     def _member_errors(self, members: Mapping[str, Any], path: str) -> Iterator[FieldError]:
         for name, item in members.items():
-            found = list(itertools.islice(_struct_member_errors(self._type, name, item, path), _MOST_ERRORS))
+            found = list(itertools.islice(_struct_member_errors(self._type, name, item, path), MAX_ERRORS))
             yield from found
             rule = self._rules.get(name)
-            if rule is None or item is None:
+            if rule is None or item is None or item is _UNSEEN:
                 continue
             place = _member_of(path, name)
             field = next(field for field in self._type.fields if field.encode_name == name)
-            if not found:
+            if not found and not isinstance(item, _Beginning):
                 yield from rule(msgspec.convert(item, self._hints[field.name]), place)
             elif isinstance(item, list) and (item_type := _item_type(field.type)) is not None:
-                yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:_MOST_ERRORS]], place)
+                yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:MAX_ERRORS]], place)
+
+
+def require_identity(content_coding: bytes | None) -> None:
+    """Refuse a body that is declared to be in a content coding."""
+    if content_coding is not None and content_coding.strip().lower() not in (b"", b"identity"):
+        raise UnsupportedCoding(content_coding.decode("latin-1"))
 
 
 def require_json(content_type: bytes | None) -> None:
@@ -111,12 +167,76 @@ def _not_json(why: str, path: str) -> Invalid:
     return Invalid([FieldError(path, "invalid_json", message)])
 
 
+class _Beginning(list[Any]):
+    """The first items of an array: one more than it may have, if it has that many."""
+
+
+# Stands for a value that is too long to be looked at.
+_UNSEEN: Final = object()
+_raw_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _of_kind(body: bytes) -> object:
+    """Return something of the same kind as a long text in JSON. Refusal: DecodeError, where it is none."""
+    msgspec.json.decode(body, type=msgspec.Raw)
+    kinds: dict[bytes, object] = {b"[": [], b'"': ""}
+    return kinds.get(body.lstrip()[:1], 0)
+
+
+def _first_error(error: Exception, path: str) -> FieldError:
+    """Return what the decoder says, of what was not found by looking."""
+    place = _place(error, path)
+    why = _PLACE.sub("", str(error))
+    if len(place) > LONGEST_QUOTE:
+        place = quoted(place)
+    return FieldError(place, "invalid", f"{_called(place)} is refused: {quoted(why)}.")
+
+
+def _place(error: Exception, path: str) -> str:
+    found = _PLACE.search(str(error))
+    if found is None:
+        return path
+    return found[1] if not path or found[1].startswith("[") else f"{path}.{found[1]}"
+
+
+def _outline_of(struct: inspect.StructType) -> type[msgspec.Struct] | None:
+    """Return a struct with those fields alone that are arrays or hold some: of items nobody looks at, and not too many."""
+    fields: list[tuple[str, Any, Any]] = []
+    for field in struct.fields:
+        declared, _ = unwrapped(field.type)
+        inner: Any = None
+        if isinstance(declared, inspect.VarTupleType) and (most := _counted(declared)):
+            inner = _array_of(most, forbids_more=True)
+        elif isinstance(declared, inspect.StructType):
+            inner = _outline_of(declared)
+        if inner is not None:
+            fields.append((field.encode_name, inner | None, None))
+    return msgspec.defstruct("Outline", fields) if fields else None
+
+
+def _counted(declared: inspect.VarTupleType) -> int:
+    """Return how many items an array may have; 0 where they need not be counted before they are read."""
+    return declared.max_length if declared.max_length is not None and declared.max_length <= _MAX_COUNTED_ITEMS else 0
+
+
+@functools.cache
+def _array_of(most: int, *, forbids_more: bool) -> Any:
+    # The decoder refuses, or passes over, what goes beyond the members of such a struct. Of a tuple, it makes all items first.
+    fields = [(f"item{n}", msgspec.Raw, msgspec.Raw()) for n in range(most)]
+    return msgspec.defstruct("Items", fields, array_like=True, forbid_unknown_fields=forbids_more)
+
+
+@functools.cache
+def _first_items(count: int) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(_array_of(count, forbids_more=False))
+
+
 def _called(path: str) -> str:
     return f"`{path}`" if path else "The body"
 
 
 def _member_of(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    return f"{path}.{quoted(name)}" if path else quoted(name)
 
 
 def _item_type(declared: inspect.Type) -> type[msgspec.Struct] | None:
@@ -144,9 +264,17 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
 
 def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, code: str) -> FieldError:
     """Return the error that a struct has no such field, with the nearest that it has."""
-    near = difflib.get_close_matches(name, [field.encode_name for field in struct.fields], n=1)
-    hint = f"Did you mean `{near[0]}`?" if near else f"It takes {_listed(struct)}."
+    near = nearest(name, [field.encode_name for field in struct.fields])
+    hint = f"Did you mean `{near}`?" if near else f"It takes {_listed(struct)}."
     return FieldError(place, code, f"There is no {what} `{place}`. {hint}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return what was probably meant by a name that is not known."""
+    if len(name) > LONGEST_QUOTE:
+        return None
+    near = difflib.get_close_matches(name, known, n=1)
+    return near[0] if near else None
 
 
 def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:
@@ -163,7 +291,7 @@ def _listed(struct: inspect.StructType) -> str:
 def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
     """Explain what is wrong with a value where a type is expected."""
     expected, may_be_null = unwrapped(declared)
-    if value is None and may_be_null:
+    if value is _UNSEEN or (value is None and may_be_null):
         return
     match expected, value:
         case ((inspect.LiteralType() | inspect.EnumType()), _):
@@ -171,10 +299,7 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
         case inspect.StrType(), str():
             yield from _length_errors(expected.min_length, expected.max_length, len(value), path, "characters")
         case inspect.VarTupleType(), list():
-            items = cast("list[Any]", value)
-            yield from _length_errors(expected.min_length, expected.max_length, len(items), path, "items")
-            for index, item in enumerate(items):
-                yield from value_errors(expected.item_type, item, f"{path}[{index}]")
+            yield from _array_errors(expected, cast("list[Any]", value), path)
         case inspect.StructType(), dict():
             members = cast("dict[str, Any]", value)
             for name, item in members.items():
@@ -187,6 +312,18 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
         case _:
             wanted = next(words for kind, words in _KINDS if isinstance(expected, kind))
             yield FieldError(path, "invalid_type", f"`{path}` must be {wanted}, not {_kind_of(value)}.")
+
+
+def _array_errors(expected: inspect.VarTupleType, items: list[Any], path: str) -> Iterator[FieldError]:
+    is_too_long = expected.max_length is not None and len(items) > expected.max_length
+    if is_too_long and isinstance(items, _Beginning):
+        message = f"`{path}` has more than {expected.max_length} items. Send {expected.max_length} at most."
+        yield FieldError(path, "too_long", message)
+    else:
+        yield from _length_errors(expected.min_length, expected.max_length, len(items), path, "items")
+    # That it is too long is told; what is wrong with items far behind the last that it may have is not.
+    for index, item in enumerate(items[:MAX_ERRORS] if is_too_long else items):
+        yield from value_errors(expected.item_type, item, f"{path}[{index}]")
 
 
 def unwrapped(declared: inspect.Type) -> tuple[inspect.Type, bool]:

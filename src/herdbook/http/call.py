@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from starlette.types import Scope
+
 from herdbook import ids
 from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.auth.sign_ins import SignIns
@@ -12,7 +14,6 @@ from herdbook.db.database import Database, Found
 from herdbook.db.paging import Listed, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
-from herdbook.http.etag import if_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import CursorSigner, ListReader
 from herdbook.http.problems import Problem, problem_of
@@ -41,21 +42,15 @@ class Services(NamedTuple):
 
 
 class Call:
-    """One request."""
+    """One request.
+
+    `base_url` is where clients reach this server, without a path. `if_version` are the versions that If-Match and If-None-Match
+    let the request be about; None: any.
+    """
 
     __slots__ = (
-        *(
-            "_authenticator",
-            "_body",
-            "_path_parameters",
-            "address",
-            "caller",
-            "headers",
-            "operation",
-            "query_string",
-            "request_id",
-        ),
-        *("_problem_type_base", "path", "scheme", "services"),
+        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "address", "base_url", "caller", "headers"),
+        *("if_version", "operation", "path", "query_string", "request_id", "services"),
     )
 
     def __init__(  # noqa: PLR0913  # it is the request, taken apart once
@@ -66,11 +61,12 @@ class Call:
         caller: Caller,
         request_id: UUID,
         headers: Mapping[bytes, bytes],
+        if_version: frozenset[int] | None,
         path: str,
         path_parameters: list[str],
         query_string: bytes,
         body: bytes,
-        scheme: str,
+        base_url: str,
         address: str,
         authenticator: Authenticator,
         problem_type_base: str,
@@ -84,21 +80,11 @@ class Call:
         self.query_string = query_string
         self._path_parameters = path_parameters
         self._body = body
-        self.scheme = scheme
+        self.base_url = base_url
+        self.if_version = if_version
         self.address = address
         self._authenticator = authenticator
         self._problem_type_base = problem_type_base
-
-    @property
-    def base_url(self) -> str:
-        """Where clients reach this server, without a path."""
-        host = self.headers.get(b"host", b"").decode("latin-1")
-        return self.services.public_url or f"{self.scheme}://{host}"
-
-    @property
-    def if_version(self) -> frozenset[int] | None:
-        """The versions that If-Match names; None where any will do."""
-        return if_match(self.headers.get(b"if-match"))
 
     @property
     def has_precondition(self) -> bool:
@@ -145,7 +131,10 @@ class Call:
     def _list_reader(self) -> ListReader:
         operation = self.operation
         return ListReader(
-            self.services.cursors, operation.id, operation.list_of, operation.expand or (), self.caller.workspace_id
+            self.services.cursors,
+            ":".join([operation.id, str(self.caller.workspace_id), *self._path_parameters]),
+            operation.list_of,
+            operation.expand or (),
         )
 
     def problem_of(self, refusal: Exception) -> Problem:
@@ -164,9 +153,18 @@ class Call:
             message = f"`Idempotency-Key` must have 1 to {LONGEST_KEY} printable ASCII characters, such as a UUID."
             raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
         precondition = self.headers.get(b"if-match", b"").decode("latin-1")
+        if b"if-none-match" in self.headers:
+            precondition += " / " + self.headers[b"if-none-match"].decode("latin-1")
         query = "" if self.operation.query is None else "?" + self.query_string.decode("latin-1")
         request = f"{self.operation.id} {self._path_parameters} {precondition}{query}\n".encode() + self._body
         return IdempotencyKey(key=key, fingerprint=hashlib.sha256(request).hexdigest()[:32])
+
+
+def address_of(scope: Scope) -> str:
+    """Return the address that a request came to; what it says itself of that is not believed."""
+    host, port = scope.get("server") or ("localhost", None)
+    shown = f"[{host}]" if ":" in host and port is not None else host
+    return f"{scope['scheme']}://{shown}" + ("" if port is None else f":{port}")
 
 
 def answer_found(found: Found | None, kind: str) -> Answer:

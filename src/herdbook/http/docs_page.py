@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from herdbook.fields import NO_NUL_SCHEMA, TEXT_SCHEMA
@@ -88,11 +87,10 @@ class DocsPage:
             for tag in document["tags"]
         ]
 
-    async def get(self, request: Request) -> Response:
-        """Answer with the page; its commands go to the server that it came from."""
-        # The address comes from the request's own Host header, so the one who reads it is the one who sent it.
+    def get(self, base_url: str) -> Response:
+        """Answer with the page; its commands go to the server at this address."""
         prefix: str = self._document["servers"][0]["url"]
-        server = str(request.base_url).rstrip("/") + prefix
+        server = base_url + prefix
         page = self._template.render(
             info=self._document["info"],
             groups=self._groups,

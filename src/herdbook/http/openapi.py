@@ -62,6 +62,8 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.OutcomeUnknown(),
     errors.TooLarge(8_388_608),
     errors.UnsupportedMediaType("text/plain"),
+    errors.UnsupportedCoding("gzip"),
+    errors.InvalidHeader([errors.FieldError("If-Match", "invalid_format", "`If-Match` is no list of entity tags.")]),
     Exception(),
 )
 
@@ -140,9 +142,9 @@ def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
     if operation.scopes is not None:
         found += (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
     if operation.is_write:
-        found += (errors.Busy, errors.Invalid, errors.OutcomeUnknown)
+        found += (errors.Busy, errors.Invalid, errors.OutcomeUnknown, errors.InvalidHeader)
     if operation.body is not None or operation.form is not None:
-        found.append(errors.TooLarge)
+        found += (errors.TooLarge, errors.UnsupportedCoding)
     if operation.body is not None:
         found.append(errors.UnsupportedMediaType)
     return tuple(dict.fromkeys(found))

@@ -47,7 +47,8 @@ class Operation:
 
     `scopes` are all needed; None says that nobody needs to say who they are. `expand` are the members that an answer has only
     when it is asked for them, and the scope that each needs beside those of the operation. `form` is a body that is a form
-    (`application/x-www-form-urlencoded`), which the handler reads itself. `envelope` is what is read of a body whose parts the
+    (`application/x-www-form-urlencoded`), which the handler reads itself. `is_large` says that a body may be as large as the
+    server takes, and not only as one object needs. `envelope` is what is read of a body whose parts the
     handler judges one by one, so that one that is wrong spoils no other. `query` are the parameters of what is no list. An
     errand is a write that the ledger takes no part in. Without `has_version`, what is read changes while no object does.
     `or_answer` is what it answers in place of `answer`, where the query asks for that.
@@ -67,6 +68,7 @@ class Operation:
     status: int = 200
     body: type[msgspec.Struct] | None = None
     form: type[msgspec.Struct] | None = None
+    is_large: bool = False
     envelope: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     is_errand: bool = False

@@ -1,18 +1,18 @@
 """Lists on the wire: their query parameters, their cursors, their envelope."""
 
-import difflib
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
-from uuid import UUID
 
 import msgspec
 from itsdangerous import BadData, URLSafeSerializer
 
 from herdbook import fields
 from herdbook.db.paging import Bound, CrmRecord, Listed, PageQuery, TimeColumn
-from herdbook.errors import FieldError, InvalidQuery
+from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery, quoted
+from herdbook.http.body import nearest
 from herdbook.http.operation import Answer, Filter, ListOf
 from herdbook.http.query import pairs
 
@@ -26,8 +26,6 @@ CRM: Final = "filter[crm_associations][eq]"
 EXPAND: Final = "expand"
 _STANDARD_ORDER: Final = "updated_at:desc"
 _BOUNDS: Final[tuple[Bound, ...]] = ("gt", "gte", "lt", "lte")
-# A query of nothing but mistakes must not keep the server busy with naming them.
-_MOST_ERRORS: Final = 100
 _LONGEST_CRM_ID: Final = 255
 _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]\[(id|object_type)\]")
 
@@ -89,11 +87,10 @@ class CursorSigner:
 class ListReader:
     """Reads the query parameters of one operation in one workspace: those of a list, if it is one, and `expand`."""
 
-    def __init__(
-        self, signer: CursorSigner, operation_id: str, list_of: ListOf | None, expand: Collection[str], workspace_id: UUID
-    ) -> None:
+    def __init__(self, signer: CursorSigner, salt: str, list_of: ListOf | None, expand: Collection[str]) -> None:
         self._signer = signer
-        self._salt = f"{operation_id}:{workspace_id}"
+        # A cursor is good for the list that it was given out for: of an operation, a workspace, and a path.
+        self._salt = salt
         self._list_of = list_of or _NO_LIST
         self._expand = expand
         self._times = time_parameters(self._list_of)
@@ -122,7 +119,8 @@ class ListReader:
                 # Some clients say a list so.
                 given[name] += "," + value
             elif name in seen:
-                errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
+                message = f"`{quoted(name)}` is given twice. Give it once."
+                errors.append(FieldError(quoted(name), "duplicate", message))
             elif indexed is not None:
                 crm.setdefault(int(indexed[1]), {})[indexed[2]] = value
             elif name not in self._members:
@@ -130,7 +128,7 @@ class ListReader:
             else:
                 given[name] = value
             seen.add(name)
-            if len(errors) == _MOST_ERRORS:
+            if len(errors) == MAX_ERRORS:
                 break
         query = self._asked(given, crm, errors)
         if "cursor" in given:
@@ -154,9 +152,9 @@ class ListReader:
         return name == EXPAND or (name in self._filters and self._filters[name][1])
 
     def _unknown(self, name: str) -> FieldError:
-        near = difflib.get_close_matches(name, self._members, n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else f"It takes {', '.join(f'`{known}`' for known in self._members)}."
-        return FieldError(name, "unknown_parameter", f"There is no query parameter `{name}`. {hint}")
+        near = nearest(name, self._members)
+        hint = f"Did you mean `{near}`?" if near else f"It takes {', '.join(f'`{known}`' for known in self._members)}."
+        return FieldError(quoted(name), "unknown_parameter", f"There is no query parameter `{quoted(name)}`. {hint}")
 
     def _continued(self, asked: PageQuery, given: Mapping[str, str], errors: list[FieldError]) -> PageQuery:
         """Return the query that a cursor carries. What is asked beside it must be the same."""
@@ -223,10 +221,10 @@ class ListReader:
         if not text:
             return ()
         names = [name.strip() for name in text.split(",")]
-        for name in names:
-            if name not in self._expand:
-                choices = ", ".join(f"`{choice}`" for choice in self._expand)
-                errors.append(FieldError(EXPAND, "invalid_choice", f"`{name}` cannot be expanded. These can: {choices}."))
+        choices = ", ".join(f"`{choice}`" for choice in self._expand)
+        for name in itertools.islice((name for name in names if name not in self._expand), MAX_ERRORS):
+            message = f"`{quoted(name)}` cannot be expanded. These can: {choices}."
+            errors.append(FieldError(EXPAND, "invalid_choice", message))
         return tuple(name for name in self._expand if name in names)
 
     def _crm_records(
@@ -251,10 +249,10 @@ class ListReader:
             message = f"`{CRM}` has {len(items)} objects. Send 1 to {MOST_CRM_ASSOCIATIONS}."
             errors.append(FieldError(CRM, "invalid_range", message))
         types = self._list_of.crm_types
-        for item in items:
+        for item in items[:MOST_CRM_ASSOCIATIONS]:
             if item.object_type not in types:
                 choices = " or ".join(f"`{choice}`" for choice in types)
-                message = f"`{CRM}` must have `object_type` {choices} here, not `{item.object_type}`."
+                message = f"`{CRM}` must have `object_type` {choices} here, not `{quoted(item.object_type)}`."
                 errors.append(FieldError(CRM, "invalid_choice", message))
             if not 1 <= len(item.id) <= _LONGEST_CRM_ID:
                 message = f"`{CRM}` has an `id` of {len(item.id)} characters. Send 1 to {_LONGEST_CRM_ID}."
@@ -275,7 +273,7 @@ def _filter_values(name: str, each: Filter, texts: Sequence[str], errors: list[F
         try:
             yield each.read(text)
         except ValueError as error:
-            errors.append(FieldError(name, "invalid_format", f"`{name}` cannot be `{text[:100]}`: {error}."))
+            errors.append(FieldError(name, "invalid_format", f"`{name}` cannot be `{quoted(text)}`: {error}."))
 
 
 def _limit(given: Mapping[str, str], errors: list[FieldError]) -> int | None:

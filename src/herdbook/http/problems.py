@@ -30,7 +30,9 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
     errors.KeyReused: Kind("idempotency_key_reused", "Idempotency Key Reused", 422, "Request body validation failed."),
     errors.InvalidQuery: Kind("invalid_request", "Invalid Request", 400, "A query parameter is invalid."),
     errors.NotFound: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),
-    errors.Stale: Kind("precondition_failed", "Precondition Failed", 412, "If-Match names another version."),
+    errors.Stale: Kind(
+        "precondition_failed", "Precondition Failed", 412, "If-Match names another version, or If-None-Match this one."
+    ),
     errors.Taken: Kind("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
     errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "The position lies before what is kept."),
     errors.Unavailable: Kind(
@@ -43,6 +45,15 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
     errors.UnsupportedMediaType: Kind(
         "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something else than JSON."
     ),
+    errors.UnsupportedCoding: Kind(
+        "unsupported_content_coding", "Unsupported Media Type", 415, "The body is sent in a content coding."
+    ),
+    errors.Malformed: Kind("malformed_request", "Bad Request", 400, "What arrived is no HTTP request."),
+    errors.InvalidHeader: Kind("invalid_header", "Bad Request", 400, "A header is invalid."),
+    errors.HeadTooLarge: Kind(
+        "head_too_large", "Request Header Fields Too Large", 431, "The head is larger than the server takes."
+    ),
+    errors.TooSlow: Kind("too_slow", "Request Timeout", 408, "The request was not there in time."),
 }
 INTERNAL_ERROR: Final = Kind("internal_error", "Internal Server Error", 500, "Unexpected server error.")
 
@@ -122,6 +133,8 @@ def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
             return [(b"retry-after", str(refusal.retry_after).encode())]
         case errors.Stale(version=int() as version):
             return [(b"etag", f'"{version}"'.encode())]
+        case errors.UnsupportedCoding():
+            return [(b"accept-encoding", b"identity")]
         case errors.MethodNotAllowed():
             return [(b"allow", ", ".join(refusal.allowed).encode())]
         case _:

@@ -1,5 +1,6 @@
 """Query parameters of operations that are no lists: declared as a struct, as bodies are."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
@@ -7,7 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import UNSET, inspect
 
-from herdbook.errors import FieldError, InvalidQuery
+from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery, quoted
 from herdbook.fields import HasRules, Rule
 from herdbook.http.body import unknown_field, unwrapped, value_errors
 
@@ -31,15 +32,17 @@ class QueryReader:
             if name in given:
                 errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
             elif (declared := self._fields.get(name)) is None:
-                errors.append(unknown_field(self._type, name, name, "query parameter", "unknown_parameter"))
+                errors.append(unknown_field(self._type, name, quoted(name), "query parameter", "unknown_parameter"))
             else:
                 given[name] = value = _value(declared, text)
-                errors += value_errors(declared, value, name)
+                errors += itertools.islice(value_errors(declared, value, name), MAX_ERRORS)
+            if len(errors) >= MAX_ERRORS:
+                break
         if not errors:
             struct = msgspec.convert(given, self._struct)
             for name, rule in self._rules.items():
                 if (value := getattr(struct, name)) not in (UNSET, None):
-                    errors += rule(value, name)
+                    errors += itertools.islice(rule(value, name), MAX_ERRORS)
             if not errors:
                 return struct
         raise InvalidQuery(errors)

@@ -18,9 +18,9 @@ from herdbook.auth.authenticate import NOBODY, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Taken, TooLarge, Unavailable
-from herdbook.http.body import BodyReader, require_json
-from herdbook.http.call import Call, Services
-from herdbook.http.etag import etag, none_match
+from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
+from herdbook.http.call import Call, Services, address_of
+from herdbook.http.etag import etag, if_version, none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
 from herdbook.http.query import QueryReader
@@ -31,6 +31,10 @@ from herdbook.logs import RequestLine, RequestLog
 
 _log: Final = logging.getLogger("herdbook.requests")
 _PROBLEM_JSON: Final = b"application/problem+json"
+# Bytes that a form may have: anybody may send one.
+MAX_FORM_BYTES: Final = 16_384
+# All bodies together have so many times the bytes of the largest.
+MANY_BODIES: Final = 8
 
 
 class _Disconnected(Exception):
@@ -54,6 +58,30 @@ class Wire(NamedTuple):
     problem_media_type: str
 
 
+class Bodies:
+    """The bodies of all requests that are not answered yet: their bytes, together and of each workspace."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._all = 0
+        self._by_workspace: dict[UUID | None, int] = {}
+
+    def take(self, workspace_id: UUID | None, size: int) -> None:
+        """Hold more. Refusal: Unavailable, where a workspace has half of what there may be, or all together have all."""
+        of_it = self._by_workspace.get(workspace_id, 0) + size
+        if of_it > self._most_bytes // 2 or self._all + size > self._most_bytes:
+            raise Unavailable("The server holds as many large bodies as it can. Nothing was done. Try again shortly.")
+        self._all += size
+        self._by_workspace[workspace_id] = of_it
+
+    def give_back(self, workspace_id: UUID | None, size: int) -> None:
+        """Hold less."""
+        self._all -= size
+        self._by_workspace[workspace_id] -= size
+        if not self._by_workspace[workspace_id]:
+            del self._by_workspace[workspace_id]
+
+
 class Requests:
     """The ASGI application that answers the operations."""
 
@@ -74,6 +102,7 @@ class Requests:
         self._rate_limit = rate_limit
         self._disk = disk or DiskWatch(None)
         self._wire = wire
+        self._bodies = Bodies(wire.body_limit * MANY_BODIES)
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,6 +119,8 @@ class Requests:
                 _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
             else:
                 await self._send_problem(request, error, send)
+        finally:
+            request.lets_go()
         request.finish(scope, self._log)
 
     async def _answer_or_again(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
@@ -109,13 +140,20 @@ class Requests:
         operation = request.operation = target.operation
         address: str = (scope.get("client") or ("",))[0]
         caller = NOBODY if operation.scopes is None else await self._caller(request, operation.scopes, address)
+        headers = request.headers
+        request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
         body = b""
         arguments: list[object] = []
         if target.body is not None or operation.form is not None:
+            require_identity(headers.get(b"content-encoding"))
             body = await self._body(request, receive)
         if target.body is not None:
             if body:
-                require_json(request.headers.get(b"content-type"))
+                require_json(headers.get(b"content-type"))
+            if len(body) > LONG_BODY:
+                target.body.check_arrays(body)
+                # Others have a turn, too.
+                await asyncio.sleep(0)
             arguments.append(target.body.read(body))
         elif operation.form is not None:
             arguments.append(body)
@@ -128,12 +166,13 @@ class Requests:
             operation=operation,
             caller=caller,
             request_id=request.id,
-            headers=request.headers,
+            headers=headers,
+            if_version=request.if_version,
             path=scope["path"],
             path_parameters=parameters,
             query_string=scope["query_string"],
             body=body,
-            scheme=scope["scheme"],
+            base_url=self._services.public_url or address_of(scope),
             address=address,
             authenticator=self._authenticator,
             problem_type_base=self._wire.problem_type_base,
@@ -154,9 +193,11 @@ class Requests:
         return caller
 
     async def _body(self, request: "_Request", receive: Receive) -> bytes:
+        """Return the body. Refusals: TooLarge, Unavailable where all bodies together have become too large."""
+        limit = self._limit(request)
         length = request.headers.get(b"content-length")
-        if length is not None and int(length) > self._wire.body_limit:
-            raise TooLarge(self._wire.body_limit)
+        if length is not None and int(length) > limit:
+            raise TooLarge(limit)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -165,12 +206,23 @@ class Requests:
                 raise _Disconnected
             chunk = message.get("body", b"")
             size += len(chunk)
-            if size > self._wire.body_limit:
-                raise TooLarge(self._wire.body_limit)
+            if size > limit:
+                raise TooLarge(limit)
+            is_whole = not message.get("more_body", False)
+            if is_whole and not chunks and size <= LONG_BODY:
+                # It came in one piece, as nearly all do, and is no larger than what a connection reads ahead.
+                return bytes(chunk)
+            request.holds(self._bodies, len(chunk))
             chunks.append(chunk)
-            if not message.get("more_body", False):
-                break
-        return b"".join(chunks)
+            if is_whole:
+                return b"".join(chunks)
+
+    def _limit(self, request: "_Request") -> int:
+        operation = request.operation
+        assert operation is not None, "it was found"
+        if operation.form is not None:
+            return min(self._wire.body_limit, MAX_FORM_BYTES)
+        return self._wire.body_limit if operation.is_large else min(self._wire.body_limit, MAX_OBJECT_BYTES)
 
     async def _send_answer(self, request: "_Request", answer: Answer, receive: Receive, send: Send) -> None:
         operation = request.operation
@@ -212,7 +264,10 @@ class Requests:
 class _Request:
     """What is known of a request so far."""
 
-    __slots__ = ("began", "caller", "headers", "id", "is_head", "operation", "quota", "shown_id", "status")
+    __slots__ = (
+        *("_held", "_holder", "began", "caller", "headers", "id", "if_version", "is_head", "operation", "quota"),
+        *("shown_id", "status"),
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.began = time.perf_counter()
@@ -224,6 +279,24 @@ class _Request:
         self.caller: Caller | None = None
         self.quota: Quota | None = None
         self.status = 0
+        self.if_version: frozenset[int] | None = None
+        self._holder: Bodies | None = None
+        self._held = 0
+
+    def holds(self, bodies: Bodies, size: int) -> None:
+        """Hold so many bytes more of a body, until the request is answered. Refusal: Unavailable."""
+        bodies.take(self._who, size)
+        self._holder = bodies
+        self._held += size
+
+    def lets_go(self) -> None:
+        """Hold nothing any more."""
+        if self._holder is not None:
+            self._holder.give_back(self._who, self._held)
+
+    @property
+    def _who(self) -> UUID | None:
+        return None if self.caller is None else self.caller.workspace_id
 
     def common_headers(self) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-api-version", b"v2"), (b"x-request-id", self.shown_id.encode())]
@@ -274,7 +347,7 @@ class _Request:
                     request_id=self.shown_id,
                     operation=name,
                     method=scope["method"],
-                    path=scope["path"],
+                    path=None if self.operation is None else self.operation.path,
                     status=self.status,
                     milliseconds=round(seconds * 1000, 2),
                     workspace_id=None if self.caller is None else self.caller.shown_workspace_id,
@@ -293,8 +366,10 @@ def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     headers = dict(lines)
     if len(headers) < len(lines):
         # Several lines of a name are one list (RFC 9110, section 5.3).
-        for name in headers:
-            headers[name] = b", ".join(value for other, value in lines if other == name)
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in lines:
+            values.setdefault(name, []).append(value)
+        headers = {name: b", ".join(several) for name, several in values.items()}
     return headers
 
 

@@ -1,0 +1,390 @@
+"""HTTP on one connection: uvicorn's protocol, within limits.
+
+Everything here happens before anybody is authenticated. A head may have so many bytes, a head and a body may take so long, and
+a process may have so many connections. A request beyond these limits is answered with a problem, and its connection ends.
+"""
+
+import asyncio
+import heapq
+import ipaddress
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import httptools
+import msgspec
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from herdbook import ids, metrics
+from herdbook.errors import FieldError, HeadTooLarge, InvalidHeader, Malformed, Refusal, TooSlow, Unavailable
+from herdbook.http.problems import problem_headers, problem_of
+
+_log: Final = logging.getLogger("herdbook.connections")
+# The event loop looks for what has arrived at least once in this time.
+_TURN_SECONDS: Final = 0.01
+_PIECE_BYTES: Final = 8192
+# How long bytes are read and dropped after a refusal: unread, they would make the client lose it (RFC 9112, section 9.6).
+_LINGER_SECONDS: Final = 2.0
+_WARN_EVERY_SECONDS: Final = 10.0
+# uri-host and port (RFC 9110, section 7.2).
+_is_host: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*").fullmatch
+
+
+class Limits(NamedTuple):
+    """What a connection may take, and how many there may be in this process."""
+
+    connections: int
+    head_bytes: int = 65_536
+    head_lines: int = 256
+    head_seconds: float = 20.0
+    body_seconds: float = 60.0
+
+
+class Front:
+    """What all connections of a process have in common."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = (),
+        problem_type_base: str,
+        problem_media_type: str,
+    ) -> None:
+        self.limits = limits
+        self._proxies = proxies
+        self._problem_type_base = problem_type_base
+        self._problem_media_type = problem_media_type
+        self._warned_at = float("-inf")
+        self._full_until = float("-inf")
+
+    def app_for(self, address: str, app: Any) -> Any:
+        """Return what answers requests from an address; a proxy's are believed where they came from, and what for."""
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return app
+        if any(found in network for network in self._proxies):
+            return _Proxied(app, [str(network) for network in self._proxies])
+        return app
+
+    def answer_to(self, refusal: Refusal) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Return the problem that tells of a refusal, and ends the connection: status, headers, body."""
+        request_id = ids.encoded(ids.REQUEST, ids.new_id())
+        problem = problem_of(refusal, request_id, self._problem_type_base, may_name_holder=False)
+        body = msgspec.json.encode(problem)
+        headers = [
+            *((b"x-request-id", request_id.encode()), *problem_headers(refusal), (b"connection", b"close")),
+            *((b"content-type", self._problem_media_type.encode()), (b"content-length", b"%d" % len(body))),
+        ]
+        metrics.count_refused(problem.status)
+        return problem.status, headers, body
+
+    def make_room(self, newcomer: "Connection", connections: set[Any], now: float) -> bool:
+        """Close connections that wait for nobody, those first that never asked anything, then the longest silent ones."""
+        if now < self._full_until:
+            return False
+        silent = [each for each in connections if each is not newcomer and each.is_silent]
+        # Several at once, since looking for them takes as long as there are connections.
+        going = heapq.nsmallest(max(1, self.limits.connections // 16), silent, key=Connection.place_in_line)
+        for each in going:
+            each.transport.close()
+        metrics.CONNECTIONS_CLOSED.inc(len(going) or 1)
+        if not going:
+            self._full_until = now + _TURN_SECONDS
+        if now >= self._warned_at + _WARN_EVERY_SECONDS:
+            self._warned_at = now
+            extra = {"connections": self.limits.connections, "closed": len(going)}
+            _log.warning("as many connections as the limit of open files leaves room for: silent ones are closed", extra=extra)
+        return bool(going)
+
+
+class _Transport:
+    """A transport that can be used until its end is told: uvloop's fails between the end and its telling."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.close = transport.close
+
+    def write(self, data: bytes) -> None:
+        if not self.is_closing():
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        if not self.is_closing():
+            self._transport.write_eof()
+
+    def pause_reading(self) -> None:
+        if not self.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self.is_closing():
+            self._transport.resume_reading()
+
+
+class Connection(HttpToolsProtocol):
+    """One connection.
+
+    What is incomplete has a deadline, `_deadline`, from the moment at which it is known to be: a head, counted from the first
+    byte or the beginning of the connection, and a body.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        front: Front,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._front = front
+        self._limits = front.limits
+        self._deadline: asyncio.TimerHandle | None = None
+        # What has begun and is not whole, and the seconds that it may take.
+        self._awaited: tuple[str, float] | None = None
+        # Bytes that were read since the last of which something came.
+        self._fruitless = 0
+        self._is_refused = False
+        self._last_word: Refusal | None = None
+        self._silent_since = 0.0
+        self._has_asked = False
+
+    # What uvicorn's protocol sets, with the types that it has.
+    transport: Any
+    parser: Any
+    cycle: Any
+    headers: list[tuple[bytes, bytes]]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no request of it is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def place_in_line(self) -> tuple[bool, float]:
+        """Return what decides which silent connection is closed first."""
+        return self._has_asked, self._silent_since
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, if there is room."""
+        super().connection_made(_Transport(transport))  # type: ignore[arg-type]
+        now = self._silent_since = self.loop.time()
+        if len(self.connections) > self._limits.connections and not self._front.make_room(self, self.connections, now):
+            # It does not linger: there is no room for that either.
+            self._is_refused = True
+            self._write(Unavailable("The server has as many connections as it can. Nothing was done. Try again shortly."))
+            self.transport.close()
+            return
+        if self.client is not None:
+            self.app = self._front.app_for(self.client[0], self.app)
+        self._deadline = self.loop.call_later(self._limits.head_seconds, self._when_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was waited for."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._reset_deadline()
+
+    def data_received(self, data: bytes) -> None:
+        """Read, in pieces: within one, nobody knows how many bytes came to nothing."""
+        self._unset_keepalive_if_required()
+        place = 0
+        while place < len(data) and not self._is_refused and not self.transport.is_closing():
+            piece = data[place : place + min(_PIECE_BYTES, self._limits.head_bytes - self._fruitless)]
+            self._fruitless += len(piece)
+            read = len(piece)
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                # Nothing else is spoken here, so what follows is the next request.
+                read = upgrade.args[0]
+            except httptools.HttpParserError as error:
+                cause = error.__context__
+                self._refuse(cause if isinstance(cause, Refusal) else Malformed(f"This is no HTTP request: {error}."))
+                return
+            place += read
+            if self._fruitless >= self._limits.head_bytes:
+                self._refuse(self._too_large())
+                return
+        if self._awaited is None:
+            if self.cycle is not None and self.cycle.response_complete:
+                # The rest of a request that was answered before it was whole.
+                self._wait_for_next()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self._awaited[1], self._when_late)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._awaited = ("head", self._limits.head_seconds)
+
+    def on_headers_complete(self) -> None:
+        """Answer a request, if its head is one."""
+        headers = self.headers
+        if len(headers) > self._limits.head_lines:
+            raise self._too_large()
+        self._check_host([value for name, value in headers if name == b"host"])
+        if self.parser.should_upgrade():
+            _check_upgrade(headers)
+        super().on_headers_complete()
+        # What follows a body in chunks is none of the headers (RFC 9110, section 6.5.1).
+        self.headers = []
+        self._has_asked = True
+        self._came_on(("body", self._limits.body_seconds))
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._fruitless = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        super().on_message_complete()
+        self._came_on(None)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or say what is to be said last."""
+        is_last = not self.pipeline
+        self._silent_since = self.loop.time()
+        super().on_response_complete()
+        if is_last and self._last_word is not None:
+            self._unset_keepalive_if_required()
+            self._end_with(self._last_word)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, unless a request lies there already: the process may have stood still."""
+        self.timeout_keep_alive_task = self.loop.call_later(_TURN_SECONDS, self.transport.close)
+
+    def shutdown(self) -> None:
+        """Finish what is being answered, and refuse what has come beside it or still comes."""
+        self.app = self._say_that_it_stops
+        if self._is_refused and self._last_word is None:
+            self.transport.close()
+        elif self.is_silent:
+            self._unset_keepalive_if_required()
+            self._reset_deadline()
+            self.loop.call_later(_TURN_SECONDS, self._close_if_silent)
+        else:
+            self.cycle.keep_alive = False
+
+    def _close_if_silent(self) -> None:
+        if self._awaited is not None and self._awaited[0] == "head":
+            self._refuse(_stopping())
+        elif self.is_silent:
+            self.transport.close()
+
+    async def _say_that_it_stops(self, _: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body", False):
+            pass
+        status, headers, body = self._front.answer_to(_stopping())
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _wait_for_next(self) -> None:
+        if not self._is_refused and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _came_on(self, awaited: tuple[str, float] | None) -> None:
+        self._fruitless = 0
+        self._awaited = awaited
+        self._reset_deadline()
+
+    def _reset_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _when_late(self) -> None:
+        # Had this process stood still, the rest might lie there.
+        self._deadline = self.loop.call_later(_TURN_SECONDS, self._refuse_late)
+
+    def _refuse_late(self) -> None:
+        self._deadline = None
+        part, seconds = self._awaited or ("head", self._limits.head_seconds)
+        if self.flow.read_paused or (part == "head" and not self.is_silent):
+            # It is not the client who is late.
+            self._deadline = self.loop.call_later(seconds, self._when_late)
+        elif part == "body" and self.is_silent:
+            # It was answered without its body.
+            self.transport.close()
+        else:
+            self._refuse(TooSlow(part, seconds))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal, after the answers to what came before, and end the connection."""
+        self._is_refused = True
+        self._reset_deadline()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if cycle.more_body and self.pipeline and self.pipeline[0][0] is cycle:
+                self.pipeline.popleft()
+            elif cycle.more_body:
+                # It is this request that is refused.
+                cycle.disconnected = True
+                cycle.message_event.set()
+                if cycle.response_started:
+                    self.transport.close()
+                else:
+                    self._end_with(refusal)
+                return
+            self._last_word = refusal
+            return
+        self._end_with(refusal)
+
+    def _end_with(self, refusal: Refusal) -> None:
+        self._last_word = None
+        self._unset_keepalive_if_required()
+        self._write(refusal)
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    def _write(self, refusal: Refusal) -> None:
+        status, headers, body = self._front.answer_to(refusal)
+        lines = [b"%s: %s\r\n" % header for header in [*self.server_state.default_headers, *headers]]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+
+    def _too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(self._limits.head_bytes, self._limits.head_lines)
+
+    def _check_host(self, hosts: list[bytes]) -> None:
+        """Refuse a request that does not say once which host it is for (RFC 9112, section 3.2)."""
+        is_old = self.parser.get_http_version() == "1.0"
+        if len(hosts) > 1 or (not hosts and not is_old) or (hosts and _is_host(hosts[0]) is None):
+            message = "`Host` must be there once, and name a host and perhaps a port."
+            raise InvalidHeader([FieldError("Host", "invalid_format", message)])
+
+
+class _Proxied:
+    """An application to which requests come as a proxy says: from whom, by which scheme, to which host."""
+
+    def __init__(self, app: Any, proxies: list[str]) -> None:
+        self._app = ProxyHeadersMiddleware(app, proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        host = headers.get(b"x-forwarded-host", headers.get(b"host", b"")).partition(b",")[0].strip()
+        if host and _is_host(host) is not None:
+            # The port, where there is one, stays a part of it.
+            scope["server"] = (host.decode(), None)
+        await self._app(scope, receive, send)  # type: ignore[arg-type]
+
+
+def _check_upgrade(headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse a body behind a wish to speak another protocol: the parser takes it for that protocol."""
+    if any((name == b"content-length" and value.strip(b"0")) or name == b"transfer-encoding" for name, value in headers):
+        message = "`Upgrade` is not taken together with a body. Send the request without it."
+        raise InvalidHeader([FieldError("Upgrade", "not_with_body", message)])
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The server is stopping. Nothing was done. Try again shortly.")

@@ -1,0 +1,399 @@
+"""What a connection may take before anybody is known, and what becomes of one that takes more."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from starlette.types import Receive, Scope, Send
+
+from herdbook.app import Herdbook
+from herdbook.http.protocol import Limits
+from tests.cast import Person
+from tests.http.wires import PATIENCE, Wires, exchange_over, rest_of, until_there_are, wired
+
+_GET = b"GET /healthz HTTP/1.1\r\nHost: herdbook.test\r\n"
+_FORM = b"POST /v1/oauth/token HTTP/1.1\r\nHost: herdbook.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+_LIMIT = 65_536
+_BRIEF = Limits(connections=100, head_seconds=0.02, body_seconds=0.02)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def wires(app: Herdbook) -> AsyncGenerator[Wires]:
+    """The application behind its HTTP server."""
+    async with wired(app) as wires:
+        yield wires
+
+
+class Slow:
+    """An application that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Semaphore(0)
+        self.goes = asyncio.Event()
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        self._asked.release()
+        await self.goes.wait()
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def until_asked(self, times: int) -> None:
+        """Wait until it was asked so often."""
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(times):
+                await self._asked.acquire()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(_GET + b"X: " + b"a" * _LIMIT, id="a value without end"),
+        pytest.param(_GET + b"a" * _LIMIT, id="a name without end"),
+        pytest.param(b"GET /" + b"a" * _LIMIT, id="a target without end"),
+        pytest.param(_GET + b"X:" + b" " * _LIMIT + b"a\r\n\r\n", id="white space"),
+        pytest.param(_GET + b"X: " + b"a" * _LIMIT + b"\r\n\r\n", id="one long line"),
+        pytest.param(_GET + (b"X: " + b"a" * 996 + b"\r\n") * 66 + b"\r\n", id="several long lines"),
+        pytest.param(_GET + b"".join(b"X%d: 1\r\n" % n for n in range(256)) + b"\r\n", id="many lines"),
+        pytest.param(b"\r\n" * _LIMIT, id="empty lines"),
+        pytest.param(_GET + b"\r\n" + b"GET / HTTP/1.1\r\nX: " + b"a" * 2 * _LIMIT, id="a second request"),
+        pytest.param(_FORM + b"1;" + b"a" * 2 * _LIMIT, id="a chunk's extension"),
+        pytest.param(_FORM + b"0\r\nX: " + b"a" * 2 * _LIMIT, id="a trailer"),
+    ],
+)
+async def test_a_head_without_end_is_refused(wires: Wires, request_: bytes) -> None:
+    """431, and the connection ends: of a head, of what stands between the parts of a body, and of what stands behind it."""
+    answer = await wires.exchange(request_)
+
+    *_, last = answer.split(b"HTTP/1.1 ")
+    assert last.startswith(b"431 ")
+    assert b"connection: close" in last
+    assert b"/errors/head_too_large" in last
+
+
+async def test_a_head_as_large_as_the_limit_is_taken(wires: Wires) -> None:
+    """The last of 65,536 bytes is not one too many, and neither is the last of 256 lines."""
+    begun = _GET + b"Connection: close\r\nX: "
+    long = await wires.exchange(begun + b"a" * (_LIMIT - len(begun) - 4) + b"\r\n\r\n")
+    many = await wires.exchange(_GET + b"Connection: close\r\n" + b"X: 1\r\n" * 254 + b"\r\n")
+
+    assert long.startswith(b"HTTP/1.1 200")
+    assert many.startswith(b"HTTP/1.1 200")
+
+
+async def test_the_heads_of_several_requests_are_not_added_up(wires: Wires) -> None:
+    """Requests that come together are counted one by one."""
+    one = _GET + b"X: " + b"a" * 40_000 + b"\r\n\r\n"
+    answer = await wires.exchange(one * 5 + _GET + b"Connection: close\r\n\r\n")
+
+    assert answer.count(b"HTTP/1.1 200") == 6
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"\r\n",
+        b"GET /heal",
+        _GET,
+        _GET + b"X: ",
+        b"POST /v1/oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc",
+    ],
+)
+async def test_what_does_not_come_whole_is_not_waited_for(app: Herdbook, begun: bytes) -> None:
+    """408 after the time that a head, or a body, may take."""
+    async with wired(app, _BRIEF) as wires:
+        answer = await wires.exchange(begun)
+
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in answer
+
+
+async def test_what_is_being_answered_has_no_deadline() -> None:
+    """An answer may take as long as it does, with half of a next request behind the first."""
+    slow = Slow()
+    async with wired(slow, _BRIEF) as wires:
+        reader, writer = await wires.open()
+        writer.write(_GET + b"\r\n" + _GET)
+        await slow.until_asked(1)
+        others = [await wires.exchange(b"GET /") for _ in range(3)]
+        slow.goes.set()
+        answer = await exchange_over(reader, writer)
+
+    first, second = answer.split(b"HTTP/1.1 ")[1:]
+    assert all(other.startswith(b"HTTP/1.1 408") for other in others)
+    assert first.startswith(b"200")
+    assert second.startswith(b"408")
+
+
+async def test_what_came_while_the_process_stood_still_is_answered(wires: Wires) -> None:
+    """A timer that is due does not close a connection on which a request lies."""
+    client = wires.connected()
+    loop = asyncio.get_running_loop()
+    client.send(_GET + b"\r\n")
+    assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 200")
+    (connection,) = [each for each in wires.connections if each.client == client.getsockname()]
+
+    client.send(_GET + b"Connection: close\r\n\r\n")
+    connection.timeout_keep_alive_handler()
+
+    assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 200")
+    client.close()
+
+
+@pytest.mark.parametrize("lies_there", [_GET + b"\r\n", _GET, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"])
+async def test_what_lies_there_when_the_server_stops_is_refused(app: Herdbook, lies_there: bytes) -> None:
+    """503 and the end of the connection, not the end alone."""
+    async with wired(app) as wires:
+        client = wires.connected()
+        loop = asyncio.get_running_loop()
+        client.send(_GET + b"\r\n")
+        await loop.sock_recv(client, 1000)
+
+        client.send(lies_there)
+        for connection in wires.connections:
+            connection.shutdown()
+
+        answer = await loop.sock_recv(client, 1000)
+        end = await loop.sock_recv(client, 1000)
+        client.close()
+
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"connection: close" in answer
+    assert b"retry-after: 1" in answer
+    assert end == b""
+
+
+async def test_what_is_idle_when_the_server_stops_is_closed(app: Herdbook) -> None:
+    """There is nothing to answer."""
+    async with wired(app) as wires:
+        reader, _ = await wires.open()
+        await until_there_are(wires, 1)
+        for connection in wires.connections:
+            connection.shutdown()
+        answer = await rest_of(reader)
+
+    assert answer == b""
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        b"",
+        b"Host: a\r\nHost: a\r\n",
+        b"Host: a\r\nhost: b\r\n",
+        b"Host: a/b\r\n",
+        b"Host: a b\r\n",
+        b'Host: "a"\r\n',
+        b"Host: <a>\r\n",
+    ],
+)
+async def test_a_request_names_one_host(wires: Wires, hosts: bytes) -> None:
+    """None, two, and what is none, are 400 (RFC 9112, section 3.2)."""
+    answer = await wires.exchange(b"GET /healthz HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"field":"Host"' in answer
+
+
+@pytest.mark.parametrize(
+    "request_", [b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n"]
+)
+async def test_a_host_may_be_unknown(wires: Wires, request_: bytes) -> None:
+    """HTTP/1.0 knows no Host, and who has none sends an empty one."""
+    assert (await wires.exchange(request_)).startswith(b"HTTP/1.1 200")
+
+
+async def test_what_is_no_http_is_refused_in_its_turn() -> None:
+    """400 comes after the answer to what came before, and writes no line."""
+    slow = Slow()
+    async with wired(slow) as wires:
+        reader, writer = await wires.open()
+        writer.write(_GET + b"\r\n\x00\x01\r\n\r\n")
+        await slow.until_asked(1)
+        slow.goes.set()
+        answer = await exchange_over(reader, writer)
+
+    first, second = answer.split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200")
+    assert second.startswith(b"400")
+
+
+async def test_nobody_is_told_of_what_strangers_send(wires: Wires, caplog: pytest.LogCaptureFixture) -> None:
+    """A broken request, and a wish to speak something else, are not worth a line: they are a free way to fill the log."""
+    upgrade = _GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    await wires.exchange(b"\x00\r\n\r\n")
+    answer = await wires.exchange(upgrade + upgrade + _GET + b"Connection: close\r\n\r\n")
+
+    assert answer.count(b"HTTP/1.1 200") == 3
+    assert caplog.records == []
+
+
+async def test_a_body_behind_a_wish_for_another_protocol_is_refused(wires: Wires) -> None:
+    """It would be taken for the next request, whoever wrote it."""
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(smuggled)
+    answer = await wires.exchange(request + smuggled)
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_trailers_are_no_headers(wires: Wires, alice: Person) -> None:
+    """A credential behind the body is none (RFC 9110, section 6.5.1)."""
+    request = (
+        b"POST /v2/contacts HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    )
+    answer = await wires.exchange(request + b"Authorization: %s\r\n\r\n" % str(alice.key).encode())
+
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def test_silent_connections_make_room(app: Herdbook, caplog: pytest.LogCaptureFixture) -> None:
+    """Where there are as many as there may be, one that never asked anything is closed for a new one, and that is logged."""
+    async with wired(app, Limits(connections=3)) as wires:
+        asked_reader, asked_writer = await wires.open()
+        asked_writer.write(_GET + b"\r\n")
+        await asked_reader.readuntil(b"}")
+        first, _ = await wires.open()
+        await until_there_are(wires, 2)
+        second, _ = await wires.open()
+        await until_there_are(wires, 3)
+
+        answers = [await wires.exchange(_GET + b"Connection: close\r\n\r\n") for _ in range(2)]
+        ended = await rest_of(first)
+        asked_writer.write(_GET + b"Connection: close\r\n\r\n")
+        last = await rest_of(asked_reader)
+
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    assert ended == b""
+    assert not second.at_eof() or last
+    assert last.startswith(b"HTTP/1.1 200")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_where_all_are_at_work_a_new_one_is_refused() -> None:
+    """503 with the time to come again, and those that were there go on."""
+    slow = Slow()
+    async with wired(slow, Limits(connections=2)) as wires:
+        busy = [asyncio.create_task(wires.exchange(_GET + b"Connection: close\r\n\r\n")) for _ in range(2)]
+        await slow.until_asked(2)
+        refused = await rest_of((await wires.open())[0])
+        slow.goes.set()
+        answers = await asyncio.gather(*busy)
+
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: " in refused
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+
+
+class Asked:
+    """An application that notes how requests come to it."""
+
+    def __init__(self) -> None:
+        self.scope: Any = None
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        self.scope = scope
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+_FORWARDED = (
+    b"GET / HTTP/1.1\r\nHost: crm.example\r\nX-Forwarded-Host: crm.example:8443\r\nX-Forwarded-Proto: https\r\n"
+    b"X-Forwarded-For: 192.0.2.7\r\nConnection: close\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("proxies", [(), ("192.0.2.0/24",), ("::1",)])
+async def test_what_is_said_of_the_world_is_not_believed(proxies: tuple[str, ...]) -> None:
+    """Forwarded headers of anybody but a named proxy are as good as none."""
+    asked = Asked()
+    async with wired(asked, proxies=proxies) as wires:
+        await wires.exchange(_FORWARDED)
+
+    assert asked.scope["server"] == wires.address
+    assert asked.scope["scheme"] == "http"
+    assert asked.scope["client"][0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("proxies", [("127.0.0.1",), ("192.0.2.200", "127.0.0.0/8")])
+async def test_what_a_named_proxy_says_is_believed(proxies: tuple[str, ...]) -> None:
+    """Who asks, by which scheme, and for which host."""
+    asked = Asked()
+    async with wired(asked, proxies=proxies) as wires:
+        await wires.exchange(_FORWARDED)
+
+    assert asked.scope["server"] == ("crm.example:8443", None)
+    assert asked.scope["scheme"] == "https"
+    assert asked.scope["client"][0] == "192.0.2.7"
+
+
+async def test_a_form_is_small(wires: Wires) -> None:
+    """Anybody may send one, so nobody may send a large one, whether its length is declared or not."""
+    declared = await wires.exchange(
+        b"POST /v1/oauth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 16385\r\n\r\n"
+    )
+    chunks = await wires.exchange(_FORM + b"4000\r\n" + b"a" * 16_384 + b"\r\n0\r\n\r\n" + _GET + b"Connection: close\r\n\r\n")
+
+    assert declared.startswith(b"HTTP/1.1 413")
+    assert chunks.startswith(b"HTTP/1.1 413")
+
+
+class Upload:
+    """A body that is sent but for its last byte, and then, when it is told to, to its end."""
+
+    def __init__(self, person: Person, size: int) -> None:
+        self.status = 0
+        self.is_held = asyncio.Event()
+        self.goes = asyncio.Event()
+        self._parts = [b" " * (size - 1)]
+        self._scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/herdbook/contacts/bulk",
+            "query_string": b"",
+            "scheme": "http",
+            "headers": [(b"authorization", str(person.key).encode())],
+        }
+
+    async def run(self, app: Herdbook) -> int:
+        """Have it answered; return the status."""
+        await app(self._scope, self._receive, self._send)
+        return self.status
+
+    async def _receive(self) -> Any:
+        if self._parts:
+            return {"type": "http.request", "body": self._parts.pop(), "more_body": True}
+        self.is_held.set()
+        await self.goes.wait()
+        return {"type": "http.request", "body": b" ", "more_body": False}
+
+    async def _send(self, message: Any) -> None:
+        self.status = message.get("status", self.status)
+
+
+async def test_large_bodies_have_a_budget_together(app: Herdbook, alice: Person, charlie: Person) -> None:
+    """A workspace that holds back the ends of its bodies fills half of what there is, and is told to come again."""
+    begun = [Upload(person, 8_388_608) for person in (*[alice] * 4, *[charlie] * 4)]
+    running = [asyncio.create_task(upload.run(app)) for upload in begun[:4]]
+    for upload in begun[:4]:
+        await upload.is_held.wait()
+    fifth = await Upload(alice, 100_000).run(app)
+    small = await alice.post("/v2/contacts", json={})
+    running += [asyncio.create_task(upload.run(app)) for upload in begun[4:]]
+    for upload in begun[4:]:
+        await upload.is_held.wait()
+    of_another = await Upload(charlie, 100_000).run(app)
+    for upload in begun:
+        upload.goes.set()
+    statuses = await asyncio.gather(*running)
+    again = Upload(alice, 8_388_608)
+    again.goes.set()
+
+    assert (fifth, of_another) == (503, 503)
+    assert small.status_code == 201
+    assert statuses == [422] * 8
+    assert await again.run(app) == 422

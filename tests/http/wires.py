@@ -1,0 +1,105 @@
+"""An application behind its HTTP server, and the bytes that go to and fro."""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from herdbook.http.protocol import Connection, Front, Limits
+from tests.cast import Person
+
+PATIENCE = 30.0
+_LIMITS = Limits(connections=100)
+
+
+class Wires:
+    """A server's address, and its connections."""
+
+    def __init__(self, server: uvicorn.Server, address: tuple[str, int]) -> None:
+        self.address = address
+        self._server = server
+        self._writers: list[StreamWriter] = []
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Return the server's ends of the connections that are open."""
+        return cast("list[Connection]", list(self._server.server_state.connections))
+
+    async def open(self) -> tuple[StreamReader, StreamWriter]:
+        """Open a connection."""
+        reader, writer = await asyncio.open_connection(*self.address)
+        self._writers.append(writer)
+        return reader, writer
+
+    def close(self) -> None:
+        """Close the clients' ends."""
+        for writer in self._writers:
+            writer.close()
+
+    def connected(self) -> socket.socket:
+        """Open a connection whose bytes are sent while the event loop stands still."""
+        client = socket.create_connection(self.address)
+        client.setblocking(False)  # noqa: FBT003
+        return client
+
+    async def exchange(self, request: bytes) -> bytes:
+        """Send a request; return all that comes until the connection ends."""
+        reader, writer = await self.open()
+        return await exchange_over(reader, writer, request)
+
+
+async def exchange_over(reader: StreamReader, writer: StreamWriter, request: bytes = b"") -> bytes:
+    """Send bytes; return all that comes until the connection ends."""
+    writer.write(request)
+    answer = await rest_of(reader)
+    writer.close()
+    return answer
+
+
+async def rest_of(reader: StreamReader) -> bytes:
+    """Return all that comes until the connection ends."""
+    async with asyncio.timeout(PATIENCE):
+        return await reader.read()
+
+
+@contextlib.asynccontextmanager
+async def wired(app: ASGIApp, limits: Limits = _LIMITS, proxies: Sequence[str] = ()) -> AsyncGenerator[Wires]:
+    """Put an application behind its HTTP server."""
+    front = Front(
+        limits,
+        proxies=[ipaddress.ip_network(proxy) for proxy in proxies],
+        problem_type_base="https://herdbook.test/errors/",
+        problem_media_type="application/json",
+    )
+    protocol: Any = partial(Connection, front=front)
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, http=protocol, lifespan="off", ws="none", log_config=None, access_log=False, proxy_headers=False
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    wires = Wires(server, listener.getsockname())
+    yield wires
+    wires.close()
+    server.should_exit = True
+    await serving
+
+
+def head(person: Person, method: str, path: str, *headers: str) -> bytes:
+    """Return the head of a request that ends its connection."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: herdbook.test", f"Authorization: {person.key}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def until_there_are(wires: Wires, count: int) -> None:
+    """Wait until the server has so many connections."""
+    async with asyncio.timeout(PATIENCE):
+        while len(wires.connections) != count:  # noqa: ASYNC110  # nobody is told when one comes or goes
+            await asyncio.sleep(0)
