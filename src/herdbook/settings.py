@@ -128,7 +128,7 @@ class Settings(DatabaseSettings):
         allowed = tuple(target.strip() for target in (self.allowed_targets or "").split(",") if target.strip())
         is_here = self.loopback_webhook_targets == "yes"
         if self.loopback_webhook_targets == "auto":
-            is_here = _is_loopback(self.host) and self.public_url is None
+            is_here = _is_loopback(self.host) and self.public_url is None and self.trusted_proxies is None
         return TargetRules(allowed, is_here, self.private_webhook_targets)
 
     @property

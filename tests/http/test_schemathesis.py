@@ -71,7 +71,7 @@ BEYOND_THE_SEED: Final = BEYOND_ANY_SCHEMA | {"blank", "invalid_characters", "to
 
 
 # Where events are sent: nobody hears of them.
-NOBODY_LISTENS: Final = "http://127.0.0.1:9/"
+NOBODY_LISTENS: Final = "http://127.0.0.1:2/"
 # An object of each kind, for requests that are about one.
 FIRST_OBJECTS: Final[dict[str, dict[str, Any]]] = {
     "/herdbook/webhooks": {"url": NOBODY_LISTENS},
@@ -132,18 +132,20 @@ async def served(database_url: str) -> AsyncIterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
-        async with httpx.AsyncClient(headers=headers) as client:
-            made = {"user_id": (await client.get(url + "/v2/users")).json()["data"][0]["id"]}
-            for path, body in FIRST_OBJECTS.items():
-                created = (await client.post(url + path.format(**made), json=body)).json()
-                made[f"{created['object']}_id"] = created["id"]
-            deliveries = await client.get(f"{url}/herdbook/webhooks/{made['webhook_endpoint_id']}/deliveries")
-            made["event_id"] = deliveries.json()["data"][0]["id"]
-        await read_all_there_is(database_url, made["webhook_endpoint_id"])
-        yield Served(url, database_url, headers, made)
-        server.should_exit = True
-        thread.join()
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+            async with httpx.AsyncClient(headers=headers) as client:
+                made = {"user_id": (await client.get(url + "/v2/users")).json()["data"][0]["id"]}
+                for path, body in FIRST_OBJECTS.items():
+                    created = (await client.post(url + path.format(**made), json=body)).json()
+                    made[f"{created['object']}_id"] = created["id"]
+                deliveries = await client.get(f"{url}/herdbook/webhooks/{made['webhook_endpoint_id']}/deliveries")
+                made["event_id"] = deliveries.json()["data"][0]["id"]
+            await read_all_there_is(database_url, made["webhook_endpoint_id"])
+            yield Served(url, database_url, headers, made)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 async def read_all_there_is(database_url: str, endpoint_id: str) -> None:
