@@ -159,10 +159,12 @@ class Herdbook:
                 opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, plan_anew=True))
                 opened.append(await open_pool(self._database_url, self._settings.database_connections - _PAGE_CONNECTIONS))
                 secret: str = await opened[1].fetchval("select value from setting where name = 'cursor_secret'")
-            except CONNECTION_ERRORS:
+            except CONNECTION_ERRORS as error:
                 for pool in opened:
                     pool.terminate()
-                if self._is_told_to_stop() or time.monotonic() > give_up_at:
+                # A database that has too few connections for this server will not have more of them soon.
+                is_hopeless = isinstance(error, asyncpg.TooManyConnectionsError)
+                if is_hopeless or self._is_told_to_stop() or time.monotonic() > give_up_at:
                     raise
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
             else:

@@ -87,7 +87,7 @@ def test_a_database_that_ends_is_started_again(tmp_path: Path, number: signal.Si
         first = postmaster(tmp_path)
         os.kill(first, number)
         until(lambda: restarts(server) == 1)
-        until(lambda: status(server) == 200)
+        until(lambda: create(server).status_code == 201)
 
         assert postmaster(tmp_path) != first
         assert server.get(f"/api/v2/contacts/{kept['id']}").json() == kept
@@ -117,7 +117,7 @@ def test_workers_that_die_during_an_outage_are_replaced(tmp_path: Path) -> None:
         kill(workers[0])
         until(lambda: len(successors(server, workers)) == 1)
         give_back(tmp_path)
-        until(lambda: status(server) == 200)
+        until(lambda: create(server).status_code == 201)
 
         assert server.process.poll() is None
         assert create(server).status_code == 201
@@ -170,7 +170,7 @@ def test_a_full_disk_refuses_writes_before_the_database_stops(tmp_path: Path) ->
         reason = server.get("/readyz").json()
         metrics = server.get("/metrics").text
         (data / "filler").unlink()
-        until(lambda: status(server) == 200)
+        until(lambda: create(server).status_code == 201)
 
         assert (refused.status_code, read.status_code) == (503, 200)
         assert refused.json()["detail"] == "The server's disk is almost full. Nothing was written. Tell its operator."
@@ -218,7 +218,7 @@ def test_a_disk_that_was_used_up_needs_nothing_but_room(tmp_path: Path, options:
         until(lambda: "PANIC" in (data / "postgres.log").read_text())
         for filler in data.glob("filler*"):
             shutil.rmtree(filler) if filler.is_dir() else filler.unlink()
-        until(lambda: status(server) == 200)
+        until(lambda: create(server).status_code == 201)
 
         assert server.get(f"/api/v2/contacts/{kept['id']}").json() == kept
         assert create(server).status_code == 201
@@ -238,7 +238,7 @@ def test_a_disk_that_was_read_only_needs_nothing_but_to_be_mended(tmp_path: Path
             until(lambda: "Read-only file system" in (tmp_path / "err.txt").read_text())
         finally:
             subprocess.run(["umount", "--lazy", str(data / "postgres")], check=True)
-        until(lambda: status(server) == 200)
+        until(lambda: create(server).status_code == 201)
 
         assert server.get(f"/api/v2/contacts/{kept['id']}").json() == kept
 

@@ -27,6 +27,7 @@ UNWORKABLE: Final = {
     "HISTORY_DAYS": "-1",
     "TRUSTED_PROXIES": "proxy.example",
     "PROBLEM_MEDIA_TYPE": "text/html",
+    "LOOPBACK_WEBHOOK_TARGETS": "perhaps",
     "LOG_LEVEL": "loud",
 }
 HEARD: Final = {
