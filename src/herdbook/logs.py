@@ -20,7 +20,6 @@ import msgspec
 _MAX_WAITING: Final = 10_000
 _MAX_AT_ONCE: Final = 1000
 _FLUSH_SECONDS: Final = 1.0
-_STANDARD_ERROR: Final = 2
 _encode: Final = msgspec.json.Encoder().encode
 # What every record has; the rest is what the event's own `extra` says.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
@@ -154,13 +153,13 @@ class RequestLog:
 
 def _write_all(text: bytes) -> None:
     try:
-        sys.stderr.fileno()
+        file = sys.stderr.fileno()
     except (OSError, ValueError):
         # It was replaced by something that is no file.
         sys.stderr.buffer.write(text)
         return
     while text:
         try:
-            text = text[os.write(_STANDARD_ERROR, text) :]
+            text = text[os.write(file, text) :]
         except BlockingIOError:
-            select.select([], [_STANDARD_ERROR], [])
+            select.select([], [file], [])
