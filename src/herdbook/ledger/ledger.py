@@ -207,7 +207,7 @@ class Ledger:
     def _take(self) -> tuple[list[_Waiting], set[UUID]]:
         """Take the commands of the next batch, and hold their workspaces: each is in one batch at a time.
 
-        A blocked workspace has a batch of its own, so that no other one waits with it. Commands that nobody waits for are dropped.
+        A blocked workspace has a batch of its own, so that no other one waits with it. Commands without a caller are dropped.
         """
         taken: list[_Waiting] = []
         workspace_ids: set[UUID] = set()
