@@ -19,7 +19,7 @@ from herdbook.ledger.heads import Heads
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.settings import Settings
 from tests.cast import Person, Thing
-from tests.ledger.clerk import Clerk, ledger_on
+from tests.ledger.clerk import Clerk, id_of, ledger_on
 from tests.ledger.frozen import frozen
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
@@ -173,7 +173,7 @@ async def test_a_locked_workspace_is_told(database_url: str, pool: Pool, workspa
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("select from workspace where id = $1 for update", workspace_id)
             async with asyncio.timeout(8):
-                with pytest.raises(Unavailable, match="Somebody holds this workspace's row"):
+                with pytest.raises(Unavailable, match="Somebody holds rows of this workspace"):
                     await clerk.create("a@x.test")
         written = await clerk.create("b@x.test")
 
@@ -266,3 +266,22 @@ async def test_a_batch_begins_again_for_so_long_and_not_without_a_pause(proxy: P
 
     assert answers == [Unavailable]
     assert 2 <= attempts <= 25
+
+
+async def test_held_rows_of_some_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, workspace_id: UUID) -> None:
+    """Somebody holds a contact in each of as many workspaces as there are writers, and one more; others are written in."""
+    held = [Clerk(ledger, await create_workspace(pool, f"Held {number}")) for number in range(3)]
+    contacts = [id_of(await clerk.create()) for clerk in held]
+    neighbour = Clerk(ledger, workspace_id)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from contact where id = any($1) for update", contacts)
+        stuck: list[asyncio.Task[Written]] = []
+        for clerk, contact_id in zip(held, contacts, strict=True):
+            stuck.append(asyncio.create_task(clerk.update(contact_id, first_name="Grace")))
+            await until_blocked(pool)
+        async with asyncio.timeout(10):
+            written = [await neighbour.create() for _ in range(50)]
+        assert not any(task.done() for task in stuck)
+
+    assert [each.version for each in written] == list(range(1, 51))
+    assert [each.version for each in await asyncio.gather(*stuck)] == [2, 2, 2]

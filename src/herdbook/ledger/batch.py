@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -20,6 +21,7 @@ _PARAMETERS: Final[tuple[LiteralString, ...]] = (
     *("$16", "$17", "$18", "$19", "$20", "$21", "$22", "$23", "$24", "$25", "$26", "$27", "$28", "$29"),
 )
 
+_WARN_EVERY_SECONDS: Final = 60.0
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
 # The time is the database's, so that one clock decides, however many servers there are.
@@ -62,6 +64,8 @@ class _NewHead(msgspec.Struct):
 _log: Final = logging.getLogger("herdbook.ledger")
 # Servers and database have one clock by and by, so what is further ahead was written while it was wrong.
 _AHEAD: Final = timedelta(minutes=1)
+# Every batch of such a workspace finds it, and one line a minute tells it.
+_warned: Final = {"at": -_WARN_EVERY_SECONDS}
 _number: Final = attrgetter("number")
 _heads: Final = msgspec.json.Decoder(list[_Head])
 _encode: Final = msgspec.json.Encoder().encode
@@ -73,18 +77,9 @@ async def lock_all(connection: Connection, workspace_ids: Iterable[UUID]) -> Non
     await connection.execute(_LOCK, list(workspace_ids))
 
 
-async def lock_free(connection: Connection, workspace_ids: Iterable[UUID]) -> set[UUID]:
-    """Lock the workspaces' rows that nobody else holds until the transaction ends; return the others."""
-    records = await connection.fetch(
-        """
-        with locked as (
-            select id from workspace where id = any($1) order by id for update skip locked
-        )
-        select id from workspace where id = any($1) and id <> all(array(select id from locked))
-        """,
-        list(workspace_ids),
-    )
-    return {record["id"] for record in records}
+async def lock_at_once(connection: Connection) -> None:
+    """Wait no longer than a moment for any row until the transaction ends: somebody was found to hold some."""
+    await connection.execute("set local lock_timeout = '50ms'")
 
 
 async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, Book]:
@@ -136,9 +131,12 @@ def _in_order(shelves: Iterable[Shelf[Any]]) -> tuple[Shelf[Any], ...]:
 def _look_at_times(books: Iterable[Book], now: datetime) -> None:
     """Tell of workspaces that were written to while a clock was ahead: their times go on from there until it has caught up."""
     ahead = max((book.at - now for book in books), default=timedelta())
-    if ahead > _AHEAD:
+    is_ahead = ahead > _AHEAD
+    metrics.AHEAD_SECONDS.set(ahead.total_seconds() if is_ahead else 0)
+    now_seconds = time.monotonic()
+    if is_ahead and now_seconds > _warned["at"] + _WARN_EVERY_SECONDS:
+        _warned["at"] = now_seconds
         _log.warning("a workspace's last change is in the future", extra={"seconds": round(ahead.total_seconds())})
-        metrics.AHEAD_SECONDS.set(ahead.total_seconds())
 
 
 @functools.cache

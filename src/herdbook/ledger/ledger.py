@@ -24,7 +24,7 @@ import msgspec
 from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
-from herdbook.ledger.batch import load, lock_all, lock_free, save, was_committed
+from herdbook.ledger.batch import load, lock_all, lock_at_once, save, was_committed
 from herdbook.ledger.book import Book, Command, LongCommand, Need, Origin, Result
 from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
@@ -207,11 +207,13 @@ class Ledger:
     def _take(self) -> tuple[list[_Waiting], set[UUID]]:
         """Take the commands of the next batch, and hold their workspaces: each is in one batch at a time.
 
-        What nobody waits for any more is dropped.
+        A blocked workspace has a batch of its own, so that no other one waits with it. Commands without a caller are dropped.
         """
         taken: list[_Waiting] = []
         workspace_ids: set[UUID] = set()
         for _ in range(min(len(self._ready), _BATCH_WORKSPACES)):
+            if workspace_ids and self._ready[0] in self._blocked:
+                break
             workspace_id = self._ready.popleft()
             queue = self._queues[workspace_id]
             self._held.add(workspace_id)
@@ -223,7 +225,7 @@ class Ledger:
                     taken.append(one)
             if not queue:
                 del self._queues[workspace_id]
-            if len(taken) == _BATCH_COMMANDS:
+            if len(taken) == _BATCH_COMMANDS or workspace_id in self._blocked:
                 break
         return taken, workspace_ids
 
@@ -238,7 +240,7 @@ class Ledger:
             self._work.set()
 
     def _put_aside(self, waiting: Sequence[_Waiting]) -> None:
-        """Put commands back, before those that came later, for a while: somebody holds their workspaces' rows."""
+        """Put commands back, before those that came later, for a while: somebody holds rows of their workspaces."""
         for one in reversed(waiting):
             self._queues.setdefault(one.workspace_id, deque()).appendleft(one)
             self._aside.add(one.workspace_id)
@@ -278,14 +280,10 @@ class Ledger:
         _log.error("writes are given up", extra={"writes": len(waiting), "in_doubt": in_doubt, "error": error})
         for one in waiting:
             is_blocked = one.workspace_id in self._blocked
-            reason = "Somebody holds this workspace's row in the database" if is_blocked else "The database cannot be reached"
+            reason = "Somebody holds rows of this workspace in the database" if is_blocked else "The database cannot be reached"
             one.answer(OutcomeUnknown() if one.is_sent else Unavailable(f"{reason}. Nothing was written. Try again shortly."))
 
-    def _note_failure(self, waiting: Sequence[_Waiting], error: Exception) -> None:
-        if isinstance(error, asyncpg.LockNotAvailableError):
-            _log.warning("somebody holds a workspace's row; those of others go on")
-            self._blocked.update(one.workspace_id for one in waiting)
-            return
+    def _note_failure(self, error: Exception) -> None:
         if isinstance(error, _BEGIN_AGAIN):
             _log.warning("the database asked to begin the batch again", extra={"error": type(error).__name__})
             return
@@ -320,10 +318,13 @@ class Ledger:
                     doubts.append(trial)
                 for one in waiting:
                     one.is_sent = bool(doubts)
+                if isinstance(error, asyncpg.LockNotAvailableError):
+                    await self._part(batch, waiting, doubts)
+                    return
                 if not isinstance(error, (*_NOT_NOW, *_BEGIN_AGAIN)):
                     await self._halve(batch, waiting, error, doubts)
                     return
-                self._note_failure(waiting, error)
+                self._note_failure(error)
                 if isinstance(error, _NOT_NOW) and not (is_away or doubts):
                     self._refuse(waiting, error)
                     return
@@ -334,6 +335,24 @@ class Ledger:
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             # Whatever stood in the way, the next attempt has the workspaces to itself before it looks.
             lock = True
+
+    async def _part(self, batch: _Batch, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]) -> None:
+        """Carry out each workspace's commands by themselves. The one in which somebody holds rows waits, and only that one."""
+        workspaces: dict[UUID, list[_Waiting]] = {}
+        for one in waiting:
+            workspaces.setdefault(one.workspace_id, []).append(one)
+        if len(workspaces) > 1:
+            for commands in workspaces.values():
+                await self._carry_out(batch, commands, [*doubts])
+            return
+        _log.warning("somebody holds rows of a workspace; the others go on")
+        self._blocked.update(workspaces)
+        if not doubts:
+            self._put_aside(waiting)
+            return
+        # Whether they were committed is found under the lock alone, and known to nobody but this batch.
+        await asyncio.sleep(_ASIDE_SECONDS)
+        await self._carry_out(batch, waiting, [*doubts])
 
     async def _halve(self, batch: _Batch, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
         """Carry out the halves of what is left of a batch that failed, until the command at fault stands alone."""
@@ -357,28 +376,25 @@ class Ledger:
     async def _attempt(
         self, batch: _Batch, waiting: Sequence[_Waiting], trial: _Trial, doubts: Sequence[_Trial], *, lock: bool
     ) -> Sequence[_Waiting]:
-        """Try a batch once; answer what is committed or refused, put aside what is blocked, return what came too late."""
+        """Try a batch once; answer what is committed or refused, return what came too late."""
         workspace_ids = {one.workspace_id for one in waiting}
-        blocked: set[UUID] = set()
+        is_blocked = not self._blocked.isdisjoint(workspace_ids)
         async with self._pool.acquire() as connection:
             batch.connection = connection
             try:
-                if lock or not self._blocked.isdisjoint(workspace_ids):
+                if lock or is_blocked:
                     async with connection.transaction():
-                        if doubts or self._blocked.isdisjoint(workspace_ids):
-                            await lock_all(connection, workspace_ids)
-                        else:
-                            blocked = await lock_free(connection, workspace_ids)
-                        free = [one for one in waiting if one.workspace_id not in blocked]
+                        if is_blocked:
+                            await lock_at_once(connection)
+                        await lock_all(connection, workspace_ids)
                         if doubts:
-                            free = await self._without_committed(connection, free, doubts)
-                        held = await self._work_through(connection, free, trial)
+                            waiting = await self._without_committed(connection, waiting, doubts)
+                        held = await self._work_through(connection, waiting, trial)
                 else:
                     held = await self._work_through(connection, waiting, trial)
             finally:
                 batch.connection = None
-        self._put_aside([one for one in waiting if one.workspace_id in blocked])
-        self._blocked -= workspace_ids - blocked
+        self._blocked -= workspace_ids
         if trial.saving:
             self._note_success()
         if self._heads is not None:
