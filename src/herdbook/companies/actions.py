@@ -94,7 +94,7 @@ class Staff(Protocol):
 class DeleteCompany(msgspec.Struct, frozen=True):
     """Delete a company, free its domains, and clear it from its contacts. Refusals: NotFound, Stale.
 
-    `ReleaseStaff` clears the rest if it has more contacts than a batch should change.
+    If the company has more contacts than a batch should change, `ReleaseStaff` clears the rest.
     """
 
     company_id: UUID

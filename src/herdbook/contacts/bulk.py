@@ -165,7 +165,7 @@ class WriteItem(msgspec.Struct, frozen=True):
 class WriteAll(LongCommand, frozen=True):
     """Apply all operations or none. Refusal: Invalid, with the errors of each that is refused. Also raises Unforeseen.
 
-    Each operation is checked after those before it that succeed are applied. `refused` are those whose content is invalid.
+    Each operation is judged on the result of those before it. `refused` are the operations whose content is invalid.
     """
 
     items: tuple[WriteItem, ...]
@@ -328,7 +328,7 @@ def _changing() -> Unavailable:
 
 
 async def _foreseeing(call: Call, items: Sequence[WriteItem], others: Sequence[UUID] = ()) -> list[WriteItem]:
-    """Return the operations with the addresses and companies of contacts that upserts may restore, which may be `others`."""
+    """Look up the contacts that upserts may restore, also among `others`. Return the operations with what they need to know."""
     matches = {item.command.fields.match for item in items if isinstance(item.command, UpsertContact)}
     if not matches:
         return list(items)

@@ -1,1 +1,1 @@
-"""Engagements: calls, meetings and other contacts of a team with people, and their transcripts."""
+"""Engagements: calls, meetings and other exchanges of a team with people, and their transcripts."""

@@ -268,7 +268,7 @@ def handles(participant: Participant) -> list[str]:
 
 
 def owner_among(participants: Sequence[Participant], user_known_by: Callable[[str], UUID | None]) -> UUID | None:
-    """Return the user of the participant that is marked as owner. Refusal: Invalid if that participant is not a user."""
+    """Return the user of the participant that is marked as owner. Refusal: Invalid if none is active."""
     for index, participant in enumerate(participants):
         if participant.is_owner:
             owner = next((user_id for handle in handles(participant) if (user_id := user_known_by(handle))), None)

@@ -317,7 +317,7 @@ def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingSta
 
     def read(text: str) -> str:
         if text not in values:
-            raise ValueError(f"the values are {', '.join(values)}")
+            raise ValueError(f"it must be one of {', '.join(values)}")
         return text
 
     return Filter(name, read, {"type": "string", "enum": values}, description)
@@ -345,8 +345,8 @@ OPERATIONS: Final = (
         path="/v2/engagements",
         id="list-engagements",
         summary="List engagements",
-        description="Lists the workspace's engagements, private ones only with the `engagements:private:read` scope. "
-        "Requires the `engagements:read` scope.",
+        description="Lists the workspace's engagements. Requires the `engagements:read` scope. Private engagements are listed "
+        "only with the `engagements:private:read` scope.",
         tag=_TAG,
         scopes=_READ,
         handler=list_engagements,
@@ -379,8 +379,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}",
         id="get-engagement-by-id",
         summary="Get engagement",
-        description="Reads a single engagement. A private one also requires the `engagements:private:read` scope. "
-        "Requires the `engagements:read` scope.",
+        description="Reads a single engagement. Requires the `engagements:read` scope; a private engagement also requires the "
+        "`engagements:private:read` scope.",
         tag=_TAG,
         scopes=_READ,
         handler=get_engagement,
@@ -394,8 +394,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}/contacts",
         id="replace-engagement-contacts",
         summary="Replace engagement contacts",
-        description="Replaces the contacts of an engagement, and its companies by those of the contacts. A private engagement "
-        "also requires the `engagements:private:write` scope. Requires the `engagements:write` scope.",
+        description="Replaces the contacts of an engagement, and its companies by those of the contacts. Requires the "
+        "`engagements:write` scope; a private engagement also requires the `engagements:private:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=replace_contacts,
@@ -409,8 +409,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}/tags",
         id="replace-engagement-tags",
         summary="Replace engagement tags",
-        description="Replaces the tags of an engagement. A private one also requires the `engagements:private:write` scope. "
-        "Requires the `engagements:write` scope.",
+        description="Replaces the tags of an engagement. Requires the `engagements:write` scope; a private engagement also "
+        "requires the `engagements:private:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=replace_tags,
@@ -424,8 +424,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}/transcript_timeline",
         id="get-engagement-transcript-timeline",
         summary="Get engagement transcript timeline",
-        description="Reads the transcript timeline of an engagement. A private one also requires the `engagements:read` and "
-        "`engagements:private:read` scopes. Requires the `transcript_timelines:read` scope.",
+        description="Reads the transcript timeline of an engagement. Requires the `transcript_timelines:read` scope; a private "
+        "engagement also requires the `engagements:read` and `engagements:private:read` scopes.",
         tag="subpackage_transcriptTimelines",
         scopes=("transcript_timelines:read",),
         handler=get_timeline,
@@ -439,7 +439,7 @@ OPERATIONS: Final = (
         id="set-engagement-transcript-timeline",
         summary="Set engagement transcript timeline",
         description="Sets the transcript timeline of an engagement, which completes it: herdbook transcribes nothing itself. "
-        "A private one also requires the `engagements:private:write` scope. Requires the `engagements:write` scope. "
+        "Requires the `engagements:write` scope; a private engagement also requires the `engagements:private:write` scope. "
         "Not part of the vendor's API.",
         tag="subpackage_transcriptTimelines",
         scopes=_WRITE,

@@ -69,7 +69,7 @@ class TimelineSpeaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The words of one speaker without a break. Seconds count from the start of the engagement."""
+    """An uninterrupted passage by one speaker. Seconds count from the start of the engagement."""
 
     schema_name: ClassVar[str] = "transcript_timeline_entry"
 

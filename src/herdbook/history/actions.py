@@ -83,7 +83,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> Place:
-        """The unique key of the object. The id alone is not enough, because a transcript has the id of its engagement."""
+        """The kind and id of the object. The id alone is not unique, because a transcript has the id of its engagement."""
         return self.kind, self.object_id
 
     @property
@@ -308,7 +308,7 @@ class _Settling:
     def _conflict(self, turn: Turn, claimed: Mapping[tuple[Kind, str], UUID]) -> Kept | None:
         subject = turn.subject
         for index, key in enumerate(self._claimed[turn.place]):
-            assert subject.claimants is not None, "an object with a unique key has a table of unique keys"
+            assert subject.claimants is not None, "only objects with unique keys claim any"
             holder = subject.claimants.holder(self._book, key)
             if holder is None or (turn.kind, holder) in self.going or (turn.kind, holder) in self._command.others:
                 holder = claimed[turn.kind, key]

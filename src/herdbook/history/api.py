@@ -119,7 +119,7 @@ async def _as_it_was(subject: Subject[Any, Any], call: Call, row: Standing, at: 
     head, trimmed, since = await store.extent(pool, workspace_id)
     if entry is not None and since is not None and (then := _before(subject, entry, time, since)) is not None:
         return then
-    message = f"The {subject.name} at that time is unknown: entries up to {trimmed} are no longer kept. Ask for a later time."
+    message = f"The {subject.name} of that time is no longer kept, nor are entries up to {trimmed}. Ask for a later time."
     raise NoLongerKept(message, trimmed, head)
 
 
@@ -160,7 +160,7 @@ def _parsed(shown: str) -> datetime:
 def _object_then(subject: Subject[Any, Any], version: int | None, object_: bytes, *, is_there: bool) -> Answer:
     if not is_there:
         raise _was_not_there(subject)
-    # Entries of older releases lack the previous version.
+    # Entries of older releases do not record the previous version.
     headers = () if version is None else ((b"etag", etag(version)),)
     return Answer(without_details(object_), headers=headers)
 
@@ -201,8 +201,8 @@ def _history_of(subject: Subject[Any, Any], object_: type[msgspec.Struct]) -> Op
     name = subject.name
     needs = " and ".join(f"`{scope}`" for scope in subject.read_scopes)
     private = (
-        " Private engagements also require the `engagements:private:read` scope. Linked contacts and companies are shown only "
-        "to credentials that may read them."
+        " A private engagement also requires the `engagements:private:read` scope. Linked contacts and companies are shown "
+        "only to credentials that may read them."
     )
     return Operation(
         method="GET",

@@ -31,7 +31,7 @@ class Preview(Exception):
 class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
     """Merge contacts into a target contact, and move their engagements to it.
 
-    `MoveEngagements` moves the rest if there are more engagements than a batch should change. Refusals: NotFound,
+    If there are more engagements than a batch should change, `MoveEngagements` moves the rest. Refusals: NotFound,
     Invalid (from), Stale. A dry run raises Preview, which no caller sees.
     """
 

@@ -75,7 +75,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     auto_tagging_enabled: Annotated[
         bool,
-        Meta(description="Whether automatic tagging may set the tag. herdbook stores this setting, but tags nothing itself."),
+        Meta(description="Whether the vendor's automations may set the tag. herdbook stores this, but tags nothing itself."),
     ] = False
 
 
