@@ -105,7 +105,7 @@ class Preview(Exception):
 
 
 class UndoTurns(msgspec.Struct, frozen=True, kw_only=True):
-    """Return objects to their state before a request, if they have not changed since and the states are possible together.
+    """Give objects back their state before a request, if they have not changed since and the states are possible together.
 
     An object that others need is kept, and no object gets back a reference to one that does not exist. Both rules apply from
     `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
@@ -385,7 +385,7 @@ class _Rank(NamedTuple):
 
 
 def _revert(book: Book, going: Mapping[Place, Turn]) -> dict[Place, Reverted]:
-    """Return objects to their earlier state."""
+    """Give objects back their earlier state. Return the result for each."""
     rows: dict[Place, Any] = {place: book.find(turn.subject.shelf, turn.object_id) for place, turn in going.items()}
     # All current unique keys are freed before any object claims its earlier ones.
     for place, turn in going.items():

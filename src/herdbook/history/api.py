@@ -262,8 +262,8 @@ def _operations() -> Iterator[Operation]:
         path="/herdbook/undo",
         id="undo-request",
         summary="Undo request",
-        description="Returns all objects that a request changed to their state before it, by new changes. Objects that changed "
-        "since are kept unchanged, and so are those whose earlier state conflicts with other objects: `kept` says why. "
+        description="Undoes a request: each object that it changed gets back its earlier state, by a new change. Objects that "
+        "changed since stay as they are, and so do those whose earlier state conflicts with other objects: `kept` says why. "
         "Requires the write scopes of these objects. Private engagements, their transcripts and their comments also require "
         "the `engagements:private:write` scope.",
         tag="subpackage_changes",
