@@ -346,7 +346,7 @@ async def test_what_changed_nothing_is_no_request(alice: Person, ada: Thing) -> 
     for response in (await alice.get(ada.url), await alice.patch(ada.url, json={}), await alice.post(COMPANIES, json={"x": 1})):
         refused = await ask_to_undo(alice, response)
         assert refused.status_code == 404
-        assert "It may have changed nothing" in refused.json()["detail"]
+        assert "The request may have changed nothing" in refused.json()["detail"]
 
 
 async def test_what_is_no_longer_kept_is_no_request(alice: Person, ada: Thing, grace: Thing, register: Register) -> None:

@@ -84,7 +84,7 @@ async def test_what_others_have_by_now_stays_theirs(alice: Person, dave: Person,
         "object": "contact",
         "id": ada.id,
         "reason": "conflict",
-        "message": "`emails[0].email` belongs to another active contact by now. Free it there first.",
+        "message": "`emails[0].email` now belongs to another active contact. Free it there first.",
         "conflict": {"object": "contact", "id": other.id},
     }
     assert told == {name: value for name, value in kept.items() if name != "conflict"}

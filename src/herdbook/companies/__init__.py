@@ -1,1 +1,1 @@
-"""Companies: who the contacts work for."""
+"""Companies: the organisations that contacts work for."""

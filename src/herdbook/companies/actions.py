@@ -1,4 +1,4 @@
-"""What can be done to companies: commands, applied to a book."""
+"""The commands that change companies."""
 
 from collections.abc import Iterator
 from typing import Final, Protocol
@@ -30,7 +30,7 @@ from herdbook.wire import crm_link
 
 
 class CreateCompany(msgspec.Struct, frozen=True):
-    """Create a company. Refusals: Stale where a version is asked for, Taken."""
+    """Create a company. Refusals: Stale if a version is required, Taken."""
 
     fields: CompanyCreate
     has_precondition: bool = False
@@ -72,10 +72,10 @@ class UpdateCompany(msgspec.Struct, frozen=True):
 
 
 class Staff(Protocol):
-    """The contacts of companies, which know companies, and whom companies do not know."""
+    """The contacts of companies. This package must not import contacts, so they implement this protocol."""
 
     async def left_behind(self, statements: Statements) -> list[LeftBehind]:
-        """Return the companies that were deleted, and may still have contacts."""
+        """Return the deleted companies that may still have contacts."""
         ...
 
     async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
@@ -83,18 +83,18 @@ class Staff(Protocol):
         ...
 
     def needs(self, company_id: UUID) -> Iterator[Need]:
-        """Name the contacts of a company, or as many of them as a batch should have."""
+        """Yield the need for a company's contacts, at most as many as a batch should change."""
         ...
 
     def release(self, book: Book, company_id: UUID) -> bool:
-        """Let these contacts have no company, each by a change of its own; return whether that were all."""
+        """Remove the company from these contacts, each by a change of its own. Return whether these were all of them."""
         ...
 
 
 class DeleteCompany(msgspec.Struct, frozen=True):
     """Delete a company, free its domains, and clear it from its contacts. Refusals: NotFound, Stale.
 
-    Where it has more of these than a batch should change, the rest are left to `ReleaseStaff`.
+    If the company has more contacts than a batch should change, `ReleaseStaff` clears the rest.
     """
 
     company_id: UUID
@@ -114,13 +114,13 @@ class DeleteCompany(msgspec.Struct, frozen=True):
 
 
 class Released(msgspec.Struct, frozen=True):
-    """Whether a company that was deleted has no contacts any more."""
+    """The answer to `ReleaseStaff`: whether the deleted company has no contacts left."""
 
     all: bool
 
 
 class ReleaseStaff(msgspec.Struct, frozen=True):
-    """Clear a company that was deleted from some of the contacts that it still has."""
+    """Clear a deleted company from some of the contacts that it still has."""
 
     company_id: UUID
     staff: Staff
@@ -139,7 +139,7 @@ class ReleaseStaff(msgspec.Struct, frozen=True):
 
 
 class SetCompanyCrmAssociation(msgspec.Struct, frozen=True):
-    """Link a company to a CRM record, in place of the one it was linked to. Refusals: NotFound, Stale."""
+    """Replace the link of a company to a CRM record; None removes it. Refusals: NotFound, Stale."""
 
     company_id: UUID
     association: CompanyCrmAssociation | None
@@ -170,7 +170,7 @@ def _row(book: Book, company_id: UUID, version: int, _: CompanyRow | None, after
 
 def _relink(book: Book, before: CompanyRow | None, after: CompanyRow | None) -> None:
     company = after or before
-    assert company is not None, "it was there, or is"
+    assert company is not None, "a change has a row before or after it"
     old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
     relink(book, COMPANY_WORDS, company.id, old, new)
 

@@ -1,4 +1,4 @@
-"""/v2/companies: the operations."""
+"""The operations of /v2/companies."""
 
 from functools import partial
 from typing import Final
@@ -34,7 +34,7 @@ async def get_company(call: Call, company_id: str) -> Answer:
 
 
 async def update_company(call: Call, company_id: str, patch: CompanyUpdate) -> Answer:
-    """Change some fields of one company. Absent leaves a field alone; null clears it."""
+    """Change some fields of one company. Absent leaves a field unchanged; null clears it."""
     return await call.write(UpdateCompany(_company_id(company_id), patch, call.if_version))
 
 
@@ -69,7 +69,7 @@ _DOMAIN: Final = {"type": "string", **NO_NUL_SCHEMA}
 
 
 def operations(staff: Staff) -> tuple[Operation, ...]:
-    """Return the operations; `staff` are the contacts of companies, which a deletion clears."""
+    """Return the operations. `staff` gives access to the contacts from which a deletion clears the company."""
     return (
         Operation(
             method="GET",
@@ -83,7 +83,7 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
             answer=Company,
             answer_description="Company list response.",
             list_of=ListOf(
-                search="Words that the display name has, each at the start of a word there; case and accents do not count.",
+                search="Search words. Each must match the start of a word in the display name; case and accents are ignored.",
                 crm_types=("company",),
                 filters=(Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),),
             ),

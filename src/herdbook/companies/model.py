@@ -1,4 +1,4 @@
-"""What a company is on the wire, and the rules that need nothing but the company itself."""
+"""The company as clients see it, and the rules that need nothing but the company itself."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ _LABELS: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0
 
 
 class NotADomain(ValueError):
-    """The text is no domain name."""
+    """The text is not a domain name."""
 
 
 def normal_domain(domain: str) -> str:
-    """Return a domain in lower case and A-label form (RFC 5890), without a trailing dot; NotADomain where it is none.
+    """Return a domain in lower case and A-label form (RFC 5890), without a trailing dot. Raise NotADomain if it is malformed.
 
-    Of an address of a web page, such as `https://Example.com/about`, it is the domain alone.
+    The address of a web page, such as `https://Example.com/about`, is reduced to its domain.
     """
     address = domain.strip().lower()
     name = _BEHIND.sub("", _SCHEME.sub("", address, count=1) if _SCHEME.match(address) else address, count=1).removesuffix(".")
@@ -153,7 +153,7 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
-    """Return the company with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    """Return the company with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
     changed: dict[str, Any] = {}
     if patch.name is not UNSET:
         changed["name"] = patch.name

@@ -1,7 +1,7 @@
-"""What is left to do when a company with many contacts was deleted: to clear it from all of them.
+"""The rest of the work after the deletion of a company with many contacts: the company is cleared from all of them.
 
-It goes in slices, so that no neighbour's write waits for all. The deletion is decided and answered for by then: if a slice
-cannot be carried out now, or this process dies, a later round does it, and the ledger tells of it as of the same request.
+The work is done in slices, so that other writes do not wait for all of it. The deletion itself is already committed. If a
+slice fails, or this process dies, a later round does it, and the ledger records it under the same request.
 """
 
 import logging
@@ -20,7 +20,7 @@ _log: Final = logging.getLogger("herdbook.companies")
 
 
 async def release_rest(ledger: Ledger, staff: Staff, workspace_id: UUID, company_id: UUID, origin: Origin) -> None:
-    """Clear a company that was deleted from all contacts that it still has, or from as many as can be now."""
+    """Clear a deleted company from all contacts that it still has. Stop early if a slice is refused."""
     released = Released(all=False)
     while not released.all:
         try:
@@ -32,6 +32,6 @@ async def release_rest(ledger: Ledger, staff: Staff, workspace_id: UUID, company
 
 
 async def release_left_behind(statements: Statements, ledger: Ledger, staff: Staff) -> None:
-    """Finish what was begun and not finished, in whatever process."""
+    """Finish deletions that any process left unfinished."""
     for workspace_id, company_id, origin in await staff.left_behind(statements):
         await release_rest(ledger, staff, workspace_id, company_id, origin)

@@ -18,7 +18,7 @@ from herdbook.ledger.objects import object_shelf
 
 
 class CompanyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A company's row: the company as the API shows it, and beside it what is looked up."""
+    """A company's row: the company as the API shows it, and the columns that queries use."""
 
     workspace_id: UUID
     id: UUID
@@ -36,7 +36,7 @@ DOMAINS: Final = Claimants(claim_shelf("company_domain", "domain", "company_id")
 
 
 class LeftBehind(NamedTuple):
-    """A company that was deleted while contacts had it, and where the command to delete it came from."""
+    """A deleted company that may still have contacts, and the origin of the command that deleted it."""
 
     workspace_id: UUID
     company_id: UUID
@@ -55,7 +55,7 @@ async def find(database: Database, workspace_id: UUID, company_id: UUID) -> Foun
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
-    """Return the companies of a page, and one more where there is a next one."""
+    """Return the companies of a page, and one more if there is a next page."""
     conditions = Conditions(workspace_id, query)
     conditions.require_crm_records("company")
     if (domains := query.filters.get("domain")) is not None:

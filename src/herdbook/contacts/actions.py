@@ -1,4 +1,4 @@
-"""What can be done to contacts: commands, applied to a book."""
+"""The commands that change contacts."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,7 +51,7 @@ from herdbook.wire import crm_link
 
 
 class CreateContact(msgspec.Struct, frozen=True):
-    """Create a contact. Refusals: Invalid (company_id), Stale where a version is asked for, Taken."""
+    """Create a contact. Refusals: Invalid (company_id), Stale if a version is required, Taken."""
 
     fields: ContactCreate
     has_precondition: bool = False
@@ -90,21 +90,21 @@ class UpdateContact(msgspec.Struct, frozen=True):
 
 
 class Unforeseen(Exception):
-    """Not all is known that the command needs by now; it must be looked up anew, and the command given again."""
+    """The command needs rows that were not looked up. They must be looked up, and the command repeated."""
 
 
 class Foreseen(msgspec.Struct, frozen=True):
-    """What the contacts had that an upsert may bring back: it must be looked at whether they can have it again."""
+    """The addresses and companies of contacts that an upsert may restore, so that it can check whether they are available."""
 
     addresses: frozenset[str] = frozenset()
     company_ids: frozenset[UUID] = frozenset()
 
 
 class UpsertContact(msgspec.Struct, frozen=True):
-    """Update the contact that has the primary address, bring back the deleted one that had it last, or create one.
+    """Update the contact with the primary address, restore the deleted contact that had it last, or create one.
 
-    It keeps the addresses and numbers that it has, and which is primary, unless another is marked. Refusals: Invalid
-    (company_id, emails, phone_numbers), Taken; Unforeseen, which is no refusal to the caller.
+    The contact keeps its addresses and numbers, and its primary ones unless others are marked. Refusals: Invalid
+    (company_id, emails, phone_numbers), Taken. Also raises Unforeseen, which no caller sees.
     """
 
     fields: ContactUpsert
@@ -140,16 +140,17 @@ class UpsertContact(msgspec.Struct, frozen=True):
         for name, items in (("emails", after.emails), ("phone_numbers", after.phone_numbers)):
             if len(items) > MOST_ITEMS:
                 message = (
-                    f"`{name}` would be {len(items)}, together with those that the contact has. {MOST_ITEMS} are the most."
+                    f"`{name}` would have {len(items)} items, with those that the contact has. Send fewer: "
+                    f"{MOST_ITEMS} is the limit."
                 )
                 raise Invalid([FieldError(name, "too_long", message)])
         old, new = [comparable_address(item.email) for item in had], CONTACT.claimed(after)
-        # What the contact had it can have; what it cannot have was asked for.
+        # The contact may always keep its own addresses, so an address that is refused was sent in the request.
         asked = self._asked()
         ADDRESSES.claim(book, contact_id, old, new, lambda index: CONTACT.place(asked[new[index]]))
 
     def _what_is_left(self, book: Book, former: ContactRow) -> Contact:
-        """Return a deleted contact with the addresses that are free, and its company if that is there."""
+        """Return a deleted contact with those of its addresses that are free, and its company if that still exists."""
         shown, company_id = former.object, former.company_id
         seen = self.foreseen.addresses.union(self._asked())
         if any(address not in seen and book.find(ADDRESSES.shelf, address) is None for address in CONTACT.claimed(shown)):
@@ -176,7 +177,7 @@ class DeleteContact(msgspec.Struct, frozen=True):
 
 
 class SetContactCrmAssociation(msgspec.Struct, frozen=True):
-    """Link a contact to a CRM record, in place of the one it was linked to. Refusals: NotFound, Stale."""
+    """Replace the link of a contact to a CRM record; None removes it. Refusals: NotFound, Stale."""
 
     contact_id: UUID
     association: ContactCrmAssociation | None
@@ -192,7 +193,7 @@ class SetContactCrmAssociation(msgspec.Struct, frozen=True):
 
 
 class KnownContacts:
-    """The active contacts that are known by an address or a phone number, as the batch has them when this is made."""
+    """Active contacts by address or phone number, as the batch has them when this is created."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
@@ -203,7 +204,7 @@ class KnownContacts:
 
     @staticmethod
     def needs(addresses: Iterable[str], numbers: Iterable[str]) -> Iterator[Need]:
-        """Name what it takes to look for these."""
+        """Yield the needs of looking up these addresses and numbers."""
         for address in addresses:
             yield Need(ADDRESSES.shelf, address)
             yield Need(HOLDERS, address)
@@ -216,9 +217,9 @@ class KnownContacts:
         return None if row is None else KnownContact(row.id, row.company_id)
 
     def with_number(self, number: str) -> KnownContact | None:
-        """Return the oldest contact that has a phone number; Unforeseen where more would have to be looked at."""
+        """Return the oldest contact that has a phone number. Raise Unforeseen if more contacts would have to be examined."""
         numbered = self._book.find(NUMBERED, number)
-        assert numbered is not None, "the command needs it"
+        assert numbered is not None, "the command lists it as a need"
         found = [contact for contact in map(self._now, numbered.contacts, itertools.repeat(number)) if contact is not None]
         if not found and len(numbered.contacts) == MOST_NUMBERED:
             raise Unforeseen
@@ -235,17 +236,17 @@ class KnownContacts:
 
 
 class CompanyStaff:
-    """The contacts of companies, as the deletion of a company must know them."""
+    """The contacts of companies, for the deletion of a company."""
 
     def needs(self, company_id: UUID) -> Iterator[Need]:
-        """Name the contacts of a company."""
+        """Yield the need for the contacts of a company."""
         yield Need(STAFF, company_id)
 
     def release(self, book: Book, company_id: UUID) -> bool:
-        """Let the contacts of a company have none, each by a change of its own; return whether that were all."""
+        """Remove the company from its contacts, each by a change of its own. Return whether these were all of them."""
         staff = book.find(STAFF, company_id)
         assert staff is not None, "the deletion needs it"
-        # What the batch has changed by now counts, not what it loaded.
+        # A row that the batch has changed replaces the row that it loaded.
         known = {row.id: row for row in (*staff.contacts, *book.put_on(CONTACTS))}
         for row in known.values():
             if row.company_id == company_id and row.deleted_at is None:
@@ -257,7 +258,7 @@ class CompanyStaff:
         return await has_staff(statements, workspace_id, company_id)
 
     async def left_behind(self, statements: Statements) -> list[LeftBehind]:
-        """Return the companies that were deleted, and may still have contacts."""
+        """Return the deleted companies that may still have contacts."""
         return await deleted_with_staff(statements)
 
 
@@ -278,15 +279,15 @@ def _holder(book: Book, address: str) -> ContactRow | None:
     if (row := book.find(CONTACTS, contact_id)) is not None:
         return row
     holder = book.find(HOLDERS, address)
-    assert holder is not None, "who came to have it in this batch has a row in the book"
+    assert holder is not None, "a contact that got the address in this batch has a row in the book"
     return holder.contact
 
 
 def _former_holder(book: Book, address: str) -> ContactRow | None:
-    """Return the contact that was deleted with an address that nobody has, the last of several."""
+    """Return the contact that was deleted last among those that had an address, if no contact has the address now."""
     deleted_now: list[ContactRow] = []
     if book.find(ADDRESSES.shelf, address) is not None:
-        # Somebody lost it in this batch.
+        # A contact lost the address in this batch.
         deleted_now = [row for row in book.put_on(CONTACTS) if _may_come_back(row) and address in CONTACT.claimed(row.object)]
     if deleted_now:
         return max(deleted_now, key=lambda row: row.version)
@@ -336,7 +337,7 @@ def _row(book: Book, contact_id: UUID, version: int, before: ContactRow | None, 
 
 def _relink(book: Book, before: ContactRow | None, after: ContactRow | None) -> None:
     contact = after or before
-    assert contact is not None, "it was there, or is"
+    assert contact is not None, "a change has a row before or after it"
     if before is None or after is None or _found_by(before) != _found_by(after):
         relink(book, CONTACT_WORDS, contact.id, _words(before), _words(after))
     if before is None or after is None or before.company_id != after.company_id:
@@ -345,12 +346,12 @@ def _relink(book: Book, before: ContactRow | None, after: ContactRow | None) -> 
 
 def _relink_deleted(book: Book, before: ContactRow | None, after: ContactRow | None) -> None:
     contact = after or before
-    assert contact is not None, "it was deleted, or is"
+    assert contact is not None, "a change has a row before or after it"
     relink(book, FORMER_ADDRESSES, contact.id, _former_addresses(before), _former_addresses(after))
 
 
 def _former_addresses(row: ContactRow | None) -> set[str]:
-    # What was merged goes on in another contact, and so do its addresses.
+    # The addresses of a merged contact passed to the contact that replaces it.
     return set() if row is None or row.merged_into is not None else set(CONTACT.claimed(row.object))
 
 
@@ -366,7 +367,7 @@ def _companies(row: ContactRow | None) -> set[UUID]:
     return set() if row is None or row.company_id is None else {row.company_id}
 
 
-# Decoding an id and reading a phone number cost more than all else here, and most updates touch neither.
+# Decoding an id and parsing a phone number cost more than everything else here, and most updates change neither.
 def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
     if before is not None and before.object.company == after.company:
         return before.company_id

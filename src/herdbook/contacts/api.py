@@ -1,4 +1,4 @@
-"""/v2/contacts: the operations."""
+"""The operations of /v2/contacts."""
 
 from typing import Final
 from uuid import UUID
@@ -38,7 +38,7 @@ async def create_contact(call: Call, contact: ContactCreate) -> Answer:
 
 
 async def get_contact(call: Call, contact_id: str) -> Answer:
-    """Read one contact; of one that was merged, tell which one goes on in its place."""
+    """Read one contact. Redirect from a merged contact to the contact that replaces it."""
     database, workspace_id, found_id = call.services.database, call.caller.workspace_id, _contact_id(contact_id)
     found = await store.find(database, workspace_id, found_id)
     if found is None and (survivor := await store.survivor(database.pool, workspace_id, found_id)) is not None:
@@ -50,7 +50,7 @@ async def get_contact(call: Call, contact_id: str) -> Answer:
 
 
 async def update_contact(call: Call, contact_id: str, patch: ContactUpdate) -> Answer:
-    """Change some fields of one contact. Absent leaves a field alone; null clears it."""
+    """Change some fields of one contact. Absent leaves a field unchanged; null clears it."""
     return await call.write(UpdateContact(_contact_id(contact_id), patch, call.if_version))
 
 
@@ -71,7 +71,7 @@ async def clear_crm_association(call: Call, contact_id: str) -> Answer:
 
 
 async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
-    """Write many contacts: each by itself, or all or none."""
+    """Write many contacts, each independently or all or none."""
     if call.has_precondition:
         raise Stale(None)
     write = write_all if bulk.atomic else write_each
@@ -99,8 +99,8 @@ OPERATIONS: Final = (
         answer=Contact,
         answer_description="Contact list response.",
         list_of=ListOf(
-            search="Words that the full name or an e-mail address has, each at the start of a word there; case and accents "
-            "do not count.",
+            search="Search words. Each must match the start of a word in the full name or an e-mail address; case and accents "
+            "are ignored.",
             crm_types=("contact",),
         ),
         refusals=(InvalidQuery,),
@@ -132,7 +132,7 @@ OPERATIONS: Final = (
         answer=Contact,
         answer_description="Contact response.",
         other_answers={
-            308: OtherAnswer(MergedContact, "The contact was merged into another one, which is where to look.", ("Location",))
+            308: OtherAnswer(MergedContact, "The contact was merged into another one, which `Location` names.", ("Location",))
         },
         refusals=(NotFound,),
     ),
@@ -195,8 +195,8 @@ OPERATIONS: Final = (
         path="/herdbook/contacts/bulk",
         id="bulk-write-contacts",
         summary="Write many contacts",
-        description="Creates, updates, deletes and upserts up to 1,000 contacts, in the order of the operations: each by "
-        "itself or, with `atomic`, all or none. Requires the `contacts:write` scope.",
+        description="Creates, updates, deletes and upserts up to 1,000 contacts, in the order of the operations: each "
+        "independently or, with `atomic`, all or none. Requires the `contacts:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=bulk_write,
@@ -204,7 +204,7 @@ OPERATIONS: Final = (
         body=BulkWrite,
         envelope=BulkEnvelope,
         answer=BulkResult,
-        answer_description="What became of each operation.",
+        answer_description="The result of each operation.",
         refusals=(Stale, Invalid, KeyReused),
     ),
 )

@@ -1,7 +1,7 @@
-"""Many writes of contacts in one request: each by itself and in its turn, or all of them or none.
+"""Many writes of contacts in one request: each independently and in order, or all or none.
 
-By itself, each is a command of its own. They go to the ledger in waves, so that a neighbour's write waits for a wave and not
-for all. All or none is one command, and so one batch.
+Independent operations are a command each. They go to the ledger in waves, so that another request's write waits for one wave
+and not for all. An atomic write is one command, and so one batch.
 """
 
 import asyncio
@@ -37,14 +37,14 @@ from herdbook.ledger.ledger import Written
 from herdbook.ledger.objects import NOBODY
 from herdbook.wire import Deleted
 
-# A wave has so many operations at most, and so many addresses and numbers, unless one operation has more.
+# Limits the operations of a wave, and its addresses and numbers, unless a single operation has more.
 WAVE: Final = 50
 _WAVE_ITEMS: Final = 500
-# How many operations are carried out between turns of others, where all are carried out or none.
+# An atomic write yields to other tasks after this many operations.
 _STEP: Final = 10
-# After reading so many of either, whoever else waits has a turn.
+# Reading yields to other tasks after this many operations, addresses and numbers.
 _TURN: Final = 100
-# How often what was not taken is sent again, if nothing was taken meanwhile, and the pause before the first time.
+# Limits the attempts without progress, and sets the pause before the first retry.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05
 
@@ -83,14 +83,14 @@ class _Other(_Part):
 
 
 class _Glance(msgspec.Struct, frozen=True):
-    """What is read of any operation, to know what to read it as."""
+    """The parts of an operation that decide how it is read."""
 
     action: str = ""
     contact: msgspec.Raw = msgspec.Raw()
 
 
 class _Size(msgspec.Struct, frozen=True):
-    """What is read of a contact, to know how many addresses and numbers it has."""
+    """The parts of a contact that count towards its size: addresses and numbers."""
 
     emails: tuple[msgspec.Raw, ...] = ()
     phone_numbers: tuple[msgspec.Raw, ...] = ()
@@ -101,7 +101,7 @@ class _Sized(msgspec.Struct, frozen=True):
 
 
 class _Readers(NamedTuple):
-    """What reads one kind of operation, and its contact."""
+    """The readers of one kind of operation, and of its contact."""
 
     operation: BodyReader
     contact: BodyReader | None = None
@@ -119,7 +119,7 @@ _sized: Final = msgspec.json.Decoder(_Sized).decode
 
 
 class WriteItem(msgspec.Struct, frozen=True):
-    """Carry out one operation of several. Refusals: the command's, whose fields are those of the whole body."""
+    """Apply one operation of several. Refusals: the command's, with fields named by their path in the whole body."""
 
     index: int
     command: CreateContact | UpdateContact | DeleteContact | UpsertContact
@@ -133,7 +133,7 @@ class WriteItem(msgspec.Struct, frozen=True):
             version, answer = book.attempt(self.command)
         except FieldsRefusal as refusal:
             raise self._in_place(refusal) from None
-        # What the ledger entered is what was done.
+        # The entry in the ledger says what the command did; without an entry, nothing changed.
         outcome = BulkOutcome[book.changes[-1].action.name] if book.seq > seq else BulkOutcome.UNCHANGED
         item = BulkItem(index=self.index, result=outcome, version=version)
         if isinstance(answer, Deleted):
@@ -142,11 +142,11 @@ class WriteItem(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """Where it stands in the body."""
+        """The path of the operation in the body."""
         return f"operations[{self.index}]"
 
     def faults(self, refusal: Refusal) -> Sequence[FieldError]:
-        """Return what is wrong with it, where that is told together with others."""
+        """Return the errors of this operation, to be reported together with those of others."""
         if isinstance(refusal, FieldsRefusal):
             return refusal.errors
         message = f"`{self.path}.id` names no contact of this workspace. Leave the operation out."
@@ -163,9 +163,9 @@ class WriteItem(msgspec.Struct, frozen=True):
 
 
 class WriteAll(LongCommand, frozen=True):
-    """Carry out operations, all or none. Refusal: Invalid, for each that cannot be; Unforeseen, as each of them.
+    """Apply all operations or none. Refusal: Invalid, with the errors of each that is refused. Also raises Unforeseen.
 
-    Each is judged by what those before it make that can be. `refused` are those that were refused for what they are.
+    Each operation is judged on the result of those before it. `refused` are the operations whose content is invalid.
     """
 
     items: tuple[WriteItem, ...]
@@ -186,7 +186,7 @@ class WriteAll(LongCommand, frozen=True):
             except Refusal as refusal:
                 refused[item.index] = item.faults(refusal)
             else:
-                assert isinstance(answer, BulkItem), "it is what became of the item"
+                assert isinstance(answer, BulkItem), "it is the result of the item"
                 results.append(answer)
         if refused:
             raise Invalid(_of_each(refused[index] for index in sorted(refused)))
@@ -194,11 +194,11 @@ class WriteAll(LongCommand, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """That a request has begun."""
+    """The answer to `Begin`, which says only that the request has begun."""
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Do nothing, so that an Idempotency-Key is known to be this request's before the first operation is done."""
+    """Do nothing. This binds an Idempotency-Key to its request before the first operation is applied."""
 
     def needs(self) -> Iterator[Need]:
         yield from ()
@@ -208,7 +208,7 @@ class Begin(msgspec.Struct, frozen=True):
 
 
 async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
-    """Carry out all operations or none. Refusals: Invalid, and the ledger's."""
+    """Apply all operations or none. Refusals: Invalid, and the ledger's."""
     items: list[WriteItem] = []
     refused: list[tuple[int, Sequence[FieldError]]] = []
     reading = _Reading(operations)
@@ -223,7 +223,7 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
         try:
             answer = await call.write(WriteAll(tuple(foreseen), tuple(refused)))
         except Unforeseen:
-            # Perhaps it is one that comes to have the address here, and is deleted here.
+            # An upsert may restore a contact that gets the address and is deleted within this request.
             deleted = [item.command.contact_id for item in items if isinstance(item.command, DeleteContact)]
         else:
             return answer._replace(version=None)
@@ -231,7 +231,7 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
 
 
 async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
-    """Carry out each operation by itself, in their order. Refusals: Invalid, KeyReused, and those of a key that is none."""
+    """Apply each operation independently, in order. Refusals: Invalid, KeyReused, and those of a malformed key."""
     reading = _Reading(operations)
     key = call.idempotency_key()
     if key is not None:
@@ -248,11 +248,11 @@ async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
 
 
 def _require_few(operations: Sequence[msgspec.Raw]) -> list[int]:
-    """Return how many addresses and numbers each operation has. Refusal: Invalid, where they are too many together."""
+    """Return how many addresses and numbers each operation has. Refusal: Invalid, if they are too many together."""
     sizes = [_size_of(operation) for operation in operations]
     if sum(sizes) > MAX_BULK_ITEMS:
         message = (
-            f"`operations` have {sum(sizes)} e-mail addresses and phone numbers together. {MAX_BULK_ITEMS} are the most. "
+            f"`operations` has {sum(sizes)} e-mail addresses and phone numbers in total. {MAX_BULK_ITEMS} is the limit. "
             "Send them in several requests."
         )
         raise Invalid([FieldError("operations", "too_long", message)])
@@ -268,7 +268,7 @@ def _size_of(operation: msgspec.Raw) -> int:
 
 
 def _waves(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Return where each wave begins and ends."""
+    """Yield the start and the end of each wave."""
     start = items = 0
     for index, size in enumerate(sizes):
         if index > start and (index - start == WAVE or items + size > _WAVE_ITEMS):
@@ -281,7 +281,7 @@ def _waves(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 async def _wave(
     call: Call, key: IdempotencyKey | None, reading: "_Reading", indexes: Iterable[int]
 ) -> list[Written | BaseException]:
-    """Return what became of some operations, one after the other."""
+    """Apply some operations and return their outcomes, in order."""
     outcomes: dict[int, Written | BaseException] = {}
     waiting: list[WriteItem] = []
     for index in indexes:
@@ -296,7 +296,7 @@ async def _wave(
         try:
             waiting = await _foreseeing(call, waiting)
         except Exception as error:
-            # What was done before stays done, and is told of.
+            # Operations that were applied before stay applied and are reported.
             outcomes |= dict.fromkeys((item.index for item in waiting), error)
             break
         found = await asyncio.gather(*(_write(call, key, item) for item in waiting), return_exceptions=True)
@@ -319,16 +319,16 @@ def _failed(call: Call, index: int, error: BaseException) -> bytes:
         error = Unavailable("The database cannot be reached. Nothing was written. Try again shortly.")
     elif not isinstance(error, Refusal):
         _log.error("an operation failed", extra={"request_id": ids.encoded(ids.REQUEST, call.request_id)}, exc_info=error)
-    assert isinstance(error, Exception), "nobody stops a command"
+    assert isinstance(error, Exception), "commands are not cancelled"
     return msgspec.json.encode(BulkItem(index=index, result=BulkOutcome.FAILED, problem=call.problem_of(error)))
 
 
 def _changing() -> Unavailable:
-    return Unavailable("Others delete and restore the same contacts at the same time. Nothing was written. Try again shortly.")
+    return Unavailable("Other requests are deleting and restoring the same contacts. Nothing was written. Try again shortly.")
 
 
 async def _foreseeing(call: Call, items: Sequence[WriteItem], others: Sequence[UUID] = ()) -> list[WriteItem]:
-    """Return operations that know what the contacts have that they may bring back; `others` may be any of these."""
+    """Look up the contacts that upserts may restore, also among `others`. Return the operations with what they need to know."""
     matches = {item.command.fields.match for item in items if isinstance(item.command, UpsertContact)}
     if not matches:
         return list(items)
@@ -358,10 +358,10 @@ def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:
 
 
 class _Reading:
-    """The reading of a request's operations, with a turn for others in between.
+    """The reader of a request's operations, which yields to other tasks in between.
 
-    Of each that is wrong everything is told, and one thing alone once `MAX_ERRORS` were told. Refusal: Invalid, where all of
-    them together have too many addresses and numbers.
+    All errors of an operation are reported, but only one once `MAX_ERRORS` were reported. Refusal: Invalid, if all operations
+    together have too many addresses and numbers.
     """
 
     def __init__(self, operations: Sequence[msgspec.Raw]) -> None:
@@ -379,7 +379,7 @@ class _Reading:
             await asyncio.sleep(0)
         if len(operation) > MAX_OBJECT_BYTES:
             path = f"operations[{index}]"
-            message = f"`{path}` has {len(operation)} bytes. Send {MAX_OBJECT_BYTES} at most in one operation."
+            message = f"`{path}` has {len(operation)} bytes. Send at most {MAX_OBJECT_BYTES} in one operation."
             raise Invalid([FieldError(path, "too_long", message)])
         try:
             return _read(index, operation, self._most_errors)
@@ -389,7 +389,7 @@ class _Reading:
 
 
 def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
-    """Return an operation as a command. Refusal: Invalid, with so many errors at most."""
+    """Return an operation as a command. Refusal: Invalid, with at most `most_errors` errors."""
     path = f"operations[{index}]"
     try:
         glance = _glance(operation)
@@ -413,7 +413,7 @@ def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
     command = _command(asked, contact)
     if isinstance(contact, ContactCreate | ContactUpdate | ContactUpsert):
         for item in contact.phone_numbers or ():
-            # Read now, and so known when it is applied, which goes on without a pause.
+            # Parse the number now, so that it is cached when the command is applied, because that runs without a pause.
             e164(item.phone_number)
     return WriteItem(index, command)
 
@@ -427,7 +427,7 @@ def _command(asked: object, contact: object) -> CreateContact | UpdateContact | 
         case _Delete(), None:
             return DeleteContact(_contact_id(asked.id))
         case _:
-            assert isinstance(contact, ContactUpsert), "nothing else is left"
+            assert isinstance(contact, ContactUpsert), "it is the only case left"
             return UpsertContact(contact)
 
 

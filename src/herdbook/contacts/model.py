@@ -1,4 +1,4 @@
-"""What a contact is on the wire, and the rules that need nothing but the contact itself."""
+"""The contact as clients see it, and the rules that need nothing but the contact itself."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
@@ -130,7 +130,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ContactUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Request payload for updating the contact that has the primary address, or creating one where nobody has it."""
+    """Request payload for updating the contact with the primary address, or creating one if no contact has it."""
 
     schema_name: ClassVar[str] = "contact_upsert_request"
     rules: ClassVar[dict[str, fields.Rule]] = _RULES
@@ -146,7 +146,7 @@ class ContactUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def match(self) -> str:
-        """The address by which a contact is found, as it is compared."""
+        """The address by which the contact is looked up, in the form in which addresses are compared."""
         marked = next((item for item in self.emails if item.is_primary is True), self.emails[0])
         return comparable_address(marked.email.strip())
 
@@ -239,7 +239,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
-    """A contact that was merged into another one, which goes on in its place."""
+    """A contact that was merged into another one, which replaces it."""
 
     schema_name: ClassVar[str] = "merged_contact"
     example: ClassVar[dict[str, Any]] = {
@@ -251,12 +251,12 @@ class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
     object: ContactObject
     id: Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})]
     merged_into: Annotated[
-        str, Meta(description="The contact that goes on in its place.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})
+        str, Meta(description="The contact that replaces it.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})
     ]
 
 
 def patched(before: Contact, patch: ContactUpdate | ContactCreate | ContactUpsert) -> Contact:
-    """Return the contact with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    """Return the contact with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
     changed: dict[str, Any] = {}
     for name in ("first_name", "last_name"):
         if (value := getattr(patch, name)) is not UNSET:
@@ -282,7 +282,7 @@ def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tup
 def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNumber]) -> tuple[ContactPhoneNumber, ...]:
     old = next((item.phone_number for item in before.phone_numbers if item.is_primary), None)
     if old is not None and all(item.phone_number != old for item in items):
-        # One number may stand there in several spellings, so another spelling is the old primary only where its own is gone.
+        # A number may be listed in several spellings. Another spelling is the old primary only if the old spelling is gone.
         old = next(
             (item.phone_number for item in items if comparable_number(item.phone_number) == comparable_number(old)), None
         )
@@ -294,7 +294,7 @@ ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
 
 
 def upserted(before: Contact, asked: ContactUpsert) -> Contact:
-    """Return the contact with what is asked laid over it, but with addresses and numbers beside those that it has."""
+    """Return the contact with the upsert applied. Its addresses and numbers are added to those that the contact has."""
     changes: dict[str, Any] = {"emails": with_emails(before.emails, asked.emails)}
     if asked.phone_numbers is not UNSET:
         changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers)
@@ -302,7 +302,7 @@ def upserted(before: Contact, asked: ContactUpsert) -> Contact:
 
 
 def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactUpdateEmail]) -> tuple[ContactUpdateEmail, ...]:
-    """Return addresses as they are, and behind them others, each once; what is marked among these is marked."""
+    """Return the old addresses followed by the new ones, each once. A new one that is marked as primary stays marked."""
     items = (ContactUpdateEmail(item.email) for item in old)
     return _united(items, more, lambda item: item.email.strip(), comparable_address)
 
@@ -310,7 +310,7 @@ def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactUpdateEmail])
 def with_phone_numbers(
     old: Sequence[ContactPhoneNumber], more: Iterable[ContactUpdatePhoneNumber]
 ) -> tuple[ContactUpdatePhoneNumber, ...]:
-    """Return numbers as they are, and behind them others, each once; what is marked among these is marked."""
+    """Return the old numbers followed by the new ones, each once. A new one that is marked as primary stays marked."""
     items = (ContactUpdatePhoneNumber(item.phone_number) for item in old)
     return _united(items, more, lambda item: item.phone_number, comparable_number)
 
@@ -319,7 +319,7 @@ def _united(
     old: Iterable[ItemT], more: Iterable[ItemT], spelling: Callable[[ItemT], str], comparable: Callable[[str], str]
 ) -> tuple[ItemT, ...]:
     items = list(old)
-    # One number may stand there in several spellings: the one that is meant is the one that is sent, if it is there.
+    # A number may be listed in several spellings, so the spelling that was sent is preferred.
     places = {comparable(spelling(item)): index for index, item in reversed([*enumerate(items)])}
     places |= {spelling(item): index for index, item in enumerate(items)}
     for item in more:
@@ -333,12 +333,12 @@ def _united(
 
 
 def comparable_number(phone_number: str) -> str:
-    """Return the form of a phone number that is compared."""
+    """Return the form in which a phone number is compared."""
     return e164(phone_number) or phone_number
 
 
 class SearchEntry(NamedTuple):
-    """What a search finds a contact by: the text that it compares, the first word of either name, and all other words."""
+    """The search data of a contact: the text that a search compares, the first word of each name, and all other words."""
 
     text: str
     first_name_word: str | None
@@ -346,12 +346,12 @@ class SearchEntry(NamedTuple):
 
     @property
     def other_words(self) -> set[str]:
-        """The words that are not the first of a name."""
+        """The words of the text, except the first word of each name."""
         return set(words(self.text)).difference((self.first_name_word, self.last_name_word))
 
 
 def search_entry(contact: Contact) -> SearchEntry:
-    """Return what a search finds a contact by: the full name and the e-mail addresses."""
+    """Return the search data of a contact, made from the full name and the e-mail addresses."""
     names = [(name or "").replace("\n", " ") for name in (contact.first_name, contact.last_name)]
     text = searchable("\n".join([*names, *(item.email for item in contact.emails)]))
     first_name, last_name, *_ = text.split("\n", 2)
@@ -389,10 +389,10 @@ class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert", tag_field="action"):
-    """Update the contact that has the primary address, bring back the deleted one that had it, or create one.
+    """Update the contact with the primary address, restore the deleted contact that had it, or create one.
 
-    Addresses and numbers are added to those that the contact has, of which the primary one stays primary, unless another is
-    marked here. Of the other fields, absent leaves alone, and null clears.
+    Addresses and numbers are added to those that the contact has. Its primary ones stay primary, unless others are marked
+    here. Absent leaves any other field unchanged, and null clears it.
     """
 
     schema_name: ClassVar[str] = "contact_bulk_upsert"
@@ -401,7 +401,7 @@ class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 MOST_OPERATIONS: Final = 1000
-# E-mail addresses and phone numbers of all operations together.
+# Limits the e-mail addresses and phone numbers of all operations together.
 MAX_BULK_ITEMS: Final = 5000
 
 
@@ -416,15 +416,15 @@ class BulkWrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ]
     }
 
-    atomic: Annotated[bool, Meta(description="Whether all is done or, where anything would be refused, nothing.")] = False
+    atomic: Annotated[bool, Meta(description="Whether to apply all operations or, if one is refused, none.")] = False
     operations: Annotated[
         tuple[BulkCreate | BulkUpdate | BulkDelete | BulkUpsert, ...],
-        Meta(min_length=1, max_length=MOST_OPERATIONS, description="What is done, in this order."),
+        Meta(min_length=1, max_length=MOST_OPERATIONS, description="The operations, which are applied in this order."),
     ]
 
 
 class BulkEnvelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same, with operations that were not looked at yet."""
+    """The same payload, with operations that are not decoded yet."""
 
     rules: ClassVar[dict[str, fields.Rule]] = {}
 
@@ -433,7 +433,7 @@ class BulkEnvelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class BulkOutcome(Enum):
-    """What one operation of several came to."""
+    """How an operation ended."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -444,20 +444,20 @@ class BulkOutcome(Enum):
 
 
 class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one operation."""
+    """The result of one operation."""
 
     schema_name: ClassVar[str] = "contact_bulk_item"
 
-    index: Annotated[int, Meta(description="Which operation it was, counted from 0.")]
+    index: Annotated[int, Meta(description="The position of the operation in the request, counted from 0.")]
     result: BulkOutcome
-    version: Annotated[int, Meta(description="The contact's version, which its ETag names.")] | UnsetType = UNSET
-    contact: Annotated[Contact, Meta(description="The contact, where it is there.")] | UnsetType = UNSET
-    id: Annotated[str, Meta(description="Which contact was deleted.")] | UnsetType = UNSET
-    problem: Annotated[Problem, Meta(description="Why it failed.")] | UnsetType = UNSET
+    version: Annotated[int, Meta(description="The contact's version, as in its ETag.")] | UnsetType = UNSET
+    contact: Annotated[Contact, Meta(description="The contact, unless it was deleted or the write failed.")] | UnsetType = UNSET
+    id: Annotated[str, Meta(description="The contact that was deleted.")] | UnsetType = UNSET
+    problem: Annotated[Problem, Meta(description="Why the operation failed.")] | UnsetType = UNSET
 
 
 class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of each operation, in their order."""
+    """The results of all operations, in the order of the request."""
 
     schema_name: ClassVar[str] = "contact_bulk_result"
     example: ClassVar[dict[str, Any]] = {

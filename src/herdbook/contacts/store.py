@@ -20,7 +20,7 @@ from herdbook.ledger.objects import NOBODY, Columns, object_shelf, row_columns
 
 
 class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A contact's row: the contact as the API shows it, and beside it what is looked up."""
+    """A contact's row: the contact as the API shows it, and the columns that queries use."""
 
     workspace_id: UUID
     id: UUID
@@ -38,7 +38,7 @@ class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def search_entry(self) -> SearchEntry:
-        """What a search finds the contact by."""
+        """The search data of the contact."""
         return SearchEntry(self.search, self.first_name_word, self.last_name_word)
 
 
@@ -53,15 +53,15 @@ _COLUMNS: Final[Columns] = {
 }
 CONTACTS: Final = object_shelf(ContactRow, "contact", _COLUMNS)
 ADDRESSES: Final = Claimants(claim_shelf("contact_email", "address", "contact_id"), "contact", ids.CONTACT, "contacts:read")
-# Words that are not the first of either name, which stand in the contact's row; and phone numbers, which no search asks for.
+# Holds phone numbers, which no search asks for, and words. The first word of each name is in the contact's row instead.
 CONTACT_WORDS: Final = link_shelf("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = link_shelf("company_contact", "company_id", "uuid", "contact_id")
-# The addresses that deleted contacts had.
+# Holds the addresses that deleted contacts had.
 FORMER_ADDRESSES: Final = link_shelf("contact_former_email", "address", "text", "contact_id")
 
 
 class Staff(msgspec.Struct, frozen=True):
-    """The contacts of a company, but no more than a batch should have."""
+    """The contacts of a company, at most as many as a batch should change."""
 
     workspace_id: UUID
     company_id: UUID
@@ -69,7 +69,7 @@ class Staff(msgspec.Struct, frozen=True):
 
 
 MOST_STAFF: Final = 500
-# Written like this, contacts are looked for by their keys, whatever is known of the tables.
+# This form makes PostgreSQL look up contacts by key, whatever its statistics say.
 _STAFF: Final[LiteralString] = """
     select asked.workspace_id, asked.key as company_id, (
         select coalesce(json_agg(few), '[]') from (
@@ -93,14 +93,14 @@ STAFF: Final = Shelf(
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """The contact that has an address, or that had it when it was deleted."""
+    """The contact that has an address, or had it when it was deleted."""
 
     workspace_id: UUID
     address: str
     contact: ContactRow
 
 
-# Here as below, `offset 0` has a contact taken by its key, also by a plan that was made while the table was empty.
+# Here and below, `offset 0` forces a lookup by key, even in a plan that was made while the table was empty.
 _HOLDERS: Final[LiteralString] = """
     select asked.workspace_id, asked.key as address, to_json(found) as contact
     from json_to_recordset($rows) as asked(workspace_id uuid, key text)
@@ -112,7 +112,7 @@ _HOLDERS: Final[LiteralString] = """
 HOLDERS: Final = Shelf(
     row=Holder, key=lambda holder: holder.address, load=_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
 )
-# Of several that had an address, the one that was deleted last.
+# If several contacts had an address, this returns the one that was deleted last.
 _FORMER_HOLDERS: Final[LiteralString] = """
     select asked.workspace_id, asked.key as address, to_json(found) as contact
     from json_to_recordset($rows) as asked(workspace_id uuid, key text)
@@ -132,14 +132,14 @@ FORMER_HOLDERS: Final = Shelf(
 
 
 class KnownContact(msgspec.Struct, frozen=True):
-    """An active contact, as far as an engagement needs to know it."""
+    """The part of an active contact that an engagement needs."""
 
     id: UUID
     company_id: UUID | None
 
 
 class Numbered(msgspec.Struct, frozen=True):
-    """The contacts with a phone number, the oldest first, but no more than a batch should look at."""
+    """The contacts with a phone number, the oldest first, at most as many as a batch should examine."""
 
     workspace_id: UUID
     number: str
@@ -187,9 +187,9 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Foun
 
 
 async def survivor(statements: Statements, workspace_id: UUID, contact_id: UUID) -> UUID | None:
-    """Return the active contact that goes on in the place of one that was merged, be it by way of others."""
-    # What undoing brings about may lead in a circle: `union` ends there, since it takes each contact once. The limit has each
-    # one looked for by itself, so that the whole key is taken.
+    """Return the active contact that replaces a merged one, directly or through other merged contacts."""
+    # Undoing can turn the chain into a circle. `union` ends there, because it takes each contact once. The limit forces a
+    # lookup per contact, by the whole key.
     found: UUID | None = await statements.fetchval(
         """
         with recursive goes_on as (
@@ -212,7 +212,7 @@ async def survivor(statements: Statements, workspace_id: UUID, contact_id: UUID)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
-    """Return the contacts of a page, and one more where there is a next one."""
+    """Return the contacts of a page, and one more if there is a next page."""
     conditions = Conditions(workspace_id, query)
     conditions.require_crm_records("contact")
     await conditions.search(pool, _SEARCHED)
@@ -220,7 +220,7 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]
 
 
 class Belongings(NamedTuple):
-    """What a contact has that must be looked at before it comes back: its addresses as they are kept, and its company."""
+    """The addresses, as stored, and the company of a contact. Both must be checked before it is restored."""
 
     address: str | None
     emails: tuple[str, ...]
@@ -230,7 +230,7 @@ class Belongings(NamedTuple):
 async def belongings(
     statements: Statements, workspace_id: UUID, addresses: Sequence[str], contact_ids: Sequence[UUID]
 ) -> list[Belongings]:
-    """Return what those contacts have that have or had one of these addresses, under it; and those of these ids, under none."""
+    """Return the belongings of contacts that have or had these addresses, by address, and of contacts by id, under None."""
     records = await statements.fetch(
         """
         select h.address, c.company_id, c.emails
@@ -272,7 +272,7 @@ async def has_staff(statements: Statements, workspace_id: UUID, company_id: UUID
 
 
 async def deleted_with_staff(statements: Statements) -> list[LeftBehind]:
-    """Return the companies that were deleted, and may still have contacts."""
+    """Return the deleted companies that may still have contacts."""
     records = await statements.fetch(
         """
         select u.workspace_id, u.object_id, e.request_id, e.credential_id
@@ -285,7 +285,7 @@ async def deleted_with_staff(statements: Statements) -> list[LeftBehind]:
         where u.task = 'release'
         """
     )
-    # Where the entry is not kept any more, nobody can be named.
+    # The origin is unknown if the entry is no longer kept.
     return [
         LeftBehind(workspace_id, company_id, Origin(request_id or ids.new_id(), credential_id or NOBODY))
         for workspace_id, company_id, request_id, credential_id in records

@@ -1,1 +1,1 @@
-"""Engagements: calls, meetings and what else a team has had with people, with what was said there."""
+"""Engagements: calls, meetings and other exchanges of a team with people, and their transcripts."""

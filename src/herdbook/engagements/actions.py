@@ -1,4 +1,4 @@
-"""What can be done to engagements: commands, applied to a book."""
+"""The commands that change engagements and their transcripts."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ PRIVATE_WRITE: Final = "engagements:private:write"
 
 
 class ExternalIdKnown(Exception):
-    """An engagement was created with this external id before."""
+    """An engagement with this external id exists already."""
 
     def __init__(self, engagement_id: UUID) -> None:
         super().__init__(engagement_id)
@@ -64,10 +64,10 @@ class ExternalIdKnown(Exception):
 
 
 class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
-    """Create an engagement, and a contact for each participant whom nobody knows yet.
+    """Create an engagement, and a contact for each participant who is neither a user nor a contact yet.
 
-    `owner_user_id` is the owner where no participant is marked as one. Refusals: Stale where a version is asked for, Invalid
-    (participants); ExternalIdKnown and Unforeseen, which are no refusals to the caller.
+    `owner_user_id` is the owner unless a participant is marked as owner. Refusals: Stale if a version is required, Invalid
+    (participants). Also raises ExternalIdKnown and Unforeseen, which no caller sees.
     """
 
     engagement_id: UUID
@@ -93,12 +93,12 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         if self.has_precondition:
             raise Stale(None)
         if asked.media_url is not UNSET and self.media is None:
-            # The engagement that had the external id is gone since that was looked up.
+            # The engagement with this external id was deleted after it was looked up, so the media was not fetched.
             raise Unforeseen
         contacts = self._contacts(book)
         owner = UNSET if owner_id is None else ids.encoded(ids.USER, owner_id)
         start_at = book.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)
-        assert start_at is not None, "the body's rules refuse what is no time"
+        assert start_at is not None, "the body's rules refuse a malformed time"
         engagement = Engagement(
             object=EngagementObject.ENGAGEMENT,
             id=ids.encoded(ids.ENGAGEMENT, self.engagement_id),
@@ -137,7 +137,7 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         return result
 
     def _contacts(self, book: Book) -> list[KnownContact]:
-        """Return the contacts that participants are who are not of the team and can be known again, each contact once."""
+        """Return the contacts of the participants who are not users and have an address or a number, each contact once."""
         known = KnownContacts(book)
         found: dict[str, KnownContact] = {}
         for participant in self.fields.participants or ():
@@ -162,9 +162,9 @@ def _contact_of(book: Book, known: KnownContacts, participant: Participant, foun
         phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
     )
     created = CreateContact(new).apply(book).answer
-    assert isinstance(created, Contact), "it creates one"
+    assert isinstance(created, Contact), "the command creates a contact"
     contact_id = ids.decoded(ids.CONTACT, created.id)
-    assert contact_id is not None, "it has an id"
+    assert contact_id is not None, "the server wrote this id"
     return KnownContact(contact_id, None)
 
 
@@ -216,7 +216,7 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
-    """Set what was said in an engagement, which completes it. Refusals: NotFound, Forbidden, Stale."""
+    """Set the transcript timeline of an engagement, which completes it. Refusals: NotFound, Forbidden, Stale."""
 
     engagement_id: UUID
     timeline: TimelineRequest
@@ -241,20 +241,20 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         if shown.duration_seconds is UNSET:
             after = _lasting(after, before.start_at, self.timeline.duration_seconds)
         completed = updated(book, ENGAGEMENT, before, _entry(after, before.details)).answer
-        assert isinstance(completed, Engagement), "it is the engagement"
+        assert isinstance(completed, Engagement), "the command updates an engagement"
         version = _put_transcript(book, completed, self.engagement_id, self.timeline, UNSET)
         return Result(version, Timeline.of(shown.id, self.timeline))
 
 
 class Handles(NamedTuple):
-    """What people may be known by."""
+    """The comparable addresses and numbers by which people are recognised."""
 
     addresses: list[str]
     numbers: list[str]
 
 
 def handles_of(engagement: EngagementCreate) -> Handles:
-    """Return what the participants may be known by."""
+    """Return the addresses and numbers of all participants."""
     participants = engagement.participants or ()
     return Handles(
         [address for each in participants if (address := _address(each)) is not None],
@@ -263,18 +263,20 @@ def handles_of(engagement: EngagementCreate) -> Handles:
 
 
 def handles(participant: Participant) -> list[str]:
-    """Return what somebody may be known by: first the address, then the number."""
+    """Return the address and the number of a participant, in this order, as far as they are given."""
     return [handle for handle in (_address(participant), _number(participant)) if handle is not None]
 
 
 def owner_among(participants: Sequence[Participant], user_known_by: Callable[[str], UUID | None]) -> UUID | None:
-    """Return the user whom a participant is that is marked as owner. Refusal: Invalid where that is none."""
+    """Return the user of the participant that is marked as owner. Refusal: Invalid if none is active."""
     for index, participant in enumerate(participants):
         if participant.is_owner:
             owner = next((user_id for handle in handles(participant) if (user_id := user_known_by(handle))), None)
             if owner is None:
                 place = f"participants[{index}]"
-                message = f"`{place}` is the owner, and is known as no active user. Send the `email` or `phone` of one."
+                message = (
+                    f"`{place}` is marked as owner, but is not an active user. Send the `email` or `phone` of an active user."
+                )
                 raise Invalid([FieldError(place, "not_found", message)])
             return owner
     return None
@@ -285,7 +287,7 @@ def writable(
 ) -> EngagementRow:
     """Return an engagement that a caller with these private scopes may change.
 
-    Refusals: NotFound, also for a private one of which the caller must not know; Forbidden for one to be read alone; Stale.
+    Refusals: NotFound, also for a private one that the caller may not read; Forbidden for one that it may only read; Stale.
     """
     row = current(book, ENGAGEMENTS, engagement_id, None, "engagement")
     if row.is_private and PRIVATE_WRITE not in private_scopes:
@@ -312,7 +314,7 @@ def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:
 
 
 def _companies_of(book: Book, contact_ids: Mapping[UUID, None]) -> tuple[str, ...]:
-    """Return the companies of contacts, as they are now."""
+    """Return the current companies of contacts."""
     rows = [active(book, CONTACTS, contact_id) for contact_id in contact_ids]
     return tuple(dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET))
 
@@ -338,7 +340,7 @@ def _shown_in(entry: EngagementEntry) -> Engagement:
 def _row(book: Book, engagement_id: UUID, version: int, _: EngagementRow | None, after: EngagementEntry) -> EngagementRow:
     shown, details = _shown_in(after), after.details
     start_at = fields.parsed_time(shown.start_at or shown.created_at)
-    assert start_at is not None, "it is a time of ours"
+    assert start_at is not None, "the server wrote this time"
     owner = shown.owner_user_id
     return EngagementRow(
         workspace_id=book.workspace_id,
@@ -361,7 +363,7 @@ def _row(book: Book, engagement_id: UUID, version: int, _: EngagementRow | None,
 
 def _relink(book: Book, before: EngagementRow | None, after: EngagementRow | None) -> None:
     engagement = after or before
-    assert engagement is not None, "it was there, or is"
+    assert engagement is not None, "a change has a row before or after it"
     old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
     relink(book, ENGAGEMENT_WORDS, engagement.id, old, new)
     old_contacts, contacts = (set[UUID]() if row is None else set(row.contact_ids) for row in (before, after))
@@ -393,7 +395,7 @@ ENGAGEMENT: Final = Subject(
 def _put_transcript(
     book: Book, engagement: Engagement, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
 ) -> int:
-    """Set the transcript of an engagement: a timeline, and plain text, by default what the timeline says."""
+    """Set the transcript of an engagement: the timeline, and the plain text, by default made from the timeline."""
     before = active(book, TRANSCRIPTS, engagement_id)
     timeline_id = None if before is None else before.timeline_id
     if timeline is not None and timeline_id is None:

@@ -1,4 +1,4 @@
-"""/v2/engagements, the engagements of contacts and companies, and their transcript timelines: the operations."""
+"""The operations of /v2/engagements, of the engagements of contacts and companies, and of transcript timelines."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -45,9 +45,9 @@ from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnsw
 from herdbook.ledger.objects import NOBODY
 from herdbook.users.store import active_holders
 
-# How often an engagement is tried to be created anew, where others with its external id come and go at the same time.
+# Limits the attempts to create an engagement while other requests create and delete its external id.
 _TRIES: Final = 6
-# Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
+# Maps each field that a response has only on request to the scope that it needs in addition to the operation's.
 _EXPAND: Final = {
     "companies": "companies:read",
     "contacts": "contacts:read",
@@ -82,7 +82,7 @@ async def list_company_engagements(call: Call, company_id: str) -> Answer:
 
 
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
-    """Create an engagement; give back the one that was created with the same external id, if any."""
+    """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
     for _ in range(_TRIES):
         try:
@@ -92,7 +92,7 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
                 return existing
         except Unforeseen:
             continue
-    message = "Engagements with this `external_id` come and go faster than can be told. Nothing was done. Try again shortly."
+    message = "Other requests keep creating and deleting this `external_id`. Nothing was written. Try again shortly."
     raise Unavailable(message)
 
 
@@ -105,11 +105,11 @@ async def _created(call: Call, engagement: EngagementCreate) -> Answer:
         owner_user_id=call.caller.user_id,
         has_precondition=call.has_precondition,
     )
-    # What is known by its external id is given back whatever else is sent: it is not fetched again.
+    # An existing external id returns its engagement, whatever else was sent, so its media is not fetched again.
     is_known = await store.find_by_external_id(pool, workspace_id, engagement.external_id) is not None
     if not isinstance(engagement.media_url, str) or is_known:
         return await call.write(command)
-    # What will be refused is not fetched, either.
+    # Check the owner first, so that media is not fetched for a request that will be refused.
     users = await active_holders(pool, workspace_id, [handle for some in handles_of(engagement) for handle in some])
     owner_among(engagement.participants or (), users.get)
     async with call.services.recordings.fetched(engagement.media_url, workspace_id, command.engagement_id) as recording:
@@ -126,7 +126,7 @@ async def get_engagement(call: Call, engagement_id: str) -> Answer:
     if not expand:
         return answer_found(found.row.found, "engagement")
     (body,) = await _expanded(call, [_Shown(found.id, found.row.found.body, found.row.details)], expand)
-    # The version is the engagement's own. It says nothing of what was added here, so it does not spare anybody a look at it.
+    # The ETag is the version of the engagement alone. It does not cover the expanded fields, so there is no 304 for them.
     return Answer(body, headers=((b"etag", etag(found.row.found.version)),))
 
 
@@ -153,14 +153,14 @@ async def replace_tags(call: Call, engagement_id: str, asked: EngagementTags) ->
 
 
 async def get_timeline(call: Call, engagement_id: str) -> Answer:
-    """Read who said what when in one engagement."""
+    """Read the transcript timeline of one engagement."""
     found = await _visible(call, engagement_id, needed=("engagements:read", PRIVATE_READ))
     timeline = await store.find_timeline(call.services.database, call.caller.workspace_id, found.id)
     return answer_found(timeline, "transcript timeline")
 
 
 async def set_timeline(call: Call, engagement_id: str, timeline: TimelineRequest) -> Answer:
-    """Set who said what when in one engagement, which completes it."""
+    """Set the transcript timeline of one engagement, which completes it."""
     if errors := timeline_errors(timeline):
         raise Invalid(errors)
     command = SetTimeline(
@@ -174,7 +174,7 @@ async def set_timeline(call: Call, engagement_id: str, timeline: TimelineRequest
 
 
 def private_scopes(call: Call) -> frozenset[str]:
-    """Return which of the scopes about private engagements a caller has."""
+    """Return the scopes for private engagements that a caller has."""
     return frozenset(scope for scope in (PRIVATE_READ, PRIVATE_WRITE) if call.caller.may(scope))
 
 
@@ -186,7 +186,7 @@ class Visible(NamedTuple):
 
 
 async def visible(call: Call, engagement_id: UUID, needed: Sequence[str] = (PRIVATE_READ,)) -> Visible:
-    """Return an engagement that the caller may see; one that is private takes the scopes needed. Refusal: NotFound."""
+    """Return an engagement that the caller may see. A private one requires the scopes in `needed`. Refusal: NotFound."""
     found = await store.find(call.services.database, call.caller.workspace_id, engagement_id)
     if found is None or (found.is_private and not all(call.caller.may(scope) for scope in needed)):
         raise NotFound("engagement")
@@ -202,16 +202,16 @@ def _engagement_id(text: str) -> UUID:
 
 
 async def _existing(call: Call, engagement_id: UUID) -> Answer | None:
-    """Answer with the engagement that was created before; a private one only to its creator, and to those who may see it.
+    """Answer with an existing engagement. A private one is shown only to its creator and to callers that may see it.
 
-    None: it is gone by now.
+    Return None if it no longer exists. Refusal: Taken.
     """
     found = await store.find(call.services.database, call.caller.workspace_id, engagement_id)
     if found is None:
         return None
     is_creator = found.details.created_by == str(call.caller.credential_id)
     if found.is_private and not is_creator and not private_scopes(call):
-        message = "`external_id` belongs to an engagement that this credential may not see. Use another one."
+        message = "`external_id` belongs to an engagement that this credential may not see. Use another `external_id`."
         holder = ("engagement", ids.encoded(ids.ENGAGEMENT, engagement_id))
         raise Taken([FieldError("external_id", "already_in_use", message)], [holder], PRIVATE_READ)
     return answer_found(found.found, "engagement")._replace(status=200)
@@ -232,7 +232,7 @@ async def _listed(call: Call, within: store.Within | None) -> Answer:
 
 
 class _Shown(NamedTuple):
-    """An engagement that is to be shown: its id, what the API always shows of it, and the rest."""
+    """An engagement to show: its id, the JSON that the API always shows, and the details."""
 
     id: UUID
     body: bytes
@@ -253,7 +253,7 @@ def _id_in(body: bytes) -> UUID:
 
 
 async def _expanded(call: Call, shown: Sequence[_Shown], expand: Iterable[str]) -> list[bytes]:
-    """Return the engagements with the members that are asked for: a statement each, however many engagements there are."""
+    """Return the engagements with the requested fields. Each field takes one statement for all engagements."""
     members = await asyncio.gather(*(_member(call, shown, name) for name in expand))
     bodies: list[bytes] = []
     for index, each in enumerate(shown):
@@ -263,7 +263,7 @@ async def _expanded(call: Call, shown: Sequence[_Shown], expand: Iterable[str]) 
 
 
 async def _member(call: Call, shown: Sequence[_Shown], name: str) -> list[bytes]:
-    """Return one member of each engagement, in JSON."""
+    """Return one field of each engagement, in JSON."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     match name:
         case "companies":
@@ -308,7 +308,7 @@ def _id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
 
 def _id_text(prefix: str, kind: str, text: str) -> str:
     if any(fields.id_of(prefix, kind)(text, "")):
-        raise ValueError(f"the id of a {kind} is `{prefix}` and letters and digits, as the API gave it")
+        raise ValueError(f"the id of a {kind} is `{prefix}` followed by letters and digits, as the API returned it")
     return text
 
 
@@ -317,14 +317,14 @@ def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingSta
 
     def read(text: str) -> str:
         if text not in values:
-            raise ValueError(f"there are {', '.join(values)}")
+            raise ValueError(f"it must be one of {', '.join(values)}")
         return text
 
     return Filter(name, read, {"type": "string", "enum": values}, description)
 
 
 _LIST_OF: Final = ListOf(
-    search="Words that the title has, each at the start of a word there; case and accents do not count.",
+    search="Search words. Each must match the start of a word in the title; case and accents are ignored.",
     crm_types=("company", "contact", "deal"),
     times=("updated_at", "start_at"),
     filters=(
@@ -345,8 +345,8 @@ OPERATIONS: Final = (
         path="/v2/engagements",
         id="list-engagements",
         summary="List engagements",
-        description="Lists the workspace's engagements; private ones to those alone who have the `engagements:private:read` "
-        "scope. Requires the `engagements:read` scope.",
+        description="Lists the workspace's engagements. Requires the `engagements:read` scope. Private engagements are listed "
+        "only with the `engagements:private:read` scope.",
         tag=_TAG,
         scopes=_READ,
         handler=list_engagements,
@@ -361,8 +361,8 @@ OPERATIONS: Final = (
         path="/v2/engagements",
         id="create-engagement",
         summary="Create engagement",
-        description="Creates an engagement from a transcript, or from a recording that is fetched from `media_url`. The same "
-        "`external_id` again gives the existing engagement, unchanged. Requires the `engagements:write` scope.",
+        description="Creates an engagement from a transcript, or from a recording that is fetched from `media_url`. Sending an "
+        "`external_id` again returns the existing engagement, unchanged. Requires the `engagements:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=create_engagement,
@@ -371,7 +371,7 @@ OPERATIONS: Final = (
         answer=Engagement,
         answer_description="Created engagement response.",
         status=201,
-        other_answers={200: OtherAnswer(Engagement, "The engagement that was created with this `external_id` before.")},
+        other_answers={200: OtherAnswer(Engagement, "The existing engagement with this `external_id`.")},
         refusals=(Taken, Stale, Invalid, KeyReused),
     ),
     Operation(
@@ -379,8 +379,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}",
         id="get-engagement-by-id",
         summary="Get engagement",
-        description="Reads a single engagement; a private one takes the `engagements:private:read` scope, too. "
-        "Requires the `engagements:read` scope.",
+        description="Reads a single engagement. Requires the `engagements:read` scope; a private engagement also requires the "
+        "`engagements:private:read` scope.",
         tag=_TAG,
         scopes=_READ,
         handler=get_engagement,
@@ -394,8 +394,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}/contacts",
         id="replace-engagement-contacts",
         summary="Replace engagement contacts",
-        description="Replaces the contacts of an engagement; its companies are those of the contacts. A private one takes the "
-        "`engagements:private:write` scope, too. Requires the `engagements:write` scope.",
+        description="Replaces the contacts of an engagement, and its companies by those of the contacts. Requires the "
+        "`engagements:write` scope; a private engagement also requires the `engagements:private:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=replace_contacts,
@@ -409,8 +409,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}/tags",
         id="replace-engagement-tags",
         summary="Replace engagement tags",
-        description="Replaces the tags of an engagement. A private one takes the `engagements:private:write` scope, too. "
-        "Requires the `engagements:write` scope.",
+        description="Replaces the tags of an engagement. Requires the `engagements:write` scope; a private engagement also "
+        "requires the `engagements:private:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=replace_tags,
@@ -424,8 +424,8 @@ OPERATIONS: Final = (
         path="/v2/engagements/{engagement_id}/transcript_timeline",
         id="get-engagement-transcript-timeline",
         summary="Get engagement transcript timeline",
-        description="Reads who said what when in an engagement. A private one takes the `engagements:read` and "
-        "`engagements:private:read` scopes, too. Requires the `transcript_timelines:read` scope.",
+        description="Reads the transcript timeline of an engagement. Requires the `transcript_timelines:read` scope; a private "
+        "engagement also requires the `engagements:read` and `engagements:private:read` scopes.",
         tag="subpackage_transcriptTimelines",
         scopes=("transcript_timelines:read",),
         handler=get_timeline,
@@ -438,8 +438,8 @@ OPERATIONS: Final = (
         path="/herdbook/engagements/{engagement_id}/transcript_timeline",
         id="set-engagement-transcript-timeline",
         summary="Set engagement transcript timeline",
-        description="Sets who said what when in an engagement, which completes it: herdbook transcribes nothing itself. "
-        "A private one takes the `engagements:private:write` scope, too. Requires the `engagements:write` scope. "
+        description="Sets the transcript timeline of an engagement, which completes it: herdbook transcribes nothing itself. "
+        "Requires the `engagements:write` scope; a private engagement also requires the `engagements:private:write` scope. "
         "Not part of the vendor's API.",
         tag="subpackage_transcriptTimelines",
         scopes=_WRITE,

@@ -1,4 +1,4 @@
-"""What an engagement and its transcript are on the wire, and the rules that need nothing but them."""
+"""The engagement and its transcript as clients see them, and the rules that need nothing else."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ from herdbook.tags.model import Tag
 from herdbook.users.model import User
 from herdbook.wire import CrmAssociation, Time
 
-# Limits of the vendor's page on create-engagement.
+# These limits come from the vendor's page on create-engagement.
 MOST_TRANSCRIPT_BYTES: Final = 950_000
 _MOST_TRANSCRIPT_CHARACTERS: Final = 900_000
-# Ours, so that no write makes its neighbours wait.
+# These limits are herdbook's own, so that no write delays others for long.
 _MOST_SPEAKERS: Final = 100
 _MOST_ENTRIES: Final = 20_000
 _MOST_LINKS: Final = 1000
@@ -34,7 +34,7 @@ _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=31_536_000)]
 _UserId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-Za-z0-9]+$"})]
 _LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f]+")
-# What a browser would run when somebody follows the link.
+# A browser would run links with these schemes.
 _RUN_BY_BROWSERS: Final = ("javascript", "data", "vbscript", "blob", "file")
 
 
@@ -57,17 +57,19 @@ def _link(value: str, path: str) -> Iterator[FieldError]:
 
 
 class TimelineSpeaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Somebody who speaks in a transcript; entries name speakers by their place, from 0."""
+    """A speaker in a transcript. Entries refer to speakers by their position, counted from 0."""
 
     schema_name: ClassVar[str] = "transcript_timeline_speaker"
 
     name: fields.Name | None = None
     email: _Email | None = None
-    sentiment: Annotated[float, Meta(ge=-1, le=1, description="From -1, bad, to 1, good.")] | None = None
+    sentiment: Annotated[float, Meta(ge=-1, le=1, description="The mood of the speaker, from -1 (bad) to 1 (good).")] | None = (
+        None
+    )
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one speaker says without a break; seconds count from the start of the engagement."""
+    """An uninterrupted passage by one speaker. Seconds count from the start of the engagement."""
 
     schema_name: ClassVar[str] = "transcript_timeline_entry"
 
@@ -78,7 +80,7 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class TimelineRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A transcript as who said what when."""
+    """Request payload for setting a transcript timeline: the speakers, and their words with times."""
 
     schema_name: ClassVar[str] = "transcript_timeline_request"
     rules: ClassVar[dict[str, fields.Rule]] = {}
@@ -95,23 +97,23 @@ class TimelineRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @property
     def duration_seconds(self) -> float | None:
-        """When the last word is said; None where none is."""
+        """The end of the last entry, or None without entries."""
         return max((entry.end_seconds for entry in self.entries), default=None)
 
     def as_text(self) -> str:
-        """Return it as plain text: a line for each entry, behind the speaker's name."""
+        """Return the timeline as plain text, with a line `speaker: text` for each entry."""
         names = [speaker.name or f"Speaker {place}" for place, speaker in enumerate(self.speakers, start=1)]
         return "\n".join(f"{names[entry.speaker_index]}: {entry.text}" for entry in self.entries)
 
 
 def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
-    # Without a path, the timeline is a whole body.
+    # The path is empty if the timeline is the whole body.
     within = f"{path}." if path else ""
     yield from _speakers(value.speakers, f"{within}speakers")
     for index, entry in enumerate(value.entries):
         place = f"{within}entries[{index}]"
         if entry.speaker_index >= len(value.speakers):
-            message = f"`{place}.speaker_index` names none of the {len(value.speakers)} speakers. They count from 0."
+            message = f"`{place}.speaker_index` is none of the {len(value.speakers)} speakers, which count from 0."
             yield FieldError(f"{place}.speaker_index", "invalid_range", message)
         if entry.end_seconds < entry.start_seconds:
             message = f"`{place}.end_seconds` is before `{place}.start_seconds`."
@@ -134,12 +136,12 @@ def _address(email: str | None | UnsetType, path: str) -> Iterator[FieldError]:
 
 
 def timeline_errors(timeline: TimelineRequest) -> list[FieldError]:
-    """Return what is wrong with a timeline that is a whole body."""
+    """Return the errors of a timeline that is the whole body."""
     return list(_timeline(timeline, ""))
 
 
 class Participant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Somebody who takes part: a user or a contact, known by an e-mail address or a phone number."""
+    """A participant: a user or a contact, recognised by an e-mail address or a phone number."""
 
     schema_name: ClassVar[str] = "engagement_create_participant"
 
@@ -152,7 +154,7 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def _participants(items: Sequence[Participant | None], path: str) -> Iterator[FieldError]:
     owners = [index for index, item in enumerate(items) if item is not None and item.is_owner]
     for index in owners[1:]:
-        message = f"`{path}` has more than one owner. Mark one at most."
+        message = f"`{path}` has more than one owner. Mark at most one."
         yield FieldError(f"{path}[{index}].is_owner", "multiple_owners", message)
     for index, item in enumerate(items):
         if item is None:
@@ -162,13 +164,13 @@ def _participants(items: Sequence[Participant | None], path: str) -> Iterator[Fi
         yield from _address(item.email, f"{place}.email")
         yield from fields.text(item.phone, f"{place}.phone")
         if item.name is item.email is item.phone is None:
-            yield FieldError(place, "required", f"`{place}` says nobody. Send a `name`, an `email` or a `phone`.")
+            yield FieldError(place, "required", f"`{place}` is empty. Send a `name`, an `email` or a `phone`.")
 
 
 def _transcript(value: str, path: str) -> Iterator[FieldError]:
     yield from fields.text(value, path)
     if (size := len(value.encode())) > MOST_TRANSCRIPT_BYTES:
-        yield FieldError(path, "too_long", f"`{path}` has {size} bytes in UTF-8. Send {MOST_TRANSCRIPT_BYTES} at most.")
+        yield FieldError(path, "too_long", f"`{path}` has {size} bytes in UTF-8. Send at most {MOST_TRANSCRIPT_BYTES}.")
 
 
 class EngagementCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,13 +216,13 @@ class EngagementCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     @property
     def has_transcript(self) -> bool:
-        """Whether what was said is known."""
+        """Whether the request contains a transcript."""
         return self.transcript_timeline is not UNSET or self.transcript is not UNSET
 
     def require_content(self) -> None:
-        """Refuse an engagement of which nothing is known. Refusal: Invalid."""
+        """Refuse an engagement with neither media nor a transcript. Refusal: Invalid."""
         if self.media_url is UNSET and not self.has_transcript:
-            message = "Nothing says what was said. Send `media_url`, `transcript_timeline` or `transcript`."
+            message = "The engagement has no content. Send `media_url`, `transcript_timeline` or `transcript`."
             raise Invalid([FieldError("media_url", "required", message)])
 
 
@@ -265,7 +267,7 @@ class EngagementObject(Enum):
 
 
 class EngagementType(Enum):
-    """What kind of engagement it is."""
+    """The kind of an engagement."""
 
     MEETING = "MEETING"
     CALL = "CALL"
@@ -277,7 +279,7 @@ class EngagementType(Enum):
 
 
 class ProcessingStatus(Enum):
-    """Whether what was said is known. herdbook transcribes nothing: what comes as media alone waits for a timeline."""
+    """Whether an engagement has a transcript. herdbook transcribes nothing: one with media alone waits for a timeline."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -292,7 +294,7 @@ class EngagementCompanyObject(Enum):
 
 
 class EngagementCompany(msgspec.Struct, frozen=True, kw_only=True):
-    """A company that an engagement is about."""
+    """A company of an engagement."""
 
     schema_name: ClassVar[str] = "engagement_company"
 
@@ -313,7 +315,7 @@ class EngagementCompany(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActionItem(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was agreed upon. herdbook derives none, so it shows none."""
+    """An agreed task. herdbook derives no action items, so the list is always empty."""
 
     schema_name: ClassVar[str] = "action_item"
 
@@ -324,7 +326,7 @@ class ActionItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """An annotation that analysis has made. herdbook derives none, so it shows none."""
+    """An annotation by analysis. herdbook derives no signals, so the list is always empty."""
 
     schema_name: ClassVar[str] = "signal"
 
@@ -334,7 +336,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Engagement(msgspec.Struct, frozen=True, kw_only=True):
-    """Public representation of an engagement. Some members are there only when `expand` asks for them."""
+    """Public representation of an engagement. Some fields are present only if `expand` names them."""
 
     schema_name: ClassVar[str] = "engagement"
     read_scopes: ClassVar[tuple[str, ...]] = ("engagements:read",)
@@ -360,14 +362,16 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Time
     updated_at: Time
     description: str | UnsetType = UNSET
-    data_source: Annotated[str, Meta(description="The system that it comes from.")] | UnsetType = UNSET
+    data_source: Annotated[str, Meta(description="The system that the engagement comes from.")] | UnsetType = UNSET
     is_internal: bool | UnsetType = UNSET
     engagement_at: Time | UnsetType = UNSET
     start_at: Time | UnsetType = UNSET
     end_at: Time | UnsetType = UNSET
     duration_seconds: int | UnsetType = UNSET
     meeting_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
-    external_url: Annotated[str, Meta(description="A link back into the system it comes from.")] | UnsetType = UNSET
+    external_url: (
+        Annotated[str, Meta(description="A link back into the system that the engagement comes from.")] | UnsetType
+    ) = UNSET
     crm_association: CrmAssociation | UnsetType = UNSET
     owner_user_id: _UserId | UnsetType = UNSET
     host_user_id: _UserId | UnsetType = UNSET
@@ -382,7 +386,7 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is kept of an engagement beside what the API always shows."""
+    """The stored data of an engagement that the API does not always show."""
 
     source_system: str
     external_id: str
@@ -396,7 +400,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class EngagementEntry(Engagement, frozen=True, kw_only=True):
-    """An engagement as the ledger enters it: with all that is kept of it."""
+    """An engagement as the ledger records it, with its details."""
 
     details: Details
 
@@ -408,7 +412,7 @@ class TimelineObject(Enum):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """Who said what when in an engagement."""
+    """The transcript timeline of an engagement: the speakers, and their words with times."""
 
     schema_name: ClassVar[str] = "transcript_timeline"
     example: ClassVar[dict[str, Any]] = {
@@ -421,7 +425,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     engagement_id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
     speakers: tuple[TimelineSpeaker, ...]
     entries: tuple[TimelineEntry, ...]
-    overall_sentiment: Annotated[float | None, Meta(description="The average over the speakers who have one.")]
+    overall_sentiment: Annotated[float | None, Meta(description="The average sentiment of the speakers who have one.")]
 
     @classmethod
     def of(cls, engagement_id: str, asked: TimelineRequest) -> "Timeline":
@@ -437,7 +441,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TranscriptEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A transcript as the ledger enters it, with its engagement as that was then."""
+    """A transcript as the ledger records it, with its engagement at that time."""
 
     timeline_id: str | None = None
     text: str

@@ -18,7 +18,7 @@ from herdbook.ledger.objects import Columns, object_shelf
 
 
 class EngagementRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An engagement's row: the engagement as the API always shows it, the rest of it, and what is looked up."""
+    """An engagement's row: the engagement as the API always shows it, its details, and the columns that queries use."""
 
     workspace_id: UUID
     id: UUID
@@ -52,7 +52,7 @@ ENGAGEMENTS: Final = object_shelf(EngagementRow, "engagement", COLUMNS)
 ENGAGEMENT_WORDS: Final = link_shelf("engagement_word", "word", "text", "engagement_id")
 ENGAGEMENT_CONTACTS: Final = link_shelf("engagement_contact", "contact_id", "uuid", "engagement_id")
 ENGAGEMENT_COMPANIES: Final = link_shelf("engagement_company", "company_id", "uuid", "engagement_id")
-# Under the tags' ids as the API shows them.
+# This index has the tags' ids as the API shows them.
 ENGAGEMENT_TAGS: Final = link_shelf("engagement_tag", "tag_id", "text", "engagement_id")
 EXTERNAL_IDS: Final = Claimants(
     claim_shelf("engagement_external_id", "external_id", "engagement_id"), "engagement", ids.ENGAGEMENT, "engagements:read"
@@ -60,7 +60,7 @@ EXTERNAL_IDS: Final = Claimants(
 
 
 class TranscriptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A transcript's row, under the engagement's id: the text, and the timeline where there is one."""
+    """A transcript's row, under the engagement's id: the text, and the timeline if there is one."""
 
     workspace_id: UUID
     id: UUID
@@ -76,7 +76,7 @@ TRANSCRIPTS: Final = object_shelf(TranscriptRow, "transcript", {"timeline_id": "
 
 
 class FoundEngagement(NamedTuple):
-    """An engagement that was read."""
+    """An engagement as read from the database."""
 
     found: Found
     is_private: bool
@@ -84,7 +84,7 @@ class FoundEngagement(NamedTuple):
 
 
 async def find(database: Database, workspace_id: UUID, engagement_id: UUID) -> FoundEngagement | None:
-    """Return an active engagement as the API always shows it, with its version and the rest of it."""
+    """Return an active engagement as the API always shows it, with its version and its details."""
     found = await database.find(find_in("engagement", ", c.is_private, c.details"), workspace_id, engagement_id)
     if found is None:
         return None
@@ -92,14 +92,14 @@ async def find(database: Database, workspace_id: UUID, engagement_id: UUID) -> F
 
 
 async def find_timeline(database: Database, workspace_id: UUID, engagement_id: UUID) -> Found | None:
-    """Return the timeline of an engagement, with its version, and its id as what else there is."""
+    """Return the timeline of an engagement with its version, and with its id in `more`."""
     found = await database.find(find_in("transcript", ", c.timeline_id"), workspace_id, engagement_id)
-    # Of a plain text there is none.
+    # A plain text has no timeline.
     return None if found is None or found.more[0] is None else found
 
 
 async def find_by_external_id(statements: Statements, workspace_id: UUID, external_id: str) -> UUID | None:
-    """Return which engagement was created with an external id."""
+    """Return the id of the engagement with an external id."""
     found: UUID | None = await statements.fetchval(
         "select engagement_id from engagement_external_id where workspace_id = $1 and external_id = $2",
         workspace_id,
@@ -111,7 +111,7 @@ async def find_by_external_id(statements: Statements, workspace_id: UUID, extern
 async def needing_recordings(
     statements: Statements, workspace_ids: Sequence[UUID], engagement_ids: Sequence[UUID]
 ) -> set[tuple[UUID, UUID]]:
-    """Return which of these engagements are there, or may come back: as long as the entry of their deletion is kept."""
+    """Return those of the engagements that exist, or can be restored because the entry of their deletion is still kept."""
     records = await statements.fetch(
         """
         select asked.workspace_id, asked.id
@@ -138,7 +138,7 @@ _SEARCHED: Final = Searched(
 
 
 class Bucket(NamedTuple):
-    """What a filter of a kind of links is made of: where they stand, and what a record of a CRM is called there."""
+    """The parts of a filter by linked objects: the statements about the links, and the object type of CRM records."""
 
     name: str
     prefix: str
@@ -169,7 +169,7 @@ _BUCKETS: Final = (
 
 
 class Within(NamedTuple):
-    """That only the engagements of one contact or company are listed: the filter's name, and whose they are."""
+    """The restriction of a list to one contact or company: the name of the filter, and the id."""
 
     name: str
     id: UUID
@@ -178,7 +178,7 @@ class Within(NamedTuple):
 async def page(
     pool: Pool, workspace_id: UUID, query: PageQuery, *, sees_private: bool, within: Within | None = None
 ) -> list[Listed]:
-    """Return the engagements of a page with their details, and one more where there is a next one."""
+    """Return the engagements of a page with their details, and one more if there is a next page."""
     conditions = Conditions(workspace_id, query)
     if not sees_private:
         conditions.require("not c.is_private")
@@ -200,7 +200,7 @@ async def page(
         if within is not None and within.name == bucket.name:
             await _require_links(pool, conditions, workspace_id, bucket, [within.id])
     if any(record.object_type == "deal" for record in records):
-        # The project bucket: there are no deals here, so none of them is linked to anything.
+        # Deals belong to the project bucket. herdbook has no deals, so a filter by deal matches nothing.
         conditions.require("false")
     await conditions.search(pool, _SEARCHED)
     return await conditions.fetch(pool, "engagement", ", c.details")
@@ -215,8 +215,8 @@ async def _require_links(
         conditions.require_few(bucket.linked.replace("$ids", conditions.parameter(wanted)))
 
 
-# What an engagement is expanded with: one statement for a whole page, whatever is on it. As when single objects are found, no
-# partial index comes into question.
+# Loads the objects that engagements are expanded with, in one statement for a whole page. As for single objects, the condition
+# on `deleted_at` is written so that no partial index is used.
 _OBJECTS: Final[LiteralString] = """
     select c.id, c.object from $table c
     where c.workspace_id = $1 and c.id = any($2) and coalesce(c.deleted_at, 'infinity') = 'infinity'
@@ -249,5 +249,5 @@ async def texts(pool: Pool, workspace_id: UUID, engagement_ids: Collection[UUID]
 
 
 def decoded_details(details: Any) -> Details:
-    """Return the details that a row holds."""
+    """Return the details of a row."""
     return msgspec.json.decode(details, type=Details)

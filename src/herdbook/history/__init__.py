@@ -1,1 +1,1 @@
-"""History: how an object became what it is, and the ways back."""
+"""History: the changes of an object, and how to reverse them."""

@@ -1,4 +1,4 @@
-"""The ways back: commands that restore what was deleted, and take back what a request did."""
+"""The commands that restore deleted objects and undo requests."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -24,14 +24,14 @@ from herdbook.subjects import SUBJECTS
 
 
 class Unforeseen(Exception):
-    """What is to be restored is not as it was looked up; it must be looked up anew, and the command given again."""
+    """The object to restore has changed since it was looked up. It must be looked up again, and the command repeated."""
 
 
 class Restore(msgspec.Struct, frozen=True, kw_only=True):
-    """Bring back what was deleted, in the state that it had; a contact whose company is gone comes back without one.
+    """Restore a deleted object in the state that it had. A contact whose company is gone comes back without a company.
 
-    `seen` is its row's version, and `state` what it had, as far as it was looked up. What is there stays as it is. Refusals:
-    NotFound, Stale, Taken; Unforeseen, which is no refusal to the caller.
+    `seen` is the version and `state` the content of the deleted row, if it was looked up. An object that is not deleted stays
+    unchanged. Refusals: NotFound, Stale, Taken. Also raises Unforeseen, which no caller sees.
     """
 
     subject: Subject[Any, Any]
@@ -64,10 +64,10 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request did to an object, as far as it takes to undo it.
+    """A request's changes of one object, with the data that is needed to undo them.
 
-    `version` is the number of its last entry. `before` is the object as it was before the first one; None: it was not there,
-    but had, perhaps, been merged into another one.
+    `version` is the number of the request's last entry for the object. `before` is the object as it was before the first one.
+    None means that it did not exist; it may have been merged into another one.
     """
 
     kind: Kind
@@ -78,26 +78,26 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def subject(self) -> Subject[Any, Any]:
-        """Its kind, as the ledger keeps it."""
+        """The descriptor of the object's kind."""
         return SUBJECTS[self.kind]
 
     @property
     def place(self) -> Place:
-        """What tells it from others: a transcript has the id of its engagement."""
+        """The kind and id of the object. The id alone is not unique, because a transcript has the id of its engagement."""
         return self.kind, self.object_id
 
     @property
     def shown_id(self) -> str:
-        """The object's id."""
+        """The object's id as the API shows it."""
         return ids.encoded(self.subject.prefix, self.object_id)
 
     def kept(self, reason: KeptReason) -> Kept:
-        """Say that it stays as it is."""
+        """Report that the object is not undone, and why."""
         return Kept(object=self.subject.name, id=self.shown_id, reason=reason, message=KEPT_MESSAGES[reason])
 
 
 class Preview(Exception):
-    """What would have come of undoing a request, if it had not only been asked what would."""
+    """The result that an undo would have, raised by a dry run so that nothing is written."""
 
     def __init__(self, undo: Undo) -> None:
         super().__init__(undo)
@@ -105,13 +105,13 @@ class Preview(Exception):
 
 
 class UndoTurns(msgspec.Struct, frozen=True, kw_only=True):
-    """Let objects be as they were before a request: all that nobody has changed since, and that can be so together.
+    """Give objects back their state before a request, if they have not changed since and the states are possible together.
 
-    What others need stays, and nothing goes back to what is not there. Both count from `since` on, the number of the request's
-    first entry: what named an object that was not there before the request may do so again. `may_name` are the kinds of objects
-    of which the caller may know that they hold something. `others` are the turns that
-    commands of the same request for undoing have been asked to take, or would have been where it is a dry run. There are no
-    refusals; but Preview for a dry run, which is no refusal to the caller.
+    An object that others need is kept, and no object gets back a reference to one that does not exist. Both rules apply from
+    `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
+    `may_name` are the kinds whose holders the caller may see. `others` are the objects that earlier commands of the same undo
+    have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A dry run raises Preview,
+    which no caller sees.
     """
 
     request_id: str
@@ -147,9 +147,9 @@ class UndoTurns(msgspec.Struct, frozen=True, kw_only=True):
         return Result(book.seq, undo)
 
 
-# In which order objects come back, so that each finds what it refers to; they go the other way round.
+# Objects come back in this order, so that each finds the objects it refers to. They are deleted in the reverse order.
 _ORDER: Final = (Kind.COMPANY, Kind.TAG, Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT, Kind.TRANSCRIPT_COMMENT)
-# That an object is not there any more which another one would name again.
+# Maps the kind of a missing object to the reason why an object that referred to it is kept.
 _NOT_FOUND: Final = {
     Kind.CONTACT: KeptReason.CONTACT_NOT_FOUND,
     Kind.COMPANY: KeptReason.COMPANY_NOT_FOUND,
@@ -160,7 +160,7 @@ _NOT_FOUND: Final = {
 
 
 class _Move(NamedTuple):
-    """What undoing a turn means to others: what the object names now, and what it would name again; what it gives and takes."""
+    """The effect of an undo on references: those an object has, those it gets back, and the targets it creates and removes."""
 
     names: set[Place]
     renames: set[Place]
@@ -169,21 +169,21 @@ class _Move(NamedTuple):
 
 
 def _provides(kind: Kind, row: Any) -> set[Place]:
-    """Return what others can name of an object now."""
+    """Return the targets that an object offers to references now."""
     if row is None or row.deleted_at is not None:
         return set()
     return provided(kind, row.id, SUBJECTS[kind].entered(row))
 
 
 def _names(subject: Subject[Any, Any], row: Any) -> set[Place]:
-    """Return what an object names now."""
+    """Return the references that an object has now."""
     if row.deleted_at is None:
         return named(row.id, subject.entered(row))
     return named(row.id, None, getattr(row, "merged_into", None))
 
 
 def _with_transcript(turn: Turn) -> Iterator[UUID]:
-    """Return the engagement that it takes to undo a turn, with its transcript."""
+    """Yield the engagements that must be loaded to undo a turn, each with its transcript."""
     if turn.kind is Kind.TRANSCRIPT or (turn.kind is Kind.ENGAGEMENT and turn.before is None):
         yield turn.object_id
     if (engagement_id := engagement_of(turn.before)) is not None:
@@ -200,9 +200,9 @@ def _move(turn: Turn, row: Any) -> _Move:
 
 
 class _Settling:
-    """Which turns can be undone together: those are `going`. What stands in one's way may stand there because of another one.
+    """The choice of the turns that can be undone together: `going`.
 
-    So each that cannot go is kept, and the rest is looked at again, until there is nothing in anybody's way.
+    Keeping one turn may block another. After some are kept, the rest is checked again, until none is blocked.
     """
 
     def __init__(self, book: Book, command: UndoTurns) -> None:
@@ -211,7 +211,7 @@ class _Settling:
         self._claimed = {turn.place: _claimed(turn) for turn in command.turns}
         self._moves: dict[Place, _Move] = {}
         references = book.find(REFERENCES, _around(command))
-        assert references is not None, "the command needs it"
+        assert references is not None, "the command lists it as a need"
         self._gone = {each.id: each for each in references.gone}
         self._needed = {*references.needed, *ids.decoded_all(ids.TAG, references.needed_tags)}
         self._named_beside = self._named_in_batch()
@@ -219,7 +219,7 @@ class _Settling:
         self.kept: dict[Place, Kept] = {}
 
     def settle(self) -> None:
-        """Find out."""
+        """Sort all turns into `going` and `kept`."""
         for turn in self._command.turns:
             row: Any = self._book.find(turn.subject.shelf, turn.object_id)
             if row is not None:
@@ -245,7 +245,7 @@ class _Settling:
             is_settled = not kept
 
     def _named_in_batch(self) -> set[Place]:
-        """Return what objects name that are not to go back: those that this batch has changed by now, and transcripts."""
+        """Return the references of objects outside this undo: those that the batch has changed, and transcripts."""
         rows: list[tuple[Kind, Any]] = [
             (kind, row)
             for kind in (Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT_COMMENT, Kind.TRANSCRIPT)
@@ -258,7 +258,7 @@ class _Settling:
         return {place for kind, row in rows if (kind, row.id) not in turns for place in _names(SUBJECTS[kind], row)}
 
     def _claimed_first(self) -> dict[tuple[Kind, str], UUID]:
-        """Return which of those that go had something: two may have had it, one after the other, while the request went on."""
+        """Return the object that gets each unique key. During one request, two objects may have had a key in succession."""
         claimed: dict[tuple[Kind, str], UUID] = {}
         for turn in self.going.values():
             for key in self._claimed[turn.place]:
@@ -266,14 +266,14 @@ class _Settling:
         return claimed
 
     def _missing(self, turn: Turn, given: AbstractSet[Place], taken: AbstractSet[Place]) -> Kept | None:
-        """Return what keeps an object that would name what is not there."""
+        """Return why an object is kept that would refer to a missing object, or None if it would not."""
         for place in sorted(self._moves[turn.place].renames, key=lambda each: _ORDER.index(each[0])):
             if place not in given and (place in taken or not self._is_there(turn, place)):
                 return turn.kept(_NOT_FOUND[place[0]])
         return None
 
     def _is_there(self, turn: Turn, place: Place) -> bool:
-        """Whether an object is there, or was not there before the request either, in which case it was named all the same."""
+        """Whether a target exists, or did not exist before the request either, so that the reference led nowhere then, too."""
         kind, object_id = place
         if place in self._command.others:
             return self._command.others[place]
@@ -293,12 +293,12 @@ class _Settling:
             is_merged = getattr(row, "merged_into", None) is not None
         if is_there or (turn.kind is Kind.CONTACT and turn.before is not None):
             return is_there
-        # Engagements that name a merged contact would be moved to the one that goes on in its place.
+        # Engagements of a merged contact would be moved to the contact that replaces it.
         is_followed = is_merged and turn.kind is Kind.ENGAGEMENT
         return version is not None and version < self._command.since and not is_followed
 
     def _need(self, turn: Turn, staying: AbstractSet[Place]) -> Kept | None:
-        """Return what keeps an object that others need which stay."""
+        """Return why an object is kept that objects outside the undo need, or None if they do not."""
         takes = self._moves[turn.place].takes
         is_needed = bool(takes) and turn.object_id in self._needed
         if is_needed or not takes.isdisjoint(staying) or not takes.isdisjoint(self._named_beside):
@@ -308,7 +308,7 @@ class _Settling:
     def _conflict(self, turn: Turn, claimed: Mapping[tuple[Kind, str], UUID]) -> Kept | None:
         subject = turn.subject
         for index, key in enumerate(self._claimed[turn.place]):
-            assert subject.claimants is not None, "there is something to hold"
+            assert subject.claimants is not None, "only objects with unique keys claim any"
             holder = subject.claimants.holder(self._book, key)
             if holder is None or (turn.kind, holder) in self.going or (turn.kind, holder) in self._command.others:
                 holder = claimed[turn.kind, key]
@@ -323,16 +323,16 @@ class _Settling:
             object=subject.name,
             id=turn.shown_id,
             reason=KeptReason.CONFLICT,
-            message=f"`{field}` belongs to another active {subject.name} by now. Free it there first.",
+            message=f"`{field}` now belongs to another active {subject.name}. Free it there first.",
             conflict=Holder(subject.name, ids.encoded(subject.prefix, holder)) if may_name else UNSET,
         )
 
 
 def _around(command: UndoTurns) -> Around:
-    """Return what must be known of other objects."""
+    """Return the query about other objects that an undo depends on."""
     turns, others = command.turns, command.others
     renamed = {place for turn in turns for place in named(turn.object_id, turn.before, turn.merged_into)}
-    # The timeline that a transcript loses is needed by the comments on its engagement.
+    # Comments on an engagement need its timeline, so a transcript that loses its timeline counts as going.
     losing = [turn for turn in turns if not provided(turn.kind, turn.object_id, turn.before)]
     going = {kind: [turn.object_id for turn in losing if turn.kind is kind] for kind in Kind}
     many = sum(map(len, going.values()))
@@ -356,7 +356,7 @@ def _sorted(object_ids: Iterable[UUID]) -> tuple[UUID, ...]:
 
 
 def _needs_to_be_there(subject: Subject[Any, Any], state: Any) -> Iterator[Need]:
-    """Name what an object must see to be there in some state."""
+    """Yield the needs of restoring an object in some state."""
     if subject.claimants is not None:
         yield from subject.claimants.needs(subject.claimed(state))
     if (company_id := company_of(state)) is not None:
@@ -368,7 +368,7 @@ def _claimed(turn: Turn) -> list[str]:
 
 
 def _differs(turn: Turn, row: Any) -> bool:
-    """Whether an object is not as it was before."""
+    """Whether an object differs from its state before the request."""
     if turn.before is None or row.deleted_at is not None:
         return (turn.before is None) != (row.deleted_at is not None)
     now = turn.subject.entered(row)
@@ -377,7 +377,7 @@ def _differs(turn: Turn, row: Any) -> bool:
 
 
 class _Rank(NamedTuple):
-    """When it is an object's turn: first come those that are there, or are again, and of a kind those first that are."""
+    """The sort key for reverting: deletions last, then by kind, then restored objects after updated ones."""
 
     goes: bool
     order: int
@@ -385,9 +385,9 @@ class _Rank(NamedTuple):
 
 
 def _revert(book: Book, going: Mapping[Place, Turn]) -> dict[Place, Reverted]:
-    """Let objects be as they were."""
+    """Give objects back their earlier state. Return the result for each."""
     rows: dict[Place, Any] = {place: book.find(turn.subject.shelf, turn.object_id) for place, turn in going.items()}
-    # What they hold is free before anybody claims what they held.
+    # All current unique keys are freed before any object claims its earlier ones.
     for place, turn in going.items():
         subject = turn.subject
         if subject.claimants is not None and rows[place].deleted_at is None:
@@ -419,7 +419,7 @@ def _reverted(book: Book, turn: Turn, row: Any) -> RevertedBy:
 
 
 def _as_entered(book: Book, turn: Turn, state: Any) -> Any:
-    """Return a state as the ledger enters it: that of a transcript with its engagement."""
+    """Return a state as the ledger records it. A transcript is recorded with its engagement."""
     if turn.kind is not Kind.TRANSCRIPT:
         return state
     engagement = book.find(ENGAGEMENTS, turn.object_id)

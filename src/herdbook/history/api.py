@@ -1,4 +1,4 @@
-"""/herdbook/.../history, /herdbook/.../restore and /herdbook/undo: the operations."""
+"""The operations of /herdbook/.../history, /herdbook/.../restore and /herdbook/undo."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -46,14 +46,14 @@ from herdbook.tags.actions import TAG
 from herdbook.tags.model import Tag
 from herdbook.wire import shown_time
 
-# How often an object that is to be restored is looked at again, where others restore and delete it at the same time.
+# Limits the attempts to restore an object that other requests restore and delete at the same time.
 _TRIES: Final = 6
-# The lists in the details of an engagement that a history shows, to whom they may be shown.
+# Maps each list in an engagement's details to the scope that is needed to see it in a history.
 _LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
 
 
 async def show_history(subject: Subject[Any, Any], call: Call, object_id: str, query: HistoryQuery) -> Answer:
-    """Tell how an object became what it is, or what it was at some time."""
+    """Return the changes of an object or, with `at`, the object as it was at that time."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     row = await store.standing(pool, subject, workspace_id, ids.decoded(subject.prefix, object_id) or NOBODY)
     if row is None or (row.is_private and not call.caller.may(PRIVATE_READ)):
@@ -107,7 +107,7 @@ async def _as_it_was(subject: Subject[Any, Any], call: Call, row: Standing, at: 
     """Return an object as it was at some time. Refusals: NotFound, NoLongerKept."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     time = fields.parsed_time(at)
-    assert time is not None, "the query's rules refuse what is no time"
+    assert time is not None, "the query's rules refuse a malformed time"
     if row.updated_at <= time:
         return _object_then(subject, row.version, row.object, is_there=not row.is_deleted)
     entry = await store.entry_at(pool, subject, workspace_id, row, time)
@@ -119,27 +119,27 @@ async def _as_it_was(subject: Subject[Any, Any], call: Call, row: Standing, at: 
     head, trimmed, since = await store.extent(pool, workspace_id)
     if entry is not None and since is not None and (then := _before(subject, entry, time, since)) is not None:
         return then
-    message = f"What the {subject.name} was then is no longer kept: entries up to {trimmed} are not. Ask for a later time."
+    message = f"The {subject.name} of that time is no longer kept, nor are entries up to {trimmed}. Ask for a later time."
     raise NoLongerKept(message, trimmed, head)
 
 
 class _Began(msgspec.Struct):
-    """When an object was created, as far as that is known."""
+    """The part of an object that says when it was created."""
 
     created_at: str
 
 
 def _before(subject: Subject[Any, Any], entry: EntryThen, time: datetime, since: datetime) -> Answer | None:
-    """Return an object as it was at a time before the oldest entry that is kept of it; None where nobody knows.
+    """Return an object as it was at a time before its oldest entry that is kept, or None if that is unknown.
 
-    An entry tells the state before it, which is as old as the entry before that: that one is no longer kept, so it happened
-    until `since`. Refusal: NotFound.
+    An entry gives the state before it, which dates from the previous entry. That one is no longer kept, so it happened at
+    `since` at the latest. Refusal: NotFound.
     """
     match entry.action:
         case Action.UPDATED:
             assert entry.previous is not None, "an update has old values"
             state = state_before(entry.object, entry.previous, subject.entry)
-            # The entry does not tell when the object came to be so, but that was until then.
+            # The entry does not say when the object got this state, but that was at `since` at the latest.
             state = msgspec.structs.replace(state, updated_at=shown_time(since))
         case Action.DELETED:
             state = msgspec.json.decode(entry.object, type=subject.entry)
@@ -153,24 +153,24 @@ def _before(subject: Subject[Any, Any], entry: EntryThen, time: datetime, since:
 
 def _parsed(shown: str) -> datetime:
     time = fields.parsed_time(shown)
-    assert time is not None, "it is a time of ours"
+    assert time is not None, "the server wrote this time"
     return time
 
 
 def _object_then(subject: Subject[Any, Any], version: int | None, object_: bytes, *, is_there: bool) -> Answer:
     if not is_there:
         raise _was_not_there(subject)
-    # Entries of older releases do not name the version before them.
+    # Entries of older releases do not record the previous version.
     headers = () if version is None else ((b"etag", etag(version)),)
     return Answer(without_details(object_), headers=headers)
 
 
 def _was_not_there(subject: Subject[Any, Any]) -> NotFound:
-    return NotFound(subject.name, "It was not there at that time.")
+    return NotFound(subject.name, "It did not exist at that time.")
 
 
 async def restore_object(subject: Subject[Any, Any], call: Call, object_id: str) -> Answer:
-    """Bring back what was deleted."""
+    """Restore a deleted object."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     found = ids.decoded(subject.prefix, object_id) or NOBODY
     for _ in range(_TRIES):
@@ -183,11 +183,11 @@ async def restore_object(subject: Subject[Any, Any], call: Call, object_id: str)
             return await call.write(command)
         except Unforeseen:
             continue
-    raise Unavailable("Others delete and restore the same object at the same time. Nothing was written. Try again shortly.")
+    raise Unavailable("Other requests are deleting and restoring the same object. Nothing was written. Try again shortly.")
 
 
 async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answer:
-    """Undo what a request did."""
+    """Undo the changes of a request."""
     if call.has_precondition:
         raise Stale(None)
     return await undo(call, asked.request_id, is_dry_run=query.dry_run)
@@ -201,16 +201,16 @@ def _history_of(subject: Subject[Any, Any], object_: type[msgspec.Struct]) -> Op
     name = subject.name
     needs = " and ".join(f"`{scope}`" for scope in subject.read_scopes)
     private = (
-        " Private engagements take the `engagements:private:read` scope, too; what an engagement is linked to is told to those "
-        "who may read that."
+        " A private engagement also requires the `engagements:private:read` scope. Linked contacts and companies are shown "
+        "only to credentials that may read them."
     )
     return Operation(
         method="GET",
         path=f"/herdbook/{_plural(subject)}/{{{name}_id}}/history",
         id=f"get-{name}-history",
         summary=f"Get {name} history",
-        description=f"Lists the changes of a single {name}, the latest first, be it deleted. With `at`, the answer is the "
-        f"{name} as it was at that time, with the ETag that it had. Requires the {needs} scope."
+        description=f"Lists the changes of a single {name}, deleted or not, latest first. With `at`, returns the {name} as it "
+        f"was at that time, with the ETag that it had. Requires the {needs} scope."
         f"{private if subject is ENGAGEMENT else ''}",
         tag=f"subpackage_{_plural(subject)}",
         scopes=subject.read_scopes,
@@ -218,7 +218,7 @@ def _history_of(subject: Subject[Any, Any], object_: type[msgspec.Struct]) -> Op
         query=HistoryQuery,
         answer=History,
         or_answer=object_,
-        answer_description=f"Changes of the {name}; with `at`, the {name}.",
+        answer_description=f"The changes of the {name} or, with `at`, the {name}.",
         refusals=(NotFound, InvalidQuery, NoLongerKept),
     )
 
@@ -230,7 +230,7 @@ def _restore_of(subject: Subject[Any, Any], object_: type[msgspec.Struct], about
         path=f"/herdbook/{_plural(subject)}/{{{name}_id}}/restore",
         id=f"restore-{name}",
         summary=f"Restore {name}",
-        description=f"Brings back a single {name} that was deleted, as it was; one that is there stays as it is. {about} "
+        description=f"Restores a single deleted {name} as it was. If it is not deleted, it stays unchanged. {about} "
         "If-Match is compared with the version of the deletion, which the history shows. "
         f"Requires the `{subject.write_scope}` scope.",
         tag=f"subpackage_{_plural(subject)}",
@@ -247,32 +247,32 @@ def _operations() -> Iterator[Operation]:
     yield _restore_of(
         CONTACT,
         Contact,
-        "It belongs to no company any more if that is gone. One that was merged comes back as well, but what another one got "
-        "of it stays there: to take back the whole merge, undo the request.",
+        "If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that it was "
+        "merged into keeps its data: to reverse the whole merge, undo the request.",
     )
     yield _history_of(COMPANY, Company)
     yield _restore_of(
-        COMPANY, Company, "Its contacts do not come back to it: to have them back as well, undo the request that deleted it."
+        COMPANY, Company, "Its contacts stay without a company: to link them again, undo the request that deleted the company."
     )
     yield _history_of(TAG, Tag)
-    yield _restore_of(TAG, Tag, "Engagements that had it have it again.")
+    yield _restore_of(TAG, Tag, "Engagements that had the tag have it again.")
     yield _history_of(ENGAGEMENT, Engagement)
     yield Operation(
         method="POST",
         path="/herdbook/undo",
         id="undo-request",
         summary="Undo request",
-        description="Lets all objects that a request changed be as they were before it, by new changes. What was changed "
-        "since stays as it is, and so does what cannot be as it was beside what is there now: `kept` tells why. Requires the "
-        "scopes that writing the objects does; private engagements, and what belongs to them, take the "
-        "`engagements:private:write` scope, too.",
+        description="Undoes a request: each object that it changed gets back its earlier state, by a new change. Objects that "
+        "changed since stay as they are, and so do those whose earlier state conflicts with other objects: `kept` says why. "
+        "Requires the write scopes of these objects. Private engagements, their transcripts and their comments also require "
+        "the `engagements:private:write` scope.",
         tag="subpackage_changes",
         scopes=(),
         handler=undo_request,
         body=UndoRequest,
         query=UndoQuery,
         answer=Undo,
-        answer_description="What came of it, or would.",
+        answer_description="The result of the undo or, for a dry run, the expected result.",
         refusals=(NotFound, Stale, Invalid, InvalidQuery, NoLongerKept, KeyReused),
     )
 

@@ -1,4 +1,4 @@
-"""What histories, restoring and undoing are on the wire, and what an entry of the ledger says has changed."""
+"""Histories and undo as clients see them, and the changes that an entry of the ledger describes."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum
@@ -21,18 +21,18 @@ _EXAMPLE_CONTACT: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of an object's history."""
+    """The query parameters of a history."""
 
     schema_name: ClassVar[str] = "history_query"
     rules: ClassVar[dict[str, fields.Rule]] = {"at": fields.time}
 
-    limit: Annotated[int, Meta(ge=1, le=MOST, description="How many entries a page has at most.")] = DEFAULT_LIMIT
-    cursor: Annotated[str, Meta(description="`next_cursor` of the last page, as it is.")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="The maximum number of entries on a page.")] = DEFAULT_LIMIT
+    cursor: Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged.")] | UnsetType = UNSET
     at: (
         Annotated[
             str,
             Meta(
-                description="A time: the answer is the object as it was then, and no list.",
+                description="A time. The response is the object as it was then, instead of a list.",
                 extra_json_schema={"format": "date-time"},
             ),
         ]
@@ -41,13 +41,13 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryCursor(msgspec.Struct, frozen=True):
-    """Where a history goes on: the version that its next page begins with."""
+    """The position in a history: the version with which the next page begins."""
 
     version: int
 
 
 class HistoryAction(Enum):
-    """What was done to an object."""
+    """The kind of a change of an object."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -56,17 +56,17 @@ class HistoryAction(Enum):
 
 
 class HistoryBy(msgspec.Struct, frozen=True, kw_only=True):
-    """Who has changed an object."""
+    """The credential and the user that made a change."""
 
     schema_name: ClassVar[str] = "history_by"
 
     credential_id: Annotated[str | None, Meta(description="Null for the command line, and for the server itself.")]
     credential_name: str | None
-    user_id: Annotated[str | None, Meta(description="The user for whom the credential was made, where one was named.")]
+    user_id: Annotated[str | None, Meta(description="The user for whom the credential was created, if any.")]
 
 
 class HistoryChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a member was, and what it became; null where it was or is not there."""
+    """The old and the new value of a field; null if it was or is absent."""
 
     schema_name: ClassVar[str] = "history_change"
 
@@ -93,19 +93,18 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: Literal["history_entry"]
-    version: Annotated[int, Meta(description="The object's version since then, which its ETag named.")]
+    version: Annotated[int, Meta(description="The object's version after this change, as in its ETag.")]
     action: HistoryAction
     at: Time
     request_id: _RequestId
     by: HistoryBy
     changes: Annotated[
         dict[str, HistoryChange],
-        Meta(description="Each member that changed; of an object that came or went, each that it had."),
+        Meta(description="Each changed field. For an object that was created, restored or deleted, each field that it had."),
     ]
-    merged_into: (
-        Annotated[str, Meta(description="The object that went on in this one's place, where it was merged into that.")]
-        | UnsetType
-    ) = UNSET
+    merged_into: Annotated[str, Meta(description="The object that this one was merged into, if it was merged.")] | UnsetType = (
+        UNSET
+    )
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,17 +122,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["list"]
     data: Annotated[tuple[HistoryEntry, ...], Meta(description="The changes of this page.")]
     has_more: Annotated[bool, Meta(description="Whether another page follows.")]
-    next_cursor: Annotated[str | None, Meta(description="What to send as `cursor` for the next page.")]
+    next_cursor: Annotated[str | None, Meta(description="The `cursor` of the next page.")]
     complete: Annotated[
         bool,
         Meta(
-            description="Whether the last change here is the first that there was. Where it is not and no page follows, "
-            "earlier ones are no longer kept."
+            description="Whether the last change here is the first one ever made. If it is not and no page follows, "
+            "earlier changes are no longer kept."
         ),
     ]
 
 
-# What tells no change: what an object is, and the times, which each entry tells itself.
+# These fields are never reported as changes.
 _NEVER_TOLD: Final = frozenset({"object", "id", "created_at", "updated_at"})
 _NULL: Final = msgspec.Raw(b"null")
 _NONE: Final = msgspec.Raw(b"[]")
@@ -143,9 +142,9 @@ _members: Final = msgspec.json.Decoder(Members)
 def changes_of(
     action: Action, object_: bytes, previous: bytes | None, told_of_details: Collection[str]
 ) -> dict[str, HistoryChange]:
-    """Return what an entry says has changed, member by member.
+    """Return the changes that an entry describes, field by field.
 
-    Of an engagement's details, which no entry shows as they are, these lists are told.
+    An engagement's details are not shown, except the lists named in `told_of_details`.
     """
     after = _with_lists(_members.decode(object_), told_of_details)
     if previous is not None:
@@ -157,7 +156,7 @@ def changes_of(
 
 
 def without_details(object_: bytes) -> bytes:
-    """Return an engagement as the API always shows it; what the ledger enters of others is what the API shows."""
+    """Return a recorded object as the API shows it: an engagement without its details, any other object unchanged."""
     members = _members.decode(object_)
     if members.pop("details", None) is None:
         return object_
@@ -177,9 +176,9 @@ def _differences(before: Members, after: Members) -> dict[str, HistoryChange]:
 
 
 def state_before(object_: bytes, previous: bytes, entry: type[msgspec.Struct]) -> Any:
-    """Return an object as it was before an update, given as it was after it, and the old values of what changed."""
+    """Return an object as it was before an update, from the object after it and the old values of the changed fields."""
     members = _members.decode(object_)
-    # Null says that a member was not there, unless it always is.
+    # Null means that the field was absent, unless the field is required.
     needed = {field.encode_name for field in msgspec.structs.fields(entry) if field.required}
     for name, value in _members.decode(previous).items():
         if value == _NULL and name not in needed:
@@ -190,26 +189,28 @@ def state_before(object_: bytes, previous: bytes, entry: type[msgspec.Struct]) -
 
 
 class UndoRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Request payload for undoing what a request did."""
+    """Request payload for undoing a request."""
 
     schema_name: ClassVar[str] = "undo_request"
     rules: ClassVar[dict[str, fields.Rule]] = {"request_id": fields.id_of(ids.REQUEST, "request")}
     example: ClassVar[dict[str, Any]] = {"request_id": _EXAMPLE_REQUEST}
 
-    request_id: Annotated[_RequestId, Meta(description="`X-Request-Id` of the request; histories and changes name it, too.")]
+    request_id: Annotated[
+        _RequestId, Meta(description="The `X-Request-Id` of the request, also shown in histories and changes.")
+    ]
 
 
 class UndoQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """How to undo."""
+    """The query parameters of an undo."""
 
     schema_name: ClassVar[str] = "undo_query"
     rules: ClassVar[dict[str, fields.Rule]] = {}
 
-    dry_run: Annotated[bool, Meta(description="Whether only to tell what would come of it, and do nothing.")] = False
+    dry_run: Annotated[bool, Meta(description="Whether to return the expected result only, and change nothing.")] = False
 
 
 class RevertedBy(Enum):
-    """What undoing does to an object."""
+    """The change that an undo makes to an object."""
 
     UPDATED = "updated"
     DELETED = "deleted"
@@ -217,7 +218,7 @@ class RevertedBy(Enum):
 
 
 class Reverted(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that is as it was before the request."""
+    """An object that is back in its state before the request."""
 
     schema_name: ClassVar[str] = "undo_reverted"
 
@@ -227,7 +228,7 @@ class Reverted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptReason(Enum):
-    """Why an object stays as it is."""
+    """Why an undo leaves an object unchanged."""
 
     CHANGED_SINCE = "changed_since"
     CONFLICT = "conflict"
@@ -242,21 +243,21 @@ class KeptReason(Enum):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that stays as it is, and why."""
+    """An object that the undo leaves unchanged, and why."""
 
     schema_name: ClassVar[str] = "undo_kept"
 
     object: str
-    id: Annotated[str, Meta(description="Not of what the credential may not see.")] | UnsetType = UNSET
+    id: Annotated[str, Meta(description="Absent if the credential may not see the object.")] | UnsetType = UNSET
     reason: KeptReason
     message: str
     conflict: (
-        Annotated[Holder, Meta(description="The object that holds what this one had, for those who may read it.")] | UnsetType
+        Annotated[Holder, Meta(description="The object that now holds the value, if the credential may read it.")] | UnsetType
     ) = UNSET
 
 
 class Undo(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of undoing a request, or would."""
+    """The result of undoing a request or, for a dry run, the expected result."""
 
     schema_name: ClassVar[str] = "undo"
     example: ClassVar[dict[str, Any]] = {
@@ -275,14 +276,14 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 KEPT_MESSAGES: Final[Mapping[KeptReason, str]] = {
-    KeptReason.CHANGED_SINCE: "It was changed since. Undo that first, or change it by hand.",
-    KeptReason.CONTACT_NOT_FOUND: "A contact that it had is not there any more. Restore that first.",
-    KeptReason.COMPANY_NOT_FOUND: "A company that it had is not there any more. Restore that first.",
-    KeptReason.TAG_NOT_FOUND: "A tag that it had is not there any more. Restore that first.",
-    KeptReason.ENGAGEMENT_NOT_FOUND: "Its engagement is not there any more. Undo that first.",
-    KeptReason.TRANSCRIPT_NOT_FOUND: "The timeline that it is about is not there any more. Undo that first.",
-    KeptReason.IN_USE: "Others need it that stay: contacts, engagements, comments, or a contact merged into it. "
+    KeptReason.CHANGED_SINCE: "It was changed since. Undo the later change first, or change the object by hand.",
+    KeptReason.CONTACT_NOT_FOUND: "A contact that it referred to is gone. Restore that contact first.",
+    KeptReason.COMPANY_NOT_FOUND: "A company that it referred to is gone. Restore that company first.",
+    KeptReason.TAG_NOT_FOUND: "A tag that it referred to is gone. Restore that tag first.",
+    KeptReason.ENGAGEMENT_NOT_FOUND: "Its engagement is gone. Undo the request that removed it first.",
+    KeptReason.TRANSCRIPT_NOT_FOUND: "Its transcript timeline is gone. Undo the request that removed it first.",
+    KeptReason.IN_USE: "Other objects need it: contacts, engagements, comments, or a contact merged into it. "
     "Change or delete those first.",
-    KeptReason.NOT_SUPPORTED: "Changes of such objects cannot be undone here. Change it by hand.",
+    KeptReason.NOT_SUPPORTED: "Changes of this kind of object cannot be undone. Change it by hand.",
     KeptReason.PRIVATE: "It belongs to a private engagement. Undo it with the scope `engagements:private:write`.",
 }

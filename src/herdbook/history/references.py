@@ -1,8 +1,8 @@
-"""What objects name: the references between kinds, as the ways back must know them.
+"""The references between objects, which an undo must not break.
 
-A contact names its company and, once it was merged, the contact that goes on in its place. An engagement names contacts,
-companies and tags. A transcript names its engagement, as one that is completed; a comment names that, too, and the timeline
-that it is about. Users are named as well, and always there.
+A contact refers to its company and, once merged, to the contact that replaces it. An engagement refers to contacts, companies
+and tags. A transcript refers to its engagement, and to the fact that it is completed. A comment refers to its engagement and
+to its timeline. References to users are left out, because users always exist.
 """
 
 from typing import Any, TypeAlias
@@ -16,12 +16,13 @@ from herdbook.engagements.model import EngagementEntry, ProcessingStatus, Transc
 from herdbook.ledger.changes import Kind
 from herdbook.transcript_comments.model import TranscriptComment
 
-# What is named. A timeline is named by its own id; under the id of the engagement, that this one is completed.
+# The target of a reference. A transcript under its timeline's id is the timeline; under its engagement's id, the fact that
+# the engagement is completed.
 Place: TypeAlias = tuple[Kind, UUID]
 
 
 def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[Place]:
-    """Return what an object names; None is the state of one that is not there, but may have been merged into another one."""
+    """Return the references of an object. The state None is that of a missing object, which may have been merged."""
     match state:
         case None:
             return _places(Kind.CONTACT, merged_into)
@@ -43,7 +44,7 @@ def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[P
 
 
 def provided(kind: Kind, object_id: UUID, state: Any) -> set[Place]:
-    """Return what others can name while an object is in some state."""
+    """Return the targets that an object offers to references in some state."""
     match state:
         case None:
             return set()
@@ -57,12 +58,12 @@ def provided(kind: Kind, object_id: UUID, state: Any) -> set[Place]:
 
 
 def company_of(state: Any) -> UUID | None:
-    """Return the company of a contact, if it is one, and has one."""
+    """Return the company of a contact, or None for another object or a contact without a company."""
     return ids.decoded(ids.COMPANY, state.company.id) if isinstance(state, Contact) and state.company is not UNSET else None
 
 
 def engagement_of(state: Any) -> UUID | None:
-    """Return the engagement of a comment, if it is one."""
+    """Return the engagement of a comment, or None for another object."""
     return ids.decoded(ids.ENGAGEMENT, state.engagement_id) if isinstance(state, TranscriptComment) else None
 
 

@@ -1,4 +1,4 @@
-"""Every SQL statement about histories, and about what a request did."""
+"""Every SQL statement about histories, and about the changes of a request."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -33,13 +33,13 @@ _STANDING: Final[LiteralString] = """
 
 
 async def standing(statements: Statements, subject: Subject[Any, Any], workspace_id: UUID, object_id: UUID) -> Standing | None:
-    """Return the row of an object, be it deleted."""
+    """Return the row of an object, deleted or not."""
     record = await statements.fetchrow(_STANDING.replace("$table", subject.table), workspace_id, object_id)
     return None if record is None else Standing(*record)
 
 
-# From an entry back to the one before it, by its number. Entries of older releases do not name that: for theirs, the ledger is
-# searched backwards. As in all that follows, a limit has each row looked for by itself, so that the whole key is taken.
+# Follows each entry back to the previous one by its number. Entries of older releases lack that number, so for them the ledger
+# is searched backwards. Here and below, a limit forces a lookup for each row, by the whole key.
 _CHAIN: Final[LiteralString] = """
     with recursive chain as (
         select c.*, 1 as place from change c
@@ -66,7 +66,7 @@ _BACK_BY_TIME: Final = _CHAIN.replace("$goes_on", "chain.at > $5")
 
 
 class HistoryRow(NamedTuple):
-    """An entry of an object, and what is known of the credential."""
+    """An entry of an object, with the known facts about its credential."""
 
     seq: int
     at: datetime
@@ -84,7 +84,7 @@ class HistoryRow(NamedTuple):
 async def entries(
     statements: Statements, subject: Subject[Any, Any], workspace_id: UUID, object_id: UUID, version: int, limit: int
 ) -> list[HistoryRow]:
-    """Return entries of an object, from one back."""
+    """Return entries of an object, from one version backwards."""
     records = await statements.fetch(
         _BACK_BY_NUMBER
         + """
@@ -105,7 +105,7 @@ async def entries(
 
 
 class EntryThen(NamedTuple):
-    """The entry that tells how an object was at some time, or the oldest that is kept."""
+    """The entry with an object's state at some time, or the oldest entry that is kept."""
 
     seq: int
     at: datetime
@@ -118,7 +118,7 @@ class EntryThen(NamedTuple):
 async def entry_at(
     statements: Statements, subject: Subject[Any, Any], workspace_id: UUID, row: Standing, time: datetime
 ) -> EntryThen | None:
-    """Return the last entry of an object that is not later than a time, or the oldest that is kept."""
+    """Return the last entry of an object up to a time, or the oldest that is kept."""
     record = await statements.fetchrow(
         _BACK_BY_TIME + "select seq, at, action::text, object, previous, previous_version from chain order by seq limit 1",
         workspace_id,
@@ -131,9 +131,9 @@ async def entry_at(
 
 
 class Extent(NamedTuple):
-    """The numbers of a ledger's last entry, and of the last that is no longer kept.
+    """The numbers of a ledger's last entry, and of the last entry that is no longer kept.
 
-    All that is no longer kept happened until `since`; None where nothing says when.
+    All entries that are no longer kept were made at `since` at the latest. It is None if that time is unknown.
     """
 
     head: int
@@ -142,7 +142,7 @@ class Extent(NamedTuple):
 
 
 async def extent(statements: Statements, workspace_id: UUID) -> Extent:
-    """Return how far a ledger goes."""
+    """Return the range of entries that a ledger has."""
     record = await statements.fetchrow(
         """
         select w.seq, coalesce(t.seq, 0), coalesce(
@@ -159,7 +159,7 @@ async def extent(statements: Statements, workspace_id: UUID) -> Extent:
 
 
 class Touched(NamedTuple):
-    """An object that a request changed: the numbers of its first and last entry of that, and whether it was there before."""
+    """An object that a request changed: the numbers of its first and last entry, and whether it existed before."""
 
     kind: Kind
     object_id: UUID
@@ -169,7 +169,7 @@ class Touched(NamedTuple):
 
 
 async def touched(statements: Statements, workspace_id: UUID, request_id: UUID) -> list[Touched]:
-    """Return what a request changed, in the order in which it came to it."""
+    """Return the objects that a request changed, in the order of their first change."""
     records = await statements.fetch(
         """
         select kind::text, object_id, min(seq) as first, max(seq), (array_agg(action::text order by seq))[1] in ('u', 'd')
@@ -184,7 +184,7 @@ async def touched(statements: Statements, workspace_id: UUID, request_id: UUID) 
 
 
 async def may_be_cut(statements: Statements, workspace_id: UUID, request_id: UUID) -> bool:
-    """Whether the ledger may have been trimmed within what a request did."""
+    """Whether some of the request's entries may have been trimmed from the ledger."""
     oldest: datetime | None = await statements.fetchval(
         """
         select c.at from change c
@@ -192,7 +192,7 @@ async def may_be_cut(statements: Statements, workspace_id: UUID, request_id: UUI
         """,
         workspace_id,
     )
-    # A request's id begins with the time at which it came, and what it did is later.
+    # A request's id begins with the time of its arrival, and its entries are later.
     return oldest is not None and datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=request_id.int >> 80) <= oldest
 
 
@@ -223,7 +223,7 @@ async def first_entries(statements: Statements, workspace_id: UUID, seqs: Collec
 async def private_ones(
     statements: Statements, workspace_id: UUID, engagement_ids: Collection[UUID], comment_ids: Collection[UUID]
 ) -> set[UUID]:
-    """Return which engagements are private, and which comments are about one that is; deleted or not."""
+    """Return the private engagements, and the comments on private ones, deleted or not."""
     records: list[asyncpg.Record] = await statements.fetch(
         """
         select asked.id
@@ -250,12 +250,13 @@ async def private_ones(
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """Two questions: which objects are not there, and which of those that are to go do others need.
+    """Two questions: which objects are missing, and which of those to be deleted are needed by others.
 
-    `contacts`, `companies` and `tags` are to be there. Of the `going` ones it is looked at what names them beside the objects
-    `aside`. Engagements and merged contacts count that have changed from entry `since` on: what named an object before did so
-    while it was not there. At most `most` of them are looked at for each; one that has more is needed. `merging` are contacts
-    of which any engagement counts. `going_tags` are ids as the API shows them.
+    `contacts`, `companies` and `tags` are expected to exist. The `going_` objects are to be deleted, and are needed if objects
+    other than `aside` refer to them. An engagement or a merged contact counts only if it changed from entry `since` on: an
+    earlier reference was made while its target did not exist. At most `most` referrers are examined for each object, and an
+    object with more is needed. `merging` are contacts for which any engagement counts. `going_tags` are ids as the API shows
+    them.
     """
 
     since: int
@@ -272,7 +273,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """An object that is not there: the number of the entry that deleted it, and whether that was a merge."""
+    """A missing object: the number of the entry that deleted it, and whether that was a merge."""
 
     id: UUID
     version: int | None
@@ -280,7 +281,7 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class References(msgspec.Struct, frozen=True):
-    """The objects asked for that are not there, and those that others need."""
+    """The answer to `Around`: the objects that are missing, and those that others need."""
 
     workspace_id: UUID
     around: Around
@@ -289,9 +290,9 @@ class References(msgspec.Struct, frozen=True):
     needed_tags: tuple[str, ...]
 
 
-# So many objects are looked at to find out whether those that go are needed, for all of them together.
+# Limits how many referrers are examined, for all objects to be deleted together.
 MOST_COLLEAGUES: Final = 20_000
-# In each part, a lateral with a limit has rows taken by their keys, one after the other.
+# In each part, a lateral join with a limit forces a lookup by key for each row.
 _LINKED: Final[LiteralString] = """
     select from (
         select few.version, count(*) over () as many from (

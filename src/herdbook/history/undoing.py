@@ -1,7 +1,7 @@
-"""Undoing what a request did: in one command where that is five hundred objects at most, else in slices, one after the other.
+"""The undo of a request: in one command for at most five hundred objects, otherwise in consecutive slices.
 
-So no neighbour's write waits for all. A slice is undone or not, but not all are at once. Whoever sends the request again finds
-what is undone changed since, and has the rest undone.
+Slices keep other writes from waiting for the whole undo. Each slice is atomic, but all of them together are not. A repeated
+undo finds the reverted objects changed since, and undoes the rest.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from herdbook.subjects import SUBJECTS
 
 MOST_AT_ONCE: Final = 500
 SLICE: Final = 200
-# How often a slice is sent again where too many writes wait, and the pause before the first time.
+# Limits the attempts at a slice while too many writes wait, and sets the pause before the first retry.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05
 _OF_ENGAGEMENTS: Final = (Kind.ENGAGEMENT, Kind.TRANSCRIPT)
@@ -36,7 +36,7 @@ _KINDS: Final = {subject.name: kind for kind, subject in SUBJECTS.items()}
 
 
 async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
-    """Undo what a request did, and tell what came of it. Refusals: Forbidden, NotFound, NoLongerKept, and the ledger's."""
+    """Undo a request, and answer with the result. Refusals: Forbidden, NotFound, NoLongerKept, and the ledger's."""
     if not any(call.caller.may(subject.write_scope) for subject in SUBJECTS.values() if subject.write_scope is not None):
         raise Forbidden(SUBJECTS[Kind.CONTACT].write_scope or "")
     touched = await _touched(call, request_id)
@@ -54,7 +54,7 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
 
 
 async def _touched(call: Call, request_id: str) -> list[Touched]:
-    """Return what a request changed. Refusals: NotFound, NoLongerKept."""
+    """Return the objects that a request changed. Refusals: NotFound, NoLongerKept."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     found = ids.decoded(ids.REQUEST, request_id)
     touched = [] if found is None else await store.touched(pool, workspace_id, found)
@@ -62,17 +62,17 @@ async def _touched(call: Call, request_id: str) -> list[Touched]:
         raise _no_such_request()
     if await store.may_be_cut(pool, workspace_id, found):
         head, trimmed, _ = await store.extent(pool, workspace_id)
-        message = f"Entries up to {trimmed} are no longer kept, and some of this request's may have been among them."
+        message = f"Entries up to {trimmed} are no longer kept, and some of this request may have been among them."
         raise NoLongerKept(message, trimmed, head)
     return touched
 
 
 def _no_such_request() -> NotFound:
-    return NotFound("request", "Check the id. It may have changed nothing, or so long ago that it is no longer kept.")
+    return NotFound("request", "Check the id. The request may have changed nothing, or its entries are no longer kept.")
 
 
 async def _hidden(call: Call, touched: Sequence[Touched]) -> set[Touched]:
-    """Return what belongs to private engagements that the caller may not change."""
+    """Return the objects of private engagements that the caller may not change."""
     if call.caller.may(PRIVATE_WRITE):
         return set()
     engagement_ids = [each.object_id for each in touched if each.kind in _OF_ENGAGEMENTS]
@@ -85,7 +85,7 @@ async def _hidden(call: Call, touched: Sequence[Touched]) -> set[Touched]:
 
 
 def _require_scopes(caller: Caller, kinds: Iterable[Kind]) -> None:
-    """Refuse whoever may not change such objects or, of those that nobody changes here, may not read them."""
+    """Require the write scope of each kind, or the read scopes of a kind that has no write scope. Refusal: Forbidden."""
     for kind in dict.fromkeys(kinds):
         subject = SUBJECTS[kind]
         for scope in subject.read_scopes if subject.write_scope is None else (subject.write_scope,):
@@ -99,7 +99,7 @@ def _kept(each: Touched, reason: KeptReason, *, names_it: bool = True) -> Kept:
 
 
 class _Undoing:
-    """What has come of undoing a request by now."""
+    """An undo in progress, with the results so far."""
 
     def __init__(self, call: Call, request_id: str, since: int, kept: Sequence[Kept], *, is_dry_run: bool) -> None:
         self._call = call
@@ -113,7 +113,7 @@ class _Undoing:
         self._others: dict[Place, bool] = {}
 
     async def undo(self, touched: Sequence[Touched]) -> None:
-        """Undo all there is to undo."""
+        """Undo the changes of these objects, part by part."""
         for number, part in enumerate(_parts(touched)):
             turns = await self._turns(part)
             undo = await self._slice(number, turns)
@@ -123,7 +123,7 @@ class _Undoing:
                 self._others |= {_place(each): each.action is not RevertedBy.DELETED for each in undo.reverted}
 
     def answer(self) -> Answer:
-        """Tell what came of it."""
+        """Return the answer with all results."""
         undo = Undo(
             object="undo",
             request_id=self._request_id,
@@ -168,7 +168,7 @@ class _Undoing:
                 if not number:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
-        raise Unavailable("Too many writes are waiting. Some of it is undone. Send the request again for the rest.")
+        raise Unavailable("Too many writes are waiting. Only some changes are undone. Send the request again to undo the rest.")
 
     def _may_name(self) -> frozenset[Kind]:
         caller = self._call.caller
@@ -179,15 +179,15 @@ class _Undoing:
 def _place(reverted: Reverted) -> Place:
     kind = _KINDS[reverted.object]
     object_id = ids.decoded(SUBJECTS[kind].prefix, reverted.id)
-    assert object_id is not None, "it is an object's"
+    assert object_id is not None, "the server wrote this id"
     return kind, object_id
 
 
 def _parts(touched: Sequence[Touched]) -> Iterator[Sequence[Touched]]:
-    """Return what is undone by one command each.
+    """Yield the objects that one command each undoes.
 
-    Contacts come behind the companies that come back, and before those that go. They come before the engagements that are to
-    name them again, and behind those that are to name them no more; what was merged stands together.
+    Contacts come after companies that are restored, and before companies that are deleted. They come before engagements that
+    refer to them again, and after engagements that no longer do. Merged contacts stay together.
     """
     if len(touched) <= MOST_AT_ONCE:
         yield touched

@@ -1,4 +1,4 @@
-"""What merging contacts does: commands, applied to a book."""
+"""The commands that merge contacts."""
 
 from collections.abc import Iterator, Mapping
 from uuid import UUID
@@ -21,7 +21,7 @@ from herdbook.merging.store import COUNTED, INVOLVED, MOST_INVOLVED, Involved
 
 
 class Preview(Exception):
-    """What would have come of merging contacts, if it had not only been asked what would."""
+    """The result that a merge would have, raised by a dry run so that nothing is written."""
 
     def __init__(self, merge: Merge) -> None:
         super().__init__(merge)
@@ -29,10 +29,10 @@ class Preview(Exception):
 
 
 class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Merge contacts into another one, and let engagements name that one in their place.
+    """Merge contacts into a target contact, and move their engagements to it.
 
-    Where more engagements name them than a batch should change, the rest are left to `MoveEngagements`. Refusals: NotFound,
-    Invalid (from), Stale; Preview for a dry run, which is no refusal to the caller.
+    If there are more engagements than a batch should change, `MoveEngagements` moves the rest. Refusals: NotFound,
+    Invalid (from), Stale. A dry run raises Preview, which no caller sees.
     """
 
     target_id: UUID
@@ -54,7 +54,7 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         target = current(book, CONTACTS, self.target_id, self.if_version, "contact")
         after = merged(target.object, [source.object for source in sources])
         _require_few(after)
-        # What they hold is free before the target claims it.
+        # Deleting the sources first frees their addresses before the target claims them.
         for source in sources:
             deleted(book, CONTACT, source, merged_into=target.id)
         claim(book, CONTACT, target.id, target.object, after)
@@ -73,7 +73,7 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def source_ids(self) -> tuple[UUID, ...]:
-        """The contacts that are merged, without what is no id."""
+        """The ids of the contacts to merge, without malformed ones."""
         return tuple(ids.decoded_all(ids.CONTACT, self.sources))
 
     def _found(self, book: Book) -> list[ContactRow]:
@@ -88,10 +88,10 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         return [row for row in rows if row is not None]
 
     def _move(self, book: Book) -> int:
-        """Let as many engagements as can be now name the target; return how many will in the end."""
+        """Move as many engagements as one batch may. Return how many will have moved in the end."""
         involved, counted = book.find(INVOLVED, self.source_ids), book.find(COUNTED, self.source_ids)
-        assert involved is not None, "the command needs it"
-        assert counted is not None, "the command needs it"
+        assert involved is not None, "the command lists it as a need"
+        assert counted is not None, "the command lists it as a need"
         moved = _moved(book, involved, dict.fromkeys(self.source_ids, self.target_id))
         if len(involved.engagements) == MOST_INVOLVED:
             for source_id in self.source_ids:
@@ -100,13 +100,13 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """Whether no engagement names a contact that was merged any more."""
+    """The answer to `MoveEngagements`: whether the merged contact has no engagements left."""
 
     all: bool
 
 
 class MoveEngagements(msgspec.Struct, frozen=True):
-    """Let some of the engagements that still name a contact that was merged name the one that goes on in its place."""
+    """Move some of the engagements of a merged contact to the contact that replaces it."""
 
     contact_id: UUID
 
@@ -116,13 +116,13 @@ class MoveEngagements(msgspec.Struct, frozen=True):
 
     def apply(self, book: Book) -> Result:
         contact, involved = book.find(CONTACTS, self.contact_id), book.find(INVOLVED, (self.contact_id,))
-        assert involved is not None, "the command needs it"
-        # It may be back by now.
+        assert involved is not None, "the command lists it as a need"
+        # The contact may have been restored since.
         is_merged = contact is not None and contact.merged_into is not None
         is_finished = not is_merged or len(involved.engagements) < MOST_INVOLVED
         if contact is not None and contact.merged_into is not None and involved.engagements:
             _moved(book, involved, {contact.id: contact.merged_into})
-            # The contact that goes on may have been merged meanwhile, too.
+            # The replacing contact may have been merged since, too.
             note(book, Task.MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
         if is_finished:
             note(book, Task.MOVE_ENGAGEMENTS, self.contact_id, is_finished=True)
@@ -130,8 +130,8 @@ class MoveEngagements(msgspec.Struct, frozen=True):
 
 
 def _moved(book: Book, involved: Involved, places: Mapping[UUID, UUID]) -> int:
-    """Let engagements name other contacts in place of some, each once; return how many did name them."""
-    # What the batch has changed by now counts, not what it loaded.
+    """Replace contacts in engagements, without listing any twice. Return how many engagements changed."""
+    # A row that the batch has changed replaces the row that it loaded.
     known = {row.id: row for row in (*involved.engagements, *book.put_on(ENGAGEMENTS))}
     moving = [row for row in known.values() if row.deleted_at is None and not places.keys().isdisjoint(row.contact_ids)]
     for row in moving:
@@ -147,5 +147,5 @@ def _moved(book: Book, involved: Involved, places: Mapping[UUID, UUID]) -> int:
 def _require_few(contact: Contact) -> None:
     for name, items in (("e-mail addresses", contact.emails), ("phone numbers", contact.phone_numbers)):
         if len(items) > MOST_ITEMS:
-            message = f"Together, the contacts have {len(items)} {name}, and {MOST_ITEMS} are the most. Leave some of them out."
+            message = f"Together, the contacts have {len(items)} {name}. {MOST_ITEMS} is the limit. Leave some of them out."
             raise Invalid([FieldError("from", "too_long", message)])

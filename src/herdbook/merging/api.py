@@ -1,4 +1,4 @@
-"""/herdbook/contacts/{contact_id}/merge: the operation."""
+"""The operation /herdbook/contacts/{contact_id}/merge."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ async def merge_contacts(call: Call, contact_id: str, asked: MergeRequest, query
     """Merge contacts into another one."""
     if contact_id in asked.sources:
         place = f"from[{asked.sources.index(contact_id)}]"
-        message = f"`{place}` is the contact that the others are merged into. Leave it out."
+        message = f"`{place}` is the target of the merge itself. Leave it out."
         raise Invalid([FieldError(place, "duplicate", message)])
     command = MergeContacts(
         target_id=ids.decoded(ids.CONTACT, contact_id) or NOBODY,
@@ -42,15 +42,15 @@ OPERATIONS: Final = (
         path="/herdbook/contacts/{contact_id}/merge",
         id="merge-contacts",
         summary="Merge contacts",
-        description="Merges contacts into another one: it gets what it lacks, all their addresses and numbers, and their "
-        "engagements. Requires the `contacts:write` scope.",
+        description="Merges contacts into another one, which gets the fields that it lacks, all their addresses and "
+        "numbers, and their engagements. Requires the `contacts:write` scope.",
         tag="subpackage_contacts",
         scopes=("contacts:write",),
         handler=merge_contacts,
         body=MergeRequest,
         query=MergeQuery,
         answer=Merge,
-        answer_description="What came of it, or would.",
+        answer_description="The result of the merge or, for a dry run, the expected result.",
         refusals=(NotFound, Stale, Invalid, InvalidQuery, KeyReused),
     ),
 )

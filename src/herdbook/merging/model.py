@@ -1,4 +1,4 @@
-"""What merging contacts is on the wire, and what becomes of their members."""
+"""The merge of contacts as clients see it, and the rules by which fields are combined."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -47,22 +47,22 @@ class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Meta(
             min_length=1,
             max_length=MOST_SOURCES,
-            description="The contacts that are merged. What the other one lacks, it gets of the first that has it.",
+            description="The contacts to merge. Each field that the target lacks is taken from the first of them that has it.",
         ),
     ] = msgspec.field(name="from")
 
 
 class MergeQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """How to merge contacts."""
+    """The query parameters of a merge."""
 
     schema_name: ClassVar[str] = "contact_merge_query"
     rules: ClassVar[dict[str, fields.Rule]] = {}
 
-    dry_run: Annotated[bool, Meta(description="Whether only to tell what would come of it, and do nothing.")] = False
+    dry_run: Annotated[bool, Meta(description="Whether to return the expected result only, and change nothing.")] = False
 
 
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of merging contacts."""
+    """The result of merging contacts."""
 
     schema_name: ClassVar[str] = "contact_merge"
     example: ClassVar[dict[str, Any]] = {
@@ -76,14 +76,15 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["merge"]
     dry_run: bool
     contact: Annotated[Contact, Meta(description="The contact that the others were merged into.")]
-    merged: Annotated[tuple[str, ...], Meta(description="The contacts that were merged, and are gone.")]
-    engagements_moved: Annotated[int, Meta(description="How many engagements name the contact in place of the others.")]
+    merged: Annotated[tuple[str, ...], Meta(description="The contacts that were merged, which no longer exist.")]
+    engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the contact.")]
 
 
 def merged(target: Contact, sources: Sequence[Contact]) -> Contact:
-    """Return a contact with what it lacks of others, each member of the first that has it, and all addresses and numbers.
+    """Return the target with missing fields taken from the first source that has them, and all addresses and numbers.
 
-    Its primary address stays primary; if it has none, that of the first that has one does. So with numbers.
+    The target's primary address stays primary. If it has none, the first source with a primary address provides it. The same
+    holds for numbers.
     """
     members: dict[str, Any] = {}
     for name in _MEMBERS:

@@ -1,7 +1,7 @@
-"""What is left to do when contacts with many engagements were merged: to let all of these name the one that goes on.
+"""The rest of the work after a merge of contacts with many engagements: all of these move to the contact that remains.
 
-It goes in slices, so that no neighbour's write waits for all. The merging is decided and answered for by then: if a slice
-cannot be carried out now, or this process dies, a later round does it, and the ledger tells of it as of the same request.
+The work is done in slices, so that other writes do not wait for all of it. The merge itself is already committed. If a slice
+fails, or this process dies, a later round does it, and the ledger records it under the same request.
 """
 
 import logging
@@ -20,7 +20,7 @@ _log: Final = logging.getLogger("herdbook.merging")
 
 
 async def move_rest(ledger: Ledger, left: Iterable[Left]) -> None:
-    """Move all engagements that are left with contacts that were merged, or as many as can be now."""
+    """Move all engagements that merged contacts still have. Leave a contact for later if a slice is refused."""
     for contact in left:
         try:
             await _move(ledger, contact)
@@ -36,5 +36,5 @@ async def _move(ledger: Ledger, left: Left) -> None:
 
 
 async def move_left_behind(statements: Statements, ledger: Ledger) -> None:
-    """Finish what was begun and not finished, in whatever process."""
+    """Finish merges that any process left unfinished."""
     await move_rest(ledger, await left_anywhere(statements))

@@ -15,7 +15,7 @@ from herdbook.ledger.objects import NOBODY, row_columns
 
 
 class Involved(msgspec.Struct, frozen=True):
-    """The engagements that name one of some contacts, but no more than a batch should have."""
+    """The engagements of some contacts, at most as many as a batch should change."""
 
     workspace_id: UUID
     contact_ids: tuple[UUID, ...]
@@ -23,7 +23,7 @@ class Involved(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """How many engagements name one of some contacts."""
+    """The number of engagements that some contacts have together."""
 
     workspace_id: UUID
     contact_ids: tuple[UUID, ...]
@@ -74,7 +74,7 @@ COUNTED: Final = Shelf(
 
 
 class Left(NamedTuple):
-    """A contact that was merged while engagements still name it, and where the command to merge it came from."""
+    """A merged contact that may still have engagements, and the origin of the command that merged it."""
 
     workspace_id: UUID
     contact_id: UUID
@@ -82,8 +82,8 @@ class Left(NamedTuple):
 
 
 async def left(statements: Statements, workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Left]:
-    """Return which of some contacts were merged while engagements still name them."""
-    # Written like this, engagements and entries are looked for by their keys, and not those of all contacts read.
+    """Return those of the contacts that were merged and still have engagements."""
+    # This form makes PostgreSQL look up engagements and entries by key, instead of reading those of all contacts.
     records = await statements.fetch(
         """
         select c.workspace_id, c.id, e.request_id, e.credential_id
@@ -104,7 +104,7 @@ async def left(statements: Statements, workspace_id: UUID, contact_ids: Sequence
 
 
 async def left_anywhere(statements: Statements) -> list[Left]:
-    """Return all contacts that were merged, and that engagements may still name."""
+    """Return all merged contacts that may still have engagements."""
     records = await statements.fetch(
         """
         select u.workspace_id, u.object_id, e.request_id, e.credential_id
@@ -121,7 +121,7 @@ async def left_anywhere(statements: Statements) -> list[Left]:
 
 
 def _decoded(records: Sequence[asyncpg.Record]) -> list[Left]:
-    # Where the entry is not kept any more, nobody can be named.
+    # The origin is unknown if the entry is no longer kept.
     return [
         Left(workspace_id, contact_id, Origin(request_id or ids.new_id(), credential_id or NOBODY))
         for workspace_id, contact_id, request_id, credential_id in records

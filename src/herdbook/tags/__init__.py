@@ -1,1 +1,1 @@
-"""Tags: how a team sorts its engagements."""
+"""Tags: labels by which a team sorts its engagements."""

@@ -1,4 +1,4 @@
-"""What can be done to tags: commands, applied to a book."""
+"""The commands that change tags."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,7 +17,7 @@ from herdbook.tags.store import TAG_NAMES, TAGS, TagRow
 
 
 class CreateTag(msgspec.Struct, frozen=True):
-    """Create a tag. Refusals: Stale where a version is asked for, Taken."""
+    """Create a tag. Refusals: Stale if a version is required, Taken."""
 
     fields: TagCreate
     has_precondition: bool = False

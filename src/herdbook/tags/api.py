@@ -1,4 +1,4 @@
-"""/v2/tags: the operations."""
+"""The operations of /v2/tags."""
 
 from typing import Final
 from uuid import UUID
@@ -30,7 +30,7 @@ async def get_tag(call: Call, tag_id: str) -> Answer:
 
 
 async def update_tag(call: Call, tag_id: str, patch: TagUpdate) -> Answer:
-    """Change some fields of one tag. Absent leaves a field alone; null clears it."""
+    """Change some fields of one tag. Absent leaves a field unchanged; null clears it."""
     return await call.write(UpdateTag(_tag_id(tag_id), patch, call.if_version))
 
 

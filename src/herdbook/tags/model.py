@@ -1,4 +1,4 @@
-"""What a tag is on the wire, and the rules that need nothing but the tag itself."""
+"""The tag as clients see it, and the rules that need nothing but the tag itself."""
 
 import unicodedata
 from enum import Enum
@@ -74,19 +74,20 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     hex_color: _Color | None = None
     description: str | None = None
     auto_tagging_enabled: Annotated[
-        bool, Meta(description="Whether the vendor's automations may set the tag; herdbook keeps it, and tags nothing itself.")
+        bool,
+        Meta(description="Whether the vendor's automations may set the tag. herdbook stores this, but tags nothing itself."),
     ] = False
 
 
 def patched(before: Tag, patch: TagUpdate | TagCreate) -> Tag:
-    """Return the tag with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    """Return the tag with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
     asked = {name: getattr(patch, name) for name in patch.__struct_fields__}
     return msgspec.structs.replace(before, **{name: value for name, value in asked.items() if value is not UNSET})
 
 
 def comparable_name(name: str) -> str:
-    """Return the form of a tag's name that is compared: without case, width, and white space around it.
+    """Return the form in which a tag's name is compared: without case, width, and surrounding white space.
 
-    `Straße` and `Strasse` are two names: the ones that are compared differ in the normal form NFKC and in case, and no more.
+    Only case and differences that the normal form NFKC removes are ignored, so `Straße` and `Strasse` are two names.
     """
     return without_case(unicodedata.normalize("NFKC", name)).strip()

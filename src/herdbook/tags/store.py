@@ -36,5 +36,5 @@ async def find(database: Database, workspace_id: UUID, tag_id: UUID) -> Found | 
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
-    """Return the tags of a page, and one more where there is a next one."""
+    """Return the tags of a page, and one more if there is a next page."""
     return await Conditions(workspace_id, query).fetch(pool, "tag")

@@ -1,1 +1,1 @@
-"""Transcript comments: what the team says about what was said."""
+"""Transcript comments: the team's remarks on transcripts."""

@@ -1,4 +1,4 @@
-"""What can be done to transcript comments: commands, applied to a book."""
+"""The commands that change transcript comments."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -25,7 +25,7 @@ from herdbook.transcript_comments.store import TRANSCRIPT_COMMENTS, TranscriptCo
 
 
 class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Comment on the timeline of an engagement. Refusals: NotFound, Stale where a version is asked for, Invalid."""
+    """Comment on the timeline of an engagement. Refusals: NotFound, Stale if a version is required, Invalid."""
 
     engagement_id: UUID
     fields: TranscriptCommentCreate
@@ -61,16 +61,16 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
         timeline = None if transcript is None else transcript.object
         timeline_id = None if transcript is None else transcript.timeline_id
         if timeline is None or timeline_id is None:
-            message = "The engagement has no transcript timeline yet, so there is nothing to comment on."
+            message = "The engagement has no transcript timeline to comment on. Set its transcript timeline first."
             raise Invalid([FieldError("transcript_timeline_id", "not_found", message)])
         shown = ids.encoded(ids.TRANSCRIPT_TIMELINE, timeline_id)
         errors: list[FieldError] = []
         if self.fields.transcript_timeline_id not in (UNSET, shown):
-            message = "`transcript_timeline_id` names no timeline of this engagement. Leave it out for the one that it has."
+            message = "`transcript_timeline_id` is not the timeline of this engagement. Leave it out to comment on that one."
             errors.append(FieldError("transcript_timeline_id", "not_found", message))
         anchor = self.fields.anchor
         if anchor is not UNSET and anchor.entry_index is not UNSET and anchor.entry_index >= len(timeline.entries):
-            message = f"`anchor.entry_index` names none of the {len(timeline.entries)} entries. They count from 0."
+            message = f"`anchor.entry_index` is none of the {len(timeline.entries)} entries, which count from 0."
             errors.append(FieldError("anchor.entry_index", "invalid_range", message))
         if errors:
             raise Invalid(errors)
@@ -78,9 +78,9 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Change what a comment says, or resolve it. Refusals: NotFound, Stale.
+    """Change the text of a comment, or resolve it. Refusals: NotFound, Stale.
 
-    `engagement_id` is the engagement that the caller may see the comment of; None: the comment was not found before.
+    `engagement_id` is the comment's engagement, which the caller may see. None means that the comment was not found.
     """
 
     comment_id: UUID
@@ -100,7 +100,7 @@ class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Delete a comment of an engagement that the caller may see, as in `UpdateTranscriptComment`. Refusals: NotFound, Stale."""
+    """Delete a comment. `engagement_id` is as in `UpdateTranscriptComment`. Refusals: NotFound, Stale."""
 
     comment_id: UUID
     engagement_id: UUID | None
@@ -123,9 +123,9 @@ def _needs(comment_id: UUID, engagement_id: UUID | None) -> Iterator[Need]:
 def _current(
     book: Book, comment_id: UUID, engagement_id: UUID | None, if_version: frozenset[int] | None
 ) -> TranscriptCommentRow:
-    """Return a comment of an engagement that is there, and that the caller may see. Refusals: NotFound, Stale."""
+    """Return an active comment of an active engagement that the caller may see. Refusals: NotFound, Stale."""
     row = active(book, TRANSCRIPT_COMMENTS, comment_id)
-    # One that came back since it was looked for may be about a private engagement: nobody has looked whether it is.
+    # A comment that was restored since the lookup may be about a private engagement, which was not checked.
     if row is None or row.engagement_id != engagement_id or active(book, ENGAGEMENTS, engagement_id) is None:
         raise NotFound("transcript comment")
     return current(book, TRANSCRIPT_COMMENTS, comment_id, if_version, "transcript comment")

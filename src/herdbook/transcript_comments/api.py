@@ -1,4 +1,4 @@
-"""/v2/transcript_comments, and those of an engagement: the operations."""
+"""The operations of /v2/transcript_comments, and of the comments of an engagement."""
 
 from typing import Final
 from uuid import UUID
@@ -49,7 +49,7 @@ async def get_comment(call: Call, transcript_comment_id: str) -> Answer:
 
 
 async def update_comment(call: Call, transcript_comment_id: str, patch: TranscriptCommentUpdate) -> Answer:
-    """Change what one comment says, or resolve it."""
+    """Change the text of one comment, or resolve it."""
     comment_id, engagement_id = await _visible_comment(call, transcript_comment_id)
     command = UpdateTranscriptComment(
         comment_id=comment_id,
@@ -74,9 +74,9 @@ def _comment_id(text: str) -> UUID:
 
 
 async def _visible_comment(call: Call, transcript_comment_id: str) -> tuple[UUID, UUID | None]:
-    """Return the ids of a comment that is to be changed, and of its engagement; none of one that is the ledger's to refuse.
+    """Return the ids of a comment to change, and of its engagement. The latter is None if the comment is not found.
 
-    It may have been deleted by the request that this one repeats.
+    The ledger decides then, because the comment may have been deleted by the request that this one repeats.
     """
     comment_id = _comment_id(transcript_comment_id)
     found = await store.find(call.services.database, call.caller.workspace_id, comment_id)
@@ -147,7 +147,7 @@ OPERATIONS: Final = (
         path="/v2/transcript_comments/{transcript_comment_id}",
         id="update-transcript-comment",
         summary="Update transcript comment",
-        description=f"Changes what a transcript comment says, or resolves it. {_WRITE_NEEDS}",
+        description=f"Changes the text of a transcript comment, or resolves it. {_WRITE_NEEDS}",
         tag=_TAG,
         scopes=_WRITE,
         handler=update_comment,

@@ -1,4 +1,4 @@
-"""What a transcript comment is on the wire, and the rules that need nothing but the comment itself."""
+"""The transcript comment as clients see it, and the rules that need nothing but the comment itself."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -18,18 +18,20 @@ _Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
 class TranscriptCommentStatus(Enum):
-    """Whether a comment still asks for something."""
+    """Whether a comment is open or resolved."""
 
     OPEN = "OPEN"
     RESOLVED = "RESOLVED"
 
 
 class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which part of the timeline a comment is about."""
+    """The part of the timeline that a comment is about."""
 
     schema_name: ClassVar[str] = "transcript_comment_anchor"
 
-    entry_index: Annotated[int, Meta(ge=0, description="The entry's place in the timeline, from 0.")] | UnsetType = UNSET
+    entry_index: (
+        Annotated[int, Meta(ge=0, description="The position of the entry in the timeline, counted from 0.")] | UnsetType
+    ) = UNSET
     start_seconds: _Seconds | UnsetType = UNSET
     end_seconds: _Seconds | UnsetType = UNSET
     quote: Annotated[str, Meta(min_length=1, max_length=2000)] | UnsetType = UNSET
@@ -107,13 +109,13 @@ class TranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Time
     updated_at: Time
     anchor: Anchor | UnsetType = UNSET
-    created_by: Annotated[_UserId, Meta(description="The user whom the credential acts for.")] | UnsetType = UNSET
+    created_by: Annotated[_UserId, Meta(description="The user for whom the credential acts.")] | UnsetType = UNSET
     resolved_by: _UserId | None = None
     resolved_at: Time | None = None
 
 
 def patched(before: TranscriptComment, patch: TranscriptCommentUpdate, user_id: str | None, time: str) -> TranscriptComment:
-    """Return the comment with the patch laid over it. A change of status notes who resolved it and when, or takes it back."""
+    """Return the comment with the patch applied. A change of status sets or clears `resolved_by` and `resolved_at`."""
     changed: dict[str, Any] = {}
     if patch.body is not UNSET:
         changed["body"] = patch.body.strip()

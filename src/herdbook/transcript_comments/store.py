@@ -29,12 +29,12 @@ TRANSCRIPT_COMMENTS: Final = object_shelf(TranscriptCommentRow, "transcript_comm
 
 
 async def find(database: Database, workspace_id: UUID, comment_id: UUID) -> Found | None:
-    """Return an active comment as the API shows it, with its version, and its engagement's id as what else there is."""
+    """Return an active comment as the API shows it, with its version, and with its engagement's id in `more`."""
     return await database.find(find_in("transcript_comment", ", c.engagement_id"), workspace_id, comment_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery, engagement_id: UUID) -> list[Listed]:
-    """Return the comments of a page about one engagement, and one more where there is a next one."""
+    """Return the comments of a page about one engagement, and one more if there is a next page."""
     conditions = Conditions(workspace_id, query)
     conditions.add("c.engagement_id = $value", engagement_id)
     return await conditions.fetch(pool, "transcript_comment")

@@ -1,4 +1,4 @@
-"""What can be done to users: commands, applied to a book. The API only reads users; the command line makes them."""
+"""The commands that change users. The API only reads users; the command line creates them."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -18,7 +18,7 @@ from herdbook.users.store import HANDLES, KNOWN_USERS, USER_WORDS, USERS, UserRo
 
 
 class CreateUser(msgspec.Struct, frozen=True):
-    """Create a user. Refusals: Taken; NotAnAddress for an address that is none."""
+    """Create a user. Refusals: Taken; NotAnAddress for a malformed address."""
 
     new: NewUser
 
@@ -45,7 +45,7 @@ class CreateUser(msgspec.Struct, frozen=True):
         result = created(book, USER, user_id, user)
         row = book.find(USERS, user_id)
         if row is not None and new.phone_number is not None:
-            # No API shows it, so no entry has it.
+            # The number is not part of the API's user, so the ledger's entry lacks it.
             book.put(USERS, msgspec.structs.replace(row, phone_number_e164=handles[-1]))
         return result
 
@@ -65,10 +65,10 @@ class SetRole(msgspec.Struct, frozen=True):
 
 
 def active_user(book: Book, handle: str) -> UUID | None:
-    """Return the active user that is known by an address or a number, as the batch has it by now. It needs `KNOWN_USERS`."""
+    """Return the active user with an address or number, as the batch has it now. The command must need `KNOWN_USERS`."""
     known = book.find(KNOWN_USERS, handle)
     user_id = HANDLES.holder(book, handle) or (None if known is None else known.user_id)
-    # Who came to have it in this batch has a row in the book.
+    # A user that got the handle in this batch has a row in the book.
     row = None if user_id is None else book.find(USERS, user_id)
     is_active = (known is not None and known.is_active) if row is None else row.is_active and row.deleted_at is None
     return user_id if is_active else None
@@ -90,7 +90,7 @@ def _row(book: Book, user_id: UUID, version: int, before: UserRow | None, after:
 
 def _relink(book: Book, before: UserRow | None, after: UserRow | None) -> None:
     user = after or before
-    assert user is not None, "the user was there, or is"
+    assert user is not None, "a change has a row before or after it"
     relink(book, USER_WORDS, user.id, set(words(before.search if before else "")), set(words(after.search if after else "")))
 
 

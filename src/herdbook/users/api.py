@@ -1,4 +1,4 @@
-"""/v2/users: the operations."""
+"""The operations of /v2/users."""
 
 from typing import Final
 
@@ -38,8 +38,8 @@ OPERATIONS: Final = (
         answer=User,
         answer_description="User list response.",
         list_of=ListOf(
-            search="Words that the full name or an e-mail address has, each at the start of a word there; case and accents "
-            "do not count."
+            search="Search words. Each must match the start of a word in the full name or an e-mail address; case and accents "
+            "are ignored."
         ),
         refusals=(InvalidQuery,),
     ),

@@ -1,4 +1,4 @@
-"""What a user is on the wire, and the rules that need nothing but the user itself."""
+"""The user as clients see it, and the rules that need nothing but the user itself."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -18,7 +18,7 @@ class UserObject(Enum):
 
 
 class UserRole(Enum):
-    """What somebody is in the team. Those who are not, or not any more, own nothing new."""
+    """A user's role in the team. Users who are not in the team, or no longer, cannot become owners."""
 
     OWNER = "OWNER"
     ADMIN = "ADMIN"
@@ -28,7 +28,7 @@ class UserRole(Enum):
 
     @property
     def is_active(self) -> bool:
-        """Whether engagements may be owned by somebody with this role."""
+        """Whether a user with this role may own engagements."""
         return self not in (UserRole.INACTIVE, UserRole.NOT_INVITED)
 
 
@@ -71,7 +71,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewUser(NamedTuple):
-    """Who is to become a user. The first address is the primary one."""
+    """The data of a new user. The first address is the primary one."""
 
     first_name: str | None = None
     last_name: str | None = None
@@ -82,7 +82,7 @@ class NewUser(NamedTuple):
     phone_number: str | None = None
 
     def handles(self) -> Iterator[str]:
-        """Name what the user is known by: the addresses, and the number. NotAnAddress where one is none."""
+        """Yield the user's addresses, then the number, as compared. Raise NotAnAddress for a malformed address."""
         for email in self.emails:
             yield comparable_address(email.strip())
         if self.phone_number is not None:

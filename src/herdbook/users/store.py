@@ -19,7 +19,7 @@ from herdbook.users.model import User
 
 
 class UserRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's row: the user as the API shows it, and beside it what is looked up."""
+    """A user's row: the user as the API shows it, and the columns that queries use."""
 
     workspace_id: UUID
     id: UUID
@@ -38,7 +38,7 @@ HANDLES: Final = Claimants(claim_shelf("user_handle", "handle", "user_id"), "use
 
 
 class KnownUser(msgspec.Struct, frozen=True):
-    """The user that is known by an address or a number, and whether the user is active."""
+    """The user with an address or a number, and whether that user is active."""
 
     workspace_id: UUID
     handle: str
@@ -73,14 +73,14 @@ async def find(database: Database, workspace_id: UUID, user_id: UUID) -> Found |
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
-    """Return the users of a page, and one more where there is a next one."""
+    """Return the users of a page, and one more if there is a next page."""
     conditions = Conditions(workspace_id, query)
     await conditions.search(pool, _SEARCHED)
     return await conditions.fetch(pool, "workspace_user")
 
 
 async def active_holders(statements: Statements, workspace_id: UUID, handles: Sequence[str]) -> dict[str, UUID]:
-    """Return which active user is known by each of these addresses and numbers."""
+    """Return the active users with these addresses and numbers, by address or number."""
     records = await statements.fetch(
         """
         select h.handle, h.user_id from user_handle h
@@ -96,7 +96,7 @@ async def active_holders(statements: Statements, workspace_id: UUID, handles: Se
 
 
 async def all_users(statements: Statements, workspace_id: UUID) -> list[User]:
-    """Return all users of a workspace, the first one first."""
+    """Return all users of a workspace, oldest first."""
     records = await statements.fetch(
         "select object from workspace_user where workspace_id = $1 and deleted_at is null order by id", workspace_id
     )
