@@ -57,7 +57,7 @@ def test_an_expired_key_is_refused(server: Running) -> None:
 
 
 def test_the_list_shows_no_secret(server: Running) -> None:
-    """Names, scopes and states are shown; of the key its public part."""
+    """The list shows names, scopes and states, and only the public part of each key."""
     said = herdbook("keys", "list", folder=server.folder).said
 
     assert "First key" in said

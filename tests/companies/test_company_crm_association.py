@@ -22,7 +22,7 @@ async def linked(alice: Person, engine: Thing) -> Thing:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing, method: str) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.request(method, f"{engine.url}/crm_association", json=LINK)
 
     assert response.status_code == 401
@@ -40,7 +40,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, linked: Thing,
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_bob_is_refused(bob: Person, linked: Thing, stored: Stored, method: str) -> None:
-    """A credential that may only read neither links nor unlinks."""
+    """A read-only credential can neither link nor unlink."""
     response = await bob.request(method, f"{linked.url}/crm_association", json=LINK)
 
     assert response.status_code == 403
@@ -62,7 +62,7 @@ async def test_the_company_is_linked(alice: Person, engine: Thing, stored: Store
 
 
 async def test_there_is_one_association(alice: Person, linked: Thing, stored: Stored) -> None:
-    """Another one takes the place of the first."""
+    """A second association replaces the first."""
     response = await alice.put(f"{linked.url}/crm_association", json={**LINK, "source": "hubspot"})
 
     assert response.json()["crm_association"] == {**LINK, "source": "hubspot"}
@@ -118,7 +118,7 @@ async def test_two_companies_may_share_a_record(alice: Person, linked: Thing) ->
 async def test_what_is_no_association_is_refused(
     alice: Person, linked: Thing, stored: Stored, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """All three members are needed, and nothing else is taken."""
+    """An association needs all three members and takes no others."""
     response = await alice.put(f"{linked.url}/crm_association", json=body)
 
     assert response.status_code == 422
@@ -128,7 +128,7 @@ async def test_what_is_no_association_is_refused(
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_if_match_stops_other_versions(alice: Person, linked: Thing, method: str) -> None:
-    """The current version is let through, another one is not."""
+    """Only the current version passes If-Match."""
     url, link = f"{linked.url}/crm_association", {**LINK, "source": "hubspot"}
     stopped = await alice.request(method, url, json=link, headers={"If-Match": '"1"'})
     passed = await alice.request(method, url, json=link, headers={"If-Match": linked.etag})
@@ -138,7 +138,7 @@ async def test_if_match_stops_other_versions(alice: Person, linked: Thing, metho
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request links once, and unlinks once."""
+    """A retry with the same Idempotency-Key links once and unlinks once."""
     url, link_key, clear_key = f"{engine.url}/crm_association", str(uuid4()), str(uuid4())
     linked = await alice.put(url, json=LINK, headers={"Idempotency-Key": link_key})
     cleared = await alice.delete(url, headers={"Idempotency-Key": clear_key})
@@ -152,7 +152,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, store
 
 
 async def test_a_patch_leaves_the_association_alone(alice: Person, linked: Thing) -> None:
-    """The association is none of the fields that a patch can name."""
+    """A patch leaves the CRM association alone, because the association is not one of its fields."""
     patched = await alice.patch(linked.url, json={"name": "Difference Engine"})
     refused = await alice.patch(linked.url, json={"crm_association": None})
 

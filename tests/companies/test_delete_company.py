@@ -36,7 +36,7 @@ async def hire(alice: Person, company: Thing, *names: str) -> list[Thing]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.delete(engine.url)
 
     assert response.status_code == 401
@@ -54,7 +54,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, engine: Thing,
 
 
 async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> None:
-    """A credential that may only read deletes nothing."""
+    """A read-only credential cannot delete anything."""
     response = await bob.delete(engine.url)
 
     assert response.status_code == 403
@@ -63,7 +63,7 @@ async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> Non
 
 
 async def test_it_tells_what_was_deleted(alice: Person, engine: Thing) -> None:
-    """The answer names the company, and has no ETag: there is nothing left that has a version."""
+    """The response names the company and has no ETag, because nothing is left that has a version."""
     response = await alice.delete(engine.url)
 
     assert response.status_code == 200
@@ -86,7 +86,7 @@ async def test_it_is_gone_from_everywhere(alice: Person, engine: Thing, pool: "a
 
 
 async def test_the_change_is_entered(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The ledger keeps the company as it was at last."""
+    """The ledger keeps the company's last state."""
     await alice.delete(engine.url)
     change = (await stored.changes())[-1]
 
@@ -95,7 +95,7 @@ async def test_the_change_is_entered(alice: Person, engine: Thing, stored: Store
 
 
 async def test_a_second_time_there_is_nothing(alice: Person, engine: Thing, stored: Stored) -> None:
-    """Deleting again is refused, and writes nothing."""
+    """A second deletion is refused and writes nothing."""
     await alice.delete(engine.url)
     response = await alice.delete(engine.url)
 
@@ -119,7 +119,7 @@ async def test_the_domains_go_on_within_a_batch(alice: Person, engine: Thing) ->
     """A company that waits behind a deletion gets the domains; one before it does not."""
     company = {"domains": engine.json["domains"]}
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post(CONTACTS, json={}))
         writes = [
             tasks.create_task(alice.post(URL, json=company)),
@@ -171,7 +171,7 @@ async def test_what_happens_in_the_same_batch_counts(alice: Person, engine: Thin
     mover, leaver, gone, stayer = await hire(alice, engine, "Mover", "Leaver", "Gone", "Stayer")
     join = {"company_id": engine.id}
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post(CONTACTS, json={}))
         before = [
             tasks.create_task(alice.post(CONTACTS, json={"first_name": "New", **join})),
@@ -313,7 +313,7 @@ async def test_a_stale_version_stops_before_the_first_contact(alice: Person, eng
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is told of the deletion, not that there is nothing."""
+    """A retry with the same Idempotency-Key gets the first answer, not 404."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.delete(engine.url, headers=key) for _ in range(2)]
 
@@ -357,7 +357,7 @@ async def test_a_slice_leaves_a_company_alone_that_is_there(
 
 
 async def test_object_comes_before_if_match(alice: Person) -> None:
-    """404 goes before 412."""
+    """404 takes precedence over 412."""
     response = await alice.delete(UNKNOWN, headers={"If-Match": '"7"'})
 
     assert response.status_code == 404
@@ -365,7 +365,7 @@ async def test_object_comes_before_if_match(alice: Person) -> None:
 
 @pytest.mark.parametrize("company_id", ["nobody", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, company_id: str) -> None:
-    """What is no id of a company is answered as the id of none."""
+    """Malformed ids get the same answer as unknown ids."""
     response = await alice.delete(f"{URL}/{company_id}")
 
     assert response.status_code == 404

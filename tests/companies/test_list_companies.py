@@ -21,7 +21,7 @@ async def create(person: Person, *names: str) -> list[Thing]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -39,7 +39,7 @@ async def test_charlie_sees_nothing(alice: Person, charlie: Person, engine: Thin
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -47,7 +47,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, engine: Thing) -> None:
-    """A list has the members that the documentation has, and companies as a read shows them."""
+    """A list has the documented members and shows companies as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [engine.json], "has_more": False, "next_cursor": None}
@@ -55,7 +55,7 @@ async def test_the_envelope(bob: Person, engine: Thing) -> None:
 
 
 async def test_the_latest_comes_first(alice: Person) -> None:
-    """A list begins with what was updated last, and that may be an old company."""
+    """The most recently updated company comes first, however old it is."""
     first, *_ = await create(alice, "a", "b", "c")
     await alice.patch(first.url, json={"description": "changed"})
 
@@ -66,7 +66,7 @@ async def test_the_latest_comes_first(alice: Person) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 11))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others rename, delete and create companies between the pages."""
+    """A walk meets each untouched company once, at any page size and order, while others write between the pages."""
     things = {thing.json["name"]: thing for thing in await create(alice, *"a1b2c3d4e")}
     met = await COMPANIES.walked_while(
         alice,
@@ -241,7 +241,7 @@ async def test_companies_are_found_by_their_crm_records(alice: Person, params: d
 
 
 async def test_a_record_that_was_unlinked_is_not_found(alice: Person, linked: list[Thing]) -> None:
-    """A filter sees a write at once."""
+    """A filter sees a write immediately."""
     await alice.delete(f"{linked[0].url}/crm_association")
     await alice.delete(linked[3].url)
 
@@ -278,7 +278,7 @@ async def test_filters_and_search_are_taken_together(alice: Person, linked: list
     ],
 )
 async def test_a_cursor_may_be_sent_with_what_it_carries(alice: Person, params: Json, expected: list[str]) -> None:
-    """Programs that repeat the first call's parameters on each page get the pages, also with another limit."""
+    """A client may repeat the first call's parameters on each page, even with another limit."""
     first = (await alice.get(URL, params={**params, "limit": 1})).json()
     if first["has_more"]:
         first["data"] += (await alice.get(URL, params={**params, "cursor": first["next_cursor"]})).json()["data"]
@@ -291,7 +291,7 @@ async def test_a_cursor_may_be_sent_with_what_it_carries(alice: Person, params: 
     [("search", "a"), (DOMAIN, "a.test"), (CRM, '[{"id":"2","object_type":"company"}]'), ("order_by", "updated_at:asc")],
 )
 async def test_a_cursor_is_for_what_it_was_given_out_for(alice: Person, name: str, value: str) -> None:
-    """What the cursor carries is not sent beside it with another value."""
+    """A cursor is refused beside a parameter whose value contradicts it."""
     await create(alice, "a", "b")
     cursor = (await alice.get(URL, params={"limit": 1})).json()["next_cursor"]
     response = await alice.get(URL, params={"cursor": cursor, name: value})

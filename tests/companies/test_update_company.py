@@ -28,7 +28,7 @@ async def held(pool: "asyncpg.Pool[asyncpg.Record]", company: Thing) -> set[str]
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.patch(engine.url, json={"name": "Eve's"})
 
     assert response.status_code == 401
@@ -36,7 +36,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing) ->
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, engine: Thing) -> None:
-    """A company of another workspace is not there."""
+    """A company of another workspace is not found."""
     response = await charlie.patch(engine.url, json={"name": "Eve's"})
 
     assert response.status_code == 404
@@ -44,7 +44,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, engine: Thing)
 
 
 async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> None:
-    """A credential that may only read changes nothing."""
+    """A read-only credential cannot change anything."""
     response = await bob.patch(engine.url, json={"name": "Eve's"})
 
     assert response.status_code == 403
@@ -53,7 +53,7 @@ async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> Non
 
 
 async def test_absent_leaves_alone(alice: Person, engine: Thing) -> None:
-    """What the patch does not name stays, and the time of the update moves on."""
+    """A patch leaves absent fields alone and advances `updated_at`."""
     response = await alice.patch(engine.url, json={"description": "Mills and stores."})
 
     company = response.json()
@@ -168,7 +168,7 @@ async def test_the_primary_domain(alice: Person, engine: Thing, domains: Json, p
 async def test_what_is_no_patch_is_refused(
     alice: Person, engine: Thing, stored: Stored, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """Everything that is wrong is told, and nothing is changed."""
+    """All faults are reported, and nothing is changed."""
     response = await alice.patch(engine.url, json={"name": "Difference Engine", **body})
 
     assert response.status_code == 422
@@ -192,7 +192,7 @@ async def test_a_domain_that_is_taken_is_refused(
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, engine: Thing, mill: Thing) -> None:
-    """A caller without the read scope learns that the domain is taken, and not by whom."""
+    """A caller without the read scope learns that the domain is taken, but not by whom."""
     response = await dave.patch(mill.url, json={"domains": engine.json["domains"]})
 
     assert response.status_code == 409
@@ -213,7 +213,7 @@ async def test_domains_can_be_swapped(alice: Person, engine: Thing, mill: Thing,
 async def at_once(alice: Person, patches: Sequence[tuple[Thing, Json]]) -> list[int]:
     """Send patches so that they are carried out in one batch, in their order; return their statuses."""
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post("/api/v2/contacts", json={}))
         writes = [tasks.create_task(alice.patch(thing.url, json=patch)) for thing, patch in patches]
     assert len({write.result().json()["updated_at"] for write in writes if write.result().is_success}) == 1
@@ -272,7 +272,7 @@ async def test_one_of_many_gets_the_domain(
 
 
 async def test_if_match_lets_the_current_version_through(alice: Person, engine: Thing) -> None:
-    """With the current ETag, the patch is carried out."""
+    """A patch with the current ETag is applied."""
     response = await alice.patch(engine.url, json={"name": "Difference Engine"}, headers={"If-Match": engine.etag})
 
     assert response.status_code == 200
@@ -292,7 +292,7 @@ async def test_if_match_stops_other_versions(alice: Person, engine: Thing, patch
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is answered with what was, even if the company has changed since."""
+    """A retry with the same Idempotency-Key gets the first answer, even if the company has changed since."""
     headers = {"Idempotency-Key": str(uuid4()), "If-Match": engine.etag}
     first = await alice.patch(engine.url, json={"domains": [{"domain": "new.test"}]}, headers=headers)
     await alice.patch(engine.url, json={"domains": []})
@@ -318,7 +318,7 @@ async def test_a_key_with_another_request_is_refused(alice: Person, engine: Thin
 
 @pytest.mark.usefixtures("engine")
 async def test_object_comes_before_the_rest(alice: Person) -> None:
-    """404 goes before 412 and 409, and behind 422."""
+    """422 takes precedence over 404, which takes precedence over 412 and 409."""
     taken = {"domains": [{"domain": "engine.test"}]}
     unknown = await alice.patch(UNKNOWN, json=taken, headers={"If-Match": '"7"'})
     invalid = await alice.patch(UNKNOWN, json={"name": ""})
@@ -328,7 +328,7 @@ async def test_object_comes_before_the_rest(alice: Person) -> None:
 
 @pytest.mark.parametrize("company_id", ["nobody", "cmp_", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, company_id: str) -> None:
-    """What is no id of a company is answered as the id of none."""
+    """Malformed ids get the same answer as unknown ids."""
     response = await alice.patch(f"{URL}/{company_id}", json={"name": "Eve's"})
 
     assert response.status_code == 404

@@ -32,7 +32,7 @@ def without_texts(problem: Json) -> Json:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(BULK, json={"operations": [create()]})
 
     assert response.status_code == 401
@@ -40,7 +40,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read writes nothing."""
+    """A read-only credential cannot write anything."""
     response = await write(bob, create())
 
     assert response.status_code == 403
@@ -49,7 +49,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 @both_forms
 async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing, *, atomic: bool) -> None:
-    """A contact of another workspace is not there, and stays."""
+    """A contact of another workspace is not found, and it stays."""
     response = await write(charlie, update(ada.id, first_name="Eve"), delete(ada.id), atomic=atomic)
 
     assert response.status_code == (422 if atomic else 200)

@@ -23,7 +23,7 @@ async def test_an_unknown_company_comes_before_a_precondition(alice: Person) -> 
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(URL, json={"first_name": "Eve"})
 
     assert response.status_code == 401
@@ -40,7 +40,7 @@ async def test_charlie_is_refused(charlie: Person, ada: Thing, engine: Thing) ->
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read creates nothing."""
+    """A read-only credential cannot create anything."""
     response = await bob.post(URL, json={"first_name": "Eve"})
 
     assert response.status_code == 403
@@ -57,7 +57,7 @@ async def test_dave_needs_no_more_than_the_write_scope(dave: Person) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person, engine: Thing) -> None:
-    """The answer is the contact as it is from now on."""
+    """The response shows the contact as stored."""
     response = await alice.post(
         URL,
         json={
@@ -118,7 +118,7 @@ async def test_times_are_in_utc_with_microseconds(ada: Thing) -> None:
 
 
 async def test_it_is_there_at_once(alice: Person, ada: Thing) -> None:
-    """What the answer showed is what a read shows, under the same ETag."""
+    """A read shows what the response showed, under the same ETag."""
     response = await alice.get(ada.url)
 
     assert response.json() == ada.json
@@ -126,7 +126,7 @@ async def test_it_is_there_at_once(alice: Person, ada: Thing) -> None:
 
 
 async def test_the_change_is_entered(ada: Thing, stored: Stored) -> None:
-    """The ledger has one entry, with the contact as it was created and nothing before it."""
+    """The ledger has one entry: the new contact, with no previous state."""
     (change,) = await stored.changes()
 
     assert (change.seq, change.kind, change.action) == (1, "c", "c")
@@ -193,7 +193,7 @@ async def test_every_address_that_is_taken_is_named(alice: Person, ada: Thing, g
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, ada: Thing) -> None:
-    """A caller without the read scope learns that the address is taken, and not by whom."""
+    """A caller without the read scope learns that the address is taken, but not by whom."""
     response = await dave.post(URL, json={"emails": [{"email": "ada@engine.test"}]})
 
     assert response.status_code == 409
@@ -306,7 +306,7 @@ async def test_a_refusal_is_a_problem(alice: Person) -> None:
 
 
 async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
-    """What is not there yet has no version to match, and not even `*` fits."""
+    """A new object has no version that If-Match could match, not even `*`."""
     response = await alice.post(URL, json={}, headers={"If-Match": "*"})
 
     assert response.status_code == 412
@@ -315,7 +315,7 @@ async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request creates one contact."""
+    """A retry with the same Idempotency-Key creates no second contact."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.post(URL, json={"first_name": "Ada"}, headers=key) for _ in range(2)]
 
@@ -349,7 +349,7 @@ async def test_a_key_is_its_credentials_own(alice: Person, dave: Person) -> None
 
 
 async def test_a_refusal_is_not_kept(alice: Person, ada: Thing) -> None:
-    """The same key may be used again after a refusal, since nothing happened."""
+    """A key may be used again after a refusal, because nothing happened."""
     key, contact = {"Idempotency-Key": str(uuid4())}, {"emails": [{"email": "ada@engine.test"}]}
     refused = await alice.post(URL, json=contact, headers=key)
     await alice.delete(ada.url)
@@ -377,14 +377,14 @@ async def test_the_longest_key_is_taken(alice: Person) -> None:
 
 
 async def test_scope_comes_before_body(bob: Person) -> None:
-    """403 goes before 422."""
+    """403 takes precedence over 422."""
     response = await bob.post(URL, json={"first_name": ""})
 
     assert response.status_code == 403
 
 
 async def test_body_comes_before_if_match(alice: Person) -> None:
-    """422 goes before 412."""
+    """422 takes precedence over 412."""
     response = await alice.post(URL, json={"first_name": ""}, headers={"If-Match": '"1"'})
 
     assert response.status_code == 422
@@ -392,7 +392,7 @@ async def test_body_comes_before_if_match(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_if_match_comes_before_conflict(alice: Person) -> None:
-    """412 goes before 409."""
+    """412 takes precedence over 409."""
     response = await alice.post(URL, json={"emails": [{"email": "ada@engine.test"}]}, headers={"If-Match": '"1"'})
 
     assert response.status_code == 412

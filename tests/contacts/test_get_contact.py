@@ -9,7 +9,7 @@ from tests.cast import Person, Thing
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(ada.url)
 
     assert response.status_code == 401
@@ -17,7 +17,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
-    """A contact of another workspace is not there."""
+    """A contact of another workspace is not found."""
     response = await charlie.get(ada.url)
 
     assert response.status_code == 404
@@ -25,7 +25,7 @@ async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
 
 
 async def test_dave_is_refused(dave: Person, ada: Thing) -> None:
-    """A credential that may only write reads nothing."""
+    """A write-only credential cannot read anything."""
     response = await dave.get(ada.url)
 
     assert response.status_code == 403
@@ -58,7 +58,7 @@ async def test_bob_reads(bob: Person, ada: Thing) -> None:
     ],
 )
 async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) -> None:
-    """The id of no contact, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"/api/v2/contacts/{contact_id}")
 
     assert response.status_code == 404
@@ -73,7 +73,7 @@ async def test_an_id_has_one_spelling(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None:
-    """A deleted contact is not there, for nobody."""
+    """A deleted contact is not found, whoever asks."""
     await alice.delete(ada.url)
     response = await alice.get(ada.url)
 

@@ -29,7 +29,7 @@ async def many(alice: Person) -> list[Thing]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -44,7 +44,7 @@ async def test_charlie_sees_nothing(charlie: Person) -> None:
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -52,7 +52,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, ada: Thing) -> None:
-    """A list has the members that the documentation has, and contacts as a read shows them."""
+    """A list has the documented members and shows contacts as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [ada.json], "has_more": False, "next_cursor": None}
@@ -68,7 +68,7 @@ async def test_an_empty_list(bob: Person) -> None:
 
 
 async def test_the_latest_comes_first(alice: Person) -> None:
-    """A list begins with what was updated last, and that may be an old contact."""
+    """The most recently updated contact comes first, however old it is."""
     ada, *_ = await create(alice, "Ada", "Grace", "Edith")
     await alice.patch(ada.url, json={"last_name": "King"})
 
@@ -193,7 +193,7 @@ async def cursor_of(person: Person) -> str:
     ],
 )
 async def test_a_cursor_is_for_what_it_was_given_out_for(alice: Person, name: str, value: str) -> None:
-    """What the cursor carries is not sent beside it with another value."""
+    """A cursor is refused beside a parameter whose value contradicts it."""
     response = await alice.get(URL, params={"cursor": await cursor_of(alice), name: value})
 
     assert response.status_code == 400
@@ -361,7 +361,7 @@ async def test_a_query_of_nothing_but_mistakes_is_answered_shortly(alice: Person
 
 
 async def test_scope_comes_before_query(dave: Person) -> None:
-    """403 goes before 400."""
+    """403 takes precedence over 400."""
     response = await dave.get(URL, params={"limit": "0"})
 
     assert response.status_code == 403

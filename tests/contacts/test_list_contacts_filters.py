@@ -153,7 +153,7 @@ async def test_contacts_are_found_by_their_crm_records(alice: Person, params: di
 
 
 async def test_a_record_that_was_unlinked_is_not_found(alice: Person, linked: list[Thing]) -> None:
-    """A filter sees a write at once."""
+    """A filter sees a write immediately."""
     await alice.delete(f"{linked[0].url}/crm_association")
     await alice.delete(linked[3].url)
 

@@ -16,7 +16,7 @@ UNKNOWN_COMPANY = "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.patch(ada.url, json={"first_name": "Eve"})
 
     assert response.status_code == 401
@@ -24,14 +24,14 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
-    """A contact of another workspace is not there."""
+    """A contact of another workspace is not found."""
     response = await charlie.patch(ada.url, json={"first_name": "Eve"})
 
     assert response.status_code == 404
 
 
 async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
-    """A credential that may only read changes nothing."""
+    """A read-only credential cannot change anything."""
     response = await bob.patch(ada.url, json={"first_name": "Eve"})
 
     assert response.status_code == 403
@@ -39,7 +39,7 @@ async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
 
 
 async def test_absent_leaves_alone(alice: Person, ada: Thing) -> None:
-    """What the patch does not name stays, and the time of the update moves on."""
+    """A patch leaves absent fields alone and advances `updated_at`."""
     response = await alice.patch(ada.url, json={"last_name": "King"})
 
     contact = response.json()
@@ -147,7 +147,7 @@ async def test_the_words_follow_the_contact(alice: Person, ada: Thing, stored: S
     ],
 )
 async def test_what_changes_nothing_writes_nothing(alice: Person, ada: Thing, stored: Stored, patch: Json) -> None:
-    """The same `updated_at`, the same ETag, no change entry."""
+    """A request that changes nothing keeps `updated_at` and the ETag, and adds no ledger entry."""
     response = await alice.patch(ada.url, json=patch)
 
     assert response.status_code == 200
@@ -284,7 +284,7 @@ async def test_a_conflict_changes_nothing(alice: Person, grace: Thing, ada: Thin
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, grace: Thing, ada: Thing) -> None:
-    """A caller without the read scope learns that the address is taken, and not by whom."""
+    """A caller without the read scope learns that the address is taken, but not by whom."""
     response = await dave.patch(grace.url, json={"emails": [{"email": "ada@engine.test"}]})
 
     assert response.status_code == 409
@@ -506,7 +506,7 @@ async def test_all_mistakes_are_told(alice: Person, ada: Thing) -> None:
 
 
 async def test_if_match_lets_the_current_version_through(alice: Person, ada: Thing) -> None:
-    """With the current ETag, the patch is carried out."""
+    """A patch with the current ETag is applied."""
     response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-Match": ada.etag})
 
     assert response.status_code == 200
@@ -560,7 +560,7 @@ async def test_if_none_match_is_no_matter_for_writes(alice: Person, ada: Thing) 
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is answered with what was, even if the contact has changed since."""
+    """A retry with the same Idempotency-Key gets the first answer, even if the contact has changed since."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
     await alice.patch(ada.url, json={"last_name": "Byron"})
@@ -622,7 +622,7 @@ async def test_a_key_of_what_changed_nothing_is_kept(alice: Person, ada: Thing) 
 
 
 async def test_a_refusal_is_not_kept(alice: Person, ada: Thing, grace: Thing) -> None:
-    """The same key may be used again after a refusal, since nothing happened."""
+    """A key may be used again after a refusal, because nothing happened."""
     key = {"Idempotency-Key": str(uuid4())}
     patch = {"emails": [{"email": "ada@engine.test"}]}
     refused = await alice.patch(grace.url, json=patch, headers=key)
@@ -634,14 +634,14 @@ async def test_a_refusal_is_not_kept(alice: Person, ada: Thing, grace: Thing) ->
 
 
 async def test_scope_comes_before_body(bob: Person, ada: Thing) -> None:
-    """403 goes before 422."""
+    """403 takes precedence over 422."""
     response = await bob.patch(ada.url, json={"first_name": ""})
 
     assert response.status_code == 403
 
 
 async def test_scope_comes_before_object(bob: Person) -> None:
-    """403 goes before 404."""
+    """403 takes precedence over 404."""
     response = await bob.patch(UNKNOWN, json={})
 
     assert response.status_code == 403
@@ -650,7 +650,7 @@ async def test_scope_comes_before_object(bob: Person) -> None:
 @pytest.mark.parametrize("url", [UNKNOWN, "/api/v2/contacts/nobody"])
 @pytest.mark.parametrize("body", [{"first_name": ""}, {"company_id": UNKNOWN_COMPANY}])
 async def test_body_comes_before_object(alice: Person, url: str, body: Json) -> None:
-    """422 goes before 404, whatever is wrong with either."""
+    """422 takes precedence over 404, whatever the faults are."""
     response = await alice.patch(url, json=body)
 
     assert response.status_code == 422
@@ -665,7 +665,7 @@ async def test_key_comes_before_object(alice: Person) -> None:
 
 @pytest.mark.parametrize("body", [{"first_name": ""}, {"company_id": UNKNOWN_COMPANY}])
 async def test_body_comes_before_if_match(alice: Person, ada: Thing, body: Json) -> None:
-    """422 goes before 412."""
+    """422 takes precedence over 412."""
     response = await alice.patch(ada.url, json=body, headers={"If-Match": '"7"'})
 
     assert response.status_code == 422
@@ -673,7 +673,7 @@ async def test_body_comes_before_if_match(alice: Person, ada: Thing, body: Json)
 
 @pytest.mark.usefixtures("ada")
 async def test_body_comes_before_conflict(alice: Person, grace: Thing) -> None:
-    """422 goes before 409."""
+    """422 takes precedence over 409."""
     body = {"emails": [{"email": "ada@engine.test"}], "company_id": UNKNOWN_COMPANY}
     response = await alice.patch(grace.url, json=body)
 
@@ -681,7 +681,7 @@ async def test_body_comes_before_conflict(alice: Person, grace: Thing) -> None:
 
 
 async def test_object_comes_before_if_match(alice: Person) -> None:
-    """404 goes before 412."""
+    """404 takes precedence over 412."""
     response = await alice.patch(UNKNOWN, json={}, headers={"If-Match": '"7"'})
 
     assert response.status_code == 404
@@ -689,7 +689,7 @@ async def test_object_comes_before_if_match(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_object_comes_before_conflict(alice: Person) -> None:
-    """404 goes before 409."""
+    """404 takes precedence over 409."""
     response = await alice.patch(UNKNOWN, json={"emails": [{"email": "ada@engine.test"}]})
 
     assert response.status_code == 404
@@ -697,7 +697,7 @@ async def test_object_comes_before_conflict(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_if_match_comes_before_conflict(alice: Person, grace: Thing) -> None:
-    """412 goes before 409."""
+    """412 takes precedence over 409."""
     patch = {"emails": [{"email": "ada@engine.test"}]}
     response = await alice.patch(grace.url, json=patch, headers={"If-Match": '"7"'})
 
@@ -706,7 +706,7 @@ async def test_if_match_comes_before_conflict(alice: Person, grace: Thing) -> No
 
 @pytest.mark.parametrize("contact_id", ["nobody", "cnt_", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, contact_id: str) -> None:
-    """The id of no contact, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.patch(f"/api/v2/contacts/{contact_id}", json={"first_name": "Eve"})
 
     assert response.status_code == 404

@@ -19,7 +19,7 @@ async def kinds(stored: Stored, since: int = 1) -> list[tuple[str, str]]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(URL, json=call())
 
     assert response.status_code == 401
@@ -37,7 +37,7 @@ async def test_charlie_has_his_own(charlie: Person, step: Made, ada: Thing) -> N
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read creates nothing."""
+    """A read-only credential cannot create anything."""
     response = await bob.post(URL, json=call())
 
     assert response.status_code == 403
@@ -55,7 +55,7 @@ async def test_dave_needs_no_more_than_the_write_scope(keys: Keys) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person, owner: Thing) -> None:
-    """The answer is the engagement as it is from now on."""
+    """The response shows the engagement as stored."""
     body = timed(
         type="MEETING",
         title=" The engine's next step ",
@@ -100,7 +100,7 @@ async def test_what_is_empty_is_left_out(alice: Person) -> None:
 
 
 async def test_it_is_there_at_once(alice: Person, step: Made) -> None:
-    """What the answer showed is what a read shows, under the same ETag."""
+    """A read shows what the response showed, under the same ETag."""
     response = await alice.get(step.url)
 
     assert response.json() == step.json
@@ -281,7 +281,7 @@ def timeline(*entries: Json, speakers: Json = (EMPTY,)) -> Json:
 async def test_what_an_engagement_cannot_be_is_refused(
     alice: Person, stored: Stored, members: Json, fault: tuple[str, str]
 ) -> None:
-    """Each rule of the body is told with the field's path, and nothing is done."""
+    """Each fault in the body is reported with the field's path, and nothing is created."""
     response = await alice.post(URL, json=call(**members))
 
     assert response.status_code == 422
@@ -658,7 +658,7 @@ async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
 
 
 async def test_the_owner_comes_before_if_match(alice: Person) -> None:
-    """422 goes before 412."""
+    """422 takes precedence over 412."""
     body = call(participants=[{"email": "nobody@grid.test", "is_owner": True}])
     response = await alice.post(URL, json=body, headers={"If-Match": "*"})
 

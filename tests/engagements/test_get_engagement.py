@@ -11,7 +11,7 @@ EVERYTHING = "companies,contacts,owner,action_items,signals,transcript,media_url
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(step.url)
 
     assert response.status_code == 401
@@ -19,7 +19,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, step: Made) -> None:
-    """An engagement of another workspace is not there."""
+    """An engagement of another workspace is not found."""
     response = await charlie.get(step.url)
 
     assert response.status_code == 404
@@ -27,7 +27,7 @@ async def test_charlie_is_refused(charlie: Person, step: Made) -> None:
 
 
 async def test_dave_is_refused(dave: Person, step: Made) -> None:
-    """A credential that may only write reads nothing."""
+    """A write-only credential cannot read anything."""
     response = await dave.get(step.url)
 
     assert response.status_code == 403
@@ -62,7 +62,7 @@ async def test_the_private_scope_is_not_enough(keys: Keys, secret: Made) -> None
 
 @pytest.mark.parametrize("engagement_id", ["ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "call", "%00"])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """The id of no engagement, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"{URL}/{engagement_id}")
 
     assert response.status_code == 404
@@ -83,7 +83,7 @@ async def test_what_the_client_has_is_not_sent_again(alice: Person, step: Made, 
     ("name", "scope"), [("companies", "companies:read"), ("contacts", "contacts:read"), ("owner", "users:read")]
 )
 async def test_what_has_a_scope_of_its_own_needs_it(keys: Keys, step: Made, name: str, scope: str) -> None:
-    """Companies, contacts and users are shown to those who may read them, also here."""
+    """Companies, contacts and users are expanded only for callers who may read them."""
     without, having = await keys.holder("engagements:read"), await keys.holder("engagements:read", scope)
     refused = await without.get(step.url, params={"expand": f"tags,{name}"})
     shown = await having.get(step.url, params={"expand": f"tags,{name}"})

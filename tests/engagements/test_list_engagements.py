@@ -45,7 +45,7 @@ async def of_contact(person: Person, contact: Thing, params: Json | None = None)
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing, engine: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     for url in (URL, f"{ada.url}/engagements", f"{engine.url}/engagements"):
         response = await client.get(url)
 
@@ -74,7 +74,7 @@ async def test_charlie_sees_nothing(charlie: Person, alice: Person, ada: Thing, 
 
 
 async def test_dave_is_refused(dave: Person, ada: Thing, engine: Thing) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     for url in (URL, f"{ada.url}/engagements", f"{engine.url}/engagements"):
         response = await dave.get(url)
 
@@ -138,7 +138,7 @@ async def test_a_page_is_full_without_what_is_left_out(alice: Person, bob: Perso
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 11))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, renewal: Thing, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others change and create engagements between the pages."""
+    """A walk meets each untouched engagement once, at any page size and order, while others write between the pages."""
     made = {each.json["title"]: each for each in await create(alice, *"a1b2c3d4e")}
     met = await LISTING.walked_while(
         alice,
@@ -543,7 +543,7 @@ async def test_a_filter_does_not_lead_out_of_a_list(alice: Person, variety: Vari
     [f"contacts/{NO_CONTACT}", f"companies/{NO_COMPANY}", "contacts/ada", f"companies/{NO_CONTACT}", f"contacts/{NO_COMPANY}"],
 )
 async def test_the_list_of_nobody_is_not_there(alice: Person, path: str) -> None:
-    """The id of no contact or company, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"/api/v2/{path}/engagements")
 
     assert response.status_code == 404
@@ -587,7 +587,7 @@ async def test_a_cursor_of_a_contact_stays_with_it(alice: Person, variety: Varie
     ("name", "scope"), [("companies", "companies:read"), ("contacts", "contacts:read"), ("owner", "users:read")]
 )
 async def test_what_has_a_scope_of_its_own_needs_it(keys: Keys, ada: Thing, engine: Thing, name: str, scope: str) -> None:
-    """Companies, contacts and users are shown to those who may read them, in all three lists."""
+    """All three lists expand companies, contacts and users only for callers who may read them."""
     without, having = await keys.holder("engagements:read"), await keys.holder("engagements:read", scope)
     for url in (URL, f"{ada.url}/engagements", f"{engine.url}/engagements"):
         refused = await without.get(url, params={"expand": f"{name},tags"})

@@ -19,7 +19,7 @@ async def contacts_of(person: Person, engagement: Made) -> list[str]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.put(f"{step.url}/contacts", json={"contact_ids": []})
 
     assert response.status_code == 401
@@ -39,7 +39,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, ad
 
 
 async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
-    """A credential that may only read replaces nothing."""
+    """A read-only credential cannot replace anything."""
     response = await bob.put(f"{step.url}/contacts", json={"contact_ids": []})
 
     assert response.status_code == 403
@@ -128,7 +128,7 @@ async def test_the_same_again_writes_nothing(alice: Person, step: Made, ada: Thi
 async def test_what_is_no_list_of_contacts_is_refused(
     alice: Person, step: Made, stored: Stored, body: Json, fault: tuple[str, str]
 ) -> None:
-    """Each rule is told with its place in the list, and nothing is done."""
+    """Each fault is reported with its index in the list, and nothing is changed."""
     response = await alice.put(f"{step.url}/contacts", json=body)
 
     assert response.status_code == 422
@@ -149,7 +149,7 @@ async def test_all_who_are_not_there_are_told(alice: Person, step: Made, ada: Th
 async def test_a_private_one_takes_a_scope_of_its_own(
     alice: Person, dave: Person, erin: Person, secret: Made, ada: Thing
 ) -> None:
-    """Who may only read it is told what is lacking; who may not even read it learns nothing of it."""
+    """A caller who may only read it learns which scope is missing. A caller who may not read it gets 404."""
     body = {"contact_ids": [ada.id]}
     hidden, readable = [await person.put(f"{secret.url}/contacts", json=body) for person in (dave, erin)]
     assert await contacts_of(alice, secret) == []
@@ -186,7 +186,7 @@ async def test_if_match_stops_other_versions(alice: Person, step: Made, ada: Thi
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, step: Made, ada: Thing) -> None:
-    """The same Idempotency-Key with the same request does not undo what came in between."""
+    """A retry with the same Idempotency-Key does not undo later changes."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]}, headers=key)
     await alice.put(f"{step.url}/contacts", json={"contact_ids": []})

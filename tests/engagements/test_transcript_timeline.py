@@ -18,7 +18,7 @@ OTHER: Json = {
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     answers = [await client.get(step.timeline_url), await client.put(step.set_timeline_url, json=TIMELINE)]
 
     assert [answer.status_code for answer in answers] == [401, 401]
@@ -171,7 +171,7 @@ async def test_a_first_transcript_is_entered(alice: Person, waiting: Made, store
 
 
 async def test_the_same_again_writes_nothing(alice: Person, step: Made, stored: Stored) -> None:
-    """The same ETag, no change entry."""
+    """A request that changes nothing keeps the ETag and adds no ledger entry."""
     first, second = [await alice.put(step.set_timeline_url, json=TIMELINE) for _ in range(2)]
 
     assert second.content == first.content
@@ -213,7 +213,7 @@ async def test_if_match_fits_no_timeline_that_is_not_there(alice: Person, waitin
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, step: Made) -> None:
-    """The same Idempotency-Key with the same request does not undo what came in between."""
+    """A retry with the same Idempotency-Key does not undo later changes."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.put(step.set_timeline_url, json=TIMELINE, headers=key)
     await alice.put(step.set_timeline_url, json=OTHER)
@@ -271,7 +271,7 @@ async def test_a_private_one_is_read_with_three_scopes(keys: Keys, alice: Person
 
 
 async def test_a_private_one_is_set_with_the_private_scope(alice: Person, dave: Person, erin: Person, secret: Made) -> None:
-    """Who may only read it is told what is lacking; who may not even read it learns nothing of it."""
+    """A caller who may only read it learns which scope is missing. A caller who may not read it gets 404."""
     headers = {"If-Match": '"999"'}
     hidden, readable = [await person.put(secret.set_timeline_url, json=OTHER, headers=headers) for person in (dave, erin)]
     assert await expanded(alice, secret, "transcript") == "Shall we begin?"

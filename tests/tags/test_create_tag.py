@@ -13,7 +13,7 @@ URL = "/api/v2/tags"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(URL, json={"name": "Renewal"})
 
     assert response.status_code == 401
@@ -29,7 +29,7 @@ async def test_charlie_has_his_own_names(charlie: Person, renewal: Thing) -> Non
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read creates nothing."""
+    """A read-only credential cannot create anything."""
     response = await bob.post(URL, json={"name": "Renewal"})
 
     assert response.status_code == 403
@@ -64,7 +64,7 @@ async def test_what_is_empty_is_null(alice: Person) -> None:
 
 
 async def test_the_change_is_entered(renewal: Thing, stored: Stored) -> None:
-    """The ledger has one entry, with the tag as it was created and nothing before it."""
+    """The ledger has one entry: the new tag, with no previous state."""
     (change,) = await stored.changes()
 
     assert (change.seq, change.kind, change.action) == (1, "t", "c")
@@ -114,7 +114,7 @@ async def test_no_letter_is_two_others(alice: Person) -> None:
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, renewal: Thing) -> None:
-    """A caller without the read scope learns that the name is taken, and not by which tag."""
+    """A caller without the read scope learns that the name is taken, but not by which tag."""
     response = await dave.post(URL, json={"name": "renewal"})
 
     assert response.status_code == 409
@@ -154,7 +154,7 @@ async def test_one_of_many_gets_the_name(alice: Person, stored: Stored) -> None:
     ],
 )
 async def test_what_is_no_tag_is_refused(alice: Person, stored: Stored, body: Json, expected: list[tuple[str, str]]) -> None:
-    """Everything that is wrong is told at once, and nothing is created."""
+    """All faults are reported at once, and nothing is created."""
     response = await alice.post(URL, json=body)
 
     assert response.status_code == 422
@@ -195,7 +195,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> N
 
 @pytest.mark.usefixtures("renewal")
 async def test_if_match_is_refused(alice: Person) -> None:
-    """What is not there yet has no version to match; 412 goes before 409."""
+    """A new object has no version that If-Match could match, and the 412 takes precedence over 409."""
     response = await alice.post(URL, json={"name": "Renewal"}, headers={"If-Match": "*"})
 
     assert response.status_code == 412

@@ -18,7 +18,7 @@ async def create(person: Person, *names: str) -> list[Thing]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -32,7 +32,7 @@ async def test_charlie_sees_nothing(alice: Person, charlie: Person, renewal: Thi
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -40,7 +40,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, renewal: Thing) -> None:
-    """A list has the members that the documentation has, and tags as a read shows them."""
+    """A list has the documented members and shows tags as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [renewal.json], "has_more": False, "next_cursor": None}
@@ -48,7 +48,7 @@ async def test_the_envelope(bob: Person, renewal: Thing) -> None:
 
 
 async def test_the_latest_comes_first(alice: Person) -> None:
-    """A list begins with what was updated last, and that may be an old tag."""
+    """The most recently updated tag comes first, however old it is."""
     first, *_ = await create(alice, "a", "b", "c")
     await alice.patch(first.url, json={"auto_tagging_enabled": True})
 
@@ -59,7 +59,7 @@ async def test_the_latest_comes_first(alice: Person) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 8))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others rename, delete and create tags between the pages."""
+    """A walk meets each untouched tag once, at any page size and order, while others write between the pages."""
     things = {thing.json["name"]: thing for thing in await create(alice, *"a1b2c3d")}
     met = await TAGS.walked_while(
         alice,

@@ -20,7 +20,7 @@ def comments_url(engagement: Made) -> str:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(comments_url(talk), json=COMMENT)
 
     assert response.status_code == 401
@@ -28,7 +28,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, talk: Made, stored: Stored) -> None:
-    """An engagement of another workspace is not there."""
+    """An engagement of another workspace is not found."""
     before = await stored.changes()
     response = await charlie.post(comments_url(talk), json=COMMENT)
 
@@ -72,7 +72,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person, talk: Made, own
 
 
 async def test_it_is_there_at_once(alice: Person, promise: Made) -> None:
-    """What the answer showed is what a read shows, under the same ETag."""
+    """A read shows what the response showed, under the same ETag."""
     response = await alice.get(promise.url)
 
     assert response.json() == promise.json
@@ -80,7 +80,7 @@ async def test_it_is_there_at_once(alice: Person, promise: Made) -> None:
 
 
 async def test_the_change_is_entered(promise: Made, stored: Stored) -> None:
-    """The ledger has an entry with the comment, and nothing before it."""
+    """The ledger has one entry: the new comment, with no previous state."""
     change = (await stored.changes())[-1]
 
     assert (change.kind, change.action, change.previous, change.object) == ("n", "c", None, promise.json)
@@ -194,7 +194,7 @@ async def test_without_a_timeline_there_is_nothing_to_comment_on(alice: Person, 
 async def test_what_a_comment_cannot_be_is_refused(
     alice: Person, talk: Made, stored: Stored, members: Json, fault: tuple[str, str]
 ) -> None:
-    """Each rule of the body is told with the field's path, and nothing is done."""
+    """Each fault in the body is reported with the field's path, and nothing is created."""
     before = await stored.changes()
     response = await alice.post(comments_url(talk), json={**COMMENT, **members})
 
@@ -240,7 +240,7 @@ async def test_what_is_private_is_not_there_for_others(erin: Person, keys: Keys,
 
 @pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """404, but after a look at the body."""
+    """An unknown object gets 404, but only after the body is validated."""
     url = f"{URL}/{engagement_id}/transcript_comments"
     unknown, invalid = await alice.post(url, json=COMMENT), await alice.post(url, json={})
 

@@ -23,7 +23,7 @@ async def say(person: Person, engagement: Made, *bodies: str) -> list[Made]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(comments_of(talk).url)
 
     assert response.status_code == 401
@@ -70,7 +70,7 @@ async def test_what_is_private_is_not_there_for_others(bob: Person, erin: Person
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 9))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, talk: Made, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others change, delete and write comments between the pages."""
+    """A walk meets each untouched comment once, at any page size and order, while others write between the pages."""
     made = {each.json["body"]: each for each in await say(alice, talk, *"a1b2c3d")}
     met = await comments_of(talk).walked_while(
         alice,
@@ -119,7 +119,7 @@ async def test_a_cursor_stays_within_an_engagement(alice: Person, talk: Made) ->
 
 @pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "%00"])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """404, but after a look at the query."""
+    """An unknown object gets 404, but only after the query is validated."""
     url = f"{URL}/{engagement_id}/transcript_comments"
     unknown, invalid = await alice.get(url), await alice.get(url, params={"limit": "0"})
 

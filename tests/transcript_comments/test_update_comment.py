@@ -21,7 +21,7 @@ READ = "transcript_comments:read"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.patch(promise.url, json={"body": "Eve"})
 
     assert response.status_code == 401
@@ -29,7 +29,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) ->
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, promise: Made) -> None:
-    """A comment of another workspace is not there, and stays as it is."""
+    """A comment of another workspace is not found, and it stays unchanged."""
     response = await charlie.patch(promise.url, json={"body": "Charlie was here"})
 
     assert response.status_code == 404
@@ -100,7 +100,7 @@ async def test_body_and_status_are_changed_together(alice: Person, promise: Made
 
 @pytest.mark.parametrize("patch", [{}, {"body": " Is that a promise? "}, {"status": "OPEN"}])
 async def test_a_patch_that_changes_nothing_writes_nothing(alice: Person, promise: Made, stored: Stored, patch: Json) -> None:
-    """The same `updated_at`, the same ETag, no change entry."""
+    """A request that changes nothing keeps `updated_at` and the ETag, and adds no ledger entry."""
     before = await stored.changes()
     response = await alice.patch(promise.url, json=patch)
 
@@ -150,7 +150,7 @@ async def test_what_is_about_something_private_is_not_there_for_others(
 
 
 async def test_if_match_stops_other_versions(alice: Person, promise: Made) -> None:
-    """What somebody else has changed meanwhile is not overwritten."""
+    """A stale If-Match prevents the update."""
     changed = await alice.patch(promise.url, json={"status": "RESOLVED"}, headers={"If-Match": promise.etag})
     late = await alice.patch(promise.url, json={"body": "So?"}, headers={"If-Match": promise.etag})
 
@@ -160,7 +160,7 @@ async def test_if_match_stops_other_versions(alice: Person, promise: Made) -> No
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, promise: Made) -> None:
-    """The same Idempotency-Key with the same request does not undo what came in between."""
+    """A retry with the same Idempotency-Key does not undo later changes."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.patch(promise.url, json={"status": "RESOLVED"}, headers=key)
     await alice.patch(promise.url, json={"status": "OPEN"})

@@ -12,7 +12,7 @@ from tests.cast import Person, Stored, Team, Thing
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, edith: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(edith.url)
 
     assert response.status_code == 401
@@ -20,7 +20,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, edith: Thing) -> 
 
 
 async def test_charlie_is_refused(charlie: Person, edith: Thing) -> None:
-    """A user of another workspace is not there."""
+    """A user of another workspace is not found."""
     response = await charlie.get(edith.url)
 
     assert response.status_code == 404
@@ -28,7 +28,7 @@ async def test_charlie_is_refused(charlie: Person, edith: Thing) -> None:
 
 
 async def test_dave_is_refused(dave: Person, edith: Thing) -> None:
-    """A credential without the scope reads nothing."""
+    """A credential without the scope cannot read users."""
     response = await dave.get(edith.url)
 
     assert response.status_code == 403
@@ -75,7 +75,7 @@ async def test_another_role_is_another_version(alice: Person, team: Team, edith:
 
 
 async def test_what_the_client_has_is_not_sent_again(alice: Person, team: Team, edith: Thing) -> None:
-    """If-None-Match with the current version is answered 304, with that of before a change it is not."""
+    """If-None-Match gets 304 with the current version, but not with an older one."""
     unchanged = await alice.get(edith.url, headers={"If-None-Match": edith.etag})
     await team.set_role(edith, UserRole.OWNER)
     changed = await alice.get(edith.url, headers={"If-None-Match": edith.etag})
@@ -86,7 +86,7 @@ async def test_what_the_client_has_is_not_sent_again(alice: Person, team: Team, 
 
 @pytest.mark.parametrize("user_id", ["edith", "usr_", "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, user_id: str) -> None:
-    """The id of no user, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"/api/v2/users/{user_id}")
 
     assert response.status_code == 404

@@ -15,7 +15,7 @@ listed, walked = USERS.listed, USERS.walked
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -29,7 +29,7 @@ async def test_charlie_sees_nothing(alice: Person, charlie: Person, edith: Thing
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential without the scope lists nothing."""
+    """A credential without the scope cannot list users."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -37,7 +37,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, edith: Thing) -> None:
-    """A list has the members that the documentation has, and users as a read shows them."""
+    """A list has the documented members and shows users as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [edith.json], "has_more": False, "next_cursor": None}
@@ -47,7 +47,7 @@ async def test_the_envelope(bob: Person, edith: Thing) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 7))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, team: Team, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while users come and get other roles between the pages."""
+    """A walk meets each untouched user once, at any page size and order, while users join and change roles between the pages."""
     users = {name: await team.join(NewUser(name)) for name in "a1b2c"}
     met = await USERS.walked_while(
         alice,
