@@ -21,7 +21,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_has_his_own_domains(charlie: Person, engine: Thing) -> None:
-    """A domain that is taken in one workspace is free in another, where nobody hears of it."""
+    """A domain of one workspace is free in another and reveals nothing there."""
     response = await charlie.post(URL, json={"domains": engine.json["domains"]})
 
     assert response.status_code == 201
@@ -38,7 +38,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
-    """The answer is the company as it is from now on; domains stand there in their comparable form."""
+    """The response shows the company as stored, with domains in their comparable form."""
     domains = [{"domain": "Engine.test."}, {"domain": "münchen.test", "is_primary": True}]
     response = await alice.post(URL, json={"name": "Engine", "description": "Mills and stores.", "domains": domains})
 
@@ -58,7 +58,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
 
 
 async def test_what_is_empty_is_null_or_left_out(alice: Person) -> None:
-    """The name is null, the domains are empty, all other members are left out."""
+    """An empty company has a null name, no domains and no other members."""
     response = await alice.post(URL, json={"domains": []})
 
     company = response.json()
@@ -76,14 +76,14 @@ async def test_the_change_is_entered(engine: Thing, stored: Stored) -> None:
 
 
 async def test_the_domain_is_claimed(engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """A domain stands beside the company, for the proof that it belongs to one."""
+    """A domain is stored beside the company, under a unique key."""
     domains = await pool.fetch("select domain from company_domain where company_id = $1", engine.uuid)
 
     assert [record["domain"] for record in domains] == ["engine.test"]
 
 
 async def test_a_domain_that_is_taken_is_refused(alice: Person, engine: Thing, stored: Stored) -> None:
-    """A domain belongs to one active company of a workspace, in whatever spelling."""
+    """A domain belongs to one active company of a workspace, in any spelling."""
     response = await alice.post(URL, json={"domains": [{"domain": "other.test"}, {"domain": "ENGINE.test"}]})
 
     assert response.status_code == 409
@@ -147,7 +147,7 @@ async def test_what_is_no_company_is_refused(alice: Person, body: Json, expected
     ],
 )
 async def test_of_an_address_of_a_page_the_domain_is_kept(alice: Person, sent: str, kept: str) -> None:
-    """Scheme, port and path are left out."""
+    """A URL is reduced to its domain, without scheme, port and path."""
     company = Thing(await alice.post(URL, json={"domains": [{"domain": sent}]}))
 
     assert company.json["domains"] == [{"domain": kept, "is_primary": True}]
@@ -169,7 +169,7 @@ async def test_of_an_address_of_a_page_the_domain_is_kept(alice: Person, sent: s
     ],
 )
 async def test_what_is_no_domain_is_refused(alice: Person, domain: str) -> None:
-    """A domain comes without scheme, port and path, and is not guessed from what has them."""
+    """A malformed domain is refused, not guessed from the text around it."""
     response = await alice.post(URL, json={"domains": [{"domain": domain}]})
 
     assert response.status_code == 422
@@ -177,7 +177,7 @@ async def test_what_is_no_domain_is_refused(alice: Person, domain: str) -> None:
 
 
 async def test_the_first_domain_is_primary_where_none_is_marked(alice: Person) -> None:
-    """Of several domains without a mark, the first is primary."""
+    """The first of several domains is primary if none is marked."""
     response = await alice.post(URL, json={"domains": [{"domain": "a.test", "is_primary": False}, {"domain": "b.test"}]})
 
     assert [item["is_primary"] for item in response.json()["domains"]] == [True, False]

@@ -56,7 +56,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, company_id: str) ->
 
 
 async def test_a_contact_is_no_company(alice: Person, ada: Thing) -> None:
-    """The id of a contact is not taken for that of a company, even with the other prefix."""
+    """A contact's id does not find a company, even with the other prefix."""
     response = await alice.get(f"/api/v2/companies/cmp_{ada.id[4:]}")
 
     assert response.status_code == 404

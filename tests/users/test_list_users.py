@@ -47,7 +47,7 @@ async def test_the_envelope(bob: Person, edith: Thing) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 7))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, team: Team, order: str, limit: int) -> None:
-    """A walk meets each untouched user once, at any page size and order, while users join and change roles between the pages."""
+    """A walk meets each untouched user once, at any page size and order, while others join and change roles."""
     users = {name: await team.join(NewUser(name)) for name in "a1b2c"}
     met = await USERS.walked_while(
         alice,
