@@ -148,7 +148,7 @@ class Stored:
         return {record["address"] for record in records}
 
     async def words(self, contact: Thing) -> set[str]:
-        """Return the indexed words of a contact. The first word of either name is not among them: it is in the contact's row."""
+        """Return the indexed words of a contact, without the first word of either name: those are in the contact's row."""
         records = await self._pool.fetch(
             "select word from contact_word where workspace_id = $1 and contact_id = $2", self._workspace_id, contact.uuid
         )

@@ -32,7 +32,7 @@ def test_each_setting_is_documented(field: dataclasses.Field[object]) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_each_operation_has_a_row(operation: Operation) -> None:
-    """The compatibility page lists each operation with its path, scopes and statuses, except the statuses that are only ours."""
+    """The compatibility page lists each operation with its path, scopes and statuses, except those that are only ours."""
     scopes = "none" if operation.scopes is None else " + ".join(operation.scopes) or "those of the objects"
     declared = sorted(DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"])
     statuses = " ".join(status for status in declared if status not in OURS)

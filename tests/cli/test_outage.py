@@ -184,7 +184,7 @@ def test_a_full_disk_refuses_writes_before_the_database_stops(tmp_path: Path) ->
 
 @as_root
 def test_a_disk_that_is_elsewhere_is_not_named(tmp_path: Path) -> None:
-    """A full disk that nobody watches is reported to the client, but not which file met it."""
+    """A client learns that a disk that nobody watches is full, but not which file was affected."""
     with disk(tmp_path, "size=300m") as data:
         database = EmbeddedPostgres(data)
         try:
@@ -209,7 +209,7 @@ def test_a_disk_that_is_elsewhere_is_not_named(tmp_path: Path) -> None:
 @as_root
 @pytest.mark.parametrize("options", ["size=300m", "size=300m,nr_inodes=4000"])
 def test_a_disk_that_was_used_up_needs_nothing_but_room(tmp_path: Path, options: str) -> None:
-    """The database recovers once there is space, even though its log filled the disk."""
+    """The database recovers once there is space, even though its write-ahead log ran into the end of the disk."""
     with disk(tmp_path, options) as data, serving(tmp_path) as server:
         kept = create(server).json()
         use_up(data, inodes="inodes" in options)
@@ -226,10 +226,10 @@ def test_a_disk_that_was_used_up_needs_nothing_but_room(tmp_path: Path, options:
 
 @as_root
 def test_a_disk_that_was_read_only_needs_nothing_but_to_be_mended(tmp_path: Path) -> None:
-    """The server recovers by itself once the disk is writable again."""
+    """The server recovers by itself once the disk is writable again, and could be stopped meanwhile."""
     with disk(tmp_path, "size=300m") as data, serving(tmp_path) as server:
         kept = create(server).json()
-        # Stop writers first: open files keep a disk from being remounted read-only, except by this bind mount.
+        # Files open for writing keep a disk from being remounted read-only, but not from a read-only bind mount.
         os.kill(postmaster(tmp_path), signal.SIGSTOP)
         subprocess.run(["mount", "--bind", str(data / "postgres"), str(data / "postgres")], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", str(data / "postgres")], check=True)
@@ -244,7 +244,7 @@ def test_a_disk_that_was_read_only_needs_nothing_but_to_be_mended(tmp_path: Path
 
 
 async def write_log(folder: Path) -> None:
-    """Fill the disk with the database's log directly, because the server would refuse the writes."""
+    """Write more WAL than the disk has room for, on the database itself, because the server would refuse."""
     dsn = running(folder / "herdbook-data")
     assert dsn is not None
     connection = await asyncpg.connect(dsn)

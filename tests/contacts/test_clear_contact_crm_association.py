@@ -44,7 +44,7 @@ async def test_bob_is_refused(bob: Person, alice: Person, linked: Thing) -> None
 
 
 async def test_the_contact_is_unlinked(alice: Person, linked: Thing) -> None:
-    """The answer is the contact, without an association."""
+    """The response shows the contact without an association."""
     response = await alice.delete(f"{linked.url}/crm_association")
 
     expected = {name: value for name, value in linked.json.items() if name != "crm_association"}
@@ -54,7 +54,7 @@ async def test_the_contact_is_unlinked(alice: Person, linked: Thing) -> None:
 
 
 async def test_the_change_is_entered(alice: Person, linked: Thing, stored: Stored) -> None:
-    """The ledger keeps the association that was, and the row is no longer found by it."""
+    """The ledger keeps the old association, and the CRM's id no longer finds the row."""
     await alice.delete(f"{linked.url}/crm_association")
     change = (await stored.changes())[-1]
 
@@ -63,7 +63,7 @@ async def test_the_change_is_entered(alice: Person, linked: Thing, stored: Store
 
 
 async def test_where_there_is_none_nothing_is_written(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Clearing what is clear is no mistake, and no change."""
+    """Clearing an absent association succeeds and changes nothing."""
     response = await alice.delete(f"{ada.url}/crm_association")
 
     assert response.status_code == 200
@@ -103,7 +103,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) ->
 
 
 async def test_a_deleted_contact_is_not_found(alice: Person, linked: Thing) -> None:
-    """A deleted contact is not there to be unlinked."""
+    """A deleted contact cannot be unlinked."""
     await alice.delete(linked.url)
     response = await alice.delete(f"{linked.url}/crm_association")
 

@@ -45,7 +45,7 @@ async def test_it_tells_what_was_deleted(alice: Person, ada: Thing) -> None:
 
 
 async def test_it_is_gone_from_everywhere(alice: Person, ada: Thing) -> None:
-    """A deleted contact is neither read, nor listed, nor found."""
+    """A deleted contact is not read, listed or found."""
     await alice.delete(ada.url)
 
     assert (await alice.get(ada.url)).status_code == 404
@@ -63,7 +63,7 @@ async def test_a_second_time_there_is_nothing(alice: Person, ada: Thing, stored:
 
 
 async def test_what_waits_behind_a_deletion_finds_nothing(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Writes that are carried out together see each other: after the deletion there is nothing to change or to delete."""
+    """Writes in one batch see each other: after the deletion there is nothing to change or delete."""
     async with TaskGroup() as tasks:
         # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post("/api/v2/contacts", json={}))
@@ -97,7 +97,7 @@ async def test_deletion_is_a_mark(alice: Person, ada: Thing, stored: Stored) -> 
 
 
 async def test_addresses_and_words_are_forgotten(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Nothing is claimed by what is deleted, and nothing leads to it."""
+    """A deleted contact holds no addresses and no indexed words."""
     await alice.delete(ada.url)
 
     assert await stored.addresses(ada) == set()
@@ -105,7 +105,7 @@ async def test_addresses_and_words_are_forgotten(alice: Person, ada: Thing, stor
 
 
 async def test_the_address_goes_to_the_next(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Create, delete, create: each time the address is the newest contact's, and can be given back in the end."""
+    """The address always belongs to the newest contact when contacts are created and deleted in turn, and ends free."""
     for _ in range(3):
         await alice.delete(ada.url)
         ada = Thing(await alice.post("/api/v2/contacts", json={"emails": [{"email": "ada@engine.test"}]}))
@@ -115,7 +115,7 @@ async def test_the_address_goes_to_the_next(alice: Person, ada: Thing, stored: S
 
 
 async def test_if_match_lets_the_current_version_through(alice: Person, ada: Thing) -> None:
-    """With the current ETag, the contact is deleted."""
+    """A deletion with the current ETag succeeds."""
     response = await alice.delete(ada.url, headers={"If-Match": ada.etag})
 
     assert response.status_code == 200
@@ -144,7 +144,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: 
 
 
 async def test_a_body_is_no_matter(alice: Person, ada: Thing) -> None:
-    """The operation takes no body, and does not look at one."""
+    """The operation takes no body and ignores one."""
     response = await alice.delete(ada.url, content=b"{", headers={"Content-Type": "text/plain"})
 
     assert response.status_code == 200

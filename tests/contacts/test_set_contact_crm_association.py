@@ -34,7 +34,7 @@ async def test_bob_is_refused(bob: Person, ada: Thing, stored: Stored) -> None:
 
 
 async def test_the_contact_is_linked(alice: Person, ada: Thing) -> None:
-    """The answer is the contact with its association."""
+    """The response shows the contact with its association."""
     response = await alice.put(f"{ada.url}/crm_association", json=LINK)
 
     contact = response.json()
@@ -45,7 +45,7 @@ async def test_the_contact_is_linked(alice: Person, ada: Thing) -> None:
 
 
 async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The ledger tells of the association and of none before; the row is found by the CRM's id."""
+    """The ledger shows the association and none before it, and the CRM's id finds the row."""
     response = await alice.put(f"{ada.url}/crm_association", json=LINK)
     change = (await stored.changes())[-1]
 
@@ -73,7 +73,7 @@ async def test_the_same_again_writes_nothing(alice: Person, ada: Thing, stored: 
 
 
 async def test_two_contacts_may_share_a_record(alice: Person, ada: Thing, grace: Thing) -> None:
-    """An association is never a conflict."""
+    """An association never conflicts."""
     await alice.put(f"{ada.url}/crm_association", json=LINK)
     response = await alice.put(f"{grace.url}/crm_association", json=LINK)
 
@@ -107,7 +107,7 @@ async def test_what_is_no_association_is_refused(
 
 
 async def test_no_body_is_refused(alice: Person, ada: Thing) -> None:
-    """Nothing means `{}`, which lacks all three members."""
+    """An empty body means `{}`, which lacks all three members."""
     response = await alice.put(f"{ada.url}/crm_association")
 
     assert [field for field, _ in faults(response)] == ["object_type", "crm_object_id", "source"]
@@ -146,7 +146,7 @@ async def test_a_patch_leaves_the_association_alone(alice: Person, ada: Thing) -
 
 @pytest.mark.parametrize("contact_id", ["nobody", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) -> None:
-    """An unknown object gets 404, but only after the body is validated."""
+    """An unknown contact gets 404, but only after the body is validated."""
     url = f"/api/v2/contacts/{contact_id}/crm_association"
     unknown, invalid = await alice.put(url, json=LINK), await alice.put(url, json={})
 
@@ -154,7 +154,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) ->
 
 
 async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None:
-    """A deleted contact takes no association."""
+    """A deleted contact cannot be linked."""
     await alice.delete(ada.url)
     response = await alice.put(f"{ada.url}/crm_association", json=LINK)
 
