@@ -169,7 +169,7 @@ async def test_of_an_address_of_a_page_the_domain_is_kept(alice: Person, sent: s
     ],
 )
 async def test_what_is_no_domain_is_refused(alice: Person, domain: str) -> None:
-    """A malformed domain is refused, not guessed from the text around it."""
+    """A malformed domain is refused, and nothing is guessed from it."""
     response = await alice.post(URL, json={"domains": [{"domain": domain}]})
 
     assert response.status_code == 422

@@ -125,7 +125,7 @@ def conflicts_of(body: Mapping[str, Any]) -> list[Fault]:
 
 
 def after(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the patched contact without its times: absent leaves a field alone, null clears it, an array replaces the old one."""
+    """Return the patched contact without its times: absent leaves a field alone, null clears it, an array replaces."""
     contact = dict(before)
     for name in ("first_name", "last_name"):
         contact[name] = patch.get(name, contact[name])

@@ -91,7 +91,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person, engine: Thing) 
 
 
 async def test_what_is_empty_is_null_or_left_out(alice: Person) -> None:
-    """Empty names are null, empty lists stay lists, and all other empty members are left out."""
+    """Empty names are null, empty lists are shown as such, and other empty members are left out."""
     response = await alice.post(URL, json={})
 
     contact = response.json()

@@ -23,7 +23,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, renewal: Thing) -> None:
-    """An engagement of another workspace is not there, and neither are its tags."""
+    """An engagement of another workspace is not found, nor are its tags."""
     other = Thing(await charlie.post("/api/v2/tags", json={"name": "Other"}))
     theirs = await charlie.put(f"{step.url}/tags", json={"tag_ids": [other.id]})
     both = await charlie.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
@@ -43,7 +43,7 @@ async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
 
 
 async def test_the_tags_are_those_that_are_sent(alice: Person, erin: Person, step: Made, renewal: Thing) -> None:
-    """In their order, each once, in place of those that were there; none is a number, too."""
+    """The sent tags replace the old ones, in order and each once; an empty list removes all."""
     won = Thing(await alice.post("/api/v2/tags", json={"name": "Won"}))
     met: list[list[str]] = []
     for tag_ids in ([won.id, renewal.id, won.id], [renewal.id], []):
@@ -56,7 +56,7 @@ async def test_the_tags_are_those_that_are_sent(alice: Person, erin: Person, ste
 
 
 async def test_the_change_is_entered(alice: Person, step: Made, renewal: Thing, stored: Stored) -> None:
-    """The ledger tells which tags there were before, and which there are now."""
+    """The ledger has the old tags and the new ones."""
     await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
     response = await alice.put(f"{step.url}/tags", json={"tag_ids": []})
     change = (await stored.changes())[-1]
@@ -79,7 +79,7 @@ async def test_the_same_again_writes_nothing(alice: Person, step: Made, renewal:
 async def test_contacts_and_tags_leave_each_other_alone(
     alice: Person, step: Made, engine: Thing, ada: Thing, renewal: Thing
 ) -> None:
-    """What one operation replaces, the other keeps."""
+    """Replacing contacts keeps the tags, and the reverse."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
     await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
@@ -113,7 +113,7 @@ async def test_what_is_no_list_of_tags_is_refused(
 
 
 async def test_a_deleted_tag_is_not_there(alice: Person, step: Made, renewal: Thing) -> None:
-    """A tag that was deleted is given to nothing, not even to what had it."""
+    """A deleted tag is refused, even for an engagement that had it."""
     await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
     await alice.delete(renewal.url)
     response = await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})

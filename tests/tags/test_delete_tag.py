@@ -76,7 +76,7 @@ async def test_a_second_time_there_is_nothing(alice: Person, renewal: Thing, sto
 
 
 async def test_the_name_goes_to_the_next(alice: Person, renewal: Thing) -> None:
-    """Create, delete, create: each time the name is the newest tag's, and nobody else's."""
+    """The name always belongs only to the newest tag when tags are created and deleted in turn."""
     for name in ("RENEWAL", "renewal", " Renewal"):
         await alice.delete(renewal.url)
         renewal = Thing(await alice.post(URL, json={"name": name}))
@@ -86,7 +86,7 @@ async def test_the_name_goes_to_the_next(alice: Person, renewal: Thing) -> None:
 
 
 async def test_the_name_goes_on_within_a_batch(alice: Person, renewal: Thing) -> None:
-    """A tag that waits behind a deletion gets the name; one before it does not."""
+    """Within a batch, a tag after the deletion gets the name, and one before it does not."""
     async with TaskGroup() as tasks:
         # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post("/api/v2/contacts", json={}))
@@ -102,7 +102,7 @@ async def test_the_name_goes_on_within_a_batch(alice: Person, renewal: Thing) ->
 
 
 async def test_if_match_stops_other_versions(alice: Person, renewal: Thing) -> None:
-    """What somebody else has changed meanwhile is not deleted, and keeps its name; the current version is let through."""
+    """A stale If-Match prevents the deletion, and the tag keeps its name; the current version passes."""
     changed = await alice.patch(renewal.url, json={"hex_color": None})
     stopped = await alice.delete(renewal.url, headers={"If-Match": renewal.etag})
     taken = await alice.post(URL, json={"name": "Renewal"})
@@ -113,7 +113,7 @@ async def test_if_match_stops_other_versions(alice: Person, renewal: Thing) -> N
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, renewal: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is told of the deletion, also when the name has gone to another tag."""
+    """A retry with the same Idempotency-Key gets the first answer, even if another tag has the name now."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.delete(renewal.url, headers=key)
     await alice.post(URL, json={"name": "Renewal"})

@@ -58,7 +58,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, tag_id: str) -> Non
 
 
 async def test_a_company_is_no_tag(alice: Person, engine: Thing) -> None:
-    """The id of a company is not taken for that of a tag, even with the other prefix."""
+    """A company's id does not find a tag, even with the other prefix."""
     response = await alice.get(f"/api/v2/tags/tag_{engine.id[4:]}")
 
     assert response.status_code == 404

@@ -13,7 +13,7 @@ listed = TAGS.listed
 
 
 async def create(person: Person, *names: str) -> list[Thing]:
-    """Create tags with these names, one after the other."""
+    """Create tags with these names, in order."""
     return [Thing(await person.post(URL, json={"name": name})) for name in names]
 
 
@@ -26,7 +26,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_sees_nothing(alice: Person, charlie: Person, renewal: Thing) -> None:
-    """The tags of another workspace are not listed."""
+    """Tags of another workspace are not listed."""
     assert await listed(alice) == [renewal.json["name"]]
     assert await listed(charlie) == []
 
@@ -77,7 +77,7 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, l
 
 
 async def test_a_time_bounds_the_list(alice: Person) -> None:
-    """The bounds are those of all lists, and a cursor may be sent with them."""
+    """The list takes the time bounds that all lists take, also beside a cursor."""
     a, *_, d = await create(alice, *"abcd")
     bounds = {"filter[updated_at][gt]": a.json["updated_at"], "filter[updated_at][lte]": d.json["updated_at"], **ASCENDING}
     first = (await alice.get(URL, params={**bounds, "limit": 1})).json()
@@ -98,7 +98,7 @@ async def test_a_time_bounds_the_list(alice: Person) -> None:
     ],
 )
 async def test_what_other_lists_take_is_refused(alice: Person, renewal: Thing, params: Json) -> None:
-    """Tags are not searched, nor filtered by anything but times; that is told, not passed over."""
+    """Tags have no search and only filters by time; others are refused, not ignored."""
     response = await alice.get(URL, params=params)
 
     assert response.status_code == 400

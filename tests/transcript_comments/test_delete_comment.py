@@ -31,7 +31,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, promise: Made)
 
 @pytest.mark.parametrize("lacking", WRITE)
 async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) -> None:
-    """Who deletes a comment must be able to read what it is about; nothing more is needed."""
+    """Deleting a comment needs its own scope and the one for reading the engagement, nothing more."""
     refused = await (await keys.holder(*{*WRITE} - {lacking})).delete(promise.url)
     done = await (await keys.holder(*WRITE)).delete(promise.url)
 
@@ -40,7 +40,7 @@ async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) ->
 
 
 async def test_it_is_gone_from_everywhere(alice: Person, talk: Made, promise: Made, stored: Stored) -> None:
-    """The answer names the comment; it is neither read nor listed; the ledger keeps it as it was at last."""
+    """The response names the comment, which is neither read nor listed any more; the ledger keeps its last state."""
     response = await alice.delete(promise.url)
     change = (await stored.changes())[-1]
 
@@ -65,7 +65,7 @@ async def test_a_second_time_there_is_nothing(alice: Person, promise: Made, stor
 async def test_what_is_about_something_private_is_not_there_for_others(
     keys: Keys, erin: Person, alice: Person, hush: Made
 ) -> None:
-    """A comment on a private engagement is deleted by those who may read the engagement, and is not there for others."""
+    """A comment on a private engagement is deleted only by callers who may read that, and is not found for others."""
     hidden = await (await keys.holder(*WRITE)).delete(hush.url)
     still = await alice.get(hush.url)
     done = await erin.delete(hush.url)

@@ -28,7 +28,7 @@ async def test_charlie_is_refused(charlie: Person, promise: Made) -> None:
 
 @pytest.mark.parametrize("lacking", ["engagements:read", "transcript_comments:read"])
 async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) -> None:
-    """Who reads a comment must be able to read what it is about; nothing more is needed."""
+    """Reading a comment needs its own scope and the one for reading the engagement, nothing more."""
     scopes = {"engagements:read", "transcript_comments:read"}
     refused = await (await keys.holder(*scopes - {lacking})).get(promise.url)
     read = await (await keys.holder(*scopes)).get(promise.url)
@@ -40,7 +40,7 @@ async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) ->
 
 
 async def test_what_is_about_something_private_is_not_there_for_others(bob: Person, erin: Person, hush: Made) -> None:
-    """A comment on a private engagement takes `engagements:private:read`; without, it is as if there was none."""
+    """A comment on a private engagement needs `engagements:private:read`, otherwise it is not found."""
     unknown = await bob.get(f"{URL}/tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T")
     hidden, shown = await bob.get(hush.url), await erin.get(hush.url)
 

@@ -12,12 +12,12 @@ ASCENDING = {"order_by": "updated_at:asc"}
 
 
 def comments_of(engagement: Made) -> Listing:
-    """Return the list of the comments on an engagement."""
+    """Return the path of an engagement's comments."""
     return Listing(f"{engagement.url}/transcript_comments", "body")
 
 
 async def say(person: Person, engagement: Made, *bodies: str) -> list[Made]:
-    """Comment on an engagement, one comment after the other."""
+    """Comment on an engagement, in order."""
     url = f"{engagement.url}/transcript_comments"
     return [Made(await person.post(url, json={"body": body})) for body in bodies]
 
@@ -31,7 +31,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, talk: Made, promise: Made) -> None:
-    """The comments on an engagement of another workspace are not there."""
+    """The comments of another workspace's engagement are not found."""
     response = await charlie.get(comments_of(talk).url)
 
     assert response.status_code == 404
@@ -40,7 +40,7 @@ async def test_charlie_is_refused(charlie: Person, talk: Made, promise: Made) ->
 
 @pytest.mark.parametrize("lacking", ["engagements:read", "transcript_comments:read"])
 async def test_two_scopes_are_needed(keys: Keys, talk: Made, promise: Made, lacking: str) -> None:
-    """Who reads comments must be able to read what they are about; nothing more is needed."""
+    """Reading comments needs their own scope and the one for reading the engagement, nothing more."""
     scopes = {"engagements:read", "transcript_comments:read"}
     refused = await (await keys.holder(*scopes - {lacking})).get(comments_of(talk).url)
     read = await (await keys.holder(*scopes)).get(comments_of(talk).url)
@@ -52,7 +52,7 @@ async def test_two_scopes_are_needed(keys: Keys, talk: Made, promise: Made, lack
 
 
 async def test_only_its_own_comments_are_listed(alice: Person, talk: Made, whisper: Made, step: Made) -> None:
-    """Each engagement has its comments; where there are none, or can be none, the list is empty."""
+    """A list has only its engagement's comments, and is empty if there are none or can be none."""
     await say(alice, talk, "a", "b")
     await say(alice, whisper, "c")
 
@@ -62,7 +62,7 @@ async def test_only_its_own_comments_are_listed(alice: Person, talk: Made, whisp
 
 
 async def test_what_is_private_is_not_there_for_others(bob: Person, erin: Person, whisper: Made, hush: Made) -> None:
-    """The comments on a private engagement take `engagements:private:read`; without, it is as if there was none."""
+    """The comments on a private engagement need `engagements:private:read`, otherwise they are not found."""
     assert (await bob.get(comments_of(whisper).url)).status_code == 404
     assert await comments_of(whisper).listed(erin) == [hush.json["body"]]
 
@@ -89,7 +89,7 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, talk: Made, o
 
 
 async def test_a_time_bounds_the_list(alice: Person, talk: Made) -> None:
-    """The bounds are those of all lists: what was resolved since is there."""
+    """The list takes the time bounds that all lists take, so recent resolutions can be found."""
     a, _, c = await say(alice, talk, "a", "b", "c")
     await alice.patch(a.url, json={"status": "RESOLVED"})
 
@@ -100,7 +100,7 @@ async def test_a_time_bounds_the_list(alice: Person, talk: Made) -> None:
     "params", [{"search": "promise"}, {"filter[status][eq]": "OPEN"}, {"expand": "owner"}, {"order_by": "start_at:asc"}]
 )
 async def test_it_takes_no_more_than_all_lists_do(alice: Person, talk: Made, params: Json) -> None:
-    """What other lists take besides means nothing here."""
+    """Parameters of other lists are refused."""
     response = await alice.get(comments_of(talk).url, params=params)
 
     assert response.status_code == 400
@@ -108,7 +108,7 @@ async def test_it_takes_no_more_than_all_lists_do(alice: Person, talk: Made, par
 
 
 async def test_a_cursor_stays_within_an_engagement(alice: Person, talk: Made) -> None:
-    """What the cursor of one engagement's comments gives in another's list, is that one's, and nothing else."""
+    """A cursor of one engagement's comments shows only the other's comments in the other's list."""
     other = Made(await alice.post(URL, json=timed("other")))
     await say(alice, other, "theirs")
     await say(alice, talk, "a", "b")
