@@ -143,7 +143,7 @@ def test_an_address_that_cannot_be_read(command: list[str], url: str, folder: Pa
 def test_a_schema_of_a_newer_herdbook(
     empty: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A start and a migration refuse a newer schema and name it. An option allows one release back."""
+    """A start and a migration refuse a newer schema and name it. An option allows it, to go back by one release."""
     monkeypatch.setenv("HERDBOOK_DATABASE_URL", empty)
     assert main(["migrate"]) is ExitStatus.OK
     execute(empty, "insert into migration (name) values ('9999_of_the_next_release')")
@@ -160,7 +160,7 @@ def test_a_schema_of_a_newer_herdbook(
 
 
 def test_a_command_waits_for_another(stopped: Path) -> None:
-    """Two commands and a server that use a folder at the same moment take turns."""
+    """Commands and a server that use a folder at the same moment take turns."""
     commands = [
         subprocess.Popen([str(PROGRAM), "keys", "list"], cwd=stopped, env=environment({}), stdout=subprocess.DEVNULL)
         for _ in range(3)

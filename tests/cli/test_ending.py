@@ -28,8 +28,8 @@ def listens_again(url: str) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_leaves_nothing_behind(tmp_path: Path, workers: int) -> None:
-    """A signal ends with status 0, no process, no temporary file, a free port and a free folder, with any number of workers."""
-    # The test's own folder is too long a path for a socket.
+    """A signal leaves status 0, no process, no temporary file, a free port and a free folder, with any number of workers."""
+    # The path of the test's own folder is too long for a socket.
     with tempfile.TemporaryDirectory() as name, serving(tmp_path, f"--workers={workers}", TMPDIR=name) as server:
         before = server.family()
         assert not listens_again(server.url)

@@ -234,7 +234,7 @@ def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: i
 
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:
-    """The message names the database that could not be reached."""
+    """The message says which address could not be reached."""
     refused = herdbook("serve", "--port=0", "--database-url=postgresql://herdbook@127.0.0.1:1/none", folder=tmp_path)
 
     assert refused.status == 1

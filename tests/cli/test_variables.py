@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
 
 
 def test_no_setting_is_left_out() -> None:
-    """A new setting must be tested here."""
+    """A new setting must be tested here, too."""
     assert UNWORKABLE.keys() | HEARD.keys() | ELSEWHERE == {field.name.upper() for field in dataclasses.fields(Settings)}
 
 

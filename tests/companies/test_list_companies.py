@@ -82,7 +82,7 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, l
 
     alone = [name for name in met if name in "abcde"]
     assert alone == (list("abcde") if order.endswith("asc") else list("edcba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nothing is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nothing is met twice"
 
 
 async def test_a_time_bounds_the_list(alice: Person) -> None:

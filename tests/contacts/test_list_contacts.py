@@ -383,4 +383,4 @@ async def test_a_page_takes_as_many_statements_whatever_it_shows(
             await client.get(URL, params={**params, "limit": limit}, headers={"Authorization": str(alice.key)})
             counts.append(len(statements))
 
-    assert counts == [most + 1, most, most], "the first time, the credential is looked up"
+    assert counts == [most + 1, most, most], "the first request also looks up the credential"

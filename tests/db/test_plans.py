@@ -374,7 +374,7 @@ def changes(kind: Kind) -> Callable[[House], Awaitable[Any]]:
 
 
 def place(house: House, endpoint_id: UUID) -> webhooks.Place:
-    """Return the place of an endpoint."""
+    """Return the key of an endpoint."""
     return webhooks.Place(house.clerk.workspace_id, endpoint_id)
 
 

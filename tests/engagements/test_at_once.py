@@ -82,7 +82,7 @@ async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Perso
 
 @pytest.mark.parametrize("how", ["deleted", "renumbered"])
 async def test_a_contact_that_goes_first_is_not_taken(alice: Person, clerk: Clerk, how: str) -> None:
-    """A contact deleted just before is not found by its number; the next oldest with that number is, else a new one."""
+    """A contact that just lost its number or was deleted is not found by it; the next oldest is, or a new one is created."""
     numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
     first, second = [id_of(await clerk.write(CreateContact(numbered))) for _ in range(2)]
 

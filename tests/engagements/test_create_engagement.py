@@ -568,7 +568,7 @@ async def test_a_repeat_survives_that_its_owner_left(alice: Person, team: Team, 
 
 @pytest.mark.parametrize("external_id", ["CALL-1842", " call-1842", "call-1842 ", "call‐1842"])
 async def test_external_ids_are_compared_as_they_are(alice: Person, step: Made, external_id: str) -> None:
-    """External ids are compared byte by byte."""
+    """External ids are compared exactly as sent."""
     response = await alice.post(URL, json=call(external_id))
 
     assert response.status_code == 201

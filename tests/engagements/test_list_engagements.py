@@ -154,7 +154,7 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, renewal: Thin
 
     alone = [title for title in met if title in "abcde"]
     assert alone == (list("abcde") if order.endswith("asc") else list("edcba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nothing is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nothing is met twice"
 
 
 @pytest_asyncio.fixture
@@ -186,7 +186,7 @@ async def test_a_walk_by_start_meets_everything_once(
 
     old = [title for title in met if len(title) == 1]
     expected = ["a", "b", "d", "c", "e", "f", "g"]
-    assert old == (expected if order.endswith("asc") else expected[::-1]), "of one time, the oldest comes first"
+    assert old == (expected if order.endswith("asc") else expected[::-1]), "at equal times, the oldest comes first"
     assert len(met) == len(set(met))
 
 
@@ -710,4 +710,4 @@ async def test_a_page_takes_as_many_statements_whatever_it_shows(
 
     assert len(hundred) == 101
     assert sizes == [1, 1, 100]
-    assert counts[1:] == [most, most], "the first time, the credential is looked up, and what an array is"
+    assert counts[1:] == [most, most], "the first request also looks up the credential and the type of arrays"

@@ -477,7 +477,7 @@ async def test_a_name_that_leads_nowhere_is_refused(far: Lab, alice: Person, hos
     ],
 )
 async def test_an_address_that_is_not_public_is_refused(address: str) -> None:
-    """Loopback, private, link-local, shared, multicast and reserved addresses are refused, in IPv6 too. The setting is named."""
+    """Loopback, private, link-local, shared, multicast and reserved targets are refused, in IPv6 too. The setting is named."""
     with pytest.raises(TargetRefused, match="allowed_targets"):
         await Targets([]).resolve(address, 443)
 

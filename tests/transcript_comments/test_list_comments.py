@@ -12,7 +12,7 @@ ASCENDING = {"order_by": "updated_at:asc"}
 
 
 def comments_of(engagement: Made) -> Listing:
-    """Return the path of an engagement's comments."""
+    """Return the listing of an engagement's comments."""
     return Listing(f"{engagement.url}/transcript_comments", "body")
 
 
@@ -85,7 +85,7 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, talk: Made, o
 
     alone = [body for body in met if body in "abcd"]
     assert alone == (list("abcd") if order.endswith("asc") else list("dcba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nothing is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nothing is met twice"
 
 
 async def test_a_time_bounds_the_list(alice: Person, talk: Made) -> None:
@@ -108,7 +108,7 @@ async def test_it_takes_no_more_than_all_lists_do(alice: Person, talk: Made, par
 
 
 async def test_a_cursor_stays_within_an_engagement(alice: Person, talk: Made) -> None:
-    """A cursor of one engagement's comments shows only the other's comments in the other's list."""
+    """A cursor of one engagement's comments, used in another's list, shows only that list's comments."""
     other = Made(await alice.post(URL, json=timed("other")))
     await say(alice, other, "theirs")
     await say(alice, talk, "a", "b")

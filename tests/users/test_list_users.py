@@ -61,7 +61,7 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, team: Team, o
 
     alone = [name for name in met if name in "abc"]
     assert alone == (list("abc") if order.endswith("asc") else list("cba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nobody is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nobody is met twice"
 
 
 async def test_the_latest_comes_first(alice: Person, team: Team) -> None:
