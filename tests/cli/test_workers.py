@@ -83,7 +83,7 @@ def is_worker(process: psutil.Process) -> bool:
 def test_a_start_right_after_the_parent_was_killed(tmp_path: Path) -> None:
     """The workers of a killed parent release its port at once."""
     with serving(tmp_path, "--workers=2") as server:
-        until(lambda: connections(server) == 16)  # both serve
+        until(lambda: connections(server) == 16)  # both workers serve now
         server.process.kill()
         server.process.wait()
         ready = tmp_path / "again.json"

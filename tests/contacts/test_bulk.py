@@ -256,7 +256,7 @@ async def test_all_or_none_is_one_moment(alice: Person, ada: Thing) -> None:
 
 
 async def test_all_or_none_is_none(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """An atomic bulk with a refusal writes nothing. Each faulty operation is named, judged by the state that valid ones make."""
+    """An atomic bulk with a refusal writes nothing. Each faulty operation is named, judged after the valid ones before it."""
     response = await write(
         alice,
         create("new@x.test"),

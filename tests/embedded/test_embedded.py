@@ -276,7 +276,7 @@ def test_orphan_is_stopped(farm: Path) -> None:
         server = os.pidfd_open(orphan)
         os.kill(guard(farm), signal.SIGKILL)
         process.kill()
-    os.kill(orphan, 0)  # it lives
+    os.kill(orphan, 0)  # it is still alive
     with served(farm) as dsn:
         name = animal(dsn)
 
