@@ -414,7 +414,7 @@ async def write_all_there_is(house: House) -> None:
 
 
 async def delete_a_company(house: House) -> None:
-    """Delete a company with contacts, release a contact left behind, and look for companies with such contacts."""
+    """Check whether a company has contacts, delete it, and release its contacts."""
     clerk, staff = house.clerk, CompanyStaff()
     written = await clerk.write(CreateCompany(CompanyCreate(domains=(), name="The Mill")))
     shown: str = json.loads(written.body)["id"]

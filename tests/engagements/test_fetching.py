@@ -143,7 +143,7 @@ def under_way(media: Studio, path: str) -> int:
 async def test_slow_recordings_keep_no_other_workspace_waiting(
     near: Lab, alice: Person, charlie_keys: Keys, media: Studio
 ) -> None:
-    """Slow recordings of one workspace do not delay another's, and no more connections are open than are in progress."""
+    """Slow recordings of one workspace do not delay another's, and only four of them are fetched at a time."""
     media_url, released = media.holds("/hold", answer(WAV))
     slow = await asked(near.person(alice), media_url, 30)
     await until(lambda: under_way(media, "/hold") >= 4)
