@@ -1,8 +1,8 @@
 """The people in the tests.
 
-Alice owns a workspace and may do everything with contacts, companies and tags there. Bob is in her workspace, and may only
-read. Charlie has a workspace of his own, where he is the administrator: he must never get into Alice's. Dave is in Alice's
-workspace, and may only write.
+Alice owns a workspace and may do everything with its contacts, companies and tags. Bob belongs to her workspace and may only
+read. Charlie administers another workspace and must never get into Alice's. Dave belongs to Alice's workspace and may only
+write.
 """
 
 import json
@@ -24,7 +24,7 @@ Json = Any
 
 
 class Person:
-    """Somebody with an API key."""
+    """A person with an API key."""
 
     def __init__(self, client: httpx.AsyncClient, workspace_id: UUID, key: ApiKey) -> None:
         self.client = client
@@ -37,7 +37,7 @@ class Person:
         """Make a request with the person's key."""
         if json is not None:
             options["json"] = json
-        # As bytes, so that a test can send what a client would refuse to.
+        # Bytes, so that a test can send characters that a client would refuse.
         sent = {name.encode(): value.encode() for name, value in {"Authorization": str(self.key), **(headers or {})}.items()}
         return await self.client.request(method, path, headers=sent, **options)
 
@@ -66,7 +66,7 @@ PLURALS: Final = {"contact": "contacts", "company": "companies", "user": "users"
 
 
 class Thing:
-    """An object that a test has created: its members, its path, its ETag when it was created."""
+    """An object that a test has created: its members, its path, and its ETag at creation."""
 
     def __init__(self, response: httpx.Response) -> None:
         assert response.status_code == (201 if response.request.method == "POST" else 200), response.text
@@ -77,26 +77,26 @@ class Thing:
 
     @property
     def uuid(self) -> UUID:
-        """The object's id, as the database has it."""
+        """Return the object's id as the database stores it."""
         uuid = ids.decoded(self.id.partition("_")[0] + "_", self.id)
         assert uuid is not None, "the API gave it"
         return uuid
 
 
 class Team:
-    """The users of Alice's workspace. No request makes them: they come by the ledger, as by the command line."""
+    """The users of Alice's workspace. No request creates users, so they go through the ledger, as on the command line."""
 
     def __init__(self, ledger: Ledger, alice: Person) -> None:
         self._ledger = ledger
         self._alice = alice
 
     async def join(self, new: NewUser) -> Thing:
-        """Make somebody a user."""
+        """Add a user."""
         body = await self._write(CreateUser(new))
         return Thing(await self._alice.get(f"/api/v2/users/{json.loads(body)['id']}"))
 
     async def set_role(self, user: Thing, role: UserRole) -> None:
-        """Give a user another role."""
+        """Set a user's role."""
         await self._write(SetRole(user.uuid, role))
 
     async def _write(self, command: Command) -> bytes:
@@ -115,14 +115,14 @@ class StoredChange(NamedTuple):
 
 
 class Stored:
-    """What is stored of Alice's workspace."""
+    """The stored data of Alice's workspace."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
         self._pool = pool
         self._workspace_id = workspace_id
 
     async def changes(self) -> list[StoredChange]:
-        """Return the entries of the ledger, in their order."""
+        """Return the ledger entries in order."""
         records = await self._pool.fetch(
             "select seq, kind::text, action::text, previous, object from change where workspace_id = $1 order by seq",
             self._workspace_id,
@@ -141,14 +141,14 @@ class Stored:
         return row
 
     async def addresses(self, contact: Thing) -> set[str]:
-        """Return the e-mail addresses that a contact holds."""
+        """Return the e-mail addresses that a contact claims."""
         records = await self._pool.fetch(
             "select address from contact_email where workspace_id = $1 and contact_id = $2", self._workspace_id, contact.uuid
         )
         return {record["address"] for record in records}
 
     async def words(self, contact: Thing) -> set[str]:
-        """Return the words that a contact is found by, beside the first of either name: those stand in its row."""
+        """Return the indexed words of a contact, without the first word of either name: those are in the contact's row."""
         records = await self._pool.fetch(
             "select word from contact_word where workspace_id = $1 and contact_id = $2", self._workspace_id, contact.uuid
         )
@@ -156,5 +156,5 @@ class Stored:
 
 
 def faults(response: httpx.Response) -> list[tuple[str, str]]:
-    """Return what a problem says is wrong: fields and codes, in their order."""
+    """Return the fields and codes of a problem's errors, in order."""
     return [(error.get("field", ""), error["code"]) for error in response.json()["errors"]]

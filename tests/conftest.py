@@ -1,4 +1,4 @@
-"""The real application on a real PostgreSQL, and a workspace for each test."""
+"""The real application on a real PostgreSQL, with a workspace for each test."""
 
 from collections.abc import AsyncGenerator, Generator
 from uuid import UUID
@@ -23,14 +23,14 @@ from tests.cast import Person, Stored, Team, Thing
 
 @pytest.fixture(autouse=True)
 def written_log() -> Generator[None]:
-    """What a test has logged is written before the next one begins."""
+    """Flush a test's log before the next test begins."""
     yield
     LINES.flush()
 
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A PostgreSQL of the session's own."""
+    """A PostgreSQL for the whole session."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("data"))
     try:
         yield server.start()
@@ -40,7 +40,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Herdbook]:
-    """The application, running."""
+    """The running application."""
     await prepare(database_url)
     app = create_app(Settings(rate_limit=0, data_dir=tmp_path_factory.mktemp("recordings")), database_url)
     async with app.running():
@@ -49,7 +49,7 @@ async def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> As
 
 @pytest_asyncio.fixture(scope="session")
 async def pool(app: Herdbook, database_url: str) -> AsyncGenerator["asyncpg.Pool[asyncpg.Record]"]:
-    """Connections beside the application's, to look at what it stored."""
+    """Connections outside the application, to inspect the data that it stored."""
     assert app, "it has prepared the database"
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
         yield pool
@@ -57,7 +57,7 @@ async def pool(app: Herdbook, database_url: str) -> AsyncGenerator["asyncpg.Pool
 
 @pytest_asyncio.fixture(scope="session")
 async def client(app: Herdbook) -> AsyncGenerator[httpx.AsyncClient]:
-    """An HTTP client of the application that says nothing of who it is."""
+    """An HTTP client of the application that sends no credential."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://herdbook.test") as client:
         yield client
@@ -65,7 +65,7 @@ async def client(app: Herdbook) -> AsyncGenerator[httpx.AsyncClient]:
 
 @pytest_asyncio.fixture
 async def workspace_id(pool: "asyncpg.Pool[asyncpg.Record]") -> UUID:
-    """A workspace of the test's own."""
+    """A new workspace for the test."""
     return await create_workspace(pool, "Alice's workspace")
 
 
@@ -99,7 +99,7 @@ async def dave(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", 
 
 @pytest.fixture
 def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Stored:
-    """What is stored of Alice's workspace."""
+    """The stored data of Alice's workspace."""
     return Stored(pool, workspace_id)
 
 
@@ -133,7 +133,7 @@ async def renewal(alice: Person) -> Thing:
 
 @pytest_asyncio.fixture(scope="session")
 async def ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
-    """A ledger beside the application's, for what no request does."""
+    """A ledger outside the application, for changes that no request makes."""
     assert app, "it has prepared the database"
     pool = await open_pool(database_url, 2)
     ledger = Ledger(pool, 1000)

@@ -1,4 +1,4 @@
-"""How the tests of lists look at pages."""
+"""Helpers that page through lists."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -10,7 +10,7 @@ Params: TypeAlias = Mapping[str, Any]
 
 
 class Listing(NamedTuple):
-    """A list: its path, and the member by which a test tells its objects apart."""
+    """A list: its path, and the member by which a test identifies its objects."""
 
     url: str
     member: str
@@ -22,7 +22,7 @@ class Listing(NamedTuple):
         return self._names(response.json()["data"])
 
     async def pages(self, person: Person, params: Params) -> AsyncGenerator[list[Json]]:
-        """Walk through a list to its end, by its cursors."""
+        """Follow the cursors of a list to its end."""
         response = await person.get(self.url, params=params)
         assert response.status_code == 200, response.text
         page = response.json()
@@ -41,7 +41,7 @@ class Listing(NamedTuple):
     async def walked_while(
         self, person: Person, params: Params, disturbances: Sequence[Callable[[], Awaitable[object]]]
     ) -> list[str]:
-        """Return the names on all pages, while after each page one more of the disturbances happens."""
+        """Return the names on all pages, running the next disturbance after each page."""
         met: list[str] = []
         left = list(disturbances)
         async for page in self.pages(person, params):

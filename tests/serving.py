@@ -1,4 +1,4 @@
-"""Servers of a test's own: with settings, or operations, that the tests' common one does not have."""
+"""Servers for a single test, with settings or operations that the shared one does not have."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ from herdbook.settings import Settings
 
 
 class Watched(NamedTuple):
-    """A client, and the statements that its requests have run on the database since the list was cleared."""
+    """A client, and the statements that its requests have run since the list was cleared."""
 
     client: httpx.AsyncClient
     statements: list[str]
@@ -40,7 +40,7 @@ async def serving(settings: Settings, database_url: str) -> AsyncGenerator[httpx
 
 @asynccontextmanager
 async def serving_operations(operations: Iterable[Operation], database_url: str) -> AsyncGenerator[Watched]:
-    """Answer reads of these operations over one connection, and watch it."""
+    """Serve reads of these operations over one connection, and record its statements."""
     pool = await open_pool(database_url, 1)
     statements: list[str] = []
     async with pool.acquire() as connection:
@@ -52,7 +52,7 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
 
 
 def answering(operations: Iterable[Operation], pool: Pool) -> Requests:
-    """Return what answers reads of these operations."""
+    """Return the application that serves reads of these operations."""
     return Requests(
         operations=operations,
         services=Services(

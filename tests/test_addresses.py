@@ -1,4 +1,4 @@
-"""E-mail addresses and phone numbers: what is taken, and what is the same."""
+"""E-mail addresses and phone numbers: which are valid, and which are equal."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from herdbook.addresses import NotAnAddress, comparable_address, e164
         ("!#$%&'*+/=?^_`{|}~-@x.test", "!#$%&'*+/=?^_`{|}~-@x.test"),
         ("a@b.c.d.e.example", "a@b.c.d.e.example"),
         ("a@1.2.3.test", "a@1.2.3.test"),
-        # Domains that are not the public Internet's
+        # Domains outside the public Internet
         ("ada@printer.local", "ada@printer.local"),
         ('"ada lovelace"@printer.local', '"ada lovelace"@printer.local'),
         ("ädä@printer.local", "ädä@printer.local"),
@@ -21,7 +21,7 @@ from herdbook.addresses import NotAnAddress, comparable_address, e164
         ("ada@intranet", "ada@intranet"),
         ("ada@x.invalid", "ada@x.invalid"),
         ("ada@x.onion", "ada@x.onion"),
-        # Quoted local parts: quotes that need not be there change nothing
+        # Quoted local parts: unnecessary quotes make no difference
         ('"ada"@x.test', "ada@x.test"),
         ('"ADA"@x.test', "ada@x.test"),
         ('"ada..king"@x.test', '"ada..king"@x.test'),
@@ -54,7 +54,7 @@ from herdbook.addresses import NotAnAddress, comparable_address, e164
     ],
 )
 async def test_addresses_that_are_taken(email: str, comparable: str) -> None:
-    """What RFC 5321 and RFC 6531 allow is taken; local part and domain are compared without case, domains as A-labels."""
+    """Addresses by RFC 5321 and RFC 6531 are valid. Both parts are compared without case, domains as A-labels."""
     assert comparable_address(email) == comparable
 
 
@@ -77,7 +77,7 @@ async def test_addresses_that_are_taken(email: str, comparable: str) -> None:
     ],
 )
 async def test_addresses_that_are_none(email: str) -> None:
-    """All else is refused, with a reason."""
+    """Any other address is refused with a reason."""
     with pytest.raises(NotAnAddress, match=r"\w"):
         comparable_address(email)
 
@@ -104,7 +104,7 @@ LONGEST_DOMAIN = f"{LABEL}.{LABEL}.{'b' * 56}.test"
     ],
 )
 async def test_lengths_are_those_of_rfc_5321(email: str, is_taken: bool) -> None:  # noqa: FBT001
-    """A local part has 64 characters at most, a label 63, and all together 254."""
+    """A local part has at most 64 characters, a label 63, and the whole address 254."""
     try:
         comparable_address(email)
     except NotAnAddress:
@@ -135,5 +135,5 @@ async def test_lengths_are_those_of_rfc_5321(email: str, is_taken: bool) -> None
     ],
 )
 async def test_numbers_with_a_country_code_have_an_e164_form(phone_number: str, expected: str | None) -> None:
-    """A number is not guessed at: without its country code it has no such form."""
+    """A number without a country code has no E.164 form: the code is never guessed."""
     assert e164(phone_number) == expected

@@ -1,4 +1,4 @@
-"""The documentation says what the code does."""
+"""The documentation matches the code."""
 
 import dataclasses
 import re
@@ -17,13 +17,13 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
 COMPATIBILITY = (ROOT / "docs/compatibility.md").read_text()
 DOCUMENT = document(OPERATIONS, Settings().problem_type_base)
-# What herdbook answers beyond the vendor's statuses.
+# Statuses that herdbook returns beyond the vendor's.
 OURS = {"304", "412", "413", "415", "503"}
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
 def test_each_setting_is_documented(field: dataclasses.Field[object]) -> None:
-    """The table of settings has each one, with its variable and its default."""
+    """The table of settings lists each setting with its variable and its default."""
     default = "" if field.default is None else f"`{field.default}`"
     row = f"| `--{field.name.replace('_', '-')}` | `HERDBOOK_{field.name.upper()}` | {default} |"
 
@@ -32,7 +32,7 @@ def test_each_setting_is_documented(field: dataclasses.Field[object]) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_each_operation_has_a_row(operation: Operation) -> None:
-    """The page on compatibility has each operation, with its path, its scopes, and every status that is not ours alone."""
+    """The compatibility page lists each operation with its path, scopes and statuses, except those that are only ours."""
     scopes = "none" if operation.scopes is None else " + ".join(operation.scopes) or "those of the objects"
     declared = sorted(DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"])
     statuses = " ".join(status for status in declared if status not in OURS)
@@ -42,12 +42,12 @@ def test_each_operation_has_a_row(operation: Operation) -> None:
 
 
 def test_the_statuses_that_are_ours_are_named() -> None:
-    """Those that the rows leave out stand below the table."""
+    """A line below the table names the statuses that its rows omit."""
     assert f"Ours on any of them: {', '.join(sorted(OURS | {'405'}))}." in COMPATIBILITY
 
 
 def test_each_schema_is_judged() -> None:
-    """Of each schema of the document, the page says how much of it is our reading."""
+    """The page says for each schema of the document how much of it is our reading."""
     table = COMPATIBILITY.partition("## Schemas")[2]
 
     assert set(
@@ -56,7 +56,7 @@ def test_each_schema_is_judged() -> None:
 
 
 def test_each_code_is_named() -> None:
-    """Each code that an error of a field can have is on the page."""
+    """The page lists each code that an error of a field can have."""
     sources = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     codes = set(re.findall(r"(?:FieldError\((?:f?\"[^\"]*\"|[^,\"]+)|_refusal\()(?:, )?\"([a-z_]+)\"", sources))
 
@@ -66,7 +66,7 @@ def test_each_code_is_named() -> None:
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.list_of], ids=lambda operation: operation.id)
 def test_each_filter_is_named(operation: Operation) -> None:
-    """Each filter of a list is on the page."""
+    """The page lists each filter of a list."""
     assert operation.list_of is not None
     filters = [each.name for each in operation.list_of.filters] + list(operation.list_of.times)
 
@@ -81,14 +81,14 @@ def test_what_holds_a_rule_is_there(path: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Links between pages lead to files that are there."""
+    """Links between pages lead to files that exist."""
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def printed(program: str) -> list[str]:
-    """The commands with this program that the pages print, each in one line."""
+    """The commands with this program that the pages print, joined to one line each."""
     blocks = "\n".join(block for page in PAGES for block in re.findall(r"```\w*\n(.*?)```", page.read_text(), re.DOTALL))
     lines = blocks.replace("\\\n", " ").splitlines()
     return [line for line in lines if re.match(rf"(?:\$ )?(?:\.venv/bin/)?{program} (?!answers)", line)]
@@ -96,13 +96,13 @@ def printed(program: str) -> list[str]:
 
 @pytest.mark.parametrize("command", [line for line in printed("curl") if " -d" in line and "/oauth/" not in line])
 def test_a_printed_request_says_that_it_sends_json(command: str) -> None:
-    """Of a body without its media type, `curl` says that it is a form, which is refused."""
+    """Each printed request sets its media type, because `curl` sends a body as a form otherwise, and that is refused."""
     assert "-H 'Content-Type: application/json'" in command
 
 
 @pytest.mark.parametrize("command", printed("herdbook"))
 def test_a_printed_command_is_understood(command: str) -> None:
-    """Each command of the pages is one, with the options that it has."""
+    """Each command on the pages exists, with all its options."""
     words = shlex.split(command.removeprefix("$ "), comments=True)
     found, _, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
 
@@ -110,7 +110,7 @@ def test_a_printed_command_is_understood(command: str) -> None:
 
 
 def test_the_server_has_thirty_seconds_to_stop_wherever_it_is_said() -> None:
-    """The unit, compose and the container's options say the same."""
+    """The systemd unit, compose and the container's options give the server the same time to stop."""
     operations, compose = (ROOT / "docs/operations.md").read_text(), (ROOT / "compose.yaml").read_text()
 
     assert re.findall(r"TimeoutStopSec=(\d+)|--stop-timeout (\d+)", operations) == [("30", ""), ("", "30")]

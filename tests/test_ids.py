@@ -1,4 +1,4 @@
-"""Identifiers: ULIDs inside, a prefix and Crockford's base32 outside."""
+"""Identifiers: ULIDs inside; a prefix and Crockford's base32 outside."""
 
 from uuid import UUID
 
@@ -31,7 +31,7 @@ async def test_known_identifiers(ulid: str, number: int) -> None:
 
 
 async def test_the_first_ten_characters_are_the_time() -> None:
-    """The specification's own example of a time."""
+    """The first ten characters encode the time, as in the specification's example."""
     identifier = UUID(int=1_469_918_176_385 << 80)
 
     assert ids.encoded("", identifier) == "01ARYZ6S41" + "0" * 16
@@ -39,7 +39,7 @@ async def test_the_first_ten_characters_are_the_time() -> None:
 
 @given(identifier=uuids)
 def test_an_identifier_is_crockfords_base32(identifier: UUID) -> None:
-    """26 characters, five bits each, the highest first."""
+    """An identifier has 26 characters of five bits each, the highest bits first."""
     places = range(25, -1, -1)
     expected = "".join(CROCKFORD[identifier.int >> 5 * place & 31] for place in places)
 
@@ -48,13 +48,13 @@ def test_an_identifier_is_crockfords_base32(identifier: UUID) -> None:
 
 @given(identifier=uuids)
 def test_an_identifier_comes_back(identifier: UUID) -> None:
-    """What is encoded decodes to the same."""
+    """Encoding and decoding an identifier returns the same one."""
     assert ids.decoded("cmp_", ids.encoded("cmp_", identifier)) == identifier
 
 
 @given(text=st.text(alphabet=CROCKFORD + "abzIiLlOoUu_-+ \n٣", min_size=26, max_size=26))
 def test_an_identifier_has_one_spelling(text: str) -> None:
-    """Whatever decodes is spelled exactly as it would be encoded."""
+    """Text that decodes is spelled exactly as its id is encoded."""
     decoded = ids.decoded("cnt_", f"cnt_{text}")
 
     assert decoded is None or ids.encoded("cnt_", decoded) == f"cnt_{text}"
@@ -71,12 +71,12 @@ def test_an_identifier_has_one_spelling(text: str) -> None:
     ],
 )
 async def test_what_is_no_identifier(text: str) -> None:
-    """Another prefix, another length, letters that Crockford leaves out, more than 128 bits."""
+    """A wrong prefix or length, a letter that Crockford omits, and more than 128 bits are refused."""
     assert ids.decoded("cnt_", text) is None
 
 
 async def test_new_identifiers_differ_and_sort_by_age() -> None:
-    """No two are the same, and one of a later millisecond comes later."""
+    """New identifiers are unique, and one of a later millisecond sorts later."""
     identifiers = [ids.new_id() for _ in range(5000)]
     times = [identifier.int >> 80 for identifier in identifiers]
 

@@ -1,4 +1,4 @@
-"""Text without case: what is compared by case and normal form, and by nothing more."""
+"""Comparison without case: only case and normal form are ignored."""
 
 import unicodedata
 
@@ -27,7 +27,7 @@ texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
     ],
 )
 def test_case_and_normal_form_are_nothing(text: str, other: str) -> None:
-    """Capitals, and the ways to write a letter with a mark, are alike."""
+    """Capitals, and the ways to write a letter with a mark, compare as equal."""
     assert without_case(text) == without_case(other)
 
 
@@ -49,23 +49,23 @@ def test_case_and_normal_form_are_nothing(text: str, other: str) -> None:
     ],
 )
 def test_all_else_is_something(text: str, other: str) -> None:
-    """What is like a letter, or written for two of them, is another one."""
+    """A letter that looks like another one, or that replaces two of them, is a different letter."""
     assert without_case(text) != without_case(other)
 
 
 @given(text=texts)
 def test_doing_it_twice_changes_nothing(text: str) -> None:
-    """A key that is compared is its own key."""
+    """A key is its own key."""
     assert without_case(without_case(text)) == without_case(text)
 
 
 @given(text=texts, form=st.sampled_from(["NFC", "NFD"]))
 def test_each_form_has_the_same_key(text: str, form: str) -> None:
-    """In whatever normal form a text comes, it is the same."""
+    """All normal forms of a text have the same key."""
     assert without_case(unicodedata.normalize(form, text)) == without_case(text)  # type: ignore[arg-type]
 
 
 @given(first=texts, second=texts)
 def test_no_place_changes_a_letter(first: str, second: str) -> None:
-    """A text is in lower case what its parts are: no letter has another key at the end of a word."""
+    """The key of a text is the keys of its parts joined: a letter at the end of a word has no other key."""
     assert without_case(first + second) == without_case(without_case(first) + without_case(second))

@@ -1,4 +1,4 @@
-"""What a search compares."""
+"""The text that a search compares."""
 
 import unicodedata
 
@@ -34,19 +34,19 @@ texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
     ],
 )
 async def test_case_and_accents_are_folded(text: str, expected: str) -> None:
-    """What people would type for one another is the same."""
+    """Spellings that people type for one another are equal."""
     assert folded(text) == expected
 
 
 @given(text=texts)
 def test_folding_twice_changes_nothing(text: str) -> None:
-    """What is folded stays so: what is asked and what is stored meet."""
+    """Folding twice changes nothing, so queries and stored text meet."""
     assert folded(folded(text)) == folded(text)
 
 
 @given(text=texts, form=st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 def test_unicode_has_no_forms(text: str, form: str) -> None:
-    """In whatever normal form a text comes, it is found."""
+    """A text is found in any normal form."""
     assert folded(unicodedata.normalize(form, text)) == folded(text)  # type: ignore[arg-type]
 
 
@@ -66,17 +66,17 @@ def test_unicode_has_no_forms(text: str, form: str) -> None:
     ],
 )
 async def test_the_words_of_a_text(text: str, expected: list[str]) -> None:
-    """Letters and digits make words, and all else stands between them."""
+    """Letters and digits make words, and everything else separates them."""
     assert words(searchable(text)) == expected
 
 
 @given(text=texts)
 def test_only_words_are_marked(text: str) -> None:
-    """Each word has a mark before it, and there are no other marks, not even where a text brings its own."""
+    """Each word has a mark before it. There are no other marks, even if the text contains the mark itself."""
     assert searchable(text).count(WORD_START) == len(words(searchable(text)))
 
 
 @given(text=texts)
 def test_marks_are_all_that_is_added(text: str) -> None:
-    """Without its marks, a searchable text is the folded one."""
+    """A searchable text without its marks is the folded text."""
     assert searchable(text).replace(WORD_START, "") == folded(text).replace(WORD_START, " ")

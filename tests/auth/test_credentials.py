@@ -27,7 +27,7 @@ async def ask(client: httpx.AsyncClient, authorization: str | bytes) -> httpx.Re
 
 @pytest.mark.parametrize("spelling", ["{0}", "Bearer {0}", "bearer {0}", "BEARER  {0}", " {0} ", "Bearer {0} "])
 async def test_a_key_is_taken_raw_and_as_a_bearer_token(client: httpx.AsyncClient, alice: Person, spelling: str) -> None:
-    """The key is the whole header, as documented, or a bearer token, as the OpenAPI document has it; schemes have no case."""
+    """A key is the whole header, as documented, or a bearer token, as in the OpenAPI document. Schemes ignore case."""
     response = await ask(client, spelling.format(alice.key))
 
     assert response.status_code == 200
@@ -51,7 +51,7 @@ async def test_a_key_is_taken_raw_and_as_a_bearer_token(client: httpx.AsyncClien
     ],
 )
 async def test_other_credentials_are_refused(client: httpx.AsyncClient, alice: Person, spelling: str) -> None:
-    """What is neither a key nor a token is refused, with a challenge and without an echo."""
+    """Any other credential is refused with a challenge and is not echoed."""
     response = await ask(client, spelling.format(alice.key))
 
     assert response.status_code == 401
@@ -61,17 +61,17 @@ async def test_other_credentials_are_refused(client: httpx.AsyncClient, alice: P
 
 
 async def test_a_header_that_is_no_text_is_refused(client: httpx.AsyncClient, alice: Person) -> None:
-    """Bytes that are no ASCII do not fail the server."""
+    """Bytes outside ASCII do not break the server."""
     responses = [await ask(client, value) for value in (b"\xff\xfe", str(alice.key).encode() + b"\xe9", b"sk-apik_\xe9.\xe9")]
 
     assert [response.status_code for response in responses] == [401, 401, 401]
 
 
 def mistyped(key: ApiKey) -> dict[str, str]:
-    """Return ways to get a key wrong."""
+    """Return ways to mistype a key."""
     text, secret = str(key), key.secret
     other = "a" if secret[5] != "a" else "b"
-    # The last two that are not the same.
+    # The last two characters that differ.
     place = max(place for place in range(len(secret) - 1) if secret[place] != secret[place + 1])
     return {
         "one character": text.replace(secret, secret[:5] + other + secret[6:]),
@@ -87,7 +87,7 @@ def mistyped(key: ApiKey) -> dict[str, str]:
 
 @pytest.mark.parametrize("how", mistyped(new_key()))
 async def test_a_mistyped_key_is_told_from_an_unknown_one(client: httpx.AsyncClient, alice: Person, how: str) -> None:
-    """The checksum at the end of a secret shows what is mistyped or cut off."""
+    """The checksum at the end of a secret reveals a mistyped or truncated key."""
     response = await ask(client, mistyped(alice.key)[how])
 
     assert response.status_code == 401
@@ -95,7 +95,7 @@ async def test_a_mistyped_key_is_told_from_an_unknown_one(client: httpx.AsyncCli
 
 
 async def test_an_unknown_key_is_refused(client: httpx.AsyncClient) -> None:
-    """A key that looks right is not known for that."""
+    """A well-formed key is refused if it is unknown."""
     response = await ask(client, str(new_key()))
 
     assert response.status_code == 401
@@ -103,7 +103,7 @@ async def test_an_unknown_key_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_wrong_secret_is_refused_as_unknown(client: httpx.AsyncClient, alice: Person, bob: Person) -> None:
-    """Whether the id or the secret is wrong is not told; another key's secret does not help."""
+    """The refusal does not say whether the id or the secret is wrong. Another key's secret does not help."""
     guessed = await ask(client, str(ApiKey(alice.key.id, new_key().secret)))
     borrowed = await ask(client, str(ApiKey(alice.key.id, bob.key.secret)))
 
@@ -112,14 +112,14 @@ async def test_a_wrong_secret_is_refused_as_unknown(client: httpx.AsyncClient, a
 
 
 async def test_an_id_has_one_spelling(client: httpx.AsyncClient, alice: Person) -> None:
-    """A key whose id is in lower case is no key."""
+    """A key with its id in lower case is invalid."""
     response = await ask(client, str(alice.key).replace("01", "0l", 1))
 
     assert response.status_code == 401
 
 
 async def test_an_expired_key_is_refused(client: httpx.AsyncClient, pool: Connections, workspace_id: UUID) -> None:
-    """A key lasts until it expires."""
+    """A key works until it expires."""
     now = datetime.now(UTC)
     expired = await create_key(pool, workspace_id, "Past", ["contacts:read"], now - timedelta(seconds=1))
     lasting = await create_key(pool, workspace_id, "Future", ["contacts:read"], now + timedelta(days=1))
@@ -130,7 +130,7 @@ async def test_an_expired_key_is_refused(client: httpx.AsyncClient, pool: Connec
 
 
 async def test_a_revoked_key_is_refused(client: httpx.AsyncClient, pool: Connections, alice: Person) -> None:
-    """A key that was not used in the last seconds is refused from the moment on in which it is revoked."""
+    """A revoked key is refused immediately, unless it was used in the last seconds."""
     revoked = await revoke_key(pool, alice.key.id)
     response = await ask(client, str(alice.key))
 
@@ -151,20 +151,20 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still."""
+    """A stopped clock."""
     return Clock()
 
 
 @pytest_asyncio.fixture
 async def authenticator(pool: Connections, clock: Clock) -> Authenticator:
-    """An authenticator that goes by the test's clock."""
+    """An authenticator that uses the test's clock."""
     return Authenticator(pool, clock)
 
 
 async def test_a_revoked_key_stops_within_five_seconds(
     authenticator: Authenticator, clock: Clock, pool: Connections, alice: Person
 ) -> None:
-    """A key that is in use when it is revoked is refused five seconds later, however often it was used in between."""
+    """A key in use is refused five seconds after it was revoked, however often it is used in between."""
     header = str(alice.key).encode()
     await authenticator.caller(header)
     await revoke_key(pool, alice.key.id)
@@ -184,7 +184,7 @@ async def test_a_revoked_key_stops_within_five_seconds(
 async def test_a_key_is_looked_up_again_after_a_moment(
     authenticator: Authenticator, clock: Clock, pool: Connections, alice: Person, spelling: str
 ) -> None:
-    """Scopes that were taken away are gone after five seconds, too."""
+    """A scope that was removed is also gone after five seconds."""
     header = spelling.format(alice.key).encode()
     before = await authenticator.caller(header)
     await pool.execute("update credential set scopes = '{tags:read}' where id = $1", alice.key.id)
@@ -196,7 +196,7 @@ async def test_a_key_is_looked_up_again_after_a_moment(
 
 
 async def test_a_refusal_is_not_remembered(authenticator: Authenticator, pool: Connections, alice: Person) -> None:
-    """A key that is put right is let in at once."""
+    """A refused key works as soon as the cause is fixed."""
     await pool.execute("update credential set expires_at = now() - interval '1 s' where id = $1", alice.key.id)
     with pytest.raises(Unauthenticated):
         await authenticator.caller(str(alice.key).encode())
@@ -207,7 +207,7 @@ async def test_a_refusal_is_not_remembered(authenticator: Authenticator, pool: C
 
 
 async def test_a_use_is_noted(authenticator: Authenticator, pool: Connections, alice: Person, bob: Person) -> None:
-    """`last_used_at` tells when a key was used, and of keys that were not, nothing."""
+    """`last_used_at` is set for a key that was used, and only for that."""
     used = "select last_used_at from credential where id = $1"
     await authenticator.caller(str(alice.key).encode())
     before = await pool.fetchval(used, alice.key.id)
@@ -219,7 +219,7 @@ async def test_a_use_is_noted(authenticator: Authenticator, pool: Connections, a
 
 
 async def test_a_refused_use_is_not_noted(authenticator: Authenticator, pool: Connections, alice: Person) -> None:
-    """Whoever guesses at a secret does not make its key look alive."""
+    """A guess at a secret does not make its key look used."""
     with pytest.raises(Unauthenticated):
         await authenticator.caller(str(ApiKey(alice.key.id, new_key().secret)).encode())
     await authenticator.note_uses()
@@ -228,7 +228,7 @@ async def test_a_refused_use_is_not_noted(authenticator: Authenticator, pool: Co
 
 
 async def test_secrets_are_not_stored(client: httpx.AsyncClient, pool: Connections, alice: Person) -> None:
-    """Nothing in the database has the secret of a key that was created and used, in whatever table, in text or in bytes."""
+    """No table of the database contains the secret of a key that was created and used, neither as text nor as bytes."""
     await alice.post(URL, json={"first_name": "Ada"}, headers={"Idempotency-Key": "one"})
     tables = [row[0] for row in await pool.fetch("select tablename from pg_tables where schemaname = 'public'")]
     needles = [f"%{text}%" for text in (alice.key.secret, alice.key.secret.encode().hex(), alice.key.secret[:32])]
@@ -243,7 +243,7 @@ async def test_secrets_are_not_stored(client: httpx.AsyncClient, pool: Connectio
 
 
 async def test_two_keys_have_nothing_in_common() -> None:
-    """Each key is new, and says itself what it is."""
+    """Each key is new and shows its type."""
     keys = {str(new_key()) for _ in range(100)}
 
     assert len(keys) == 100
@@ -264,7 +264,7 @@ async def test_two_keys_have_nothing_in_common() -> None:
 async def test_credentials_come_before_everything(
     client: httpx.AsyncClient, method: str, path: str, options: dict[str, Any]
 ) -> None:
-    """401 goes before 400, 404, 412, 413 and 422: strangers learn nothing."""
+    """401 takes precedence over 400, 404, 412, 413 and 422, so strangers learn nothing."""
     response = await client.request(method, path, **options)
 
     assert response.status_code == 401

@@ -1,4 +1,4 @@
-"""What strangers send: sign-ins that fail cost a bounded number of queries, and stand in nobody's way."""
+"""Failed sign-ins cost a bounded number of queries and hinder nobody else."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ URL: Final = "/api/v1/oauth/token"
 
 
 class Counted:
-    """Connections that count the queries that pass."""
+    """Connections that count their queries."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
@@ -33,7 +33,7 @@ class Counted:
 
 
 class Door:
-    """An authenticator that goes by the test's clock, and counts its queries."""
+    """An authenticator with the test's clock and a query counter."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.counted = Counted(pool)
@@ -41,7 +41,7 @@ class Door:
         self._authenticator = Authenticator(self.counted, lambda: self.now)  # type: ignore[arg-type]  # of all statements, it needs one  # pyright: ignore[reportArgumentType]
 
     async def knock(self, key: ApiKey | Token, address: str = "192.0.2.1") -> str:
-        """Try a credential; return what came of it."""
+        """Try a credential; return the outcome."""
         try:
             await self._authenticator.caller(str(key).encode(), address)
         except Unauthenticated:
@@ -53,13 +53,13 @@ class Door:
 
 @pytest_asyncio.fixture
 async def door(pool: "asyncpg.Pool[asyncpg.Record]") -> Door:
-    """A door of the test's own."""
+    """A door for the test."""
     return Door(pool)
 
 
 @pytest.mark.parametrize("kind", ["key", "token"])
 async def test_unknown_ones_are_limited_by_address(door: Door, alice: Person, kind: str) -> None:
-    """From one address, so many are looked up and no more; another address, and who was in before, are let in."""
+    """Unknown keys from one address are limited. Other addresses, and a key that was in use before, still get in."""
     before = await door.knock(alice.key)
     door.now += 4
     tried = [await door.knock(new_key() if kind == "key" else new_token(ACCESS_TOKEN_PREFIX)) for _ in range(1000)]
@@ -73,14 +73,14 @@ async def test_unknown_ones_are_limited_by_address(door: Door, alice: Person, ki
 
 
 async def test_an_ipv6_network_is_one_address(door: Door) -> None:
-    """Whoever has 64 bits of addresses has no more tries for that."""
+    """A /64 network of IPv6 counts as one address."""
     tried = [await door.knock(new_key(), f"2001:db8::{n:x}") for n in range(1, 601)]
 
     assert tried.count("limited") == 100
 
 
 async def test_more_are_let_in_with_time(door: Door) -> None:
-    """Whoever waits as long as is said is looked up again."""
+    """A caller who waits as long as told is looked up again."""
     for _ in range(600):
         await door.knock(new_key())
     before = await door.knock(new_key())
@@ -90,7 +90,7 @@ async def test_more_are_let_in_with_time(door: Door) -> None:
 
 
 async def test_wrong_secrets_are_limited_by_credential(door: Door, alice: Person) -> None:
-    """Tries of one key cost one query, wherever they come from, and after some they are told to wait."""
+    """Wrong secrets for one key cost one query in all and are limited, whatever addresses they come from."""
     tried = [await door.knock(ApiKey(alice.key.id, new_secret()), f"192.0.2.{n}") for n in range(200)]
 
     assert tried == ["refused"] * 50 + ["limited"] * 150
@@ -98,7 +98,7 @@ async def test_wrong_secrets_are_limited_by_credential(door: Door, alice: Person
 
 
 async def test_nobody_is_locked_out(door: Door, alice: Person) -> None:
-    """The right secret is let in, though others have tried the same key from everywhere, be it the first time."""
+    """The right secret works at its first use, even after wrong secrets for the same key from everywhere."""
     for n in range(200):
         await door.knock(ApiKey(alice.key.id, new_secret()), f"192.0.2.{n}")
 
@@ -106,7 +106,7 @@ async def test_nobody_is_locked_out(door: Door, alice: Person) -> None:
 
 
 async def test_the_same_unknown_one_is_looked_up_once(door: Door) -> None:
-    """A program that goes on with a key that is unknown costs no query each time."""
+    """An unknown key that is sent again and again costs only one query."""
     key = new_key()
     for _ in range(40):
         await door.knock(key)
@@ -117,7 +117,7 @@ async def test_the_same_unknown_one_is_looked_up_once(door: Door) -> None:
 async def test_a_new_key_works_at_once(
     client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, door: Door
 ) -> None:
-    """What failed before does not stand in the way of a key that is new."""
+    """Earlier failures do not block a new key."""
     for _ in range(100):
         await door.knock(new_key())
     key = await create_key(pool, alice.workspace_id, "New", ["contacts:read"])
@@ -129,7 +129,7 @@ async def test_a_new_key_works_at_once(
 async def test_client_secrets_are_limited(
     client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person
 ) -> None:
-    """Wrong secrets of a client are told to wait after some, as a problem; the right one is not."""
+    """Wrong client secrets get 429 after some attempts; the right one still works."""
     new = await create_client(pool, alice.workspace_id, "Calendar", ["contacts:read"], [])
     form = {"grant_type": "client_credentials", "client_id": new.client_id}
     tried = [await client.post(URL, data=form | {"client_secret": CLIENT_SECRET_PREFIX + new_secret()}) for _ in range(100)]
@@ -142,7 +142,7 @@ async def test_client_secrets_are_limited(
 
 
 async def test_an_unknown_client_is_as_a_known_one(client: httpx.AsyncClient) -> None:
-    """A client that there is not is limited as if there were one."""
+    """Attempts for an unknown client are limited like those for a known one."""
     form = {"grant_type": "client_credentials", "client_id": ids.encoded(CLIENT_PREFIX, ids.new_id()), "client_secret": "x"}
     tried = [(await client.post(URL, data=form)).status_code for _ in range(60)]
 
@@ -152,7 +152,7 @@ async def test_an_unknown_client_is_as_a_known_one(client: httpx.AsyncClient) ->
 async def test_codes_are_not_looked_for_without_a_secret(
     client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person
 ) -> None:
-    """Whoever has no secret of a client learns nothing of its codes and refresh tokens, and after some tries of one waits."""
+    """Codes and refresh tokens stay unknown to a caller without the client's secret, and guesses at one are limited."""
     new = await create_client(pool, alice.workspace_id, "Calendar", ["contacts:read"], [])
     token = str(new_token("ort_"))
     form = {"grant_type": "refresh_token", "client_id": new.client_id, "refresh_token": token}

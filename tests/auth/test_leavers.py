@@ -18,7 +18,7 @@ Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 async def holder(alice: Person, pool: Connections, user: Thing | None) -> Person:
-    """Return somebody with a key that acts for a user, or for none by name."""
+    """Return a person with a key that acts for a user, or that names none."""
     key = await create_key(pool, alice.workspace_id, "Somebody", ["contacts:write"], user_id=user and user.uuid)
     return Person(alice.client, alice.workspace_id, key)
 
@@ -27,7 +27,7 @@ async def holder(alice: Person, pool: Connections, user: Thing | None) -> Person
 async def test_who_has_left_is_out(
     alice: Person, pool: Connections, team: Team, edith: Thing, stored: Stored, role: UserRole
 ) -> None:
-    """The key of a user who is not active is refused, and nothing is done as anybody else."""
+    """The key of an inactive user is refused, and it never acts as anybody else."""
     eve = await holder(alice, pool, edith)
     await team.join(NewUser("First", role=UserRole.OWNER))
     await team.set_role(edith, role)
@@ -40,7 +40,7 @@ async def test_who_has_left_is_out(
 
 
 async def test_who_comes_back_is_in_again(alice: Person, pool: Connections, team: Team, edith: Thing) -> None:
-    """A key stands for as long as its user does."""
+    """A key works as long as its user is active."""
     eve = await holder(alice, pool, edith)
     await team.set_role(edith, UserRole.INACTIVE)
     await team.set_role(edith, UserRole.MEMBER)
@@ -49,7 +49,7 @@ async def test_who_comes_back_is_in_again(alice: Person, pool: Connections, team
 
 
 async def test_who_leaves_is_out_within_five_seconds(alice: Person, pool: Connections, team: Team, edith: Thing) -> None:
-    """A key that is in use when its user leaves is refused five seconds later."""
+    """A key in use is refused five seconds after its user leaves."""
     eve = await holder(alice, pool, edith)
     now = [1000.0]
     authenticator = Authenticator(pool, lambda: now[0])
@@ -64,12 +64,12 @@ async def test_who_leaves_is_out_within_five_seconds(alice: Person, pool: Connec
 
 
 async def acting(pool: Connections, person: Person) -> UUID | None:
-    """Return the user that somebody's key acts for now."""
+    """Return the user for whom a key acts now."""
     return (await Authenticator(pool).caller(str(person.key).encode())).user_id
 
 
 async def test_a_key_of_nobody_belongs_to_the_workspace(alice: Person, pool: Connections, team: Team, edith: Thing) -> None:
-    """A key that names no user acts for the first active one, and for nobody where none is; it works all the same."""
+    """A key that names no user acts for the first active user. If there is none it acts for nobody, and still works."""
     other = await team.join(NewUser("Other"))
     unnamed = await holder(alice, pool, None)
     found = [await acting(pool, unnamed)]
@@ -82,7 +82,7 @@ async def test_a_key_of_nobody_belongs_to_the_workspace(alice: Person, pool: Con
 
 
 async def test_a_user_of_another_workspace_is_nobody(pool: Connections, charlie: Person, edith: Thing) -> None:
-    """A key is only let in for a user of its own workspace."""
+    """A key works only for a user of its own workspace."""
     stranger = await holder(charlie, pool, edith)
 
     assert (await stranger.post(URL, json={"first_name": "Ada"})).status_code == 401

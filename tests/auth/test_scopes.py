@@ -1,4 +1,4 @@
-"""What a credential may do."""
+"""The permissions of a credential."""
 
 from typing import Final
 
@@ -24,32 +24,32 @@ UNKNOWN: Final = {
     "webhook_endpoint_id": ids.WEBHOOK_ENDPOINT + NEVER_GIVEN,
     "event_id": ids.EVENT + NEVER_GIVEN,
 }
-# Of operations whose scopes are those of the objects that they turn out to be about: some that are enough.
+# Scopes that are enough for operations whose scopes depend on the objects.
 OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "list-changes": ("contacts:read",),
     "undo-request": ("contacts:write",),
 }
-# Those that need no credential are about nothing that a credential could protect.
+# Operations without a credential protect nothing that scopes could guard.
 GUARDED: Final = [operation for operation in OPERATIONS if operation.scopes is not None]
 
 every_operation = pytest.mark.parametrize("operation", GUARDED, ids=lambda operation: operation.id)
 
 
 async def ask(person: Person, operation: Operation) -> httpx.Response:
-    """Make a request that goes as far as its scope lets it."""
-    # What the objects are is said by the body, so there the body is read first.
+    """Make a request that gets exactly as far as its scopes allow."""
+    # The body names the objects, so these operations read it first.
     body: Json = getattr(operation.body, "example", None) if operation.id in OF_THE_OBJECTS else None
     return await person.request(operation.method, "/api" + operation.path.format(**UNKNOWN), json=body)
 
 
 async def with_scopes(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", scopes: list[str]) -> Person:
-    """Return somebody with other scopes in Alice's workspace."""
+    """Return a person in Alice's workspace with these scopes."""
     return Person(alice.client, alice.workspace_id, await create_key(pool, alice.workspace_id, "Somebody", scopes))
 
 
 @every_operation
 async def test_its_own_scope_is_enough(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
-    """An operation needs the scope that it declares, and no other."""
+    """An operation needs only the scopes that it declares."""
     somebody = await with_scopes(alice, pool, list(operation.scopes or OF_THE_OBJECTS[operation.id]))
     response = await ask(somebody, operation)
 
@@ -64,7 +64,7 @@ async def test_its_own_scope_is_enough(alice: Person, pool: "asyncpg.Pool[asyncp
 async def test_all_others_are_not(
     alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation, needed: str
 ) -> None:
-    """Without a scope that it needs, all the others do not help; the refusal names it."""
+    """An operation is refused without a scope that it needs, even with all others. The refusal names the scope."""
     somebody = await with_scopes(alice, pool, sorted(SCOPES.keys() - {needed, ADMIN}))
     response = await ask(somebody, operation)
 
@@ -74,7 +74,7 @@ async def test_all_others_are_not(
 
 @every_operation
 async def test_the_administrator_may_do_everything(charlie: Person, operation: Operation) -> None:
-    """`workspace:admin` grants all."""
+    """`workspace:admin` grants everything."""
     response = await ask(charlie, operation)
 
     assert response.status_code in (200, 201, 404, 422)
@@ -82,7 +82,7 @@ async def test_the_administrator_may_do_everything(charlie: Person, operation: O
 
 @every_operation
 async def test_no_scope_is_none(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
-    """A key without scopes is known, and may do nothing."""
+    """A key without scopes is valid but may do nothing."""
     response = await ask(await with_scopes(alice, pool, []), operation)
 
     assert response.status_code == 403
@@ -90,7 +90,7 @@ async def test_no_scope_is_none(alice: Person, pool: "asyncpg.Pool[asyncpg.Recor
 
 @pytest.mark.parametrize("scope", ["contacts", "contacts:*", "contacts:rea", "contacts:read ", "CONTACTS:READ", "admin"])
 async def test_a_scope_is_taken_as_a_whole(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", scope: str) -> None:
-    """What is like a scope, or a part of it, grants nothing."""
+    """A part of a scope, or a string like it, grants nothing."""
     somebody = await with_scopes(alice, pool, [scope])
     response = await somebody.get("/api/v2/contacts")
 

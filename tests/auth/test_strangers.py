@@ -1,4 +1,4 @@
-"""Who has no business in a workspace learns nothing of what is there: this walks all operations, so that none is forgotten."""
+"""Strangers learn nothing about a workspace: these tests walk all operations, so that none is forgotten."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -37,7 +37,7 @@ class House:
         self.ids = ids_by_parameter
 
     async def everything(self) -> list[Json]:
-        """Return all that its administrator can read there."""
+        """Return everything that the administrator can read there."""
         found: list[Json] = []
         for operation in GUARDED:
             if operation.method == "GET":
@@ -49,7 +49,7 @@ class House:
 
 @pytest_asyncio.fixture
 async def house(client: httpx.AsyncClient, database_url: str) -> House:
-    """A house of the test's own."""
+    """A house for the test."""
     return await built(client, database_url)
 
 
@@ -60,7 +60,7 @@ async def neighbours(client: httpx.AsyncClient, database_url: str) -> House:
 
 
 async def built(client: httpx.AsyncClient, database_url: str) -> House:
-    """Return a house."""
+    """Build a house."""
     connection = await connect(database_url)
     workspace_id = await create_owned_workspace(connection, "House")
     owner = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
@@ -81,24 +81,24 @@ async def built(client: httpx.AsyncClient, database_url: str) -> House:
 
 
 async def ask(person: Person, operation: Operation, named: Mapping[str, str]) -> httpx.Response:
-    """Make a request that its owner could make."""
+    """Make a request that the owner could make."""
     body: Json = None if operation.body is None else getattr(operation.body, "example", None)
     return await person.request(operation.method, "/api" + operation.path.format(**named), json=body)
 
 
 def without_request(response: httpx.Response) -> Json:
-    """Return a problem without what is each request's own."""
+    """Return a problem without the members that differ in each request."""
     return {name: value for name, value in response.json().items() if name != "request_id"}
 
 
 def test_what_is_public_is_public_on_purpose() -> None:
-    """Whatever needs no credential stands here by name."""
+    """Each operation that needs no credential is listed here by name."""
     assert {operation.id for operation in OPERATIONS} - {operation.id for operation in GUARDED} == PUBLIC
 
 
 @every_operation
 async def test_nobody_gets_in(client: httpx.AsyncClient, house: House, operation: Operation) -> None:
-    """Without a credential, nothing is said but that one is needed, and nothing is done."""
+    """A request without a credential learns only that one is needed, and changes nothing."""
     before = await house.everything()
     body: Json = None if operation.body is None else getattr(operation.body, "example", None)
     response = await client.request(operation.method, "/api" + operation.path.format(**house.ids), json=body)
@@ -111,7 +111,7 @@ async def test_nobody_gets_in(client: httpx.AsyncClient, house: House, operation
 
 @about_an_object
 async def test_a_stranger_finds_nothing(house: House, charlie: Person, operation: Operation) -> None:
-    """To the administrator of another workspace, an object is as one that there never was, and it stays as it is."""
+    """An object of another workspace looks like one that never existed, and it stays unchanged."""
     before = await house.everything()
     response = await ask(charlie, operation, house.ids)
     never = await ask(charlie, operation, UNKNOWN)
@@ -124,7 +124,7 @@ async def test_a_stranger_finds_nothing(house: House, charlie: Person, operation
 
 @of_the_workspace
 async def test_a_strangers_lists_are_empty(house: House, charlie: Person, operation: Operation) -> None:
-    """A list has the objects of its workspace alone."""
+    """A list shows only the objects of its own workspace."""
     assert house.ids
     response = await ask(charlie, operation, {})
 
@@ -132,7 +132,7 @@ async def test_a_strangers_lists_are_empty(house: House, charlie: Person, operat
 
 
 def test_each_kind_of_path_is_walked() -> None:
-    """A new kind of object must be among those that a house has."""
+    """A new kind of object must be added to the house."""
     parameters = {part[1:-1] for operation in OPERATIONS for part in operation.path.split("/") if part.startswith("{")}
 
     assert parameters == UNKNOWN.keys()
@@ -146,7 +146,7 @@ KINDS: Final = {"request_id": ids.REQUEST, "transcript_timeline_id": ids.TRANSCR
 
 
 class Place(NamedTuple):
-    """A place in what a request sends that takes an id: the body without it, the way to it, and of which kind it is."""
+    """A part of a request that takes an id: the schema of the body, the path to the id, and the id's kind."""
 
     operation: Operation
     schema: Json
@@ -154,7 +154,7 @@ class Place(NamedTuple):
     kind: str
 
     async def ask(self, home: House, object_id: str) -> httpx.Response:
-        """Make a request of somebody at home, who names an object."""
+        """Make a request at home that names the object."""
         path = "/api" + self.operation.path.format(**home.ids)
         if self.schema is None:
             return await home.owner.request(self.operation.method, path, params={str(self.way[0]): object_id})
@@ -162,18 +162,18 @@ class Place(NamedTuple):
 
 
 def resolved(schema: Json) -> Json:
-    """Return a schema without what it says elsewhere."""
+    """Return a schema with its reference resolved."""
     return DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
 def kind_of(schema: Json) -> str | None:
-    """Return of which kind the ids are that a schema takes, by its pattern or its examples."""
+    """Return the kind of ids that a schema takes, by its pattern or its examples."""
     texts = [schema.get("pattern", "").removeprefix("^"), *map(str, schema.get("examples", ()))]
     return next((name for name, prefix in KINDS.items() if any(text.startswith(prefix) for text in texts)), None)
 
 
 def places(schema: Json) -> Iterator[tuple[Json, tuple[str | int, ...], str]]:
-    """Return where a schema takes ids, with each choice made."""
+    """Return the places where a schema takes ids, with each choice made."""
     schema = resolved(schema)
     for choice in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
         yield from places(choice)
@@ -188,7 +188,7 @@ def places(schema: Json) -> Iterator[tuple[Json, tuple[str | int, ...], str]]:
 
 
 def filled(schema: Json, home: House, way: tuple[str | int, ...] = (), object_id: str | None = None) -> Any:
-    """Return what a schema requires, and an id at the end of the way."""
+    """Return the members that a schema requires, with the id at the end of the path."""
     schema = resolved(schema)
     if object_id is not None and not way:
         return object_id
@@ -207,7 +207,7 @@ def filled(schema: Json, home: House, way: tuple[str | int, ...] = (), object_id
 
 
 def all_places() -> Iterator[Place]:
-    """Return all places where a request takes an id, but for its path."""
+    """Return all places where a request takes an id, except in its path."""
     for operation in GUARDED:
         described = DOCUMENT["paths"][operation.path][operation.method.lower()]
         for content in described.get("requestBody", {}).get("content", {}).values():
@@ -221,7 +221,7 @@ def all_places() -> Iterator[Place]:
 
 @pytest.mark.parametrize("place", list(all_places()), ids=lambda place: f"{place.operation.id}-{'.'.join(map(str, place.way))}")
 async def test_an_id_in_a_request_finds_nothing_elsewhere(house: House, neighbours: House, place: Place) -> None:
-    """An id of another workspace in a body or a query is as one that there never was, and what it names stays as it is."""
+    """An id of another workspace in a body or a query looks like one that never existed; its object stays unchanged."""
     never = KINDS[place.kind] + NEVER_GIVEN
     before = await house.everything()
     responses = [await place.ask(neighbours, object_id) for object_id in (house.ids[place.kind], never)]
@@ -236,7 +236,7 @@ async def test_an_id_in_a_request_finds_nothing_elsewhere(house: House, neighbou
 
 
 def test_the_places_are_those_there_are() -> None:
-    """Ids are found in lists, in choices and in queries, and of each kind that a body takes."""
+    """Ids are found in lists, choices and queries, and of each kind that a body takes."""
     found = {(place.operation.id, place.way) for place in all_places()}
 
     assert found >= {

@@ -1,4 +1,4 @@
-"""A credential that may write and not read is given no more of an object than it sent."""
+"""A write-only credential gets back no more of an object than it sent."""
 
 from collections.abc import Iterator
 from typing import Final, cast
@@ -21,7 +21,7 @@ WRITES: Final = [each for each in OPERATIONS if each.narrows_answer and shown_ob
 
 
 def objects(answer: Json) -> Iterator[Json]:
-    """Return the objects in an answer, at whatever depth: they say when they were created."""
+    """Return the objects in an answer at any depth: those with a `created_at`."""
     parts = cast("list[Json]", answer) if isinstance(answer, list) else []
     if isinstance(answer, dict):
         members = cast("dict[str, Json]", answer)
@@ -33,7 +33,7 @@ def objects(answer: Json) -> Iterator[Json]:
 
 
 def test_all_kinds_of_objects_are_walked() -> None:
-    """The operations below are those of all kinds that one may write without reading."""
+    """The operations below cover all kinds of objects that can be written without being read."""
     assert {operation.tag for operation in WRITES} == {
         f"subpackage_{kind}" for kind in ("contacts", "companies", "tags", "engagements", "transcriptComments")
     }
@@ -41,7 +41,7 @@ def test_all_kinds_of_objects_are_walked() -> None:
 
 @pytest.mark.parametrize("operation", WRITES, ids=lambda operation: operation.id)
 async def test_no_write_reads(house: House, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
-    """Of each object, an answer has what names it, and members that were sent."""
+    """An answer shows only an object's identity and the members that were sent."""
     owner, sent = house.owner, getattr(operation.body, "example", {})
     if operation.id == "merge-contacts":
         other = await owner.post("/api/v2/contacts", json={"first_name": "Other"})
@@ -57,7 +57,7 @@ async def test_no_write_reads(house: House, pool: "asyncpg.Pool[asyncpg.Record]"
 
 
 async def test_a_patch_of_nothing_tells_nothing(dave: Person, ada: Thing) -> None:
-    """What is there of a contact is not told to whoever sends nothing; the version is."""
+    """An empty patch shows nothing of a contact except its version."""
     response = await dave.patch(ada.url, json={})
 
     assert response.json() == {name: ada.json[name] for name in ALWAYS}
@@ -66,7 +66,7 @@ async def test_a_patch_of_nothing_tells_nothing(dave: Person, ada: Thing) -> Non
 
 @pytest.mark.parametrize("atomic", [False, True])
 async def test_an_upsert_tells_nothing(dave: Person, ada: Thing, atomic: bool) -> None:  # noqa: FBT001
-    """Whoever knows an address does not learn whose it is."""
+    """A caller who knows an address does not learn whose it is."""
     upsert = {"action": "upsert", "contact": {"emails": [{"email": "ada@engine.test"}]}}
     response = await dave.post(BULK, json={"atomic": atomic, "operations": [upsert]})
 
@@ -76,7 +76,7 @@ async def test_an_upsert_tells_nothing(dave: Person, ada: Thing, atomic: bool) -
 
 
 async def test_what_was_sent_comes_back(dave: Person, ada: Thing) -> None:
-    """Texts that were sent are answered; lists are not, since they may have been there."""
+    """The answer shows texts that were sent, but not lists, because their items may have existed before."""
     sent = {"last_name": "King", "description": None, "time_zone": "Europe/London", "emails": [{"email": "king@engine.test"}]}
     first = await dave.patch(ada.url, json=sent, headers={"Idempotency-Key": "one"})
     again = await dave.patch(ada.url, json=sent, headers={"Idempotency-Key": "one"})
@@ -88,7 +88,7 @@ async def test_what_was_sent_comes_back(dave: Person, ada: Thing) -> None:
 
 
 async def test_what_is_created_comes_back_whole(dave: Person, alice: Person) -> None:
-    """What was made of what was sent is no secret to its sender."""
+    """A new object is shown whole, because its creator sent all of it."""
     response = await dave.post("/api/v2/contacts", json={"first_name": "Ada"})
 
     assert response.json() == (await alice.get(f"/api/v2/contacts/{response.json()['id']}")).json()

@@ -21,7 +21,7 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended, and what it said."""
+    """The exit status and output of a command."""
 
     status: int
     said: str
@@ -30,7 +30,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers."""
+    """A running server."""
 
     process: "subprocess.Popen[str]"
     folder: Path
@@ -49,7 +49,7 @@ class Running:
         return self.process.wait(PATIENCE)
 
     def kill_all(self) -> None:
-        """Kill the server and everything that it started, database included."""
+        """Kill the server and all its descendants, including the database."""
         for process in self.family():
             kill(process)
         self.process.wait(PATIENCE)
@@ -60,7 +60,7 @@ class Running:
 
 
 def herdbook(*arguments: str, folder: Path, **variables: str) -> Finished:
-    """Run a command to its end, in a folder."""
+    """Run a command in a folder until it ends."""
     command = [str(PROGRAM), *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment(variables), capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -72,7 +72,7 @@ def herdbook(*arguments: str, folder: Path, **variables: str) -> Finished:
 def serving(
     folder: Path, *options: str, command: str = "serve", stderr: int | None = None, **variables: str
 ) -> Generator[Running]:
-    """A server on a folder, for as long as the block lasts; nothing of it stays."""
+    """Run a server on a folder while the block lasts; leave no process behind."""
     ready = folder / "ready.json"
     ready.unlink(missing_ok=True)
     arguments = [str(PROGRAM), command, "--port=0", f"--ready-file={ready}", *options]
@@ -101,22 +101,22 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def kill(process: psutil.Process) -> None:
-    """Kill a process; one that is gone by now, perhaps because its parent is, needs no killing."""
+    """Kill a process, unless it is already gone, perhaps with its parent."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait for a condition, within reason."""
+    """Wait for a condition; fail if it takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
-        # A file that appears and a process that ends elsewhere tell nobody, so they are looked for.
+        # Files and foreign processes send no notification, so poll.
         time.sleep(0.01)
 
 
 def accepts(url: str) -> bool:
-    """Whether somebody takes connections there."""
+    """Whether a server accepts connections there."""
     try:
         requests.get(url + "/healthz", timeout=5)
     except requests.ConnectionError:

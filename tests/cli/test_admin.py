@@ -1,4 +1,4 @@
-"""`herdbook keys`, `workspaces`, `migrate`, `version`, and what is said to those who ask wrongly."""
+"""`herdbook keys`, `workspaces`, `migrate`, `version`, and the messages for wrong usage."""
 
 import re
 import subprocess
@@ -23,12 +23,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
 
 
 def status_with(server: Running, key: str) -> int:
-    """What the server answers to a list of contacts with this key."""
+    """Return the status of a list of contacts with this key."""
     return requests.get(server.url + "/api/v2/contacts", headers={"Authorization": key}, timeout=5).status_code
 
 
 def test_a_key_works_at_once_and_within_its_scopes(server: Running) -> None:
-    """It is printed alone, so that a script can take it, and may do what its scopes say."""
+    """The output is only the key, so that a script can read it. The key may do what its scopes allow."""
     created = herdbook("keys", "create", "Reader", "--scope=contacts:read", folder=server.folder)
     key = created.said.strip()
 
@@ -39,7 +39,7 @@ def test_a_key_works_at_once_and_within_its_scopes(server: Running) -> None:
 
 
 def test_a_revoked_key_stops_within_five_seconds(server: Running) -> None:
-    """Also where it was in use just now."""
+    """A revoked key stops within five seconds even if it is in use."""
     key = herdbook("keys", "create", "Short", "--scope=contacts:read", folder=server.folder).said.strip()
     assert status_with(server, key) == 200
     revoked = herdbook("keys", "revoke", key.partition(".")[0], folder=server.folder)
@@ -49,7 +49,7 @@ def test_a_revoked_key_stops_within_five_seconds(server: Running) -> None:
 
 
 def test_an_expired_key_is_refused(server: Running) -> None:
-    """A key may have an end, in UTC."""
+    """A key may have an expiry time, in UTC."""
     key = herdbook("keys", "create", "Old", "--scope=contacts:read", "--expires=2020-01-31", folder=server.folder).said.strip()
 
     assert status_with(server, key) == 401
@@ -57,7 +57,7 @@ def test_an_expired_key_is_refused(server: Running) -> None:
 
 
 def test_the_list_shows_no_secret(server: Running) -> None:
-    """Names, scopes and states are shown; of the key its public part."""
+    """The list shows names, scopes and states, and only the public part of each key."""
     said = herdbook("keys", "list", folder=server.folder).said
 
     assert "First key" in said
@@ -66,7 +66,7 @@ def test_the_list_shows_no_secret(server: Running) -> None:
 
 
 def test_an_unknown_scope_is_refused(server: Running) -> None:
-    """The message lists those there are."""
+    """The message lists the scopes that exist."""
     refused = herdbook("keys", "create", "Wrong", "--scope=contact:read", folder=server.folder)
 
     assert refused.status == 1
@@ -75,7 +75,7 @@ def test_an_unknown_scope_is_refused(server: Running) -> None:
 
 
 def test_revoking_what_is_not_there(server: Running) -> None:
-    """The message says where to look."""
+    """The message names the command that lists the keys."""
     refused = herdbook("keys", "revoke", "sk-apik_nobody", folder=server.folder)
 
     assert refused.status == 1
@@ -83,7 +83,7 @@ def test_revoking_what_is_not_there(server: Running) -> None:
 
 
 def test_a_second_workspace_has_keys_of_its_own(tmp_path: Path) -> None:
-    """Without a running server, too: the commands start the database for as long as they last."""
+    """The commands also work without a running server: each starts the database while it runs."""
     with serving(tmp_path):
         pass
     workspace = herdbook("workspaces", "create", "Sales", folder=tmp_path).said.strip()
@@ -115,7 +115,7 @@ def test_a_second_workspace_has_keys_of_its_own(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_a_name_that_nobody_can_read(command: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is refused before anything is looked for, and the message says what it is for."""
+    """A bad name is refused before any look-up, and the message says which names are valid."""
     status = main([*command, name])
 
     assert status is ExitStatus.FAILED
@@ -124,7 +124,7 @@ def test_a_name_that_nobody_can_read(command: list[str], name: str, capsys: pyte
 
 @pytest.mark.parametrize("kind", ["keys", "clients"])
 def test_what_cannot_be_shown_does_not_exist(server: Running, kind: str) -> None:
-    """A full disk under standard output: no key, no client, and a status that says so."""
+    """No key or client is created if standard output is full, and the status says so."""
     command = [str(PROGRAM), kind, "create", "Unseen", "--scope=contacts:read"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -137,7 +137,7 @@ def test_what_cannot_be_shown_does_not_exist(server: Running, kind: str) -> None
 
 
 def test_migrate(server: Running) -> None:
-    """Run again, it has nothing to do."""
+    """A second run has nothing to do."""
     done = herdbook("migrate", folder=server.folder)
 
     assert done.status == 0
@@ -145,7 +145,7 @@ def test_migrate(server: Running) -> None:
 
 
 def test_a_folder_without_data(tmp_path: Path) -> None:
-    """The message says how to name another, and nothing is created."""
+    """The message says how to name another folder, and nothing is created."""
     refused = herdbook("keys", "list", folder=tmp_path)
 
     assert refused.status == 1
@@ -154,12 +154,12 @@ def test_a_folder_without_data(tmp_path: Path) -> None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is the installed package's."""
+    """The version is that of the installed package."""
     assert main(["version"]) == ExitStatus.OK
     assert capsys.readouterr().out == f"herdbook {version('herdbook')}\n"
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["serve", "--port", "many"], ["keys", "create"]])
 def test_usage_errors(arguments: list[str], tmp_path: Path) -> None:
-    """A command that is not understood ends with 2."""
+    """A command that is not understood ends with status 2."""
     assert herdbook(*arguments, folder=tmp_path).status == ExitStatus.USAGE

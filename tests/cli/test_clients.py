@@ -18,25 +18,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
 
 
 def create(folder: Path, *options: str) -> dict[str, str]:
-    """Create a client, and return what is said of it."""
+    """Create a client; return the printed values."""
     created = herdbook("clients", "create", "A program", "--scope=contacts:read", *options, folder=folder)
     assert created.status == 0, created.complained
     return dict(line.split("=", 1) for line in created.said.splitlines())
 
 
 def ask(server: Running, client: dict[str, str]) -> requests.Response:
-    """Ask for a token of the client's own."""
+    """Request a token with the client's credentials."""
     return requests.post(server.url + "/api/v1/oauth/token", data={"grant_type": "client_credentials", **client}, timeout=5)
 
 
 def status_with(server: Running, token: str) -> int:
-    """What the server answers to a list of contacts with this token."""
+    """Return the status of a list of contacts with this token."""
     headers = {"Authorization": f"Bearer {token}"}
     return requests.get(server.url + "/api/v2/contacts", headers=headers, timeout=5).status_code
 
 
 def test_a_client_works_at_once(server: Running) -> None:
-    """It is printed as variables, so that a script can take it, and may do what its scopes say."""
+    """The output has the form of variables, so that a script can read it. The client may do what its scopes allow."""
     client = create(server.folder)
     answer = ask(server, client).json()
 
@@ -47,7 +47,7 @@ def test_a_client_works_at_once(server: Running) -> None:
 
 
 def test_a_revoked_client_stops_within_five_seconds(server: Running) -> None:
-    """It gets no more tokens, and the one that is in use stops."""
+    """A revoked client gets no new tokens, and its current one stops working."""
     client = create(server.folder)
     token = ask(server, client).json()["access_token"]
     assert status_with(server, token) == 200
@@ -60,7 +60,7 @@ def test_a_revoked_client_stops_within_five_seconds(server: Running) -> None:
 
 
 def test_the_list_shows_no_secret(server: Running) -> None:
-    """Names, scopes, redirect URIs and states are shown."""
+    """The list shows names, scopes, redirect URIs and states."""
     client = create(server.folder, "--redirect-uri=https://app.example/a", "--redirect-uri=http://localhost:4000/b")
     said = herdbook("clients", "list", folder=server.folder).said
     line = next(line for line in said.splitlines() if client["client_id"] in line)
@@ -79,7 +79,7 @@ def test_the_list_shows_no_secret(server: Running) -> None:
     ],
 )
 def test_what_can_be_no_client_is_refused(server: Running, options: list[str], words: str) -> None:
-    """The message says what is wrong, or what there is, and no client is made."""
+    """The message says what is wrong, and no client is created."""
     refused = herdbook("clients", "create", "Wrong", *options, folder=server.folder)
 
     assert refused.status == 1
@@ -89,7 +89,7 @@ def test_what_can_be_no_client_is_refused(server: Running, options: list[str], w
 
 @pytest.mark.parametrize("client", ["ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "nobody"])
 def test_revoking_what_is_not_there(server: Running, client: str) -> None:
-    """The message says where to look."""
+    """The message names the command that lists the clients."""
     refused = herdbook("clients", "revoke", client, folder=server.folder)
 
     assert refused.status == 1

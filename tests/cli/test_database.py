@@ -1,4 +1,4 @@
-"""The database of a command: without a server, beside one, elsewhere, or not there."""
+"""The database of a command: without a server, beside one, external, or missing."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from tests.cli.programs import PATIENCE, PROGRAM, Running, environment, herdbook
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to run commands in, with an environment that says nothing of herdbook."""
+    """A folder to run commands in, without herdbook's variables in the environment."""
     for variable in [variable for variable in os.environ if variable.startswith("HERDBOOK_")]:
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tmp_path)
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of a server that was stopped."""
+    """A folder with the data of a stopped server."""
     with serving(tmp_path_factory.mktemp("stopped")) as server:
         pass
     return server.folder
@@ -34,7 +34,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """The address of a PostgreSQL that herdbook has never seen."""
+    """The address of a PostgreSQL that herdbook has never used."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("elsewhere"))
     try:
         yield server.start()
@@ -50,7 +50,7 @@ def empty(elsewhere: str) -> str:
 
 
 def test_keys_without_a_server(stopped: Path) -> None:
-    """A key is made, shown and revoked though nothing runs; the database is started for each command, and stopped."""
+    """Keys are created, listed and revoked without a server: each command starts the database and stops it."""
     key = herdbook(
         "keys", "create", "Night shift", "--scope=contacts:read", "--expires=2999-12-31", folder=stopped
     ).said.strip()
@@ -92,7 +92,7 @@ def test_a_folder_without_data(arguments: list[str], folder: Path, capsys: pytes
 def test_a_database_that_is_not_migrated(
     empty: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Commands name the remedy, the remedy says what it applied, and has nothing left to do."""
+    """Commands name the remedy. The remedy lists what it applied, and a second run has nothing to do."""
     monkeypatch.setenv("HERDBOOK_DATABASE_URL", empty)
     refused = main(["workspaces", "list"])
     complained = capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_a_database_that_is_not_migrated(
 
 @pytest.mark.parametrize("arguments", [["serve", "--port=0"], ["migrate"], ["keys", "list"]], ids=" ".join)
 def test_an_address_that_is_none(arguments: list[str], folder: Path) -> None:
-    """The message says what is wrong with it, in a line."""
+    """The message says in one line what is wrong with the address."""
     refused = herdbook(*arguments, "--database-url=nonsense", folder=folder)
 
     assert refused.status == ExitStatus.FAILED
@@ -131,7 +131,7 @@ def test_an_address_that_is_none(arguments: list[str], folder: Path) -> None:
 )
 @pytest.mark.parametrize("command", [["serve", "--port=0"], ["keys", "list"]], ids=" ".join)
 def test_an_address_that_cannot_be_read(command: list[str], url: str, folder: Path) -> None:
-    """The refusal is a line that shows how one looks, and nothing of a password."""
+    """The refusal is one line that shows a valid address, without any password."""
     refused = herdbook(*command, f"--database-url={url}", folder=folder)
 
     assert refused.status == ExitStatus.FAILED
@@ -143,7 +143,7 @@ def test_an_address_that_cannot_be_read(command: list[str], url: str, folder: Pa
 def test_a_schema_of_a_newer_herdbook(
     empty: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a start nor a migration goes on, both name what is newer, and an option goes back by one release."""
+    """A start and a migration refuse a newer schema and name it. An option allows it, to go back by one release."""
     monkeypatch.setenv("HERDBOOK_DATABASE_URL", empty)
     assert main(["migrate"]) is ExitStatus.OK
     execute(empty, "insert into migration (name) values ('9999_of_the_next_release')")
@@ -160,7 +160,7 @@ def test_a_schema_of_a_newer_herdbook(
 
 
 def test_a_command_waits_for_another(stopped: Path) -> None:
-    """Where two commands and a server meet on a folder at the same moment, each has its turn."""
+    """Commands and a server that use a folder at the same moment take turns."""
     commands = [
         subprocess.Popen([str(PROGRAM), "keys", "list"], cwd=stopped, env=environment({}), stdout=subprocess.DEVNULL)
         for _ in range(3)
@@ -175,7 +175,7 @@ def test_a_command_waits_for_another(stopped: Path) -> None:
 def test_each_workspace_lists_its_own_keys(
     empty: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --workspace the keys of all are shown, with it those of one, and one that is not there is refused."""
+    """The list shows all keys, or those of one `--workspace`. An unknown workspace is refused."""
 
     def said(*arguments: str) -> str:
         assert main(arguments) is ExitStatus.OK
@@ -198,7 +198,7 @@ def test_each_workspace_lists_its_own_keys(
 
 
 def test_a_server_and_its_commands_on_an_external_database(empty: str, folder: Path) -> None:
-    """A first start there shows a key once; what a command makes beside it counts at once; a restart has it all."""
+    """The first start shows a key once, changes by commands take effect at once, and a restart keeps everything."""
     option = f"--database-url={empty}"
     with serving(folder, option) as server:
         key = herdbook("keys", "create", "Beside", "--scope=contacts:read", option, folder=folder).said.strip()
@@ -215,7 +215,7 @@ def test_a_server_and_its_commands_on_an_external_database(empty: str, folder: P
 
 
 def test_the_demo_keeps_out_of_other_data(stopped: Path) -> None:
-    """A variable that names a real folder gets no sample data, and no administrator's key, into it."""
+    """The demo adds neither sample data nor an admin key to a real folder that a variable names."""
     refused = herdbook("demo", "--port=0", folder=stopped, HERDBOOK_DATA_DIR="herdbook-data")
     keys = herdbook("keys", "list", folder=stopped).said
     workspaces = herdbook("workspaces", "list", folder=stopped).said
@@ -227,7 +227,7 @@ def test_the_demo_keeps_out_of_other_data(stopped: Path) -> None:
 
 
 def execute(url: str, *statements: str) -> None:
-    """Have a database carry out statements, past herdbook."""
+    """Run statements on a database without herdbook."""
 
     async def carry_out() -> None:
         connection = await asyncpg.connect(url)
@@ -241,6 +241,6 @@ def execute(url: str, *statements: str) -> None:
 
 
 def line_with(text: str, said: str) -> str:
-    """Return the line that has the text."""
+    """Return the line that contains the text."""
     (line,) = [line.rstrip() for line in said.splitlines() if text in line]
     return line

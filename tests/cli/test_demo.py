@@ -14,19 +14,19 @@ from tests.cli.programs import Running, serving, until
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
-    """A demo that has said what it has to say."""
+    """A demo that has printed its introduction."""
     with serving(tmp_path_factory.mktemp("demo"), command="demo") as demo:
         until(lambda: "Ctrl-C" in said(demo))
         yield demo
 
 
 def said(demo: Running) -> str:
-    """What the demo printed."""
+    """Return the demo's output."""
     return (demo.folder / "out.txt").read_text()
 
 
 def everybody(demo: Running) -> list[Any]:
-    """All contacts of the demo."""
+    """Return all contacts of the demo."""
     contacts: list[Any] = []
     page = demo.get("/api/v2/contacts", params={"limit": 100}).json()
     contacts += page["data"]
@@ -37,7 +37,7 @@ def everybody(demo: Running) -> list[Any]:
 
 
 def test_it_has_people_and_companies(demo: Running) -> None:
-    """Some two hundred, who work for two dozen companies, at addresses that belong to nobody."""
+    """The demo has some two hundred contacts of two dozen companies, with addresses that belong to nobody."""
     contacts = everybody(demo)
     companies = {contact["company"]["id"] for contact in contacts}
 
@@ -49,7 +49,7 @@ def test_it_has_people_and_companies(demo: Running) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_curl_works_as_printed(demo: Running) -> None:
-    """Copied from the terminal, it changes a contact."""
+    """The printed curl command changes a contact."""
     lines = said(demo).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("curl"))
     command = "\n".join(lines[start : start + 4])
@@ -59,13 +59,13 @@ def test_the_curl_works_as_printed(demo: Running) -> None:
 
 
 def test_it_has_a_folder_of_its_own(demo: Running) -> None:
-    """Whatever options are given, it keeps away from the folder of `herdbook serve`."""
+    """The demo never uses the folder of `herdbook serve`, whatever the options."""
     assert (demo.folder / "herdbook-demo/postgres").is_dir()
     assert not (demo.folder / "herdbook-data").exists()
 
 
 def test_it_can_be_started_again(tmp_path: Path) -> None:
-    """The second start has the same people, and a new key: the last one's is over."""
+    """A second start shows the same people and a new key, and the old key is invalid."""
     with serving(tmp_path, command="demo") as first:
         before = everybody(first)
     with serving(tmp_path, command="demo") as second:

@@ -1,4 +1,4 @@
-"""How `herdbook serve` ends: nothing is left running, listening or lying about."""
+"""How `herdbook serve` ends: no process, open port or stray file is left."""
 
 import signal
 import socket
@@ -14,7 +14,7 @@ from tests.cli.programs import PATIENCE, PROGRAM, environment, serving, until
 
 
 def listens_again(url: str) -> bool:
-    """Whether a new server could listen where the old one did."""
+    """Whether a new server could listen on the old one's port."""
     address = urlsplit(url)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,8 +28,8 @@ def listens_again(url: str) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_leaves_nothing_behind(tmp_path: Path, workers: int) -> None:
-    """However many workers there are: status 0, no process, no temporary file, a free port, a folder nobody has."""
-    # Not in the test's own folder: what has a socket there must not have a long path.
+    """A signal leaves status 0, no process, no temporary file, a free port and a free folder, with any number of workers."""
+    # The path of the test's own folder is too long for a socket.
     with tempfile.TemporaryDirectory() as name, serving(tmp_path, f"--workers={workers}", TMPDIR=name) as server:
         before = server.family()
         assert not listens_again(server.url)
@@ -44,7 +44,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, workers: int) -> None:
 
 
 def test_a_request_is_answered_while_two_workers_drain(tmp_path: Path) -> None:
-    """A body that arrives after the signal is answered, though the supervisor has told all workers to stop."""
+    """A body that arrives after the signal is answered, although the supervisor has told all workers to stop."""
     with serving(tmp_path, "--workers=2") as server:
         head = (
             f"POST /api/v2/contacts HTTP/1.1\r\nHost: x\r\nAuthorization: {server.key}\r\n"
@@ -54,11 +54,11 @@ def test_a_request_is_answered_while_two_workers_drain(tmp_path: Path) -> None:
         assert address.hostname is not None
         with socket.create_connection((address.hostname, address.port or 0), timeout=PATIENCE) as client:
             client.sendall(head.encode())
-            # What the server says once it waits for the body.
+            # The server says this once it waits for the body.
             assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
             server.process.send_signal(signal.SIGTERM)
             workers = [child for child in server.family() if "spawn_main" in " ".join(child.cmdline())]
-            # The worker that has nothing to do ends first, so the other has had the signal as well.
+            # The idle worker ends first, so the other one has received the signal as well.
             until(lambda: sum(alive(worker) for worker in workers) == 1)
             client.sendall(b'{"first_name":"Ada"}')
             answer = client.recv(1000)
@@ -69,7 +69,7 @@ def test_a_request_is_answered_while_two_workers_drain(tmp_path: Path) -> None:
 
 
 def test_a_signal_while_the_database_is_created(tmp_path: Path) -> None:
-    """The start is given up: status 0, no PostgreSQL, and the next start finds nothing in its way."""
+    """The start is cancelled with status 0 and no PostgreSQL, and the next start works."""
     with (tmp_path / "err.txt").open("w") as err:
         process = subprocess.Popen([str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}), stderr=err)
     try:
@@ -88,7 +88,7 @@ def test_a_signal_while_the_database_is_created(tmp_path: Path) -> None:
 
 
 def test_a_start_right_after_a_first_one_was_killed(tmp_path: Path) -> None:
-    """Whatever the first one had begun, the second is not disturbed by what is left of it."""
+    """A second start works whatever the killed first one left behind."""
     unfinished = tmp_path / "herdbook-data/postgres.new"
     process = subprocess.Popen([str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}))
     until(lambda: any(unfinished.rglob("PG_VERSION")))
@@ -100,7 +100,7 @@ def test_a_start_right_after_a_first_one_was_killed(tmp_path: Path) -> None:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether a process runs, and does not only wait for its parent to take note of its end."""
+    """Whether a process runs and is not a zombie."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

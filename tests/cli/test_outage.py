@@ -1,4 +1,4 @@
-"""The database ends while the server runs: it is started again, and requests wait or are told to come back."""
+"""Outages of the database: the server restarts it, and requests wait or are asked to retry."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from herdbook.embedded import EmbeddedPostgres, running
 from tests.cli.programs import PATIENCE, Running, environment, kill, serving, until
 from tests.cli.test_workers import workers_of
 
-# The program, but it gives a database up after a second.
+# The program, with a patience of one second for the database.
 IMPATIENT = """
 import sys
 from herdbook import embedded
@@ -34,12 +34,12 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a di
 
 
 def postmaster(folder: Path) -> int:
-    """The process of the database."""
+    """Return the database's process id."""
     return int((folder / "herdbook-data/postgres/postmaster.pid").read_text().split()[0])
 
 
 def status(server: Running, path: str = "/readyz") -> int:
-    """What the server answers; 0 where it takes too long."""
+    """Return the server's status, or 0 if it takes too long."""
     try:
         return server.get(path).status_code
     except requests.Timeout:
@@ -47,7 +47,7 @@ def status(server: Running, path: str = "/readyz") -> int:
 
 
 def restarts(server: Running) -> int:
-    """How often the database was started again, as the metrics say."""
+    """Return how often the database was restarted, from the metrics."""
     lines = requests.get(server.url + "/metrics", timeout=10).text.splitlines()
     (line,) = [line for line in lines if line.startswith("herdbook_database_restarts_total ")]
     return int(float(line.split()[1]))
@@ -59,7 +59,7 @@ def create(server: Running) -> requests.Response:
 
 @contextlib.contextmanager
 def disk(folder: Path, options: str) -> Generator[Path]:
-    """A small disk, on which a server's data are to be."""
+    """A small disk for a server's data."""
     data = folder / "herdbook-data"
     data.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "herdbook-test", str(data)], check=False)
@@ -72,7 +72,7 @@ def disk(folder: Path, options: str) -> Generator[Path]:
 
 
 def fill(file: Path, leave: int) -> None:
-    """Use up the disk that the file is on, but for so many bytes."""
+    """Fill the file's disk except for this many bytes."""
     free = shutil.disk_usage(file.parent).free
     with file.open("wb") as filler:
         os.posix_fallocate(filler.fileno(), 0, free - leave)
@@ -81,7 +81,7 @@ def fill(file: Path, leave: int) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT])
 def test_a_database_that_ends_is_started_again(tmp_path: Path, number: signal.Signals, workers: int) -> None:
-    """What was acknowledged is there, reads and writes go on by themselves, and log and metrics tell of it."""
+    """Acknowledged writes survive, service resumes by itself, and log and metrics report the restart."""
     with serving(tmp_path, f"--workers={workers}") as server:
         kept = create(server).json()
         first = postmaster(tmp_path)
@@ -99,7 +99,7 @@ def test_a_database_that_ends_is_started_again(tmp_path: Path, number: signal.Si
 
 
 def test_it_is_started_again_as_often_as_it_ends(tmp_path: Path) -> None:
-    """One end after another, and no write that was acknowledged is lost."""
+    """No acknowledged write is lost in repeated restarts."""
     with serving(tmp_path) as server:
         for time in range(1, 4):
             os.kill(postmaster(tmp_path), signal.SIGKILL)
@@ -110,7 +110,7 @@ def test_it_is_started_again_as_often_as_it_ends(tmp_path: Path) -> None:
 
 
 def test_workers_that_die_during_an_outage_are_replaced(tmp_path: Path) -> None:
-    """A successor waits for the database, instead of ending the server."""
+    """A new worker waits for the database instead of ending the server."""
     with serving(tmp_path, "--workers=2") as server:
         keep_down(tmp_path)
         workers = workers_of(server)
@@ -125,7 +125,7 @@ def test_workers_that_die_during_an_outage_are_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_during_an_outage_ends_it(tmp_path: Path, workers: int) -> None:
-    """It ends at once, with 0, and leaves no process, though the database never came back."""
+    """A signal ends the server at once with status 0 and no process left, even though the database never came back."""
     with serving(tmp_path, f"--workers={workers}") as server:
         keep_down(tmp_path)
         until(lambda: status(server) == 503)
@@ -139,7 +139,7 @@ def test_a_signal_during_an_outage_ends_it(tmp_path: Path, workers: int) -> None
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_database_that_stays_away_ends_the_server(tmp_path: Path, workers: int) -> None:
-    """After the stated time the server ends with a status that its supervisor acts on."""
+    """The server ends after the stated time, with a status that its supervisor acts on."""
     with serving(tmp_path):
         pass
     ready = tmp_path / "impatient.json"
@@ -160,7 +160,7 @@ def test_a_database_that_stays_away_ends_the_server(tmp_path: Path, workers: int
 
 @as_root
 def test_a_full_disk_refuses_writes_before_the_database_stops(tmp_path: Path) -> None:
-    """Writes are told whom to tell, reads go on, nothing of the server's files is named, and space is all that it takes."""
+    """Writes are refused and name whom to contact, reads work, no server path is shown, and freed space is enough to resume."""
     with disk(tmp_path, "size=300m") as data, serving(tmp_path) as server:
         kept = create(server).json()
         first = postmaster(tmp_path)
@@ -184,7 +184,7 @@ def test_a_full_disk_refuses_writes_before_the_database_stops(tmp_path: Path) ->
 
 @as_root
 def test_a_disk_that_is_elsewhere_is_not_named(tmp_path: Path) -> None:
-    """Where the database finds no room that nobody watched, the client learns that, and not which file it was."""
+    """A client learns that a disk that nobody watches is full, but not which file was affected."""
     with disk(tmp_path, "size=300m") as data:
         database = EmbeddedPostgres(data)
         try:
@@ -209,7 +209,7 @@ def test_a_disk_that_is_elsewhere_is_not_named(tmp_path: Path) -> None:
 @as_root
 @pytest.mark.parametrize("options", ["size=300m", "size=300m,nr_inodes=4000"])
 def test_a_disk_that_was_used_up_needs_nothing_but_room(tmp_path: Path, options: str) -> None:
-    """Though its log met the end of the disk, the database is there again once there is room."""
+    """The database recovers once there is space, even though its write-ahead log ran into the end of the disk."""
     with disk(tmp_path, options) as data, serving(tmp_path) as server:
         kept = create(server).json()
         use_up(data, inodes="inodes" in options)
@@ -226,10 +226,10 @@ def test_a_disk_that_was_used_up_needs_nothing_but_room(tmp_path: Path, options:
 
 @as_root
 def test_a_disk_that_was_read_only_needs_nothing_but_to_be_mended(tmp_path: Path) -> None:
-    """The server comes back by itself, and could have been told to end meanwhile."""
+    """The server recovers by itself once the disk is writable again, and could be stopped meanwhile."""
     with disk(tmp_path, "size=300m") as data, serving(tmp_path) as server:
         kept = create(server).json()
-        # What is open for writing keeps a disk from being made read-only, but for this.
+        # Files open for writing keep a disk from being remounted read-only, but not from a read-only bind mount.
         os.kill(postmaster(tmp_path), signal.SIGSTOP)
         subprocess.run(["mount", "--bind", str(data / "postgres"), str(data / "postgres")], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", str(data / "postgres")], check=True)
@@ -244,7 +244,7 @@ def test_a_disk_that_was_read_only_needs_nothing_but_to_be_mended(tmp_path: Path
 
 
 async def write_log(folder: Path) -> None:
-    """Have the database write more of its log than there is room for, past the server, which would refuse."""
+    """Write more WAL than the disk has room for, on the database itself, because the server would refuse."""
     dsn = running(folder / "herdbook-data")
     assert dsn is not None
     connection = await asyncpg.connect(dsn)
@@ -256,7 +256,7 @@ async def write_log(folder: Path) -> None:
 
 
 def use_up(data: Path, *, inodes: bool) -> None:
-    """Leave the disk no room, or no inode."""
+    """Leave the disk no space, or no inodes."""
     if not inodes:
         fill(data / "filler", leave=0)
         return
@@ -268,17 +268,17 @@ def use_up(data: Path, *, inodes: bool) -> None:
 
 
 def keep_down(folder: Path) -> None:
-    """End the database, and let it not start again."""
+    """End the database and prevent its restart."""
     data = folder / "herdbook-data"
     pid = postmaster(folder)
-    # A cluster without this file is none.
+    # The cluster is invalid without this file.
     (data / "postgres/global/pg_control").rename(data / "pg_control")
     os.kill(pid, signal.SIGKILL)
     until(lambda: not psutil.pid_exists(pid))
 
 
 def give_back(folder: Path) -> None:
-    """Let the database start again."""
+    """Allow the database to restart."""
     data = folder / "herdbook-data"
     (data / "pg_control").rename(data / "postgres/global/pg_control")
 

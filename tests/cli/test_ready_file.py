@@ -1,4 +1,4 @@
-"""`herdbook serve --ready-file`: how it is written, and where it cannot be."""
+"""`herdbook serve --ready-file`: how it is written, and when it cannot be."""
 
 import json
 import stat
@@ -9,7 +9,7 @@ from tests.cli.programs import PATIENCE, PROGRAM, environment, herdbook, serving
 
 
 def test_it_takes_the_place_of_an_older_one_in_one_step(tmp_path: Path) -> None:
-    """Whoever has the old file open goes on reading it whole, and the new one is the owner's alone."""
+    """The new file replaces the old one atomically, and only its owner may read it."""
     file, still_open = tmp_path / "ready.json", tmp_path / "still-open.json"
     file.write_text("old")
     file.chmod(0o644)
@@ -32,7 +32,7 @@ def test_it_takes_the_place_of_an_older_one_in_one_step(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """Nothing is started, as the first key would be shown to nobody."""
+    """Nothing is started, because nobody would see the first key."""
     refused = herdbook("serve", "--port=0", "--ready-file=nowhere/ready.json", folder=tmp_path)
 
     assert refused.status == 1
@@ -42,7 +42,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_that_of_an_earlier_run_is_gone_when_the_start_fails(tmp_path: Path) -> None:
-    """Nobody takes the address of a server that ended for that of one that did not start."""
+    """A failed start removes the ready file of an earlier run, so that nobody uses its address."""
     (tmp_path / "ready.json").write_text("of an earlier run")
     (tmp_path / "herdbook-data").write_text("no folder")
     refused = herdbook("serve", "--port=0", "--ready-file=ready.json", folder=tmp_path)
@@ -52,7 +52,7 @@ def test_that_of_an_earlier_run_is_gone_when_the_start_fails(tmp_path: Path) -> 
 
 
 def test_a_link_where_it_is_drafted_is_not_followed(tmp_path: Path) -> None:
-    """Somebody's link has the key written nowhere else."""
+    """A symbolic link in place of the draft does not redirect the key."""
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / "ready.json.new").symlink_to(tmp_path / "theirs")
     with serving(tmp_path) as server:
@@ -62,7 +62,7 @@ def test_a_link_where_it_is_drafted_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_it_is_written_though_nothing_can_be_printed(tmp_path: Path) -> None:
-    """A full disk under standard output keeps neither the ready file nor the end from being what they should."""
+    """The ready file and the exit are correct even if standard output is full."""
     ready = tmp_path / "ready.json"
     with Path("/dev/full").open("w") as full, (tmp_path / "err.txt").open("w") as err:
         command = [str(PROGRAM), "serve", "--port=0", f"--ready-file={ready}"]
@@ -79,7 +79,7 @@ def test_it_is_written_though_nothing_can_be_printed(tmp_path: Path) -> None:
 
 
 def test_a_first_key_that_nobody_saw_is_made_again(tmp_path: Path) -> None:
-    """A start that could show its key nowhere, or was killed before, leaves the showing to the next one."""
+    """The next start shows a key if the first one was killed or could not show its own."""
     with Path("/dev/full").open("w") as full, (tmp_path / "err.txt").open("w") as err:
         process = subprocess.Popen(
             [str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}), stdout=full, stderr=err

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
 
 
 def postgres_of(folder: Path) -> list[psutil.Process]:
-    """The PostgreSQL processes whose cluster is in the folder."""
+    """Return the PostgreSQL processes whose cluster is in the folder."""
     cluster = str((folder / "herdbook-data/postgres").resolve())
     return [
         process
@@ -40,7 +40,7 @@ def postgres_of(folder: Path) -> list[psutil.Process]:
 
 
 def test_the_ready_file_says_where_and_with_which_key(server: Running) -> None:
-    """It is JSON for the owner's eyes alone, with the address, the workspace and, this once, an administrator's key."""
+    """The ready file is JSON, readable only by its owner, with the address, the workspace and, this once, an admin key."""
     file = server.folder / "ready.json"
     content = json.loads(file.read_text())
 
@@ -51,7 +51,7 @@ def test_the_ready_file_says_where_and_with_which_key(server: Running) -> None:
 
 
 def test_it_says_so_to_people_too(server: Running) -> None:
-    """The address, the folder, the workspace and the key are printed."""
+    """The server prints the address, the folder, the workspace and the key."""
     until(lambda: "API key" in (server.folder / "out.txt").read_text())
     said = (server.folder / "out.txt").read_text()
 
@@ -61,7 +61,7 @@ def test_it_says_so_to_people_too(server: Running) -> None:
 
 
 def test_it_listens_on_this_machine_alone(server: Running) -> None:
-    """Unless told otherwise, it listens at a loopback address, and its database at no address at all."""
+    """By default the server listens on a loopback address, and its database on no address at all."""
     listening = {
         connection.laddr.ip
         for process in server.family()
@@ -73,7 +73,7 @@ def test_it_listens_on_this_machine_alone(server: Running) -> None:
 
 
 def test_a_second_start_says_who_has_the_folder(server: Running) -> None:
-    """Two servers on one folder would be one too many."""
+    """A second server on the same folder is refused."""
     second = herdbook("serve", "--port=0", folder=server.folder)
 
     assert second.status == 1
@@ -82,7 +82,7 @@ def test_a_second_start_says_who_has_the_folder(server: Running) -> None:
 
 
 def test_a_port_that_is_taken_is_refused(server: Running, tmp_path: Path) -> None:
-    """The message names address and port, and no database was started for nothing."""
+    """The message names address and port, and no database was started in vain."""
     port = server.url.rpartition(":")[2]
     refused = herdbook("serve", f"--port={port}", folder=tmp_path)
 
@@ -92,7 +92,7 @@ def test_a_port_that_is_taken_is_refused(server: Running, tmp_path: Path) -> Non
 
 
 def test_health(server: Running) -> None:
-    """The process and the database are looked at apart."""
+    """The process and the database have separate checks."""
     health, readiness = requests.get(server.url + "/healthz", timeout=5), requests.get(server.url + "/readyz", timeout=5)
 
     assert (health.status_code, health.json()) == (200, {"alive": True})
@@ -100,7 +100,7 @@ def test_health(server: Running) -> None:
 
 
 def test_metrics(server: Running) -> None:
-    """Requests, the ledger and the pool are counted."""
+    """The metrics count requests, the ledger and the pool."""
     server.get("/api/v2/contacts/cnt_nobody")
     metrics = requests.get(server.url + "/metrics", timeout=5).text
 
@@ -113,7 +113,7 @@ def test_metrics(server: Running) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    """It exits with 0, takes its database along, and the next start has the data and shows no key."""
+    """A signal ends the server and its database with status 0. The next start has the data and shows no key."""
     with serving(tmp_path) as server:
         contact = server.post("/api/v2/contacts", {"first_name": "Ada"}).json()
         status = server.end(number)
@@ -126,7 +126,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
 
 
 def test_it_recovers_from_kill_9(tmp_path: Path) -> None:
-    """When everything was killed at once, the next start has all that was acknowledged."""
+    """All acknowledged writes survive when every process is killed at once."""
     with serving(tmp_path) as server:
         contact = server.post("/api/v2/contacts", {"first_name": "Ada"}).json()
         server.kill_all()
@@ -136,7 +136,7 @@ def test_it_recovers_from_kill_9(tmp_path: Path) -> None:
 
 
 def test_the_database_ends_with_the_server(tmp_path: Path) -> None:
-    """Killed without warning, the server leaves no PostgreSQL behind."""
+    """A killed server leaves no PostgreSQL behind."""
     with serving(tmp_path) as server:
         assert postgres_of(tmp_path) != []
         server.process.kill()
@@ -146,7 +146,7 @@ def test_the_database_ends_with_the_server(tmp_path: Path) -> None:
 
 
 def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
-    """Without its database the process lives, but is not ready, and requests are told to come back."""
+    """A server without its database is alive but not ready, and asks clients to retry."""
     with serving(tmp_path) as server:
         keep_down(tmp_path)
         until(lambda: requests.get(server.url + "/readyz", timeout=5).status_code == 503)
@@ -158,7 +158,7 @@ def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_a_variable_too(tmp_path: Path) -> None:
-    """What an option can say, the environment can."""
+    """Each option can also be set by an environment variable."""
     variables: dict[str, Any] = {"HERDBOOK_DATA_DIR": "elsewhere", "HERDBOOK_RATE_LIMIT": "0", "HERDBOOK_BODY_LIMIT": "2000"}
     with serving(tmp_path, **variables) as server:
         answer = server.post("/api/v2/contacts", {"description": "x" * 2000})
@@ -169,7 +169,7 @@ def test_every_setting_is_a_variable_too(tmp_path: Path) -> None:
 
 
 def test_help_explains_every_setting(tmp_path: Path) -> None:
-    """Each option stands there with its variable."""
+    """The help lists each option with its variable."""
     said = herdbook("serve", "--help", folder=tmp_path, COLUMNS="300").said
 
     for field in dataclasses.fields(Settings):
@@ -186,7 +186,7 @@ def test_a_setting_that_cannot_work_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_requests_under_way_are_answered(tmp_path: Path) -> None:
-    """A request whose body arrives after the signal is answered all the same, and its write is kept."""
+    """A request whose body arrives after the signal is still answered, and its write is kept."""
     with serving(tmp_path) as server:
         head = (
             f"POST /api/v2/contacts HTTP/1.1\r\nHost: x\r\nAuthorization: {server.key}\r\n"
@@ -195,7 +195,7 @@ def test_requests_under_way_are_answered(tmp_path: Path) -> None:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as client:
             client.sendall(head.encode())
-            # What the server says once it waits for the body.
+            # The server says this once it waits for the body.
             assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
             server.process.send_signal(signal.SIGTERM)
             until(lambda: not accepts(server.url))
@@ -210,7 +210,7 @@ def test_requests_under_way_are_answered(tmp_path: Path) -> None:
 
 
 def test_an_external_database(tmp_path: Path, database_url: str, pool: object) -> None:
-    """Given a database's address, it serves from there, and needs no folder."""
+    """The server uses an external database by its address and then needs no folder."""
     assert pool, "the database is there"
     with serving(tmp_path, f"--database-url={database_url}") as server:
         assert requests.get(server.url + "/readyz", timeout=5).status_code == 200
@@ -218,14 +218,14 @@ def test_an_external_database(tmp_path: Path, database_url: str, pool: object) -
 
 
 def test_a_proxy_for_the_world_is_not_asked(tmp_path: Path) -> None:
-    """Whatever proxy the environment names, the server finds out by itself that it answers."""
+    """The server's check of its own address ignores any proxy in the environment."""
     with serving(tmp_path, http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9") as server:
         assert server.first
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: int) -> None:
-    """With more connections than the database has, the command says that it failed, and ends."""
+    """The command fails and ends if it needs more connections than the database has."""
     options = ("--database-connections=100", f"--workers={workers}", f"--database-url={database_url}")
     refused = herdbook("serve", "--port=0", *options, folder=tmp_path)
 
@@ -234,7 +234,7 @@ def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: i
 
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:
-    """The message says what could not be reached."""
+    """The message says which address could not be reached."""
     refused = herdbook("serve", "--port=0", "--database-url=postgresql://herdbook@127.0.0.1:1/none", folder=tmp_path)
 
     assert refused.status == 1
@@ -242,7 +242,7 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_as_many_files_as_there_may_be(tmp_path: Path) -> None:
-    """The limit of open files is raised to the hard one: more connections are answered than the soft one would let in."""
+    """The server raises its limit of open files to the hard limit, so it serves more connections than the soft one allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
@@ -262,7 +262,7 @@ def test_as_many_files_as_there_may_be(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("when", ["head", "body"])
 def test_a_client_that_leaves_makes_no_failure(tmp_path: Path, when: str) -> None:
-    """A connection that is reset in the middle of a request is no error of the server's."""
+    """A connection that is reset in the middle of a request is not an error of the server."""
     with serving(tmp_path) as server:
         address = urlsplit(server.url)
         assert address.hostname is not None

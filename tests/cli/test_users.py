@@ -35,12 +35,12 @@ def created(server: Running, *arguments: str) -> str:
 
 
 def names(server: Running) -> list[str]:
-    """Return the first names of all users, as the API has them."""
+    """Return the first names of all users from the API."""
     return [user["first_name"] for user in server.get("/api/v2/users", params={"limit": 100}).json()["data"]]
 
 
 def acts_for(server: Running, key: str) -> UUID | None:
-    """Return for whom a key acts, as it is stored."""
+    """Return the stored user for whom a key acts."""
     stored = read_key(key)
     assert stored is not None, "it was printed"
     url = running(server.folder / "herdbook-data")
@@ -57,7 +57,7 @@ def acts_for(server: Running, key: str) -> UUID | None:
 
 
 def test_a_user_is_there_at_once(server: Running) -> None:
-    """The id is printed alone, so that a script can take it, and the running server knows who it is."""
+    """The output is only the id, so that a script can read it, and the running server knows the user."""
     user_id = created(
         server,
         *("Edith", "Clarke", "--email=Edith@grid.test", "--email=clarke@home.test", "--role=ADMIN"),
@@ -80,7 +80,7 @@ def test_a_user_is_there_at_once(server: Running) -> None:
 
 
 def test_a_first_name_is_enough(server: Running) -> None:
-    """Without anything else, somebody is a member."""
+    """A user with only a first name is a member."""
     user = server.get(f"/api/v2/users/{created(server, 'Mary')}").json()
 
     assert (user["first_name"], user["last_name"], user["emails"], user["role"]) == ("Mary", None, [], "MEMBER")
@@ -88,7 +88,7 @@ def test_a_first_name_is_enough(server: Running) -> None:
 
 @pytest.mark.parametrize("option", ["--email=ADA@taken.test", "--phone=+44 (0)20 7946 0018"])
 def test_what_is_taken_is_refused(server: Running, option: str) -> None:
-    """An address and a number lead to one user; the message names what is taken, and nobody is made."""
+    """Each address and number belongs to one user. The message names the duplicate, and no user is created."""
     if "Ada" not in names(server):
         created(server, "Ada", "--email=ada@taken.test", "--phone=+442079460018")
     refused = users(server, "create", "Eve", option)
@@ -113,7 +113,7 @@ def test_what_is_taken_is_refused(server: Running, option: str) -> None:
     ],
 )
 def test_what_is_no_user_is_refused(server: Running, arguments: list[str], status: int, said: str) -> None:
-    """The message says what is wrong, and nobody is made."""
+    """The message says what is wrong, and no user is created."""
     refused = users(server, "create", *arguments)
 
     assert refused.status == status
@@ -123,7 +123,7 @@ def test_what_is_no_user_is_refused(server: Running, arguments: list[str], statu
 
 
 def test_the_list_shows_everybody(server: Running) -> None:
-    """The first user of a new workspace is its owner; the others come in the order in which they came."""
+    """The first user of a new workspace is its owner; the others follow in order of creation."""
     user_id = created(server, "Grace", "Hopper", "--email=grace@navy.test", "--email=hopper@home.test")
     said = users(server, "list").said
 
@@ -134,7 +134,7 @@ def test_the_list_shows_everybody(server: Running) -> None:
 
 
 def test_a_role_is_given(server: Running) -> None:
-    """Who has left is INACTIVE from then on; the same again changes nothing."""
+    """A user who has left is INACTIVE. The same role again changes nothing."""
     user_id = created(server, "Leaver", "--role=OWNER")
     done = users(server, "set-role", user_id, "INACTIVE")
     first = server.get(f"/api/v2/users/{user_id}")
@@ -147,7 +147,7 @@ def test_a_role_is_given(server: Running) -> None:
 
 @pytest.mark.parametrize("user", ["usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "Edith"])
 def test_nobody_gets_no_role(server: Running, user: str) -> None:
-    """The id of nobody, and what is no id, are refused."""
+    """Unknown and malformed ids are refused."""
     refused = users(server, "set-role", user, "ADMIN")
 
     assert refused.status == 1
@@ -155,7 +155,7 @@ def test_nobody_gets_no_role(server: Running, user: str) -> None:
 
 
 def test_a_key_acts_for_a_user(server: Running) -> None:
-    """The one that is named; where none is, that is left open."""
+    """A key acts for the user that it names; without one the user is left open."""
     user_id = created(server, "Author")
     scope = "--scope=contacts:read"
     named = herdbook("keys", "create", "Named", scope, f"--user={user_id}", folder=server.folder).said.strip()
@@ -166,7 +166,7 @@ def test_a_key_acts_for_a_user(server: Running) -> None:
 
 
 def test_no_key_acts_for_who_has_left(server: Running) -> None:
-    """A key that could not be used is not made."""
+    """A key for an inactive user is not created, because it could not be used."""
     user_id = created(server, "Retired", "--role=INACTIVE")
     refused = herdbook("keys", "create", "Late", "--scope=contacts:read", f"--user={user_id}", folder=server.folder)
 
@@ -175,7 +175,7 @@ def test_no_key_acts_for_who_has_left(server: Running) -> None:
 
 
 def test_users_belong_to_a_workspace(tmp_path: Path) -> None:
-    """A second workspace has an owner of its own, and neither its keys nor its roles are for users of the first."""
+    """A second workspace has its own owner, and neither keys nor roles there are for users of the first."""
     with serving(tmp_path) as server:
         user_id = created(server, "First")
         workspace = "--workspace=" + herdbook("workspaces", "create", "Sales", folder=tmp_path).said.strip()

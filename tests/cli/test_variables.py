@@ -1,4 +1,4 @@
-"""Settings from the environment: each is heard, and an option is heard over it."""
+"""Settings from the environment: each is read, and an option overrides it."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from herdbook.cli.main import main
 from herdbook.settings import Settings
 from tests.cli.programs import Running, herdbook, serving
 
-# What `serve` refuses before it starts anything, so that a refusal proves that the variable was read.
+# Values that `serve` refuses before it starts anything: the refusal proves that the variable was read.
 UNWORKABLE: Final = {
     "DATABASE_CONNECTIONS": "1",
     "PORT": "65536",
@@ -42,20 +42,20 @@ HEARD: Final = {
     "PROBLEM_MEDIA_TYPE": "application/problem+json",
     "LOG_LEVEL": "error",
 }
-# Those with a test of their own, here or in those of the ready file, of the database and of recordings.
+# Settings with a test of their own: here, or in the tests of the ready file, the database and recordings.
 ELSEWHERE: Final = {"DATABASE_URL", "READY_FILE", "RATE_LIMIT_STORE", "PUBLIC_URL", "ALLOWED_TARGETS"}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
-    """A server that the environment has told what it can."""
+    """A server that is configured by environment variables."""
     variables: dict[str, Any] = {f"HERDBOOK_{name}": value for name, value in HEARD.items()}
     with serving(tmp_path_factory.mktemp("variables"), **variables) as server:
         yield server
 
 
 def test_no_setting_is_left_out() -> None:
-    """A new setting has to be tried here, too."""
+    """A new setting must be tested here, too."""
     assert UNWORKABLE.keys() | HEARD.keys() | ELSEWHERE == {field.name.upper() for field in dataclasses.fields(Settings)}
 
 
@@ -63,7 +63,7 @@ def test_no_setting_is_left_out() -> None:
 def test_what_cannot_work_is_a_usage_error(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A variable is checked like its option, which the message names."""
+    """A variable is checked like its option, and the message names the option."""
     for variable in [variable for variable in os.environ if variable.startswith("HERDBOOK_")]:
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tmp_path)
@@ -78,22 +78,22 @@ def test_what_cannot_work_is_a_usage_error(
 
 
 def test_the_folder_and_the_address(server: Running) -> None:
-    """The data are where the variable says, and the server is where it says."""
+    """The variables set the data folder and the server's address."""
     assert (server.folder / "elsewhere/postgres").is_dir()
     assert not (server.folder / "herdbook-data").exists()
     assert server.url.startswith("http://localhost:")
 
 
 def test_the_rate_limit(server: Running) -> None:
-    """The headers tell the burst and the rate that the variables set."""
+    """The headers show the burst and the rate from the variables."""
     headers = server.get("/api/v2/contacts").headers
 
-    # A burst of 99 is there again after 99/77 seconds, rounded up.
+    # A burst of 99 refills in 99/77 seconds, rounded up.
     assert headers["RateLimit-Policy"] == '"credential";q=99;w=2'
 
 
 def test_problems(server: Running) -> None:
-    """Their addresses and their media type are those that the variables set."""
+    """The variables set the base address and the media type of problems."""
     answer = server.get("/api/v2/contacts/cnt_nobody")
 
     assert answer.status_code == 404
@@ -102,21 +102,21 @@ def test_problems(server: Running) -> None:
 
 
 def test_the_connections_to_the_database(server: Running) -> None:
-    """There are as many as the variable says."""
-    # On Linux, the database's own view: each connection is served by a process that names its user.
+    """The variable sets the number of connections."""
+    # Each connection has a PostgreSQL process that names its user, visible on Linux.
     titles = [" ".join(process.cmdline()) for process in server.family() if process.name() == "postgres"]
 
     assert sum("postgres herdbook" in title for title in titles) == 5
 
 
 def test_the_log(server: Running) -> None:
-    """Requests are not logged where only errors are asked for."""
+    """Requests are not logged at level error."""
     assert server.get("/api/v2/contacts").status_code == 200
     assert (server.folder / "err.txt").read_text() == ""
 
 
 def test_the_store_of_the_rate_limit(tmp_path: Path) -> None:
-    """A store that is none is an error of the start, not of the first request."""
+    """An invalid store fails at the start, not at the first request."""
     refused = herdbook("serve", "--port=0", folder=tmp_path, HERDBOOK_RATE_LIMIT_STORE="nonsense")
 
     assert refused.status == 1
@@ -124,11 +124,11 @@ def test_the_store_of_the_rate_limit(tmp_path: Path) -> None:
 
 
 def test_an_option_is_heard_over_a_variable(tmp_path: Path) -> None:
-    """The variable would have been refused: the port is the option's."""
+    """The option overrides the variable, which would have been refused."""
     with serving(tmp_path, HERDBOOK_PORT="65536", HERDBOOK_WORKERS="1") as server:
         assert requests.get(server.url + "/healthz", timeout=5).status_code == 200
 
 
 def test_where_webhooks_may_be(server: Running) -> None:
-    """Private addresses are allowed."""
+    """The variable allows private addresses."""
     assert server.post("/api/herdbook/webhooks", {"url": "http://10.0.0.1/"}).status_code == 201

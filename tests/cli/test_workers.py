@@ -1,4 +1,4 @@
-"""`herdbook serve --workers`: several processes behind one port."""
+"""`herdbook serve --workers`: several processes on one port."""
 
 import asyncio
 import os
@@ -18,13 +18,13 @@ from tests.cli.programs import PATIENCE, PROGRAM, Running, accepts, environment,
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
-    """A server of two workers."""
+    """A server with two workers."""
     with serving(tmp_path_factory.mktemp("workers"), "--workers=2") as server:
         yield server
 
 
 def test_metrics_add_up(workers: Running) -> None:
-    """Whichever worker answers, the counts are of both."""
+    """Each worker reports the counts of both."""
     for _ in range(40):
         requests.get(workers.url + "/api/v2/nothing", headers={"Connection": "close"}, timeout=5)
     metrics = requests.get(workers.url + "/metrics", timeout=5).text
@@ -33,7 +33,7 @@ def test_metrics_add_up(workers: Running) -> None:
 
 
 def test_the_others_go_on_when_one_dies(workers: Running) -> None:
-    """A worker that is killed is replaced, and requests are answered meanwhile."""
+    """A killed worker is replaced, and requests are answered meanwhile."""
     before = {process.pid for process in workers_of(workers)}
     os.kill(min(before), signal.SIGKILL)
     until(lambda: len({process.pid for process in workers_of(workers)} - before) == 1)
@@ -42,7 +42,7 @@ def test_the_others_go_on_when_one_dies(workers: Running) -> None:
 
 
 def test_what_dead_workers_had_open_is_not_counted(workers: Running) -> None:
-    """When all have been replaced, connections are those of the new ones."""
+    """Only the connections of live workers are counted once all were replaced."""
     until(lambda: connections(workers) == 16)
     before = workers_of(workers)
     for process in before:
@@ -54,7 +54,7 @@ def test_what_dead_workers_had_open_is_not_counted(workers: Running) -> None:
 
 
 def test_they_end_with_their_parent(workers: Running) -> None:
-    """When the parent is killed, no worker keeps the port."""
+    """No worker keeps the port when the parent is killed."""
     workers.process.kill()
     workers.process.wait()
 
@@ -62,18 +62,18 @@ def test_they_end_with_their_parent(workers: Running) -> None:
 
 
 def connections(server: Running) -> float:
-    """Open connections to the database, as counted: by each worker when it is asked."""
+    """Return the open connections to the database by the metrics, which each worker counts when it is asked."""
     metrics = requests.get(server.url + "/metrics", timeout=5).text
     return sum(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("herdbook_pool_connections{"))
 
 
 def workers_of(server: Running) -> list[psutil.Process]:
-    """The processes that answer."""
+    """Return the worker processes."""
     return [child for child in psutil.Process(server.process.pid).children() if is_worker(child)]
 
 
 def is_worker(process: psutil.Process) -> bool:
-    """Whether a process is a worker that lives."""
+    """Whether a process is a live worker."""
     try:
         return "spawn_main" in " ".join(process.cmdline())
     except psutil.Error:
@@ -81,9 +81,9 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def test_a_start_right_after_the_parent_was_killed(tmp_path: Path) -> None:
-    """The workers of the one that was killed let go of its port at once."""
+    """The workers of a killed parent release its port at once."""
     with serving(tmp_path, "--workers=2") as server:
-        until(lambda: connections(server) == 16)  # both serve
+        until(lambda: connections(server) == 16)  # both workers serve now
         server.process.kill()
         server.process.wait()
         ready = tmp_path / "again.json"
@@ -101,7 +101,7 @@ def test_a_start_right_after_the_parent_was_killed(tmp_path: Path) -> None:
 
 
 def test_the_database_takes_the_connections_of_couriers_too(tmp_path: Path) -> None:
-    """Each worker has its own and its courier's, and 50 are left for others."""
+    """Each worker and its courier have their own connections, and 50 are left for others."""
     with serving(tmp_path, "--workers=2"):
         dsn = running(tmp_path / "herdbook-data")
         assert dsn is not None

@@ -14,7 +14,7 @@ LINK = {"object_type": "company", "crm_object_id": "0015e00000A", "source": "sal
 
 @pytest_asyncio.fixture
 async def linked(alice: Person, engine: Thing) -> Thing:
-    """The company, linked to a CRM record."""
+    """A company linked to a CRM record."""
     response = await alice.put(f"{engine.url}/crm_association", json=LINK)
     engine.json, engine.etag = response.json(), response.headers["ETag"]
     return engine
@@ -22,7 +22,7 @@ async def linked(alice: Person, engine: Thing) -> Thing:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing, method: str) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.request(method, f"{engine.url}/crm_association", json=LINK)
 
     assert response.status_code == 401
@@ -31,7 +31,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing, me
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_charlie_is_refused(charlie: Person, alice: Person, linked: Thing, method: str) -> None:
-    """A company of another workspace is not there, and stays linked as it is."""
+    """A company of another workspace is not found, and its link stays."""
     response = await charlie.request(method, f"{linked.url}/crm_association", json={**LINK, "crm_object_id": "1"})
 
     assert response.status_code == 404
@@ -40,7 +40,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, linked: Thing,
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_bob_is_refused(bob: Person, linked: Thing, stored: Stored, method: str) -> None:
-    """A credential that may only read neither links nor unlinks."""
+    """A read-only credential can neither link nor unlink."""
     response = await bob.request(method, f"{linked.url}/crm_association", json=LINK)
 
     assert response.status_code == 403
@@ -49,7 +49,7 @@ async def test_bob_is_refused(bob: Person, linked: Thing, stored: Stored, method
 
 
 async def test_the_company_is_linked(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The answer is the company with its association, and the ledger tells that there was none."""
+    """The response shows the company with its association, and the ledger says that there was none before."""
     response = await alice.put(f"{engine.url}/crm_association", json=LINK)
     company, change = response.json(), (await stored.changes())[-1]
 
@@ -62,7 +62,7 @@ async def test_the_company_is_linked(alice: Person, engine: Thing, stored: Store
 
 
 async def test_there_is_one_association(alice: Person, linked: Thing, stored: Stored) -> None:
-    """Another one takes the place of the first."""
+    """A second association replaces the first."""
     response = await alice.put(f"{linked.url}/crm_association", json={**LINK, "source": "hubspot"})
 
     assert response.json()["crm_association"] == {**LINK, "source": "hubspot"}
@@ -72,7 +72,7 @@ async def test_there_is_one_association(alice: Person, linked: Thing, stored: St
 async def test_the_company_is_unlinked(
     alice: Person, linked: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """The answer is the company without an association; the ledger keeps the one that was, the row does not."""
+    """The response shows the company without an association. The ledger keeps the old one; the row does not."""
     response = await alice.delete(f"{linked.url}/crm_association")
     company, change = response.json(), (await stored.changes())[-1]
 
@@ -85,7 +85,7 @@ async def test_the_company_is_unlinked(
 
 
 async def test_the_same_again_writes_nothing(alice: Person, linked: Thing, stored: Stored) -> None:
-    """The same association, and no association where there is none: the same `updated_at`, the same ETag, no change entry."""
+    """Linking to the same record, or unlinking when unlinked, keeps `updated_at` and the ETag and adds no ledger entry."""
     again = await alice.put(f"{linked.url}/crm_association", json=LINK)
     cleared, clear = [await alice.delete(f"{linked.url}/crm_association") for _ in range(2)]
 
@@ -95,7 +95,7 @@ async def test_the_same_again_writes_nothing(alice: Person, linked: Thing, store
 
 
 async def test_two_companies_may_share_a_record(alice: Person, linked: Thing) -> None:
-    """An association is never a conflict."""
+    """An association never conflicts."""
     other = Thing(await alice.post("/api/v2/companies", json={"domains": []}))
     response = await alice.put(f"{other.url}/crm_association", json=linked.json["crm_association"])
 
@@ -118,7 +118,7 @@ async def test_two_companies_may_share_a_record(alice: Person, linked: Thing) ->
 async def test_what_is_no_association_is_refused(
     alice: Person, linked: Thing, stored: Stored, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """All three members are needed, and nothing else is taken."""
+    """An association needs all three members and takes no others."""
     response = await alice.put(f"{linked.url}/crm_association", json=body)
 
     assert response.status_code == 422
@@ -128,7 +128,7 @@ async def test_what_is_no_association_is_refused(
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_if_match_stops_other_versions(alice: Person, linked: Thing, method: str) -> None:
-    """The current version is let through, another one is not."""
+    """Only the current version passes If-Match."""
     url, link = f"{linked.url}/crm_association", {**LINK, "source": "hubspot"}
     stopped = await alice.request(method, url, json=link, headers={"If-Match": '"1"'})
     passed = await alice.request(method, url, json=link, headers={"If-Match": linked.etag})
@@ -138,7 +138,7 @@ async def test_if_match_stops_other_versions(alice: Person, linked: Thing, metho
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request links once, and unlinks once."""
+    """A retry with the same Idempotency-Key links once and unlinks once."""
     url, link_key, clear_key = f"{engine.url}/crm_association", str(uuid4()), str(uuid4())
     linked = await alice.put(url, json=LINK, headers={"Idempotency-Key": link_key})
     cleared = await alice.delete(url, headers={"Idempotency-Key": clear_key})
@@ -152,7 +152,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, store
 
 
 async def test_a_patch_leaves_the_association_alone(alice: Person, linked: Thing) -> None:
-    """The association is none of the fields that a patch can name."""
+    """A patch leaves the CRM association alone, because the association is not one of its fields."""
     patched = await alice.patch(linked.url, json={"name": "Difference Engine"})
     refused = await alice.patch(linked.url, json={"crm_association": None})
 
@@ -162,7 +162,7 @@ async def test_a_patch_leaves_the_association_alone(alice: Person, linked: Thing
 
 @pytest.mark.parametrize("company_id", ["nobody", "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, company_id: str) -> None:
-    """404 comes after a look at the body, and before one at If-Match."""
+    """404 comes after the body is validated and before If-Match is checked."""
     url, stale = f"/api/v2/companies/{company_id}/crm_association", {"If-Match": '"7"'}
     answers = [
         await alice.put(url, json=LINK, headers=stale),
@@ -174,7 +174,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, company_id: str) ->
 
 
 async def test_a_deleted_company_is_not_found(alice: Person, linked: Thing) -> None:
-    """A deleted company is neither linked nor unlinked."""
+    """A deleted company can be neither linked nor unlinked."""
     await alice.delete(linked.url)
     answers = [
         await alice.put(f"{linked.url}/crm_association", json=LINK),

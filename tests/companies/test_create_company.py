@@ -13,7 +13,7 @@ URL = "/api/v2/companies"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(URL, json={"domains": []})
 
     assert response.status_code == 401
@@ -21,7 +21,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_has_his_own_domains(charlie: Person, engine: Thing) -> None:
-    """A domain that is taken in one workspace is free in another, where nobody hears of it."""
+    """A domain of one workspace is free in another and reveals nothing there."""
     response = await charlie.post(URL, json={"domains": engine.json["domains"]})
 
     assert response.status_code == 201
@@ -29,7 +29,7 @@ async def test_charlie_has_his_own_domains(charlie: Person, engine: Thing) -> No
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read creates nothing."""
+    """A read-only credential cannot create anything."""
     response = await bob.post(URL, json={"domains": []})
 
     assert response.status_code == 403
@@ -38,7 +38,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
-    """The answer is the company as it is from now on; domains stand there in their comparable form."""
+    """The response shows the company as stored, with domains in their comparable form."""
     domains = [{"domain": "Engine.test."}, {"domain": "münchen.test", "is_primary": True}]
     response = await alice.post(URL, json={"name": "Engine", "description": "Mills and stores.", "domains": domains})
 
@@ -58,7 +58,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
 
 
 async def test_what_is_empty_is_null_or_left_out(alice: Person) -> None:
-    """The name is null, the domains are empty, all other members are left out."""
+    """An empty company has a null name, no domains and no other members."""
     response = await alice.post(URL, json={"domains": []})
 
     company = response.json()
@@ -67,7 +67,7 @@ async def test_what_is_empty_is_null_or_left_out(alice: Person) -> None:
 
 
 async def test_the_change_is_entered(engine: Thing, stored: Stored) -> None:
-    """The ledger has one entry, with the company as it was created and nothing before it."""
+    """The ledger has one entry: the new company, with no previous state."""
     (change,) = await stored.changes()
 
     assert (change.seq, change.kind, change.action) == (1, "o", "c")
@@ -76,14 +76,14 @@ async def test_the_change_is_entered(engine: Thing, stored: Stored) -> None:
 
 
 async def test_the_domain_is_claimed(engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """A domain stands beside the company, for the proof that it belongs to one."""
+    """A domain is stored beside the company, under a unique key."""
     domains = await pool.fetch("select domain from company_domain where company_id = $1", engine.uuid)
 
     assert [record["domain"] for record in domains] == ["engine.test"]
 
 
 async def test_a_domain_that_is_taken_is_refused(alice: Person, engine: Thing, stored: Stored) -> None:
-    """A domain belongs to one active company of a workspace, in whatever spelling."""
+    """A domain belongs to one active company of a workspace, in any spelling."""
     response = await alice.post(URL, json={"domains": [{"domain": "other.test"}, {"domain": "ENGINE.test"}]})
 
     assert response.status_code == 409
@@ -93,7 +93,7 @@ async def test_a_domain_that_is_taken_is_refused(alice: Person, engine: Thing, s
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, engine: Thing) -> None:
-    """A caller without the read scope learns that the domain is taken, and not by whom."""
+    """A caller without the read scope learns that the domain is taken, but not by whom."""
     response = await dave.post(URL, json={"domains": engine.json["domains"]})
 
     assert response.status_code == 409
@@ -128,7 +128,7 @@ MISTAKES: list[tuple[Json, list[tuple[str, str]]]] = [
 
 @pytest.mark.parametrize(("body", "expected"), MISTAKES)
 async def test_what_is_no_company_is_refused(alice: Person, body: Json, expected: list[tuple[str, str]]) -> None:
-    """Everything that is wrong is told at once, with the path to it."""
+    """All faults are reported at once, each with its path."""
     response = await alice.post(URL, json=body)
 
     assert response.status_code == 422
@@ -147,7 +147,7 @@ async def test_what_is_no_company_is_refused(alice: Person, body: Json, expected
     ],
 )
 async def test_of_an_address_of_a_page_the_domain_is_kept(alice: Person, sent: str, kept: str) -> None:
-    """Scheme, port and path are left out."""
+    """A URL is reduced to its domain, without scheme, port and path."""
     company = Thing(await alice.post(URL, json={"domains": [{"domain": sent}]}))
 
     assert company.json["domains"] == [{"domain": kept, "is_primary": True}]
@@ -169,7 +169,7 @@ async def test_of_an_address_of_a_page_the_domain_is_kept(alice: Person, sent: s
     ],
 )
 async def test_what_is_no_domain_is_refused(alice: Person, domain: str) -> None:
-    """A domain comes without scheme, port and path, and is not guessed from what has them."""
+    """A malformed domain is refused, and nothing is guessed from it."""
     response = await alice.post(URL, json={"domains": [{"domain": domain}]})
 
     assert response.status_code == 422
@@ -177,14 +177,14 @@ async def test_what_is_no_domain_is_refused(alice: Person, domain: str) -> None:
 
 
 async def test_the_first_domain_is_primary_where_none_is_marked(alice: Person) -> None:
-    """Of several domains without a mark, the first is primary."""
+    """The first of several domains is primary if none is marked."""
     response = await alice.post(URL, json={"domains": [{"domain": "a.test", "is_primary": False}, {"domain": "b.test"}]})
 
     assert [item["is_primary"] for item in response.json()["domains"]] == [True, False]
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request creates one company."""
+    """A retry with the same Idempotency-Key creates no second company."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.post(URL, json={"domains": []}, headers=key) for _ in range(2)]
 
@@ -194,7 +194,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> N
 
 
 async def test_if_match_is_refused(alice: Person, engine: Thing) -> None:
-    """What is not there yet has no version to match; 412 goes before 409."""
+    """A new object has no version that If-Match could match, and the 412 takes precedence over 409."""
     response = await alice.post(URL, json={"domains": engine.json["domains"]}, headers={"If-Match": "*"})
 
     assert response.status_code == 412

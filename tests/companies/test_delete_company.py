@@ -27,7 +27,7 @@ UNKNOWN = f"{URL}/cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 async def hire(alice: Person, company: Thing, *names: str) -> list[Thing]:
-    """Create contacts of a company, many of them in one batch."""
+    """Create contacts of a company, many in one batch."""
     async with TaskGroup() as tasks:
         writes = [
             tasks.create_task(alice.post(CONTACTS, json={"first_name": name, "company_id": company.id})) for name in names
@@ -36,7 +36,7 @@ async def hire(alice: Person, company: Thing, *names: str) -> list[Thing]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.delete(engine.url)
 
     assert response.status_code == 401
@@ -44,7 +44,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing) ->
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, engine: Thing, stored: Stored) -> None:
-    """A company of another workspace is not there, and stays, with its contacts."""
+    """A company of another workspace is not found, and it stays with its contacts."""
     await hire(alice, engine, "Ada")
     response = await charlie.delete(engine.url)
 
@@ -54,7 +54,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, engine: Thing,
 
 
 async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> None:
-    """A credential that may only read deletes nothing."""
+    """A read-only credential cannot delete anything."""
     response = await bob.delete(engine.url)
 
     assert response.status_code == 403
@@ -63,7 +63,7 @@ async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> Non
 
 
 async def test_it_tells_what_was_deleted(alice: Person, engine: Thing) -> None:
-    """The answer names the company, and has no ETag: there is nothing left that has a version."""
+    """The response names the company and has no ETag, because nothing is left that has a version."""
     response = await alice.delete(engine.url)
 
     assert response.status_code == 200
@@ -72,7 +72,7 @@ async def test_it_tells_what_was_deleted(alice: Person, engine: Thing) -> None:
 
 
 async def test_it_is_gone_from_everywhere(alice: Person, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """A deleted company is neither read nor listed, and nothing leads to it; its row stays, with a mark."""
+    """A deleted company is not read, listed or found; its row stays, with a mark."""
     await alice.delete(engine.url)
     row = await pool.fetchrow("select version, updated_at, deleted_at from company where id = $1", engine.uuid)
     words = await pool.fetchval("select count(*) from company_word where company_id = $1", engine.uuid)
@@ -86,7 +86,7 @@ async def test_it_is_gone_from_everywhere(alice: Person, engine: Thing, pool: "a
 
 
 async def test_the_change_is_entered(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The ledger keeps the company as it was at last."""
+    """The ledger keeps the company's last state."""
     await alice.delete(engine.url)
     change = (await stored.changes())[-1]
 
@@ -95,7 +95,7 @@ async def test_the_change_is_entered(alice: Person, engine: Thing, stored: Store
 
 
 async def test_a_second_time_there_is_nothing(alice: Person, engine: Thing, stored: Stored) -> None:
-    """Deleting again is refused, and writes nothing."""
+    """A second deletion is refused and writes nothing."""
     await alice.delete(engine.url)
     response = await alice.delete(engine.url)
 
@@ -104,7 +104,7 @@ async def test_a_second_time_there_is_nothing(alice: Person, engine: Thing, stor
 
 
 async def test_the_domains_go_to_the_next(alice: Person, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Create, delete, create: each time all domains are the newest company's."""
+    """Domains always belong to the newest company when companies are created and deleted in turn."""
     domains = [{"domain": "a.test"}, {"domain": "b.test"}]
     await alice.patch(engine.url, json={"domains": domains})
     for _ in range(3):
@@ -116,10 +116,10 @@ async def test_the_domains_go_to_the_next(alice: Person, engine: Thing, pool: "a
 
 
 async def test_the_domains_go_on_within_a_batch(alice: Person, engine: Thing) -> None:
-    """A company that waits behind a deletion gets the domains; one before it does not."""
+    """Within a batch, a company after the deletion gets the domains, and one before it does not."""
     company = {"domains": engine.json["domains"]}
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post(CONTACTS, json={}))
         writes = [
             tasks.create_task(alice.post(URL, json=company)),
@@ -133,7 +133,7 @@ async def test_the_domains_go_on_within_a_batch(alice: Person, engine: Thing) ->
 
 
 async def test_the_contacts_lose_their_company(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The company goes; then each contact gets a version of its own, with no company and all else as it was."""
+    """The company is deleted first. Then each contact gets a new version without it, otherwise unchanged."""
     staff = await hire(alice, engine, "Ada", "Grace")
     await alice.delete(engine.url)
     answers = [await alice.get(contact.url) for contact in staff]
@@ -143,7 +143,7 @@ async def test_the_contacts_lose_their_company(alice: Person, engine: Thing, sto
         was = {name: value for name, value in contact.json.items() if name != "company"}
         assert answer.json() == {**was, "updated_at": answer.json()["updated_at"]}
         assert answer.json()["updated_at"] > contact.json["updated_at"]
-    # Which of the two goes first is nobody's business.
+    # The order of the two is not defined.
     by_version = {answer.headers["ETag"]: answer.json() for answer in answers}
     assert by_version == {'"5"': first.object, '"6"': second.object}
     assert [(change.kind, change.action) for change in (deletion, first, second)] == [("o", "d"), ("c", "u"), ("c", "u")]
@@ -151,7 +151,7 @@ async def test_the_contacts_lose_their_company(alice: Person, engine: Thing, sto
 
 
 async def test_other_contacts_stay_as_they_are(alice: Person, engine: Thing, ada: Thing, stored: Stored) -> None:
-    """Contacts of other companies and of none, those who left the company, and those deleted, are not touched."""
+    """Contacts of other companies or none, contacts that left the company, and deleted ones are not touched."""
     other = Thing(await alice.post(URL, json={"name": "The Mill", "domains": []}))
     (grace,) = await hire(alice, other, "Grace")
     mover, leaver, gone = await hire(alice, engine, "Mover", "Leaver", "Gone")
@@ -166,12 +166,12 @@ async def test_other_contacts_stay_as_they_are(alice: Person, engine: Thing, ada
 
 
 async def test_what_happens_in_the_same_batch_counts(alice: Person, engine: Thing, ada: Thing, stored: Stored) -> None:
-    """Who joins before the deletion loses the company, who leaves before it is not touched, and behind it nobody joins."""
+    """Contacts that join before the deletion lose the company, those that left are untouched, and later joins are refused."""
     other = Thing(await alice.post(URL, json={"domains": []}))
     mover, leaver, gone, stayer = await hire(alice, engine, "Mover", "Leaver", "Gone", "Stayer")
     join = {"company_id": engine.id}
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post(CONTACTS, json={}))
         before = [
             tasks.create_task(alice.post(CONTACTS, json={"first_name": "New", **join})),
@@ -200,14 +200,14 @@ async def test_what_happens_in_the_same_batch_counts(alice: Person, engine: Thin
     assert now[mover.id]["company"]["id"] == other.id
     assert now[stayer.id]["last_name"] == "changed"
     assert (await alice.get(gone.url)).status_code == 404
-    # One batch, so one time: the releases stand between what was before the deletion and what was behind it.
+    # One batch has one time: the releases are between the writes before the deletion and those after it.
     assert entries[:4] == [("c", new.id), ("u", ada.id), ("u", mover.id), ("u", leaver.id)]
     assert sorted(entries[4:8]) == sorted([("u", stayer.id)] * 2 + [("u", new.id), ("u", ada.id)])
     assert entries[8:] == [("u", mover.id)]
 
 
 async def released(stored: Stored, company: Thing) -> list[str]:
-    """Return the contacts that lost a company, entry by entry."""
+    """Return the contacts that lost a company, in the order of the entries."""
     was = {"company": {"id": company.id, "object": "company"}}
     return [change.object["id"] for change in await stored.changes() if change.previous == was]
 
@@ -215,7 +215,7 @@ async def released(stored: Stored, company: Thing) -> list[str]:
 async def test_a_company_of_many_contacts(
     alice: Person, engine: Thing, ada: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """More contacts than a batch should change are released in slices; each has one version of it, and other writes pass."""
+    """Contacts beyond a batch's limit are released in slices: each gets one version, and other writes get through."""
     many = 1_100
     assert many > 2 * MOST_STAFF
     staff: list[Thing] = []
@@ -237,13 +237,13 @@ async def test_a_company_of_many_contacts(
     assert left == 0
     assert await pool.fetchval("select count(*) from company_contact where workspace_id = $1", alice.workspace_id) == 0
     assert [change.object for change in await stored.changes() if change.action == "d"] == [engine.json]
-    # The company, Ada, her change, the deletion; and of each contact its creation and its release.
+    # The company, Ada, her change and the deletion, and for each contact its creation and its release.
     assert len(await stored.changes()) == 4 + 2 * many
 
 
 @pytest.mark.parametrize("many", [MOST_STAFF - 1, MOST_STAFF, MOST_STAFF + 1])
 async def test_a_slice_may_be_full(alice: Person, engine: Thing, stored: Stored, many: int) -> None:
-    """As many contacts as a slice holds, one less, one more: all are released."""
+    """All contacts are released if they fill a slice, or are one fewer or one more."""
     staff = await hire(alice, engine, *(["Nobody"] * many))
     response = await alice.delete(engine.url)
 
@@ -252,7 +252,7 @@ async def test_a_slice_may_be_full(alice: Person, engine: Thing, stored: Stored,
 
 
 async def race(alice: Person, engine: Thing, movers: Sequence[Thing]) -> list[int]:
-    """Create contacts of a company and move some to it, before, while and after it is deleted; return the statuses."""
+    """Create contacts of a company and move some to it before, during and after its deletion; return the statuses."""
     async with TaskGroup() as tasks:
         writes = [tasks.create_task(alice.post(CONTACTS, json={"company_id": engine.id})) for _ in range(100)]
         writes += [tasks.create_task(alice.delete(engine.url))]
@@ -263,7 +263,7 @@ async def race(alice: Person, engine: Thing, movers: Sequence[Thing]) -> list[in
 async def test_nobody_is_left_behind(
     alice: Person, engine: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Contacts that come while slices are released are released as well, or refused: none belongs to a deleted company."""
+    """Contacts that join during the slices are released or refused: none belongs to a deleted company."""
     other = Thing(await alice.post(URL, json={"domains": []}))
     movers = await hire(alice, other, *(["Mover"] * 300))
     staff = await hire(alice, engine, *(["Nobody"] * 600))
@@ -280,7 +280,7 @@ async def test_nobody_is_left_behind(
 
 
 async def test_if_match_lets_the_current_version_through(alice: Person, engine: Thing) -> None:
-    """With the current ETag, the company is deleted; its contacts are no part of its version."""
+    """A deletion with the current ETag succeeds. Contacts are not part of the company's version."""
     await hire(alice, engine, "Ada")
     response = await alice.delete(engine.url, headers={"If-Match": engine.etag})
 
@@ -288,7 +288,7 @@ async def test_if_match_lets_the_current_version_through(alice: Person, engine: 
 
 
 async def test_if_match_stops_other_versions(alice: Person, engine: Thing, stored: Stored) -> None:
-    """What somebody else has changed meanwhile is not deleted, and all stays as it was: contacts, domains, words."""
+    """A stale If-Match prevents the deletion, and contacts, domains and words stay."""
     (ada,) = await hire(alice, engine, "Ada")
     changed = await alice.patch(engine.url, json={"description": "changed"})
     response = await alice.delete(engine.url, headers={"If-Match": engine.etag})
@@ -304,7 +304,7 @@ async def test_if_match_stops_other_versions(alice: Person, engine: Thing, store
 
 
 async def test_a_stale_version_stops_before_the_first_contact(alice: Person, engine: Thing, stored: Stored) -> None:
-    """Of a company with more contacts than a slice, none is released, whoever changes it meanwhile."""
+    """A stale version releases no contact of a large company, whoever changes it meanwhile."""
     await hire(alice, engine, *(["Nobody"] * (MOST_STAFF + 1)))
     response = await alice.delete(engine.url, headers={"If-Match": '"7"'})
 
@@ -313,7 +313,7 @@ async def test_a_stale_version_stops_before_the_first_contact(alice: Person, eng
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is told of the deletion, not that there is nothing."""
+    """A retry with the same Idempotency-Key gets the first answer, not 404."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.delete(engine.url, headers=key) for _ in range(2)]
 
@@ -326,7 +326,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, store
 async def test_what_was_interrupted_is_finished(
     alice: Person, engine: Thing, ledger: Ledger, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Where the process dies between two slices, a later round does the rest, as of the same request and credential."""
+    """A later round finishes a deletion that was interrupted between slices, under the same request and credential."""
     await hire(alice, engine, *(["Nobody"] * (MOST_STAFF + 1)))
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
@@ -347,7 +347,7 @@ async def test_what_was_interrupted_is_finished(
 async def test_a_slice_leaves_a_company_alone_that_is_there(
     alice: Person, engine: Thing, ledger: Ledger, stored: Stored
 ) -> None:
-    """Only what was deleted loses its contacts."""
+    """Only deleted companies lose their contacts."""
     await hire(alice, engine, "Ada")
     origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
     written = await ledger.write(alice.workspace_id, ReleaseStaff(engine.uuid, CompanyStaff()), origin)
@@ -357,7 +357,7 @@ async def test_a_slice_leaves_a_company_alone_that_is_there(
 
 
 async def test_object_comes_before_if_match(alice: Person) -> None:
-    """404 goes before 412."""
+    """404 takes precedence over 412."""
     response = await alice.delete(UNKNOWN, headers={"If-Match": '"7"'})
 
     assert response.status_code == 404
@@ -365,7 +365,7 @@ async def test_object_comes_before_if_match(alice: Person) -> None:
 
 @pytest.mark.parametrize("company_id", ["nobody", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, company_id: str) -> None:
-    """What is no id of a company is answered as the id of none."""
+    """Malformed ids get the same answer as unknown ids."""
     response = await alice.delete(f"{URL}/{company_id}")
 
     assert response.status_code == 404

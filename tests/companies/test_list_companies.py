@@ -16,12 +16,12 @@ listed, walked = COMPANIES.listed, COMPANIES.walked
 
 
 async def create(person: Person, *names: str) -> list[Thing]:
-    """Create companies with these names, one after the other."""
+    """Create companies with these names, in order."""
     return [Thing(await person.post(URL, json={"name": name, "domains": []})) for name in names]
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -29,7 +29,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_sees_nothing(alice: Person, charlie: Person, engine: Thing) -> None:
-    """The companies of another workspace are neither listed, nor found by name, domain or CRM record."""
+    """Companies of another workspace are not listed, nor found by name, domain or CRM record."""
     link = {"object_type": "company", "crm_object_id": "1", "source": "hubspot"}
     await alice.put(f"{engine.url}/crm_association", json=link)
     ways = [{}, {"search": "engine"}, {DOMAIN: "engine.test"}, {CRM: '[{"id":"1","object_type":"company"}]'}]
@@ -39,7 +39,7 @@ async def test_charlie_sees_nothing(alice: Person, charlie: Person, engine: Thin
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -47,7 +47,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, engine: Thing) -> None:
-    """A list has the members that the documentation has, and companies as a read shows them."""
+    """A list has the documented members and shows companies as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [engine.json], "has_more": False, "next_cursor": None}
@@ -55,7 +55,7 @@ async def test_the_envelope(bob: Person, engine: Thing) -> None:
 
 
 async def test_the_latest_comes_first(alice: Person) -> None:
-    """A list begins with what was updated last, and that may be an old company."""
+    """The most recently updated company comes first, however old it is."""
     first, *_ = await create(alice, "a", "b", "c")
     await alice.patch(first.url, json={"description": "changed"})
 
@@ -66,7 +66,7 @@ async def test_the_latest_comes_first(alice: Person) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 11))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others rename, delete and create companies between the pages."""
+    """A walk meets each untouched company once, at any page size and order, while others write between the pages."""
     things = {thing.json["name"]: thing for thing in await create(alice, *"a1b2c3d4e")}
     met = await COMPANIES.walked_while(
         alice,
@@ -82,11 +82,11 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, l
 
     alone = [name for name in met if name in "abcde"]
     assert alone == (list("abcde") if order.endswith("asc") else list("edcba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nothing is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nothing is met twice"
 
 
 async def test_a_time_bounds_the_list(alice: Person) -> None:
-    """The bounds are those of all lists."""
+    """The list takes the time bounds that all lists take."""
     _, b, c = await create(alice, "a", "b", "c")
     bounds = {"filter[updated_at][gte]": b.json["updated_at"], "filter[updated_at][lt]": c.json["updated_at"]}
 
@@ -95,7 +95,7 @@ async def test_a_time_bounds_the_list(alice: Person) -> None:
 
 @pytest_asyncio.fixture
 async def mills(alice: Person) -> list[Thing]:
-    """Companies that have words in common, some of them in places that no search looks at."""
+    """Companies that share words, some of them in members that no search looks at."""
     companies: list[Json] = [
         {"name": "Analytical Engine", "domains": [{"domain": "babbage.test"}]},
         {"name": "Società Engine-Works", "domains": [], "description": "They mill numbers."},
@@ -120,7 +120,7 @@ async def mills(alice: Person) -> list[Thing]:
         ("mill", ["Mill & Sons"]),
         ("mill & sons", ["Mill & Sons"]),
         ("engine mill", []),
-        # Neither domains, descriptions, CRM records, nor anything else of a company
+        # No other member of a company is searched
         ("babbage", []),
         ("babbage.test", []),
         ("numbers", []),
@@ -130,12 +130,12 @@ async def mills(alice: Person) -> list[Thing]:
     ],
 )
 async def test_a_search_finds_words_of_the_name(alice: Person, search: str, expected: list[str]) -> None:
-    """The display name is searched, and nothing else."""
+    """A search looks only at the display name."""
     assert await listed(alice, {"search": search, **ASCENDING}) == expected
 
 
 async def test_a_search_sees_a_write_at_once(alice: Person, mills: list[Thing]) -> None:
-    """A company is found by what it is called now, and not by what it was called."""
+    """A company is found by its current name, not by an old one."""
     analytical, works, sons, nameless = mills
     await alice.patch(analytical.url, json={"name": "Difference Machine"})
     await alice.patch(works.url, json={"name": None})
@@ -147,7 +147,7 @@ async def test_a_search_sees_a_write_at_once(alice: Person, mills: list[Thing]) 
 
 
 async def test_a_word_stays_while_the_name_has_it(alice: Person) -> None:
-    """A word that both the old and the new name have, once or twice, is found all the time."""
+    """A word in both the old and the new name is found all the time, whether it occurs once or twice."""
     (company,) = await create(alice, "Mill, Mill & Co")
     await alice.patch(company.url, json={"name": "Old Mill"})
     await alice.patch(company.url, json={"description": "changed"})
@@ -158,12 +158,12 @@ async def test_a_word_stays_while_the_name_has_it(alice: Person) -> None:
 @pytest.mark.usefixtures("mills")
 @pytest.mark.parametrize("domain", ["engine.test", "ENGINE.Test", "engine.test.", " https://engine.test:8443/about?x=y "])
 async def test_a_company_is_found_by_its_domain(alice: Person, domain: str) -> None:
-    """In whatever spelling a domain is asked for, its holder is found."""
+    """A domain finds its holder in any spelling."""
     assert await listed(alice, {DOMAIN: domain}) == ["Mill & Sons"]
 
 
 async def test_a_domain_is_found_in_either_form(alice: Person) -> None:
-    """The name that people read and the A-labels are one domain."""
+    """The Unicode form of a domain and its A-labels are equal."""
     domains = [{"domain": "plain.test"}, {"domain": "münchen.test"}]
     await alice.post(URL, json={"name": "Two", "domains": domains})
 
@@ -173,7 +173,7 @@ async def test_a_domain_is_found_in_either_form(alice: Person) -> None:
 @pytest.mark.usefixtures("mills")
 @pytest.mark.parametrize("domain", ["www.engine.test", "gine.test", "engine.te", "test.engine", "nobody.test", "%.test"])
 async def test_a_domain_is_compared_as_a_whole(alice: Person, domain: str) -> None:
-    """A part of a domain, and what contains it, are other domains; a wildcard is none."""
+    """A domain matches only as a whole: neither parts nor wildcards match."""
     response = await alice.get(URL, params={DOMAIN: domain})
 
     assert response.status_code == (400 if "%" in domain else 200)
@@ -181,7 +181,7 @@ async def test_a_domain_is_compared_as_a_whole(alice: Person, domain: str) -> No
 
 
 async def test_a_domain_that_was_given_up_is_not_found(alice: Person, engine: Thing) -> None:
-    """The filter sees a write at once: a domain leads to its holder, and no longer to who held it."""
+    """The filter sees a write immediately: a domain leads only to its current holder."""
     await alice.patch(engine.url, json={"domains": [{"domain": "new.test"}]})
     replaced = [await listed(alice, {DOMAIN: domain}) for domain in ("engine.test", "new.test")]
     await alice.delete(engine.url)
@@ -205,7 +205,7 @@ async def test_a_domain_that_was_given_up_is_not_found(alice: Person, engine: Th
     ],
 )
 async def test_a_domain_filter_that_is_none_is_refused(alice: Person, params: Json, fault: tuple[str, str]) -> None:
-    """What can be no domain is a mistake, and does not find nothing in silence."""
+    """A malformed domain is refused instead of silently finding nothing."""
     response = await alice.get(URL, params=params)
 
     assert response.status_code == 400
@@ -214,7 +214,7 @@ async def test_a_domain_filter_that_is_none_is_refused(alice: Person, params: Js
 
 @pytest_asyncio.fixture
 async def linked(alice: Person) -> list[Thing]:
-    """Companies a, b, c with CRM records 1, 2, 3, a second one of record 1, and one without."""
+    """Companies a, b, c with CRM records 1, 2, 3, a second one with record 1, and one without."""
     things = await create(alice, "a", "b", "c", "a too", "none")
     for thing, record in zip(things, "1231", strict=False):
         link = {"object_type": "company", "crm_object_id": record, "source": "hubspot"}
@@ -236,12 +236,12 @@ async def linked(alice: Person) -> list[Thing]:
     ],
 )
 async def test_companies_are_found_by_their_crm_records(alice: Person, params: dict[str, str]) -> None:
-    """Any of the records will do; both encodings are taken."""
+    """A filter matches any of its records, in both encodings."""
     assert await listed(alice, {**params, **ASCENDING}) == ["a", "c", "a too"]
 
 
 async def test_a_record_that_was_unlinked_is_not_found(alice: Person, linked: list[Thing]) -> None:
-    """A filter sees a write at once."""
+    """A filter sees a write immediately."""
     await alice.delete(f"{linked[0].url}/crm_association")
     await alice.delete(linked[3].url)
 
@@ -250,7 +250,7 @@ async def test_a_record_that_was_unlinked_is_not_found(alice: Person, linked: li
 
 @pytest.mark.parametrize("object_type", ["contact", "deal", "Company"])
 async def test_only_records_of_companies_are_asked_for(alice: Person, object_type: str) -> None:
-    """A company is linked to a company of the CRM, so no other record can find one."""
+    """The filter takes only companies of the CRM, because no other record is linked to a company."""
     response = await alice.get(URL, params={f"{CRM}[0][id]": "1", f"{CRM}[0][object_type]": object_type})
 
     assert response.status_code == 400
@@ -258,7 +258,7 @@ async def test_only_records_of_companies_are_asked_for(alice: Person, object_typ
 
 
 async def test_filters_and_search_are_taken_together(alice: Person, linked: list[Thing]) -> None:
-    """Of several conditions all must hold, on all pages."""
+    """All conditions must hold, on all pages."""
     await alice.patch(linked[0].url, json={"domains": [{"domain": "a.test"}]})
     records = '[{"id":"1","object_type":"company"},{"id":"2","object_type":"company"}]'
 
@@ -278,7 +278,7 @@ async def test_filters_and_search_are_taken_together(alice: Person, linked: list
     ],
 )
 async def test_a_cursor_may_be_sent_with_what_it_carries(alice: Person, params: Json, expected: list[str]) -> None:
-    """Programs that repeat the first call's parameters on each page get the pages, also with another limit."""
+    """A client may repeat the first call's parameters on each page, even with another limit."""
     first = (await alice.get(URL, params={**params, "limit": 1})).json()
     if first["has_more"]:
         first["data"] += (await alice.get(URL, params={**params, "cursor": first["next_cursor"]})).json()["data"]
@@ -291,7 +291,7 @@ async def test_a_cursor_may_be_sent_with_what_it_carries(alice: Person, params: 
     [("search", "a"), (DOMAIN, "a.test"), (CRM, '[{"id":"2","object_type":"company"}]'), ("order_by", "updated_at:asc")],
 )
 async def test_a_cursor_is_for_what_it_was_given_out_for(alice: Person, name: str, value: str) -> None:
-    """What the cursor carries is not sent beside it with another value."""
+    """A cursor is refused beside a parameter whose value contradicts it."""
     await create(alice, "a", "b")
     cursor = (await alice.get(URL, params={"limit": 1})).json()["next_cursor"]
     response = await alice.get(URL, params={"cursor": cursor, name: value})
@@ -301,7 +301,7 @@ async def test_a_cursor_is_for_what_it_was_given_out_for(alice: Person, name: st
 
 
 async def test_a_cursor_of_the_contacts_is_refused(alice: Person) -> None:
-    """A cursor leads through the list that it was given out for."""
+    """A cursor works only in the list that issued it."""
     await create(alice, "a", "b")
     for name in ("Ada", "Grace"):
         await alice.post("/api/v2/contacts", json={"first_name": name})

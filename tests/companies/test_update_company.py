@@ -22,13 +22,13 @@ async def mill(alice: Person) -> Thing:
 
 
 async def held(pool: "asyncpg.Pool[asyncpg.Record]", company: Thing) -> set[str]:
-    """Return the domains that a company holds."""
+    """Return the domains that a company claims."""
     records = await pool.fetch("select domain from company_domain where company_id = $1", company.uuid)
     return {record["domain"] for record in records}
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.patch(engine.url, json={"name": "Eve's"})
 
     assert response.status_code == 401
@@ -36,7 +36,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, engine: Thing) ->
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, engine: Thing) -> None:
-    """A company of another workspace is not there."""
+    """A company of another workspace is not found."""
     response = await charlie.patch(engine.url, json={"name": "Eve's"})
 
     assert response.status_code == 404
@@ -44,7 +44,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, engine: Thing)
 
 
 async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> None:
-    """A credential that may only read changes nothing."""
+    """A read-only credential cannot change anything."""
     response = await bob.patch(engine.url, json={"name": "Eve's"})
 
     assert response.status_code == 403
@@ -53,7 +53,7 @@ async def test_bob_is_refused(bob: Person, engine: Thing, stored: Stored) -> Non
 
 
 async def test_absent_leaves_alone(alice: Person, engine: Thing) -> None:
-    """What the patch does not name stays, and the time of the update moves on."""
+    """A patch leaves absent fields alone and advances `updated_at`."""
     response = await alice.patch(engine.url, json={"description": "Mills and stores."})
 
     company = response.json()
@@ -64,7 +64,7 @@ async def test_absent_leaves_alone(alice: Person, engine: Thing) -> None:
 
 
 async def test_null_clears(alice: Person, engine: Thing) -> None:
-    """A name that is cleared is null, a description is left out, and domains are none."""
+    """Null clears the name to null, removes the description and empties the domains."""
     await alice.patch(engine.url, json={"description": "Mills and stores."})
     response = await alice.patch(engine.url, json={"name": None, "description": None, "domains": None})
 
@@ -76,7 +76,7 @@ async def test_null_clears(alice: Person, engine: Thing) -> None:
 async def test_an_array_replaces_the_array(
     alice: Person, engine: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """The domains that a patch sends are all that the company has from then on; the ledger keeps those before."""
+    """A patch's domains replace all domains of the company, and the ledger keeps the old ones."""
     domains = [{"domain": "https://New.test/about"}, {"domain": "ENGINE.test"}]
     response = await alice.patch(engine.url, json={"domains": domains})
     emptied = await alice.patch(engine.url, json={"domains": []})
@@ -91,7 +91,7 @@ async def test_an_array_replaces_the_array(
 
 
 async def test_the_change_is_entered(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The ledger tells what the company is, and what the members that changed were: null where there was none."""
+    """The ledger entry has the company, and the old values of the members that changed, null for none."""
     response = await alice.patch(engine.url, json={"name": "Difference Engine", "description": "Mills.", "domains": None})
     change = (await stored.changes())[-1]
 
@@ -102,7 +102,7 @@ async def test_the_change_is_entered(alice: Person, engine: Thing, stored: Store
 
 
 async def test_the_words_follow_the_name(alice: Person, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """A word is forgotten when the name has it no more, and kept when it still has."""
+    """A word is removed when the name no longer has it, and kept while the name does."""
     await alice.patch(engine.url, json={"name": "Engine & Mill"})
     words = await pool.fetch("select word from company_word where company_id = $1", engine.uuid)
 
@@ -120,7 +120,7 @@ async def test_the_words_follow_the_name(alice: Person, engine: Thing, pool: "as
     ],
 )
 async def test_what_changes_nothing_writes_nothing(alice: Person, engine: Thing, stored: Stored, patch: Json) -> None:
-    """The same `updated_at`, the same ETag, no change entry: also for another spelling of a domain, since one is kept."""
+    """A patch that changes nothing writes nothing, even with another spelling of a domain: only one form is kept."""
     response = await alice.patch(engine.url, json=patch)
 
     assert response.status_code == 200
@@ -142,7 +142,7 @@ DOMAINS = [{"domain": "a.test", "is_primary": False}, {"domain": "b.test", "is_p
     ],
 )
 async def test_the_primary_domain(alice: Person, engine: Thing, domains: Json, primary: str) -> None:
-    """The one marked is primary, else the one that was if it is still there, else the first."""
+    """The primary domain is the marked one, else the previous one if it is still listed, else the first."""
     await alice.patch(engine.url, json={"domains": DOMAINS})
     response = await alice.patch(engine.url, json={"domains": domains})
 
@@ -168,7 +168,7 @@ async def test_the_primary_domain(alice: Person, engine: Thing, domains: Json, p
 async def test_what_is_no_patch_is_refused(
     alice: Person, engine: Thing, stored: Stored, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """Everything that is wrong is told, and nothing is changed."""
+    """All faults are reported, and nothing is changed."""
     response = await alice.patch(engine.url, json={"name": "Difference Engine", **body})
 
     assert response.status_code == 422
@@ -179,7 +179,7 @@ async def test_what_is_no_patch_is_refused(
 async def test_a_domain_that_is_taken_is_refused(
     alice: Person, engine: Thing, mill: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """A domain belongs to one active company; the refusal names the holder, and nothing of the patch is carried out."""
+    """A domain belongs to one active company. The refusal names the holder, and no part of the patch is applied."""
     domains = [{"domain": "new.test"}, {"domain": "https://ENGINE.test"}]
     response = await alice.patch(mill.url, json={"name": "Renamed", "domains": domains})
 
@@ -192,7 +192,7 @@ async def test_a_domain_that_is_taken_is_refused(
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, engine: Thing, mill: Thing) -> None:
-    """A caller without the read scope learns that the domain is taken, and not by whom."""
+    """A caller without the read scope learns that the domain is taken, but not by whom."""
     response = await dave.patch(mill.url, json={"domains": engine.json["domains"]})
 
     assert response.status_code == 409
@@ -201,7 +201,7 @@ async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, en
 
 
 async def test_domains_can_be_swapped(alice: Person, engine: Thing, mill: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """A domain that was replaced is free for another company, and so on, one step after the other."""
+    """A replaced domain is free for another company, so two companies can swap domains step by step."""
     await alice.patch(engine.url, json={"domains": [{"domain": "between.test"}]})
     await alice.patch(mill.url, json={"domains": engine.json["domains"]})
     response = await alice.patch(engine.url, json={"domains": mill.json["domains"]})
@@ -211,9 +211,9 @@ async def test_domains_can_be_swapped(alice: Person, engine: Thing, mill: Thing,
 
 
 async def at_once(alice: Person, patches: Sequence[tuple[Thing, Json]]) -> list[int]:
-    """Send patches so that they are carried out in one batch, in their order; return their statuses."""
+    """Send patches that run in one batch, in order; return their statuses."""
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post("/api/v2/contacts", json={}))
         writes = [tasks.create_task(alice.patch(thing.url, json=patch)) for thing, patch in patches]
     assert len({write.result().json()["updated_at"] for write in writes if write.result().is_success}) == 1
@@ -223,7 +223,7 @@ async def at_once(alice: Person, patches: Sequence[tuple[Thing, Json]]) -> list[
 async def test_a_domain_is_passed_on_within_a_batch(
     alice: Person, engine: Thing, mill: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """What one write gives up the next can have, round and round, and in the end each domain has the holder it was given."""
+    """A domain that one write releases is free for the next, and in the end each domain belongs to its last holder."""
     a, b = engine.json["domains"], mill.json["domains"]
     statuses = await at_once(
         alice, [(engine, {"domains": b}), (engine, {"domains": []}), (mill, {"domains": a}), (engine, {"domains": b})]
@@ -237,7 +237,7 @@ async def test_a_domain_is_passed_on_within_a_batch(
 async def test_a_domain_that_comes_back_within_a_batch_is_kept(
     alice: Person, engine: Thing, mill: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Given up and taken back by the same company, it stays; given up and not wanted by anybody, it is free."""
+    """A domain that its company releases and claims again is kept; one that nobody claims again is free."""
     statuses = await at_once(
         alice,
         [
@@ -257,7 +257,7 @@ async def test_a_domain_that_comes_back_within_a_batch_is_kept(
 async def test_one_of_many_gets_the_domain(
     alice: Person, engine: Thing, mill: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Of writes that claim one domain at the same time, one succeeds and the others are told of it."""
+    """Only one of several simultaneous claims on a domain succeeds; the others get a conflict."""
     both = {"domains": [{"domain": "both.test"}]}
     async with TaskGroup() as tasks:
         writes = [
@@ -272,7 +272,7 @@ async def test_one_of_many_gets_the_domain(
 
 
 async def test_if_match_lets_the_current_version_through(alice: Person, engine: Thing) -> None:
-    """With the current ETag, the patch is carried out."""
+    """A patch with the current ETag is applied."""
     response = await alice.patch(engine.url, json={"name": "Difference Engine"}, headers={"If-Match": engine.etag})
 
     assert response.status_code == 200
@@ -282,7 +282,7 @@ async def test_if_match_lets_the_current_version_through(alice: Person, engine: 
 @pytest.mark.parametrize("patch", [{"name": "Difference Engine"}, {"domains": [{"domain": "mill.test"}]}, {}])
 @pytest.mark.usefixtures("mill")
 async def test_if_match_stops_other_versions(alice: Person, engine: Thing, patch: Json) -> None:
-    """412 tells the current ETag; it goes before 409, and concerns what would change nothing, too."""
+    """412 shows the current ETag. It takes precedence over 409 and applies even if nothing would change."""
     changed = await alice.patch(engine.url, json={"description": "changed"})
     response = await alice.patch(engine.url, json=patch, headers={"If-Match": engine.etag})
 
@@ -292,7 +292,7 @@ async def test_if_match_stops_other_versions(alice: Person, engine: Thing, patch
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, engine: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is answered with what was, even if the company has changed since."""
+    """A retry with the same Idempotency-Key gets the first answer, even if the company has changed since."""
     headers = {"Idempotency-Key": str(uuid4()), "If-Match": engine.etag}
     first = await alice.patch(engine.url, json={"domains": [{"domain": "new.test"}]}, headers=headers)
     await alice.patch(engine.url, json={"domains": []})
@@ -318,7 +318,7 @@ async def test_a_key_with_another_request_is_refused(alice: Person, engine: Thin
 
 @pytest.mark.usefixtures("engine")
 async def test_object_comes_before_the_rest(alice: Person) -> None:
-    """404 goes before 412 and 409, and behind 422."""
+    """422 takes precedence over 404, which takes precedence over 412 and 409."""
     taken = {"domains": [{"domain": "engine.test"}]}
     unknown = await alice.patch(UNKNOWN, json=taken, headers={"If-Match": '"7"'})
     invalid = await alice.patch(UNKNOWN, json={"name": ""})
@@ -328,7 +328,7 @@ async def test_object_comes_before_the_rest(alice: Person) -> None:
 
 @pytest.mark.parametrize("company_id", ["nobody", "cmp_", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, company_id: str) -> None:
-    """What is no id of a company is answered as the id of none."""
+    """Malformed ids get the same answer as unknown ids."""
     response = await alice.patch(f"{URL}/{company_id}", json={"name": "Eve's"})
 
     assert response.status_code == 404
@@ -336,7 +336,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, com
 
 
 async def test_a_deleted_company_is_not_found(alice: Person, engine: Thing) -> None:
-    """Nothing brings a deleted company back."""
+    """A patch cannot revive a deleted company."""
     await alice.delete(engine.url)
     response = await alice.patch(engine.url, json={"name": "Eve's"})
 

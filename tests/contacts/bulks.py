@@ -1,4 +1,4 @@
-"""How the tests write many contacts at once: the operations, and what becomes of them."""
+"""Helpers that write many contacts at once."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -29,18 +29,18 @@ def delete(contact_id: str) -> Json:
 
 
 def upsert(*addresses: str, primary: str | None = None, **members: Any) -> Json:
-    """Return an operation that upserts a contact with these addresses, of which one may be marked."""
+    """Return an operation that upserts a contact with these addresses, one of which may be marked."""
     emails = [{"email": address} | ({"is_primary": True} if address == primary else {}) for address in addresses]
     return {"action": "upsert", "contact": {"emails": emails, **members}}
 
 
 async def write(person: Person, *operations: Json, atomic: bool = False, **options: Any) -> httpx.Response:
-    """Have operations carried out."""
+    """Send operations."""
     return await person.post(BULK, json={"atomic": atomic, "operations": operations}, **options)
 
 
 async def results(person: Person, *operations: Json, atomic: bool = False, **options: Any) -> list[Json]:
-    """Have operations carried out; return what became of each."""
+    """Send operations; return their results."""
     response = await write(person, *operations, atomic=atomic, **options)
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -50,21 +50,21 @@ async def results(person: Person, *operations: Json, atomic: bool = False, **opt
 
 
 async def result(person: Person, operation: Json) -> Json:
-    """Have one operation carried out; return what became of it."""
+    """Send one operation; return its result."""
     (found,) = await results(person, operation)
     return found
 
 
 def verdicts(found: Sequence[Json]) -> list[str]:
-    """Return what became of operations, in a word each."""
+    """Return the results of operations, each as one word."""
     return [each["result"] for each in found]
 
 
 def addresses(contact: Json) -> list[str]:
-    """Return the addresses of a contact, the primary one marked with a star."""
+    """Return the addresses of a contact; a star marks the primary one."""
     return [item["email"] + "*" * item["is_primary"] for item in contact["emails"]]
 
 
 def numbers(contact: Json) -> list[str]:
-    """Return the phone numbers of a contact, the primary one marked with a star."""
+    """Return the phone numbers of a contact; a star marks the primary one."""
     return [item["phone_number"] + "*" * item["is_primary"] for item in contact["phone_numbers"]]

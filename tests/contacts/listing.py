@@ -1,4 +1,4 @@
-"""How the tests of lists create contacts, and look at pages of them."""
+"""Helpers that create contacts and read pages of them."""
 
 from typing import Final
 
@@ -13,5 +13,5 @@ walked: Final = _CONTACTS.walked
 
 
 async def create(person: Person, *names: str) -> list[Thing]:
-    """Create contacts with these first names, one after the other."""
+    """Create contacts with these first names, in order."""
     return [Thing(await person.post(URL, json={"first_name": name})) for name in names]

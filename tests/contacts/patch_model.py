@@ -1,6 +1,6 @@
-"""A small model of a contact and its patches, written from the rules: it shares nothing with the code that it judges.
+"""A small model of a contact and its patches, written from the rules, which shares nothing with the code under test.
 
-Which spellings mean the same, and what is wrong with a value, is not worked out here: it stands in tables.
+The model does not compute which spellings are equal, nor which values are wrong: tables say so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from tests.cast import Json
 
 Fault: TypeAlias = tuple[str, str]
 
-# Stands for the id of a company that there is, and is replaced by it.
+# Placeholder for the id of an existing company.
 ENGINE: Final = "the company that there is"
 UNKNOWN_COMPANY: Final = "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
-# Values of each field, and what is wrong with them.
+# Values of each field, with their faults.
 _TEXTS: Final = {"Ada": None, " Ada ": None, "é" * 255: None, "": "too_short", " \n": "blank", "a\u0000": "invalid_characters"}
 FIELDS: Final[dict[str, dict[Any, str | None]]] = {
     "first_name": {**_TEXTS, "x" * 256: "too_long", 5: "invalid_type"},
@@ -27,7 +27,7 @@ FIELDS: Final[dict[str, dict[Any, str | None]]] = {
     "company_id": {ENGINE: None, UNKNOWN_COMPANY: None, "engine": "invalid_format", 5: "invalid_type"},
     "time_zone": {"Europe/London": None, "GB": None, "Mars/Olympus": "unknown_time_zone", "": "too_short", 5: "invalid_type"},
 }
-# Spellings of addresses and numbers, and what they mean. `taken` is another contact's address.
+# Spellings of addresses and numbers, with their meaning. `taken` is another contact's address.
 EMAILS: Final = {
     **dict.fromkeys(["ada@x.test", "ADA@x.TEST", '"ada"@x.test'], "ada"),
     **dict.fromkeys([" bob@x.test ", "bob@x.test"], "bob"),
@@ -77,7 +77,7 @@ PATCHES: Final[SearchStrategy[dict[str, Any]]] = st.fixed_dictionaries(
 
 
 def faults_of(body: Mapping[str, Any], *, creating: bool = False) -> list[Fault]:
-    """Return what is wrong with a body, whatever there is in the database."""
+    """Return the faults of a body, independent of the database."""
     faults: list[Fault] = []
     for name, value in body.items():
         if name in FIELDS and (value is not None or creating):
@@ -119,13 +119,13 @@ def _type_fault(item: Json, member: str) -> Fault | None:
 
 
 def conflicts_of(body: Mapping[str, Any]) -> list[Fault]:
-    """Return which addresses of a body are another contact's."""
+    """Return the addresses of a body that belong to another contact."""
     emails = enumerate(body.get("emails", []))
     return [(f"emails[{index}].email", "already_in_use") for index, item in emails if EMAILS[item["email"]] == "taken"]
 
 
 def after(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contact that a patch makes, without its times. Absent leaves alone, null clears, an array replaces."""
+    """Return the patched contact without its times: absent leaves a field alone, null clears it, an array replaces."""
     contact = dict(before)
     for name in ("first_name", "last_name"):
         contact[name] = patch.get(name, contact[name])
@@ -145,7 +145,7 @@ def after(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _replaced(old: Sequence[Json], new: Sequence[Json], member: str, meanings: Mapping[str, str]) -> list[Json]:
-    """Return the array in place of the old one, with one item primary: the one marked, the one that was, or the first."""
+    """Return the new array with one primary item: the marked one, else the previous one, else the first."""
     spellings = [item[member].strip() if member == "email" else item[member] for item in new]
     was = next((item[member] for item in old if item["is_primary"]), None)
     meant = {spelling.strip(): meaning for spelling, meaning in meanings.items()}

@@ -1,4 +1,4 @@
-"""POST /herdbook/contacts/bulk: the operations, one by one and all together."""
+"""POST /herdbook/contacts/bulk: single operations and whole requests."""
 
 from asyncio import FIRST_COMPLETED, create_task, sleep, timeout, wait
 from datetime import UTC, datetime
@@ -26,13 +26,13 @@ UNKNOWN: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 def without_texts(problem: Json) -> Json:
-    """Return a problem without what only people read."""
+    """Return a problem without its texts for people."""
     errors = [(error["field"], error["code"]) for error in problem.get("errors", ())]
     return {**problem, "detail": "", "errors": errors}
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(BULK, json={"operations": [create()]})
 
     assert response.status_code == 401
@@ -40,7 +40,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read writes nothing."""
+    """A read-only credential cannot write anything."""
     response = await write(bob, create())
 
     assert response.status_code == 403
@@ -49,7 +49,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 @both_forms
 async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing, *, atomic: bool) -> None:
-    """A contact of another workspace is not there, and stays."""
+    """A contact of another workspace is not found, and it stays."""
     response = await write(charlie, update(ada.id, first_name="Eve"), delete(ada.id), atomic=atomic)
 
     assert response.status_code == (422 if atomic else 200)
@@ -59,7 +59,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing, *,
 
 @both_forms
 async def test_each_kind_of_operation(alice: Person, ada: Thing, grace: Thing, *, atomic: bool) -> None:
-    """Contacts are created, updated and deleted; the answers come in order, with contact and version as a read has them."""
+    """Contacts are created, updated and deleted. Results are in order and show contact and version as a read does."""
     found = await results(
         alice,
         create("mary@science.test", first_name="Mary"),
@@ -85,7 +85,7 @@ async def test_each_kind_of_operation(alice: Person, ada: Thing, grace: Thing, *
 async def test_it_is_one_request(
     alice: Person, ada: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]", *, atomic: bool
 ) -> None:
-    """Each operation that changes something is a change of its own, and all are of the same request and credential."""
+    """Each operation that changes something has its own ledger entry; all share the request and the credential."""
     response = await write(
         alice, create(), update(ada.id, last_name="King"), update(ada.id, last_name="King"), delete(ada.id), atomic=atomic
     )
@@ -102,7 +102,7 @@ async def test_it_is_one_request(
 
 @both_forms
 async def test_an_operation_sees_what_those_before_it_did(alice: Person, ada: Thing, *, atomic: bool) -> None:
-    """In their order, an address goes from one contact to another; what was deleted is gone."""
+    """Operations run in order: an address moves between contacts, and a deleted contact is gone."""
     found = await results(
         alice,
         update(ada.id, emails=[{"email": "ada@home.test"}]),
@@ -117,7 +117,7 @@ async def test_an_operation_sees_what_those_before_it_did(alice: Person, ada: Th
     assert found[2]["contact"]["emails"] == [{"email": "ada@home.test", "is_primary": True}]
 
 
-# An operation that is refused, and the request of its own that is refused for the same.
+# A refused operation, and the equivalent single request with the same refusal.
 REFUSED: Final = {
     "a body": (create("nobody", first_name="", time_zone="Mars/Olympus"), "POST", CONTACTS),
     "a field": (create(firstname="Ada"), "POST", CONTACTS),
@@ -136,7 +136,7 @@ REFUSED: Final = {
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
 async def test_what_is_refused_is_refused_as_by_itself(alice: Person, ada: Thing, refused: tuple[Json, str, str]) -> None:
-    """Its problem is that of the single request, with the place in the body before each field; the others are carried out."""
+    """A refused operation has its single request's problem, with its path before each field. The others are applied."""
     operation, method, path = refused
     operation = {**operation, "id": operation["id"].format(ada=ada.id)} if "id" in operation else operation
     single = await alice.request(method, path.format(ada=ada.id), json=operation.get("contact"))
@@ -176,7 +176,7 @@ async def test_what_is_refused_is_refused_as_by_itself(alice: Person, ada: Thing
 async def test_an_operation_is_judged_on_its_own(
     alice: Person, stored: Stored, operation: Json, expected: list[tuple[str, str]], *, atomic: bool
 ) -> None:
-    """What is no operation is one that fails, with all that is wrong; only all or none is refused for it."""
+    """A malformed operation fails alone, with all its faults, unless the bulk is all or none."""
     response = await write(alice, create(), operation, atomic=atomic)
 
     if atomic:
@@ -190,7 +190,7 @@ async def test_an_operation_is_judged_on_its_own(
 
 @pytest.mark.parametrize("text", [b'{"action":"create","contact":{"first_name":"\xff"}}', b'{"action":"\xff"}', b"1e999"])
 async def test_what_is_not_utf_8_spoils_no_other(alice: Person, text: bytes) -> None:
-    """An operation whose bytes are no text, or whose number is none, fails alone."""
+    """An operation with invalid UTF-8 or an invalid number fails alone."""
     body = b'{"operations":[{"action":"create","contact":{}},' + text + b"]}"
     response = await alice.post(BULK, content=body, headers={"Content-Type": "application/json"})
 
@@ -213,7 +213,7 @@ async def test_what_is_not_utf_8_spoils_no_other(alice: Person, text: bytes) -> 
     ],
 )
 async def test_a_wrong_envelope_is_refused(alice: Person, stored: Stored, body: Json, expected: list[tuple[str, str]]) -> None:
-    """Where it is not clear what is asked, nothing is done."""
+    """An invalid envelope is refused, and nothing is written."""
     response = await alice.post(BULK, json=body)
 
     assert (response.status_code, faults(response)) == (422, expected)
@@ -222,14 +222,14 @@ async def test_a_wrong_envelope_is_refused(alice: Person, stored: Stored, body: 
 
 @pytest.mark.parametrize("body", [b'{"operations":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", b'{"operations":[{}'])
 async def test_what_is_no_json_is_refused(alice: Person, body: bytes) -> None:
-    """A body that is nested without end, or ends too early, is refused like any other."""
+    """A body that is too deeply nested or truncated is refused like any other."""
     response = await alice.post(BULK, content=body, headers={"Content-Type": "application/json"})
 
     assert (response.status_code, faults(response)) == (422, [("", "invalid_json")])
 
 
 async def test_if_match_matches_nothing(alice: Person, stored: Stored) -> None:
-    """Many contacts have no version in common, so a precondition is never met."""
+    """If-Match never matches, because many contacts have no common version."""
     response = await write(alice, create(), headers={"If-Match": "*"})
 
     assert response.status_code == 412
@@ -238,7 +238,7 @@ async def test_if_match_matches_nothing(alice: Person, stored: Stored) -> None:
 
 @both_forms
 async def test_a_thousand(alice: Person, stored: Stored, *, atomic: bool) -> None:
-    """As many as there may be are written, one after the other."""
+    """A bulk of the greatest size is written in order."""
     found = await results(alice, *(create(f"p{n}@x.test", first_name=f"P{n}") for n in range(1000)), atomic=atomic)
 
     changes = await stored.changes()
@@ -249,14 +249,14 @@ async def test_a_thousand(alice: Person, stored: Stored, *, atomic: bool) -> Non
 
 
 async def test_all_or_none_is_one_moment(alice: Person, ada: Thing) -> None:
-    """What is written together is written at one time."""
+    """An atomic bulk writes everything with one time."""
     found = await results(alice, *(create() for _ in range(200)), update(ada.id, last_name="King"), atomic=True)
 
     assert len({result["contact"]["updated_at"] for result in found}) == 1
 
 
 async def test_all_or_none_is_none(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """Where anything is refused nothing is done, and each operation at fault is named, by the state that the good ones make."""
+    """An atomic bulk with a refusal writes nothing. Each faulty operation is named, judged after the valid ones before it."""
     response = await write(
         alice,
         create("new@x.test"),
@@ -286,7 +286,7 @@ async def test_all_or_none_is_none(alice: Person, ada: Thing, grace: Thing, stor
 
 
 async def test_each_of_many_faults_is_named(alice: Person) -> None:
-    """However many operations are at fault, each is named; of very many faults, not all."""
+    """Each faulty operation is named, however many; beyond a limit not all faults are listed."""
     response = await write(alice, *([create(*["a"] * 100)] * 20), atomic=True)
 
     named = [field.partition(".")[0] for field, _ in faults(response)]
@@ -295,7 +295,7 @@ async def test_each_of_many_faults_is_named(alice: Person) -> None:
 
 
 async def test_each_of_many_that_fail_is_told_why(alice: Person) -> None:
-    """By itself, each operation that fails has its problem, of very many faults, with one of them."""
+    """Each operation that fails by itself has its problem, beyond a limit with a single fault."""
     found = await results(alice, *([create(*["a"] * 40)] * 50))
     told = [len(each["problem"]["errors"]) for each in found]
 
@@ -305,7 +305,7 @@ async def test_each_of_many_that_fail_is_told_why(alice: Person) -> None:
 
 @both_forms
 async def test_addresses_and_numbers_are_limited_together(alice: Person, stored: Stored, *, atomic: bool) -> None:
-    """Of all operations together, whatever they are: what is more is refused before anything is done, with the remedy."""
+    """All operations together are limited in addresses and numbers. More are refused at the start, with the remedy."""
     emails = [f"a{n}@x.test" for n in range(99)]
     phone_numbers = [{"phone_number": "100"}]
     operations = [create(*emails, phone_numbers=phone_numbers)] * 50
@@ -322,7 +322,7 @@ async def test_addresses_and_numbers_are_limited_together(alice: Person, stored:
 
 
 async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
-    """Whatever else waits goes on many times while a thousand operations are read and carried out, be they refused."""
+    """Other tasks get many turns while a thousand operations are read and run, even if they are refused."""
     turns = 0
 
     async def take_turns() -> None:
@@ -348,7 +348,7 @@ async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
 
 @both_forms
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored, *, atomic: bool) -> None:
-    """A repeat with the same Idempotency-Key is answered as the first request was, and nothing is done twice."""
+    """A retry with the same Idempotency-Key gets the first answer and writes nothing."""
     key = {"Idempotency-Key": str(uuid4())}
     operations = [create(first_name="Mary"), update(ada.id, last_name="King"), delete(ada.id)]
     first, second = [await write(alice, *operations, atomic=atomic, headers=key) for _ in range(2)]
@@ -361,7 +361,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: 
 
 @both_forms
 async def test_another_bulk_with_the_same_key_is_refused(alice: Person, stored: Stored, *, atomic: bool) -> None:
-    """A key is the first request's, also where nothing came of that."""
+    """A key belongs to its first request, even if that wrote nothing."""
     key = {"Idempotency-Key": str(uuid4())}
     await write(alice, delete(UNKNOWN), headers=key)
     response = await write(alice, create(), atomic=atomic, headers=key)
@@ -373,7 +373,7 @@ async def test_another_bulk_with_the_same_key_is_refused(alice: Person, stored: 
 
 
 async def test_a_key_must_be_one(alice: Person, stored: Stored) -> None:
-    """What is no key is refused before anything is done."""
+    """An invalid key is refused before anything is written."""
     response = await write(alice, create(), headers={"Idempotency-Key": ""})
 
     assert (response.status_code, faults(response)) == (422, [("Idempotency-Key", "invalid_format")])
@@ -383,11 +383,11 @@ async def test_a_key_must_be_one(alice: Person, stored: Stored) -> None:
 async def test_a_retry_finishes_what_was_interrupted(
     alice: Person, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Where the server died in the middle, what was done is answered as it was, and the rest is done now."""
+    """A retry after a crash gets the stored results of finished operations, and the rest run now."""
     key = {"Idempotency-Key": str(uuid4())}
     operations = [create(first_name=f"P{n}") for n in range(120)]
     first = (await write(alice, *operations, headers=key)).json()["results"]
-    # As if the server had died when 70 were done.
+    # As if the server had died after 70 operations.
     await pool.execute(
         "delete from idempotency_record where workspace_id = $1 and key like $2 and split_part(key, e'\n', 2)::int >= 70",
         alice.workspace_id,
@@ -404,7 +404,7 @@ async def test_a_retry_finishes_what_was_interrupted(
 
 
 async def test_what_failed_is_tried_again(alice: Person, ada: Thing) -> None:
-    """Refusals are not kept: a repeat carries out what can be carried out by then, and gives the first answer to the rest."""
+    """Refusals are not kept: a retry runs the refused operations again and gets the first answer for the rest."""
     key = {"Idempotency-Key": str(uuid4())}
     operations = [create(first_name="Mary"), create("ada@engine.test")]
     first = (await write(alice, *operations, headers=key)).json()["results"]
@@ -420,7 +420,7 @@ async def test_what_failed_is_tried_again(alice: Person, ada: Thing) -> None:
 
 
 async def test_keys_of_single_requests_are_others(alice: Person) -> None:
-    """The keys under which the operations are kept are none that a caller could send."""
+    """No caller can send the keys under which single operations are stored."""
     key = str(uuid4())
     await write(alice, create(), headers={"Idempotency-Key": key})
     response = await alice.post(CONTACTS, json={}, headers={"Idempotency-Key": f"{key}\n0"})
@@ -431,7 +431,7 @@ async def test_keys_of_single_requests_are_others(alice: Person) -> None:
 async def test_a_queue_that_is_too_short_is_waited_for(
     alice: Person, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a wave does not fit in the workspace's queue, what does goes first, and all of it in its order."""
+    """A wave too large for the workspace's queue is sent in parts, in order, until all of it is done."""
     monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
     async with serving(Settings(rate_limit=0, queue_limit=7), database_url) as client:
         found = await results(Person(client, alice.workspace_id, alice.key), *(create() for _ in range(60)))
@@ -442,7 +442,7 @@ async def test_a_queue_that_is_too_short_is_waited_for(
 async def test_what_does_not_fit_in_the_queue_fails(
     alice: Person, ada: Thing, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the queue stays full, each operation fails as a single request would, and nothing of it is done."""
+    """Each operation fails like a single request while the queue stays full, and none of them is applied."""
     monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
     async with serving(Settings(rate_limit=0, queue_limit=1), database_url) as client, timeout(20):
         person = Person(client, alice.workspace_id, alice.key)
@@ -452,7 +452,7 @@ async def test_what_does_not_fit_in_the_queue_fails(
             while not await pool.fetchval("select exists (select from pg_locks where not granted)"):
                 assert not under_way.done()
             others = [create_task(person.patch(ada.url, json={"last_name": "Byron"})) for _ in range(2)]
-            # Who is told so first has found the queue full.
+            # The first one to be refused has found the queue full.
             await wait(others, return_when=FIRST_COMPLETED)
             found = await results(person, create(), delete(ada.id))
         assert sorted([(await each).status_code for each in (under_way, *others)]) == [200, 200, 429]

@@ -20,7 +20,7 @@ async def linked(alice: Person, ada: Thing) -> Thing:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, linked: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.delete(f"{linked.url}/crm_association")
 
     assert response.status_code == 401
@@ -28,7 +28,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, linked: Thing) ->
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, linked: Thing) -> None:
-    """A contact of another workspace is not there."""
+    """A contact of another workspace is not found."""
     response = await charlie.delete(f"{linked.url}/crm_association")
 
     assert response.status_code == 404
@@ -36,7 +36,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, linked: Thing)
 
 
 async def test_bob_is_refused(bob: Person, alice: Person, linked: Thing) -> None:
-    """A credential that may only read clears nothing."""
+    """A read-only credential cannot clear anything."""
     response = await bob.delete(f"{linked.url}/crm_association")
 
     assert response.status_code == 403
@@ -44,7 +44,7 @@ async def test_bob_is_refused(bob: Person, alice: Person, linked: Thing) -> None
 
 
 async def test_the_contact_is_unlinked(alice: Person, linked: Thing) -> None:
-    """The answer is the contact, without an association."""
+    """The response shows the contact without an association."""
     response = await alice.delete(f"{linked.url}/crm_association")
 
     expected = {name: value for name, value in linked.json.items() if name != "crm_association"}
@@ -54,7 +54,7 @@ async def test_the_contact_is_unlinked(alice: Person, linked: Thing) -> None:
 
 
 async def test_the_change_is_entered(alice: Person, linked: Thing, stored: Stored) -> None:
-    """The ledger keeps the association that was, and the row is no longer found by it."""
+    """The ledger keeps the old association, and the CRM's id no longer finds the row."""
     await alice.delete(f"{linked.url}/crm_association")
     change = (await stored.changes())[-1]
 
@@ -63,7 +63,7 @@ async def test_the_change_is_entered(alice: Person, linked: Thing, stored: Store
 
 
 async def test_where_there_is_none_nothing_is_written(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Clearing what is clear is no mistake, and no change."""
+    """Clearing an absent association succeeds and changes nothing."""
     response = await alice.delete(f"{ada.url}/crm_association")
 
     assert response.status_code == 200
@@ -73,7 +73,7 @@ async def test_where_there_is_none_nothing_is_written(alice: Person, ada: Thing,
 
 
 async def test_if_match_stops_other_versions(alice: Person, linked: Thing) -> None:
-    """The current version is let through, another one is not."""
+    """Only the current version passes If-Match."""
     stopped = await alice.delete(f"{linked.url}/crm_association", headers={"If-Match": '"1"'})
     passed = await alice.delete(f"{linked.url}/crm_association", headers={"If-Match": linked.etag})
 
@@ -82,7 +82,7 @@ async def test_if_match_stops_other_versions(alice: Person, linked: Thing) -> No
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, linked: Thing, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request clears once."""
+    """A retry with the same Idempotency-Key clears only once."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.delete(f"{linked.url}/crm_association", headers=key)
     await alice.put(f"{linked.url}/crm_association", json=LINK)
@@ -95,7 +95,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, linked: Thing, store
 
 @pytest.mark.parametrize("contact_id", ["nobody", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) -> None:
-    """The id of no contact, and what is no id, are answered alike; 404 goes before 412."""
+    """Unknown ids and malformed ids get the same 404, which takes precedence over 412."""
     url = f"/api/v2/contacts/{contact_id}/crm_association"
     response = await alice.delete(url, headers={"If-Match": '"7"'})
 
@@ -103,7 +103,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) ->
 
 
 async def test_a_deleted_contact_is_not_found(alice: Person, linked: Thing) -> None:
-    """A deleted contact is not there to be unlinked."""
+    """A deleted contact cannot be unlinked."""
     await alice.delete(linked.url)
     response = await alice.delete(f"{linked.url}/crm_association")
 

@@ -13,7 +13,7 @@ UNKNOWN_COMPANY = "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 async def test_an_unknown_company_comes_before_a_precondition(alice: Person) -> None:
-    """422 goes before 412, when creating, too."""
+    """422 takes precedence over 412 when creating, too."""
     company = {"company_id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"}
     both = await alice.post("/api/v2/contacts", json=company, headers={"If-Match": '"1"'})
     one = await alice.post("/api/v2/contacts", json={}, headers={"If-Match": "*"})
@@ -23,7 +23,7 @@ async def test_an_unknown_company_comes_before_a_precondition(alice: Person) -> 
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(URL, json={"first_name": "Eve"})
 
     assert response.status_code == 401
@@ -31,7 +31,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_is_refused(charlie: Person, ada: Thing, engine: Thing) -> None:
-    """Charlie cannot have a contact that refers into another workspace."""
+    """A contact cannot refer to an object of another workspace."""
     response = await charlie.post(URL, json={"company_id": engine.id, "emails": [{"email": "ada@engine.test"}]})
 
     assert response.status_code == 422
@@ -40,7 +40,7 @@ async def test_charlie_is_refused(charlie: Person, ada: Thing, engine: Thing) ->
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read creates nothing."""
+    """A read-only credential cannot create anything."""
     response = await bob.post(URL, json={"first_name": "Eve"})
 
     assert response.status_code == 403
@@ -49,7 +49,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 
 async def test_dave_needs_no_more_than_the_write_scope(dave: Person) -> None:
-    """The write scope is enough to create a contact and to be told what became of it."""
+    """The write scope is enough to create a contact and to see the result."""
     response = await dave.post(URL, json={"first_name": "Eve"})
 
     assert response.status_code == 201
@@ -57,7 +57,7 @@ async def test_dave_needs_no_more_than_the_write_scope(dave: Person) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person, engine: Thing) -> None:
-    """The answer is the contact as it is from now on."""
+    """The response shows the contact as stored."""
     response = await alice.post(
         URL,
         json={
@@ -91,7 +91,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person, engine: Thing) 
 
 
 async def test_what_is_empty_is_null_or_left_out(alice: Person) -> None:
-    """Names are null and lists are empty; all other members are left out."""
+    """Empty names are null, empty lists are shown as such, and other empty members are left out."""
     response = await alice.post(URL, json={})
 
     contact = response.json()
@@ -103,7 +103,7 @@ async def test_what_is_empty_is_null_or_left_out(alice: Person) -> None:
 
 
 async def test_no_body_is_an_empty_contact(alice: Person) -> None:
-    """The body may be left out: nothing means `{}`."""
+    """An absent body means `{}`."""
     response = await alice.post(URL)
 
     assert response.status_code == 201
@@ -111,14 +111,14 @@ async def test_no_body_is_an_empty_contact(alice: Person) -> None:
 
 
 async def test_times_are_in_utc_with_microseconds(ada: Thing) -> None:
-    """A time has six digits of a second's fraction, and a `Z`."""
+    """A time has six fractional digits and a `Z`."""
     times = (ada.json["created_at"], ada.json["updated_at"])
 
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time) for time in times)
 
 
 async def test_it_is_there_at_once(alice: Person, ada: Thing) -> None:
-    """What the answer showed is what a read shows, under the same ETag."""
+    """A read shows what the response showed, under the same ETag."""
     response = await alice.get(ada.url)
 
     assert response.json() == ada.json
@@ -126,7 +126,7 @@ async def test_it_is_there_at_once(alice: Person, ada: Thing) -> None:
 
 
 async def test_the_change_is_entered(ada: Thing, stored: Stored) -> None:
-    """The ledger has one entry, with the contact as it was created and nothing before it."""
+    """The ledger has one entry: the new contact, with no previous state."""
     (change,) = await stored.changes()
 
     assert (change.seq, change.kind, change.action) == (1, "c", "c")
@@ -135,13 +135,13 @@ async def test_the_change_is_entered(ada: Thing, stored: Stored) -> None:
 
 
 async def test_the_version_is_the_ledgers_number(ada: Thing, grace: Thing, stored: Stored) -> None:
-    """The ETag is the number of the change, and the numbers of a workspace have no gaps."""
+    """The ETag is the number of the ledger entry, and the numbers of a workspace have no gaps."""
     assert (ada.etag, grace.etag) == ('"1"', '"2"')
     assert [change.seq for change in await stored.changes()] == [1, 2]
 
 
 async def test_the_address_is_claimed_in_the_form_that_is_compared(alice: Person, stored: Stored) -> None:
-    """An address is stored as sent in the contact, and in its comparable form beside it."""
+    """An address is stored as sent in the contact, and in comparable form beside it."""
     contact = Thing(await alice.post(URL, json={"emails": [{"email": " ADA@München.test "}]}))
 
     assert contact.json["emails"][0]["email"] == "ADA@München.test"
@@ -149,7 +149,7 @@ async def test_the_address_is_claimed_in_the_form_that_is_compared(alice: Person
 
 
 async def test_the_words_are_entered(ada: Thing, stored: Stored) -> None:
-    """A search finds the contact by the words of names and addresses: the first of either name stands in its row."""
+    """A search finds the contact by the words of names and addresses. The first word of either name is in the row."""
     row = await stored.row(ada)
 
     assert (row["first_name_word"], row["last_name_word"]) == ("ada", "lovelace")
@@ -157,7 +157,7 @@ async def test_the_words_are_entered(ada: Thing, stored: Stored) -> None:
 
 
 async def test_phone_numbers_have_an_e164_form_beside_them(alice: Person, stored: Stored) -> None:
-    """Numbers are kept as sent; those with a country code are stored in their E.164 form, too."""
+    """Numbers are kept as sent; those with a country code are also stored in E.164 form."""
     numbers = [{"phone_number": "+44 (0)20 7946-0018"}, {"phone_number": "ask reception"}]
     contact = Thing(await alice.post(URL, json={"phone_numbers": numbers}))
 
@@ -166,7 +166,7 @@ async def test_phone_numbers_have_an_e164_form_beside_them(alice: Person, stored
 
 
 async def test_two_contacts_may_share_a_phone_number(alice: Person) -> None:
-    """A phone number is never a conflict."""
+    """A phone number never conflicts."""
     contact = {"phone_numbers": [{"phone_number": "+442079460018"}]}
     responses = [await alice.post(URL, json=contact) for _ in range(2)]
 
@@ -174,7 +174,7 @@ async def test_two_contacts_may_share_a_phone_number(alice: Person) -> None:
 
 
 async def test_an_address_that_is_taken_is_refused(alice: Person, ada: Thing, stored: Stored) -> None:
-    """An address belongs to one active contact of a workspace, in whatever spelling."""
+    """An address belongs to one active contact of a workspace, in any spelling."""
     response = await alice.post(URL, json={"emails": [{"email": "eve@engine.test"}, {"email": '"Ada"@ENGINE.test'}]})
 
     assert response.status_code == 409
@@ -184,7 +184,7 @@ async def test_an_address_that_is_taken_is_refused(alice: Person, ada: Thing, st
 
 
 async def test_every_address_that_is_taken_is_named(alice: Person, ada: Thing, grace: Thing) -> None:
-    """All conflicts are listed; the holder that is named is that of the first."""
+    """All conflicts are listed; the named holder is that of the first."""
     response = await alice.post(URL, json={"emails": [{"email": "grace@navy.test"}, {"email": "ada@engine.test"}]})
 
     assert faults(response) == [("emails[0].email", "already_in_use"), ("emails[1].email", "already_in_use")]
@@ -193,7 +193,7 @@ async def test_every_address_that_is_taken_is_named(alice: Person, ada: Thing, g
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, ada: Thing) -> None:
-    """A caller without the read scope learns that the address is taken, and not by whom."""
+    """A caller without the read scope learns that the address is taken, but not by whom."""
     response = await dave.post(URL, json={"emails": [{"email": "ada@engine.test"}]})
 
     assert response.status_code == 409
@@ -210,14 +210,14 @@ async def test_a_deleted_contact_blocks_nothing(alice: Person, ada: Thing, store
 
 
 async def test_another_workspace_blocks_nothing(charlie: Person, ada: Thing) -> None:
-    """Each workspace has its addresses to itself."""
+    """Each workspace has its own addresses."""
     response = await charlie.post(URL, json={"emails": ada.json["emails"]})
 
     assert response.status_code == 201
 
 
 async def test_the_first_address_is_primary_where_none_is_marked(alice: Person) -> None:
-    """Of several addresses without a mark, or marked as not primary, the first is primary."""
+    """The first of several addresses is primary if none is marked, or all are marked as not primary."""
     emails = [{"email": "a@x.test", "is_primary": False}, {"email": "b@x.test"}]
     response = await alice.post(URL, json={"emails": emails})
 
@@ -225,7 +225,7 @@ async def test_the_first_address_is_primary_where_none_is_marked(alice: Person) 
 
 
 async def test_a_company_of_this_workspace_is_taken(alice: Person, engine: Thing, stored: Stored) -> None:
-    """The contact refers to its company, in the answer and in its row."""
+    """The contact refers to its company, in the response and in its row."""
     contact = Thing(await alice.post(URL, json={"company_id": engine.id}))
 
     assert contact.json["company"] == {"id": engine.id, "object": "company"}
@@ -247,7 +247,7 @@ async def test_a_company_of_this_workspace_is_taken(alice: Person, engine: Thing
     ],
 )
 async def test_a_company_that_is_not_there_is_refused(alice: Person, company_id: str, code: str) -> None:
-    """What does not look like a company's id is told from the id of no company; there is one spelling of an id."""
+    """A malformed company id is told apart from an unknown one, and an id has only one spelling."""
     response = await alice.post(URL, json={"company_id": company_id})
 
     assert response.status_code == 422
@@ -258,7 +258,7 @@ async def test_a_company_that_is_not_there_is_refused(alice: Person, company_id:
     "name", ["first_name", "last_name", "description", "company_id", "time_zone", "emails", "phone_numbers"]
 )
 async def test_null_is_refused(alice: Person, name: str) -> None:
-    """There is nothing to clear in a contact that is only being created."""
+    """A new contact has nothing to clear, so null is refused."""
     response = await alice.post(URL, json={name: None})
 
     assert response.status_code == 422
@@ -266,7 +266,7 @@ async def test_null_is_refused(alice: Person, name: str) -> None:
 
 
 async def test_everything_that_is_wrong_is_told_at_once(alice: Person, stored: Stored) -> None:
-    """The first mistake does not hide the others, not even within one array."""
+    """All faults are reported at once, even within one array."""
     body: Json = {
         "first_name": "",
         "last_name": 5,
@@ -295,7 +295,7 @@ async def test_everything_that_is_wrong_is_told_at_once(alice: Person, stored: S
 
 
 async def test_a_refusal_is_a_problem(alice: Person) -> None:
-    """A refusal has the members of a problem, with a sentence that names the remedy."""
+    """A refusal has the members of a problem, and its text names the remedy."""
     response = await alice.post(URL, json={"frist_name": "Ada"})
 
     problem = response.json()
@@ -306,7 +306,7 @@ async def test_a_refusal_is_a_problem(alice: Person) -> None:
 
 
 async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
-    """What is not there yet has no version to match, and not even `*` fits."""
+    """A new object has no version that If-Match could match, not even `*`."""
     response = await alice.post(URL, json={}, headers={"If-Match": "*"})
 
     assert response.status_code == 412
@@ -315,7 +315,7 @@ async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request creates one contact."""
+    """A retry with the same Idempotency-Key creates no second contact."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.post(URL, json={"first_name": "Ada"}, headers=key) for _ in range(2)]
 
@@ -328,7 +328,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> N
 
 
 async def test_a_key_with_another_request_is_refused(alice: Person, stored: Stored) -> None:
-    """An Idempotency-Key stands for one request."""
+    """An Idempotency-Key belongs to one request."""
     key = {"Idempotency-Key": str(uuid4())}
     await alice.post(URL, json={"first_name": "Ada"}, headers=key)
     response = await alice.post(URL, json={"first_name": "Grace"}, headers=key)
@@ -339,7 +339,7 @@ async def test_a_key_with_another_request_is_refused(alice: Person, stored: Stor
 
 
 async def test_a_key_is_its_credentials_own(alice: Person, dave: Person) -> None:
-    """Two credentials may come upon the same key."""
+    """Two credentials may use the same key."""
     key = {"Idempotency-Key": str(uuid4())}
     await alice.post(URL, json={"first_name": "Ada"}, headers=key)
     response = await dave.post(URL, json={"first_name": "Grace"}, headers=key)
@@ -349,7 +349,7 @@ async def test_a_key_is_its_credentials_own(alice: Person, dave: Person) -> None
 
 
 async def test_a_refusal_is_not_kept(alice: Person, ada: Thing) -> None:
-    """The same key may be used again after a refusal, since nothing happened."""
+    """A key may be used again after a refusal, because nothing happened."""
     key, contact = {"Idempotency-Key": str(uuid4())}, {"emails": [{"email": "ada@engine.test"}]}
     refused = await alice.post(URL, json=contact, headers=key)
     await alice.delete(ada.url)
@@ -370,21 +370,21 @@ async def test_a_key_that_is_none_is_refused(alice: Person, stored: Stored, key:
 
 
 async def test_the_longest_key_is_taken(alice: Person) -> None:
-    """255 characters are not too many."""
+    """A key of 255 characters is accepted."""
     response = await alice.post(URL, json={}, headers={"Idempotency-Key": "k" * 255})
 
     assert response.status_code == 201
 
 
 async def test_scope_comes_before_body(bob: Person) -> None:
-    """403 goes before 422."""
+    """403 takes precedence over 422."""
     response = await bob.post(URL, json={"first_name": ""})
 
     assert response.status_code == 403
 
 
 async def test_body_comes_before_if_match(alice: Person) -> None:
-    """422 goes before 412."""
+    """422 takes precedence over 412."""
     response = await alice.post(URL, json={"first_name": ""}, headers={"If-Match": '"1"'})
 
     assert response.status_code == 422
@@ -392,7 +392,7 @@ async def test_body_comes_before_if_match(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_if_match_comes_before_conflict(alice: Person) -> None:
-    """412 goes before 409."""
+    """412 takes precedence over 409."""
     response = await alice.post(URL, json={"emails": [{"email": "ada@engine.test"}]}, headers={"If-Match": '"1"'})
 
     assert response.status_code == 412
@@ -400,7 +400,7 @@ async def test_if_match_comes_before_conflict(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_company_comes_before_conflict(alice: Person) -> None:
-    """A company that is not there is the body's mistake, so its 422 goes before 409."""
+    """An unknown company is a fault of the body, so its 422 takes precedence over 409."""
     body = {"emails": [{"email": "ada@engine.test"}], "company_id": UNKNOWN_COMPANY}
     response = await alice.post(URL, json=body)
 
@@ -408,7 +408,7 @@ async def test_company_comes_before_conflict(alice: Person) -> None:
 
 
 async def test_both_base_paths_are_the_same(alice: Person) -> None:
-    """`/v2/...` answers as `/api/v2/...` does."""
+    """`/v2/...` and `/api/v2/...` give the same answers."""
     response = await alice.post("/v2/contacts", json={"first_name": "Ada"})
 
     assert response.status_code == 201

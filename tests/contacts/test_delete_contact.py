@@ -12,7 +12,7 @@ UNKNOWN = "/api/v2/contacts/cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.delete(ada.url)
 
     assert response.status_code == 401
@@ -20,7 +20,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing) -> None:
-    """A contact of another workspace is not there, and stays."""
+    """A contact of another workspace is not found, and it stays."""
     response = await charlie.delete(ada.url)
 
     assert response.status_code == 404
@@ -28,7 +28,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing) ->
 
 
 async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
-    """A credential that may only read deletes nothing."""
+    """A read-only credential cannot delete anything."""
     response = await bob.delete(ada.url)
 
     assert response.status_code == 403
@@ -36,7 +36,7 @@ async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
 
 
 async def test_it_tells_what_was_deleted(alice: Person, ada: Thing) -> None:
-    """The answer names the contact, and has no ETag: there is nothing left that has a version."""
+    """The response names the contact and has no ETag, because nothing is left that has a version."""
     response = await alice.delete(ada.url)
 
     assert response.status_code == 200
@@ -45,7 +45,7 @@ async def test_it_tells_what_was_deleted(alice: Person, ada: Thing) -> None:
 
 
 async def test_it_is_gone_from_everywhere(alice: Person, ada: Thing) -> None:
-    """A deleted contact is neither read, nor listed, nor found."""
+    """A deleted contact is not read, listed or found."""
     await alice.delete(ada.url)
 
     assert (await alice.get(ada.url)).status_code == 404
@@ -54,7 +54,7 @@ async def test_it_is_gone_from_everywhere(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_second_time_there_is_nothing(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Deleting again is refused, and writes nothing."""
+    """A second deletion is refused and writes nothing."""
     await alice.delete(ada.url)
     response = await alice.delete(ada.url)
 
@@ -63,9 +63,9 @@ async def test_a_second_time_there_is_nothing(alice: Person, ada: Thing, stored:
 
 
 async def test_what_waits_behind_a_deletion_finds_nothing(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Writes that are carried out together see each other: after the deletion there is nothing to change or to delete."""
+    """Writes in one batch see each other: after the deletion there is nothing to change or delete."""
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post("/api/v2/contacts", json={}))
         writes = [
             tasks.create_task(alice.delete(ada.url)),
@@ -78,7 +78,7 @@ async def test_what_waits_behind_a_deletion_finds_nothing(alice: Person, ada: Th
 
 
 async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The ledger keeps the contact as it was at last."""
+    """The ledger keeps the contact's last state."""
     await alice.delete(ada.url)
     change = (await stored.changes())[-1]
 
@@ -97,7 +97,7 @@ async def test_deletion_is_a_mark(alice: Person, ada: Thing, stored: Stored) -> 
 
 
 async def test_addresses_and_words_are_forgotten(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Nothing is claimed by what is deleted, and nothing leads to it."""
+    """A deleted contact holds no addresses and no indexed words."""
     await alice.delete(ada.url)
 
     assert await stored.addresses(ada) == set()
@@ -105,7 +105,7 @@ async def test_addresses_and_words_are_forgotten(alice: Person, ada: Thing, stor
 
 
 async def test_the_address_goes_to_the_next(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Create, delete, create: each time the address is the newest contact's, and can be given back in the end."""
+    """The address always belongs to the newest contact when contacts are created and deleted in turn, and ends free."""
     for _ in range(3):
         await alice.delete(ada.url)
         ada = Thing(await alice.post("/api/v2/contacts", json={"emails": [{"email": "ada@engine.test"}]}))
@@ -115,14 +115,14 @@ async def test_the_address_goes_to_the_next(alice: Person, ada: Thing, stored: S
 
 
 async def test_if_match_lets_the_current_version_through(alice: Person, ada: Thing) -> None:
-    """With the current ETag, the contact is deleted."""
+    """A deletion with the current ETag succeeds."""
     response = await alice.delete(ada.url, headers={"If-Match": ada.etag})
 
     assert response.status_code == 200
 
 
 async def test_if_match_stops_other_versions(alice: Person, ada: Thing, stored: Stored) -> None:
-    """What somebody else has changed meanwhile is not deleted."""
+    """A stale If-Match prevents the deletion."""
     changed = await alice.patch(ada.url, json={"last_name": "King"})
     response = await alice.delete(ada.url, headers={"If-Match": ada.etag})
 
@@ -132,7 +132,7 @@ async def test_if_match_stops_other_versions(alice: Person, ada: Thing, stored: 
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is told of the deletion, not that there is nothing."""
+    """A retry with the same Idempotency-Key gets the first answer, not 404."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.delete(ada.url, headers=key) for _ in range(2)]
 
@@ -144,21 +144,21 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: 
 
 
 async def test_a_body_is_no_matter(alice: Person, ada: Thing) -> None:
-    """The operation takes no body, and does not look at one."""
+    """The operation takes no body and ignores one."""
     response = await alice.delete(ada.url, content=b"{", headers={"Content-Type": "text/plain"})
 
     assert response.status_code == 200
 
 
 async def test_object_comes_before_if_match(alice: Person) -> None:
-    """404 goes before 412."""
+    """404 takes precedence over 412."""
     response = await alice.delete(UNKNOWN, headers={"If-Match": '"7"'})
 
     assert response.status_code == 404
 
 
 async def test_scope_comes_before_object(bob: Person) -> None:
-    """403 goes before 404."""
+    """403 takes precedence over 404."""
     response = await bob.delete(UNKNOWN)
 
     assert response.status_code == 403
@@ -166,7 +166,7 @@ async def test_scope_comes_before_object(bob: Person) -> None:
 
 @pytest.mark.parametrize("contact_id", ["nobody", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, contact_id: str) -> None:
-    """The id of no contact, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.delete(f"/api/v2/contacts/{contact_id}")
 
     assert response.status_code == 404

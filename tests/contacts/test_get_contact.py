@@ -9,7 +9,7 @@ from tests.cast import Person, Thing
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(ada.url)
 
     assert response.status_code == 401
@@ -17,7 +17,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
-    """A contact of another workspace is not there."""
+    """A contact of another workspace is not found."""
     response = await charlie.get(ada.url)
 
     assert response.status_code == 404
@@ -25,7 +25,7 @@ async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
 
 
 async def test_dave_is_refused(dave: Person, ada: Thing) -> None:
-    """A credential that may only write reads nothing."""
+    """A write-only credential cannot read anything."""
     response = await dave.get(ada.url)
 
     assert response.status_code == 403
@@ -58,7 +58,7 @@ async def test_bob_reads(bob: Person, ada: Thing) -> None:
     ],
 )
 async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) -> None:
-    """The id of no contact, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"/api/v2/contacts/{contact_id}")
 
     assert response.status_code == 404
@@ -66,14 +66,14 @@ async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) ->
 
 
 async def test_an_id_has_one_spelling(alice: Person, ada: Thing) -> None:
-    """An id in lower case is not that of the contact."""
+    """An id in lower case does not find the contact."""
     response = await alice.get(f"/api/v2/contacts/cnt_{ada.id[4:].lower()}")
 
     assert response.status_code == 404
 
 
 async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None:
-    """A deleted contact is not there, for nobody."""
+    """A deleted contact is not found, whoever asks."""
     await alice.delete(ada.url)
     response = await alice.get(ada.url)
 
@@ -82,7 +82,7 @@ async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None
 
 @pytest.mark.parametrize("form", ["{0}", "W/{0}", "*", '"other", {0}', '"other",W/{0}', '"a,b", {0}'])
 async def test_what_the_client_has_is_not_sent_again(alice: Person, ada: Thing, form: str) -> None:
-    """If-None-Match with the current version, among others or weakly, and `*`, are answered 304 without a body."""
+    """If-None-Match with the current version, in a list or weak, or with `*`, gets 304 without a body."""
     response = await alice.get(ada.url, headers={"If-None-Match": form.format(ada.etag)})
 
     assert response.status_code == 304
@@ -93,7 +93,7 @@ async def test_what_the_client_has_is_not_sent_again(alice: Person, ada: Thing, 
 
 @pytest.mark.parametrize("tags", ['"0"', '"01"', 'W/"2"', "1", '"', "", '"other"'])
 async def test_what_the_client_lacks_is_sent(alice: Person, ada: Thing, tags: str) -> None:
-    """If-None-Match that does not name the current version as it was given stops nothing."""
+    """If-None-Match gets the contact if it does not name the current version exactly as given."""
     response = await alice.get(ada.url, headers={"If-None-Match": tags})
 
     assert response.status_code == 200
@@ -101,7 +101,7 @@ async def test_what_the_client_lacks_is_sent(alice: Person, ada: Thing, tags: st
 
 
 async def test_a_changed_contact_is_sent(alice: Person, ada: Thing) -> None:
-    """The version of before a change no longer stops anything."""
+    """The version before a change no longer gets 304."""
     await alice.patch(ada.url, json={"first_name": "Augusta"})
     response = await alice.get(ada.url, headers={"If-None-Match": ada.etag})
 

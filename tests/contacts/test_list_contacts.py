@@ -1,4 +1,4 @@
-"""GET /v2/contacts: pages, orders, cursors, parameters. Filters and search have files of their own."""
+"""GET /v2/contacts: pages, orders, cursors, parameters. Filters and search have their own files."""
 
 import base64
 from asyncio import TaskGroup
@@ -22,14 +22,14 @@ CRM = "filter[crm_associations][eq]"
 
 @pytest_asyncio.fixture
 async def many(alice: Person) -> list[Thing]:
-    """A hundred and one contacts, many of which were created in one batch."""
+    """A hundred and one contacts, many of them created in one batch."""
     async with TaskGroup() as tasks:
         writes = [tasks.create_task(alice.post(URL, json={"first_name": f"Nobody {n}"})) for n in range(101)]
     return [Thing(write.result()) for write in writes]
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -38,13 +38,13 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_charlie_sees_nothing(charlie: Person) -> None:
-    """The contacts of another workspace are neither listed nor found."""
+    """Contacts of another workspace are neither listed nor found."""
     assert await listed(charlie) == []
     assert await listed(charlie, {"search": "ada"}) == []
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -52,7 +52,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, ada: Thing) -> None:
-    """A list has the members that the documentation has, and contacts as a read shows them."""
+    """A list has the documented members and shows contacts as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [ada.json], "has_more": False, "next_cursor": None}
@@ -61,14 +61,14 @@ async def test_the_envelope(bob: Person, ada: Thing) -> None:
 
 
 async def test_an_empty_list(bob: Person) -> None:
-    """Where nothing is, the list is empty."""
+    """A workspace without contacts has an empty list."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [], "has_more": False, "next_cursor": None}
 
 
 async def test_the_latest_comes_first(alice: Person) -> None:
-    """A list begins with what was updated last, and that may be an old contact."""
+    """The most recently updated contact comes first, however old it is."""
     ada, *_ = await create(alice, "Ada", "Grace", "Edith")
     await alice.patch(ada.url, json={"last_name": "King"})
 
@@ -78,7 +78,7 @@ async def test_the_latest_comes_first(alice: Person) -> None:
 
 
 async def test_a_page_has_25_unless_told_otherwise(alice: Person, many: list[Thing]) -> None:
-    """The limit is 25, and may be 1 to 100."""
+    """The default limit is 25; it may be 1 to 100."""
     sizes = [len(await listed(alice, params)) for params in ({}, {"limit": "1"}, {"limit": "100"})]
 
     assert len(many) == 101
@@ -87,7 +87,7 @@ async def test_a_page_has_25_unless_told_otherwise(alice: Person, many: list[Thi
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.0", "ten", "", " 5", "+5", "1e1", "٥", "9" * 5000])
 async def test_a_limit_that_is_none_is_refused(alice: Person, limit: str) -> None:
-    """A limit out of range is a mistake, not a wish."""
+    """A limit out of range is refused, not clamped."""
     response = await alice.get(URL, params={"limit": limit})
 
     assert response.status_code == 400
@@ -95,7 +95,7 @@ async def test_a_limit_that_is_none_is_refused(alice: Person, limit: str) -> Non
 
 
 async def test_a_full_last_page_has_no_next(alice: Person) -> None:
-    """`has_more` tells whether there is more, not whether the page is full."""
+    """`has_more` says whether another page exists, not whether this one is full."""
     await create(alice, "Ada", "Grace")
     response = await alice.get(URL, params={"limit": 2})
 
@@ -105,7 +105,7 @@ async def test_a_full_last_page_has_no_next(alice: Person) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", [1, 2, 7])
 async def test_a_walk_meets_everything_once(alice: Person, order: str, limit: int) -> None:
-    """The cursors lead through the whole list, in either order, at any pace."""
+    """The cursors lead through the whole list, in either order and with any limit."""
     names = list("abcdefg")
     await create(alice, *names)
 
@@ -114,7 +114,7 @@ async def test_a_walk_meets_everything_once(alice: Person, order: str, limit: in
 
 
 async def test_a_walk_passes_contacts_of_the_same_time(alice: Person, many: list[Thing]) -> None:
-    """Contacts that were created in one batch have one time, and are still met once each."""
+    """A walk meets each contact of one batch once, although all have the same time."""
     met = [contact async for page in pages(alice, {"limit": 2}) for contact in page]
 
     assert len({contact["updated_at"] for contact in met}) < len(met)
@@ -122,7 +122,7 @@ async def test_a_walk_passes_contacts_of_the_same_time(alice: Person, many: list
 
 
 async def test_a_walk_is_not_disturbed(alice: Person) -> None:
-    """While others update, create and delete, everything that is left alone is met once, and updates are met, too."""
+    """A walk meets each untouched contact once, and updated ones too, while others update, create and delete."""
     things = await create(alice, *"abcdefgh")
     met: list[str] = []
     async for page in pages(alice, {"order_by": "updated_at:asc", "limit": 2}):
@@ -137,7 +137,7 @@ async def test_a_walk_is_not_disturbed(alice: Person) -> None:
 
 
 async def test_a_walk_backwards_is_not_disturbed(alice: Person) -> None:
-    """In the order of the latest first, what is left alone is met once, and what is new is not met twice."""
+    """A walk with the latest first meets each untouched contact once, and no new one twice."""
     things = await create(alice, *"abcdefgh")
     met: list[str] = []
     async for page in pages(alice, {"limit": 2}):
@@ -152,7 +152,7 @@ async def test_a_walk_backwards_is_not_disturbed(alice: Person) -> None:
 
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 async def test_a_cursor_survives_its_row(alice: Person, order: str) -> None:
-    """The place where a page ended stays what it is when the contact there is deleted."""
+    """A cursor stays valid when the last contact of its page is deleted."""
     things = {thing.json["first_name"]: thing for thing in await create(alice, *"abcde")}
     page = (await alice.get(URL, params={"order_by": order, "limit": 2})).json()
     await alice.delete(things[page["data"][-1]["first_name"]].url)
@@ -162,7 +162,7 @@ async def test_a_cursor_survives_its_row(alice: Person, order: str) -> None:
 
 
 async def test_a_cursor_carries_everything(alice: Person) -> None:
-    """The next call sends only `limit` and `cursor`; search, filters and order are those of the first."""
+    """The next call sends only `limit` and `cursor`; the cursor carries search, filters and order."""
     things = await create(alice, "Ada 1", "Grace", "Ada 2", "Ada 3", "Ada 4")
     params = {
         "search": "ada",
@@ -177,7 +177,7 @@ async def test_a_cursor_carries_everything(alice: Person) -> None:
 
 
 async def cursor_of(person: Person) -> str:
-    """Return a cursor of a list of two."""
+    """Return a cursor from a list of two contacts."""
     await create(person, "Ada", "Grace")
     cursor: str = (await person.get(URL, params={"limit": 1})).json()["next_cursor"]
     return cursor
@@ -193,7 +193,7 @@ async def cursor_of(person: Person) -> str:
     ],
 )
 async def test_a_cursor_is_for_what_it_was_given_out_for(alice: Person, name: str, value: str) -> None:
-    """What the cursor carries is not sent beside it with another value."""
+    """A cursor is refused beside a parameter whose value contradicts it."""
     response = await alice.get(URL, params={"cursor": await cursor_of(alice), name: value})
 
     assert response.status_code == 400
@@ -201,7 +201,7 @@ async def test_a_cursor_is_for_what_it_was_given_out_for(alice: Person, name: st
 
 
 async def test_a_cursor_is_for_its_filters_in_brackets_too(alice: Person) -> None:
-    """The other encoding of a filter says the same."""
+    """A filter in the other encoding matches the cursor as well."""
     params = {"cursor": await cursor_of(alice), f"{CRM}[0][id]": "1", f"{CRM}[0][object_type]": "contact"}
     response = await alice.get(URL, params=params)
 
@@ -210,7 +210,7 @@ async def test_a_cursor_is_for_its_filters_in_brackets_too(alice: Person) -> Non
 
 
 async def test_a_cursor_may_be_sent_with_what_it_carries(alice: Person) -> None:
-    """Programs that repeat the first call's parameters on each page get the pages, and those that send the default order."""
+    """A client may repeat the first call's parameters on each page, or send the default order."""
     await create(alice, "Ada 1", "Ada 2", "Grace", "Ada 3")
     params = {"limit": "1", "search": "ada", "order_by": "updated_at:asc", "filter[updated_at][gte]": "2026-03-01T00:00:00Z"}
     first = (await alice.get(URL, params=params)).json()
@@ -223,7 +223,7 @@ async def test_a_cursor_may_be_sent_with_what_it_carries(alice: Person) -> None:
 
 
 async def test_a_cursor_of_another_workspace_is_refused(alice: Person, charlie: Person) -> None:
-    """A cursor is of use in its own workspace only."""
+    """A cursor works only in its own workspace."""
     response = await charlie.get(URL, params={"cursor": await cursor_of(alice)})
 
     assert response.status_code == 400
@@ -231,14 +231,14 @@ async def test_a_cursor_of_another_workspace_is_refused(alice: Person, charlie: 
 
 
 async def test_a_cursor_is_anyones_in_the_workspace(alice: Person, bob: Person) -> None:
-    """A walk may be continued with another credential."""
+    """Another credential of the workspace may continue a walk."""
     assert await listed(bob, {"cursor": await cursor_of(alice)}) == ["Ada"]
 
 
 async def test_a_cursor_of_another_list_is_refused(
     alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID
 ) -> None:
-    """A cursor is of use for its own list only, even if the same server signed it."""
+    """A cursor works only for its own list, even if the same server signed it."""
     signer = CursorSigner(await pool.fetchval("select value from setting where name = 'cursor_secret'"))
     query = signer.read(await cursor_of(alice), f"list-contacts:{workspace_id}", PageQuery)
     assert query is not None
@@ -264,7 +264,7 @@ SPOILT: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("how", SPOILT)
 async def test_a_spoilt_cursor_is_refused(alice: Person, how: str) -> None:
-    """Nobody makes cursors but the server."""
+    """A cursor that the server did not issue is refused."""
     response = await alice.get(URL, params={"cursor": SPOILT[how](await cursor_of(alice))})
 
     assert response.status_code == 400
@@ -272,7 +272,7 @@ async def test_a_spoilt_cursor_is_refused(alice: Person, how: str) -> None:
 
 
 async def test_mistakes_beside_a_cursor_are_told_at_once(alice: Person) -> None:
-    """A cursor that is none does not hide the rest."""
+    """An invalid cursor does not hide other faults."""
     response = await alice.get(URL, params={"cursor": "x", "limit": "0", "search": "ada", "nick": "ada"})
 
     assert sorted(faults(response)) == [
@@ -284,7 +284,7 @@ async def test_mistakes_beside_a_cursor_are_told_at_once(alice: Person) -> None:
 
 @pytest.mark.parametrize("order", ["updated_at", "updated_at:ASC", "created_at:desc", "", "updated_at:asc,id:asc"])
 async def test_an_order_that_is_none_is_refused(alice: Person, order: str) -> None:
-    """There are two orders."""
+    """Only two orders are valid."""
     response = await alice.get(URL, params={"order_by": order})
 
     assert response.status_code == 400
@@ -302,7 +302,7 @@ async def test_an_order_that_is_none_is_refused(alice: Person, order: str) -> No
     ],
 )
 async def test_a_typo_is_told_with_the_nearest_name(alice: Person, name: str, nearest: str) -> None:
-    """An unknown parameter does not vanish in silence."""
+    """An unknown parameter is refused, and the message suggests the nearest name."""
     response = await alice.get(URL, params={name: "1"})
 
     assert response.status_code == 400
@@ -311,14 +311,14 @@ async def test_a_typo_is_told_with_the_nearest_name(alice: Person, name: str, ne
 
 
 async def test_a_name_like_no_other_is_told_what_there_is(alice: Person) -> None:
-    """Where no name is near, all are listed."""
+    """The message lists all names if none is near."""
     response = await alice.get(URL, params={"zzz": ""})
 
     assert "`limit`, `cursor`, `order_by`" in response.json()["detail"]
 
 
 async def test_all_mistakes_are_told(alice: Person) -> None:
-    """The first mistake does not hide the others; all of them are of the query, so the answer is 400."""
+    """All faults of the query are reported at once, with status 400."""
     params = {"limit": "0", "order_by": "name", "filter[updated_at][gt]": "noon", "filter[updated_at][lt]": "", "nick": "1"}
     response = await alice.get(URL, params={**params, "search": "x" * 256, CRM: "[]"})
 
@@ -336,7 +336,7 @@ async def test_all_mistakes_are_told(alice: Person) -> None:
 
 @pytest.mark.parametrize("query", ["limit=1&limit=2", "search=a&limit=1&search=a"])
 async def test_a_parameter_given_twice_is_refused(alice: Person, query: str) -> None:
-    """Of two values, neither is the one that was meant."""
+    """A repeated parameter is refused, because neither value is clearly the intended one."""
     response = await alice.get(f"{URL}?{query}")
 
     assert response.status_code == 400
@@ -345,7 +345,7 @@ async def test_a_parameter_given_twice_is_refused(alice: Person, query: str) -> 
 
 @pytest.mark.parametrize("query", ["search=%FF", "search=%C3", "search=%ED%A0%80", "%FF=1"])
 async def test_a_query_that_is_not_utf8_is_refused(alice: Person, query: str) -> None:
-    """The query string is percent-encoded UTF-8."""
+    """A query string must be percent-encoded UTF-8."""
     response = await alice.get(f"{URL}?{query}")
 
     assert response.status_code == 400
@@ -353,7 +353,7 @@ async def test_a_query_that_is_not_utf8_is_refused(alice: Person, query: str) ->
 
 
 async def test_a_query_of_nothing_but_mistakes_is_answered_shortly(alice: Person) -> None:
-    """A hundred mistakes are told, and no more."""
+    """At most a hundred faults are reported."""
     response = await alice.get(URL, params={f"filter[updated_at][g{n}]": "1" for n in range(1000)})
 
     assert response.status_code == 400
@@ -361,7 +361,7 @@ async def test_a_query_of_nothing_but_mistakes_is_answered_shortly(alice: Person
 
 
 async def test_scope_comes_before_query(dave: Person) -> None:
-    """403 goes before 400."""
+    """403 takes precedence over 400."""
     response = await dave.get(URL, params={"limit": "0"})
 
     assert response.status_code == 403
@@ -375,7 +375,7 @@ async def test_scope_comes_before_query(dave: Person) -> None:
 async def test_a_page_takes_as_many_statements_whatever_it_shows(
     alice: Person, database_url: str, params: dict[str, str], most: int
 ) -> None:
-    """One contact or a hundred: a page is one statement, and one more where a search looks for its rarest word."""
+    """A page of one contact or a hundred takes one statement, plus one to find a search's rarest word."""
     counts: list[int] = []
     async with serving_operations(OPERATIONS, database_url) as (client, statements):
         for limit in (1, 1, 100):
@@ -383,4 +383,4 @@ async def test_a_page_takes_as_many_statements_whatever_it_shows(
             await client.get(URL, params={**params, "limit": limit}, headers={"Authorization": str(alice.key)})
             counts.append(len(statements))
 
-    assert counts == [most + 1, most, most], "the first time, the credential is looked up"
+    assert counts == [most + 1, most, most], "the first request also looks up the credential"

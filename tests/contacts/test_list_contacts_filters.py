@@ -1,4 +1,4 @@
-"""GET /v2/contacts: the filters by time and by CRM association."""
+"""GET /v2/contacts: filters by time and by CRM association."""
 
 from datetime import datetime, timedelta
 
@@ -14,7 +14,7 @@ ASCENDING = {"order_by": "updated_at:asc"}
 
 
 def moved(time: str, by: timedelta) -> str:
-    """Return a time of the API, moved."""
+    """Return an API time, shifted."""
     return (datetime.fromisoformat(time) + by).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -40,7 +40,7 @@ async def test_a_bound_is_exact_to_the_microsecond(alice: Person, bound: str, by
 
 
 async def test_bounds_are_taken_together(alice: Person) -> None:
-    """All bounds that are given hold."""
+    """All given bounds must hold."""
     a, b, c, d = await create(alice, *"abcd")
     params = {
         "filter[updated_at][gt]": a.json["updated_at"],
@@ -57,7 +57,7 @@ async def test_bounds_are_taken_together(alice: Person) -> None:
 
 
 async def test_the_documented_sync_misses_nothing(alice: Person) -> None:
-    """Export everything, then from the checkpoint on: what was changed in between is there."""
+    """A full export, continued from its checkpoint, includes everything that changed meanwhile."""
     things = await create(alice, *"abc")
     checkpoint = (await alice.get(URL, params=ASCENDING)).json()["data"][-1]["updated_at"]
     await alice.patch(things[0].url, json={"first_name": "A"})
@@ -79,7 +79,7 @@ async def test_the_documented_sync_misses_nothing(alice: Person) -> None:
     ],
 )
 async def test_times_are_iso_8601(alice: Person, time: str) -> None:
-    """With a fraction or without; an offset counts, and none means UTC."""
+    """Fractions are optional, offsets are respected, and a time without one is UTC."""
     await create(alice, "a")
 
     assert await listed(alice, {"filter[updated_at][gt]": time}) == ["a"]
@@ -87,14 +87,14 @@ async def test_times_are_iso_8601(alice: Person, time: str) -> None:
 
 
 async def test_the_end_of_time(alice: Person) -> None:
-    """The last time that there is comes after everything."""
+    """The greatest time that is accepted comes after everything."""
     await create(alice, "a")
 
     assert await listed(alice, {"filter[updated_at][lte]": "9999-12-31T23:59:59.999999Z"}) == ["a"]
 
 
 async def test_a_plus_that_was_not_encoded(alice: Person) -> None:
-    """An offset's plus sign arrives as a space from many clients."""
+    """A space in place of an offset's plus sign is accepted, because many clients do not encode the plus."""
     (thing,) = await create(alice, "a")
     east = moved(thing.json["updated_at"], timedelta(hours=1)).replace("Z", " 01:00")
 
@@ -111,7 +111,7 @@ async def test_a_plus_that_was_not_encoded(alice: Person) -> None:
 )
 @pytest.mark.parametrize("bound", ["gt", "lte"])
 async def test_a_time_that_is_none_is_refused(alice: Person, bound: str, time: str) -> None:
-    """Dates alone, seconds since 1970, and times that no calendar has, are no times."""
+    """Dates without a time, seconds since 1970, and impossible times are refused."""
     response = await alice.get(URL, params={f"filter[updated_at][{bound}]": time})
 
     assert response.status_code == 400
@@ -120,7 +120,7 @@ async def test_a_time_that_is_none_is_refused(alice: Person, bound: str, time: s
 
 @pytest_asyncio.fixture
 async def linked(alice: Person) -> list[Thing]:
-    """Contacts a, b, c with CRM records 1, 2, 3, a second one of record 1, and one without."""
+    """Contacts a, b, c with CRM records 1, 2, 3, a second one with record 1, and one without."""
     things = await create(alice, "a", "b", "c", "a too", "none")
     for thing, record in zip(things, ["1", "2", "3", "1"], strict=False):
         link = {"object_type": "contact", "crm_object_id": record, "source": "hubspot"}
@@ -148,12 +148,12 @@ async def linked(alice: Person) -> list[Thing]:
     ],
 )
 async def test_contacts_are_found_by_their_crm_records(alice: Person, params: dict[str, str]) -> None:
-    """Any of the records will do; both encodings are taken, and the numbers in brackets need not be in order."""
+    """A filter matches any of its records, in both encodings. Numbers in brackets may be in any order."""
     assert await listed(alice, {**params, **ASCENDING}) == ["a", "c", "a too"]
 
 
 async def test_a_record_that_was_unlinked_is_not_found(alice: Person, linked: list[Thing]) -> None:
-    """A filter sees a write at once."""
+    """A filter sees a write immediately."""
     await alice.delete(f"{linked[0].url}/crm_association")
     await alice.delete(linked[3].url)
 
@@ -162,20 +162,20 @@ async def test_a_record_that_was_unlinked_is_not_found(alice: Person, linked: li
 
 @pytest.mark.usefixtures("linked")
 async def test_another_workspaces_records_are_not_found(charlie: Person) -> None:
-    """Charlie's CRM is not Alice's."""
+    """CRM records of another workspace are not found."""
     assert await listed(charlie, {CRM: '[{"id":"1","object_type":"contact"}]'}) == []
 
 
 @pytest.mark.usefixtures("linked")
 async def test_a_filter_goes_with_a_search_and_a_cursor(alice: Person) -> None:
-    """Filter, search and order are taken together, on all pages."""
+    """Filter, search and order combine, on all pages."""
     records = '[{"id":"1","object_type":"contact"},{"id":"2","object_type":"contact"}]'
 
     assert await walked(alice, {CRM: records, "search": "a", "limit": 1, **ASCENDING}) == ["a", "a too"]
 
 
 def listing(*items: Json) -> str:
-    """Return a list in JSON, as text."""
+    """Return a list of records as JSON text."""
     return "[" + ",".join(items) + "]"
 
 
@@ -208,7 +208,7 @@ ONE = '{"id":"1","object_type":"contact"}'
     ],
 )
 async def test_a_filter_that_is_none_is_refused(alice: Person, params: dict[str, str], code: str) -> None:
-    """A filter names 1 to 20 records of contacts, each by `id` and `object_type` alone."""
+    """A filter takes 1 to 20 records of contacts, each with only `id` and `object_type`."""
     response = await alice.get(URL, params=params)
 
     assert response.status_code == 400
@@ -216,13 +216,13 @@ async def test_a_filter_that_is_none_is_refused(alice: Person, params: dict[str,
 
 
 async def test_twenty_records_are_taken(alice: Person) -> None:
-    """20 records are not too many."""
+    """A filter accepts 20 records."""
     assert await listed(alice, {CRM: listing(*[ONE] * 20)}) == []
 
 
 @pytest.mark.parametrize("name", [f"{CRM}[0]", f"{CRM}[0][ids]", f"{CRM}[-1][id]", f"{CRM}[0][id][0]", f"{CRM}[]"])
 async def test_brackets_that_are_none_are_refused(alice: Person, name: str) -> None:
-    """What is like an encoding of the filter, and is none, does not vanish in silence."""
+    """A malformed encoding of the filter is refused, not ignored."""
     response = await alice.get(URL, params={name: "1"})
 
     assert response.status_code == 400
@@ -230,7 +230,7 @@ async def test_brackets_that_are_none_are_refused(alice: Person, name: str) -> N
 
 
 async def test_a_member_given_twice_is_refused(alice: Person) -> None:
-    """Of two ids in one place, neither is the one that was meant."""
+    """Two ids in one place are refused, because neither is clearly the intended one."""
     member = f"{CRM}[0][id]"
     response = await alice.get(URL, params={member: ["1", "2"], f"{CRM}[0][object_type]": "contact"})
 

@@ -1,4 +1,4 @@
-"""GET /v2/contacts: the search."""
+"""GET /v2/contacts: search."""
 
 import asyncpg
 import pytest
@@ -26,7 +26,7 @@ PEOPLE: list[Json] = [
 
 @pytest_asyncio.fixture
 async def people(alice: Person) -> list[Thing]:
-    """The people above, in Alice's workspace."""
+    """The people listed above, in Alice's workspace."""
     return [Thing(await alice.post(URL, json=person)) for person in PEOPLE]
 
 
@@ -34,24 +34,24 @@ async def people(alice: Person) -> list[Thing]:
 @pytest.mark.parametrize(
     ("search", "expected"),
     [
-        # Case, and words' beginnings
+        # Case, and beginnings of words
         ("ada", ["Ada"]),
         ("ADA", ["Ada"]),
         ("lovel", ["Ada"]),
         ("velace", []),
         ("hopper", ["Grace"]),
         ("opper", []),
-        # Several words, each of which must be there, in any order
+        # Several words, all required, in any order
         ("ada lovelace", ["Ada"]),
         ("lovelace ada", ["Ada"]),
-        # Punctuation around a word, as people write names
+        # Punctuation around words, as people write names
         ("Lovelace, Ada", ["Ada"]),
         ('"ada."', ["Ada"]),
         ("  lovelace\tada ", ["Ada"]),
         ("ada hopper", []),
         ("gra mur", ["Grace"]),
         ("brewster hopper", ["Grace"]),
-        # One letter, and two
+        # One letter, and two letters
         ("a", ["100% real", "Björn", "Ada"]),
         ("y", ["O'Neil"]),
         ("lo", ["Ada"]),
@@ -83,7 +83,7 @@ async def people(alice: Person) -> list[Thing]:
         ("grace_h", ["Grace"]),
         ("grace.h", []),
         ("munchen", ["𝐄𝐝𝐢𝐭𝐡"]),
-        # What stands for something else in a pattern stands for itself here
+        # Wildcards of patterns are literal
         ("%", []),
         ("ad%", []),
         ("a%a", []),
@@ -102,7 +102,7 @@ async def people(alice: Person) -> list[Thing]:
         ("o''n", []),
         ("\x1fada", ["Ada"]),
         ("\U0010ffff", []),
-        # Neither phone numbers, descriptions, nor anything else of a contact
+        # No other member of a contact is searched, such as phone numbers or descriptions
         ("555", []),
         ("1842", []),
         ("knows", []),
@@ -111,18 +111,18 @@ async def people(alice: Person) -> list[Thing]:
     ],
 )
 async def test_a_search_finds_words_by_their_beginnings(alice: Person, search: str, expected: list[str]) -> None:
-    """Full names and e-mail addresses are searched, without case and accents, at the beginnings of words."""
+    """A search matches beginnings of words in full names and e-mail addresses, without case and accents."""
     assert await listed(alice, {"search": search}) == expected
 
 
 @pytest.mark.usefixtures("people")
 async def test_an_empty_search_is_none(alice: Person) -> None:
-    """A client that always sends the parameter gets the whole list where it is empty."""
+    """An empty search returns the whole list, for clients that always send the parameter."""
     assert len(await listed(alice, {"search": ""})) == len(PEOPLE)
 
 
 async def test_a_search_sees_a_write_at_once(alice: Person, people: list[Thing]) -> None:
-    """A contact is found by what it is now, and no longer by what it was."""
+    """A contact is found by its current data, not by old data."""
     ada = people[0]
     await alice.patch(ada.url, json={"last_name": "Byron", "emails": [{"email": "ada@home.test"}]})
 
@@ -133,7 +133,7 @@ async def test_a_search_sees_a_write_at_once(alice: Person, people: list[Thing])
 
 
 async def test_a_word_in_two_places_stays_while_it_is_in_one(alice: Person, ada: Thing) -> None:
-    """`ada` is a name and a part of an address; either is enough."""
+    """A word in a name and in an address stays indexed until both lose it."""
     found: list[list[str]] = []
     patches: list[Json] = [{"first_name": "Augusta"}, {"emails": []}, {"last_name": "Ada"}, {"last_name": "King"}]
     for patch in patches:
@@ -144,7 +144,7 @@ async def test_a_word_in_two_places_stays_while_it_is_in_one(alice: Person, ada:
 
 
 async def test_a_contact_is_found_once(alice: Person) -> None:
-    """Several words of a contact that begin alike do not show it several times."""
+    """A contact whose words match several times is listed once."""
     await alice.post(URL, json={"first_name": "Ann Anna", "last_name": "Anne Annabel", "emails": [{"email": "an@an.test"}]})
 
     assert await listed(alice, {"search": "an"}) == ["Ann Anna"]
@@ -152,7 +152,7 @@ async def test_a_contact_is_found_once(alice: Person) -> None:
 
 @pytest.mark.usefixtures("people")
 async def test_a_search_goes_with_an_order_and_a_cursor(alice: Person) -> None:
-    """What is found comes in the list's order, page by page."""
+    """A search combines with an order and a cursor."""
     found = await walked(alice, {"search": "a", "limit": 1, "order_by": "updated_at:asc"})
 
     assert found == ["Ada", "Björn", "100% real"]
@@ -160,14 +160,14 @@ async def test_a_search_goes_with_an_order_and_a_cursor(alice: Person) -> None:
 
 @pytest.mark.usefixtures("people")
 async def test_a_search_goes_with_a_filter(alice: Person, people: list[Thing]) -> None:
-    """Both must hold."""
+    """A search and a filter must both match."""
     params = {"search": "a", "filter[updated_at][gt]": people[1].json["updated_at"]}
 
     assert await listed(alice, params) == ["100% real"]
 
 
 async def test_a_search_of_many_terms_is_answered(alice: Person, ada: Thing) -> None:
-    """The longest search has 255 characters, and as many as 128 terms."""
+    """The longest search works: 255 characters, up to 128 terms."""
     assert ada.json["first_name"] == "Ada"
     assert await listed(alice, {"search": ("a " * 128).strip()}) == ["Ada"]
     assert await listed(alice, {"search": "a b " * 63}) == []
@@ -175,7 +175,7 @@ async def test_a_search_of_many_terms_is_answered(alice: Person, ada: Thing) -> 
 
 @pytest.mark.parametrize(("search", "code"), [("x" * 256, "too_long"), ("a\u0000b", "invalid_characters")])
 async def test_a_search_that_is_none_is_refused(alice: Person, search: str, code: str) -> None:
-    """A search has 255 characters at most, and no NUL."""
+    """A search has at most 255 characters and no NUL."""
     response = await alice.get(URL, params={"search": search})
 
     assert response.status_code == 400
@@ -198,7 +198,7 @@ FILL = """
 
 
 async def test_a_common_word_of_what_was_not_changed_for_long(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """What many have, but none of the twenty thousand that were changed last, is found as everything else is, page by page."""
+    """A common word is found page by page even if the twenty thousand latest contacts lack it."""
     await pool.execute(FILL, alice.workspace_id)
     newest = await walked(alice, {"search": "old ada", "limit": "100"})
     oldest = await listed(alice, {"search": "ada", "order_by": "updated_at:asc", "limit": "2"})

@@ -1,4 +1,4 @@
-"""The rules of PATCH, by random contacts and random patches, against a small model."""
+"""Random contacts and random patches, checked against a small model of the rules of PATCH."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,19 +18,19 @@ by_chance = settings(
     max_examples=400,
     deadline=None,
     derandomize=True,
-    # One workspace serves all examples: each cleans up after itself.
+    # All examples share one workspace, so each cleans up after itself.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
 @pytest_asyncio.fixture
 async def holder(alice: Person) -> Thing:
-    """A contact that holds the address which the model calls taken."""
+    """A contact with the address that the model calls taken."""
     return Thing(await alice.post(URL, json={"emails": [{"email": "TAKEN@x.test"}]}))
 
 
 def expected(body: Mapping[str, Any], *, creating: bool = False) -> tuple[int, list[tuple[str, str]]]:
-    """Return the status and the faults that the rules demand, where the contact is there."""
+    """Return the status and the faults that the rules demand for an existing contact."""
     if wrong := faults_of(body, creating=creating):
         return 422, wrong
     if body.get("company_id") == UNKNOWN_COMPANY:
@@ -46,17 +46,17 @@ def answered(response: httpx.Response) -> tuple[int, list[tuple[str, str]]]:
 
 
 def members(contact: Json) -> Json:
-    """Return a contact without the time of its last update."""
+    """Return a contact without `updated_at`."""
     return {name: value for name, value in contact.items() if name != "updated_at"}
 
 
 def sent(body: Mapping[str, Any], engine: Thing) -> Json:
-    """Return a body with the id of the company that there is."""
+    """Return a body with the id of the existing company."""
     return {**body, "company_id": engine.id} if body.get("company_id") == ENGINE else body
 
 
 async def follow(alice: Person, before: httpx.Response, patch: Mapping[str, Any], engine: Thing) -> httpx.Response:
-    """Patch a contact, and hold the answer against the model; return the contact as it is then."""
+    """Patch a contact; compare the answer with the model; return the patched contact."""
     url = f"{URL}/{before.json()['id']}"
     response = await alice.patch(url, json=sent(patch, engine))
     now = await alice.get(url)
@@ -77,7 +77,7 @@ async def follow(alice: Person, before: httpx.Response, patch: Mapping[str, Any]
 @given(patches=st.lists(PATCHES, min_size=1, max_size=4))
 @pytest.mark.usefixtures("holder")
 async def test_contacts_follow_the_model(alice: Person, engine: Thing, patches: Sequence[Mapping[str, Any]]) -> None:
-    """Status, codes, the contact, its ETag and its time are what the rules demand, patch by patch."""
+    """Status, codes, the contact, its ETag and its times follow the rules, patch by patch."""
     contact = await alice.post(URL, json={})
     try:
         for patch in patches:
@@ -90,7 +90,7 @@ async def test_contacts_follow_the_model(alice: Person, engine: Thing, patches: 
 @given(body=PATCHES)
 @pytest.mark.usefixtures("holder")
 async def test_new_contacts_follow_the_model(alice: Person, engine: Thing, body: Mapping[str, Any]) -> None:
-    """A contact is created as an empty one is patched, but there is nothing to be cleared with null."""
+    """A contact is created by the rules for patching an empty one, except that null is refused."""
     response = await alice.post(URL, json=sent(body, engine))
     if response.is_success:
         await alice.delete(f"{URL}/{response.json()['id']}")

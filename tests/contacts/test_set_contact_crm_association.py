@@ -11,7 +11,7 @@ LINK = {"object_type": "contact", "crm_object_id": "0035e00000A", "source": "sal
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.put(f"{ada.url}/crm_association", json=LINK)
 
     assert response.status_code == 401
@@ -19,14 +19,14 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
-    """A contact of another workspace is not there."""
+    """A contact of another workspace is not found."""
     response = await charlie.put(f"{ada.url}/crm_association", json=LINK)
 
     assert response.status_code == 404
 
 
 async def test_bob_is_refused(bob: Person, ada: Thing, stored: Stored) -> None:
-    """A credential that may only read links nothing."""
+    """A read-only credential cannot link anything."""
     response = await bob.put(f"{ada.url}/crm_association", json=LINK)
 
     assert response.status_code == 403
@@ -34,7 +34,7 @@ async def test_bob_is_refused(bob: Person, ada: Thing, stored: Stored) -> None:
 
 
 async def test_the_contact_is_linked(alice: Person, ada: Thing) -> None:
-    """The answer is the contact with its association."""
+    """The response shows the contact with its association."""
     response = await alice.put(f"{ada.url}/crm_association", json=LINK)
 
     contact = response.json()
@@ -45,7 +45,7 @@ async def test_the_contact_is_linked(alice: Person, ada: Thing) -> None:
 
 
 async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The ledger tells of the association and of none before; the row is found by the CRM's id."""
+    """The ledger shows the association and none before it, and the CRM's id finds the row."""
     response = await alice.put(f"{ada.url}/crm_association", json=LINK)
     change = (await stored.changes())[-1]
 
@@ -54,7 +54,7 @@ async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) 
 
 
 async def test_there_is_one_association(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Another one takes the place of the first."""
+    """A second association replaces the first."""
     await alice.put(f"{ada.url}/crm_association", json=LINK)
     response = await alice.put(f"{ada.url}/crm_association", json={**LINK, "source": "hubspot"})
 
@@ -63,7 +63,7 @@ async def test_there_is_one_association(alice: Person, ada: Thing, stored: Store
 
 
 async def test_the_same_again_writes_nothing(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The same `updated_at`, the same ETag, no change entry."""
+    """A request that changes nothing keeps `updated_at` and the ETag, and adds no ledger entry."""
     first = await alice.put(f"{ada.url}/crm_association", json=LINK)
     second = await alice.put(f"{ada.url}/crm_association", json=LINK)
 
@@ -73,7 +73,7 @@ async def test_the_same_again_writes_nothing(alice: Person, ada: Thing, stored: 
 
 
 async def test_two_contacts_may_share_a_record(alice: Person, ada: Thing, grace: Thing) -> None:
-    """An association is never a conflict."""
+    """An association never conflicts."""
     await alice.put(f"{ada.url}/crm_association", json=LINK)
     response = await alice.put(f"{grace.url}/crm_association", json=LINK)
 
@@ -99,7 +99,7 @@ async def test_two_contacts_may_share_a_record(alice: Person, ada: Thing, grace:
 async def test_what_is_no_association_is_refused(
     alice: Person, ada: Thing, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """All three members are needed, and nothing else is taken."""
+    """An association needs all three members and takes no others."""
     response = await alice.put(f"{ada.url}/crm_association", json=body)
 
     assert response.status_code == 422
@@ -107,14 +107,14 @@ async def test_what_is_no_association_is_refused(
 
 
 async def test_no_body_is_refused(alice: Person, ada: Thing) -> None:
-    """Nothing means `{}`, which lacks all three members."""
+    """An empty body means `{}`, which lacks all three members."""
     response = await alice.put(f"{ada.url}/crm_association")
 
     assert [field for field, _ in faults(response)] == ["object_type", "crm_object_id", "source"]
 
 
 async def test_if_match_stops_other_versions(alice: Person, ada: Thing) -> None:
-    """The current version is let through, another one is not."""
+    """Only the current version passes If-Match."""
     stopped = await alice.put(f"{ada.url}/crm_association", json=LINK, headers={"If-Match": '"7"'})
     passed = await alice.put(f"{ada.url}/crm_association", json=LINK, headers={"If-Match": ada.etag})
 
@@ -123,7 +123,7 @@ async def test_if_match_stops_other_versions(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request links once."""
+    """A retry with the same Idempotency-Key links only once."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.put(f"{ada.url}/crm_association", json=LINK, headers=key)
     await alice.delete(f"{ada.url}/crm_association")
@@ -135,7 +135,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: 
 
 
 async def test_a_patch_leaves_the_association_alone(alice: Person, ada: Thing) -> None:
-    """The association is none of the fields that a patch can name."""
+    """A patch leaves the CRM association alone, because the association is not one of its fields."""
     await alice.put(f"{ada.url}/crm_association", json=LINK)
     patched = await alice.patch(ada.url, json={"last_name": "King"})
     refused = await alice.patch(ada.url, json={"crm_association": None})
@@ -146,7 +146,7 @@ async def test_a_patch_leaves_the_association_alone(alice: Person, ada: Thing) -
 
 @pytest.mark.parametrize("contact_id", ["nobody", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) -> None:
-    """404, but after a look at the body."""
+    """An unknown contact gets 404, but only after the body is validated."""
     url = f"/api/v2/contacts/{contact_id}/crm_association"
     unknown, invalid = await alice.put(url, json=LINK), await alice.put(url, json={})
 
@@ -154,7 +154,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, contact_id: str) ->
 
 
 async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None:
-    """A deleted contact takes no association."""
+    """A deleted contact cannot be linked."""
     await alice.delete(ada.url)
     response = await alice.put(f"{ada.url}/crm_association", json=LINK)
 

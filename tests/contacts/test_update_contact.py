@@ -16,7 +16,7 @@ UNKNOWN_COMPANY = "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.patch(ada.url, json={"first_name": "Eve"})
 
     assert response.status_code == 401
@@ -24,14 +24,14 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
-    """A contact of another workspace is not there."""
+    """A contact of another workspace is not found."""
     response = await charlie.patch(ada.url, json={"first_name": "Eve"})
 
     assert response.status_code == 404
 
 
 async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
-    """A credential that may only read changes nothing."""
+    """A read-only credential cannot change anything."""
     response = await bob.patch(ada.url, json={"first_name": "Eve"})
 
     assert response.status_code == 403
@@ -39,7 +39,7 @@ async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
 
 
 async def test_absent_leaves_alone(alice: Person, ada: Thing) -> None:
-    """What the patch does not name stays, and the time of the update moves on."""
+    """A patch leaves absent fields alone and advances `updated_at`."""
     response = await alice.patch(ada.url, json={"last_name": "King"})
 
     contact = response.json()
@@ -53,7 +53,7 @@ async def test_absent_leaves_alone(alice: Person, ada: Thing) -> None:
     [("description", "The first programmer."), ("time_zone", "Europe/London")],
 )
 async def test_null_clears(alice: Person, ada: Thing, member: str, value: str) -> None:
-    """Null takes a member away, and then it is left out of the answer."""
+    """A field set to null is cleared and left out of the answer."""
     given = await alice.patch(ada.url, json={member: value})
     cleared = await alice.patch(ada.url, json={member: None})
 
@@ -62,14 +62,14 @@ async def test_null_clears(alice: Person, ada: Thing, member: str, value: str) -
 
 
 async def test_null_clears_names(alice: Person, ada: Thing) -> None:
-    """A name that is cleared is there, as null."""
+    """A cleared name is shown as null."""
     response = await alice.patch(ada.url, json={"first_name": None, "last_name": None})
 
     assert (response.json()["first_name"], response.json()["last_name"]) == (None, None)
 
 
 async def test_null_clears_the_company(alice: Person, ada: Thing, engine: Thing, stored: Stored) -> None:
-    """A contact loses its company by a null `company_id`."""
+    """A null `company_id` removes a contact's company."""
     given = await alice.patch(ada.url, json={"company_id": engine.id})
     cleared = await alice.patch(ada.url, json={"company_id": None})
 
@@ -80,7 +80,7 @@ async def test_null_clears_the_company(alice: Person, ada: Thing, engine: Thing,
 
 @pytest.mark.parametrize("name", ["emails", "phone_numbers"])
 async def test_null_is_no_array(alice: Person, ada: Thing, name: str) -> None:
-    """An array is emptied by an empty one."""
+    """Null is refused for an array; an empty array clears it."""
     response = await alice.patch(ada.url, json={name: None})
 
     assert response.status_code == 422
@@ -88,7 +88,7 @@ async def test_null_is_no_array(alice: Person, ada: Thing, name: str) -> None:
 
 
 async def test_an_array_replaces_the_array(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The addresses that a patch sends are all that the contact has from then on."""
+    """The addresses of a patch replace all addresses of the contact."""
     response = await alice.patch(ada.url, json={"emails": [{"email": "ada@home.test"}, {"email": "ada@work.test"}]})
 
     assert response.json()["emails"] == [
@@ -99,7 +99,7 @@ async def test_an_array_replaces_the_array(alice: Person, ada: Thing, stored: St
 
 
 async def test_an_empty_array_empties(alice: Person, ada: Thing, stored: Stored) -> None:
-    """A contact may lose all its addresses; they are free then."""
+    """An empty array removes all addresses, and they are free."""
     response = await alice.patch(ada.url, json={"emails": []})
 
     assert response.json()["emails"] == []
@@ -107,7 +107,7 @@ async def test_an_empty_array_empties(alice: Person, ada: Thing, stored: Stored)
 
 
 async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The ledger tells what the contact is, and what the members that changed were: null where there was none."""
+    """The ledger entry has the contact, and the old values of the members that changed, null for none."""
     response = await alice.patch(ada.url, json={"first_name": "Ada", "last_name": "King", "description": "Countess"})
     change = (await stored.changes())[-1]
 
@@ -117,7 +117,7 @@ async def test_the_change_is_entered(alice: Person, ada: Thing, stored: Stored) 
 
 
 async def test_the_row_is_what_was_answered(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The version is the number of the change, in the row and as the ETag, and the time is that of the contact."""
+    """The row and the ETag have the number of the change as version, and the row has the contact's time."""
     response = await alice.patch(ada.url, json={"last_name": "King"})
     row = await stored.row(ada)
 
@@ -127,7 +127,7 @@ async def test_the_row_is_what_was_answered(alice: Person, ada: Thing, stored: S
 
 
 async def test_the_words_follow_the_contact(alice: Person, ada: Thing, stored: Stored) -> None:
-    """A word is forgotten when nothing has it any more, and kept when another name or address has it."""
+    """A word is removed when no name or address has it any more."""
     await alice.patch(ada.url, json={"first_name": "Engine No. 1", "emails": [{"email": "ada@home.test"}]})
     row = await stored.row(ada)
 
@@ -147,7 +147,7 @@ async def test_the_words_follow_the_contact(alice: Person, ada: Thing, stored: S
     ],
 )
 async def test_what_changes_nothing_writes_nothing(alice: Person, ada: Thing, stored: Stored, patch: Json) -> None:
-    """The same `updated_at`, the same ETag, no change entry."""
+    """A request that changes nothing keeps `updated_at` and the ETag, and adds no ledger entry."""
     response = await alice.patch(ada.url, json=patch)
 
     assert response.status_code == 200
@@ -157,7 +157,7 @@ async def test_what_changes_nothing_writes_nothing(alice: Person, ada: Thing, st
 
 
 async def test_no_body_changes_nothing(alice: Person, ada: Thing, stored: Stored) -> None:
-    """The body may be left out: nothing means `{}`."""
+    """An absent body means `{}`."""
     response = await alice.patch(ada.url)
 
     assert response.json() == ada.json
@@ -165,7 +165,7 @@ async def test_no_body_changes_nothing(alice: Person, ada: Thing, stored: Stored
 
 
 async def test_another_spelling_is_a_change(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Addresses are compared without case and kept as sent, so a contact can have its own in another spelling."""
+    """Another spelling of an address is a change, because addresses are compared without case but kept as sent."""
     response = await alice.patch(ada.url, json={"emails": [{"email": "Ada@Engine.test"}]})
 
     assert response.json()["emails"] == [{"email": "Ada@Engine.test", "is_primary": True}]
@@ -174,7 +174,7 @@ async def test_another_spelling_is_a_change(alice: Person, ada: Thing, stored: S
 
 
 async def test_the_order_of_an_array_is_a_change(alice: Person, ada: Thing) -> None:
-    """An array is a sequence: other places are another array."""
+    """Another order of an array is a change."""
     emails = [{"email": "a@x.test", "is_primary": True}, {"email": "b@x.test", "is_primary": False}]
     first = await alice.patch(ada.url, json={"emails": emails})
     second = await alice.patch(ada.url, json={"emails": emails[::-1]})
@@ -196,7 +196,7 @@ EMAILS = [{"email": "a@x.test", "is_primary": False}, {"email": "b@x.test", "is_
     ],
 )
 async def test_the_primary_address(alice: Person, ada: Thing, emails: list[dict[str, Any]], primary: str) -> None:
-    """The one marked is primary, else the one that was if it is still there, else the first."""
+    """The primary address is the marked one, else the previous one if it is still listed, else the first."""
     await alice.patch(ada.url, json={"emails": EMAILS})
     response = await alice.patch(ada.url, json={"emails": emails})
 
@@ -216,7 +216,7 @@ PHONES = [{"phone_number": "+44 20 7946 0018"}, {"phone_number": "+442079460018"
     ],
 )
 async def test_the_primary_number(alice: Person, ada: Thing, numbers: list[str], primary: int) -> None:
-    """The same holds for phone numbers: by their own spelling, or else by the number that they spell."""
+    """The same rule holds for phone numbers, matched by spelling first, then by the number they spell."""
     await alice.patch(ada.url, json={"phone_numbers": PHONES})
     response = await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": number} for number in numbers]})
 
@@ -226,7 +226,7 @@ async def test_the_primary_number(alice: Person, ada: Thing, numbers: list[str],
 
 @pytest.mark.parametrize(("name", "member"), [("emails", "email"), ("phone_numbers", "phone_number")])
 async def test_two_primaries_are_refused(alice: Person, ada: Thing, name: str, member: str) -> None:
-    """At most one item is primary; each further one is named."""
+    """At most one item is primary, and each further one is reported."""
     items = [{member: f"{index}@x.test", "is_primary": index > 0} for index in range(4)]
     response = await alice.patch(ada.url, json={name: items})
 
@@ -249,7 +249,7 @@ async def test_two_primaries_are_refused(alice: Person, ada: Thing, name: str, m
     ],
 )
 async def test_the_same_address_twice_is_refused(alice: Person, ada: Thing, first: str, second: str) -> None:
-    """Two spellings of one address are one address."""
+    """Two spellings of one address are duplicates."""
     response = await alice.patch(ada.url, json={"emails": [{"email": first}, {"email": second}]})
 
     assert response.status_code == 422
@@ -257,7 +257,7 @@ async def test_the_same_address_twice_is_refused(alice: Person, ada: Thing, firs
 
 
 async def test_a_number_may_stand_there_twice(alice: Person, ada: Thing) -> None:
-    """Phone numbers are kept as the source system has them."""
+    """Duplicate phone numbers are kept, as the source system has them."""
     response = await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": "0800"}, {"phone_number": "0800"}]})
 
     assert [item["is_primary"] for item in response.json()["phone_numbers"]] == [True, False]
@@ -273,7 +273,7 @@ async def test_email_of_another_contact_is_refused(alice: Person, grace: Thing, 
 
 
 async def test_a_conflict_changes_nothing(alice: Person, grace: Thing, ada: Thing, stored: Stored) -> None:
-    """A refused patch is not carried out in part."""
+    """A refused patch is not applied even in part."""
     emails = [{"email": "new@navy.test"}, {"email": "ada@engine.test"}]
     await alice.patch(grace.url, json={"last_name": "Murray", "emails": emails})
 
@@ -284,7 +284,7 @@ async def test_a_conflict_changes_nothing(alice: Person, grace: Thing, ada: Thin
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, grace: Thing, ada: Thing) -> None:
-    """A caller without the read scope learns that the address is taken, and not by whom."""
+    """A caller without the read scope learns that the address is taken, but not by whom."""
     response = await dave.patch(grace.url, json={"emails": [{"email": "ada@engine.test"}]})
 
     assert response.status_code == 409
@@ -293,7 +293,7 @@ async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, gr
 
 
 async def test_an_address_that_was_given_up_is_free(alice: Person, grace: Thing, ada: Thing, stored: Stored) -> None:
-    """Two contacts can swap their addresses, one step after the other."""
+    """Two contacts can swap addresses step by step."""
     await alice.patch(ada.url, json={"emails": []})
     await alice.patch(grace.url, json={"emails": ada.json["emails"]})
     response = await alice.patch(ada.url, json={"emails": grace.json["emails"]})
@@ -314,7 +314,7 @@ async def test_a_deleted_contact_blocks_nothing(alice: Person, grace: Thing, ada
 
 
 async def test_one_of_many_gets_the_address(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """Of writes that claim one address at the same time, one succeeds and the others are told of it."""
+    """Only one of several simultaneous claims on an address succeeds; the others get a conflict."""
     patch = {"emails": [{"email": "both@x.test"}]}
     async with TaskGroup() as tasks:
         writes = [tasks.create_task(alice.patch(thing.url, json=patch)) for thing in (ada, grace)]
@@ -335,7 +335,7 @@ async def test_one_of_many_gets_the_address(alice: Person, ada: Thing, grace: Th
     ],
 )
 async def test_a_company_that_is_not_there_is_refused(alice: Person, ada: Thing, company_id: str, code: str) -> None:
-    """What does not look like a company's id is told from the id of no company."""
+    """A malformed company id is told apart from an unknown one."""
     response = await alice.patch(ada.url, json={"company_id": company_id})
 
     assert response.status_code == 422
@@ -343,7 +343,7 @@ async def test_a_company_that_is_not_there_is_refused(alice: Person, ada: Thing,
 
 
 async def test_a_company_of_another_workspace_is_refused(alice: Person, charlie: Person, ada: Thing) -> None:
-    """Charlie's company is not there for Alice."""
+    """A company of another workspace is refused as unknown."""
     company = Thing(await charlie.post("/api/v2/companies", json={"domains": []}))
     response = await alice.patch(ada.url, json={"company_id": company.id})
 
@@ -353,7 +353,7 @@ async def test_a_company_of_another_workspace_is_refused(alice: Person, charlie:
 
 @pytest.mark.parametrize("time_zone", ["Europe/London", "UTC", "Asia/Calcutta", "GB", "America/Argentina/Buenos_Aires"])
 async def test_time_zones_are_those_of_iana(alice: Person, ada: Thing, time_zone: str) -> None:
-    """A name that IANA's database knows is taken and kept as sent, aliases included."""
+    """A name in IANA's database is accepted and kept as sent, aliases included."""
     response = await alice.patch(ada.url, json={"time_zone": time_zone})
 
     assert response.status_code == 200
@@ -362,7 +362,7 @@ async def test_time_zones_are_those_of_iana(alice: Person, ada: Thing, time_zone
 
 @pytest.mark.parametrize("time_zone", ["Mars/Olympus", "europe/london", " UTC", "UTC\n", "+01:00", "../../etc/passwd", "zones"])
 async def test_other_time_zones_are_refused(alice: Person, ada: Thing, time_zone: str) -> None:
-    """What is not such a name, in its own spelling, is no time zone."""
+    """Any other name or spelling is refused as a time zone."""
     response = await alice.patch(ada.url, json={"time_zone": time_zone})
 
     assert response.status_code == 422
@@ -381,7 +381,7 @@ async def test_text_of_the_greatest_length_is_kept(alice: Person, ada: Thing, na
 
 @pytest.mark.parametrize(("name", "most"), [("first_name", 255), ("last_name", 255), ("description", 2000), ("time_zone", 255)])
 async def test_text_that_is_too_long_is_refused(alice: Person, ada: Thing, name: str, most: int) -> None:
-    """One character more is too many."""
+    """Text one character too long is refused."""
     response = await alice.patch(ada.url, json={name: "x" * (most + 1)})
 
     assert response.status_code == 422
@@ -404,7 +404,7 @@ async def test_text_that_is_too_long_is_refused(alice: Person, ada: Thing, name:
 )
 @pytest.mark.parametrize("name", ["first_name", "description"])
 async def test_text_that_is_none_is_refused(alice: Person, ada: Thing, name: str, text: Json, code: str) -> None:
-    """Text says something, and holds no NUL, which PostgreSQL cannot store."""
+    """Text must not be empty or contain NUL, which PostgreSQL cannot store."""
     response = await alice.patch(ada.url, json={name: text})
 
     assert response.status_code == 422
@@ -413,7 +413,7 @@ async def test_text_that_is_none_is_refused(alice: Person, ada: Thing, name: str
 
 @pytest.mark.parametrize("text", [" Ada ", "Ada\n", "\u200fعدا", "A\u0301da", "\\u0000", "<b>'\"&%_\\", "\x1f\x01", "\ufffe"])
 async def test_text_is_kept_as_sent(alice: Person, ada: Thing, text: str) -> None:
-    """Nothing is trimmed, normalized or escaped."""
+    """Text is not trimmed, normalized or escaped."""
     response = await alice.patch(ada.url, json={"first_name": text, "description": text})
 
     contact = (await alice.get(ada.url)).json()
@@ -435,7 +435,7 @@ async def test_a_number_that_is_none_is_refused(alice: Person, ada: Thing, numbe
 
 @pytest.mark.parametrize(("name", "member"), [("emails", "email"), ("phone_numbers", "phone_number")])
 async def test_a_hundred_items_are_the_most(alice: Person, ada: Thing, name: str, member: str) -> None:
-    """A contact takes 100 items of a kind, and not one more."""
+    """An array takes at most 100 items."""
     items = [{member: f"{index}@x.test"} for index in range(101)]
     refused = await alice.patch(ada.url, json={name: items})
     taken = await alice.patch(ada.url, json={name: items[:100]})
@@ -463,7 +463,7 @@ MISTAKES: list[tuple[Json, tuple[str, str]]] = [
 
 @pytest.mark.parametrize(("body", "fault"), MISTAKES)
 async def test_the_place_of_a_mistake_is_named(alice: Person, ada: Thing, body: Json, fault: tuple[str, str]) -> None:
-    """`field` is the path to what is wrong."""
+    """`field` is the path to the fault."""
     response = await alice.patch(ada.url, json=body)
 
     assert response.status_code == 422
@@ -475,7 +475,7 @@ async def test_the_place_of_a_mistake_is_named(alice: Person, ada: Thing, body: 
     [("frist_name", "first_name"), ("firstName", "first_name"), ("timezone", "time_zone"), ("email", "emails")],
 )
 async def test_a_typo_is_told_with_the_nearest_name(alice: Person, ada: Thing, name: str, nearest: str) -> None:
-    """An unknown field does not vanish in silence."""
+    """An unknown field is refused, and the message suggests the nearest name."""
     response = await alice.patch(ada.url, json={name: "Ada", "last_name": "King"})
 
     assert response.status_code == 422
@@ -485,14 +485,14 @@ async def test_a_typo_is_told_with_the_nearest_name(alice: Person, ada: Thing, n
 
 
 async def test_a_name_like_no_other_is_told_what_there_is(alice: Person, ada: Thing) -> None:
-    """Where no name is near, all are listed."""
+    """The message lists all names if none is near."""
     response = await alice.patch(ada.url, json={"zzz": 1})
 
     assert "`first_name`, `last_name`, `description`" in response.json()["detail"]
 
 
 async def test_all_mistakes_are_told(alice: Person, ada: Thing) -> None:
-    """Mistakes of type, of rule and of name stand together."""
+    """Faults of type, rule and name are reported together."""
     body: Json = {"last_name": "", "time_zone": "Nowhere", "emails": [{"email": 1}, {"email": "x"}], "nick": "Ada"}
     response = await alice.patch(ada.url, json=body)
 
@@ -506,7 +506,7 @@ async def test_all_mistakes_are_told(alice: Person, ada: Thing) -> None:
 
 
 async def test_if_match_lets_the_current_version_through(alice: Person, ada: Thing) -> None:
-    """With the current ETag, the patch is carried out."""
+    """A patch with the current ETag is applied."""
     response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-Match": ada.etag})
 
     assert response.status_code == 200
@@ -515,7 +515,7 @@ async def test_if_match_lets_the_current_version_through(alice: Person, ada: Thi
 
 @pytest.mark.parametrize("tags", ["*", '"0", "1"', '"1","7"', 'W/"2", "1"'])
 async def test_if_match_may_name_several(alice: Person, ada: Thing, tags: str) -> None:
-    """`*` fits any version, and of a list one is enough."""
+    """`*` matches any version, and one match in a list is enough."""
     response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-Match": tags})
 
     assert response.status_code == 200
@@ -525,7 +525,7 @@ async def test_if_match_may_name_several(alice: Person, ada: Thing, tags: str) -
     "tags", ['"2"', '"0"', 'W/"1"', "1", '"01"', '"1 "', '"+1"', '"\u0661"', "", '"x", "y"', f'"{"9" * 5000}"']
 )
 async def test_if_match_stops_other_versions(alice: Person, ada: Thing, stored: Stored, tags: str) -> None:
-    """The comparison is the strong one, and 412 tells the current ETag."""
+    """If-Match compares strongly, and 412 shows the current ETag."""
     response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-Match": tags})
 
     assert response.status_code == 412
@@ -535,14 +535,14 @@ async def test_if_match_stops_other_versions(alice: Person, ada: Thing, stored: 
 
 
 async def test_if_match_stops_what_would_change_nothing(alice: Person, ada: Thing) -> None:
-    """A stale version is refused even where the patch would change nothing."""
+    """A stale version is refused even if the patch would change nothing."""
     response = await alice.patch(ada.url, json={}, headers={"If-Match": '"7"'})
 
     assert response.status_code == 412
 
 
 async def test_one_of_many_edits_passes(alice: Person, ada: Thing) -> None:
-    """Of edits on one version, at the same time, one passes."""
+    """Only one of several simultaneous edits of one version succeeds."""
     async with TaskGroup() as tasks:
         edits = [
             tasks.create_task(alice.patch(ada.url, json={"last_name": name}, headers={"If-Match": ada.etag}))
@@ -553,14 +553,14 @@ async def test_one_of_many_edits_passes(alice: Person, ada: Thing) -> None:
 
 
 async def test_if_none_match_is_no_matter_for_writes(alice: Person, ada: Thing) -> None:
-    """A write is not answered 304."""
+    """A write never gets 304."""
     response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-None-Match": "*"})
 
     assert response.status_code == 200
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is answered with what was, even if the contact has changed since."""
+    """A retry with the same Idempotency-Key gets the first answer, even if the contact has changed since."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
     await alice.patch(ada.url, json={"last_name": "Byron"})
@@ -573,7 +573,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: 
 
 
 async def test_a_retry_passes_its_own_if_match(alice: Person, ada: Thing) -> None:
-    """The first attempt made the version stale, and the repeat is answered all the same."""
+    """A retry gets the first answer even though the first attempt made its If-Match stale."""
     headers = {"Idempotency-Key": str(uuid4()), "If-Match": ada.etag}
     first, second = [await alice.patch(ada.url, json={"last_name": "King"}, headers=headers) for _ in range(2)]
 
@@ -582,7 +582,7 @@ async def test_a_retry_passes_its_own_if_match(alice: Person, ada: Thing) -> Non
 
 
 async def test_retries_at_the_same_time_write_once(alice: Person, ada: Thing, stored: Stored) -> None:
-    """A client that does not wait for the first answer is answered alike each time."""
+    """Simultaneous retries get the same answer and write once."""
     key = {"Idempotency-Key": str(uuid4())}
     async with TaskGroup() as tasks:
         writes = [tasks.create_task(alice.patch(ada.url, json={"last_name": "King"}, headers=key)) for _ in range(5)]
@@ -595,7 +595,7 @@ async def test_retries_at_the_same_time_write_once(alice: Person, ada: Thing, st
 async def test_a_key_with_another_request_is_refused(
     alice: Person, ada: Thing, grace: Thing, stored: Stored, other: str
 ) -> None:
-    """Another body, contact, precondition or operation is another request."""
+    """A request with another body, contact, precondition or operation is a different request."""
     key = {"Idempotency-Key": str(uuid4())}
     await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
     response = await alice.request(
@@ -611,7 +611,7 @@ async def test_a_key_with_another_request_is_refused(
 
 
 async def test_a_key_of_what_changed_nothing_is_kept(alice: Person, ada: Thing) -> None:
-    """A repeat is answered as the first time, even where nothing was to be changed then and something would be now."""
+    """A retry gets the first answer even if the first request changed nothing and would change something now."""
     key = {"Idempotency-Key": str(uuid4())}
     await alice.patch(ada.url, json={"last_name": "Lovelace"}, headers=key)
     await alice.patch(ada.url, json={"last_name": "King"})
@@ -622,7 +622,7 @@ async def test_a_key_of_what_changed_nothing_is_kept(alice: Person, ada: Thing) 
 
 
 async def test_a_refusal_is_not_kept(alice: Person, ada: Thing, grace: Thing) -> None:
-    """The same key may be used again after a refusal, since nothing happened."""
+    """A key may be used again after a refusal, because nothing happened."""
     key = {"Idempotency-Key": str(uuid4())}
     patch = {"emails": [{"email": "ada@engine.test"}]}
     refused = await alice.patch(grace.url, json=patch, headers=key)
@@ -634,14 +634,14 @@ async def test_a_refusal_is_not_kept(alice: Person, ada: Thing, grace: Thing) ->
 
 
 async def test_scope_comes_before_body(bob: Person, ada: Thing) -> None:
-    """403 goes before 422."""
+    """403 takes precedence over 422."""
     response = await bob.patch(ada.url, json={"first_name": ""})
 
     assert response.status_code == 403
 
 
 async def test_scope_comes_before_object(bob: Person) -> None:
-    """403 goes before 404."""
+    """403 takes precedence over 404."""
     response = await bob.patch(UNKNOWN, json={})
 
     assert response.status_code == 403
@@ -650,14 +650,14 @@ async def test_scope_comes_before_object(bob: Person) -> None:
 @pytest.mark.parametrize("url", [UNKNOWN, "/api/v2/contacts/nobody"])
 @pytest.mark.parametrize("body", [{"first_name": ""}, {"company_id": UNKNOWN_COMPANY}])
 async def test_body_comes_before_object(alice: Person, url: str, body: Json) -> None:
-    """422 goes before 404, whatever is wrong with either."""
+    """422 takes precedence over 404, whatever the faults are."""
     response = await alice.patch(url, json=body)
 
     assert response.status_code == 422
 
 
 async def test_key_comes_before_object(alice: Person) -> None:
-    """An Idempotency-Key that is none goes before 404, too."""
+    """An invalid Idempotency-Key takes precedence over 404, too."""
     response = await alice.patch("/api/v2/contacts/nobody", json={}, headers={"Idempotency-Key": ""})
 
     assert response.status_code == 422
@@ -665,7 +665,7 @@ async def test_key_comes_before_object(alice: Person) -> None:
 
 @pytest.mark.parametrize("body", [{"first_name": ""}, {"company_id": UNKNOWN_COMPANY}])
 async def test_body_comes_before_if_match(alice: Person, ada: Thing, body: Json) -> None:
-    """422 goes before 412."""
+    """422 takes precedence over 412."""
     response = await alice.patch(ada.url, json=body, headers={"If-Match": '"7"'})
 
     assert response.status_code == 422
@@ -673,7 +673,7 @@ async def test_body_comes_before_if_match(alice: Person, ada: Thing, body: Json)
 
 @pytest.mark.usefixtures("ada")
 async def test_body_comes_before_conflict(alice: Person, grace: Thing) -> None:
-    """422 goes before 409."""
+    """422 takes precedence over 409."""
     body = {"emails": [{"email": "ada@engine.test"}], "company_id": UNKNOWN_COMPANY}
     response = await alice.patch(grace.url, json=body)
 
@@ -681,7 +681,7 @@ async def test_body_comes_before_conflict(alice: Person, grace: Thing) -> None:
 
 
 async def test_object_comes_before_if_match(alice: Person) -> None:
-    """404 goes before 412."""
+    """404 takes precedence over 412."""
     response = await alice.patch(UNKNOWN, json={}, headers={"If-Match": '"7"'})
 
     assert response.status_code == 404
@@ -689,7 +689,7 @@ async def test_object_comes_before_if_match(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_object_comes_before_conflict(alice: Person) -> None:
-    """404 goes before 409."""
+    """404 takes precedence over 409."""
     response = await alice.patch(UNKNOWN, json={"emails": [{"email": "ada@engine.test"}]})
 
     assert response.status_code == 404
@@ -697,7 +697,7 @@ async def test_object_comes_before_conflict(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_if_match_comes_before_conflict(alice: Person, grace: Thing) -> None:
-    """412 goes before 409."""
+    """412 takes precedence over 409."""
     patch = {"emails": [{"email": "ada@engine.test"}]}
     response = await alice.patch(grace.url, json=patch, headers={"If-Match": '"7"'})
 
@@ -706,7 +706,7 @@ async def test_if_match_comes_before_conflict(alice: Person, grace: Thing) -> No
 
 @pytest.mark.parametrize("contact_id", ["nobody", "cnt_", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, contact_id: str) -> None:
-    """The id of no contact, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.patch(f"/api/v2/contacts/{contact_id}", json={"first_name": "Eve"})
 
     assert response.status_code == 404
@@ -714,7 +714,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, con
 
 
 async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None:
-    """Nothing brings a deleted contact back."""
+    """A patch cannot revive a deleted contact."""
     await alice.delete(ada.url)
     response = await alice.patch(ada.url, json={"first_name": "Eve"})
 
@@ -724,7 +724,7 @@ async def test_a_deleted_contact_is_not_found(alice: Person, ada: Thing) -> None
 async def test_a_deleted_company_is_refused(
     alice: Person, ada: Thing, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """A company that was deleted is no longer there to be referred to."""
+    """A contact cannot refer to a deleted company."""
     await pool.execute("update company set deleted_at = now() where id = $1", engine.uuid)
     response = await alice.patch(ada.url, json={"company_id": engine.id})
 
@@ -733,7 +733,7 @@ async def test_a_deleted_company_is_refused(
 
 
 async def test_a_key_is_kept_for_a_day(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """After 24 hours, a key is new again; before, it is not."""
+    """A key is forgotten after 24 hours, and not before."""
     key, aged = {"Idempotency-Key": str(uuid4())}, "update idempotency_record set at = at - $2::interval where key = $1"
     await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
     await pool.execute(aged, key["Idempotency-Key"], timedelta(hours=23, minutes=59))
@@ -747,7 +747,7 @@ async def test_a_key_is_kept_for_a_day(alice: Person, ada: Thing, pool: "asyncpg
 
 
 async def test_a_retry_by_the_other_base_path_is_one(alice: Person, ada: Thing) -> None:
-    """`/v2/...` and `/api/v2/...` are two names of one request."""
+    """`/v2/...` and `/api/v2/...` are the same request for a retry."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.patch(ada.url, json={"last_name": "King"}, headers=key)
     second = await alice.patch(ada.url.removeprefix("/api"), json={"last_name": "King"}, headers=key)

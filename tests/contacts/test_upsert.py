@@ -1,4 +1,4 @@
-"""Upserts by e-mail address, which the bulk of contacts takes."""
+"""Upserts by e-mail address, which the bulk endpoint of contacts takes."""
 
 from typing import Final
 from uuid import uuid4
@@ -25,7 +25,7 @@ CONTACTS: Final = "/api/v2/contacts"
 
 
 def fault(failed: Json) -> tuple[int, str, str]:
-    """Return the status, the first field and its code of an operation that failed."""
+    """Return the status, and the first field with its code, of an operation that failed."""
     assert failed["result"] == "failed"
     error = failed["problem"]["errors"][0]
     return failed["problem"]["status"], error["field"], error["code"]
@@ -33,7 +33,7 @@ def fault(failed: Json) -> tuple[int, str, str]:
 
 @pytest_asyncio.fixture
 async def mary(alice: Person) -> Thing:
-    """A contact in Alice's workspace with two addresses and two numbers, of which the second ones are primary."""
+    """A contact in Alice's workspace with two addresses and two numbers; the second of each is primary."""
     contact = {
         "first_name": "Mary",
         "description": "Mathematics",
@@ -44,7 +44,7 @@ async def mary(alice: Person) -> Thing:
 
 
 async def test_nobody_had_it(alice: Person, mary: Thing) -> None:
-    """Where nobody has or had the address, a contact is created, as by itself; null is nothing."""
+    """An upsert creates a contact if none has or had the address; null leaves a field empty."""
     found = await result(alice, upsert("ada@engine.test", first_name="Ada", last_name=None, time_zone="GB"))
 
     contact = found["contact"]
@@ -57,7 +57,7 @@ async def test_nobody_had_it(alice: Person, mary: Thing) -> None:
 
 @pytest.mark.parametrize("address", ["mary@science.test", "MARY@Science.test", "mary@home.test"])
 async def test_who_has_it_is_updated(alice: Person, mary: Thing, address: str) -> None:
-    """The contact that has the address, as primary or not, has the members that are sent; absent stays, null clears."""
+    """An upsert updates the contact that has the address, primary or not: absent leaves a field alone, null clears it."""
     found = await result(alice, upsert(address, last_name="Somerville", description=None))
 
     assert (found["result"], found["contact"]) == ("updated", (await alice.get(mary.url)).json())
@@ -70,7 +70,7 @@ async def test_who_has_it_is_updated(alice: Person, mary: Thing, address: str) -
 
 @pytest.mark.parametrize(("one", "other"), [("groß@x.test", "gross@x.test"), ("ﬁne@x.test", "fine@x.test")])
 async def test_an_address_is_one_persons(alice: Person, one: str, other: str) -> None:
-    """Whoever has another letter in the address is another person, whom no upsert overwrites."""
+    """An address that differs in one letter belongs to another person, whom no upsert overwrites."""
     anna = (await result(alice, create(one, first_name="Anna")))["contact"]
     bob = await result(alice, upsert(other, first_name="Bob"))
     again = await result(alice, upsert(one.replace("x.test", "X.TEST"), last_name="Groß"))
@@ -81,7 +81,7 @@ async def test_an_address_is_one_persons(alice: Person, one: str, other: str) ->
 
 
 async def test_the_primary_address_decides(alice: Person, ada: Thing, mary: Thing) -> None:
-    """Of several addresses the one that is marked says who is meant, else the first."""
+    """The address marked as primary selects the contact, else the first."""
     first = await result(alice, upsert("ada@engine.test", "new@x.test", last_name="King"))
     marked = await result(alice, upsert("other@x.test", "mary@home.test", primary="mary@home.test", last_name="Somerville"))
 
@@ -90,7 +90,7 @@ async def test_the_primary_address_decides(alice: Person, ada: Thing, mary: Thin
 
 
 async def test_addresses_are_added(alice: Person, mary: Thing, stored: Stored) -> None:
-    """The contact keeps its addresses, in their order and spelling, and which is primary; new ones come behind them."""
+    """The contact keeps its addresses, their order, spelling and primary mark. New ones are appended."""
     found = await result(alice, upsert(" new@x.test", "MARY@home.test", "x@x.test", primary="MARY@home.test"))
     again = await result(alice, upsert("mary@science.test", "y@x.test"))
 
@@ -102,7 +102,7 @@ async def test_addresses_are_added(alice: Person, mary: Thing, stored: Stored) -
 
 
 async def test_another_primary_address_is_marked(alice: Person, mary: Thing) -> None:
-    """The address by which the contact is found is its primary one only if it is marked; the old one stays beside it."""
+    """The address that found the contact becomes primary only if it is marked, and the old one stays."""
     unmarked = await result(alice, upsert("mary@home.test", last_name="Somerville"))
     marked = await result(alice, upsert("mary@home.test", primary="mary@home.test"))
 
@@ -112,7 +112,7 @@ async def test_another_primary_address_is_marked(alice: Person, mary: Thing) -> 
 
 
 async def test_false_marks_nothing(alice: Person, mary: Thing) -> None:
-    """That an address is not primary takes nothing from the one that is, and makes no other so."""
+    """`is_primary` false neither clears a primary address nor sets another one."""
     emails = [{"email": each["email"], "is_primary": False} for each in mary.json["emails"]]
     found = await result(alice, {"action": "upsert", "contact": {"emails": emails}})
 
@@ -120,7 +120,7 @@ async def test_false_marks_nothing(alice: Person, mary: Thing) -> None:
 
 
 async def test_numbers_are_added(alice: Person, mary: Thing) -> None:
-    """So with phone numbers: one in another spelling is the same."""
+    """Phone numbers are appended in the same way: another spelling is the same number."""
     sent = [{"phone_number": "+442079460958"}, {"phone_number": "200"}, {"phone_number": "200"}, {"phone_number": "100"}]
     found = await result(alice, upsert("mary@home.test", phone_numbers=sent))
     marked = await result(alice, upsert("mary@home.test", phone_numbers=[{"phone_number": "100", "is_primary": True}]))
@@ -133,7 +133,7 @@ async def test_numbers_are_added(alice: Person, mary: Thing) -> None:
 
 
 async def test_a_number_in_two_spellings_keeps_both(alice: Person, ada: Thing) -> None:
-    """Where a number stands there in several spellings, the one that is sent is meant."""
+    """A mark on one spelling of a number means that spelling."""
     spellings = ["+442079460958", "+44 20 7946 0958"]
     await alice.patch(ada.url, json={"phone_numbers": [{"phone_number": each} for each in spellings]})
     sent = [{"phone_number": "+44 20 7946 0958", "is_primary": True}]
@@ -143,7 +143,7 @@ async def test_a_number_in_two_spellings_keeps_both(alice: Person, ada: Thing) -
 
 
 async def test_first_numbers_have_a_primary_one(alice: Person, ada: Thing) -> None:
-    """A contact without numbers has the one that is marked as its primary one, else the first."""
+    """The first phone numbers of a contact have a primary one: the marked one, else the first."""
     found = await result(alice, upsert("ada@engine.test", phone_numbers=[{"phone_number": "1"}, {"phone_number": "2"}]))
 
     assert numbers(found["contact"]) == ["1*", "2"]
@@ -151,7 +151,7 @@ async def test_first_numbers_have_a_primary_one(alice: Person, ada: Thing) -> No
 
 
 async def test_what_changes_nothing_writes_nothing(alice: Person, mary: Thing, stored: Stored) -> None:
-    """What is there already is there once: no version, no time, no entry."""
+    """An upsert that changes nothing keeps the version and `updated_at`, and adds no ledger entry."""
     found = await result(alice, upsert("MARY@home.test", first_name="Mary", phone_numbers=[{"phone_number": "+442079460958"}]))
 
     assert found == {"index": 0, "result": "unchanged", "version": 1, "contact": mary.json}
@@ -159,7 +159,7 @@ async def test_what_changes_nothing_writes_nothing(alice: Person, mary: Thing, s
 
 
 async def test_nothing_is_taken_from_anybody(alice: Person, ada: Thing, mary: Thing) -> None:
-    """An address of another active contact is refused, by its place in the body, and nothing is done."""
+    """An address of another active contact is refused with its path in the body, and nothing is written."""
     of_mary = await result(alice, upsert("mary@home.test", "new@x.test", "ADA@engine.test", last_name="Somerville"))
     of_nobody = await result(alice, upsert("new@x.test", "ada@engine.test"))
 
@@ -172,7 +172,7 @@ async def test_nothing_is_taken_from_anybody(alice: Person, ada: Thing, mary: Th
 
 @pytest.mark.parametrize("company_id", ["cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_a_company_must_be_there(alice: Person, mary: Thing, company_id: str) -> None:
-    """A company that there is not is refused, whether the contact is there or not."""
+    """An unknown company is refused, whether the contact exists or not."""
     known = await result(alice, upsert("mary@home.test", company_id=company_id))
     new = await result(alice, upsert("new@x.test", company_id=company_id))
 
@@ -182,7 +182,7 @@ async def test_a_company_must_be_there(alice: Person, mary: Thing, company_id: s
 
 
 async def test_together_they_may_be_too_many(alice: Person, mary: Thing) -> None:
-    """A contact has a hundred addresses and a hundred numbers at most, whoever adds them."""
+    """A contact has at most a hundred addresses and a hundred numbers, old and new together."""
     emails = await result(alice, upsert("mary@home.test", *(f"m{n}@x.test" for n in range(99))))
     sent = [{"phone_number": f"2{n}"} for n in range(99)]
     phone_numbers = await result(alice, upsert("mary@home.test", phone_numbers=sent))
@@ -196,7 +196,7 @@ async def test_together_they_may_be_too_many(alice: Person, mary: Thing) -> None
 
 @both_forms
 async def test_one_address_twice(alice: Person, *, atomic: bool) -> None:
-    """The second of two upserts of a new address updates what the first has created."""
+    """The second of two upserts of a new address updates the contact that the first has created."""
     first, second, third = await results(
         alice,
         upsert("ada@engine.test", first_name="Ada"),
@@ -213,7 +213,7 @@ async def test_one_address_twice(alice: Person, *, atomic: bool) -> None:
 
 @both_forms
 async def test_who_has_it_by_then_is_meant(alice: Person, ada: Thing, mary: Thing, *, atomic: bool) -> None:
-    """Where an address has changed hands just before, the one that has it now is updated."""
+    """An upsert updates the current holder of an address that has just changed hands."""
     found = await results(
         alice,
         update(ada.id, emails=[{"email": "ada@home.test"}]),
@@ -228,7 +228,7 @@ async def test_who_has_it_by_then_is_meant(alice: Person, ada: Thing, mary: Thin
 
 
 async def test_who_had_it_comes_back(alice: Person, mary: Thing, stored: Stored) -> None:
-    """A deleted contact that had the address is restored with all that it had, and the members that are sent laid over that."""
+    """An upsert restores a deleted contact that had the address, with all its data, and applies the members sent."""
     await alice.delete(mary.url)
     found = await result(alice, upsert("MARY@home.test", "new@x.test", last_name="Somerville", description=None))
 
@@ -248,7 +248,7 @@ async def test_who_had_it_comes_back(alice: Person, mary: Thing, stored: Stored)
 
 
 async def test_only_what_is_free_comes_back(alice: Person, mary: Thing) -> None:
-    """Addresses that others have by now are theirs; without its primary one, the first that is left is primary."""
+    """A restored contact loses addresses that others hold by now. Without its primary one, the first left is primary."""
     await alice.delete(mary.url)
     other = Thing(await alice.post(CONTACTS, json={"emails": [{"email": "mary@science.test"}]}))
     found = await result(alice, upsert("mary@home.test", "new@x.test"))
@@ -259,7 +259,7 @@ async def test_only_what_is_free_comes_back(alice: Person, mary: Thing) -> None:
 
 
 async def test_nothing_is_taken_by_coming_back(alice: Person, mary: Thing, ada: Thing) -> None:
-    """What is sent and belongs to another contact is refused, and nobody comes back."""
+    """An upsert with another contact's address is refused, and nothing is restored."""
     await alice.delete(mary.url)
     found = await result(alice, upsert("mary@home.test", "ada@engine.test"))
 
@@ -269,7 +269,7 @@ async def test_nothing_is_taken_by_coming_back(alice: Person, mary: Thing, ada: 
 
 
 async def test_a_company_that_is_gone_does_not_come_back(alice: Person, ada: Thing, mary: Thing, engine: Thing) -> None:
-    """A restored contact has its company again, unless that was deleted meanwhile."""
+    """A restored contact has its company again, unless the company was deleted meanwhile."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     await alice.patch(mary.url, json={"company_id": engine.id})
     await alice.delete(ada.url)
@@ -284,7 +284,7 @@ async def test_a_company_that_is_gone_does_not_come_back(alice: Person, ada: Thi
 
 
 async def test_the_last_that_had_it_comes_back(alice: Person) -> None:
-    """Of several contacts that were deleted with an address, the one deleted last comes back."""
+    """An upsert restores the contact that was deleted last among those that had the address."""
     made = [Thing(await alice.post(CONTACTS, json={"first_name": name})) for name in ("First", "Second", "Third")]
     for contact in (made[1], made[2], made[0]):
         await alice.patch(contact.url, json={"emails": [{"email": "info@x.test"}]})
@@ -302,7 +302,7 @@ async def test_the_last_that_had_it_comes_back(alice: Person) -> None:
 
 
 async def test_what_an_active_contact_had_is_nobodys(alice: Person, ada: Thing) -> None:
-    """An address that a contact gave up while it was there brings nobody back."""
+    """An address that a contact released while active restores nobody."""
     await alice.patch(ada.url, json={"emails": [{"email": "ada@home.test"}]})
     before = await result(alice, upsert("ada@engine.test"))
     await alice.delete(ada.url)
@@ -316,7 +316,7 @@ async def test_what_an_active_contact_had_is_nobodys(alice: Person, ada: Thing) 
 async def test_what_was_deleted_just_before_comes_back(
     alice: Person, mary: Thing, engine: Thing, stored: Stored, *, atomic: bool
 ) -> None:
-    """A contact that the same request has deleted is restored as any other."""
+    """A contact that the same request deleted is restored like any other."""
     await alice.patch(mary.url, json={"company_id": engine.id})
     found = await results(
         alice,
@@ -340,7 +340,7 @@ async def test_what_was_deleted_just_before_comes_back(
 async def test_who_gets_it_and_is_deleted_comes_back(
     alice: Person, ada: Thing, mary: Thing, engine: Thing, *, atomic: bool
 ) -> None:
-    """So is one that has come to have the address in the same request."""
+    """A contact is also restored if it received the address in the same request."""
     await alice.patch(mary.url, json={"company_id": engine.id})
     found = await results(
         alice,
@@ -356,7 +356,7 @@ async def test_who_gets_it_and_is_deleted_comes_back(
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, mary: Thing, stored: Stored) -> None:
-    """An upsert that is repeated with the same Idempotency-Key is answered as it was: it created, and still did."""
+    """A retry with the same Idempotency-Key gets the first answer, which still says that the contact was created."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await write(alice, upsert("new@x.test"), upsert("mary@home.test"), headers=key) for _ in range(2)]
 
@@ -367,7 +367,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, mary: Thing, stored:
 
 
 async def test_who_may_not_read_is_not_told(dave: Person, ada: Thing) -> None:
-    """The contact that has an address is named to those who may read contacts."""
+    """Only a caller who may read contacts learns which contact has an address."""
     found = await result(dave, upsert("new@x.test", "ada@engine.test"))
 
     assert fault(found) == (409, "operations[0].contact.emails[1].email", "already_in_use")
@@ -376,7 +376,7 @@ async def test_who_may_not_read_is_not_told(dave: Person, ada: Thing) -> None:
 
 
 async def test_charlie_meets_nobody(charlie: Person, alice: Person, ada: Thing, mary: Thing) -> None:
-    """Contacts of other workspaces, deleted or not, have nothing to do with it."""
+    """Contacts of other workspaces, deleted or not, have no effect."""
     await alice.delete(mary.url)
     found = await results(charlie, upsert("ada@engine.test", first_name="Eve"), upsert("mary@home.test"))
 

@@ -1,4 +1,4 @@
-"""The rules of upserts, by random bulks, against a small model."""
+"""Random bulks of upserts, checked against a small model of the rules."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _RUNS: Final = count()
 
 
 class Run:
-    """One example: the contacts as the model has them, and as the server does, under addresses that no other example has."""
+    """One example: the contacts in the model and on the server, with addresses that no other example uses."""
 
     def __init__(self, alice: Person) -> None:
         self.alice = alice
@@ -26,7 +26,7 @@ class Run:
         self._domain = f"run{next(_RUNS)}.test"
 
     async def follow(self, bulk: Bulk) -> None:
-        """Have a bulk carried out, and hold the answer and what is there then against the model."""
+        """Run a bulk; compare its answer and the stored contacts with the model."""
         operations = [each for each in bulk.operations if self.ids or isinstance(each, Upsert)]
         if not operations:
             return
@@ -51,7 +51,7 @@ class Run:
             event(f"{'all' if bulk.atomic else 'each'}: {verdict}")
 
     async def seen(self) -> list[Json]:
-        """Return the contacts as they are read: None for those that are gone."""
+        """Return the contacts as a read shows them, None for those that were deleted."""
         answers = [await self.alice.get(f"{CONTACTS}/{contact_id}") for contact_id in self.ids]
         contacts = [answer.json() if answer.is_success else None for answer in answers]
         return [contact and {name: contact[name] for name in ("first_name", "emails")} for contact in contacts]
@@ -74,7 +74,7 @@ class Run:
 
 
 def assert_nothing_is_lost(before: Sequence[Mapping[str, Json] | None], now: Sequence[Mapping[str, Json] | None]) -> None:
-    """Hold that whoever had an address has it still, its primary one as well as all others."""
+    """Assert that each holder still has all its addresses, and the same primary one."""
     for old, new in zip(before, now, strict=False):
         if old is not None:
             assert new is not None
@@ -89,7 +89,7 @@ def assert_nothing_is_lost(before: Sequence[Mapping[str, Json] | None], now: Seq
 )
 @given(bulks=st.lists(BULKS, min_size=1, max_size=4))
 async def test_upserts_follow_the_model(alice: Person, bulks: Sequence[Bulk]) -> None:
-    """Verdicts and contacts are what the rules demand; no upsert drops an address, or takes one from anybody."""
+    """Verdicts and contacts follow the rules: no upsert drops an address or takes one from another contact."""
     run = Run(alice)
     for bulk in bulks:
         await run.follow(bulk)

@@ -1,4 +1,4 @@
-"""A small model of contacts that are upserted and deleted, written from the rules. It shares nothing with what it judges."""
+"""A small model of upserting and deleting contacts, written from the rules, which shares nothing with the code under test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-# Spellings of addresses, and what they mean.
+# Spellings of addresses, with their meaning.
 ADDRESSES: Final = {"ada": "ada", "ADA": "ada", "bob": "bob", "Bob": "bob", "cyd": "cyd", "dan": "dan"}
 
 
 class Upsert(NamedTuple):
-    """An upsert: the local parts of addresses, which of them is marked, if any, and a first name or None for none said."""
+    """An upsert: local parts of addresses, which of them is marked, if any, and a first name, or None if absent."""
 
     spellings: tuple[str, ...]
     marked: int | None
@@ -20,23 +20,23 @@ class Upsert(NamedTuple):
 
     @property
     def meanings(self) -> list[str]:
-        """What the addresses mean."""
+        """The normalized addresses."""
         return [ADDRESSES[spelling] for spelling in self.spellings]
 
     @property
     def match(self) -> str:
-        """The address that says who is meant."""
+        """The address that selects the contact."""
         return self.meanings[self.marked or 0]
 
 
 class Delete(NamedTuple):
-    """The deletion of the contact that was created at this place, counted from 0, and from the first again behind the last."""
+    """A deletion of the contact with this index in order of creation, modulo their number."""
 
     place: int
 
 
 class Bulk(NamedTuple):
-    """Some operations, each by itself or all or none."""
+    """Operations, separate or all or none."""
 
     operations: tuple[Upsert | Delete, ...]
     atomic: bool
@@ -44,7 +44,7 @@ class Bulk(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """A contact: its addresses as they are spelled, by what they mean, which is primary, and when it was deleted, if it was."""
+    """A contact: its addresses by meaning in their spelling, the primary one, and its time of deletion, if any."""
 
     spelled: dict[str, str]
     primary: str
@@ -54,17 +54,17 @@ class Known:
 
 @dataclass
 class World:
-    """All contacts, in the order of their creation."""
+    """All contacts in order of creation."""
 
     contacts: list[Known] = field(default_factory=list[Known])
     moment: int = 0
 
     def holder(self, address: str) -> int | None:
-        """Return which active contact has an address."""
+        """Return the active contact that has an address."""
         return next((n for n, each in enumerate(self.contacts) if each.deleted is None and address in each.spelled), None)
 
     def former(self, address: str) -> int | None:
-        """Return which contact was the last to be deleted with an address."""
+        """Return the contact that was deleted last with an address."""
         had = [
             (each.deleted, n) for n, each in enumerate(self.contacts) if each.deleted is not None and address in each.spelled
         ]
@@ -94,7 +94,7 @@ class World:
         return "unchanged" if after == before else verdict
 
     def _back(self, contact: Known) -> Known:
-        """Return a contact with those of its addresses that it can have."""
+        """Return a contact with those of its addresses that are free."""
         if contact.deleted is None:
             return contact
         left = {address: spelling for address, spelling in contact.spelled.items() if self.holder(address) is None}
@@ -114,7 +114,7 @@ def _with(contact: Known, asked: Upsert) -> Known:
 
 
 def carried_out(world: World, operations: Sequence[Upsert | Delete]) -> list[str]:
-    """Carry out operations, one after the other; return the verdicts. Who is deleted was there before the first."""
+    """Run operations in order; return the verdicts. A deletion refers to contacts that existed before the first operation."""
     many = len(world.contacts)
     return [
         world.upsert(operation) if isinstance(operation, Upsert) else world.delete(operation.place % many)

@@ -1,4 +1,4 @@
-"""Databases of a test's own, on the session's PostgreSQL."""
+"""Databases for single tests, on the session's PostgreSQL."""
 
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -14,7 +14,7 @@ NewDatabase: TypeAlias = Callable[[], Awaitable[str]]
 
 @pytest_asyncio.fixture
 async def new_database(database_url: str) -> AsyncGenerator[NewDatabase]:
-    """Create an empty database, and return its URL; at the end of the test it is dropped."""
+    """Create an empty database, and return its URL; drop it at the end of the test."""
     async with AsyncExitStack() as opened:
 
         async def create() -> str:
@@ -25,7 +25,7 @@ async def new_database(database_url: str) -> AsyncGenerator[NewDatabase]:
 
 @asynccontextmanager
 async def database_on(database_url: str) -> AsyncGenerator[str]:
-    """Create an empty database for as long as the block lasts; yield its URL."""
+    """Create an empty database while the block lasts; yield its URL."""
     name = f"test_{secrets.token_hex(4)}"
     connection = await asyncpg.connect(database_url)
     await connection.execute(f"create database {name}")

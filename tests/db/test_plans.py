@@ -1,8 +1,8 @@
-"""The plans of the statements that run all day: each takes the rows that it needs by an index, whatever else the tables hold.
+"""The plans of the statements that run all day: each finds its rows by an index, whatever else the tables hold.
 
-PostgreSQL itself logs how it ran each statement (https://www.postgresql.org/docs/current/auto-explain.html). So these are the
-statements as the program sends them, with the plans that it gets: made once for any parameters, before or after PostgreSQL knew
-how much the tables hold.
+PostgreSQL itself logs how it ran each statement (https://www.postgresql.org/docs/current/auto-explain.html). The tests thus
+see the program's real statements with their real plans: planned once for any parameters, before or after PostgreSQL knew how
+much the tables hold.
 """
 
 import asyncio
@@ -54,11 +54,11 @@ from tests.ledger.clerk import Clerk, id_of, items
 
 Json: TypeAlias = Any
 
-# So many objects a search counts before it calls a word common.
+# A search calls a word common once it has counted this many objects.
 _COMMON: Final = 5000
 _DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
 _MANY: Final = 1_000_000 if _DEEP else _COMMON + 1000
-# A word that one object of each kind has.
+# A word of exactly one object of each kind.
 _LAST: Final = str(_MANY - 1)
 _WATCHED: Final = {
     "session_preload_libraries": "auto_explain",
@@ -69,7 +69,7 @@ _WATCHED: Final = {
 
 
 class State(Enum):
-    """What PostgreSQL knew of the tables when it planned."""
+    """PostgreSQL's knowledge of the tables when it planned."""
 
     EMPTY = "empty tables"
     UNKNOWN = "nothing"
@@ -77,12 +77,12 @@ class State(Enum):
     ONE_BIG_AMONG_MANY_SMALL = "that most workspaces have one contact"
 
 
-# A user who owns a few engagements, and a company that is part of all.
+# A user who owns a few engagements, and a company that takes part in all.
 BUSY: Final = ids.new_id()
 
 
 class House(NamedTuple):
-    """A database with many contacts, and who writes and reads in it over a single connection that is watched."""
+    """A database with many contacts, and a client that reads and writes over a single logged connection."""
 
     clerk: Clerk
     pool: Pool
@@ -100,7 +100,7 @@ class House(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module")
 async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGenerator[House]:
-    """Alice's workspace, where thousands are called Lovelace and one Augusta, and neighbours."""
+    """Alice's workspace, with thousands of contacts called Lovelace and one Augusta, beside other workspaces."""
     async with database_on(database_url) as url:
         await migrate(url)
         pool = await open_pool(f"{url}&{urlencode(_WATCHED)}", 1)
@@ -162,13 +162,13 @@ async def house(request: pytest.FixtureRequest, database_url: str) -> AsyncGener
 
 
 def log_of(database_url: str) -> Path:
-    """Return the log of the embedded PostgreSQL."""
+    """Return the log file of the embedded PostgreSQL."""
     [host] = parse_qs(urlsplit(database_url).query)["host"]
     return Path(host).resolve().parent / "postgres.log"
 
 
 async def fill(pool: Pool, workspace_id: UUID, contacts: int) -> None:
-    """Store contacts beside the ledger, in a moment: what is looked up of them is there."""
+    """Insert contacts without the ledger, which is fast; only the tables that the statements read are filled."""
     for first in range(0, contacts, 20_000):
         await pool.execute(_FILL, workspace_id, first, BUSY, min(first + 20_000, contacts))
     await pool.execute("update workspace set seq = $2 + 100, last_at = now() where id = $1", workspace_id, contacts)
@@ -341,7 +341,7 @@ def engagements(
 
 
 def shown(house: House, name: str, value: str) -> str:
-    """Return an id as the API shows it, where a filter is for ids."""
+    """Return an id as the API shows it if the filter takes ids, else the value itself."""
     prefix = {"company_ids": ids.COMPANY, "contact_ids": ids.CONTACT, "owner_ids": ids.USER}.get(name)
     known = {"busy": BUSY, "one": house.one}
     return value if prefix is None else ids.encoded(prefix, known[value])
@@ -353,12 +353,12 @@ def records(object_type: str, *crm_ids: str) -> tuple[CrmRecord, ...]:
 
 
 def page_after_middle(**asked: Any) -> Callable[[House], Awaitable[Any]]:
-    """Read the page behind a contact in the middle."""
+    """Read the page after the contact in the middle."""
     return lambda house: page(after=house.middle, **asked)(house)
 
 
 def page_of_an_instant(**asked: Any) -> Callable[[House], Awaitable[Any]]:
-    """Read the page of what was changed when the contact in the middle was."""
+    """Read the page of contacts with the time of the one in the middle."""
 
     def read(house: House) -> Awaitable[Any]:
         at, moment = house.middle.at, timedelta(microseconds=1)
@@ -368,42 +368,42 @@ def page_of_an_instant(**asked: Any) -> Callable[[House], Awaitable[Any]]:
 
 
 def changes(kind: Kind) -> Callable[[House], Awaitable[Any]]:
-    """Read changes of a kind, in the middle of a ledger."""
+    """Read changes of a kind from the middle of a ledger."""
     view = feed.View((kind,), sees_private=False, sees_details=False)
     return lambda house: feed.page(house.pool, house.clerk.workspace_id, _MANY // 2, view, 100)
 
 
 def place(house: House, endpoint_id: UUID) -> webhooks.Place:
-    """Return which endpoint it is."""
+    """Return the key of an endpoint."""
     return webhooks.Place(house.clerk.workspace_id, endpoint_id)
 
 
 def wanted(state: str | None, marks: Sequence[str]) -> webhooks.Wanted:
-    """Return which deliveries are wanted: from the newest six thousand entries."""
+    """Return the filter for deliveries, from the newest six thousand entries on."""
     return webhooks.Wanted(_MANY - _COMMON, _MANY + 101, ["v1.contact.created"], marks, state)
 
 
 def deliveries(mark: str | None, state: str | None = None) -> Callable[[House], Awaitable[Any]]:
-    """Read deliveries of a kind, along the ledger."""
+    """Read deliveries of a kind by the ledger."""
     asked = wanted(state, ["cc"] if mark is None else [mark])
     return lambda house: webhooks.deliveries(house.pool, place(house, BUSY), asked, asked.marks, _MANY + 100, 26)
 
 
 def deliveries_noted(state: str) -> Callable[[House], Awaitable[Any]]:
-    """Read deliveries in a state, along what was noted."""
+    """Read deliveries in a state by the stored delivery rows."""
     asked = wanted(state, ["cc"])._replace(behind=0)
     return lambda house: webhooks.deliveries_noted(house.pool, place(house, BUSY), asked, 26)
 
 
 async def send_again(house: House) -> None:
-    """Let a delivery begin anew, and all that failed of a new endpoint."""
+    """Restart one delivery, and all failed ones of a new endpoint."""
     noted = webhooks.Noted(50, datetime.now(UTC), *[None] * 7)
     await webhooks.send_again(house.pool, place(house, BUSY), noted, "v1.contact.created")
     await webhooks.send_failed_again(house.pool, place(house, house.neighbour_id), datetime.now(UTC))
 
 
 async def write_all_there_is(house: House) -> None:
-    """Create, update, link and delete a contact, with a key, and refuse one."""
+    """Create, update, link and delete a contact, with a key; have one write refused."""
     clerk = house.clerk
     created = await clerk.create("b@x.test", first_name="Grace", key=IdempotencyKey(str(ids.new_id()), ""))
     contact_id = id_of(created)
@@ -414,7 +414,7 @@ async def write_all_there_is(house: House) -> None:
 
 
 async def delete_a_company(house: House) -> None:
-    """Delete a company that has contacts, clear it from one that is left, and look for companies of which any are."""
+    """Check whether a company has contacts, delete it, and release its contacts."""
     clerk, staff = house.clerk, CompanyStaff()
     written = await clerk.write(CreateCompany(CompanyCreate(domains=(), name="The Mill")))
     shown: str = json.loads(written.body)["id"]
@@ -428,7 +428,7 @@ async def delete_a_company(house: House) -> None:
 
 
 async def upsert_all_there_is(house: House) -> None:
-    """Upsert a contact that is new, that is there, and that was deleted."""
+    """Upsert a new contact, an existing one, and a deleted one."""
     for last_name in ("King", "Byron"):
         fields = ContactUpsert(last_name=last_name, emails=items("d@x.test", "e@x.test"))
         written = await house.clerk.write(UpsertContact(fields))
@@ -438,7 +438,7 @@ async def upsert_all_there_is(house: House) -> None:
 
 
 async def merge_all_there_is(house: House) -> None:
-    """Merge two contacts into a third, and look for engagements that are left with them."""
+    """Merge two contacts into a third, and look for engagements that still belong to them."""
     target, *sources = [id_of(await house.clerk.create(first_name=name)) for name in ("Ada", "Augusta", "King")]
     shown = tuple(ids.encoded(ids.CONTACT, source) for source in sources)
     await house.clerk.write(MergeContacts(target_id=target, sources=shown))
@@ -446,7 +446,7 @@ async def merge_all_there_is(house: House) -> None:
 
 
 async def engage(house: House) -> None:
-    """Create an engagement with a user, a contact with an address, one with a number, and one whom nobody knows."""
+    """Create an engagement with a user, a contact by address, one by number, and an unknown person."""
     people: tuple[dict[str, Any], ...] = (
         {"email": "17@user.test"},
         {"email": "augusta@engine.test"},
@@ -466,7 +466,7 @@ async def engage(house: House) -> None:
 
 
 async def look_back(house: House) -> None:
-    """Read a contact's history, from its end and at some time."""
+    """Read a contact's history, from its end and at a certain time."""
     pool, workspace_id = house.pool, house.clerk.workspace_id
     contact_id = id_of(await house.clerk.create(first_name="Ada"))
     for name in ("Augusta", "A.", "Ada"):
@@ -481,7 +481,7 @@ async def look_back(house: House) -> None:
 
 
 async def take_back(house: House) -> None:
-    """Look at what a request did, and undo it as far as it goes."""
+    """Read the changes of a request, and undo it as far as possible."""
     pool, workspace_id, request_id = house.pool, house.clerk.workspace_id, ids.new_id()
     contact_id = id_of(await house.clerk.create("f@x.test"))
     await house.clerk.write(DeleteContact(contact_id), request_id=request_id)
@@ -496,7 +496,7 @@ async def take_back(house: House) -> None:
     await house.clerk.write(UndoTurns(request_id="", turns=turns, may_name=frozenset()))
 
 
-# What runs, and how many rows of tables it may look at for it.
+# The statements, each with the greatest number of table rows that it may read.
 _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "write": (write_all_there_is, 40),
     "upsert": (upsert_all_there_is, 80),
@@ -530,7 +530,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
     "unknown": (page(search="babbage"), 0),
     "common": (page(search="lovelace"), _COMMON + 30),
     "common after": (page_after_middle(search="lovelace", descending=False), _COMMON + 30),
-    # Of a million, eleven thousand: among them none of the newest.
+    # This word has eleven thousand matches in a million, none of them among the newest.
     "common among the old": (page(search="17"), _COMMON + 2 * 20_000 + 4 * 11_111),
     "linked and searched": (page(search="lovelace", crm_records=records("contact", "7")), _COMMON + 6),
     "companies": (rows(companies.page), 26),
@@ -597,17 +597,17 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[House], Awaitable[Any]], int]]] = {
 }
 
 
-# Of what is rare among few values, PostgreSQL knows that it is only once it has analyzed the table, which takes seconds where
-# autovacuum is awake. Until then, these look through all engagements of their workspace.
+# PostgreSQL learns how rare a value is only when it analyzes the table, which takes seconds even with autovacuum on. Before,
+# these statements read all engagements of their workspace.
 _UNTIL_ANALYZED: Final = {"engagements of a rare type", "engagements with a rare status"}
-# At a million rows, what is known is what matters, and filling the tables takes its time.
+# With a million rows only the analyzed state matters, because filling the tables takes long.
 _STATES: Final = [State.KNOWN] if _DEEP else list(State)
 
 
 @pytest.mark.parametrize("house", _STATES, ids=lambda state: f"knew {state.value}", indirect=True, scope="module")
 @pytest.mark.parametrize("name", _STATEMENTS)
 async def test_rows_are_taken_by_an_index(house: House, name: str, request: pytest.FixtureRequest) -> None:
-    """Nothing reads a table from end to end, nor the rows of another workspace, nor many more rows than it needs."""
+    """No statement scans a whole table, reads another workspace's rows, or reads many more rows than it needs."""
     if name in _UNTIL_ANALYZED and house.state in (State.EMPTY, State.UNKNOWN):
         request.applymarker(pytest.mark.xfail(strict=True, reason="until the table is analyzed"))
     statement, most_rows = _STATEMENTS[name]
@@ -618,7 +618,7 @@ async def test_rows_are_taken_by_an_index(house: House, name: str, request: pyte
     assert plans
     scans = [scan for plan in plans for scan in scans_of(plan["Plan"])]
     for scan in scans:
-        # The row of a workspace is found by way of all where they are few, as what is unfinished always is.
+        # Both tables may be read whole: a small table of workspaces is, and unfinished work is always little.
         if scan["Relation Name"] in ("workspace", "unfinished"):
             continue
         assert scan["Node Type"] in ("Index Scan", "Index Only Scan"), scan
@@ -628,7 +628,7 @@ async def test_rows_are_taken_by_an_index(house: House, name: str, request: pyte
 
 
 def logged_plans(log: Path, begin: int) -> list[Json]:
-    """Return the plans in the log, from a place on."""
+    """Return the plans in the log after this offset."""
     with log.open("rb") as file:
         file.seek(begin)
         text = file.read().decode()
@@ -644,6 +644,6 @@ def scans_of(node: Json) -> Iterator[Json]:
 
 
 def rows_of(scan: Json) -> int:
-    """Return how many rows a scan has looked at."""
+    """Return how many rows a scan has read."""
     each = scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0) + scan.get("Rows Removed by Index Recheck", 0)
     return round(each * scan["Actual Loops"])

@@ -1,4 +1,4 @@
-"""Reads that many ask for at once: they share one, unless they could see more by one of their own."""
+"""Reads of the same thing at the same time: callers share one read, unless a later read could see more."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from herdbook.db.database import Database
 
 
 class Source:
-    """What is read: another number each time, once the test lets it."""
+    """A source that returns another number at each read, once the test lets it."""
 
     def __init__(self) -> None:
         nothing: Any = None
@@ -19,7 +19,7 @@ class Source:
         self._database = Database(nothing, nothing)
 
     def ask(self, key: str = "key") -> "asyncio.Task[int]":
-        """Ask for it, beside the test."""
+        """Start a read as a task."""
         return asyncio.create_task(self._database.shared(key, self._read))
 
     async def _read(self) -> int:
@@ -34,12 +34,12 @@ class Source:
 
 @pytest.fixture
 def source() -> Source:
-    """What is read."""
+    """A source for the test."""
     return Source()
 
 
 async def test_those_who_ask_together_share(source: Source) -> None:
-    """A thousand who ask in one turn are answered by one read."""
+    """A thousand callers in one turn of the loop share a single read."""
     asked = [source.ask() for _ in range(1000)]
     source.may_answer.set()
 
@@ -48,7 +48,7 @@ async def test_those_who_ask_together_share(source: Source) -> None:
 
 
 async def test_who_comes_later_is_not_told_what_was_read_before(source: Source) -> None:
-    """A read that has begun may have seen less than who asks now knows of."""
+    """A later caller does not share a read that has begun, because that may miss data that the caller knows of."""
     first = source.ask()
     await source.begun.get()
     second = source.ask()
@@ -59,7 +59,7 @@ async def test_who_comes_later_is_not_told_what_was_read_before(source: Source) 
 
 
 async def test_others_read_something_else(source: Source) -> None:
-    """Only those who ask for the same share."""
+    """Only callers with the same key share a read."""
     asked = [source.ask(key) for key in ("one", "other", "one")]
     source.may_answer.set()
 
@@ -67,7 +67,7 @@ async def test_others_read_something_else(source: Source) -> None:
 
 
 async def test_who_gives_up_is_nobody_elses_concern(source: Source) -> None:
-    """The read goes on for the others."""
+    """The read continues for the others if one caller gives up."""
     asked = [source.ask() for _ in range(3)]
     await source.begun.get()
     asked[0].cancel()
@@ -78,7 +78,7 @@ async def test_who_gives_up_is_nobody_elses_concern(source: Source) -> None:
 
 
 async def test_a_failure_is_everybodys(source: Source) -> None:
-    """And the next read is a new one."""
+    """All callers of a failed read get the error, and the next read is a new one."""
     source.reads = 10
     source.may_answer.set()
     failed = await asyncio.gather(*(source.ask() for _ in range(2)), return_exceptions=True)

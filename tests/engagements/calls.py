@@ -1,4 +1,4 @@
-"""How the tests of engagements create them, and look at lists of them."""
+"""Helpers that create engagements and read lists of them."""
 
 from typing import Any, Final
 
@@ -31,35 +31,35 @@ class Made(Thing):
 
     @property
     def timeline_url(self) -> str:
-        """Where the timeline of an engagement is read."""
+        """The path for reading an engagement's timeline."""
         return f"{self.url}/transcript_timeline"
 
     @property
     def set_timeline_url(self) -> str:
-        """Where the timeline of an engagement is set."""
+        """The path for setting an engagement's timeline."""
         return f"/api/herdbook/engagements/{self.id}/transcript_timeline"
 
 
 def call(external_id: str = "call-1842", **members: Any) -> Json:
-    """Return the body that creates a call, of which some words are known."""
+    """Return the body that creates a call with a text transcript."""
     body = {"type": "CALL", "title": "The next step", "source_system": "dialer", "external_id": external_id}
     return {**body, "transcript": "Shall we begin?", **members}
 
 
 def timed(external_id: str = "call-1842", **members: Any) -> Json:
-    """Return the body that creates a call whose timeline is known."""
+    """Return the body that creates a call with a timeline."""
     body = call(external_id, **{"transcript_timeline": TIMELINE, **members})
     del body["transcript"]
     return body
 
 
 async def create(person: Person, *titles: str, **members: Any) -> list[Made]:
-    """Create calls with these titles, one after the other."""
+    """Create calls with these titles, in order."""
     return [Made(await person.post(URL, json=call(title, title=title, **members))) for title in titles]
 
 
 async def expanded(person: Person, engagement: Made, name: str) -> Json:
-    """Return a member of an engagement that is there only when asked for."""
+    """Return a member of an engagement that needs `expand`."""
     response = await person.get(engagement.url, params={"expand": name})
     assert response.status_code == 200, response.text
     return response.json()[name]

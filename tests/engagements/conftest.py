@@ -1,7 +1,7 @@
-"""Alice's workspace as one that has engagements: with a user, and with people who may do this and that with them.
+"""Alice's workspace with engagements, a user, and people with different scopes.
 
 Alice may do everything, and her key acts for the first user of the workspace. Bob may only read and Dave may only write,
-neither of them what is private. Erin may read what is private, and change what is not.
+neither of them private engagements. Erin may read private ones, but change only others.
 """
 
 from collections.abc import AsyncGenerator, Generator
@@ -43,7 +43,7 @@ class Keys:
         self._workspace_id = workspace_id
 
     async def holder(self, *scopes: str, user: Thing | None = None) -> Person:
-        """Return somebody with a key that has these scopes, and acts for a user, or for the first."""
+        """Return a person with a key of these scopes that acts for a user, or for the first."""
         user_id = None if user is None else user.uuid
         key = await create_key(self._pool, self._workspace_id, "Somebody", scopes, user_id=user_id)
         return Person(self._client, self._workspace_id, key)
@@ -51,7 +51,7 @@ class Keys:
 
 @pytest_asyncio.fixture
 async def workspace_id(pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> UUID:
-    """A workspace of the test's own, with a first user, as every new one has."""
+    """A workspace for the test, with a first user like every new one."""
     workspace_id = await create_workspace(pool, "Alice's workspace")
     origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
     await ledger.write(workspace_id, CreateUser(_FIRST), origin)
@@ -78,19 +78,19 @@ async def alice(keys: Keys) -> Person:
 
 @pytest_asyncio.fixture
 async def bob(keys: Keys) -> Person:
-    """Bob, who may read what is not private."""
+    """Bob, who may read engagements that are not private."""
     return await keys.holder(*(scope for scope in NOT_PRIVATE if scope.endswith(":read")))
 
 
 @pytest_asyncio.fixture
 async def dave(keys: Keys) -> Person:
-    """Dave, who may write what is not private."""
+    """Dave, who may write engagements that are not private."""
     return await keys.holder(*(scope for scope in NOT_PRIVATE if scope.endswith(":write")))
 
 
 @pytest_asyncio.fixture
 async def erin(keys: Keys) -> Person:
-    """Erin, who may read everything, and write what is not private."""
+    """Erin, who may read all engagements, and write those that are not private."""
     return await keys.holder(*NOT_PRIVATE, "engagements:private:read")
 
 
@@ -103,7 +103,7 @@ async def owner(alice: Person) -> Thing:
 
 @pytest_asyncio.fixture
 async def step(alice: Person) -> Made:
-    """An engagement in Alice's workspace, of which some words are known."""
+    """An engagement in Alice's workspace with a text transcript."""
     return Made(await alice.post(URL, json=call()))
 
 
@@ -115,7 +115,7 @@ async def secret(alice: Person) -> Made:
 
 @pytest_asyncio.fixture
 async def waiting(alice: Person, ledger: Ledger) -> Made:
-    """An engagement in Alice's workspace that came as a recording alone, so that nothing is known of what was said."""
+    """An engagement in Alice's workspace with only a recording, so its transcript is unknown."""
     new = EngagementCreate(
         type="MEETING", title="Waiting", source_system="rooms", external_id="waiting", media_url="https://media.test/1"
     )
@@ -134,7 +134,7 @@ async def waiting(alice: Person, ledger: Ledger) -> Made:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Generator[trustme.CA]:
-    """Who says to the applications of these tests who is who, and nobody else does."""
+    """The only certificate authority that the applications of these tests trust."""
     authority = trustme.CA()
     file = tmp_path_factory.mktemp("authority") / "ca.pem"
     authority.cert_pem.write_to_path(str(file))
@@ -154,7 +154,7 @@ async def media(authority: trustme.CA) -> AsyncGenerator[Studio]:
 async def near(
     database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[Lab]:
-    """An application that may fetch from 127.0.0.1, beside public addresses."""
+    """An application that may fetch from 127.0.0.1 as well as from public addresses."""
     assert pool, "the database is prepared"
     assert authority, "it is trusted"
     async with lab(database_url, tmp_path_factory.mktemp("near"), allowed_targets="127.0.0.1") as made:

@@ -1,4 +1,4 @@
-"""A server of recordings, over HTTPS, as other people have them."""
+"""An HTTPS server of recordings, like those of third parties."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ SECONDS = 2
 
 
 def sound(seconds: float = SECONDS) -> bytes:
-    """Return a recording of silence, in a file as the `wave` module makes it."""
+    """Return a silent recording, as the `wave` module writes it."""
     file = io.BytesIO()
     with wave.open(file, "wb") as recording:
         recording.setnchannels(1)
@@ -23,24 +23,24 @@ def sound(seconds: float = SECONDS) -> bytes:
 
 
 def answer(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
-    """Return an answer; without other headers it is a recording of this length."""
+    """Return a response; by default, a recording of this length."""
     lines = {"content_type": "audio/wav", "content_length": str(len(body)), **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1") + body
 
 
 def unending(body: bytes) -> bytes:
-    """Return an answer that does not say how long it is: it ends when the connection does."""
+    """Return a response without a length, which ends with the connection."""
     return b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nConnection: close\r\n\r\n" + body
 
 
 def redirect(to: str) -> bytes:
-    """Return an answer that leads elsewhere."""
+    """Return a redirect."""
     return answer(status="302 Found", location=to)
 
 
 class Studio:
-    """The server: what it answers by path, and the heads of the requests that it was sent. It closes when told to."""
+    """The server: its responses by path, and the heads of the requests it received. It runs until it is closed."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -50,16 +50,16 @@ class Studio:
         self._connections: set[asyncio.Task[None]] = set()
 
     def url(self, path: str, scheme: str = "https", host: str = "127.0.0.1") -> str:
-        """Return the address of something here."""
+        """Return the address of a path here."""
         return f"{scheme}://{host}:{self.port}{path}"
 
     def puts(self, path: str, given: bytes) -> str:
-        """Answer so under a path; return its address."""
+        """Set the response of a path; return its address."""
         self.answers[path] = given
         return self.url(path)
 
     def holds(self, path: str, given: bytes) -> tuple[str, asyncio.Event]:
-        """Answer with the head under a path, and with the rest once the event is set; return the address, and the event."""
+        """Send the head at once, and the rest when the event is set; return the address and the event."""
         head, separator, body = given.partition(b"\r\n\r\n")
         self._held[path] = (asyncio.Event(), body)
         return self.puts(path, head + separator), self._held[path][0]
@@ -90,7 +90,7 @@ class Studio:
         self._connections.discard(task)
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close all connections."""
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections)

@@ -1,4 +1,4 @@
-"""What is looked up before an engagement is created, and is another by the time that it is."""
+"""Data that is looked up before an engagement is created and has changed by then."""
 
 from asyncio import gather
 from typing import Any
@@ -28,12 +28,12 @@ NUMBER = "+44 20 7946 0958"
 
 @pytest.fixture
 def clerk(alice: Person, ledger: Ledger) -> Clerk:
-    """Somebody who writes in Alice's workspace."""
+    """A client that writes to the ledger of Alice's workspace."""
     return Clerk(ledger, alice.workspace_id)
 
 
 def engaging(*participants: Participant, external_id: str = "call-1842", **members: Any) -> CreateEngagement:
-    """Return the command that creates an engagement with people."""
+    """Return the command that creates an engagement with these people."""
     fields: dict[str, Any] = {"type": "CALL", "title": "x", "source_system": "x", "transcript": "x", **members}
     asked = EngagementCreate(external_id=external_id, participants=participants, **fields)
     return CreateEngagement(engagement_id=ids.new_id(), fields=asked, created_by=ids.new_id(), owner_user_id=None)
@@ -45,13 +45,13 @@ async def shown(alice: Person, written: Written, name: str) -> Json:
 
 
 async def contacts_of(alice: Person, *written: Written) -> list[str]:
-    """Return the ids of the contacts of engagements, each with one."""
+    """Return the contact ids of engagements that have one contact each."""
     return [each["id"] for one in written for each in await shown(alice, one, "contacts")]
 
 
 @pytest.mark.parametrize("known_by", [{"phone": NUMBER}, {"email": "ada@engine.test"}])
 async def test_one_person_becomes_one_contact(alice: Person, known_by: Json) -> None:
-    """However many calls with somebody whom nobody knows come at once."""
+    """Simultaneous calls with the same unknown person create one contact."""
     bodies = [call(f"{number}", participants=[{"name": "Ada Lovelace", **known_by}]) for number in range(20)]
     made = [Made(each) for each in await gather(*(alice.post(URL, json=body) for body in bodies))]
     contacts = [await expanded(alice, each, "contacts") for each in made]
@@ -61,7 +61,7 @@ async def test_one_person_becomes_one_contact(alice: Person, known_by: Json) -> 
 
 
 async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Person, clerk: Clerk) -> None:
-    """By its address and by its number, though nobody had it when the engagement was asked for."""
+    """A contact created just before is found by address and number, with its company."""
     made = CompanyCreate(name="Engine", domains=(CompanyDomainRequest("engine.test"),))
     company = msgspec.json.decode((await clerk.write(CreateCompany(made))).body)
     new = ContactCreate(
@@ -82,7 +82,7 @@ async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Perso
 
 @pytest.mark.parametrize("how", ["deleted", "renumbered"])
 async def test_a_contact_that_goes_first_is_not_taken(alice: Person, clerk: Clerk, how: str) -> None:
-    """Nor by a number that it had: the next oldest with that number is, and else a new one."""
+    """A contact that just lost its number or was deleted is not found by it; the next oldest is, or a new one is created."""
     numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
     first, second = [id_of(await clerk.write(CreateContact(numbered))) for _ in range(2)]
 
@@ -103,7 +103,7 @@ async def test_a_contact_that_goes_first_is_not_taken(alice: Person, clerk: Cler
 
 
 async def test_a_number_of_very_many_is_looked_at_anew(clerk: Clerk) -> None:
-    """Where all that were looked at lose it within a batch, the command is to be given again, and then finds the next one."""
+    """The command must be retried if all candidates lose the number in one batch, and then finds the next contact."""
     numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
     contacts = [id_of(await clerk.write(CreateContact(numbered))) for _ in range(MOST_NUMBERED + 1)]
     deletions = [clerk.write(DeleteContact(contact_id)) for contact_id in contacts[:-1]]
@@ -113,7 +113,7 @@ async def test_a_number_of_very_many_is_looked_at_anew(clerk: Clerk) -> None:
 
 
 async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person, clerk: Clerk) -> None:
-    """Who has just joined the team becomes no contact and may be the owner; who has just left is a contact like others."""
+    """A new user becomes no contact and may be the owner; a user who has just left is an ordinary contact."""
     joined, owned, user = await gather(
         clerk.write(CreateUser(NewUser("Edith", "Clarke", ("edith@grid.test",)))),
         clerk.write(engaging(Participant(email="edith@grid.test", is_owner=True), external_id="1")),
@@ -133,6 +133,6 @@ async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person
 
 
 async def test_a_recording_is_not_left_out(clerk: Clerk) -> None:
-    """Where the engagement that had the external id is gone by then, the command is to be given again."""
+    """The command must be retried if the engagement with the external id is gone by then."""
     with pytest.raises(Unforeseen):
         await clerk.write(engaging(media_url="https://media.test/1"))

@@ -1,4 +1,4 @@
-"""POST /v2/engagements. Recordings have a file of their own."""
+"""POST /v2/engagements. Recordings have their own file."""
 
 import re
 from asyncio import gather
@@ -14,12 +14,12 @@ from tests.engagements.conftest import Keys
 
 
 async def kinds(stored: Stored, since: int = 1) -> list[tuple[str, str]]:
-    """Return what was changed and how, behind the first changes."""
+    """Return the kind and action of each change after the first ones."""
     return [(change.kind, change.action) for change in (await stored.changes())[since:]]
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(URL, json=call())
 
     assert response.status_code == 401
@@ -37,7 +37,7 @@ async def test_charlie_has_his_own(charlie: Person, step: Made, ada: Thing) -> N
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read creates nothing."""
+    """A read-only credential cannot create anything."""
     response = await bob.post(URL, json=call())
 
     assert response.status_code == 403
@@ -46,7 +46,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 
 async def test_dave_needs_no_more_than_the_write_scope(keys: Keys) -> None:
-    """The write scope is enough, also to have participants become contacts, and to create what is private."""
+    """The write scope is also enough to create contacts from participants, and to create a private engagement."""
     dave = await keys.holder("engagements:write")
     response = await dave.post(URL, json=call(is_private=True, participants=[{"email": "eve@engine.test"}]))
 
@@ -55,7 +55,7 @@ async def test_dave_needs_no_more_than_the_write_scope(keys: Keys) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person, owner: Thing) -> None:
-    """The answer is the engagement as it is from now on."""
+    """The response shows the engagement as stored."""
     body = timed(
         type="MEETING",
         title=" The engine's next step ",
@@ -88,7 +88,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person, owner: Thing) -
 
 
 async def test_what_is_empty_is_left_out(alice: Person) -> None:
-    """Words alone say neither how long it took nor when it ended; it starts when it is created, and is not private."""
+    """An engagement with only text has no duration and no end, starts at its creation, and is not private."""
     engagement = (await alice.post(URL, json=call())).json()
 
     assert set(engagement) == {
@@ -100,7 +100,7 @@ async def test_what_is_empty_is_left_out(alice: Person) -> None:
 
 
 async def test_it_is_there_at_once(alice: Person, step: Made) -> None:
-    """What the answer showed is what a read shows, under the same ETag."""
+    """A read shows what the response showed, under the same ETag."""
     response = await alice.get(step.url)
 
     assert response.json() == step.json
@@ -108,7 +108,7 @@ async def test_it_is_there_at_once(alice: Person, step: Made) -> None:
 
 
 async def test_the_changes_are_entered(alice: Person, stored: Stored) -> None:
-    """The ledger enters the engagement, with what the API does not show of it, and then what was said."""
+    """The ledger has the engagement, including members that the API hides, and then the transcript."""
     participants = [{"name": "Ada", "phone": "ask reception"}]
     created = Made(await alice.post(URL, json=timed(participants=participants, run_workflows=False)))
     engagement, transcript = (await stored.changes())[1:]
@@ -137,7 +137,7 @@ async def test_the_changes_are_entered(alice: Person, stored: Stored) -> None:
     ],
 )
 async def test_it_ends_when_the_last_word_is_said(alice: Person, start_at: str, end_at: str | None) -> None:
-    """The end is the start and the duration; where the calendar ends first, there is none."""
+    """The end is the start plus the duration, or absent if the calendar ends first."""
     engagement = (await alice.post(URL, json=timed(start_at=start_at))).json()
 
     assert engagement.get("end_at") == end_at
@@ -146,7 +146,7 @@ async def test_it_ends_when_the_last_word_is_said(alice: Person, start_at: str, 
 
 @pytest.mark.parametrize(("ends", "seconds"), [([2.4], 2), ([2.5], 3), ([0], 0), ([9, 3, 7], 9), ([31_536_000], 31_536_000)])
 async def test_the_duration_is_in_whole_seconds(alice: Person, ends: list[float], seconds: int) -> None:
-    """It is when the last word is said, in whatever order the entries come, rounded."""
+    """The duration is the time of the last word, rounded, in whatever order the entries come."""
     entries = [{"speaker_index": 0, "start_seconds": 0, "end_seconds": end, "text": "So."} for end in ends]
     engagement = (await alice.post(URL, json=timed(transcript_timeline={"speakers": [{}], "entries": entries}))).json()
 
@@ -154,7 +154,7 @@ async def test_the_duration_is_in_whole_seconds(alice: Person, ends: list[float]
 
 
 async def test_a_timeline_in_which_nobody_speaks(alice: Person) -> None:
-    """Silence is a timeline, too: it has no duration, and no words."""
+    """A silent timeline is valid: it has no duration and no words."""
     created = Made(await alice.post(URL, json=timed(transcript_timeline={"speakers": [{}], "entries": []})))
 
     assert created.json["processing_status"] == "COMPLETED"
@@ -163,14 +163,14 @@ async def test_a_timeline_in_which_nobody_speaks(alice: Person) -> None:
 
 
 async def test_a_timeline_is_plain_text_too(alice: Person) -> None:
-    """A line for each entry, behind the speaker's name, or behind a number for who has none."""
+    """A timeline's text has a line for each entry, after the speaker's name, or a number without a name."""
     created = Made(await alice.post(URL, json=timed()))
 
     assert await expanded(alice, created, "transcript") == "Ada Lovelace: Shall we begin?\nSpeaker 2: The engine is ready."
 
 
 async def test_plain_text_goes_before_the_timelines(alice: Person) -> None:
-    """Where both are sent, both are kept as sent."""
+    """Plain text and timeline are both kept as sent."""
     created = Made(await alice.post(URL, json=call(transcript=" In short: yes.\n", transcript_timeline=TIMELINE)))
 
     assert await expanded(alice, created, "transcript") == " In short: yes.\n"
@@ -178,7 +178,7 @@ async def test_plain_text_goes_before_the_timelines(alice: Person) -> None:
 
 
 async def test_the_longest_texts_are_taken(alice: Person) -> None:
-    """What is as long as the documentation allows is not too long."""
+    """Texts of the documented greatest length are accepted."""
     body = call("x" * 500, title="ü" * 500, source_system="ü" * 100, external_url="https://x.test/" + "x" * 2033)
     created = Made(await alice.post(URL, json=body))
 
@@ -188,7 +188,7 @@ async def test_the_longest_texts_are_taken(alice: Person) -> None:
 
 @pytest.mark.parametrize("letter", ["x", "é"])
 async def test_the_longest_transcript_is_taken(alice: Person, letter: str) -> None:
-    """900,000 characters and 950,000 bytes are not too many, and one more of either is."""
+    """A transcript of 900,000 characters and 950,000 bytes is accepted, but not one more of either."""
     most = 900_000 if letter == "x" else 475_000
     longest, longer = [await alice.post(URL, json=call(str(n), transcript=letter * n)) for n in (most, most + 1)]
 
@@ -202,7 +202,7 @@ EMPTY: Json = {}
 
 
 def timeline(*entries: Json, speakers: Json = (EMPTY,)) -> Json:
-    """Return a body whose timeline has these entries, each of which says at least something."""
+    """Return a body whose timeline has these entries, each with at least some text."""
     said = {"speaker_index": 0, "start_seconds": 0, "end_seconds": 1, "text": "So."}
     return {"transcript_timeline": {"speakers": list(speakers), "entries": [{**said, **entry} for entry in entries]}}
 
@@ -281,7 +281,7 @@ def timeline(*entries: Json, speakers: Json = (EMPTY,)) -> Json:
 async def test_what_an_engagement_cannot_be_is_refused(
     alice: Person, stored: Stored, members: Json, fault: tuple[str, str]
 ) -> None:
-    """Each rule of the body is told with the field's path, and nothing is done."""
+    """Each fault in the body is reported with the field's path, and nothing is created."""
     response = await alice.post(URL, json=call(**members))
 
     assert response.status_code == 422
@@ -290,7 +290,7 @@ async def test_what_an_engagement_cannot_be_is_refused(
 
 
 async def test_everything_that_is_wrong_is_told_at_once(alice: Person, stored: Stored) -> None:
-    """The first mistake does not hide the others, and what is missing is told, too."""
+    """All faults are reported at once, missing members included."""
     body: Json = {
         "type": "FAX",
         "title": " ",
@@ -316,7 +316,7 @@ async def test_everything_that_is_wrong_is_told_at_once(alice: Person, stored: S
 
 
 async def test_something_must_say_what_was_said(alice: Person, stored: Stored) -> None:
-    """Without a recording, a timeline and a text, there is nothing to create."""
+    """An engagement needs a recording, a timeline or a text."""
     body = call()
     del body["transcript"]
     response = await alice.post(URL, json=body)
@@ -331,7 +331,7 @@ async def test_something_must_say_what_was_said(alice: Person, stored: Stored) -
 
 @pytest.mark.parametrize("spelling", ["ada@engine.test", " ADA@Engine.TEST "])
 async def test_a_contact_is_known_by_an_address(alice: Person, ada: Thing, stored: Stored, spelling: str) -> None:
-    """A participant with a contact's address, in whatever spelling, is that contact, and changes nothing about it."""
+    """A participant with a contact's address, in any spelling, is that contact, and the contact stays unchanged."""
     created = Made(await alice.post(URL, json=call(participants=[{"name": "Countess", "email": spelling}])))
 
     assert await expanded(alice, created, "contacts") == [ada.json]
@@ -339,7 +339,7 @@ async def test_a_contact_is_known_by_an_address(alice: Person, ada: Thing, store
 
 
 async def test_a_contact_is_known_by_a_number(alice: Person) -> None:
-    """A participant with a contact's number is that contact; of several with that number, the oldest."""
+    """A participant with a contact's number is that contact, the oldest of several."""
     contact = {"phone_numbers": [{"phone_number": "+44 (0)20 7946-0018"}]}
     oldest, _ = [Thing(await alice.post("/api/v2/contacts", json=contact)) for _ in range(2)]
     participants = [{"email": "not@known.test", "phone": "+442079460018"}]
@@ -349,7 +349,7 @@ async def test_a_contact_is_known_by_a_number(alice: Person) -> None:
 
 
 async def test_an_address_goes_before_a_number(alice: Person, ada: Thing) -> None:
-    """Where address and number belong to two contacts, the address tells who it is."""
+    """The address decides if address and number belong to two contacts."""
     await alice.post("/api/v2/contacts", json={"phone_numbers": [{"phone_number": "+442079460018"}]})
     participants = [{"email": "ada@engine.test", "phone": "+442079460018"}]
     created = Made(await alice.post(URL, json=call(participants=participants)))
@@ -358,7 +358,7 @@ async def test_an_address_goes_before_a_number(alice: Person, ada: Thing) -> Non
 
 
 async def test_a_user_is_no_contact(alice: Person, edith: Thing, stored: Stored) -> None:
-    """A participant who is of the team is no contact, and becomes none."""
+    """A participant who is a user is no contact and becomes none."""
     assert edith.json["emails"][1]["email"] == "clarke@home.test"
     created = Made(await alice.post(URL, json=call(participants=[{"email": "clarke@home.test"}])))
 
@@ -367,7 +367,7 @@ async def test_a_user_is_no_contact(alice: Person, edith: Thing, stored: Stored)
 
 
 async def test_who_is_not_known_becomes_a_contact(alice: Person, stored: Stored) -> None:
-    """Each becomes one by a change of its own, before that of the engagement, with what was said of it."""
+    """Each unknown participant becomes a contact with the data sent, by its own change before the engagement's."""
     participants: Json = [
         {"name": " Ada  King Lovelace ", "email": "ada@engine.test", "phone": "+442079460018"},
         {"phone": "+442079460019"},
@@ -385,7 +385,7 @@ async def test_who_is_not_known_becomes_a_contact(alice: Person, stored: Stored)
 
 
 async def test_the_new_contacts_are_known_from_then_on(alice: Person, stored: Stored) -> None:
-    """A contact that an engagement has brought is the next one's participant."""
+    """A contact created by one engagement is recognized by the next."""
     participants = [{"email": "ada@engine.test"}, {"phone": "+442079460018"}]
     first, second = [Made(await alice.post(URL, json=call(str(n), participants=participants))) for n in range(2)]
 
@@ -394,7 +394,7 @@ async def test_the_new_contacts_are_known_from_then_on(alice: Person, stored: St
 
 
 async def test_who_takes_part_twice_is_one_contact(alice: Person, stored: Stored) -> None:
-    """Participants who have an address or a number in common are one."""
+    """Participants who share an address or a number are one contact."""
     participants: Json = [
         {"name": "Ada", "email": "ada@engine.test", "phone": "+442079460018"},
         {"name": "A. L.", "email": "ADA@engine.test"},
@@ -407,7 +407,7 @@ async def test_who_takes_part_twice_is_one_contact(alice: Person, stored: Stored
 
 
 async def test_a_name_alone_is_nobody(alice: Person, stored: Stored) -> None:
-    """Who is known by nothing becomes no contact, since the next one of that name may be somebody else."""
+    """A participant with only a name becomes no contact, because another one may have the same name."""
     participants = [{"name": "Ada"}, {"name": "Grace", "phone": "020 7946 0018"}]
     created = Made(await alice.post(URL, json=call(participants=participants)))
 
@@ -416,7 +416,7 @@ async def test_a_name_alone_is_nobody(alice: Person, stored: Stored) -> None:
 
 
 async def test_a_deleted_contact_is_not_known(alice: Person, ada: Thing) -> None:
-    """A new contact takes part in place of the deleted one."""
+    """A new contact takes the place of a deleted one."""
     await alice.delete(ada.url)
     created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
 
@@ -425,7 +425,7 @@ async def test_a_deleted_contact_is_not_known(alice: Person, ada: Thing) -> None
 
 
 async def test_many_at_once_bring_one_contact(alice: Person, stored: Stored) -> None:
-    """Engagements that are created at once, with one participant whom nobody knows, have one contact."""
+    """Simultaneous engagements with the same unknown participant create one contact."""
     participants = [{"email": "ada@engine.test"}]
     answers = await gather(*(alice.post(URL, json=call(str(n), participants=participants)) for n in range(20)))
 
@@ -435,7 +435,7 @@ async def test_many_at_once_bring_one_contact(alice: Person, stored: Stored) -> 
 
 
 async def test_the_companies_are_those_of_the_contacts(alice: Person, engine: Thing, ada: Thing, grace: Thing) -> None:
-    """Each company once, in the order of the participants; who has none brings none."""
+    """Companies of the contacts are listed once each, in the order of the participants."""
     navy = Thing(await alice.post("/api/v2/companies", json={"name": "Navy", "domains": []}))
     await alice.patch(grace.url, json={"company_id": navy.id})
     await alice.patch(ada.url, json={"company_id": engine.id})
@@ -451,7 +451,7 @@ async def test_the_companies_are_those_of_the_contacts(alice: Person, engine: Th
 
 
 async def test_the_owner_is_the_keys_user(keys: Keys, alice: Person, edith: Thing, owner: Thing) -> None:
-    """Where nobody is marked, the user whom the key acts for owns it; for a key without one, that is the first."""
+    """The default owner is the user whom the key acts for, or the first user for a key without one."""
     ediths = await keys.holder("engagements:write", user=edith)
     participants = [{"email": "Edith@Grid.test"}]
     first = await alice.post(URL, json=call("1", participants=participants))
@@ -462,7 +462,7 @@ async def test_the_owner_is_the_keys_user(keys: Keys, alice: Person, edith: Thin
 
 
 async def test_who_has_left_owns_nothing_new(keys: Keys, team: Team, edith: Thing, owner: Thing) -> None:
-    """A key that acts for somebody who is not active any more is refused: nothing is made in the name of another."""
+    """A key of an inactive user is refused, so nothing is created in another user's name."""
     await team.set_role(edith, UserRole.INACTIVE)
     ediths = await keys.holder("engagements:write", user=edith)
     response = await ediths.post(URL, json=call())
@@ -472,7 +472,7 @@ async def test_who_has_left_owns_nothing_new(keys: Keys, team: Team, edith: Thin
 
 
 async def test_without_users_nobody_owns_it(charlie: Person) -> None:
-    """A workspace without users has no owner to give."""
+    """An engagement has no owner in a workspace without users."""
     engagement = (await charlie.post(URL, json=call())).json()
 
     assert "owner_user_id" not in engagement
@@ -489,7 +489,7 @@ async def test_without_users_nobody_owns_it(charlie: Person) -> None:
     ],
 )
 async def test_the_owner_is_the_participant_who_is_marked(alice: Person, team: Team, marked: Json) -> None:
-    """A user is known by an address first, then by a number."""
+    """A marked owner is found by address first, then by number."""
     edith = await team.join(NewUser("Edith", None, ("edith@grid.test", "clarke@home.test"), phone_number="+1 212 555 0143"))
     await team.join(NewUser("Other", None, phone_number="+442079460001"))
     response = await alice.post(URL, json=call(participants=[{"name": "Ada"}, {**marked, "is_owner": True}]))
@@ -508,7 +508,7 @@ async def test_the_owner_is_the_participant_who_is_marked(alice: Person, team: T
     ],
 )
 async def test_an_owner_is_an_active_user(alice: Person, ada: Thing, team: Team, stored: Stored, marked: Json) -> None:
-    """Who is unknown, a contact, or not or no longer of the team, owns nothing; nobody else becomes a contact on the way."""
+    """An owner must be an active user: others are refused, and no contact is created on the way."""
     await team.join(NewUser("Gone", None, ("gone@grid.test",), role=UserRole.INACTIVE))
     await team.join(NewUser("Invited", None, ("invited@grid.test",), role=UserRole.NOT_INVITED))
     participants = [{"email": "eve@engine.test"}, {**marked, "is_owner": True}]
@@ -536,7 +536,7 @@ async def test_an_owner_is_an_active_user(alice: Person, ada: Thing, team: Team,
     ],
 )
 async def test_the_same_external_id_again_gives_what_is_there(alice: Person, step: Made, stored: Stored, changes: Json) -> None:
-    """It is answered 200 with the engagement, unchanged, whatever else is sent; nothing is written, and nothing is fetched."""
+    """A repeated external id gets 200 with the unchanged engagement; nothing is written or fetched, whatever else is sent."""
     response = await alice.post(URL, json=call(**changes))
 
     assert response.status_code == 200
@@ -547,7 +547,7 @@ async def test_the_same_external_id_again_gives_what_is_there(alice: Person, ste
 
 
 async def test_it_is_given_as_it_is_by_now(alice: Person, step: Made, ada: Thing) -> None:
-    """What has been changed since is not taken back."""
+    """A repeat shows the current engagement and reverts no changes."""
     changed = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
     response = await alice.post(URL, json=call())
 
@@ -556,7 +556,7 @@ async def test_it_is_given_as_it_is_by_now(alice: Person, step: Made, ada: Thing
 
 
 async def test_a_repeat_survives_that_its_owner_left(alice: Person, team: Team, edith: Thing) -> None:
-    """A request that was carried out is answered with what it made, though it could not be carried out any more."""
+    """A repeat shows the engagement even if it could not be created any more."""
     body = call(participants=[{"email": "edith@grid.test", "is_owner": True}])
     first = await alice.post(URL, json=body)
     await team.set_role(edith, UserRole.INACTIVE)
@@ -568,7 +568,7 @@ async def test_a_repeat_survives_that_its_owner_left(alice: Person, team: Team, 
 
 @pytest.mark.parametrize("external_id", ["CALL-1842", " call-1842", "call-1842 ", "call‐1842"])
 async def test_external_ids_are_compared_as_they_are(alice: Person, step: Made, external_id: str) -> None:
-    """What another system tells apart, herdbook does."""
+    """External ids are compared exactly as sent."""
     response = await alice.post(URL, json=call(external_id))
 
     assert response.status_code == 201
@@ -576,7 +576,7 @@ async def test_external_ids_are_compared_as_they_are(alice: Person, step: Made, 
 
 
 async def test_of_many_at_once_one_is_created(alice: Person, stored: Stored) -> None:
-    """Twenty requests with one external id make one engagement, and all are answered with it."""
+    """Twenty simultaneous requests with one external id create one engagement, and all get it."""
     answers = await gather(*(alice.post(URL, json=call(title=f"Try {n}")) for n in range(20)))
 
     assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
@@ -586,7 +586,7 @@ async def test_of_many_at_once_one_is_created(alice: Person, stored: Stored) -> 
 
 
 async def test_of_many_with_keys_one_is_created(alice: Person, stored: Stored) -> None:
-    """An Idempotency-Key of each request's own makes no difference."""
+    """Separate Idempotency-Keys make no difference."""
     answers = await gather(*(alice.post(URL, json=call(), headers={"Idempotency-Key": str(uuid4())}) for _ in range(20)))
 
     assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
@@ -595,7 +595,7 @@ async def test_of_many_with_keys_one_is_created(alice: Person, stored: Stored) -
 
 
 async def test_of_many_with_one_key_one_is_created(alice: Person, stored: Stored) -> None:
-    """With one Idempotency-Key, all get the first answer."""
+    """Simultaneous requests with one Idempotency-Key all get the first answer."""
     key = {"Idempotency-Key": str(uuid4())}
     answers = await gather(*(alice.post(URL, json=call(), headers=key) for _ in range(20)))
 
@@ -606,7 +606,7 @@ async def test_of_many_with_one_key_one_is_created(alice: Person, stored: Stored
 
 
 async def test_a_key_that_met_what_was_there_is_not_used_up(alice: Person, step: Made) -> None:
-    """An answer of 200 is not kept for the key: it would be given again after a change."""
+    """A 200 is not stored for the key, because it would be outdated after a change."""
     key = {"Idempotency-Key": str(uuid4())}
     await alice.post(URL, json=call(), headers=key)
     changed = await alice.put(f"{step.url}/contacts", json={"contact_ids": []})
@@ -618,7 +618,7 @@ async def test_a_key_that_met_what_was_there_is_not_used_up(alice: Person, step:
 
 
 async def test_an_external_id_of_what_is_private_is_taken(dave: Person, bob: Person, secret: Made, stored: Stored) -> None:
-    """Who may not see a private engagement learns that the external id is taken, and nothing else."""
+    """A caller who may not see a private engagement learns only that the external id is taken."""
     response = await dave.post(URL, json=call("secret"))
 
     assert response.status_code == 409
@@ -631,7 +631,7 @@ async def test_an_external_id_of_what_is_private_is_taken(dave: Person, bob: Per
 
 
 async def test_what_is_private_is_shown_to_those_who_may_see_it(erin: Person, secret: Made) -> None:
-    """With `engagements:private:read` a repeat is answered as any other."""
+    """A repeat with `engagements:private:read` is answered like any other."""
     response = await erin.post(URL, json=call("secret"))
 
     assert response.status_code == 200
@@ -639,7 +639,7 @@ async def test_what_is_private_is_shown_to_those_who_may_see_it(erin: Person, se
 
 
 async def test_what_is_private_is_shown_to_its_creator(dave: Person) -> None:
-    """Who has created a private engagement may repeat the request, without a scope for it."""
+    """The creator of a private engagement may repeat the request without a scope for it."""
     body = call("secret", is_private=True)
     first, second = [await dave.post(URL, json=body) for _ in range(2)]
 
@@ -648,7 +648,7 @@ async def test_what_is_private_is_shown_to_its_creator(dave: Person) -> None:
 
 
 async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
-    """What is not there yet has no version to match; no contact is left of it."""
+    """A new object has no version that If-Match could match, and no contact is created."""
     participants = [{"email": "eve@engine.test"}]
     response = await alice.post(URL, json=call(participants=participants), headers={"If-Match": "*"})
 
@@ -658,7 +658,7 @@ async def test_if_match_is_refused(alice: Person, stored: Stored) -> None:
 
 
 async def test_the_owner_comes_before_if_match(alice: Person) -> None:
-    """422 goes before 412."""
+    """422 takes precedence over 412."""
     body = call(participants=[{"email": "nobody@grid.test", "is_owner": True}])
     response = await alice.post(URL, json=body, headers={"If-Match": "*"})
 

@@ -1,4 +1,4 @@
-"""How long a recording lasts: what is read of it, and what formats say."""
+"""Durations of recordings: how much is read, and how formats store them."""
 
 import json
 import struct
@@ -30,27 +30,27 @@ def page(granule: int, content: bytes, flags: int = 0) -> bytes:
 
 
 def mp3_with_header() -> bytes:
-    """Return an hour of variable bit rate, of which a Xing header in the first frame tells."""
+    """Return an hour of variable bit rate, declared by a Xing header in the first frame."""
     frames = round(_HOUR * 44_100 / 1152)
     header = _FRAME + bytes(32) + b"Xing" + struct.pack(">iii", 3, frames, 60 << 20)
     return header + bytes(_FRAME_BYTES - len(header)) + (_FRAME + bytes(_FRAME_BYTES - 4)) * 100
 
 
 def mp3_behind_tags() -> bytes:
-    """Return an hour of constant bit rate behind tags with a large picture."""
+    """Return an hour of constant bit rate after tags with a large picture."""
     size = 9 << 20
     sizes = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
     return b"ID3\x04\x00\x00" + sizes + bytes(size) + (_FRAME + bytes(_FRAME_BYTES - 4)) * round(_HOUR * 44_100 / 1152)
 
 
 def mp4_with_its_end_first_needed() -> bytes:
-    """Return an hour whose length stands behind all of the sound."""
+    """Return an hour whose length is stored after all of the sound."""
     header = atom(b"mvhd", struct.pack(">IIIII", 0, 0, 0, 1000, int(_HOUR * 1000)) + bytes(80))
     return atom(b"ftyp", b"M4A \x00\x00\x00\x00") + atom(b"mdat", bytes(30 << 20)) + atom(b"moov", header)
 
 
 def opus() -> bytes:
-    """Return an hour of Opus (RFC 7845) in 18 MB: its length is what the last page says."""
+    """Return an hour of Opus (RFC 7845) in 18 MB, whose length is in the last page."""
     head = page(0, b"OpusHead" + struct.pack("<BBHIhB", 1, 1, 0, 48_000, 0, 0), 2)
     tags = page(0, b"OpusTags" + struct.pack("<II", 0, 0))
     sound_ = b"".join(page(second * 48_000, bytes(5000), 4 if second == _HOUR else 0) for second in range(1, int(_HOUR) + 1))
@@ -58,7 +58,7 @@ def opus() -> bytes:
 
 
 def wav() -> bytes:
-    """Return an hour in 28 MB, of which the header tells."""
+    """Return an hour in 28 MB, declared by the header."""
     return sound(_HOUR)
 
 
@@ -68,7 +68,7 @@ def wav() -> bytes:
     ids=lambda made: made.__name__,
 )
 def test_an_hour_is_told_of_any_size(tmp_path: Path, made: Callable[[], bytes]) -> None:
-    """Wherever a format keeps it, and however much sound lies around it."""
+    """The duration is found wherever a format stores it, however much sound is around it."""
     file = tmp_path / "recording"
     file.write_bytes(made())
 
@@ -76,7 +76,7 @@ def test_an_hour_is_told_of_any_size(tmp_path: Path, made: Callable[[], bytes]) 
 
 
 def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
-    """What asks for more is refused before any of it is read or held."""
+    """A file that needs more is refused before any of it is read or held."""
     file = tmp_path / "recording"
     file.write_bytes(bytes(100))
     with BoundedFile(str(file)) as bounded:
@@ -103,7 +103,7 @@ def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
     ids=["endless search", "atom of 2 GB", "chunk of 2 GB"],
 )
 def test_a_hostile_file_ends_its_process_at_most(tmp_path: Path, content: bytes) -> None:
-    """It tells nothing, and comes to an end by itself."""
+    """A hostile file yields no duration and ends at most its own process."""
     file = tmp_path / "recording"
     file.write_bytes(content)
     command = [sys.executable, "-m", "herdbook.media_duration", str(file)]

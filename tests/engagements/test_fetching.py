@@ -1,4 +1,4 @@
-"""What one recording, one workspace and one host may take of the server while recordings are fetched."""
+"""Limits on what one recording, one workspace and one host may use of the server while recordings are fetched."""
 
 import asyncio
 import gzip
@@ -25,7 +25,7 @@ _MB = 1 << 20
 
 
 def nested(body: bytes, layers: int) -> bytes:
-    """Return something that so many layers of gzip unpack to."""
+    """Return bytes that this many layers of gzip unpack to."""
     for _ in range(layers):
         body = gzip.compress(body)
     return body
@@ -33,7 +33,7 @@ def nested(body: bytes, layers: int) -> bytes:
 
 @asynccontextmanager
 async def memory() -> AsyncGenerator[Callable[[], int]]:
-    """Count the bytes that are held within the block; the most of them, at once."""
+    """Count the bytes allocated in the block; yield their peak."""
     tracemalloc.start()
     try:
         yield lambda: tracemalloc.get_traced_memory()[1]
@@ -45,7 +45,7 @@ async def memory() -> AsyncGenerator[Callable[[], int]]:
 
 
 async def test_a_recording_is_asked_for_as_it_is(near: Lab, alice: Person, media: Studio) -> None:
-    """No content coding is asked for."""
+    """The request asks for no content coding."""
     await near.person(alice).post(URL, json=recorded(media.puts("/call.wav", answer(WAV))))
 
     assert "\r\naccept-encoding: identity\r\n" in media.requests[-1].lower()
@@ -53,7 +53,7 @@ async def test_a_recording_is_asked_for_as_it_is(near: Lab, alice: Person, media
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "br", "zstd", "gzip, gzip, gzip", "x-gzip", "identity, gzip"])
 async def test_a_content_coding_is_refused(near: Lab, alice: Person, media: Studio, coding: str) -> None:
-    """Whatever the bytes are, they are not unpacked, and the answer says what is wrong with them."""
+    """Encoded bytes are never unpacked, and the answer says what is wrong with them."""
     layers = coding.lower().count("gzip")
     given = answer(nested(WAV, layers), content_encoding=coding)
     response = await near.person(alice).post(URL, json=recorded(media.puts("/coded", given)))
@@ -64,7 +64,7 @@ async def test_a_content_coding_is_refused(near: Lab, alice: Person, media: Stud
 
 
 async def test_identity_is_no_coding(near: Lab, alice: Person, media: Studio) -> None:
-    """A server may say that it has coded nothing."""
+    """A server may name the identity coding."""
     given = answer(WAV, content_encoding="identity")
 
     assert (await near.person(alice).post(URL, json=recorded(media.puts("/plain", given)))).status_code == 201
@@ -72,7 +72,7 @@ async def test_identity_is_no_coding(near: Lab, alice: Person, media: Studio) ->
 
 @pytest.mark.parametrize("where", ["recording", "redirect", "failure"])
 async def test_what_unpacks_to_much_is_held_by_nobody(near: Lab, alice: Person, media: Studio, where: str) -> None:
-    """Some hundred bytes that stand for 64 MB do not become these, in whatever answer they come."""
+    """A few hundred bytes that unpack to 64 MB are never unpacked, in any answer."""
     bomb = nested(bytes(64 * _MB), 3)
     status = {"recording": "200 OK", "redirect": "302 Found", "failure": "500 Internal Server Error"}[where]
     given = answer(bomb, status, content_encoding="gzip, gzip, gzip", location="/coded")
@@ -87,7 +87,7 @@ async def test_what_unpacks_to_much_is_held_by_nobody(near: Lab, alice: Person, 
 
 
 async def test_what_is_declared_too_large_is_not_begun(near: Lab, alice: Person, media: Studio) -> None:
-    """The limit is looked at before the first byte comes."""
+    """The declared size is checked before the first byte is read."""
     media_url, _ = media.holds("/large", answer(b"", content_length=str(MOST_BYTES + 1)))
     response = await near.person(alice).post(URL, json=recorded(media_url))
 
@@ -100,7 +100,7 @@ async def test_what_is_declared_too_large_is_not_begun(near: Lab, alice: Person,
 async def test_who_sends_too_slowly_is_given_up(
     near: Lab, alice: Person, media: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host that sends a head and then nothing holds a turn for the first seconds alone."""
+    """A host that stalls after the head holds a slot only for the first seconds."""
     monkeypatch.setattr(media_fetch, "_FIRST_SECONDS", 0.2)
     media_url, _ = media.holds("/slow", answer(WAV))
     response = await near.person(alice).post(URL, json=recorded(media_url))
@@ -113,7 +113,7 @@ async def test_who_sends_too_slowly_is_given_up(
 async def test_a_duration_is_read_by_another_process(
     alice: Person, media: Studio, authority: trustme.CA, database_url: str, tmp_path: Path
 ) -> None:
-    """Four million bytes that look like the beginnings of sound cost this process next to no processor time."""
+    """Four million bytes of sound-like data cost this process almost no CPU time."""
     assert authority, "it is trusted"
     async with lab(database_url, tmp_path, media_limit=8 * _MB, allowed_targets="127.0.0.1") as large:
         person = large.person(alice)
@@ -127,23 +127,23 @@ async def test_a_duration_is_read_by_another_process(
     assert spent < 1
 
 
-# Turns
+# Slots
 
 
 async def asked(person: Person, media_url: str, count: int) -> list["asyncio.Task[httpx.Response]"]:
-    """Ask for recordings, all at once."""
+    """Request recordings, all at once."""
     return [asyncio.create_task(person.post(URL, json=recorded(media_url, f"{number}"))) for number in range(count)]
 
 
 def under_way(media: Studio, path: str) -> int:
-    """Return how often something was asked for."""
+    """Return how often a path was requested."""
     return sum(f" {path} " in request for request in media.requests)
 
 
 async def test_slow_recordings_keep_no_other_workspace_waiting(
     near: Lab, alice: Person, charlie_keys: Keys, media: Studio
 ) -> None:
-    """However many of one workspace are slow, another one's is fetched at once; only as many are open as are under way."""
+    """Slow recordings of one workspace do not delay another's, and only four of them are fetched at a time."""
     media_url, released = media.holds("/hold", answer(WAV))
     slow = await asked(near.person(alice), media_url, 30)
     await until(lambda: under_way(media, "/hold") >= 4)
@@ -160,7 +160,7 @@ async def test_slow_recordings_keep_no_other_workspace_waiting(
 
 
 async def test_the_queue_has_an_end(near: Lab, alice: Person, media: Studio) -> None:
-    """Past it, 429 says when to try again, and nothing was done."""
+    """A full queue gets 429 with the time to retry, and nothing is written."""
     media_url, released = media.holds("/queue", answer(WAV))
     every = await asked(near.person(alice), media_url, 50)
     await until(lambda: sum(task.done() for task in every) == 14)
@@ -177,7 +177,7 @@ async def test_the_queue_has_an_end(near: Lab, alice: Person, media: Studio) -> 
 
 
 async def test_an_error_of_the_disk_is_the_disks(near: Lab, alice: Person, media: Studio) -> None:
-    """A file in the way is told as what it is, and not as a database that is away."""
+    """A file in the way is reported as such, not as an unreachable database."""
     near.folder.mkdir(exist_ok=True)
     (near.folder / alice.workspace_id.hex).write_text("In the way.")
     response = await near.person(alice).post(URL, json=recorded(media.puts("/call.wav", answer(WAV))))

@@ -1,4 +1,4 @@
-"""GET /v2/engagements/{engagement_id}, and what it can be expanded with."""
+"""GET /v2/engagements/{engagement_id}, and its expansions."""
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ EVERYTHING = "companies,contacts,owner,action_items,signals,transcript,media_url
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(step.url)
 
     assert response.status_code == 401
@@ -19,7 +19,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, step: Made) -> None:
-    """An engagement of another workspace is not there."""
+    """An engagement of another workspace is not found."""
     response = await charlie.get(step.url)
 
     assert response.status_code == 404
@@ -27,7 +27,7 @@ async def test_charlie_is_refused(charlie: Person, step: Made) -> None:
 
 
 async def test_dave_is_refused(dave: Person, step: Made) -> None:
-    """A credential that may only write reads nothing."""
+    """A write-only credential cannot read anything."""
     response = await dave.get(step.url)
 
     assert response.status_code == 403
@@ -35,7 +35,7 @@ async def test_dave_is_refused(dave: Person, step: Made) -> None:
 
 
 async def test_the_read_scope_is_enough(keys: Keys, step: Made) -> None:
-    """An engagement is read as it was created, with its ETag, and with nothing that was not asked for."""
+    """A read shows the engagement as created, with its ETag and without expansions."""
     response = await (await keys.holder("engagements:read")).get(step.url)
 
     assert response.status_code == 200
@@ -44,7 +44,7 @@ async def test_the_read_scope_is_enough(keys: Keys, step: Made) -> None:
 
 
 async def test_what_is_private_is_not_there_for_others(bob: Person, erin: Person, secret: Made) -> None:
-    """A private engagement takes `engagements:private:read`; without, it is as if there was none."""
+    """A private engagement needs `engagements:private:read`, otherwise it is not found."""
     unknown = await bob.get(f"{URL}/ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T")
     hidden, shown = await bob.get(secret.url), await erin.get(secret.url)
 
@@ -54,7 +54,7 @@ async def test_what_is_private_is_not_there_for_others(bob: Person, erin: Person
 
 
 async def test_the_private_scope_is_not_enough(keys: Keys, secret: Made) -> None:
-    """`engagements:private:read` needs `engagements:read` beside it."""
+    """`engagements:private:read` also needs `engagements:read`."""
     response = await (await keys.holder("engagements:private:read")).get(secret.url)
 
     assert response.status_code == 403
@@ -62,7 +62,7 @@ async def test_the_private_scope_is_not_enough(keys: Keys, secret: Made) -> None
 
 @pytest.mark.parametrize("engagement_id", ["ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "call", "%00"])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """The id of no engagement, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"{URL}/{engagement_id}")
 
     assert response.status_code == 404
@@ -70,7 +70,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str)
 
 
 async def test_what_the_client_has_is_not_sent_again(alice: Person, step: Made, renewal: Thing) -> None:
-    """If-None-Match with the current version is answered 304; after a change of the engagement, with the engagement."""
+    """If-None-Match gets 304 with the current version, and the engagement after a change."""
     same = await alice.get(step.url, headers={"If-None-Match": step.etag})
     changed = await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
     other = await alice.get(step.url, headers={"If-None-Match": step.etag})
@@ -83,7 +83,7 @@ async def test_what_the_client_has_is_not_sent_again(alice: Person, step: Made, 
     ("name", "scope"), [("companies", "companies:read"), ("contacts", "contacts:read"), ("owner", "users:read")]
 )
 async def test_what_has_a_scope_of_its_own_needs_it(keys: Keys, step: Made, name: str, scope: str) -> None:
-    """Companies, contacts and users are shown to those who may read them, also here."""
+    """Companies, contacts and users are expanded only for callers who may read them."""
     without, having = await keys.holder("engagements:read"), await keys.holder("engagements:read", scope)
     refused = await without.get(step.url, params={"expand": f"tags,{name}"})
     shown = await having.get(step.url, params={"expand": f"tags,{name}"})
@@ -95,7 +95,7 @@ async def test_what_has_a_scope_of_its_own_needs_it(keys: Keys, step: Made, name
 
 
 async def test_the_rest_needs_no_other_scope(keys: Keys, step: Made) -> None:
-    """Tags, what was said, the recording and what analysis would find come with the engagement."""
+    """Tags, transcript, recording and analysis results are expanded without further scopes."""
     reader = await keys.holder("engagements:read")
     response = await reader.get(step.url, params={"expand": "action_items,signals,transcript,media_url,tags"})
 
@@ -112,7 +112,7 @@ async def test_the_rest_needs_no_other_scope(keys: Keys, step: Made) -> None:
 async def test_expansions_are_as_reads_show_them(
     alice: Person, engine: Thing, ada: Thing, grace: Thing, renewal: Thing, owner: Thing
 ) -> None:
-    """Contacts, the owner and tags as their own operations show them; companies in short."""
+    """Contacts, the owner and tags look as in their own operations; companies are shown in short form."""
     link = {"object_type": "company", "crm_object_id": "1", "source": "hubspot"}
     await alice.put(f"{engine.url}/crm_association", json=link)
     await alice.patch(ada.url, json={"company_id": engine.id})
@@ -138,7 +138,7 @@ async def test_expansions_are_as_reads_show_them(
 
 
 async def test_what_is_unknown_is_null_or_empty(charlie: Person) -> None:
-    """Nobody owns it, nobody took part: the members are there all the same."""
+    """Expanded members are present even without an owner or participants."""
     created = Made(await charlie.post(URL, json=call()))
     response = await charlie.get(created.url, params={"expand": "owner,companies,contacts,tags"})
 
@@ -146,12 +146,12 @@ async def test_what_is_unknown_is_null_or_empty(charlie: Person) -> None:
 
 
 async def test_words_that_are_not_known_are_null(alice: Person, waiting: Made) -> None:
-    """What came as a recording alone has no transcript."""
+    """An engagement with only a recording has a null transcript."""
     assert await expanded(alice, waiting, "transcript") is None
 
 
 async def test_expansions_are_what_they_are_by_now(alice: Person, engine: Thing, ada: Thing, renewal: Thing) -> None:
-    """A contact, a tag and a company that were renamed since are shown under their new names."""
+    """A renamed contact, tag or company is shown under its new name."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
     await alice.put(f"{created.url}/tags", json={"tag_ids": [renewal.id]})
@@ -165,7 +165,7 @@ async def test_expansions_are_what_they_are_by_now(alice: Person, engine: Thing,
 
 
 async def test_what_was_deleted_is_not_shown(alice: Person, engine: Thing, ada: Thing, renewal: Thing) -> None:
-    """Contacts, tags and companies that are not there any more are left out, and the others stay."""
+    """Deleted contacts, tags and companies are left out, and the others stay."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     participants = [{"email": "ada@engine.test"}, {"email": "eve@engine.test"}]
     created = Made(await alice.post(URL, json=call(participants=participants)))
@@ -179,7 +179,7 @@ async def test_what_was_deleted_is_not_shown(alice: Person, engine: Thing, ada: 
 
 
 async def test_an_expanded_read_is_sent_again(alice: Person, ada: Thing) -> None:
-    """If-None-Match stops no read with expansions: the ETag does not say whether a contact has changed."""
+    """If-None-Match never stops a read with expansions, because the ETag does not cover them."""
     created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
     first = await alice.get(created.url, params={"expand": "contacts"})
     await alice.patch(ada.url, json={"first_name": "Augusta"})
@@ -191,20 +191,20 @@ async def test_an_expanded_read_is_sent_again(alice: Person, ada: Thing) -> None
 
 @pytest.mark.parametrize("expand", ["tags,owner", " owner , tags", "owner,tags,owner"])
 async def test_expansions_are_asked_for_in_any_order(alice: Person, step: Made, expand: str) -> None:
-    """Commas part the names; white space, order and repetition do not matter."""
+    """Commas separate the names; white space, order and repetition do not matter."""
     response = await alice.get(step.url, params={"expand": expand})
 
     assert set(response.json()) == {*step.json, "owner", "tags"}
 
 
 async def test_nothing_to_expand_is_fine(alice: Person, step: Made) -> None:
-    """An empty `expand` asks for nothing."""
+    """An empty `expand` expands nothing."""
     assert (await alice.get(step.url, params={"expand": ""})).json() == step.json
 
 
 @pytest.mark.parametrize("expand", ["attendees", "Owner", "owner,", "owner;tags", "*"])
 async def test_what_cannot_be_expanded_is_refused(alice: Person, step: Made, expand: str) -> None:
-    """A name that is none is told with those that are."""
+    """An unknown name is refused with the list of valid ones."""
     response = await alice.get(step.url, params={"expand": expand})
 
     assert response.status_code == 400
@@ -214,7 +214,7 @@ async def test_what_cannot_be_expanded_is_refused(alice: Person, step: Made, exp
 
 @pytest.mark.parametrize("name", ["limit", "cursor", "expands", "filter[engagement_type][eq]"])
 async def test_it_takes_nothing_else(alice: Person, step: Made, name: str) -> None:
-    """The parameters of lists mean nothing to a single engagement."""
+    """The parameters of lists are refused."""
     response = await alice.get(step.url, params={name: "1"})
 
     assert response.status_code == 400
@@ -223,7 +223,7 @@ async def test_it_takes_nothing_else(alice: Person, step: Made, name: str) -> No
 
 @pytest.mark.parametrize("name", ["filter[updated_at][gt]", "limit", "order_by", "search", "cursor"])
 async def test_it_takes_nothing_that_lists_take(alice: Person, step: Made, name: str) -> None:
-    """A filter of a single object would be ignored, so it is refused."""
+    """A filter is refused, because a single read would ignore it."""
     response = await alice.get(step.url, params={name: "2026-03-01T00:00:00Z"})
 
     assert response.status_code == 400

@@ -30,12 +30,12 @@ def in_list(*values: str) -> str:
 
 
 def record(record_id: str, object_type: str) -> Json:
-    """Return a record of a CRM, as the filter names it in JSON."""
+    """Return a CRM record in a filter's JSON."""
     return f'{{"id":"{record_id}","object_type":"{object_type}"}}'
 
 
 def records(*named: str) -> str:
-    """Return records of a CRM as the filter takes them."""
+    """Return CRM records as the filter takes them."""
     return f"[{in_list(*named)}]"
 
 
@@ -45,7 +45,7 @@ async def of_contact(person: Person, contact: Thing, params: Json | None = None)
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing, engine: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     for url in (URL, f"{ada.url}/engagements", f"{engine.url}/engagements"):
         response = await client.get(url)
 
@@ -54,7 +54,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing, engin
 
 
 async def test_charlie_sees_nothing(charlie: Person, alice: Person, ada: Thing, engine: Thing, owner: Thing) -> None:
-    """The engagements of another workspace are neither listed, nor found, nor under their contacts and companies."""
+    """Engagements of another workspace are not listed or found, nor under their contacts and companies."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     link = {"object_type": "company", "crm_object_id": "1", "source": "hubspot"}
     await alice.put(f"{engine.url}/crm_association", json=link)
@@ -74,7 +74,7 @@ async def test_charlie_sees_nothing(charlie: Person, alice: Person, ada: Thing, 
 
 
 async def test_dave_is_refused(dave: Person, ada: Thing, engine: Thing) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     for url in (URL, f"{ada.url}/engagements", f"{engine.url}/engagements"):
         response = await dave.get(url)
 
@@ -83,7 +83,7 @@ async def test_dave_is_refused(dave: Person, ada: Thing, engine: Thing) -> None:
 
 
 async def test_the_read_scope_is_enough(keys: Keys, step: Made, ada: Thing, alice: Person) -> None:
-    """A list has the members that the documentation has, and engagements as a read shows them; also that of a contact."""
+    """A list has the documented members and shows engagements as a read does. A contact's list does, too."""
     await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
     reader = await keys.holder("engagements:read")
     shown = (await reader.get(step.url)).json()
@@ -97,7 +97,7 @@ async def test_the_read_scope_is_enough(keys: Keys, step: Made, ada: Thing, alic
 async def test_what_is_private_is_left_out(
     alice: Person, bob: Person, erin: Person, keys: Keys, ada: Thing, engine: Thing
 ) -> None:
-    """In every list, and for every question, a private engagement is there only for those with the scope for it."""
+    """Private engagements are in lists and filters only for callers with the scope for them."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     participants = [{"email": "ada@engine.test"}]
     await create(alice, "Known", participants=participants)
@@ -123,7 +123,7 @@ async def test_what_is_private_is_left_out(
 
 
 async def test_a_page_is_full_without_what_is_left_out(alice: Person, bob: Person) -> None:
-    """What is private takes no place on a page, and is no reason for a next one."""
+    """Hidden private engagements take no place on a page and cause no next page."""
     for title in "abcd":
         await create(alice, title)
         await create(alice, f"{title} secret", is_private=True)
@@ -138,7 +138,7 @@ async def test_a_page_is_full_without_what_is_left_out(alice: Person, bob: Perso
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 11))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, renewal: Thing, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others change and create engagements between the pages."""
+    """A walk meets each untouched engagement once, at any page size and order, while others write between the pages."""
     made = {each.json["title"]: each for each in await create(alice, *"a1b2c3d4e")}
     met = await LISTING.walked_while(
         alice,
@@ -154,12 +154,12 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, renewal: Thin
 
     alone = [title for title in met if title in "abcde"]
     assert alone == (list("abcde") if order.endswith("asc") else list("edcba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nothing is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nothing is met twice"
 
 
 @pytest_asyncio.fixture
 async def started(alice: Person) -> dict[str, Made]:
-    """Engagements that were not created in the order in which they began; c, d and e began at one time."""
+    """Engagements created in another order than they began; c, d and e began at the same time."""
     starts = {"d": 3, "b": 2, "g": 5, "a": 1, "c": 3, "f": 4, "e": 3}
     made: dict[str, Made] = {}
     for title, hour in starts.items():
@@ -172,7 +172,7 @@ async def started(alice: Person) -> dict[str, Made]:
 async def test_a_walk_by_start_meets_everything_once(
     alice: Person, started: dict[str, Made], renewal: Thing, order: str, limit: int
 ) -> None:
-    """A change moves nothing there, and what begins at one time has a place, too; what is new is met if it is still to come."""
+    """A walk by start meets each engagement once, updated ones and equal starts too, and new ones that are still ahead."""
     met = await LISTING.walked_while(
         alice,
         {"order_by": order, "limit": limit},
@@ -186,12 +186,12 @@ async def test_a_walk_by_start_meets_everything_once(
 
     old = [title for title in met if len(title) == 1]
     expected = ["a", "b", "d", "c", "e", "f", "g"]
-    assert old == (expected if order.endswith("asc") else expected[::-1]), "of one time, the oldest comes first"
+    assert old == (expected if order.endswith("asc") else expected[::-1]), "at equal times, the oldest comes first"
     assert len(met) == len(set(met))
 
 
 async def test_orders_without_a_way_are_refused(alice: Person) -> None:
-    """There are two times, each with two ways."""
+    """Only two times in two directions are valid orders."""
     for order in ("start_at", "created_at:desc", "end_at:asc", "start_at:DESC"):
         response = await alice.get(URL, params={"order_by": order})
 
@@ -215,7 +215,7 @@ async def test_orders_without_a_way_are_refused(alice: Person) -> None:
 )
 @pytest.mark.parametrize("time", ["start_at", "updated_at"])
 async def test_times_bound_the_list(alice: Person, time: str, bound: str, by: timedelta, expected: list[str]) -> None:
-    """By when it began, and by when it was changed, each to the microsecond."""
+    """Start time and update time bound the list, each to the microsecond."""
     hours = {"a": 1, "b": 2, "c": 3}
     made = [await create(alice, title, start_at=f"2026-03-01T0{hour}:00:00.000001Z") for title, hour in hours.items()]
     ((between,),) = made[1:2]
@@ -226,7 +226,7 @@ async def test_times_bound_the_list(alice: Person, time: str, bound: str, by: ti
 
 
 async def test_bounds_of_both_times_are_taken_together(alice: Person, started: dict[str, Made]) -> None:
-    """What was changed since, and began until then."""
+    """Bounds of both times combine."""
     bounds = {
         "filter[updated_at][gt]": started["g"].json["updated_at"],
         "filter[start_at][lte]": "2026-03-01T03:00:00Z",
@@ -239,7 +239,7 @@ async def test_bounds_of_both_times_are_taken_together(alice: Person, started: d
 
 @pytest.mark.parametrize("time", ["", "now", "2026-03-01"])
 async def test_a_start_that_is_no_time_is_refused(alice: Person, time: str) -> None:
-    """The rules are those of all times."""
+    """The start time follows the rules of all times."""
     response = await alice.get(URL, params={"filter[start_at][gte]": time})
 
     assert faults(response) == [("filter[start_at][gte]", "invalid_format")]
@@ -249,7 +249,7 @@ async def test_a_start_that_is_no_time_is_refused(alice: Person, time: str) -> N
 
 
 class Variety(NamedTuple):
-    """Engagements of several kinds, and what they have to do with."""
+    """Engagements of several kinds, with their related objects."""
 
     engine: Thing
     navy: Thing
@@ -263,7 +263,7 @@ class Variety(NamedTuple):
 async def variety(
     alice: Person, team: Team, *, engine: Thing, ada: Thing, grace: Thing, owner: Thing, waiting: Made
 ) -> Variety:
-    """What waits, with nobody; a call with Ada (of Engine), a meeting with Grace (of Navy), a call of Edith's with both."""
+    """A pending one with nobody, a call with Ada (Engine), a meeting with Grace (Navy), and a call of Edith's with both."""
     assert waiting.json["engagement_type"] == "MEETING"
     navy = Thing(await alice.post("/api/v2/companies", json={"name": "Navy", "domains": []}))
     await alice.patch(ada.url, json={"company_id": engine.id})
@@ -300,12 +300,12 @@ async def variety(
 )
 @pytest.mark.usefixtures("variety")
 async def test_types_and_statuses_are_chosen(alice: Person, params: Json, expected: list[str]) -> None:
-    """Any of the values of one filter will do, and all filters must hold."""
+    """Any value of a filter may match, and all filters must."""
     assert await listed(alice, {**params, **ASCENDING}) == expected
 
 
 async def test_links_are_chosen(alice: Person, variety: Variety) -> None:
-    """Of ids, any will do in a filter, and all filters must hold; ids of nobody find nothing, and harm nothing."""
+    """Any id of a filter may match, and all filters must; unknown ids find nothing and do no harm."""
     engine, navy, ada, grace, edith, owner = (thing.id for thing in variety)
     expected: list[tuple[Json, list[str]]] = [
         ({"filter[contact_ids][eq]": ada}, ["Ada", "Both"]),
@@ -330,7 +330,7 @@ async def test_links_are_chosen(alice: Person, variety: Variety) -> None:
 
 
 async def test_records_of_a_crm_are_chosen(alice: Person, variety: Variety) -> None:
-    """Companies' records and companies' ids are one bucket, contacts' another: or within, and between. There are no deals."""
+    """Records and ids of companies form one group, those of contacts another: any within, all between. There are no deals."""
     a, g, e, n = record("a", "contact"), record("g", "contact"), record("e", "company"), record("n", "company")
     unknown = [record("?", "contact"), record("?", "company")]
     deal = record("1", "deal")
@@ -341,14 +341,14 @@ async def test_records_of_a_crm_are_chosen(alice: Person, variety: Variety) -> N
         ({CRM: records(e, n)}, ["Ada", "Grace", "Both"]),
         ({CRM: records(e, g)}, ["Both"]),
         ({CRM: records(e, n, g)}, ["Grace", "Both"]),
-        # A number is of its own kind.
+        # A number counts only for its own kind.
         ({CRM: records(record("a", "company"))}, []),
         ({CRM: records(record("e", "contact"))}, []),
-        # With ids in the same bucket, and in the other one
+        # With ids in the same group, and in the other one
         ({CRM: records(a), "filter[contact_ids][eq]": variety.grace.id}, ["Ada", "Grace", "Both"]),
         ({CRM: records(n), "filter[company_ids][in]": variety.engine.id}, ["Ada", "Grace", "Both"]),
         ({CRM: records(e), "filter[contact_ids][eq]": variety.grace.id}, ["Both"]),
-        # What is not resolved takes nothing away from its bucket, and fills it with nothing where it is alone.
+        # An unresolved record removes nothing from its group; alone, it makes the group match nothing.
         ({CRM: records(unknown[0]), "filter[contact_ids][eq]": variety.grace.id}, ["Grace", "Both"]),
         ({CRM: records(unknown[1]), "filter[company_ids][eq]": variety.engine.id}, ["Ada", "Both"]),
         ({CRM: records(unknown[0], a)}, ["Ada", "Both"]),
@@ -372,7 +372,7 @@ async def test_records_of_a_crm_are_chosen(alice: Person, variety: Variety) -> N
 
 
 async def test_a_record_counts_where_it_is_linked_now(alice: Person, variety: Variety) -> None:
-    """A filter sees at once that a link was made, or that what was linked is gone."""
+    """A filter sees new links and deleted objects immediately."""
     await alice.delete(f"{variety.ada.url}/crm_association")
     link = {"object_type": "contact", "crm_object_id": "new", "source": "hubspot"}
     await alice.put(f"{variety.grace.url}/crm_association", json=link)
@@ -384,7 +384,7 @@ async def test_a_record_counts_where_it_is_linked_now(alice: Person, variety: Va
 
 
 async def test_twenty_five_values_are_taken(alice: Person, variety: Variety) -> None:
-    """25 values are not too many."""
+    """A filter accepts 25 values."""
     contact_ids = in_list(*[NO_CONTACT] * 24, variety.ada.id)
     company_ids = in_list(*[variety.engine.id] * 25)
 
@@ -426,7 +426,7 @@ async def test_twenty_five_values_are_taken(alice: Person, variety: Variety) -> 
     ],
 )
 async def test_a_filter_that_is_none_is_refused(alice: Person, params: Json, fault: tuple[str, str]) -> None:
-    """What can be no value of a filter is a mistake, and does not find nothing in silence."""
+    """An invalid value of a filter is refused instead of silently finding nothing."""
     response = await alice.get(URL, params=params)
 
     assert response.status_code == 400
@@ -434,7 +434,7 @@ async def test_a_filter_that_is_none_is_refused(alice: Person, params: Json, fau
 
 
 async def test_a_link_that_was_replaced_is_not_found(alice: Person, variety: Variety) -> None:
-    """The filters see a write at once."""
+    """The filters see a write immediately."""
     (both,) = [each for each in (await alice.get(URL)).json()["data"] if each["title"] == "Both"]
     await alice.put(f"{URL}/{both['id']}/contacts", json={"contact_ids": [variety.grace.id]})
 
@@ -445,7 +445,7 @@ async def test_a_link_that_was_replaced_is_not_found(alice: Person, variety: Var
 
 @pytest.mark.usefixtures("variety")
 async def test_everything_is_taken_together(alice: Person, variety: Variety) -> None:
-    """All that can be asked holds at once, on all pages, whose cursor carries it."""
+    """All filters combine on all pages, and the cursor carries them."""
     for title in ("Both again", "Both, too", "Alone"):
         await create(alice, title, participants=[{"email": "ada@engine.test"}], start_at="2026-03-01T00:00:00Z")
     params: Json = {
@@ -473,7 +473,7 @@ async def test_everything_is_taken_together(alice: Person, variety: Variety) -> 
 
 
 async def test_a_public_program_gets_what_it_asks_for(alice: Person, variety: Variety) -> None:
-    """A client that is in use asks for its user's latest engagements like this."""
+    """A client in use requests its user's latest engagements in this way."""
     params = {
         "filter[owner_ids][eq]": variety.owner.id,
         "order_by": "start_at:desc",
@@ -498,7 +498,7 @@ async def test_a_public_program_gets_what_it_asks_for(alice: Person, variety: Va
         ("NEXT ste", ["The engine's next step"]),
         ("societe", ["Re: Engine, Société"]),
         ("ext", []),
-        # Nothing else of an engagement
+        # No other member is searched
         ("dialer", []),
         ("ada", []),
         ("begin", []),
@@ -507,7 +507,7 @@ async def test_a_public_program_gets_what_it_asks_for(alice: Person, variety: Va
     ],
 )
 async def test_a_search_finds_words_of_the_title(alice: Person, ada: Thing, search: str, expected: list[str]) -> None:
-    """Titles are searched, and neither people nor what was said."""
+    """A search looks at titles, not at people or transcripts."""
     for number, title in enumerate(("The engine's next step", "Re: Engine, Société")):
         participants = [{"email": ada.json["emails"][0]["email"]}]
         body = call(f"external-{number}", title=title, transcript="Shall we begin?", participants=participants)
@@ -520,7 +520,7 @@ async def test_a_search_finds_words_of_the_title(alice: Person, ada: Thing, sear
 
 
 async def test_a_contact_and_a_company_have_lists(alice: Person, variety: Variety) -> None:
-    """They hold what the filters would, and take the same parameters."""
+    """Both lists contain what the filters find, and take the same parameters."""
     lists = [Listing(f"{thing.url}/engagements", "title") for thing in (variety.ada, variety.navy)]
 
     assert [await each.walked(alice, {"limit": 1}) for each in lists] == [["Both", "Ada"], ["Both", "Grace"]]
@@ -529,7 +529,7 @@ async def test_a_contact_and_a_company_have_lists(alice: Person, variety: Variet
 
 
 async def test_a_filter_does_not_lead_out_of_a_list(alice: Person, variety: Variety) -> None:
-    """A filter by contacts narrows a contact's list, and adds nobody else's engagements."""
+    """A filter by contacts narrows a contact's list and adds no other engagements."""
     others = {"filter[contact_ids][eq]": variety.grace.id}
     unknown = {CRM: records(record("?", "contact"))}
 
@@ -543,14 +543,14 @@ async def test_a_filter_does_not_lead_out_of_a_list(alice: Person, variety: Vari
     [f"contacts/{NO_CONTACT}", f"companies/{NO_COMPANY}", "contacts/ada", f"companies/{NO_CONTACT}", f"contacts/{NO_COMPANY}"],
 )
 async def test_the_list_of_nobody_is_not_there(alice: Person, path: str) -> None:
-    """The id of no contact or company, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"/api/v2/{path}/engagements")
 
     assert response.status_code == 404
 
 
 async def test_the_list_of_what_was_deleted_is_not_there(alice: Person, variety: Variety) -> None:
-    """With a contact or a company goes its list, and not the engagements."""
+    """Deleting a contact or a company removes its list, but not the engagements."""
     for thing in (variety.ada, variety.engine):
         await alice.delete(thing.url)
         assert (await alice.get(f"{thing.url}/engagements")).status_code == 404
@@ -559,7 +559,7 @@ async def test_the_list_of_what_was_deleted_is_not_there(alice: Person, variety:
 
 
 async def test_a_cursor_is_of_its_own_list(alice: Person, variety: Variety) -> None:
-    """A cursor of all engagements does not lead into a contact's, nor the other way round."""
+    """A cursor of all engagements does not work in a contact's list, nor the reverse."""
     everything = (await alice.get(URL, params={"limit": 1})).json()["next_cursor"]
     adas = (await alice.get(f"{variety.ada.url}/engagements", params={"limit": 1})).json()["next_cursor"]
     wrong = [
@@ -572,7 +572,7 @@ async def test_a_cursor_is_of_its_own_list(alice: Person, variety: Variety) -> N
 
 
 async def test_a_cursor_of_a_contact_stays_with_it(alice: Person, variety: Variety) -> None:
-    """The cursor of one contact's list was not given out for another's."""
+    """A cursor of one contact's list does not work in another's."""
     cursor = (await alice.get(f"{variety.ada.url}/engagements", params={"limit": 1})).json()["next_cursor"]
     response = await alice.get(f"{variety.grace.url}/engagements", params={"cursor": cursor})
 
@@ -587,7 +587,7 @@ async def test_a_cursor_of_a_contact_stays_with_it(alice: Person, variety: Varie
     ("name", "scope"), [("companies", "companies:read"), ("contacts", "contacts:read"), ("owner", "users:read")]
 )
 async def test_what_has_a_scope_of_its_own_needs_it(keys: Keys, ada: Thing, engine: Thing, name: str, scope: str) -> None:
-    """Companies, contacts and users are shown to those who may read them, in all three lists."""
+    """All three lists expand companies, contacts and users only for callers who may read them."""
     without, having = await keys.holder("engagements:read"), await keys.holder("engagements:read", scope)
     for url in (URL, f"{ada.url}/engagements", f"{engine.url}/engagements"):
         refused = await without.get(url, params={"expand": f"{name},tags"})
@@ -597,7 +597,7 @@ async def test_what_has_a_scope_of_its_own_needs_it(keys: Keys, ada: Thing, engi
 
 
 async def test_a_cursor_does_not_lend_its_scopes(keys: Keys, alice: Person) -> None:
-    """Who goes on with a cursor needs the scopes for what the cursor expands."""
+    """A caller who continues with a cursor needs the scopes of its expansions."""
     await create(alice, "a", "b")
     cursor = (await alice.get(URL, params={"limit": 1, "expand": "owner"})).json()["next_cursor"]
     response = await (await keys.holder("engagements:read")).get(URL, params={"cursor": cursor})
@@ -607,7 +607,7 @@ async def test_a_cursor_does_not_lend_its_scopes(keys: Keys, alice: Person) -> N
 
 
 async def test_a_cursor_keeps_what_is_expanded(alice: Person) -> None:
-    """The next page is expanded as the first one was; the same `expand` beside it is fine, another one is not."""
+    """The next page has the same expansions. Repeating the same `expand` is fine, another one is refused."""
     await create(alice, "a", "b")
     cursor = (await alice.get(URL, params={"limit": 1, "expand": "owner,tags"})).json()["next_cursor"]
     alone, same, other = [
@@ -624,7 +624,7 @@ async def test_a_cursor_keeps_what_is_expanded(alice: Person) -> None:
 
 
 async def test_a_cursor_does_not_lend_what_is_private(bob: Person, alice: Person) -> None:
-    """Nor does it show what is private to those who may not see it."""
+    """A cursor does not show private engagements to a caller who may not see them."""
     await create(alice, "a")
     await create(alice, "secret", is_private=True)
     await create(alice, "b")
@@ -634,7 +634,7 @@ async def test_a_cursor_does_not_lend_what_is_private(bob: Person, alice: Person
 
 
 async def test_expansions_are_those_of_single_reads(alice: Person, variety: Variety, renewal: Thing) -> None:
-    """Each engagement of a list, on each page, is expanded as if it was read alone."""
+    """Each engagement on each page is expanded as in a single read."""
     page = (await alice.get(URL)).json()["data"]
     await alice.put(f"{URL}/{page[0]['id']}/tags", json={"tag_ids": [renewal.id]})
     met = [each async for page in LISTING.pages(alice, {"limit": 1, "expand": EVERYTHING}) for each in page]
@@ -657,7 +657,7 @@ async def test_expansions_are_those_of_single_reads(alice: Person, variety: Vari
 
 
 async def test_what_was_deleted_is_not_shown(alice: Person, variety: Variety, renewal: Thing) -> None:
-    """Contacts, companies and tags that are not there any more are left out, of all engagements."""
+    """Deleted contacts, companies and tags are left out of all engagements."""
     for each in (await alice.get(URL)).json()["data"]:
         await alice.put(f"{URL}/{each['id']}/tags", json={"tag_ids": [renewal.id]})
     for thing in (variety.ada, variety.engine, renewal):
@@ -671,7 +671,7 @@ async def test_what_was_deleted_is_not_shown(alice: Person, variety: Variety, re
 
 @pytest_asyncio.fixture
 async def hundred(alice: Person, engine: Thing, ada: Thing, renewal: Thing) -> list[Made]:
-    """A hundred and one engagements, each with a contact of its own beside Ada, a company, an owner, a tag and words."""
+    """A hundred and one engagements, each with its own contact beside Ada, a company, an owner, a tag and words."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     bodies = [
         call(str(n), participants=[{"email": "ada@engine.test"}, {"email": f"nobody{n}@engine.test"}]) for n in range(101)
@@ -697,7 +697,7 @@ async def hundred(alice: Person, engine: Thing, ada: Thing, renewal: Thing) -> l
 async def test_a_page_takes_as_many_statements_whatever_it_shows(
     alice: Person, hundred: list[Made], ada: Thing, engine: Thing, *, owner: Thing, database_url: str, params: Json, most: int
 ) -> None:
-    """One engagement or a hundred: one, one for each expansion that reads anything, and one that looks how rare a filter is."""
+    """A page takes one statement, one for each expansion that reads, and one to see how rare a filter is."""
     named = {name: value.format(ada=ada.id, engine=engine.id, owner=owner.id) for name, value in params.items()}
     counts: list[int] = []
     sizes: list[int] = []
@@ -710,4 +710,4 @@ async def test_a_page_takes_as_many_statements_whatever_it_shows(
 
     assert len(hundred) == 101
     assert sizes == [1, 1, 100]
-    assert counts[1:] == [most, most], "the first time, the credential is looked up, and what an array is"
+    assert counts[1:] == [most, most], "the first request also looks up the credential and the type of arrays"

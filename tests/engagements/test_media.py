@@ -1,4 +1,4 @@
-"""Recordings: POST /v2/engagements with `media_url`. How they are fetched, kept and given out, and where nobody is led."""
+"""Recordings: POST /v2/engagements with `media_url`. How they are fetched, kept and served, and which addresses are refused."""
 
 import time
 from asyncio import gather
@@ -27,7 +27,7 @@ METADATA = "https://169.254.169.254/latest/meta-data/"
 async def far(
     database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[Lab]:
-    """An application that may fetch from public addresses alone, as it comes."""
+    """An application that may fetch only from public addresses, the default."""
     assert pool, "the database is prepared"
     assert authority, "it is trusted"
     async with lab(database_url, tmp_path_factory.mktemp("far")) as made:
@@ -41,7 +41,7 @@ async def alice(near: Lab, alice: Person) -> Person:
 
 
 async def refused(lab: Lab, person: Person, body: Json) -> list[tuple[str, str]]:
-    """Return why an engagement is refused; see that nothing is left of it, neither a file nor an engagement."""
+    """Return why an engagement is refused; assert that neither a file nor an engagement is left."""
     response = await person.post(URL, json=body)
     assert response.status_code == 422, response.text
     assert lab.kept(person) == []
@@ -49,11 +49,11 @@ async def refused(lab: Lab, person: Person, body: Json) -> list[tuple[str, str]]
     return faults(response)
 
 
-# What is fetched, and how it is given out
+# Fetching and serving
 
 
 async def test_a_recording_is_kept_as_it_is(alice: Person, near: Lab, media: Studio, stored: Stored) -> None:
-    """It is fetched whole while the caller waits, and how long it lasts is known; what was said is not."""
+    """A recording is fetched whole during the request. Its duration is known, but not its transcript."""
     media_url = media.puts("/call.wav", answer(WAV))
     created = Made(await alice.post(URL, json=recorded(media_url, start_at="2026-03-01T12:00:00Z")))
 
@@ -65,7 +65,7 @@ async def test_a_recording_is_kept_as_it_is(alice: Person, near: Lab, media: Stu
 
 
 async def test_a_recording_is_given_out_to_whom_the_address_is_given(alice: Person, near: Lab, media: Studio) -> None:
-    """`media_url` needs no credential, and is what was fetched."""
+    """`media_url` needs no credential and returns the fetched bytes."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     address = await expanded(alice, created, "media_url")
     response = await near.client.get(address)
@@ -77,7 +77,7 @@ async def test_a_recording_is_given_out_to_whom_the_address_is_given(alice: Pers
 
 
 async def test_a_player_may_ask_for_a_part(alice: Person, near: Lab, media: Studio) -> None:
-    """A range is answered with that range (RFC 9110, section 14.2), and one beyond the end is refused."""
+    """A range request gets that range (RFC 9110, section 14.2), and one beyond the end is refused."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     address = await expanded(alice, created, "media_url")
     part = await near.client.get(address, headers={"Range": "bytes=100-199"})
@@ -91,7 +91,7 @@ async def test_a_player_may_ask_for_a_part(alice: Person, near: Lab, media: Stud
 
 
 async def test_what_was_fetched_runs_nothing(alice: Person, near: Lab, media: Studio) -> None:
-    """Whatever a stranger's server calls audio, no browser takes it for a page of this server."""
+    """A browser never treats foreign content as a page of this server, whatever its type."""
     page = b"<script>alert(1)</script>"
     created = Made(await alice.post(URL, json=recorded(media.puts("/page", answer(page)))))
     response = await near.client.get(await expanded(alice, created, "media_url"))
@@ -108,7 +108,7 @@ async def test_what_was_fetched_runs_nothing(alice: Person, near: Lab, media: St
 async def test_the_type_is_what_the_server_said(
     alice: Person, near: Lab, media: Studio, content_type: str, expected: str
 ) -> None:
-    """In lower case, and without parameters; it is either kind of recording."""
+    """The media type is the server's, in lower case and without parameters, of audio or video."""
     media_url = media.puts("/call", answer(WAV, content_type=content_type))
     created = Made(await alice.post(URL, json=recorded(media_url)))
 
@@ -117,7 +117,7 @@ async def test_the_type_is_what_the_server_said(
 
 @pytest.mark.parametrize("body", [b"RIFF", WAV[:40], b"\x00" * 5000, b"ID3" + b"\xff" * 100, b"OggS" + b"\x00" * 100])
 async def test_how_long_it_lasts_may_not_be_known(alice: Person, near: Lab, media: Studio, body: bytes) -> None:
-    """A recording in no format that is known, or cut off, is kept like any other."""
+    """A recording in an unknown format, or cut off, is kept like any other."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call", answer(body)))))
 
     assert created.json["processing_status"] == "PENDING"
@@ -126,7 +126,7 @@ async def test_how_long_it_lasts_may_not_be_known(alice: Person, near: Lab, medi
 
 
 async def test_a_recording_may_come_with_what_was_said(alice: Person, media: Studio) -> None:
-    """Then the engagement is complete; the recording, and not the last word, says how long it took."""
+    """An engagement with recording and transcript is complete, and the recording determines the duration."""
     media_url = media.puts("/call.wav", answer(WAV))
     created = Made(await alice.post(URL, json=recorded(media_url, transcript_timeline=TIMELINE)))
 
@@ -134,7 +134,7 @@ async def test_a_recording_may_come_with_what_was_said(alice: Person, media: Stu
 
 
 async def test_a_recording_may_be_as_large_as_the_setting_says(alice: Person, near: Lab, media: Studio) -> None:
-    """The last byte that is allowed is not too many, whether or not the server has said how many come."""
+    """A recording of exactly the limit is accepted, with or without a declared length."""
     body = WAV + bytes(MOST_BYTES - len(WAV))
     for path, given in (("/told", answer(body)), ("/untold", unending(body))):
         assert (await alice.post(URL, json=recorded(media.puts(path, given), path))).status_code == 201
@@ -143,7 +143,7 @@ async def test_a_recording_may_be_as_large_as_the_setting_says(alice: Person, ne
 
 
 async def test_a_redirect_is_followed(alice: Person, near: Lab, media: Studio) -> None:
-    """From path to path, relative or not, as long as every step is allowed."""
+    """Redirects are followed, relative or not, as long as every step is allowed."""
     media.puts("/call.wav", answer(WAV))
     media.puts("/there", redirect(media.url("/call.wav")))
     response = await alice.post(URL, json=recorded(media.puts("/here", redirect("/there"))))
@@ -153,7 +153,7 @@ async def test_a_redirect_is_followed(alice: Person, near: Lab, media: Studio) -
 
 
 async def test_what_was_created_is_not_fetched_again(alice: Person, near: Lab, media: Studio) -> None:
-    """The same external id again, with the same Idempotency-Key or without, asks nobody for anything."""
+    """A repeated external id fetches nothing, with the same Idempotency-Key or without one."""
     body = recorded(media.puts("/once.wav", answer(WAV)))
     key = {"Idempotency-Key": str(uuid4())}
     created = await alice.post(URL, json=body, headers=key)
@@ -167,7 +167,7 @@ async def test_what_was_created_is_not_fetched_again(alice: Person, near: Lab, m
 
 @pytest.mark.parametrize("with_key", [False, True])
 async def test_of_many_at_once_one_recording_is_left(alice: Person, near: Lab, media: Studio, *, with_key: bool) -> None:
-    """All may have fetched it; what is kept is the recording of the engagement that there is."""
+    """Simultaneous requests may all fetch the recording, but only that of the created engagement is kept."""
     body = recorded(media.puts("/call.wav", answer(WAV)))
     key = {"Idempotency-Key": str(uuid4())} if with_key else {}
     answers = await gather(*(alice.post(URL, json=body, headers=key) for _ in range(20)))
@@ -190,7 +190,7 @@ async def test_of_many_at_once_one_recording_is_left(alice: Person, near: Lab, m
 async def test_a_refusal_of_another_reason_leaves_no_recording(
     alice: Person, near: Lab, media: Studio, members: Json, headers: dict[str, str], status: int
 ) -> None:
-    """Where the engagement does not come to be, nothing is kept."""
+    """No recording is kept if the engagement is refused."""
     response = await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)), **members), headers=headers)
 
     assert response.status_code == status
@@ -200,7 +200,7 @@ async def test_a_refusal_of_another_reason_leaves_no_recording(
 async def test_the_addresses_are_those_that_clients_reach(
     alice: Person, near: Lab, media: Studio, database_url: str, tmp_path: Path
 ) -> None:
-    """Where a setting says so, addresses begin with the public one."""
+    """Addresses begin with the public URL if a setting names one."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     async with lab(database_url, tmp_path, public_url="https://herdbook.example.com") as public:
         address = await expanded(public.person(alice), created, "media_url")
@@ -209,11 +209,11 @@ async def test_the_addresses_are_those_that_clients_reach(
     assert (await near.client.get(address.removeprefix("https://herdbook.example.com"))).content == WAV
 
 
-# Addresses that are not valid
+# Invalid addresses
 
 
 def signed_earlier(secret: str, seconds: float, named: Json, salt: str = "media") -> str:
-    """Return the address of a recording that was given out some time ago."""
+    """Return the address of a recording as signed some time ago."""
 
     class Earlier(TimestampSigner):
         def get_timestamp(self) -> int:
@@ -225,13 +225,13 @@ def signed_earlier(secret: str, seconds: float, named: Json, salt: str = "media"
 
 @pytest_asyncio.fixture
 async def signing_secret(pool: "asyncpg.Pool[asyncpg.Record]") -> str:
-    """What the server signs with."""
+    """Return the server's signing secret."""
     secret: str = await pool.fetchval("select value from setting where name = 'cursor_secret'")
     return secret
 
 
 async def test_an_address_expires(alice: Person, near: Lab, media: Studio, signing_secret: str) -> None:
-    """After a quarter of an hour it is not valid any more, nor is one from the future."""
+    """An address is invalid after a quarter of an hour, and so is one from the future."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     token = (await expanded(alice, created, "media_url")).rpartition("/")[2]
     named = URLSafeTimedSerializer(signing_secret, salt="media").loads(token)
@@ -257,7 +257,7 @@ SPOILT: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("how", SPOILT)
 async def test_a_spoilt_address_is_refused(alice: Person, near: Lab, media: Studio, how: str) -> None:
-    """Nobody makes addresses but the server."""
+    """An altered address is refused."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     token = (await expanded(alice, created, "media_url")).rpartition("/")[2]
     response = await near.client.get(PATH + SPOILT[how](token))
@@ -267,7 +267,7 @@ async def test_a_spoilt_address_is_refused(alice: Person, near: Lab, media: Stud
 
 
 async def test_what_else_is_signed_is_no_address(alice: Person, near: Lab, media: Studio, signing_secret: str) -> None:
-    """A guessed secret, and what the same secret has signed for another purpose, open nothing."""
+    """A guessed secret, or a signature for another purpose, opens nothing."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     named = [alice.workspace_id.hex, created.uuid.hex, "audio/wav"]
     right, guess, purpose = [
@@ -283,13 +283,13 @@ async def test_what_else_is_signed_is_no_address(alice: Person, near: Lab, media
 
 
 async def test_a_recording_that_is_not_there_is_not_found(near: Lab, signing_secret: str) -> None:
-    """An address is no promise that the file is still there."""
+    """A valid address gets 404 if the file is gone."""
     named = [uuid4().hex, uuid4().hex, "audio/wav"]
 
     assert (await near.client.get(signed_earlier(signing_secret, 0, named))).status_code == 404
 
 
-# What cannot be fetched
+# Failed fetches
 
 
 @pytest.mark.parametrize(
@@ -329,12 +329,12 @@ async def test_a_recording_that_is_not_there_is_not_found(near: Lab, signing_sec
     ],
 )
 async def test_what_cannot_be_fetched_is_refused(alice: Person, near: Lab, media: Studio, given: bytes, code: str) -> None:
-    """The field is named, with a code that tells why; neither a file nor an engagement is left."""
+    """The refusal names the field and the reason; neither a file nor an engagement is left."""
     assert await refused(near, alice, recorded(media.puts("/given", given))) == [("media_url", code)]
 
 
 async def test_a_redirect_to_plain_http_is_not_followed(alice: Person, near: Lab, media: Studio) -> None:
-    """Not even where the plain address is allowed, and something answers there."""
+    """A redirect to plain HTTP is refused, even to an allowed address that answers."""
     media.puts("/plain.wav", answer(WAV))
     media_url = media.puts("/given", redirect(media.url("/plain.wav", "http")))
 
@@ -342,7 +342,7 @@ async def test_a_redirect_to_plain_http_is_not_followed(alice: Person, near: Lab
 
 
 async def test_who_does_not_answer_is_told(alice: Person, near: Lab, authority: trustme.CA) -> None:
-    """A server that is not there any more cannot be reached."""
+    """A server that is gone is reported as unreachable."""
     async with studio(certificate(authority)) as gone:
         media_url = gone.url("/call.wav")
 
@@ -350,7 +350,7 @@ async def test_who_does_not_answer_is_told(alice: Person, near: Lab, authority: 
 
 
 async def test_a_server_must_be_who_it_says_it_is(alice: Person, near: Lab, media: Studio) -> None:
-    """The certificate is checked for the name in the address, though it is the same server."""
+    """The certificate must match the name in the address, even on the same server."""
     media.puts("/call.wav", answer(WAV))
     media_url = media.url("/call.wav", host="localhost")
 
@@ -358,7 +358,7 @@ async def test_a_server_must_be_who_it_says_it_is(alice: Person, near: Lab, medi
 
 
 async def test_a_server_must_say_so_each_time(alice: Person, near: Lab, media: Studio) -> None:
-    """A connection that was made for one name does not serve another at the same address."""
+    """A connection for one name is not reused for another name at the same address."""
     first = await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)), "first"))
     second = await alice.post(URL, json=recorded(media.url("/call.wav", host="localhost"), "second"))
 
@@ -369,7 +369,7 @@ async def test_a_server_must_say_so_each_time(alice: Person, near: Lab, media: S
 async def test_a_name_is_sent_as_it_was_asked_for(
     alice: Person, database_url: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    """Certificate and `Host` are those of the name, though the connection is made to the address that was looked at."""
+    """Certificate and `Host` use the name, although the connection goes to the address that was checked."""
     async with (
         studio(certificate(authority, "localhost")) as named,
         lab(database_url, tmp_path, allowed_targets="LocalHost") as made,
@@ -382,7 +382,7 @@ async def test_a_name_is_sent_as_it_was_asked_for(
 
 
 async def test_a_stranger_vouches_for_nobody(alice: Person, near: Lab) -> None:
-    """A certificate of an authority that nobody trusts is none."""
+    """A certificate of an untrusted authority is refused."""
     async with studio(certificate(trustme.CA())) as impostor:
         media_url = impostor.puts("/call.wav", answer(WAV))
         assert await refused(near, alice, recorded(media_url)) == [("media_url", "unreachable")]
@@ -391,7 +391,7 @@ async def test_a_stranger_vouches_for_nobody(alice: Person, near: Lab) -> None:
 
 
 async def test_nothing_is_remembered_from_one_fetch_to_the_next(alice: Person, media: Studio) -> None:
-    """A cookie that a server has set is not sent with the next recording, which somebody else may have asked for."""
+    """A server's cookie is not sent with the next recording, which may be another caller's."""
     await alice.post(URL, json=recorded(media.puts("/a.wav", answer(WAV, set_cookie="session=alice; Path=/")), "a"))
     await alice.post(URL, json=recorded(media.puts("/b.wav", answer(WAV)), "b"))
 
@@ -414,7 +414,7 @@ async def test_nothing_is_remembered_from_one_fetch_to_the_next(alice: Person, m
     ],
 )
 async def test_what_is_no_address_of_a_recording_is_refused(alice: Person, near: Lab, media_url: str) -> None:
-    """Recordings come over HTTPS."""
+    """A recording must have an HTTPS address."""
     ((field, code),) = await refused(near, alice, recorded(media_url))
 
     assert (field, code) == ("media_url", "invalid_format" if media_url else "too_short")
@@ -422,7 +422,7 @@ async def test_what_is_no_address_of_a_recording_is_refused(alice: Person, near:
 
 @pytest.mark.parametrize("media_url", [None, 5, "https://media.test/" + "x" * 2048])
 async def test_what_is_no_text_for_an_address_is_refused(alice: Person, near: Lab, media_url: Json) -> None:
-    """The body's rules come first."""
+    """The rules of the body apply first."""
     ((field, code),) = await refused(near, alice, recorded(media_url))
 
     assert (field, code) == ("media_url", "too_long" if isinstance(media_url, str) else "invalid_type")
@@ -437,7 +437,7 @@ async def test_what_is_no_text_for_an_address_is_refused(alice: Person, near: La
     ],
 )
 async def test_nobody_is_led_to_where_the_public_is_not(far: Lab, media: Studio, alice: Person, host: str) -> None:
-    """As it comes, the application connects to nothing that is not public, in whatever form it is named."""
+    """By default the application connects only to public addresses, in whatever form one is named."""
     asked = len(media.requests)
     media.puts("/call.wav", answer(WAV))
 
@@ -448,13 +448,13 @@ async def test_nobody_is_led_to_where_the_public_is_not(far: Lab, media: Studio,
 
 @pytest.mark.parametrize("host", ["nobody.invalid", "a" * 64 + ".test", "a..test", ".test", "xn--.test", "ü" * 300 + ".test"])
 async def test_a_name_that_leads_nowhere_is_refused(far: Lab, alice: Person, host: str) -> None:
-    """What cannot be resolved, or can be no name, is the caller's mistake."""
+    """A name that is invalid or cannot be resolved is the caller's fault."""
     ((field, _),) = await refused(far, far.person(alice), recorded(f"https://{host}/call.wav"))
 
     assert field == "media_url"
 
 
-# Where requests of callers may go
+# Permitted targets of callers' requests
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ async def test_a_name_that_leads_nowhere_is_refused(far: Lab, alice: Person, hos
     ],
 )
 async def test_an_address_that_is_not_public_is_refused(address: str) -> None:
-    """Loopback, private, link-local, shared, multicast, reserved; and what leads there from IPv6. The setting is named."""
+    """Loopback, private, link-local, shared, multicast and reserved targets are refused, in IPv6 too. The setting is named."""
     with pytest.raises(TargetRefused, match="allowed_targets"):
         await Targets([]).resolve(address, 443)
 
@@ -495,7 +495,7 @@ async def test_an_address_that_is_not_public_is_refused(address: str) -> None:
     ],
 )
 async def test_an_address_that_is_public_is_connected_to(address: str) -> None:
-    """The rest is where everybody may go."""
+    """All other addresses are allowed."""
     assert await Targets([]).resolve(address, 443) == address
 
 
@@ -515,7 +515,7 @@ async def test_an_address_that_is_public_is_connected_to(address: str) -> None:
     ],
 )
 async def test_an_operator_may_allow_more(allowed: list[str], host: str, expected: str | None) -> None:
-    """Networks and addresses, each for itself."""
+    """An operator may allow networks and single addresses."""
     targets = Targets(allowed)
     if expected is None:
         with pytest.raises(TargetRefused):
@@ -525,14 +525,14 @@ async def test_an_operator_may_allow_more(allowed: list[str], host: str, expecte
 
 
 async def test_an_operator_may_allow_a_name() -> None:
-    """A host that is allowed may be anywhere, in whatever case it is asked for; no other name of that address is."""
+    """An allowed host may have any address, in any case of its name; other names of that address stay refused."""
     assert await Targets(["LocalHost"]).resolve("localHOST", 443) in ("127.0.0.1", "::1")
     with pytest.raises(TargetRefused):
         await Targets(["localhost.test"]).resolve("localhost", 443)
 
 
 async def test_a_refusal_does_not_tell_what_is_there() -> None:
-    """Who may not go there does not learn to which address a name leads."""
+    """A refusal does not reveal the address of a name."""
     with pytest.raises(TargetRefused) as refusal:
         await Targets([]).resolve("localhost", 443)
 

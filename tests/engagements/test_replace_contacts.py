@@ -14,12 +14,12 @@ NOBODY = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 async def contacts_of(person: Person, engagement: Made) -> list[str]:
-    """Return the ids of the contacts who take part."""
+    """Return the ids of an engagement's contacts."""
     return [contact["id"] for contact in await expanded(person, engagement, "contacts")]
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.put(f"{step.url}/contacts", json={"contact_ids": []})
 
     assert response.status_code == 401
@@ -27,7 +27,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, ada: Thing) -> None:
-    """An engagement of another workspace is not there, and neither are its contacts."""
+    """An engagement of another workspace is not found, nor are its contacts."""
     eve = Thing(await charlie.post("/api/v2/contacts", json={}))
     theirs = await charlie.put(f"{step.url}/contacts", json={"contact_ids": [eve.id]})
     both = await charlie.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
@@ -39,7 +39,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, ad
 
 
 async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
-    """A credential that may only read replaces nothing."""
+    """A read-only credential cannot replace anything."""
     response = await bob.put(f"{step.url}/contacts", json={"contact_ids": []})
 
     assert response.status_code == 403
@@ -48,7 +48,7 @@ async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
 
 
 async def test_the_contacts_are_those_that_are_sent(alice: Person, erin: Person, step: Made, ada: Thing, grace: Thing) -> None:
-    """In their order, in place of those that were there; the answer is the engagement."""
+    """The sent contacts replace the old ones, in the order sent, and the response is the engagement."""
     first = await erin.put(f"{step.url}/contacts", json={"contact_ids": [grace.id, ada.id]})
     both = await contacts_of(alice, step)
     await erin.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
@@ -65,7 +65,7 @@ async def test_the_contacts_are_those_that_are_sent(alice: Person, erin: Person,
 
 
 async def test_none_is_a_number_too(alice: Person, ada: Thing) -> None:
-    """An empty list takes everybody away, also those who came with the engagement."""
+    """An empty list removes all contacts, including those created with the engagement."""
     created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
     assert await contacts_of(alice, created) == [ada.id]
     await alice.put(f"{created.url}/contacts", json={"contact_ids": []})
@@ -75,7 +75,7 @@ async def test_none_is_a_number_too(alice: Person, ada: Thing) -> None:
 
 
 async def test_the_companies_follow(alice: Person, step: Made, engine: Thing, ada: Thing, grace: Thing) -> None:
-    """The companies are those of the contacts, as they are then."""
+    """The companies become the current ones of the contacts."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     await alice.put(f"{step.url}/contacts", json={"contact_ids": [grace.id, ada.id]})
     found = await LISTING.listed(alice, {"filter[company_ids][eq]": engine.id})
@@ -86,7 +86,7 @@ async def test_the_companies_follow(alice: Person, step: Made, engine: Thing, ad
 
 
 async def test_the_change_is_entered(alice: Person, step: Made, engine: Thing, ada: Thing, stored: Stored) -> None:
-    """The ledger tells whom and which companies there were before, and who is there now."""
+    """The ledger has the old contacts and companies as well as the new ones."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     response = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
     change = (await stored.changes())[-1]
@@ -100,7 +100,7 @@ async def test_the_change_is_entered(alice: Person, step: Made, engine: Thing, a
 
 
 async def test_the_same_again_writes_nothing(alice: Person, step: Made, ada: Thing, stored: Stored) -> None:
-    """The same `updated_at`, the same ETag, no change entry; a contact that is named twice is there once."""
+    """The same contacts keep `updated_at` and the ETag and add no ledger entry. A repeated contact counts once."""
     first = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
     second = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id, ada.id]})
 
@@ -128,7 +128,7 @@ async def test_the_same_again_writes_nothing(alice: Person, step: Made, ada: Thi
 async def test_what_is_no_list_of_contacts_is_refused(
     alice: Person, step: Made, stored: Stored, body: Json, fault: tuple[str, str]
 ) -> None:
-    """Each rule is told with its place in the list, and nothing is done."""
+    """Each fault is reported with its index in the list, and nothing is changed."""
     response = await alice.put(f"{step.url}/contacts", json=body)
 
     assert response.status_code == 422
@@ -137,7 +137,7 @@ async def test_what_is_no_list_of_contacts_is_refused(
 
 
 async def test_all_who_are_not_there_are_told(alice: Person, step: Made, ada: Thing, grace: Thing) -> None:
-    """A contact that was deleted is not there; one that is does not save the others."""
+    """All unknown contacts are reported, deleted ones included, and the known ones do not save the request."""
     await alice.put(f"{step.url}/contacts", json={"contact_ids": [grace.id]})
     await alice.delete(ada.url)
     response = await alice.put(f"{step.url}/contacts", json={"contact_ids": [NOBODY, grace.id, ada.id]})
@@ -149,7 +149,7 @@ async def test_all_who_are_not_there_are_told(alice: Person, step: Made, ada: Th
 async def test_a_private_one_takes_a_scope_of_its_own(
     alice: Person, dave: Person, erin: Person, secret: Made, ada: Thing
 ) -> None:
-    """Who may only read it is told what is lacking; who may not even read it learns nothing of it."""
+    """A caller who may only read it learns which scope is missing. A caller who may not read it gets 404."""
     body = {"contact_ids": [ada.id]}
     hidden, readable = [await person.put(f"{secret.url}/contacts", json=body) for person in (dave, erin)]
     assert await contacts_of(alice, secret) == []
@@ -162,7 +162,7 @@ async def test_a_private_one_takes_a_scope_of_its_own(
 
 
 async def test_a_stale_version_of_what_is_private_tells_nothing(dave: Person, erin: Person, secret: Made) -> None:
-    """404 and 403 go before 412, which would tell the version."""
+    """404 and 403 take precedence over 412, which would reveal the version."""
     headers = {"If-Match": '"999"'}
     answers = [await person.put(f"{secret.url}/contacts", json={"contact_ids": []}, headers=headers) for person in (dave, erin)]
 
@@ -171,7 +171,7 @@ async def test_a_stale_version_of_what_is_private_tells_nothing(dave: Person, er
 
 
 async def test_if_match_stops_other_versions(alice: Person, step: Made, ada: Thing, grace: Thing) -> None:
-    """Of two who read the same version, one replaces the contacts, and the other is told."""
+    """Only one of two callers with the same version replaces the contacts; the other gets 412."""
     answers = await gather(
         *(
             alice.put(f"{step.url}/contacts", json={"contact_ids": [thing.id]}, headers={"If-Match": step.etag})
@@ -186,7 +186,7 @@ async def test_if_match_stops_other_versions(alice: Person, step: Made, ada: Thi
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, step: Made, ada: Thing) -> None:
-    """The same Idempotency-Key with the same request does not undo what came in between."""
+    """A retry with the same Idempotency-Key does not undo later changes."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]}, headers=key)
     await alice.put(f"{step.url}/contacts", json={"contact_ids": []})
@@ -199,7 +199,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, step: Made, ada: Thi
 
 @pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", NOBODY])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """404, but after a look at the body, and at whom it names; before a look at the version."""
+    """404 comes after the body and its contacts are checked, and before the version is."""
     url = f"{URL}/{engagement_id}/contacts"
     unknown = await alice.put(url, json={"contact_ids": []}, headers={"If-Match": '"1"'})
     nobody = await alice.put(url, json={"contact_ids": [NOBODY]})
@@ -208,7 +208,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str)
 
 
 async def test_a_contact_deleted_meanwhile_is_refused(alice: Person, step: Made, ada: Thing) -> None:
-    """Writes that are carried out together see each other: who was deleted a moment before takes part in nothing."""
+    """Writes in one batch see each other: a contact that was just deleted cannot take part."""
     _, deleted, replaced = await gather(
         alice.post("/api/v2/contacts", json={}),
         alice.delete(ada.url),

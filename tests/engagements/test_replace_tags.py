@@ -15,7 +15,7 @@ async def tags_of(person: Person, engagement: Made) -> list[str]:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.put(f"{step.url}/tags", json={"tag_ids": []})
 
     assert response.status_code == 401
@@ -23,7 +23,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, renewal: Thing) -> None:
-    """An engagement of another workspace is not there, and neither are its tags."""
+    """An engagement of another workspace is not found, nor are its tags."""
     other = Thing(await charlie.post("/api/v2/tags", json={"name": "Other"}))
     theirs = await charlie.put(f"{step.url}/tags", json={"tag_ids": [other.id]})
     both = await charlie.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
@@ -34,7 +34,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, step: Made, re
 
 
 async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
-    """A credential that may only read replaces nothing."""
+    """A read-only credential cannot replace anything."""
     response = await bob.put(f"{step.url}/tags", json={"tag_ids": []})
 
     assert response.status_code == 403
@@ -43,7 +43,7 @@ async def test_bob_is_refused(bob: Person, step: Made, stored: Stored) -> None:
 
 
 async def test_the_tags_are_those_that_are_sent(alice: Person, erin: Person, step: Made, renewal: Thing) -> None:
-    """In their order, each once, in place of those that were there; none is a number, too."""
+    """The sent tags replace the old ones, in order and each once; an empty list removes all."""
     won = Thing(await alice.post("/api/v2/tags", json={"name": "Won"}))
     met: list[list[str]] = []
     for tag_ids in ([won.id, renewal.id, won.id], [renewal.id], []):
@@ -56,7 +56,7 @@ async def test_the_tags_are_those_that_are_sent(alice: Person, erin: Person, ste
 
 
 async def test_the_change_is_entered(alice: Person, step: Made, renewal: Thing, stored: Stored) -> None:
-    """The ledger tells which tags there were before, and which there are now."""
+    """The ledger has the old tags and the new ones."""
     await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
     response = await alice.put(f"{step.url}/tags", json={"tag_ids": []})
     change = (await stored.changes())[-1]
@@ -68,7 +68,7 @@ async def test_the_change_is_entered(alice: Person, step: Made, renewal: Thing, 
 
 
 async def test_the_same_again_writes_nothing(alice: Person, step: Made, renewal: Thing, stored: Stored) -> None:
-    """The same `updated_at`, the same ETag, no change entry."""
+    """A request that changes nothing keeps `updated_at` and the ETag, and adds no ledger entry."""
     first, second = [await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]}) for _ in range(2)]
 
     assert second.content == first.content
@@ -79,7 +79,7 @@ async def test_the_same_again_writes_nothing(alice: Person, step: Made, renewal:
 async def test_contacts_and_tags_leave_each_other_alone(
     alice: Person, step: Made, engine: Thing, ada: Thing, renewal: Thing
 ) -> None:
-    """What one operation replaces, the other keeps."""
+    """Replacing contacts keeps the tags, and the reverse."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
     await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
@@ -104,7 +104,7 @@ async def test_contacts_and_tags_leave_each_other_alone(
 async def test_what_is_no_list_of_tags_is_refused(
     alice: Person, step: Made, stored: Stored, body: Json, fault: tuple[str, str]
 ) -> None:
-    """Each rule is told with its place in the list, and nothing is done."""
+    """Each fault is reported with its index in the list, and nothing is changed."""
     response = await alice.put(f"{step.url}/tags", json=body)
 
     assert response.status_code == 422
@@ -113,7 +113,7 @@ async def test_what_is_no_list_of_tags_is_refused(
 
 
 async def test_a_deleted_tag_is_not_there(alice: Person, step: Made, renewal: Thing) -> None:
-    """A tag that was deleted is given to nothing, not even to what had it."""
+    """A deleted tag is refused, even for an engagement that had it."""
     await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
     await alice.delete(renewal.url)
     response = await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]})
@@ -124,7 +124,7 @@ async def test_a_deleted_tag_is_not_there(alice: Person, step: Made, renewal: Th
 async def test_a_private_one_takes_a_scope_of_its_own(
     alice: Person, dave: Person, erin: Person, secret: Made, renewal: Thing
 ) -> None:
-    """Who may only read it is told what is lacking; who may not even read it learns nothing of it."""
+    """A caller who may only read it learns which scope is missing. A caller who may not read it gets 404."""
     body = {"tag_ids": [renewal.id]}
     hidden, readable = [await person.put(f"{secret.url}/tags", json=body) for person in (dave, erin)]
     assert await tags_of(alice, secret) == []
@@ -136,7 +136,7 @@ async def test_a_private_one_takes_a_scope_of_its_own(
 
 
 async def test_if_match_stops_other_versions(alice: Person, step: Made, renewal: Thing) -> None:
-    """What somebody else has changed meanwhile is not replaced."""
+    """A stale If-Match prevents the replacement."""
     changed = await alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]}, headers={"If-Match": step.etag})
     response = await alice.put(f"{step.url}/tags", json={"tag_ids": []}, headers={"If-Match": step.etag})
 
@@ -147,7 +147,7 @@ async def test_if_match_stops_other_versions(alice: Person, step: Made, renewal:
 
 @pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """404, but after a look at the body."""
+    """An unknown object gets 404, but only after the body is validated."""
     url = f"{URL}/{engagement_id}/tags"
     unknown, invalid = await alice.put(url, json={"tag_ids": []}), await alice.put(url, json={})
 

@@ -1,4 +1,4 @@
-"""What crashes and undone engagements leave in the folder of recordings: it is given out to nobody, and goes."""
+"""Recordings left by crashes and undone engagements: they are never served, and they are removed."""
 
 import asyncio
 from functools import partial
@@ -24,12 +24,12 @@ from tests.waiting import until
 
 @pytest.fixture
 def needed(pool: Statements) -> "partial[object]":
-    """What tells which engagements need a recording."""
+    """Return the function that tells which engagements need a recording."""
     return partial(needing_recordings, pool)
 
 
 def leave(folder: Path, name: str) -> Path:
-    """Leave a file in a folder."""
+    """Create a file in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(b"RIFF")
     return folder / name
@@ -38,7 +38,7 @@ def leave(folder: Path, name: str) -> Path:
 async def test_what_a_crash_left_is_gone_soon_after_the_next_start(
     database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", authority: trustme.CA, tmp_path: Path
 ) -> None:
-    """Parts of what was being fetched, and recordings of engagements that never came to be; no more than a slice at a time."""
+    """Partial files and recordings without an engagement are removed, at most one slice at a time."""
     assert pool, "the database is prepared"
     assert authority, "it is trusted"
     folder = tmp_path / "media" / uuid4().hex
@@ -48,7 +48,7 @@ async def test_what_a_crash_left_is_gone_soon_after_the_next_start(
 
 
 async def test_what_is_under_way_stays(near: Lab, alice: Person, media: Studio, needed: "partial[object]") -> None:
-    """A sweep of this process or another one takes no file that is being fetched, or was, and nothing that is no recording."""
+    """No sweep, of this process or another, removes a file that is or was just being fetched, or that is no recording."""
     person = near.person(alice)
     kept = Made(await person.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)), "kept")))
     own = [leave(near.folder, "readme.txt"), leave(near.folder / alice.workspace_id.hex, "notes")]
@@ -66,7 +66,7 @@ async def test_what_is_under_way_stays(near: Lab, alice: Person, media: Studio, 
 async def test_an_undone_engagement_keeps_its_recording_while_it_may_come_back(
     near: Lab, alice: Person, media: Studio, pool: Statements, needed: "partial[object]"
 ) -> None:
-    """Nobody is given it meanwhile. Once the undoing cannot be undone any more, it goes."""
+    """The recording is not served meanwhile. It is removed once the undo cannot be reverted."""
     person = near.person(alice)
     response = await person.post(URL, json=recorded(media.puts("/call.wav", answer(WAV))))
     address = await expanded(person, Made(response), "media_url")
@@ -85,7 +85,7 @@ async def test_an_undone_engagement_keeps_its_recording_while_it_may_come_back(
 
 
 async def test_an_error_of_the_database_leaves_no_recording(near: Lab, alice: Person, media: Studio, pool: Statements) -> None:
-    """Also where it is none that anybody foresaw."""
+    """An error of the database, expected or not, leaves no recording."""
     await pool.execute("alter table engagement add constraint no_outage check (object ->> 'title' <> 'Outage')")
     try:
         body = recorded(media.puts("/call.wav", answer(WAV)), title="Outage")
@@ -100,7 +100,7 @@ async def test_an_error_of_the_database_leaves_no_recording(near: Lab, alice: Pe
 async def test_an_unknown_outcome_leaves_the_recording_to_the_next_sweep(
     near: Lab, alice: Person, media: Studio, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Whoever stops waiting may have an engagement that needs it."""
+    """A caller who stops waiting may have an engagement that needs the recording, so only a sweep removes it."""
     media_url, released = media.holds("/gone", answer(WAV))
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from workspace where id = $1 for update", alice.workspace_id)

@@ -1,4 +1,4 @@
-"""GET /v2/engagements/{engagement_id}/transcript_timeline, and our PUT beside it."""
+"""GET /v2/engagements/{engagement_id}/transcript_timeline, and our own PUT."""
 
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ OTHER: Json = {
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     answers = [await client.get(step.timeline_url), await client.put(step.set_timeline_url, json=TIMELINE)]
 
     assert [answer.status_code for answer in answers] == [401, 401]
@@ -26,7 +26,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, step: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person) -> None:
-    """What was said in another workspace is neither read nor set."""
+    """Timelines of another workspace can be neither read nor set."""
     created = Made(await alice.post(URL, json=timed()))
     read, write = await charlie.get(created.timeline_url), await charlie.put(created.set_timeline_url, json=OTHER)
 
@@ -36,7 +36,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person) -> None:
 
 
 async def test_reading_takes_its_scope(keys: Keys, alice: Person) -> None:
-    """`transcript_timelines:read` is needed, and is enough."""
+    """`transcript_timelines:read` is required and sufficient."""
     created = Made(await alice.post(URL, json=timed()))
     reader, other = await keys.holder("transcript_timelines:read"), await keys.holder("engagements:read")
     read, refused = await reader.get(created.timeline_url), await other.get(created.timeline_url)
@@ -46,7 +46,7 @@ async def test_reading_takes_its_scope(keys: Keys, alice: Person) -> None:
 
 
 async def test_setting_takes_its_scope(bob: Person, keys: Keys, step: Made, stored: Stored) -> None:
-    """`engagements:write` is needed, and is enough."""
+    """`engagements:write` is required and sufficient."""
     refused = await bob.put(step.set_timeline_url, json=TIMELINE)
     assert len(await stored.changes()) == 3
     done = await (await keys.holder("engagements:write")).put(step.set_timeline_url, json=TIMELINE)
@@ -56,7 +56,7 @@ async def test_setting_takes_its_scope(bob: Person, keys: Keys, step: Made, stor
 
 
 async def test_it_comes_back_as_it_was_sent(alice: Person) -> None:
-    """Speakers and entries as they came with the engagement, and the speakers' average."""
+    """A timeline shows speakers and entries as sent, and the speakers' average."""
     created = Made(await alice.post(URL, json=timed()))
     response = await alice.get(created.timeline_url)
 
@@ -75,7 +75,7 @@ async def test_it_comes_back_as_it_was_sent(alice: Person) -> None:
 async def test_the_average_is_over_the_speakers_who_have_one(
     alice: Person, step: Made, sentiments: list[float | None], overall: float | None
 ) -> None:
-    """Who has no sentiment does not count, and where nobody has one there is none."""
+    """Speakers without a sentiment do not count; without any sentiment there is no average."""
     speakers: Json = [{} if each is None else {"sentiment": each} for each in sentiments] or [{}]
     response = await alice.put(step.set_timeline_url, json={"speakers": speakers, "entries": []})
 
@@ -83,7 +83,7 @@ async def test_the_average_is_over_the_speakers_who_have_one(
 
 
 async def test_plain_text_is_no_timeline(alice: Person, step: Made, waiting: Made) -> None:
-    """Where only words are known, or nothing, there is none to read."""
+    """An engagement with plain text, or with nothing, has no timeline."""
     answers = [await alice.get(engagement.timeline_url) for engagement in (step, waiting)]
 
     assert [answer.status_code for answer in answers] == [404, 404]
@@ -92,7 +92,7 @@ async def test_plain_text_is_no_timeline(alice: Person, step: Made, waiting: Mad
 
 @pytest.mark.parametrize("engagement_id", ["nobody", UNKNOWN])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """404, when setting after a look at the body."""
+    """An unknown engagement gets 404; a PUT validates its body first."""
     read = await alice.get(f"{URL}/{engagement_id}/transcript_timeline")
     url = f"/api/herdbook/engagements/{engagement_id}/transcript_timeline"
     write, invalid = await alice.put(url, json=TIMELINE), await alice.put(url, json={"speakers": []})
@@ -101,14 +101,14 @@ async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str)
 
 
 async def test_the_vendors_path_takes_no_put(alice: Person, step: Made) -> None:
-    """What is ours has a path that is ours."""
+    """The PUT is ours, so it has a path of its own."""
     response = await alice.put(step.timeline_url, json=TIMELINE)
 
     assert response.status_code == 405
 
 
 async def test_what_was_set_is_read(alice: Person, step: Made) -> None:
-    """The answer is the timeline, a read shows the same under the same ETag, and the words are the timeline's."""
+    """The response is the timeline. A read shows the same with the same ETag, and the transcript is the timeline's text."""
     response = await alice.put(step.set_timeline_url, json=TIMELINE)
     read = await alice.get(step.timeline_url)
 
@@ -119,7 +119,7 @@ async def test_what_was_set_is_read(alice: Person, step: Made) -> None:
 
 
 async def test_it_completes_what_was_waiting(alice: Person, waiting: Made) -> None:
-    """An engagement that came as a recording alone is complete, and has a duration, once it is known what was said."""
+    """An engagement with only a recording is complete and has a duration once its timeline is set."""
     status = "filter[processing_status][eq]"
     before = [await LISTING.listed(alice, {status: "PENDING"}), await LISTING.listed(alice, {status: "COMPLETED"})]
     await alice.put(waiting.set_timeline_url, json=OTHER)
@@ -136,7 +136,7 @@ async def test_it_completes_what_was_waiting(alice: Person, waiting: Made) -> No
 
 
 async def test_a_duration_that_is_known_stays(alice: Person) -> None:
-    """A new timeline takes the place of the words, and not of how long it took."""
+    """A new timeline replaces the words, not a known duration."""
     created = Made(await alice.post(URL, json=timed()))
     await alice.put(created.set_timeline_url, json=OTHER)
 
@@ -145,7 +145,7 @@ async def test_a_duration_that_is_known_stays(alice: Person) -> None:
 
 
 async def test_the_changes_are_entered(alice: Person, step: Made, stored: Stored) -> None:
-    """The ledger tells of the words that were there before, and of the duration that the engagement has now."""
+    """The ledger has the old words, and the engagement's new duration."""
     response = await alice.put(step.set_timeline_url, json=TIMELINE)
     engagement, transcript = (await stored.changes())[3:]
 
@@ -161,7 +161,7 @@ async def test_the_changes_are_entered(alice: Person, step: Made, stored: Stored
 
 
 async def test_a_first_transcript_is_entered(alice: Person, waiting: Made, stored: Stored) -> None:
-    """Where nothing was known, there is nothing before it; that the engagement is complete is a change of its own."""
+    """A first transcript has no previous state, and the completion of the engagement is a separate change."""
     await alice.put(waiting.set_timeline_url, json={"speakers": [{}], "entries": []})
     engagement, transcript = (await stored.changes())[2:]
 
@@ -171,7 +171,7 @@ async def test_a_first_transcript_is_entered(alice: Person, waiting: Made, store
 
 
 async def test_the_same_again_writes_nothing(alice: Person, step: Made, stored: Stored) -> None:
-    """The same ETag, no change entry."""
+    """A request that changes nothing keeps the ETag and adds no ledger entry."""
     first, second = [await alice.put(step.set_timeline_url, json=TIMELINE) for _ in range(2)]
 
     assert second.content == first.content
@@ -180,7 +180,7 @@ async def test_the_same_again_writes_nothing(alice: Person, step: Made, stored: 
 
 
 async def test_a_timeline_keeps_its_id(alice: Person, stored: Stored) -> None:
-    """A timeline that takes the place of another has its id, so that comments stay what they are."""
+    """A timeline that replaces another keeps its id, so comments stay on it."""
     created = Made(await alice.post(URL, json=timed()))
     await alice.put(created.set_timeline_url, json=OTHER)
     first, second = [change.object for change in await stored.changes() if change.kind == "r"]
@@ -190,7 +190,7 @@ async def test_a_timeline_keeps_its_id(alice: Person, stored: Stored) -> None:
 
 
 async def test_if_match_stops_other_versions(alice: Person) -> None:
-    """What somebody else has set meanwhile is not replaced. The version is that of the timeline, and not the engagement's."""
+    """A stale If-Match prevents the replacement. The version is the timeline's, not the engagement's."""
     created = Made(await alice.post(URL, json=timed()))
     etag = (await alice.get(created.timeline_url)).headers["ETag"]
     others = await alice.put(created.set_timeline_url, json=OTHER, headers={"If-Match": created.etag})
@@ -204,7 +204,7 @@ async def test_if_match_stops_other_versions(alice: Person) -> None:
 
 @pytest.mark.parametrize("tag", ['"1"', "*"])
 async def test_if_match_fits_no_timeline_that_is_not_there(alice: Person, waiting: Made, stored: Stored, tag: str) -> None:
-    """Where there is none yet, there is no version to match, and not even `*` fits."""
+    """A first timeline has no version that If-Match could match, not even `*`."""
     response = await alice.put(waiting.set_timeline_url, json=TIMELINE, headers={"If-Match": tag})
 
     assert response.status_code == 412
@@ -213,7 +213,7 @@ async def test_if_match_fits_no_timeline_that_is_not_there(alice: Person, waitin
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, step: Made) -> None:
-    """The same Idempotency-Key with the same request does not undo what came in between."""
+    """A retry with the same Idempotency-Key does not undo later changes."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.put(step.set_timeline_url, json=TIMELINE, headers=key)
     await alice.put(step.set_timeline_url, json=OTHER)
@@ -243,7 +243,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, step: Made) -> None:
 async def test_what_is_no_timeline_is_refused(
     alice: Person, step: Made, stored: Stored, changes: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """The rules are those of the one that comes with an engagement; paths begin at the body."""
+    """A timeline follows the rules of one sent with an engagement, with paths that begin at the body."""
     response = await alice.put(step.set_timeline_url, json={**TIMELINE, **changes})
 
     assert response.status_code == 422
@@ -253,7 +253,7 @@ async def test_what_is_no_timeline_is_refused(
 
 
 async def test_a_long_timeline_is_taken(alice: Person, step: Made) -> None:
-    """20,000 entries are not too many."""
+    """A timeline of 20,000 entries is accepted."""
     entries = TIMELINE["entries"] * 10_000
     response = await alice.put(step.set_timeline_url, json={**TIMELINE, "entries": entries})
 
@@ -262,7 +262,7 @@ async def test_a_long_timeline_is_taken(alice: Person, step: Made) -> None:
 
 
 async def test_a_private_one_is_read_with_three_scopes(keys: Keys, alice: Person) -> None:
-    """The timeline of a private engagement takes the scopes that reading the engagement takes, beside its own."""
+    """The timeline of a private engagement needs the scopes for reading the engagement, and its own."""
     secret = Made(await alice.post(URL, json=timed(is_private=True)))
     scopes = ("transcript_timelines:read", "engagements:read", "engagements:private:read")
     holders = [await keys.holder(*scopes), await keys.holder(*scopes[:2]), await keys.holder(scopes[0], scopes[2])]
@@ -271,7 +271,7 @@ async def test_a_private_one_is_read_with_three_scopes(keys: Keys, alice: Person
 
 
 async def test_a_private_one_is_set_with_the_private_scope(alice: Person, dave: Person, erin: Person, secret: Made) -> None:
-    """Who may only read it is told what is lacking; who may not even read it learns nothing of it."""
+    """A caller who may only read it learns which scope is missing. A caller who may not read it gets 404."""
     headers = {"If-Match": '"999"'}
     hidden, readable = [await person.put(secret.set_timeline_url, json=OTHER, headers=headers) for person in (dave, erin)]
     assert await expanded(alice, secret, "transcript") == "Shall we begin?"
@@ -282,7 +282,7 @@ async def test_a_private_one_is_set_with_the_private_scope(alice: Person, dave: 
 
 
 async def test_contacts_stay_where_they_are(alice: Person, ada: Thing) -> None:
-    """Who took part is no matter of what was said."""
+    """A timeline does not change the participants."""
     created = Made(await alice.post(URL, json=call(participants=[{"email": "ada@engine.test"}])))
     await alice.put(created.set_timeline_url, json=TIMELINE)
 

@@ -13,7 +13,7 @@ URL = "/api/v2/tags"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(URL, json={"name": "Renewal"})
 
     assert response.status_code == 401
@@ -21,7 +21,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_has_his_own_names(charlie: Person, renewal: Thing) -> None:
-    """A name that is taken in one workspace is free in another, where nobody hears of it."""
+    """A name of one workspace is free in another and reveals nothing there."""
     response = await charlie.post(URL, json={"name": "Renewal"})
 
     assert response.status_code == 201
@@ -29,7 +29,7 @@ async def test_charlie_has_his_own_names(charlie: Person, renewal: Thing) -> Non
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """A credential that may only read creates nothing."""
+    """A read-only credential cannot create anything."""
     response = await bob.post(URL, json={"name": "Renewal"})
 
     assert response.status_code == 403
@@ -38,7 +38,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
-    """The answer is the tag as it is from now on, each text as it was sent."""
+    """The response shows the tag as stored, each text as sent."""
     sent: Json = {
         "name": " Très Important ",
         "description": "At once.\n",
@@ -55,7 +55,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
 
 
 async def test_what_is_empty_is_null(alice: Person) -> None:
-    """A colour and a description that nobody gave are null, and nothing is tagged by itself."""
+    """Absent colour and description are null, and no object gets the tag by itself."""
     response = await alice.post(URL, json={"name": "Renewal"})
 
     tag = response.json()
@@ -64,7 +64,7 @@ async def test_what_is_empty_is_null(alice: Person) -> None:
 
 
 async def test_the_change_is_entered(renewal: Thing, stored: Stored) -> None:
-    """The ledger has one entry, with the tag as it was created and nothing before it."""
+    """The ledger has one entry: the new tag, with no previous state."""
     (change,) = await stored.changes()
 
     assert (change.seq, change.kind, change.action) == (1, "t", "c")
@@ -87,7 +87,7 @@ async def test_the_change_is_entered(renewal: Thing, stored: Stored) -> None:
     ],
 )
 async def test_a_name_that_is_taken_is_refused(alice: Person, stored: Stored, first: str, second: str) -> None:
-    """A name belongs to one active tag, whatever its case, its width, and the white space around it."""
+    """A name belongs to one active tag, regardless of case, width and surrounding white space."""
     tag = Thing(await alice.post(URL, json={"name": first}))
     response = await alice.post(URL, json={"name": second})
 
@@ -100,7 +100,7 @@ async def test_a_name_that_is_taken_is_refused(alice: Person, stored: Stored, fi
 @pytest.mark.parametrize("name", ["Renewals", "Renew al", "Rénewal", "Renewal!"])
 @pytest.mark.usefixtures("renewal")
 async def test_a_name_like_another_is_not_the_same(alice: Person, name: str) -> None:
-    """Accents, punctuation and white space within a name tell names apart."""
+    """Accents, punctuation and inner white space distinguish names."""
     response = await alice.post(URL, json={"name": name})
 
     assert response.status_code == 201
@@ -114,7 +114,7 @@ async def test_no_letter_is_two_others(alice: Person) -> None:
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, renewal: Thing) -> None:
-    """A caller without the read scope learns that the name is taken, and not by which tag."""
+    """A caller without the read scope learns that the name is taken, but not by which tag."""
     response = await dave.post(URL, json={"name": "renewal"})
 
     assert response.status_code == 409
@@ -123,7 +123,7 @@ async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, re
 
 
 async def test_one_of_many_gets_the_name(alice: Person, stored: Stored) -> None:
-    """Of tags that are created with one name at the same time, one is."""
+    """Only one of several simultaneous creations with one name succeeds."""
     async with TaskGroup() as tasks:
         writes = [tasks.create_task(alice.post(URL, json={"name": name})) for name in ("Hot", "hot", "HOT", " hot")]
 
@@ -154,7 +154,7 @@ async def test_one_of_many_gets_the_name(alice: Person, stored: Stored) -> None:
     ],
 )
 async def test_what_is_no_tag_is_refused(alice: Person, stored: Stored, body: Json, expected: list[tuple[str, str]]) -> None:
-    """Everything that is wrong is told at once, and nothing is created."""
+    """All faults are reported at once, and nothing is created."""
     response = await alice.post(URL, json=body)
 
     assert response.status_code == 422
@@ -175,7 +175,7 @@ async def test_a_colour_that_is_none_is_refused(alice: Person, color: str) -> No
 
 @pytest.mark.parametrize("name", ["x" * 255, "\U0001f3f7" * 255, "ﷺ" * 255, "\u0390" * 255])
 async def test_the_longest_names_are_taken(alice: Person, name: str) -> None:
-    """255 characters fit, even those of which each becomes several to be compared."""
+    """A name may have 255 characters, even if each of them becomes several in the comparable form."""
     tag = Thing(await alice.post(URL, json={"name": name}))
     again = await alice.post(URL, json={"name": name})
 
@@ -184,7 +184,7 @@ async def test_the_longest_names_are_taken(alice: Person, name: str) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request creates one tag, and is no conflict with itself."""
+    """A retry with the same Idempotency-Key creates no second tag, and does not conflict with itself."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.post(URL, json={"name": "Renewal"}, headers=key) for _ in range(2)]
 
@@ -195,7 +195,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> N
 
 @pytest.mark.usefixtures("renewal")
 async def test_if_match_is_refused(alice: Person) -> None:
-    """What is not there yet has no version to match; 412 goes before 409."""
+    """A new object has no version that If-Match could match, and the 412 takes precedence over 409."""
     response = await alice.post(URL, json={"name": "Renewal"}, headers={"If-Match": "*"})
 
     assert response.status_code == 412

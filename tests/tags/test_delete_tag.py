@@ -13,7 +13,7 @@ URL = "/api/v2/tags"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, renewal: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.delete(renewal.url)
 
     assert response.status_code == 401
@@ -21,7 +21,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, renewal: Thing) -
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, renewal: Thing) -> None:
-    """A tag of another workspace is not there, and stays."""
+    """A tag of another workspace is not found, and it stays."""
     response = await charlie.delete(renewal.url)
 
     assert response.status_code == 404
@@ -29,7 +29,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, renewal: Thing
 
 
 async def test_bob_is_refused(bob: Person, renewal: Thing, stored: Stored) -> None:
-    """A credential that may only read deletes nothing."""
+    """A read-only credential cannot delete anything."""
     response = await bob.delete(renewal.url)
 
     assert response.status_code == 403
@@ -38,7 +38,7 @@ async def test_bob_is_refused(bob: Person, renewal: Thing, stored: Stored) -> No
 
 
 async def test_it_tells_what_was_deleted(alice: Person, renewal: Thing) -> None:
-    """The answer names the tag, and has no ETag: there is nothing left that has a version."""
+    """The response names the tag and has no ETag, because nothing is left that has a version."""
     response = await alice.delete(renewal.url)
 
     assert response.status_code == 200
@@ -58,7 +58,7 @@ async def test_it_is_gone(alice: Person, renewal: Thing, pool: "asyncpg.Pool[asy
 
 
 async def test_the_change_is_entered(alice: Person, renewal: Thing, stored: Stored) -> None:
-    """The ledger keeps the tag as it was at last."""
+    """The ledger keeps the tag's last state."""
     await alice.delete(renewal.url)
     change = (await stored.changes())[-1]
 
@@ -67,7 +67,7 @@ async def test_the_change_is_entered(alice: Person, renewal: Thing, stored: Stor
 
 
 async def test_a_second_time_there_is_nothing(alice: Person, renewal: Thing, stored: Stored) -> None:
-    """Deleting again is refused, and writes nothing."""
+    """A second deletion is refused and writes nothing."""
     await alice.delete(renewal.url)
     response = await alice.delete(renewal.url)
 
@@ -76,7 +76,7 @@ async def test_a_second_time_there_is_nothing(alice: Person, renewal: Thing, sto
 
 
 async def test_the_name_goes_to_the_next(alice: Person, renewal: Thing) -> None:
-    """Create, delete, create: each time the name is the newest tag's, and nobody else's."""
+    """The name always belongs only to the newest tag when tags are created and deleted in turn."""
     for name in ("RENEWAL", "renewal", " Renewal"):
         await alice.delete(renewal.url)
         renewal = Thing(await alice.post(URL, json={"name": name}))
@@ -86,9 +86,9 @@ async def test_the_name_goes_to_the_next(alice: Person, renewal: Thing) -> None:
 
 
 async def test_the_name_goes_on_within_a_batch(alice: Person, renewal: Thing) -> None:
-    """A tag that waits behind a deletion gets the name; one before it does not."""
+    """Within a batch, a tag after the deletion gets the name, and one before it does not."""
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post("/api/v2/contacts", json={}))
         writes = [
             tasks.create_task(alice.post(URL, json={"name": "RENEWAL"})),
@@ -102,7 +102,7 @@ async def test_the_name_goes_on_within_a_batch(alice: Person, renewal: Thing) ->
 
 
 async def test_if_match_stops_other_versions(alice: Person, renewal: Thing) -> None:
-    """What somebody else has changed meanwhile is not deleted, and keeps its name; the current version is let through."""
+    """A stale If-Match prevents the deletion, and the tag keeps its name; the current version passes."""
     changed = await alice.patch(renewal.url, json={"hex_color": None})
     stopped = await alice.delete(renewal.url, headers={"If-Match": renewal.etag})
     taken = await alice.post(URL, json={"name": "Renewal"})
@@ -113,7 +113,7 @@ async def test_if_match_stops_other_versions(alice: Person, renewal: Thing) -> N
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, renewal: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is told of the deletion, also when the name has gone to another tag."""
+    """A retry with the same Idempotency-Key gets the first answer, even if another tag has the name now."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.delete(renewal.url, headers=key)
     await alice.post(URL, json={"name": "Renewal"})
@@ -127,7 +127,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, renewal: Thing, stor
 
 @pytest.mark.parametrize("tag_id", ["nobody", "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, stored: Stored, tag_id: str) -> None:
-    """The id of no tag, and what is no id, are answered alike; 404 goes before 412."""
+    """Unknown ids and malformed ids get the same 404, which takes precedence over 412."""
     response = await alice.delete(f"{URL}/{tag_id}", headers={"If-Match": '"7"'})
 
     assert response.status_code == 404

@@ -13,12 +13,12 @@ listed = TAGS.listed
 
 
 async def create(person: Person, *names: str) -> list[Thing]:
-    """Create tags with these names, one after the other."""
+    """Create tags with these names, in order."""
     return [Thing(await person.post(URL, json={"name": name})) for name in names]
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -26,13 +26,13 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_sees_nothing(alice: Person, charlie: Person, renewal: Thing) -> None:
-    """The tags of another workspace are not listed."""
+    """Tags of another workspace are not listed."""
     assert await listed(alice) == [renewal.json["name"]]
     assert await listed(charlie) == []
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential that may only write lists nothing."""
+    """A write-only credential cannot list anything."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -40,7 +40,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, renewal: Thing) -> None:
-    """A list has the members that the documentation has, and tags as a read shows them."""
+    """A list has the documented members and shows tags as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [renewal.json], "has_more": False, "next_cursor": None}
@@ -48,7 +48,7 @@ async def test_the_envelope(bob: Person, renewal: Thing) -> None:
 
 
 async def test_the_latest_comes_first(alice: Person) -> None:
-    """A list begins with what was updated last, and that may be an old tag."""
+    """The most recently updated tag comes first, however old it is."""
     first, *_ = await create(alice, "a", "b", "c")
     await alice.patch(first.url, json={"auto_tagging_enabled": True})
 
@@ -59,7 +59,7 @@ async def test_the_latest_comes_first(alice: Person) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 8))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others rename, delete and create tags between the pages."""
+    """A walk meets each untouched tag once, at any page size and order, while others write between the pages."""
     things = {thing.json["name"]: thing for thing in await create(alice, *"a1b2c3d")}
     met = await TAGS.walked_while(
         alice,
@@ -77,7 +77,7 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, order: str, l
 
 
 async def test_a_time_bounds_the_list(alice: Person) -> None:
-    """The bounds are those of all lists, and a cursor may be sent with them."""
+    """The list takes the time bounds that all lists take, also beside a cursor."""
     a, *_, d = await create(alice, *"abcd")
     bounds = {"filter[updated_at][gt]": a.json["updated_at"], "filter[updated_at][lte]": d.json["updated_at"], **ASCENDING}
     first = (await alice.get(URL, params={**bounds, "limit": 1})).json()
@@ -98,7 +98,7 @@ async def test_a_time_bounds_the_list(alice: Person) -> None:
     ],
 )
 async def test_what_other_lists_take_is_refused(alice: Person, renewal: Thing, params: Json) -> None:
-    """Tags are not searched, nor filtered by anything but times; that is told, not passed over."""
+    """Tags have no search and only filters by time; others are refused, not ignored."""
     response = await alice.get(URL, params=params)
 
     assert response.status_code == 400

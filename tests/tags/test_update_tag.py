@@ -18,7 +18,7 @@ async def create(alice: Person, name: str) -> Thing:
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, renewal: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.patch(renewal.url, json={"name": "Eve's"})
 
     assert response.status_code == 401
@@ -26,7 +26,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, renewal: Thing) -
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, renewal: Thing) -> None:
-    """A tag of another workspace is not there."""
+    """A tag of another workspace is not found."""
     response = await charlie.patch(renewal.url, json={"name": "Eve's"})
 
     assert response.status_code == 404
@@ -34,7 +34,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, renewal: Thing
 
 
 async def test_bob_is_refused(bob: Person, renewal: Thing, stored: Stored) -> None:
-    """A credential that may only read changes nothing."""
+    """A read-only credential cannot change anything."""
     response = await bob.patch(renewal.url, json={"name": "Eve's"})
 
     assert response.status_code == 403
@@ -54,7 +54,7 @@ async def test_bob_is_refused(bob: Person, renewal: Thing, stored: Stored) -> No
     ],
 )
 async def test_what_is_named_is_changed(alice: Person, renewal: Thing, stored: Stored, patch: Json) -> None:
-    """Absent leaves a member alone, null clears it; the ledger tells of what changed and what was."""
+    """Absent leaves a member alone and null clears it; the ledger has the old and new values."""
     response = await alice.patch(renewal.url, json=patch)
     change = (await stored.changes())[-1]
 
@@ -73,7 +73,7 @@ async def test_what_is_named_is_changed(alice: Person, renewal: Thing, stored: S
     [{}, {"name": "Renewal"}, {"hex_color": "#1F6FEB", "auto_tagging_enabled": False}],
 )
 async def test_what_changes_nothing_writes_nothing(alice: Person, renewal: Thing, stored: Stored, patch: Json) -> None:
-    """The same `updated_at`, the same ETag, no change entry."""
+    """A request that changes nothing keeps `updated_at` and the ETag, and adds no ledger entry."""
     response = await alice.patch(renewal.url, json=patch)
 
     assert (response.json(), response.headers["ETag"]) == (renewal.json, renewal.etag)
@@ -95,7 +95,7 @@ async def test_what_changes_nothing_writes_nothing(alice: Person, renewal: Thing
 async def test_what_is_no_patch_is_refused(
     alice: Person, renewal: Thing, stored: Stored, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """A tag cannot be without a name, and only what may be null may be cleared."""
+    """A tag must have a name, and only optional members may be null."""
     response = await alice.patch(renewal.url, json=body)
 
     assert response.status_code == 422
@@ -104,7 +104,7 @@ async def test_what_is_no_patch_is_refused(
 
 
 async def test_a_name_that_is_taken_is_refused(alice: Person, renewal: Thing, stored: Stored) -> None:
-    """A name belongs to one active tag; the refusal names it, and nothing of the patch is carried out."""
+    """A name belongs to one active tag. The refusal names the tag, and no part of the patch is applied."""
     churn = await create(alice, "Churn")
     response = await alice.patch(churn.url, json={"hex_color": "#000000", "name": "RENEWAL "})
 
@@ -116,7 +116,7 @@ async def test_a_name_that_is_taken_is_refused(alice: Person, renewal: Thing, st
 
 
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, alice: Person, renewal: Thing) -> None:
-    """A caller without the read scope learns that the name is taken, and not by which tag."""
+    """A caller without the read scope learns that the name is taken, but not by which tag."""
     churn = await create(alice, "Churn")
     response = await dave.patch(churn.url, json={"name": "renewal"})
 
@@ -126,7 +126,7 @@ async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, al
 
 
 async def test_a_name_that_was_given_up_is_free(alice: Person, renewal: Thing) -> None:
-    """Two tags can swap their names, one step after the other; each name is held again then."""
+    """Two tags can swap names step by step, and each name is held again afterwards."""
     churn = await create(alice, "Churn")
     steps = [(renewal, "between"), (churn, "renewal"), (renewal, "CHURN")]
     statuses = [(await alice.patch(tag.url, json={"name": name})).status_code for tag, name in steps]
@@ -137,7 +137,7 @@ async def test_a_name_that_was_given_up_is_free(alice: Person, renewal: Thing) -
 
 
 async def test_another_spelling_keeps_the_name(alice: Person, renewal: Thing) -> None:
-    """A tag may write its own name in another way, and goes on holding it."""
+    """A tag may respell its own name and keeps it."""
     await alice.patch(renewal.url, json={"name": "RENEWAL"})
     refused = await alice.post(URL, json={"name": "Renewal"})
 
@@ -145,10 +145,10 @@ async def test_another_spelling_keeps_the_name(alice: Person, renewal: Thing) ->
 
 
 async def test_a_name_is_passed_on_within_a_batch(alice: Person, renewal: Thing) -> None:
-    """What one write gives up the next can have, and the one behind it cannot."""
+    """A name that one write releases is free for the next in the batch, but not for the one after that."""
     churn, other = await create(alice, "Churn"), await create(alice, "Other")
     async with TaskGroup() as tasks:
-        # The first is under way while the others wait, so that those share a batch.
+        # The others wait while the first runs, so they share a batch.
         tasks.create_task(alice.post("/api/v2/contacts", json={}))
         steps = [(other, "renewal"), (renewal, "Gone"), (churn, "renewal"), (other, "churn"), (renewal, "Churn")]
         writes = [tasks.create_task(alice.patch(tag.url, json={"name": name})) for tag, name in steps]
@@ -162,7 +162,7 @@ async def test_a_name_is_passed_on_within_a_batch(alice: Person, renewal: Thing)
 
 @pytest.mark.usefixtures("renewal")
 async def test_if_match_stops_other_versions(alice: Person) -> None:
-    """412 tells the current ETag, and goes before 409; the current version is let through."""
+    """412 shows the current ETag and takes precedence over 409; the current version passes."""
     churn = await create(alice, "Churn")
     stopped = await alice.patch(churn.url, json={"name": "Renewal"}, headers={"If-Match": '"1"'})
     passed = await alice.patch(churn.url, json={"name": "Lost"}, headers={"If-Match": churn.etag})
@@ -172,7 +172,7 @@ async def test_if_match_stops_other_versions(alice: Person) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, renewal: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is answered with what was, even if the tag has changed since."""
+    """A retry with the same Idempotency-Key gets the first answer, even if the tag has changed since."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.patch(renewal.url, json={"name": "Churn"}, headers=key)
     await alice.patch(renewal.url, json={"name": "Lost"})
@@ -185,7 +185,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, renewal: Thing, stor
 
 @pytest.mark.usefixtures("renewal")
 async def test_object_comes_before_the_rest(alice: Person) -> None:
-    """404 goes before 412 and 409, and behind 422."""
+    """422 takes precedence over 404, which takes precedence over 412 and 409."""
     unknown = await alice.patch(UNKNOWN, json={"name": "Renewal"}, headers={"If-Match": '"7"'})
     invalid = await alice.patch(UNKNOWN, json={"name": ""})
 
@@ -193,7 +193,7 @@ async def test_object_comes_before_the_rest(alice: Person) -> None:
 
 
 async def test_a_deleted_tag_is_not_found(alice: Person, renewal: Thing) -> None:
-    """Nothing brings a deleted tag back."""
+    """A patch cannot revive a deleted tag."""
     await alice.delete(renewal.url)
     response = await alice.patch(renewal.url, json={"name": "Eve's"})
 

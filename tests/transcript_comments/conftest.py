@@ -1,4 +1,4 @@
-"""Alice's workspace with engagements, as their own tests have it, and with comments on them."""
+"""Alice's workspace with engagements, as in their own tests, and with comments on them."""
 
 import pytest_asyncio
 
@@ -30,5 +30,5 @@ async def promise(alice: Person, talk: Made) -> Made:
 
 @pytest_asyncio.fixture
 async def hush(alice: Person, whisper: Made) -> Made:
-    """A comment of Alice's on what is private."""
+    """A comment of Alice's on a private engagement."""
     return Made(await alice.post(f"{whisper.url}/transcript_comments", json={"body": "Hush."}))

@@ -15,12 +15,12 @@ UNKNOWN = f"{URL}/ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T/transcript_comments"
 
 
 def comments_url(engagement: Made) -> str:
-    """Return where an engagement is commented on."""
+    """Return the path of an engagement's comments."""
     return f"{engagement.url}/transcript_comments"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.post(comments_url(talk), json=COMMENT)
 
     assert response.status_code == 401
@@ -28,7 +28,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, talk: Made, stored: Stored) -> None:
-    """An engagement of another workspace is not there."""
+    """An engagement of another workspace is not found."""
     before = await stored.changes()
     response = await charlie.post(comments_url(talk), json=COMMENT)
 
@@ -38,7 +38,7 @@ async def test_charlie_is_refused(charlie: Person, talk: Made, stored: Stored) -
 
 @pytest.mark.parametrize("lacking", ["engagements:read", "transcript_comments:write"])
 async def test_two_scopes_are_needed(keys: Keys, talk: Made, lacking: str) -> None:
-    """Who comments must be able to read what is commented on; nothing more is needed."""
+    """Commenting needs its own scope and the one for reading the engagement, nothing more."""
     scopes = {"engagements:read", "transcript_comments:write"}
     refused = await (await keys.holder(*scopes - {lacking})).post(comments_url(talk), json=COMMENT)
     done = await (await keys.holder(*scopes)).post(comments_url(talk), json=COMMENT)
@@ -48,7 +48,7 @@ async def test_two_scopes_are_needed(keys: Keys, talk: Made, lacking: str) -> No
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person, talk: Made, owner: Thing, stored: Stored) -> None:
-    """The answer is the comment as it is from now on: open, and on the engagement's timeline."""
+    """The response shows the comment as stored: open, and on the engagement's timeline."""
     anchor = {"entry_index": 1, "start_seconds": 2.8, "end_seconds": 4.5, "quote": "The engine is ready."}
     response = await alice.post(comments_url(talk), json={"body": "Is that a promise?", "anchor": anchor})
     (timeline_id,) = [change.object["timeline_id"] for change in await stored.changes() if change.kind == "r"]
@@ -72,7 +72,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person, talk: Made, own
 
 
 async def test_it_is_there_at_once(alice: Person, promise: Made) -> None:
-    """What the answer showed is what a read shows, under the same ETag."""
+    """A read shows what the response showed, under the same ETag."""
     response = await alice.get(promise.url)
 
     assert response.json() == promise.json
@@ -80,7 +80,7 @@ async def test_it_is_there_at_once(alice: Person, promise: Made) -> None:
 
 
 async def test_the_change_is_entered(promise: Made, stored: Stored) -> None:
-    """The ledger has an entry with the comment, and nothing before it."""
+    """The ledger has one entry: the new comment, with no previous state."""
     change = (await stored.changes())[-1]
 
     assert (change.kind, change.action, change.previous, change.object) == ("n", "c", None, promise.json)
@@ -88,7 +88,7 @@ async def test_the_change_is_entered(promise: Made, stored: Stored) -> None:
 
 
 async def test_the_author_is_the_keys_user(keys: Keys, talk: Made, edith: Thing) -> None:
-    """A comment is by the user whom the key acts for."""
+    """The author of a comment is the user whom the key acts for."""
     ediths = await keys.holder("engagements:read", "transcript_comments:write", user=edith)
     response = await ediths.post(comments_url(talk), json=COMMENT)
 
@@ -96,7 +96,7 @@ async def test_the_author_is_the_keys_user(keys: Keys, talk: Made, edith: Thing)
 
 
 async def test_without_users_nobody_is_the_author(charlie: Person) -> None:
-    """In a workspace without users, and about nothing in particular, there is neither an author nor an anchor."""
+    """A comment has no author in a workspace without users, and no anchor if none was sent."""
     talk = Made(await charlie.post(URL, json=timed()))
     comment = (await charlie.post(comments_url(talk), json=COMMENT)).json()
 
@@ -109,7 +109,7 @@ async def test_without_users_nobody_is_the_author(charlie: Person) -> None:
     [("  So?\n", "So?"), ("\u00a0So\u2003?\u3000", "So\u2003?"), ("a\n\n b ", "a\n\n b"), (" " * 49_999 + "x", "x")],
 )
 async def test_the_body_is_trimmed(alice: Person, talk: Made, body: str, expected: str) -> None:
-    """White space around a comment is taken away, and what is within stays."""
+    """White space around a comment is removed, and inner white space stays."""
     response = await alice.post(comments_url(talk), json={"body": body})
 
     assert response.status_code == 201
@@ -117,14 +117,14 @@ async def test_the_body_is_trimmed(alice: Person, talk: Made, body: str, expecte
 
 
 async def test_the_longest_body_is_taken(alice: Person, talk: Made) -> None:
-    """50,000 characters are not too many."""
+    """A body of 50,000 characters is accepted."""
     response = await alice.post(comments_url(talk), json={"body": "ü" * 50_000})
 
     assert response.json()["body"] == "ü" * 50_000
 
 
 async def test_the_timeline_may_be_named(alice: Person, talk: Made, promise: Made) -> None:
-    """Its id is that which other comments on it have; it is the one that an engagement has by default."""
+    """The timeline's id is optional: it defaults to the engagement's, as shown by other comments."""
     timeline_id = promise.json["transcript_timeline_id"]
     response = await alice.post(comments_url(talk), json={**COMMENT, "transcript_timeline_id": timeline_id})
 
@@ -133,7 +133,7 @@ async def test_the_timeline_may_be_named(alice: Person, talk: Made, promise: Mad
 
 
 async def test_a_new_timeline_is_the_same_one(alice: Person, talk: Made, promise: Made) -> None:
-    """What is set in place of a timeline has its id, and comments stay on it."""
+    """A replaced timeline keeps its id, so comments stay on it."""
     await alice.put(talk.set_timeline_url, json={"speakers": [{}], "entries": []})
     response = await alice.post(comments_url(talk), json=COMMENT)
 
@@ -143,7 +143,7 @@ async def test_a_new_timeline_is_the_same_one(alice: Person, talk: Made, promise
 
 @pytest.mark.parametrize("timeline_id", ["tt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "tt_1", "other's"])
 async def test_another_timeline_is_refused(alice: Person, talk: Made, whisper: Made, timeline_id: str) -> None:
-    """A timeline of no engagement, or of another one, is not there to be commented on."""
+    """A timeline that is unknown or belongs to another engagement is refused."""
     if timeline_id == "other's":
         timeline_id = (await alice.post(comments_url(whisper), json=COMMENT)).json()["transcript_timeline_id"]
     response = await alice.post(comments_url(talk), json={**COMMENT, "transcript_timeline_id": timeline_id})
@@ -153,7 +153,7 @@ async def test_another_timeline_is_refused(alice: Person, talk: Made, whisper: M
 
 
 async def test_without_a_timeline_there_is_nothing_to_comment_on(alice: Person, step: Made, waiting: Made) -> None:
-    """Neither words alone nor a recording alone take comments, until there is a timeline."""
+    """Comments need a timeline: words or a recording alone are not enough."""
     answers = [await alice.post(comments_url(engagement), json=COMMENT) for engagement in (step, waiting)]
     await alice.put(waiting.set_timeline_url, json=TIMELINE)
     later = await alice.post(comments_url(waiting), json=COMMENT)
@@ -194,7 +194,7 @@ async def test_without_a_timeline_there_is_nothing_to_comment_on(alice: Person, 
 async def test_what_a_comment_cannot_be_is_refused(
     alice: Person, talk: Made, stored: Stored, members: Json, fault: tuple[str, str]
 ) -> None:
-    """Each rule of the body is told with the field's path, and nothing is done."""
+    """Each fault in the body is reported with the field's path, and nothing is created."""
     before = await stored.changes()
     response = await alice.post(comments_url(talk), json={**COMMENT, **members})
 
@@ -204,7 +204,7 @@ async def test_what_a_comment_cannot_be_is_refused(
 
 
 async def test_a_comment_says_something(alice: Person, talk: Made) -> None:
-    """The body is the one thing that must be there."""
+    """The body is the only required member."""
     response = await alice.post(comments_url(talk), json={"anchor": {"entry_index": 0}})
 
     assert faults(response) == [("body", "required")]
@@ -219,7 +219,7 @@ async def test_what_the_timeline_refuses_is_told_at_once(alice: Person, talk: Ma
 
 
 async def test_an_anchor_is_of_the_timeline_as_it_is(alice: Person, talk: Made) -> None:
-    """A place that a new timeline does not have any more cannot be commented on."""
+    """An anchor must exist in the current timeline."""
     entry = {"speaker_index": 0, "start_seconds": 0, "end_seconds": 1, "text": "Short."}
     await alice.put(talk.set_timeline_url, json={"speakers": [{}], "entries": [entry]})
     first, second = [
@@ -230,7 +230,7 @@ async def test_an_anchor_is_of_the_timeline_as_it_is(alice: Person, talk: Made) 
 
 
 async def test_what_is_private_is_not_there_for_others(erin: Person, keys: Keys, whisper: Made) -> None:
-    """A private engagement takes comments of those who may read it."""
+    """Only callers who may read a private engagement can comment on it."""
     other = await keys.holder("engagements:read", "transcript_comments:write", "engagements:private:write")
     hidden, done = await other.post(comments_url(whisper), json=COMMENT), await erin.post(comments_url(whisper), json=COMMENT)
 
@@ -240,7 +240,7 @@ async def test_what_is_private_is_not_there_for_others(erin: Person, keys: Keys,
 
 @pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """404, but after a look at the body."""
+    """An unknown object gets 404, but only after the body is validated."""
     url = f"{URL}/{engagement_id}/transcript_comments"
     unknown, invalid = await alice.post(url, json=COMMENT), await alice.post(url, json={})
 
@@ -248,7 +248,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str)
 
 
 async def test_if_match_is_refused(alice: Person, talk: Made, stored: Stored) -> None:
-    """What is not there yet has no version to match, and not even `*` fits; the timeline is looked at before."""
+    """A new object has no version that If-Match could match, not even `*`. The timeline is checked first."""
     before = await stored.changes()
     response = await alice.post(comments_url(talk), json=COMMENT, headers={"If-Match": "*"})
     both = await alice.post(comments_url(talk), json={**COMMENT, "anchor": {"entry_index": 2}}, headers={"If-Match": talk.etag})
@@ -258,7 +258,7 @@ async def test_if_match_is_refused(alice: Person, talk: Made, stored: Stored) ->
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, talk: Made, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request creates one comment; with another engagement, it is refused."""
+    """A retry with the same Idempotency-Key creates no second comment, and is refused for another engagement."""
     key = {"Idempotency-Key": str(uuid4())}
     other = Made(await alice.post(URL, json=timed("other")))
     first, second = [await alice.post(comments_url(talk), json=COMMENT, headers=key) for _ in range(2)]

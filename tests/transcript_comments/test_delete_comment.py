@@ -14,7 +14,7 @@ WRITE = ("engagements:read", "transcript_comments:write")
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.delete(promise.url)
 
     assert response.status_code == 401
@@ -22,7 +22,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) ->
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, promise: Made) -> None:
-    """A comment of another workspace is not there, and stays."""
+    """A comment of another workspace is not found, and it stays."""
     response = await charlie.delete(promise.url)
 
     assert response.status_code == 404
@@ -31,7 +31,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, promise: Made)
 
 @pytest.mark.parametrize("lacking", WRITE)
 async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) -> None:
-    """Who deletes a comment must be able to read what it is about; nothing more is needed."""
+    """Deleting a comment needs its own scope and the one for reading the engagement, nothing more."""
     refused = await (await keys.holder(*{*WRITE} - {lacking})).delete(promise.url)
     done = await (await keys.holder(*WRITE)).delete(promise.url)
 
@@ -40,7 +40,7 @@ async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) ->
 
 
 async def test_it_is_gone_from_everywhere(alice: Person, talk: Made, promise: Made, stored: Stored) -> None:
-    """The answer names the comment; it is neither read nor listed; the ledger keeps it as it was at last."""
+    """The response names the comment, which is neither read nor listed any more; the ledger keeps its last state."""
     response = await alice.delete(promise.url)
     change = (await stored.changes())[-1]
 
@@ -53,7 +53,7 @@ async def test_it_is_gone_from_everywhere(alice: Person, talk: Made, promise: Ma
 
 
 async def test_a_second_time_there_is_nothing(alice: Person, promise: Made, stored: Stored) -> None:
-    """Deleting again is refused, and writes nothing."""
+    """A second deletion is refused and writes nothing."""
     await alice.delete(promise.url)
     before = await stored.changes()
     response = await alice.delete(promise.url)
@@ -65,7 +65,7 @@ async def test_a_second_time_there_is_nothing(alice: Person, promise: Made, stor
 async def test_what_is_about_something_private_is_not_there_for_others(
     keys: Keys, erin: Person, alice: Person, hush: Made
 ) -> None:
-    """A comment on a private engagement is deleted by those who may read the engagement, and is not there for others."""
+    """A comment on a private engagement is deleted only by callers who may read that, and is not found for others."""
     hidden = await (await keys.holder(*WRITE)).delete(hush.url)
     still = await alice.get(hush.url)
     done = await erin.delete(hush.url)
@@ -75,7 +75,7 @@ async def test_what_is_about_something_private_is_not_there_for_others(
 
 
 async def test_if_match_stops_other_versions(alice: Person, promise: Made) -> None:
-    """What somebody else has changed meanwhile is not deleted."""
+    """A stale If-Match prevents the deletion."""
     changed = await alice.patch(promise.url, json={"status": "RESOLVED"})
     late = await alice.delete(promise.url, headers={"If-Match": promise.etag})
     done = await alice.delete(promise.url, headers={"If-Match": changed.headers["ETag"]})
@@ -85,7 +85,7 @@ async def test_if_match_stops_other_versions(alice: Person, promise: Made) -> No
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, promise: Made) -> None:
-    """A repeat with the same Idempotency-Key is told of the deletion, not that there is nothing."""
+    """A retry with the same Idempotency-Key gets the first answer, not 404."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.delete(promise.url, headers=key) for _ in range(2)]
 
@@ -97,7 +97,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, promise: Made) -> No
 
 @pytest.mark.parametrize("comment_id", ["comment", "tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, comment_id: str) -> None:
-    """The id of no comment, and what is no id, are answered alike, before a look at the version."""
+    """Unknown ids and malformed ids get the same answer, before the version is checked."""
     response = await alice.delete(f"{URL}/{comment_id}", headers={"If-Match": '"1"'})
 
     assert response.status_code == 404

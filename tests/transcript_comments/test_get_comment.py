@@ -11,7 +11,7 @@ URL = "/api/v2/transcript_comments"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(promise.url)
 
     assert response.status_code == 401
@@ -19,7 +19,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) ->
 
 
 async def test_charlie_is_refused(charlie: Person, promise: Made) -> None:
-    """A comment of another workspace is not there."""
+    """A comment of another workspace is not found."""
     response = await charlie.get(promise.url)
 
     assert response.status_code == 404
@@ -28,7 +28,7 @@ async def test_charlie_is_refused(charlie: Person, promise: Made) -> None:
 
 @pytest.mark.parametrize("lacking", ["engagements:read", "transcript_comments:read"])
 async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) -> None:
-    """Who reads a comment must be able to read what it is about; nothing more is needed."""
+    """Reading a comment needs its own scope and the one for reading the engagement, nothing more."""
     scopes = {"engagements:read", "transcript_comments:read"}
     refused = await (await keys.holder(*scopes - {lacking})).get(promise.url)
     read = await (await keys.holder(*scopes)).get(promise.url)
@@ -40,7 +40,7 @@ async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) ->
 
 
 async def test_what_is_about_something_private_is_not_there_for_others(bob: Person, erin: Person, hush: Made) -> None:
-    """A comment on a private engagement takes `engagements:private:read`; without, it is as if there was none."""
+    """A comment on a private engagement needs `engagements:private:read`, otherwise it is not found."""
     unknown = await bob.get(f"{URL}/tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T")
     hidden, shown = await bob.get(hush.url), await erin.get(hush.url)
 
@@ -50,14 +50,14 @@ async def test_what_is_about_something_private_is_not_there_for_others(bob: Pers
 
 
 async def test_what_the_client_has_is_not_sent_again(bob: Person, promise: Made) -> None:
-    """If-None-Match with the current version is answered 304."""
+    """If-None-Match with the current version gets 304."""
     response = await bob.get(promise.url, headers={"If-None-Match": promise.etag})
 
     assert response.status_code == 304
 
 
 async def test_a_deleted_comment_is_not_found(alice: Person, promise: Made) -> None:
-    """A deleted comment is not there, for nobody."""
+    """A deleted comment is not found, whoever asks."""
     await alice.delete(promise.url)
 
     assert (await alice.get(promise.url)).status_code == 404
@@ -67,7 +67,7 @@ async def test_a_deleted_comment_is_not_found(alice: Person, promise: Made) -> N
     "comment_id", ["tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "comment", "tano_", "%00"]
 )
 async def test_what_is_not_there_is_not_found(alice: Person, comment_id: str) -> None:
-    """The id of no comment, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"{URL}/{comment_id}")
 
     assert response.status_code == 404

@@ -12,18 +12,18 @@ ASCENDING = {"order_by": "updated_at:asc"}
 
 
 def comments_of(engagement: Made) -> Listing:
-    """Return the list of the comments on an engagement."""
+    """Return the listing of an engagement's comments."""
     return Listing(f"{engagement.url}/transcript_comments", "body")
 
 
 async def say(person: Person, engagement: Made, *bodies: str) -> list[Made]:
-    """Comment on an engagement, one comment after the other."""
+    """Comment on an engagement, in order."""
     url = f"{engagement.url}/transcript_comments"
     return [Made(await person.post(url, json={"body": body})) for body in bodies]
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(comments_of(talk).url)
 
     assert response.status_code == 401
@@ -31,7 +31,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, talk: Made) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, talk: Made, promise: Made) -> None:
-    """The comments on an engagement of another workspace are not there."""
+    """The comments of another workspace's engagement are not found."""
     response = await charlie.get(comments_of(talk).url)
 
     assert response.status_code == 404
@@ -40,7 +40,7 @@ async def test_charlie_is_refused(charlie: Person, talk: Made, promise: Made) ->
 
 @pytest.mark.parametrize("lacking", ["engagements:read", "transcript_comments:read"])
 async def test_two_scopes_are_needed(keys: Keys, talk: Made, promise: Made, lacking: str) -> None:
-    """Who reads comments must be able to read what they are about; nothing more is needed."""
+    """Reading comments needs their own scope and the one for reading the engagement, nothing more."""
     scopes = {"engagements:read", "transcript_comments:read"}
     refused = await (await keys.holder(*scopes - {lacking})).get(comments_of(talk).url)
     read = await (await keys.holder(*scopes)).get(comments_of(talk).url)
@@ -52,7 +52,7 @@ async def test_two_scopes_are_needed(keys: Keys, talk: Made, promise: Made, lack
 
 
 async def test_only_its_own_comments_are_listed(alice: Person, talk: Made, whisper: Made, step: Made) -> None:
-    """Each engagement has its comments; where there are none, or can be none, the list is empty."""
+    """A list has only its engagement's comments, and is empty if there are none or can be none."""
     await say(alice, talk, "a", "b")
     await say(alice, whisper, "c")
 
@@ -62,7 +62,7 @@ async def test_only_its_own_comments_are_listed(alice: Person, talk: Made, whisp
 
 
 async def test_what_is_private_is_not_there_for_others(bob: Person, erin: Person, whisper: Made, hush: Made) -> None:
-    """The comments on a private engagement take `engagements:private:read`; without, it is as if there was none."""
+    """The comments on a private engagement need `engagements:private:read`, otherwise they are not found."""
     assert (await bob.get(comments_of(whisper).url)).status_code == 404
     assert await comments_of(whisper).listed(erin) == [hush.json["body"]]
 
@@ -70,7 +70,7 @@ async def test_what_is_private_is_not_there_for_others(bob: Person, erin: Person
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 9))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, talk: Made, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while others change, delete and write comments between the pages."""
+    """A walk meets each untouched comment once, at any page size and order, while others write between the pages."""
     made = {each.json["body"]: each for each in await say(alice, talk, *"a1b2c3d")}
     met = await comments_of(talk).walked_while(
         alice,
@@ -85,11 +85,11 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, talk: Made, o
 
     alone = [body for body in met if body in "abcd"]
     assert alone == (list("abcd") if order.endswith("asc") else list("dcba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nothing is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nothing is met twice"
 
 
 async def test_a_time_bounds_the_list(alice: Person, talk: Made) -> None:
-    """The bounds are those of all lists: what was resolved since is there."""
+    """The list takes the time bounds that all lists take, so recent resolutions can be found."""
     a, _, c = await say(alice, talk, "a", "b", "c")
     await alice.patch(a.url, json={"status": "RESOLVED"})
 
@@ -100,7 +100,7 @@ async def test_a_time_bounds_the_list(alice: Person, talk: Made) -> None:
     "params", [{"search": "promise"}, {"filter[status][eq]": "OPEN"}, {"expand": "owner"}, {"order_by": "start_at:asc"}]
 )
 async def test_it_takes_no_more_than_all_lists_do(alice: Person, talk: Made, params: Json) -> None:
-    """What other lists take besides means nothing here."""
+    """Parameters of other lists are refused."""
     response = await alice.get(comments_of(talk).url, params=params)
 
     assert response.status_code == 400
@@ -121,7 +121,7 @@ async def test_a_cursor_stays_within_an_engagement(alice: Person, talk: Made) ->
 
 @pytest.mark.parametrize("engagement_id", ["nobody", "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "%00"])
 async def test_what_is_not_there_is_not_found(alice: Person, engagement_id: str) -> None:
-    """404, but after a look at the query."""
+    """An unknown object gets 404, but only after the query is validated."""
     url = f"{URL}/{engagement_id}/transcript_comments"
     unknown, invalid = await alice.get(url), await alice.get(url, params={"limit": "0"})
 

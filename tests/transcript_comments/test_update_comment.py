@@ -21,7 +21,7 @@ READ = "transcript_comments:read"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.patch(promise.url, json={"body": "Eve"})
 
     assert response.status_code == 401
@@ -29,7 +29,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, promise: Made) ->
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, promise: Made) -> None:
-    """A comment of another workspace is not there, and stays as it is."""
+    """A comment of another workspace is not found, and it stays unchanged."""
     response = await charlie.patch(promise.url, json={"body": "Charlie was here"})
 
     assert response.status_code == 404
@@ -38,7 +38,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, promise: Made)
 
 @pytest.mark.parametrize("lacking", WRITE)
 async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) -> None:
-    """Who changes a comment must be able to read what it is about; nothing more is needed."""
+    """Changing a comment needs its own scope and the one for reading the engagement, nothing more."""
     refused = await (await keys.holder(*{*WRITE} - {lacking})).patch(promise.url, json={"body": "So?"})
     done = await (await keys.holder(*WRITE)).patch(promise.url, json={"body": "So?"})
 
@@ -47,7 +47,7 @@ async def test_two_scopes_are_needed(keys: Keys, promise: Made, lacking: str) ->
 
 
 async def test_the_body_is_changed(alice: Person, promise: Made, stored: Stored) -> None:
-    """It is trimmed, as when creating; the rest stays, and the ledger tells what it was."""
+    """A new body is trimmed as when creating. The rest stays, and the ledger keeps the old body."""
     response = await alice.patch(promise.url, json={"body": " That was a promise.\n"})
     change = (await stored.changes())[-1]
 
@@ -62,7 +62,7 @@ async def test_the_body_is_changed(alice: Person, promise: Made, stored: Stored)
 
 
 async def test_to_resolve_is_noted(keys: Keys, promise: Made, edith: Thing, owner: Thing, stored: Stored) -> None:
-    """Who has resolved a comment, and when, is kept; its author stays."""
+    """A resolved comment records by whom and when, and keeps its author."""
     ediths = await keys.holder(*WRITE, READ, user=edith)
     comment = (await ediths.patch(promise.url, json={"status": "RESOLVED"})).json()
 
@@ -72,7 +72,7 @@ async def test_to_resolve_is_noted(keys: Keys, promise: Made, edith: Thing, owne
 
 
 async def test_a_comment_that_is_resolved_stays_so(alice: Person, keys: Keys, promise: Made, edith: Thing) -> None:
-    """To resolve it again, or to change its body, is no new resolution."""
+    """Resolving again or changing the body is no new resolution."""
     resolved = await (await keys.holder(*WRITE, READ, user=edith)).patch(promise.url, json={"status": "RESOLVED"})
     again = await alice.patch(promise.url, json={"status": "RESOLVED"})
     changed = (await alice.patch(promise.url, json={"body": "So?", "status": "RESOLVED"})).json()
@@ -83,7 +83,7 @@ async def test_a_comment_that_is_resolved_stays_so(alice: Person, keys: Keys, pr
 
 
 async def test_to_reopen_clears_it(alice: Person, promise: Made, stored: Stored) -> None:
-    """An open comment was resolved by nobody; the ledger remembers."""
+    """Reopening clears the resolution; the ledger keeps it."""
     resolved = (await alice.patch(promise.url, json={"status": "RESOLVED"})).json()
     reopened = (await alice.patch(promise.url, json={"status": "OPEN"})).json()
 
@@ -92,7 +92,7 @@ async def test_to_reopen_clears_it(alice: Person, promise: Made, stored: Stored)
 
 
 async def test_body_and_status_are_changed_together(alice: Person, promise: Made) -> None:
-    """One request may do both."""
+    """One request may change body and status."""
     comment = (await alice.patch(promise.url, json={"body": "Done.", "status": "RESOLVED"})).json()
 
     assert (comment["body"], comment["status"]) == ("Done.", "RESOLVED")
@@ -100,7 +100,7 @@ async def test_body_and_status_are_changed_together(alice: Person, promise: Made
 
 @pytest.mark.parametrize("patch", [{}, {"body": " Is that a promise? "}, {"status": "OPEN"}])
 async def test_a_patch_that_changes_nothing_writes_nothing(alice: Person, promise: Made, stored: Stored, patch: Json) -> None:
-    """The same `updated_at`, the same ETag, no change entry."""
+    """A request that changes nothing keeps `updated_at` and the ETag, and adds no ledger entry."""
     before = await stored.changes()
     response = await alice.patch(promise.url, json=patch)
 
@@ -128,7 +128,7 @@ async def test_a_patch_that_changes_nothing_writes_nothing(alice: Person, promis
 async def test_what_a_comment_cannot_become_is_refused(
     alice: Person, promise: Made, stored: Stored, patch: Json, fault: tuple[str, str]
 ) -> None:
-    """Body and status can be changed, each to what it can be; nothing is done otherwise."""
+    """Only body and status can be changed, each to a valid value; otherwise nothing is written."""
     before = await stored.changes()
     response = await alice.patch(promise.url, json=patch)
 
@@ -140,7 +140,7 @@ async def test_what_a_comment_cannot_become_is_refused(
 async def test_what_is_about_something_private_is_not_there_for_others(
     keys: Keys, erin: Person, alice: Person, hush: Made
 ) -> None:
-    """A comment on a private engagement is changed by those who may read the engagement, and is not there for others."""
+    """A comment on a private engagement is changed only by callers who may read that, and is not found for others."""
     hidden = await (await keys.holder(*WRITE)).patch(hush.url, json={"body": "Louder!"}, headers={"If-Match": '"999"'})
     assert (await alice.get(hush.url)).json() == hush.json
     done = await erin.patch(hush.url, json={"body": "Quiet."})
@@ -150,7 +150,7 @@ async def test_what_is_about_something_private_is_not_there_for_others(
 
 
 async def test_if_match_stops_other_versions(alice: Person, promise: Made) -> None:
-    """What somebody else has changed meanwhile is not overwritten."""
+    """A stale If-Match prevents the update."""
     changed = await alice.patch(promise.url, json={"status": "RESOLVED"}, headers={"If-Match": promise.etag})
     late = await alice.patch(promise.url, json={"body": "So?"}, headers={"If-Match": promise.etag})
 
@@ -160,7 +160,7 @@ async def test_if_match_stops_other_versions(alice: Person, promise: Made) -> No
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, promise: Made) -> None:
-    """The same Idempotency-Key with the same request does not undo what came in between."""
+    """A retry with the same Idempotency-Key does not undo later changes."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await alice.patch(promise.url, json={"status": "RESOLVED"}, headers=key)
     await alice.patch(promise.url, json={"status": "OPEN"})
@@ -173,7 +173,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, promise: Made) -> No
 
 @pytest.mark.parametrize("comment_id", ["comment", "tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, comment_id: str) -> None:
-    """404, but after a look at the body, and before one at the version."""
+    """404 comes after the body is validated and before the version is checked."""
     unknown = await alice.patch(f"{URL}/{comment_id}", json={}, headers={"If-Match": '"1"'})
     invalid = await alice.patch(f"{URL}/{comment_id}", json={"body": ""})
 
@@ -181,7 +181,7 @@ async def test_what_is_not_there_is_not_found(alice: Person, comment_id: str) ->
 
 
 async def test_a_deleted_comment_is_not_found(alice: Person, promise: Made) -> None:
-    """What was deleted is not changed."""
+    """A deleted comment cannot be changed."""
     await alice.delete(promise.url)
 
     assert (await alice.patch(promise.url, json={"body": "So?"})).status_code == 404
@@ -191,7 +191,7 @@ async def test_a_deleted_comment_is_not_found(alice: Person, promise: Made) -> N
 async def test_what_nobody_has_looked_at_is_not_changed(
     alice: Person, ledger: Ledger, promise: Made, looked_up: UUID | None
 ) -> None:
-    """A comment that comes back while somebody writes may be about what that person may not see."""
+    """A comment that is restored during a write stays unchanged, because its engagement may be hidden from the caller."""
     patch = TranscriptCommentUpdate(body="Eve")
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     for command in (

@@ -1,4 +1,4 @@
-"""GET /v2/users/{user_id}. Users are made by the ledger, as the command line makes them."""
+"""GET /v2/users/{user_id}. The ledger creates the users, as the command line does."""
 
 import re
 
@@ -12,7 +12,7 @@ from tests.cast import Person, Stored, Team, Thing
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, edith: Thing) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(edith.url)
 
     assert response.status_code == 401
@@ -20,7 +20,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, edith: Thing) -> 
 
 
 async def test_charlie_is_refused(charlie: Person, edith: Thing) -> None:
-    """A user of another workspace is not there."""
+    """A user of another workspace is not found."""
     response = await charlie.get(edith.url)
 
     assert response.status_code == 404
@@ -28,7 +28,7 @@ async def test_charlie_is_refused(charlie: Person, edith: Thing) -> None:
 
 
 async def test_dave_is_refused(dave: Person, edith: Thing) -> None:
-    """A credential without the scope reads nothing."""
+    """A credential without the scope cannot read users."""
     response = await dave.get(edith.url)
 
     assert response.status_code == 403
@@ -36,7 +36,7 @@ async def test_dave_is_refused(dave: Person, edith: Thing) -> None:
 
 
 async def test_bob_reads(bob: Person, edith: Thing) -> None:
-    """The read scope is enough; addresses stand there as they were given, the first as the primary one."""
+    """The read scope is enough. Addresses are shown as given, the first as primary."""
     response = await bob.get(edith.url)
 
     user = response.json()
@@ -56,7 +56,7 @@ async def test_bob_reads(bob: Person, edith: Thing) -> None:
 
 
 async def test_what_is_empty_is_null_or_left_out(team: Team) -> None:
-    """Names are null, addresses are empty, all other members are left out; a phone number is nobody's business."""
+    """Empty names are null, empty addresses are shown as such, other empty members are left out. Phone numbers are hidden."""
     user = await team.join(NewUser(phone_number="+44 20 7946 0018"))
 
     assert set(user.json) == {"object", "id", "role", "first_name", "last_name", "emails", "created_at", "updated_at"}
@@ -64,7 +64,7 @@ async def test_what_is_empty_is_null_or_left_out(team: Team) -> None:
 
 
 async def test_another_role_is_another_version(alice: Person, team: Team, edith: Thing) -> None:
-    """The role changes, all else stays, and the time of the update moves on."""
+    """A new role changes nothing else except `updated_at`."""
     await team.set_role(edith, UserRole.INACTIVE)
     response = await alice.get(edith.url)
 
@@ -75,7 +75,7 @@ async def test_another_role_is_another_version(alice: Person, team: Team, edith:
 
 
 async def test_what_the_client_has_is_not_sent_again(alice: Person, team: Team, edith: Thing) -> None:
-    """If-None-Match with the current version is answered 304, with that of before a change it is not."""
+    """If-None-Match gets 304 with the current version, but not with an older one."""
     unchanged = await alice.get(edith.url, headers={"If-None-Match": edith.etag})
     await team.set_role(edith, UserRole.OWNER)
     changed = await alice.get(edith.url, headers={"If-None-Match": edith.etag})
@@ -86,21 +86,21 @@ async def test_what_the_client_has_is_not_sent_again(alice: Person, team: Team, 
 
 @pytest.mark.parametrize("user_id", ["edith", "usr_", "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, user_id: str) -> None:
-    """The id of no user, and what is no id, are answered alike."""
+    """Unknown ids and malformed ids get the same answer."""
     response = await alice.get(f"/api/v2/users/{user_id}")
 
     assert response.status_code == 404
 
 
 async def test_a_contact_is_no_user(alice: Person, ada: Thing) -> None:
-    """The id of a contact is not taken for that of a user, even with the other prefix."""
+    """A contact's id does not find a user, even with the other prefix."""
     response = await alice.get(f"/api/v2/users/usr_{ada.id[4:]}")
 
     assert response.status_code == 404
 
 
 async def test_the_ledger_tells_of_users(alice: Person, team: Team, edith: Thing, stored: Stored) -> None:
-    """Each user and each role is an entry, though no request made it."""
+    """Each new user and each new role is a ledger entry, although no request made it."""
     await team.set_role(edith, UserRole.ADMIN)
     created, updated = await stored.changes()
 
@@ -111,7 +111,7 @@ async def test_the_ledger_tells_of_users(alice: Person, team: Team, edith: Thing
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_users_are_only_read(alice: Person, edith: Thing, stored: Stored, method: str) -> None:
-    """No request makes, changes or deletes a user."""
+    """No request creates, changes or deletes a user."""
     answers = [
         await alice.request(method, edith.url, json={"role": "OWNER"}),
         await alice.request(method, "/api/v2/users", json={"first_name": "Eve"}),
@@ -131,7 +131,7 @@ async def test_users_are_only_read(alice: Person, edith: Thing, stored: Stored, 
 )
 @pytest.mark.usefixtures("edith")
 async def test_an_address_and_a_number_are_one_users(team: Team, stored: Stored, new: NewUser, taken: str) -> None:
-    """In whatever spelling, they lead to one user, also when that one has left; refused, nothing is kept."""
+    """An address or number, in any spelling, belongs to one user, even one who left. A refusal stores nothing."""
     mary = await team.join(NewUser("Mary", phone_number="+44 (20) 7946-0018"))
     await team.set_role(mary, UserRole.INACTIVE)
     with pytest.raises(Taken) as refused:
@@ -142,14 +142,14 @@ async def test_an_address_and_a_number_are_one_users(team: Team, stored: Stored,
 
 
 async def test_a_contact_may_have_a_users_address(alice: Person, edith: Thing) -> None:
-    """Users and contacts do not take addresses from each other."""
+    """Users and contacts do not compete for addresses."""
     response = await alice.post("/api/v2/contacts", json={"emails": [{"email": edith.json["emails"][0]["email"]}]})
 
     assert response.status_code == 201
 
 
 async def test_what_is_no_address_is_refused(team: Team, stored: Stored) -> None:
-    """Nobody is found by what is no address, so nobody gets one."""
+    """A user cannot have an invalid address, because nobody could be found by it."""
     with pytest.raises(NotAnAddress):
         await team.join(NewUser("Eve", emails=("eve",)))
 
@@ -157,6 +157,6 @@ async def test_what_is_no_address_is_refused(team: Team, stored: Stored) -> None
 
 
 async def test_a_role_is_for_those_who_are_there(team: Team, ada: Thing) -> None:
-    """A contact gets no role."""
+    """A contact cannot have a role."""
     with pytest.raises(NotFound):
         await team.set_role(ada, UserRole.OWNER)

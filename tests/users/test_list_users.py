@@ -1,4 +1,4 @@
-"""GET /v2/users. Users are made by the ledger, as the command line makes them."""
+"""GET /v2/users. The ledger creates the users, as the command line does."""
 
 import httpx
 import pytest
@@ -15,7 +15,7 @@ listed, walked = USERS.listed, USERS.walked
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """Without a credential the answer is 401, with a challenge."""
+    """A request without a credential gets 401 with a challenge."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -23,13 +23,13 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_sees_nothing(alice: Person, charlie: Person, edith: Thing) -> None:
-    """The users of another workspace are neither listed nor found."""
+    """Users of another workspace are neither listed nor found."""
     assert [await listed(alice, params) for params in ({}, {"search": "edith"})] == [[edith.json["first_name"]]] * 2
     assert [await listed(charlie, params) for params in ({}, {"search": "edith"})] == [[]] * 2
 
 
 async def test_dave_is_refused(dave: Person) -> None:
-    """A credential without the scope lists nothing."""
+    """A credential without the scope cannot list users."""
     response = await dave.get(URL)
 
     assert response.status_code == 403
@@ -37,7 +37,7 @@ async def test_dave_is_refused(dave: Person) -> None:
 
 
 async def test_the_envelope(bob: Person, edith: Thing) -> None:
-    """A list has the members that the documentation has, and users as a read shows them."""
+    """A list has the documented members and shows users as a read does."""
     response = await bob.get(URL)
 
     assert response.json() == {"object": "list", "data": [edith.json], "has_more": False, "next_cursor": None}
@@ -47,7 +47,7 @@ async def test_the_envelope(bob: Person, edith: Thing) -> None:
 @pytest.mark.parametrize("order", ["updated_at:asc", "updated_at:desc"])
 @pytest.mark.parametrize("limit", range(1, 7))
 async def test_a_walk_meets_once_what_is_left_alone(alice: Person, team: Team, order: str, limit: int) -> None:
-    """In pages of any size, in either order, while users come and get other roles between the pages."""
+    """A walk meets each untouched user once, at any page size and order, while others join and change roles."""
     users = {name: await team.join(NewUser(name)) for name in "a1b2c"}
     met = await USERS.walked_while(
         alice,
@@ -61,11 +61,11 @@ async def test_a_walk_meets_once_what_is_left_alone(alice: Person, team: Team, o
 
     alone = [name for name in met if name in "abc"]
     assert alone == (list("abc") if order.endswith("asc") else list("cba"))
-    assert len(met) == len(set(met)) or order.endswith("asc"), "backwards, nobody is met twice"
+    assert len(met) == len(set(met)) or order.endswith("asc"), "in descending order, nobody is met twice"
 
 
 async def test_the_latest_comes_first(alice: Person, team: Team) -> None:
-    """A list begins with who was updated last; those who have left are still listed."""
+    """The most recently updated user comes first, and inactive users are still listed."""
     first, *_ = [await team.join(NewUser(name)) for name in "abc"]
     await team.set_role(first, UserRole.INACTIVE)
 
@@ -74,7 +74,7 @@ async def test_the_latest_comes_first(alice: Person, team: Team) -> None:
 
 
 async def test_the_same_role_again_is_no_update(alice: Person, team: Team, stored: Stored) -> None:
-    """Who gets a role that they have stays where they are."""
+    """A user who gets the same role again keeps the same place."""
     first, _ = [await team.join(NewUser(name)) for name in "ab"]
     await team.set_role(first, UserRole.MEMBER)
 
@@ -84,7 +84,7 @@ async def test_the_same_role_again_is_no_update(alice: Person, team: Team, store
 
 @pytest_asyncio.fixture
 async def engineers(team: Team) -> list[Thing]:
-    """People with words in common, some of them in places that no search looks at."""
+    """People who share words, some of them in members that no search looks at."""
     return [
         await team.join(NewUser("Edith", "Clarke", ("edith@grid.test", "clarke@home.test"), job_title="Engineer")),
         await team.join(NewUser("Björn", "Engineer", ("bjorn@home.test",), UserRole.ADMIN, time_zone="Europe/Oslo")),
@@ -108,7 +108,7 @@ async def engineers(team: Team) -> list[Thing]:
         ("GRID.test", ["Edith"]),
         ("nameless", [None]),
         ("dith", []),
-        # Neither job titles, roles, time zones, phone numbers, nor anything else of a user
+        # No other member of a user is searched, such as job titles, roles, time zones or phone numbers
         ("owner", []),
         ("admin", []),
         ("member", []),
@@ -119,13 +119,13 @@ async def engineers(team: Team) -> list[Thing]:
     ],
 )
 async def test_a_search_finds_words_of_names_and_addresses(alice: Person, search: str, expected: list[str | None]) -> None:
-    """Full names and e-mail addresses are searched, and nothing else."""
+    """A search looks only at full names and e-mail addresses."""
     assert await listed(alice, {"search": search, **ASCENDING}) == expected
 
 
 @pytest.mark.usefixtures("engineers")
 async def test_a_search_goes_with_bounds_and_a_cursor(alice: Person, engineers: list[Thing]) -> None:
-    """What is found comes page by page; a cursor may be sent with what it carries, and with nothing else."""
+    """A search combines with bounds and pages. A cursor may be sent with the parameters that it carries, and no others."""
     params: Json = {"search": "test", "filter[updated_at][gte]": engineers[0].json["updated_at"], "limit": 1, **ASCENDING}
     cursor = (await alice.get(URL, params=params)).json()["next_cursor"]
     other = await alice.get(URL, params={"cursor": cursor, "search": "edith"})
@@ -136,7 +136,7 @@ async def test_a_search_goes_with_bounds_and_a_cursor(alice: Person, engineers: 
 
 
 async def test_who_has_changed_is_found_as_before(alice: Person, team: Team, edith: Thing) -> None:
-    """Another role takes nobody's words away."""
+    """A new role does not change the words that find a user."""
     await team.set_role(edith, UserRole.INACTIVE)
 
     assert await listed(alice, {"search": "edith clarke grid"}) == ["Edith"]
@@ -146,7 +146,7 @@ async def test_who_has_changed_is_found_as_before(alice: Person, team: Team, edi
     "name", ["filter[crm_associations][eq]", "filter[domain][eq]", "filter[role][eq]", "filter[start_at][gt]", "expand"]
 )
 async def test_what_other_lists_take_is_refused(alice: Person, edith: Thing, name: str) -> None:
-    """Users are filtered by nothing but times; that is told, not passed over."""
+    """Users have only filters by time; others are refused, not ignored."""
     response = await alice.get(URL, params={name: "1"})
 
     assert response.status_code == 400
