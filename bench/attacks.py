@@ -41,7 +41,7 @@ CONTACTS = "/api/v2/contacts"
 BULK = "/api/herdbook/contacts/bulk"
 ENGAGEMENTS = "/api/v2/engagements"
 CHANGES = "/api/herdbook/changes"
-TOKEN = "/api/v1/oauth/token"  # noqa: S105  # a path is no secret
+TOKEN = "/api/v1/oauth/token"  # noqa: S105  # a path, not a secret
 
 
 class Target(NamedTuple):

@@ -42,6 +42,6 @@ __all__ = [
 @pytest.fixture(scope="session")
 def server(app: Herdbook, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     """A server on the application's database. It is another process, so the application's writes are foreign to it."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     with serving(tmp_path_factory.mktemp("server"), f"--database-url={database_url}", "--log-level=warning") as server:
         yield server

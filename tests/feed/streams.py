@@ -47,7 +47,7 @@ class Stream:
                 case "id" | "event" | "data":
                     self._fields[name] = value
                 case _:
-                    assert name == "", "it is a comment"
+                    assert name == "", "the line is a comment"
         return None
 
     async def comment(self) -> str | None:

@@ -114,10 +114,10 @@ class MergeAndRestore:
     def apply(self, book: Book) -> Result:
         """Delete it as merged, then restore it."""
         before = book.find(CONTACT.shelf, self._contact_id)
-        assert before is not None, "it was created"
+        assert before is not None, "the row exists"
         deleted(book, CONTACT, before, self._into)
         after = book.find(CONTACT.shelf, self._contact_id)
-        assert after is not None, "its row is kept"
+        assert after is not None, "a deleted object keeps its row"
         return restored(book, CONTACT, after, CONTACT.entered(before))
 
 

@@ -281,7 +281,7 @@ async def test_the_feed_rebuilds_every_row(
     workspace_id = await create_owned_workspace(connection, "Life")
     person = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
     await connection.close()
-    life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # these dice are loaded on purpose
+    life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # repeatable on purpose
     for _ in range(3):
         await life.live(60)
         await replica.follow(person)

@@ -39,7 +39,7 @@ class Copy:
         elif action == "contact.updated":
             assert before is not None
             for name, old in change["data"]["previous_attributes"].items():
-                assert before.get(name) == old, "an update begins where the last one ended"
+                assert before.get(name) == old, "an update starts from the state that the last one left"
             self.contacts[contact["id"]] = contact
         else:
             assert self.contacts.pop(contact["id"]) == contact
@@ -60,7 +60,7 @@ class Copy:
             async with opened(server.url, person, last_id, after=0, types="contact") as stream:
                 for _ in range(300):
                     event = await stream.next()
-                    assert event is not None, "the server goes on"
+                    assert event is not None, "the stream goes on"
                     self.apply(event.data)
                     if self.is_whole:
                         break

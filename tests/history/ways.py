@@ -90,7 +90,7 @@ def without_time(shown: Json) -> Json:
 def request_of(response: httpx.Response) -> UUID:
     """Return the id of a request in the form that the database stores."""
     request_id = ids.decoded(ids.REQUEST, response.headers["X-Request-Id"])
-    assert request_id is not None, "each has one"
+    assert request_id is not None, "each response has a request id"
     return request_id
 
 

@@ -101,5 +101,5 @@ def head(person: Person, method: str, path: str, *headers: str) -> bytes:
 async def until_there_are(wires: Wires, count: int) -> None:
     """Wait until the server has a number of connections."""
     async with asyncio.timeout(PATIENCE):
-        while len(wires.connections) != count:  # noqa: ASYNC110  # nobody is told when one comes or goes
+        while len(wires.connections) != count:  # noqa: ASYNC110  # connections send no event when they open or close
             await asyncio.sleep(0)

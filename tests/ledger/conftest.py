@@ -13,7 +13,7 @@ from tests.ledger.clerk import Clerk, ledger_on
 @pytest_asyncio.fixture
 async def ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
     """A ledger."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     async with ledger_on(database_url) as ledger:
         yield ledger
 
@@ -21,7 +21,7 @@ async def ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
 @pytest_asyncio.fixture
 async def other_ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
     """A second ledger on the same database, as another process would have it."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     async with ledger_on(database_url) as ledger:
         yield ledger
 

@@ -145,7 +145,7 @@ async def call_all(
     turns = iter(range(commands))
 
     async def call(number: int) -> None:
-        dice = random.Random(f"{seed} {number}")  # noqa: S311  # the same each time
+        dice = random.Random(f"{seed} {number}")  # noqa: S311  # repeatable on purpose
         caller = _Caller(ledger, known, dice, say)
         for _ in turns:
             await caller.call()
@@ -188,7 +188,7 @@ def assert_kept(changes: dict[int, Record], said: Sequence[Said]) -> None:
     created_with: dict[str, set[int]] = {}
     for one in said:
         if one.refusal is not None:
-            assert one.is_unknown or one.request_id not in by_request, "what was refused did not happen"
+            assert one.is_unknown or one.request_id not in by_request, "a refused command was not carried out"
             continue
         change = changes[one.version]
         if '"deleted":true' in one.body:
@@ -201,7 +201,7 @@ def assert_kept(changes: dict[int, Record], said: Sequence[Said]) -> None:
             if one.if_version is not None:
                 assert version_before[one.version] == one.if_version, "nobody's update was lost"
         else:
-            assert one.replayed or one.if_version in (None, one.version), "it changed nothing, or repeated a request"
+            assert one.replayed or one.if_version in (None, one.version), "the command changed nothing, or repeated a request"
             assert one.request_id not in by_request
     assert all(len(versions) == 1 for versions in created_with.values()), "one key, one contact"
 

@@ -52,7 +52,7 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
         for contact_id, contact in contacts_now.items()
         for email in contact.emails
     ]
-    assert sorted(map(tuple, emails)) == sorted(claimed), "each address belongs to the one contact in which it stands"
+    assert sorted(map(tuple, emails)) == sorted(claimed), "each address is claimed by the contact that lists it"
     found_by = await pool.fetch("select word, contact_id from contact_word where workspace_id = $1", workspace_id)
     words = [
         (word, contact_id)
@@ -104,7 +104,7 @@ def _replayed(changes: Sequence[Record]) -> dict[UUID, Record]:
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     names = (old.keys() | new.keys()) - {"updated_at"}
     difference = {name: old.get(name) for name in names if old.get(name) != new.get(name)}
-    assert difference, "an update that changes nothing enters nothing"
+    assert difference, "an update without a change enters nothing"
     return difference
 
 

@@ -93,7 +93,7 @@ class Proxy:
 
     async def close(self) -> None:
         """Cut all connections and refuse new ones, so that clients find the database unreachable."""
-        assert self._server is not None, "it is open"
+        assert self._server is not None, "the proxy is open"
         self._server.close()
         self._socket.unlink(missing_ok=True)
         while self._serving:
@@ -223,7 +223,7 @@ async def _next_request(reader: asyncio.StreamReader, statements: dict[bytes, st
 
 def _give_up(caught: "asyncio.Future[Caught]") -> None:
     if not caught.done():
-        caught.set_exception(TimeoutError("no request came that was to be caught"))
+        caught.set_exception(TimeoutError("no matching request came"))
 
 
 def _message(kind: bytes, body: bytes) -> bytes:

@@ -28,7 +28,7 @@ Trap: TypeAlias = "asyncio.Future[Caught]"
 @pytest_asyncio.fixture
 async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between the ledger and PostgreSQL."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 
@@ -292,7 +292,7 @@ async def test_database_that_comes_back_in_time_is_waited_for(proxy: Proxy, cler
 
 async def test_many_cuts(proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_ledger: Ledger, pool: Pool) -> None:
     """Each command is done once through many cuts, before and after requests, while another process writes too."""
-    dice = random.Random(1)  # noqa: S311  # the same each time
+    dice = random.Random(1)  # noqa: S311  # repeatable on purpose
     clerks = [clerk, neighbour, *(Clerk(other_ledger, one.workspace_id) for one in (clerk, neighbour))]
     everything: list[Any] = []
 
@@ -326,7 +326,7 @@ async def assert_answers(pool: Pool, answers: list[Any], expected: list[Clerk | 
         shown = {one.version: one.body.decode() for one in its}
         entered = {seq: change["object"] for seq, change in changes.items()}
         assert {seq: entered.get(seq) for seq in shown} == shown
-        assert len(its) == len(shown), "no two callers have one answer"
+        assert len(its) == len(shown), "no two callers got the same answer"
 
 
 async def until_blocked(pool: Pool) -> None:

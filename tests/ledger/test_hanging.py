@@ -29,7 +29,7 @@ from tests.ledger.test_connection_cut import loads, saves, together, until_block
 @pytest_asyncio.fixture
 async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between a ledger and PostgreSQL."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
         proxy.disarm()

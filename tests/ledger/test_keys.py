@@ -24,7 +24,7 @@ OTHER_REQUEST = IdempotencyKey(KEY.key, "another fingerprint")
 @pytest_asyncio.fixture
 async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between the ledger and PostgreSQL."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 

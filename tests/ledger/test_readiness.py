@@ -28,7 +28,7 @@ async def empty_database(database_url: str) -> AsyncGenerator[str]:
 @pytest_asyncio.fixture
 async def proxy(alice: Person, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between a server and PostgreSQL."""
-    assert alice, "the database is prepared"
+    assert alice, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 
@@ -90,7 +90,7 @@ async def test_it_fails_where_the_schema_is_not_this_programs(empty_database: st
 
 
 async def test_many_who_ask_cost_one_write_a_second(empty_database: str, tmp_path: Path) -> None:
-    """The result is reused for a moment, so many requests cost the database nothing more."""
+    """Many requests cost the database one write a second, because a result is reused for that long."""
     connection = await asyncpg.connect(empty_database)
     async with serving(Settings(rate_limit=0, data_dir=tmp_path), empty_database) as client:
         await client.get("/readyz")

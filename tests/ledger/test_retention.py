@@ -92,7 +92,7 @@ async def register(pool: Connections, workspace_id: UUID) -> Register:
 @pytest_asyncio.fixture
 async def connections(app: Herdbook, database_url: str) -> AsyncGenerator[Pool]:
     """A pool like that of a server process."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     pool = await open_pool(database_url, 4)
     yield pool
     await pool.close()
@@ -194,8 +194,8 @@ async def test_several_processes_forget_at_once(register: Register, connections:
         while noted[-1] < 20_000:
             noted.append(await register.trimmed() or 0)
             entries = await register.entries()
-            assert entries[0] > noted[-1], "what is noted is gone"
-            assert entries == list(range(entries[0], entries[-1] + 1)), "and nothing else"
+            assert entries[0] > noted[-1], "all entries up to the recorded position are gone"
+            assert entries == list(range(entries[0], entries[-1] + 1)), "nothing else is gone"
 
     await asyncio.gather(watch(), *(trim_ledgers(connections, DAYS) for _ in range(3)))
     await written
@@ -215,7 +215,7 @@ async def test_what_is_noted_never_goes_back(
         await trim_slice(connection, workspace_id, 5)
         other = asyncio.create_task(trim_slice(connections, workspace_id, 50))
         while not await pool.fetchval("select exists (select from pg_locks where not granted)"):
-            assert not other.done(), "it waits for what the first one deletes"
+            assert not other.done(), "the second waits for the rows of the first"
     await other
 
     assert (await register.trimmed(), await register.entries()) == (4, [5])

@@ -31,7 +31,7 @@ async def statements_pool(database_url: str) -> AsyncGenerator[Pool]:
 
 async def test_the_same_tables_are_the_same_statement(statements_pool: Pool, workspace_id: UUID) -> None:
     """Batches that touch the same tables use the same two statements, however their commands are mixed."""
-    dice = random.Random(1)  # noqa: S311  # the same each time
+    dice = random.Random(1)  # noqa: S311  # repeatable on purpose
     async with statements_pool.acquire() as connection:
         seen: set[str] = set()
         logged: Any = connection

@@ -76,7 +76,7 @@ async def test_the_recipe_loses_nothing(
     await copy.update()
 
     assert len(theirs) >= COMMANDS
-    assert runs_meanwhile > 10, "it did follow"
+    assert runs_meanwhile > 10, "the copy followed"
     whole = Copy(alice)
     await whole.update()
     assert whole.contacts

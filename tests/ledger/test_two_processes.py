@@ -29,7 +29,7 @@ async def follow(pool: Pool, workspace_id: UUID, stop: asyncio.Event) -> int:
         for change in await pool.fetch(
             "select seq, at from change where workspace_id = $1 and seq > $2 order by seq", workspace_id, last["seq"]
         ):
-            assert change["seq"] == last["seq"] + 1, "what is read is never overtaken by what was committed later"
+            assert change["seq"] == last["seq"] + 1, "a later commit never becomes visible first"
             assert change["at"] >= last["at"]
             last = change
         if is_last_look:
@@ -68,7 +68,7 @@ async def test_promises_are_kept_by_two_processes(
     expected = {None, "Taken", "Stale", "NotFound", "UntranslatableCharacterError", "ChangedMind", "UniqueViolationError"}
     assert outcomes.keys() == expected
     assert any(one.replayed for one in theirs)
-    assert late_batches() > late_before, "the two did meet"
+    assert late_batches() > late_before, "the two processes collided"
 
 
 async def test_workspace_is_shared_fairly(
@@ -96,7 +96,7 @@ async def test_batches_over_the_same_workspaces_do_not_deadlock(
 ) -> None:
     """Two ledgers whose batches share many workspaces never deadlock."""
     workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(40)]
-    dice = random.Random(1)  # noqa: S311  # the same each time
+    dice = random.Random(1)  # noqa: S311  # repeatable on purpose
 
     async def write_everywhere(one: Ledger) -> None:
         for _ in range(25):
@@ -106,7 +106,7 @@ async def test_batches_over_the_same_workspaces_do_not_deadlock(
     await asyncio.gather(*(write_everywhere(one) for one in (ledger, other_ledger) for _ in range(2)))
 
     assert [record.message for record in caplog.records] == []
-    assert late_batches() > late_before, "the two did meet"
+    assert late_batches() > late_before, "the two processes collided"
     for workspace_id in workspace_ids:
         assert len(await kept_promises(pool, workspace_id)) == 100
 

@@ -17,7 +17,7 @@ from herdbook.oauth.store import NewClient, create_client
 
 Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-TOKEN_URL: Final = "/api/v1/oauth/token"  # noqa: S105  # an address
+TOKEN_URL: Final = "/api/v1/oauth/token"  # noqa: S105  # a path, not a secret
 CONTACTS_URL: Final = "/api/v2/contacts"
 CALLBACK: Final = "https://app.example/callback?from=herdbook"
 OTHER_CALLBACK: Final = "http://localhost:4000/callback"
@@ -44,7 +44,7 @@ class Program:
     def uuid(self) -> UUID:
         """The client's id in the form that the database stores."""
         uuid = ids.decoded("ocl_", self.id)
-        assert uuid is not None, "it was given so"
+        assert uuid is not None, "the client id is well-formed"
         return uuid
 
     async def ask(self, grant_type: str, **form: str) -> httpx.Response:

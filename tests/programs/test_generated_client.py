@@ -1,4 +1,4 @@
-"""A client generated from the document by a third-party tool, and a program that uses it."""
+"""A client that a third-party tool generates from the document, and a program that uses it."""
 
 import json
 import os

@@ -79,7 +79,7 @@ class Books:
             endpoint.owner.workspace_id,
             endpoint.uuid,
         )
-        assert record is not None, "each endpoint has one"
+        assert record is not None, "each endpoint has a reader"
         return record
 
     async def endpoint(self, endpoint: Endpoint) -> asyncpg.Record:
@@ -87,7 +87,7 @@ class Books:
         record = await self.pool.fetchrow(
             "select * from webhook_endpoint where workspace_id = $1 and id = $2", endpoint.owner.workspace_id, endpoint.uuid
         )
-        assert record is not None, "it was created"
+        assert record is not None, "the row exists"
         return record
 
     async def end_overlap(self, endpoint: Endpoint) -> None:
@@ -127,7 +127,7 @@ class Books:
         """Store a delivery of an entry in a state; return the event's id."""
         workspace_id = endpoint.owner.workspace_id
         entry = await self.pool.fetchrow("select at from change where workspace_id = $1 and seq = $2", workspace_id, seq)
-        assert entry is not None, "there is such an entry"
+        assert entry is not None, "the entry exists"
         made = [attempt(endpoint, status=500, answer="Oh no")] * attempts
         await self.pool.execute(
             """

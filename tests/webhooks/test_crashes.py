@@ -32,7 +32,7 @@ class Town:
     async def courier(self) -> AsyncGenerator[asyncio.subprocess.Process]:
         """Run a courier as a server does; kill it at the end of the block if it still runs."""
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "herdbook.webhooks.process", stdin=PIPE)
-        assert process.stdin is not None, "it is a pipe"
+        assert process.stdin is not None, "stdin is a pipe"
         order = Order(self.database_url, TargetRules(allows_loopback=True), "error")
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         try:
@@ -100,7 +100,7 @@ async def write_on(owner: Person, dice: random.Random, contacts: list[Json], cou
 @pytest.mark.parametrize("seed", range(3))
 async def test_everything_is_told(town: Town, seed: int) -> None:
     """No event of any workspace is lost by couriers killed during deliveries or by failing endpoints."""
-    dice, post = random.Random(seed), town.post  # noqa: S311  # these dice are loaded on purpose
+    dice, post = random.Random(seed), town.post  # noqa: S311  # repeatable on purpose
     moody = [Moody(dice) for _ in range(3)]
     async with AsyncExitStack() as stack:
         for each in moody:

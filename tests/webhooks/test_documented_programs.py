@@ -66,7 +66,7 @@ async def running(language: Language, folder: Path, port: int, secret: str) -> A
     try:
         async with asyncio.timeout(30):
             while not await _listens(port):
-                assert process.returncode is None, "it runs"
+                assert process.returncode is None, "the receiver runs"
                 await asyncio.sleep(0.02)
         yield process
     finally:

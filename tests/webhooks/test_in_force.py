@@ -158,7 +158,7 @@ async def test_a_courier_elsewhere_is_waited_for(post: Post, owner: Person, rece
         assert not asked.done()
     for _ in range(50):
         await post.pool.fetchval("select 1")
-        assert not asked.done(), "somebody may still send to the old place"
+        assert not asked.done(), "a courier may still send to the old URL"
     await post.pool.execute("update webhook_reader set sends_as = null where is_enabled")
 
     assert (await asked).status_code == 200
@@ -332,7 +332,7 @@ class Story:
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens(post: Post, owner: Person, receiver: Receiver, seed: int) -> None:
     """No attempt uses a state older than an answered change, and no event is lost whose type stayed selected."""
-    dice = random.Random(seed)  # noqa: S311  # these dice are loaded on purpose
+    dice = random.Random(seed)  # noqa: S311  # repeatable on purpose
     async with receiving() as other:
         for each in (receiver, other):
             each.answering = lambda _: dice.choice([TAKEN, TAKEN, TAKEN, answer(500), None])

@@ -94,7 +94,7 @@ async def test_endpoints_are_added_up(office: Office) -> None:
 
 
 async def test_without_the_database_nobody_knows(office: Office, database_url: str) -> None:
-    """Other metrics are served even without the database."""
+    """Without the database the metrics of webhooks are NaN, and the others are still served."""
     await office.endpoint()
     connection = await asyncpg.connect(database_url)
     await connection.execute(f"alter database {office.database} allow_connections false")

@@ -135,5 +135,5 @@ def test_a_secret_is_one_that_others_could_have_made() -> None:
 
 
 def test_the_lock_names_packages_alone() -> None:
-    """The lock file names packages without URLs, because each machine has its own registry."""
+    """The lock file names packages without URLs, because everybody chooses a registry of their own."""
     assert "://" not in (FOLDER / "package-lock.json").read_text()
