@@ -199,7 +199,7 @@ async def test_what_is_no_code_is_refused(program: Program, how: str) -> None:
 
 @pytest.mark.parametrize("end", ["is_active = false", "deleted_at = now()"])
 async def test_a_grant_ends_with_its_user(client: httpx.AsyncClient, pool: Connections, program: Program, end: str) -> None:
-    """A user who leaves the workspace ends all grants."""
+    """A grant ends when its user is deactivated or deleted."""
     code, tokens = await program.code(), await program.tokens()
     await pool.execute(f"update workspace_user set {end} where id = $1", program.user_id)
 

@@ -148,7 +148,7 @@ async def test_two_clients_at_once_are_refused(client: httpx.AsyncClient, progra
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "multipart/form-data; boundary=x", "", FORM + "x"])
 async def test_what_is_no_form_is_refused(client: httpx.AsyncClient, program: Program, content_type: str) -> None:
-    """A body that is not a form is refused, whatever it contains."""
+    """A body of another media type is refused, even if it contains a form."""
     response = await send(client, whole(program), content_type)
 
     assert refused(response) == (400, "invalid_request")

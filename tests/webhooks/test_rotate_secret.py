@@ -79,7 +79,7 @@ async def test_it_is_entered_without_secrets(endpoint: Endpoint, stored: Stored)
 
 
 async def test_other_changes_keep_both(endpoint: Endpoint, books: Books) -> None:
-    """Changing the URL or disabling keeps both secrets."""
+    """Updating or disabling the endpoint keeps both secrets."""
     rotated = await endpoint.post("rotate_secret")
     await endpoint.patch(description="Other words.")
     await endpoint.post("disable")
@@ -101,7 +101,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, endpoint: Endpoint) 
 
 
 async def test_if_match_decides(alice: Person, endpoint: Endpoint) -> None:
-    """A stale If-Match refuses the second of two simultaneous rotations."""
+    """If-Match refuses the second of two rotations from the same version."""
     responses = [await alice.post(f"{endpoint.url}/rotate_secret", headers={"If-Match": endpoint.etag}) for _ in range(2)]
 
     assert [response.status_code for response in responses] == [200, 412]
