@@ -14,7 +14,7 @@ from typing import cast
 import uvloop
 
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
-# The delay is read from one event in so many.
+# One event in this many is sampled for its delay.
 SAMPLE = 8
 received: list[bytes] = []
 delays: list[float] = []

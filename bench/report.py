@@ -1,6 +1,6 @@
 """The results of a run: Markdown with tables, the figures as JSON, and plots for light and dark pages."""
 
-# matplotlib leaves much of its own unannotated.
+# Much of matplotlib has no annotations.
 # pyright: reportUnknownMemberType=false
 
 import dataclasses

@@ -56,7 +56,7 @@ CHECKS: Final[dict[str, Any]] = {
         "expected-statuses": ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"],
     },
 }
-# The vendor's document has one of the methods of its path; there are others.
+# The vendor's document has one method of its path, and the server has more.
 CHECKS_OF_THE_PUBLISHED: Final = CHECKS | {
     "allow_header_conformance": {"enabled": False},
     "unsupported_method": {"enabled": False},

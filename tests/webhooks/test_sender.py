@@ -248,7 +248,7 @@ async def test_certificates_are_checked() -> None:
     """HTTPS requires a certificate for the host by a known authority."""
     authority = trustme.CA()
     known = ssl.create_default_context()
-    authority.configure_trust(known)  # pyright: ignore[reportUnknownMemberType]  # it takes pyOpenSSL's, too
+    authority.configure_trust(known)  # pyright: ignore[reportUnknownMemberType]  # its parameter may also be pyOpenSSL's
     for name, is_taken in (("127.0.0.1", True), ("127.0.0.2", False)):
         server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(name).configure_cert(server)  # pyright: ignore[reportUnknownMemberType]  # as above
