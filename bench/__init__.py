@@ -1,1 +1,1 @@
-"""What `make bench` runs: herdbook, PocketBase and bare PostgreSQL side by side, on this machine, in one run."""
+"""The programs behind `make bench`: herdbook, PocketBase and bare PostgreSQL side by side, on this machine, in one run."""

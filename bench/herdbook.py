@@ -1,4 +1,4 @@
-"""herdbook as its users run it, on its embedded PostgreSQL, and contacts enough to be worth measuring."""
+"""herdbook as its users run it, on its embedded PostgreSQL, with enough contacts to be worth measuring."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,10 @@ from herdbook import ids
 PROGRAM = Path(sys.executable).with_name("herdbook")
 CONTACTS = "/api/v2/contacts"
 
-# A workspace for the bare statements alone: they take no part in the ledger's sequence, and would spoil it.
+# The bare statements have a workspace of their own: they skip the ledger's sequence, and would corrupt it.
 BARE_WORKSPACE = UUID(int=1)
 
-# What PATCH does to two tables, in one statement: no lock, no sequence without gaps, no search, no rule.
+# The writes of PATCH to two tables in one statement, without lock, gapless sequence, search or rules.
 BARE_PATCH = f"""
 \\set number random(1, :contacts)
 with updated as (
@@ -40,7 +40,7 @@ select workspace_id, version, updated_at, id, id, id, 'c', 'u',
 
 @dataclass(frozen=True)
 class Herd:
-    """The files of paths that load is sent to."""
+    """The files of paths for the load."""
 
     contacts: Path
     first_page: Path
@@ -49,7 +49,7 @@ class Herd:
 
 @contextlib.contextmanager
 def serving(folder: Path, environment: Mapping[str, str] | None = None) -> Generator[tuple[Server, float]]:
-    """Serves the folder while the block runs; also tells the seconds from nothing to the first 200."""
+    """Serve the folder while the block runs; also yield the seconds from start to the first 200."""
     folder.mkdir(exist_ok=True)
     ready, key = folder / "ready.json", folder / "api-key.txt"
     ready.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ def serving(folder: Path, environment: Mapping[str, str] | None = None) -> Gener
 
 
 def prepare(folder: Path, size: int) -> Herd:
-    """Fills a new folder with one workspace's contacts, the one that its first key is for."""
+    """Fill a new folder with the contacts of one workspace, the one of its first key."""
     with serving(folder):
         workspace_id = ids.decoded(ids.WORKSPACE, json.loads((folder / "ready.json").read_text())["workspace_id"])
         assert workspace_id is not None
@@ -83,14 +83,14 @@ def prepare(folder: Path, size: int) -> Herd:
 
 
 def prepare_bare(folder: Path, size: int) -> None:
-    """Adds the workspace of the bare statements."""
+    """Add the workspace of the bare statements."""
     with serving(folder):
         asyncio.run(seeding.fill(folder, [BARE_WORKSPACE], size))
         asyncio.run(seeding.execute(folder, f"create sequence bare_seq start {size + 2} cache 100"))
 
 
 def prepare_many(folder: Path, workspaces: int, size: int) -> Path:
-    """Adds workspaces, each with its own key and contacts; gives the file with the paths of all of them."""
+    """Add workspaces, each with its own key and contacts; return the file with the paths of all of them."""
     added = [UUID(int=1_000_000 + number) for number in range(workspaces)]
     with serving(folder):
         asyncio.run(seeding.fill(folder, added, size))

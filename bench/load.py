@@ -1,4 +1,4 @@
-"""Load on an HTTP server, made and measured by wrk."""
+"""Load on an HTTP server, generated and measured by wrk."""
 
 import itertools
 import json
@@ -13,13 +13,13 @@ from bench.processes import Meter, Server
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
-# Each run chooses other targets and names, and the same ones whenever the benchmark is repeated.
+# Each run uses other targets and names, and the same ones in each repetition of the benchmark.
 seeds = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run of load showed. Times are in milliseconds, processor time in microseconds for each request."""
+    """The figures of one run of load. Times are in milliseconds, processor time in microseconds for each request."""
 
     per_second: float
     p50: float
@@ -30,7 +30,7 @@ class Figures:
     failed: int = 0
 
     def __str__(self) -> str:
-        """One line of a run's running commentary."""
+        """Return the line that reports this run."""
         times = f"p50 {self.p50:7.2f}  p99 {self.p99:7.2f}  max {self.longest:7.1f} ms"
         failed = f"  {self.failed} FAILED" if self.failed else ""
         return f"{self.per_second:8,.0f}/s  {times}  CPU {self.processor:5.0f} us{failed}"
@@ -47,10 +47,10 @@ def require_wrk() -> None:
 
 
 def run_wrk(server: Server, paths: Path, method: str, connections: int, seconds: int) -> Figures:
-    """Asks for random paths of the file (see wrk.lua) as fast as they are answered.
+    """Request random paths of the file (see wrk.lua) as fast as they are answered.
 
-    One thread, since more would take the server's cores. wrk corrects its percentiles for requests that it
-    could not send while it waited (coordinated omission); the longest wait is as it was.
+    wrk runs one thread, because more would take the server's cores. It corrects its percentiles for requests that it could not
+    send while it waited (coordinated omission); the longest wait is uncorrected.
     """
     command = [
         "wrk",
@@ -86,7 +86,7 @@ def run_wrk(server: Server, paths: Path, method: str, connections: int, seconds:
 
 
 def middle(rounds: list[Figures]) -> Figures:
-    """The median of each figure over the rounds, but the longest of all waits and all failures: none may hide them."""
+    """Return the median of each figure over the rounds, but the longest of all waits and all failures: none may be hidden."""
     return Figures(
         per_second=median(figures.per_second for figures in rounds),
         p50=median(figures.p50 for figures in rounds),

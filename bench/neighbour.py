@@ -1,8 +1,8 @@
 """A client whose waits count: `python -m bench.neighbour METHOD HOST:PORT PATHS KEY PID`, with the process id of the server.
 
-It sends one request after another until a line comes in, and then prints as JSON how long it had to wait. A wait lasts until
-the request has succeeded, however often that takes: nothing that fails is left out. Every so often the connection is a new
-one, since a server may keep whom it knows and turn everybody else away.
+It sends one request after another until a line comes in, and then prints its waits as JSON. A wait lasts until the request has
+succeeded, however many tries that takes: no failure is left out. Every so often it opens a new connection, because a server
+might keep its known clients and refuse new ones.
 """
 
 import http.client
@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 
 PAUSE = 0.002
-"""Seconds between two requests: a neighbour takes little of the processors that it shares with what is measured."""
+"""Seconds between two requests: a neighbour uses little of the processors that it shares with the server."""
 REQUESTS_OF_A_CONNECTION = 50
 LONGEST = 60.0
 """Seconds after which a request is given up."""
 
 
 class Queued:
-    """How long processes were ready to run while others had the processors, in seconds, as Linux counts it for each."""
+    """Seconds for which processes were ready to run while others had the processors, as Linux counts them."""
 
     def __init__(self, *processes: str) -> None:
         paths = [Path("/proc", process, "schedstat") for process in processes]
@@ -34,7 +34,7 @@ class Queued:
 
 
 class Neighbour:
-    """One connection, one request at a time."""
+    """One connection with one request at a time."""
 
     def __init__(self, method: str, address: str, paths: list[str], key: str, server: str) -> None:
         self.method, self.address, self.paths = method, address, paths
@@ -47,7 +47,7 @@ class Neighbour:
         self.failed = 0
 
     def ask(self) -> None:
-        """Waits for a success."""
+        """Repeat a request until it succeeds."""
         path = random.choice(self.paths)
         body = json.dumps({"first_name": f"Ada{random.randrange(10**6):06d}"}) if self.method == "PATCH" else None
         queued, started = self.queued.seconds, time.perf_counter()

@@ -1,4 +1,4 @@
-"""The rival: PocketBase with records of the same shape, its settings as they come (they have no rate limit)."""
+"""The rival: PocketBase with records of the same shape and its default settings (they have no rate limit)."""
 
 import contextlib
 import json
@@ -18,8 +18,8 @@ PROGRAM = Path(sys.executable).with_name("pocketbase")
 OWNER = {"identity": "owner@example.test", "password": "correct-horse-battery"}
 USER = {"identity": "ada@example.test", "password": "correct-horse-battery"}
 
-# An ordinary user's token and rules that ask for one, since herdbook checks a key and its scopes too.
-# An owner's token would skip the rules; measured, it is no faster.
+# An ordinary user's token and rules that require one, because herdbook checks a key and its scopes too. An owner's token would
+# skip the rules; measured, it is no faster.
 SIGNED_IN = '@request.auth.id != ""'
 COLLECTION = {
     "name": "contacts",
@@ -44,7 +44,7 @@ COLLECTION = {
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Generator[tuple[Server, float]]:
-    """Serves the folder while the block runs; also tells the seconds from nothing to the first 200."""
+    """Serve the folder while the block runs; also yield the seconds from start to the first 200."""
     folder.mkdir(exist_ok=True)
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [str(PROGRAM), "serve", f"--http=127.0.0.1:{port}", f"--dir={folder / 'data'}"]
@@ -57,7 +57,7 @@ def serving(folder: Path) -> Generator[tuple[Server, float]]:
 
 
 def prepare(folder: Path, size: int) -> Path:
-    """Fills a new folder with a user and his contacts; gives the file with the contacts' paths."""
+    """Fill a new folder with a user and his contacts; return the file with the contacts' paths."""
     with serving(folder) as (server, _):
         upsert = [str(PROGRAM), "superuser", "upsert", *OWNER.values(), f"--dir={folder / 'data'}"]
         subprocess.run(upsert, check=True, capture_output=True)
@@ -74,7 +74,7 @@ def signed_in(url: str, collection: str, who: dict[str, str]) -> str:
 
 
 def insert_contacts(folder: Path, size: int) -> list[str]:
-    """Writes straight into the database file, which takes seconds where the API would take minutes."""
+    """Write directly into the database file, which takes seconds instead of the API's minutes."""
     chance = random.Random(size)
     ids = ["".join(chance.choices(string.ascii_lowercase + string.digits, k=15)) for _ in range(size)]
     with contextlib.closing(sqlite3.connect(folder / "data" / "data.db")) as database, database:

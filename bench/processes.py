@@ -19,7 +19,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Server:
-    """A running server with its folder, and the token that requests to it carry."""
+    """A running server with its folder, and the token for requests to it."""
 
     url: str
     folder: Path
@@ -27,7 +27,7 @@ class Server:
     token: str = ""
 
     def family(self) -> list[psutil.Process]:
-        """The server's process and all that it started, such as its PostgreSQL with a process for each connection."""
+        """Return the server's process and all its descendants, such as its PostgreSQL with a process for each connection."""
         return [self.process, *self.process.children(recursive=True)]
 
 
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> Generator[psutil.Popen]:
-    """Runs a server while the block runs. Nothing it started stays behind."""
+    """Run a server while the block runs, and leave nothing behind that it started."""
     with (folder / "log.txt").open("ab") as log:
         process = psutil.Popen(
             command,
@@ -62,7 +62,7 @@ def running(command: list[str], folder: Path, environment: Mapping[str, str] | N
 
 
 def call(url: str, method: str = "GET", body: object = None, token: str = "") -> Any:
-    """One request with JSON both ways; raises where the answer is not a success."""
+    """Make one request with JSON both ways; raise if it does not succeed."""
     request = urllib.request.Request(url, method=method)
     if token:
         request.add_header("Authorization", f"Bearer {token}")
@@ -90,7 +90,7 @@ def wait_until_answers(url: str, process: psutil.Popen, token: str = "") -> None
 
 
 def memory(server: Server) -> float:
-    """Megabytes of the whole family. PSS shares out what several processes map, where RSS would count it for each."""
+    """Return the megabytes of all processes. PSS divides shared pages among them; RSS would count these for each."""
     total = 0
     for process in server.family():
         with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ def memory(server: Server) -> float:
 
 
 def processor_seconds(server: Server) -> float:
-    """Processor time of the family so far. What has ended meanwhile is in its parent's count of children."""
+    """Return the processor time of all processes so far. A parent's count of children includes those that have ended."""
     total = 0.0
     for process in server.family():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -110,7 +110,7 @@ def processor_seconds(server: Server) -> float:
 
 @dataclass
 class Meter:
-    """Who used the processors while a block ran: the server under load, this program's tools, and strangers."""
+    """The users of the processors while a block ran: the server under load, this program's tools, and strangers."""
 
     server: Server
     server_seconds: float = 0.0

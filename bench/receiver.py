@@ -1,7 +1,7 @@
-"""An endpoint that takes every event at once: `python -m bench.receiver`.
+"""An endpoint that accepts every event at once: `python -m bench.receiver`.
 
 It prints its port. Whenever a line comes in, it prints what it has received since the last one as JSON, and starts anew. It
-ends with its input. It is as small as it can be, since it shares the processors with what is measured.
+ends with its input. It is as small as possible, because it shares the processors with the server under test.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import cast
 import uvloop
 
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
-# The delay is read from one event in so many.
+# One event in this many is sampled for its delay.
 SAMPLE = 8
 received: list[bytes] = []
 delays: list[float] = []

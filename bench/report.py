@@ -1,6 +1,6 @@
-"""What a run found: Markdown with tables, the figures as JSON, and a plot for light pages and one for dark."""
+"""The results of a run: Markdown with tables, the figures as JSON, and plots for light and dark pages."""
 
-# matplotlib leaves much of its own unannotated.
+# Much of matplotlib has no annotations.
 # pyright: reportUnknownMemberType=false
 
 import dataclasses
@@ -52,7 +52,7 @@ PICTURE = """<picture>
 
 @dataclass(frozen=True)
 class Fact:
-    """One figure of each rival that needs no load: what, in which unit, and each rival's rounds."""
+    """A figure of each rival that needs no load: its name, its unit, and each rival's rounds."""
 
     name: str
     unit: str
@@ -72,7 +72,7 @@ class Results:
 
 
 def write(results: Results, folder: Path) -> str:
-    """Writes everything to the folder and gives the Markdown."""
+    """Write everything to the folder and return the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     text = markdown(results)
     (folder / "README.md").write_text(text)
@@ -129,7 +129,7 @@ def markdown(results: Results) -> str:
 
 
 def table(trials: Sequence[Trial], reference: str) -> str:
-    """One line a trial, beside the reference rival under the same load where there is one."""
+    """Return a table with a line for each trial, compared to the reference rival under the same load if there is one."""
     references = {(trial.load, trial.connections): trial for trial in trials if trial.rival == reference}
     beside = f" x {reference} |" if reference else ""
     lines = [
@@ -148,7 +148,7 @@ def table(trials: Sequence[Trial], reference: str) -> str:
 
 
 def write_attacked(attacked: Sequence[Attacked], folder: Path) -> str:
-    """Writes the page about attacks to the folder and gives its Markdown."""
+    """Write the page about attacks to the folder and return its Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(
         [
@@ -179,7 +179,7 @@ def marked(wait: Wait) -> str:
 
 
 def flow_text(flow: Flow) -> str:
-    """What became of the events of a load, in words."""
+    """Describe the events of a load in words."""
     arrived = flow.arrived
     written = round(flow.writes.per_second * flow.seconds)
     twice = arrived.events - arrived.different
@@ -204,7 +204,7 @@ def fact_table(facts: Sequence[Fact]) -> str:
 
 
 def as_data(results: Results) -> dict[str, object]:
-    """Every round of everything, for whoever doubts the medians."""
+    """Return every round of everything, for readers who doubt the medians."""
     trials = [*results.duel, *results.bare, *results.spread, *results.webhooks, *results.growth]
     return {
         "trials": [
@@ -222,7 +222,7 @@ def as_data(results: Results) -> dict[str, object]:
 
 
 def draw(results: Results, theme: str, file: Path) -> None:
-    """Speed and 99th percentile of each load, the rivals side by side."""
+    """Draw the rate and 99th percentile of each load, the rivals side by side."""
     ink, lines = THEMES[theme]
     style: dict[Any, Any] = {  # matplotlib's type is a literal of all its four hundred settings
         "svg.fonttype": "none",
@@ -263,7 +263,7 @@ def short(number: float) -> str:
 
 
 def draw_bars(panel: Axes, trials: Sequence[Trial], figure: str) -> None:
-    """Groups of bars, one group for each count of connections."""
+    """Draw bars in groups, one group for each number of connections."""
     rivals = list(dict.fromkeys(trial.rival for trial in trials))
     counts = sorted({trial.connections for trial in trials})
     width = 0.8 / len(rivals)

@@ -1,4 +1,4 @@
-"""Contacts by the hundred thousand, written straight into herdbook's tables, as if the ledger had entered each."""
+"""Contacts by the hundred thousand, written directly into herdbook's tables as if the ledger had entered each."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from herdbook.auth.store import create_key
 from herdbook.contacts.model import Contact, ContactEmail, ContactObject, ContactPhoneNumber, search_entry
 from herdbook.wire import ResourceRef
 
-# Ids that can be computed from a number, here and by pgbench: a ULID's milliseconds, then what looks random.
+# Ids follow from a number, here and in pgbench: a ULID's milliseconds, then digits that look random.
 FIRST_MILLISECOND = 1_750_000_000_000
 STARTED = datetime.fromtimestamp(FIRST_MILLISECOND / 1000, UTC)
 COLUMNS = (
@@ -40,7 +40,7 @@ def connect(folder: Path) -> Any:
 
 
 def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
-    """A row of COLUMNS. Its company is only referred to: nothing that is measured looks it up."""
+    """Return a row of COLUMNS. Its company exists only as a reference, because nothing measured looks it up."""
     at = STARTED + timedelta(milliseconds=number)
     company_id = UUID(int=number % 1000)
     written = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -78,7 +78,7 @@ def contact_rows(workspace_ids: Iterable[UUID], size: int) -> Iterator[tuple[obj
 
 
 async def fill(folder: Path, workspace_ids: list[UUID], size: int) -> None:
-    """Gives each of the workspaces so many contacts, with their history, addresses, and words to be found by."""
+    """Give each workspace a number of contacts with their history, addresses and search words."""
     connection = await connect(folder)
     try:
         await connection.execute("set synchronous_commit = off; set work_mem = '256MB'")
@@ -91,7 +91,7 @@ async def fill(folder: Path, workspace_ids: list[UUID], size: int) -> None:
         for statement in DERIVED:
             await connection.execute(statement, workspace_ids)
         await connection.execute("vacuum (analyze)")
-        # A checkpoint that is owed would be paid in the first minutes of load.
+        # A pending checkpoint would fall into the first minutes of load.
         await connection.execute("checkpoint")
     finally:
         await connection.close()
@@ -106,7 +106,7 @@ async def execute(folder: Path, statement: str) -> None:
 
 
 async def make_keys(folder: Path, workspace_ids: list[UUID]) -> list[str]:
-    """Enters an API key for each of the workspaces, and gives their texts."""
+    """Enter an API key for each workspace, and return their texts."""
     connection = await connect(folder)
     try:
         return [str(await create_key(connection, workspace_id, "bench", [ADMIN])) for workspace_id in workspace_ids]
@@ -114,7 +114,7 @@ async def make_keys(folder: Path, workspace_ids: list[UUID]) -> list[str]:
         await connection.close()
 
 
-# In the order of their keys, which fills the indexes several times faster.
+# Rows come in the order of their keys, which fills the indexes several times faster.
 DERIVED = (
     """insert into contact_email (workspace_id, address, contact_id)
        select workspace_id, object -> 'emails' -> 0 ->> 'email', id from contact

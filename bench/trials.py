@@ -1,4 +1,4 @@
-"""The order of the trials: rivals take turns, so that whatever else the machine does hits them alike."""
+"""The order of the trials: rivals take turns, so that disturbances of the machine affect them alike."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from bench.load import Figures, middle
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One load on one rival, to be repeated, and what each round of it showed."""
+    """One load on one rival, to be repeated, and the figures of each round."""
 
     load: str
     connections: int
@@ -30,11 +30,11 @@ def run_in_turns(trials: Iterable[Trial], rounds: int) -> list[Trial]:
             figures = trial.run()
             trial.rounds.append(figures)
             print(f"round {number}  {trial.load:<28}{trial.connections:5}  {trial.rival:<20}{figures}", flush=True)
-            # What a server has put off (checkpoints, logs) should not fall into its rival's time.
+            # A server's postponed work (checkpoints, logs) should not fall into its rival's time.
             time.sleep(0.3)
     return trials
 
 
 def ratio(trial: Trial, other: Trial) -> float:
-    """How many times the other's speed, round by round, since two runs side by side meet the same machine."""
+    """Return how many times the other's rate this is, round by round, because adjacent runs share the machine's state."""
     return median(mine.per_second / its.per_second for mine, its in zip(trial.rounds, other.rounds, strict=True))

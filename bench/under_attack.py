@@ -1,4 +1,4 @@
-"""How long a neighbour waits while somebody else attacks: another workspace, and another address."""
+"""The waits of a neighbour during attacks from another workspace and another address."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ from herdbook.oauth.store import create_client
 WORKSPACE = UUID(int=2)
 CONTACTS = 10_000
 USUAL_OPEN_FILES = 1024
-"""What most systems let a program open unless it asks for more."""
+"""The open files that most systems allow a program unless it asks for more."""
 LONGEST_REST = 60.0
-"""Seconds after which the next attack begins, though the server is still busy with the last one."""
+"""Seconds after which the next attack begins, even if the server is still busy with the last one."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """What a neighbour saw of one kind of request. Times are in milliseconds.
+    """A neighbour's waits for one kind of request. Times are in milliseconds.
 
     `longest_unqueued` leaves out the time in which the server or the neighbour could run and others had the processors.
     """
@@ -50,7 +50,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Attacked:
-    """One attack: how long the neighbour had to wait, what the attacker was answered, the server's peak memory in megabytes."""
+    """One attack: the neighbour's waits, the attacker's answers, and the server's peak memory in megabytes."""
 
     name: str
     get: Wait
@@ -63,13 +63,13 @@ class Attacked:
         return ", ".join(f"{count:,} x {answer}" for answer, count in sorted(self.answers.items()))
 
     def __str__(self) -> str:
-        """One line of a run's running commentary."""
+        """Return the line that reports this attack."""
         waits = f"GET {self.get!s:<24} PATCH {self.patch!s:<24}"
         return f"{self.name:<62}{waits}{self.memory:6,.0f} MB  {self.shown_answers}"
 
 
 def measure_attacks(scratch: Path) -> list[Attacked]:
-    """One attack after the other on one server."""
+    """Run one attack after the other on one server."""
     folder = scratch / "attacked"
     authority, certificate = trustme.CA(), scratch / "studio.pem"
     authority.cert_pem.write_to_path(str(scratch / "authority.pem"))
@@ -77,7 +77,7 @@ def measure_attacks(scratch: Path) -> list[Attacked]:
     environment = {
         "SSL_CERT_FILE": str(scratch / "authority.pem"),
         "HERDBOOK_ALLOWED_TARGETS": "127.0.0.1",
-        # What was written into the tables is as old as it pleases.
+        # Seeded entries have arbitrary dates, so trimming is off.
         "HERDBOOK_HISTORY_DAYS": "0",
     }
     herd = herdbook.prepare(folder, CONTACTS)
@@ -92,7 +92,7 @@ def measure_attacks(scratch: Path) -> list[Attacked]:
 
 @contextlib.contextmanager
 def few_open_files() -> Generator[None]:
-    """Starts programs with the usual limit while the block runs; they may raise it."""
+    """Start programs with the usual limit of open files while the block runs; they may raise it."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(USUAL_OPEN_FILES, before[1]), before[1]))
     try:
@@ -102,7 +102,7 @@ def few_open_files() -> Generator[None]:
 
 
 async def prepare_target(server: Server, certificate: Path) -> Target:
-    """Makes the attacker's workspace, whose contacts are all of one request."""
+    """Create the attacker's workspace, and give all its contacts one request id."""
     await seeding.fill(server.folder, [WORKSPACE], CONTACTS)
     (key,) = await seeding.make_keys(server.folder, [WORKSPACE])
     request_id = ids.new_id()
@@ -141,7 +141,7 @@ def measure(name: str, server: Server, target: Target, paths: Path) -> Attacked:
             patching.expect("ready")
             attacker.tell("go")
             answers = attacker.read()
-            # What the attack leaves behind is a part of it.
+            # The after-effects of an attack count, too.
             time.sleep(0.5)
             getting.tell("stop")
             patching.tell("stop")
@@ -150,7 +150,7 @@ def measure(name: str, server: Server, target: Target, paths: Path) -> Attacked:
 
 
 class Program:
-    """A program of the benchmark's, which reads lines and prints JSON."""
+    """A program of the benchmark, which reads lines and prints JSON."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         command = [sys.executable, "-m", module, *arguments]
@@ -180,7 +180,7 @@ class Program:
 
 
 def await_rest(server: Server) -> None:
-    """Waits until nothing of the server's has run for a while, so that no attack is blamed for the one before."""
+    """Wait until the server has been idle for a while, so that no attack is blamed for the one before."""
     deadline = time.monotonic() + LONGEST_REST
     rested = 0
     while rested < 20 and time.monotonic() < deadline:
@@ -200,7 +200,7 @@ def forget_peak(server: Server) -> None:
 
 
 def peak_memory(server: Server) -> float:
-    """Megabytes that the server's own process had at most since the peak was forgotten, without its database."""
+    """Return the peak megabytes of the server's own process since the peak was reset, without its database."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""What a webhook costs writes, and how soon its events arrive."""
+"""The cost of a webhook for writes, and the delay of its events."""
 
 import contextlib
 import json
@@ -16,20 +16,20 @@ from bench.processes import Server, call, processor_seconds
 
 @dataclass(frozen=True)
 class Arrived:
-    """What the endpoint received: how many events, how many different ones, and the delays of some, in seconds, sorted."""
+    """The events that the endpoint received: how many, how many distinct ones, and some delays in seconds, sorted."""
 
     events: int
     different: int
     delays: list[float]
 
     def delay(self, part: float) -> float:
-        """Milliseconds from a change to its event, that so large a part of the events does not exceed."""
+        """Return the milliseconds from a change to its event that this fraction of the events does not exceed."""
         return self.delays[min(int(len(self.delays) * part), len(self.delays) - 1)] * 1000
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A load under which every write became an event: the writes, and when the last event had arrived after the last write."""
+    """A load whose every write became an event: the writes, and how long after the last write the last event arrived."""
 
     writes: Figures
     seconds: int
@@ -48,7 +48,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.stdout.readline().strip()}/"
 
     def take(self) -> Arrived:
-        """What has arrived since the last time."""
+        """Return the events received since the last call."""
         self.stdin.write("\n")
         self.stdin.flush()
         return Arrived(**json.loads(self.stdout.readline()))
@@ -67,7 +67,7 @@ def receiving() -> Generator[Receiver]:
 
 
 class Subscription:
-    """One endpoint of the server, which can be switched on and off."""
+    """An endpoint of the server, which can be switched on and off."""
 
     def __init__(self, server: Server, receiver: Receiver) -> None:
         self.server = server
@@ -75,7 +75,7 @@ class Subscription:
         self.id: str = self._call("", {"url": receiver.url})["id"]
 
     def switch(self, *, on: bool) -> None:
-        """Switched on, it is told of what comes from now on, once a first event has shown that somebody delivers."""
+        """Switch the endpoint; switched on, it receives later changes, once a first event has shown that a courier delivers."""
         if on:
             self._call(f"/{self.id}/enable", {"from": "now"})
             self.await_quiet()
@@ -87,7 +87,7 @@ class Subscription:
         return behind
 
     def await_quiet(self) -> float:
-        """Waits until every event has arrived; gives the seconds that it took."""
+        """Wait until every event has arrived; return the seconds that it took."""
         started = time.monotonic()
         while self.behind():
             if time.monotonic() > started + 120:
@@ -100,14 +100,14 @@ class Subscription:
 
 
 def idle_share(server: Server, seconds: int) -> float:
-    """The part of a core that a server uses while nobody asks anything of it, in percent."""
+    """Return the percentage of a core that an idle server uses."""
     before = processor_seconds(server)
     time.sleep(seconds)
     return (processor_seconds(server) - before) / seconds * 100
 
 
 def subscribe_all(server: Server, spread_paths: Path, url: str) -> int:
-    """An endpoint in each of the many workspaces; gives how many that are."""
+    """Create an endpoint in each of the many workspaces; return their number."""
     keys = dict.fromkeys(line.split(" ")[1] for line in spread_paths.read_text().splitlines())
     for key in keys:
         call(f"{server.url}/api/herdbook/webhooks", "POST", {"url": url}, key)
@@ -115,7 +115,7 @@ def subscribe_all(server: Server, spread_paths: Path, url: str) -> int:
 
 
 def measure_flow(subscription: Subscription, paths: Path, seconds: int) -> Flow:
-    """Writes as fast as they are answered, each of them an event."""
+    """Write as fast as the writes are answered, each of them an event."""
     subscription.await_quiet()
     subscription.receiver.take()
     writes = run_wrk(subscription.server, paths, "PATCH", 64, seconds)

@@ -1,6 +1,6 @@
--- Sends one request to a random target each time. Arguments: method, file of targets, token, seed.
--- A line of the file is a path, and after a space a token of its own if it has one.
--- The request is put together by hand, since wrk.format costs more than the whole of this.
+-- Sends one request after another to random targets. Arguments: method, file of targets, token, seed.
+-- A line of the file is a path, followed by a space and a token if it has one of its own.
+-- The request is built by hand, because wrk.format costs more than everything else here.
 local method, default_token, paths, tokens
 
 function init(arguments)

@@ -1,4 +1,4 @@
-"""Alice's workspace with engagements and comments, as their own tests have it, and a server that others reach it by."""
+"""Fixtures: Alice's workspace with engagements and comments, and a server that others reach it by."""
 
 from collections.abc import Generator
 
@@ -41,7 +41,7 @@ __all__ = [
 
 @pytest.fixture(scope="session")
 def server(app: Herdbook, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
-    """A server on the application's database: another process, to which the application's writes are somebody else's."""
-    assert app, "it has prepared the database"
+    """A server on the application's database. It is another process, so the application's writes are foreign to it."""
+    assert app, "it prepares the database"
     with serving(tmp_path_factory.mktemp("server"), f"--database-url={database_url}", "--log-level=warning") as server:
         yield server

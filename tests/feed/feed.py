@@ -1,4 +1,4 @@
-"""How the tests read the feed."""
+"""Helpers that read the feed."""
 
 from typing import Any, Final
 
@@ -20,12 +20,12 @@ async def told(person: Person, **params: Any) -> list[str]:
 
 
 async def now(person: Person) -> int:
-    """Return where the feed ends now."""
+    """Return the position at which the feed ends now."""
     return (await read(person, after="now"))["position"]
 
 
 async def walked(person: Person, **params: Any) -> list[Json]:
-    """Return all changes behind a position, page by page."""
+    """Return all changes after a position, page by page."""
     met: list[Json] = []
     page: Json = {"has_more": True, "position": params.pop("after", 0)}
     while page["has_more"]:

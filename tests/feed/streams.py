@@ -1,4 +1,4 @@
-"""A client of event streams, which reads them as the standard says (WHATWG HTML, section 9.2.6)."""
+"""A client of event streams that reads them as the standard says (WHATWG HTML, section 9.2.6)."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,7 +13,7 @@ from tests.feed.feed import URL
 
 
 class Event(NamedTuple):
-    """An event: the id of the last one so far, its type, and what its data say."""
+    """An event: the last id received so far, the type, and the decoded data."""
 
     id: str
     type: str
@@ -21,7 +21,7 @@ class Event(NamedTuple):
 
 
 class Stream:
-    """A stream that is open."""
+    """An open stream."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -32,7 +32,7 @@ class Stream:
         self._fields: dict[str, str] = {}
 
     async def next(self) -> Event | None:
-        """Return the next event; None where there will be no more."""
+        """Return the next event, or None at the end of the stream."""
         async for line in self._lines:
             if not line:
                 event = self._dispatched()
@@ -47,7 +47,7 @@ class Stream:
                 case "id" | "event" | "data":
                     self._fields[name] = value
                 case _:
-                    assert name == "", "it is a comment"
+                    assert name == "", "the line is a comment"
         return None
 
     async def comment(self) -> str | None:

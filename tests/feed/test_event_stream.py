@@ -1,4 +1,4 @@
-"""GET /herdbook/changes as server-sent events, by a server of its own: the application's writes are another process's."""
+"""GET /herdbook/changes as server-sent events, from a separate server: the application's writes come from another process."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from tests.feed.streams import opened
 
 
 async def test_anonymous_is_refused(server: Running) -> None:
-    """A refusal is a problem, as everywhere."""
+    """An anonymous request gets a problem, as on every other operation."""
     async with httpx.AsyncClient() as client:
         response = await client.get(server.url + URL, headers={"Accept": "text/event-stream"})
 
@@ -31,7 +31,7 @@ async def test_anonymous_is_refused(server: Running) -> None:
 
 
 async def test_what_was_and_what_is_to_come_is_told(server: Running, alice: Person, ada: Thing) -> None:
-    """First what lies behind the position, then what happens: each change as a list tells it."""
+    """A stream sends first the changes after the position, then new ones, each in the form that the list has."""
     position = int(ada.etag.strip('"')) - 1
     async with opened(server.url, alice, after=position) as stream:
         events = [await stream.next()]
@@ -47,7 +47,7 @@ async def test_what_was_and_what_is_to_come_is_told(server: Running, alice: Pers
 
 
 async def test_it_is_an_event_stream(server: Running, alice: Person, ada: Thing) -> None:
-    """It says so, is kept by nobody, and begins with how soon a client may come back."""
+    """The response is an event stream that must not be cached and begins with the reconnection delay."""
     async with opened(server.url, alice) as stream:
         await stream.next()
 
@@ -59,7 +59,7 @@ async def test_it_is_an_event_stream(server: Running, alice: Person, ada: Thing)
 
 
 async def test_a_client_that_comes_back_goes_on(server: Running, alice: Person, ada: Thing) -> None:
-    """`Last-Event-ID` is where it was, whatever the address says, and nothing is missed or told twice."""
+    """A client that reconnects continues at `Last-Event-ID`, whatever the URL says; no event is missing or repeated."""
     async with opened(server.url, alice, after=int(ada.etag.strip('"')) - 1) as stream:
         await stream.next()
     await alice.patch(ada.url, json={"first_name": "Augusta"})
@@ -72,7 +72,7 @@ async def test_a_client_that_comes_back_goes_on(server: Running, alice: Person, 
 
 @pytest.mark.parametrize("after", ["now", None])
 async def test_a_stream_says_its_position_first(server: Running, alice: Person, ada: Thing, after: str | None) -> None:
-    """A connection that breaks before the first event goes on where it began, and nothing that came meanwhile is missed."""
+    """The stream sends its position first, so a connection that breaks before the first event loses nothing."""
     position = await now(alice)
     async with opened(server.url, alice, after=after or position) as stream:
         await stream.until(position)
@@ -85,7 +85,7 @@ async def test_a_stream_says_its_position_first(server: Running, alice: Person, 
 
 
 async def test_many_changes_come_in_order(server: Running, alice: Person) -> None:
-    """However many there are, and whatever comes meanwhile."""
+    """Many changes arrive in order, also while new ones are written."""
     position = await now(alice)
 
     async def write() -> None:
@@ -101,7 +101,7 @@ async def test_many_changes_come_in_order(server: Running, alice: Person) -> Non
 
 
 async def test_the_position_moves_on_past_what_is_left_out(server: Running, alice: Person, ada: Thing) -> None:
-    """It is told without an event, so that a client that comes back does not begin far behind."""
+    """The position moves past changes that are left out, so a client that reconnects does not begin far behind."""
     async with opened(server.url, alice, after="now", types="tag") as stream:
         updated = await alice.patch(ada.url, json={"first_name": "Augusta"})
         types = await stream.until(int(updated.headers["ETag"].strip('"')))
@@ -110,7 +110,7 @@ async def test_the_position_moves_on_past_what_is_left_out(server: Running, alic
 
 
 async def test_what_is_left_out_is_not_looked_at_each_time(server: Running, alice: Person, ada: Thing) -> None:
-    """In a workspace where very much happens, who waits for what is rare takes a breath between two looks."""
+    """A follower of a rare kind pauses between two looks in a workspace where very much happens."""
     async with opened(server.url, alice, after="now", types="tag") as stream, httpx.AsyncClient() as client:
         for number in range(100):
             headers, patch = {"Authorization": str(alice.key)}, {"first_name": f"Ada {number}"}
@@ -124,14 +124,14 @@ async def test_what_is_left_out_is_not_looked_at_each_time(server: Running, alic
     ("last_id", "code"), [("now then", "invalid_format"), ("-1", "invalid_format"), ("999999", "invalid_range")]
 )
 async def test_what_is_no_position_is_refused(server: Running, alice: Person, last_id: str, code: str) -> None:
-    """The refusal names the header."""
+    """A bad position is refused, and the refusal names the header."""
     async with opened(server.url, alice, last_id) as stream:
         assert stream.response.status_code == 400
         assert faults(stream.response) == [("Last-Event-ID", code)]
 
 
 async def test_a_head_request_ends(server: Running, alice: Person) -> None:
-    """HEAD is told how a stream would begin, and no more."""
+    """HEAD returns the headers of a stream and ends."""
     headers = {"Authorization": str(alice.key), "Accept": "text/event-stream"}
     async with httpx.AsyncClient() as client:
         response = await client.head(server.url + URL, headers=headers)
@@ -142,7 +142,7 @@ async def test_a_head_request_ends(server: Running, alice: Person) -> None:
 async def test_a_revoked_key_ends_what_it_has_open(
     server: Running, alice: Person, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Within 5 seconds, streams end, and those who wait are refused."""
+    """Within 5 seconds of a key's revocation, its streams end and its long polls are refused."""
     async with opened(server.url, alice, after="now") as stream, httpx.AsyncClient(timeout=30) as client:
         ending = asyncio.create_task(stream.next())
         waiting = asyncio.create_task(
@@ -160,7 +160,7 @@ async def test_a_revoked_key_ends_what_it_has_open(
 
 @pytest.mark.skipif("HERDBOOK_TEST_DEEP" not in os.environ, reason="it takes a quarter of a minute")
 async def test_silence_is_told(server: Running, alice: Person) -> None:
-    """A comment every 15 seconds keeps the connection, and shows whether there still is one."""
+    """A comment every 15 seconds keeps an idle connection open, and shows whether it is still alive."""
     async with opened(server.url, alice, after="now") as stream:
         began = time.monotonic()
         comment = await stream.comment()
@@ -171,7 +171,7 @@ async def test_silence_is_told(server: Running, alice: Person) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_server_that_stops_ends_what_is_open(tmp_path: Path, workers: int) -> None:
-    """Streams end and those who wait are answered at once, so the server need not wait for them."""
+    """A server that stops ends its streams and answers its long polls at once, so it need not wait for them."""
     with serving(tmp_path, f"--workers={workers}") as server:
         async with AsyncExitStack() as opening, httpx.AsyncClient(timeout=PATIENCE) as client:
             alice = Person(client, UUID(int=0), read_key(server.key))
@@ -190,7 +190,7 @@ async def test_a_server_that_stops_ends_what_is_open(tmp_path: Path, workers: in
 
 
 async def sent(person: Person, url: str, **params: Any) -> "asyncio.Task[httpx.Response]":
-    """Return a request that the server has by now, and has yet to answer."""
+    """Return a request that has reached the server and is not answered yet."""
     is_sent = asyncio.Event()
 
     async def trace(event: str, _: Any) -> None:

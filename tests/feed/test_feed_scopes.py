@@ -1,4 +1,4 @@
-"""What a credential is told of: what it may read."""
+"""A credential receives the changes of the objects that it may read."""
 
 from typing import Any, Final
 
@@ -16,13 +16,13 @@ PRIVATE: Final = "engagements:private:read"
 
 
 async def changes_of(person: Person, **params: Any) -> list[Json]:
-    """Return the changes that somebody is told of."""
+    """Return the changes that a caller receives."""
     return (await read(person, **params))["data"]
 
 
 @pytest.mark.parametrize("name", KINDS)
 async def test_a_kind_takes_its_own_scopes(keys: Keys, name: str) -> None:
-    """Whoever may read such objects may ask for their changes."""
+    """The scope that reads a kind of object also reads its changes."""
     person = await keys.holder(*KINDS[name].read_scopes)
     response = await person.get(URL, params={"types": name})
 
@@ -31,7 +31,7 @@ async def test_a_kind_takes_its_own_scopes(keys: Keys, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "needed"), [(name, scope) for name, each in KINDS.items() for scope in each.read_scopes])
 async def test_no_other_scope_will_do(keys: Keys, name: str, needed: str) -> None:
-    """Without a scope that reading such an object takes, asking for their changes is refused by its name."""
+    """A request for a kind is refused without one of its read scopes, and the refusal names the missing scope."""
     person = await keys.holder(*(scope for scope in SCOPES if scope not in (needed, "workspace:admin")))
     response = await person.get(URL, params={"types": f"tag,{name}"})
 
@@ -41,7 +41,7 @@ async def test_no_other_scope_will_do(keys: Keys, name: str, needed: str) -> Non
 
 @pytest.mark.usefixtures("ada", "renewal")
 async def test_without_types_it_is_all_that_may_be_read(keys: Keys, alice: Person) -> None:
-    """The others are left out, and the position moves past them."""
+    """Without `types`, the feed leaves out what the caller may not read, and the position moves past it."""
     person = await keys.holder("tags:read")
     page = await read(person)
 
@@ -50,7 +50,7 @@ async def test_without_types_it_is_all_that_may_be_read(keys: Keys, alice: Perso
 
 
 async def test_who_may_read_nothing_is_refused(keys: Keys) -> None:
-    """Scopes that only write tell of nothing."""
+    """A credential with only write scopes is refused."""
     person = await keys.holder("contacts:write", PRIVATE)
     response = await person.get(URL)
 
@@ -60,7 +60,7 @@ async def test_who_may_read_nothing_is_refused(keys: Keys) -> None:
 async def test_private_engagements_are_left_out(
     keys: Keys, talk: Made, promise: Made, whisper: Made, hush: Made, secret: Made
 ) -> None:
-    """With their transcripts and comments, for those who may not read them."""
+    """Private engagements, with their transcripts and comments, are left out for callers who may not read them."""
     scopes = ["engagements:read", "transcript_timelines:read", "transcript_comments:read"]
     types = "engagement,transcript,transcript_comment"
     anybody = await changes_of(await keys.holder(*scopes), types=types)
@@ -78,7 +78,7 @@ async def test_private_engagements_are_left_out(
 
 
 async def test_changes_of_private_engagements_are_left_out(alice: Person, keys: Keys, hush: Made, renewal: Thing) -> None:
-    """What is updated or deleted there is not told either."""
+    """Updates and deletions in private engagements are left out as well."""
     position = await now(alice)
     await alice.patch(hush.url, json={"body": "Hush!"})
     await alice.delete(hush.url)
@@ -92,7 +92,7 @@ async def test_changes_of_private_engagements_are_left_out(alice: Person, keys: 
 
 
 async def test_who_takes_part_is_for_those_who_read_contacts(alice: Person, keys: Keys, step: Made, ada: Thing) -> None:
-    """To others an engagement is told as the API shows it: without its details, before and after."""
+    """Callers without `contacts:read` get engagements as the API shows them: without details, before and after."""
     await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
     outsider = await changes_of(await keys.holder("engagements:read"), types="engagement")
     insider = await changes_of(await keys.holder("engagements:read", "contacts:read"), types="engagement")

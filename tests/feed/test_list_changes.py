@@ -1,4 +1,4 @@
-"""GET /herdbook/changes: what happened in a workspace, in the order in which it did."""
+"""GET /herdbook/changes: the changes of a workspace in the order in which they were made."""
 
 import json
 from typing import Any, TypeAlias, cast
@@ -24,21 +24,21 @@ Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
-    """The feed is for those who say who they are."""
+    """The feed requires a credential."""
     response = await client.get(URL)
 
     assert response.status_code == 401
 
 
 async def test_a_stranger_sees_nothing(charlie: Person, ada: Thing) -> None:
-    """Whatever happens in Alice's workspace, the feed of another one is empty."""
+    """Charlie's feed stays empty whatever happens in Alice's workspace."""
     assert ada.id
 
     assert await read(charlie) == {"object": "list", "data": [], "has_more": False, "position": 0, "head": 0}
 
 
 async def test_each_kind_of_change_is_told(alice: Person, ada: Thing) -> None:
-    """What is created, updated and deleted comes in this order, with the object, and with the old values of an update."""
+    """Creation, update and deletion come in this order, with the object, and with the old values of an update."""
     before = ada.json
     position = int(ada.etag.strip('"')) - 1
     updated = await alice.patch(ada.url, json={"first_name": "Augusta", "last_name": None})
@@ -55,7 +55,7 @@ async def test_each_kind_of_change_is_told(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_change_says_when_it_was_made_and_by_whom(alice: Person, ada: Thing) -> None:
-    """Position, time, request and credential are those of the write."""
+    """A change has the position, time, request and credential of its write."""
     response = await alice.patch(ada.url, json={"first_name": "Augusta"})
     change = (await read(alice))["data"][-1]
     del change["data"]
@@ -72,7 +72,7 @@ async def test_a_change_says_when_it_was_made_and_by_whom(alice: Person, ada: Th
 
 
 async def test_objects_are_told_as_they_were_entered(alice: Person, stored: Stored, renewal: Thing) -> None:
-    """Byte for byte, whatever the kind: what was entered is not read, only passed on."""
+    """Objects of every kind pass through byte for byte: entries are copied, not decoded."""
     await alice.patch(renewal.url, json={"name": 'Zoë\'s \\ "renewal"\n\u2028'})
     await alice.delete(renewal.url)
     response = await alice.get(URL)
@@ -83,14 +83,14 @@ async def test_objects_are_told_as_they_were_entered(alice: Person, stored: Stor
 
 
 async def test_what_the_command_line_did_has_no_credential(alice: Person, owner: Thing) -> None:
-    """The workspace's first user was created by no caller of the API."""
+    """The first user's creation has no credential, because no caller of the API made it."""
     change = (await read(alice, types="user"))["data"][0]
 
     assert (change["data"]["object"]["id"], change["credential_id"]) == (owner.id, None)
 
 
 async def test_what_a_client_did_has_its_id(alice: Person, client: httpx.AsyncClient, pool: Connections) -> None:
-    """An OAuth client is told from an API key."""
+    """A change by an OAuth client names the client, and differs from one by an API key."""
     new = await create_client(pool, alice.workspace_id, "A program", ["tags:write"], [])
     form = {"grant_type": "client_credentials", "client_id": new.client_id, "client_secret": new.client_secret}
     token = (await client.post("/api/v1/oauth/token", data=form)).json()["access_token"]
@@ -101,7 +101,7 @@ async def test_what_a_client_did_has_its_id(alice: Person, client: httpx.AsyncCl
 
 
 class MergeAndRestore:
-    """A command that deletes a contact as one that goes on in another, and brings it back."""
+    """A command that deletes a contact as merged into another one, and restores it."""
 
     def __init__(self, contact: Thing, into: Thing) -> None:
         self._contact_id = contact.uuid
@@ -112,17 +112,17 @@ class MergeAndRestore:
         return [Need(CONTACT.shelf, self._contact_id)]
 
     def apply(self, book: Book) -> Result:
-        """Do both."""
+        """Delete it as merged, then restore it."""
         before = book.find(CONTACT.shelf, self._contact_id)
-        assert before is not None, "it was created"
+        assert before is not None, "the row exists"
         deleted(book, CONTACT, before, self._into)
         after = book.find(CONTACT.shelf, self._contact_id)
-        assert after is not None, "its row is kept"
+        assert after is not None, "a deleted object keeps its row"
         return restored(book, CONTACT, after, CONTACT.entered(before))
 
 
 async def test_a_merge_and_its_undoing_are_told(alice: Person, ada: Thing, grace: Thing, ledger: Ledger) -> None:
-    """A contact that goes on in another one's place is deleted, with the other's id; it can be restored."""
+    """A merged contact is deleted with the id of the contact that replaces it, and can be restored."""
     position = await now(alice)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, MergeAndRestore(ada, into=grace), origin)
@@ -133,7 +133,7 @@ async def test_a_merge_and_its_undoing_are_told(alice: Person, ada: Thing, grace
 
 
 async def test_pages_have_everything_once(alice: Person) -> None:
-    """Walking from page to page meets each change once, in order, whatever the size of a page."""
+    """Paging returns each change once, in order, at every page size."""
     for number in range(7):
         await alice.post("/api/v2/contacts", json={"first_name": f"Ada {number}"})
     head = await now(alice)
@@ -144,7 +144,7 @@ async def test_pages_have_everything_once(alice: Person) -> None:
 
 @pytest.mark.usefixtures("ada")
 async def test_a_page_has_as_many_as_were_asked_for(alice: Person, grace: Thing) -> None:
-    """`position` is that of the last one on the page, and `has_more` says that it goes on."""
+    """`position` is that of the last change on the page, and `has_more` says whether more follow."""
     page = await read(alice, limit=2)
 
     assert [change["position"] for change in page["data"]] == [1, 2]
@@ -153,7 +153,7 @@ async def test_a_page_has_as_many_as_were_asked_for(alice: Person, grace: Thing)
 
 
 async def test_types_filter(alice: Person, ada: Thing, engine: Thing) -> None:
-    """Only changes of the kinds that are named come, and the position moves on past the others."""
+    """Only changes of the named kinds are returned, and the position moves past the others."""
     position = int(ada.etag.strip('"')) - 1
     await alice.post("/api/v2/tags", json={"name": "Renewal"})
     await alice.patch(engine.url, json={"name": "Difference Engine"})
@@ -165,7 +165,7 @@ async def test_types_filter(alice: Person, ada: Thing, engine: Thing) -> None:
 
 
 async def test_what_is_left_out_costs_nothing_next_time(alice: Person, ada: Thing, grace: Thing) -> None:
-    """Where nothing of the kind happened, the position still moves to the end."""
+    """The position moves to the end even if nothing of the kind happened."""
     page = await read(alice, after=ada.etag.strip('"'), types="tag")
 
     assert (page["data"], page["has_more"]) == ([], False)
@@ -173,7 +173,7 @@ async def test_what_is_left_out_costs_nothing_next_time(alice: Person, ada: Thin
 
 
 async def test_no_more_is_looked_at_than_a_request_may_take(alice: Person, ada: Thing, pool: Connections) -> None:
-    """Among very many changes of other kinds, a page ends without what is rare, and says that there is more."""
+    """A page among very many changes of other kinds ends before it reaches a rare one, and says that there is more."""
     first = int(ada.etag.strip('"'))
     await pool.execute(
         """
@@ -192,10 +192,10 @@ async def test_no_more_is_looked_at_than_a_request_may_take(alice: Person, ada: 
 
 
 async def test_a_page_of_long_objects_is_short(alice: Person) -> None:
-    """Transcripts may be long, so a page ends before there are too many bytes of them, and the next one goes on."""
+    """Transcripts may be long, so a page ends at a limit of bytes and the next one continues."""
     position = await now(alice)
     for number in range(6):
-        # What does not repeat cannot be stored in fewer bytes.
+        # Random text, because repetitive text would be stored compressed.
         text = "".join(ids.encoded("", ids.new_id()) for _ in range(30_000))
         call = {"type": "CALL", "title": "Long", "source_system": "dialer", "external_id": f"long-{number}"}
         response = await alice.post("/api/v2/engagements", json={**call, "transcript": text})
@@ -209,7 +209,7 @@ async def test_a_page_of_long_objects_is_short(alice: Person) -> None:
 
 
 async def test_a_page_is_bounded_by_what_it_sends(alice: Person) -> None:
-    """However well what is told was compressed where it is stored: a page ends behind the change that goes beyond its bytes."""
+    """A page ends after the change that exceeds its limit of bytes, however well that change is compressed in storage."""
     position = await now(alice)
     for number in range(6):
         call = {"type": "CALL", "title": "Long", "source_system": "dialer", "external_id": f"long-{number}"}
@@ -228,7 +228,7 @@ async def test_a_page_is_bounded_by_what_it_sends(alice: Person) -> None:
 
 
 async def test_what_is_read_for_a_page_is_bounded(alice: Person, pool: Connections) -> None:
-    """No more is read than is told, and as many entries as were asked for by one statement where they are small."""
+    """The server reads no more bytes than it returns, and one statement reads a whole page of small entries."""
     position = await now(alice)
     for number in range(4):
         call = {"type": "CALL", "title": "Long", "source_system": "dialer", "external_id": f"long-{number}"}
@@ -250,7 +250,7 @@ async def test_what_is_read_for_a_page_is_bounded(alice: Person, pool: Connectio
 
 
 class Counted:
-    """Connections that count statements, and the bytes that these return."""
+    """A pool that counts statements and the bytes that they return."""
 
     def __init__(self, pool: Connections) -> None:
         self._pool = pool
@@ -266,7 +266,7 @@ class Counted:
 
 
 async def test_now_is_the_end(alice: Person, ada: Thing) -> None:
-    """`after=now` tells nothing of what was, and gives the position from which to follow."""
+    """`after=now` returns no changes, and the position from which to follow."""
     page = await read(alice, after="now")
 
     assert (page["data"], page["position"]) == ([], int(ada.etag.strip('"')))
@@ -297,7 +297,7 @@ async def test_now_is_the_end(alice: Person, ada: Thing) -> None:
     ],
 )
 async def test_what_cannot_be_asked(alice: Person, query: str, expected: tuple[str, str]) -> None:
-    """A bad parameter is refused by its name."""
+    """A bad parameter is refused by name."""
     response = await alice.get(f"{URL}?{query}")
 
     assert response.status_code == 400
@@ -305,7 +305,7 @@ async def test_what_cannot_be_asked(alice: Person, query: str, expected: tuple[s
 
 
 async def test_a_position_beyond_the_end_is_refused(alice: Person, ada: Thing) -> None:
-    """It was given out before the data were set back, so the refusal says how to begin anew."""
+    """A position beyond the end dates from before a restore of the data, so the refusal says how to begin anew."""
     beyond = int(ada.etag.strip('"')) + 1
     response = await alice.get(URL, params={"after": beyond})
 

@@ -1,4 +1,4 @@
-"""GET /herdbook/changes?wait=: what has not happened yet is told as soon as it does."""
+"""GET /herdbook/changes?wait=: a change is returned as soon as it happens."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from tests.ledger.clerk import Clerk
 
 
 class Timed:
-    """How long a block took."""
+    """A timer for a block."""
 
     seconds = 0.0
 
@@ -28,12 +28,12 @@ class Timed:
 
 
 def waiting(person: Person, **params: Any) -> asyncio.Task[Json]:
-    """Wait for changes, beside the test."""
+    """Poll for changes in the background."""
     return asyncio.create_task(read(person, **params))
 
 
 async def test_what_is_there_is_told_at_once(alice: Person, ada: Thing) -> None:
-    """Nobody waits where there is something to tell."""
+    """A poll returns at once if there are changes already."""
     with Timed() as timed:
         types = await told(alice, after=int(ada.etag.strip('"')) - 1, wait=30)
 
@@ -42,7 +42,7 @@ async def test_what_is_there_is_told_at_once(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_write_wakes_who_waits(alice: Person, ada: Thing) -> None:
-    """A change is told when it is committed, not when it is looked for: that would take a second each time."""
+    """A commit wakes the polls of its own process at once; a periodic look would cost a second each time."""
     position = await now(alice)
     with Timed() as timed:
         for number in range(20):
@@ -56,7 +56,7 @@ async def test_a_write_wakes_who_waits(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_write_of_another_process_wakes_who_waits(alice: Person, workspace_id: UUID, ledger: Ledger) -> None:
-    """It is found within a second or so."""
+    """A write of another process is found within a second or so."""
     coming = waiting(alice, after=await now(alice), wait=30)
     with Timed() as timed:
         await Clerk(ledger, workspace_id).create(first_name="Ada")
@@ -69,7 +69,7 @@ async def test_a_write_of_another_process_wakes_who_waits(alice: Person, workspa
 async def test_who_comes_where_very_many_wait_is_refused(
     alice: Person, charlie: Person, ada: Thing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So many of a workspace wait, and the next one is told to come later; another workspace's are not in the way."""
+    """A workspace may have a limited number of polls; the next one must retry later, and other workspaces are unaffected."""
     monkeypatch.setattr(api, "MOST_FOLLOWERS", 2)
     position = await now(alice)
     coming = [waiting(alice, after=position, wait=30) for _ in range(2)]
@@ -88,7 +88,7 @@ async def test_who_comes_where_very_many_wait_is_refused(
 
 
 async def test_nothing_is_told_in_the_end(alice: Person) -> None:
-    """Where nothing happens, the answer is empty, once the time is over."""
+    """A poll without changes returns an empty page when its time is over."""
     position = await now(alice)
     with Timed() as timed:
         page = await read(alice, after="now", wait=1)
@@ -98,7 +98,7 @@ async def test_nothing_is_told_in_the_end(alice: Person) -> None:
 
 
 async def test_only_what_was_asked_for_ends_the_wait(alice: Person, ada: Thing) -> None:
-    """Changes of other kinds only move the position on."""
+    """Changes of other kinds do not end a poll; they only move its position."""
     coming = waiting(alice, after="now", types="tag", wait=30)
     updated = [await alice.patch(ada.url, json={"first_name": f"Ada {number}"}) for number in range(3)]
     created = await alice.post("/api/v2/tags", json={"name": "Renewal"})
@@ -109,7 +109,7 @@ async def test_only_what_was_asked_for_ends_the_wait(alice: Person, ada: Thing) 
 
 
 async def test_a_position_moves_on_in_vain(alice: Person, ada: Thing) -> None:
-    """Who waited for nothing need not look at the same changes again."""
+    """A poll that found nothing returns a later position, so that nothing is scanned twice."""
     coming = waiting(alice, after=await now(alice), types="tag", wait=1)
     updated = await alice.patch(ada.url, json={"first_name": "Augusta"})
     page = await coming
@@ -119,7 +119,7 @@ async def test_a_position_moves_on_in_vain(alice: Person, ada: Thing) -> None:
 
 
 async def test_many_wait_at_once(alice: Person, ada: Thing) -> None:
-    """All who wait for the same are told the same."""
+    """Polls with the same parameters return the same page."""
     position = await now(alice)
     coming = [waiting(alice, after=position, wait=30) for _ in range(50)]
     await alice.delete(ada.url)

@@ -1,4 +1,4 @@
-"""Positions that lie before what is kept: whoever has one is told so, and how to go on."""
+"""Positions older than the oldest entry kept are refused, with the way to continue."""
 
 from collections.abc import AsyncGenerator
 from typing import TypeAlias
@@ -19,7 +19,7 @@ Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 @pytest_asyncio.fixture
 async def connections(database_url: str) -> AsyncGenerator[Pool]:
-    """Connections as a process has them."""
+    """A pool like that of a server process."""
     pool = await open_pool(database_url, 1)
     yield pool
     await pool.close()
@@ -27,7 +27,7 @@ async def connections(database_url: str) -> AsyncGenerator[Pool]:
 
 @pytest_asyncio.fixture
 async def oldest(alice: Person, ada: Thing, grace: Thing, pool: Connections, connections: Pool) -> int:
-    """Up to which position Alice's workspace has forgotten what happened: Ada was created then, Grace later."""
+    """The position up to which Alice's workspace is trimmed: Ada was created there, Grace after it."""
     position = int(ada.etag.strip('"'))
     assert grace.id
     statement = "update change set at = at - interval '1 year' where workspace_id = $1 and seq <= $2"
@@ -37,7 +37,7 @@ async def oldest(alice: Person, ada: Thing, grace: Thing, pool: Connections, con
 
 
 def is_refusal(response: httpx.Response, oldest: int) -> bool:
-    """Whether a response says that a position is too old, which is the oldest, and what to do."""
+    """Whether a response says that a position is too old, which one is the oldest, and what to do."""
     problem: Json = response.json()
     return (
         response.status_code == 410
@@ -48,25 +48,25 @@ def is_refusal(response: httpx.Response, oldest: int) -> bool:
 
 
 async def test_what_is_no_longer_kept_is_refused(alice: Person, oldest: int) -> None:
-    """It would be a list with a gap, so there is none; the beginning is such a position, too."""
+    """A trimmed position is refused instead of answered with a gap; that includes the beginning."""
     for params in ({}, {"after": 0}, {"after": oldest - 1}, {"after": oldest - 1, "types": "tag", "wait": 30}):
         assert is_refusal(await alice.get(URL, params=params), oldest)
 
 
 async def test_the_oldest_position_will_do(alice: Person, oldest: int) -> None:
-    """From there on, everything is there."""
+    """The oldest position returns everything after it."""
     assert await told(alice, after=oldest) == ["contact.created"]
     assert await told(alice, after="now") == []
 
 
 async def test_a_stream_does_not_begin_there(server: Running, alice: Person, oldest: int) -> None:
-    """A client that comes back too late is refused, and not told half of it."""
+    """A stream from a trimmed position is refused; it does not begin with a gap."""
     async with opened(server.url, alice, str(oldest - 1)) as stream:
         assert is_refusal(stream.response, oldest)
 
 
 async def test_what_the_refusal_says_works(alice: Person, oldest: int, ada: Thing) -> None:
-    """Remember where it ends, list everything, follow from there: nothing is missing."""
+    """The documented recovery misses nothing: remember the end, list everything, follow from there."""
     refusal = await alice.get(URL)
     position = (await read(alice, after="now"))["position"]
     copy = {contact["id"]: contact for contact in (await alice.get("/api/v2/contacts")).json()["data"]}

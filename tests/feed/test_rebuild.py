@@ -1,4 +1,4 @@
-"""Whoever follows the feed from its beginning has every row, byte for byte."""
+"""A follower that reads the feed from its beginning has every row, byte for byte."""
 
 import random
 from datetime import datetime
@@ -26,7 +26,7 @@ _CONTACTS = "/api/v2/contacts"
 
 
 class Row(NamedTuple):
-    """What is known of a row: its parts in JSON are bytes, as they came."""
+    """A row's contents; parts in JSON are the bytes as received."""
 
     version: int
     updated_at: datetime
@@ -37,10 +37,10 @@ class Row(NamedTuple):
 
 
 class Change(msgspec.Struct):
-    """A change, whose objects are left as they came."""
+    """A change with its objects as raw bytes."""
 
     class Data(msgspec.Struct):
-        """The object, as it came."""
+        """The object as raw bytes."""
 
         object: msgspec.Raw
 
@@ -61,14 +61,14 @@ class Page(msgspec.Struct):
 
 
 class Replica:
-    """Rows, rebuilt from nothing but the feed."""
+    """Rows that are rebuilt from the feed alone."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, UUID], Row] = {}
         self.position = 0
 
     async def follow(self, person: Person) -> None:
-        """Read on to the end."""
+        """Read to the end."""
         page = Page([], has_more=True, position=self.position)
         while page.has_more:
             response = await person.get(URL, params={"after": page.position, "limit": 1000})
@@ -97,7 +97,7 @@ class Replica:
 
 
 async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[tuple[str, UUID], Row]:
-    """Return the rows that there are."""
+    """Return the stored rows."""
     found: dict[tuple[str, UUID], Row] = {}
     for name, subject in _BY_NAME.items():
         details = "details" if name == "engagement" else "null::json"
@@ -111,7 +111,7 @@ async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> di
 
 
 class Life:
-    """Somebody who does all kinds of things in a workspace, as the dice have it."""
+    """A random series of all kinds of writes in a workspace."""
 
     def __init__(self, person: Person, dice: random.Random) -> None:
         self.person = person
@@ -125,7 +125,7 @@ class Life:
         self.done: dict[str, int] = {}
 
     async def live(self, steps: int) -> None:
-        """Do so many things."""
+        """Make a number of writes."""
         deeds: list[Any] = [
             *(self.create_contact, self.create_contact, self.update_contact, self.update_contact, self.delete_contact),
             *(self.create_company, self.change_company, self.tag, self.engage, self.engage, self.change_engagement),
@@ -142,11 +142,11 @@ class Life:
                 self.requests.append(response.headers["X-Request-Id"])
 
     def some(self, known: list[str]) -> str:
-        """Return the id of an object that there is, or was."""
+        """Return the id of an object that exists or existed."""
         return self.dice.choice(known) if known else "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
     def contact(self) -> Json:
-        """Return the members of a contact, some of which others may have."""
+        """Return the fields of a contact; some addresses may be taken."""
         dice = self.dice
         members: Json = {"first_name": dice.choice(["Ada", "Grace", "Zoë"]), "last_name": f"N{dice.randrange(99)}"}
         if dice.random() < 0.7:
@@ -184,14 +184,14 @@ class Life:
         return response
 
     async def change_company(self) -> Any:
-        """Rename a company, or delete it."""
+        """Rename or delete a company."""
         path = f"/api/v2/companies/{self.some(self.companies)}"
         if self.dice.random() < 0.5:
             return await self.person.delete(path)
         return await self.person.patch(path, json={"name": f"D{self.dice.randrange(99)}"})
 
     async def tag(self) -> Any:
-        """Create a tag, or delete one."""
+        """Create or delete a tag."""
         if self.tags and self.dice.random() < 0.3:
             return await self.person.delete(f"/api/v2/tags/{self.some(self.tags)}")
         response = await self.person.post("/api/v2/tags", json={"name": f"T{self.dice.randrange(20)}"})
@@ -200,7 +200,7 @@ class Life:
         return response
 
     async def engage(self) -> Any:
-        """Create an engagement, with participants of whom some are new."""
+        """Create an engagement; some of its participants are new."""
         names = self.dice.sample("abcdefghijkl", 2)
         participants = [{"name": f"P {name}", "email": f"{name}@x.test"} for name in names]
         body = call(f"call-{len(self.engagements)}", participants=participants, is_private=self.dice.random() < 0.3)
@@ -223,7 +223,7 @@ class Life:
                 return await self.person.put(path, json=TIMELINE)
 
     async def comment(self) -> Any:
-        """Comment on a timeline, or delete a comment."""
+        """Create or delete a comment."""
         if self.comments and self.dice.random() < 0.3:
             return await self.person.delete(f"/api/v2/transcript_comments/{self.some(self.comments)}")
         path = f"/api/v2/engagements/{self.some(self.engagements)}/transcript_comments"
@@ -233,7 +233,7 @@ class Life:
         return response
 
     async def bulk(self) -> Any:
-        """Do several things at once."""
+        """Write several contacts in bulk."""
         dice = self.dice
         operations: list[Json] = []
         for _ in range(dice.randrange(1, 8)):
@@ -260,12 +260,12 @@ class Life:
         return await self.person.post(f"/api/herdbook/contacts/{target}/merge", json={"from": sources})
 
     async def restore(self) -> Any:
-        """Bring something back."""
+        """Restore an object."""
         plural, known = self.dice.choice([("contacts", self.contacts), ("companies", self.companies), ("tags", self.tags)])
         return await self.person.post(f"/api/herdbook/{plural}/{self.some(known)}/restore")
 
     async def undo(self) -> Any:
-        """Undo something, often what was done last."""
+        """Undo a request, often the latest."""
         if not self.requests:
             return None
         request_id = self.requests[-1] if self.dice.random() < 0.6 else self.dice.choice(self.requests)
@@ -276,12 +276,12 @@ class Life:
 async def test_the_feed_rebuilds_every_row(
     client: httpx.AsyncClient, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", seed: int
 ) -> None:
-    """After whatever happened, undone, merged and written in bulk, the feed tells all of it, byte for byte."""
+    """The feed rebuilds every row byte for byte, after writes, undos, merges and bulk requests."""
     connection = await connect(database_url)
     workspace_id = await create_owned_workspace(connection, "Life")
     person = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
     await connection.close()
-    life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # these dice are loaded on purpose
+    life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # repeatable on purpose
     for _ in range(3):
         await life.live(60)
         await replica.follow(person)

@@ -1,4 +1,4 @@
-"""Keeping a copy by the feed: export all once, then apply what happened since, deletions included."""
+"""Keeping a copy by the feed: export everything once, then apply all later changes, deletions included."""
 
 import asyncio
 import logging
@@ -15,12 +15,12 @@ from tests.feed.streams import opened
 from tests.ledger.crowd import Said, call_all, crowd_elsewhere
 
 COMMANDS: Final = 1500
-# Once a contact is called so, nothing more will happen.
+# The name of the contact that marks the last write.
 THE_END: Final = "The End"
 
 
 class Copy:
-    """A copy of a workspace's contacts, and the positions of the changes that it was made of."""
+    """A copy of a workspace's contacts, and the positions of the changes applied to it."""
 
     def __init__(self) -> None:
         self.contacts: dict[str, Json] = {}
@@ -28,7 +28,7 @@ class Copy:
         self.is_whole = False
 
     def apply(self, change: Json) -> None:
-        """Do what was done."""
+        """Apply a change."""
         contact, action = change["data"]["object"], change["type"]
         before = self.contacts.get(contact["id"])
         self.positions.append(change["position"])
@@ -39,13 +39,13 @@ class Copy:
         elif action == "contact.updated":
             assert before is not None
             for name, old in change["data"]["previous_attributes"].items():
-                assert before.get(name) == old, "an update begins where the last one ended"
+                assert before.get(name) == old, "an update starts from the state that the last one left"
             self.contacts[contact["id"]] = contact
         else:
             assert self.contacts.pop(contact["id"]) == contact
 
     async def wait_for_changes(self, person: Person) -> None:
-        """Follow by asking for what comes next, until the end."""
+        """Follow by long polls until the end."""
         position = 0
         while not self.is_whole:
             page = await read(person, after=position, types="contact", limit=50, wait=30)
@@ -54,13 +54,13 @@ class Copy:
                 self.apply(change)
 
     async def listen(self, server: Running, person: Person) -> None:
-        """Follow a stream until the end, and connect again now and then."""
+        """Follow a stream until the end, and reconnect now and then."""
         last_id: str | None = None
         while not self.is_whole:
             async with opened(server.url, person, last_id, after=0, types="contact") as stream:
                 for _ in range(300):
                     event = await stream.next()
-                    assert event is not None, "the server goes on"
+                    assert event is not None, "the stream goes on"
                     self.apply(event.data)
                     if self.is_whole:
                         break
@@ -75,7 +75,7 @@ async def test_a_copy_misses_nothing(
     database_url: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """While two processes write in a workspace, two copies follow, each in its way; in the end both are the workspace."""
+    """Two copies, each kept in its own way, equal the workspace after two processes have written in it."""
     caplog.set_level(logging.ERROR, "herdbook")
     said: list[Said] = []
     waiting, listening = Copy(), Copy()

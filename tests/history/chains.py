@@ -1,4 +1,4 @@
-"""What the ledger promises of the entries of an object, and of its row beside the last one."""
+"""Invariants between the entries of an object, and between its last entry and its row."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,12 +11,12 @@ from herdbook.ledger.book import Book
 from herdbook.ledger.changes import Action, Kind
 from herdbook.subjects import SUBJECTS
 
-# Of what these rows have, some is no entry's to tell.
+# Columns that entries leave out.
 _NOT_TOLD: Final = {Kind.USER: {"phone_number_e164"}, Kind.WEBHOOK_ENDPOINT: {"secret", "former_secret", "former_secret_until"}}
 
 
 async def assert_chained(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
-    """Check that each entry names the one before it, and that each row is what the last one says."""
+    """Check that each entry names the one before it, and that each row matches its last entry."""
     last: dict[tuple[Kind, UUID], asyncpg.Record] = {}
     trimmed: int = await pool.fetchval("select seq from change_trimmed where workspace_id = $1", workspace_id) or 0
     entries = await pool.fetch(
@@ -28,7 +28,7 @@ async def assert_chained(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUI
     )
     for entry in entries:
         place, before = (Kind(entry["kind"]), entry["object_id"]), entry["previous_version"]
-        # A transcript may be made anew where the first one was undone.
+        # A transcript may be created again after the first one was undone.
         known = None if Action(entry["action"]) is Action.CREATED or place not in last else last[place]["seq"]
         assert (None if before is None or before <= trimmed else before) == known
         last[place] = entry

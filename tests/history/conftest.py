@@ -1,4 +1,4 @@
-"""Alice's workspace with engagements, as their own tests have it."""
+"""Fixtures: Alice's workspace with engagements, as the tests of engagements have it."""
 
 from uuid import UUID
 
@@ -13,5 +13,5 @@ __all__ = ["alice", "bob", "dave", "erin", "keys", "owner", "secret", "step", "w
 
 @pytest.fixture
 def register(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Register:
-    """The ledger of Alice's workspace."""
+    """The stored ledger of Alice's workspace."""
     return Register(pool, workspace_id)

@@ -1,4 +1,4 @@
-"""What stands beside the rows of objects, claims and links, follows from the rows: here it is worked out anew, and compared."""
+"""Claims and links derive from the rows of objects: they are recomputed here and compared."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -35,7 +35,7 @@ _CLAIMS: Final = {
 
 
 async def assert_consistent(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
-    """Check that claims and links are those that the rows say."""
+    """Check that claims and links are exactly those that the rows imply."""
     moment = datetime.now(UTC)
     book = Book(workspace_id, 0, moment, moment)
     for kind, subject in SUBJECTS.items():

@@ -1,4 +1,4 @@
-"""GET /herdbook/contacts/{contact_id}/history, and of companies, tags and engagements."""
+"""GET /herdbook/contacts/{contact_id}/history, and the same for companies, tags and engagements."""
 
 from uuid import uuid4
 
@@ -27,21 +27,21 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> No
 
 
 async def test_charlie_is_refused(charlie: Person, ada: Thing) -> None:
-    """An object of another workspace has no history."""
+    """The history of another workspace's object is not found."""
     response = await charlie.get(beside(ada, "history"))
 
     assert response.status_code == 404
 
 
 async def test_who_may_not_read_is_refused(dave: Person, ada: Thing) -> None:
-    """It takes the scope that reading the object does."""
+    """The history of an object requires the scope that reads the object."""
     response = await dave.get(beside(ada, "history"))
 
     assert response.status_code == 403
 
 
 async def test_it_tells_what_has_changed(alice: Person, bob: Person, ada: Thing, engine: Thing) -> None:
-    """Each change is there, the latest first, with the members that it was about, from what to what."""
+    """The history lists every change, latest first, with old and new value of each field."""
     await alice.patch(ada.url, json={"first_name": "Augusta", "description": "Wrote the first program."})
     await alice.patch(ada.url, json={"first_name": None, "description": None, "company_id": engine.id})
     emails = [{"email": "ada@engine.test", "is_primary": True}]
@@ -61,7 +61,7 @@ async def test_it_tells_what_has_changed(alice: Person, bob: Person, ada: Thing,
 
 
 async def test_it_tells_who_and_when(alice: Person, ada: Thing) -> None:
-    """An entry names the version that came of it, the time, the request and the credential."""
+    """An entry names the version, time, request and credential of its change."""
     response = await alice.patch(ada.url, json={"first_name": "Augusta"})
     (latest, _) = (await history(alice, ada))["data"]
 
@@ -81,7 +81,7 @@ async def test_it_tells_who_and_when(alice: Person, ada: Thing) -> None:
 
 
 async def test_it_names_the_user_of_a_key(alice: Person, ada: Thing, keys: Keys, owner: Thing) -> None:
-    """A key that was made for a user names that one."""
+    """An entry by a key that was made for a user names this user."""
     somebody = await keys.holder("contacts:write", user=owner)
     await somebody.patch(ada.url, json={"first_name": "Augusta"})
 
@@ -89,7 +89,7 @@ async def test_it_names_the_user_of_a_key(alice: Person, ada: Thing, keys: Keys,
 
 
 async def test_the_command_line_has_no_credential(alice: Person, ada: Thing, engine: Thing, ledger: Ledger) -> None:
-    """What no caller of the API did is nobody's."""
+    """A write from the command line has no credential and no user."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
     await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
@@ -101,7 +101,7 @@ async def test_the_command_line_has_no_credential(alice: Person, ada: Thing, eng
 
 
 async def test_a_program_is_named(alice: Person, ada: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """What a program did by OAuth is the program's."""
+    """A write by an OAuth client names the client."""
     client_id = uuid4()
     statement = """
         insert into oauth_client (id, workspace_id, name, scopes, redirect_uris, secret_hash)
@@ -119,7 +119,7 @@ async def test_a_program_is_named(alice: Person, ada: Thing, register: Register,
 
 
 async def test_it_goes_beyond_a_deletion(alice: Person, renewal: Thing) -> None:
-    """What was deleted has a history; it tells what it was when it went, and what it was when it came back."""
+    """A deleted object keeps its history; deletion and restoration show the object's values."""
     await alice.delete(renewal.url)
     deleted = await told(alice, renewal)
     await restore(alice, renewal)
@@ -131,14 +131,14 @@ async def test_it_goes_beyond_a_deletion(alice: Person, renewal: Thing) -> None:
 
 
 async def test_companies_have_one(alice: Person, engine: Thing) -> None:
-    """So do companies."""
+    """A company has a history."""
     await alice.patch(engine.url, json={"name": "Difference Engine"})
 
     assert (await told(alice, engine))[0] == ("updated", {"name": ("Analytical Engine", "Difference Engine")})
 
 
 async def test_a_merged_contact_tells_where_it_went(alice: Person, ada: Thing, grace: Thing) -> None:
-    """The deletion by merging, and what brings the contact back, name the contact that went on in its place."""
+    """The deletion by a merge, and its reversal, name the contact that replaced the merged one."""
     await alice.post(f"/api/herdbook/contacts/{grace.id}/merge", json={"from": [ada.id]})
     await alice.patch(grace.url, json={"emails": []})
     await restore(alice, ada)
@@ -153,14 +153,14 @@ async def test_a_merged_contact_tells_where_it_went(alice: Person, ada: Thing, g
 
 @pytest.mark.parametrize("object_id", ["cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "nobody", "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_never_was_is_not_found(alice: Person, object_id: str) -> None:
-    """What is no contact has no history."""
+    """An id without a contact has no history."""
     response = await alice.get(f"/api/herdbook/contacts/{object_id}/history")
 
     assert response.status_code == 404
 
 
 async def test_it_comes_in_pages(alice: Person, ada: Thing, grace: Thing) -> None:
-    """Each entry is on one page, whatever else happens meanwhile; only the last page is complete."""
+    """Paging returns each entry once, whatever happens meanwhile; only the last page is complete."""
     for number in range(5):
         await alice.patch(ada.url, json={"first_name": f"Ada {number}"})
         await alice.patch(grace.url, json={"first_name": f"Grace {number}"})
@@ -180,7 +180,7 @@ async def test_it_comes_in_pages(alice: Person, ada: Thing, grace: Thing) -> Non
 
 
 async def test_a_cursor_is_of_one_history(alice: Person, ada: Thing, grace: Thing) -> None:
-    """A cursor that was given out for another object, or by nobody, is refused."""
+    """A cursor of another object, or a forged one, is refused."""
     await alice.patch(ada.url, json={"first_name": "Augusta"})
     cursor = (await history(alice, ada, limit=1))["next_cursor"]
 
@@ -199,7 +199,7 @@ async def test_a_page_has_a_limit(alice: Person, ada: Thing, limit: str) -> None
 
 
 async def test_it_ends_where_the_ledger_does(alice: Person, ada: Thing, register: Register) -> None:
-    """Where entries are no longer kept, the history says that it is not complete."""
+    """A history whose oldest entries are trimmed says that it is not complete."""
     for number in range(3):
         await alice.patch(ada.url, json={"first_name": f"Ada {number}"})
     cursor = (await history(alice, ada, limit=3))["next_cursor"]
@@ -216,7 +216,7 @@ async def test_it_ends_where_the_ledger_does(alice: Person, ada: Thing, register
 
 
 async def test_entries_of_the_last_release_are_found(alice: Person, ada: Thing, step: Made, register: Register) -> None:
-    """Those do not name the one before them: it is searched for, among all others, and those of the same id."""
+    """Entries of the last release lack the number of the previous entry; it is searched among all entries and ids."""
     timeline = {"speakers": [{"name": "Ada"}], "entries": []}
     for number in range(3):
         await alice.patch(ada.url, json={"first_name": f"Ada {number}"})
@@ -233,7 +233,7 @@ async def test_entries_of_the_last_release_are_found(alice: Person, ada: Thing, 
 
 
 async def test_an_engagement_tells_its_links(alice: Person, engine: Thing, renewal: Thing) -> None:
-    """Of what is kept of an engagement beside what the API shows, the links are told, and nothing else."""
+    """An engagement's history shows its links, and no other internal field."""
     ada = await person_named(alice, "ada@engine.test", company_id=engine.id)
     (made,) = await create(alice, "The next step", participants=[{"name": "Ada", "email": "ada@engine.test"}])
     await alice.put(f"{made.url}/tags", json={"tag_ids": [renewal.id]})
@@ -250,7 +250,7 @@ async def test_an_engagement_tells_its_links(alice: Person, engine: Thing, renew
 
 
 async def test_links_are_told_to_who_may_read_them(alice: Person, ada: Thing, engine: Thing, keys: Keys) -> None:
-    """Whoever may not read contacts is not told which ones an engagement has; so with companies."""
+    """An engagement's linked contacts are shown only with `contacts:read`, its companies only with `companies:read`."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     (made,) = await create(alice, "The next step", participants=[{"name": "Ada", "email": "ada@engine.test"}])
     expected = {"contacts:read": {"contact_ids"}, "companies:read": {"company_ids"}, "tags:read": set[str]()}
@@ -262,7 +262,7 @@ async def test_links_are_told_to_who_may_read_them(alice: Person, ada: Thing, en
 
 
 async def test_what_is_private_is_not_told(bob: Person, erin: Person, alice: Person, secret: Made) -> None:
-    """Of a private engagement, those who may read it are told, and to others it is as one that there is not."""
+    """The history of a private engagement is shown to those who may read it, and not found for others."""
     for at in ({}, {"at": secret.json["updated_at"]}):
         refused = await bob.get(beside(secret, "history"), params=at)
         shown = await erin.get(beside(secret, "history"), params=at)

@@ -1,4 +1,4 @@
-"""GET /herdbook/.../history?at=: an object as it was at some time."""
+"""GET /herdbook/.../history?at=: an object as it was at a given time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -15,22 +15,22 @@ from tests.history.ways import Register, beside, restore, without_time
 
 
 async def as_of(person: Person, thing: Thing, time: str) -> httpx.Response:
-    """Ask for an object as it was at some time."""
+    """Request an object as it was at a given time."""
     return await person.get(beside(thing, "history"), params={"at": time})
 
 
 def earlier(time: str) -> str:
-    """Return the moment before a time."""
+    """Return the moment before a given time."""
     return (datetime.fromisoformat(time) - timedelta(microseconds=1)).isoformat()
 
 
 async def renamed(person: Person, thing: Thing, *names: str) -> list[httpx.Response]:
-    """Give a contact first names, one after the other."""
+    """Give a contact several first names, one after the other."""
     return [await person.patch(thing.url, json={"first_name": name}) for name in names]
 
 
 async def test_it_is_what_was_read_then(alice: Person, bob: Person, ada: Thing) -> None:
-    """From one change to the next, it is what GET has answered, byte for byte, and with that ETag."""
+    """From one change to the next, the answer is byte for byte what GET returned, with the same ETag."""
     await renamed(alice, ada, "Augusta")
     read = [ada.json, *[(await alice.get(ada.url)).json()]]
     changes = await renamed(alice, ada, "A.", "Ada")
@@ -46,7 +46,7 @@ async def test_it_is_what_was_read_then(alice: Person, bob: Person, ada: Thing) 
 
 
 async def test_in_the_future_it_is_as_now(alice: Person, ada: Thing) -> None:
-    """A time that is still to come is answered with what there is."""
+    """A time in the future returns the current state."""
     (latest,) = await renamed(alice, ada, "Augusta")
     response = await as_of(alice, ada, "2999-01-01T00:00:00Z")
 
@@ -54,7 +54,7 @@ async def test_in_the_future_it_is_as_now(alice: Person, ada: Thing) -> None:
 
 
 async def test_before_it_was_created_it_was_not_there(alice: Person, ada: Thing) -> None:
-    """The moment before its creation, there was nothing; the refusal says so."""
+    """The moment before its creation, an object is not found, and the refusal says why."""
     await renamed(alice, ada, "Augusta")
     response = await as_of(alice, ada, earlier(ada.json["created_at"]))
 
@@ -63,7 +63,7 @@ async def test_before_it_was_created_it_was_not_there(alice: Person, ada: Thing)
 
 
 async def test_while_it_was_deleted_it_was_not_there(alice: Person, renewal: Thing, register: Register) -> None:
-    """Between deletion and restoring there was nothing; before and after, there was."""
+    """Between deletion and restoration an object is not found; before and after, it is."""
     await alice.delete(renewal.url)
     deleted_at = (await alice.get(beside(renewal, "history"))).json()["data"][0]["at"]
     gone = [
@@ -79,7 +79,7 @@ async def test_while_it_was_deleted_it_was_not_there(alice: Person, renewal: Thi
 
 
 async def test_an_engagement_is_shown_as_always(alice: Person, step: Made, ada: Thing) -> None:
-    """What the ledger keeps beside what the API shows is not shown, neither of the current state nor of a former one."""
+    """An engagement is shown without internal fields, in its current state and in former ones."""
     replaced = await alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]})
 
     assert (await as_of(alice, step, step.json["updated_at"])).json() == step.json
@@ -87,7 +87,7 @@ async def test_an_engagement_is_shown_as_always(alice: Person, step: Made, ada: 
 
 
 async def test_what_is_no_longer_kept_is_refused(alice: Person, ada: Thing, register: Register) -> None:
-    """What stood in entries that are gone is not known any more; what the oldest entry and the row say is."""
+    """A state from a trimmed entry is refused; states that the oldest entry or the row still gives are returned."""
     changes = await renamed(alice, ada, "Augusta", "A.", "Ada")
     times = [ada.json["updated_at"], *(change.json()["updated_at"] for change in changes)]
     first = int(ada.etag.strip('"'))
@@ -105,7 +105,7 @@ async def test_what_is_no_longer_kept_is_refused(alice: Person, ada: Thing, regi
 async def test_what_it_was_before_its_oldest_entry_is_known(
     alice: Person, ada: Thing, grace: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """An object that rested for longer than entries are kept was the same all the time until its next change."""
+    """An object that rested for longer than entries are kept had the same state until its next change."""
     (before,) = await renamed(alice, ada, "Augusta")
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     await register.age(int(before.headers["ETag"].strip('"')), days=100)
@@ -125,7 +125,7 @@ async def test_what_it_was_before_its_oldest_entry_is_known(
 async def test_from_the_oldest_entry_that_is_kept_on_it_is_known(
     alice: Person, ada: Thing, grace: Thing, register: Register
 ) -> None:
-    """Where nothing says when the last entry was trimmed, the first that is left does: of whatever object."""
+    """Without a record of the trimming time, the oldest entry left, of any object, bounds the known time."""
     (kept,) = await renamed(alice, grace, "Amazing")
     (after,) = await renamed(alice, ada, "Augusta")
     await register.trim(int(kept.headers["ETag"].strip('"')) - 1)
@@ -139,7 +139,7 @@ async def test_from_the_oldest_entry_that_is_kept_on_it_is_known(
 
 
 async def test_a_deletion_tells_what_was_deleted(alice: Person, ada: Thing, renewal: Thing, register: Register) -> None:
-    """As it was, since when it was so, and with the version that it had, be its other entries gone."""
+    """A deletion's entry gives the deleted state with its time and version, even if all earlier entries are trimmed."""
     (changed,) = await renamed(alice, ada, "Augusta")
     for thing, shown, version in ((ada, changed.json(), changed.headers["ETag"]), (renewal, renewal.json, renewal.etag)):
         await alice.delete(thing.url)
@@ -151,7 +151,7 @@ async def test_a_deletion_tells_what_was_deleted(alice: Person, ada: Thing, rene
 
 
 async def test_before_it_was_restored_it_was_not_there(alice: Person, ada: Thing, grace: Thing, register: Register) -> None:
-    """Where a restoration is the oldest entry that is kept of an object, it was deleted before."""
+    """An object was deleted before its restoration, also if the restoration is its oldest entry."""
     await alice.delete(ada.url)
     (kept,) = await renamed(alice, grace, "Amazing")
     await restore(alice, ada)
@@ -162,7 +162,7 @@ async def test_before_it_was_restored_it_was_not_there(alice: Person, ada: Thing
 
 
 async def test_a_deletion_that_is_no_longer_kept_is_known(alice: Person, ada: Thing, register: Register) -> None:
-    """The row tells since when an object is deleted, though no entry does."""
+    """The row tells when an object was deleted, also without an entry."""
     await alice.delete(ada.url)
     await register.trim(int(ada.etag.strip('"')) + 1)
 
@@ -171,7 +171,7 @@ async def test_a_deletion_that_is_no_longer_kept_is_known(alice: Person, ada: Th
 
 
 async def test_entries_of_the_last_release_will_do(alice: Person, ada: Thing, register: Register) -> None:
-    """Those do not name the one before them, and are found all the same."""
+    """Entries of the last release do not name the previous entry, and are still found."""
     changes = await renamed(alice, ada, "Augusta", "A.", "Ada")
     await register.unchain()
 
@@ -190,7 +190,7 @@ async def test_entries_of_the_last_release_will_do(alice: Person, ada: Thing, re
     ],
 )
 async def test_what_is_no_time_is_refused(alice: Person, ada: Thing, params: dict[str, str], fault: tuple[str, str]) -> None:
-    """A time is one in ISO 8601, and asks for no page."""
+    """`at` must be a time in ISO 8601, and excludes the parameters of pages."""
     response = await alice.get(beside(ada, "history"), params=params)
 
     assert (response.status_code, faults(response)) == (400, [fault])

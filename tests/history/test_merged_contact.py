@@ -1,4 +1,4 @@
-"""GET /v2/contacts/{contact_id} of a contact that was merged into another one."""
+"""GET /v2/contacts/{contact_id} for a contact that was merged into another one."""
 
 import asyncpg
 
@@ -14,7 +14,7 @@ async def merge(person: Person, target: Thing, *sources: Thing) -> None:
 
 
 async def test_it_is_told_where_it_went(alice: Person, bob: Person, ada: Thing, grace: Thing) -> None:
-    """The answer leads to the contact that goes on in its place, under the same prefix as the request."""
+    """The answer redirects to the contact that replaces it, under the request's own base path."""
     await merge(alice, grace, ada)
 
     for prefix in ("/api/v2/contacts/", "/v2/contacts/"):
@@ -28,7 +28,7 @@ async def test_it_is_told_where_it_went(alice: Person, bob: Person, ada: Thing, 
 
 
 async def test_it_is_followed_to_the_end(alice: Person, ada: Thing, grace: Thing) -> None:
-    """Where that one was merged, too, the answer leads to the last."""
+    """The redirect leads to the end of a chain of merges."""
     last = await person_named(alice, "mary@x.test")
     await merge(alice, grace, ada)
     await merge(alice, last, grace)
@@ -38,7 +38,7 @@ async def test_it_is_followed_to_the_end(alice: Person, ada: Thing, grace: Thing
 
 
 async def test_what_leads_nowhere_is_not_found(alice: Person, ada: Thing, grace: Thing) -> None:
-    """Where the last one was deleted, there is nothing; where it is restored, there is again."""
+    """A chain that ends at a deleted contact is not found; once that contact is restored, the redirect works again."""
     await merge(alice, grace, ada)
     await alice.delete(grace.url)
     gone = await alice.get(ada.url)
@@ -49,7 +49,7 @@ async def test_what_leads_nowhere_is_not_found(alice: Person, ada: Thing, grace:
 
 
 async def test_a_circle_leads_nowhere(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Undoing once left contacts merged into one another: then neither is there, and nobody waits for ever."""
+    """Contacts that were merged into one another by an undo are not found, and the request ends."""
     one, other = await person_named(alice, first_name="One"), await person_named(alice, first_name="Other")
     await merge(alice, one, other)
     await pool.execute("update contact set merged_into = $1, deleted_at = now() where id = $2", other.uuid, one.uuid)
@@ -60,7 +60,7 @@ async def test_a_circle_leads_nowhere(alice: Person, pool: "asyncpg.Pool[asyncpg
 
 
 async def test_a_contact_into_which_others_were_merged_since_stays(alice: Person) -> None:
-    """To undo its restoration would leave two contacts merged into one another."""
+    """A restoration cannot be undone if it would leave two contacts merged into one another."""
     one, other = await person_named(alice, "one@x.test", first_name="One"), await person_named(alice, first_name="Other")
     await merge(alice, other, one)
     await alice.patch(other.url, json={"emails": []})
@@ -73,14 +73,14 @@ async def test_a_contact_into_which_others_were_merged_since_stays(alice: Person
 
 
 async def test_a_stranger_is_not_led_anywhere(charlie: Person, alice: Person, ada: Thing, grace: Thing) -> None:
-    """To another workspace, a contact that was merged is as one that there never was."""
+    """A merged contact of another workspace is not found."""
     await merge(alice, grace, ada)
 
     assert (await charlie.get(ada.url)).status_code == 404
 
 
 async def test_changing_it_is_refused(alice: Person, ada: Thing, grace: Thing) -> None:
-    """Only reading is led on: what was merged cannot be changed."""
+    """Only reads are redirected: a write to a merged contact is refused."""
     await merge(alice, grace, ada)
 
     assert (await alice.patch(ada.url, json={"first_name": "Ada"})).status_code == 404

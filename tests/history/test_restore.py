@@ -1,4 +1,4 @@
-"""POST /herdbook/contacts/{contact_id}/restore, and of companies and tags."""
+"""POST /herdbook/contacts/{contact_id}/restore, and the same for companies and tags."""
 
 from asyncio import TaskGroup
 from collections import Counter
@@ -15,13 +15,13 @@ from tests.history.ways import CONTACTS, Register, history, person_named, restor
 
 
 async def former_addresses(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> set[str]:
-    """Return the addresses that are noted of deleted contacts."""
+    """Return the addresses stored for deleted contacts."""
     records = await pool.fetch("select address from contact_former_email where workspace_id = $1", workspace_id)
     return {record["address"] for record in records}
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, alice: Person, ada: Thing) -> None:
-    """Without a credential the answer is 401, and nothing comes back."""
+    """Without a credential the answer is 401, and nothing is restored."""
     await alice.delete(ada.url)
     response = await client.post(f"/api/herdbook/contacts/{ada.id}/restore")
 
@@ -30,7 +30,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, alice: Person, ad
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing) -> None:
-    """A contact of another workspace is not there, and stays deleted."""
+    """A contact of another workspace is not found, and stays deleted."""
     await alice.delete(ada.url)
     response = await restore(charlie, ada)
 
@@ -39,7 +39,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing) ->
 
 
 async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
-    """A credential that may only read brings nothing back."""
+    """A read-only credential restores nothing."""
     await alice.delete(ada.url)
     response = await restore(bob, ada)
 
@@ -49,7 +49,7 @@ async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing) -> None:
 async def test_what_was_deleted_is_back(
     alice: Person, ada: Thing, engine: Thing, renewal: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """It is as it was, but for the time, has a version of its own, and is found under what it was found under."""
+    """A restored object equals the deleted one except for time and version, and search finds it again."""
     for thing in (ada, engine, renewal):
         await alice.delete(thing.url)
         response = await restore(alice, thing)
@@ -67,7 +67,7 @@ async def test_what_was_deleted_is_back(
 
 
 async def test_what_is_there_stays_as_it_is(alice: Person, ada: Thing, register: Register) -> None:
-    """To restore what was not deleted is no fault, and writes nothing."""
+    """Restoring an object that is not deleted succeeds and writes nothing."""
     response = await restore(alice, ada)
 
     assert (response.status_code, response.json(), response.headers["ETag"]) == (200, ada.json, ada.etag)
@@ -76,14 +76,14 @@ async def test_what_is_there_stays_as_it_is(alice: Person, ada: Thing, register:
 
 @pytest.mark.parametrize("contact_id", ["cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "nobody", "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_never_was_is_not_found(alice: Person, contact_id: str) -> None:
-    """What is no contact does not become one."""
+    """An id without a contact is not found."""
     response = await alice.post(f"/api/herdbook/contacts/{contact_id}/restore")
 
     assert response.status_code == 404
 
 
 async def test_what_others_have_now_is_not_taken_from_them(alice: Person, dave: Person, ada: Thing, register: Register) -> None:
-    """The refusal names each field, and who holds it to those who may know; nothing is done."""
+    """A restoration that needs taken addresses is refused: each field is named, the holder only to those who may read it."""
     both = await person_named(alice, "a@x.test", "ada2@engine.test", "b@x.test")
     await alice.delete(both.url)
     new = await person_named(alice, "B@x.test")
@@ -102,7 +102,7 @@ async def test_what_others_have_now_is_not_taken_from_them(alice: Person, dave: 
 
 
 async def test_names_of_tags_and_domains_are_not_taken_either(alice: Person, engine: Thing, renewal: Thing) -> None:
-    """So with what only one company or one tag may have."""
+    """Taken domains and taken names of tags are refused alike."""
     for thing, body, field in (
         (engine, {"domains": [{"domain": "ENGINE.test"}]}, "domains[0].domain"),
         (renewal, {"name": "renewal"}, "name"),
@@ -115,7 +115,7 @@ async def test_names_of_tags_and_domains_are_not_taken_either(alice: Person, eng
 
 
 async def test_a_company_that_is_gone_is_left_out(alice: Person, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """A contact whose company was deleted meanwhile comes back without one; with it, where the company is back, too."""
+    """A contact whose company was deleted is restored without it; once the company is back, it is restored with it."""
     first, second = [await person_named(alice, company_id=engine.id, first_name=name) for name in ("Ada", "Grace")]
     for contact in (first, second):
         await alice.delete(contact.url)
@@ -130,7 +130,7 @@ async def test_a_company_that_is_gone_is_left_out(alice: Person, engine: Thing, 
 
 
 async def test_a_restored_company_has_no_contacts(alice: Person, engine: Thing) -> None:
-    """Its contacts were released, each by a change of its own, and stay so."""
+    """A restored company has no contacts: each was released by a change of its own."""
     ada = await person_named(alice, company_id=engine.id)
     await alice.delete(engine.url)
     await restore(alice, engine)
@@ -141,7 +141,7 @@ async def test_a_restored_company_has_no_contacts(alice: Person, engine: Thing) 
 async def test_addresses_are_noted_while_a_contact_is_deleted(
     alice: Person, grace: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Those that a deleted contact had are noted, and no longer once it is back; those of a merged one go on in another."""
+    """A deleted contact's addresses are stored until it is restored; those of a merged contact belong to the target."""
     both = await person_named(alice, "A@x.test", "b@X.test")
     await alice.delete(both.url)
     deleted = await former_addresses(pool, alice.workspace_id)
@@ -154,7 +154,7 @@ async def test_addresses_are_noted_while_a_contact_is_deleted(
 
 
 async def test_a_merged_contact_can_come_back(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """If its addresses are free; then it is merged into nothing any more."""
+    """A merged contact can be restored once its addresses are free, and is then no longer merged."""
     await alice.post(f"/api/herdbook/contacts/{grace.id}/merge", json={"from": [ada.id]})
     refused = await restore(alice, ada)
     await alice.patch(grace.url, json={"emails": grace.json["emails"]})
@@ -167,7 +167,7 @@ async def test_a_merged_contact_can_come_back(alice: Person, ada: Thing, grace: 
 
 
 async def test_if_match_names_the_deletion(alice: Person, ada: Thing) -> None:
-    """With the version of the deletion, which the history shows, the object comes back; with another it does not."""
+    """If-Match with the version of the deletion, as the history shows it, restores the object; any other version is refused."""
     await alice.delete(ada.url)
     deletion = (await history(alice, ada))["data"][0]["version"]
     stale = await restore(alice, ada, headers={"If-Match": ada.etag})
@@ -180,7 +180,7 @@ async def test_if_match_names_the_deletion(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing) -> None:
-    """A repeat with the same Idempotency-Key does nothing, though the object was changed and deleted since."""
+    """A repeat with the same Idempotency-Key does nothing, even if the object was changed and deleted since."""
     await alice.delete(ada.url)
     key = {"Idempotency-Key": str(uuid4())}
     first = await restore(alice, ada, headers=key)
@@ -196,7 +196,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing) -> None:
 
 
 async def test_many_at_the_same_time(alice: Person, ada: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Whoever restores what others change and delete meanwhile brings back what it was at that moment."""
+    """A restoration among concurrent changes and deletions brings back the state of its own moment."""
     async with TaskGroup() as tasks:
         asked = [
             tasks.create_task(request)

@@ -1,4 +1,4 @@
-"""POST /herdbook/undo: whatever a request did goes back, and forth again when the undoing is undone."""
+"""POST /herdbook/undo: a request's changes are reversed, and restored when the undo is undone."""
 
 from collections.abc import AsyncGenerator, Awaitable
 from uuid import UUID, uuid4
@@ -33,14 +33,14 @@ _EXPANDED = "contacts,companies,tags,transcript"
 
 @pytest_asyncio.fixture(autouse=True)
 async def agreement(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> AsyncGenerator[None]:
-    """Whatever a test has done, the tables agree with one another."""
+    """Check after each test that the tables are consistent."""
     yield
     await assert_consistent(pool, workspace_id)
     await assert_chained(pool, workspace_id)
 
 
 async def seen(person: Person, thing: Thing) -> Json:
-    """Return all that can be read of an object, without the times of changes; None where it is not there."""
+    """Return everything readable about an object except update times, or None if it does not exist."""
     if not isinstance(thing, Made) or "/engagements/" not in thing.url:
         return await now(person, thing)
     response = await person.get(thing.url, params={"expand": _EXPANDED})
@@ -52,7 +52,7 @@ async def seen(person: Person, thing: Thing) -> Json:
 
 
 async def back_and_forth(person: Person, asked: Awaitable[httpx.Response], *things: Thing) -> Undone:
-    """Make a request, undo it, undo that, and undo that again; check each time how things are."""
+    """Make a request, undo it, undo the undo, and undo that one; check the state after each step."""
     before = [await seen(person, thing) for thing in things]
     response = await asked
     assert response.status_code < 300, response.text
@@ -78,7 +78,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing) -> None:
-    """A request of another workspace is as one that there never was, and what it did stays."""
+    """A request of another workspace is not found, and its changes stay."""
     changed = await alice.patch(ada.url, json={"first_name": "Augusta"})
     refused, never = await ask_to_undo(charlie, changed), await ask_to_undo(charlie, NEVER_MADE)
 
@@ -88,7 +88,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing) ->
 
 
 async def test_it_tells_what_came_of_it(alice: Person, ada: Thing) -> None:
-    """The answer says what is as it was, and by what; the change is one of the undoing's own."""
+    """The answer lists the reverted objects with their actions; the changes belong to the undo's own request."""
     changed = await alice.patch(ada.url, json={"first_name": "Augusta"})
     response = await ask_to_undo(alice, changed)
     (latest, *_) = (await history(alice, ada))["data"]
@@ -107,7 +107,7 @@ async def test_it_tells_what_came_of_it(alice: Person, ada: Thing) -> None:
 
 
 async def test_an_update(alice: Person, ada: Thing, engine: Thing) -> None:
-    """Members that came go, those that went come, and the others are as they were."""
+    """An update's fields return to their old values, and the others stay."""
     await alice.patch(ada.url, json={"description": "Wrote the first program.", "time_zone": "Europe/London"})
     changed = {
         "first_name": None,
@@ -123,7 +123,7 @@ async def test_an_update(alice: Person, ada: Thing, engine: Thing) -> None:
 
 
 async def test_a_creation(alice: Person) -> None:
-    """What was created is deleted, and its address is free."""
+    """A created contact is deleted, and its address is free."""
     response = await alice.post(CONTACTS, json={"emails": [{"email": "new@x.test"}]})
     undone = await undo(alice, response)
 
@@ -135,14 +135,14 @@ async def test_a_creation(alice: Person) -> None:
 
 
 async def test_a_deletion(alice: Person, ada: Thing) -> None:
-    """What was deleted is restored."""
+    """A deleted contact is restored."""
     undone = await back_and_forth(alice, alice.delete(ada.url), ada)
 
     assert undone.reverted == {ada.id: "restored"}
 
 
 async def test_a_restoration(alice: Person, ada: Thing) -> None:
-    """What was restored is deleted."""
+    """A restored contact is deleted again."""
     await alice.delete(ada.url)
     undone = await back_and_forth(alice, restore(alice, ada), ada)
 
@@ -150,7 +150,7 @@ async def test_a_restoration(alice: Person, ada: Thing) -> None:
 
 
 async def test_crm_associations(alice: Person, ada: Thing, engine: Thing) -> None:
-    """Links to records of a CRM go, and come back."""
+    """CRM links are removed and restored."""
     for thing, kind in ((ada, "contact"), (engine, "company")):
         url, link = f"{thing.url}/crm_association", {"object_type": kind, "crm_object_id": "7", "source": "hubspot"}
         await back_and_forth(alice, alice.put(url, json=link), thing)
@@ -159,14 +159,14 @@ async def test_crm_associations(alice: Person, ada: Thing, engine: Thing) -> Non
 
 
 async def test_companies_and_tags(alice: Person, engine: Thing, renewal: Thing) -> None:
-    """Companies and tags, too."""
+    """Changes of companies and tags are undone."""
     await back_and_forth(alice, alice.patch(engine.url, json={"name": None, "domains": [{"domain": "x.test"}]}), engine)
     await back_and_forth(alice, alice.patch(renewal.url, json={"name": "Later", "hex_color": None}), renewal)
     await back_and_forth(alice, alice.delete(renewal.url), renewal)
 
 
 async def test_the_deletion_of_a_company(alice: Person, engine: Thing) -> None:
-    """The company is back, and its contacts belong to it again."""
+    """A deleted company is restored with its contacts."""
     staff = [await person_named(alice, first_name=name, company_id=engine.id) for name in ("Ada", "Grace")]
     undone = await back_and_forth(alice, alice.delete(engine.url), engine, *staff)
 
@@ -174,7 +174,7 @@ async def test_the_deletion_of_a_company(alice: Person, engine: Thing) -> None:
 
 
 async def test_a_bulk(alice: Person, ada: Thing, grace: Thing) -> None:
-    """All operations of a bulk are undone together, in which one may have had what another one has."""
+    """All operations of a bulk are undone together, even if one got the address that another one gave up."""
     former = await person_named(alice, "former@x.test")
     await alice.delete(former.url)
     for atomic in (True, False):
@@ -192,7 +192,7 @@ async def test_a_bulk(alice: Person, ada: Thing, grace: Thing) -> None:
 
 
 async def test_what_comes_to_nothing_is_not_told(alice: Person, ada: Thing, grace: Thing) -> None:
-    """What a request made and deleted again, or changed and changed back, is neither undone nor kept."""
+    """An object that a request created and deleted, or changed and changed back, is neither reverted nor kept."""
     operations: Json = [
         {"action": "update", "id": ada.id, "contact": {"first_name": "Augusta"}},
         {"action": "update", "id": ada.id, "contact": {"first_name": "Ada"}},
@@ -205,7 +205,7 @@ async def test_what_comes_to_nothing_is_not_told(alice: Person, ada: Thing, grac
 
 
 async def test_a_merge(alice: Person, engine: Thing, renewal: Thing) -> None:
-    """The contact gives back what it got, the others are back, and engagements name them again."""
+    """The target loses what it gained, the sources are restored, and engagements name them again."""
     ada = await person_named(alice, "ada@x.test", first_name="Ada")
     sources = [await person_named(alice, f"{name}@x.test", first_name=name, company_id=engine.id) for name in ("a", "b")]
     engagement = Made(await alice.post("/api/v2/engagements", json=call("merged")))
@@ -228,7 +228,7 @@ async def test_a_merge(alice: Person, engine: Thing, renewal: Thing) -> None:
 
 
 async def test_an_engagement(alice: Person) -> None:
-    """Engagement, transcript and the contacts that were created for it go and come back together."""
+    """An engagement, its transcript and the contacts created for it are deleted and restored together."""
     participants = [{"name": "Ada Lovelace", "email": "ada@engine.test"}]
     response = await alice.post("/api/v2/engagements", json=timed("new", participants=participants))
     made = Made(response)
@@ -245,7 +245,7 @@ async def test_an_engagement(alice: Person) -> None:
 
 
 async def test_an_external_id_is_free_again(alice: Person) -> None:
-    """The external id of an engagement that is undone can be used anew, and then it does not come back."""
+    """The external id of an undone engagement can be reused; the engagement then stays deleted."""
     response = await alice.post("/api/v2/engagements", json=call("once"))
     undone = await undo(alice, response)
     again = await alice.post("/api/v2/engagements", json=call("once"))
@@ -260,7 +260,7 @@ async def test_an_external_id_is_free_again(alice: Person) -> None:
 
 
 async def test_links_of_engagements(alice: Person, step: Made, ada: Thing, engine: Thing, renewal: Thing) -> None:
-    """What an engagement is linked to goes back, with the companies that came with the contacts."""
+    """An engagement's links are restored, together with the companies of its contacts."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     await back_and_forth(alice, alice.put(f"{step.url}/contacts", json={"contact_ids": [ada.id]}), step)
     await back_and_forth(alice, alice.put(f"{step.url}/tags", json={"tag_ids": [renewal.id]}), step)
@@ -269,7 +269,7 @@ async def test_links_of_engagements(alice: Person, step: Made, ada: Thing, engin
 
 
 async def test_timelines(alice: Person, waiting: Made, step: Made) -> None:
-    """What was said goes back: to what was known before, be it nothing, words or another timeline."""
+    """A transcript returns to its previous state: none, text alone or another timeline."""
     changed = {**TIMELINE, "entries": TIMELINE["entries"][:1]}
     for engagement in (waiting, step):
         for timeline in (TIMELINE, changed):
@@ -278,7 +278,7 @@ async def test_timelines(alice: Person, waiting: Made, step: Made) -> None:
 
 
 async def test_a_timeline_can_be_set_anew(alice: Person, waiting: Made) -> None:
-    """Where the first one was undone, another one is the first; then the undoing cannot be undone any more."""
+    """A timeline can be set again after an undo; the undo itself can then no longer be undone."""
     undone = await undo(alice, await alice.put(waiting.set_timeline_url, json=TIMELINE))
     gone = await seen(alice, waiting)
     await alice.put(waiting.set_timeline_url, json=TIMELINE)
@@ -292,7 +292,7 @@ async def test_a_timeline_can_be_set_anew(alice: Person, waiting: Made) -> None:
 
 
 async def test_comments(alice: Person) -> None:
-    """So do comments: what they say, whether they are resolved, and whether they are there."""
+    """A comment's text, status and existence are undone."""
     engagement = Made(await alice.post("/api/v2/engagements", json=timed("said")))
     comment = Made(await alice.post(f"{engagement.url}/transcript_comments", json={"body": "Is it?"}))
 
@@ -302,7 +302,7 @@ async def test_comments(alice: Person) -> None:
 
 
 async def test_a_dry_run_does_nothing(alice: Person, engine: Thing, register: Register) -> None:
-    """It tells what would come of it, as the request does that follows it, and that is all."""
+    """A dry run returns the answer of the real request, and changes nothing."""
     ada = await person_named(alice, company_id=engine.id)
     deleted = await alice.delete(engine.url)
     entries = await register.entries()
@@ -316,7 +316,7 @@ async def test_a_dry_run_does_nothing(alice: Person, engine: Thing, register: Re
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, register: Register) -> None:
-    """A repeat with the same Idempotency-Key is told the same, and does nothing; a trial is another request."""
+    """A repeat with the same Idempotency-Key gets the same answer and does nothing; a dry run counts as another request."""
     changed = await alice.patch(ada.url, json={"first_name": "Augusta"})
     key = {"Idempotency-Key": str(uuid4())}
     first = await ask_to_undo(alice, changed, headers=key)
@@ -331,7 +331,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, register
 
 
 async def test_undone_once_it_is_changed_since(alice: Person, ada: Thing, register: Register) -> None:
-    """To undo a request twice does nothing the second time."""
+    """A second undo of the same request does nothing."""
     changed = await alice.patch(ada.url, json={"first_name": "Augusta"})
     await undo(alice, changed)
     entries = await register.entries()
@@ -342,7 +342,7 @@ async def test_undone_once_it_is_changed_since(alice: Person, ada: Thing, regist
 
 
 async def test_what_changed_nothing_is_no_request(alice: Person, ada: Thing) -> None:
-    """A request that changed nothing, or was refused, cannot be undone; the refusal tells why that may be."""
+    """A request that changed nothing or was refused cannot be undone; the refusal gives the possible reasons."""
     for response in (await alice.get(ada.url), await alice.patch(ada.url, json={}), await alice.post(COMPANIES, json={"x": 1})):
         refused = await ask_to_undo(alice, response)
         assert refused.status_code == 404
@@ -350,7 +350,7 @@ async def test_what_changed_nothing_is_no_request(alice: Person, ada: Thing) -> 
 
 
 async def test_what_is_no_longer_kept_is_no_request(alice: Person, ada: Thing, grace: Thing, register: Register) -> None:
-    """Of what is gone from the ledger nothing can be undone, and of what may be gone in part nothing either."""
+    """A request whose entries are trimmed, entirely or perhaps in part, cannot be undone."""
     operations = [{"action": "delete", "id": each.id} for each in (ada, grace)]
     response = await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})
     last = (await history(alice, grace))["data"][0]["version"]
@@ -363,7 +363,7 @@ async def test_what_is_no_longer_kept_is_no_request(alice: Person, ada: Thing, g
 
 
 async def test_what_is_trimmed_before_it_does_not_matter(alice: Person, ada: Thing, grace: Thing, register: Register) -> None:
-    """A request that came after all that is gone can be undone."""
+    """A request newer than all trimmed entries can be undone."""
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     await alice.patch(grace.url, json={"first_name": "Grace"})
     response = await alice.patch(ada.url, json={"first_name": "Augusta"})
@@ -373,7 +373,7 @@ async def test_what_is_trimmed_before_it_does_not_matter(alice: Person, ada: Thi
 
 
 async def test_a_condition_cannot_hold(alice: Person, ada: Thing, register: Register) -> None:
-    """An undoing is about no one object, so that no If-Match fits."""
+    """If-Match always fails, because an undo concerns no single object."""
     changed = await alice.patch(ada.url, json={"first_name": "Augusta"})
     entries = await register.entries()
     response = await ask_to_undo(alice, changed, headers={"If-Match": "*"})
@@ -383,7 +383,7 @@ async def test_a_condition_cannot_hold(alice: Person, ada: Thing, register: Regi
 
 
 async def test_what_is_no_id_is_refused(alice: Person) -> None:
-    """The body names a request."""
+    """The body must name a request."""
     for body, fault in (
         ({}, ("request_id", "required")),
         ({"request_id": "7"}, ("request_id", "invalid_format")),

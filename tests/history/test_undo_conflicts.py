@@ -1,4 +1,4 @@
-"""What cannot be undone stays as it is, and what depends on it, too; everything else is undone."""
+"""Objects that cannot be reverted stay as they are, with all that depend on them; everything else is undone."""
 
 from collections.abc import AsyncGenerator
 from typing import cast
@@ -32,19 +32,19 @@ BULK = "/api/herdbook/contacts/bulk"
 
 @pytest_asyncio.fixture(autouse=True)
 async def agreement(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> AsyncGenerator[None]:
-    """Whatever a test has done, the tables agree with one another."""
+    """Check after each test that the tables are consistent."""
     yield
     await assert_consistent(pool, workspace_id)
     await assert_chained(pool, workspace_id)
 
 
 def emails(*addresses: str) -> Json:
-    """Return addresses as a body has them."""
+    """Return addresses in the form of a body."""
     return [{"email": address} for address in addresses]
 
 
 def gives(thing: Thing, *addresses: str) -> Json:
-    """Return the operation that gives a contact addresses."""
+    """Return the bulk operation that gives a contact these addresses."""
     return {"action": "update", "id": thing.id, "contact": {"emails": emails(*addresses)}}
 
 
@@ -55,7 +55,7 @@ async def addresses(person: Person, *things: Thing) -> list[list[str]]:
 
 
 async def test_what_was_changed_since_stays(alice: Person, ada: Thing, grace: Thing) -> None:
-    """Also where the change has nothing to do with it; the others go back."""
+    """An object with a later change stays, even if the change is unrelated; the others are reverted."""
     response = await alice.post(BULK, json={"operations": [gives(ada, "a@x.test"), gives(grace, "g@x.test")]})
     changed = await alice.patch(ada.url, json={"description": "changed"})
     undone = await undo(alice, response)
@@ -66,7 +66,7 @@ async def test_what_was_changed_since_stays(alice: Person, ada: Thing, grace: Th
 
 
 async def test_what_was_deleted_since_stays_deleted(alice: Person, ada: Thing) -> None:
-    """To delete is to change."""
+    """A later deletion counts as a change."""
     response = await alice.patch(ada.url, json={"first_name": "Augusta"})
     await alice.delete(ada.url)
 
@@ -74,7 +74,7 @@ async def test_what_was_deleted_since_stays_deleted(alice: Person, ada: Thing) -
 
 
 async def test_what_others_have_by_now_stays_theirs(alice: Person, dave: Person, ada: Thing) -> None:
-    """An address that somebody else has by now is not taken away; whoever may know is told who has it."""
+    """An address that another contact holds by now stays there; the holder is named to those who may read it."""
     response = await alice.patch(ada.url, json={"emails": []})
     other = await person_named(alice, "new@x.test", "ADA@engine.test")
     (kept,) = (await undo(alice, response)).json["kept"]
@@ -91,7 +91,7 @@ async def test_what_others_have_by_now_stays_theirs(alice: Person, dave: Person,
 
 
 async def test_addresses_that_went_round_go_back(alice: Person) -> None:
-    """What three contacts have passed on to one another in a circle goes back to each, all at once."""
+    """Addresses that three contacts passed on in a circle return to each of them at once."""
     a, b, c = [await person_named(alice, f"{name}@x.test") for name in "abc"]
     operations = [gives(a), gives(b, "a@x.test"), gives(c, "b@x.test"), gives(a, "c@x.test")]
     undone = await undo(alice, await alice.post(BULK, json={"operations": operations}))
@@ -101,7 +101,7 @@ async def test_addresses_that_went_round_go_back(alice: Person) -> None:
 
 
 async def test_where_one_stays_those_who_need_it_stay(alice: Person) -> None:
-    """One that stays keeps what the next one had, and so on: who has what is free goes back all the same."""
+    """A contact that stays keeps the next one's address, so that one stays too, and so on down the chain."""
     a, b, c, d = [await person_named(alice, f"{name}@x.test") for name in "abcd"]
     operations = [gives(d), gives(c, "d@x.test"), gives(b, "c@x.test"), gives(a, "b@x.test")]
     response = await alice.post(BULK, json={"operations": operations})
@@ -116,7 +116,7 @@ async def test_where_one_stays_those_who_need_it_stay(alice: Person) -> None:
 
 
 async def test_where_one_stays_the_others_go(alice: Person) -> None:
-    """The other way round, each goes whose own address is free."""
+    """In the opposite direction, each contact whose own address is free is reverted."""
     a, b, c = [await person_named(alice, f"{name}@x.test") for name in "abc"]
     operations = [gives(c), gives(b, "c@x.test"), gives(a, "b@x.test")]
     response = await alice.post(BULK, json={"operations": operations})
@@ -128,7 +128,7 @@ async def test_where_one_stays_the_others_go(alice: Person) -> None:
 
 
 async def test_two_had_the_same_one_after_the_other(alice: Person, register: Register) -> None:
-    """What two contacts had while a request went on goes back to the first of them alone."""
+    """An address that two contacts held during a request returns to the first alone."""
     one, other = await person_named(alice, "same@x.test"), await person_named(alice)
     first = await alice.patch(one.url, json={"emails": []})
     await alice.patch(other.url, json={"emails": emails("same@x.test")})
@@ -141,7 +141,7 @@ async def test_two_had_the_same_one_after_the_other(alice: Person, register: Reg
 
 
 async def test_a_contact_needs_its_company(alice: Person, ada: Thing, engine: Thing) -> None:
-    """Where the company that it had is gone, a contact stays as it is; once it is back, it goes."""
+    """A contact whose former company is deleted stays as it is, and is reverted once the company is back."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     response = await alice.patch(ada.url, json={"company_id": None})
     await alice.delete(engine.url)
@@ -154,7 +154,7 @@ async def test_a_contact_needs_its_company(alice: Person, ada: Thing, engine: Th
 
 
 async def test_a_company_that_goes_is_not_there(alice: Person, ada: Thing, register: Register) -> None:
-    """Nor does a contact get a company back that the same request has created, should it have had it meanwhile."""
+    """A contact does not get back a company that the undone request itself created."""
     created = await alice.post("/api/v2/companies", json={"domains": []})
     await alice.patch(ada.url, json={"company_id": created.json()["id"]})
     await register.join(await alice.patch(ada.url, json={"company_id": None}), created)
@@ -165,7 +165,7 @@ async def test_a_company_that_goes_is_not_there(alice: Person, ada: Thing, regis
 
 
 async def test_a_company_that_cannot_come_back_leaves_its_contacts(alice: Person, ada: Thing, engine: Thing) -> None:
-    """Where another company has its domain by now, the company stays deleted, and its contacts stay without it."""
+    """A deleted company whose domain is taken by now stays deleted, and its contacts stay without it."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     response = await alice.delete(engine.url)
     other = await company_named(alice, "engine.test")
@@ -177,7 +177,7 @@ async def test_a_company_that_cannot_come_back_leaves_its_contacts(alice: Person
 
 
 async def test_a_company_with_contacts_stays(alice: Person, ada: Thing) -> None:
-    """A company that a request created stays while it has contacts, and goes when they have gone."""
+    """A created company stays while it has contacts, and is deleted once they are gone."""
     response = await alice.post("/api/v2/companies", json={"domains": []})
     company_id = response.json()["id"]
     await alice.patch(ada.url, json={"company_id": company_id})
@@ -189,7 +189,7 @@ async def test_a_company_with_contacts_stays(alice: Person, ada: Thing) -> None:
 
 
 async def test_who_has_come_meanwhile_keeps_a_company(alice: Person, ada: Thing, grace: Thing, engine: Thing) -> None:
-    """To undo the undoing of a deletion is to delete: not where others than those that it had are there by now."""
+    """The undo of a restoration does not delete a company that gained other contacts meanwhile."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     undone = await undo(alice, await alice.delete(engine.url))
     await alice.patch(grace.url, json={"company_id": engine.id})
@@ -201,7 +201,7 @@ async def test_who_has_come_meanwhile_keeps_a_company(alice: Person, ada: Thing,
 
 
 async def test_a_merge_that_went_on_goes_back_in_part(alice: Person, ada: Thing, grace: Thing) -> None:
-    """Where the contact was changed since, it keeps what it got, and so the others stay merged."""
+    """A target that was changed after a merge keeps what it gained, so the sources stay merged."""
     response = await alice.post(f"/api/herdbook/contacts/{grace.id}/merge", json={"from": [ada.id]})
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     undone = await undo(alice, response)
@@ -213,7 +213,7 @@ async def test_a_merge_that_went_on_goes_back_in_part(alice: Person, ada: Thing,
 async def test_a_merge_that_went_on_leaves_its_engagements(
     alice: Person, ada: Thing, grace: Thing, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, register: Register
 ) -> None:
-    """They do not go back to a contact that stays merged, so nothing moves them later, and the answer stays true."""
+    """Engagements stay with the target while the source stays merged, so nothing moves later and the answer stays true."""
     engagement = Made(await alice.post("/api/v2/engagements", json=call("merged")))
     await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
     response = await alice.post(f"/api/herdbook/contacts/{grace.id}/merge", json={"from": [ada.id]})
@@ -231,7 +231,7 @@ async def test_a_merge_that_went_on_leaves_its_engagements(
 
 
 async def test_a_contact_that_later_engagements_name_stays(alice: Person) -> None:
-    """Who came to be known by one engagement, and is named by another one, stays known when the first one is undone."""
+    """A contact that one engagement created and another one names stays when the first is undone."""
     caller = [{"name": "Ada", "phone": "+442079460958"}]
     first = await alice.post("/api/v2/engagements", json=call("first", participants=caller))
     second = Made(await alice.post("/api/v2/engagements", json=call("second", participants=caller)))
@@ -247,7 +247,7 @@ async def test_a_contact_that_later_engagements_name_stays(alice: Person) -> Non
 
 
 async def test_what_named_an_object_before_does_not_keep_it(alice: Person, ada: Thing, engine: Thing, renewal: Thing) -> None:
-    """A deletion leaves what engagements are linked to, so that it goes back and forth with them as without."""
+    """Earlier links of engagements do not hinder an undo: a deletion leaves them in place."""
     engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
     await alice.patch(ada.url, json={"company_id": engine.id})
     await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
@@ -259,7 +259,7 @@ async def test_what_named_an_object_before_does_not_keep_it(alice: Person, ada: 
 
 
 async def test_what_came_since_keeps_an_object(alice: Person, ada: Thing, engine: Thing, renewal: Thing) -> None:
-    """A contact, a company and a tag stay once an engagement came to name them, whatever made them be there."""
+    """A contact, company or tag stays once an engagement has come to name it, whichever request brought it into being."""
     engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
     asked: list[tuple[Thing, httpx.Response]] = []
     for thing in (ada, engine, renewal):
@@ -280,7 +280,7 @@ async def test_what_came_since_keeps_an_object(alice: Person, ada: Thing, engine
 
 
 async def test_a_contact_into_which_others_were_merged_stays(alice: Person, grace: Thing) -> None:
-    """Also where it had nothing to gain by the merge; who was merged is led on to it as before."""
+    """A contact into which others were merged stays, even if it gained nothing; the sources still redirect to it."""
     created = await alice.post(CONTACTS, json={"first_name": "Grace", "last_name": "Hopper"})
     bare = await person_named(alice, first_name="G.")
     await alice.post(f"/api/herdbook/contacts/{created.json()['id']}/merge", json={"from": [bare.id]})
@@ -292,7 +292,7 @@ async def test_a_contact_into_which_others_were_merged_stays(alice: Person, grac
 
 
 async def test_an_engagement_with_comments_stays(alice: Person) -> None:
-    """So do its timeline and what else it takes; once the comment is gone, all of it goes."""
+    """An engagement with comments stays with its transcript and contacts; without the comment, all are deleted."""
     response = await alice.post("/api/v2/engagements", json=timed("said", participants=[{"email": "new@x.test"}]))
     made = Made(response)
     comment = Made(await alice.post(f"{made.url}/transcript_comments", json={"body": "Is it?"}))
@@ -307,7 +307,7 @@ async def test_an_engagement_with_comments_stays(alice: Person) -> None:
 
 
 async def test_an_engagement_whose_transcript_is_newer_stays(alice: Person) -> None:
-    """What others have said of it since is not left without it."""
+    """An engagement whose transcript was replaced since stays, so that the new transcript is not left without it."""
     response = await alice.post("/api/v2/engagements", json=timed("said"))
     made = Made(response)
     await alice.put(made.set_timeline_url, json={**TIMELINE, "entries": TIMELINE["entries"][:1]})
@@ -321,7 +321,7 @@ async def test_an_engagement_whose_transcript_is_newer_stays(alice: Person) -> N
 
 
 async def test_a_timeline_with_comments_stays(alice: Person, waiting: Made) -> None:
-    """It does not go from under what others have said about it, and so the engagement stays completed."""
+    """A timeline with comments stays, and the engagement stays completed."""
     response = await alice.put(waiting.set_timeline_url, json=TIMELINE)
     comment = Made(await alice.post(f"{waiting.url}/transcript_comments", json={"body": "Is it?"}))
     undone = await undo(alice, response)
@@ -336,7 +336,7 @@ async def test_a_timeline_with_comments_stays(alice: Person, waiting: Made) -> N
 
 
 async def test_a_comment_needs_its_timeline(alice: Person, waiting: Made) -> None:
-    """A comment that was deleted does not come back to a timeline that was undone."""
+    """A deleted comment does not return to a timeline that was undone."""
     timeline = await alice.put(waiting.set_timeline_url, json=TIMELINE)
     comment = Made(await alice.post(f"{waiting.url}/transcript_comments", json={"body": "Is it?"}))
     deleted = await alice.delete(comment.url)
@@ -349,7 +349,7 @@ async def test_a_comment_needs_its_timeline(alice: Person, waiting: Made) -> Non
 
 
 async def test_links_to_what_is_gone_do_not_come_back(alice: Person, ada: Thing, renewal: Thing) -> None:
-    """An engagement is not linked again to what was deleted since; once that is back, it is."""
+    """An engagement is not linked again to an object that was deleted since; once that is restored, it is."""
     engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
     for thing, what in ((ada, "contact"), (renewal, "tag")):
         url, name = f"{engagement.url}/{what}s", f"{what}_ids"
@@ -364,7 +364,7 @@ async def test_links_to_what_is_gone_do_not_come_back(alice: Person, ada: Thing,
 
 
 async def test_users_stay(alice: Person, owner: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """What no operation changes cannot be undone; whoever may not read users is not told of them."""
+    """Users cannot be reverted, because no operation changes them; only those who may read users see them named."""
     request_id: UUID = await pool.fetchval(
         "select request_id from change where workspace_id = $1 and object_id = $2", alice.workspace_id, owner.uuid
     )

@@ -1,4 +1,4 @@
-"""Undoing what a request did to more objects than one command takes: in slices."""
+"""Undoing a request that changed more objects than one command takes: the work is done in slices."""
 
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ MANY = MOST_AT_ONCE + 100
 
 
 async def hire(person: Person, company: Thing, many: int) -> None:
-    """Create so many contacts of a company."""
+    """Create a number of contacts of a company."""
     created = {"action": "create", "contact": {"company_id": company.id}}
     for start in range(0, many, 1000):
         body = {"operations": [created] * min(1000, many - start), "atomic": True}
@@ -33,7 +33,7 @@ async def staff(pool: "asyncpg.Pool[asyncpg.Record]", company: Thing) -> int:
 async def test_the_deletion_of_a_large_company(
     alice: Person, engine: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """The company comes first, then its contacts; when that is undone, it goes last. A trial tells the same beforehand."""
+    """The company is restored before its contacts and deleted after them; a dry run predicts the same."""
     await hire(alice, engine, MANY)
     shown = await now(alice, engine)
     deleted = await alice.delete(engine.url)
@@ -58,7 +58,7 @@ async def test_the_deletion_of_a_large_company(
 async def test_a_retry_goes_on_where_it_was(
     alice: Person, engine: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the same Idempotency-Key it is told the same; without one, it finds all that is done changed since."""
+    """A retry with the same Idempotency-Key gets the same answer; without a key, all is reported as changed since."""
     monkeypatch.setattr(undoing, "MOST_AT_ONCE", 5)
     monkeypatch.setattr(undoing, "SLICE", 3)
     await hire(alice, engine, 10)
@@ -80,7 +80,7 @@ async def test_a_retry_goes_on_where_it_was(
 async def test_a_merge_with_many_engagements(
     alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Contacts that were merged come first, and together; when that is undone, they go together, too."""
+    """Merged contacts are restored first and together, and merged again together."""
     monkeypatch.setattr(undoing, "MOST_AT_ONCE", 5)
     monkeypatch.setattr(undoing, "SLICE", 3)
     contacts = [await person_named(alice, f"{name}@x.test", first_name=name) for name in "abc"]

@@ -1,4 +1,4 @@
-"""Who may undo what: it takes the scopes that writing the objects does, and gives away nothing that is private."""
+"""An undo requires the scopes that write the objects, and reveals nothing private."""
 
 from uuid import UUID
 
@@ -12,14 +12,14 @@ from tests.history.ways import NEVER_MADE, ask_to_undo, history, undo
 
 
 async def test_who_may_write_nothing_is_refused(bob: Person) -> None:
-    """Before anything is looked at."""
+    """A caller without any write scope is refused before anything is read."""
     response = await ask_to_undo(bob, NEVER_MADE)
 
     assert response.status_code == 403
 
 
 async def test_each_kind_takes_its_scope(alice: Person, keys: Keys, ada: Thing, engine: Thing) -> None:
-    """The refusal names the scope that is missing, and nothing is done."""
+    """The refusal names the missing scope, and nothing is done."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     response = await alice.delete(engine.url)
     for scopes, missing in (
@@ -37,7 +37,7 @@ async def test_each_kind_takes_its_scope(alice: Person, keys: Keys, ada: Thing, 
 async def test_what_is_not_supported_takes_its_scope_to_read(
     keys: Keys, alice: Person, owner: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Whoever may not read users is not told of them."""
+    """Users are reported only to callers who may read users."""
     request_id: UUID = await pool.fetchval(
         "select request_id from change where workspace_id = $1 and object_id = $2", alice.workspace_id, owner.uuid
     )
@@ -48,7 +48,7 @@ async def test_what_is_not_supported_takes_its_scope_to_read(
 
 
 async def test_what_is_private_alone_is_as_nothing(alice: Person, dave: Person, secret: Made) -> None:
-    """To those who may not see it, a request that did nothing else is as one that there never was."""
+    """A request that changed only private objects is not found for callers who may not see them."""
     commented = await alice.put(f"{secret.url}/tags", json={"tag_ids": []})
     created = await history(alice, secret)
     refused = await ask_to_undo(dave, created["data"][0]["request_id"])
@@ -58,7 +58,7 @@ async def test_what_is_private_alone_is_as_nothing(alice: Person, dave: Person, 
 
 
 async def test_who_may_read_it_is_told(erin: Person, alice: Person, secret: Made) -> None:
-    """Those who may see it and not change it are told so, and it stays."""
+    """Callers who may see a private engagement but not change it get it reported as kept."""
     created = (await history(alice, secret))["data"][0]["request_id"]
     undone = await undo(erin, created)
 
@@ -67,7 +67,7 @@ async def test_who_may_read_it_is_told(erin: Person, alice: Person, secret: Made
 
 
 async def test_what_is_beside_it_goes_back(alice: Person, keys: Keys, ada: Thing, grace: Thing) -> None:
-    """Of what is private nothing is named, and it stays; the rest goes back."""
+    """Private objects stay and are not named; the rest is reverted."""
     made = Made(await alice.post("/api/v2/engagements", json=call("secret", is_private=True)))
     await alice.put(f"{made.url}/contacts", json={"contact_ids": [ada.id]})
     merged = await alice.post(f"/api/herdbook/contacts/{grace.id}/merge", json={"from": [ada.id]})
@@ -82,7 +82,7 @@ async def test_what_is_beside_it_goes_back(alice: Person, keys: Keys, ada: Thing
 
 
 async def test_comments_and_transcripts_belong_to_it(alice: Person, dave: Person, erin: Person) -> None:
-    """So it is with what was said there, and with comments on it, be they deleted."""
+    """Transcripts and comments of private engagements are private too, even deleted ones."""
     created = await alice.post("/api/v2/engagements", json=timed("said", is_private=True))
     made = Made(created)
     said = await alice.put(made.set_timeline_url, json={**TIMELINE, "entries": TIMELINE["entries"][:1]})
@@ -96,7 +96,7 @@ async def test_comments_and_transcripts_belong_to_it(alice: Person, dave: Person
 
 
 async def test_who_holds_an_external_id_is_not_named(alice: Person, dave: Person, keys: Keys) -> None:
-    """A private engagement that has the external id by now is not given away."""
+    """A private engagement that holds the external id by now is not revealed."""
     undone = await undo(alice, await alice.post("/api/v2/engagements", json=call("once")))
     holder = Made(await alice.post("/api/v2/engagements", json=call("once", is_private=True)))
     somebody = await keys.holder("engagements:read", "engagements:write")

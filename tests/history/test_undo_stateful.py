@@ -1,4 +1,4 @@
-"""Undoing against a small model: whatever was done in whatever order, what is undone is as it was, and the rest as it is."""
+"""Undo against a small model: after any series of requests, an undone one is reverted and the rest is untouched."""
 
 import json
 import os
@@ -41,7 +41,7 @@ Place: TypeAlias = tuple[str, str]
 
 
 class Wish(NamedTuple):
-    """What somebody wants: what is done, to which of the objects that there ever were, and with what."""
+    """A random request: its kind, its objects among all that ever existed, and its values."""
 
     kind: str
     place: int
@@ -50,7 +50,7 @@ class Wish(NamedTuple):
 
 
 class State(NamedTuple):
-    """An object: its version, what it says, and where it went. None: it is not there."""
+    """An object's version, contents and merge target; None if it does not exist."""
 
     version: int
     says: Json
@@ -62,7 +62,7 @@ Snapshot: TypeAlias = dict[Place, State]
 
 @dataclass
 class Story:
-    """What has happened by now: the objects that there ever were, and the requests, with how all was before and after."""
+    """The history so far: all objects that ever existed, and each request with the states before and after it."""
 
     person: Person
     pool: "asyncpg.Pool[asyncpg.Record]"
@@ -74,7 +74,7 @@ class Story:
     engagements: int = 0
 
     async def snapshot(self) -> Snapshot:
-        """Return all objects, as they are now."""
+        """Return the current state of all objects."""
         found: Snapshot = {}
         for kind, columns in (
             ("contact", "to_json(object), merged_into"),
@@ -90,25 +90,25 @@ class Story:
         return found
 
     def contact(self, place: int) -> str:
-        """Return one of the contacts that there ever were."""
+        """Return one of the contacts that ever existed."""
         return self.contacts[place % len(self.contacts)] if self.contacts else "cnt_"
 
     def company(self, place: int) -> str:
-        """Return one of the companies that there ever were."""
+        """Return one of the companies that ever existed."""
         return self.companies[place % len(self.companies)] if self.companies else "cmp_"
 
     def call(self, place: int) -> str:
-        """Return one of the engagements that there ever were."""
+        """Return one of the engagements that ever existed."""
         return self.calls[place % len(self.calls)] if self.calls else "ngmt_"
 
     async def work_through_chores(self) -> None:
-        """Finish what is left to finish."""
+        """Finish the background work."""
         statements = cast("Statements", self.pool)
         await release_left_behind(statements, self.ledger, CompanyStaff())
         await move_left_behind(statements, self.ledger)
 
     def contact_members(self, wish: Wish) -> Json:
-        """Return what a body says of a contact."""
+        """Return the fields of a contact for a body."""
         members = dict(wish.members)
         if "company" in members:
             members["company_id"] = self.company(wish.other) if members.pop("company") else None
@@ -118,7 +118,7 @@ class Story:
 
 
 def without_times(says: Json) -> Json:
-    """Return what an object says, but for when it was changed."""
+    """Return an object without its times."""
     if "object" in says and isinstance(says["object"], dict):
         return {**says, "object": without_times(says["object"])}
     return {name: value for name, value in says.items() if name != "updated_at"}
@@ -154,10 +154,10 @@ stories: Final = st.lists(wishes, min_size=3, max_size=14)
 async def test_undoing_does_as_its_model(
     client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, wanted: list[Wish]
 ) -> None:
-    """What a request did is undone where nobody has changed it since, and it can be; undoing that gives the state back."""
+    """An undo reverts each object that was not changed since and can be reverted; undoing it gives the state back."""
     workspace_id = await create_workspace(pool, "A story's workspace")
     story = Story(Person(client, workspace_id, await create_key(pool, workspace_id, "Somebody", [ADMIN])), pool, ledger)
-    # Something to begin with.
+    # Objects to begin with.
     for kind in ("hire", "create", "create"):
         await act(story, Wish(kind, 0, 0, {"emails": [_ADDRESSES[len(story.contacts)]], "company": True}))
     for wish in wanted:
@@ -172,7 +172,7 @@ async def test_undoing_does_as_its_model(
 
 
 async def act(story: Story, wish: Wish) -> None:
-    """Make the request that somebody wants, and note what it did."""
+    """Make a random request and record its effect."""
     before = await story.snapshot()
     response = await asked(story, wish)
     event(f"{wish.kind}: {response.status_code}")
@@ -186,7 +186,7 @@ async def act(story: Story, wish: Wish) -> None:
 
 
 async def pass_on(story: Story, wish: Wish) -> None:
-    """Take from a contact what addresses it has, and give them to another one, in two requests."""
+    """Move a contact's addresses to another one, in two requests."""
     contact = (await story.snapshot()).get(("contact", story.contact(wish.place)))
     if contact is not None and contact.says is not None:
         addresses = [email["email"] for email in contact.says["emails"]]
@@ -223,7 +223,7 @@ async def asked(story: Story, wish: Wish) -> httpx.Response:
 
 
 def bulk(story: Story, wish: Wish, members: Json) -> Json:
-    """Return the body of a request that does several things: one of them passes on what another one had."""
+    """Return the body of a bulk in which one contact gets the address of another."""
     one, other = story.contact(wish.place), story.contact(wish.other)
     operations: Sequence[Json] = [
         {"action": "update", "id": other, "contact": {"emails": []}},
@@ -236,7 +236,7 @@ def bulk(story: Story, wish: Wish, members: Json) -> Json:
 
 
 async def undo_and_redo(story: Story, wish: Wish) -> None:
-    """Undo a request, undo that, and leave it so, or undo it anew; check each time what became of each object."""
+    """Undo a request, undo the undo, and perhaps undo it once more; check each object after each step."""
     if not story.requests:
         return
     is_last = wish.kind == "undo last"
@@ -257,7 +257,7 @@ async def undo_and_redo(story: Story, wish: Wish) -> None:
 
 
 async def undo(story: Story, place: int) -> Json:
-    """Undo a request, and check what came of it."""
+    """Undo a request and check the outcome."""
     request_id, before, after = story.requests[place]
     now = await story.snapshot()
     tried = await story.person.post(UNDO, json={"request_id": request_id}, params={"dry_run": "true"})
@@ -285,7 +285,7 @@ async def undo(story: Story, place: int) -> Json:
         else:
             assert state == now[each]
     assert is_possible(said(then))
-    # Nothing names what is gone that did not before it was undone, nor before it was done; and so it stays.
+    # Dangling references are only those that existed after the request or before it.
     assert dangling(then) <= dangling(now) | dangling(before)
     await story.work_through_chores()
     assert await story.snapshot() == then
@@ -301,7 +301,7 @@ async def undo(story: Story, place: int) -> Json:
 
 
 def names(place: Place, state: State) -> set[Place]:
-    """Return what an object names."""
+    """Return the ids that an object names."""
     kind, shown_id = place
     if state.says is None:
         return set() if state.merged_into is None else {("contact", ids.encoded(ids.CONTACT, state.merged_into))}
@@ -322,25 +322,25 @@ def names(place: Place, state: State) -> set[Place]:
 
 
 def dangling(snapshot: Snapshot) -> set[tuple[Place, Place]]:
-    """Return which objects name which others that are not there."""
+    """Return the pairs of objects and the missing objects that they name."""
     there = {place for place, state in snapshot.items() if state.says is not None}
     return {(place, each) for place, state in snapshot.items() for each in names(place, state) if each not in there}
 
 
 def action(now: State, was: State) -> str:
-    """Return what it takes to let an object be as it was."""
+    """Return the action that brings an object back to a state."""
     if was.says is None:
         return "deleted"
     return "restored" if now.says is None else "updated"
 
 
 def said(snapshot: Snapshot) -> dict[Place, Json]:
-    """Return what each object says."""
+    """Return the contents of each object."""
     return {place: state.says for place, state in snapshot.items()}
 
 
 def is_possible(saying: Mapping[Place, Json]) -> bool:
-    """Whether all this can be so at once: nobody has what another one has, and nobody belongs to what is not there."""
+    """Whether these states can coexist: no address is held twice, and no company is missing."""
     there = {place: says for place, says in saying.items() if says is not None}
     held: list[tuple[str, str]] = []
     for (kind, _), says in there.items():

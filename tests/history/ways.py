@@ -1,4 +1,4 @@
-"""How the tests look at histories, and go the ways back."""
+"""Helpers that read histories, restore and undo."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -16,7 +16,7 @@ NEVER_MADE: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
 
 def beside(thing: Thing, what: str) -> str:
-    """Return where the history of an object is read, or it is restored."""
+    """Return the URL of an object's history or restoration."""
     return f"{thing.url.replace('/v2/', '/herdbook/')}/{what}"
 
 
@@ -28,7 +28,7 @@ async def history(person: Person, thing: Thing, **params: Any) -> Json:
 
 
 async def told(person: Person, thing: Thing) -> list[tuple[str, Json]]:
-    """Return what an object's history tells: what was done, and from what to what, the latest first."""
+    """Return an object's actions, each with old and new values, latest first."""
     data = (await history(person, thing))["data"]
     return [
         (entry["action"], {name: (change["from"], change["to"]) for name, change in entry["changes"].items()}) for entry in data
@@ -36,7 +36,7 @@ async def told(person: Person, thing: Thing) -> list[tuple[str, Json]]:
 
 
 async def restore(person: Person, thing: Thing, **options: Any) -> httpx.Response:
-    """Bring back what was deleted."""
+    """Restore a deleted object."""
     return await person.post(beside(thing, "restore"), **options)
 
 
@@ -47,7 +47,7 @@ async def ask_to_undo(person: Person, request: httpx.Response | str, **options: 
 
 
 class Undone:
-    """What came of undoing a request."""
+    """The outcome of an undo."""
 
     def __init__(self, response: httpx.Response) -> None:
         assert response.status_code == 200, response.text
@@ -58,7 +58,7 @@ class Undone:
 
 
 async def undo(person: Person, request: httpx.Response | str | Undone, **options: Any) -> Undone:
-    """Undo a request, and return what came of it."""
+    """Undo a request and return the outcome."""
     if isinstance(request, Undone):
         request = request.response
     return Undone(await ask_to_undo(person, request, **options))
@@ -75,7 +75,7 @@ async def company_named(person: Person, *domains: str, **members: Any) -> Thing:
 
 
 async def now(person: Person, thing: Thing) -> Json:
-    """Return an object as it is, without the time at which it came to be so; None where it is not there."""
+    """Return an object without its update time, or None if it does not exist."""
     response = await person.get(thing.url)
     if response.status_code != 200:
         return None
@@ -88,9 +88,9 @@ def without_time(shown: Json) -> Json:
 
 
 def request_of(response: httpx.Response) -> UUID:
-    """Return the id of a request, as the database has it."""
+    """Return the id of a request in the form that the database stores."""
     request_id = ids.decoded(ids.REQUEST, response.headers["X-Request-Id"])
-    assert request_id is not None, "each has one"
+    assert request_id is not None, "each response has a request id"
     return request_id
 
 
@@ -102,7 +102,7 @@ class Register:
         self._workspace_id = workspace_id
 
     async def trim(self, last: int) -> None:
-        """Forget the entries up to one."""
+        """Trim the ledger up to an entry."""
         await self._pool.execute("delete from change where workspace_id = $1 and seq <= $2", self._workspace_id, last)
         await self._pool.execute(
             "insert into change_trimmed values ($1, $2) on conflict (workspace_id) do update set seq = excluded.seq",
@@ -110,7 +110,7 @@ class Register:
         )
 
     async def age(self, last: int, days: int) -> None:
-        """Let the entries up to one be so many days older, and contacts have been created long before."""
+        """Make the entries up to one older by some days, and all contacts created in 2020."""
         statement = "update change set at = at - make_interval(days => $3) where workspace_id = $1 and seq <= $2"
         await self._pool.execute(statement, self._workspace_id, last, days)
         await self._pool.execute(
@@ -122,17 +122,17 @@ class Register:
         )
 
     async def unchain(self) -> None:
-        """Let all entries be as the last release entered them: without the numbers of those before them."""
+        """Store all entries as the last release did: without the number of the previous entry."""
         await self._pool.execute("update change set previous_version = null where workspace_id = $1", self._workspace_id)
 
     async def attribute(self, seq: int, credential_id: UUID) -> None:
-        """Let an entry be another credential's."""
+        """Attribute an entry to another credential."""
         await self._pool.execute(
             "update change set credential_id = $3 where workspace_id = $1 and seq = $2", self._workspace_id, seq, credential_id
         )
 
     async def join(self, response: httpx.Response, other: httpx.Response) -> None:
-        """Let what a request did have been done by another one."""
+        """Attribute the changes of one request to another."""
         statement = "update change set request_id = $3 where workspace_id = $1 and request_id = $2"
         await self._pool.execute(statement, self._workspace_id, request_of(response), request_of(other))
 

@@ -1,4 +1,4 @@
-"""Bodies: what is read as JSON, and what is refused before anybody looks at fields."""
+"""Request bodies: how JSON is read, and what is refused before any field is checked."""
 
 import tracemalloc
 from collections.abc import AsyncGenerator
@@ -23,7 +23,7 @@ BULK = "/api/herdbook/contacts/bulk"
     ],
 )
 async def test_what_is_no_json_is_refused(alice: Person, ada: Thing, stored: Stored, body: bytes) -> None:
-    """Malformed JSON, bytes that are not UTF-8, and surrogates without their other half, are all no JSON."""
+    """Malformed JSON, bytes that are not UTF-8 and unpaired surrogates are refused as invalid JSON."""
     response = await alice.patch(ada.url, content=body, headers=JSON)
 
     assert response.status_code == 422
@@ -36,7 +36,7 @@ async def test_what_is_no_json_is_refused(alice: Person, ada: Thing, stored: Sto
     [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"first_name":' + b"[" * 5000 + b"]" * 5000 + b"}", b'{"a":' * 50_000],
 )
 async def test_deep_nesting_is_refused(alice: Person, ada: Thing, body: bytes) -> None:
-    """A body that is nested without end is refused like any other, and does not fail the server."""
+    """A body of unlimited nesting is refused like any other, and does not crash the server."""
     response = await alice.patch(ada.url, content=body, headers=JSON)
 
     assert response.status_code == 422
@@ -55,7 +55,7 @@ async def test_deep_nesting_is_refused(alice: Person, ada: Thing, body: bytes) -
     ],
 )
 async def test_what_is_no_object_is_refused(alice: Person, ada: Thing, body: bytes, kind: str) -> None:
-    """A body is an object; the refusal says what it was instead."""
+    """A body must be an object; the refusal names the type that was sent."""
     response = await alice.patch(ada.url, content=body, headers=JSON)
 
     assert response.status_code == 422
@@ -72,7 +72,7 @@ async def test_what_is_no_object_is_refused(alice: Person, ada: Thing, body: byt
     ],
 )
 async def test_a_mistake_does_not_hide_behind_its_namesake(alice: Person, ada: Thing, body: bytes) -> None:
-    """Of two members with one name, a good one does not excuse a bad one."""
+    """A valid field does not excuse an invalid one of the same name."""
     response = await alice.patch(ada.url, content=body, headers=JSON)
 
     assert response.status_code == 422
@@ -88,7 +88,7 @@ async def test_a_mistake_does_not_hide_behind_its_namesake(alice: Person, ada: T
     ],
 )
 async def test_json_has_many_names(alice: Person, ada: Thing, content_type: str) -> None:
-    """What is declared as JSON in UTF-8 is taken as such."""
+    """Every media type that means JSON in UTF-8 is accepted."""
     response = await alice.patch(ada.url, content=b'{"first_name": "Augusta"}', headers={"Content-Type": content_type})
 
     assert response.status_code == 200
@@ -102,7 +102,7 @@ async def test_json_has_many_names(alice: Person, ada: Thing, content_type: str)
     ],
 )
 async def test_what_is_declared_as_something_else_is_refused(alice: Person, ada: Thing, content_type: str) -> None:
-    """415 goes before 422: what is no JSON is not read as such."""
+    """A body with another media type is refused without being parsed: 415 precedes 422."""
     response = await alice.patch(ada.url, content=b"{", headers={"Content-Type": content_type})
 
     assert response.status_code == 415
@@ -110,28 +110,28 @@ async def test_what_is_declared_as_something_else_is_refused(alice: Person, ada:
 
 
 async def test_no_declaration_is_taken_as_json(alice: Person, ada: Thing) -> None:
-    """A client that does not say what it sends is understood."""
+    """A body without a media type is read as JSON."""
     response = await alice.patch(ada.url, content=b'{"first_name": "Augusta"}')
 
     assert response.status_code == 200
 
 
 async def test_of_no_body_no_declaration_matters(alice: Person, ada: Thing) -> None:
-    """There is nothing that could be something else than JSON."""
+    """The media type of an empty body does not matter."""
     response = await alice.patch(ada.url, headers={"Content-Type": "text/plain"})
 
     assert response.status_code == 200
 
 
 async def test_a_body_may_be_as_large_as_the_limit(alice: Person, ada: Thing) -> None:
-    """White space counts, and a body of the limit's size is read."""
+    """A body of exactly the maximum size is accepted; white space counts."""
     response = await alice.patch(ada.url, content=b"{}".ljust(LIMIT), headers=JSON)
 
     assert response.status_code == 200
 
 
 async def test_a_body_that_says_it_is_too_large_is_refused(alice: Person, ada: Thing) -> None:
-    """One byte more is too many."""
+    """A declared size of one byte over the maximum is refused."""
     response = await alice.patch(ada.url, content=b"{}".ljust(LIMIT + 1), headers=JSON)
 
     assert response.status_code == 413
@@ -139,7 +139,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused(alice: Person, ada: T
 
 
 async def test_a_body_that_turns_out_too_large_is_refused(alice: Person, ada: Thing) -> None:
-    """A body whose size is not declared is counted as it comes."""
+    """A body of undeclared size is counted as it arrives."""
 
     async def body() -> AsyncGenerator[bytes]:
         for _ in range(17):
@@ -151,7 +151,7 @@ async def test_a_body_that_turns_out_too_large_is_refused(alice: Person, ada: Th
 
 
 async def test_scope_comes_before_the_body(bob: Person, ada: Thing) -> None:
-    """Of somebody who may not write, no body is read: 403 goes before 413 and 415."""
+    """The body of a caller without the scope is not read: 403 precedes 413 and 415."""
     large = await bob.patch(ada.url, content=b"x" * (LIMIT + 1), headers=JSON)
     other = await bob.patch(ada.url, content=b"x", headers={"Content-Type": "text/plain"})
 
@@ -159,7 +159,7 @@ async def test_scope_comes_before_the_body(bob: Person, ada: Thing) -> None:
 
 
 async def test_a_body_of_nothing_but_mistakes_is_answered_shortly(alice: Person, ada: Thing) -> None:
-    """A hundred mistakes are told, and no more, whether they are fields or items."""
+    """A refusal lists a hundred errors at most, of fields and of items."""
     fields = await alice.patch(ada.url, json={f"first_nam{n}": 1 for n in range(20_000)})
     items = await alice.patch(ada.url, json={"emails": [{"emai": n} for n in range(20_000)]})
 
@@ -168,7 +168,7 @@ async def test_a_body_of_nothing_but_mistakes_is_answered_shortly(alice: Person,
 
 
 async def test_some_bodies_may_be_large(alice: Person) -> None:
-    """Many objects need more than one."""
+    """The bulk operation accepts larger bodies, because it carries many objects."""
     operation = b'{"operations":[{"action":"create","contact":{}}]}'
     whole = await alice.post(BULK, content=operation.ljust(LARGE_LIMIT), headers=JSON)
     more = await alice.post(BULK, content=operation.ljust(LARGE_LIMIT + 1), headers=JSON)
@@ -178,7 +178,7 @@ async def test_some_bodies_may_be_large(alice: Person) -> None:
 
 @pytest.mark.parametrize("item", [b"1", b"{}", b"[]", b'""', b'{"action":"create","contact":{}}'])
 async def test_an_array_without_end_is_not_made(alice: Person, item: bytes) -> None:
-    """Of as many items as a body holds, those that are one too many are passed over."""
+    """Items beyond the maximum are skipped without being decoded, so memory stays bounded."""
     items = b",".join([item] * (LARGE_LIMIT // (len(item) + 1) - 20))
     body = b'{"operations":[' + items + b"]}"
     tracemalloc.start()
@@ -188,13 +188,13 @@ async def test_an_array_without_end_is_not_made(alice: Person, item: bytes) -> N
 
     assert response.status_code == 422
     assert faults(response) == [("operations", "too_long")]
-    # The body is there a few times: as the test has it, as the client sends it, and as it is read.
+    # The body exists a few times: in the test, in the client and in the server.
     assert most < 5 * LARGE_LIMIT
 
 
 @pytest.mark.parametrize("field", ["emails", "phone_numbers"])
 async def test_items_beyond_the_end_are_not_judged(alice: Person, ada: Thing, field: str) -> None:
-    """An array that is too long is, and the first of its items are, however many follow, and whatever is in them."""
+    """An array that is too long is refused as such; only its first items are checked, however many follow."""
     items = await alice.patch(ada.url, content=b'{"%s":[%s]}' % (field.encode(), b",".join([b"[[]]"] * 200_000)), headers=JSON)
 
     assert faults(items)[0] == (field, "too_long")
@@ -203,7 +203,7 @@ async def test_items_beyond_the_end_are_not_judged(alice: Person, ada: Thing, fi
 
 @pytest.mark.parametrize("length", [101, 1000, 60_000])
 async def test_what_is_quoted_is_cut(alice: Person, ada: Thing, length: int) -> None:
-    """A name, a parameter, a value, a declaration: a message has a hundred characters of it."""
+    """A message quotes at most a hundred characters of a name, parameter, value or media type."""
     name = "n" * length
     header = name[:10_000]
     answers = [
@@ -225,7 +225,7 @@ async def test_what_is_quoted_is_cut(alice: Person, ada: Thing, length: int) -> 
 
 
 async def test_a_query_of_nothing_but_mistakes_is_answered_shortly(alice: Person) -> None:
-    """A hundred mistakes are told, and no more."""
+    """A refusal lists a hundred errors of a query at most."""
     answers = [
         await alice.get("/api/v2/contacts?" + "&".join(f"limi{n}=1" for n in range(5000))),
         await alice.get("/api/herdbook/changes?types=" + ",".join(["x"] * 20_000)),
@@ -235,7 +235,7 @@ async def test_a_query_of_nothing_but_mistakes_is_answered_shortly(alice: Person
 
 
 async def test_a_bulk_of_nothing_but_mistakes_is_answered_shortly(alice: Person) -> None:
-    """Of the first operations all is told; of each that follows, one mistake."""
+    """The first operations of a bulk get all their errors listed, and each of the others gets one."""
     operations = [{"action": "create", "contact": {f"first_nam{n}": 1 for n in range(150)}}] * 1000
     each = await alice.post(BULK, json={"operations": operations})
     every = await alice.post(BULK, json={"operations": operations, "atomic": True})
@@ -246,7 +246,7 @@ async def test_a_bulk_of_nothing_but_mistakes_is_answered_shortly(alice: Person)
 
 
 async def test_an_operation_of_a_bulk_is_no_larger_than_a_body(alice: Person) -> None:
-    """What one contact could not have by itself, it cannot have among others."""
+    """An operation of a bulk may not be larger than the body of a single request."""
     operation = b'{"action":"create","contact":{}' + b" " * LIMIT + b"}"
     response = await alice.post(BULK, content=b'{"operations":[' + operation + b"]}", headers=JSON)
 
@@ -255,7 +255,7 @@ async def test_an_operation_of_a_bulk_is_no_larger_than_a_body(alice: Person) ->
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "deflate, gzip", "x", "identity, gzip"])
 async def test_a_coded_body_is_refused(alice: Person, ada: Thing, coding: str) -> None:
-    """415 says which coding is taken, whether or not the body is what it says (RFC 9110, section 8.4)."""
+    """415 names the accepted coding, whether or not the body really has the declared one (RFC 9110, section 8.4)."""
     response = await alice.patch(ada.url, content=b'{"first_name":"x"}', headers={**JSON, "Content-Encoding": coding})
 
     assert response.status_code == 415
@@ -263,7 +263,7 @@ async def test_a_coded_body_is_refused(alice: Person, ada: Thing, coding: str) -
 
 
 async def test_a_body_that_is_coded_as_itself_is_taken(alice: Person, ada: Thing) -> None:
-    """Identity is no coding."""
+    """The coding `identity` is accepted."""
     response = await alice.patch(ada.url, content=b"{}", headers={**JSON, "Content-Encoding": "Identity"})
 
     assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""What a connection may take before anybody is known, and what becomes of one that takes more."""
+"""The limits of a connection before its caller is known, and the answer when one is exceeded."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -27,7 +27,7 @@ async def wires(app: Herdbook) -> AsyncGenerator[Wires]:
 
 
 class Slow:
-    """An application that answers when it is told to."""
+    """An application that answers when a test lets it."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Semaphore(0)
@@ -41,7 +41,7 @@ class Slow:
         await send({"type": "http.response.body", "body": b"ok"})
 
     async def until_asked(self, times: int) -> None:
-        """Wait until it was asked so often."""
+        """Wait for a number of requests."""
         async with asyncio.timeout(PATIENCE):
             for _ in range(times):
                 await self._asked.acquire()
@@ -64,7 +64,7 @@ class Slow:
     ],
 )
 async def test_a_head_without_end_is_refused(wires: Wires, request_: bytes) -> None:
-    """431, and the connection ends: of a head, of what stands between the parts of a body, and of what stands behind it."""
+    """An oversized head, chunk extension or trailer gets 431, and the connection closes."""
     answer = await wires.exchange(request_)
 
     *_, last = answer.split(b"HTTP/1.1 ")
@@ -74,7 +74,7 @@ async def test_a_head_without_end_is_refused(wires: Wires, request_: bytes) -> N
 
 
 async def test_a_head_as_large_as_the_limit_is_taken(wires: Wires) -> None:
-    """The last of 65,536 bytes is not one too many, and neither is the last of 256 lines."""
+    """A head of 65,536 bytes and one of 256 lines are accepted."""
     begun = _GET + b"Connection: close\r\nX: "
     long = await wires.exchange(begun + b"a" * (_LIMIT - len(begun) - 4) + b"\r\n\r\n")
     many = await wires.exchange(_GET + b"Connection: close\r\n" + b"X: 1\r\n" * 254 + b"\r\n")
@@ -84,7 +84,7 @@ async def test_a_head_as_large_as_the_limit_is_taken(wires: Wires) -> None:
 
 
 async def test_the_heads_of_several_requests_are_not_added_up(wires: Wires) -> None:
-    """Requests that come together are counted one by one."""
+    """The limit applies to each head, also when several requests arrive together."""
     one = _GET + b"X: " + b"a" * 40_000 + b"\r\n\r\n"
     answer = await wires.exchange(one * 5 + _GET + b"Connection: close\r\n\r\n")
 
@@ -103,7 +103,7 @@ async def test_the_heads_of_several_requests_are_not_added_up(wires: Wires) -> N
     ],
 )
 async def test_what_does_not_come_whole_is_not_waited_for(app: Herdbook, begun: bytes) -> None:
-    """408 after the time that a head, or a body, may take."""
+    """An incomplete head or body gets 408 when its time is over."""
     async with wired(app, _BRIEF) as wires:
         answer = await wires.exchange(begun)
 
@@ -112,7 +112,7 @@ async def test_what_does_not_come_whole_is_not_waited_for(app: Herdbook, begun: 
 
 
 async def test_what_is_being_answered_has_no_deadline() -> None:
-    """An answer may take as long as it does, with half of a next request behind the first."""
+    """An answer has no deadline, even with half of another request behind it."""
     slow = Slow()
     async with wired(slow, _BRIEF) as wires:
         reader, writer = await wires.open()
@@ -129,7 +129,7 @@ async def test_what_is_being_answered_has_no_deadline() -> None:
 
 
 async def test_what_came_while_the_process_stood_still_is_answered(wires: Wires) -> None:
-    """A timer that is due does not close a connection on which a request lies."""
+    """An expired timer does not close a connection on which a request has arrived."""
     client = wires.connected()
     loop = asyncio.get_running_loop()
     client.send(_GET + b"\r\n")
@@ -145,7 +145,7 @@ async def test_what_came_while_the_process_stood_still_is_answered(wires: Wires)
 
 @pytest.mark.parametrize("lies_there", [_GET + b"\r\n", _GET, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"])
 async def test_what_lies_there_when_the_server_stops_is_refused(app: Herdbook, lies_there: bytes) -> None:
-    """503 and the end of the connection, not the end alone."""
+    """A request that has arrived when the server stops gets 503 before the connection closes."""
     async with wired(app) as wires:
         client = wires.connected()
         loop = asyncio.get_running_loop()
@@ -167,7 +167,7 @@ async def test_what_lies_there_when_the_server_stops_is_refused(app: Herdbook, l
 
 
 async def test_what_is_idle_when_the_server_stops_is_closed(app: Herdbook) -> None:
-    """There is nothing to answer."""
+    """An idle connection closes without an answer when the server stops."""
     async with wired(app) as wires:
         reader, _ = await wires.open()
         await until_there_are(wires, 1)
@@ -191,7 +191,7 @@ async def test_what_is_idle_when_the_server_stops_is_closed(app: Herdbook) -> No
     ],
 )
 async def test_a_request_names_one_host(wires: Wires, hosts: bytes) -> None:
-    """None, two, and what is none, are 400 (RFC 9112, section 3.2)."""
+    """A missing, repeated or malformed Host gets 400 (RFC 9112, section 3.2)."""
     answer = await wires.exchange(b"GET /healthz HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 400")
@@ -202,12 +202,12 @@ async def test_a_request_names_one_host(wires: Wires, hosts: bytes) -> None:
     "request_", [b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n"]
 )
 async def test_a_host_may_be_unknown(wires: Wires, request_: bytes) -> None:
-    """HTTP/1.0 knows no Host, and who has none sends an empty one."""
+    """HTTP/1.0 needs no Host, and a client without one sends an empty Host."""
     assert (await wires.exchange(request_)).startswith(b"HTTP/1.1 200")
 
 
 async def test_what_is_no_http_is_refused_in_its_turn() -> None:
-    """400 comes after the answer to what came before, and writes no line."""
+    """Bytes that are not HTTP get 400 after the earlier answers, and nothing is logged."""
     slow = Slow()
     async with wired(slow) as wires:
         reader, writer = await wires.open()
@@ -222,7 +222,7 @@ async def test_what_is_no_http_is_refused_in_its_turn() -> None:
 
 
 async def test_nobody_is_told_of_what_strangers_send(wires: Wires, caplog: pytest.LogCaptureFixture) -> None:
-    """A broken request, and a wish to speak something else, are not worth a line: they are a free way to fill the log."""
+    """Broken requests and upgrade requests are not logged, because anybody could fill the log with them."""
     upgrade = _GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     await wires.exchange(b"\x00\r\n\r\n")
     answer = await wires.exchange(upgrade + upgrade + _GET + b"Connection: close\r\n\r\n")
@@ -232,7 +232,7 @@ async def test_nobody_is_told_of_what_strangers_send(wires: Wires, caplog: pytes
 
 
 async def test_a_body_behind_a_wish_for_another_protocol_is_refused(wires: Wires) -> None:
-    """It would be taken for the next request, whoever wrote it."""
+    """A body behind an upgrade request is refused, because it would be read as the next request."""
     smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     request = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(smuggled)
     answer = await wires.exchange(request + smuggled)
@@ -242,7 +242,7 @@ async def test_a_body_behind_a_wish_for_another_protocol_is_refused(wires: Wires
 
 
 async def test_trailers_are_no_headers(wires: Wires, alice: Person) -> None:
-    """A credential behind the body is none (RFC 9110, section 6.5.1)."""
+    """A credential in a trailer does not count (RFC 9110, section 6.5.1)."""
     request = (
         b"POST /v2/contacts HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
     )
@@ -252,7 +252,7 @@ async def test_trailers_are_no_headers(wires: Wires, alice: Person) -> None:
 
 
 async def test_silent_connections_make_room(app: Herdbook, caplog: pytest.LogCaptureFixture) -> None:
-    """Where there are as many as there may be, one that never asked anything is closed for a new one, and that is logged."""
+    """At the maximum of connections, one that never sent a request is closed for a new one, and a warning is logged."""
     async with wired(app, Limits(connections=3)) as wires:
         asked_reader, asked_writer = await wires.open()
         asked_writer.write(_GET + b"\r\n")
@@ -275,7 +275,7 @@ async def test_silent_connections_make_room(app: Herdbook, caplog: pytest.LogCap
 
 
 async def test_where_all_are_at_work_a_new_one_is_refused() -> None:
-    """503 with the time to come again, and those that were there go on."""
+    """A new connection gets 503 with `Retry-After` if all others are busy, and the others continue."""
     slow = Slow()
     async with wired(slow, Limits(connections=2)) as wires:
         busy = [asyncio.create_task(wires.exchange(_GET + b"Connection: close\r\n\r\n")) for _ in range(2)]
@@ -290,7 +290,7 @@ async def test_where_all_are_at_work_a_new_one_is_refused() -> None:
 
 
 class Asked:
-    """An application that notes how requests come to it."""
+    """An application that keeps the scope of its request."""
 
     def __init__(self) -> None:
         self.scope: Any = None
@@ -309,7 +309,7 @@ _FORWARDED = (
 
 @pytest.mark.parametrize("proxies", [(), ("192.0.2.0/24",), ("::1",)])
 async def test_what_is_said_of_the_world_is_not_believed(proxies: tuple[str, ...]) -> None:
-    """Forwarded headers of anybody but a named proxy are as good as none."""
+    """Forwarded headers of anybody but a named proxy are ignored."""
     asked = Asked()
     async with wired(asked, proxies=proxies) as wires:
         await wires.exchange(_FORWARDED)
@@ -321,7 +321,7 @@ async def test_what_is_said_of_the_world_is_not_believed(proxies: tuple[str, ...
 
 @pytest.mark.parametrize("proxies", [("127.0.0.1",), ("192.0.2.200", "127.0.0.0/8")])
 async def test_what_a_named_proxy_says_is_believed(proxies: tuple[str, ...]) -> None:
-    """Who asks, by which scheme, and for which host."""
+    """A named proxy's headers give the client's address, the scheme and the host."""
     asked = Asked()
     async with wired(asked, proxies=proxies) as wires:
         await wires.exchange(_FORWARDED)
@@ -332,7 +332,7 @@ async def test_what_a_named_proxy_says_is_believed(proxies: tuple[str, ...]) -> 
 
 
 async def test_a_form_is_small(wires: Wires) -> None:
-    """Anybody may send one, so nobody may send a large one, whether its length is declared or not."""
+    """A form is limited to 16 KiB, because it needs no credential; the limit holds with and without a declared length."""
     declared = await wires.exchange(
         b"POST /v1/oauth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 16385\r\n\r\n"
     )
@@ -343,7 +343,7 @@ async def test_a_form_is_small(wires: Wires) -> None:
 
 
 class Upload:
-    """A body that is sent but for its last byte, and then, when it is told to, to its end."""
+    """A body that sends its last byte only when a test lets it."""
 
     def __init__(self, person: Person, size: int) -> None:
         self.status = 0
@@ -360,7 +360,7 @@ class Upload:
         }
 
     async def run(self, app: Herdbook) -> int:
-        """Have it answered; return the status."""
+        """Run the request and return the status."""
         await app(self._scope, self._receive, self._send)
         return self.status
 
@@ -376,7 +376,7 @@ class Upload:
 
 
 async def test_large_bodies_have_a_budget_together(app: Herdbook, alice: Person, charlie: Person) -> None:
-    """A workspace that holds back the ends of its bodies fills half of what there is, and is told to come again."""
+    """Bodies that a workspace does not finish fill at most half of the common memory; its next large one gets 503."""
     begun = [Upload(person, 8_388_608) for person in (*[alice] * 4, *[charlie] * 4)]
     running = [asyncio.create_task(upload.run(app)) for upload in begun[:4]]
     for upload in begun[:4]:

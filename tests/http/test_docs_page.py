@@ -12,13 +12,13 @@ from herdbook.settings import Settings
 from tests.cast import Person
 from tests.serving import serving
 
-# Attributes that make a browser load something, and elements that never end.
+# Attributes that make a browser load something, and elements without an end tag.
 _LOADING = {"src", "srcset", "data", "poster", "background", "action"}
 _VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """What a test looks at: whether elements are closed, what is loaded, what links where, which commands there are."""
+    """The parts of a page that tests check: open elements, loaded files, links, ids and commands."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
+        """Record an element."""
         if tag not in _VOID:
             self.open.append(tag)
         for name, value in attrs:
@@ -46,19 +46,19 @@ class Page(HTMLParser):
             self._in_command = True
 
     def handle_endtag(self, tag: str) -> None:
-        """Note the end of an element."""
+        """Record the end of an element."""
         assert self.open.pop() == tag, f"</{tag}> closes something else"
         if tag == "pre":
             self._in_command = False
 
     def handle_data(self, data: str) -> None:
-        """Note the text of a command."""
+        """Record the text of a command."""
         if self._in_command:
             self.commands[-1] += data
 
 
 async def test_it_needs_no_network(client: httpx.AsyncClient) -> None:
-    """The page loads nothing, and forbids itself to."""
+    """The page loads nothing, and its Content-Security-Policy forbids loading."""
     response = await client.get("/docs")
     page = Page(response.text)
 
@@ -68,7 +68,7 @@ async def test_it_needs_no_network(client: httpx.AsyncClient) -> None:
 
 
 async def test_it_is_well_formed(client: httpx.AsyncClient) -> None:
-    """Every element is closed, every identifier is there once, and every link within the page leads somewhere."""
+    """Every element is closed, every id is unique, and every link within the page has a target."""
     page = Page((await client.get("/docs")).text)
 
     assert page.open == []
@@ -77,14 +77,14 @@ async def test_it_is_well_formed(client: httpx.AsyncClient) -> None:
 
 
 async def test_it_shows_each_operation(client: httpx.AsyncClient) -> None:
-    """Each operation has its place, which can be linked to."""
+    """Each operation has an anchor."""
     page = Page((await client.get("/docs")).text)
 
     assert {operation.id for operation in OPERATIONS} <= set(page.ids)
 
 
 async def test_the_commands_go_to_this_server(client: httpx.AsyncClient) -> None:
-    """A command names the server by the address at which the page arrived, whatever the request says of that."""
+    """Commands use the address that the connection reached, whatever the Host header says."""
     page = Page((await client.get("/docs", headers={"Host": "crm.example:8443"})).text)
 
     curls = [command for command in page.commands if command.startswith("curl")]
@@ -94,7 +94,7 @@ async def test_the_commands_go_to_this_server(client: httpx.AsyncClient) -> None
 
 
 async def test_the_commands_go_to_the_public_address(database_url: str) -> None:
-    """Where there is one, with or without a slash at its end."""
+    """Commands use the public URL if one is set, with or without a slash at its end."""
     async with serving(Settings(public_url="https://crm.example/"), database_url) as client:
         page = Page((await client.get("/docs")).text)
 
@@ -103,7 +103,7 @@ async def test_the_commands_go_to_the_public_address(database_url: str) -> None:
 
 @pytest.mark.parametrize("path", ["/docs/", "/healthz/", "/openapi.json/", "//evil.example/docs/"])
 async def test_nobody_is_redirected(client: httpx.AsyncClient, path: str) -> None:
-    """Least of all to what a request says to be its host."""
+    """An unknown path is never redirected, least of all to the request's Host."""
     response = await client.get(path, headers={"Host": "evil.example"})
 
     assert response.status_code == 404
@@ -111,7 +111,7 @@ async def test_nobody_is_redirected(client: httpx.AsyncClient, path: str) -> Non
 
 
 async def test_a_command_works_as_it_stands(client: httpx.AsyncClient, alice: Person) -> None:
-    """The command that creates a contact is one that the server carries out."""
+    """The page's command that creates a contact works as printed."""
     page = Page((await client.get("/docs")).text)
     command = next(each for each in page.commands if each.startswith("curl -X POST") and "/v2/contacts" in each)
     _, _, method, url, _, _, _, content_type, _, body = shlex.split(command.replace("\\\n", ""))
@@ -124,7 +124,7 @@ async def test_a_command_works_as_it_stands(client: httpx.AsyncClient, alice: Pe
 
 @pytest.mark.parametrize("host", ['"><script>alert(1)</script>', "a'; rm -rf ~; '"])
 async def test_a_host_that_is_none_harms_nobody(client: httpx.AsyncClient, host: str) -> None:
-    """What a request claims to be its host ends up neither as HTML nor as shell."""
+    """A malicious Host appears neither as HTML nor as shell."""
     page = Page((await client.get("/docs", headers={"Host": host})).text)
 
     assert page.loaded == []

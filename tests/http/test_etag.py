@@ -7,7 +7,7 @@ from herdbook.http.etag import etag, if_version, none_match
 
 
 async def test_a_tag_is_the_version_in_quotes() -> None:
-    """RFC 9110, section 8.8.3."""
+    """An entity tag is the version in quotes (RFC 9110, section 8.8.3)."""
     assert etag(1842) == b'"1842"'
 
 
@@ -44,13 +44,13 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("header", "versions"), IF_MATCH)
 async def test_if_match(header: bytes | None, versions: set[int] | None) -> None:
-    """Strong tags of ours name versions, as they were given; `*` and nothing at all fit any."""
+    """Strong tags name versions exactly as they were issued; `*` or no header matches any version."""
     assert if_version(header, None) == versions
 
 
 @pytest.mark.parametrize("header", MALFORMED)
 async def test_what_is_no_list_of_tags_is_refused(header: bytes) -> None:
-    """Nothing is looked for in it, in either header."""
+    """A malformed list of tags is refused, in either header."""
     with pytest.raises(InvalidHeader) as of_match:
         if_version(header, None)
     with pytest.raises(InvalidHeader) as of_none_match:
@@ -75,26 +75,26 @@ NONE_MATCH: list[tuple[bytes | None, bool]] = [
 
 @pytest.mark.parametrize(("header", "passes"), NONE_MATCH)
 async def test_none_match(header: bytes | None, passes: bool) -> None:  # noqa: FBT001
-    """The comparison is the weak one, and `*` names any version."""
+    """If-None-Match compares weakly, and `*` matches any version."""
     assert none_match(header, 1842) == passes
 
 
 @pytest.mark.parametrize(("header", "passes"), NONE_MATCH)
 async def test_none_match_of_a_write(header: bytes | None, passes: bool) -> None:  # noqa: FBT001
-    """What it names is not written over."""
+    """A write does not overwrite a version that If-None-Match names."""
     versions = if_version(None, header)
 
     assert (versions is None or 1842 in versions) == passes
 
 
 async def test_both_have_to_hold() -> None:
-    """If-Match goes first, and what it names may be excluded."""
+    """If-Match selects versions, and If-None-Match excludes some of them."""
     assert if_version(b'"1", "2"', b'"2"') == {1}
     assert if_version(b'"1"', b"*") == set()
 
 
 async def test_nothing_there_is_no_version() -> None:
-    """`If-None-Match: *` is for what is to be made."""
+    """`If-None-Match: *` allows creation only."""
     versions = if_version(None, b"*")
 
     assert versions is not None

@@ -1,4 +1,4 @@
-"""What nobody foresaw: the answer says nothing of the inside, and the log says everything."""
+"""Unexpected failures: the answer reveals nothing internal, and the log has the details."""
 
 import errno
 import json
@@ -35,12 +35,12 @@ async def answer(call: Call) -> Answer:
 
 
 async def miss_a_file(_: Call) -> Answer:
-    """Fail with an error of the system, which is not the database's."""
+    """Fail with a system error that is not the database's."""
     raise FileNotFoundError(errno.ENOENT, "the inside")
 
 
 def answered_by(handler: Handler) -> Operation:
-    """Return an operation that this handler answers."""
+    """Return an operation with this handler."""
     name = handler.__name__
     return Operation(
         method="GET",
@@ -58,7 +58,7 @@ def answered_by(handler: Handler) -> Operation:
 
 @pytest.mark.parametrize("handler", [look_up, ask, miss_a_file])
 async def test_a_failure_says_nothing_of_the_inside(alice: Person, database_url: str, handler: Handler) -> None:
-    """A 500 has an id to quote, and no word of what went wrong."""
+    """A 500 has a request id to quote, and no word about the cause."""
     async with serving_operations([answered_by(handler)], database_url) as (client, _):
         response = await client.get(f"/api/v2/{handler.__name__}", headers={"Authorization": str(alice.key)})
 
@@ -74,7 +74,7 @@ async def test_a_failure_says_nothing_of_the_inside(alice: Person, database_url:
 async def test_a_failure_is_logged(
     alice: Person, database_url: str, caplog: pytest.LogCaptureFixture, handler: Handler
 ) -> None:
-    """The log has the request's id, and the way to the place where it went wrong."""
+    """The log has the request's id and the traceback."""
     async with serving_operations([answered_by(handler)], database_url) as (client, _):
         response = await client.get(f"/v2/{handler.__name__}", headers={"Authorization": str(alice.key)})
     (record,) = caplog.records
@@ -87,7 +87,7 @@ async def test_a_failure_is_logged(
 
 
 async def test_a_failure_is_only_its_own(alice: Person, database_url: str) -> None:
-    """The next request is answered as if nothing had been."""
+    """The next request after a failure succeeds."""
     async with serving_operations([answered_by(ask), answered_by(answer)], database_url) as (client, _):
         statuses = [
             (await client.get(path, headers={"Authorization": str(alice.key)})).status_code
@@ -98,7 +98,7 @@ async def test_a_failure_is_only_its_own(alice: Person, database_url: str) -> No
 
 
 async def test_a_lost_database_is_told_from_a_failure(alice: Person, database_url: str) -> None:
-    """Where the database went away, the answer is to try again shortly, and the next request gets a new connection."""
+    """A lost database connection gets a 503 with `Retry-After`, and the next request uses a new connection."""
     async with serving_operations([answered_by(hang_up), answered_by(answer)], database_url) as (client, _):
         lost, again = [
             await client.get(path, headers={"Authorization": str(alice.key)}) for path in ("/v2/hang_up", "/v2/answer")

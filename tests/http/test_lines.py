@@ -15,14 +15,14 @@ _CAPACITY = 10_000
 
 
 def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who logs does not wait, and once lines are taken again, the log says how many there are not."""
+    """Logging never blocks: lines that nobody reads are dropped, and the log says how many once it is read again."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as stderr, os.fdopen(reading, "rb") as reader:
         monkeypatch.setattr(sys, "stderr", stderr)
         dropped: list[None] = []
         lines = Lines()
         lines.count_dropped = lambda: dropped.append(None)
-        # One is more than the pipe takes; so is what is written of it at once.
+        # One line exceeds the pipe's capacity, and so does a single write.
         lines.add(b"x" * 2_000_000)
         for _ in range(3 * _CAPACITY):
             lines.add(b"line")
@@ -45,7 +45,7 @@ def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch: pytest.Mon
 
 
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
-    """Requests are answered past what a pipe holds, and the signal ends the server."""
+    """Requests are answered although the log's pipe is full, and a signal still stops the server."""
     reading, writing = os.pipe()
     with serving(tmp_path, stderr=writing) as server:
         statuses = [server.get("/api/v2/contacts").status_code for _ in range(600)]
@@ -58,7 +58,7 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_closed_stops_nothing(tmp_path: Path) -> None:
-    """Nor does one whose reader is gone."""
+    """Requests are answered although the log's reader is gone."""
     reading, writing = os.pipe()
     os.close(reading)
     with serving(tmp_path, stderr=writing) as server:

@@ -1,4 +1,4 @@
-"""The line that is logged of a request."""
+"""The line that is logged for each request."""
 
 import json
 
@@ -17,7 +17,7 @@ URL = "/api/v2/contacts"
 async def lines_of(
     capsys: pytest.CaptureFixture[str], person: Person, method: str, path: str, **options: Json
 ) -> tuple[httpx.Response, list[Json]]:
-    """Make a request; return its answer, and what is logged of it."""
+    """Make a request; return its answer and its log lines."""
     capsys.readouterr()
     response = await person.request(method, path, **options)
     LINES.flush()
@@ -25,7 +25,7 @@ async def lines_of(
 
 
 async def test_a_request_is_one_line(capsys: pytest.CaptureFixture[str], alice: Person) -> None:
-    """It says when, who, what, how it ended, and how long it took."""
+    """A request is one line with time, caller, operation, status and duration."""
     response, (line,) = await lines_of(capsys, alice, "POST", URL, json={"first_name": "Ada"})
 
     assert line.pop("timestamp").endswith("Z")
@@ -44,14 +44,14 @@ async def test_a_request_is_one_line(capsys: pytest.CaptureFixture[str], alice: 
 
 
 async def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str], charlie: Person, ada: Thing) -> None:
-    """What was refused is logged as what was done is, and at the same level."""
+    """A refusal is logged like a success, and at the same level."""
     _, (line,) = await lines_of(capsys, charlie, "PATCH", ada.url, json={})
 
     assert (line["level"], line["status"], line["operation"]) == ("info", 404, "update-contact")
 
 
 async def test_a_request_for_nothing_is_one_line(capsys: pytest.CaptureFixture[str], alice: Person) -> None:
-    """Where there is no operation and no caller, the line says so."""
+    """A request for an unknown path is logged without operation and caller."""
     _, (line,) = await lines_of(capsys, alice, "GET", "/v2/%22%0A%7B%22forged%22:1%7D")
 
     assert (line["operation"], line["status"], line["workspace_id"]) == ("none", 404, None)
@@ -59,7 +59,7 @@ async def test_a_request_for_nothing_is_one_line(capsys: pytest.CaptureFixture[s
 
 
 async def test_a_path_is_logged_without_what_is_in_it(capsys: pytest.CaptureFixture[str], alice: Person) -> None:
-    """An address in place of an id is not told to the log."""
+    """The logged path is the operation's template, so an address in place of an id does not appear."""
     _, (line,) = await lines_of(capsys, alice, "GET", "/v2/contacts/someone@example.com")
 
     assert (line["path"], line["status"]) == ("/v2/contacts/{contact_id}", 404)
@@ -68,7 +68,7 @@ async def test_a_path_is_logged_without_what_is_in_it(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("spelling", ["{0}", "Bearer {0}", "{0}x", "Bearer xyzzy"])
 async def test_nothing_secret_is_logged(capsys: pytest.CaptureFixture[str], alice: Person, spelling: str) -> None:
-    """No credential, whether it stands or not, no body, no query: they name people."""
+    """Credentials, valid or not, bodies and queries are not logged: they hold secrets or name people."""
     headers = {"Authorization": spelling.format(alice.key), "Idempotency-Key": "xyzzy", "X-Request-Id": "xyzzy"}
     contact = {"first_name": "xyzzy", "emails": [{"email": "xyzzy@x.test"}]}
     _, lines = await lines_of(capsys, alice, "POST", f"{URL}?search=xyzzy", json=contact, headers=headers)
@@ -82,7 +82,7 @@ async def test_nothing_secret_is_logged(capsys: pytest.CaptureFixture[str], alic
 async def test_conflicts_are_not_told_to_the_log(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, alice: Person, ada: Thing
 ) -> None:
-    """A refusal names addresses to its caller, and not to the log."""
+    """An address in a refusal is not logged."""
     _, lines = await lines_of(capsys, alice, "POST", URL, json={"emails": ada.json["emails"]})
 
     assert "ada@" not in json.dumps(lines)
@@ -90,7 +90,7 @@ async def test_conflicts_are_not_told_to_the_log(
 
 
 async def test_requests_need_not_be_logged(capsys: pytest.CaptureFixture[str], alice: Person, database_url: str) -> None:
-    """From `warning` on, nothing is logged of what goes well."""
+    """At level `warning`, successful requests are not logged."""
     async with serving(Settings(log_level="warning"), database_url) as client:
         for _ in range(2):
             await client.get(URL, headers={"Authorization": str(alice.key)})

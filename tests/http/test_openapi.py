@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and everything that the vendor has published."""
+"""The OpenAPI document: valid, complete, and a superset of the vendor's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ SEED: Final = yaml.safe_load((CONTRACT / "update-contact.openapi.yaml").read_tex
 
 
 def differences(published: Any, ours: Any, place: str = "") -> Iterator[str]:
-    """Tell what is published and not ours, or is otherwise; what only ours has is none."""
+    """Return the parts of the published document that ours lacks or changes; additions do not count."""
     if place.endswith("/parameters"):
         named = {(each["in"], each["name"]): each for each in ours}
         for each in published:
@@ -40,14 +40,14 @@ def differences(published: Any, ours: Any, place: str = "") -> Iterator[str]:
 
 
 def test_it_is_valid() -> None:
-    """The document is one of OpenAPI 3.1."""
+    """The document is valid OpenAPI 3.1."""
     assert list(OpenAPIV31SpecValidator(OURS).iter_errors()) == []
 
 
 def test_everything_that_is_published_is_in_it() -> None:
     """Each part of the vendor's document is in ours, equal.
 
-    The servers alone are ours: whoever tries an operation from this document must reach this server, never the vendor's data.
+    Only the servers are ours: a tool that uses this document must reach this server, never the vendor's data.
     """
     published = {name: part for name, part in SEED.items() if name != "servers"}
 
@@ -64,12 +64,12 @@ def test_everything_that_is_published_is_in_it() -> None:
     ],
 )
 def test_a_difference_is_seen(published: Any, ours: Any) -> None:
-    """The comparison above can fail."""
+    """The comparison above finds differences."""
     assert list(differences(published, ours))
 
 
 def test_it_has_each_operation_and_nothing_else() -> None:
-    """The operations of the document are those that are served."""
+    """The document has exactly the operations that are served."""
     listed = {
         (method.upper(), path): each["operationId"]
         for path, methods in OURS["paths"].items()
@@ -81,7 +81,7 @@ def test_it_has_each_operation_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_each_refusal_is_declared_with_an_example(operation: Operation) -> None:
-    """Every kind of refusal that an operation can make is told of under its status, with an example that has this status."""
+    """Every refusal that an operation can make is declared under its status, with an example of this status."""
     responses = OURS["paths"][operation.path][operation.method.lower()]["responses"]
 
     for refusal in refusals_of(operation):
@@ -92,7 +92,7 @@ def test_each_refusal_is_declared_with_an_example(operation: Operation) -> None:
 
 
 def test_every_kind_of_refusal_is_possible_somewhere() -> None:
-    """No kind of refusal is left out of the document, apart from those of requests that reach no operation."""
+    """Every kind of refusal appears in the document, except those of requests that reach no operation."""
     possible = {refusal for operation in OPERATIONS for refusal in refusals_of(operation)}
 
     before = {errors.NoRoute, errors.MethodNotAllowed, errors.Malformed, errors.HeadTooLarge, errors.TooSlow}
@@ -100,7 +100,7 @@ def test_every_kind_of_refusal_is_possible_somewhere() -> None:
 
 
 def test_a_body_may_be_left_out_only_where_nothing_would_be_missing() -> None:
-    """A body is required exactly where its schema requires a member."""
+    """A body is required exactly if its schema requires a field."""
     for path, methods in OURS["paths"].items():
         for method, operation in methods.items():
             if (body := operation.get("requestBody")) is not None:
@@ -111,7 +111,7 @@ def test_a_body_may_be_left_out_only_where_nothing_would_be_missing() -> None:
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/api/openapi.json"])
 async def test_it_is_served(client: httpx.AsyncClient, path: str) -> None:
-    """Anybody can read the document."""
+    """The document is served without a credential."""
     response = await client.get(path)
 
     assert response.headers["Content-Type"] == "application/json"
@@ -119,7 +119,7 @@ async def test_it_is_served(client: httpx.AsyncClient, path: str) -> None:
 
 
 async def test_its_problem_types_are_those_of_the_answers(alice: Person, ada: Thing) -> None:
-    """A problem that is answered has the type and title that the document's example has."""
+    """A real problem has the type and title of the document's example."""
     answered = (await alice.patch(ada.url, json={"name": "Ada"})).json()
 
     example = OURS["components"]["examples"]["validation_failed"]["value"]
@@ -127,7 +127,7 @@ async def test_its_problem_types_are_those_of_the_answers(alice: Person, ada: Th
 
 
 def test_what_the_vendor_documents_is_there() -> None:
-    """Each documented operation is there, with its method, path, name and scopes; what is ours alone has a path of its own."""
+    """Each operation of the vendor has its method, path, name and scopes; our own operations have paths of their own."""
     documented = set((CONTRACT / "operations.txt").read_text("utf-8").splitlines())
     ours = {" ".join([each.method, each.path, each.id, *(each.scopes or ["none"])]) for each in OPERATIONS}
 

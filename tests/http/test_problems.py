@@ -24,7 +24,7 @@ UNKNOWN = "/api/v2/contacts/cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
     ],
 )
 async def test_a_problem_has_the_media_type_that_is_asked_for(alice: Person, accept: str, media_type: str) -> None:
-    """JSON, unless `Accept` names the media type of problems."""
+    """A problem is plain JSON unless `Accept` names the media type of problems."""
     response = await alice.get(UNKNOWN, headers={"Accept": accept})
 
     assert response.status_code == 404
@@ -32,14 +32,14 @@ async def test_a_problem_has_the_media_type_that_is_asked_for(alice: Person, acc
 
 
 async def test_success_is_json_whatever_is_accepted(alice: Person, ada: Thing) -> None:
-    """A success is no problem."""
+    """A success is plain JSON whatever `Accept` says."""
     response = await alice.get(ada.url, headers={"Accept": "application/problem+json"})
 
     assert response.headers["Content-Type"] == "application/json"
 
 
 async def test_settings_turn_media_type_and_type_round(alice: Person, database_url: str) -> None:
-    """An operator decides what problems are by default, and where their types live."""
+    """Settings choose the default media type of problems and the base URL of their types."""
     settings = Settings(problem_media_type="application/problem+json", problem_type_base="https://crm.test/problems/")
     async with serving(settings, database_url) as client:
         response = await client.get(UNKNOWN, headers={"Authorization": str(alice.key)})
@@ -67,7 +67,7 @@ async def test_settings_turn_media_type_and_type_round(alice: Person, database_u
 async def test_every_answer_has_an_id_and_a_version(
     alice: Person, ada: Thing, method: str, url: str, options: Json, status: int
 ) -> None:
-    """Whatever the answer is, it can be asked about, and says which API it is of."""
+    """Every answer has a request id and the API version."""
     response = await alice.request(method, url, **options)
 
     assert ada.etag
@@ -81,7 +81,7 @@ async def test_every_answer_has_an_id_and_a_version(
 
 
 async def test_anonymous_has_an_id_and_a_version_too(client: httpx.AsyncClient) -> None:
-    """So does a refusal of nobody in particular."""
+    """An anonymous refusal has a request id and the API version."""
     response = await client.get(URL)
 
     assert response.status_code == 401
@@ -90,14 +90,14 @@ async def test_anonymous_has_an_id_and_a_version_too(client: httpx.AsyncClient) 
 
 
 async def test_an_id_is_given_once(alice: Person) -> None:
-    """Each request has an id of its own, whatever the client would like."""
+    """Each request gets a new id, whatever id the client sends."""
     first, second = [await alice.get(URL, headers={"X-Request-Id": "rid_mine"}) for _ in range(2)]
 
     assert len({first.headers["X-Request-Id"], second.headers["X-Request-Id"], "rid_mine"}) == 3
 
 
 async def test_what_a_client_sent_is_not_markup(alice: Person) -> None:
-    """A name that comes back in a refusal is JSON text, and no line of a header."""
+    """A client's text in a refusal is escaped JSON, and never part of a header."""
     response = await alice.post(URL, json={'"\r\n<script>': 1})
 
     assert response.status_code == 422

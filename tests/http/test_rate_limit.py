@@ -15,14 +15,14 @@ URL = "/api/v2/contacts"
 
 @pytest_asyncio.fixture
 async def limited(app: object, database_url: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """A server that takes three requests at once from a credential, and one a second in the long run."""
-    assert app, "the database is prepared"
+    """A server that allows a burst of three requests for each credential, and then one a second."""
+    assert app, "it prepares the database"
     async with serving(Settings(rate_limit=1, rate_limit_burst=3), database_url) as client:
         yield client
 
 
 async def until_refused(client: httpx.AsyncClient, person: Person) -> list[httpx.Response]:
-    """Make requests until one is refused; return all answers."""
+    """Make requests until one is refused; return all responses."""
     answers = [await client.get(URL, headers={"Authorization": str(person.key)})]
     while answers[-1].is_success and len(answers) < 100:
         answers.append(await client.get(URL, headers={"Authorization": str(person.key)}))
@@ -30,7 +30,7 @@ async def until_refused(client: httpx.AsyncClient, person: Person) -> list[httpx
 
 
 async def test_after_the_burst_a_credential_must_wait(limited: httpx.AsyncClient, alice: Person) -> None:
-    """429 says in whole seconds when to come again."""
+    """After the burst, 429 says in whole seconds when to retry."""
     *answered, refused = await until_refused(limited, alice)
 
     assert len(answered) >= 3
@@ -40,7 +40,7 @@ async def test_after_the_burst_a_credential_must_wait(limited: httpx.AsyncClient
 
 
 async def test_both_dialects_tell_what_is_left(limited: httpx.AsyncClient, alice: Person) -> None:
-    """The headers of the IETF's draft and the older ones say the same, on success and on refusal."""
+    """The headers of the IETF draft and the older ones agree, on success and on refusal."""
     first, *_, refused = await until_refused(limited, alice)
 
     assert first.headers["RateLimit-Policy"] == '"credential";q=3;w=3'
@@ -51,7 +51,7 @@ async def test_both_dialects_tell_what_is_left(limited: httpx.AsyncClient, alice
 
 
 async def test_what_is_refused_is_not_done(limited: httpx.AsyncClient, alice: Person, stored: Stored) -> None:
-    """A write that comes too often writes nothing."""
+    """A write over the limit writes nothing."""
     answers = [await limited.post(URL, json={}, headers={"Authorization": str(alice.key)}) for _ in range(6)]
 
     created = [answer for answer in answers if answer.status_code == 201]
@@ -60,7 +60,7 @@ async def test_what_is_refused_is_not_done(limited: httpx.AsyncClient, alice: Pe
 
 
 async def test_each_credential_has_its_own(limited: httpx.AsyncClient, alice: Person, bob: Person) -> None:
-    """Alice's loop is not Bob's trouble, not even in her own workspace."""
+    """Each credential has its own limit, also within one workspace."""
     await until_refused(limited, alice)
     response = await limited.get(URL, headers={"Authorization": str(bob.key)})
 
@@ -68,7 +68,7 @@ async def test_each_credential_has_its_own(limited: httpx.AsyncClient, alice: Pe
 
 
 async def test_the_limit_comes_before_scope_and_body(limited: httpx.AsyncClient, bob: Person) -> None:
-    """429 goes before 403, and before 422."""
+    """429 precedes 403 and 422."""
     await until_refused(limited, bob)
     response = await limited.post(URL, json=[], headers={"Authorization": str(bob.key)})
 
@@ -76,7 +76,7 @@ async def test_the_limit_comes_before_scope_and_body(limited: httpx.AsyncClient,
 
 
 async def test_credentials_come_before_the_limit(limited: httpx.AsyncClient, alice: Person) -> None:
-    """401 goes before 429: nobody in particular has no limit, and uses up nobody's."""
+    """401 precedes 429: an anonymous request has no limit, and uses up nobody's."""
     await until_refused(limited, alice)
     response = await limited.get(URL, headers={"Authorization": f"{alice.key}x"})
 
@@ -85,7 +85,7 @@ async def test_credentials_come_before_the_limit(limited: httpx.AsyncClient, ali
 
 
 async def test_without_a_limit_nothing_is_told_of_one(alice: Person) -> None:
-    """The tests' common server has none."""
+    """A server without a limit sends no rate limit headers; the tests' common server has none."""
     response = await alice.get(URL)
 
     assert not [name for name in response.headers if "ratelimit" in name]

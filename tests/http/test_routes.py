@@ -1,4 +1,4 @@
-"""What is found at which path, with which method."""
+"""Routing: the operation that a path and a method reach."""
 
 import httpx
 import pytest
@@ -18,7 +18,7 @@ UNKNOWN = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
     ],
 )
 async def test_where_nothing_is_the_problem_says_so(client: httpx.AsyncClient, path: str) -> None:
-    """A path that no operation has is answered 404 with a problem, to everybody."""
+    """An unknown path gets a 404 problem, with or without a credential."""
     response = await client.get(path)
 
     assert response.status_code == 404
@@ -36,7 +36,7 @@ async def test_both_base_paths_are_the_same(alice: Person, ada: Thing) -> None:
 
 
 async def test_a_slash_more_is_another_path(alice: Person) -> None:
-    """What stands behind the last slash is an id, and the empty one is none."""
+    """A trailing slash makes another path, because it is followed by an empty id."""
     response = await alice.get("/api/v2/contacts/")
 
     assert response.status_code == 404
@@ -55,7 +55,7 @@ async def test_a_slash_more_is_another_path(alice: Person) -> None:
     ],
 )
 async def test_another_method_is_told_which_there_are(client: httpx.AsyncClient, method: str, path: str, allowed: str) -> None:
-    """405 names the methods that the path has; methods are told apart by case (RFC 9110, section 9.1)."""
+    """405 names the path's methods; methods are case-sensitive (RFC 9110, section 9.1)."""
     request = client.build_request(method, path)
     request.method = method
     response = await client.send(request)
@@ -65,7 +65,7 @@ async def test_another_method_is_told_which_there_are(client: httpx.AsyncClient,
 
 
 async def test_another_method_is_a_problem(client: httpx.AsyncClient) -> None:
-    """The answer says in a sentence, too, what the path takes."""
+    """405 is a problem whose detail names the path's methods, too."""
     response = await client.put("/api/v2/contacts")
 
     assert response.json()["type"].endswith("/method_not_allowed")
@@ -81,7 +81,7 @@ async def test_head_is_answered_as_get(alice: Person, ada: Thing) -> None:
 
 
 async def test_head_has_its_scope_and_its_conditions(alice: Person, dave: Person, ada: Thing) -> None:
-    """HEAD needs what GET needs, and heeds what GET heeds."""
+    """HEAD requires the scope of GET and honours the preconditions of GET."""
     fresh = await alice.request("HEAD", ada.url, headers={"If-None-Match": ada.etag})
     refused = await dave.request("HEAD", ada.url)
 

@@ -1,9 +1,9 @@
-"""The server against its own document, and against what the vendor has published: Schemathesis makes the requests.
+"""The server against its own document and the vendor's: Schemathesis generates the requests.
 
-Each run makes the same requests, and not many. With HERDBOOK_TEST_DEEP in the environment it makes new ones, and many.
+Each run makes the same few requests. With HERDBOOK_TEST_DEEP in the environment, it makes new ones, and many.
 """
 
-# Schemathesis leaves types open here and there, in what it gives and in what it takes.
+# Schemathesis leaves some types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedFunctionDecorator=false
 
 import asyncio
@@ -43,36 +43,36 @@ Check = Callable[[CheckContext, schemathesis.Response, schemathesis.Case[Any]], 
 SEED: Final = yaml.safe_load((Path(__file__).parents[1] / "contract" / "update-contact.openapi.yaml").read_text("utf-8"))
 DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
 
-# All checks are made that there are; what differs from their defaults has a reason here.
+# All checks run; each exception from their defaults has a reason here.
 CHECKS: Final[dict[str, Any]] = {
-    # Made in the form below, which knows why a request may be refused all the same. 412 is right whenever If-Match names
-    # another version than that of the moment, which nobody can tell beforehand.
+    # Replaced by the check below, which knows the legitimate refusals. 412 is always legitimate, because nobody can predict
+    # which version If-Match must name.
     "positive_data_acceptance": {
         "enabled": False,
         "expected-statuses": ["2xx", "3xx", "401", "403", "404", "409", "412", "429", "5xx"],
     },
-    # Too much of something may be too much altogether.
+    # Too much of something may exceed the size limit.
     "negative_data_rejection": {
         "expected-statuses": ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"],
     },
 }
-# The vendor's document has one of the methods of its path; there are others.
+# The vendor's document has one method of its path, and the server has more.
 CHECKS_OF_THE_PUBLISHED: Final = CHECKS | {
     "allow_header_conformance": {"enabled": False},
     "unsupported_method": {"enabled": False},
 }
-# What no HTTP header can hold: the server refuses it before the application sees it.
+# No HTTP header can hold these: the server refuses them before the application sees them.
 CONTROL_CHARACTERS: Final = "".join(map(chr, (*range(9), *range(10, 32), 127)))
 
-# Why a request may be refused although it is as the document says: two of its parts together, or a rule that no schema tells.
+# Refusals of requests that match the document: two parts conflict, or a schema cannot express the rule.
 BEYOND_ANY_SCHEMA: Final = {"already_in_use", "duplicate", "invalid_format", "multiple_primary"}
-# The vendor's document says neither how long a text may be nor that there are no other fields; the vendor's page does.
+# The vendor's document gives no maximum lengths and allows other fields; the vendor's page does not.
 BEYOND_THE_SEED: Final = BEYOND_ANY_SCHEMA | {"blank", "invalid_characters", "too_long", "too_short", "unknown_field"}
 
 
-# Where events are sent: nobody hears of them.
+# The target of webhooks: nothing listens there.
 NOBODY_LISTENS: Final = "http://127.0.0.1:2/"
-# An object of each kind, for requests that are about one.
+# One object of each kind, for requests that need one.
 FIRST_OBJECTS: Final[dict[str, dict[str, Any]]] = {
     "/herdbook/webhooks": {"url": NOBODY_LISTENS},
     "/v2/companies": {"domains": [{"domain": "engine.test"}]},
@@ -83,12 +83,12 @@ FIRST_OBJECTS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-# How many requests each operation was sent, by what it answered.
+# The number of requests by operation and status.
 ANSWERED: Final[Counter[str]] = Counter()
 
 
 class Served(NamedTuple):
-    """A server, its database, a key, and the ids of an object of each kind that can be read and changed with it."""
+    """A server, its database, a key, and the id of one object of each kind that the key can read and change."""
 
     url: str
     database_url: str
@@ -97,10 +97,10 @@ class Served(NamedTuple):
 
 
 def accepted_or_refused_for(codes: set[str]) -> Check:
-    """Return a check that a request as the document says is accepted, or refused for these reasons alone."""
+    """Return a check that a request which matches the document is accepted, or refused for these reasons only."""
 
     def acceptance(context: CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]) -> bool | None:
-        # Nobody makes up a secret.
+        # Nobody can guess a secret.
         if case.operation.path.endswith("/oauth/token"):
             return None
         if response.status_code in (400, 422) and {error["code"] for error in response.json()["errors"]} <= codes:
@@ -111,7 +111,7 @@ def accepted_or_refused_for(codes: set[str]) -> Check:
 
 
 async def new_workspace(database_url: str) -> dict[str, str]:
-    """Create a workspace; return the headers with which everything there may be read and written."""
+    """Create a workspace; return headers that may read and write everything in it."""
     connection = await connect(database_url)
     try:
         workspace_id = await create_owned_workspace(connection, "Schemathesis's workspace")
@@ -122,13 +122,13 @@ async def new_workspace(database_url: str) -> dict[str, str]:
 
 @pytest_asyncio.fixture(scope="session")
 async def served(database_url: str) -> AsyncIterator[Served]:
-    """The application behind a socket, in a thread of its own, since Schemathesis waits for its answers."""
+    """The application behind a socket, in its own thread, because Schemathesis blocks until it gets an answer."""
     await prepare(database_url)
     headers = await new_workspace(database_url)
     server = uvicorn.Server(
         uvicorn.Config(create_app(Settings(rate_limit=0, log_level="error"), database_url), log_config=None)
     )
-    # Clients that come before the server is ready wait in the socket's queue.
+    # Early clients wait in the socket's queue until the server is ready.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -149,7 +149,7 @@ async def served(database_url: str) -> AsyncIterator[Served]:
 
 
 async def read_all_there_is(database_url: str, endpoint_id: str) -> None:
-    """Let an endpoint have been told of everything, so that it stays so, whatever it is to be told from now on."""
+    """Mark everything as read by an endpoint, so that later changes of its types leave that as it is."""
     connection = await connect(database_url)
     await connection.execute(
         "update webhook_reader r set position = w.seq from workspace w where w.id = r.workspace_id and r.endpoint_id = $1",
@@ -160,35 +160,35 @@ async def read_all_there_is(database_url: str, endpoint_id: str) -> None:
 
 @schemathesis.hook
 def after_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], response: schemathesis.Response) -> None:
-    """Count the requests that were answered."""
+    """Count answered requests."""
     ANSWERED[f"{case.method} {case.operation.path} {response.status_code}"] += 1
 
 
 @schemathesis.hook
 def filter_headers(_: schemathesis.HookContext, headers: dict[str, str] | None) -> bool:
-    """Drop requests with control characters in headers; the setting above does not reach all that are invalid on purpose."""
+    """Drop requests with control characters in headers; the setting above does not reach all deliberately invalid ones."""
     return not any(character in CONTROL_CHARACTERS for value in (headers or {}).values() for character in str(value))
 
 
 @schemathesis.hook
 def filter_query(_: schemathesis.HookContext, query: dict[str, Any] | None) -> bool:
-    """Drop requests with a parameter that leaves no trace in a URL, so that what is wrong with it does not arrive."""
+    """Drop requests with a parameter that leaves no trace in the URL, because the server cannot see what is wrong with it."""
     nothing = ("", None, [], {})
     return not any(
         value == {}
         or (isinstance(value, list) and all(item in nothing for item in cast("list[Any]", value)))
-        # Empty, it asks for nothing.
+        # An empty `expand` requests nothing.
         or (name == "expand" and value in nothing)
         for name, value in (query or {}).items()
     )
 
 
 def make_possible(case: schemathesis.Case[Any]) -> None:
-    """Replace what no schema can tell to be wrong, in a request that is meant to succeed: it would be refused each time."""
+    """Replace values that no schema can rule out, in a request that must succeed."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     case.query.pop("cursor", None)
-    # Most positions are not reached yet, and there is no time to wait for what comes.
+    # Most positions are not reached yet, and the tests have no time to wait.
     after = "2026-01-01T00:00:00Z" if case.operation.path.endswith("/deliveries") else "0"
     case.query |= {name: value for name, value in (("after", after), ("wait", 0)) if name in case.query}
     if "Idempotency-Key" in case.headers:
@@ -201,7 +201,7 @@ def make_possible(case: schemathesis.Case[Any]) -> None:
         for operation in body.get("operations", ()):
             make_contact_possible(operation.get("contact", {}))
             if "id" in operation:
-                # Nobody knows whether the contact is there by then.
+                # The contact may not exist by then.
                 body["atomic"] = False
         for item in body.get("domains") or ():
             if item["domain"] == "example.com" or "." not in item["domain"]:
@@ -211,17 +211,17 @@ def make_possible(case: schemathesis.Case[Any]) -> None:
 
 
 def make_contact_possible(body: dict[str, Any]) -> None:
-    """Mend what no schema can tell of a contact."""
+    """Replace values of a contact that no schema can rule out."""
     if isinstance(body.get("time_zone"), str):
         body["time_zone"] = "Europe/London"
     for item in body.get("emails", ()):
-        # These are in many requests: the document's example, and the shortest address.
+        # Many requests use these: the document's example and the shortest address.
         if item["email"] in ("ada@example.com", "0@0.com"):
             item["email"] = f"{uuid4().hex}@example.com"
 
 
 def make_merging_possible(case: schemathesis.Case[Any], url: str, headers: dict[str, str]) -> None:
-    """Let what is merged be there, in a request that is meant to succeed: it is gone afterwards."""
+    """Create the contacts to be merged, in a request that must succeed, because a merge deletes them."""
     if not case.operation.path.endswith("/merge") or case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if isinstance(case.body, dict):
@@ -229,9 +229,9 @@ def make_merging_possible(case: schemathesis.Case[Any], url: str, headers: dict[
 
 
 def make_engagement_possible(body: dict[str, Any]) -> None:
-    """Mend what parts of an engagement, a timeline or a comment cannot be together."""
+    """Replace combinations of an engagement, timeline or comment that are not allowed together."""
     if "source_system" in body:
-        # Nothing is fetched from anywhere in these tests.
+        # These tests fetch nothing from anywhere.
         body.pop("media_url", None)
         body.setdefault("transcript", "Shall we begin?")
         for participant in body.get("participants") or ():
@@ -249,7 +249,7 @@ def make_engagement_possible(body: dict[str, Any]) -> None:
 
 
 def point_at_what_exists(case: schemathesis.Case[Any], served: Served) -> None:
-    """Name objects that there are, except to delete them, and in a request that is meant to fail."""
+    """Use the ids of existing objects, except to delete them or in a request that must fail."""
     if case.method != "DELETE":
         case.path_parameters |= {name: served.ids[name] for name in case.path_parameters}
     if isinstance(case.body, dict) and case.meta is not None and case.meta.generation.mode.is_positive:
@@ -262,7 +262,7 @@ def point_at_what_exists(case: schemathesis.Case[Any], served: Served) -> None:
                 body[name] = [served.ids[name.removesuffix("s")]]
 
 
-# Of a bulk, what is wrong with an operation is told in the answer.
+# A bulk reports the errors of its operations in the answer.
 _BULK: Final = {
     "include-operation-id": "bulk-write-contacts",
     "checks": {"negative_data_rejection": {"expected-statuses": ["200", "401", "403", "405", "412", "415", "422", "429"]}},
@@ -270,7 +270,7 @@ _BULK: Final = {
 
 
 def loaded(document: dict[str, Any], checks: dict[str, Any]) -> OpenApiSchema:
-    """Return a document as Schemathesis has it."""
+    """Return a document as Schemathesis loads it."""
     generation = {
         "max-examples": 700 if DEEP else 25,
         "database": "none",
@@ -283,7 +283,7 @@ def loaded(document: dict[str, Any], checks: dict[str, Any]) -> OpenApiSchema:
 
 
 def without_references(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document in which nothing refers to something else: Schemathesis begins no story with that."""
+    """Return a document without references, because Schemathesis starts no stories from those."""
     schemas = document["components"]["schemas"]
     for name in ("contact_create_request", "contact_update_request", "contact_upsert_request"):
         del schemas[name]["properties"]["company_id"]
@@ -295,13 +295,13 @@ def without_references(document: dict[str, Any]) -> dict[str, Any]:
 TYPE_BASE: Final = Settings().problem_type_base
 ours = loaded(document(OPERATIONS, TYPE_BASE), CHECKS)
 ours_for_stories = loaded(without_references(document(OPERATIONS, TYPE_BASE)), CHECKS)
-# Whatever happens, no request of a test may go to the vendor.
+# No test may ever send a request to the vendor.
 published = loaded(SEED | {"servers": [{"url": "/api"}]}, CHECKS_OF_THE_PUBLISHED)
 
 
 @ours.parametrize()
 def test_the_server_is_as_its_document_says(case: schemathesis.Case[Any], served: Served) -> None:
-    """Whatever is sent to an operation, the answer is one that our document tells of."""
+    """Every answer matches our document, whatever is sent to an operation."""
     make_possible(case)
     point_at_what_exists(case, served)
     make_merging_possible(case, served.url, served.headers)
@@ -312,7 +312,7 @@ def test_the_server_is_as_its_document_says(case: schemathesis.Case[Any], served
 
 @published.parametrize()
 def test_the_server_is_as_the_vendor_says(case: schemathesis.Case[Any], served: Served) -> None:
-    """Whatever is sent to the operation that the vendor has published, the answer is one that the vendor tells of."""
+    """Every answer of the vendor's published operation matches the vendor's document, whatever is sent."""
     make_possible(case)
     point_at_what_exists(case, served)
     case.call_and_validate(
@@ -321,11 +321,11 @@ def test_the_server_is_as_the_vendor_says(case: schemathesis.Case[Any], served: 
 
 
 def test_stories(served: Served) -> None:
-    """Whatever is done one after the other, each answer is one that our document tells of, and what is deleted is gone."""
+    """In any sequence of requests, each answer matches our document, and a deleted object is gone."""
 
     class Story(ours_for_stories.as_state_machine()):
         def setup(self) -> None:
-            # What one story leaves behind must not change how the next one goes.
+            # A new workspace, because leftovers of one story must not influence the next.
             loop = asyncio.new_event_loop()
             self.headers = loop.run_until_complete(new_workspace(served.database_url))
             loop.close()
@@ -358,9 +358,9 @@ def test_stories(served: Served) -> None:
 
 
 def test_there_were_many_requests() -> None:
-    """What the tests above have sent was answered, and of each operation something succeeded."""
+    """The tests above got enough answers, and each operation succeeded at least once."""
     succeeded = {answered.rpartition(" ")[0] for answered in ANSWERED if " 2" in answered[-4:]}
-    # Nobody makes up a secret or the id of a request, or meets by chance what can be deleted.
+    # Nobody can guess a secret or the id of a request, and deletions rarely meet an existing object.
     expected = [each for each in OPERATIONS if each.scopes is not None and each.method != "DELETE"]
 
     assert ANSWERED.total() >= (20_000 if DEEP else 1_000)

@@ -1,4 +1,4 @@
-"""The rate limit that several processes and machines count together."""
+"""The rate limit that several processes and machines share."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ needs_store = pytest.mark.skipif(SERVER is None, reason="neither valkey-server n
 
 @pytest.fixture
 def store(tmp_path: Path) -> Generator[str]:
-    """A Valkey or Redis of the test's own, behind a socket."""
+    """A Valkey or Redis of the test, behind a socket."""
     assert SERVER is not None
     socket = tmp_path / "store.sock"
     command = [SERVER, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
@@ -38,7 +38,7 @@ async def windows(rate: int, store: str) -> AsyncGenerator[SharedWindows]:
 
 @needs_store
 async def test_two_processes_count_together(store: str) -> None:
-    """What one counts, the other knows."""
+    """Two processes share one count."""
     credential_id = ids.new_id()
     async with windows(2, store) as one, windows(2, store) as other:
         await one.take(credential_id)
@@ -51,7 +51,7 @@ async def test_two_processes_count_together(store: str) -> None:
 
 @needs_store
 async def test_credentials_are_counted_apart(store: str) -> None:
-    """One that asks too often is nobody else's trouble."""
+    """Each credential has its own count."""
     async with windows(1, store) as limit:
         await limit.take(ids.new_id())
         other = await limit.take(ids.new_id())
@@ -60,7 +60,7 @@ async def test_credentials_are_counted_apart(store: str) -> None:
 
 
 async def test_without_the_store_each_counts_alone() -> None:
-    """A guard whose memory is away must not stop the work, nor stand aside."""
+    """Without the store each process counts alone: the limit neither blocks the service nor disappears."""
     credential_id = ids.new_id()
     async with windows(1, "valkey://127.0.0.1:1") as limit:
         first, second = await limit.take(credential_id), await limit.take(credential_id)

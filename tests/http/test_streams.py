@@ -1,4 +1,4 @@
-"""Answers that come in parts: how they are sent, and how they end."""
+"""Streamed answers: how they are sent, and how they end."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ _GONE: Final = {"type": "http.disconnect"}
 
 
 class Exchange:
-    """A request, as a server passes it on to an application; what the application sends is kept."""
+    """A request as a server hands it to an application; it keeps the messages that the application sends."""
 
     def __init__(self, person: Person, method: str = "GET") -> None:
         self.sent: list[Any] = []
@@ -39,17 +39,17 @@ class Exchange:
         }
 
     async def run(self, app: Requests) -> None:
-        """Have the request answered."""
+        """Run the request."""
         await app(self._scope, self._receive, self._send)
 
     @property
     def body(self) -> bytes:
-        """What was sent of the body."""
+        """The part of the body sent so far."""
         return b"".join(message.get("body", b"") for message in self.sent)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer has an end."""
+        """Whether the answer was ended."""
         return self.sent[-1]["type"] == "http.response.body" and not self.sent[-1].get("more_body", False)
 
     async def _receive(self) -> Any:
@@ -63,14 +63,14 @@ class Exchange:
 
 @pytest_asyncio.fixture
 async def connections(database_url: str) -> AsyncGenerator[Pool]:
-    """A connection of the test's own."""
+    """A pool with a single connection."""
     pool = await open_pool(database_url, 1)
     yield pool
     await pool.close()
 
 
 def streaming(parts: Parts, pool: Pool) -> Requests:
-    """Return an application that answers with these parts."""
+    """Return an application that streams these parts."""
 
     async def answer(_: Call) -> Answer:
         return Answer(b"", stream=parts(), media_type=b"text/plain")
@@ -91,7 +91,7 @@ def streaming(parts: Parts, pool: Pool) -> Requests:
 
 
 async def test_parts_are_sent_as_they_come(alice: Person, connections: Pool) -> None:
-    """One by one, and then the answer ends."""
+    """Parts are sent one by one, and then the answer ends."""
 
     async def parts() -> AsyncGenerator[bytes]:
         yield b"one"
@@ -107,7 +107,7 @@ async def test_parts_are_sent_as_they_come(alice: Person, connections: Pool) -> 
 
 
 async def test_nothing_is_made_before_it_is_taken(alice: Person, connections: Pool) -> None:
-    """A client that is slow holds up its own stream, which fills no memory meanwhile."""
+    """A slow client delays the making of its parts, so its stream fills no memory."""
     made: list[int] = []
     made_one = asyncio.Event()
 
@@ -130,7 +130,7 @@ async def test_nothing_is_made_before_it_is_taken(alice: Person, connections: Po
 
 
 async def test_it_ends_with_its_client(alice: Person, connections: Pool, caplog: pytest.LogCaptureFixture) -> None:
-    """Who made the parts is told once the client has gone, wherever it is, and can clear away; it is no failure."""
+    """A client that disconnects ends the generator, which can clean up; nothing is logged as a failure."""
     waits, cleared = asyncio.Event(), asyncio.Event()
 
     async def parts() -> AsyncGenerator[bytes]:
@@ -153,7 +153,7 @@ async def test_it_ends_with_its_client(alice: Person, connections: Pool, caplog:
 
 
 async def test_it_ends_with_a_client_that_takes_nothing(alice: Person, connections: Pool) -> None:
-    """As does a part that is made and that nobody takes any more."""
+    """The generator also ends while a finished part waits for a client that has gone."""
     made, cleared = asyncio.Event(), asyncio.Event()
 
     async def parts() -> AsyncGenerator[bytes]:
@@ -174,7 +174,7 @@ async def test_it_ends_with_a_client_that_takes_nothing(alice: Person, connectio
 
 
 async def test_it_ends_with_the_server(alice: Person, connections: Pool) -> None:
-    """A server that has lost its patience ends the request, and what makes the parts with it."""
+    """A server that cancels the request ends the generator, too."""
     waits, cleared = asyncio.Event(), asyncio.Event()
 
     async def parts() -> AsyncGenerator[bytes]:
@@ -197,7 +197,7 @@ async def test_it_ends_with_the_server(alice: Person, connections: Pool) -> None
 async def test_a_failure_in_the_middle_is_logged_and_seen(
     alice: Person, connections: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log has the request's id. The answer has no end and no second beginning: so the server closes the connection."""
+    """The failure is logged with the request's id, and the answer stays unfinished, so the server closes the connection."""
 
     async def parts() -> AsyncGenerator[bytes]:
         yield b"one"
@@ -216,7 +216,7 @@ async def test_a_failure_in_the_middle_is_logged_and_seen(
 
 
 async def test_head_has_no_parts(alice: Person, connections: Pool) -> None:
-    """HEAD is answered as GET is, but for the body: none is made."""
+    """HEAD is answered as GET is, and no part is generated."""
     made: list[bytes] = []
 
     async def parts() -> AsyncGenerator[bytes]:

@@ -1,4 +1,4 @@
-"""What only shows between a client and a server on a real connection."""
+"""Behaviour that only shows on a real connection."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeAlias
@@ -14,13 +14,13 @@ Exchange: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 
 @pytest_asyncio.fixture(scope="module")
 async def exchange(app: Herdbook) -> AsyncGenerator[Exchange]:
-    """Send a request as bytes to the application behind its HTTP server; receive all that comes until the connection ends."""
+    """Send raw bytes to the application behind its HTTP server; return everything until the connection closes."""
     async with wired(app) as wires:
         yield wires.exchange
 
 
 async def test_head_has_no_body(exchange: Exchange, alice: Person, ada: Thing) -> None:
-    """HEAD tells the length of what GET would send, and sends nothing of it."""
+    """HEAD sends the length of GET's body, and no body."""
     answer = await exchange(head(alice, "HEAD", ada.url))
 
     top, _, body = answer.partition(b"\r\n\r\n")
@@ -31,7 +31,7 @@ async def test_head_has_no_body(exchange: Exchange, alice: Person, ada: Thing) -
 
 
 async def test_nothing_new_has_no_body(exchange: Exchange, alice: Person, ada: Thing) -> None:
-    """304 ends with its head."""
+    """A 304 has no body."""
     answer = await exchange(head(alice, "GET", ada.url, f"If-None-Match: {ada.etag}"))
 
     top, _, body = answer.partition(b"\r\n\r\n")
@@ -40,7 +40,7 @@ async def test_nothing_new_has_no_body(exchange: Exchange, alice: Person, ada: T
 
 
 async def test_a_body_in_chunks_is_read(exchange: Exchange, alice: Person, ada: Thing) -> None:
-    """A body need not declare its length."""
+    """A chunked body is read."""
     chunks = b'6\r\n{"last\r\n9\r\n_name": "\r\n6\r\nKing"}\r\n0\r\n\r\n'
     answer = await exchange(head(alice, "PATCH", ada.url, "Transfer-Encoding: chunked") + chunks)
 
@@ -49,21 +49,21 @@ async def test_a_body_in_chunks_is_read(exchange: Exchange, alice: Person, ada: 
 
 
 async def test_a_body_that_says_it_is_too_large_is_not_waited_for(exchange: Exchange, alice: Person, ada: Thing) -> None:
-    """413 comes before the body does."""
+    """413 is sent before the body arrives."""
     answer = await exchange(head(alice, "PATCH", ada.url, "Content-Length: 99999999"))
 
     assert answer.startswith(b"HTTP/1.1 413")
 
 
 async def test_the_server_as_a_whole_has_no_operation(exchange: Exchange, alice: Person) -> None:
-    """`OPTIONS *` asks about no path (RFC 9110, section 9.3.7), and where none is, nothing is found."""
+    """`OPTIONS *` has no path (RFC 9110, section 9.3.7), so it gets 404."""
     answer = await exchange(head(alice, "OPTIONS", "*"))
 
     assert answer.startswith(b"HTTP/1.1 404")
 
 
 async def test_a_precondition_in_two_lines_is_one_list(exchange: Exchange, alice: Person, ada: Thing) -> None:
-    """Two lines of a header that is a list are one list (RFC 9110, section 5.3)."""
+    """Two lines of a list header form one list (RFC 9110, section 5.3)."""
     answer = await exchange(head(alice, "GET", ada.url, f"If-None-Match: {ada.etag}", 'If-None-Match: "other"'))
 
     assert answer.startswith(b"HTTP/1.1 304")

@@ -1,4 +1,4 @@
-"""An application behind its HTTP server, and the bytes that go to and fro."""
+"""An application behind its HTTP server, and helpers that exchange bytes with it."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _LIMITS = Limits(connections=100)
 
 
 class Wires:
-    """A server's address, and its connections."""
+    """A server's address and its connections."""
 
     def __init__(self, server: uvicorn.Server, address: tuple[str, int]) -> None:
         self.address = address
@@ -29,7 +29,7 @@ class Wires:
 
     @property
     def connections(self) -> list[Connection]:
-        """Return the server's ends of the connections that are open."""
+        """Return the server side of the open connections."""
         return cast("list[Connection]", list(self._server.server_state.connections))
 
     async def open(self) -> tuple[StreamReader, StreamWriter]:
@@ -39,24 +39,24 @@ class Wires:
         return reader, writer
 
     def close(self) -> None:
-        """Close the clients' ends."""
+        """Close the client side of all connections."""
         for writer in self._writers:
             writer.close()
 
     def connected(self) -> socket.socket:
-        """Open a connection whose bytes are sent while the event loop stands still."""
+        """Open a connection whose bytes are sent without running the event loop."""
         client = socket.create_connection(self.address)
         client.setblocking(False)  # noqa: FBT003
         return client
 
     async def exchange(self, request: bytes) -> bytes:
-        """Send a request; return all that comes until the connection ends."""
+        """Send a request; return everything until the connection closes."""
         reader, writer = await self.open()
         return await exchange_over(reader, writer, request)
 
 
 async def exchange_over(reader: StreamReader, writer: StreamWriter, request: bytes = b"") -> bytes:
-    """Send bytes; return all that comes until the connection ends."""
+    """Send bytes; return everything until the connection closes."""
     writer.write(request)
     answer = await rest_of(reader)
     writer.close()
@@ -64,14 +64,14 @@ async def exchange_over(reader: StreamReader, writer: StreamWriter, request: byt
 
 
 async def rest_of(reader: StreamReader) -> bytes:
-    """Return all that comes until the connection ends."""
+    """Return everything until the connection closes."""
     async with asyncio.timeout(PATIENCE):
         return await reader.read()
 
 
 @contextlib.asynccontextmanager
 async def wired(app: ASGIApp, limits: Limits = _LIMITS, proxies: Sequence[str] = ()) -> AsyncGenerator[Wires]:
-    """Put an application behind its HTTP server."""
+    """Run an application behind its HTTP server."""
     front = Front(
         limits,
         proxies=[ipaddress.ip_network(proxy) for proxy in proxies],
@@ -93,13 +93,13 @@ async def wired(app: ASGIApp, limits: Limits = _LIMITS, proxies: Sequence[str] =
 
 
 def head(person: Person, method: str, path: str, *headers: str) -> bytes:
-    """Return the head of a request that ends its connection."""
+    """Return the head of a request that closes its connection."""
     lines = [f"{method} {path} HTTP/1.1", "Host: herdbook.test", f"Authorization: {person.key}", "Connection: close", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
 async def until_there_are(wires: Wires, count: int) -> None:
-    """Wait until the server has so many connections."""
+    """Wait until the server has a number of connections."""
     async with asyncio.timeout(PATIENCE):
-        while len(wires.connections) != count:  # noqa: ASYNC110  # nobody is told when one comes or goes
+        while len(wires.connections) != count:  # noqa: ASYNC110  # connections send no event when they open or close
             await asyncio.sleep(0)

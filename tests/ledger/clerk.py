@@ -1,4 +1,4 @@
-"""Who writes in the tests of the ledger, and the commands that no caller of the API could send."""
+"""A writer for the tests of the ledger, and commands that no caller of the API could send."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
@@ -23,7 +23,7 @@ from herdbook.wire import Deleted
 async def ledger_on(
     database_url: str, *, queue_limit: int = 10_000, connections: int = 3, patience_seconds: float = 60.0
 ) -> AsyncGenerator[Ledger]:
-    """Open a ledger with connections of its own, as another process would have it."""
+    """Open a ledger with a pool of its own, as another process would have it."""
     pool = await open_pool(database_url, connections)
     ledger = Ledger(pool, queue_limit, patience_seconds)
     ledger.open()
@@ -33,7 +33,7 @@ async def ledger_on(
 
 
 class Clerk:
-    """Somebody who writes in one workspace, with one credential."""
+    """A writer in one workspace, with one credential."""
 
     def __init__(self, ledger: Ledger, workspace_id: UUID, credential_id: UUID | None = None) -> None:
         self.ledger = ledger
@@ -41,7 +41,7 @@ class Clerk:
         self.credential_id = credential_id or ids.new_id()
 
     async def write(self, command: Command, key: IdempotencyKey | None = None, request_id: UUID | None = None) -> Written:
-        """Have the ledger carry out a command."""
+        """Carry out a command through the ledger."""
         origin = Origin(request_id=request_id or ids.new_id(), credential_id=self.credential_id)
         return await self.ledger.write(self.workspace_id, command, origin, key)
 
@@ -62,38 +62,38 @@ class Clerk:
 
 
 def creation(*addresses: str, **members: Any) -> CreateContact:
-    """Return the command that creates a contact with these addresses."""
+    """Return a command that creates a contact with these addresses."""
     return CreateContact(ContactCreate(emails=items(*addresses), **members))
 
 
 def items(*addresses: str) -> tuple[ContactUpdateEmail, ...]:
-    """Return addresses as a body has them."""
+    """Return addresses in the form of a body."""
     return tuple(ContactUpdateEmail(address) for address in addresses)
 
 
 def contact_of(written: Written) -> Contact:
-    """Return the contact in an answer."""
+    """Return the contact of an answer."""
     return msgspec.json.decode(written.body, type=Contact)
 
 
 def id_of(written: Written) -> UUID:
-    """Return the id of the contact in an answer."""
+    """Return the id of the contact of an answer."""
     contact_id = ids.decoded(ids.CONTACT, contact_of(written).id)
     assert contact_id is not None, "the ledger gave it"
     return contact_id
 
 
 def unstorable() -> CreateContact:
-    """Return a command whose row PostgreSQL refuses: a NUL, which the API never lets through."""
+    """Return a command whose row PostgreSQL refuses: it contains a NUL, which the API never lets through."""
     return creation(first_name="A\x00da")
 
 
 class ChangedMind(Exception):
-    """What commands of the tests refuse with."""
+    """The refusal that the tests' own commands raise."""
 
 
 class ClaimUnseen(msgspec.Struct, frozen=True):
-    """A command with a bug: it gives a new contact an address without having asked the table whose it is."""
+    """A command with a bug: it claims an address for a new contact without having loaded that claim."""
 
     address: str
 
@@ -105,7 +105,7 @@ class ClaimUnseen(msgspec.Struct, frozen=True):
 
 
 class EnterTwice(msgspec.Struct, frozen=True):
-    """A command with a bug: it enters a change twice, which a key refuses, but only in a batch that is not too late."""
+    """A command with a bug: it enters a change twice, which only a save that is not late runs into, at a unique key."""
 
     def needs(self) -> Iterator[Need]:
         yield from ()
@@ -117,7 +117,7 @@ class EnterTwice(msgspec.Struct, frozen=True):
 
 
 class ThinkTwice(msgspec.Struct, frozen=True):
-    """A command that does another one, and then refuses: nothing of it may be left."""
+    """A command that applies another one and then refuses: nothing of it may remain."""
 
     first: CreateContact | UpdateContact | DeleteContact
 
@@ -130,7 +130,7 @@ class ThinkTwice(msgspec.Struct, frozen=True):
 
 
 class AttemptAll(msgspec.Struct, frozen=True):
-    """A command that is made of others, and goes on without those that refuse; then it may refuse itself."""
+    """A command that applies several others, skips those that refuse, and may refuse itself at the end."""
 
     parts: tuple[CreateContact | UpdateContact | DeleteContact | ThinkTwice, ...]
     refuses: bool = False
@@ -150,7 +150,7 @@ class AttemptAll(msgspec.Struct, frozen=True):
 
 
 class NeedNothingKnown(msgspec.Struct, frozen=True):
-    """A command with a bug: it cannot say what it needs."""
+    """A command with a bug: its `needs` raises."""
 
     def needs(self) -> Iterator[Need]:
         raise ChangedMind
@@ -160,7 +160,7 @@ class NeedNothingKnown(msgspec.Struct, frozen=True):
 
 
 class AnswerUnspeakable(msgspec.Struct, frozen=True):
-    """A command with a bug: it writes, and then its answer is nothing that JSON can say."""
+    """A command with a bug: it writes, and then returns an answer that JSON cannot express."""
 
     def needs(self) -> Iterator[Need]:
         yield from ()

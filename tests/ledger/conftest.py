@@ -1,4 +1,4 @@
-"""A ledger of the tests' own, beside the application's."""
+"""Fixtures: ledgers of the tests' own, beside the application's."""
 
 from collections.abc import AsyncGenerator
 from uuid import UUID
@@ -13,26 +13,26 @@ from tests.ledger.clerk import Clerk, ledger_on
 @pytest_asyncio.fixture
 async def ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
     """A ledger."""
-    assert app, "it has prepared the database"
+    assert app, "it prepares the database"
     async with ledger_on(database_url) as ledger:
         yield ledger
 
 
 @pytest_asyncio.fixture
 async def other_ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledger]:
-    """Another ledger on the same database, as another process has it."""
-    assert app, "it has prepared the database"
+    """A second ledger on the same database, as another process would have it."""
+    assert app, "it prepares the database"
     async with ledger_on(database_url) as ledger:
         yield ledger
 
 
 @pytest_asyncio.fixture
 async def clerk(ledger: Ledger, workspace_id: UUID) -> Clerk:
-    """Somebody who writes in the test's workspace."""
+    """A writer in the test's workspace."""
     return Clerk(ledger, workspace_id)
 
 
 @pytest_asyncio.fixture
 async def other_clerk(other_ledger: Ledger, clerk: Clerk) -> Clerk:
-    """The same person in the same workspace, by way of the other ledger."""
+    """The same writer in the same workspace, through the second ledger."""
     return Clerk(other_ledger, clerk.workspace_id, clerk.credential_id)

@@ -1,7 +1,7 @@
-"""A crowd: random commands from many callers in a few workspaces, in this process or as one of its own.
+"""A crowd: random commands from many callers in a few workspaces, in this process or in another one.
 
-As a program, `python -m tests.ledger.crowd URL SEED COMMANDS WORKSPACE...` prints a line of JSON for each command as soon as it
-is answered, so that whoever kills it knows what was acknowledged.
+The program `python -m tests.ledger.crowd URL SEED COMMANDS WORKSPACE...` prints a line of JSON for each command as soon as it
+is answered, so that a test that kills it knows what was acknowledged.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from tests.ledger.clerk import Clerk, EnterTwice, ThinkTwice, creation, items, l
 from tests.ledger.promises import Record
 
 CALLERS: Final = 12
-# One credential for all, so that their keys are the same keys.
+# All callers share one credential, so that equal keys collide.
 CREDENTIAL_ID: Final = UUID(int=1)
 _NAMES: Final = ("Ada", "Grace", "Alan Mathison", "Barbara", "Zoë", "O'Neil-Smith", None)
 _ADDRESSES: Final = tuple(f"{name}@{domain}" for name in "abcdefghij" for domain in ("x.test", "Y.example", "z-z.test"))
@@ -43,7 +43,7 @@ _Command: TypeAlias = CreateContact | UpdateContact | DeleteContact | SetContact
 
 
 class Said(msgspec.Struct):
-    """What became of a command, as its caller was told."""
+    """The outcome of a command, as its caller saw it."""
 
     workspace_id: UUID
     request_id: UUID
@@ -57,14 +57,14 @@ class Said(msgspec.Struct):
 
 
 class _Known:
-    """What callers in one workspace know of its contacts: their ids, and the versions last seen."""
+    """The callers' knowledge of one workspace: the ids of contacts, and the versions last seen."""
 
     def __init__(self, versions: dict[UUID, int]) -> None:
         self.versions = versions
 
 
 class _Caller:
-    """One of the crowd."""
+    """One caller of the crowd."""
 
     def __init__(self, ledger: Ledger, known: dict[UUID, _Known], dice: random.Random, say: Callable[[Said], None]) -> None:
         self._ledger = ledger
@@ -73,8 +73,8 @@ class _Caller:
         self._say = say
 
     async def call(self) -> None:
-        """Send one command, or the same one twice with a key, and say what became of it."""
-        # The first workspace is where everybody wants to write.
+        """Send one command, or the same command twice with one key, and report the outcome."""
+        # Half of all commands go to the first workspace.
         workspaces = list(self._known)
         workspace_id = workspaces[0] if self._dice.random() < 0.5 else self._dice.choice(workspaces)
         known = self._known[workspace_id]
@@ -129,7 +129,7 @@ class _Caller:
             said.version, said.body, said.replayed = written.version, written.body.decode(), written.replayed
             contact_id = ids.decoded(ids.CONTACT, msgspec.json.decode(written.body)["id"])
             assert contact_id is not None, "the ledger gave it"
-            # Whoever deletes a contact still knows its id, and so may write to what is gone.
+            # The id of a deleted contact stays known, so callers may write to a contact that is gone.
             known.versions[contact_id] = written.version
         self._say(said)
 
@@ -137,7 +137,7 @@ class _Caller:
 async def call_all(
     ledger: Ledger, pool: Any, workspace_ids: Sequence[UUID], seed: int, commands: int, say: Callable[[Said], None]
 ) -> None:
-    """Send so many random commands, from several callers at once."""
+    """Send a number of random commands, from several callers at once."""
     known: dict[UUID, _Known] = {}
     for workspace_id in workspace_ids:
         rows = await pool.fetch("select id, version from contact where workspace_id = $1 and deleted_at is null", workspace_id)
@@ -145,7 +145,7 @@ async def call_all(
     turns = iter(range(commands))
 
     async def call(number: int) -> None:
-        dice = random.Random(f"{seed} {number}")  # noqa: S311  # the same each time
+        dice = random.Random(f"{seed} {number}")  # noqa: S311  # repeatable on purpose
         caller = _Caller(ledger, known, dice, say)
         for _ in turns:
             await caller.call()
@@ -157,7 +157,7 @@ async def call_all(
 async def crowd_elsewhere(
     database_url: str, seed: int, commands: int, workspace_ids: Sequence[UUID]
 ) -> AsyncGenerator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
-    """Have a process of its own send commands; yield it, and what it says."""
+    """Run a crowd in another process; yield the process and its output."""
     arguments = [database_url, str(seed), str(commands), *map(str, workspace_ids)]
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", __name__, *arguments], stdout=asyncio.subprocess.PIPE, cwd=_ROOT, limit=1 << 20
@@ -172,12 +172,12 @@ async def crowd_elsewhere(
 
 
 def heard(line: bytes) -> Said:
-    """Read what a crowd elsewhere said."""
+    """Decode a line of a crowd's output."""
     return msgspec.json.decode(line, type=Said)
 
 
 def assert_kept(changes: dict[int, Record], said: Sequence[Said]) -> None:
-    """What callers in a workspace were told is what the changes tell."""
+    """Check that the outcomes that callers of a workspace saw match its changes."""
     by_request = {change["request_id"]: change for change in changes.values()}
     last_of: dict[UUID, int] = {}
     version_before: dict[int, int | None] = {}
@@ -188,7 +188,7 @@ def assert_kept(changes: dict[int, Record], said: Sequence[Said]) -> None:
     created_with: dict[str, set[int]] = {}
     for one in said:
         if one.refusal is not None:
-            assert one.is_unknown or one.request_id not in by_request, "what was refused did not happen"
+            assert one.is_unknown or one.request_id not in by_request, "a refused command was not carried out"
             continue
         change = changes[one.version]
         if '"deleted":true' in one.body:
@@ -201,7 +201,7 @@ def assert_kept(changes: dict[int, Record], said: Sequence[Said]) -> None:
             if one.if_version is not None:
                 assert version_before[one.version] == one.if_version, "nobody's update was lost"
         else:
-            assert one.replayed or one.if_version in (None, one.version), "it changed nothing, or repeated a request"
+            assert one.replayed or one.if_version in (None, one.version), "the command changed nothing, or repeated a request"
             assert one.request_id not in by_request
     assert all(len(versions) == 1 for versions in created_with.values()), "one key, one contact"
 

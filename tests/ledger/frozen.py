@@ -1,4 +1,4 @@
-"""A database that hangs, as on a disk that does not answer: all its processes stand still."""
+"""A hanging database, as on a disk that does not answer: all its processes are stopped."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 @contextmanager
 def frozen(database_url: str) -> Generator[None]:
-    """Stop all processes of an embedded database, for as long as the block lasts."""
+    """Stop all processes of an embedded database while the block runs."""
     folder = Path(parse_qs(urlsplit(database_url).query)["host"][0])
     server = int((folder / "postmaster.pid").read_text("utf-8").split()[0])
     stopped = [server]
-    # First the one that starts others.
+    # The parent goes first, because it starts others.
     os.kill(server, signal.SIGSTOP)
     try:
         for pid in _children(server):

@@ -1,7 +1,7 @@
-"""A household: a process that has its own PostgreSQL, as `herdbook serve` has, and a crowd that writes there.
+"""A household: one process with its own PostgreSQL, as `herdbook serve` has it, and a crowd that writes there.
 
-`python -m tests.ledger.household FOLDER SEED` prints its workspaces on a line, and then what each caller is told, as a
-crowd does.
+`python -m tests.ledger.household FOLDER SEED` prints its workspaces on a line, and then the outcome of each command, as a crowd
+does.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the ledger promises of a workspace, whoever wrote in it and whatever broke meanwhile, read from the tables."""
+"""The ledger's invariants for a workspace, checked in the tables, whatever was written or broke before."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Record: TypeAlias = asyncpg.Record
 
 
 async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
-    """Check all promises about a workspace; return its changes by their numbers."""
+    """Check all invariants of a workspace; return its changes by number."""
     head = await pool.fetchrow("select seq, last_at from workspace where id = $1", workspace_id)
     changes = await pool.fetch(
         """
@@ -52,7 +52,7 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
         for contact_id, contact in contacts_now.items()
         for email in contact.emails
     ]
-    assert sorted(map(tuple, emails)) == sorted(claimed), "each address belongs to the one contact in which it stands"
+    assert sorted(map(tuple, emails)) == sorted(claimed), "each address is claimed by the contact that lists it"
     found_by = await pool.fetch("select word, contact_id from contact_word where workspace_id = $1", workspace_id)
     words = [
         (word, contact_id)
@@ -71,7 +71,7 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
 
 
 def _assert_times_increase(changes: Sequence[Record]) -> None:
-    """A transaction has one time, and the next has a later one."""
+    """Check that a transaction has one time, and that the next one's is later."""
     for earlier, later in pairwise(changes):
         if earlier["transaction"] == later["transaction"]:
             assert earlier["at"] == later["at"]
@@ -80,7 +80,7 @@ def _assert_times_increase(changes: Sequence[Record]) -> None:
 
 
 def _replayed(changes: Sequence[Record]) -> dict[UUID, Record]:
-    """Play the changes in their order; return each contact's last one, without those that were deleted."""
+    """Replay the changes in order; return the last change of each contact that still exists."""
     standing: dict[UUID, Record] = {}
     for change in changes:
         before = standing.pop(change["object_id"], None)
@@ -104,7 +104,7 @@ def _replayed(changes: Sequence[Record]) -> dict[UUID, Record]:
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     names = (old.keys() | new.keys()) - {"updated_at"}
     difference = {name: old.get(name) for name in names if old.get(name) != new.get(name)}
-    assert difference, "an update that changes nothing enters nothing"
+    assert difference, "an update without a change enters nothing"
     return difference
 
 
@@ -113,7 +113,7 @@ def _contact(change: Record) -> Contact:
 
 
 def _assert_row_is(row: Record, change: Record) -> None:
-    """The row is what the change says, byte for byte, and what stands beside it is what follows from it."""
+    """Check that a row equals its change byte for byte, and that its other columns derive from it."""
     assert row["object"] == change["object"]
     assert (row["version"], row["updated_at"]) == (change["seq"], change["at"])
     contact = _contact(change)

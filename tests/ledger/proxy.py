@@ -1,6 +1,6 @@
-"""A proxy in front of PostgreSQL, in which a test can catch a message on its way, and do with it what networks do.
+"""A proxy in front of PostgreSQL with which a test catches a request on its way, and loses, delays or cuts it.
 
-It speaks the frontend/backend protocol, version 3, as far as it must to tell one request from the next
+It understands the frontend/backend protocol, version 3, well enough to separate requests
 (https://www.postgresql.org/docs/current/protocol-message-formats.html).
 """
 
@@ -22,7 +22,7 @@ _PATIENCE_SECONDS: Final = 10
 
 
 class Caught:
-    """A request that was caught on its way to the server; its connection stands still until it is let go or cut."""
+    """A request that was caught on its way to the server; its connection is blocked until it is released or cut."""
 
     def __init__(self, link: "_Link", sql: str, request: bytes) -> None:
         self._link = link
@@ -30,30 +30,30 @@ class Caught:
         self._request = request
 
     def let_go(self) -> None:
-        """Send the request on, as if nothing had been."""
+        """Send the request on unchanged."""
         self._link.to_server.write(self._request)
         self._link.moves.set()
 
     def cut(self) -> None:
-        """Cut the connection, on both sides."""
+        """Cut the connection on both sides."""
         self._link.cut()
 
     def cut_client(self) -> None:
-        """Cut the client off. The server does not notice yet, and may still be sent the request."""
+        """Disconnect the client. The server does not notice yet, and the request can still be sent to it."""
         self._link.to_client.transport.abort()
 
     def cut_server(self) -> None:
-        """Cut the server off. The client still waits."""
+        """Disconnect the server. The client still waits."""
         self._link.answers = asyncio.Queue()
         self._link.to_server.transport.abort()
 
     def send(self) -> None:
-        """Send the request to the server, and keep its answer from the client."""
+        """Send the request to the server, and keep the answer from the client."""
         self._link.answers = asyncio.Queue()
         self._link.to_server.write(self._request)
 
     async def answer(self) -> bytes:
-        """Wait for the server's whole answer, that is, until what was sent is done."""
+        """Wait for the server's whole answer, and thus until the request is done."""
         assert self._link.answers is not None, "the request was sent"
         answer = b""
         while True:
@@ -63,12 +63,12 @@ class Caught:
                 return answer
 
     async def deliver(self) -> bytes:
-        """Have the server carry the request out; return its answer, which the client does not get."""
+        """Have the server carry out the request; return the answer, which the client does not get."""
         self.send()
         return await self.answer()
 
     def refuse(self, code: str, *, in_transaction: bool) -> None:
-        """Answer in the server's place with an error, and go on."""
+        """Answer with an error in the server's place, and unblock the connection."""
         fields = b"SERROR\0VERROR\0C" + code.encode() + b"\0Mas the test has it\0\0"
         status = b"E" if in_transaction else b"I"
         self._link.to_client.write(_message(b"E", fields) + _message(b"Z", status))
@@ -76,7 +76,7 @@ class Caught:
 
 
 class Proxy:
-    """The proxy: `url` leads through it."""
+    """The proxy; `url` connects through it."""
 
     def __init__(self, target: Path, socket: Path) -> None:
         self.url = f"postgresql://postgres@/herdbook?host={quote(str(socket.parent), safe='/')}&port=5432"
@@ -88,12 +88,12 @@ class Proxy:
         self._traps: list[tuple[Matches, asyncio.Future[Caught]]] = []
 
     async def open(self) -> None:
-        """Let clients in."""
+        """Accept clients."""
         self._server = await asyncio.start_unix_server(self._serve, self._socket)
 
     async def close(self) -> None:
-        """Cut all connections, and refuse new ones: to its clients, the database is away."""
-        assert self._server is not None, "it is open"
+        """Cut all connections and refuse new ones, so that clients find the database unreachable."""
+        assert self._server is not None, "the proxy is open"
         self._server.close()
         self._socket.unlink(missing_ok=True)
         while self._serving:
@@ -102,28 +102,28 @@ class Proxy:
             await asyncio.wait(self._serving, return_when=asyncio.FIRST_COMPLETED)
 
     def trap(self, matches: Matches) -> "asyncio.Future[Caught]":
-        """Catch the next request that runs a statement which matches; TimeoutError where none comes."""
+        """Catch the next request whose statement matches; the future raises TimeoutError if none comes."""
         caught: asyncio.Future[Caught] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, _give_up, caught)
         self._traps.append((matches, caught))
         return caught
 
     def end_sessions(self) -> None:
-        """Tell all clients that their sessions are over, as a server does just before it closes them, at their next request."""
+        """Tell all clients that their sessions have ended, and close each at its next request, as a server does."""
         fields = b"SFATAL\0VFATAL\0C57P01\0Mas the test has it\0\0"
         for link in self._links:
             link.is_over = True
             link.to_client.write(_message(b"E", fields))
 
     def disarm(self) -> None:
-        """Forget the traps, and cut the connections that stand still, so that a test that failed comes to an end."""
+        """Remove all traps and cut blocked connections, so that a failed test ends."""
         self._traps.clear()
         for link in self._links:
             if not link.moves.is_set():
                 link.cut()
 
     def catches(self, link: "_Link", sql: str, request: bytes) -> bool:
-        """Spring the first trap that the request fits, if any; return whether there was one."""
+        """Trigger the first trap that matches the request; return whether there was one."""
         for place, (matches, caught) in enumerate(self._traps):
             if sql and not caught.done() and matches(sql):
                 del self._traps[place]
@@ -203,7 +203,7 @@ async def _next_message(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _next_request(reader: asyncio.StreamReader, statements: dict[bytes, str]) -> tuple[bytes, str]:
-    """Read messages up to the one that the server answers; return them, and the statement that they run, if any."""
+    """Read messages up to one that the server answers; return them with their statement, if any."""
     request, sql = b"", ""
     while True:
         message = await _next_message(reader)
@@ -223,7 +223,7 @@ async def _next_request(reader: asyncio.StreamReader, statements: dict[bytes, st
 
 def _give_up(caught: "asyncio.Future[Caught]") -> None:
     if not caught.done():
-        caught.set_exception(TimeoutError("no request came that was to be caught"))
+        caught.set_exception(TimeoutError("no matching request came"))
 
 
 def _message(kind: bytes, body: bytes) -> bytes:
@@ -232,7 +232,7 @@ def _message(kind: bytes, body: bytes) -> bytes:
 
 @asynccontextmanager
 async def proxy_to(database_url: str, folder: Path) -> AsyncGenerator[Proxy]:
-    """Open a proxy to the embedded PostgreSQL, with a socket in a folder of the test's."""
+    """Open a proxy to the embedded PostgreSQL, with a socket in the test's folder."""
     [host] = parse_qs(urlsplit(database_url).query)["host"]
     proxy = Proxy(Path(host, _SOCKET), folder / _SOCKET)
     await proxy.open()

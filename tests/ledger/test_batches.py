@@ -1,4 +1,4 @@
-"""The ledger in one process, and where two meet: what shares a transaction, and what fails alone."""
+"""Batches of the ledger, in one process and in two: commands share a transaction, and bad ones fail alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ KEY = IdempotencyKey("a key", "a fingerprint")
 
 
 async def transactions_of(pool: Pool, workspace_ids: Sequence[UUID]) -> int:
-    """Return how many transactions entered the workspaces' changes."""
+    """Return the number of transactions that entered the workspaces' changes."""
     count: int = await pool.fetchval(
         "select count(distinct xmin::text) from change where workspace_id = any($1)", list(workspace_ids)
     )
@@ -47,7 +47,7 @@ async def transactions_of(pool: Pool, workspace_ids: Sequence[UUID]) -> int:
 
 
 async def stored_rows(pool: Pool, workspace_id: UUID) -> tuple[list[asyncpg.Record], ...]:
-    """Return all that is stored in a workspace, with the transactions that wrote it."""
+    """Return all stored rows of a workspace, with the transactions that wrote them."""
     return (
         await pool.fetch("select xmin::text, * from workspace where id = $1", workspace_id),
         await pool.fetch("select xmin::text, * from change where workspace_id = $1 order by seq", workspace_id),
@@ -59,20 +59,20 @@ async def stored_rows(pool: Pool, workspace_id: UUID) -> tuple[list[asyncpg.Reco
 
 
 async def together(*writes: Any) -> list[Any]:
-    """Start writes at once, in this order; return the answers and refusals."""
+    """Start writes at once, in this order; return the results and refusals."""
     return await asyncio.gather(*writes, return_exceptions=True)
 
 
 def kinds(outcomes: Sequence[Any]) -> list[type]:
-    """Return what kinds of outcomes these are."""
+    """Return the types of these outcomes."""
     return [type(outcome) for outcome in outcomes]
 
 
-# What shares a transaction
+# Shared transactions
 
 
 async def test_concurrent_commands_share_transactions(clerk: Clerk, pool: Pool) -> None:
-    """Two hundred commands that wait are two batches, and each has its own number and answer."""
+    """Two hundred waiting commands become two batches, and each command gets its own number and answer."""
     written = await asyncio.gather(*(clerk.create(first_name=f"Ada {number}") for number in range(200)))
 
     assert [one.version for one in written] == list(range(1, 201))
@@ -82,7 +82,7 @@ async def test_concurrent_commands_share_transactions(clerk: Clerk, pool: Pool) 
 
 
 async def test_batch_spans_workspaces(ledger: Ledger, pool: Pool) -> None:
-    """One command in each of thirty workspaces is one transaction, and each workspace counts for itself."""
+    """One command in each of thirty workspaces makes one transaction, and each workspace counts for itself."""
     workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(30)]
     written = await asyncio.gather(*(Clerk(ledger, one).create("ada@engine.test") for one in workspace_ids))
 
@@ -93,7 +93,7 @@ async def test_batch_spans_workspaces(ledger: Ledger, pool: Pool) -> None:
 
 
 async def test_later_command_sees_earlier_one_of_its_batch(clerk: Clerk, pool: Pool) -> None:
-    """Commands of one batch are applied in their order, each to what the ones before have left."""
+    """The commands of a batch apply in order, each to the result of those before it."""
     ada, grace = id_of(await clerk.create("a@x.test", "b@x.test")), id_of(await clerk.create("c@x.test"))
     outcomes = await together(
         clerk.update(ada, emails=items("b@x.test")),
@@ -111,7 +111,7 @@ async def test_later_command_sees_earlier_one_of_its_batch(clerk: Clerk, pool: P
 
 
 async def test_two_contacts_swap_addresses_in_one_batch(clerk: Clerk, pool: Pool) -> None:
-    """Addresses that go round in a circle within a batch end where the last command put them."""
+    """Addresses that move in a circle within a batch end as the last command leaves them."""
     ada, grace = id_of(await clerk.create("a@x.test")), id_of(await clerk.create("b@x.test"))
     outcomes = await together(
         clerk.update(ada, emails=()),
@@ -123,11 +123,11 @@ async def test_two_contacts_swap_addresses_in_one_batch(clerk: Clerk, pool: Pool
     await kept_promises(pool, clerk.workspace_id)
 
 
-# What fails alone
+# Failing alone
 
 
 async def test_refusal_refuses_its_command_alone(clerk: Clerk, pool: Pool) -> None:
-    """Stale, not found and taken are each one command's outcome, and use up no number."""
+    """Stale, not found and taken concern one command each, and use up no number."""
     ada = id_of(await clerk.create("ada@engine.test"))
     outcomes = await together(
         clerk.update(ada, first_name="Ada"),
@@ -143,7 +143,7 @@ async def test_refusal_refuses_its_command_alone(clerk: Clerk, pool: Pool) -> No
 
 
 async def test_refused_command_leaves_nothing_of_itself(clerk: Clerk, pool: Pool) -> None:
-    """A command that refuses after it wrote takes back its own rows, and not those of the commands before it."""
+    """A command that refuses after writing loses its own rows, and not those of the commands before it."""
     ada = id_of(await clerk.create("ada@engine.test"))
     rename = UpdateContact(ada, ContactUpdate(first_name="Eve", emails=items("eve@engine.test")))
     outcomes = await together(
@@ -160,7 +160,7 @@ async def test_refused_command_leaves_nothing_of_itself(clerk: Clerk, pool: Pool
 
 
 async def test_command_that_postgresql_refuses_fails_alone(clerk: Clerk, pool: Pool) -> None:
-    """Of forty commands that wait together, the one whose row cannot be stored fails; halving finds it."""
+    """The one of forty waiting commands whose row cannot be stored fails; halving the batch finds it."""
     outcomes = await together(
         *(clerk.write(unstorable() if number == 25 else creation(f"{number}@x.test")) for number in range(40))
     )
@@ -184,7 +184,7 @@ async def test_bad_commands_of_one_workspace_spare_others(ledger: Ledger, pool: 
 
 
 async def test_unique_key_is_the_proof(clerk: Clerk, pool: Pool) -> None:
-    """A claim that the ledger overlooks is refused by the database, with all else that its command wrote."""
+    """The database's unique key refuses a claim that the ledger overlooks, with everything its command wrote."""
     await clerk.create("ada@engine.test")
     outcomes = await together(clerk.create("b@x.test"), clerk.write(ClaimUnseen("ada@engine.test")), clerk.create("c@x.test"))
 
@@ -196,7 +196,7 @@ async def test_unique_key_is_the_proof(clerk: Clerk, pool: Pool) -> None:
     ("bug", "error"), [(NeedNothingKnown(), ChangedMind), (AnswerUnspeakable(), TypeError)], ids=["needs", "answer"]
 )
 async def test_command_with_a_bug_fails_alone(clerk: Clerk, pool: Pool, bug: Any, error: type[Exception]) -> None:
-    """A bug in one command is that command's failure, wherever in it the bug is."""
+    """A bug fails its own command only, in whichever phase it strikes."""
     outcomes = await together(clerk.create("a@x.test"), clerk.write(bug), clerk.create("b@x.test"))
 
     assert kinds(outcomes) == [Written, error, Written]
@@ -205,7 +205,7 @@ async def test_command_with_a_bug_fails_alone(clerk: Clerk, pool: Pool, bug: Any
 
 
 async def test_unknown_workspace_is_refused(clerk: Clerk, pool: Pool) -> None:
-    """A workspace that is not there is not found, and whoever shares the batch is served."""
+    """A command for an unknown workspace is not found, and others in the batch succeed."""
     stranger = Clerk(clerk.ledger, ids.new_id())
     outcomes = await together(stranger.create("ada@engine.test"), clerk.create("ada@engine.test"))
 
@@ -217,7 +217,7 @@ async def test_unknown_workspace_is_refused(clerk: Clerk, pool: Pool) -> None:
 
 
 async def test_what_changes_nothing_writes_nothing(clerk: Clerk, pool: Pool) -> None:
-    """An update to what is there already touches no row at all, and answers with what is there."""
+    """An update without a change touches no row, and returns the current object."""
     created = await clerk.create("ada@engine.test", first_name="Ada")
     before = await stored_rows(pool, clerk.workspace_id)
     written = await clerk.update(id_of(created), first_name="Ada", emails=items("ada@engine.test"))
@@ -227,7 +227,7 @@ async def test_what_changes_nothing_writes_nothing(clerk: Clerk, pool: Pool) -> 
 
 
 async def test_refused_commands_write_nothing(clerk: Clerk, pool: Pool) -> None:
-    """A batch in which everything is refused touches no row, not even for a key."""
+    """A batch of refused commands touches no row, not even for a key."""
     ada = id_of(await clerk.create("ada@engine.test"))
     before = await stored_rows(pool, clerk.workspace_id)
     outcomes = await together(
@@ -241,7 +241,7 @@ async def test_refused_commands_write_nothing(clerk: Clerk, pool: Pool) -> None:
 
 
 async def test_keyed_no_op_enters_no_change(clerk: Clerk, pool: Pool) -> None:
-    """An update that changes nothing remembers its key, so that its repeat is one, and nothing else."""
+    """A keyed update without a change stores its key, so that a repeat is recognised, and nothing else."""
     created = await clerk.create(first_name="Ada")
     first = await clerk.update(id_of(created), first_name="Ada", key=KEY)
     await clerk.update(id_of(created), first_name="Grace")
@@ -256,7 +256,7 @@ async def test_keyed_no_op_enters_no_change(clerk: Clerk, pool: Pool) -> None:
 
 
 async def test_same_key_twice_in_one_batch_creates_once(clerk: Clerk, pool: Pool) -> None:
-    """Of several requests with a key that wait together, the first is carried out and the others get its answer."""
+    """The first of several waiting requests with a key is carried out, and the others get its answer."""
     first, *repeats = await asyncio.gather(*(clerk.create("ada@engine.test", key=KEY) for _ in range(5)))
 
     assert not first.replayed
@@ -265,7 +265,7 @@ async def test_same_key_twice_in_one_batch_creates_once(clerk: Clerk, pool: Pool
 
 
 async def test_same_key_in_two_processes_creates_once(clerk: Clerk, other_clerk: Clerk, pool: Pool) -> None:
-    """A key is used once however many ledgers receive it at once."""
+    """A key is used once even if several ledgers receive it at once."""
     for number in range(20):
         key = IdempotencyKey(f"key {number}", "a fingerprint")
         writes = [one.create(key=key, first_name="Ada") for one in (clerk, other_clerk) * 3]
@@ -277,7 +277,7 @@ async def test_same_key_in_two_processes_creates_once(clerk: Clerk, other_clerk:
 
 
 async def test_key_with_another_request_is_refused(clerk: Clerk, pool: Pool) -> None:
-    """A key that comes back with another request is refused, in the same batch and in a later one."""
+    """A key that returns with another request is refused, in the same batch and in a later one."""
     other_request = IdempotencyKey(KEY.key, "another fingerprint")
     outcomes = await together(clerk.create(key=KEY), clerk.create(key=other_request))
     outcomes += await together(clerk.create(key=other_request))
@@ -287,7 +287,7 @@ async def test_key_with_another_request_is_refused(clerk: Clerk, pool: Pool) -> 
 
 
 async def test_key_belongs_to_one_credential(clerk: Clerk, pool: Pool) -> None:
-    """Two credentials may choose the same key without knowing of each other."""
+    """Two credentials may use the same key independently."""
     other = Clerk(clerk.ledger, clerk.workspace_id)
     written = await asyncio.gather(clerk.create(key=KEY), other.create(key=KEY))
 
@@ -296,7 +296,7 @@ async def test_key_belongs_to_one_credential(clerk: Clerk, pool: Pool) -> None:
 
 
 async def test_refused_request_may_use_its_key_again(clerk: Clerk) -> None:
-    """A refusal is not remembered: the same request with the same key is tried again."""
+    """A refusal is not stored: the same request with the same key is tried again."""
     holder = id_of(await clerk.create("ada@engine.test"))
     [refused] = await together(clerk.create("ada@engine.test", key=KEY))
     await clerk.delete(holder)
@@ -307,7 +307,7 @@ async def test_refused_request_may_use_its_key_again(clerk: Clerk) -> None:
 
 
 async def test_key_is_free_after_a_day(clerk: Clerk, pool: Pool) -> None:
-    """A record older than 24 hours no longer counts, even while it still lies there, and is replaced."""
+    """A key older than 24 hours no longer counts, even if its record still exists, and is replaced."""
     first = await clerk.create(key=KEY)
     await pool.execute(
         "update idempotency_record set at = at - interval '24 hours 1 second' where workspace_id = $1", clerk.workspace_id
@@ -324,7 +324,7 @@ async def test_key_is_free_after_a_day(clerk: Clerk, pool: Pool) -> None:
 
 
 async def test_changes_tell_all(clerk: Clerk, pool: Pool, stored: Stored) -> None:
-    """An entry holds the object as it was answered, and the old values of what changed."""
+    """An entry holds the object as it was answered, and the old values of the changed fields."""
     created = await clerk.create("ada@engine.test", first_name="Ada", description="Countess")
     updated = await clerk.update(id_of(created), description=None, time_zone="Europe/London")
     await clerk.delete(id_of(created))
@@ -338,7 +338,7 @@ async def test_changes_tell_all(clerk: Clerk, pool: Pool, stored: Stored) -> Non
 
 
 async def test_change_names_request_and_credential(clerk: Clerk, pool: Pool) -> None:
-    """An entry says which request asked for it, and whose credential that was."""
+    """An entry names its request and credential."""
     request_ids = [ids.new_id() for _ in range(3)]
     await asyncio.gather(*(clerk.write(creation(), request_id=request_id) for request_id in request_ids))
     entries = await pool.fetch(
@@ -350,7 +350,7 @@ async def test_change_names_request_and_credential(clerk: Clerk, pool: Pool) -> 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["alone", "contended"])
 async def test_times_increase_whatever_the_clock_does(clerk: Clerk, other_clerk: Clerk, pool: Pool, *, locked: bool) -> None:
-    """Where the last batch is later than the clock says it is, each next one is a microsecond later still."""
+    """A clock behind the last batch makes each next batch a microsecond later than the one before."""
     future = datetime.now(UTC) + timedelta(days=1)
     await pool.execute("update workspace set last_at = $2 where id = $1", clerk.workspace_id, future)
     for _ in range(5):
@@ -363,7 +363,7 @@ async def test_times_increase_whatever_the_clock_does(clerk: Clerk, other_clerk:
 
 
 async def test_times_follow_the_clock(clerk: Clerk, pool: Pool) -> None:
-    """Where nothing is wrong with the clock, a batch has the time of the clock."""
+    """A batch has the time of a clock that works."""
     before = datetime.now(UTC)
     await clerk.create()
     changes = await kept_promises(pool, clerk.workspace_id)
@@ -375,7 +375,7 @@ async def test_times_follow_the_clock(clerk: Clerk, pool: Pool) -> None:
 
 
 async def test_full_queue_refuses_and_writes_nothing(clerk: Clerk, database_url: str, pool: Pool) -> None:
-    """Past the limit a command is refused at once, and what is refused never happens."""
+    """A command over the limit is refused at once, and never carried out."""
     async with ledger_on(database_url, queue_limit=5) as ledger:
         crowded, calm = Clerk(ledger, clerk.workspace_id), Clerk(ledger, await create_workspace(pool, "Calm"))
         outcomes = await together(*(crowded.create(f"{number}@x.test") for number in range(8)), calm.create())
@@ -388,7 +388,7 @@ async def test_full_queue_refuses_and_writes_nothing(clerk: Clerk, database_url:
 
 
 async def test_command_that_nobody_waits_for_is_dropped(clerk: Clerk, pool: Pool) -> None:
-    """A caller who goes away before the batch has begun takes the command along; its neighbours are answered."""
+    """A caller who leaves before the batch begins takes the command back; the others are answered."""
     leaving = asyncio.create_task(clerk.create("gone@x.test"))
     staying = asyncio.create_task(clerk.create("here@x.test"))
     await asyncio.sleep(0)
@@ -401,7 +401,7 @@ async def test_command_that_nobody_waits_for_is_dropped(clerk: Clerk, pool: Pool
 
 
 async def test_close_carries_out_what_waits_and_refuses_the_rest(database_url: str, clerk: Clerk, pool: Pool) -> None:
-    """Closing answers everyone who waits, and whoever comes later is told that nothing was written."""
+    """Closing answers all waiting callers, and refuses later ones with nothing written."""
     workspace_ids = [clerk.workspace_id, *[await create_workspace(pool, f"Workspace {number}") for number in range(3)]]
     async with ledger_on(database_url) as ledger:
         clerks = [Clerk(ledger, workspace_id) for workspace_id in workspace_ids]
@@ -421,7 +421,7 @@ async def test_close_carries_out_what_waits_and_refuses_the_rest(database_url: s
 
 
 async def test_stuck_workspace_does_not_delay_another(ledger: Ledger, clerk: Clerk, pool: Pool) -> None:
-    """While somebody holds the row of one workspace, another is written in."""
+    """A locked row of one workspace does not block writes in another."""
     neighbour = Clerk(ledger, await create_workspace(pool, "Neighbour"))
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from workspace where id = $1 for update", clerk.workspace_id)
@@ -441,11 +441,11 @@ async def until_somebody_waits_for_a_lock(pool: Pool) -> None:
             pass
 
 
-# Where two processes meet
+# Two processes
 
 
 async def test_late_batch_begins_again(clerk: Clerk, other_clerk: Clerk, pool: Pool) -> None:
-    """A batch that another process overtook writes nothing, and begins again with what is there by then."""
+    """A batch that another process overtook writes nothing, and begins again with the current rows."""
     ada = id_of(await clerk.create("ada@engine.test"))
     rounds = [
         asyncio.gather(clerk.update(ada, first_name=f"Ada {number}"), other_clerk.update(ada, last_name=f"Lovelace {number}"))
@@ -464,7 +464,7 @@ async def test_late_batch_begins_again(clerk: Clerk, other_clerk: Clerk, pool: P
 
 @pytest.mark.parametrize("refuses", [False, True])
 async def test_a_part_that_refuses_takes_back_itself_alone(clerk: Clerk, pool: Pool, *, refuses: bool) -> None:
-    """Of a command that is made of others, those that can be are done, and what the others did is not; or nothing of it is."""
+    """A composite command keeps its successful parts without those that refused; or, if it refuses itself, nothing."""
     ada = id_of(await clerk.create("ada@engine.test", first_name="Ada"))
     parts = AttemptAll(
         (

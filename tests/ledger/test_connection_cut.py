@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL breaks where it hurts: each command is done once, and its caller reads what is really stored."""
+"""Broken connections to PostgreSQL: each command is done once, and its caller gets the stored result."""
 
 import asyncio
 import random
@@ -27,8 +27,8 @@ Trap: TypeAlias = "asyncio.Future[Caught]"
 
 @pytest_asyncio.fixture
 async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
-    """The way from the ledger to PostgreSQL."""
-    assert app, "it has prepared the database"
+    """A proxy between the ledger and PostgreSQL."""
+    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 
@@ -43,7 +43,7 @@ async def ledger(proxy: Proxy) -> AsyncGenerator[Ledger]:
 
 @pytest_asyncio.fixture
 async def neighbour(ledger: Ledger, pool: Pool) -> Clerk:
-    """Somebody in another workspace, who shares batches with the clerk."""
+    """A writer in another workspace, who shares batches with the clerk."""
     return Clerk(ledger, await create_workspace(pool, "Neighbour"))
 
 
@@ -68,23 +68,23 @@ def commits(sql: str) -> bool:
 
 
 def together(*writes: Awaitable[Written]) -> Writes:
-    """Start writes, so that they share a batch."""
+    """Start writes that share a batch."""
     return asyncio.ensure_future(asyncio.gather(*writes, return_exceptions=True))
 
 
 async def lost(caught: Caught) -> None:
-    """The connection breaks before the request arrives."""
+    """Break the connection before the request arrives."""
     caught.cut()
 
 
 async def unanswered(caught: Caught) -> None:
-    """The connection breaks after the request was carried out, and before its answer arrives."""
+    """Break the connection after the request was carried out, before its answer arrives."""
     await caught.deliver()
     caught.cut()
 
 
 async def torn(caught: Caught) -> None:
-    """The connection breaks at the moment at which the request arrives."""
+    """Break the connection at the moment at which the request arrives."""
     caught.send()
     caught.cut()
 
@@ -99,7 +99,7 @@ async def test_batch_is_carried_out_once(
     matches: Callable[[str], bool],
     breaks: Callable[[Caught], Awaitable[None]],
 ) -> None:
-    """Whenever the connection breaks, each command is carried out once, and is answered with what is stored of it."""
+    """Each command is carried out once, wherever the connection breaks, and its answer is the stored result."""
     ada = id_of(await clerk.create("ada@engine.test"))
     trap = proxy.trap(matches)
     writes = together(
@@ -123,7 +123,7 @@ async def test_locked_batch_is_carried_out_once(
     matches: Callable[[str], bool],
     breaks: Callable[[Caught], Awaitable[None]],
 ) -> None:
-    """A batch that begins again under the lock, and breaks again, the commit included, is carried out once, too."""
+    """A locked batch that breaks again, even at its commit, is carried out once."""
     first = proxy.trap(saves)
     writes = together(clerk.create("a@x.test"), neighbour.create("a@x.test"), clerk.create("A@x.test"))
     caught = await first
@@ -138,7 +138,7 @@ async def test_locked_batch_is_carried_out_once(
 async def test_keyed_command_is_carried_out_once(
     proxy: Proxy, clerk: Clerk, pool: Pool, breaks: Callable[[Caught], Awaitable[None]]
 ) -> None:
-    """A key's record is stored with the change, so the repeat gets the answer that the broken batch had."""
+    """A key is stored with its change, so a repeat gets the answer of the batch that broke."""
     key = IdempotencyKey("a key", "a fingerprint")
     trap = proxy.trap(saves)
     writes = together(clerk.create("a@x.test", key=key))
@@ -151,7 +151,7 @@ async def test_keyed_command_is_carried_out_once(
 
 
 async def test_late_save_writes_nothing(proxy: Proxy, clerk: Clerk, neighbour: Clerk, pool: Pool) -> None:
-    """A save that arrives after its batch was done again on another connection finds that it is too late."""
+    """A save that arrives after its batch was redone on another connection finds itself late and writes nothing."""
     trap = proxy.trap(saves)
     writes = together(clerk.create("a@x.test"), neighbour.create("a@x.test"))
     caught = await trap
@@ -164,7 +164,7 @@ async def test_late_save_writes_nothing(proxy: Proxy, clerk: Clerk, neighbour: C
 
 
 async def test_save_that_waits_for_the_lock_of_its_repetition_writes_nothing(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
-    """A save that arrives while its batch is being done again waits for that to be committed, and is then too late."""
+    """A save that arrives while its batch is redone waits for that commit, and is then late."""
     first = proxy.trap(saves)
     writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
     late_save = await first
@@ -182,14 +182,14 @@ async def test_save_that_waits_for_the_lock_of_its_repetition_writes_nothing(pro
 
 
 async def test_save_that_arrives_between_two_repetitions_counts(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
-    """Where the repetition breaks, too, and only then the first save arrives, its objects are the ones answered."""
+    """A first save that arrives after its repetition broke counts: its objects are the ones answered."""
     first = proxy.trap(saves)
     writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
     late_save = await first
     second = proxy.trap(saves)
     late_save.cut_client()
     repetition = await second
-    # Hold the client until the first save is through: it must not begin a third time before.
+    # Hold the client until the first save is through, because it must not start a third attempt before.
     repetition.cut_server()
     late = await late_save.deliver()
     repetition.cut()
@@ -202,7 +202,7 @@ async def test_save_that_arrives_between_two_repetitions_counts(proxy: Proxy, cl
 async def test_save_of_another_process_is_not_taken_for_ones_own(
     proxy: Proxy, clerk: Clerk, other_clerk: Clerk, pool: Pool
 ) -> None:
-    """Two processes whose clocks are behind the last batch choose the same next time, and yet know their own changes."""
+    """Two processes with slow clocks choose the same next time, and still recognise their own changes."""
     future = datetime.now(UTC) + timedelta(hours=1)
     await pool.execute("update workspace set last_at = $2 where id = $1", clerk.workspace_id, future)
     trap = proxy.trap(saves)
@@ -218,7 +218,7 @@ async def test_save_of_another_process_is_not_taken_for_ones_own(
 async def test_commands_that_are_answered_are_not_done_again_with_the_late_ones(
     proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_ledger: Ledger, pool: Pool
 ) -> None:
-    """Where a part of a batch was too late, and PostgreSQL refuses its repetition, only that part is halved and repeated."""
+    """A repetition that PostgreSQL refuses is halved and repeated without the commands already answered."""
     rival = Clerk(other_ledger, neighbour.workspace_id)
     trap = proxy.trap(saves)
     writes = together(clerk.create(), neighbour.create("b@x.test"), neighbour.write(ClaimUnseen("ada@engine.test")))
@@ -232,7 +232,7 @@ async def test_commands_that_are_answered_are_not_done_again_with_the_late_ones(
 
 @pytest.mark.parametrize("code", ["53200", "55P03", "40P01", "57014"])
 async def test_doubt_survives_an_error_of_the_database(proxy: Proxy, clerk: Clerk, pool: Pool, code: str) -> None:
-    """What may have been committed is not called unwritten, nor written again, because the next attempt meets an error."""
+    """A save that may have been committed stays in doubt if the next attempt fails: it is not called unwritten, nor redone."""
     first = proxy.trap(saves)
     writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"), clerk.create("c@x.test"))
     caught = await first
@@ -246,7 +246,7 @@ async def test_doubt_survives_an_error_of_the_database(proxy: Proxy, clerk: Cler
 
 
 async def test_what_the_database_cannot_take_now_is_unavailable(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
-    """Where the database is out of a resource before anything was sent, the caller may try again; nothing was written."""
+    """A save that the database refuses for lack of resources wrote nothing, and the caller may retry."""
     trap = proxy.trap(saves)
     writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
     (await trap).refuse("53100", in_transaction=False)
@@ -260,7 +260,7 @@ async def test_what_the_database_cannot_take_now_is_unavailable(proxy: Proxy, cl
 async def test_database_that_stays_away_is_given_up(
     proxy: Proxy, workspace_id: UUID, pool: Pool, matches: Callable[[str], bool], refusal: type[Refusal]
 ) -> None:
-    """Out of patience, the ledger says that nothing was written, or that nobody knows; later it works again."""
+    """Without patience left, the ledger says that nothing was written, or that the outcome is unknown; it recovers later."""
     async with ledger_on(proxy.url, patience_seconds=0.2) as ledger:
         clerk = Clerk(ledger, workspace_id)
         trap = proxy.trap(matches)
@@ -276,7 +276,7 @@ async def test_database_that_stays_away_is_given_up(
 
 
 async def test_database_that_comes_back_in_time_is_waited_for(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
-    """A short absence costs time and nothing else."""
+    """A short outage only costs time."""
     await clerk.create("a@x.test")
     trap = proxy.trap(saves)
     writes = together(clerk.create("b@x.test"), clerk.create("c@x.test"))
@@ -291,8 +291,8 @@ async def test_database_that_comes_back_in_time_is_waited_for(proxy: Proxy, cler
 
 
 async def test_many_cuts(proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_ledger: Ledger, pool: Pool) -> None:
-    """However often the connection breaks, before requests and after them, while another process writes beside."""
-    dice = random.Random(1)  # noqa: S311  # the same each time
+    """Each command is done once through many cuts, before and after requests, while another process writes too."""
+    dice = random.Random(1)  # noqa: S311  # repeatable on purpose
     clerks = [clerk, neighbour, *(Clerk(other_ledger, one.workspace_id) for one in (clerk, neighbour))]
     everything: list[Any] = []
 
@@ -313,7 +313,7 @@ async def test_many_cuts(proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_led
 
 
 async def assert_answers(pool: Pool, answers: list[Any], expected: list[Clerk | type[Exception]]) -> None:
-    """Each caller got the refusal that is expected, or else, as a clerk, an entry of the clerk's workspace."""
+    """Check that each caller got the expected refusal, or an entry of the workspace that its clerk writes in."""
     written: dict[UUID, list[Written]] = {one.workspace_id: [] for one in expected if isinstance(one, Clerk)}
     for answer, one in zip(answers, expected, strict=True):
         if isinstance(one, Clerk):
@@ -326,7 +326,7 @@ async def assert_answers(pool: Pool, answers: list[Any], expected: list[Clerk | 
         shown = {one.version: one.body.decode() for one in its}
         entered = {seq: change["object"] for seq, change in changes.items()}
         assert {seq: entered.get(seq) for seq in shown} == shown
-        assert len(its) == len(shown), "no two callers have one answer"
+        assert len(its) == len(shown), "no two callers got the same answer"
 
 
 async def until_blocked(pool: Pool) -> None:

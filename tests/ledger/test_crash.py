@@ -1,4 +1,4 @@
-"""`kill -9`, of a process that writes and of PostgreSQL: nothing that was acknowledged is lost, and nothing is done twice."""
+"""`kill -9` of a writer and of PostgreSQL: nothing acknowledged is lost, and nothing is done twice."""
 
 import asyncio
 import tempfile
@@ -26,7 +26,7 @@ FOREVER = 1_000_000
 async def test_killed_writer_loses_nothing_acknowledged(
     ledger: Ledger, database_url: str, pool: Pool, lines_heard: int
 ) -> None:
-    """What a process told its callers before it was killed is in the database, and others write on from there."""
+    """Everything that a killed process acknowledged is stored, and others write on from there."""
     workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(3)]
     said: list[Said] = []
     async with crowd_elsewhere(database_url, lines_heard, FOREVER, workspace_ids) as (process, lines):
@@ -40,7 +40,7 @@ async def test_killed_writer_loses_nothing_acknowledged(
 
 
 async def test_killed_writers_lock_is_given_back(ledger: Ledger, database_url: str, pool: Pool, workspace_id: UUID) -> None:
-    """A process that is killed among others does not keep its workspace from them."""
+    """A killed process does not keep its workspace locked."""
     said: list[Said] = []
     ours = asyncio.create_task(call_all(ledger, pool, [workspace_id], 0, 1500, said.append))
     for seed in range(1, 4):
@@ -55,7 +55,7 @@ async def test_killed_writers_lock_is_given_back(ledger: Ledger, database_url: s
 
 
 async def test_killed_postgresql_loses_nothing_acknowledged() -> None:
-    """PostgreSQL is killed while two processes write; it recovers, and they go on as if nothing had been."""
+    """PostgreSQL is killed while two processes write; it recovers, and they continue."""
     with tempfile.TemporaryDirectory(prefix="herdbook-") as folder:
         server = EmbeddedPostgres(Path(folder))
         try:
@@ -67,7 +67,7 @@ async def test_killed_postgresql_loses_nothing_acknowledged() -> None:
 
 
 async def write_through_crashes(server: EmbeddedPostgres, database_url: str) -> None:
-    """Have two processes write, kill PostgreSQL again and again, and see that every promise was kept."""
+    """Have two processes write, kill PostgreSQL again and again, and check all invariants."""
     ears = Ears()
     async with ledger_on(database_url) as ledger, pool_on(database_url) as pool:
         workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(3)]
@@ -92,19 +92,19 @@ async def write_through_crashes(server: EmbeddedPostgres, database_url: str) -> 
 
 
 class Ears:
-    """Who hears what everybody is told."""
+    """A collector of the outcomes that all callers see."""
 
     def __init__(self) -> None:
         self.said: list[Said] = []
         self._more = asyncio.Event()
 
     def hear(self, said: Said) -> None:
-        """Hear what became of a command."""
+        """Record the outcome of a command."""
         self.said.append(said)
         self._more.set()
 
     async def heard(self, more: int) -> None:
-        """Return once so many more commands were answered."""
+        """Return once a number of further commands were answered."""
         target = len(self.said) + more
         async with asyncio.timeout(90):
             while len(self.said) < target:
@@ -114,13 +114,13 @@ class Ears:
 
 @asynccontextmanager
 async def pool_on(database_url: str) -> AsyncGenerator[Pool]:
-    """Open connections to look at what is stored."""
+    """Open a pool to inspect the tables."""
     async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
         yield pool
 
 
 def kill_postgresql(server: EmbeddedPostgres, *, whole: bool) -> None:
-    """Kill all processes of PostgreSQL, or one that serves a connection, whereupon PostgreSQL starts over by itself."""
+    """Kill all processes of PostgreSQL, or one that serves a connection, upon which PostgreSQL restarts itself."""
     number = (server.data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0]
     postmaster = psutil.Process(int(number))
     others = postmaster.children()
@@ -134,14 +134,14 @@ def kill_postgresql(server: EmbeddedPostgres, *, whole: bool) -> None:
 
 
 async def listen(lines: asyncio.StreamReader, hear: Callable[[Said], None]) -> None:
-    """Hear all that a crowd elsewhere says; a line that its end cut short says nothing."""
+    """Record all output of a crowd in another process; a line that was cut short does not count."""
     async for line in lines:
         if line.endswith(b"\n"):
             hear(heard(line))
 
 
 async def assert_all_kept(pool: Pool, workspace_ids: Sequence[UUID], said: Sequence[Said]) -> None:
-    """All promises about the workspaces are kept, and everyone was told the truth."""
+    """Check all invariants of the workspaces and all outcomes that callers saw."""
     for workspace_id in workspace_ids:
         changes = await kept_promises(pool, workspace_id)
         assert_kept(changes, [one for one in said if one.workspace_id == workspace_id])

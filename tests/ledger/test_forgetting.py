@@ -1,4 +1,4 @@
-"""What grows and is not kept for ever is deleted by an index, a slice at a time, however much there is."""
+"""Rows that are not kept for ever are deleted by an index, in slices, however many there are."""
 
 from collections.abc import AsyncGenerator
 from uuid import UUID
@@ -19,7 +19,7 @@ _OLD = 2 * SLICE + 500
 
 @pytest_asyncio.fixture
 async def database(database_url: str) -> AsyncGenerator[str]:
-    """A database of the test's own."""
+    """A database of the test."""
     async with database_on(database_url) as url:
         await prepare(url)
         yield url
@@ -27,7 +27,7 @@ async def database(database_url: str) -> AsyncGenerator[str]:
 
 @pytest_asyncio.fixture
 async def connection(database: str) -> AsyncGenerator[Connection]:
-    """A connection that fills tables, and looks at them."""
+    """A connection that fills and inspects tables."""
     connection = await connect(database)
     yield connection
     await connection.close()
@@ -35,14 +35,14 @@ async def connection(database: str) -> AsyncGenerator[Connection]:
 
 @pytest_asyncio.fixture
 async def server(database: str) -> AsyncGenerator[Pool]:
-    """The connections of a server."""
+    """A pool like that of a server."""
     pool = await open_pool(database, 1)
     yield pool
     await pool.close()
 
 
 async def watch_deletions(connection: Connection, table: str) -> None:
-    """Note how many rows each statement deletes from a table."""
+    """Record how many rows each statement deletes from a table."""
     watching: asyncpg.Connection[asyncpg.Record] = connection  # type: ignore[assignment]
     await watching.execute(
         f"""
@@ -60,12 +60,12 @@ async def watch_deletions(connection: Connection, table: str) -> None:
 
 
 async def deletions(connection: Connection) -> list[int]:
-    """Return how many rows each statement has deleted, without those that deleted none."""
+    """Return how many rows each statement deleted, without those that deleted none."""
     return [record["count"] for record in await connection.fetch("select count from deletion where count > 0 order by at")]
 
 
 async def keep_records(connection: Connection, count: int, age: str) -> None:
-    """Keep so many idempotency records of that age."""
+    """Store a number of idempotency records of an age."""
     workspace_id: UUID = await connection.fetchval("select id from workspace")
     await connection.execute(
         """
@@ -79,7 +79,7 @@ async def keep_records(connection: Connection, count: int, age: str) -> None:
 
 
 async def test_old_idempotency_records_go_in_slices(connection: Connection, server: Pool) -> None:
-    """No statement deletes more than a slice, what is younger than a day stays, and nothing else does."""
+    """No statement deletes more than a slice, and records younger than a day stay."""
     await keep_records(connection, _OLD, "25 hours")
     await keep_records(connection, 7, "23 hours")
     await keep_records(connection, 5, "-23 hours")
@@ -91,7 +91,7 @@ async def test_old_idempotency_records_go_in_slices(connection: Connection, serv
 
 
 async def test_records_that_a_wrong_clock_has_dated_go(connection: Connection, server: Pool) -> None:
-    """A record from years ahead is not kept for years."""
+    """A record dated years ahead is not kept for years."""
     await keep_records(connection, 3, "-10 years")
     await keep_records(connection, 4, "0 hours")
     await forget_old_records(server)
@@ -101,7 +101,7 @@ async def test_records_that_a_wrong_clock_has_dated_go(connection: Connection, s
 
 @pytest.mark.parametrize("table", ["oauth_access_token", "oauth_refresh_token", "oauth_grant"])
 async def test_old_tokens_go_in_slices(connection: Connection, server: Pool, table: str) -> None:
-    """No statement deletes more than a slice of tokens or grants; those that are not over stay."""
+    """No statement deletes more than a slice of tokens or grants; unexpired ones stay."""
     await connection.execute(
         """
         insert into oauth_access_token (id, client_id, scopes, secret_hash, expires_at)
@@ -127,4 +127,4 @@ async def test_old_tokens_go_in_slices(connection: Connection, server: Pool, tab
 
     assert await deletions(connection) == [SLICE, SLICE, 500]
     left: asyncpg.Connection[asyncpg.Record] = connection  # type: ignore[assignment]
-    assert await left.fetchval(f"select count(*) from {table}") == 10  # one of three
+    assert await left.fetchval(f"select count(*) from {table}") == 10  # one of the three tables

@@ -1,4 +1,4 @@
-"""A database that hangs, and rows that somebody holds: everybody is answered in time, and others go on."""
+"""A database that hangs, and locked rows: every caller is answered in time, and others continue."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
@@ -28,25 +28,25 @@ from tests.ledger.test_connection_cut import loads, saves, together, until_block
 
 @pytest_asyncio.fixture
 async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
-    """The way from a ledger to PostgreSQL."""
-    assert app, "it has prepared the database"
+    """A proxy between a ledger and PostgreSQL."""
+    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
         proxy.disarm()
 
 
 async def outcomes_of(*writes: Awaitable[Written]) -> list[type]:
-    """Return what kinds of answers writes get."""
+    """Return the types of the outcomes of writes."""
     return [type(each) for each in await asyncio.gather(*writes, return_exceptions=True)]
 
 
-# The whole database hangs.
+# A database that hangs as a whole
 
 
 async def test_whoever_asks_a_database_that_hangs_is_told(
     alice: Person, ada: Thing, client: httpx.AsyncClient, database_url: str, pool: Pool
 ) -> None:
-    """Reads, writes and sign-ins get 503 within the time that is documented, and all goes on once the database does."""
+    """Reads, writes and sign-ins get 503 within the documented time, and work again once the database does."""
     stranger = {"Authorization": f"Bearer {alice.key}x"}
     with frozen(database_url):
         async with asyncio.timeout(14):
@@ -64,12 +64,12 @@ async def test_whoever_asks_a_database_that_hangs_is_told(
     assert {answer.status_code for answer in answers[3:]} == {503}
     assert later.status_code == 200
     assert contact["first_name"] == "Augusta"
-    # What was called unwritten was not written.
+    # Writes that were refused as not written were not written.
     assert len(await kept_promises(pool, alice.workspace_id)) == 2
 
 
 async def test_readyz_tells_of_a_database_that_hangs(client: httpx.AsyncClient, database_url: str) -> None:
-    """It answers soon, and is well again with the database."""
+    """`/readyz` answers soon, and is well again once the database is."""
     with frozen(database_url):
         async with asyncio.timeout(5):
             hanging = await client.get("/readyz")
@@ -83,7 +83,7 @@ async def test_readyz_tells_of_a_database_that_hangs(client: httpx.AsyncClient, 
 
 @pytest.mark.parametrize(("matches", "expected"), [(loads, Unavailable), (saves, OutcomeUnknown)])
 async def test_only_what_was_sent_is_in_doubt(proxy: Proxy, workspace_id: UUID, matches: Any, expected: type) -> None:
-    """A write whose save hangs may have happened; one that hangs before did not."""
+    """A write whose save hangs may have happened; one that hangs earlier has not."""
     async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
         clerk = Clerk(ledger, workspace_id)
         trap = proxy.trap(matches)
@@ -96,7 +96,7 @@ async def test_only_what_was_sent_is_in_doubt(proxy: Proxy, workspace_id: UUID, 
 
 
 async def test_what_was_called_unwritten_is_not_written(proxy: Proxy, workspace_id: UUID, pool: Pool) -> None:
-    """A batch that goes on after its commands were given up leaves them alone."""
+    """A batch that continues after its commands were given up skips them."""
     async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
         clerk = Clerk(ledger, workspace_id)
         trap = proxy.trap(loads)
@@ -113,7 +113,7 @@ async def test_what_was_called_unwritten_is_not_written(proxy: Proxy, workspace_
 
 
 async def test_close_tries_nothing_that_nobody_waits_for(proxy: Proxy, workspace_id: UUID, pool: Pool) -> None:
-    """Callers who have gone leave nothing to be carried out, so a server ends also where its database is away."""
+    """Closing skips commands whose callers have left, so a server ends even if its database is away."""
     connections = await open_pool(proxy.url, 3)
     ledger = Ledger(connections, 10_000)
     ledger.open()
@@ -131,7 +131,7 @@ async def test_close_tries_nothing_that_nobody_waits_for(proxy: Proxy, workspace
 
 
 async def test_every_closing_happens(database_url: str, tmp_path: Path) -> None:
-    """A server whose database hangs as it stops ends all the same, and gives all of its connections back."""
+    """A server whose database hangs still stops, and returns all its connections."""
     stopping = Herdbook(Settings(rate_limit=0, data_dir=tmp_path), database_url).running()
     await stopping.__aenter__()
     connection = await asyncpg.connect(database_url)
@@ -145,11 +145,11 @@ async def test_every_closing_happens(database_url: str, tmp_path: Path) -> None:
     await connection.close()
 
 
-# Somebody holds rows.
+# Locked rows
 
 
 async def test_locked_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, workspace_id: UUID) -> None:
-    """While somebody holds the rows of as many workspaces as there are writers, and more, others are written in."""
+    """Locked rows of more workspaces than there are writers do not stop writes in others."""
     held = [await create_workspace(pool, f"Held {number}") for number in range(3)]
     neighbour = Clerk(ledger, workspace_id)
     async with pool.acquire() as connection, connection.transaction():
@@ -167,7 +167,7 @@ async def test_locked_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, 
 
 
 async def test_a_locked_workspace_is_told(database_url: str, pool: Pool, workspace_id: UUID) -> None:
-    """A write in a workspace whose row somebody holds is given up in time, in words that say so, and is not done later."""
+    """A write in a locked workspace is refused in time with the reason, and is not done later."""
     async with ledger_on(database_url, patience_seconds=2) as ledger:
         clerk = Clerk(ledger, workspace_id)
         async with pool.acquire() as connection, connection.transaction():
@@ -181,7 +181,7 @@ async def test_a_locked_workspace_is_told(database_url: str, pool: Pool, workspa
 
 
 async def test_the_lock_locks(proxy: Proxy, workspace_id: UUID, other_ledger: Ledger, pool: Pool) -> None:
-    """Once a batch came too late, the next attempt has the workspace to itself: another process waits."""
+    """After a late batch, the next attempt locks the workspace, and another process waits."""
     async with ledger_on(proxy.url) as ledger:
         clerk, other = Clerk(ledger, workspace_id), Clerk(other_ledger, workspace_id)
         first = proxy.trap(saves)
@@ -199,11 +199,11 @@ async def test_the_lock_locks(proxy: Proxy, workspace_id: UUID, other_ledger: Le
     assert versions == [2, 3]
 
 
-# What asyncpg says of a session that was ended.
+# Sessions that were ended, as asyncpg reports them
 
 
 async def test_a_write_on_a_session_that_was_ended_is_done_on_another(proxy: Proxy, workspace_id: UUID) -> None:
-    """The end of a session may be told just before it is used: nothing was sent, and the write is done."""
+    """A session that ended just before its use costs nothing: nothing was sent, so the write is done on another."""
     async with ledger_on(proxy.url) as ledger:
         clerk = Clerk(ledger, workspace_id)
         await clerk.create()
@@ -217,7 +217,7 @@ async def test_a_write_on_a_session_that_was_ended_is_done_on_another(proxy: Pro
 
 
 async def other_version(proxy: Proxy, workspace_id: UUID) -> int:
-    """Return the number of the last change of a workspace."""
+    """Return the number of a workspace's last change."""
     connection = await asyncpg.connect(proxy.url)
     try:
         return await connection.fetchval("select seq from workspace where id = $1", workspace_id)
@@ -228,7 +228,7 @@ async def other_version(proxy: Proxy, workspace_id: UUID) -> int:
 async def test_followers_are_told_after_sessions_were_ended(
     proxy: Proxy, other_ledger: Ledger, workspace_id: UUID, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever looking for others' commits meets, it is said in the log, and looking goes on."""
+    """Polling for other processes' commits logs any error and continues."""
     connections = await open_pool(proxy.url, 1)
     heads = Heads(connections)
     looking = asyncio.create_task(heads.look())
@@ -247,7 +247,7 @@ async def test_followers_are_told_after_sessions_were_ended(
 
 @pytest.mark.parametrize("code", ["40P01", "40001", "25P03"])
 async def test_a_batch_begins_again_for_so_long_and_not_without_a_pause(proxy: Proxy, workspace_id: UUID, code: str) -> None:
-    """What the database asks to begin again is tried a few times, and then refused."""
+    """A batch that the database asks to restart is retried a few times with pauses, and then refused."""
     attempts = 0
 
     async def refuse() -> None:

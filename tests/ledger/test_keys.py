@@ -1,4 +1,4 @@
-"""What is tried or sent twice is done once, where two processes meet or the connection breaks: by key, or without one."""
+"""Retried and repeated requests are done once, with a key or without, across processes and broken connections."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -23,8 +23,8 @@ OTHER_REQUEST = IdempotencyKey(KEY.key, "another fingerprint")
 
 @pytest_asyncio.fixture
 async def proxy(app: Herdbook, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
-    """The way from the ledger to PostgreSQL."""
-    assert app, "it has prepared the database"
+    """A proxy between the ledger and PostgreSQL."""
+    assert app, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 
@@ -51,12 +51,12 @@ async def record_of(pool: Pool, workspace_id: UUID) -> Any:
 async def test_key_of_a_no_op_is_not_taken_over(
     proxy: Proxy, clerk: Clerk, other_clerk: Clerk, pool: Pool, *, theirs_changes: bool
 ) -> None:
-    """Of two requests with one key in two processes, one is refused, even where neither enters a change."""
+    """One of two requests with one key in two processes is refused, even if neither enters a change."""
     ada = id_of(await clerk.create(first_name="Ada"))
     trap = proxy.trap(saves)
     ours = asyncio.create_task(clerk.update(ada, first_name="Grace" if theirs_changes else "Ada", key=KEY))
     caught = await trap
-    # Theirs changes nothing, and so uses up no number.
+    # Their update changes nothing, so it uses up no number.
     theirs = await other_clerk.update(ada, first_name="Ada", key=OTHER_REQUEST)
     caught.let_go()
 
@@ -69,7 +69,7 @@ async def test_key_of_a_no_op_is_not_taken_over(
 
 
 async def test_late_save_of_a_no_op_writes_nothing(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
-    """A save that only keeps a key, and arrives after its repetition on another connection, is too late like any other."""
+    """A save that only stores a key, and arrives after its repetition on another connection, is late like any other."""
     ada = id_of(await clerk.create(first_name="Ada"))
     trap = proxy.trap(saves)
     ours = asyncio.create_task(clerk.update(ada, first_name="Ada", key=KEY))
@@ -86,7 +86,7 @@ async def test_late_save_of_a_no_op_writes_nothing(proxy: Proxy, clerk: Clerk, p
 
 @pytest.mark.parametrize("arrives", ["before", "after", "never"])
 async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_id: UUID, pool: Pool, arrives: str) -> None:
-    """Whoever was told that the outcome is unknown repeats the request with its key, and it is carried out once."""
+    """A caller with an unknown outcome repeats the request with its key, and it is carried out once."""
     async with ledger_on(proxy.url, patience_seconds=0) as ledger:
         clerk = Clerk(ledger, workspace_id)
         trap = proxy.trap(saves)
@@ -110,14 +110,14 @@ async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_
 
 
 async def test_command_that_could_be_repeated_is_not(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
-    """Where the answer to a save is lost, nothing in a command need stop its repetition: the ledger itself does."""
+    """A lost answer to a save never leads to a second execution, because the ledger itself prevents it."""
     ada = id_of(await clerk.create(first_name="Ada"))
     trap = proxy.trap(saves)
     writes = asyncio.gather(clerk.create(), clerk.update(ada, first_name="Grace"), clerk.update(ada, first_name="Ada"))
     caught = await trap
     await caught.deliver()
     caught.cut()
-    # Callers are answered before the batch ends; whoever comes next in the workspace waits until it has.
+    # Callers are answered before the batch ends; the next write in the workspace waits for that end.
     written = [*await writes, await clerk.create()]
 
     changes = await kept_promises(pool, clerk.workspace_id)

@@ -1,4 +1,4 @@
-"""The power is cut, as far as a test can: PostgreSQL and the process that writes die in one moment, again and again."""
+"""A power cut, as far as a test can simulate it: PostgreSQL and the writer die at once, again and again."""
 
 import asyncio
 import sys
@@ -21,7 +21,7 @@ LINES_A_ROUND = 250
 
 
 async def test_nothing_acknowledged_is_lost_when_all_dies_at_once() -> None:
-    """Whatever was acknowledged before everything was killed is there after the next start, and nothing is there twice."""
+    """Everything acknowledged before the kill is stored after the next start, and nothing twice."""
     with tempfile.TemporaryDirectory(prefix="herdbook-") as folder:
         said: list[Said] = []
         workspace_ids: list[UUID] = []
@@ -35,7 +35,7 @@ async def test_nothing_acknowledged_is_lost_when_all_dies_at_once() -> None:
 
 
 async def write_until_killed(folder: Path, number: int, said: list[Said]) -> list[UUID]:
-    """Let a household write, kill all of it, and add to `said` what it had said; return its workspaces."""
+    """Let a household write, kill all of it, and add its output to `said`; return its workspaces."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.ledger.household", str(folder), str(number), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
@@ -45,7 +45,7 @@ async def write_until_killed(folder: Path, number: int, said: list[Said]) -> lis
             workspace_ids = msgspec.json.decode(await process.stdout.readline(), type=list[UUID])
             lines = [await process.stdout.readline() for _ in range(LINES_A_ROUND)]
             postgresql = processes_of_postgresql(folder)
-            # Who dies first makes a difference: the other one may still try something.
+            # The order matters, because the survivor may still try something.
             writer = psutil.Process(process.pid)
             everything = [writer, *postgresql] if number % 2 else [*postgresql, writer]
             for one in everything:
@@ -56,7 +56,7 @@ async def write_until_killed(folder: Path, number: int, said: list[Said]) -> lis
         if process.returncode is None:
             process.kill()
         await process.wait()
-    # A line that the end cut short says nothing.
+    # A line that was cut short does not count.
     news = [heard(line) for line in lines if line.endswith(b"\n")]
     assert any(one.refusal is None for one in news)
     said += news
@@ -64,14 +64,14 @@ async def write_until_killed(folder: Path, number: int, said: list[Said]) -> lis
 
 
 def processes_of_postgresql(folder: Path) -> list[psutil.Process]:
-    """Return the processes of the PostgreSQL whose cluster lies in a folder."""
+    """Return the processes of the PostgreSQL whose cluster is in a folder."""
     number = (folder / "postgres" / "postmaster.pid").read_text().splitlines()[0]
     postmaster = psutil.Process(int(number))
     return [postmaster, *postmaster.children()]
 
 
 async def assert_all_kept(database_url: str, workspace_ids: Sequence[UUID], said: Sequence[Said]) -> None:
-    """All promises about the workspaces are kept, and everyone was told the truth."""
+    """Check all invariants of the workspaces and all outcomes that callers saw."""
     async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
         for workspace_id in workspace_ids:
             changes = await kept_promises(pool, workspace_id)

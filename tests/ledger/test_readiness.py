@@ -1,4 +1,4 @@
-"""`/readyz`: it is well only where writes are."""
+"""`/readyz` succeeds only if the database takes writes."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -19,7 +19,7 @@ from tests.serving import serving
 
 @pytest_asyncio.fixture
 async def empty_database(database_url: str) -> AsyncGenerator[str]:
-    """A database of the test's own, which can serve."""
+    """A prepared database of the test."""
     async with database_on(database_url) as url:
         await prepare(url)
         yield url
@@ -27,14 +27,14 @@ async def empty_database(database_url: str) -> AsyncGenerator[str]:
 
 @pytest_asyncio.fixture
 async def proxy(alice: Person, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
-    """The way from a server to PostgreSQL."""
-    assert alice, "the database is prepared"
+    """A proxy between a server and PostgreSQL."""
+    assert alice, "it prepares the database"
     async with proxy_to(database_url, tmp_path) as proxy:
         yield proxy
 
 
 async def test_it_fails_when_writes_do(alice: Person, proxy: Proxy, tmp_path: Path) -> None:
-    """Where the database took no write just now, a server is not ready, and says why; once one is taken, it is."""
+    """A server whose last write failed is not ready and says why, until a write succeeds."""
     async with serving(Settings(rate_limit=0, data_dir=tmp_path), proxy.url) as client:
         writer = Person(client, alice.workspace_id, alice.key)
         before = await client.get("/readyz")
@@ -54,14 +54,14 @@ async def test_it_fails_when_writes_do(alice: Person, proxy: Proxy, tmp_path: Pa
 
 
 async def refused(writer: Person, trap: "asyncio.Future[Caught]") -> httpx.Response:
-    """Write, and have the database refuse it since its disk is full; return the answer."""
+    """Write while the database reports a full disk; return the answer."""
     writing = asyncio.create_task(writer.post("/api/v2/contacts", json={}))
     (await trap).refuse("53100", in_transaction=False)
     return await writing
 
 
 async def test_it_fails_where_the_database_is_read_only(empty_database: str, tmp_path: Path) -> None:
-    """A standby answers all reads, and is no place to write to."""
+    """A standby answers all reads, but is not ready, because it takes no writes."""
     connection = await asyncpg.connect(empty_database)
     name = await connection.fetchval("select current_database()")
     await connection.execute(f"alter database {name} set default_transaction_read_only = on")
@@ -74,7 +74,7 @@ async def test_it_fails_where_the_database_is_read_only(empty_database: str, tmp
 
 
 async def test_it_fails_where_the_schema_is_not_this_programs(empty_database: str, tmp_path: Path) -> None:
-    """Migrations that are lacking, and those that this program does not know, are named."""
+    """Missing and unknown migrations are named."""
     connection = await asyncpg.connect(empty_database)
     await connection.execute("update migration set name = '9999_of_a_later_release' where name like '0001%'")
     async with serving(Settings(rate_limit=0, data_dir=tmp_path), empty_database) as client:
@@ -90,7 +90,7 @@ async def test_it_fails_where_the_schema_is_not_this_programs(empty_database: st
 
 
 async def test_many_who_ask_cost_one_write_a_second(empty_database: str, tmp_path: Path) -> None:
-    """Whoever may ask, the database is asked for nothing more than it was just now."""
+    """Many requests cost the database one write a second, because a result is reused for that long."""
     connection = await asyncpg.connect(empty_database)
     async with serving(Settings(rate_limit=0, data_dir=tmp_path), empty_database) as client:
         await client.get("/readyz")

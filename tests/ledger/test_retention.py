@@ -1,4 +1,4 @@
-"""How old entries are forgotten: from the beginning, no more than is old enough, and nothing that is still needed."""
+"""How old entries are trimmed: from the beginning, none that is young, and none that is still needed."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,27 +21,27 @@ DAYS = 90
 
 
 class Register:
-    """The ledger of the test's workspace, as it is stored."""
+    """The stored ledger of the test's workspace."""
 
     def __init__(self, pool: Connections, workspace_id: UUID) -> None:
         self._pool = pool
         self._workspace_id = workspace_id
 
     async def age(self, last: int, days: int = DAYS) -> None:
-        """Let the entries up to one be so many days older."""
+        """Make the entries up to one older by some days."""
         await self._pool.execute(
             "update change set at = at - make_interval(days => $3) where workspace_id = $1 and seq <= $2",
             *(self._workspace_id, last, days),
         )
 
     async def age_marks(self, days: int) -> None:
-        """Let what was noted of how far the ledger went be so many days older."""
+        """Make the recorded positions of the ledger older by some days."""
         await self._pool.execute(
             "update change_mark set at = at - make_interval(days => $2) where workspace_id = $1", self._workspace_id, days
         )
 
     async def fill(self, entries: int) -> None:
-        """Enter so many old entries, beside the ledger."""
+        """Insert a number of old entries directly."""
         await self._pool.execute(
             """
             insert into change (workspace_id, seq, at, object_id, request_id, credential_id, kind, action, object)
@@ -52,16 +52,16 @@ class Register:
         await self._pool.execute("update workspace set seq = $2 where id = $1", self._workspace_id, entries)
 
     async def entries(self) -> list[int]:
-        """Return the numbers of the entries that are there."""
+        """Return the numbers of the existing entries."""
         records = await self._pool.fetch("select seq from change where workspace_id = $1 order by seq", self._workspace_id)
         return [record["seq"] for record in records]
 
     async def trimmed(self) -> int | None:
-        """Return up to which entry it is noted to be trimmed."""
+        """Return the recorded position up to which the ledger is trimmed."""
         return await self._pool.fetchval("select seq from change_trimmed where workspace_id = $1", self._workspace_id)
 
     async def read_by_webhook(self, position: int, *, is_enabled: bool = True, **deliveries: int) -> None:
-        """Let an endpoint have read up to a position, and have a delivery in each state about an entry."""
+        """Set an endpoint's position, with a delivery in each state about an entry."""
         endpoint_id = ids.new_id()
         await self._pool.execute(
             "insert into webhook_endpoint (workspace_id, id, version, updated_at, secret, object)"
@@ -85,27 +85,27 @@ class Register:
 
 @pytest_asyncio.fixture
 async def register(pool: Connections, workspace_id: UUID) -> Register:
-    """The ledger of the test's workspace."""
+    """The stored ledger of the test's workspace."""
     return Register(pool, workspace_id)
 
 
 @pytest_asyncio.fixture
 async def connections(app: Herdbook, database_url: str) -> AsyncGenerator[Pool]:
-    """Connections as a process has them."""
-    assert app, "it has prepared the database"
+    """A pool like that of a server process."""
+    assert app, "it prepares the database"
     pool = await open_pool(database_url, 4)
     yield pool
     await pool.close()
 
 
 async def create(clerk: Clerk, count: int) -> None:
-    """Create so many contacts, one after the other."""
+    """Create a number of contacts one after the other."""
     for _ in range(count):
         await clerk.create(first_name="Ada")
 
 
 async def test_what_is_old_is_forgotten(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """Entries that are old enough go, the others stay, and what is gone is noted."""
+    """Old entries are deleted, the others stay, and the position is recorded."""
     await create(clerk, 5)
     await register.age(3)
     await trim_ledgers(connections, DAYS)
@@ -115,7 +115,7 @@ async def test_what_is_old_is_forgotten(clerk: Clerk, register: Register, connec
 
 
 async def test_what_is_young_stays(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """Where nothing is old enough, nothing is done and nothing is noted."""
+    """Without old entries nothing is deleted and nothing recorded."""
     await create(clerk, 3)
     await register.age(2, DAYS - 1)
     await trim_ledgers(connections, DAYS)
@@ -127,7 +127,7 @@ async def test_what_is_young_stays(clerk: Clerk, register: Register, connections
 async def test_what_a_wrong_clock_has_dated_is_forgotten_in_the_end(
     clerk: Clerk, register: Register, connections: Pool
 ) -> None:
-    """Entries from years ahead are as old as the mark behind them; what is dated well is as old as it says."""
+    """Entries dated years ahead are as old as the recorded position behind them; correct dates count as they are."""
     await create(clerk, 6)
     await register.age(2)
     await register.age(4, -3650)
@@ -142,7 +142,7 @@ async def test_what_a_wrong_clock_has_dated_is_forgotten_in_the_end(
 
 
 async def test_it_goes_on_where_it_ended(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """The next round forgets what has become old since then."""
+    """The next round trims the entries that have become old since."""
     await create(clerk, 5)
     for last in (2, 2, 4):
         await register.age(last)
@@ -153,7 +153,7 @@ async def test_it_goes_on_where_it_ended(clerk: Clerk, register: Register, conne
 
 
 async def test_a_ledger_goes_on_that_was_forgotten_whole(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """Numbers are never given out again, and the objects are as they were."""
+    """Numbers of trimmed entries are never reused, and the objects stay as they are."""
     created = await clerk.create(first_name="Ada")
     await register.age(1)
     await trim_ledgers(connections, DAYS)
@@ -163,7 +163,7 @@ async def test_a_ledger_goes_on_that_was_forgotten_whole(clerk: Clerk, register:
 
 
 async def test_other_workspaces_are_left_alone(clerk: Clerk, register: Register, connections: Pool, pool: Connections) -> None:
-    """Each ledger has its own age."""
+    """Trimming one workspace leaves others alone."""
     elsewhere = await create_workspace(pool, "Neighbour")
     neighbour = Register(pool, elsewhere)
     await create(Clerk(clerk.ledger, elsewhere), 2)
@@ -175,7 +175,7 @@ async def test_other_workspaces_are_left_alone(clerk: Clerk, register: Register,
 
 
 async def test_much_is_forgotten_in_slices(register: Register, connections: Pool, clerk: Clerk) -> None:
-    """However much there is."""
+    """A long ledger is trimmed in slices."""
     await register.fill(7001)
     await clerk.create(first_name="Ada")
     await trim_ledgers(connections, DAYS)
@@ -184,7 +184,7 @@ async def test_much_is_forgotten_in_slices(register: Register, connections: Pool
 
 
 async def test_several_processes_forget_at_once(register: Register, connections: Pool, clerk: Clerk) -> None:
-    """None fails, none waits for long, and what is noted never goes back; writers are not in their way."""
+    """Concurrent trimming never fails, never blocks writers, and never moves the recorded position back."""
     await register.fill(20_000)
     await create(clerk, 1)
     written = asyncio.create_task(create(clerk, 49))
@@ -194,8 +194,8 @@ async def test_several_processes_forget_at_once(register: Register, connections:
         while noted[-1] < 20_000:
             noted.append(await register.trimmed() or 0)
             entries = await register.entries()
-            assert entries[0] > noted[-1], "what is noted is gone"
-            assert entries == list(range(entries[0], entries[-1] + 1)), "and nothing else"
+            assert entries[0] > noted[-1], "all entries up to the recorded position are gone"
+            assert entries == list(range(entries[0], entries[-1] + 1)), "nothing else is gone"
 
     await asyncio.gather(watch(), *(trim_ledgers(connections, DAYS) for _ in range(3)))
     await written
@@ -207,7 +207,7 @@ async def test_several_processes_forget_at_once(register: Register, connections:
 async def test_what_is_noted_never_goes_back(
     clerk: Clerk, workspace_id: UUID, register: Register, connections: Pool, pool: Connections
 ) -> None:
-    """A process that has begun before another one, and to forget less, comes to its end after it."""
+    """A process that starts earlier with an older position and finishes later does not move it back."""
     await create(clerk, 5)
     await register.age(2, 100)
     await register.age(4, 10)
@@ -215,14 +215,14 @@ async def test_what_is_noted_never_goes_back(
         await trim_slice(connection, workspace_id, 5)
         other = asyncio.create_task(trim_slice(connections, workspace_id, 50))
         while not await pool.fetchval("select exists (select from pg_locks where not granted)"):
-            assert not other.done(), "it waits for what the first one deletes"
+            assert not other.done(), "the second waits for the rows of the first"
     await other
 
     assert (await register.trimmed(), await register.entries()) == (4, [5])
 
 
 async def test_what_a_webhook_has_not_read_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """Of several endpoints, the one that is farthest behind counts."""
+    """Entries stay until the endpoint farthest behind has read them."""
     await create(clerk, 6)
     await register.age(6, 1000)
     await register.read_by_webhook(5)
@@ -233,7 +233,7 @@ async def test_what_a_webhook_has_not_read_is_kept(clerk: Clerk, register: Regis
 
 
 async def test_what_waits_for_its_next_attempt_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """Until it is delivered or given up."""
+    """The entry of a waiting delivery stays until it is delivered or given up."""
     await create(clerk, 6)
     await register.age(6, 1000)
     await register.read_by_webhook(6, delivered=1, failed=2, skipped=3, waiting=4)
@@ -246,7 +246,7 @@ async def test_what_waits_for_its_next_attempt_is_kept(clerk: Clerk, register: R
 async def test_a_disabled_webhook_is_waited_for_a_while(
     clerk: Clerk, register: Register, connections: Pool, workspace_id: UUID, position: int, waiting: int
 ) -> None:
-    """What it has not been told is kept for 30 days more; then it goes, and that is noted."""
+    """Unread entries of a disabled endpoint are kept for 30 more days; then they go, and the gap is recorded."""
     await create(clerk, 6)
     await register.age(6)
     await register.read_by_webhook(position, is_enabled=False, waiting=waiting)
@@ -267,7 +267,7 @@ async def test_a_disabled_webhook_is_waited_for_a_while(
 
 
 async def test_a_webhook_that_is_far_behind_takes_nothing_back(clerk: Clerk, register: Register, connections: Pool) -> None:
-    """What was forgotten already stays noted, whoever would need it."""
+    """An endpoint that needs trimmed entries does not move the recorded position back."""
     await create(clerk, 4)
     await register.age(3)
     await trim_ledgers(connections, DAYS)

@@ -1,4 +1,4 @@
-"""The ledger against a small model: random batches of commands, each outcome foretold down to its number."""
+"""The ledger against a small model: random batches of commands, each outcome predicted down to its number."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ _GONE: Final = UUID(int=0)
 
 @dataclass(frozen=True)
 class Wish:
-    """What a caller wants: a kind of command, and which contact it is about, as its place among those there ever were."""
+    """A random command: its kind, and its contact as an index into all that ever existed."""
 
     kind: str
     place: int
@@ -41,7 +41,7 @@ class Wish:
 
 @dataclass
 class Model:
-    """One workspace, as it should be."""
+    """The expected state of one workspace."""
 
     seq: int = 0
     contacts: dict[UUID, tuple[int, Json]] = field(default_factory=dict[UUID, tuple[int, Json]])
@@ -76,7 +76,7 @@ programs: Final = st.lists(st.lists(wishes, min_size=1, max_size=8), min_size=1,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: list[list[Wish]]) -> None:
-    """Whatever waits together, each command comes to what it would come to alone, in its turn."""
+    """Each command of a batch has the outcome that it would have alone, in its turn."""
     models = [Model(), Model()]
     clerks = [Clerk(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(2)]
     for batch in program:
@@ -104,7 +104,7 @@ async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: lis
 
 
 def command_of(model: Model, wish: Wish) -> Any:
-    """Return the command for a wish, as a caller would send it who knows the model as it is now."""
+    """Return the command for a wish, as a caller sends it who knows the model's current state."""
     members = dict(wish.members)
     contact_id = model.ever[wish.place % len(model.ever)] if model.ever else _GONE
     known, _ = model.contacts.get(contact_id, (7, None))
@@ -126,7 +126,7 @@ def command_of(model: Model, wish: Wish) -> Any:
 
 
 def assert_foretold(model: Model, command: Any, key: IdempotencyKey | None, outcome: Any) -> None:
-    """The outcome is the model's, and the model goes on from there."""
+    """Check an outcome against the model, and advance the model."""
     if key is not None and key.key in model.keys:
         fingerprint, version = model.keys[key.key]
         if fingerprint != key.fingerprint:
@@ -163,7 +163,7 @@ def assert_foretold(model: Model, command: Any, key: IdempotencyKey | None, outc
 
 
 def refusal_of(model: Model, command: Any) -> type[Exception] | None:
-    """Return how a command is refused, if it is."""
+    """Return the refusal that a command meets, if any."""
     if command == unstorable():
         return asyncpg.UntranslatableCharacterError
     if isinstance(command, ThinkTwice):
@@ -183,12 +183,12 @@ def refusal_of(model: Model, command: Any) -> type[Exception] | None:
 
 
 def blank() -> Json:
-    """Return what a contact shows before anything is known of it."""
+    """Return a new contact without any field set."""
     return {"first_name": None, "last_name": None, "emails": [], "crm_association": None}
 
 
 def applied(before: Json, command: Any) -> Json:
-    """Return what a contact shows after a command."""
+    """Return a contact after a command."""
     if isinstance(command, SetContactCrmAssociation):
         one = command.association
         link = None
@@ -209,6 +209,6 @@ def applied(before: Json, command: Any) -> Json:
 
 
 def addresses_in(command: CreateContact | UpdateContact) -> list[str] | None:
-    """Return the addresses that a command gives, or None where it leaves them alone."""
+    """Return the addresses that a command sets, or None if it leaves them alone."""
     emails = command.fields.emails if isinstance(command, CreateContact) else command.patch.emails
     return [item.email for item in emails] if isinstance(emails, tuple) else None

@@ -1,4 +1,4 @@
-"""What a batch costs the database: few different statements, whatever it is made of."""
+"""The cost of a batch for the database: few distinct statements, whatever it contains."""
 
 import random
 from collections.abc import AsyncGenerator
@@ -23,15 +23,15 @@ _BATCHES: Final = 60
 
 @pytest_asyncio.fixture
 async def statements_pool(database_url: str) -> AsyncGenerator[Pool]:
-    """A single connection."""
+    """A pool with a single connection."""
     pool = await open_pool(database_url, 1)
     yield pool
     await pool.close()
 
 
 async def test_the_same_tables_are_the_same_statement(statements_pool: Pool, workspace_id: UUID) -> None:
-    """However the commands of a batch are mixed, what is about the same tables is loaded and saved by one statement."""
-    dice = random.Random(1)  # noqa: S311  # the same each time
+    """Batches that touch the same tables use the same two statements, however their commands are mixed."""
+    dice = random.Random(1)  # noqa: S311  # repeatable on purpose
     async with statements_pool.acquire() as connection:
         seen: set[str] = set()
         logged: Any = connection
@@ -53,7 +53,7 @@ async def test_the_same_tables_are_the_same_statement(statements_pool: Pool, wor
 
 
 async def carry_out(connection: Connection, workspace_id: UUID, commands: list[Command], dice: random.Random) -> None:
-    """Carry out commands as a batch that names what it needs in an order of its own."""
+    """Carry out commands as one batch whose needs come in a given order."""
     needs: list[Need] = [need for command in commands for need in command.needs()]
     dice.shuffle(needs)
     in_order: Any = dict.fromkeys(needs)

@@ -1,7 +1,7 @@
-"""The vendor's recipe for keeping a copy: export all once, then ask for what was updated since the last checkpoint.
+"""The vendor's recipe for a copy: export everything once, then ask for updates since the last checkpoint.
 
-Systems that stamp a row before they commit it lose rows by it: one that was stamped earlier and committed later is behind the
-checkpoint already when it shows.
+A system that stamps rows before it commits them loses some by this recipe: a row that was stamped earlier and committed later
+is already behind the checkpoint when it becomes visible.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ URL = "/api/v2/contacts"
 
 
 class Copy:
-    """A copy of a workspace's contacts, as the recipe keeps it."""
+    """A copy of a workspace's contacts, kept by the recipe."""
 
     def __init__(self, person: Person) -> None:
         self.contacts: dict[str, Json] = {}
@@ -29,7 +29,7 @@ class Copy:
         self._person = person
 
     async def update(self) -> None:
-        """Run the recipe once: the whole way through the pages, and then a new checkpoint."""
+        """Run the recipe once: read all pages, then take a new checkpoint."""
         params = {"order_by": "updated_at:asc", "limit": "100"}
         if self.checkpoint is not None:
             params["filter[updated_at][gte]"] = self.checkpoint
@@ -54,7 +54,7 @@ async def test_the_recipe_loses_nothing(
     database_url: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """While two processes write in a workspace, a copy of it follows, and is the same when they are done."""
+    """A copy that follows a workspace in which two processes write equals it at the end."""
     caplog.set_level(logging.ERROR, "herdbook")
     said: list[Said] = []
     copy = Copy(alice)
@@ -76,7 +76,7 @@ async def test_the_recipe_loses_nothing(
     await copy.update()
 
     assert len(theirs) >= COMMANDS
-    assert runs_meanwhile > 10, "it did follow"
+    assert runs_meanwhile > 10, "the copy followed"
     whole = Copy(alice)
     await whole.update()
     assert whole.contacts

@@ -21,7 +21,7 @@ COMMANDS: Final = 6000
 
 
 async def follow(pool: Pool, workspace_id: UUID, stop: asyncio.Event) -> int:
-    """Read a workspace's changes as they come, and see that each comes next; return how many came."""
+    """Read a workspace's changes as they come, check that no number is skipped, and return their count."""
     last = await pool.fetchrow("select seq, last_at as at from workspace where id = $1", workspace_id)
     assert last is not None
     while True:
@@ -29,7 +29,7 @@ async def follow(pool: Pool, workspace_id: UUID, stop: asyncio.Event) -> int:
         for change in await pool.fetch(
             "select seq, at from change where workspace_id = $1 and seq > $2 order by seq", workspace_id, last["seq"]
         ):
-            assert change["seq"] == last["seq"] + 1, "what is read is never overtaken by what was committed later"
+            assert change["seq"] == last["seq"] + 1, "a later commit never becomes visible first"
             assert change["at"] >= last["at"]
             last = change
         if is_last_look:
@@ -41,8 +41,8 @@ async def follow(pool: Pool, workspace_id: UUID, stop: asyncio.Event) -> int:
 async def test_promises_are_kept_by_two_processes(
     ledger: Ledger, database_url: str, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever two crowds do at once, in workspaces that both want: every promise is kept, and everyone was told the truth."""
-    # Halving is what it is about.
+    """All invariants hold, and all answers are true, after two crowds write in the same workspaces at once."""
+    # Halving logs warnings, and this test provokes it.
     caplog.set_level(logging.ERROR, "herdbook")
     workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(6)]
     said: list[Said] = []
@@ -68,13 +68,13 @@ async def test_promises_are_kept_by_two_processes(
     expected = {None, "Taken", "Stale", "NotFound", "UntranslatableCharacterError", "ChangedMind", "UniqueViolationError"}
     assert outcomes.keys() == expected
     assert any(one.replayed for one in theirs)
-    assert late_batches() > late_before, "the two did meet"
+    assert late_batches() > late_before, "the two processes collided"
 
 
 async def test_workspace_is_shared_fairly(
     ledger: Ledger, database_url: str, pool: Pool, workspace_id: UUID, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two processes that both want all they can get of one workspace get a third of it each, at the least."""
+    """Two processes that write in one workspace as fast as they can get at least a third of it each."""
     caplog.set_level(logging.ERROR, "herdbook")
     ours: list[Said] = []
     await call_all(ledger, pool, [workspace_id], 0, 60, ours.append)
@@ -94,9 +94,9 @@ async def test_workspace_is_shared_fairly(
 async def test_batches_over_the_same_workspaces_do_not_deadlock(
     ledger: Ledger, other_ledger: Ledger, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two ledgers whose batches meet in many workspaces at once never wait for each other in a circle."""
+    """Two ledgers whose batches share many workspaces never deadlock."""
     workspace_ids = [await create_workspace(pool, f"Workspace {number}") for number in range(40)]
-    dice = random.Random(1)  # noqa: S311  # the same each time
+    dice = random.Random(1)  # noqa: S311  # repeatable on purpose
 
     async def write_everywhere(one: Ledger) -> None:
         for _ in range(25):
@@ -106,13 +106,13 @@ async def test_batches_over_the_same_workspaces_do_not_deadlock(
     await asyncio.gather(*(write_everywhere(one) for one in (ledger, other_ledger) for _ in range(2)))
 
     assert [record.message for record in caplog.records] == []
-    assert late_batches() > late_before, "the two did meet"
+    assert late_batches() > late_before, "the two processes collided"
     for workspace_id in workspace_ids:
         assert len(await kept_promises(pool, workspace_id)) == 100
 
 
 def late_batches() -> float:
-    """Return how many batches came too late so far."""
+    """Return how many batches were late so far."""
     value = REGISTRY.get_sample_value("herdbook_ledger_late_batches_total")
     assert value is not None
     return value

@@ -1,4 +1,4 @@
-"""Alice's workspace with engagements, as their own tests have it."""
+"""Fixtures: Alice's workspace with engagements, as the tests of engagements have it."""
 
 from tests.engagements.conftest import alice, bob, dave, keys, owner, secret, workspace_id
 

@@ -1,4 +1,4 @@
-"""How the tests merge contacts, and look at what came of it."""
+"""Helpers that merge contacts and inspect the result."""
 
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ CONTACTS: Final = "/api/v2/contacts"
 
 
 def url_of(target: Thing) -> str:
-    """Return where others are merged into a contact."""
+    """Return the URL that merges other contacts into a contact."""
     return f"/api/herdbook/contacts/{target.id}/merge"
 
 
@@ -23,7 +23,7 @@ async def merge(person: Person, target: Thing, *sources: Thing | str, **options:
 
 
 async def merged(person: Person, target: Thing, *sources: Thing) -> Json:
-    """Merge contacts into another one; return the contact that comes of it."""
+    """Merge contacts into another one; return the resulting contact."""
     response = await merge(person, target, *sources)
     assert response.status_code == 200, response.text
     return response.json()["contact"]
@@ -42,7 +42,7 @@ async def engage(person: Person, title: str, *contacts: Thing, **members: Any) -
 
 
 async def engaged(person: Person, engagement: Made) -> list[str]:
-    """Return the contacts of an engagement that are there."""
+    """Return an engagement's existing contacts."""
     response = await person.get(engagement.url, params={"expand": "contacts"})
     return [each["id"] for each in response.json()["contacts"]]
 

@@ -1,4 +1,4 @@
-"""What stands in the tables of a workspace: all of it, and whether it agrees."""
+"""The tables of a workspace: all rows, and their consistency."""
 
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from herdbook.engagements.model import Details
 
 
 async def everything(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[str, list[str]]:
-    """Return every row that belongs to a workspace, as text, by table."""
+    """Return every row of a workspace as text, by table."""
     tables = await pool.fetch(
         "select table_name from information_schema.columns where column_name = 'workspace_id' and table_schema = 'public'"
     )
@@ -25,7 +25,7 @@ async def everything(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -
 
 
 async def assert_agreement(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
-    """Hold that claims and links are exactly those of the rows, and that each row is as its last entry says."""
+    """Check that claims and links match the rows, and that each row matches its last entry."""
     contacts = await pool.fetch("select * from contact where workspace_id = $1 and deleted_at is null", workspace_id)
     addresses: set[tuple[str, UUID]] = set()
     words: set[tuple[str, UUID]] = set()

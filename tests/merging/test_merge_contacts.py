@@ -37,7 +37,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing, grace
 
 
 async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing, grace: Thing) -> None:
-    """Contacts of another workspace are not there, neither to be merged nor to be merged into."""
+    """Contacts of another workspace are not found, neither as target nor as source."""
     eve = Thing(await charlie.post(CONTACTS, json={}))
     into = await merge(charlie, ada, eve)
     of = await merge(charlie, eve, grace)
@@ -48,7 +48,7 @@ async def test_charlie_is_refused(charlie: Person, alice: Person, ada: Thing, gr
 
 
 async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing, grace: Thing) -> None:
-    """A credential that may only read merges nothing, not even for a try."""
+    """A read-only credential merges nothing, not even in a dry run."""
     responses = [await merge(bob, ada, grace, params=params) for params in ({}, {"dry_run": "true"})]
 
     assert [response.status_code for response in responses] == [403, 403]
@@ -56,7 +56,7 @@ async def test_bob_is_refused(bob: Person, alice: Person, ada: Thing, grace: Thi
 
 
 async def test_the_others_are_gone(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """The answer is the contact that is left, with its ETag, and what is gone."""
+    """The answer is the remaining contact with its ETag, and the ids of the merged ones."""
     response = await merge(alice, ada, grace)
     now = await alice.get(ada.url)
 
@@ -75,7 +75,7 @@ async def test_the_others_are_gone(alice: Person, ada: Thing, grace: Thing, stor
 
 
 async def test_it_keeps_what_it_has(alice: Person, ada: Thing, grace: Thing, engine: Thing) -> None:
-    """No member of the target changes that is there; only addresses and numbers are added."""
+    """Fields that the target has stay as they are; only addresses and numbers are added."""
     full = {"description": "Countess", "company_id": engine.id, "time_zone": "Europe/London"}
     before = (await alice.patch(ada.url, json=full)).json()
     before = (await alice.put(f"{ada.url}/crm_association", json=HUBSPOT)).json()
@@ -88,7 +88,7 @@ async def test_it_keeps_what_it_has(alice: Person, ada: Thing, grace: Thing, eng
 
 
 async def test_it_gets_what_it_lacks_of_the_first_that_has_it(alice: Person, engine: Thing) -> None:
-    """Member by member, in the order in which the sources are named; a target without anything gets all."""
+    """Each field that the target lacks comes from the first source that has it; an empty target gets all."""
     target = await contact(alice)
     first = await contact(alice, first_name="Ada", time_zone="Europe/London")
     second = await contact(alice, first_name="Augusta", last_name="King", description="Countess", company_id=engine.id)
@@ -119,7 +119,7 @@ def marked(name: str, *values: str) -> list[Json]:
 
 
 async def test_addresses_and_numbers_are_united(alice: Person, stored: Stored) -> None:
-    """The target's come first, then each source's, in their order and each once; the target's primary one stays primary."""
+    """The target's addresses and numbers come first, then each source's in order, each once; the target's primary stays."""
     target = await contact(alice, phone_numbers=marked("phone_number", "1", "+44 20 7946 0958"))
     await alice.patch(target.url, json={"emails": marked("email", "a@x.test", "B@x.test")})
     first = await contact(alice, phone_numbers=marked("phone_number", "2", "+442079460958", "3"))
@@ -134,7 +134,7 @@ async def test_addresses_and_numbers_are_united(alice: Person, stored: Stored) -
 
 
 async def test_without_a_primary_address_the_first_sources_is_primary(alice: Person) -> None:
-    """A target without addresses has the primary one of the first source that has any; so with numbers."""
+    """A target without addresses gets the primary one of the first source that has any; the same holds for numbers."""
     target, first = await contact(alice), await contact(alice, "a@x.test")
     await alice.patch(first.url, json={"emails": marked("email", "a@x.test", "b@x.test")})
     second = await contact(alice, "c@x.test", phone_numbers=marked("phone_number", "1", "2"))
@@ -148,7 +148,7 @@ async def test_without_a_primary_address_the_first_sources_is_primary(alice: Per
 @pytest.mark.parametrize("most", [100, 101])
 @pytest.mark.parametrize("name", ["emails", "phone_numbers"])
 async def test_together_they_may_be_too_many(alice: Person, ada: Thing, name: str, most: int) -> None:
-    """More than a contact may have of either are refused, and nothing is done."""
+    """A merge into more addresses or numbers than a contact may have is refused, and nothing is done."""
     member = name.removesuffix("s")
     had = len(ada.json[name])
     values = [f"{n}@x.test" if name == "emails" else f"1{n}" for n in range(most - had)]
@@ -166,7 +166,7 @@ async def test_together_they_may_be_too_many(alice: Person, ada: Thing, name: st
 async def test_the_changes_are_entered(
     alice: Person, ada: Thing, grace: Thing, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """First the deletions, then the target, then the engagements, all of one request; the deletions say what goes on."""
+    """One request enters the deletions with the target's id, then the target, then the engagements."""
     mary = await contact(alice, "mary@science.test")
     made = await engage(alice, "The engine", grace, mary)
     seq = len(await stored.changes())
@@ -193,7 +193,7 @@ async def test_the_changes_are_entered(
 
 
 async def test_a_target_that_gets_nothing_is_not_changed(alice: Person, ada: Thing, stored: Stored) -> None:
-    """Where the sources have nothing that the target lacks, it keeps its version and its time."""
+    """A target that gains nothing keeps its version and its time."""
     response = await merge(alice, ada, await contact(alice, first_name="Augusta"))
 
     assert (response.json()["contact"], response.headers["ETag"]) == (ada.json, ada.etag)
@@ -201,7 +201,7 @@ async def test_a_target_that_gets_nothing_is_not_changed(alice: Person, ada: Thi
 
 
 async def test_engagements_name_the_target(alice: Person, ada: Thing, grace: Thing, engine: Thing) -> None:
-    """In each engagement the target stands in the place of the first that it stands for, once; companies stay."""
+    """The target takes the place of the first of its contacts in each engagement, once; companies stay."""
     mary, other = await contact(alice, company_id=engine.id), await contact(alice)
     both = await engage(alice, "Both", other, grace, mary)
     one = await engage(alice, "One", mary)
@@ -223,7 +223,7 @@ async def test_engagements_name_the_target(alice: Person, ada: Thing, grace: Thi
 
 
 async def test_private_engagements_move_as_well(alice: Person, dave: Person, ada: Thing, grace: Thing) -> None:
-    """Who may not see an engagement moves it all the same, and sees no more of it than before."""
+    """A private engagement moves even if the caller may not see it, and stays hidden."""
     hidden = await engage(alice, "Hidden", grace, is_private=True)
     response = await merge(dave, ada, grace)
 
@@ -233,7 +233,7 @@ async def test_private_engagements_move_as_well(alice: Person, dave: Person, ada
 
 
 async def test_chains_lead_on(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """What was merged into a source before stays with that one, and all engagements are the last one's."""
+    """A contact merged earlier still points to its own target, and all engagements move to the last one."""
     mary = await contact(alice, "mary@science.test")
     await engage(alice, "Mary's", mary)
     await engage(alice, "Grace's", grace)
@@ -247,7 +247,7 @@ async def test_chains_lead_on(alice: Person, ada: Thing, grace: Thing, stored: S
 
 
 async def test_what_was_merged_does_not_come_back(alice: Person, ada: Thing, grace: Thing) -> None:
-    """An upsert of a source's address updates the target; when that is deleted, the target is what comes back."""
+    """An upsert of a source's address updates the target; once the target gives the address up, it creates a new contact."""
     await merge(alice, ada, grace)
     active = await result(alice, upsert("grace@navy.test", last_name="King"))
     await alice.patch(ada.url, json={"emails": [{"email": "ada@engine.test"}]})
@@ -272,7 +272,7 @@ async def test_what_was_merged_does_not_come_back(alice: Person, ada: Thing, gra
     ],
 )
 async def test_a_wrong_body_is_refused(alice: Person, ada: Thing, body: Json, expected: list[tuple[str, str]]) -> None:
-    """The body names one to fifty contacts, each once."""
+    """The body must name one to fifty contacts, each once."""
     response = await alice.post(url_of(ada), json=body)
 
     assert (response.status_code, faults(response)) == (422, expected)
@@ -280,7 +280,7 @@ async def test_a_wrong_body_is_refused(alice: Person, ada: Thing, body: Json, ex
 
 @pytest.mark.parametrize("text", ["yes", "", "1", "TRUE"])
 async def test_a_wrong_query_is_refused(alice: Person, ada: Thing, grace: Thing, text: str) -> None:
-    """What is neither true nor false is refused: whoever asks for a try must not be taken at his word by a slip."""
+    """A malformed `dry_run` is refused, because a typo must not turn a dry run into a merge."""
     responses = [await merge(alice, ada, grace, params=params) for params in ({"dry_run": text}, {"dryrun": "true"})]
 
     assert [response.status_code for response in responses] == [400, 400]
@@ -289,7 +289,7 @@ async def test_a_wrong_query_is_refused(alice: Person, ada: Thing, grace: Thing,
 
 
 async def test_sources_must_be_there(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """Unknown, deleted and merged contacts are named, all of them, and nothing is done."""
+    """Unknown, deleted and merged sources are all named, and nothing is done."""
     gone, mary, other = [await contact(alice) for _ in range(3)]
     await alice.delete(gone.url)
     await merge(alice, other, mary)
@@ -303,7 +303,7 @@ async def test_sources_must_be_there(alice: Person, ada: Thing, grace: Thing, st
 
 
 async def test_a_contact_is_not_merged_into_itself(alice: Person, ada: Thing, grace: Thing) -> None:
-    """The target is none of the sources."""
+    """The target may not be one of the sources."""
     response = await merge(alice, ada, grace, ada)
 
     assert (response.status_code, faults(response)) == (422, [("from[1]", "duplicate")])
@@ -312,7 +312,7 @@ async def test_a_contact_is_not_merged_into_itself(alice: Person, ada: Thing, gr
 
 @pytest.mark.parametrize("contact_id", [NOBODY, "nobody", "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_the_target_must_be_there(alice: Person, grace: Thing, contact_id: str) -> None:
-    """What is not there is not found, whatever is to be merged into it and at which version."""
+    """A missing target is not found, whatever the sources and the version."""
     url = f"/api/herdbook/contacts/{contact_id}/merge"
     responses = [await alice.post(url, json={"from": [source]}, headers={"If-Match": '"7"'}) for source in (grace.id, "cnt_1")]
 
@@ -321,7 +321,7 @@ async def test_the_target_must_be_there(alice: Person, grace: Thing, contact_id:
 
 
 async def test_if_match_is_about_the_target(alice: Person, ada: Thing, grace: Thing) -> None:
-    """A target that somebody has changed meanwhile is not merged into; sources have no say."""
+    """If-Match concerns the target: a changed target is refused, and changes of sources do not matter."""
     await alice.patch(grace.url, json={"last_name": "Murray"})
     stale = await merge(alice, ada, grace, headers={"If-Match": '"99"'})
     unknown = await merge(alice, ada, "cnt_1", headers={"If-Match": '"99"'})
@@ -335,7 +335,7 @@ async def test_if_match_is_about_the_target(alice: Person, ada: Thing, grace: Th
 async def test_a_dry_run_changes_nothing(
     alice: Person, ada: Thing, grace: Thing, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """It tells what would come of it, with the same refusals, and not a row is another afterwards."""
+    """A dry run has the answer and the refusals of a merge, and changes no row."""
     await alice.patch(grace.url, json={"company_id": engine.id, "description": "Admiral"})
     await engage(alice, "The engine", grace)
     headers = {"Idempotency-Key": str(uuid4())}
@@ -359,7 +359,7 @@ async def test_a_dry_run_changes_nothing(
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, grace: Thing, stored: Stored) -> None:
-    """A repeat with the same Idempotency-Key is told of the merging, not that the sources are gone; a dry run is another."""
+    """A repeat with the same Idempotency-Key gets the first answer; a dry run counts as another request."""
     await engage(alice, "The engine", grace)
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await merge(alice, ada, grace, headers=key) for _ in range(2)]
@@ -373,7 +373,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, grace: T
 
 
 async def engage_often(ledger: Ledger, alice: Person, contact: Thing, many: int) -> None:
-    """Create engagements with a contact."""
+    """Create many engagements with a contact."""
 
     def command(number: int) -> CreateEngagement:
         participant = Participant(email=contact.json["emails"][0]["email"])
@@ -394,7 +394,7 @@ async def engage_often(ledger: Ledger, alice: Person, contact: Thing, many: int)
 
 
 async def moved(pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, source: Thing) -> list[tuple[UUID, UUID]]:
-    """Return the request and credential of each entry by which an engagement lost a contact."""
+    """Return the request and credential of each entry that took a contact from an engagement."""
     records = await pool.fetch(
         """
         select request_id, credential_id from change
@@ -409,7 +409,7 @@ async def moved(pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, source: Thi
 async def test_very_many_engagements(
     alice: Person, ada: Thing, grace: Thing, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]", many: int
 ) -> None:
-    """More engagements than a batch should change are moved in slices, each once, under the same request; all are counted."""
+    """Engagements beyond one batch's limit move in slices, each once, under the same request; all are counted."""
     await engage_often(ledger, alice, grace, many)
     tried = await merge(alice, ada, grace, params={"dry_run": "true"})
     key = {"Idempotency-Key": str(uuid4())}
@@ -427,7 +427,7 @@ async def test_very_many_engagements(
 
 
 async def interrupted(ledger: Ledger, alice: Person, ada: Thing, grace: Thing) -> Origin:
-    """Merge as a process that dies before the second slice; return where the command came from."""
+    """Merge like a process that dies before the second slice; return the command's origin."""
     await engage_often(ledger, alice, grace, MOST_INVOLVED + 20)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, MergeContacts(target_id=ada.uuid, sources=(grace.id,)), origin)
@@ -437,7 +437,7 @@ async def interrupted(ledger: Ledger, alice: Person, ada: Thing, grace: Thing) -
 async def test_what_was_interrupted_is_finished(
     alice: Person, ada: Thing, grace: Thing, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Where the process dies between two slices, a later round does the rest, and the ledger has it of the same request."""
+    """A later round finishes an interrupted merge, and enters the changes under the original request."""
     origin = await interrupted(ledger, alice, ada, grace)
     before = len(await moved(pool, alice, grace))
     await move_left_behind(cast("Statements", pool), ledger)
@@ -449,7 +449,7 @@ async def test_what_was_interrupted_is_finished(
 async def test_what_is_left_follows_the_chain(
     alice: Person, ada: Thing, grace: Thing, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Where the target was merged into another one meanwhile, the rest ends up there."""
+    """Engagements left behind move to the end of the chain if the target was merged meanwhile."""
     await interrupted(ledger, alice, ada, grace)
     mary = await contact(alice, "mary@science.test")
     await merge(alice, mary, ada)
@@ -458,13 +458,13 @@ async def test_what_is_left_follows_the_chain(
 
     named = await pool.fetch("select distinct contact_id from engagement_contact where workspace_id = $1", alice.workspace_id)
     assert [record["contact_id"] for record in named] == [mary.uuid]
-    # The last round finds that the contact that goes on was not merged.
+    # The last round finds that the final contact was not merged itself.
     await move_left_behind(cast("Statements", pool), ledger)
     assert not await pool.fetch("select from unfinished where workspace_id = $1", alice.workspace_id)
 
 
 async def test_a_slice_leaves_alone_who_is_there(alice: Person, ada: Thing, grace: Thing, ledger: Ledger) -> None:
-    """Only what was merged loses its engagements; what was just deleted keeps them."""
+    """Only a merged contact loses its engagements; a deleted one keeps them."""
     made = await engage(alice, "The engine", ada, grace)
     await alice.delete(grace.url)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
@@ -478,13 +478,13 @@ async def test_a_slice_leaves_alone_who_is_there(alice: Person, ada: Thing, grac
 async def test_what_happens_in_the_same_batch_counts(
     alice: Person, ada: Thing, grace: Thing, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Engagements that come to a source just before, or leave it, are moved or not as they are by then."""
+    """Engagements that join or leave a source earlier in the same batch are moved according to that state."""
     comes, leaves = await engage(alice, "Comes"), await engage(alice, "Leaves", grace)
 
     def naming(engagement: Made, *contacts: Thing) -> Callable[[], Awaitable[Any]]:
         return lambda: alice.put(f"{engagement.url}/contacts", json={"contact_ids": [each.id for each in contacts]})
 
-    # The first is under way while the others wait, so that those share a batch.
+    # The first write is under way while the others wait, so those share a batch.
     writes = [lambda: alice.post(CONTACTS, json={}), naming(comes, grace), naming(leaves), lambda: merge(alice, ada, grace)]
     *_, response = await gather(*(write() for write in writes))
 
@@ -494,7 +494,7 @@ async def test_what_happens_in_the_same_batch_counts(
 
 
 async def test_others_can_have_a_part_in_a_bulk(alice: Person, ada: Thing, grace: Thing) -> None:
-    """A contact that was merged is gone for a bulk as well."""
+    """A merged contact is gone for a bulk as well."""
     await merge(alice, ada, grace)
     found = await results(alice, delete(grace.id), upsert("grace@navy.test"))
 

@@ -1,4 +1,4 @@
-"""What holds however contacts are merged, by random stories."""
+"""Invariants of merging, tested by random stories."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -15,7 +15,7 @@ from tests.merging.merges import contact, engage, merge
 from tests.merging.tables import assert_agreement
 
 _RUNS: Final = count()
-# A contact with some addresses and numbers; an engagement of some; the merging of some into one; and an upsert.
+# The steps: create a contact, create an engagement of several, merge several into one, or upsert.
 _PLACES: Final = st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)
 _STEPS: Final = st.one_of(
     st.tuples(st.just("create"), st.lists(st.integers(0, 3), max_size=3, unique=True)),
@@ -27,7 +27,7 @@ _STEPS: Final = st.one_of(
 
 
 class Story:
-    """One example: what there is, under addresses that no other example has."""
+    """One example: its objects, with addresses that no other example uses."""
 
     def __init__(self, alice: Person, engine: Thing) -> None:
         self.alice = alice
@@ -37,7 +37,7 @@ class Story:
         self._run = f"run{next(_RUNS)}x"
 
     def some(self, places: Sequence[int]) -> list[Thing]:
-        """Return contacts by their places, each once."""
+        """Return the contacts at these places, each once."""
         wanted = dict.fromkeys(place % len(self.contacts) for place in places)
         return [self.contacts[place] for place in wanted]
 
@@ -71,7 +71,7 @@ class Story:
                 assert gone.isdisjoint(each["id"] for each in shown.json()["contacts"])
 
     async def _held(self) -> list[str]:
-        """Return the addresses that contacts of this example have."""
+        """Return the addresses that contacts of this example hold."""
         found = (await self.alice.get("/api/v2/contacts", params={"limit": 100, "search": self._run})).json()["data"]
         return sorted(item["email"] for each in found for item in each["emails"] if item["email"].startswith(f"{self._run}."))
 
@@ -86,7 +86,7 @@ class Story:
 async def test_nothing_is_lost_and_all_agrees(
     alice: Person, engine: Thing, pool: "asyncpg.Pool[asyncpg.Record]", steps: Sequence[tuple[str, Sequence[int]]]
 ) -> None:
-    """No address is lost or doubled by merging; no engagement names who is gone; claims, links, entries agree with the rows."""
+    """A merge loses and doubles no address, no engagement names a merged contact, and all tables stay consistent."""
     story = Story(alice, engine)
     for step, places in [("create", [0]), ("create", [1, 2]), ("create", []), *steps]:
         await story.go_on(step, places)

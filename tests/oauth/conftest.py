@@ -1,4 +1,4 @@
-"""A program of somebody else's, which is a client in Alice's workspace, and a user there who grants it access."""
+"""Fixtures: a third-party client in Alice's workspace, and a user there who grants it access."""
 
 import base64
 import hashlib
@@ -17,12 +17,12 @@ from herdbook.oauth.store import NewClient, create_client
 
 Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-TOKEN_URL: Final = "/api/v1/oauth/token"  # noqa: S105  # an address
+TOKEN_URL: Final = "/api/v1/oauth/token"  # noqa: S105  # a path, not a secret
 CONTACTS_URL: Final = "/api/v2/contacts"
 CALLBACK: Final = "https://app.example/callback?from=herdbook"
 OTHER_CALLBACK: Final = "http://localhost:4000/callback"
 VERIFIER: Final = "a-verifier.of~48_letters-that-nobody-would-guess"
-# The program's, in the order in which they are told.
+# The program's scopes, in the order in which answers list them.
 SCOPES: Final = ["companies:read", "contacts:read", "contacts:write"]
 
 
@@ -32,7 +32,7 @@ def challenge_of(verifier: str) -> str:
 
 
 class Program:
-    """A program with a client id and a secret, and with a user who grants it what it asks for."""
+    """A program with a client id and a secret, and a user who grants it access."""
 
     def __init__(self, http: httpx.AsyncClient, pool: Connections, new_client: NewClient, user_id: UUID) -> None:
         self._http = http
@@ -42,18 +42,18 @@ class Program:
 
     @property
     def uuid(self) -> UUID:
-        """The client's id, as the database has it."""
+        """The client's id in the form that the database stores."""
         uuid = ids.decoded("ocl_", self.id)
-        assert uuid is not None, "it was given so"
+        assert uuid is not None, "the client id is well-formed"
         return uuid
 
     async def ask(self, grant_type: str, **form: str) -> httpx.Response:
-        """Ask for tokens, with the secret in the form."""
+        """Request tokens, with the secret in the form."""
         sent = {"grant_type": grant_type, "client_id": self.id, "client_secret": self.secret, **form}
         return await self._http.post(TOKEN_URL, data=sent)
 
     async def code(self, scope: str | None = "contacts:read contacts:write", **changes: Any) -> str:
-        """Have the user grant access, and return the code."""
+        """Grant access as the user, and return the code."""
         request = CodeRequest(
             client_id=self.id,
             user_id=self.user_id,
@@ -74,13 +74,13 @@ class Program:
         return await self.ask("refresh_token", refresh_token=refresh_token, **form)
 
     async def tokens(self) -> dict[str, Any]:
-        """Return tokens for reading and writing contacts, as the user has granted them."""
+        """Return tokens with the user's grant to read and write contacts."""
         response = await self.exchange(await self.code())
         assert response.status_code == 200, response.text
         return response.json()
 
     async def let_pass(self, time: timedelta) -> None:
-        """Have time pass for what this client was given: the database's clock decides, so the stored times are moved."""
+        """Move the stored times of this client's tokens back, because the database's clock decides."""
         for statement in (
             "update oauth_grant set ends_at = ends_at - $2::interval where client_id = $1",
             "update oauth_access_token set expires_at = expires_at - $2::interval where client_id = $1",
@@ -93,7 +93,7 @@ class Program:
 
 
 def refused(response: httpx.Response) -> tuple[int, str]:
-    """Return the status and the error of a refusal, which is told as RFC 6749 has it, and is not to be kept."""
+    """Return status and error of a refusal, after checking that it has the form of RFC 6749 and is not cached."""
     told = response.json()
     assert told.keys() == {"error", "error_description"}
     assert told["error_description"]
@@ -104,7 +104,7 @@ def refused(response: httpx.Response) -> tuple[int, str]:
 
 
 async def status_with(http: httpx.AsyncClient, token: str) -> int:
-    """Return the status of the list of contacts with a token."""
+    """Return the status of listing contacts with a token."""
     return (await http.get(CONTACTS_URL, headers={"Authorization": f"Bearer {token}"})).status_code
 
 
@@ -137,6 +137,6 @@ async def program(client: httpx.AsyncClient, pool: Connections, workspace_id: UU
 
 @pytest_asyncio.fixture
 async def other_program(client: httpx.AsyncClient, pool: Connections, workspace_id: UUID, user_id: UUID) -> Program:
-    """Another client in Alice's workspace, which may be sent its codes at the same address."""
+    """Another client in Alice's workspace, with the same redirect URI."""
     new_client = await create_client(pool, workspace_id, "Another program", SCOPES, [CALLBACK])
     return Program(client, pool, new_client, user_id)

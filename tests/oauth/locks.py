@@ -1,4 +1,4 @@
-"""Requests that meet in the database."""
+"""Requests that race in the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,9 @@ from tests.oauth.conftest import Connections
 async def while_locked(
     pool: Connections, locking: tuple[LiteralString, Any], waiting: str, request: Callable[[], Awaitable[httpx.Response]]
 ) -> list[httpx.Response]:
-    """Make a request twice at once, so that both have read a row before either can write it; return the answers.
+    """Make a request twice at once, so that both read a row before either writes it; return the answers.
 
-    `locking` is the statement that keeps them from it, and `waiting` a part of theirs.
+    `locking` is the statement that blocks both, and `waiting` is a part of the statements that wait.
     """
     async with pool.acquire() as connection, asyncio.timeout(10):
         async with connection.transaction():

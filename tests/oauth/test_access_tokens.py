@@ -1,4 +1,4 @@
-"""Access tokens on the operations: who they let in, for how long, and what is stored of them."""
+"""Access tokens on the operations: who may use them, how long they last, and what is stored of them."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from tests.oauth.conftest import CONTACTS_URL, Connections, Program, challenge_o
 
 
 async def token_for(program: Program, scope: str) -> str:
-    """Return an access token of the client's own."""
+    """Return an access token for the client itself."""
     token: str = (await program.ask("client_credentials", scope=scope)).json()["access_token"]
     return token
 
@@ -37,7 +37,7 @@ class Clock:
 
 
 async def test_a_token_does_what_its_scopes_say(client: httpx.AsyncClient, program: Program) -> None:
-    """And nothing else, whatever its client could have."""
+    """A token permits its own scopes only, whatever else its client may have."""
     reads = await token_for(program, "contacts:read")
     writes = await token_for(program, "contacts:write")
     ada = {"first_name": "Ada"}
@@ -49,7 +49,7 @@ async def test_a_token_does_what_its_scopes_say(client: httpx.AsyncClient, progr
 
 
 async def test_a_token_works_for_a_user_as_for_a_client(client: httpx.AsyncClient, program: Program) -> None:
-    """What was granted by a user reads and writes, too."""
+    """A token granted by a user reads and writes, too."""
     headers = bearer((await program.tokens())["access_token"])
     written = await client.post(CONTACTS_URL, json={"first_name": "Ada"}, headers=headers)
 
@@ -60,7 +60,7 @@ async def test_a_token_works_for_a_user_as_for_a_client(client: httpx.AsyncClien
 async def test_the_data_of_other_workspaces_cannot_be_reached(
     client: httpx.AsyncClient, program: Program, charlie: Person
 ) -> None:
-    """A client of Alice's workspace finds nothing of Charlie's, and changes nothing there."""
+    """A client of Alice's workspace finds and changes nothing in Charlie's."""
     theirs = Thing(await charlie.post(CONTACTS_URL, json={"first_name": "Charlie"}))
     headers = bearer((await program.tokens())["access_token"])
     found = await client.get(CONTACTS_URL, headers=headers)
@@ -76,7 +76,7 @@ async def test_the_data_of_other_workspaces_cannot_be_reached(
 
 
 async def test_clients_share_no_idempotency_keys(client: httpx.AsyncClient, program: Program, other_program: Program) -> None:
-    """A key is a client's own, whichever of its tokens comes with it."""
+    """An idempotency key belongs to the client, whichever of its tokens comes with it."""
 
     async def write(token: str) -> str:
         headers = {**bearer(token), "Idempotency-Key": "one"}
@@ -91,7 +91,7 @@ async def test_clients_share_no_idempotency_keys(client: httpx.AsyncClient, prog
 
 @pytest.mark.parametrize("how", ["unknown", "other secret", "mistyped", "refresh token", "code", "client", "client secret"])
 async def test_what_is_no_access_token_is_refused(client: httpx.AsyncClient, program: Program, how: str) -> None:
-    """With the challenge of every operation, and without an echo."""
+    """A wrong token gets the usual challenge, and is not echoed."""
     tokens = await program.tokens()
     token = tokens["access_token"]
     sent = {
@@ -112,7 +112,7 @@ async def test_what_is_no_access_token_is_refused(client: httpx.AsyncClient, pro
 
 @pytest.mark.parametrize("minutes", [59, 60])
 async def test_a_token_lasts_an_hour(client: httpx.AsyncClient, program: Program, minutes: int) -> None:
-    """Not longer."""
+    """A token expires after an hour."""
     token = await token_for(program, "contacts:read")
     await program.let_pass(timedelta(minutes=minutes))
 
@@ -120,7 +120,7 @@ async def test_a_token_lasts_an_hour(client: httpx.AsyncClient, program: Program
 
 
 async def test_a_token_in_use_is_not_trusted_past_its_expiry(pool: Connections, program: Program) -> None:
-    """One that expires in a second is looked up again after that second, though others are trusted for longer."""
+    """A cached token that expires in a second is looked up again after that second."""
     header = f"Bearer {await token_for(program, 'contacts:read')}".encode()
     clock = Clock()
     authenticator = Authenticator(pool, clock)
@@ -135,7 +135,7 @@ async def test_a_token_in_use_is_not_trusted_past_its_expiry(pool: Connections, 
 
 @pytest.mark.parametrize("how", ["client", "grant"])
 async def test_a_revoked_token_stops_within_five_seconds(pool: Connections, program: Program, how: str) -> None:
-    """Also where it is in use, whether its client or its grant was revoked."""
+    """A revoked client or grant stops its tokens within 5 seconds, even cached ones."""
     tokens = await program.tokens()
     header = f"Bearer {tokens['access_token']}".encode()
     clock = Clock()
@@ -153,7 +153,7 @@ async def test_a_revoked_token_stops_within_five_seconds(pool: Connections, prog
 
 
 async def test_a_token_in_use_is_not_looked_up_each_time(pool: Connections, program: Program) -> None:
-    """For a moment it is trusted, as a key is."""
+    """A token in use is cached for a moment, as a key is."""
     header = f"Bearer {await token_for(program, 'contacts:read')}".encode()
     clock = Clock()
     authenticator = Authenticator(pool, clock)
@@ -165,7 +165,7 @@ async def test_a_token_in_use_is_not_looked_up_each_time(pool: Connections, prog
 
 
 async def test_a_use_is_noted(pool: Connections, program: Program, other_program: Program) -> None:
-    """When a client was last there is known, as it is of keys."""
+    """The last use of a client is recorded, as it is for keys."""
     authenticator = Authenticator(pool)
     await authenticator.caller(f"Bearer {await token_for(program, 'contacts:read')}".encode())
     await authenticator.note_uses()
@@ -176,7 +176,7 @@ async def test_a_use_is_noted(pool: Connections, program: Program, other_program
 
 
 async def test_no_secret_is_stored(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
-    """Nothing in the database has the secret of a client, a code, or a token, in whatever table, in text or in bytes."""
+    """No table contains the secret of a client, a code or a token, as text or as bytes."""
     unused, code = await program.code(), await program.code()
     old = (await program.exchange(code)).json()
     new = (await program.refresh(old["refresh_token"])).json()
@@ -197,7 +197,7 @@ async def test_no_secret_is_stored(client: httpx.AsyncClient, pool: Connections,
 
 
 async def counted(pool: Connections, program: Program) -> list[int]:
-    """Return how many grants, refresh tokens and access tokens are stored of a client."""
+    """Return how many grants, refresh tokens and access tokens a client has stored."""
     row: Any = await pool.fetchrow(
         """
         select (select count(*) from oauth_grant where client_id = $1),
@@ -211,7 +211,7 @@ async def counted(pool: Connections, program: Program) -> list[int]:
 
 
 async def test_what_is_over_is_forgotten(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
-    """Each when it has expired: a code after a minute, an access token after an hour, a grant with its last refresh token."""
+    """Expired rows are deleted: a code after a minute, an access token after an hour, a grant with its last refresh token."""
     await program.code()
     tokens = await program.tokens()
     steps = [await counted(pool, program)]
@@ -225,7 +225,7 @@ async def test_what_is_over_is_forgotten(client: httpx.AsyncClient, pool: Connec
 
 
 async def test_a_used_refresh_token_is_kept(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
-    """For as long as it could have been used, so that it gives itself away when it comes back."""
+    """A used refresh token is kept until it would have expired, so that its reuse is detected."""
     old = await program.tokens()
     new = (await program.refresh(old["refresh_token"])).json()
     await program.let_pass(timedelta(minutes=10))
@@ -238,7 +238,7 @@ async def test_a_used_refresh_token_is_kept(client: httpx.AsyncClient, pool: Con
 async def test_the_clients_of_two_workspaces(
     client: httpx.AsyncClient, pool: Connections, program: Program, charlie: Person
 ) -> None:
-    """Each sees its own workspace."""
+    """Clients of two workspaces each see their own workspace."""
     new_client = await create_client(pool, charlie.workspace_id, "Charlie's program", ["contacts:read"], [])
     theirs = Program(client, pool, new_client, program.user_id)
     await charlie.post(CONTACTS_URL, json={"first_name": "Charlie"})
@@ -251,5 +251,5 @@ async def test_the_clients_of_two_workspaces(
 
 
 def test_a_challenge_is_as_the_rfc_has_it() -> None:
-    """The example of RFC 7636, appendix B: the tests make challenges as everybody does."""
+    """The tests compute challenges as the RFC does (RFC 7636, appendix B)."""
     assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"

@@ -29,7 +29,7 @@ from tests.oauth.locks import while_locked
 
 
 async def test_a_code_is_exchanged_for_tokens(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
-    """With the scopes that the user has granted, and for that user; nobody may keep the answer."""
+    """A code is exchanged for tokens with the granted scopes, for that user; the answer must not be cached."""
     response = await program.exchange(await program.code())
     tokens = response.json()
 
@@ -46,19 +46,19 @@ async def test_a_code_is_exchanged_for_tokens(client: httpx.AsyncClient, pool: C
 
 @pytest.mark.parametrize("scope", [None, ""])
 async def test_a_grant_without_a_scope_has_all(program: Program, scope: str | None) -> None:
-    """All of the client's: RFC 6749, section 3.3, has the server say."""
+    """A grant without a scope has all scopes of the client, and the server says so (RFC 6749, section 3.3)."""
     assert (await program.exchange(await program.code(scope))).json()["scope"] == " ".join(SCOPES)
 
 
 async def test_the_scope_of_an_exchange_changes_nothing(program: Program) -> None:
-    """What the user has granted stands; the parameter is none of this grant."""
+    """The parameter `scope` has no effect on the exchange of a code: the user's grant counts."""
     response = await program.exchange(await program.code("contacts:read"), scope="contacts:write")
 
     assert response.json()["scope"] == "contacts:read"
 
 
 async def test_a_code_has_the_redirect_uri_that_it_was_sent_to(program: Program) -> None:
-    """Any that is registered, but not another one."""
+    """A code is valid for the redirect URI that it was sent to, and not for another registered one."""
     code = await program.code(redirect_uri=OTHER_CALLBACK)
 
     assert refused(await program.exchange(code, redirect_uri=CALLBACK)) == (400, "invalid_grant")
@@ -70,7 +70,7 @@ async def test_a_code_has_the_redirect_uri_that_it_was_sent_to(program: Program)
     [CALLBACK + "&", CALLBACK + "#", CALLBACK.upper(), CALLBACK.replace("from", "%66rom"), CALLBACK.partition("?")[0], ""],
 )
 async def test_a_redirect_uri_is_the_same_to_the_letter(program: Program, redirect_uri: str) -> None:
-    """Neither its like nor none will do (RFC 9700, section 4.1.3)."""
+    """A similar or missing redirect URI is refused (RFC 9700, section 4.1.3)."""
     code = await program.code()
 
     assert refused(await program.exchange(code, redirect_uri=redirect_uri)) == (400, "invalid_grant")
@@ -92,7 +92,7 @@ async def test_a_redirect_uri_is_the_same_to_the_letter(program: Program, redire
     ids=["other", "the challenge itself, as in plain", "missing", "short", "with a line end", "no ASCII"],
 )
 async def test_a_wrong_verifier_is_refused(program: Program, verifier: str, error: str) -> None:
-    """Who has a code, but did not begin the story, gets nothing, and the one who did still can."""
+    """A wrong verifier is refused and does not use up the code, so that the client that began can still exchange it."""
     code = await program.code()
 
     assert refused(await program.exchange(code, code_verifier=verifier)) == (400, error)
@@ -101,7 +101,7 @@ async def test_a_wrong_verifier_is_refused(program: Program, verifier: str, erro
 
 @pytest.mark.parametrize("wait", [55, 60])
 async def test_a_code_lasts_a_minute(program: Program, wait: int) -> None:
-    """Not longer."""
+    """A code expires after a minute."""
     code = await program.code()
     await program.let_pass(timedelta(seconds=wait))
     response = await program.exchange(code)
@@ -114,7 +114,7 @@ async def test_a_code_lasts_a_minute(program: Program, wait: int) -> None:
 
 @pytest.mark.parametrize("how", ["as before", "with a wrong verifier", "with another redirect URI", "late"])
 async def test_a_code_that_comes_back_revokes_its_tokens(client: httpx.AsyncClient, program: Program, how: str) -> None:
-    """Somebody has stolen it: whoever was first may be the thief (RFC 6749, section 4.1.2)."""
+    """A code that is used again revokes its tokens, because the first user may have been a thief (RFC 6749, section 4.1.2)."""
     code = await program.code()
     tokens = (await program.exchange(code)).json()
     newer = (await program.refresh(tokens["refresh_token"])).json()
@@ -132,7 +132,7 @@ async def test_a_code_that_comes_back_revokes_its_tokens(client: httpx.AsyncClie
 
 
 async def test_a_code_that_comes_back_revokes_nothing_else(client: httpx.AsyncClient, program: Program) -> None:
-    """What the same user has granted the same client another time stands, and so does what is the client's own."""
+    """A reused code revokes neither another grant of the same user nor the client's own tokens."""
     code = await program.code()
     await program.exchange(code)
     other, own = await program.tokens(), (await program.ask("client_credentials")).json()
@@ -143,7 +143,7 @@ async def test_a_code_that_comes_back_revokes_nothing_else(client: httpx.AsyncCl
 
 
 async def test_of_two_exchanges_at_once_one_gets_tokens(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
-    """And what it gets is worth nothing: the code came twice."""
+    """Only one of two simultaneous exchanges gets tokens, and they are revoked, because the code was used twice."""
     code = await program.code()
     row = ("select from oauth_grant where client_id = $1 for update", program.uuid)
     responses = await while_locked(pool, row, "oauth_grant set used_at", lambda: program.exchange(code))
@@ -154,7 +154,7 @@ async def test_of_two_exchanges_at_once_one_gets_tokens(client: httpx.AsyncClien
 
 
 async def test_a_grant_that_is_revoked_meanwhile_gives_nothing(pool: Connections, program: Program) -> None:
-    """Also where its code was good when it was looked at."""
+    """A grant that is revoked during the exchange gives no tokens, even if its code was valid when it was read."""
     code = await program.code()
     revoke = ("update oauth_grant set revoked_at = now() where client_id = $1", program.uuid)
     responses = await while_locked(pool, revoke, "oauth_grant set used_at", lambda: program.exchange(code))
@@ -163,7 +163,7 @@ async def test_a_grant_that_is_revoked_meanwhile_gives_nothing(pool: Connections
 
 
 async def test_the_code_of_another_client_is_refused(program: Program, other_program: Program) -> None:
-    """It is told as an unknown one, and still works for the client that it was issued to."""
+    """Another client's code is refused like an unknown one, and still works for its own client."""
     code = await program.code()
 
     assert refused(await other_program.exchange(code)) == (400, "invalid_grant")
@@ -173,7 +173,7 @@ async def test_the_code_of_another_client_is_refused(program: Program, other_pro
 async def test_the_used_code_of_another_client_revokes_nothing(
     client: httpx.AsyncClient, program: Program, other_program: Program
 ) -> None:
-    """No client can end what another one has."""
+    """A used code of another client revokes nothing."""
     code = await program.code()
     tokens = (await program.exchange(code)).json()
 
@@ -183,7 +183,7 @@ async def test_the_used_code_of_another_client_revokes_nothing(
 
 @pytest.mark.parametrize("how", ["missing", "nonsense", "mistyped", "other secret", "refresh token"])
 async def test_what_is_no_code_is_refused(program: Program, how: str) -> None:
-    """Whatever it is instead."""
+    """Anything but a valid code is refused."""
     code, other = await program.code(), await program.code()
     sent = {
         "missing": "",
@@ -199,7 +199,7 @@ async def test_what_is_no_code_is_refused(program: Program, how: str) -> None:
 
 @pytest.mark.parametrize("end", ["is_active = false", "deleted_at = now()"])
 async def test_a_grant_ends_with_its_user(client: httpx.AsyncClient, pool: Connections, program: Program, end: str) -> None:
-    """Whoever has left the workspace acts there no more, not through a program either."""
+    """A grant ends when its user is deactivated or deleted."""
     code, tokens = await program.code(), await program.tokens()
     await pool.execute(f"update workspace_user set {end} where id = $1", program.user_id)
 
@@ -226,7 +226,7 @@ async def test_a_grant_ends_with_its_user(client: httpx.AsyncClient, pool: Conne
 async def test_no_code_is_issued_for_a_wrong_request(
     program: Program, pool: Connections, changes: dict[str, Any], fields: list[str]
 ) -> None:
-    """The refusal names the fields, so that a page knows whether it may redirect; PKCE is by S256 for everybody."""
+    """A wrong request is refused with its fields, so that a page knows whether it may redirect; PKCE with S256 is required."""
     with pytest.raises(Invalid) as refusal:
         await program.code(**changes)
 
@@ -235,7 +235,7 @@ async def test_no_code_is_issued_for_a_wrong_request(
 
 
 async def test_a_program_on_this_machine_listens_at_any_port(program: Program) -> None:
-    """A loopback address may have another port than the registered one (RFC 8252), and is exchanged with it."""
+    """A loopback redirect may have another port than the registered one (RFC 8252), which the exchange must repeat."""
     redirect_uri = OTHER_CALLBACK.replace(":4000", ":52345")
     code = await program.code(redirect_uri=redirect_uri)
 
@@ -253,7 +253,7 @@ async def test_a_program_on_this_machine_listens_at_any_port(program: Program) -
     ],
 )
 async def test_nothing_but_the_port_may_differ(program: Program, redirect_uri: str) -> None:
-    """What is like a registered URI is another, and so is every other host's port."""
+    """Only the port may differ, and only for loopback addresses."""
     with pytest.raises(Invalid) as refusal:
         await program.code(redirect_uri=redirect_uri)
 
@@ -261,7 +261,7 @@ async def test_nothing_but_the_port_may_differ(program: Program, redirect_uri: s
 
 
 async def test_no_code_is_issued_for_a_revoked_client(program: Program, pool: Connections) -> None:
-    """A client that was revoked is none."""
+    """A revoked client gets no code."""
     await revoke_client(pool, program.uuid)
     with pytest.raises(Invalid) as refusal:
         await program.code()
@@ -270,7 +270,7 @@ async def test_no_code_is_issued_for_a_revoked_client(program: Program, pool: Co
 
 
 async def test_nobody_grants_access_to_another_workspace(program: Program, pool: Connections, charlie: Person) -> None:
-    """Charlie, of another workspace, cannot let a client of Alice's workspace act for him there."""
+    """Charlie cannot grant access to a client of Alice's workspace."""
     stranger = await new_user(pool, charlie.workspace_id)
     with pytest.raises(Invalid) as refusal:
         await program.code(user_id=stranger)
@@ -279,7 +279,7 @@ async def test_nobody_grants_access_to_another_workspace(program: Program, pool:
 
 
 async def test_no_two_codes_are_the_same(program: Program) -> None:
-    """Each is new, and says itself what it is."""
+    """Every code is new, and recognisable by its prefix."""
     codes = await asyncio.gather(*(program.code() for _ in range(5)))
 
     assert len(set(codes)) == 5

@@ -1,4 +1,4 @@
-"""client_credentials: tokens of a client that acts for nobody (RFC 6749, section 4.4)."""
+"""client_credentials: tokens for a client itself, without a user (RFC 6749, section 4.4)."""
 
 import re
 
@@ -15,7 +15,7 @@ from tests.oauth.conftest import CALLBACK, SCOPES, Connections, Program, refused
 
 
 async def test_a_client_gets_a_token(program: Program) -> None:
-    """For an hour, with all of its scopes where it names none, and nothing to refresh it with; nobody may keep the answer."""
+    """A client gets an hour's token with all its scopes by default, without a refresh token; the answer must not be cached."""
     response = await program.ask("client_credentials")
     token = response.json()
 
@@ -28,7 +28,7 @@ async def test_a_client_gets_a_token(program: Program) -> None:
 
 
 async def test_each_token_is_new(client: httpx.AsyncClient, program: Program) -> None:
-    """A token takes nothing from the one before it."""
+    """A new token leaves the earlier ones valid."""
     tokens = {(await program.ask("client_credentials")).json()["access_token"] for _ in range(2)}
 
     assert len(tokens) == 2
@@ -45,7 +45,7 @@ async def test_each_token_is_new(client: httpx.AsyncClient, program: Program) ->
     ],
 )
 async def test_a_client_gets_the_scopes_that_it_asks_for(program: Program, asked: str, given: str) -> None:
-    """In any order; the answer says what was given."""
+    """A client gets the scopes that it requests, in any order; the answer lists them."""
     assert (await program.ask("client_credentials", scope=asked)).json()["scope"] == given
 
 
@@ -57,7 +57,7 @@ async def test_a_client_gets_the_scopes_that_it_asks_for(program: Program, asked
     ],
 )
 async def test_a_scope_beyond_the_client_is_refused(program: Program, pool: Connections, scope: str) -> None:
-    """None is given for the sake of the others; those that there can be are named."""
+    """One scope beyond the client's refuses the request; the refusal lists the possible scopes."""
     response = await program.ask("client_credentials", scope=scope)
 
     assert refused(response) == (400, "invalid_scope")
@@ -66,7 +66,7 @@ async def test_a_scope_beyond_the_client_is_refused(program: Program, pool: Conn
 
 
 async def test_it_acts_for_nobody(pool: Connections, program: Program) -> None:
-    """The caller is the client, in its workspace, and no user."""
+    """The caller is the client in its workspace, without a user."""
     token = (await program.ask("client_credentials")).json()["access_token"]
     caller = await Authenticator(pool).caller(f"Bearer {token}".encode())
 
@@ -96,7 +96,7 @@ async def test_it_acts_for_nobody(pool: Connections, program: Program) -> None:
 async def test_what_can_be_no_client(
     alice: Person, pool: Connections, scopes: list[str], redirect_uris: list[str], field: str
 ) -> None:
-    """An administrator, a scope there is not, or a redirect to where codes are not safe (RFC 9700, section 2.1)."""
+    """An administrator, an unknown scope and an unsafe redirect URI are refused (RFC 9700, section 2.1)."""
     with pytest.raises(Invalid) as refusal:
         await create_client(pool, alice.workspace_id, "A program", scopes, redirect_uris)
 
@@ -108,11 +108,11 @@ async def test_what_can_be_no_client(
     ["https://app.example", "https://app.example:8443/x?y=z", "http://127.0.0.1:7/x", "http://[::1]/x", "http://localhost"],
 )
 async def test_where_codes_may_be_sent(alice: Person, pool: Connections, uri: str) -> None:
-    """Anywhere by https, and to this machine without."""
+    """Redirect URIs may be any https URL, or http on this machine."""
     assert await create_client(pool, alice.workspace_id, "A program", ["contacts:read"], [uri])
 
 
 async def test_the_database_knows_no_administrator(program: Program, pool: Connections) -> None:
-    """Whoever writes past this program makes no administrator either."""
+    """The database itself refuses a client with the administrator's scope."""
     with pytest.raises(asyncpg.CheckViolationError):
         await pool.execute("update oauth_client set scopes = scopes || $2 where id = $1", program.uuid, [ADMIN])

@@ -1,6 +1,6 @@
-"""The client that Authlib has for programs gets its tokens here, and keeps them fresh by itself."""
+"""Authlib's client obtains its tokens here, and refreshes them by itself."""
 
-# The types that there are of Authlib leave some open.
+# Some of Authlib's types are open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import warnings
@@ -15,7 +15,7 @@ from herdbook.app import Herdbook
 from tests.oauth.conftest import CALLBACK, CONTACTS_URL, TOKEN_URL, VERIFIER, Program
 
 with warnings.catch_warnings():
-    # It would rather have httpx2, where that is installed.
+    # Authlib prefers httpx2 if it is installed.
     warnings.simplefilter("ignore")
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
@@ -35,7 +35,7 @@ def oauth_client(app: Herdbook, program: Program, **options: Any) -> Any:
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 async def test_client_credentials(app: Herdbook, program: Program, method: str) -> None:
-    """In both ways to authenticate."""
+    """Authlib gets a token with either way of authentication."""
     async with oauth_client(app, program, token_endpoint_auth_method=method) as client:
         await client.fetch_token(grant_type="client_credentials", scope="contacts:read")
         response = await client.get(SERVER + CONTACTS_URL)
@@ -44,7 +44,7 @@ async def test_client_credentials(app: Herdbook, program: Program, method: str) 
 
 
 async def test_from_a_code_to_a_refreshed_token(app: Herdbook, program: Program) -> None:
-    """It makes the challenge, exchanges the code, calls, and refreshes what has expired before it calls again."""
+    """Authlib makes the challenge, exchanges the code, makes a call, and refreshes an expired token before the next call."""
     changes: list[Any] = []
 
     async def note(token: Any, **_: Any) -> None:
@@ -55,7 +55,7 @@ async def test_from_a_code_to_a_refreshed_token(app: Herdbook, program: Program)
     ) as client:
         address, state = client.create_authorization_url(SERVER + "/oauth/authorize", code_verifier=VERIFIER)
         asked = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
-        # What the page will do once a user has agreed.
+        # The page does this once a user has agreed.
         code = await program.code(
             asked["scope"],
             redirect_uri=asked["redirect_uri"],
@@ -74,7 +74,7 @@ async def test_from_a_code_to_a_refreshed_token(app: Herdbook, program: Program)
 
 
 async def test_it_understands_a_refusal(app: Herdbook, program: Program) -> None:
-    """The error reaches the program by name, with its explanation."""
+    """The error reaches the program by name, with its description."""
     async with oauth_client(app, program) as client:
         with pytest.raises(OAuthError, match=r"^invalid_scope: Ask for scopes that this client can have"):
             await client.fetch_token(grant_type="client_credentials", scope="tags:read")

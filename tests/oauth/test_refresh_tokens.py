@@ -11,7 +11,7 @@ from tests.oauth.locks import while_locked
 
 
 async def test_a_refresh_token_is_exchanged_for_new_tokens(client: httpx.AsyncClient, program: Program) -> None:
-    """Each exchange gives both anew; the access token before works for as long as it was meant to."""
+    """Each exchange gives a new access token and refresh token; the old access token stays valid until it expires."""
     old = await program.tokens()
     response = await program.refresh(old["refresh_token"])
     new = response.json()
@@ -30,7 +30,7 @@ async def test_a_refresh_token_is_exchanged_for_new_tokens(client: httpx.AsyncCl
 async def test_one_that_comes_back_revokes_the_whole_family(
     client: httpx.AsyncClient, program: Program, generations: int, scope: str
 ) -> None:
-    """However old it is, and whatever it is to be used for: somebody has stolen it, and nobody knows who."""
+    """Reuse of any refresh token revokes the whole family, because one of its holders is a thief."""
     family = [await program.tokens()]
     for _ in range(generations):
         family.append((await program.refresh(family[-1]["refresh_token"])).json())
@@ -41,7 +41,7 @@ async def test_one_that_comes_back_revokes_the_whole_family(
 
 
 async def test_one_that_comes_back_revokes_no_other_family(client: httpx.AsyncClient, program: Program) -> None:
-    """What the same user has granted the same client another time stands."""
+    """Reuse of a refresh token leaves the user's other grants to the client alone."""
     family, other = await program.tokens(), await program.tokens()
     await program.refresh(family["refresh_token"])
     await program.refresh(family["refresh_token"])
@@ -51,7 +51,7 @@ async def test_one_that_comes_back_revokes_no_other_family(client: httpx.AsyncCl
 
 
 async def test_of_two_refreshes_at_once_one_gets_tokens(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
-    """The database decides which; the token came twice, so that what it gets is worth nothing."""
+    """Only one of two simultaneous refreshes gets tokens, and they are revoked, because the refresh token was used twice."""
     tokens = await program.tokens()
     row = (
         "select from oauth_refresh_token where grant_id in (select id from oauth_grant where client_id = $1) for update",
@@ -68,7 +68,7 @@ async def test_of_two_refreshes_at_once_one_gets_tokens(client: httpx.AsyncClien
 
 
 async def test_a_grant_that_is_revoked_meanwhile_gives_nothing(pool: Connections, program: Program) -> None:
-    """Also where its refresh token was good when it was looked at."""
+    """A grant that is revoked during the refresh gives no tokens, even if the refresh token was valid when it was read."""
     tokens = await program.tokens()
     revoke = ("update oauth_grant set revoked_at = now() where client_id = $1", program.uuid)
     responses = await while_locked(
@@ -79,7 +79,7 @@ async def test_a_grant_that_is_revoked_meanwhile_gives_nothing(pool: Connections
 
 
 async def test_a_scope_can_be_narrowed(client: httpx.AsyncClient, program: Program) -> None:
-    """For the access token of this time; the grant stays what it was (RFC 6749, section 6)."""
+    """A narrower scope applies to this access token only; the grant stays as it was (RFC 6749, section 6)."""
     tokens = await program.tokens()
     narrow = (await program.refresh(tokens["refresh_token"], scope="contacts:write")).json()
     whole = (await program.refresh(narrow["refresh_token"])).json()
@@ -91,7 +91,7 @@ async def test_a_scope_can_be_narrowed(client: httpx.AsyncClient, program: Progr
 
 @pytest.mark.parametrize("scope", [" ".join(SCOPES), "companies:read", "workspace:admin", "contacts:read tags:read", " ", "x"])
 async def test_a_scope_cannot_be_widened(program: Program, scope: str) -> None:
-    """Not to what the client could have, either; the refresh token is not used up by that."""
+    """A wider scope is refused, even one that the client has, and does not use up the refresh token."""
     tokens = await program.tokens()
 
     assert refused(await program.refresh(tokens["refresh_token"], scope=scope)) == (400, "invalid_scope")
@@ -100,7 +100,7 @@ async def test_a_scope_cannot_be_widened(program: Program, scope: str) -> None:
 
 @pytest.mark.parametrize("days", [29, 30])
 async def test_a_refresh_token_lasts_thirty_days(program: Program, days: int) -> None:
-    """Not longer."""
+    """A refresh token expires after thirty days."""
     tokens = await program.tokens()
     await program.let_pass(timedelta(days=days))
     response = await program.refresh(tokens["refresh_token"])
@@ -112,7 +112,7 @@ async def test_a_refresh_token_lasts_thirty_days(program: Program, days: int) ->
 
 
 async def test_thirty_days_begin_anew_with_each(pool: Connections, program: Program) -> None:
-    """A program that is used goes on."""
+    """Each refresh starts thirty new days."""
     tokens = await program.tokens()
     for _ in range(3):
         await program.let_pass(timedelta(days=29))
@@ -123,7 +123,7 @@ async def test_thirty_days_begin_anew_with_each(pool: Connections, program: Prog
 
 
 async def test_that_of_another_client_is_refused(client: httpx.AsyncClient, program: Program, other_program: Program) -> None:
-    """New or used: it is told as an unknown one, and nothing is revoked."""
+    """Another client's refresh token, new or used, is refused like an unknown one, and nothing is revoked."""
     old = await program.tokens()
     new = (await program.refresh(old["refresh_token"])).json()
     responses = [await other_program.refresh(each["refresh_token"]) for each in (old, new)]
@@ -135,7 +135,7 @@ async def test_that_of_another_client_is_refused(client: httpx.AsyncClient, prog
 
 @pytest.mark.parametrize("how", ["missing", "nonsense", "mistyped", "other secret", "access token"])
 async def test_what_is_no_refresh_token_is_refused(program: Program, how: str) -> None:
-    """Whatever it is instead."""
+    """Anything but a valid refresh token is refused."""
     tokens, others = await program.tokens(), await program.tokens()
     token = tokens["refresh_token"]
     sent = {

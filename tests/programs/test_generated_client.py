@@ -1,4 +1,4 @@
-"""A client that others' tools make of the document, and a program that uses it."""
+"""A client that a third-party tool generates from the document, and a program that uses it."""
 
 import json
 import os
@@ -14,12 +14,12 @@ BIN = Path(sys.executable).parent
 
 
 def test_a_client_made_from_the_document_works(tmp_path: Path) -> None:
-    """openapi-python-client makes a client without a complaint, and a program reads and writes everything with it."""
+    """openapi-python-client generates a client without warnings, and a program reads and writes with it."""
     with serving(tmp_path) as server:
         document = tmp_path / "openapi.json"
         document.write_text(json.dumps(requests.get(server.url + "/openapi.json", timeout=10).json()))
         command = [BIN / "openapi-python-client", "generate", "--path", document, "--meta", "none", "--output-path", "client"]
-        # It formats what it makes with ruff, which is beside it.
+        # The generator formats its output with ruff, which is in the same folder.
         environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
         made = subprocess.run(
             [*command, "--fail-on-warning"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

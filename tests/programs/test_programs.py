@@ -1,4 +1,4 @@
-"""The example programs of the vendor's page about updating a contact, as printed but for address, id and key.
+"""The example programs of the vendor's page about updating a contact, unchanged but for address, id and key.
 
 Those for PHP, Java, C# and Swift are left out: they need Guzzle, Unirest, RestSharp and Apple's Foundation.
 """
@@ -17,7 +17,7 @@ from tests.cli.programs import Running, serving
 
 
 class Language(NamedTuple):
-    """How programs of a language are run: the file with ours, what it must be called, the command."""
+    """How programs of a language run: the file with our copy, its required name, and the command."""
 
     program: str
     name: str
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.program)
 def test_the_program_updates_a_contact(language: Language, server: Running, tmp_path: Path) -> None:
-    """It sends `{}`, which changes nothing, and prints the contact."""
+    """The program sends `{}`, which changes nothing, and prints the contact."""
     if shutil.which(language.command[0]) is None:
         pytest.skip(f"{language.command[0]} is not installed")
     contact = server.post("/api/v2/contacts", {"first_name": "Ada", "last_name": "Lovelace"}).json()
@@ -50,7 +50,7 @@ def test_the_program_updates_a_contact(language: Language, server: Running, tmp_
         printed.replace("https://app.askelephant.ai", server.url)
         .replace("contact_id", contact["id"])
         .replace("Bearer ", f"Bearer {server.key}")
-        # A part of the address, in Ruby: whether it begins with https.
+        # Ruby sets https separately from the address.
         .replace("use_ssl = true", "use_ssl = false")
     )
     file = tmp_path / language.name

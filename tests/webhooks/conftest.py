@@ -1,6 +1,6 @@
-"""Alice as the administrator of her workspace, and endpoints there. No courier runs beside the application of these tests.
+"""Fixtures: Alice as her workspace's administrator, and endpoints there. No courier runs beside the application of these tests.
 
-The office has an application and a database of its own, and a courier that a test has in hand.
+The `office` fixture has an application and a database of its own, and a courier that the test drives.
 """
 
 from collections.abc import AsyncGenerator
@@ -28,39 +28,39 @@ async def alice(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]",
 
 @pytest_asyncio.fixture
 async def bob(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> Person:
-    """Bob, who may do everything in Alice's workspace but what takes an administrator."""
+    """Bob, who may do everything in Alice's workspace that does not require an administrator."""
     return Person(client, workspace_id, await create_key(pool, workspace_id, "Bob", sorted(SCOPES.keys() - {ADMIN})))
 
 
 @pytest_asyncio.fixture
 async def endpoint(alice: Person) -> Endpoint:
-    """An endpoint in Alice's workspace, which is told of everything."""
+    """An endpoint in Alice's workspace that receives all event types."""
     return Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1:9000/webhooks"}))
 
 
 @pytest.fixture
 def books(pool: "asyncpg.Pool[asyncpg.Record]") -> Books:
-    """What the courier keeps, for tests that write it."""
+    """The courier's tables, for tests that write them."""
     return Books(pool)
 
 
 @pytest_asyncio.fixture
 async def receiver() -> AsyncGenerator[Receiver]:
-    """A server where events are received."""
+    """A server that receives events."""
     async with receiving() as receiver:
         yield receiver
 
 
 @pytest_asyncio.fixture(scope="module")
 async def office(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Post]:
-    """An office for a file's tests."""
+    """An office for the tests of a file."""
     async with database_on(database_url) as url, post_on(url, tmp_path_factory.mktemp("office")) as office:
         yield office
 
 
 @pytest_asyncio.fixture
 async def post(office: Post) -> AsyncGenerator[Post]:
-    """The office, with a courier of the test's own and none of the endpoints of others."""
+    """The office with a new courier, and without endpoints of other tests."""
     office.courier = office.new_courier()
     yield office
     await office.close_all()
@@ -68,5 +68,5 @@ async def post(office: Post) -> AsyncGenerator[Post]:
 
 @pytest_asyncio.fixture
 async def owner(post: Post) -> Person:
-    """The administrator of a workspace of the test's own."""
+    """The administrator of a new workspace."""
     return await post.open_workspace()

@@ -1,4 +1,4 @@
-"""How the tests of webhooks call their operations, and write what a courier would."""
+"""Helpers that call the operations on webhooks, and write the rows that a courier would."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -33,13 +33,13 @@ class Endpoint:
 
     @property
     def uuid(self) -> UUID:
-        """The endpoint's id, as the database has it."""
+        """The endpoint's id in the form that the database stores."""
         uuid = ids.decoded(ids.WEBHOOK_ENDPOINT, self.id)
         assert uuid is not None, "the API gave it"
         return uuid
 
     async def post(self, what: str, json: Json = None, **options: Any) -> Json:
-        """Ask for something that succeeds."""
+        """Make a request that succeeds."""
         response = await self.owner.post(f"{self.url}/{what}", json=json, **options)
         assert response.status_code == 200, response.text
         return response.json()
@@ -51,13 +51,13 @@ class Endpoint:
         return response.json()
 
     async def read(self, what: str = "", **params: Any) -> Json:
-        """Read the endpoint, or something of it."""
+        """Read the endpoint or one of its subresources."""
         response = await self.owner.get(f"{self.url}/{what}".rstrip("/"), params=params)
         assert response.status_code == 200, response.text
         return response.json()
 
     async def deliveries(self, **params: Any) -> list[tuple[str, str]]:
-        """Return a page of what the endpoint was told of: types, without what they have in common, and states."""
+        """Return a page of the endpoint's deliveries: types without their common prefix, and states."""
         page = await self.read("deliveries", **params)
         return [(each["type"].removeprefix("v1."), each["state"]) for each in page["data"]]
 
@@ -67,19 +67,19 @@ class Endpoint:
 
 
 class Books:
-    """What a courier keeps."""
+    """The tables that a courier keeps."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.pool: Any = pool
 
     async def reader(self, endpoint: Endpoint) -> asyncpg.Record:
-        """Return how far an endpoint has read."""
+        """Return the row with an endpoint's position."""
         record = await self.pool.fetchrow(
             "select * from webhook_reader where workspace_id = $1 and endpoint_id = $2",
             endpoint.owner.workspace_id,
             endpoint.uuid,
         )
-        assert record is not None, "each endpoint has one"
+        assert record is not None, "each endpoint has a reader"
         return record
 
     async def endpoint(self, endpoint: Endpoint) -> asyncpg.Record:
@@ -87,11 +87,11 @@ class Books:
         record = await self.pool.fetchrow(
             "select * from webhook_endpoint where workspace_id = $1 and id = $2", endpoint.owner.workspace_id, endpoint.uuid
         )
-        assert record is not None, "it was created"
+        assert record is not None, "the row exists"
         return record
 
     async def end_overlap(self, endpoint: Endpoint) -> None:
-        """Let the time be over in which two secrets sign."""
+        """End the period in which two secrets sign."""
         await self.pool.execute(
             "update webhook_endpoint set former_secret_until = now() where workspace_id = $1 and id = $2",
             endpoint.owner.workspace_id,
@@ -99,7 +99,7 @@ class Books:
         )
 
     async def read_to(self, endpoint: Endpoint, position: int | None = None) -> None:
-        """Let an endpoint have read up to a position; None: everything."""
+        """Set an endpoint's position, by default to the end."""
         await self.pool.execute(
             """
             update webhook_reader set position = coalesce($3, (select seq from workspace where id = $1))
@@ -111,7 +111,7 @@ class Books:
         )
 
     async def set(self, endpoint: Endpoint, **columns: Any) -> None:
-        """Let an endpoint do so and so."""
+        """Set columns of an endpoint's reader."""
         for name, value in columns.items():
             await self.pool.execute(
                 f"update webhook_reader set {name} = $3::text::{_TYPES.get(name, 'timestamptz')}"
@@ -124,10 +124,10 @@ class Books:
     async def note(
         self, endpoint: Endpoint, seq: int, state: str, attempts: int = 1, event_type: str = "v1.contact.created"
     ) -> str:
-        """Note what became of the delivery of an entry; return the event's id."""
+        """Store a delivery of an entry in a state; return the event's id."""
         workspace_id = endpoint.owner.workspace_id
         entry = await self.pool.fetchrow("select at from change where workspace_id = $1 and seq = $2", workspace_id, seq)
-        assert entry is not None, "there is such an entry"
+        assert entry is not None, "the entry exists"
         made = [attempt(endpoint, status=500, answer="Oh no")] * attempts
         await self.pool.execute(
             """
@@ -149,14 +149,14 @@ class Books:
         return event_id(workspace_id, seq, entry["at"])
 
     async def trim(self, endpoint: Endpoint, seq: int) -> None:
-        """Let the ledger have forgotten its entries up to one."""
+        """Trim the ledger up to an entry."""
         await self.pool.execute("delete from change where workspace_id = $1 and seq <= $2", endpoint.owner.workspace_id, seq)
         await self.pool.execute(
             "insert into change_trimmed (workspace_id, seq) values ($1, $2)", endpoint.owner.workspace_id, seq
         )
 
     async def note_many(self, endpoint: Endpoint, count: int) -> None:
-        """Note so many deliveries that failed."""
+        """Store a number of failed deliveries."""
         await self.pool.execute(
             """
             insert into webhook_delivery
@@ -169,7 +169,7 @@ class Books:
         )
 
     async def age_deletion(self, endpoint: Endpoint) -> None:
-        """Let an endpoint have been deleted an hour ago."""
+        """Move an endpoint's deletion back by an hour."""
         await self.pool.execute(
             "update webhook_endpoint set deleted_at = now() - interval '1 hour' where workspace_id = $1 and id = $2",
             endpoint.owner.workspace_id,
@@ -177,7 +177,7 @@ class Books:
         )
 
     async def has_reader(self, endpoint: Endpoint) -> bool:
-        """Whether it is still kept how far an endpoint has read."""
+        """Whether an endpoint's position is still stored."""
         return await self.pool.fetchval(
             "select exists (select from webhook_reader where workspace_id = $1 and endpoint_id = $2)",
             endpoint.owner.workspace_id,
@@ -185,7 +185,7 @@ class Books:
         )
 
     async def is_due(self, endpoint: Endpoint) -> bool:
-        """Whether a courier would send something again now."""
+        """Whether a courier would send one of the endpoint's deliveries again now."""
         return await self.pool.fetchval(
             """
             select exists (
@@ -198,7 +198,7 @@ class Books:
         )
 
     async def noted(self, endpoint: Endpoint) -> list[asyncpg.Record]:
-        """Return what was noted of an endpoint's deliveries."""
+        """Return an endpoint's stored deliveries."""
         return await self.pool.fetch(
             "select * from webhook_delivery where workspace_id = $1 and endpoint_id = $2 order by seq",
             endpoint.owner.workspace_id,

@@ -1,4 +1,4 @@
-"""A post office of a test's own: an application on a database of its own, and a courier whose clock the test sets."""
+"""An office for delivery tests: an application on its own database, and a courier whose clock the test sets."""
 
 import asyncio
 import random
@@ -40,12 +40,12 @@ class Clock:
         return self.now
 
     def go(self, time: timedelta) -> None:
-        """Let some time pass."""
+        """Advance the clock."""
         self.now += time
 
 
 class Post:
-    """The office: its database, its application's client, and a courier."""
+    """The office: a database, a client of the application, and a courier."""
 
     def __init__(self, pool: Pool, ledger: Ledger, client: httpx.AsyncClient) -> None:
         self.pool = pool
@@ -69,12 +69,12 @@ class Post:
         return Courier(means)
 
     async def deliver(self) -> None:
-        """Have the courier deliver whatever can be delivered now."""
+        """Deliver everything that is due now."""
         await self.courier.look()
         await self.courier.settled()
 
     async def heard(self, person: Person, request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
-        """Ask for something, while the courier hears that the ledger moves; return what succeeds."""
+        """Make a request that must succeed, while the courier sees new entries; return the response."""
         asked = asyncio.create_task(request)
         while not asked.done():
             self.courier.moved([person.workspace_id])
@@ -90,17 +90,17 @@ class Post:
         return Person(self.client, workspace_id, await create_key(self.pool, workspace_id, "Administrator", [ADMIN]))
 
     async def reader(self, endpoint: Json) -> asyncpg.Record:
-        """Return how far an endpoint has read."""
+        """Return the row with an endpoint's position."""
         row = await self.pool.fetchrow("select * from webhook_reader where endpoint_id = $1", uuid_of(endpoint))
         assert row is not None
         return row
 
     async def deliveries(self, endpoint: Json) -> list[asyncpg.Record]:
-        """Return what is kept of an endpoint's deliveries."""
+        """Return an endpoint's stored deliveries."""
         return await self.pool.fetch("select * from webhook_delivery where endpoint_id = $1 order by seq", uuid_of(endpoint))
 
     async def close_all(self) -> None:
-        """Disable all endpoints, so that no other test is told of them."""
+        """Disable all endpoints, so that other tests send them nothing."""
         await self.courier.settled()
         await self.pool.execute("update webhook_reader set is_enabled = false, lease_holder = null")
 
@@ -120,7 +120,7 @@ async def post_on(database_url: str, folder: Path) -> AsyncGenerator[Post]:
 
 
 def uuid_of(endpoint: Json) -> UUID:
-    """Return an endpoint's id, as the database has it."""
+    """Return an endpoint's id in the form that the database stores."""
     found = ids.decoded(ids.WEBHOOK_ENDPOINT, endpoint["id"])
     assert found is not None
     return found

@@ -1,4 +1,4 @@
-"""An endpoint, as integrators have them: a server on loopback that keeps what it is sent, and answers as it is told to."""
+"""An endpoint like an integrator's: a server on loopback that keeps its requests and answers as a test wants."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 class Request(NamedTuple):
-    """A request as it came in: over which connection (they are counted), its first line, headers by lower-case name, body."""
+    """A received request: number of its connection, first line, headers by lower-case name, and body."""
 
     connection: int
     line: str
@@ -24,7 +24,7 @@ class Request(NamedTuple):
         return json.loads(self.body)
 
 
-# Returns what to answer, in bytes as they go over the wire; None: nothing, and the connection is closed.
+# Returns the raw bytes of the answer, or None to close the connection without one.
 Answering = Callable[[Request], bytes | None]
 
 
@@ -36,14 +36,14 @@ def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
 
 
 class Receiver:
-    """The endpoint: `answering` may be changed at any time, and `requests` has all that came, in their order."""
+    """The endpoint. `answering` may change at any time, and `requests` holds all requests in order."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.answering: Answering = lambda _: TAKEN
         self.url = ""
         self.port = 0
-        # Cleared, it leaves requests waiting for their answers until it is set again: all, or those that `holds` says.
+        # Cleared, it holds back answers until it is set again: all of them, or those that `holds` selects.
         self.may_answer = asyncio.Event()
         self.holds: Callable[[Request], bool] = lambda _: True
         self.may_answer.set()
@@ -53,11 +53,11 @@ class Receiver:
 
     @property
     def event_ids(self) -> list[str]:
-        """The ids of the events that came, in their order."""
+        """The ids of the received events, in order."""
         return [request.headers["webhook-id"] for request in self.requests]
 
     async def wait_for(self, count: int) -> None:
-        """Wait until so many requests have come."""
+        """Wait for a number of requests."""
         async with asyncio.timeout(20), self.came:
             await self.came.wait_for(lambda: len(self.requests) >= count)
 

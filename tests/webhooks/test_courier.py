@@ -1,4 +1,4 @@
-"""The courier: what is delivered when, in which order, and what becomes of what is not taken."""
+"""The courier: when events are delivered, in which order, and how failed ones are retried."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ from tests.webhooks.receiver import TAKEN, Receiver, answer, receiving
 
 
 async def test_a_write_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
-    """What was written since there was an endpoint comes to it, signed with its secret, and leaves no row behind."""
+    """An endpoint receives later writes, signed with its secret; a successful delivery leaves no row."""
     await write_contact(owner, first_name="Before")
     endpoint = await subscribe(owner, receiver.url)
     contact = await write_contact(owner, first_name="Ada")
@@ -34,7 +34,7 @@ async def test_a_write_is_told(post: Post, owner: Person, receiver: Receiver) ->
 
 
 async def test_nothing_is_told_twice(post: Post, owner: Person, receiver: Receiver) -> None:
-    """A second look finds nothing more to do, and neither does another courier."""
+    """A second look delivers nothing again, and neither does another courier."""
     await subscribe(owner, receiver.url)
     await write_contact(owner)
     await post.deliver()
@@ -47,7 +47,7 @@ async def test_nothing_is_told_twice(post: Post, owner: Person, receiver: Receiv
 
 
 async def test_only_what_was_chosen_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
-    """An endpoint that chose some types is told of no other, and its position moves on over those."""
+    """An endpoint with chosen types receives no others, and its position moves past them."""
     endpoint = await subscribe(owner, receiver.url, event_types=["v1.tag.created"])
     await write_contact(owner)
     await owner.post("/api/v2/tags", json={"name": "Renewal"})
@@ -59,7 +59,7 @@ async def test_only_what_was_chosen_is_told(post: Post, owner: Person, receiver:
 
 
 async def test_workspaces_are_apart(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Nobody is told of another workspace."""
+    """An endpoint receives nothing of other workspaces."""
     await subscribe(owner, receiver.url)
     await write_contact(await post.open_workspace())
     await post.deliver()
@@ -68,7 +68,7 @@ async def test_workspaces_are_apart(post: Post, owner: Person, receiver: Receive
 
 
 async def test_events_of_an_object_are_in_order(post: Post, owner: Person, receiver: Receiver) -> None:
-    """However many go side by side, those of one contact come one after another."""
+    """The events of one contact arrive in order, even if many deliveries run in parallel."""
     contacts = [await write_contact(owner) for _ in range(5)]
     await subscribe(owner, receiver.url)
     names = [f"N{number}" for number in range(300)]
@@ -83,7 +83,7 @@ async def test_events_of_an_object_are_in_order(post: Post, owner: Person, recei
 
 
 async def test_different_objects_go_side_by_side(post: Post, owner: Person, receiver: Receiver) -> None:
-    """While one contact's event waits for its answer, those of others go on; the second of the same one does not."""
+    """A delivery that waits for its answer holds up the same contact's next event, and not those of others."""
     await subscribe(owner, receiver.url)
     ada, grace = await write_contact(owner, first_name="Ada"), await write_contact(owner, first_name="Grace")
     await post.deliver()
@@ -102,7 +102,7 @@ async def test_different_objects_go_side_by_side(post: Post, owner: Person, rece
 
 
 async def test_a_failure_holds_up_nobody(post: Post, owner: Person, receiver: Receiver) -> None:
-    """What is not taken waits in a row of its own; what comes after it is told."""
+    """A failed delivery waits in a row of its own, and later events are delivered."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda request: answer(500, b"Oh no") if request is receiver.requests[0] else TAKEN
     first = await write_contact(owner)
@@ -118,7 +118,7 @@ async def test_a_failure_holds_up_nobody(post: Post, owner: Person, receiver: Re
 
 
 async def test_the_whole_schedule(post: Post, owner: Person, receiver: Receiver) -> None:
-    """An event that nobody takes is sent eight times, each time under the same id, and then is failed for good."""
+    """An event that always fails is sent eight times under the same id, and then counts as failed."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
     await write_contact(owner)
@@ -144,7 +144,7 @@ async def test_the_whole_schedule(post: Post, owner: Person, receiver: Receiver)
 
 
 async def test_a_later_attempt_succeeds(post: Post, owner: Person, receiver: Receiver) -> None:
-    """What is taken in the end is delivered, and how it came about is kept."""
+    """A retry that succeeds is delivered, and its attempts are kept."""
     endpoint = await subscribe(owner, receiver.url)
     answers = itertools.chain([answer(500), None], itertools.repeat(TAKEN))
     receiver.answering = lambda _: next(answers)
@@ -176,7 +176,7 @@ async def test_a_later_attempt_succeeds(post: Post, owner: Person, receiver: Rec
 async def test_an_endpoint_may_ask_for_time(
     post: Post, owner: Person, receiver: Receiver, status: int, said: str, pause: int
 ) -> None:
-    """`Retry-After` is heard on 429 and 503, for a day at most, and never shortens the schedule."""
+    """`Retry-After` counts with 429 and 503, for a day at most, and never shortens the schedule."""
     post.clock.now = post.clock.now.replace(year=2030, month=1, day=1, hour=0, minute=0, second=0)
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(status, Retry_After=said)
@@ -188,7 +188,7 @@ async def test_an_endpoint_may_ask_for_time(
 
 
 async def test_gone_disables(post: Post, owner: Person, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    """410 says that nobody wants to be told any more: endpoint and log say why it is disabled, and it is asked no more."""
+    """A 410 disables the endpoint: endpoint and log give the reason, and nothing more is sent."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(410)
     await write_contact(owner)
@@ -205,7 +205,7 @@ async def test_gone_disables(post: Post, owner: Person, receiver: Receiver, capl
 
 
 async def test_failing_for_days_disables(post: Post, owner: Person, receiver: Receiver) -> None:
-    """After five days without a success an endpoint is disabled; one success in between begins a new count."""
+    """Five days without a success disable an endpoint; one success in between restarts the count."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
     shown: Json = {}
@@ -224,7 +224,7 @@ async def test_failing_for_days_disables(post: Post, owner: Person, receiver: Re
 
 
 async def test_enabled_again_it_goes_on_where_it_stopped(post: Post, owner: Person, receiver: Receiver) -> None:
-    """What happened while an endpoint was disabled is told afterwards, and so is what had failed."""
+    """An endpoint that is enabled again receives the events from the time in between, and failed ones."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(410)
     await write_contact(owner, first_name="First")
@@ -240,7 +240,7 @@ async def test_enabled_again_it_goes_on_where_it_stopped(post: Post, owner: Pers
 
 
 async def test_a_dead_endpoint_is_asked_less_and_less(post: Post, owner: Person, receiver: Receiver) -> None:
-    """An endpoint that fails again and again gets no more than one new event at a time; nothing is lost by that."""
+    """An endpoint that fails again and again gets at most one new event at a time, and loses none."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
     contacts = [await write_contact(owner) for _ in range(60)]
@@ -261,7 +261,7 @@ async def test_a_dead_endpoint_is_asked_less_and_less(post: Post, owner: Person,
 
 
 async def test_a_dead_endpoint_delays_nobody(post: Post, owner: Person, receiver: Receiver) -> None:
-    """While one endpoint does not answer, another one of the same workspace is told everything."""
+    """A silent endpoint does not delay another one of the same workspace."""
     async with receiving() as silent:
         silent.may_answer.clear()
         await subscribe(owner, silent.url)
@@ -277,7 +277,7 @@ async def test_a_dead_endpoint_delays_nobody(post: Post, owner: Person, receiver
 
 
 async def test_couriers_share_the_work(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Of several couriers that look at once, one delivers to an endpoint, and each event comes once."""
+    """Only one of several couriers delivers to an endpoint, and each event arrives once."""
     endpoints = [await subscribe(owner, receiver.url) for _ in range(4)]
     couriers = [post.new_courier() for _ in range(3)]
     for _ in range(10):
@@ -292,7 +292,7 @@ async def test_couriers_share_the_work(post: Post, owner: Person, receiver: Rece
 
 
 async def test_a_lease_ends(post: Post, owner: Person, receiver: Receiver) -> None:
-    """What a courier has that is heard of no more, another takes over once its lease has ended."""
+    """Another courier takes over an endpoint once the lease of a lost one has ended."""
     endpoint = await subscribe(owner, receiver.url)
     await write_contact(owner)
     await post.pool.execute(
@@ -308,7 +308,7 @@ async def test_a_lease_ends(post: Post, owner: Person, receiver: Receiver) -> No
 
 
 async def hold_one_up(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Have an event of Ada's wait for its answer, another of hers behind it, and three of Grace's be taken meanwhile."""
+    """Hold an event of Ada's with another of hers behind it, while three of Grace's are delivered."""
     ada, grace = await write_contact(owner, first_name="Ada"), await write_contact(owner, first_name="Grace")
     await post.deliver()
     receiver.holds = lambda request: request.event["data"]["object"]["id"] == ada["id"]
@@ -320,7 +320,7 @@ async def hold_one_up(post: Post, owner: Person, receiver: Receiver) -> None:
 
 
 async def test_a_courier_that_stops_leaves_nothing_half_done(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Told to stop, it delivers what it has read, so that nothing comes twice, gives the endpoint back, and begins no more."""
+    """A stopping courier delivers what it has read, so that nothing arrives twice, and then releases the endpoint."""
     endpoint = await subscribe(owner, receiver.url)
     await hold_one_up(post, owner, receiver)
     stopping = asyncio.create_task(post.courier.stop())
@@ -339,7 +339,7 @@ async def test_a_courier_that_stops_leaves_nothing_half_done(post: Post, owner: 
 
 
 async def test_another_url_is_heard_of(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Changed while events are under way, an endpoint gets the rest at its new place, and nothing twice."""
+    """An endpoint whose URL changes during deliveries gets the rest at the new URL, and nothing twice."""
     async with receiving() as old:
         endpoint = await subscribe(owner, old.url)
         await hold_one_up(post, owner, old)
@@ -347,7 +347,7 @@ async def test_another_url_is_heard_of(post: Post, owner: Person, receiver: Rece
         stored = (await post.reader(endpoint))["leased_until"]
         while (await post.reader(endpoint))["leased_until"] == stored:
             pass
-        # And once more, so that the courier knows by now what it was answered.
+        # A second look, because by then the courier has read the result of the first.
         await post.reader(endpoint)
         old.may_answer.set()
         await post.courier.settled()
@@ -358,7 +358,7 @@ async def test_another_url_is_heard_of(post: Post, owner: Person, receiver: Rece
 
 
 async def test_what_was_skipped_stays_skipped(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Given up while an attempt is under way, a delivery is not taken up again by how that ends."""
+    """A delivery that is skipped during an attempt stays skipped, however the attempt ends."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
     await write_contact(owner)
@@ -378,7 +378,7 @@ async def test_what_was_skipped_stays_skipped(post: Post, owner: Person, receive
 
 
 async def test_disabled_it_is_told_no_more(post: Post, owner: Person, receiver: Receiver) -> None:
-    """What was read for an endpoint and not sent yet is not sent once it is disabled."""
+    """A disabled endpoint receives no more events."""
     endpoint = await subscribe(owner, receiver.url)
     await owner.post(f"{WEBHOOKS}/{endpoint['id']}/disable", json={})
     await write_contact(owner)
@@ -392,7 +392,7 @@ async def test_disabled_it_is_told_no_more(post: Post, owner: Person, receiver: 
 
 
 async def test_rotated_secrets_overlap(post: Post, owner: Person, receiver: Receiver) -> None:
-    """For a while both secrets sign, and then only the new one."""
+    """Both secrets sign during the overlap, and only the new one after it."""
     endpoint = await subscribe(owner, receiver.url)
     post.clock.now = post.clock.now.now(post.clock.now.tzinfo)
     new = (await owner.post(f"{WEBHOOKS}/{endpoint['id']}/rotate_secret", json={"overlap_seconds": 60})).json()["secret"]

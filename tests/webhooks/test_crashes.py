@@ -1,4 +1,4 @@
-"""Couriers that are killed, endpoints that fail: in the end, each endpoint has been told everything."""
+"""Killed couriers and failing endpoints: in the end, each endpoint has received everything."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from tests.webhooks.receiver import TAKEN, Receiver, Request, answer, receiving
 
 
 class Town:
-    """An office, and the URL of its database, for couriers that are processes of their own."""
+    """An office with the URL of its database, for couriers in processes of their own."""
 
     def __init__(self, post: Post, database_url: str) -> None:
         self.post = post
@@ -30,9 +30,9 @@ class Town:
 
     @asynccontextmanager
     async def courier(self) -> AsyncGenerator[asyncio.subprocess.Process]:
-        """Run a courier as a server does; at the end of the block it is killed, if it is still there."""
+        """Run a courier as a server does; kill it at the end of the block if it still runs."""
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "herdbook.webhooks.process", stdin=PIPE)
-        assert process.stdin is not None, "it is a pipe"
+        assert process.stdin is not None, "stdin is a pipe"
         order = Order(self.database_url, TargetRules(allows_loopback=True), "error")
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         try:
@@ -45,13 +45,13 @@ class Town:
 
 @pytest_asyncio.fixture
 async def town(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Town]:
-    """A town of the test's own."""
+    """A new town."""
     async with database_on(database_url) as url, post_on(url, tmp_path_factory.mktemp("town")) as post:
         yield Town(post, url)
 
 
 class Moody(Receiver):
-    """An endpoint that takes what it is sent only sometimes; `taken` is what it has taken, `spurned` what it has not."""
+    """An endpoint that refuses some requests: `taken` has those it accepted, `spurned` the ids of the others."""
 
     def __init__(self, dice: random.Random) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Moody(Receiver):
         self.answering = answering
 
     def assert_told(self, wanted: set[str]) -> None:
-        """Exactly these events were taken; those of an object that never failed first came in the order of the ledger."""
+        """Check that exactly these events were accepted, and that events of an object without failures were in order."""
         assert {request.headers["webhook-id"] for request in self.taken} == wanted
         last: dict[str, int] = {}
         seen: set[str] = set()
@@ -86,7 +86,7 @@ class Moody(Receiver):
 
 
 async def write_on(owner: Person, dice: random.Random, contacts: list[Json], count: int) -> None:
-    """Create and change contacts, and delete some."""
+    """Create, change and delete contacts."""
     for _ in range(count):
         if len(contacts) < 5 or dice.random() < 0.1:
             contacts.append(await write_contact(owner))
@@ -99,8 +99,8 @@ async def write_on(owner: Person, dice: random.Random, contacts: list[Json], cou
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_everything_is_told(town: Town, seed: int) -> None:
-    """Through kills of couriers in the midst of deliveries, and endpoints that fail, no event is lost, in any workspace."""
-    dice, post = random.Random(seed), town.post  # noqa: S311  # these dice are loaded on purpose
+    """No event of any workspace is lost by couriers killed during deliveries or by failing endpoints."""
+    dice, post = random.Random(seed), town.post  # noqa: S311  # repeatable on purpose
     moody = [Moody(dice) for _ in range(3)]
     async with AsyncExitStack() as stack:
         for each in moody:
@@ -118,7 +118,7 @@ async def test_everything_is_told(town: Town, seed: int) -> None:
                 first.kill()
                 await write_on(owners[0], dice, contacts[0], 20)
             assert sum(len(each.requests) for each in moody) > before
-            # As if the leases of those that were killed had ended.
+            # Leases of killed couriers end at once.
             await post.pool.execute("update webhook_reader set leased_until = now()")
 
         for each in moody:

@@ -21,7 +21,7 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
 
 
 async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
-    """Who may read and write everything may still not have it told elsewhere."""
+    """All scopes for reading and writing do not suffice to create an endpoint."""
     response = await bob.post(WEBHOOKS, json={"url": HERE})
 
     assert response.status_code == 403
@@ -30,7 +30,7 @@ async def test_bob_is_refused(bob: Person, stored: Stored) -> None:
 
 
 async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
-    """The answer is the endpoint, enabled, with its secret; types are in one order, and each is there once."""
+    """The answer is the enabled endpoint with its secret; its types are sorted and unique."""
     types = ["v1.tag.deleted", "v1.contact.created", "v1.tag.deleted"]
     response = await alice.post(WEBHOOKS, json={"url": HERE, "description": "The CRM's copy.", "event_types": types})
 
@@ -49,28 +49,28 @@ async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
 
 
 async def test_without_a_choice_it_is_told_of_everything(alice: Person) -> None:
-    """Null stands for all events, those of later releases included."""
+    """Null stands for all event types, including those of later releases."""
     response = await alice.post(WEBHOOKS, json={"url": HERE})
 
     assert (response.json()["event_types"], response.json()["description"]) == (None, None)
 
 
 async def test_the_secret_is_in_no_entry(endpoint: Endpoint, stored: Stored) -> None:
-    """The ledger has one entry, with the endpoint, and not with what signs."""
+    """The ledger's one entry has the endpoint without its secret."""
     (change,) = await stored.changes()
 
     assert (change.seq, change.kind, change.action, change.object) == (1, "w", "c", endpoint.json)
 
 
 async def test_each_has_a_secret_of_its_own(alice: Person) -> None:
-    """Two endpoints, be they at one place, have two secrets."""
+    """Two endpoints have different secrets, even at the same URL."""
     first, second = [Endpoint(alice, await alice.post(WEBHOOKS, json={"url": HERE})) for _ in range(2)]
 
     assert first.secret != second.secret
 
 
 async def test_it_begins_behind_itself(alice: Person, books: Books) -> None:
-    """It is told of what comes after it, and neither of what was before nor of itself."""
+    """A new endpoint starts after its own creation: earlier changes and the creation are not sent."""
     await alice.post("/api/v2/tags", json={"name": "Before"})
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": HERE}))
 
@@ -79,7 +79,7 @@ async def test_it_begins_behind_itself(alice: Person, books: Books) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> None:
-    """The same Idempotency-Key with the same request creates one endpoint, and shows the same secret."""
+    """A repeat with the same Idempotency-Key creates one endpoint, and shows the same secret."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.post(WEBHOOKS, json={"url": HERE}, headers=key) for _ in range(2)]
 
@@ -90,7 +90,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, stored: Stored) -> N
 
 
 async def test_if_match_is_refused(alice: Person) -> None:
-    """What is not there yet has no version to match."""
+    """If-Match fails, because an endpoint has no version before its creation."""
     response = await alice.post(WEBHOOKS, json={"url": HERE}, headers={"If-Match": "*"})
 
     assert response.status_code == 412
@@ -113,7 +113,7 @@ async def test_if_match_is_refused(alice: Person) -> None:
 async def test_what_is_no_endpoint_is_refused(
     alice: Person, stored: Stored, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """Everything that is wrong is told at once, and nothing is created."""
+    """All errors are reported at once, and nothing is created."""
     response = await alice.post(WEBHOOKS, json=body)
 
     assert response.status_code == 422
@@ -139,7 +139,7 @@ async def test_what_is_no_endpoint_is_refused(
     ],
 )
 async def test_what_is_no_address_is_refused(alice: Person, url: str) -> None:
-    """An address on the web, without credentials and without a fragment, and such that nobody reads it otherwise."""
+    """A URL must be http or https, without credentials or fragment, and unambiguous to every parser."""
     response = await alice.post(WEBHOOKS, json={"url": url})
 
     assert faults(response) == [("url", "invalid_format")]
@@ -158,7 +158,7 @@ async def test_what_is_no_address_is_refused(alice: Person, url: str) -> None:
     ],
 )
 async def test_an_address_is_kept_as_it_was_sent(alice: Person, url: str) -> None:
-    """On a server that only this machine can call, this machine may be told, too."""
+    """The URL is stored as it was sent; a server that only listens on loopback may send to its own machine."""
     response = await alice.post(WEBHOOKS, json={"url": url})
 
     assert (response.status_code, response.json().get("url")) == (201, url), response.text

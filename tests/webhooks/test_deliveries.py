@@ -1,4 +1,4 @@
-"""GET /herdbook/webhooks/{webhook_endpoint_id}/deliveries, and one of them."""
+"""GET /herdbook/webhooks/{webhook_endpoint_id}/deliveries, and a single delivery."""
 
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ NEVER = ids.EVENT + "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 async def test_nothing_is_shown_to_others(
     client: httpx.AsyncClient, alice: Person, bob: Person, charlie: Person, endpoint: Endpoint
 ) -> None:
-    """Anonymous needs a credential, Bob a scope, and to Charlie there is no such endpoint, be it with the id of an event."""
+    """Deliveries need a credential and a scope, and are not found for Charlie, even with an event's id."""
     await add_contacts(alice, "Ada")
     (event,) = await endpoint.event_ids()
     for url in (f"{endpoint.url}/deliveries", f"{endpoint.url}/deliveries/{event}"):
@@ -27,11 +27,11 @@ async def test_nothing_is_shown_to_others(
         assert [response.status_code for response in responses] == [401, 403, 404]
 
 
-# Which there are
+# Deliveries that exist
 
 
 async def test_what_happens_is_to_be_told(alice: Person, endpoint: Endpoint) -> None:
-    """Until the courier comes to it, it is queued; the latest comes first."""
+    """A change is queued until the courier reads it; the list begins with the latest."""
     (contact_id,) = await add_contacts(alice, "Ada")
     await alice.patch(f"/api/v2/contacts/{contact_id}", json={"first_name": "Augusta"})
     await alice.post("/api/v2/tags", json={"name": "Renewal"})
@@ -44,7 +44,7 @@ async def test_what_happens_is_to_be_told(alice: Person, endpoint: Endpoint) -> 
 
 
 async def test_what_was_read_was_delivered(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """Up to its position, whatever was not noted was taken at once."""
+    """Every entry before the position without a row of its own was delivered at once."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
     await books.read_to(endpoint, 3)
 
@@ -54,7 +54,7 @@ async def test_what_was_read_was_delivered(alice: Person, endpoint: Endpoint, bo
 @pytest.mark.parametrize("state", ["waiting", "failed", "skipped", "delivered"])
 @pytest.mark.parametrize("position", [1, 4])
 async def test_what_was_noted_counts(alice: Person, endpoint: Endpoint, books: Books, state: str, position: int) -> None:
-    """Be it in front of the position, which is stored from time to time, or behind it."""
+    """A stored row's state counts on both sides of the position, because the position is only stored from time to time."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
     await books.note(endpoint, 3, state)
     await books.read_to(endpoint, position)
@@ -64,7 +64,7 @@ async def test_what_was_noted_counts(alice: Person, endpoint: Endpoint, books: B
 
 
 async def test_it_is_told_of_nothing_older_than_itself(alice: Person) -> None:
-    """What was before it is none of its deliveries, and neither is its own creation."""
+    """An endpoint has no deliveries of earlier changes, nor of its own creation."""
     await add_contacts(alice, "Ada")
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
     await endpoint.patch(description="Other words.")
@@ -73,7 +73,7 @@ async def test_it_is_told_of_nothing_older_than_itself(alice: Person) -> None:
 
 
 async def test_it_is_told_of_its_types(alice: Person, books: Books) -> None:
-    """Of nothing else."""
+    """An endpoint has deliveries of its event types only."""
     body = {"url": "http://127.0.0.1/", "event_types": ["v1.contact.deleted", "v1.tag.created"]}
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json=body))
     (contact_id,) = await add_contacts(alice, "Ada")
@@ -85,7 +85,7 @@ async def test_it_is_told_of_its_types(alice: Person, books: Books) -> None:
 
 
 async def test_a_transcript_is_told_once_there_is_a_timeline(alice: Person, endpoint: Endpoint) -> None:
-    """Text alone is no timeline; the event is about the engagement."""
+    """A transcript's event needs a timeline, not just text, and is about the engagement."""
     await alice.post("/api/v2/engagements", json=call("text"))
     engagement = (await alice.post("/api/v2/engagements", json=timed("timeline"))).json()
     listed = (await endpoint.read("deliveries"))["data"]
@@ -98,7 +98,7 @@ async def test_a_transcript_is_told_once_there_is_a_timeline(alice: Person, endp
 
 
 async def test_of_two_endpoints_each_has_its_own(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """What was noted of one says nothing of the other."""
+    """A row of one endpoint's delivery does not affect the other endpoint's."""
     other = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
     await add_contacts(alice, "Ada")
     await books.note(endpoint, 3, "failed")
@@ -107,11 +107,11 @@ async def test_of_two_endpoints_each_has_its_own(alice: Person, endpoint: Endpoi
     assert await other.deliveries() == [("contact.created", "queued")]
 
 
-# What is said of each
+# Contents of a delivery
 
 
 async def test_a_delivery_at_once_says_little(endpoint: Endpoint, alice: Person, books: Books, stored: Stored) -> None:
-    """Which event, about what, and that it was taken; nothing was kept of how."""
+    """An immediate delivery shows the event, its object and the state; no attempt was stored."""
     (contact_id,) = await add_contacts(alice, "Ada")
     await books.read_to(endpoint)
     (delivery,) = (await endpoint.read("deliveries"))["data"]
@@ -131,7 +131,7 @@ async def test_a_delivery_at_once_says_little(endpoint: Endpoint, alice: Person,
 
 
 async def test_attempts_are_told(endpoint: Endpoint, alice: Person, books: Books) -> None:
-    """Lists leave out what was answered."""
+    """Attempts are listed without the answers; a single delivery has them."""
     await add_contacts(alice, "Ada")
     event = await books.note(endpoint, 2, "waiting", attempts=2)
     (listed,) = (await endpoint.read("deliveries"))["data"]
@@ -144,7 +144,7 @@ async def test_attempts_are_told(endpoint: Endpoint, alice: Person, books: Books
 
 
 async def test_one_shows_the_body_that_is_sent(endpoint: Endpoint, alice: Person) -> None:
-    """As it was, or will be, sent."""
+    """A single delivery shows its request body."""
     (contact_id,) = await add_contacts(alice, "Ada")
     await alice.patch(f"/api/v2/contacts/{contact_id}", json={"first_name": "Augusta"})
     events = await endpoint.event_ids()
@@ -157,7 +157,7 @@ async def test_one_shows_the_body_that_is_sent(endpoint: Endpoint, alice: Person
 
 
 async def test_what_is_no_delivery_is_not_found(alice: Person, endpoint: Endpoint, stored: Stored) -> None:
-    """An id of nothing, one of another workspace's event, one of an entry that is not told, one that is changed a little."""
+    """Unknown, foreign and altered event ids are not found, nor are those of entries that are not sent."""
     await add_contacts(alice, "Ada")
     (event,) = await endpoint.event_ids()
     created = (await stored.changes())[0].object["created_at"]
@@ -171,7 +171,7 @@ async def test_what_is_no_delivery_is_not_found(alice: Person, endpoint: Endpoin
 
 
 async def test_what_is_no_longer_kept_can_still_be_seen(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """Of an event whose entry is gone, there is what was noted, and neither its object nor its body."""
+    """A delivery with a trimmed entry is still shown, without object and body."""
     await add_contacts(alice, "Ada")
     event = await books.note(endpoint, 2, "waiting")
     await books.trim(endpoint, 2)
@@ -187,7 +187,7 @@ async def test_what_is_no_longer_kept_can_still_be_seen(alice: Person, endpoint:
 
 @pytest_asyncio.fixture
 async def mixed(alice: Person, endpoint: Endpoint, books: Books) -> Endpoint:
-    """An endpoint with two deliveries of each state; the types of each pair are two."""
+    """An endpoint with two deliveries of different types in each state."""
     for number in range(5):
         await add_contacts(alice, f"Ada {number}")
         await alice.post("/api/v2/tags", json={"name": f"Tag {number}"})
@@ -199,14 +199,14 @@ async def mixed(alice: Person, endpoint: Endpoint, books: Books) -> Endpoint:
 
 @pytest.mark.parametrize("state", ["queued", "delivered", "waiting", "failed", "skipped"])
 async def test_by_state(mixed: Endpoint, state: str) -> None:
-    """Each is found by its state, alone and with a type."""
+    """Deliveries are filtered by state, alone and with a type."""
     assert await mixed.deliveries(state=state) == [("tag.created", state), ("contact.created", state)]
     assert await mixed.deliveries(state=state, types="v1.contact.created") == [("contact.created", state)]
     assert await mixed.deliveries(state=state, types="v1.contact.deleted") == []
 
 
 async def test_by_types(mixed: Endpoint) -> None:
-    """Several come with commas."""
+    """Several types are separated by commas."""
     tags = await mixed.deliveries(types="v1.tag.created")
     both = await mixed.deliveries(types="v1.tag.created,v1.contact.created,v1.tag.deleted")
 
@@ -215,7 +215,7 @@ async def test_by_types(mixed: Endpoint) -> None:
 
 
 async def test_by_time(mixed: Endpoint) -> None:
-    """After and before a time, neither of them including it."""
+    """Times before and after are exclusive."""
     listed = (await mixed.read("deliveries"))["data"]
     times = [each["created_at"] for each in listed]
     found = [
@@ -236,7 +236,7 @@ async def test_by_time(mixed: Endpoint) -> None:
 
 
 async def test_by_time_and_state(mixed: Endpoint) -> None:
-    """What was noted is filtered by time as well."""
+    """Filters by time apply to stored rows as well."""
     failed = (await mixed.read("deliveries", state="failed"))["data"]
     later, earlier = (each["created_at"] for each in failed)
 
@@ -246,7 +246,7 @@ async def test_by_time_and_state(mixed: Endpoint) -> None:
 
 @pytest.mark.parametrize("hour", [1, -1])
 async def test_a_zone_may_be_named(mixed: Endpoint, hour: int) -> None:
-    """A time is the same in whatever zone it is said."""
+    """A time may be given in any zone."""
     middle = datetime.fromisoformat((await mixed.read("deliveries"))["data"][4]["created_at"])
     elsewhere = (middle + timedelta(hours=hour)).isoformat().replace("+00:00", f"{hour:+03}:00")
 
@@ -269,7 +269,7 @@ async def test_a_zone_may_be_named(mixed: Endpoint, hour: int) -> None:
 async def test_what_is_no_filter_is_refused(
     alice: Person, endpoint: Endpoint, params: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """With all that is wrong; before it is looked whether there is such an endpoint."""
+    """All bad filters are reported, before the endpoint is looked up."""
     responses = [await alice.get(f"{url}/deliveries", params=params) for url in (endpoint.url, UNKNOWN)]
 
     assert [(response.status_code, faults(response)) for response in responses] == [(400, expected)] * 2
@@ -281,7 +281,7 @@ async def test_what_is_no_filter_is_refused(
 @pytest.mark.parametrize("limit", [1, 3, 9, 10])
 @pytest.mark.parametrize("state", [None, "delivered", "failed"])
 async def test_pages_are_the_whole(mixed: Endpoint, limit: int, state: str | None) -> None:
-    """Page after page, each delivery comes once, in one order; the cursor carries what was asked."""
+    """Paging returns each delivery once, in order; the cursor carries the filters."""
     asked = {} if state is None else {"state": state}
     whole = await mixed.event_ids(**asked)
     page = await mixed.read("deliveries", limit=limit, **asked)
@@ -296,7 +296,7 @@ async def test_pages_are_the_whole(mixed: Endpoint, limit: int, state: str | Non
 
 
 async def test_what_comes_meanwhile_moves_no_page(alice: Person, mixed: Endpoint) -> None:
-    """A cursor is a place, whatever happens in front of it."""
+    """A cursor keeps its place when newer deliveries arrive."""
     whole = await mixed.event_ids()
     page = await mixed.read("deliveries", limit=4)
     await add_contacts(alice, "Grace")
@@ -305,7 +305,7 @@ async def test_what_comes_meanwhile_moves_no_page(alice: Person, mixed: Endpoint
 
 
 async def test_what_is_sent_beside_a_cursor_must_be_the_same(alice: Person, mixed: Endpoint) -> None:
-    """The same filters may be repeated, others not."""
+    """Filters beside a cursor must be those that it carries."""
     cursor = (await mixed.read("deliveries", limit=1, state="failed"))["next_cursor"]
     other = await alice.get(f"{mixed.url}/deliveries", params={"cursor": cursor, "state": "waiting", "after": "2026-01-01"})
 
@@ -316,7 +316,7 @@ async def test_what_is_sent_beside_a_cursor_must_be_the_same(alice: Person, mixe
 
 
 async def test_a_cursor_is_of_one_endpoint(alice: Person, mixed: Endpoint) -> None:
-    """Of another, it is none."""
+    """A cursor of another endpoint is refused."""
     other = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
     cursor = (await mixed.read("deliveries", limit=1))["next_cursor"]
     response = await alice.get(f"{other.url}/deliveries", params={"cursor": cursor})
@@ -325,7 +325,7 @@ async def test_a_cursor_is_of_one_endpoint(alice: Person, mixed: Endpoint) -> No
 
 
 async def test_one_page_does_not_look_for_ever(alice: Person, mixed: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where what is asked is rare, a page may be empty, and the next one goes on where it ended."""
+    """A page may be empty if matches are rare, and the next one continues from its end."""
     monkeypatch.setattr(deliveries, "_WALKED", 3)
     (contact_id,) = await add_contacts(alice, "Grace")
     await alice.delete(f"/api/v2/contacts/{contact_id}")

@@ -1,4 +1,4 @@
-"""The receivers that the documentation shows: they run as they are printed, and know what is signed."""
+"""The receivers in the documentation run as printed, and verify signatures."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text()
 
 
 class Language(NamedTuple):
-    """How a receiver is run: the fence that it stands in, what its file is called, the command."""
+    """How a receiver runs: its fence in the page, its file name, and the command."""
 
     fence: str
     file: str
@@ -36,7 +36,7 @@ in_both_languages = pytest.mark.parametrize("language", [PYTHON, JAVASCRIPT], id
 
 
 def program(language: Language, folder: Path, port: int) -> Path:
-    """Write a receiver into a folder, as it is printed but for its port."""
+    """Write a receiver into a folder, as printed but for its port."""
     [printed] = re.findall(rf"```{language.fence}\n(.+?)```", PAGE, re.DOTALL)
     assert printed.count("9000") == 1
     file = folder / language.file
@@ -51,7 +51,7 @@ def program(language: Language, folder: Path, port: int) -> Path:
 
 
 def free_port() -> int:
-    """Return a port that nobody has."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
@@ -59,14 +59,14 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(language: Language, folder: Path, port: int, secret: str) -> AsyncGenerator[Process]:
-    """Run a receiver until it takes connections, and then for as long as the block lasts."""
+    """Run a receiver while the block runs, once it accepts connections."""
     file = program(language, folder, port)
     environment = os.environ | {"WEBHOOK_SECRET": secret}
     process = await asyncio.create_subprocess_exec(language.command, str(file), stdout=PIPE, stderr=PIPE, env=environment)
     try:
         async with asyncio.timeout(30):
             while not await _listens(port):
-                assert process.returncode is None, "it runs"
+                assert process.returncode is None, "the receiver runs"
                 await asyncio.sleep(0.02)
         yield process
     finally:
@@ -85,13 +85,13 @@ async def _listens(port: int) -> bool:
 
 
 async def endpoint_at(alice: Person, port: int) -> Endpoint:
-    """Create an endpoint at a port of this machine."""
+    """Create an endpoint at a local port."""
     return Endpoint(alice, await alice.post(WEBHOOKS, json={"url": f"http://127.0.0.1:{port}/webhooks"}))
 
 
 @in_both_languages
 async def test_it_takes_what_is_signed(alice: Person, tmp_path: Path, language: Language) -> None:
-    """And prints what it was told."""
+    """A receiver accepts a signed event and prints it."""
     port = free_port()
     endpoint = await endpoint_at(alice, port)
     async with running(language, tmp_path, port, endpoint.secret) as process:
@@ -105,7 +105,7 @@ async def test_it_takes_what_is_signed(alice: Person, tmp_path: Path, language: 
 
 @in_both_languages
 async def test_it_refuses_what_somebody_else_has_signed(alice: Person, tmp_path: Path, language: Language) -> None:
-    """It knows another secret."""
+    """A receiver refuses an event that was signed with another secret."""
     port = free_port()
     endpoint = await endpoint_at(alice, port)
     async with running(language, tmp_path, port, new_secret()):

@@ -1,4 +1,4 @@
-"""POST /herdbook/webhooks/{webhook_endpoint_id}/enable and /disable; and what becomes of endpoints that nobody disables."""
+"""POST /herdbook/webhooks/{webhook_endpoint_id}/enable and /disable, and endpoints that the courier disables."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,7 +24,7 @@ ORIGIN = Origin(request_id=ids.new_id(), credential_id=NOBODY)
 async def test_only_its_administrator_may(
     client: httpx.AsyncClient, alice: Person, bob: Person, charlie: Person, endpoint: Endpoint, what: str
 ) -> None:
-    """Anonymous needs a credential, Bob a scope, and to Charlie there is no such endpoint; nor to anybody one that is none."""
+    """Enabling and disabling need a credential and a scope; foreign and unknown endpoints are not found."""
     url = f"{endpoint.url}/{what}"
     responses = [await client.post(url), await bob.post(url), await charlie.post(url), await alice.post(f"{UNKNOWN}/{what}")]
 
@@ -32,7 +32,7 @@ async def test_only_its_administrator_may(
 
 
 async def test_it_is_disabled_by_request(endpoint: Endpoint, books: Books, stored: Stored) -> None:
-    """It says so, and why; the courier passes it by; the ledger enters it."""
+    """A disabled endpoint gives its reason, the courier skips it, and the ledger has the change."""
     disabled = await endpoint.post("disable")
 
     reader = await books.reader(endpoint)
@@ -42,7 +42,7 @@ async def test_it_is_disabled_by_request(endpoint: Endpoint, books: Books, store
 
 
 async def test_once_is_enough(endpoint: Endpoint, stored: Stored) -> None:
-    """To disable what is disabled, or enable what is enabled, writes nothing."""
+    """Disabling or enabling twice writes nothing the second time."""
     assert await endpoint.post("enable") == endpoint.json
     disabled = await endpoint.post("disable")
 
@@ -51,7 +51,7 @@ async def test_once_is_enough(endpoint: Endpoint, stored: Stored) -> None:
 
 
 async def test_it_goes_on_where_it_stopped(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """Nothing is lost, unless somebody says otherwise; and why it was disabled is no matter any more."""
+    """By default an enabled endpoint continues where it stopped, so nothing is lost, and its old reason is cleared."""
     await endpoint.post("disable")
     await add_contacts(alice, "Ada")
     enabled = await endpoint.post("enable")
@@ -64,7 +64,7 @@ async def test_it_goes_on_where_it_stopped(alice: Person, endpoint: Endpoint, bo
 
 @pytest.mark.parametrize("body", [{}, {"from": "where_it_stopped"}])
 async def test_that_can_be_said(alice: Person, endpoint: Endpoint, books: Books, body: Json) -> None:
-    """In words, or by saying nothing."""
+    """`where_it_stopped` is the default start."""
     await endpoint.post("disable")
     await add_contacts(alice, "Ada")
     await endpoint.post("enable", body)
@@ -73,7 +73,7 @@ async def test_that_can_be_said(alice: Person, endpoint: Endpoint, books: Books,
 
 
 async def test_it_may_go_on_from_now(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """What happened in between is none of its deliveries; what waited is given up; the next change is told."""
+    """Starting from now skips the changes in between and the waiting deliveries; the next change is sent."""
     await add_contacts(alice, "Ada")
     await books.note(endpoint, 2, "waiting")
     await books.read_to(endpoint)
@@ -89,7 +89,7 @@ async def test_it_may_go_on_from_now(alice: Person, endpoint: Endpoint, books: B
 
 
 async def test_what_is_enabled_goes_on_as_before(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """An endpoint that is enabled loses nothing by being enabled from now on."""
+    """Enabling an enabled endpoint from now on skips nothing."""
     await add_contacts(alice, "Ada")
     await endpoint.post("enable", {"from": "now"})
 
@@ -97,7 +97,7 @@ async def test_what_is_enabled_goes_on_as_before(alice: Person, endpoint: Endpoi
 
 
 async def test_the_position_never_falls_behind(alice: Person, endpoint: Endpoint, books: Books, ledger: Ledger) -> None:
-    """What the courier has written stays, whatever the ledger had loaded before."""
+    """A position that the courier writes is not overwritten by the ledger's older row."""
     await add_contacts(alice, "Ada", "Grace")
     await books.read_to(endpoint, 3)
     await books.set(endpoint, delivered=2, failed=1, failing_since="2026-03-01 12:00:00+00", failures_in_a_row=5)
@@ -109,7 +109,7 @@ async def test_the_position_never_falls_behind(alice: Person, endpoint: Endpoint
 
 
 async def test_it_begins_anew(endpoint: Endpoint, books: Books) -> None:
-    """Enabled again, it has not failed yet, and nothing waits for it to be well."""
+    """An enabled endpoint starts without failures and without a pause."""
     await books.set(
         endpoint,
         failing_since="2026-03-01 12:00:00+00",
@@ -136,12 +136,12 @@ async def test_it_begins_anew(endpoint: Endpoint, books: Books) -> None:
 async def test_other_beginnings_are_refused(
     alice: Person, endpoint: Endpoint, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """There are two."""
+    """Any other start is refused."""
     assert faults(await alice.post(f"{endpoint.url}/enable", json=body)) == expected
 
 
 async def test_if_match_decides(alice: Person, endpoint: Endpoint) -> None:
-    """Who has not seen the current version neither disables nor enables."""
+    """A stale If-Match refuses both enabling and disabling."""
     await endpoint.patch(description="Other words.")
     responses = [
         await alice.post(f"{endpoint.url}/{what}", headers={"If-Match": endpoint.etag}) for what in ("disable", "enable")
@@ -151,7 +151,7 @@ async def test_if_match_decides(alice: Person, endpoint: Endpoint) -> None:
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, endpoint: Endpoint) -> None:
-    """With its key, be it that somebody has enabled the endpoint meanwhile."""
+    """A retry with its key gets the first answer, even if the endpoint was enabled meanwhile."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await endpoint.post("disable", headers=key)
     await endpoint.post("enable")
@@ -163,14 +163,14 @@ async def test_a_retry_gets_the_first_answer(alice: Person, endpoint: Endpoint) 
 
 @pytest.mark.parametrize("reason", [DisabledReason.GONE, DisabledReason.FAILING])
 async def test_the_courier_disables(alice: Person, endpoint: Endpoint, ledger: Ledger, reason: DisabledReason) -> None:
-    """An endpoint that is gone, or has failed for too long, says so."""
+    """An endpoint that the courier disabled, because it was gone or failed too long, says so."""
     await ledger.write(alice.workspace_id, DisableEndpoint(endpoint.uuid, reason), ORIGIN)
 
     assert (await endpoint.read())["disabled_reason"] == reason.value
 
 
 async def test_the_first_reason_stays(alice: Person, endpoint: Endpoint, ledger: Ledger, stored: Stored) -> None:
-    """What is disabled, and what was deleted, the courier leaves as it is, and it is no refusal."""
+    """The courier leaves disabled and deleted endpoints as they are, without a refusal."""
     await endpoint.post("disable")
     await ledger.write(alice.workspace_id, DisableEndpoint(endpoint.uuid, DisabledReason.GONE), ORIGIN)
     reason = (await endpoint.read())["disabled_reason"]
@@ -185,7 +185,7 @@ async def test_the_first_reason_stays(alice: Person, endpoint: Endpoint, ledger:
 async def test_what_went_meanwhile_is_told(
     alice: Person, endpoint: Endpoint, books: Books, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
-    """Disabled for longer than changes are kept for it, an endpoint says what it has missed, and so does its delivery."""
+    """An endpoint that was disabled for longer than changes are kept reports the gap, and its delivery is expired."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
     event = await books.note(endpoint, 2, "waiting")
     await books.read_to(endpoint, 2)

@@ -1,4 +1,4 @@
-"""What events say: the bodies that are made of real entries of the ledger."""
+"""The bodies of events, made from real entries of the ledger."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ ORIGIN = Origin(request_id=ids.new_id(), credential_id=NOBODY)
 
 
 class DeleteEngagement(msgspec.Struct, frozen=True):
-    """Delete an engagement, which no operation does."""
+    """Delete an engagement, for which there is no operation."""
 
     engagement_id: UUID
 
@@ -37,24 +37,24 @@ class DeleteEngagement(msgspec.Struct, frozen=True):
 
 
 class Event(NamedTuple):
-    """What an entry is told as."""
+    """The event of an entry."""
 
     type: str
     json: Json
 
     @property
     def object(self) -> Json:
-        """The object that it is about."""
+        """The event's object."""
         return self.json["data"]["object"]
 
     @property
     def previous(self) -> Json:
-        """What was changed of it, and what that was before; None where the event says nothing of it."""
+        """The changed fields with their old values, or None if the event has none."""
         return self.json["data"].get("previous_attributes")
 
 
 class Wire:
-    """Tells everything that happens in Alice's workspace."""
+    """All events of Alice's workspace."""
 
     def __init__(self, alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> None:
         self.alice = alice
@@ -62,7 +62,7 @@ class Wire:
         self._ledger = ledger
 
     async def write(self, method: str, path: str, body: Json = None) -> Json:
-        """Do something that succeeds."""
+        """Make a request that succeeds."""
         response = await self.alice.request(method, path, json=body)
         assert response.status_code in (200, 201), response.text
         return response.json()
@@ -74,7 +74,7 @@ class Wire:
         await self._ledger.write(self.alice.workspace_id, DeleteEngagement(engagement_id), ORIGIN)
 
     async def entries(self) -> list[asyncpg.Record]:
-        """Return the entries of the ledger."""
+        """Return the ledger's entries."""
         return await self._pool.fetch(
             """
             select seq, at, kind::text || action::text as mark, object::text, previous::text
@@ -84,7 +84,7 @@ class Wire:
         )
 
     async def events(self) -> list[Event]:
-        """Return what is told of all entries, in their order."""
+        """Return the events of all entries, in order."""
         events: list[Event] = []
         for seq, at, mark, object_, previous in await self.entries():
             event = told(self.alice.workspace_id, seq, at, mark, object_.encode(), previous and previous.encode())
@@ -97,12 +97,12 @@ class Wire:
 
 @pytest.fixture
 def wire(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> Wire:
-    """The wire that leads out of Alice's workspace."""
+    """The events of Alice's workspace."""
     return Wire(alice, pool, ledger)
 
 
 async def test_the_envelope_is_whole(wire: Wire) -> None:
-    """Each event says what it is, of which version, when it happened, in which workspace, and to what."""
+    """Each event has its id, type, API version, time, workspace and data."""
     contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Zoë"})
     (event,) = await wire.events()
     (entry,) = await wire.entries()
@@ -140,7 +140,7 @@ async def test_the_envelope_is_whole(wire: Wire) -> None:
 async def test_objects_are_told_as_the_api_shows_them(
     wire: Wire, kind: str, path: str, body: Json, patch: Json, previous: Json
 ) -> None:
-    """Created and updated ones as they are then; of an update what was changed, as it was; deleted ones as they were last."""
+    """An event shows the object as created, updated or last seen, and the old values of an update."""
     created = await wire.write("POST", path, body)
     updated = await wire.write("PATCH", f"{path}/{created['id']}", patch)
     await wire.write("DELETE", f"{path}/{created['id']}")
@@ -152,7 +152,7 @@ async def test_objects_are_told_as_the_api_shows_them(
 
 
 async def test_an_engagement_is_told_as_the_api_shows_it(wire: Wire) -> None:
-    """Nothing of what is only kept of it: where it comes from, who took part, which recording."""
+    """An engagement's event leaves out the internal source, participants and recording."""
     body = timed("call", participants=[{"name": "Ada Lovelace", "email": "ada@engine.test"}])
     engagement = await wire.write("POST", "/api/v2/engagements", body)
     events = await wire.events()
@@ -165,7 +165,7 @@ async def test_an_engagement_is_told_as_the_api_shows_it(wire: Wire) -> None:
 
 
 async def test_whom_an_engagement_is_with_is_told_in_ids(wire: Wire) -> None:
-    """Lists that the object shows on demand alone: what they were is told, as ids."""
+    """Changed links of an engagement appear as ids, because its object shows them only on request."""
     contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
     tag = await wire.write("POST", "/api/v2/tags", {"name": "Renewal"})
     engagement = await wire.write("POST", "/api/v2/engagements", call())
@@ -181,7 +181,7 @@ async def test_whom_an_engagement_is_with_is_told_in_ids(wire: Wire) -> None:
 
 
 async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: Wire) -> None:
-    """Whole, as it is since; that the engagement has changed is an event of its own."""
+    """A later timeline sends the whole current engagement, and the update of the engagement is an event of its own."""
     engagement = await wire.write("POST", "/api/v2/engagements", call())
     url = f"/api/herdbook/engagements/{engagement['id']}/transcript_timeline"
     await wire.write("PUT", url, {key: timed()["transcript_timeline"][key] for key in ("speakers", "entries")})
@@ -197,14 +197,14 @@ async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: Wire
 
 
 async def test_text_alone_completes_no_timeline(wire: Wire) -> None:
-    """There would be none to read."""
+    """Text without a timeline sends no timeline event."""
     await wire.write("POST", "/api/v2/engagements", call())
 
     assert [event.type for event in await wire.events()] == ["v1.engagement.created"]
 
 
 async def test_a_private_engagement_is_told(wire: Wire) -> None:
-    """An endpoint is an administrator's, who may read it."""
+    """Private engagements are sent, because only an administrator, who may read them, has endpoints."""
     engagement = await wire.write("POST", "/api/v2/engagements", call(is_private=True))
     (event,) = await wire.events()
 
@@ -212,7 +212,7 @@ async def test_a_private_engagement_is_told(wire: Wire) -> None:
 
 
 async def test_a_deleted_engagement_is_told_as_it_was(wire: Wire) -> None:
-    """As other objects are."""
+    """A deleted engagement is sent in its last state, as other objects are."""
     engagement = await wire.write("POST", "/api/v2/engagements", call())
     await wire.delete_engagement(engagement)
     *_, event = await wire.events()
@@ -221,7 +221,7 @@ async def test_a_deleted_engagement_is_told_as_it_was(wire: Wire) -> None:
 
 
 async def test_what_a_deletion_changes_elsewhere_is_told(wire: Wire) -> None:
-    """A contact whose company is deleted has none any more."""
+    """The contacts of a deleted company are sent as updated."""
     company = await wire.write("POST", "/api/v2/companies", {"name": "Engine", "domains": []})
     await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada", "company_id": company["id"]})
     await wire.write("DELETE", f"/api/v2/companies/{company['id']}")
@@ -232,7 +232,7 @@ async def test_what_a_deletion_changes_elsewhere_is_told(wire: Wire) -> None:
 
 
 async def test_users_comments_and_endpoints_are_told_of_nowhere(wire: Wire) -> None:
-    """There are no events of them."""
+    """Users, comments and endpoints have no events."""
     endpoint = await wire.write("POST", "/api/herdbook/webhooks", {"url": "http://127.0.0.1/"})
     await wire.write("PATCH", f"/api/herdbook/webhooks/{endpoint['id']}", {"description": "Other words."})
     engagement = await wire.write("POST", "/api/v2/engagements", timed())
@@ -244,7 +244,7 @@ async def test_users_comments_and_endpoints_are_told_of_nowhere(wire: Wire) -> N
 
 
 async def test_what_changes_nothing_is_no_event(wire: Wire) -> None:
-    """Nothing was written, so there is nothing to tell."""
+    """An update without a change sends no event."""
     contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
     await wire.write("PATCH", f"/api/v2/contacts/{contact['id']}", {"first_name": "Ada"})
 
@@ -252,7 +252,7 @@ async def test_what_changes_nothing_is_no_event(wire: Wire) -> None:
 
 
 async def test_an_event_is_the_same_each_time(wire: Wire) -> None:
-    """Byte for byte, and with it its id, so that whoever gets it twice can tell."""
+    """An event is the same byte for byte each time, including its id, so that receivers recognise repeats."""
     await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
     ((seq, at, mark, object_, _),) = await wire.entries()
     first, second = [told(wire.alice.workspace_id, seq, at, mark, object_.encode(), None) for _ in range(2)]
@@ -261,12 +261,12 @@ async def test_an_event_is_the_same_each_time(wire: Wire) -> None:
 
 
 def test_what_is_restored_is_created_again() -> None:
-    """Whoever keeps a copy has deleted it."""
+    """A restored object is sent as created, because receivers have deleted their copy."""
     assert event_type("cr") is event_type("cc") is EventType.CONTACT_CREATED
 
 
 def test_each_type_has_its_entries() -> None:
-    """Thirteen types; what is chosen is looked for, and nothing else."""
+    """Each of the thirteen types selects its own entries only."""
     assert {event_type(mark) for mark in marks(None)} == set(EventType)
     assert len(EventType) == 13
     assert marks([EventType.TAG_DELETED]) == ["td"]
@@ -276,7 +276,7 @@ def test_each_type_has_its_entries() -> None:
 
 @pytest.mark.parametrize("seq", [1, 2, 4711, 2**40, 2**48 - 1])
 def test_an_id_leads_back_to_its_entry(seq: int) -> None:
-    """An event's id holds the entry's number; it is a ULID of its time, and another in each workspace."""
+    """An event's id contains the entry's number; it is a ULID of its time, and differs between workspaces."""
     at = datetime(2026, 3, 1, 12, tzinfo=UTC)
     one, other = [event_id(UUID(int=workspace), seq, at) for workspace in (1, 2)]
     decoded = ids.decoded(ids.EVENT, one)
@@ -290,5 +290,5 @@ def test_an_id_leads_back_to_its_entry(seq: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "evt_", "evt_x", "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "evt_01hqxvb4y9y0q6p0qh5gx2ct7t"])
 def test_what_is_no_id_leads_nowhere(text: str) -> None:
-    """An id has one spelling."""
+    """An event's id has only one spelling."""
     assert seq_of(text) is None

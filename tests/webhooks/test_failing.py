@@ -1,4 +1,4 @@
-"""What a failing endpoint is asked, and when it is given up: by time in which something was tried, and no other."""
+"""Failing endpoints: how often they are tried, and when they are disabled, by the time in which attempts were made."""
 
 import itertools
 from datetime import timedelta
@@ -15,14 +15,14 @@ from tests.webhooks.receiver import TAKEN, Receiver, answer
 
 
 async def is_enabled(owner: Person, endpoint: Json) -> bool:
-    """Whether an endpoint is told anything."""
+    """Whether an endpoint is enabled."""
     shown = await owner.get(f"{WEBHOOKS}/{endpoint['id']}")
     return shown.json()["is_enabled"]
 
 
 @pytest.mark.parametrize("days", [5, 7, 300])
 async def test_one_failure_never_disables(post: Post, owner: Person, receiver: Receiver, days: int) -> None:
-    """However long ago the last one was: in between, nothing was tried."""
+    """A failure never disables an endpoint alone, however long ago the last one was, if nothing was tried in between."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(503)
     await write_contact(owner)
@@ -38,7 +38,7 @@ async def test_one_failure_never_disables(post: Post, owner: Person, receiver: R
 
 
 async def test_time_without_a_courier_does_not_count(post: Post, owner: Person, receiver: Receiver) -> None:
-    """A server that is off for most of each day has hardly tried anything."""
+    """Time without a running courier does not count towards disabling."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(503)
     for _ in range(12):
@@ -51,7 +51,7 @@ async def test_time_without_a_courier_does_not_count(post: Post, owner: Person, 
 
 
 async def test_days_of_failures_disable(post: Post, owner: Person, receiver: Receiver) -> None:
-    """After five days of attempts, and not before."""
+    """Five days of failed attempts disable an endpoint, and not fewer."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(503)
     hours = 0
@@ -66,7 +66,7 @@ async def test_days_of_failures_disable(post: Post, owner: Person, receiver: Rec
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_who_asks_for_time_is_left_alone(post: Post, owner: Person, receiver: Receiver, status: int) -> None:
-    """Neither new events nor those that were not taken are sent before it is over, be it that one is taken meanwhile."""
+    """A pause that the endpoint asked for holds for new events and retries, even if another delivery succeeds meanwhile."""
     await subscribe(owner, receiver.url)
     answers = itertools.chain([answer(status, Retry_After="3600")], itertools.repeat(TAKEN))
     receiver.answering = lambda _: next(answers)
@@ -87,7 +87,7 @@ async def test_who_asks_for_time_is_left_alone(post: Post, owner: Person, receiv
 
 
 async def test_reads_end_with_bytes(post: Post, owner: Person, receiver: Receiver) -> None:
-    """However large the objects are, no more is read at once than is needed to reach a number of bytes."""
+    """A read stops at a number of bytes, however large the objects are."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
     for _ in range(6):
@@ -109,7 +109,7 @@ async def test_reads_end_with_bytes(post: Post, owner: Person, receiver: Receive
 
 
 async def test_retries_read_of_a_transcript_what_they_send(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Which is the engagement that it belongs to."""
+    """A retry of a timeline event reads only the engagement that it sends, not the text."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
     await write_contact(owner)
@@ -131,7 +131,7 @@ async def test_retries_read_of_a_transcript_what_they_send(post: Post, owner: Pe
 
 
 async def test_a_filter_may_be_changed_any_number_of_times(post: Post, owner: Person, receiver: Receiver) -> None:
-    """While the endpoint stands still, too; and what it asked for all along is told afterwards."""
+    """Types may change any number of times, also before the endpoint is read; those kept throughout are delivered."""
     endpoint = await subscribe(owner, receiver.url)
     await write_contact(owner)
     statuses: set[int] = set()

@@ -1,4 +1,4 @@
-"""What is forgotten of deliveries, and when."""
+"""When stored deliveries are deleted."""
 
 from herdbook.webhooks import store
 from tests.cast import Person
@@ -6,7 +6,7 @@ from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint, add_contacts
 
 
 async def test_what_the_ledger_has_forgotten_is_forgotten(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """But for what still waits: the courier gives it up, since there is nothing to send."""
+    """Deliveries of trimmed entries are deleted, except waiting ones, which the courier gives up itself."""
     await add_contacts(alice, "Ada", "Grace", "Edith", "Kathleen", "Barbara")
     for seq, state in ((2, "delivered"), (3, "failed"), (4, "waiting"), (5, "skipped"), (6, "failed")):
         await books.note(endpoint, seq, state)
@@ -17,7 +17,7 @@ async def test_what_the_ledger_has_forgotten_is_forgotten(alice: Person, endpoin
 
 
 async def test_while_the_ledger_keeps_all_nothing_is_forgotten(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """However old it is."""
+    """Deliveries are kept while the ledger keeps their entries, however old they are."""
     await add_contacts(alice, "Ada")
     await books.note(endpoint, 2, "failed")
     await store.forget_old_deliveries(books.pool)
@@ -26,7 +26,7 @@ async def test_while_the_ledger_keeps_all_nothing_is_forgotten(alice: Person, en
 
 
 async def test_of_a_deleted_endpoint_all_is_forgotten(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """A while after, when nothing can be under way any more; its neighbour keeps what it has."""
+    """A deleted endpoint's rows go some time later, when no attempt can be under way; its neighbour's stay."""
     other = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
     await add_contacts(alice, "Ada")
     for each in (endpoint, other):
@@ -43,7 +43,7 @@ async def test_of_a_deleted_endpoint_all_is_forgotten(alice: Person, endpoint: E
 
 
 async def test_much_is_forgotten_in_slices(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """All of it, all the same."""
+    """Many deliveries are deleted in slices."""
     await books.note_many(endpoint, 4500)
     await alice.delete(endpoint.url)
     await books.age_deletion(endpoint)

@@ -1,4 +1,4 @@
-"""A change of an endpoint is in force when it is answered: nothing is sent as before any more, and nothing is passed over."""
+"""A change of an endpoint is in force once it is answered: no later attempt uses the old state, and no event is lost."""
 
 import asyncio
 import random
@@ -22,12 +22,12 @@ from tests.webhooks.receiver import TAKEN, Receiver, Request, answer, receiving
 
 @pytest.fixture(autouse=True)
 def _slow_to_store(post: Post) -> None:
-    """The courier stores how far it is so seldom that it learns of changes from the ledger alone."""
+    """The courier stores its position so rarely that it learns of changes from the ledger alone."""
     post.courier = post.new_courier(store_seconds=60.0)
 
 
 async def hold(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Have an event wait for its answer, so that a round is under way."""
+    """Hold the answer to an event, so that a round is under way."""
     await write_contact(owner, first_name="Held")
     receiver.holds = lambda request: request.event["data"]["object"].get("first_name") == "Held"
     receiver.may_answer.clear()
@@ -36,19 +36,19 @@ async def hold(post: Post, owner: Person, receiver: Receiver) -> None:
 
 
 async def finish(post: Post, receiver: Receiver) -> None:
-    """Have the event taken that waits, and deliver the rest."""
+    """Release the held answer, and deliver the rest."""
     receiver.may_answer.set()
     await post.courier.settled()
     await post.deliver()
 
 
 def names(requests: Sequence[Request]) -> list[Any]:
-    """Return of whom or what was told."""
+    """Return the first names, or else the types, of the events sent."""
     return [request.event["data"]["object"].get("first_name") or request.event["type"] for request in requests]
 
 
 async def test_what_is_newly_asked_for_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
-    """A tag that is created once the answer says that tags are told, is told, though a round was under way."""
+    """A type that is added during a round is delivered from the answer on."""
     endpoint = await subscribe(owner, receiver.url, event_types=["v1.contact.created"])
     await hold(post, owner, receiver)
     await post.heard(owner, owner.patch(f"{WEBHOOKS}/{endpoint['id']}", json={"event_types": None}))
@@ -59,7 +59,7 @@ async def test_what_is_newly_asked_for_is_told(post: Post, owner: Person, receiv
 
 
 async def test_another_url_gets_what_comes_after(post: Post, owner: Person, receiver: Receiver) -> None:
-    """And the old one gets nothing more."""
+    """A new URL gets all later events, and the old one none."""
     async with receiving() as old:
         endpoint = await subscribe(owner, old.url)
         await hold(post, owner, old)
@@ -72,7 +72,7 @@ async def test_another_url_gets_what_comes_after(post: Post, owner: Person, rece
 
 @pytest.mark.parametrize("what", ["disable", "delete", "narrow"])
 async def test_what_is_not_asked_for_any_more_is_not_told(post: Post, owner: Person, receiver: Receiver, what: str) -> None:
-    """Disabled, deleted, or with other types: neither what comes after, nor what waits for another attempt."""
+    """A disabled, deleted or narrowed endpoint gets neither later events nor retries."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda request: TAKEN if names([request]) == ["Held"] else answer(500)
     await write_contact(owner, first_name="Waits")
@@ -97,7 +97,7 @@ async def test_what_is_not_asked_for_any_more_is_not_told(post: Post, owner: Per
 
 
 async def test_a_revoked_secret_signs_nothing(post: Post, owner: Person, receiver: Receiver) -> None:
-    """Without an overlap, what is sent after the answer is signed with the new one alone."""
+    """A secret revoked without an overlap signs nothing after the answer."""
     endpoint = await subscribe(owner, receiver.url)
     await hold(post, owner, receiver)
     rotated = await post.heard(owner, owner.post(f"{WEBHOOKS}/{endpoint['id']}/rotate_secret", json={"overlap_seconds": 0}))
@@ -114,7 +114,7 @@ async def test_a_revoked_secret_signs_nothing(post: Post, owner: Person, receive
 async def test_what_the_old_url_says_late_is_no_matter(
     post: Post, owner: Person, receiver: Receiver, said: bytes | None
 ) -> None:
-    """The new one is neither disabled nor left alone for it, has failed in nothing, and is told the event."""
+    """A late answer of the old URL affects the new one in no way, and the event is sent there."""
     async with receiving() as old:
         endpoint = await subscribe(owner, old.url)
         await hold(post, owner, old)
@@ -129,7 +129,7 @@ async def test_what_the_old_url_says_late_is_no_matter(
 
 
 async def test_another_url_has_not_failed_yet(post: Post, owner: Person, receiver: Receiver) -> None:
-    """It begins anew, and what the old one did not take is tried there at once."""
+    """A new URL starts without failures, and the events that the old one refused are sent there at once."""
     async with receiving() as old:
         old.answering = lambda _: answer(429, Retry_After="7200")
         endpoint = await subscribe(owner, old.url)
@@ -144,7 +144,7 @@ async def test_another_url_has_not_failed_yet(post: Post, owner: Person, receive
 
 
 async def test_a_courier_elsewhere_is_waited_for(post: Post, owner: Person, receiver: Receiver) -> None:
-    """A change is committed, and answered once the courier that sends as before says that it does not any more."""
+    """A change is committed first, and answered once the courier with the old state says that it stopped using it."""
     endpoint = await subscribe(owner, receiver.url)
     await post.pool.execute(
         """
@@ -158,14 +158,14 @@ async def test_a_courier_elsewhere_is_waited_for(post: Post, owner: Person, rece
         assert not asked.done()
     for _ in range(50):
         await post.pool.fetchval("select 1")
-        assert not asked.done(), "somebody may still send to the old place"
+        assert not asked.done(), "a courier may still send to the old URL"
     await post.pool.execute("update webhook_reader set sends_as = null where is_enabled")
 
     assert (await asked).status_code == 200
 
 
 async def test_a_lease_lasts_while_answers_are_waited_for(post: Post, owner: Person, receiver: Receiver) -> None:
-    """A round that begins nothing more, since the endpoint asked for time, keeps what is under way to itself."""
+    """A round that the endpoint asked to pause keeps its lease while answers are outstanding."""
     post.courier = post.new_courier()
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda request: TAKEN if names([request]) == ["Held"] else answer(503, Retry_After="60")
@@ -187,11 +187,11 @@ async def test_a_lease_lasts_while_answers_are_waited_for(post: Post, owner: Per
     assert names(receiver.requests) == ["Held", "Not now"]
 
 
-# Whatever happens in whatever order
+# Random stories
 
 
 class Sent(NamedTuple):
-    """An attempt that was begun: when, as a place in the journal, where, and what signed."""
+    """An attempt that began: its place in the journal, URL, signing secrets and entry."""
 
     when: int
     url: str
@@ -200,7 +200,7 @@ class Sent(NamedTuple):
 
 
 class WatchedLane(Lane):
-    """A lane that notes each attempt in the moment at which it begins."""
+    """A lane that records each attempt when it begins."""
 
     begun: Callable[[str, Sequence[str], str], None]
 
@@ -219,7 +219,7 @@ class WatchedLane(Lane):
 
 
 class WatchedSender(Sender):
-    """A sender whose attempts are noted, each in front of the changes that were answered after it began."""
+    """A sender that records each attempt with the number of changes answered before it."""
 
     def __init__(self) -> None:
         super().__init__(Targets(("127.0.0.0/8",)), 60.0)
@@ -227,7 +227,7 @@ class WatchedSender(Sender):
         self.answered = 0
 
     def lane(self, url: str) -> Lane:
-        """Return a lane that is watched."""
+        """Return a recording lane."""
         lane = WatchedLane(self, url)
         lane.begun = self._begun
         return lane
@@ -239,7 +239,7 @@ class WatchedSender(Sender):
 
 
 class State(NamedTuple):
-    """What an endpoint is, from the entry with its version on."""
+    """An endpoint's state from the entry with this version on."""
 
     version: int
     url: str
@@ -248,7 +248,7 @@ class State(NamedTuple):
     is_enabled: bool
 
     def asks_for(self, type_: str) -> bool:
-        """Whether it is told of such events."""
+        """Whether the endpoint receives this type."""
         return self.types is None or type_ in self.types
 
 
@@ -256,7 +256,7 @@ _TYPES = (None, ("v1.contact.created",), ("v1.tag.created",), ("v1.contact.creat
 
 
 class Story:
-    """What happens to one endpoint: which states it had, and what was written, by the numbers of the entries."""
+    """The story of one endpoint: its states, and the changes written, by their numbers."""
 
     def __init__(self, post: Post, owner: Person, endpoint: Json, dice: random.Random, urls: Sequence[str]) -> None:
         self.states = [State(1, urls[0], endpoint["secret"], None, is_enabled=True)]
@@ -270,7 +270,7 @@ class Story:
         self._urls = urls
 
     async def go_on(self) -> None:
-        """Let something happen."""
+        """Take a random step."""
         now = self.states[-1]
         number = self._dice.randrange(12)
         if number == 0:
@@ -292,14 +292,14 @@ class Story:
             await self._write("tag" if number % 2 else "contact")
 
     async def enable(self) -> None:
-        """Have the endpoint told again."""
+        """Enable the endpoint."""
         response = await self._owner.post(f"{self._url}/enable", json={})
         await self._change(self.states[-1]._replace(is_enabled=True), response)
 
     def assert_sent_in_force(self) -> None:
-        """No attempt began as before a change that had been answered."""
+        """Check that no attempt used a state older than a change already answered."""
         for sent in self.sender.sent:
-            # One that begins while a change is under way may be as before it or after it.
+            # An attempt that begins during a change may use the old or the new state.
             possible = self.states[sent.when : sent.when + 2]
             type_ = self.written[sent.seq]
             assert any(
@@ -308,7 +308,7 @@ class Story:
             ), (sent, possible)
 
     def assert_nothing_lost(self) -> None:
-        """All was sent that the endpoint has asked for ever since it happened."""
+        """Check that every event was sent whose type the endpoint has asked for ever since."""
         told = {sent.seq for sent in self.sender.sent}
         for seq, type_ in self.written.items():
             since = max(index for index, state in enumerate(self.states) if state.version <= seq)
@@ -331,8 +331,8 @@ class Story:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens(post: Post, owner: Person, receiver: Receiver, seed: int) -> None:
-    """No attempt begins as before a change that is answered; and what the endpoint asked for ever since, it is told."""
-    dice = random.Random(seed)  # noqa: S311  # these dice are loaded on purpose
+    """No attempt uses a state older than an answered change, and no event is lost whose type stayed selected."""
+    dice = random.Random(seed)  # noqa: S311  # repeatable on purpose
     async with receiving() as other:
         for each in (receiver, other):
             each.answering = lambda _: dice.choice([TAKEN, TAKEN, TAKEN, answer(500), None])

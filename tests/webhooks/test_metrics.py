@@ -1,4 +1,4 @@
-"""How webhooks do, for Prometheus."""
+"""Prometheus metrics of webhooks."""
 
 import math
 from collections.abc import AsyncGenerator
@@ -21,7 +21,7 @@ from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint, add_contacts
 
 
 class Office(NamedTuple):
-    """A server on a database of its own, an administrator there, and what the courier keeps."""
+    """A server on its own database, an administrator there, and the courier's tables."""
 
     owner: Person
     books: Books
@@ -32,7 +32,7 @@ class Office(NamedTuple):
         return Endpoint(self.owner, await self.owner.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
 
     async def measured(self) -> dict[str, float]:
-        """Return what is said of webhooks, by the end of the name and by the label."""
+        """Return the metrics of webhooks, by the end of the name and by label."""
         response = await self.owner.client.get("/metrics")
         assert response.status_code == 200
         return {
@@ -45,7 +45,7 @@ class Office(NamedTuple):
 
 @pytest_asyncio.fixture
 async def office(database_url: str, tmp_path: Path) -> AsyncGenerator[Office]:
-    """An office of the test's own: what is measured is that of all workspaces."""
+    """A new office, because the metrics cover all workspaces."""
     async with database_on(database_url) as url:
         await prepare(url)
         settings = Settings(rate_limit=0, data_dir=tmp_path, database_connections=5)
@@ -56,7 +56,7 @@ async def office(database_url: str, tmp_path: Path) -> AsyncGenerator[Office]:
 
 
 async def test_nothing_is_measured_where_there_is_nothing(office: Office) -> None:
-    """Everything is there from the beginning, and is 0."""
+    """Without endpoints every metric exists, at 0."""
     assert await office.measured() == {
         "endpoints enabled": 0,
         "endpoints failing": 0,
@@ -69,7 +69,7 @@ async def test_nothing_is_measured_where_there_is_nothing(office: Office) -> Non
 
 
 async def test_endpoints_are_added_up(office: Office) -> None:
-    """By how they do; of disabled ones nobody waits for what they have not read, and deleted ones are none."""
+    """Endpoints are counted by state; unread changes of disabled ones do not count, nor do deleted endpoints."""
     well, failing, disabled, deleted = [await office.endpoint() for _ in range(4)]
     await disabled.post("disable")
     await office.owner.delete(deleted.url)
@@ -94,7 +94,7 @@ async def test_endpoints_are_added_up(office: Office) -> None:
 
 
 async def test_without_the_database_nobody_knows(office: Office, database_url: str) -> None:
-    """The rest is measured all the same."""
+    """Without the database the metrics of webhooks are NaN, and the others are still served."""
     await office.endpoint()
     connection = await asyncpg.connect(database_url)
     await connection.execute(f"alter database {office.database} allow_connections false")

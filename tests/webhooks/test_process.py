@@ -1,4 +1,4 @@
-"""The courier beside a server: it is there when it is needed, comes back when it dies, and goes when the server goes."""
+"""The courier's process beside a server: it starts when needed, restarts when it dies, and ends with the server."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ MODULE = "herdbook.webhooks.process"
 
 
 class Inbox(ThreadingHTTPServer):
-    """An endpoint that takes everything; `names` are those of the contacts that it was told of."""
+    """An endpoint that accepts everything; `names` has the names of the contacts received."""
 
     names: list[str]
     url: str
@@ -25,7 +25,7 @@ class Inbox(ThreadingHTTPServer):
 
 @pytest.fixture
 def inbox() -> Generator[Inbox]:
-    """An endpoint of the test's own."""
+    """A new endpoint."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -46,7 +46,7 @@ def inbox() -> Generator[Inbox]:
 
 
 def couriers(server: Running) -> list[psutil.Process]:
-    """Return the processes that deliver for a server."""
+    """Return the courier processes of a server."""
     return [process for process in server.family() if process.is_running() and MODULE in " ".join(process.cmdline())]
 
 
@@ -56,7 +56,7 @@ def write(server: Running, name: str) -> None:
 
 
 def test_it_comes_and_comes_back_and_goes(tmp_path: Path, inbox: Inbox) -> None:
-    """There is one as soon as there is an endpoint; killed, it comes back, and nothing is lost; it goes with the server."""
+    """A courier starts with the first endpoint, restarts after a kill without losing events, and ends with the server."""
     with serving(tmp_path, "--log-level=error") as server:
         write(server, "Nobody")
         assert couriers(server) == []
@@ -75,7 +75,7 @@ def test_it_comes_and_comes_back_and_goes(tmp_path: Path, inbox: Inbox) -> None:
 
 
 def test_it_does_not_outlive_its_server(tmp_path: Path, inbox: Inbox) -> None:
-    """When the server is killed, nobody goes on delivering; the next server goes on where it stopped."""
+    """A killed server's courier ends, too; the next server continues where it stopped."""
     with serving(tmp_path, "--log-level=error") as server:
         server.post("/api/herdbook/webhooks", {"url": inbox.url})
         write(server, "Ada")
@@ -90,7 +90,7 @@ def test_it_does_not_outlive_its_server(tmp_path: Path, inbox: Inbox) -> None:
 
 
 def test_each_worker_has_one(tmp_path: Path, inbox: Inbox) -> None:
-    """Two workers have two couriers, which share the work: nothing comes twice."""
+    """Two workers have two couriers that share the work, so nothing arrives twice."""
     with serving(tmp_path, "--workers=2", "--log-level=error") as server:
         server.post("/api/herdbook/webhooks", {"url": inbox.url})
         until(lambda: len(couriers(server)) == 2)

@@ -1,4 +1,4 @@
-"""GET /herdbook/webhooks, and below it an endpoint, its status and its secret."""
+"""GET /herdbook/webhooks, and a single endpoint, its status and its secret."""
 
 from asyncio import gather
 
@@ -22,25 +22,25 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient, endpoint: Endpoin
 
 @pytest.mark.parametrize("what", READS)
 async def test_charlie_is_refused(charlie: Person, endpoint: Endpoint, what: str) -> None:
-    """An endpoint of another workspace is not there."""
+    """An endpoint of another workspace is not found."""
     assert (await charlie.get(endpoint.url + what)).status_code == 404
 
 
 @pytest.mark.parametrize("what", READS)
 async def test_bob_is_refused(bob: Person, endpoint: Endpoint, what: str) -> None:
-    """It takes an administrator."""
+    """Reading endpoints requires an administrator."""
     assert (await bob.get(endpoint.url + what)).status_code == 403
 
 
 @pytest.mark.parametrize("what", READS)
 @pytest.mark.parametrize("url", [UNKNOWN, f"{WEBHOOKS}/whep_x", f"{WEBHOOKS}/tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"])
 async def test_what_is_not_there_is_not_found(alice: Person, url: str, what: str) -> None:
-    """An id that nobody was given leads nowhere, and neither does what is no id."""
+    """Unknown and malformed ids are not found."""
     assert (await alice.get(url + what)).status_code == 404
 
 
 async def test_it_is_shown_without_its_secret(alice: Person, endpoint: Endpoint) -> None:
-    """Who reads an endpoint, or lists them, sees it as it was created, but for what signs."""
+    """An endpoint is shown as it was created, without its secret, alone and in lists."""
     read = await alice.get(endpoint.url)
     listed = (await alice.get(WEBHOOKS)).json()
 
@@ -49,7 +49,7 @@ async def test_it_is_shown_without_its_secret(alice: Person, endpoint: Endpoint)
 
 
 async def test_what_is_current_is_not_sent_again(alice: Person, endpoint: Endpoint) -> None:
-    """An endpoint has an ETag. Its status changes without it, and has none."""
+    """An endpoint has an ETag; its status changes independently, and has none."""
     current = await alice.get(endpoint.url, headers={"If-None-Match": endpoint.etag})
     status = await alice.get(f"{endpoint.url}/status", headers={"If-None-Match": "*"})
 
@@ -58,7 +58,7 @@ async def test_what_is_current_is_not_sent_again(alice: Person, endpoint: Endpoi
 
 
 async def test_lists_are_lists(alice: Person) -> None:
-    """The latest comes first; pages go on where the last one ended."""
+    """The list begins with the latest endpoint, and each page continues the last one."""
     bodies = [{"url": "http://127.0.0.1/", "description": f"{number}"} for number in range(3)]
     for body in bodies:
         await alice.post(WEBHOOKS, json=body)
@@ -69,7 +69,7 @@ async def test_lists_are_lists(alice: Person) -> None:
 
 
 async def test_its_secret_can_be_read_again(alice: Person, endpoint: Endpoint) -> None:
-    """The secret is the one that was given out, no former one signs beside it, and no cache keeps the answer."""
+    """The secret is the one from the creation, without a former one, and must not be cached."""
     response = await alice.get(f"{endpoint.url}/secret")
 
     assert response.json() == {
@@ -82,7 +82,7 @@ async def test_its_secret_can_be_read_again(alice: Person, endpoint: Endpoint) -
 
 
 async def test_a_new_one_has_nothing_behind_it(endpoint: Endpoint) -> None:
-    """It has read the ledger to the end, and was told nothing."""
+    """A new endpoint has read everything, and has no deliveries."""
     assert await endpoint.read("status") == {
         "object": "webhook_status",
         "endpoint_id": endpoint.id,
@@ -96,7 +96,7 @@ async def test_a_new_one_has_nothing_behind_it(endpoint: Endpoint) -> None:
 
 
 async def test_its_status_says_how_it_does(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """What it has not come to, since when it fails, what waits: all of it as the courier keeps it."""
+    """The status gives the courier's figures: unread changes, start of failures, and waiting deliveries."""
     await add_contacts(alice, "Ada", "Grace", "Edith", "Kathleen")
     await books.read_to(endpoint, 3)
     await gather(books.note(endpoint, 2, "waiting"), books.note(endpoint, 3, "failed"))

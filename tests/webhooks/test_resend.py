@@ -12,7 +12,7 @@ SINCE = {"since": "2026-01-01T00:00:00Z"}
 async def test_only_its_administrator_may(
     client: httpx.AsyncClient, alice: Person, bob: Person, charlie: Person, endpoint: Endpoint, books: Books
 ) -> None:
-    """Anonymous needs a credential, Bob a scope, and to Charlie there is no such endpoint, be it with the id of an event."""
+    """Resending and skipping need a credential and a scope; foreign and unknown endpoints are not found."""
     await add_contacts(alice, "Ada")
     event = await books.note(endpoint, 2, "failed")
     for what in (f"deliveries/{event}/resend", f"deliveries/{event}/skip", "resend"):
@@ -28,7 +28,7 @@ async def test_only_its_administrator_may(
 
 
 async def test_what_went_through_can_be_sent_again(alice: Person, endpoint: Endpoint, books: Books, stored: Stored) -> None:
-    """Its schedule begins, at once; the ledger has no part in it."""
+    """A delivered event is queued again with its schedule from the start; the ledger is not written."""
     await add_contacts(alice, "Ada")
     await books.read_to(endpoint)
     (event,) = await endpoint.event_ids()
@@ -46,7 +46,7 @@ async def test_what_went_through_can_be_sent_again(alice: Person, endpoint: Endp
 
 @pytest.mark.parametrize("state", ["failed", "skipped", "delivered", "waiting"])
 async def test_what_was_noted_begins_anew(alice: Person, endpoint: Endpoint, books: Books, state: str) -> None:
-    """Whatever became of it; what was tried before is kept."""
+    """A stored delivery in any state starts again, and keeps its earlier attempts."""
     await add_contacts(alice, "Ada")
     event = await books.note(endpoint, 2, state, attempts=8)
     resent = await endpoint.post(f"deliveries/{event}/resend")
@@ -56,7 +56,7 @@ async def test_what_was_noted_begins_anew(alice: Person, endpoint: Endpoint, boo
 
 
 async def test_what_is_queued_stays_so(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """It is sent anyway, and would come twice."""
+    """A queued delivery stays queued, because it is sent anyway and would arrive twice."""
     await add_contacts(alice, "Ada")
     (event,) = await endpoint.event_ids()
 
@@ -65,7 +65,7 @@ async def test_what_is_queued_stays_so(alice: Person, endpoint: Endpoint, books:
 
 
 async def test_once_more_is_no_more(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """To ask twice is to ask once."""
+    """Resending twice has the effect of once."""
     await add_contacts(alice, "Ada")
     event = await books.note(endpoint, 2, "failed")
     first, second = [await endpoint.post(f"deliveries/{event}/resend") for _ in range(2)]
@@ -75,7 +75,7 @@ async def test_once_more_is_no_more(alice: Person, endpoint: Endpoint, books: Bo
 
 
 async def test_what_is_not_kept_cannot_be_sent(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """Without its entry there is no body."""
+    """A delivery whose entry is trimmed cannot be resent, because it has no body."""
     await add_contacts(alice, "Ada")
     event = await books.note(endpoint, 2, "failed")
     await books.trim(endpoint, 2)
@@ -86,7 +86,7 @@ async def test_what_is_not_kept_cannot_be_sent(alice: Person, endpoint: Endpoint
 
 
 async def test_what_is_no_delivery_is_not_found(alice: Person) -> None:
-    """An event that the endpoint is not told of is not sent there."""
+    """An event that the endpoint does not receive is not found."""
     body = {"url": "http://127.0.0.1/", "event_types": ["v1.tag.created"]}
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json=body))
     other = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
@@ -98,7 +98,7 @@ async def test_what_is_no_delivery_is_not_found(alice: Person) -> None:
 
 
 async def test_all_that_failed_is_sent_again(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """And nothing else, of no other endpoint."""
+    """Only this endpoint's failed deliveries are resent."""
     other = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
     await add_contacts(alice, "Ada", "Grace", "Edith", "Kathleen", "Barbara")
     for seq, state in ((3, "failed"), (4, "skipped"), (5, "waiting"), (6, "failed"), (7, "delivered")):
@@ -115,7 +115,7 @@ async def test_all_that_failed_is_sent_again(alice: Person, endpoint: Endpoint, 
 
 
 async def test_since_a_time(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """That of the event; it is included."""
+    """`since` is compared to the event's time, inclusively."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
     for seq in (2, 3, 4):
         await books.note(endpoint, seq, "failed")
@@ -137,13 +137,13 @@ async def test_since_a_time(alice: Person, endpoint: Endpoint, books: Books) -> 
 async def test_without_a_time_it_is_refused(
     alice: Person, endpoint: Endpoint, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """Nobody floods an endpoint by accident."""
+    """`since` is required, so that nobody floods an endpoint by accident."""
     assert faults(await alice.post(f"{endpoint.url}/resend", json=body)) == expected
 
 
 @pytest.mark.parametrize("state", ["waiting", "failed", "skipped"])
 async def test_what_is_not_taken_can_be_given_up(alice: Person, endpoint: Endpoint, books: Books, state: str) -> None:
-    """It is sent no more, unless somebody asks for it; what was tried is kept."""
+    """An undelivered event can be skipped: it is sent only on request, and its attempts are kept."""
     await add_contacts(alice, "Ada")
     event = await books.note(endpoint, 2, state)
     skipped = await endpoint.post(f"deliveries/{event}/skip")
@@ -154,7 +154,7 @@ async def test_what_is_not_taken_can_be_given_up(alice: Person, endpoint: Endpoi
 
 
 async def test_what_is_taken_or_to_come_stays(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """The answer says how it stands."""
+    """Skipping a delivered or queued event changes nothing, and returns its state."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
     noted = await books.note(endpoint, 2, "delivered")
     await books.read_to(endpoint, 3)

@@ -13,7 +13,7 @@ from tests.webhooks.endpoints import UNKNOWN, Books, Endpoint
 async def test_only_its_administrator_may(
     client: httpx.AsyncClient, alice: Person, bob: Person, charlie: Person, endpoint: Endpoint
 ) -> None:
-    """Anonymous needs a credential, Bob a scope, and to Charlie there is no such endpoint; nor to anybody one that is none."""
+    """Rotation needs a credential and a scope; foreign and unknown endpoints are not found."""
     url = f"{endpoint.url}/rotate_secret"
     responses = [await client.post(url), await bob.post(url), await charlie.post(url)]
     responses += [await alice.post(f"{UNKNOWN}/rotate_secret")]
@@ -23,7 +23,7 @@ async def test_only_its_administrator_may(
 
 
 async def test_the_former_secret_signs_for_a_day(endpoint: Endpoint, books: Books) -> None:
-    """There is a new secret, and receivers have a day to be given it."""
+    """The former secret signs for a day beside the new one, so that receivers can be updated."""
     rotated = await endpoint.post("rotate_secret")
 
     row = await books.endpoint(endpoint)
@@ -35,7 +35,7 @@ async def test_the_former_secret_signs_for_a_day(endpoint: Endpoint, books: Book
 
 
 async def test_how_long_can_be_said(endpoint: Endpoint, books: Books) -> None:
-    """Up to a week."""
+    """The overlap may be up to a week."""
     await endpoint.post("rotate_secret", {"overlap_seconds": 604_800})
 
     row = await books.endpoint(endpoint)
@@ -43,7 +43,7 @@ async def test_how_long_can_be_said(endpoint: Endpoint, books: Books) -> None:
 
 
 async def test_a_secret_that_leaked_ends_at_once(endpoint: Endpoint, books: Books) -> None:
-    """Without an overlap, nothing is left of it."""
+    """An overlap of zero removes a leaked secret at once."""
     rotated = await endpoint.post("rotate_secret", {"overlap_seconds": 0})
 
     row = await books.endpoint(endpoint)
@@ -51,7 +51,7 @@ async def test_a_secret_that_leaked_ends_at_once(endpoint: Endpoint, books: Book
 
 
 async def test_what_is_over_is_not_shown(endpoint: Endpoint, books: Books) -> None:
-    """Once the overlap is over, the former secret is no matter any more."""
+    """An expired former secret is not shown."""
     await endpoint.post("rotate_secret")
     await books.end_overlap(endpoint)
 
@@ -59,7 +59,7 @@ async def test_what_is_over_is_not_shown(endpoint: Endpoint, books: Books) -> No
 
 
 async def test_of_three_secrets_two_sign(endpoint: Endpoint, books: Books) -> None:
-    """The one before the former one ends with the next rotation."""
+    """A second rotation ends the oldest of three secrets, and two sign."""
     first = await endpoint.post("rotate_secret")
     second = await endpoint.post("rotate_secret")
 
@@ -68,7 +68,7 @@ async def test_of_three_secrets_two_sign(endpoint: Endpoint, books: Books) -> No
 
 
 async def test_it_is_entered_without_secrets(endpoint: Endpoint, stored: Stored) -> None:
-    """The endpoint has a new version, so that whoever delivers reads its secret anew; it says when that was."""
+    """The ledger has a new version with the time and without secrets, so that couriers load the new secret."""
     rotated = await endpoint.post("rotate_secret")
 
     change = (await stored.changes())[1]
@@ -79,7 +79,7 @@ async def test_it_is_entered_without_secrets(endpoint: Endpoint, stored: Stored)
 
 
 async def test_other_changes_keep_both(endpoint: Endpoint, books: Books) -> None:
-    """To change where an endpoint is, or to disable it, takes no secret away."""
+    """Updating or disabling the endpoint keeps both secrets."""
     rotated = await endpoint.post("rotate_secret")
     await endpoint.patch(description="Other words.")
     await endpoint.post("disable")
@@ -90,7 +90,7 @@ async def test_other_changes_keep_both(endpoint: Endpoint, books: Books) -> None
 
 
 async def test_a_retry_gets_the_first_answer(alice: Person, endpoint: Endpoint) -> None:
-    """With its key, the same secret comes again, and is still the current one."""
+    """A retry with its key returns the same secret, which is still the current one."""
     key = {"Idempotency-Key": str(uuid4())}
     first = await endpoint.post("rotate_secret", headers=key)
     second = await alice.post(f"{endpoint.url}/rotate_secret", headers=key)
@@ -101,7 +101,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, endpoint: Endpoint) 
 
 
 async def test_if_match_decides(alice: Person, endpoint: Endpoint) -> None:
-    """Two who rotate at the same time do not take each other's secret away."""
+    """If-Match refuses the second of two rotations from the same version."""
     responses = [await alice.post(f"{endpoint.url}/rotate_secret", headers={"If-Match": endpoint.etag}) for _ in range(2)]
 
     assert [response.status_code for response in responses] == [200, 412]
@@ -119,5 +119,5 @@ async def test_if_match_decides(alice: Person, endpoint: Endpoint) -> None:
     ],
 )
 async def test_other_overlaps_are_refused(alice: Person, endpoint: Endpoint, body: Json, code: str) -> None:
-    """From none to a week."""
+    """An overlap must be from zero to a week."""
     assert faults(await alice.post(f"{endpoint.url}/rotate_secret", json=body)) == [("overlap_seconds", code)]

@@ -1,4 +1,4 @@
-"""How events are sent: the request, the connections, and what becomes of answers that are none."""
+"""How events are sent: the request, its connections, and invalid answers."""
 
 import asyncio
 import ssl
@@ -24,14 +24,14 @@ BODY = '{"name":"Zoë"}'.encode()
 
 @pytest_asyncio.fixture
 async def receiver() -> AsyncGenerator[Receiver]:
-    """An endpoint that takes everything."""
+    """An endpoint that accepts everything."""
     async with receiving() as receiver:
         yield receiver
 
 
 @pytest.fixture
 def sender() -> Sender:
-    """Sends to loopback, too."""
+    """A sender that may send to loopback."""
     return Sender(Targets(LOOPBACK))
 
 
@@ -41,7 +41,7 @@ async def send(sender: Sender, url: str) -> Attempt:
 
 
 async def test_the_request_is_whole(sender: Sender, receiver: Receiver) -> None:
-    """It goes to the path and query of the URL, and says what it is and who sends it."""
+    """A request has the path and query of the URL, and names its content and sender."""
     attempt = await send(sender, receiver.url)
     (request,) = receiver.requests
 
@@ -56,7 +56,7 @@ async def test_the_request_is_whole(sender: Sender, receiver: Receiver) -> None:
 
 
 async def test_both_libraries_verify_it(sender: Sender, receiver: Receiver) -> None:
-    """What is sent is what Standard Webhooks and Svix verify, each by its own headers, and nothing else is."""
+    """Standard Webhooks and Svix verify a request, each by its own headers, and nothing else."""
     secret = new_secret()
     await sender.attempt(receiver.url, [secret], EVENT, BODY)
     (request,) = receiver.requests
@@ -70,7 +70,7 @@ async def test_both_libraries_verify_it(sender: Sender, receiver: Receiver) -> N
 
 
 async def test_two_secrets_sign_side_by_side(sender: Sender, receiver: Receiver) -> None:
-    """While a secret is exchanged, who knows only the old one, or only the new one, is content."""
+    """Both secrets sign during a rotation, so receivers with either one verify the request."""
     old, new = new_secret(), new_secret()
     await sender.attempt(receiver.url, [new, old], EVENT, BODY)
     (request,) = receiver.requests
@@ -80,7 +80,7 @@ async def test_two_secrets_sign_side_by_side(sender: Sender, receiver: Receiver)
 
 
 async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
-    """One event after another goes over one connection."""
+    """Successive events share one connection."""
     lane = sender.lane(receiver.url)
     for _ in range(3):
         attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
@@ -91,7 +91,7 @@ async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
 
 
 async def test_a_connection_that_is_to_be_closed_is_not_used_again(sender: Sender, receiver: Receiver) -> None:
-    """Where an answer says so, the next event has a connection of its own."""
+    """A connection is not reused after an answer that closes it."""
     receiver.answering = lambda _: answer(200, Connection="close")
     lane = sender.lane(receiver.url)
     for _ in range(2):
@@ -103,7 +103,7 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again(sender: Sende
 
 
 async def test_a_kept_connection_may_have_been_closed(sender: Sender, receiver: Receiver) -> None:
-    """An endpoint that has closed in the meantime is connected to again, and gets the event."""
+    """A reused connection that the endpoint has closed is replaced, and the event arrives."""
     lane = sender.lane(receiver.url)
     await lane.attempt([new_secret()], EVENT, BODY)
     receiver.hang_up()
@@ -115,7 +115,7 @@ async def test_a_kept_connection_may_have_been_closed(sender: Sender, receiver: 
 
 
 async def test_hanging_up_without_an_answer_is_a_failure(sender: Sender, receiver: Receiver) -> None:
-    """An endpoint that was sent an event and says nothing was not reached, as far as anybody can know."""
+    """An endpoint that receives an event and closes without an answer counts as a failure."""
     receiver.answering = lambda _: None
     attempt = await send(sender, receiver.url)
 
@@ -126,7 +126,7 @@ async def test_hanging_up_without_an_answer_is_a_failure(sender: Sender, receive
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 async def test_any_2xx_is_success(sender: Sender, receiver: Receiver, status: int) -> None:
-    """Whatever its kind."""
+    """Any 2xx is a success."""
     receiver.answering = lambda _: answer(status)
     attempt = await send(sender, receiver.url)
 
@@ -135,7 +135,7 @@ async def test_any_2xx_is_success(sender: Sender, receiver: Receiver, status: in
 
 @pytest.mark.parametrize("status", [301, 302, 304, 307, 400, 401, 404, 410, 429, 500, 503])
 async def test_all_else_is_not(sender: Sender, receiver: Receiver, status: int) -> None:
-    """A redirect is not followed: where it leads is not where the owner of the endpoint said."""
+    """Any other status is a failure; redirects are not followed, because the endpoint's owner did not name their target."""
     receiver.answering = lambda _: answer(status, b"Sorry.", Location=receiver.url)
     attempt = await send(sender, receiver.url)
 
@@ -154,7 +154,7 @@ async def test_all_else_is_not(sender: Sender, receiver: Receiver, status: int) 
     ],
 )
 async def test_the_answer_is_kept(sender: Sender, receiver: Receiver, said: bytes, shown: str) -> None:
-    """However it comes, as far as its first 4 KiB."""
+    """The first 4 KiB of an answer are kept, in whatever way it is sent."""
     receiver.answering = lambda _: said
     attempt = await send(sender, receiver.url)
 
@@ -163,7 +163,7 @@ async def test_the_answer_is_kept(sender: Sender, receiver: Receiver, said: byte
 
 
 async def test_an_answer_may_end_with_its_connection(sender: Sender) -> None:
-    """Of an answer that does not say how long it is, all counts that comes before the end."""
+    """An answer without a length ends with its connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"}")
@@ -187,7 +187,7 @@ async def test_an_answer_may_end_with_its_connection(sender: Sender) -> None:
     ],
 )
 async def test_what_is_no_answer_is_a_failure(receiver: Receiver, said: bytes, error: str) -> None:
-    """It says what came instead."""
+    """An invalid answer is a failure that quotes it."""
     receiver.answering = lambda _: said
     attempt = await send(Sender(Targets(LOOPBACK), timeout_seconds=0.2), receiver.url)
 
@@ -197,7 +197,7 @@ async def test_what_is_no_answer_is_a_failure(receiver: Receiver, said: bytes, e
 
 
 async def test_an_answer_without_end_is_cut_off(sender: Sender) -> None:
-    """No endpoint keeps a courier reading."""
+    """An endless answer is cut off, so that it does not keep a courier busy."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"}")
@@ -217,7 +217,7 @@ async def test_an_answer_without_end_is_cut_off(sender: Sender) -> None:
 
 
 async def test_the_time_limit_holds(receiver: Receiver) -> None:
-    """An endpoint that does not answer in time was not reached."""
+    """An answer after the time limit is a failure."""
     receiver.may_answer.clear()
     attempt = await send(Sender(Targets(LOOPBACK), timeout_seconds=0.05), receiver.url)
 
@@ -226,7 +226,7 @@ async def test_the_time_limit_holds(receiver: Receiver) -> None:
 
 
 async def test_nobody_there(sender: Sender) -> None:
-    """Where nobody listens, the failure says so, without the address that the name has."""
+    """A refused connection is a failure that does not reveal the resolved address."""
     async with receiving() as gone:
         url = gone.url
     attempt = await send(sender, url)
@@ -235,7 +235,7 @@ async def test_nobody_there(sender: Sender) -> None:
 
 
 async def test_where_it_may_not_go(receiver: Receiver) -> None:
-    """Targets are looked at whenever a connection is made."""
+    """Targets are checked whenever a connection is made."""
     attempt = await send(Sender(Targets(())), receiver.url)
 
     assert attempt.status is None
@@ -245,10 +245,10 @@ async def test_where_it_may_not_go(receiver: Receiver) -> None:
 
 
 async def test_certificates_are_checked() -> None:
-    """Over HTTPS, the endpoint must be who the URL says, by an authority that is known."""
+    """HTTPS requires a certificate for the host by a known authority."""
     authority = trustme.CA()
     known = ssl.create_default_context()
-    authority.configure_trust(known)  # pyright: ignore[reportUnknownMemberType]  # it takes pyOpenSSL's, too
+    authority.configure_trust(known)  # pyright: ignore[reportUnknownMemberType]  # its parameter may also be pyOpenSSL's
     for name, is_taken in (("127.0.0.1", True), ("127.0.0.2", False)):
         server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(name).configure_cert(server)  # pyright: ignore[reportUnknownMemberType]  # as above
@@ -262,7 +262,7 @@ async def test_certificates_are_checked() -> None:
 
 
 async def test_what_an_informational_answer_says_is_not_the_answers(sender: Sender) -> None:
-    """A length in a 103 is no length of the 200 after it, which ends with its connection."""
+    """A length in a 103 does not apply to the 200 after it, which ends with its connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"}")
@@ -279,14 +279,14 @@ async def test_what_an_informational_answer_says_is_not_the_answers(sender: Send
 async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of several addresses that a name has, each but the last is given a part of the time."""
+    """Each address of a name but the last gets a part of the time limit, so that the next ones are tried."""
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("two.test").configure_cert(server)  # pyright: ignore[reportUnknownMemberType]  # as above
     async with receiving(server) as answering:
-        # It takes connections, and says nothing.
+        # It accepts connections and never answers.
         silent = await asyncio.start_server(lambda _, __: asyncio.sleep(0), "127.0.0.2", answering.port)
 
         async def found(_: str, port: int, **__: object) -> list[object]:

@@ -1,4 +1,4 @@
-"""Signatures, judged by the libraries that integrators use: in Python and in JavaScript, in the one dialect and the other."""
+"""Signatures, verified by the libraries that integrators use, in Python and in JavaScript, in both dialects."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ REFUSED: Final = "refused: "
 
 
 def judged_in_python(cases: list[Json]) -> list[Json]:
-    """Return what the Python libraries say to requests."""
+    """Return the verdicts of the Python libraries on requests."""
     said: list[Json] = []
     for case in cases:
         libraries: dict[str, Any] = {"svix": svix.Webhook, "standardwebhooks": standardwebhooks.Webhook}
@@ -37,7 +37,7 @@ def judged_in_python(cases: list[Json]) -> list[Json]:
 
 
 def judged_in_javascript(cases: list[Json]) -> list[Json]:
-    """Return what the JavaScript libraries say to requests."""
+    """Return the verdicts of the JavaScript libraries on requests."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
@@ -53,19 +53,19 @@ in_both_languages = pytest.mark.parametrize("judged", [judged_in_python, judged_
 
 
 def signed(secrets: list[str], at: datetime | None = None, dialect: str = "") -> dict[str, str]:
-    """Return headers that sign the body, of one dialect, or of both."""
+    """Return headers that sign a body in one dialect or in both."""
     headers = signed_headers(secrets, "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", at or datetime.now(UTC), BODY.encode())
     return {name: value for name, value in headers.items() if name.startswith(dialect)}
 
 
 def case(library: str, secret: str, headers: dict[str, str], body: str = BODY) -> Json:
-    """Return a request, and by what it is judged."""
+    """Return a request for a library to verify."""
     return {"library": library, "secret": secret, "headers": headers, "body": body}
 
 
 @in_both_languages
 def test_what_is_signed_is_known(judged: Any) -> None:
-    """By each library in its own dialect, and by Svix's in both; header names are in lower case, or are not."""
+    """Each library verifies its own dialect, and Svix's both, with header names in any case."""
     secret = new_secret()
     headers = signed([secret])
     cases = [
@@ -81,7 +81,7 @@ def test_what_is_signed_is_known(judged: Any) -> None:
 
 @in_both_languages
 def test_after_a_rotation_both_secrets_are_known(judged: Any) -> None:
-    """Receivers may know the one or the other."""
+    """Either secret verifies a request during a rotation."""
     secrets = [new_secret(), new_secret()]
     cases = [case(library, secret, signed(secrets)) for library in LIBRARIES for secret in secrets]
 
@@ -91,7 +91,7 @@ def test_after_a_rotation_both_secrets_are_known(judged: Any) -> None:
 @in_both_languages
 @pytest.mark.parametrize(("library", "dialect"), [("svix", "svix-"), ("standardwebhooks", "webhook-")])
 def test_nothing_else_is_known(judged: Any, library: str, dialect: str) -> None:
-    """Neither another body, another secret, another id nor a time that is long ago, or to come."""
+    """Another body, secret or id is rejected, and so is a time far in the past or future."""
     secret, now = new_secret(), datetime.now(UTC)
     headers = signed([secret], now, dialect)
     spoilt = [
@@ -111,7 +111,7 @@ def test_nothing_else_is_known(judged: Any, library: str, dialect: str) -> None:
 
 @in_both_languages
 async def test_what_arrives_is_known(alice: Person, receiver: Receiver, judged: Any) -> None:
-    """Over the wire, as it is received."""
+    """A request that was received over the network is verified."""
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": receiver.url}))
     await endpoint.post("rotate_secret", {"overlap_seconds": 60})
     secret = (await endpoint.read("secret"))["secret"]
@@ -127,7 +127,7 @@ async def test_what_arrives_is_known(alice: Person, receiver: Receiver, judged: 
 
 
 def test_a_secret_is_one_that_others_could_have_made() -> None:
-    """`whsec_` and 32 bytes in base64, as Svix has them; no two are the same."""
+    """A secret is `whsec_` and 32 random bytes in base64, as Svix makes them."""
     secrets = {new_secret() for _ in range(100)}
 
     assert len(secrets) == 100
@@ -135,5 +135,5 @@ def test_a_secret_is_one_that_others_could_have_made() -> None:
 
 
 def test_the_lock_names_packages_alone() -> None:
-    """Where they come from is everybody's own affair."""
+    """The lock file names packages without URLs, because everybody chooses a registry of their own."""
     assert "://" not in (FOLDER / "package-lock.json").read_text()

@@ -1,4 +1,4 @@
-"""What an endpoint was told of, where that has changed: it is never said to have been told of what it was not."""
+"""The periods of an endpoint's filter: it never claims a delivery of an event that was not sent."""
 
 import pytest
 
@@ -33,18 +33,18 @@ ALL = Stretch(0, None)
 def test_in_between_counts_what_is_told_either_way(
     stretches: list[Stretch], position: int, seq: int, types: tuple[EventType, ...] | None, expected: list[Stretch]
 ) -> None:
-    """What an endpoint that is enabled had not read when it changed, it may have read by the old rule or the new."""
+    """Entries that were unread at a change count as delivered only if both old and new types include them."""
     assert list(told_otherwise(stretches, position, seq, types)) == expected
 
 
 def test_who_has_stopped_reads_by_the_new_rule() -> None:
-    """From its position on; what was said of that before is no matter any more."""
+    """A stopped endpoint reads by its new types from its position on; what was recorded after that is dropped."""
     assert told_anew([ALL], 5, (A,)) == (ALL, Stretch(5, (A,)))
     assert told_anew([ALL, Stretch(5, (A,)), Stretch(9, (A,))], 5, (B,)) == (ALL, Stretch(5, (B,)))
 
 
 def test_what_is_passed_over_is_told_nowhere() -> None:
-    """Between the position and where it goes on."""
+    """Entries between the position and a later start are not delivered."""
     stretches = passed_over([ALL], 5, 9, (A,))
     told = [stretch_of(stretches, seq) for seq in (0, 1, 5, 6, 9, 10)]
 
@@ -53,7 +53,7 @@ def test_what_is_passed_over_is_told_nowhere() -> None:
 
 
 def test_not_everything_is_kept() -> None:
-    """Where it changed very often, what is oldest is forgotten."""
+    """Only the latest 100 periods are kept."""
     stretches: tuple[Stretch, ...] = (ALL,)
     for position in range(1, 1000):
         stretches = told_anew(stretches, position, (A,) if position % 2 else (B,))
@@ -63,7 +63,7 @@ def test_not_everything_is_kept() -> None:
 
 
 async def test_more_is_told_from_then_on(alice: Person, books: Books) -> None:
-    """What it was not told of then is no delivery afterwards."""
+    """A type that is added later makes no deliveries of earlier entries."""
     endpoint = Endpoint(
         alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/", "event_types": ["v1.contact.created"]})
     )
@@ -79,7 +79,7 @@ async def test_more_is_told_from_then_on(alice: Person, books: Books) -> None:
 
 
 async def test_less_is_told_from_then_on(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """What it was told of then was delivered."""
+    """A type that is removed later keeps its earlier deliveries."""
     await alice.post("/api/v2/tags", json={"name": "Before"})
     await add_contacts(alice, "Ada")
     await books.read_to(endpoint)
@@ -92,7 +92,7 @@ async def test_less_is_told_from_then_on(alice: Person, endpoint: Endpoint, book
 
 
 async def test_what_was_not_read_yet_is_not_claimed(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """Where nobody knows whether a tag was still told, nobody says so; what a contact's event became is known."""
+    """An unread entry of a removed type is not listed, because nobody knows whether it was sent."""
     await alice.post("/api/v2/tags", json={"name": "Before"})
     await add_contacts(alice, "Ada")
     await endpoint.patch(event_types=["v1.contact.created"])
@@ -102,7 +102,7 @@ async def test_what_was_not_read_yet_is_not_claimed(alice: Person, endpoint: End
 
 
 async def test_what_was_noted_is_always_shown(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """It is known to have been sent."""
+    """A stored delivery is always shown, because it is known to have been sent."""
     await alice.post("/api/v2/tags", json={"name": "Before"})
     event = await books.note(endpoint, 2, "failed", event_type="v1.tag.created")
     await endpoint.patch(event_types=["v1.contact.created"])
@@ -113,7 +113,7 @@ async def test_what_was_noted_is_always_shown(alice: Person, endpoint: Endpoint,
 
 
 async def test_who_is_disabled_is_told_by_what_it_says_when_enabled(alice: Person, endpoint: Endpoint, books: Books) -> None:
-    """What happened in between is told by the new choice, wholly."""
+    """A disabled endpoint reads the time in between by the types that it has when it is enabled."""
     await endpoint.post("disable")
     await alice.post("/api/v2/tags", json={"name": "In between"})
     await add_contacts(alice, "Ada")

@@ -1,4 +1,4 @@
-"""Where endpoints may be, by what the operator allows."""
+"""The targets that endpoints may have, by the operator's settings."""
 
 import socket
 from asyncio import get_running_loop
@@ -34,7 +34,7 @@ PUBLIC = ["93.184.216.34", "172.15.0.1", "100.128.0.1", "192.169.0.1", "2606:280
 
 
 async def allows(targets: Targets, address: str) -> bool:
-    """Whether an address may be connected to."""
+    """Whether a connection to an address is allowed."""
     try:
         return await targets.resolve(address, 443) == address
     except TargetRefused:
@@ -55,7 +55,7 @@ async def allows(targets: Targets, address: str) -> bool:
     "group", [PUBLIC, LOOPBACK, PRIVATE, METADATA, NOBODY], ids=["public", "loopback", "private", "metadata", "nobody"]
 )
 async def test_each_switch_allows_its_own(switches: dict[str, bool], allowed: list[list[str]], group: list[str]) -> None:
-    """Public addresses always; loopback and private networks each by its switch; the rest by none."""
+    """Public addresses are always allowed, loopback and private networks each by its setting, and others never."""
     targets = Targets([], **switches)
 
     assert [address for address in group if await allows(targets, address)] == (group if group in allowed else [])
@@ -65,12 +65,12 @@ async def test_each_switch_allows_its_own(switches: dict[str, bool], allowed: li
     "address", ["127.0.0.1", "::1", "10.0.0.1", "fd12:3456::1", "169.254.169.254", "100.100.100.200", "fe80::1", "224.0.0.1"]
 )
 async def test_what_is_named_is_allowed(address: str) -> None:
-    """An operator who names an address means it."""
+    """An address that the operator names is allowed."""
     assert await allows(Targets([address]), address)
 
 
 async def test_a_network_is_allowed_as_a_whole() -> None:
-    """And nothing beside it."""
+    """A named network is allowed entirely, and no address outside it."""
     targets = Targets(["10.1.0.0/16", "fd12::/16"])
     asked = ["10.1.2.3", "::ffff:10.1.2.3", "10.2.0.1", "fd12::1", "fd13::1"]
 
@@ -78,13 +78,13 @@ async def test_a_network_is_allowed_as_a_whole() -> None:
 
 
 class Names:
-    """What a resolver would say, by host."""
+    """A fake resolver with addresses by host."""
 
     def __init__(self, **addresses: list[str]) -> None:
         self.addresses = addresses
 
     async def getaddrinfo(self, host: str, port: int, **_: Any) -> list[Any]:
-        """Stand in for the event loop's."""
+        """Replace the event loop's method."""
         if host.lower() not in self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses[host.lower()]]
@@ -92,14 +92,14 @@ class Names:
 
 @pytest_asyncio.fixture
 async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Names that a test makes up."""
+    """A resolver with invented names."""
     names = Names(hidden=["10.0.0.7"], mixed=["10.0.0.7", "93.184.216.34", "169.254.169.254", "93.184.216.35"])
     monkeypatch.setattr(get_running_loop(), "getaddrinfo", names.getaddrinfo)
     return names
 
 
 async def test_of_several_addresses_the_allowed_ones_are_taken(names: Names) -> None:
-    """A name may lead to others, too: these are not connected to."""
+    """Only the allowed ones of a name's addresses are used."""
     targets = Targets([])
 
     assert await targets.addresses("mixed", 443) == ["93.184.216.34", "93.184.216.35"]
@@ -109,7 +109,7 @@ async def test_of_several_addresses_the_allowed_ones_are_taken(names: Names) -> 
 
 @pytest.mark.usefixtures("names")
 async def test_a_refusal_names_the_setting_and_not_the_address() -> None:
-    """Who may not go there does not learn what is there; the operator learns what to set."""
+    """A refusal names the setting to change, and not the address behind the name."""
     refusals: list[str] = []
     for targets in (Targets([]), Targets([], allows_private=False)):
         with pytest.raises(TargetRefused) as refused:
@@ -124,13 +124,13 @@ async def test_a_refusal_names_the_setting_and_not_the_address() -> None:
 
 @pytest.mark.usefixtures("names")
 async def test_what_is_no_name_is_unknown() -> None:
-    """It is another refusal than that somebody may not go there."""
+    """An unknown name gets another error than a forbidden target."""
     for host in ("nobody.test", "a" * 64 + ".test"):
         with pytest.raises(TargetUnknown):
             await Targets([]).resolve(host, 443)
 
 
-# By settings
+# Settings
 
 
 @pytest.mark.parametrize(
@@ -141,31 +141,31 @@ async def test_what_is_no_name_is_unknown() -> None:
     ],
 )
 def test_a_server_of_this_machine_may_tell_this_machine(host: str, *, is_local: bool) -> None:
-    """Only who listens at a loopback address allows loopback."""
+    """Only a server that listens on a loopback address allows loopback."""
     assert Settings(host=host).targets == ((), is_local, False)
 
 
 def test_settings_are_taken_apart() -> None:
-    """Hosts and networks come with commas."""
+    """Hosts and networks are separated by commas."""
     rules = Settings(allowed_targets=" media.lab, 10.1.0.0/16 ,", private_webhook_targets=True).targets
 
     assert rules == (("media.lab", "10.1.0.0/16"), True, True)
 
 
-# On the wire
+# Requests
 
 
 @pytest_asyncio.fixture
 async def public(database_url: str, app: Any, tmp_path: Path) -> AsyncGenerator[httpx.AsyncClient]:
-    """A server that others can call."""
-    assert app, "it has prepared the database"
+    """A server that others can reach."""
+    assert app, "it prepares the database"
     settings = Settings(host="0.0.0.0", rate_limit=0, data_dir=tmp_path, allowed_targets="allowed.test,192.0.2.0/24")  # noqa: S104
     async with serving(settings, database_url) as client:
         yield client
 
 
 async def answered(client: httpx.AsyncClient, alice: Person, url: str) -> tuple[int, str, str]:
-    """Return what becomes of an endpoint there: the status, and the error's code and message, if any."""
+    """Create an endpoint; return the status, and the error's code and message, if any."""
     response = await Person(client, alice.workspace_id, alice.key).post(WEBHOOKS, json={"url": url})
     (error,) = response.json().get("errors", [{"code": "", "message": ""}])
     return response.status_code, error["code"], error["message"]
@@ -181,7 +181,7 @@ async def answered(client: httpx.AsyncClient, alice: Person, url: str) -> tuple[
     ],
 )
 async def test_where_it_may_not_be(public: httpx.AsyncClient, alice: Person, stored: Stored, host: str, setting: str) -> None:
-    """A server that others can call tells neither itself nor what is near it, in whatever form it is named."""
+    """A server that others can reach refuses itself and its private network as targets, however they are written."""
     status, code, message = await answered(public, alice, f"http://{host}:8080/hook")
 
     assert (status, code) == (422, "target_not_allowed")
@@ -190,7 +190,7 @@ async def test_where_it_may_not_be(public: httpx.AsyncClient, alice: Person, sto
 
 
 async def test_where_it_may_be(public: httpx.AsyncClient, alice: Person, names: Names) -> None:
-    """Public addresses, and what the operator has named."""
+    """Public addresses and those that the operator has named are accepted."""
     names.addresses |= {"192.0.2.7": ["192.0.2.7"], "allowed.test": ["10.0.0.1"], "example.com": ["93.184.216.34"]}
     urls = ["https://192.0.2.7/", "https://allowed.test/", "https://example.com/"]
 
@@ -200,7 +200,7 @@ async def test_where_it_may_be(public: httpx.AsyncClient, alice: Person, names: 
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("host", ["nobody.test", "999.1.1.1", "a..test", "\u00fcber.test"])
 async def test_a_name_that_leads_nowhere_is_refused(public: httpx.AsyncClient, alice: Person, host: str) -> None:
-    """What cannot be resolved when it is saved, was mistyped."""
+    """A name that does not resolve is refused as a probable typo."""
     status, code, message = await answered(public, alice, f"https://{host}/")
 
     assert (status, code) == (422, "unresolvable")
@@ -208,14 +208,14 @@ async def test_a_name_that_leads_nowhere_is_refused(public: httpx.AsyncClient, a
 
 
 async def test_who_lies_deep_may_be_looked_up(public: httpx.AsyncClient, alice: Person, names: Names) -> None:
-    """A name in other letters is looked up as the network knows it (IDNA 2008)."""
+    """A name in other scripts is resolved in its IDNA 2008 form."""
     names.addresses |= {"xn--bcher-kva.test": ["93.184.216.34"]}
 
     assert (await answered(public, alice, "https://b\u00fccher.test/"))[0] == 201
 
 
 async def test_what_was_done_is_not_refused_when_it_is_repeated(public: httpx.AsyncClient, alice: Person, names: Names) -> None:
-    """The first answer comes again, though by then the name leads elsewhere."""
+    """A repeat with the same key gets the first answer, even if the name resolves differently by then."""
     names.addresses |= {"example.com": ["93.184.216.34"]}
     person, key = Person(public, alice.workspace_id, alice.key), {"Idempotency-Key": "once"}
     first = await person.post(WEBHOOKS, json={"url": "https://example.com/"}, headers=key)
@@ -228,7 +228,7 @@ async def test_what_was_done_is_not_refused_when_it_is_repeated(public: httpx.As
 async def test_a_test_event_does_not_go_where_a_name_leads_by_then(
     public: httpx.AsyncClient, alice: Person, names: Names
 ) -> None:
-    """It is decided anew each time that something is sent, on the address that is connected to."""
+    """Each attempt checks the address that it connects to, so a name that changed later is refused."""
     names.addresses |= {"example.com": ["93.184.216.34"]}
     person = Person(public, alice.workspace_id, alice.key)
     endpoint = Endpoint(person, await person.post(WEBHOOKS, json={"url": "http://example.com/"}))
@@ -242,7 +242,7 @@ async def test_a_test_event_does_not_go_where_a_name_leads_by_then(
 
 @pytest.mark.parametrize("port", [1, 22, 25, 5060, 6667, 10080])
 async def test_ports_that_are_no_webs_are_refused(port: int) -> None:
-    """Whatever the operator allows; what browsers open may be opened."""
+    """Ports that browsers refuse are refused, whatever the operator allows."""
     targets = Targets(["127.0.0.1"])
     with pytest.raises(TargetRefused):
         await targets.resolve("127.0.0.1", port)
@@ -251,7 +251,7 @@ async def test_ports_that_are_no_webs_are_refused(port: int) -> None:
 
 
 async def test_a_name_that_leads_to_this_machine_does_not_name_it(names: Names) -> None:
-    """Somebody else may decide where it leads."""
+    """A name that resolves to loopback is refused unless it is `localhost`, because others may control where it leads."""
     names.addresses |= {"elsewhere.test": ["127.0.0.1"], "localhost": ["127.0.0.1"]}
     targets = Targets([], allows_loopback=True)
 
@@ -270,13 +270,13 @@ async def test_a_name_that_leads_to_this_machine_does_not_name_it(names: Names) 
     ],
 )
 def test_a_setting_decides_about_this_machine(settings: dict[str, Any], *, is_allowed: bool) -> None:
-    """Without one, a server that others reach, be it through a proxy, does not tell its own machine."""
+    """By default, a server with a public URL refuses its own machine as a target; a setting decides otherwise."""
     assert Settings(**settings).targets.allows_loopback == is_allowed
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"])
 async def test_who_comes_through_a_proxy_is_not_on_this_machine(alice: Person, endpoint: Endpoint, header: str) -> None:
-    """Such a caller neither puts an endpoint there, nor reads the answer of a service there."""
+    """A caller behind a proxy can neither create a loopback endpoint nor read a local service's answer by a test."""
     through = {header: "192.0.2.1"}
     created = await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1:9000/"}, headers=through)
     updated = await alice.patch(endpoint.url, json={"url": "http://localhost:9001/"}, headers=through)

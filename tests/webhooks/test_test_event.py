@@ -21,14 +21,14 @@ OBJECTS = {"contact": Contact, "company": Company, "engagement": Engagement, "ta
 
 
 async def at(receiver: Receiver, alice: Person) -> Endpoint:
-    """Return an endpoint where events are received."""
+    """Return an endpoint at the receiver."""
     return Endpoint(alice, await alice.post(WEBHOOKS, json={"url": receiver.url}))
 
 
 async def test_only_its_administrator_may(
     client: httpx.AsyncClient, alice: Person, bob: Person, charlie: Person, receiver: Receiver
 ) -> None:
-    """Anonymous needs a credential, Bob a scope, and to Charlie there is no such endpoint; nor to anybody one that is none."""
+    """Testing needs a credential and a scope; foreign and unknown endpoints are not found."""
     url = f"{(await at(receiver, alice)).url}/test"
     responses = [await client.post(url), await bob.post(url), await charlie.post(url), await alice.post(f"{UNKNOWN}/test")]
 
@@ -37,7 +37,7 @@ async def test_only_its_administrator_may(
 
 
 async def test_an_example_is_sent_at_once(alice: Person, receiver: Receiver, stored: Stored) -> None:
-    """The answer says what was sent, and how it was taken. Nothing of it is entered."""
+    """An example event is sent at once, and the answer reports request and response; nothing is stored."""
     endpoint = await at(receiver, alice)
     receiver.answering = lambda _: answer(202, b"Thanks")
     told = await endpoint.post("test")
@@ -52,7 +52,7 @@ async def test_an_example_is_sent_at_once(alice: Person, receiver: Receiver, sto
 
 @pytest.mark.parametrize("event_type", [each.value for each in EventType])
 async def test_there_is_one_of_each_type(alice: Person, receiver: Receiver, event_type: str) -> None:
-    """Each is as real ones are: the envelope, the object, and, of an update, what was changed."""
+    """Each type has an example with the envelope, the object, and the old values of an update."""
     endpoint = await at(receiver, alice)
     await endpoint.post("test", {"type": event_type})
 
@@ -67,7 +67,7 @@ async def test_there_is_one_of_each_type(alice: Person, receiver: Receiver, even
 
 
 async def test_it_is_signed_as_real_ones_are(alice: Person, receiver: Receiver) -> None:
-    """With the secret; after a rotation with both."""
+    """A test event is signed like a real one, with both secrets during a rotation."""
     endpoint = await at(receiver, alice)
     rotated = await endpoint.post("rotate_secret")
     await endpoint.post("test")
@@ -78,7 +78,7 @@ async def test_it_is_signed_as_real_ones_are(alice: Person, receiver: Receiver) 
 
 
 async def test_no_two_have_one_id(alice: Person, receiver: Receiver) -> None:
-    """Whoever drops what came before does not drop the next test."""
+    """Each test event has a new id, so that receivers do not drop it as a repeat."""
     endpoint = await at(receiver, alice)
     for _ in range(2):
         await endpoint.post("test")
@@ -87,7 +87,7 @@ async def test_no_two_have_one_id(alice: Person, receiver: Receiver) -> None:
 
 
 async def test_who_is_disabled_can_be_tested(alice: Person, receiver: Receiver) -> None:
-    """It is how to see whether to enable it."""
+    """A disabled endpoint can be tested, to find out whether to enable it."""
     endpoint = await at(receiver, alice)
     await endpoint.post("disable")
 
@@ -96,7 +96,7 @@ async def test_who_is_disabled_can_be_tested(alice: Person, receiver: Receiver) 
 
 @pytest.mark.parametrize("status", [301, 404, 410, 500])
 async def test_a_failure_is_told(alice: Person, receiver: Receiver, status: int) -> None:
-    """It is no refusal, and has no consequences."""
+    """A failed test is reported without a refusal, and has no consequences."""
     endpoint = await at(receiver, alice)
     receiver.answering = lambda _: answer(status, b"No")
 
@@ -105,7 +105,7 @@ async def test_a_failure_is_told(alice: Person, receiver: Receiver, status: int)
 
 
 async def test_who_is_not_there_is_told(alice: Person, receiver: Receiver) -> None:
-    """Without an answer, the attempt says why."""
+    """A test without an answer reports why."""
     endpoint = await at(receiver, alice)
     receiver.answering = lambda _: None
     told = await endpoint.post("test")
@@ -121,7 +121,7 @@ async def test_who_is_not_there_is_told(alice: Person, receiver: Receiver) -> No
 async def test_what_is_no_type_is_refused(
     alice: Person, receiver: Receiver, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """Nothing is sent."""
+    """An unknown type is refused, and nothing is sent."""
     endpoint = await at(receiver, alice)
 
     assert faults(await alice.post(f"{endpoint.url}/test", json=body)) == expected
@@ -129,7 +129,7 @@ async def test_what_is_no_type_is_refused(
 
 
 async def test_no_test_can_be_sent_again(alice: Person, receiver: Receiver) -> None:
-    """No entry of the ledger stands behind it."""
+    """A test event has no delivery that could be resent, because it has no entry in the ledger."""
     endpoint = await at(receiver, alice)
     await endpoint.post("test")
     event_id = json.loads(receiver.requests[0].body)["id"]

@@ -14,7 +14,7 @@ from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, Books, Endpoint
 async def test_only_its_administrator_may(
     client: httpx.AsyncClient, bob: Person, charlie: Person, endpoint: Endpoint, stored: Stored, method: str
 ) -> None:
-    """Anonymous needs a credential, Bob a scope, and to Charlie there is no such endpoint."""
+    """Changing an endpoint needs a credential and a scope; for Charlie the endpoint is not found."""
     body: Json = {"description": "Eve's"} if method == "PATCH" else None
     anonymous = await client.request(method, endpoint.url, json=body)
     others = [await person.request(method, endpoint.url, json=body) for person in (bob, charlie)]
@@ -32,7 +32,7 @@ async def test_only_its_administrator_may(
     ],
 )
 async def test_what_is_named_is_changed(endpoint: Endpoint, stored: Stored, patch: Json, after: Json) -> None:
-    """The rest stays as it is; the ledger enters it, with what was there before."""
+    """Only the named fields change, and the ledger has the old values."""
     updated = await endpoint.patch(**patch)
 
     change = (await stored.changes())[1]
@@ -42,7 +42,7 @@ async def test_what_is_named_is_changed(endpoint: Endpoint, stored: Stored, patc
 
 
 async def test_null_clears(alice: Person) -> None:
-    """A description can be taken away; null stands for all types."""
+    """Null removes a description, and stands for all types."""
     body = {"url": "http://127.0.0.1/", "description": "Tags", "event_types": ["v1.tag.created"]}
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json=body))
     updated = await endpoint.patch(description=None, event_types=None)
@@ -51,7 +51,7 @@ async def test_null_clears(alice: Person) -> None:
 
 
 async def test_what_changes_nothing_writes_nothing(alice: Person, stored: Stored) -> None:
-    """The same types in another order, and twice, are the same."""
+    """The same types in another order, or repeated, count as no change."""
     types = ["v1.contact.created", "v1.tag.created"]
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/", "event_types": types}))
 
@@ -60,14 +60,14 @@ async def test_what_changes_nothing_writes_nothing(alice: Person, stored: Stored
 
 
 async def test_the_secret_stays(endpoint: Endpoint) -> None:
-    """Where it is says nothing of what signs."""
+    """A new URL keeps the secret."""
     await endpoint.patch(url="http://localhost/")
 
     assert (await endpoint.read("secret"))["secret"] == endpoint.secret
 
 
 async def test_of_two_one_is_faster(alice: Person, endpoint: Endpoint) -> None:
-    """If-Match decides."""
+    """A stale If-Match refuses the slower of two updates."""
     match = {"If-Match": endpoint.etag}
     responses = await gather(*(alice.patch(endpoint.url, json={"description": name}, headers=match) for name in ("one", "two")))
 
@@ -89,7 +89,7 @@ async def test_of_two_one_is_faster(alice: Person, endpoint: Endpoint) -> None:
 async def test_what_cannot_be_is_refused(
     alice: Person, endpoint: Endpoint, stored: Stored, body: Json, expected: list[tuple[str, str]]
 ) -> None:
-    """The rules are those of creating; before it is looked whether there is such an endpoint."""
+    """An update follows the rules of creation, before the endpoint is looked up."""
     refusals = [await alice.patch(url, json=body) for url in (endpoint.url, UNKNOWN)]
 
     assert [faults(response) for response in refusals] == [expected, expected]
@@ -97,7 +97,7 @@ async def test_what_cannot_be_is_refused(
 
 
 async def test_what_is_deleted_is_gone(alice: Person, endpoint: Endpoint, books: Books, stored: Stored) -> None:
-    """The answer says so, then there is nothing more, and nobody is told anything."""
+    """A deleted endpoint is not found, and receives nothing more."""
     response = await alice.delete(endpoint.url)
 
     assert response.json() == {"id": endpoint.id, "object": "webhook_endpoint", "deleted": True}
@@ -108,7 +108,7 @@ async def test_what_is_deleted_is_gone(alice: Person, endpoint: Endpoint, books:
 
 
 async def test_a_deletion_can_be_repeated(alice: Person, endpoint: Endpoint) -> None:
-    """With its key, it gets the first answer."""
+    """A deletion that is repeated with its key gets the first answer."""
     key = {"Idempotency-Key": str(uuid4())}
     first, second = [await alice.delete(endpoint.url, headers=key) for _ in range(2)]
 
@@ -116,7 +116,7 @@ async def test_a_deletion_can_be_repeated(alice: Person, endpoint: Endpoint) -> 
 
 
 async def test_what_is_deleted_cannot_be_used(alice: Person, endpoint: Endpoint) -> None:
-    """Whatever is asked of a deleted endpoint, it is not there."""
+    """Every operation on a deleted endpoint answers 404."""
     await alice.delete(endpoint.url)
     asked = ["enable", "disable", "rotate_secret", "test"]
     responses = [await alice.post(f"{endpoint.url}/{what}") for what in asked]

@@ -1,4 +1,4 @@
-// Verifies requests as an integrator would: reads a JSON array of them, prints one of what the libraries say.
+// Verifies requests as an integrator would: reads a JSON array of them, and prints an array of the libraries' verdicts.
 import { readFileSync } from "node:fs";
 import { Webhook as Standard } from "standardwebhooks";
 import { Webhook as Svix } from "svix";
