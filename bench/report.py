@@ -25,24 +25,24 @@ LONGEST_WAIT = 50.0  # milliseconds that a neighbour should wait at most
 THEMES = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#e6edf3", "#3d444d")}
 COLOURS = {"herdbook": "#2f81f7", "PocketBase": "#d29922", "bare SQL": "#8b949e"}
 
-EXPLAINED = """Rivals took turns. Speeds and percentiles are medians of the rounds, *max* the worst of all rounds, and a
-ratio the median of the ratios within each round: absolute figures mean little on another machine. CPU is the server's
-processor time for a request, its database included; it depends less than the rest on what else runs."""
+EXPLAINED = """The rivals took turns. Rates and percentiles are medians of the rounds, *max* is the worst of all rounds, and a
+ratio is the median of the ratios within each round, because absolute figures mean little on another machine. CPU is the
+server's processor time for a request, its database included; other programs affect it less than the other figures."""
 
-HANDICAPS = """PocketBase runs with its own defaults: its commits do not wait for the disk, and it keeps no history;
-herdbook's wait, and enter each change in the ledger. Its requests carry an ordinary user's token and its rules ask for
-one, as herdbook asks for a key with the right scopes."""
+HANDICAPS = """PocketBase runs with its own defaults: its commits do not wait for the disk, and it keeps no history. herdbook's
+commits wait for the disk and record each change in the ledger. PocketBase's rules require an ordinary user's token, as
+herdbook requires a key with the right scopes, and its requests send one."""
 
-ATTACKED = """One attack after the other on one server, each for some seconds, from an address of its own and, where it has a
-key, in a workspace of its own. Beside it, a neighbour in another workspace reads contacts over one connection and changes them
-over another, one request at a time. The table shows its longest waits, each until the request succeeded. In brackets, the time
-is left out in which the server or the neighbour was ready to run and others had the processors. The goal is that the figures in
-brackets stay below 50 ms; longer ones are bold.
+ATTACKED = """The attacks run one after the other against one server, each for some seconds, from an address of its own and,
+if it has a key, in a workspace of its own. Meanwhile a neighbour in another workspace reads contacts over one
+connection and changes them over another, one request at a time. The table shows its longest waits, each until
+the request succeeded. The figures in brackets leave out the time in which the server or the neighbour was ready
+to run but others had the processors. They should stay below 50 ms; longer ones are bold.
 
-The attacker gives way to the server and the neighbour, but all share the same cores and the same disk. The first two lines are
-no attacks: they show which waits the machine alone makes. *Memory* is the most that the server's process took, without its
-database and with what earlier attacks left behind. *Answers* are the statuses that the attacker got, or what became of his
-connections."""
+The attacker has a lower priority than the server and the neighbour, but all share the same cores and the same disk. The
+first two lines are not attacks: they show the waits that the machine alone causes. *Memory* is the peak of the server's
+process, without its database but with leftovers of earlier attacks. *Answers* are the statuses that the attacker got, or
+the ends of its connections."""
 
 PICTURE = """<picture>
   <source media="(prefers-color-scheme: dark)" srcset="dark.svg">
@@ -94,7 +94,7 @@ def markdown(results: Results) -> str:
         + (f"**{failed:,} requests failed.**" if failed else "Every request succeeded."),
         EXPLAINED,
         PICTURE,
-        "How long a neighbour waits while somebody attacks the server is on [a page of its own](attack.md).",
+        "A separate page shows [how long a neighbour waits](attack.md) while somebody attacks the server.",
         "## herdbook and PocketBase",
         table(results.duel, "PocketBase"),
         HANDICAPS,
@@ -105,7 +105,7 @@ def markdown(results: Results) -> str:
             "## The bare statements",
             (
                 "pgbench with an `UPDATE` of one contact and an `INSERT` of one change, on herdbook's tables over the same "
-                f"socket: no HTTP, no rules, no ledger. Best with {best.connections} clients."
+                f"socket: no HTTP, no rules, no ledger. The best rate came with {best.connections} clients."
             ),
             table(results.bare, ""),
         ]
@@ -184,11 +184,11 @@ def flow_text(flow: Flow) -> str:
     written = round(flow.writes.per_second * flow.seconds)
     twice = arrived.events - arrived.different
     return (
-        f"Then {flow.seconds} seconds of writes, each of them an event, to an endpoint that answers at once: "
+        f"Then followed {flow.seconds} seconds of writes, each of them an event, to an endpoint that answers at once: "
         f"{flow.writes.per_second:,.0f} writes a second, {written:,} in all. When the writes ended, "
-        f"{flow.arrived_at_end:,} events had arrived, and all {arrived.different:,} of them {flow.seconds_behind:.1f} seconds "
-        f"later, {twice or 'none'} twice. From the change to its event it took {arrived.delay(0.5):.0f} ms (median), "
-        f"{arrived.delay(0.99):.0f} ms (99th percentile)."
+        f"{flow.arrived_at_end:,} events had arrived, and {flow.seconds_behind:.1f} seconds later all {arrived.different:,} of "
+        f"them, {twice or 'none'} twice. An event arrived {arrived.delay(0.5):.0f} ms after its change (median; "
+        f"{arrived.delay(0.99):.0f} ms at the 99th percentile)."
     )
 
 
