@@ -133,7 +133,7 @@ async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
     """Lease an endpoint. Return None if another courier holds it or it is disabled.
 
     A change of the endpoint and a new lease exclude each other: the change must know whether somebody still sends as the former
-    version. So the endpoint's row is locked after its reader, with `skip locked`, because the change may lock the two rows in
+    version. The endpoint's row is locked after its reader, with `skip locked`, because the change may lock the two rows in
     either order.
     """
     record = await pool.fetchrow(

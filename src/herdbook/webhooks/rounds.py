@@ -88,6 +88,7 @@ class Round:
     no more attempts begin. If an attempt that began before the change fails, the failure is not counted against the new
     version, and the event is sent again. `since` is when this courier started to deliver.
     """
+
     def __init__(self, means: Means, place: Place, ahead: set[int], since: datetime) -> None:
         self.place = place
         self.ahead = ahead

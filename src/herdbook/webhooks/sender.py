@@ -114,12 +114,12 @@ class Connection(asyncio.Protocol):
         """Called by asyncio."""
         self._received += len(data)
         if self._waiting is None or self._received > _MOST_BYTES:
-            self._fail("the answer has no end" if self._waiting else "it speaks without being asked")
+            self._fail("the answer is too long" if self._waiting else "the endpoint sent data without a request")
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail("it changes to another protocol")
+            self._fail("the endpoint switched to another protocol")
         except httptools.HttpParserError as error:
             self._fail(f"the answer is not HTTP: {error}")
 

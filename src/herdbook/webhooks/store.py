@@ -220,7 +220,7 @@ async def until_in_force(pool: Pool, place: Place, version: int) -> None:
     """Wait until nobody sends as an older version of the endpoint than the committed one.
 
     A courier sends as one version until it reports otherwise or its lease ends. After the commit, no courier takes or renews a
-    lease for the older version. So this takes no longer than a lease, even if the courier is dead or the database is away.
+    lease for the older version. This takes no longer than a lease, even if the courier is dead or the database is away.
     """
     pause = _SHORTEST_LOOK_SECONDS
     try:
@@ -405,7 +405,7 @@ async def send_again(pool: Pool, place: Place, delivery: Noted, event_type: str)
 
 
 async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
-    """Let all deliveries of events since a time that failed for good begin anew; return how many these are."""
+    """Restart the deliveries of all events since a time that failed for good. Return their number."""
     count: int = await pool.fetchval(
         """
         with again as (
@@ -422,7 +422,7 @@ async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
 
 
 async def skip(pool: Pool, place: Place, seq: int) -> None:
-    """Give up a delivery that waits for another attempt, or has failed."""
+    """Give up a delivery that waits for another attempt or has failed."""
     await pool.execute(
         """
         update webhook_delivery set state = 'skipped', next_attempt_at = null
@@ -434,9 +434,9 @@ async def skip(pool: Pool, place: Place, seq: int) -> None:
 
 
 async def forget_old_deliveries(pool: Pool) -> None:
-    """Forget deliveries whose entries the ledger keeps no longer, but for those that wait, and all of deleted endpoints.
+    """Delete stored deliveries whose entries were trimmed, except waiting ones, and all deliveries of deleted endpoints.
 
-    Those that could not be sent any more are shown until the endpoint is enabled again.
+    Expired deliveries are shown until their endpoint is enabled again.
     """
     for workspace in await pool.fetch("select id from workspace"):
         readers = await pool.fetch(
@@ -447,7 +447,7 @@ async def forget_old_deliveries(pool: Pool) -> None:
             """,
             workspace["id"],
         )
-        # What was deleted just now may still be under way somewhere.
+        # Events of an endpoint that was deleted just now may still be under way.
         for endpoint_id, is_deleted in readers:
             place = Place(workspace["id"], endpoint_id)
             while await _forget_slice(pool, place, is_deleted=is_deleted) == _SLICE:
