@@ -35,7 +35,7 @@ def create(
     name
         The name that users see.
     scope
-        The largest scope it can get, such as contacts:read; repeat the option for more. `workspace:admin` is not possible.
+        A scope that it may ask for, such as contacts:read; repeat the option for more. `workspace:admin` is not possible.
     redirect_uri
         An exact URI that users may be sent to with a code; repeat the option for more. Without any, the client acts for no
         user, and gets its tokens only by `client_credentials`.

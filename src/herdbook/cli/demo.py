@@ -163,7 +163,7 @@ curl -X PATCH {url}/api/v2/contacts/{self._somebody.id} \\
   -H 'Content-Type: application/json' \\
   -d '{{"first_name": "Ada", "description": "Wrote the first program."}}'
 """)
-        environment.say(f"Ctrl-C stops it. The data stay in `{self._folder}`; other commands take it as --data-dir.\n")
+        environment.say(f"Press Ctrl-C to stop. The data stay in `{self._folder}`; pass it to other commands as --data-dir.\n")
 
 
 def _called(contact: Contact) -> str:
@@ -184,7 +184,7 @@ async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
         tags = await asyncio.gather(*(ledger.write(workspace_id, CreateTag(tag), origin) for tag in _TAGS))
         calls = list(_calls([msgspec.json.decode(contact.body, type=Contact) for contact in contacts], users, credential_id))
         engagements = await asyncio.gather(*(ledger.write(workspace_id, call, origin) for call in calls))
-        assert len(engagements) == len(calls), "each external id is there once"
+        assert len(engagements) == len(calls), "each external id is unique"
         for number, call in enumerate(calls):
             tag_ids = (_id_of(tags[number % len(tags)]),)
             tagged = ReplaceTags(engagement_id=call.engagement_id, tag_ids=tag_ids, private_scopes=frozenset({PRIVATE_WRITE}))

@@ -46,7 +46,7 @@ class Environment:
     @property
     def stdout(self) -> TextIO:
         """Standard output."""
-        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  # as a shell's `>&-` has it
+        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  # a shell's `>&-` closes it
             raise CommandFailed("Standard output is closed, so the result could not be shown. Nothing was done.")
         return sys.stdout
 

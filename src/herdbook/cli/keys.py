@@ -48,7 +48,7 @@ def create(
         working when that user is no longer active. Default: the first active user of the workspace.
 
     """
-    require_name(name, "A key needs a name, so that you know later what it is for.")
+    require_name(name, "A key needs a name, so that you can recognise it later.")
     unknown = sorted(set(scope) - SCOPES.keys())
     if unknown:
         raise CommandFailed(f"There is no scope {', '.join(unknown)}. Choose from: {', '.join(SCOPES)}.")

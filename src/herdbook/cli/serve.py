@@ -243,7 +243,7 @@ def _note_signals() -> Callable[[], bool]:
     told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         handled = signal.getsignal(number)
-        assert callable(handled), "uvicorn handles it by now"
+        assert callable(handled), "uvicorn has installed its handlers"
 
         def note(number: int, frame: FrameType | None, then: Callable[[int, FrameType | None], object] = handled) -> None:
             told.append(number)
@@ -266,7 +266,7 @@ def _when_ready(url: str, tell: Callable[[], None]) -> None:
 
 def _is_ready(url: str) -> bool:
     address = urlsplit(url)
-    assert address.hostname is not None, "the address was made of a host and a port"
+    assert address.hostname is not None, "the address has a host and a port"
     # Connect directly: the environment's proxy cannot reach this server.
     with closing(HTTPConnection(address.hostname, address.port, timeout=5)) as connection:
         try:

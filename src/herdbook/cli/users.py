@@ -23,7 +23,7 @@ app = App(name="users", help="Create and list users: the people of the team, who
 
 
 @app.command
-def create(  # noqa: PLR0913  # it is what a user has
+def create(  # noqa: PLR0913  # one argument per field of a user
     first_name: str,
     last_name: str | None = None,
     *,

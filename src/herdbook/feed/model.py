@@ -32,7 +32,7 @@ def _kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
     for value in values:
         if value not in KINDS:
             choices = ", ".join(f"`{kind}`" for kind in KINDS)
-            yield FieldError(path, "invalid_choice", f"`{path}` has no value `{quoted(value)}`. Choose from {choices}.")
+            yield FieldError(path, "invalid_choice", f"`{path}` cannot be `{quoted(value)}`. Choose from {choices}.")
 
 
 class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):

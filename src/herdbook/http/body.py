@@ -145,7 +145,7 @@ class BodyReader:
 
 
 def require_identity(content_coding: bytes | None) -> None:
-    """Refuse a body that is declared to be in a content coding."""
+    """Refuse a body with a content coding, such as gzip."""
     if content_coding is not None and content_coding.strip().lower() not in (b"", b"identity"):
         raise UnsupportedCoding(content_coding.decode("latin-1"))
 
@@ -332,7 +332,7 @@ def unwrapped(declared: inspect.Type) -> tuple[inspect.Type, bool]:
         return unwrapped(declared.type)
     if isinstance(declared, inspect.UnionType):
         options = [option for option in declared.types if not isinstance(option, inspect.NoneType)]
-        assert len(options) == 1, "no field here takes one of several types"
+        assert len(options) == 1, "no field has a union of several types"
         return unwrapped(options[0])[0], len(options) < len(declared.types)
     return declared, isinstance(declared, inspect.NoneType)
 

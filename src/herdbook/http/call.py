@@ -53,7 +53,7 @@ class Call:
         *("if_version", "operation", "path", "query_string", "request_id", "services"),
     )
 
-    def __init__(  # noqa: PLR0913  # it is the request, taken apart once
+    def __init__(  # noqa: PLR0913  # the parts of one request
         self,
         *,
         services: Services,
@@ -168,7 +168,7 @@ def address_of(scope: Scope) -> str:
 
 
 def answer_found(found: Found | None, kind: str) -> Answer:
-    """Return an object that was read as an answer. Refusal: NotFound."""
+    """Return a loaded object as an answer. Refusal: NotFound."""
     if found is None:
         raise NotFound(kind)
     return Answer(found.body, found.version)

@@ -14,7 +14,7 @@ _NOT_THERE: Final = cast("frozenset[int]", frozenset({None}))
 
 
 class AllBut(frozenset[int]):
-    """All versions but these."""
+    """All versions except these."""
 
     def __contains__(self, version: object) -> bool:
         """Whether the version is not one of these."""

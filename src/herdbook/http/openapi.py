@@ -47,7 +47,7 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.Forbidden("contacts:write"),
     errors.RateLimited(1),
     errors.Busy(1000),
-    errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send 255 at most.")]),
+    errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send at most 255.")]),
     errors.KeyReused(),
     errors.InvalidQuery([errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}.")]),
     errors.NotFound("object"),
@@ -58,12 +58,12 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
         "",
     ),
     errors.Unavailable("The database cannot be reached. Nothing was done. Try again shortly."),
-    errors.NoLongerKept("Position 17 lies before 4711, the oldest that is kept.", 4711, 9001),
+    errors.NoLongerKept("Position 17 is older than 4711, the oldest that is kept.", 4711, 9001),
     errors.OutcomeUnknown(),
     errors.TooLarge(8_388_608),
     errors.UnsupportedMediaType("text/plain"),
     errors.UnsupportedCoding("gzip"),
-    errors.InvalidHeader([errors.FieldError("If-Match", "invalid_format", "`If-Match` is no list of entity tags.")]),
+    errors.InvalidHeader([errors.FieldError("If-Match", "invalid_format", "`If-Match` is not a list of entity tags.")]),
     Exception(),
 )
 

@@ -31,7 +31,7 @@ _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]
 
 
 def time_parameters(list_of: ListOf) -> dict[str, tuple[TimeColumn, Bound]]:
-    """Return the parameters that filter a list by times."""
+    """Return the parameters that filter a list by time."""
     return {f"filter[{time}][{bound}]": (time, bound) for time in list_of.times for bound in _BOUNDS}
 
 
@@ -223,7 +223,7 @@ class ListReader:
         names = [name.strip() for name in text.split(",")]
         choices = ", ".join(f"`{choice}`" for choice in self._expand)
         for name in itertools.islice((name for name in names if name not in self._expand), MAX_ERRORS):
-            message = f"`{quoted(name)}` cannot be expanded. These can: {choices}."
+            message = f"`{quoted(name)}` cannot be expanded. Choose from {choices}."
             errors.append(FieldError(EXPAND, "invalid_choice", message))
         return tuple(name for name in self._expand if name in names)
 

@@ -34,7 +34,7 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
         "precondition_failed", "Precondition Failed", 412, "If-Match names another version, or If-None-Match this one."
     ),
     errors.Taken: Kind("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
-    errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "Changes after this position are no longer kept."),
+    errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "The position is older than the oldest that is kept."),
     errors.Unavailable: Kind(
         "unavailable", "Service Unavailable", 503, "The database, the disk or the server is temporarily unavailable."
     ),
@@ -43,7 +43,7 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
     errors.MethodNotAllowed: Kind("method_not_allowed", "Method Not Allowed", 405, "This path does not support the method."),
     errors.TooLarge: Kind("too_large", "Content Too Large", 413, "The body is too large."),
     errors.UnsupportedMediaType: Kind(
-        "unsupported_media_type", "Unsupported Media Type", 415, "The body is not declared as JSON."
+        "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something other than JSON."
     ),
     errors.UnsupportedCoding: Kind(
         "unsupported_content_coding", "Unsupported Media Type", 415, "The body has an unsupported content coding."
@@ -123,7 +123,7 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
 
 
 def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
-    """Return the headers that belong to a refusal."""
+    """Return the headers of a refusal."""
     match refusal:
         case errors.Unauthenticated():
             # RFC 6750, section 3: without a credential, the challenge has no error code.

@@ -176,7 +176,7 @@ class Connection(HttpToolsProtocol):
         return self._has_asked, self._silent_since
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, if there is room."""
+        """Start the connection if there is room for it."""
         super().connection_made(_Transport(transport))  # type: ignore[arg-type]
         now = self._silent_since = self.loop.time()
         if len(self.connections) > self._limits.connections and not self._front.make_room(self, self.connections, now):
@@ -321,7 +321,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(TooSlow(part, seconds))
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal, after the answers to what came before, and end the connection."""
+        """Answer with a refusal, after the answers to earlier requests, and close the connection."""
         self._is_refused = True
         self._reset_deadline()
         cycle = self.cycle
@@ -358,7 +358,7 @@ class Connection(HttpToolsProtocol):
         return HeadTooLarge(self._limits.head_bytes, self._limits.head_lines)
 
     def _check_host(self, hosts: list[bytes]) -> None:
-        """Refuse a request that does not say once which host it is for (RFC 9112, section 3.2)."""
+        """Refuse a request without exactly one valid `Host` (RFC 9112, section 3.2)."""
         is_old = self.parser.get_http_version() == "1.0"
         if len(hosts) > 1 or (not hosts and not is_old) or (hosts and _is_host(hosts[0]) is None):
             message = "`Host` must be sent exactly once, and must be a host with an optional port."

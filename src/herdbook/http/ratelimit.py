@@ -43,7 +43,7 @@ class TokenBuckets:
         self._buckets: dict[UUID, tuple[float, float]] = {}
 
     async def take(self, credential_id: UUID) -> Quota:
-        """Take a token, if there is one."""
+        """Take a token if there is one."""
         now = time.monotonic()
         tokens, then = self._buckets.get(credential_id, (float(self._burst), now))
         tokens = min(float(self._burst), tokens + (now - then) * self._rate)

@@ -85,7 +85,7 @@ class Bodies:
 class Requests:
     """The ASGI application that serves the operations."""
 
-    def __init__(  # noqa: PLR0913  # it is what requests pass through
+    def __init__(  # noqa: PLR0913  # everything that a request needs
         self,
         *,
         operations: Iterable[Operation],
@@ -226,7 +226,7 @@ class Requests:
 
     async def _send_answer(self, request: "_Request", answer: Answer, receive: Receive, send: Send) -> None:
         operation = request.operation
-        assert operation is not None, "an answer is an operation's"
+        assert operation is not None, "only operations make answers"
         status, body = answer.status or operation.status, answer.body
         headers = request.common_headers() + list(answer.headers)
         if answer.version is not None:

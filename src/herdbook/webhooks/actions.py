@@ -78,7 +78,7 @@ class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(READERS, self.endpoint_id)
 
     def current(self, book: Book) -> WebhookEndpointRow:
-        """Return its row. Refusals: NotFound, Stale."""
+        """Return the endpoint's row. Refusals: NotFound, Stale."""
         return current(book, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
 
 
@@ -177,7 +177,7 @@ def _require_none(faults: tuple[FieldError, ...]) -> None:
 
 def _row_of(book: Book, endpoint_id: UUID) -> WebhookEndpointRow:
     row = book.find(WEBHOOK_ENDPOINTS, endpoint_id)
-    assert row is not None, "it was put there"
+    assert row is not None, "the command has just written it"
     return row
 
 
@@ -209,7 +209,7 @@ def _reread(book: Book, before: WebhookEndpointRow | None, after: WebhookEndpoin
     A new URL, or enabling the endpoint again, resets its failure state.
     """
     if before is None:
-        assert after is not None, "there is one now"
+        assert after is not None, "a new endpoint has a row"
         reader, told = _new_reader(after), (stretches.Stretch(after.version, after.object.event_types),)
     else:
         reader = _reader_of(book, before.id)

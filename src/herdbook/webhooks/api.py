@@ -132,7 +132,7 @@ async def get_secret(call: Call, webhook_endpoint_id: str) -> Answer:
 
 
 async def rotate_secret(call: Call, webhook_endpoint_id: str, asked: RotateRequest) -> Answer:
-    """Give one webhook endpoint a new secret."""
+    """Replace the secret of one webhook endpoint."""
     endpoint_id = _endpoint_id(webhook_endpoint_id)
     command = RotateSecret(endpoint_id=endpoint_id, overlap_seconds=asked.overlap_seconds, if_version=call.if_version)
     return await _in_force(call, endpoint_id, command)
@@ -165,7 +165,7 @@ async def get_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> A
 
 
 async def resend_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
-    """Send one event again."""
+    """Resend one event."""
     place, row = await _delivery(call, webhook_endpoint_id, event_id)
     # Trimmed entries cannot be resent. Queued ones will be sent anyway.
     if row.object is None:
@@ -178,7 +178,7 @@ async def resend_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -
 async def resend_failed(call: Call, webhook_endpoint_id: str, asked: ResendRequest) -> Answer:
     """Resend all events that failed for good."""
     since = fields.parsed_time(asked.since)
-    assert since is not None, "the body's rules refuse what is no time"
+    assert since is not None, "the body's rules refuse an invalid time"
     place, _ = await _reading(call, webhook_endpoint_id)
     return _answer(Resent(await store.send_failed_again(call.services.database.pool, place, since)))
 
@@ -197,7 +197,7 @@ def _endpoint_id(text: str) -> UUID:
 async def _in_force(call: Call, endpoint_id: UUID, command: Command) -> Answer:
     """Change an endpoint, and answer once nothing is sent as before. Refusals: those of the command and the ledger."""
     answer = await call.write(command)
-    assert answer.version is not None, "a change makes a version"
+    assert answer.version is not None, "every change makes a version"
     await store.until_in_force(call.services.database.pool, Place(call.caller.workspace_id, endpoint_id), answer.version)
     return answer
 
@@ -474,7 +474,7 @@ OPERATIONS: Final = (
         scopes=_SCOPES,
         handler=resend_delivery,
         answer=Delivery,
-        answer_description="The delivery, which waits for its next attempt.",
+        answer_description="The delivery, now waiting for its next attempt.",
         is_errand=True,
         refusals=(NotFound,),
     ),
@@ -483,7 +483,7 @@ OPERATIONS: Final = (
         path=_ONE + "/resend",
         id="resend-failed-webhook-deliveries",
         summary="Resend failed webhook deliveries",
-        description=f"Resends all events since a time that failed for good. {_NEEDS}",
+        description=f"Resends all events that happened since a time and failed for good. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=resend_failed,

@@ -231,7 +231,7 @@ class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WebhookSecretObject(Enum):
     """Resource discriminator for webhook secret payloads."""
 
-    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105  # a word
+    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105  # not a secret
 
 
 class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ _NICE: Final = 10
 
 
 async def deliver(order: Order, is_over: asyncio.Event) -> None:
-    """Deliver until it is over."""
+    """Deliver until `is_over` is set."""
     pool = await open_pool(order.database_url, COURIER_CONNECTIONS - 1)
     ledger = Ledger(pool, queue_limit=1000)
     ledger.open()

@@ -216,7 +216,7 @@ class Round:
             self._take(_Parcel(due.entry, event, due))
 
     def _told(self, entry: Read) -> Told | None:
-        assert entry.object is not None, "it is of interest"
+        assert entry.object is not None, "only told entries get here"
         return told(self.place.workspace_id, entry.seq, entry.at, entry.mark, entry.object, entry.previous)
 
     def _take(self, parcel: _Parcel) -> None:

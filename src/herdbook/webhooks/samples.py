@@ -31,5 +31,5 @@ def sample(workspace_id: UUID, event_type: EventType) -> Told:
     object_, previous = _OBJECTS[mark[0]]
     is_update = mark[1] == "u"
     event = told(workspace_id, 0, datetime.now(UTC), mark, _encode(object_), _encode(previous) if is_update else None)
-    assert event is not None, "there is an object for each type"
+    assert event is not None, "every type has a sample object"
     return event

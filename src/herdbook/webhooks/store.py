@@ -193,7 +193,7 @@ async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> Fou
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
-    """Return the webhook endpoints of a page, and one more where there is a next one."""
+    """Return the webhook endpoints of a page, plus one more if there is a next page."""
     return await Conditions(workspace_id, query).fetch(pool, "webhook_endpoint")
 
 
@@ -265,12 +265,12 @@ async def totals(pool: Pool) -> Totals:
         where coalesce(e.deleted_at, 'infinity') = 'infinity'
         """
     )
-    assert record is not None, "sums have one row"
+    assert record is not None, "an aggregate returns one row"
     return Totals(*record)
 
 
 async def count_waiting(pool: Pool, place: Place) -> int:
-    """Return how many deliveries wait for another attempt."""
+    """Return the number of deliveries that wait for another attempt."""
     count: int = await pool.fetchval(
         """
         select count(*) from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and state = 'waiting'
