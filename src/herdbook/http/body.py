@@ -32,7 +32,7 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
 LONG_BODY: Final = 65_536
 # The largest body of an operation on one object, and the largest such part of a larger body.
 MAX_OBJECT_BYTES: Final = 1_048_576
-# Longer arrays have items of so many bytes that a body holds few of them.
+# Arrays with a higher limit than this have large items, so a body holds few of them.
 _MAX_COUNTED_ITEMS: Final = 1000
 # The decoder's messages for the path of an invalid value, and for an array with too many items.
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")

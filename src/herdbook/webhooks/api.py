@@ -499,7 +499,7 @@ OPERATIONS: Final = (
         id="skip-webhook-delivery",
         summary="Skip webhook delivery",
         description="Gives up a delivery that waits for another attempt or has failed. One that was delivered or not yet "
-        f"tried, stays as it is. {_NEEDS}",
+        f"tried stays unchanged. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=skip_delivery,

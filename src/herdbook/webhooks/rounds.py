@@ -28,7 +28,7 @@ from herdbook.webhooks.stretches import stretch_of
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 
-# Delays before each attempt. The first attempt is immediate.
+# The delay before each attempt, counted from the previous one. The first attempt is immediate.
 SCHEDULE: Final = tuple(timedelta(seconds=seconds) for seconds in (0, 5, 300, 1800, 7200, 18_000, 36_000, 36_000))
 # Jitter, as a fraction of the delay, so that failures do not retry in lockstep.
 _JITTER: Final = 0.1
