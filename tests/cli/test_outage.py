@@ -155,7 +155,7 @@ def test_a_database_that_stays_away_ends_the_server(tmp_path: Path, workers: int
         process.wait()
 
     assert ended == 1
-    assert "could not be started again" in (tmp_path / "impatient.txt").read_text()
+    assert "could not be restarted" in (tmp_path / "impatient.txt").read_text()
 
 
 @as_root

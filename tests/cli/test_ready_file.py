@@ -84,7 +84,7 @@ def test_a_first_key_that_nobody_saw_is_made_again(tmp_path: Path) -> None:
         process = subprocess.Popen(
             [str(PROGRAM), "serve", "--port=0"], cwd=tmp_path, env=environment({}), stdout=full, stderr=err
         )
-    until(lambda: "cannot tell that it serves" in (tmp_path / "err.txt").read_text())
+    until(lambda: "could not announce that it is ready" in (tmp_path / "err.txt").read_text())
     process.kill()
     process.wait(PATIENCE)
     with serving(tmp_path) as server:

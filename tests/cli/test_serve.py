@@ -230,7 +230,7 @@ def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: i
     refused = herdbook("serve", "--port=0", *options, folder=tmp_path)
 
     assert refused.status == 1
-    assert refused.complained.endswith("herdbook: The server could not start; the log above says why.\n")
+    assert refused.complained.endswith("herdbook: The server could not start. The log above says why.\n")
 
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ async def test_an_answer_may_end_with_its_connection(sender: Sender) -> None:
     ("said", "error"),
     [
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer is not HTTP: "),
-        (b"HTTP/1.1 101 Sure\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "it changes to another protocol"),
+        (b"HTTP/1.1 101 Sure\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "the endpoint switched to another protocol"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nThanks\r\n", "no answer in time"),
         (b"HTTP/1.1 200 OK\r\nContent-Len", "no answer in time"),
     ],
@@ -213,7 +213,7 @@ async def test_an_answer_without_end_is_cut_off(sender: Sender) -> None:
     async with server:
         attempt = await send(sender, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
-    assert attempt.error == "the answer has no end"
+    assert attempt.error == "the answer is too long"
 
 
 async def test_the_time_limit_holds(receiver: Receiver) -> None:

@@ -204,7 +204,7 @@ async def test_a_name_that_leads_nowhere_is_refused(public: httpx.AsyncClient, a
     status, code, message = await answered(public, alice, f"https://{host}/")
 
     assert (status, code) == (422, "unresolvable")
-    assert "Check the host's name" in message
+    assert "Check the host name" in message
 
 
 async def test_who_lies_deep_may_be_looked_up(public: httpx.AsyncClient, alice: Person, names: Names) -> None:

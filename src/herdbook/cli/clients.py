@@ -16,7 +16,7 @@ from herdbook.errors import Invalid
 from herdbook.oauth import store
 from herdbook.settings import DatabaseSettings
 
-app = App(name="clients", help="Create, list and revoke OAuth clients: programs of other people.")
+app = App(name="clients", help="Create, list and revoke OAuth clients: programs of third parties.")
 
 
 @app.command
@@ -28,26 +28,26 @@ def create(
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
-    """Create an OAuth client, and print its id and its secret: the secret is shown this once.
+    """Create an OAuth client, and print its id and its secret. The secret is shown only once.
 
     Parameters
     ----------
     name
-        What the client is.
+        The name that users see.
     scope
-        What it can have at most, such as contacts:read; repeat the option for more. No client can have `workspace:admin`.
+        A scope that it may ask for, such as contacts:read; repeat the option for more. `workspace:admin` is not possible.
     redirect_uri
-        Where users may be sent with a code, to the letter; repeat the option for more. Without any, the client acts for no
-        user, and gets its tokens by `client_credentials` alone.
+        An exact URI that users may be sent to with a code; repeat the option for more. Without any, the client acts for no
+        user, and gets its tokens only by `client_credentials`.
     workspace
-        The workspace's id; not needed where there is only one.
+        The workspace's id; not needed if there is only one.
 
     """
-    require_name(name, "A client needs a name, so that people know whom they let in.")
+    require_name(name, "A client needs a name, so that users know who gets access.")
 
     async def work(connection: Connection) -> None:
         workspace_id = await workspace_called(connection, workspace)
-        # Shown before it is kept: a client whose secret cannot be shown is none.
+        # Show the secret before the commit: a client whose secret cannot be shown must not exist.
         async with connection.transaction():
             client = await store.create_client(connection, workspace_id, name, scope, redirect_uri)
             environment.say(f"client_id={client.client_id}\nclient_secret={client.client_secret}")
@@ -62,7 +62,7 @@ def create(
 def list_clients(
     *, workspace: str | None = None, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()
 ) -> None:
-    """List the OAuth clients; their secrets are not kept, so they cannot be shown.
+    """List the OAuth clients. Their secrets are not stored, so they cannot be shown.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def list_clients(
 
 @app.command
 def revoke(client: str, *, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
-    """Revoke an OAuth client. It gets no more tokens, and those it has stop working everywhere within 5 seconds.
+    """Revoke an OAuth client. It gets no more tokens, and its tokens stop working everywhere within 5 seconds.
 
     Parameters
     ----------
@@ -105,5 +105,5 @@ def revoke(client: str, *, database: Annotated[DatabaseSettings, Parameter(name=
         return client_id is not None and await store.revoke_client(connection, client_id)
 
     if not with_connection(database, work):
-        raise CommandFailed("There is no such client. `herdbook clients list` shows those there are.")
+        raise CommandFailed("There is no such client. `herdbook clients list` shows all clients.")
     environment.say("Revoked.")

@@ -1,4 +1,4 @@
-"""The database of a command: the one that is running, or one that is started for as long as the command lasts."""
+"""The database of a command: the running one, or one that is started for the duration of the command."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 @contextmanager
 def database(settings: DatabaseSettings) -> Generator[str]:
-    """The address of the database, for as long as the block lasts."""
+    """Yield the address of the database, which runs at least until the block ends."""
     if settings.database_url is not None:
         yield settings.database_url
         return
     if not (settings.data_dir / "postgres").exists():
         raise CommandFailed(
-            f"There is no herdbook data in `{settings.data_dir}`. Name the folder with --data-dir, "
+            f"There is no herdbook data in `{settings.data_dir}`. Choose the folder with --data-dir, "
             "or an external database with --database-url; `herdbook serve` creates a new one."
         )
     url = running(settings.data_dir)
@@ -47,7 +47,7 @@ def _started_or_found(server: EmbeddedPostgres) -> str:
     try:
         return server.start()
     except DataFolderInUse:
-        # By a server that was starting, and has started by now.
+        # Another server was starting, and is running by now.
         url = running(server.data_dir)
         if url is None:
             raise
@@ -55,7 +55,7 @@ def _started_or_found(server: EmbeddedPostgres) -> str:
 
 
 def carry_out(settings: DatabaseSettings, workspace: str | None, command: Command) -> Written:
-    """Have a workspace's ledger carry out a command, and return what became of it."""
+    """Execute a command in a workspace's ledger, and return the result."""
 
     async def work(connection: Connection) -> UUID:
         return await workspace_called(connection, workspace)
@@ -65,7 +65,7 @@ def carry_out(settings: DatabaseSettings, workspace: str | None, command: Comman
         ledger = Ledger(pool, queue_limit=1)
         ledger.open()
         try:
-            # Who has the database's files needs no credential.
+            # Access to the database's files is enough; no credential is needed.
             origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
             return await ledger.write(workspace_id, command, origin)
         except Refusal as refusal:
@@ -80,7 +80,7 @@ def carry_out(settings: DatabaseSettings, workspace: str | None, command: Comman
 
 
 async def workspace_called(connection: Connection, text: str | None) -> UUID:
-    """Return the id of the workspace that is meant; the only one, where none is named."""
+    """Return the id of the named workspace, or of the only one if none is named."""
     known = [workspace.id for workspace in await list_workspaces(connection)]
     if text is None:
         if len(known) != 1:
@@ -90,12 +90,12 @@ async def workspace_called(connection: Connection, text: str | None) -> UUID:
         return known[0]
     workspace_id = ids.decoded(ids.WORKSPACE, text)
     if workspace_id is None or workspace_id not in known:
-        raise CommandFailed(f"There is no workspace `{text}`. `herdbook workspaces list` shows those there are.")
+        raise CommandFailed(f"There is no workspace `{text}`. `herdbook workspaces list` shows all workspaces.")
     return workspace_id
 
 
 def with_connection(settings: DatabaseSettings, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Do some work on a connection to a database whose schema is up to date."""
+    """Run `work` on a connection to a database whose schema is up to date."""
 
     async def connected(url: str) -> T:
         connection = await connect(url)

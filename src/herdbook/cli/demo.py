@@ -1,4 +1,4 @@
-"""The sample data of `herdbook demo`: people and companies that nobody will meet."""
+"""`herdbook demo` and its sample data: invented people and companies."""
 
 import asyncio
 import random
@@ -105,14 +105,14 @@ _TALKS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(Settings):
-    """The settings, with a folder of the demo's own: whatever else is set, it must not end up in real data."""
+    """The settings, with a separate data folder: whatever else is set, the demo must not write into real data."""
 
     data_dir: Path = Path("herdbook-demo")
     """The folder of the embedded database."""
 
 
 def demo(*, settings: Annotated[DemoSettings, Parameter(name="*")] = DemoSettings()) -> None:
-    """Serve with sample data: contacts, companies, engagements and what belongs to them, and a key to try things with."""
+    """Serve sample data: contacts, companies, engagements and related objects, and a key to try the API with."""
     demonstration = _Demonstration(settings)
     serve(settings, demonstration.prepare, demonstration.announce)
 
@@ -126,15 +126,15 @@ class _Demonstration:
         self._somebody: Contact | None = None
 
     async def prepare(self, database_url: str) -> Prepared:
-        """Make the database ready: sample data the first time, and a new key each time."""
+        """Prepare the database: add sample data the first time, and a new key each time."""
         ready = await self._prepare(database_url)
         pool = await open_pool(database_url, size=2)
         try:
             earlier = [key for key in await list_keys(pool, ready.workspace_id) if key.name == _KEY_NAME]
             if ready.api_key is None and not earlier:
                 raise CommandFailed(
-                    "That database is not the demo's. Name another folder with --data-dir; "
-                    "unset HERDBOOK_DATA_DIR and HERDBOOK_DATABASE_URL, if they are set."
+                    "This database is not the demo's. Choose another folder with --data-dir; "
+                    "unset HERDBOOK_DATA_DIR and HERDBOOK_DATABASE_URL if they are set."
                 )
             for key in earlier:
                 await revoke_key(pool, key.id)
@@ -148,7 +148,7 @@ class _Demonstration:
         return Prepared(ready.workspace_id, api_key)
 
     def announce(self, url: str, ready: Prepared) -> None:
-        """Tell a person where the demo is, its key, and a first thing to try."""
+        """Print the demo's address, its key, and a first command to try."""
         environment.say(f"""
 herdbook answers at {url}
 Documentation: {url}/docs
@@ -163,7 +163,7 @@ curl -X PATCH {url}/api/v2/contacts/{self._somebody.id} \\
   -H 'Content-Type: application/json' \\
   -d '{{"first_name": "Ada", "description": "Wrote the first program."}}'
 """)
-        environment.say(f"Ctrl-C stops it. The data stay in `{self._folder}`; other commands take it as --data-dir.\n")
+        environment.say(f"Press Ctrl-C to stop. The data stay in `{self._folder}`; pass it to other commands as --data-dir.\n")
 
 
 def _called(contact: Contact) -> str:
@@ -184,7 +184,7 @@ async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
         tags = await asyncio.gather(*(ledger.write(workspace_id, CreateTag(tag), origin) for tag in _TAGS))
         calls = list(_calls([msgspec.json.decode(contact.body, type=Contact) for contact in contacts], users, credential_id))
         engagements = await asyncio.gather(*(ledger.write(workspace_id, call, origin) for call in calls))
-        assert len(engagements) == len(calls), "each external id is there once"
+        assert len(engagements) == len(calls), "each external id is unique"
         for number, call in enumerate(calls):
             tag_ids = (_id_of(tags[number % len(tags)]),)
             tagged = ReplaceTags(engagement_id=call.engagement_id, tag_ids=tag_ids, private_scopes=frozenset({PRIVATE_WRITE}))
@@ -209,7 +209,7 @@ def _companies() -> list[CompanyCreate]:
 
 
 def _contacts(company_ids: list[str]) -> list[ContactCreate]:
-    # The same people each time, so that a page of documentation stays true.
+    # Generate the same people each time, so that the documentation stays accurate.
     dice = random.Random(1842)  # noqa: S311
     names = [(first, last) for first in _FIRST_NAMES for last in _LAST_NAMES]
     contacts: list[ContactCreate] = []
@@ -271,7 +271,7 @@ def _uuid(prefix: str, text: str) -> UUID:
 
 
 def _domain(company: str) -> str:
-    # `.example` is nobody's, for ever (RFC 2606), so no mail to these people arrives anywhere.
+    # `.example` belongs to nobody (RFC 2606), so mail to these people never arrives.
     return f"{_plain(company)}.example"
 
 

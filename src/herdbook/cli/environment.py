@@ -1,4 +1,4 @@
-"""What a command knows of the world outside: where its words go, and how it ends."""
+"""The environment of a command: its output and its exit status."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ _LONGEST_NAME: Final = 255
 
 
 class ExitStatus(IntEnum):
-    """How a command ends."""
+    """The exit status of a command."""
 
     OK = 0
     FAILED = 1
@@ -17,37 +17,37 @@ class ExitStatus(IntEnum):
 
 
 class CommandFailed(Exception):
-    """A command cannot do what it is asked; the message says why, and what would help."""
+    """A command failed; the message gives the reason and the remedy."""
 
 
 def require_name(name: str, remedy: str) -> None:
-    """Refuse a name that nobody could read; the remedy says what it is for."""
+    """Refuse an unreadable name. `remedy` begins the message and says why a name is needed."""
     if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
-        raise CommandFailed(f"{remedy} It has from 1 to {_LONGEST_NAME} characters, and only such as can be seen.")
+        raise CommandFailed(f"{remedy} Use 1 to {_LONGEST_NAME} printable characters.")
 
 
 class Environment:
-    """The world outside of a command."""
+    """The output of a command."""
 
     def say(self, text: str) -> None:
-        """Say something to whoever reads the output."""
+        """Write a line to standard output."""
         try:
             self.stdout.write(text + "\n")
             self.stdout.flush()
         except OSError:
-            # Else the interpreter would try again at its end, and end with a status of its own.
+            # Otherwise the interpreter would flush again at exit, and end with its own status.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
             raise
 
     def complain(self, text: str) -> None:
-        """Say what went wrong."""
+        """Write an error to standard error."""
         sys.stderr.write(text + "\n")
 
     @property
     def stdout(self) -> TextIO:
-        """Where the output goes."""
-        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  # as a shell's `>&-` has it
-            raise CommandFailed("Standard output is closed, so nothing could be shown, and nothing was done.")
+        """Standard output."""
+        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  # a shell's `>&-` closes it
+            raise CommandFailed("Standard output is closed, so the result could not be shown. Nothing was done.")
         return sys.stdout
 
 

@@ -31,27 +31,27 @@ def create(
     user: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
-    """Create an API key, and print it: it is shown this once.
+    """Create an API key, and print it. It is shown only once.
 
     Parameters
     ----------
     name
-        What the key is for.
+        The purpose of the key.
     scope
-        What it may do, such as contacts:read; repeat the option for more. `workspace:admin` is everything.
+        A scope of the key, such as contacts:read; repeat the option for more. `workspace:admin` allows everything.
     workspace
-        The workspace's id; not needed where there is only one.
+        The workspace's id; not needed if there is only one.
     expires
-        When it stops working, such as 2027-01-31; in UTC, unless it says otherwise. Without it, never.
+        The time when the key stops working, such as 2027-01-31; UTC unless it has an offset. Default: never.
     user
-        The id of the user that it acts for: the author of its comments, the owner of its engagements. It stops working when
-        that user is not active any more. Without it, the first active user of the workspace.
+        The id of the user that the key acts for: the author of its comments, the owner of its engagements. The key stops
+        working when that user is no longer active. Default: the first active user of the workspace.
 
     """
-    require_name(name, "A key needs a name, so that you know later what it is for.")
+    require_name(name, "A key needs a name, so that you can recognise it later.")
     unknown = sorted(set(scope) - SCOPES.keys())
     if unknown:
-        raise CommandFailed(f"There is no scope {', '.join(unknown)}. There are: {', '.join(SCOPES)}.")
+        raise CommandFailed(f"There is no scope {', '.join(unknown)}. Choose from: {', '.join(SCOPES)}.")
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
 
@@ -59,11 +59,9 @@ def create(
         workspace_id = await workspace_called(connection, workspace)
         active = [each.id for each in await all_users(connection, workspace_id) if each.role.is_active]
         if user is not None and user not in active:
-            raise CommandFailed(
-                f"There is no active user `{user}` in this workspace. `herdbook users list` shows those there are."
-            )
+            raise CommandFailed(f"There is no active user `{user}` in this workspace. `herdbook users list` shows all users.")
         user_id = None if user is None else ids.decoded(ids.USER, user)
-        # Shown before it is kept: a key that cannot be shown is none.
+        # Show the key before the commit: a key that cannot be shown must not exist.
         async with connection.transaction():
             environment.say(str(await store.create_key(connection, workspace_id, name, scope, expires, user_id=user_id)))
 
@@ -74,7 +72,7 @@ def create(
 def list_keys(
     *, workspace: str | None = None, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()
 ) -> None:
-    """List the API keys; their secrets are not kept, so they cannot be shown.
+    """List the API keys. Their secrets are not stored, so they cannot be shown.
 
     Parameters
     ----------
@@ -113,7 +111,7 @@ def revoke(key: str, *, database: Annotated[DatabaseSettings, Parameter(name="*"
     Parameters
     ----------
     key
-        The key as `herdbook keys list` shows it. The whole key is taken, too, but would stay in the shell's history.
+        The key as `herdbook keys list` shows it. The whole key also works, but would stay in the shell's history.
 
     """
     key_id: UUID | None = ids.decoded(PREFIX, key.partition(".")[0])
@@ -122,5 +120,5 @@ def revoke(key: str, *, database: Annotated[DatabaseSettings, Parameter(name="*"
         return key_id is not None and await store.revoke_key(connection, key_id)
 
     if not with_connection(database, work):
-        raise CommandFailed("There is no such key. `herdbook keys list` shows those there are.")
+        raise CommandFailed("There is no such key. `herdbook keys list` shows all keys.")
     environment.say("Revoked.")

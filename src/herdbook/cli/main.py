@@ -1,4 +1,4 @@
-"""The commands."""
+"""The commands of `herdbook`."""
 
 import asyncio
 import sys
@@ -28,8 +28,8 @@ app = App(
     default_parameter=Parameter(show_env_var=True, negative=()),
     version_flags=[],
 )
-# By name, so that a command imports what it needs and no more.
-app.command("herdbook.cli.demo:demo", help="Serve with sample data: contacts, companies, engagements, and a key for them.")
+# Registered by name, so that each command imports only what it needs.
+app.command("herdbook.cli.demo:demo", help="Serve sample data: contacts, companies, engagements, and a key for them.")
 app.command("herdbook.cli.keys:app", name="keys", help="Create, list and revoke API keys.")
 app.command("herdbook.cli.clients:app", name="clients", help="Create, list and revoke OAuth clients.")
 app.command("herdbook.cli.workspaces:app", name="workspaces", help="Create and list workspaces.")
@@ -38,13 +38,13 @@ app.command("herdbook.cli.users:app", name="users", help="Create and list users:
 
 @app.command
 def serve(*, settings: Annotated[Settings, Parameter(name="*")] = Settings()) -> None:
-    """Serve the API, on an embedded PostgreSQL unless another is named. Every option is an environment variable, too."""
+    """Serve the API, on an embedded PostgreSQL unless another is given. Every option is also an environment variable."""
     run_server(settings, preparing(settings), announce_server(settings))
 
 
 @app.command
 def migrate(*, database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings()) -> None:
-    """Bring the database's schema up to date. `serve` does it, too; this is for those who want it done before."""
+    """Bring the database's schema up to date. `serve` also does this; use the command to migrate beforehand."""
     with open_database(database) as url:
         applied = asyncio.run(apply_migrations(url))
     environment.say(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
@@ -57,7 +57,7 @@ def version() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return how it ended."""
+    """Run a command and return its exit status."""
     try:
         app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:
@@ -83,5 +83,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """Run the command that the shell names."""
+    """Run the command given in the shell."""
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""`herdbook serve` and `herdbook demo`: the database, its schema, then the workers; and all of it down again."""
+"""`herdbook serve` and `herdbook demo`: start the database, migrate its schema, run the workers, and stop all of it."""
 
 import asyncio
 import errno
@@ -40,15 +40,15 @@ _log: Final = logging.getLogger("herdbook.serve")
 _DRAIN_SECONDS: Final = 10
 _PORT_SECONDS: Final = 2.0
 _APP: Final = "herdbook.app"
-# More connections than this in one process would be answered slowly. Some files are the database's, the log's, recordings'.
+# One process would answer more connections too slowly. Some files are for the database, the log and recordings.
 _MAX_CONNECTIONS: Final = 20_000
 _OTHER_FILES: Final = 128
-# Called once requests are answered, with the server's address.
+# Called with the server's address once it answers requests.
 Announce = Callable[[str, Prepared], None]
 
 
 def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prepared]], announce: Announce) -> None:
-    """Serve until a signal says otherwise. `prepared` makes the database ready, `announce` tells that it serves."""
+    """Serve until a signal arrives. `prepared` prepares the database, `announce` reports that the server is ready."""
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     with (
@@ -61,7 +61,7 @@ def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prep
         url = _url(settings.host, listener)
 
         def tell() -> None:
-            # A disk that is full is no reason to tell others less.
+            # A full disk must not stop the other announcements.
             _tried(lambda: announce_to_folder(url))
             told = [_tried(lambda: write_ready_file(url, ready))] if settings.ready_file is not None else []
             told.append(_tried(lambda: announce(url, ready)))
@@ -73,7 +73,7 @@ def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prep
 
 
 def preparing(settings: Settings) -> Callable[[str], Coroutine[Any, Any, Prepared]]:
-    """Return what makes a database ready, as the settings say."""
+    """Return the function that prepares a database according to the settings."""
     is_alone = settings.database_url is None
     return functools.partial(prepare, allows_newer_schema=settings.allow_newer_schema, is_alone=is_alone)
 
@@ -82,13 +82,13 @@ def _tried(way: Callable[[], None]) -> bool:
     try:
         way()
     except OSError as error:
-        _log.error("the server cannot tell that it serves", extra={"error": str(error)})
+        _log.error("the server could not announce that it is ready", extra={"error": str(error)})
         return False
     return True
 
 
 def announce_server(settings: Settings) -> Announce:
-    """Return what tells a person that the server serves, where its data are and, once, its key."""
+    """Return the function that prints the server's address, its data folder and, on the first start, its API key."""
 
     def announce(url: str, ready: Prepared) -> None:
         environment.say(f"herdbook answers at {url} (documentation: {url}/docs)")
@@ -97,9 +97,9 @@ def announce_server(settings: Settings) -> Announce:
         )
         environment.say(f"Workspace: {ids.encoded(ids.WORKSPACE, ready.workspace_id)}")
         if ready.api_key is not None:
-            environment.say(f"API key:   {ready.api_key}   (shown this once; `herdbook keys create` makes others)")
+            environment.say(f"API key:   {ready.api_key}   (shown only once; `herdbook keys create` makes others)")
         elif ready.lacks_key:
-            environment.say("API key:   that of the first start was perhaps never shown; `herdbook keys create` makes another")
+            environment.say("API key:   the first key may never have been shown; `herdbook keys create` makes another")
 
     return announce
 
@@ -110,20 +110,20 @@ def _exit(*_: object) -> NoReturn:
 
 @contextmanager
 def _listening(settings: Settings) -> Generator[socket.socket]:
-    """A socket that listens already, so that a port that is taken is refused before a database is started."""
+    """Yield a listening socket, so that a taken port is refused before a database is started."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # The protocol is named: the event loop turns Nagle's algorithm off only where it knows that this is TCP.
+        # Name the protocol: the event loop turns Nagle's algorithm off only if it knows that this is TCP.
         listener = socket.socket(family, kind, socket.IPPROTO_TCP)
     except OSError as error:
         raise CommandFailed(
-            f"Cannot listen at {settings.host}: {error.strerror}. Choose another address with --host."
+            f"Cannot listen on {settings.host}: {error.strerror}. Choose another address with --host."
         ) from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # The workers of a server that was killed let go of the port in a moment.
+        # The workers of a killed server release the port within a moment.
         give_up_at = time.monotonic() + _PORT_SECONDS
         while True:
             try:
@@ -134,7 +134,9 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
                     time.sleep(0.02)
                     continue
                 where = f"{settings.host}, port {settings.port}"
-                raise CommandFailed(f"Cannot listen at {where}: {error.strerror}. Choose another: --port=0 is any.") from None
+                raise CommandFailed(
+                    f"Cannot listen on {where}: {error.strerror}. Choose another; --port=0 takes any."
+                ) from None
         listener.listen(2048)
         yield listener
 
@@ -148,14 +150,14 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(server.start)
-            # What is imported while the database starts need not be waited for afterwards.
+            # Import the application while the database starts, to save time.
             importlib.import_module(_APP)
             database_url = started.result()
         yield database_url, server.announce
     finally:
         server.stop()
         if server.is_lost:
-            raise CommandFailed("The database ended and could not be started again; the log above says why.")
+            raise CommandFailed("The database stopped and could not be restarted. The log above says why.")
 
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
@@ -186,11 +188,11 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         except SystemExit as end:
             if end.code != STARTUP_FAILURE:
                 raise
-            # A server that is told to stop while it starts has not failed.
+            # A server that is stopped during its start has not failed.
             if not server.should_exit:
                 raise _did_not_start() from None
         return
-    # The workers are told by this variable, when they are imported, that they count together.
+    # The workers read this variable on import; with it they share their metrics.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder = tempfile.mkdtemp(prefix="herdbook-metrics-")
     supervisor = _Supervisor(config, sockets=[listener])
     try:
@@ -202,7 +204,7 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
 
 
 class _Supervisor(Multiprocess):
-    """The parent of the workers; it knows whether a signal ended it, since a worker that was starting then has not failed."""
+    """The parent of the workers. It notes a stop signal, because a worker that was still starting then has not failed."""
 
     is_told_to_stop = False
 
@@ -216,7 +218,7 @@ class _Supervisor(Multiprocess):
 
 
 def _most_connections() -> int:
-    """Raise the limit of open files as far as it goes; return how many connections it leaves room for, in each process."""
+    """Raise the limit of open files to its maximum, and return how many connections each process may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -226,7 +228,7 @@ def _most_connections() -> int:
 
 
 def _did_not_start() -> CommandFailed:
-    return CommandFailed("The server could not start; the log above says why.")
+    return CommandFailed("The server could not start. The log above says why.")
 
 
 def _create_app(settings: Settings, database_url: str) -> ASGIApp:
@@ -237,11 +239,11 @@ def _create_app(settings: Settings, database_url: str) -> ASGIApp:
 
 
 def _note_signals() -> Callable[[], bool]:
-    """Return whether a signal to stop has come; noted from here on, since a start that waits must hear of it."""
+    """Return a function that says whether a stop signal has arrived since now; a start that waits must notice one."""
     told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         handled = signal.getsignal(number)
-        assert callable(handled), "uvicorn handles it by now"
+        assert callable(handled), "uvicorn has installed its handlers"
 
         def note(number: int, frame: FrameType | None, then: Callable[[int, FrameType | None], object] = handled) -> None:
             told.append(number)
@@ -264,8 +266,8 @@ def _when_ready(url: str, tell: Callable[[], None]) -> None:
 
 def _is_ready(url: str) -> bool:
     address = urlsplit(url)
-    assert address.hostname is not None, "the address was made of a host and a port"
-    # Asked directly: a proxy that the environment names for the world knows nothing of this server.
+    assert address.hostname is not None, "the address has a host and a port"
+    # Connect directly: the environment's proxy cannot reach this server.
     with closing(HTTPConnection(address.hostname, address.port, timeout=5)) as connection:
         try:
             connection.request("GET", "/readyz")
@@ -280,35 +282,35 @@ def _write_nothing(_: str, __: Prepared) -> None:
 
 @contextmanager
 def _ready_file(path: Path | None) -> Generator[Callable[[str, Prepared], None]]:
-    """What writes the ready file. It is there while the server serves: one of an earlier run is gone from the first moment."""
+    """Yield a function that writes the ready file. The file exists only while the server serves; a stale one is removed."""
     if path is None:
         yield _write_nothing
         return
     draft = path.with_name(path.name + ".new")
     if not path.parent.is_dir():
-        raise CommandFailed(f"There is no folder for the ready file `{path}`. Create it, or name another.")
+        raise CommandFailed(f"The folder of the ready file `{path}` does not exist. Create it, or choose another file.")
     try:
         path.unlink(missing_ok=True)
         draft.unlink(missing_ok=True)
     except OSError as error:
-        raise CommandFailed(f"The ready file `{path}` cannot be written: {error.strerror}. Name another.") from None
+        raise CommandFailed(f"The ready file `{path}` cannot be written: {error.strerror}. Choose another file.") from None
     written: list[os.stat_result] = []
 
     def write(url: str, ready: Prepared) -> None:
         content = {"url": url, "workspace_id": ids.encoded(ids.WORKSPACE, ready.workspace_id)}
         if ready.api_key is not None:
             content["api_key"] = str(ready.api_key)
-        # It may hold a key, so it is new, no link of somebody's, and the owner's alone from the first moment.
+        # The file may hold a key, so it is newly created, not a link, and readable by the owner alone from the start.
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(content, file)
             written.append(os.fstat(file.fileno()))
-        # In one step, so that nobody reads half of it.
+        # Replace atomically, so that nobody reads a partial file.
         draft.replace(path)
 
     try:
         yield write
     finally:
         with suppress(OSError):
-            # By now it may be another server's.
+            # Another server may have replaced the file meanwhile.
             if written and os.path.samestat(path.lstat(), written[0]):
                 path.unlink()

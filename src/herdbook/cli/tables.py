@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""Tables for the terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +12,7 @@ def new_table(*columns: str) -> Table:
 
 
 def show(table: Table) -> None:
-    """Show a table, as wide as it needs where nobody watches."""
+    """Print a table; off a terminal it gets its full width."""
     console = Console(file=environment.stdout, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 1000

@@ -23,7 +23,7 @@ app = App(name="users", help="Create and list users: the people of the team, who
 
 
 @app.command
-def create(  # noqa: PLR0913  # it is what a user has
+def create(  # noqa: PLR0913  # one argument per field of a user
     first_name: str,
     last_name: str | None = None,
     *,
@@ -46,26 +46,26 @@ def create(  # noqa: PLR0913  # it is what a user has
     email
         An e-mail address; repeat the option for more. The first is the primary one.
     role
-        What the user is in the team.
+        The user's role in the team.
     job_title
-        What the user does.
+        The user's job title.
     time_zone
         A name in IANA's database, such as Europe/London.
     phone
-        A number with its country code, by which engagements find their owner.
+        A phone number with its country code; engagements find their owner by it.
     workspace
-        The workspace's id; not needed where there is only one.
+        The workspace's id; not needed if there is only one.
 
     """
-    require_name(first_name, "A user needs a first name, so that others know who it is.")
+    require_name(first_name, "A user needs a first name, so that others can recognise them.")
     if last_name is not None:
-        require_name(last_name, "A last name must be one; leave it out where there is none.")
+        require_name(last_name, "A last name must be readable; leave it out if there is none.")
     if job_title is not None:
-        require_name(job_title, "A job title must be one; leave it out where there is none.")
+        require_name(job_title, "A job title must be readable; leave it out if there is none.")
     if time_zone is not None and time_zone not in time_zones():
-        raise CommandFailed(f"`{time_zone}` is not a name in IANA's time zone database. Give one such as Europe/London.")
+        raise CommandFailed(f"`{time_zone}` is not a name in IANA's time zone database. Use one such as Europe/London.")
     if phone is not None and e164(phone) is None:
-        raise CommandFailed(f"`{phone}` is not a number with its country code. Give one such as +44 20 7946 0018.")
+        raise CommandFailed(f"`{phone}` is not a phone number with its country code. Use one such as +44 20 7946 0018.")
     addresses = dict.fromkeys(email)
     new = NewUser(first_name, last_name, tuple(addresses), role, job_title, time_zone, phone)
     try:
@@ -83,16 +83,16 @@ def set_role(
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
-    """Give a user another role. INACTIVE is for those who have left: they own nothing new.
+    """Change the role of a user. INACTIVE is for people who have left: they own nothing new.
 
     Parameters
     ----------
     user
         The user's id.
     role
-        What the user is in the team from now on.
+        The user's new role in the team.
     workspace
-        The workspace's id; not needed where there is only one.
+        The workspace's id; not needed if there is only one.
 
     """
     carry_out(database, workspace, SetRole(ids.decoded(ids.USER, user) or NOBODY, role))
@@ -107,7 +107,7 @@ def list_users(
     Parameters
     ----------
     workspace
-        The workspace's id; not needed where there is only one.
+        The workspace's id; not needed if there is only one.
 
     """
 

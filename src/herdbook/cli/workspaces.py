@@ -12,7 +12,7 @@ from herdbook.cli.tables import new_table, show
 from herdbook.first_start import create_owned_workspace
 from herdbook.settings import DatabaseSettings
 
-app = App(name="workspaces", help="Create and list workspaces: tenants, whose data never meet.")
+app = App(name="workspaces", help="Create and list workspaces: tenants with separate data.")
 
 
 @app.command
@@ -22,10 +22,10 @@ def create(name: str, *, database: Annotated[DatabaseSettings, Parameter(name="*
     Parameters
     ----------
     name
-        What people call it.
+        The name that people see.
 
     """
-    require_name(name, "A workspace needs a name, by which people tell it from others.")
+    require_name(name, "A workspace needs a name, so that people can tell it from others.")
     workspace_id = with_connection(database, lambda connection: create_owned_workspace(connection, name))
     environment.say(ids.encoded(ids.WORKSPACE, workspace_id))
 

@@ -1,4 +1,4 @@
-"""/herdbook/changes: what happened in a workspace, in the order in which it did; as pages, and as it comes."""
+"""/herdbook/changes: the changes of a workspace in order, as pages and as a stream."""
 
 import asyncio
 import contextlib
@@ -25,23 +25,23 @@ from herdbook.subjects import SUBJECTS
 from herdbook.wire import shown_time
 
 _EVENT_STREAM: Final = b"text/event-stream"
-# A credential is trusted for 3 seconds, and a revoked one is to stop working within 5.
+# A credential is cached for 3 seconds, and a revoked one must stop working within 5.
 _CHECK_EVERY_SECONDS: Final = 1.5
-# Whoever waits for what is rare must not look at each commit of a busy workspace.
+# A client that waits for rare changes must not scan at every commit of a busy workspace.
 _BREATHER_SECONDS: Final = 0.25
 _HEARTBEAT_SECONDS: Final = 15.0
 _RETRY_MILLISECONDS: Final = 2000
-# So many streams and waiting requests of a workspace a process serves: each holds what its client has not taken yet.
+# Maximum streams and waiting requests of a workspace in a process: each holds data that its client has not read yet.
 MOST_FOLLOWERS: Final = 1000
-# So many bytes of JSON a stream reads at a time, but for its last change: less than a page has, since a slow reader holds it.
+# Bytes of JSON that a stream reads at a time, except for its last change. Less than a page, because a slow reader holds it.
 _STREAM_BYTES: Final = 250_000
-# So many bytes of a stream are handed over at a time, but for one event.
+# Bytes of a stream that are sent at a time, unless one event is larger.
 _PART_BYTES: Final = 64_000
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 
 class _Told(NamedTuple):
-    """A change as it is told: its position, its type, and its JSON."""
+    """A change ready to send: its position, its type, and its JSON."""
 
     position: int
     type: str
@@ -49,14 +49,14 @@ class _Told(NamedTuple):
 
 
 class _Reach(NamedTuple):
-    """How much is read at a time: so many changes, and so many bytes, but for the last change."""
+    """The limits of a read: changes, and bytes, which only the last change may exceed."""
 
     limit: int
     most_bytes: int
 
 
 class _Page(NamedTuple):
-    """Changes behind a position, and how far was looked for them."""
+    """Changes after a position, and how far the feed was scanned."""
 
     after: int
     changes: tuple[_Told, ...]
@@ -65,22 +65,22 @@ class _Page(NamedTuple):
 
     @property
     def has_more(self) -> bool:
-        """Whether some changes were not looked at yet."""
+        """Whether some changes were not scanned yet."""
         return self.position < self.head
 
     @property
     def tells(self) -> bool:
-        """Whether it is worth an answer by itself."""
+        """Whether it is worth sending on its own."""
         return bool(self.changes) or self.has_more
 
     @property
     def moves_on_silently(self) -> bool:
-        """Whether the position has moved beyond the last change that is told."""
+        """Whether the position has moved beyond the last change in it."""
         return self.position > (self.changes[-1].position if self.changes else self.after)
 
 
 async def list_changes(call: Call, query: ChangesQuery) -> Answer:
-    """List what happened behind a position, wait for it, or tell it as it comes."""
+    """List the changes after a position, wait for them, or stream them."""
     view = _view(call.caller, query)
     is_stream = _EVENT_STREAM in call.headers.get(b"accept", b"")
     name, after = "after", query.after
@@ -103,13 +103,13 @@ async def list_changes(call: Call, query: ChangesQuery) -> Answer:
 
 
 def _require_room(call: Call) -> None:
-    """Refuse to follow a workspace that very many follow already. Refusal: TooManyFollowers."""
+    """Refuse a follower of a workspace that has too many. Refusal: TooManyFollowers."""
     if (following := call.services.heads.followers(call.caller.workspace_id)) >= MOST_FOLLOWERS:
         raise TooManyFollowers(following)
 
 
 def _view(caller: Caller, query: ChangesQuery) -> View:
-    """Return what a caller is to be told of. Refusal: Forbidden, where that is nothing, or less than was asked for."""
+    """Return the part of the feed that a caller may see. Refusal: Forbidden, if that is nothing or less than requested."""
     if query.types is UNSET:
         kinds = [kind for kind, each in SUBJECTS.items() if all(caller.may(scope) for scope in each.read_scopes)]
         if not kinds:
@@ -123,33 +123,33 @@ def _view(caller: Caller, query: ChangesQuery) -> View:
 
 
 async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reach) -> _Page:
-    """Return what lies behind a position that a client names. Refusals: InvalidQuery, NoLongerKept."""
+    """Return the changes after a client's position. Refusals: InvalidQuery, NoLongerKept."""
     after = position_of(text)
     if text == NOW:
         after = await store.read_head(call.services.database.pool, call.caller.workspace_id)
     if after is None:
-        message = f"`{name}` is not a position. Send the `id` of the last event, as it is."
+        message = f"`{name}` is not a position. Send the `id` of the last event unchanged."
         raise InvalidQuery([FieldError(name, "invalid_format", message)])
     page = await _read(call, view, after, reach)
     if after > page.head:
         message = (
-            f"`{name}` is {after}, and the last change of this workspace is {page.head}: its data are older than what you have "
-            f"seen. Ask for `after={NOW}`, remember that position, list all objects anew, and follow from there."
+            f"`{name}` is {after}, but the last change of this workspace is {page.head}: its data were set back to an earlier "
+            f"state. Send `after={NOW}`, store the returned position, list all objects again, and follow from there."
         )
         raise InvalidQuery([FieldError(name, "invalid_range", message)])
     return page
 
 
 async def _read(call: Call, view: View, after: int, reach: _Reach) -> _Page:
-    """Return what lies behind a position: one read for all who wait for the same there. Refusal: NoLongerKept."""
+    """Return the changes after a position, sharing one read among equal requests. Refusal: NoLongerKept."""
     database, workspace_id = call.services.database, call.caller.workspace_id
 
     async def read() -> _Page:
         found = await store.page(database.pool, workspace_id, after, view, reach.limit, reach.most_bytes)
         if after < found.trimmed:
             message = (
-                f"Changes up to {found.trimmed} are no longer kept, so some behind {after} are missing. Ask for `after={NOW}`, "
-                "remember that position, list all objects anew, and follow from there."
+                f"Changes up to {found.trimmed} are no longer kept, so some after {after} are missing. Send `after={NOW}`, "
+                "store the returned position, list all objects again, and follow from there."
             )
             raise NoLongerKept(message, found.trimmed, found.head)
         return _Page(after, tuple(_told(entry, view) for entry in found.entries), found.position, found.head)
@@ -158,10 +158,10 @@ async def _read(call: Call, view: View, after: int, reach: _Reach) -> _Page:
 
 
 async def _following(call: Call, view: View, after: int, reach: _Reach, until: float) -> AsyncGenerator[_Page]:
-    """Yield what is told behind a position, as it comes, and empty pages where nothing does for a while.
+    """Yield the changes after a position as they come, and empty pages at intervals.
 
-    It ends at a time of the event loop's, and when the server stops. Refusals: NoLongerKept, where a client takes what it is
-    told too slowly; Unauthenticated, once its credential does not stand any more.
+    It ends at the event-loop time `until`, and when the server stops. Refusals: NoLongerKept, if a client reads too slowly;
+    Unauthenticated, once its credential is no longer valid.
     """
     loop, heads = asyncio.get_running_loop(), call.services.heads
     with heads.followed(call.caller.workspace_id) as moved:
@@ -190,9 +190,9 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncGenerator[bytes]:
-    """Tell what happens as server-sent events (WHATWG HTML, section 9.2), until the server stops or there is a refusal."""
+    """Yield changes as server-sent events (WHATWG HTML, section 9.2) until the server stops or refuses."""
     loop = asyncio.get_running_loop()
-    # The position comes first: a connection that breaks before the first event goes on from there.
+    # Send the position first: if the connection breaks before the first event, the client resumes from there.
     yield b"retry: %d\nid: %d\n\n" % (_RETRY_MILLISECONDS, first.after)
     for text in _as_events(first):
         yield text
@@ -209,17 +209,17 @@ async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncG
 
 
 def _as_events(page: _Page) -> Iterator[bytes]:
-    """Return a page as events, some together, so that not all of it is held twice for a client that reads slowly."""
+    """Yield a page as events in small groups, so that a slow client does not cause the whole page to be held twice."""
     part, size = list[bytes](), 0
     for each in page.changes:
-        # What the ledger enters has no line breaks.
+        # JSON in the ledger has no line breaks.
         part.append(b"id: %d\nevent: %s\ndata: %s\n\n" % (each.position, each.type.encode(), each.body))
         size += len(part[-1])
         if size >= _PART_BYTES:
             yield b"".join(part)
             part, size = [], 0
     if page.moves_on_silently:
-        # Without data it is no event, but it is where a client goes on that has to connect again.
+        # Without data this is not an event, but a client that reconnects resumes from this id.
         part.append(b"id: %d\n\n" % page.position)
     if part:
         yield b"".join(part)
@@ -254,14 +254,14 @@ def _told(entry: Entry, view: View) -> _Told:
 
 
 def _credential(entry: Entry) -> str:
-    """Return a credential as JSON: null where it was no caller of the API, but somebody at the command line."""
+    """Return a credential id as JSON: null for changes from the command line."""
     if entry.credential_id == NOBODY:
         return "null"
     return f'"{ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)}"'
 
 
 def _without_details(engagement: bytes) -> bytes:
-    """Return an engagement without what is about its contacts; the rest stays as it is, byte for byte."""
+    """Return an engagement without the details of its contacts. The rest stays the same, byte for byte."""
     members = msgspec.json.decode(engagement, type=dict[str, msgspec.Raw])
     members.pop("details", None)
     return msgspec.json.encode(members)
@@ -273,20 +273,20 @@ OPERATIONS: Final = (
         path="/herdbook/changes",
         id="list-changes",
         summary="List changes",
-        description="Lists what happened in the workspace behind a position, deletions included, in the order in which it "
-        "happened: none is left out, and none comes twice. Follow it by sending `position` as `after`, with a `wait` if you "
-        "like; with `Accept: text/event-stream`, changes come as server-sent events. Requires the scopes that reading the "
-        "objects does: of `types`, all; without them, of any kind. Private engagements, and what belongs to them, take the "
-        "`engagements:private:read` scope, too; the `details` of engagements take `contacts:read`. Not part of the vendor's "
+        description="Lists the changes of the workspace after a position, including deletions, in the order in which they "
+        "happened: none is missing, and none is repeated. To follow the feed, send `position` as `after`, with a `wait` if you "
+        "like. With `Accept: text/event-stream`, changes come as server-sent events. Requires the scopes for reading the "
+        "objects: of all `types`, or without `types` of any kind. Private engagements and their objects also require "
+        "`engagements:private:read`; the `details` of engagements require `contacts:read`. Not part of the vendor's "
         "API.",
         tag="subpackage_changes",
         scopes=(),
         handler=list_changes,
         query=ChangesQuery,
         answer=ChangeList,
-        answer_description="Changes, and the position to go on from.",
-        event_stream="Each change is an event: its `id` is the position, its `event` the type, its `data` the change as a list "
-        "has it. It goes on for as long as the client listens.",
+        answer_description="Changes, and the position to continue from.",
+        event_stream="Each change is an event: its `id` is the position, its `event` the type, its `data` the change as in a "
+        "list. The stream lasts for as long as the client reads it.",
         refusals=(InvalidQuery, NoLongerKept, TooManyFollowers),
     ),
 )

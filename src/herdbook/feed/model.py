@@ -1,4 +1,4 @@
-"""The change feed on the wire: what is asked, and what an entry of the ledger tells."""
+"""The change feed in the API: its query parameters, and entries of the ledger as changes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -18,13 +18,13 @@ KINDS: Final[dict[str, Kind]] = {subject.name: kind for kind, subject in SUBJECT
 
 
 def position_of(text: str) -> int | None:
-    """Return the position that a text says; None where it says none."""
+    """Return a text as a position, or None if it is not one."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def _position(value: str, path: str) -> Iterator[FieldError]:
     if value != NOW and position_of(value) is None:
-        message = f"`{path}` is neither a position nor `{NOW}`. Send the `position` of the last answer."
+        message = f"`{path}` is neither a position nor `{NOW}`. Send `position` of the last answer."
         yield FieldError(path, "invalid_format", message)
 
 
@@ -32,11 +32,11 @@ def _kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
     for value in values:
         if value not in KINDS:
             choices = ", ".join(f"`{kind}`" for kind in KINDS)
-            yield FieldError(path, "invalid_choice", f"`{path}` cannot have `{quoted(value)}`. These it can: {choices}.")
+            yield FieldError(path, "invalid_choice", f"`{path}` cannot be `{quoted(value)}`. Choose from {choices}.")
 
 
 class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of the feed."""
+    """Query parameters of the change feed."""
 
     schema_name: ClassVar[str] = "changes_query"
     rules: ClassVar[dict[str, fields.Rule]] = {"after": _position, "types": _kinds}
@@ -44,26 +44,24 @@ class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):
     after: Annotated[
         str,
         Meta(
-            description="Only changes behind this position: `position` of the last answer, 0 for all that are kept, `now` for "
-            "those to come.",
+            description="Only changes after this position: `position` of the last answer, 0 for all that are kept, `now` for "
+            "new ones only.",
             extra_json_schema={"pattern": f"^({NOW}|[0-9]{{1,18}})$"},
         ),
     ] = "0"
     types: (
         Annotated[
             tuple[Annotated[str, Meta(extra_json_schema={"enum": list(KINDS)})], ...],
-            Meta(min_length=1, description="Only changes of such objects; of all that the credential may read, if not said."),
+            Meta(min_length=1, description="Only changes of these object types; by default all that the credential may read."),
         ]
         | UnsetType
     ) = UNSET
-    limit: Annotated[int, Meta(ge=1, le=1000, description="How many changes an answer has at most; 100, if not said.")] = 100
-    wait: Annotated[
-        int, Meta(ge=0, le=30, description="Seconds to wait for a change where there is none yet; 0, if not said.")
-    ] = 0
+    limit: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of changes in an answer; 100 by default.")] = 100
+    wait: Annotated[int, Meta(ge=0, le=30, description="Seconds to wait for a change if there is none yet; 0 by default.")] = 0
 
 
 class ChangeData(msgspec.Struct, frozen=True, kw_only=True):
-    """The object after a change, or, where it was deleted, before; and of an update the old values of what changed."""
+    """The object after a change, or before its deletion; for an update, also the former values of changed fields."""
 
     schema_name: ClassVar[str] = "change_data"
 
@@ -77,16 +75,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "change"
 
     object: Literal["change"]
-    position: Annotated[int, Meta(description="Gapless in the workspace, in the order of commits: the version of the object.")]
+    position: Annotated[int, Meta(description="Consecutive in the workspace, by commit; also the object's version.")]
     type: Annotated[
         str, Meta(extra_json_schema={"pattern": f"^[a-z_]+[.]({'|'.join(action.name.lower() for action in Action)})$"})
     ]
     at: Time
-    object_id: Annotated[str, Meta(description="The object; of a transcript, the engagement that it is of.")]
+    object_id: Annotated[str, Meta(description="The object's id; for a transcript, the id of its engagement.")]
     request_id: Annotated[str, Meta(extra_json_schema={"pattern": "^rid_[0-9A-Z]+$"})]
     credential_id: Annotated[str, Meta(description="An API key or an OAuth client.")] | None
     data: ChangeData
-    merged_into: Annotated[str, Meta(description="The contact that goes on in this one's place.")] | UnsetType = UNSET
+    merged_into: Annotated[str, Meta(description="The contact that this one was merged into.")] | UnsetType = UNSET
 
 
 class ChangeList(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +115,6 @@ class ChangeList(msgspec.Struct, frozen=True, kw_only=True):
 
     object: Literal["list"]
     data: tuple[Change, ...]
-    has_more: Annotated[bool, Meta(description="Whether there are changes behind `position` that were not looked at yet.")]
-    position: Annotated[int, Meta(description="What to send as `after` next time.")]
+    has_more: Annotated[bool, Meta(description="Whether there may be more changes after `position`.")]
+    position: Annotated[int, Meta(description="The `after` to send next time.")]
     head: Annotated[int, Meta(description="The position of the workspace's last change.")]

@@ -1,4 +1,4 @@
-"""Every SQL statement of the change feed."""
+"""All SQL statements of the change feed."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,16 +8,16 @@ from uuid import UUID
 from herdbook.db.pool import Pool
 from herdbook.ledger.changes import Action, Kind
 
-# So many entries a page looks at, where most are none of those asked for.
+# The number of entries that a page scans if most of them do not match.
 LOOKED_AT: Final = 20_000
-# So many bytes of JSON a page has, but for its last entry: transcripts are long.
+# The maximum bytes of JSON on a page, except that its last entry may exceed it: transcripts are long.
 PAGE_BYTES: Final = 2_000_000
-# PostgreSQL's compression makes no value smaller than this part of it.
+# PostgreSQL's compression shrinks a value by at most this factor.
 _MOST_COMPRESSED: Final = 256
 
 
 class View(NamedTuple):
-    """What a caller is to be told of."""
+    """The part of the feed that a caller may see."""
 
     kinds: tuple[Kind, ...]
     sees_private: bool
@@ -25,14 +25,14 @@ class View(NamedTuple):
 
 
 class _Reach(NamedTuple):
-    """How much a statement may return: so many entries, and so many bytes of JSON, but for its last entry."""
+    """The limits of a statement: entries, and bytes of JSON, which only the last entry may exceed."""
 
     limit: int
     most_bytes: int
 
 
 class Entry(NamedTuple):
-    """An entry of a ledger. `object` and `previous` are as they were entered."""
+    """A ledger entry. `object` and `previous` are as stored."""
 
     seq: int
     at: datetime
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Entries behind a position; all up to `position` were looked at. Those up to `trimmed` are no longer kept."""
+    """Entries after a position. All entries up to `position` were scanned; those up to `trimmed` are no longer kept."""
 
     entries: Sequence[Entry]
     position: int
@@ -63,10 +63,10 @@ async def read_head(pool: Pool, workspace_id: UUID) -> int:
 
 
 async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: int, most_bytes: int = PAGE_BYTES) -> Page:
-    """Return entries behind a position: at most `limit`, and only the last of them goes beyond `most_bytes` of JSON.
+    """Return entries after a position: at most `limit`, and only the last one may exceed `most_bytes` of JSON.
 
-    Objects that are stored as they are have known sizes, and one statement reads them all. A compressed one may be as large as
-    compression allows, so those are read by several statements: what is read and not told is never more than one entry.
+    Uncompressed objects have known sizes, so one statement reads all of them. A compressed object may be as large as
+    compression allows, so these are read by several statements. This way at most one entry is read and not returned.
     """
     until = after + LOOKED_AT
     piece = await _piece(pool, workspace_id, (after, until), view, _Reach(limit, most_bytes))
@@ -75,7 +75,7 @@ async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: in
     while position < min(until, head) and left.limit > 0 and left.most_bytes > 0:
         piece = await _piece(pool, workspace_id, (position, until), view, left)
         if piece.trimmed > position:
-            # Entries behind the last one that was read have gone meanwhile. The next page is refused.
+            # Entries after the last one read were trimmed meanwhile. The next page is refused.
             break
         entries += piece.entries
         position = piece.position
@@ -88,9 +88,9 @@ def _size(page: Page) -> int:
 
 
 async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view: View, reach: _Reach) -> Page:
-    """Return entries behind a position, and up to another one: one statement, so that it is one moment in which all this is so.
+    """Return entries between two positions from a single statement, so that all data are from the same moment.
 
-    An object that may go beyond what a page takes stays where it is stored, and is left to the next statement.
+    An object that might exceed the page is not loaded, but left to the next statement.
     """
     records = await pool.fetch(
         """
@@ -140,7 +140,7 @@ async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view:
         _MOST_COMPRESSED,
     )
     head, trimmed = records[0][11:]
-    # A row stands for the head alone where there are no entries, and entries that do not fit come without their objects.
+    # Without entries, one row holds only the head; entries that do not fit come without their objects.
     found = [record for record in records if record[0] is not None]
     entries = [
         Entry(record[0], record[1], Kind(record[2]), Action(record[3]), *record[4:11])

@@ -1,1 +1,1 @@
-"""What all operations share; it knows no domain."""
+"""The HTTP layer that all operations share. It knows no domain."""

@@ -1,7 +1,7 @@
-"""Request bodies: JSON to a struct, or a refusal that lists everything that is wrong with it.
+"""Request bodies: JSON decoded to a struct, or a refusal that lists all errors.
 
-The typed decoder is the judge of what is well formed. Only when it refuses, or a rule does, is the body looked at again, field
-by field, to say what is wrong with each.
+The typed decoder decides whether a body is valid. Only if it or a rule refuses the body, the body is read again, field by
+field, to explain each error.
 """
 
 import difflib
@@ -28,19 +28,19 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (inspect.NoneType, "null"),
 )
 
-# Bytes of JSON of which everything may be looked at without holding the event loop. Of a longer body, members are looked at.
+# A JSON body up to this size is checked completely, which does not block the event loop. A longer body is checked in part.
 LONG_BODY: Final = 65_536
-# Bytes that the body of an operation may have which takes one object, and that such a part of a larger body may have.
+# The largest body of an operation on one object, and the largest such part of a larger body.
 MAX_OBJECT_BYTES: Final = 1_048_576
-# Arrays that may have more items than this have items with so many bytes that a body holds few of them.
+# Arrays with a higher limit than this have large items, so a body holds few of them.
 _MAX_COUNTED_ITEMS: Final = 1000
-# How the decoder tells where a value is that it refuses, and that an array has too many items.
+# The decoder's messages for the path of an invalid value, and for an array with too many items.
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
 _TOO_MANY: Final = re.compile("Expected `array` of at most length")
 
 
 class BodyReader:
-    """Reads the bodies of one operation, or a part of them that is judged on its own."""
+    """Reads the bodies of one operation, or a part of them that is checked on its own."""
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._decoder: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(struct)
@@ -54,16 +54,16 @@ class BodyReader:
         return msgspec.json.Decoder(_outline_of(self._type) or msgspec.Raw)
 
     def check_arrays(self, body: bytes) -> None:
-        """Refuse arrays that are too long, before anything is made of their items. Refusal: Invalid."""
+        """Refuse arrays that are too long, before their items are decoded. Refusal: Invalid."""
         try:
             self._outline.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
             if _TOO_MANY.match(str(error)):
                 raise self._invalid(error, body, "", MAX_ERRORS) from None
-            # Everything else is told when the body is read.
+            # `read` reports all other errors.
 
     def read(self, body: bytes, path: str = "", most_errors: int = MAX_ERRORS) -> Any:
-        """Return the struct; `path` is the place of a part in the whole body. Refusal: Invalid, with so many errors at most."""
+        """Return the struct; `path` is the part's path in the body. Refusal: Invalid, with at most `most_errors` errors."""
         try:
             struct = self._decoder.decode(body or b"{}")
         except (msgspec.DecodeError, RecursionError) as error:
@@ -85,8 +85,8 @@ class BodyReader:
             return Invalid(errors)
         if len(body) > LONG_BODY:
             return Invalid([_first_error(error, path)])
-        # The decoder judges each of several members with the same name; of them, only the last is left here.
-        message = f"{_called(path)} has a field twice, and once with a value that it cannot have. Send each field once."
+        # The decoder checks every member of the same name, but only the last is left here.
+        message = f"{_called(path)} has a field twice, once with an invalid value. Send each field once."
         return Invalid([FieldError(path, "duplicate", message)])
 
     def _explained(self, body: bytes, path: str) -> Iterator[FieldError]:
@@ -105,7 +105,7 @@ class BodyReader:
         yield from _missing(self._type, members, path)
 
     def _members(self, body: bytes) -> object:
-        """Return the members of a long body, as far as they can be looked at: others stand as unseen."""
+        """Return the members of a long body; values too long to check become `_UNSEEN`."""
         if body.lstrip()[:1] != b"{":
             return _of_kind(body)
         members: dict[str, Any] = {**_raw_members(body)}
@@ -145,13 +145,13 @@ class BodyReader:
 
 
 def require_identity(content_coding: bytes | None) -> None:
-    """Refuse a body that is declared to be in a content coding."""
+    """Refuse a body with a content coding, such as gzip."""
     if content_coding is not None and content_coding.strip().lower() not in (b"", b"identity"):
         raise UnsupportedCoding(content_coding.decode("latin-1"))
 
 
 def require_json(content_type: bytes | None) -> None:
-    """Refuse a body that is declared as something else than JSON in UTF-8 (RFC 8259); none declared is taken as JSON."""
+    """Refuse a body declared as anything but JSON in UTF-8 (RFC 8259). No declaration counts as JSON."""
     if content_type is None or content_type == b"application/json":
         return
     declared = content_type.decode("latin-1")
@@ -168,28 +168,28 @@ def _not_json(why: str, path: str) -> Invalid:
 
 
 class _Beginning(list[Any]):
-    """The first items of an array: one more than it may have, if it has that many."""
+    """The first items of an array: at most one more than its limit."""
 
 
-# Stands for a value that is too long to be looked at.
+# Placeholder for a value that is too long to check.
 _UNSEEN: Final = object()
 _raw_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _of_kind(body: bytes) -> object:
-    """Return something of the same kind as a long text in JSON. Refusal: DecodeError, where it is none."""
+    """Return a value of the same JSON type as a long text. Refusal: DecodeError, if it is not JSON."""
     msgspec.json.decode(body, type=msgspec.Raw)
     kinds: dict[bytes, object] = {b"[": [], b'"': ""}
     return kinds.get(body.lstrip()[:1], 0)
 
 
 def _first_error(error: Exception, path: str) -> FieldError:
-    """Return what the decoder says, of what was not found by looking."""
+    """Return the decoder's own message, for an error that the second reading did not find."""
     place = _place(error, path)
     why = _PLACE.sub("", str(error))
     if len(place) > LONGEST_QUOTE:
         place = quoted(place)
-    return FieldError(place, "invalid", f"{_called(place)} is refused: {quoted(why)}.")
+    return FieldError(place, "invalid", f"{_called(place)} is invalid: {quoted(why)}.")
 
 
 def _place(error: Exception, path: str) -> str:
@@ -200,7 +200,7 @@ def _place(error: Exception, path: str) -> str:
 
 
 def _outline_of(struct: inspect.StructType) -> type[msgspec.Struct] | None:
-    """Return a struct with those fields alone that are arrays or hold some: of items nobody looks at, and not too many."""
+    """Return a struct with only the array fields, at any depth. It counts items, up to their limit, without decoding them."""
     fields: list[tuple[str, Any, Any]] = []
     for field in struct.fields:
         declared, _ = unwrapped(field.type)
@@ -215,13 +215,13 @@ def _outline_of(struct: inspect.StructType) -> type[msgspec.Struct] | None:
 
 
 def _counted(declared: inspect.VarTupleType) -> int:
-    """Return how many items an array may have; 0 where they need not be counted before they are read."""
+    """Return the maximum length of an array, or 0 if its items need not be counted first."""
     return declared.max_length if declared.max_length is not None and declared.max_length <= _MAX_COUNTED_ITEMS else 0
 
 
 @functools.cache
 def _array_of(most: int, *, forbids_more: bool) -> Any:
-    # The decoder refuses, or passes over, what goes beyond the members of such a struct. Of a tuple, it makes all items first.
+    # The decoder refuses or skips items beyond the fields of such a struct. For a tuple, it would decode all items first.
     fields = [(f"item{n}", msgspec.Raw, msgspec.Raw()) for n in range(most)]
     return msgspec.defstruct("Items", fields, array_like=True, forbid_unknown_fields=forbids_more)
 
@@ -263,14 +263,14 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
 
 
 def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, code: str) -> FieldError:
-    """Return the error that a struct has no such field, with the nearest that it has."""
+    """Return the error for an unknown field, with the most similar known name."""
     near = nearest(name, [field.encode_name for field in struct.fields])
     hint = f"Did you mean `{near}`?" if near else f"It takes {_listed(struct)}."
     return FieldError(place, code, f"There is no {what} `{place}`. {hint}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return what was probably meant by a name that is not known."""
+    """Return the known name most similar to an unknown one, or None."""
     if len(name) > LONGEST_QUOTE:
         return None
     near = difflib.get_close_matches(name, known, n=1)
@@ -289,7 +289,7 @@ def _listed(struct: inspect.StructType) -> str:
 
 
 def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:
-    """Explain what is wrong with a value where a type is expected."""
+    """Yield the errors of a value against its declared type."""
     expected, may_be_null = unwrapped(declared)
     if value is _UNSEEN or (value is None and may_be_null):
         return
@@ -317,22 +317,22 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
 def _array_errors(expected: inspect.VarTupleType, items: list[Any], path: str) -> Iterator[FieldError]:
     is_too_long = expected.max_length is not None and len(items) > expected.max_length
     if is_too_long and isinstance(items, _Beginning):
-        message = f"`{path}` has more than {expected.max_length} items. Send {expected.max_length} at most."
+        message = f"`{path}` has more than {expected.max_length} items. Send at most {expected.max_length}."
         yield FieldError(path, "too_long", message)
     else:
         yield from _length_errors(expected.min_length, expected.max_length, len(items), path, "items")
-    # That it is too long is told; what is wrong with items far behind the last that it may have is not.
+    # Items far beyond the limit are not checked: the error about the length is enough.
     for index, item in enumerate(items[:MAX_ERRORS] if is_too_long else items):
         yield from value_errors(expected.item_type, item, f"{path}[{index}]")
 
 
 def unwrapped(declared: inspect.Type) -> tuple[inspect.Type, bool]:
-    """Return what a type is without what is only said about it, and whether null will do, too."""
+    """Return a type without its metadata, and whether it allows null."""
     if isinstance(declared, inspect.Metadata):
         return unwrapped(declared.type)
     if isinstance(declared, inspect.UnionType):
         options = [option for option in declared.types if not isinstance(option, inspect.NoneType)]
-        assert len(options) == 1, "no field here takes one of several types"
+        assert len(options) == 1, "no field has a union of several types"
         return unwrapped(options[0])[0], len(options) < len(declared.types)
     return declared, isinstance(declared, inspect.NoneType)
 
@@ -346,16 +346,16 @@ def _choice_errors(expected: inspect.LiteralType | inspect.EnumType, value: Any,
 
 def _length_errors(least: int | None, most: int | None, length: int, path: str, unit: str) -> Iterator[FieldError]:
     if least is not None and length < least:
-        yield FieldError(path, "too_short", f"`{path}` has {length} {unit}. Send {least} at least, or leave the field out.")
+        yield FieldError(path, "too_short", f"`{path}` has {length} {unit}. Send at least {least}, or leave the field out.")
     elif most is not None and length > most:
-        yield FieldError(path, "too_long", f"`{path}` has {length} {unit}. Send {most} at most.")
+        yield FieldError(path, "too_long", f"`{path}` has {length} {unit}. Send at most {most}.")
 
 
 def _range_errors(least: float | None, most: float | None, value: float, path: str) -> Iterator[FieldError]:
     if least is not None and value < least:
-        yield FieldError(path, "invalid_range", f"`{path}` must be {least:g} at least.")
+        yield FieldError(path, "invalid_range", f"`{path}` must be at least {least:g}.")
     elif most is not None and value > most:
-        yield FieldError(path, "invalid_range", f"`{path}` must be {most:g} at most.")
+        yield FieldError(path, "invalid_range", f"`{path}` must be at most {most:g}.")
 
 
 def _kind_of(value: Any) -> str:

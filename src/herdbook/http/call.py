@@ -1,4 +1,4 @@
-"""A call: one request that has found its operation and its caller, as a handler sees it."""
+"""A call: one routed and authenticated request, as a handler sees it."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ LONGEST_KEY = 255
 
 
 class Services(NamedTuple):
-    """What handlers work with."""
+    """The services that handlers use."""
 
     ledger: Ledger
     database: Database
@@ -37,15 +37,15 @@ class Services(NamedTuple):
     heads: Heads
     public_url: str | None = None
     targets: TargetRules = TargetRules()
-    # Whether who asks through a proxy may name this machine, too.
+    # Whether callers behind a proxy may also use this machine's own addresses.
     proxies_may_name_loopback: bool = False
 
 
 class Call:
     """One request.
 
-    `base_url` is where clients reach this server, without a path. `if_version` are the versions that If-Match and If-None-Match
-    let the request be about; None: any.
+    `base_url` is this server's public URL without a path. `if_version` holds the versions that If-Match and If-None-Match
+    allow; None allows any.
     """
 
     __slots__ = (
@@ -53,7 +53,7 @@ class Call:
         *("if_version", "operation", "path", "query_string", "request_id", "services"),
     )
 
-    def __init__(  # noqa: PLR0913  # it is the request, taken apart once
+    def __init__(  # noqa: PLR0913  # the parts of one request
         self,
         *,
         services: Services,
@@ -88,20 +88,20 @@ class Call:
 
     @property
     def has_precondition(self) -> bool:
-        """Whether there is an If-Match, which what is not there yet cannot fulfil (RFC 9110, section 13.1.1)."""
+        """Whether there is an If-Match. An object that does not exist yet cannot fulfil it (RFC 9110, section 13.1.1)."""
         return b"if-match" in self.headers
 
     async def check_caller(self) -> None:
-        """Look whether the caller's credential still stands, in a request that takes its time. Refusal: Unauthenticated."""
+        """Check that the caller's credential is still valid, during a long request. Refusal: Unauthenticated."""
         await self._authenticator.caller(self.headers.get(b"authorization"))
 
     @property
     def sign_ins(self) -> SignIns:
-        """What looks up credentials."""
+        """The service that looks up credentials."""
         return self._authenticator.sign_ins
 
     def page_query(self) -> PageQuery:
-        """Return what is asked of a list, or of a single object to expand. Refusals: InvalidQuery, Forbidden."""
+        """Return the parsed query of a list, or the `expand` of a single object. Refusals: InvalidQuery, Forbidden."""
         query = self._list_reader().read(self.query_string)
         for name in query.expand:
             scope = (self.operation.expand or {})[name]
@@ -115,16 +115,16 @@ class Call:
 
     @property
     def origin(self) -> Origin:
-        """Where commands of this request come from."""
+        """The origin of this request's commands, for the ledger."""
         return Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
 
     async def answer_list(self, page: Callable[[Pool, UUID, PageQuery], Awaitable[Sequence[Listed]]]) -> Answer:
-        """Return the page that is asked for. Refusals: InvalidQuery, Forbidden."""
+        """Return the requested page. Refusals: InvalidQuery, Forbidden."""
         query = self.page_query()
         return self.answer_page(await page(self.services.database.pages, self.caller.workspace_id, query), query)
 
     async def write(self, command: Command) -> Answer:
-        """Have the ledger carry out a command. Refusals: the command's, and the ledger's."""
+        """Execute a command in the ledger. Refusals: those of the command and the ledger."""
         written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, self.idempotency_key())
         return Answer(written.body, written.version, written.replayed)
 
@@ -138,7 +138,7 @@ class Call:
         )
 
     def problem_of(self, refusal: Exception) -> Problem:
-        """Return the problem that this caller reads of a refusal, where it is a part of an answer."""
+        """Return a refusal as the problem that this caller may see, for use inside an answer."""
         may_name_holder = isinstance(refusal, Taken) and self.caller.may(refusal.read_scope)
         request_id = ids.encoded(ids.REQUEST, self.request_id)
         return problem_of(refusal, request_id, self._problem_type_base, may_name_holder=may_name_holder)
@@ -161,14 +161,14 @@ class Call:
 
 
 def address_of(scope: Scope) -> str:
-    """Return the address that a request came to; what it says itself of that is not believed."""
+    """Return the address that received a request. The request's own `Host` is not trusted."""
     host, port = scope.get("server") or ("localhost", None)
     shown = f"[{host}]" if ":" in host and port is not None else host
     return f"{scope['scheme']}://{shown}" + ("" if port is None else f":{port}")
 
 
 def answer_found(found: Found | None, kind: str) -> Answer:
-    """Return an object that was read as an answer. Refusal: NotFound."""
+    """Return a loaded object as an answer. Refusal: NotFound."""
     if found is None:
         raise NotFound(kind)
     return Answer(found.body, found.version)

@@ -1,4 +1,4 @@
-"""The documentation page: the OpenAPI document as one HTML file that needs neither script nor network."""
+"""The documentation page: the OpenAPI document as one HTML file that needs no script and no network."""
 
 import json
 import shlex
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from herdbook.fields import NO_NUL_SCHEMA, TEXT_SCHEMA
 from herdbook.http.schemas import Json
 
-# The page loads nothing, and nobody may frame it.
+# The page loads no resources and must not be framed.
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -29,7 +29,7 @@ _WORDS_FOR_PATTERNS: Final = {
 
 
 class Field(NamedTuple):
-    """A parameter, or a field of a body; the name of one inside another is a path such as `emails[].email`."""
+    """A parameter, or a field of a body. A nested field's name is a path such as `emails[].email`."""
 
     name: str
     type: str
@@ -40,7 +40,7 @@ class Field(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A refusal that an operation can make."""
+    """A possible refusal of an operation."""
 
     status: str
     kinds: tuple[str, ...]
@@ -69,7 +69,7 @@ class Shown(NamedTuple):
 
 
 class DocsPage:
-    """Shows a document."""
+    """Renders an OpenAPI document."""
 
     def __init__(self, document: Json) -> None:
         environment = Environment(
@@ -88,7 +88,7 @@ class DocsPage:
         ]
 
     def get(self, base_url: str) -> Response:
-        """Answer with the page; its commands go to the server at this address."""
+        """Answer with the page, whose commands use this server address."""
         prefix: str = self._document["servers"][0]["url"]
         server = base_url + prefix
         page = self._template.render(
@@ -102,7 +102,7 @@ class DocsPage:
 
 
 def _markdown(text: str) -> Markup:
-    return Markup(_MARKDOWN.render(text))  # noqa: S704 - what is HTML in the text was escaped.
+    return Markup(_MARKDOWN.render(text))  # noqa: S704 - the renderer escapes HTML in the text.
 
 
 def _markdown_in_line(text: str) -> Markup:
@@ -110,7 +110,7 @@ def _markdown_in_line(text: str) -> Markup:
 
 
 def curl(shown: Shown, server: str) -> str:
-    """Return the shell command that carries out an operation, with the key taken from the environment."""
+    """Return the shell command for an operation; it takes the key from the environment."""
     method = [] if shown.method == "GET" else ["-X", shown.method]
     lines = [" ".join(["curl", *method, shlex.quote(server + shown.example_path)])]
     if shown.scopes is not None:
@@ -128,7 +128,7 @@ def _shown(document: Json) -> Iterator[tuple[Shown, list[str]]]:
             request = operation.get("requestBody", {})
             body = _content(request)
             successes = {status: each for status, each in operation["responses"].items() if status < "300"}
-            # Of what creates something, 200 says that it was there.
+            # A 200 beside a 201 means that the object already existed.
             status = "201" if "201" in successes else next(iter(successes))
             success = successes[status]
             answer = _content(success)
@@ -181,7 +181,7 @@ def _parameters(operation: Json, document: Json) -> Iterator[Field]:
 
 
 def _fields(schema: Json, document: Json, path: str) -> Iterator[Field]:
-    """Describe the members of an object, and the members of those, however deep; of several kinds of objects, one by one."""
+    """Yield the members of an object, nested ones too, and for a union those of each alternative."""
     resolved = _resolved(schema, document)
     for option in resolved.get("oneOf", ()):
         yield _field(path, option, document, required=True)
@@ -199,7 +199,7 @@ def _fields(schema: Json, document: Json, path: str) -> Iterator[Field]:
 
 def _field(name: str, schema: Json, document: Json, *, required: bool) -> Field:
     resolved = _resolved(schema, document)
-    # A description beside a reference says what the object is for here; that of the object itself, what it is.
+    # A description beside a reference explains its role here; the referenced one explains the object in general.
     description = schema.get("description") or resolved.get("description", "")
     return Field(name, _type(resolved, document), required, tuple(_limits(resolved)), description)
 

@@ -5,18 +5,19 @@ from typing import Final, cast
 
 from herdbook.errors import FieldError, InvalidHeader
 
-# One tag of a list and what ends it, or nothing between two commas (RFC 9110, section 5.6.1). No byte is looked at twice.
+# One tag of a list with its separator; an empty element is allowed (RFC 9110, section 5.6.1). Possessive quantifiers make
+# the match linear.
 _ITEM: Final = re.compile(r'[ \t]*+(?:(W/)?"([!#-~\x80-\xff]*+)"[ \t]*+)?+(?:,|\Z)')
-# A version as `etag` spells it: a tag is compared character by character, and no longer than a `bigint`.
+# A version exactly as `etag` writes it: tags are compared by character, and a version fits in a `bigint`.
 _VERSION: Final = re.compile("[1-9][0-9]{0,18}")
 _NOT_THERE: Final = cast("frozenset[int]", frozenset({None}))
 
 
 class AllBut(frozenset[int]):
-    """All versions but these."""
+    """All versions except these."""
 
     def __contains__(self, version: object) -> bool:
-        """Whether it is none of these."""
+        """Whether the version is not one of these."""
         return not super().__contains__(version)
 
 
@@ -26,10 +27,10 @@ def etag(version: int) -> bytes:
 
 
 def if_version(match: bytes | None, none_match: bytes | None) -> frozenset[int] | None:
-    """Return the versions that If-Match and If-None-Match let a request be about; None: any. Refusal: InvalidHeader.
+    """Return the versions that If-Match and If-None-Match allow; None allows any. Refusal: InvalidHeader.
 
-    Among them, None stands for what is not there yet.
-    If-Match is compared strongly (RFC 9110, section 13.1.1), so weak tags, and what is no tag of ours, match nothing.
+    In the set, None stands for an object that does not exist yet.
+    If-Match is compared strongly (RFC 9110, section 13.1.1), so weak tags and foreign tags match nothing.
     """
     named = None
     if match is not None and match.strip() != b"*":
@@ -43,7 +44,7 @@ def if_version(match: bytes | None, none_match: bytes | None) -> frozenset[int] 
 
 
 def none_match(header: bytes | None, version: int) -> bool:
-    """Whether If-None-Match lets a read through: it names neither this version nor any (RFC 9110, section 13.1.2)."""
+    """Whether If-None-Match requires a full answer: it names neither this version nor `*` (RFC 9110, section 13.1.2)."""
     allowed = if_version(None, header)
     return allowed is None or version in allowed
 
@@ -55,7 +56,7 @@ def _versions(name: str, header: bytes) -> list[tuple[str, int]]:
     while place < len(text):
         item = _ITEM.match(text, place)
         if item is None:
-            message = f'`{name}` is no list of entity tags. Send `*`, or tags as they were given, such as `"1842"`.'
+            message = f'`{name}` is not a list of entity tags. Send `*`, or tags as you received them, such as `"1842"`.'
             raise InvalidHeader([FieldError(name, "invalid_format", message)])
         if item[2] is not None and _VERSION.fullmatch(item[2]):
             found.append((item[1] or "", int(item[2])))

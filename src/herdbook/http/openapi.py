@@ -1,4 +1,4 @@
-"""The OpenAPI document: made from the declarations of the operations, and from nothing else."""
+"""The OpenAPI document, generated from the declarations of the operations alone."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,24 +30,24 @@ _MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json
 _EXAMPLE_REQUEST_ID: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _ABOUT: Final = """\
-Every request names its caller: `Authorization: Bearer <token>`, or an API key as the whole value of that header.
-Every refusal is a problem (RFC 9457) with a stable `type`; quote its `request_id` when you ask for help.
+Every request must authenticate: `Authorization: Bearer <token>`, or an API key as the whole value of that header.
+Every error is a problem (RFC 9457) with a stable `type`; quote its `request_id` when you ask for help.
 
-**Lists** come in pages: send `next_cursor` as `cursor` until `has_more` is false, with a `limit` if you like, and nothing else.
+**Lists** come in pages: until `has_more` is false, send `next_cursor` as `cursor`, optionally with a `limit`, and nothing else.
 
-**Retries** are safe with an `Idempotency-Key`: a repeated write gets the first answer, and does nothing.
+**Retries** are safe with an `Idempotency-Key`: a repeated write returns the first answer and changes nothing.
 
-**Edits of one object by several programs** are safe with `If-Match`: send the `ETag` that you have read, and 412 tells you that
-somebody was faster.
+**Concurrent edits** of one object are safe with `If-Match`: send the `ETag` that you have read, and 412 tells you that the
+object has changed since.
 """
 
-# One instance of each refusal, from which the examples are made, so that these look as the real ones do.
+# One instance of each refusal: the examples are made from them, so that they look like real ones.
 _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.Unauthenticated("No credential. Send `Authorization: Bearer <token>` or an API key as its value."),
     errors.Forbidden("contacts:write"),
     errors.RateLimited(1),
     errors.Busy(1000),
-    errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send 255 at most.")]),
+    errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send at most 255.")]),
     errors.KeyReused(),
     errors.InvalidQuery([errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}.")]),
     errors.NotFound("object"),
@@ -58,12 +58,12 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
         "",
     ),
     errors.Unavailable("The database cannot be reached. Nothing was done. Try again shortly."),
-    errors.NoLongerKept("Position 17 lies before 4711, the oldest that is kept.", 4711, 9001),
+    errors.NoLongerKept("Position 17 is older than 4711, the oldest that is kept.", 4711, 9001),
     errors.OutcomeUnknown(),
     errors.TooLarge(8_388_608),
     errors.UnsupportedMediaType("text/plain"),
     errors.UnsupportedCoding("gzip"),
-    errors.InvalidHeader([errors.FieldError("If-Match", "invalid_format", "`If-Match` is no list of entity tags.")]),
+    errors.InvalidHeader([errors.FieldError("If-Match", "invalid_format", "`If-Match` is not a list of entity tags.")]),
     Exception(),
 )
 
@@ -76,20 +76,20 @@ _HEADERS: Final[dict[str, Json]] = {
     },
     "ETag": {"required": True, "description": "Version of the object.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
     "ETagOfObject": {
-        "description": "Version of the object, where the answer is one.",
+        "description": "Version of the object, if the answer is an object.",
         "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
     },
-    "Location": {"required": True, "description": "Where the object is.", "schema": {"type": "string"}},
-    "CurrentETag": {"description": "Version that the object has now.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
+    "Location": {"required": True, "description": "Address of the object.", "schema": {"type": "string"}},
+    "CurrentETag": {"description": "Current version of the object.", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}},
     "Idempotency-Replayed": {
-        "description": "Present when this is the answer that an earlier request with the same Idempotency-Key was given.",
+        "description": "Present if this repeats the answer to an earlier request with the same Idempotency-Key.",
         "schema": {"type": "string", "enum": ["true"]},
     },
-    "RateLimit": {"description": "What is left: `r` requests, all of them again in `t` seconds.", "schema": {"type": "string"}},
+    "RateLimit": {"description": "`r` requests are left; the full quota is back in `t` seconds.", "schema": {"type": "string"}},
     "RateLimit-Policy": {"description": "The limit: `q` requests in `w` seconds.", "schema": {"type": "string"}},
-    "X-RateLimit-Limit": {"description": "Requests that may be made at once.", "schema": {"type": "integer"}},
-    "X-RateLimit-Remaining": {"description": "Requests that are left.", "schema": {"type": "integer"}},
-    "X-RateLimit-Reset": {"description": "Seconds until all are back.", "schema": {"type": "integer"}},
+    "X-RateLimit-Limit": {"description": "Maximum number of requests at once.", "schema": {"type": "integer"}},
+    "X-RateLimit-Remaining": {"description": "Remaining requests.", "schema": {"type": "integer"}},
+    "X-RateLimit-Reset": {"description": "Seconds until the full quota is back.", "schema": {"type": "integer"}},
     "Retry-After": {"required": True, "description": "Seconds to wait before trying again.", "schema": {"type": "integer"}},
     "WWW-Authenticate": {"required": True, "description": "How to authenticate.", "schema": {"type": "string"}},
 }
@@ -104,7 +104,7 @@ _OF_STATUS: Final[dict[int, dict[str, str]]] = {
 
 
 def document(operations: Sequence[Operation], problem_type_base: str, server: str = "/api") -> Json:
-    """Return the OpenAPI document of operations that answer below the path or URL of a server."""
+    """Return the OpenAPI document of operations that are served below a server's path or URL."""
     paths: dict[str, Json] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, operations)
@@ -132,12 +132,12 @@ def document(operations: Sequence[Operation], problem_type_base: str, server: st
 
 
 def tag_title(tag: str) -> str:
-    """Return what people call a tag, such as "Transcript comments" for `subpackage_transcriptComments`."""
+    """Return the display name of a tag, such as "Transcript comments" for `subpackage_transcriptComments`."""
     return re.sub("(?=[A-Z])", " ", tag.removeprefix("subpackage_")).capitalize()
 
 
 def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
-    """Return every refusal that an operation can make: those it declares, and those that come with what it is."""
+    """Return all refusals of an operation: those it declares, and those that follow from its properties."""
     found: list[type[errors.Refusal]] = [*operation.refusals, errors.Unavailable]
     if operation.scopes is not None:
         found += (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
@@ -161,7 +161,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         "responses": _responses(operation, operations),
     }
     if operation.body is not None:
-        # A body that is not there is read as `{}`, so it may be left out where `{}` will do.
+        # A missing body is read as `{}`, so it is optional where `{}` is valid.
         required = any(field.required for field in msgspec.structs.fields(operation.body))
         content = _content(schema_ref(operation.body), _example(operation.body))
         described["requestBody"] = {"content": content} | ({"required": True} if required else {})
@@ -185,14 +185,14 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
     if operation.expand is not None:
         parameters.append(_expand_parameter(operation.expand))
     if operation.event_stream is not None:
-        about = "Where an event stream goes on: the `id` of the last event. It takes precedence over what the query says."
+        about = "The `id` of the last event; an event stream resumes after it. It takes precedence over `after`."
         parameters.append(_header_parameter("Last-Event-ID", about, {"type": "string"}))
     if operation.shows_version and not operation.is_write:
-        about = "The `ETag` of what you have: the answer is 304, without a body, if it is still current."
+        about = "The `ETag` of your copy: the answer is 304, without a body, if it is still current."
         parameters.append(_header_parameter("If-None-Match", about, {"type": "string"}))
     if operation.is_write:
         if named:
-            about = "The `ETag` that you have read: the answer is 412, and nothing is done, if it is no longer current."
+            about = "The `ETag` that you have read: if it is no longer current, the answer is 412 and nothing is changed."
             parameters.append(_header_parameter("If-Match", about, {"type": "string"}))
         about = "Makes the write safe to repeat for 24 hours: choose a new key for each write, such as a UUID."
         schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"}
@@ -229,14 +229,14 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
         for name, (column, bound) in time_parameters(list_of).items()
     ]
     parameters = [
-        _query_parameter("limit", "How many objects a page has at most.", limit),
+        _query_parameter("limit", "Maximum number of objects on a page.", limit),
         _query_parameter(
             "cursor",
-            "`next_cursor` of the last page, as it is. It carries search, filters, order and `expand`: they need not be sent "
-            "beside it, and may not be with another value.",
+            "The `next_cursor` of the last page, unchanged. It contains search, filters, order and `expand`: leave them out, "
+            "or send them with the same values.",
             {"type": "string"},
         ),
-        _query_parameter("order_by", "In which order the objects come.", order),
+        _query_parameter("order_by", "The order of the objects.", order),
         *times,
     ]
     if list_of.search is not None:
@@ -260,12 +260,12 @@ def _filter_parameter(name: str, each: Filter, *, takes_several: bool) -> Json:
     if not takes_several:
         return _query_parameter(name, each.description, each.schema)
     schema = {"type": "array", "items": each.schema, "minItems": 1, "maxItems": each.most}
-    return _comma_separated(name, f"{each.description} Several: any of them will do.", schema)
+    return _comma_separated(name, f"{each.description} Several values match any of them.", schema)
 
 
 def _expand_parameter(expand: Mapping[str, str | None]) -> Json:
     scopes = ", ".join(f"`{name}` needs the scope `{scope}`" for name, scope in expand.items() if scope)
-    about = f"Members that the answer shall have beside the others; {scopes}."
+    about = f"Additional members of the answer; {scopes}."
     return _comma_separated(EXPAND, about, {"type": "array", "items": {"type": "string", "enum": list(expand)}})
 
 
@@ -279,8 +279,8 @@ def _query_parameter(name: str, description: str, schema: Json) -> Json:
 
 def _crm_parameter(crm_types: Sequence[str]) -> Json:
     about = (
-        f"Only objects linked to one of these CRM records: a JSON array in one string. `{CRM}[0][id]` and "
-        f"`{CRM}[0][object_type]`, and so on by index, say the same."
+        f"Only objects linked to one of these CRM records: a JSON array as a string. `{CRM}[0][id]` and "
+        f"`{CRM}[0][object_type]`, and so on by index, are an alternative."
     )
     item = {
         "type": "object",
@@ -316,7 +316,7 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
 
 
 def _reference(operation: Operation) -> Json:
-    """Refer to the schema of an answer, and to that of what is left for those who may not read it, where that is another."""
+    """Return a reference to the answer's schema, and to the reduced one for callers who may not read it, if that differs."""
     reference = schema_ref(operation.answer)
     if operation.narrows_answer and needs_other_schema(operation.answer):
         return {"anyOf": [reference, schema_ref(WrittenObject)]}
@@ -375,7 +375,7 @@ def _header_references(headers: dict[str, str]) -> Json:
 
 
 def _links(operation: Operation, operations: Sequence[Operation]) -> Json:
-    """Return what can be done with an object that was created just now."""
+    """Return links to the operations on a newly created object."""
     below = re.compile(re.escape(operation.path) + r"/\{(\w+)\}")
     found = ((each, below.match(each.path)) for each in operations)
     return {
@@ -420,7 +420,7 @@ def _list_schema(operation: Operation) -> Json:
             "object": {"type": "string", "enum": ["list"]},
             "data": {"type": "array", "items": schema_ref(operation.answer), "description": "The objects of this page."},
             "has_more": {"type": "boolean", "description": "Whether another page follows."},
-            "next_cursor": {"type": ["string", "null"], "description": "What to send as `cursor` for the next page."},
+            "next_cursor": {"type": ["string", "null"], "description": "The `cursor` of the next page."},
         },
         "required": ["object", "data", "has_more", "next_cursor"],
     }

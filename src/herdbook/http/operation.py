@@ -1,4 +1,4 @@
-"""An operation of the API, declared once: routing, scopes, decoding and the OpenAPI document all read the declaration."""
+"""An operation of the API, declared once. Routing, scopes, decoding and the OpenAPI document read the declaration."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from herdbook.errors import Refusal
 
 
 class Answer(NamedTuple):
-    """A success: the body in JSON, the version of the object that it is, and whether it was given to an earlier request.
+    """A success: the JSON body, the object's version, and whether it repeats the answer to an earlier request.
 
-    `status` and `headers` are those that differ from what the operation declares, or go beyond it. `stream` comes in place of
-    the body: parts that are sent as they come, until the client has gone; `media_type` is what either is.
+    `status` and `headers` override or extend those that the operation declares. `stream` replaces the body: its parts are sent
+    as they come, until the client disconnects. `media_type` is the type of the body or stream.
     """
 
     body: bytes
@@ -27,9 +27,9 @@ class Answer(NamedTuple):
 
 
 class OtherAnswer(NamedTuple):
-    """An answer that an operation gives beside its first one, and that is no problem of ours: its body and when it comes.
+    """An additional answer of an operation that is not a problem: its body, and when it is sent.
 
-    `headers` are those that it has beside the ones that all answers have.
+    `headers` are those beyond the headers of all answers.
     """
 
     struct: type[msgspec.Struct]
@@ -37,22 +37,21 @@ class OtherAnswer(NamedTuple):
     headers: tuple[str, ...] = ()
 
 
-# Takes the call, the path's parameters in their order, the body where the operation has one, and the query where it has one.
+# Takes the call, the path parameters in order, then the body and the query, if the operation has them.
 Handler: TypeAlias = Callable[..., Awaitable[Answer]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One operation. `path` is relative to `/api`, and answers without that prefix, too.
+    """One operation. `path` is relative to `/api`, and also works without that prefix.
 
-    `scopes` are all needed; None says that nobody needs to say who they are. `expand` are the members that an answer has only
-    when it is asked for them, and the scope that each needs beside those of the operation. `form` is a body that is a form
-    (`application/x-www-form-urlencoded`), which the handler reads itself. `is_large` says that a body may be as large as the
-    server takes, and not only as one object needs. `envelope` is what is read of a body whose parts the
-    handler judges one by one, so that one that is wrong spoils no other. `query` are the parameters of what is no list. An
-    errand is a write that the ledger takes no part in. Without `has_version`, what is read changes while no object does.
-    `or_answer` is what it answers in place of `answer`, where the query asks for that.
-    `event_stream` says what those are sent who accept `text/event-stream`; None: no such thing.
+    A caller needs all `scopes`; None means that no authentication is needed. `expand` maps members that an answer has only on
+    request to the scope that each needs in addition. `form` is a form body (`application/x-www-form-urlencoded`), which the
+    handler parses itself. `is_large` allows a body up to the server's limit instead of the limit for one object. `envelope` is
+    decoded instead of `body` if the handler checks the parts of a body one by one, so that one invalid part does not spoil the
+    others. `query` declares the parameters of an operation that is not a list. `is_errand` marks a write that bypasses the
+    ledger. Without `has_version`, the answer can change while no object changes. `or_answer` is an alternative to `answer` that
+    the query can select. `event_stream` describes the stream for clients that accept `text/event-stream`; None: no stream.
     """
 
     method: str
@@ -82,28 +81,28 @@ class Operation:
 
     @property
     def shows_version(self) -> bool:
-        """Whether its answer is an object as it is now, with its version as the ETag."""
+        """Whether the answer is the current state of an object, with its version as the ETag."""
         return self.has_version and not self.is_errand and self.list_of is self.query is self.envelope is None
 
     @property
     def narrows_answer(self) -> bool:
-        """Whether it may answer more of an object than was sent, which only those are told who may read it.
+        """Whether its answer may show more of an object than was sent, which is only for callers who may read it.
 
-        What it creates is made of what was sent.
+        A newly created object consists only of what was sent.
         """
         return self.is_write and self.status != 201
 
     @property
     def is_write(self) -> bool:
-        """Whether it changes something, so that it takes If-Match and Idempotency-Key."""
+        """Whether it writes through the ledger, and so accepts If-Match and Idempotency-Key."""
         return self.method != "GET" and self.scopes is not None and not self.is_errand
 
 
 class Filter(NamedTuple):
-    """A filter of a list: `filter[name][eq]`, and `filter[name][in]` with up to `most` values where there may be several.
+    """A filter of a list: `filter[name][eq]`, and `filter[name][in]` with up to `most` values if several are allowed.
 
-    `read` returns the value that is compared, and raises ValueError, which says why, for what can be none. `schema` and
-    `description` are for the document.
+    `read` returns the value to compare, and raises ValueError with the reason for an invalid one. `schema` and `description`
+    are for the document.
     """
 
     name: str
@@ -114,10 +113,10 @@ class Filter(NamedTuple):
 
 
 class ListOf(NamedTuple):
-    """That an operation lists objects, and what it takes beyond what all lists take.
+    """Marks an operation as a list, with its parameters beyond those of all lists.
 
-    `search` says what a search compares; None: not taken. `crm_types` are the `object_type`s of `filter[crm_associations][eq]`;
-    none: not taken. `times` are the times that can be filtered, and by which a list can be sorted.
+    `search` describes what a search compares; None: no search. `crm_types` are the `object_type`s of
+    `filter[crm_associations][eq]`; empty: no such filter. `times` are the times to filter and sort by.
     """
 
     search: str | None = None

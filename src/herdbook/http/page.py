@@ -1,4 +1,4 @@
-"""Lists on the wire: their query parameters, their cursors, their envelope."""
+"""Lists in the API: query parameters, cursors, and the envelope."""
 
 import itertools
 import re
@@ -31,12 +31,12 @@ _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]
 
 
 def time_parameters(list_of: ListOf) -> dict[str, tuple[TimeColumn, Bound]]:
-    """Return the parameters that filter a list by times."""
+    """Return the parameters that filter a list by time."""
     return {f"filter[{time}][{bound}]": (time, bound) for time in list_of.times for bound in _BOUNDS}
 
 
 def filter_parameters(list_of: ListOf) -> dict[str, tuple[Filter, bool]]:
-    """Return the other filters' parameters: the filter, and whether it takes several values."""
+    """Return the parameters of the other filters: the filter, and whether it accepts several values."""
     parameters: dict[str, tuple[Filter, bool]] = {}
     for each in list_of.filters:
         parameters[f"filter[{each.name}][eq]"] = (each, False)
@@ -46,35 +46,35 @@ def filter_parameters(list_of: ListOf) -> dict[str, tuple[Filter, bool]]:
 
 
 def orders(list_of: ListOf) -> dict[str, tuple[TimeColumn, bool]]:
-    """Return the orders in which a list comes: the time, and whether the latest is first."""
+    """Return the sort orders of a list: the time, and whether the latest is first."""
     return {f"{time}:{way}": (time, way == "desc") for time in list_of.times for way in ("desc", "asc")}
 
 
 def not_this_cursor() -> FieldError:
-    """Return the error that a cursor is none of the list's."""
-    message = "This cursor was not given out for this list. Take `next_cursor` of the last page as it is."
+    """Return the error for a cursor that does not belong to the list."""
+    message = "`cursor` does not belong to this list. Send `next_cursor` of the last page unchanged."
     return FieldError("cursor", "invalid_cursor", message)
 
 
 def not_with_cursor(name: str) -> FieldError:
-    """Return the error that a parameter beside a cursor is another than the cursor carries."""
-    message = f"The cursor was given out for another `{name}`. Leave `{name}` out, or the cursor."
+    """Return the error for a parameter that differs from its value in the cursor."""
+    message = f"`cursor` belongs to another `{name}`. Leave out either `{name}` or `cursor`."
     return FieldError(name, "not_with_cursor", message)
 
 
 class CursorSigner:
-    """Makes and reads cursors: a page's query and where it ended, signed, so that nobody makes their own."""
+    """Makes and reads cursors: a page's query and its end, signed so that clients cannot forge them."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
 
     def cursor(self, query: msgspec.Struct, salt: str) -> str:
-        """Return the cursor of the page that a query asks for, which names where the last one ended."""
+        """Return the cursor for a query, whose `after` or `below` is where the last page ended."""
         token: str | bytes = self._serializer(salt).dumps(msgspec.to_builtins(query))
         return token.decode() if isinstance(token, bytes) else token
 
     def read(self, cursor: str, salt: str, query: type[QueryT]) -> QueryT | None:
-        """Return the query of a cursor that was made for the same list of the same workspace, else None."""
+        """Return the query in a cursor that was made for the same list and workspace, otherwise None."""
         try:
             return msgspec.convert(self._serializer(salt).loads(cursor), query)
         except (BadData, msgspec.ValidationError):
@@ -89,13 +89,13 @@ class ListReader:
 
     def __init__(self, signer: CursorSigner, salt: str, list_of: ListOf | None, expand: Collection[str]) -> None:
         self._signer = signer
-        # A cursor is good for the list that it was given out for: of an operation, a workspace, and a path.
+        # A cursor is valid only for its own list: one operation, one workspace, one path.
         self._salt = salt
         self._list_of = list_of or _NO_LIST
         self._expand = expand
         self._times = time_parameters(self._list_of)
         self._filters = filter_parameters(self._list_of)
-        # Which member of the query each parameter makes.
+        # Maps each parameter to the member of the query that it sets.
         self._members: dict[str, str] = {}
         if list_of is not None:
             self._members = {"limit": "limit", "cursor": "after", "order_by": "order"}
@@ -108,7 +108,7 @@ class ListReader:
             self._members[EXPAND] = "expand"
 
     def read(self, query_string: bytes) -> PageQuery:
-        """Return what is asked. Refusal: InvalidQuery, with all that is wrong."""
+        """Return the query. Refusal: InvalidQuery, with all errors."""
         errors: list[FieldError] = []
         given: dict[str, str] = {}
         crm: dict[int, dict[str, str]] = {}
@@ -116,10 +116,10 @@ class ListReader:
         for name, value in pairs(query_string, errors):
             indexed = _CRM_INDEXED.fullmatch(name) if self._list_of.crm_types else None
             if name in given and self._takes_several(name):
-                # Some clients say a list so.
+                # Some clients send a list as repeated parameters.
                 given[name] += "," + value
             elif name in seen:
-                message = f"`{quoted(name)}` is given twice. Give it once."
+                message = f"`{quoted(name)}` is sent twice. Send it once."
                 errors.append(FieldError(quoted(name), "duplicate", message))
             elif indexed is not None:
                 crm.setdefault(int(indexed[1]), {})[indexed[2]] = value
@@ -138,7 +138,7 @@ class ListReader:
         return query
 
     def answer(self, rows: Sequence[Listed], query: PageQuery) -> Answer:
-        """Return the envelope around a page; a row beyond the limit says that there are more."""
+        """Return the envelope of a page. A row beyond the limit means that more follow."""
         shown = rows[: query.limit]
         cursor = b"null"
         if len(rows) > query.limit:
@@ -157,13 +157,13 @@ class ListReader:
         return FieldError(quoted(name), "unknown_parameter", f"There is no query parameter `{quoted(name)}`. {hint}")
 
     def _continued(self, asked: PageQuery, given: Mapping[str, str], errors: list[FieldError]) -> PageQuery:
-        """Return the query that a cursor carries. What is asked beside it must be the same."""
+        """Return the query in a cursor. Parameters sent with it must have the same values."""
         query = self._signer.read(given["cursor"], self._salt, PageQuery)
         if query is None:
             errors.append(not_this_cursor())
             return asked
         for name, value in given.items():
-            # Clients made from the document send the default order, whatever was asked for before.
+            # Clients generated from the document always send the default order.
             if name in ("cursor", "limit") or (name == "order_by" and value == _STANDARD_ORDER):
                 continue
             members = ("order", "descending") if name == "order_by" else (self._members[name],)
@@ -206,12 +206,12 @@ class ListReader:
             if name not in given:
                 continue
             if each.name in filters:
-                message = f"`filter[{each.name}]` is given as `[eq]` and as `[in]`. Give one of them."
+                message = f"`filter[{each.name}]` is sent both as `[eq]` and as `[in]`. Send one of them."
                 errors.append(FieldError(name, "duplicate", message))
                 continue
             texts = [text.strip() for text in given[name].split(",")] if takes_several else [given[name]]
             if len(texts) > each.most:
-                message = f"`{name}` has {len(texts)} values. Send {each.most} at most."
+                message = f"`{name}` has {len(texts)} values. Send at most {each.most}."
                 errors.append(FieldError(name, "invalid_range", message))
                 continue
             filters[each.name] = tuple(_filter_values(name, each, texts, errors))
@@ -223,7 +223,7 @@ class ListReader:
         names = [name.strip() for name in text.split(",")]
         choices = ", ".join(f"`{choice}`" for choice in self._expand)
         for name in itertools.islice((name for name in names if name not in self._expand), MAX_ERRORS):
-            message = f"`{quoted(name)}` cannot be expanded. These can: {choices}."
+            message = f"`{quoted(name)}` cannot be expanded. Choose from {choices}."
             errors.append(FieldError(EXPAND, "invalid_choice", message))
         return tuple(name for name in self._expand if name in names)
 
@@ -233,7 +233,7 @@ class ListReader:
         if encoded is None and not indexed:
             return None
         if encoded is not None and indexed:
-            errors.append(FieldError(CRM, "duplicate", f"`{CRM}` is given in both encodings. Give it in one."))
+            errors.append(FieldError(CRM, "duplicate", f"`{CRM}` is sent in both encodings. Send it in one."))
             return None
         try:
             items = (
@@ -293,6 +293,6 @@ def _search(given: Mapping[str, str], errors: list[FieldError]) -> str | None:
     if "\0" in text:
         errors.append(FieldError("search", "invalid_characters", "`search` holds a NUL character. Leave it out."))
     elif len(text) > LONGEST_SEARCH:
-        message = f"`search` has {len(text)} characters. Send {LONGEST_SEARCH} at most."
+        message = f"`search` has {len(text)} characters. Send at most {LONGEST_SEARCH}."
         errors.append(FieldError("search", "too_long", message))
     return text or None

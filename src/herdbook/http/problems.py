@@ -1,4 +1,4 @@
-"""Refusals on the wire: problem details (RFC 9457). The only place that knows statuses."""
+"""Refusals as problem details (RFC 9457). This module alone knows their statuses."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar, Final
@@ -11,7 +11,7 @@ from herdbook import errors
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What one kind of refusal looks like on the wire: the last part of its `type`, its title, its status."""
+    """The form of one kind of refusal: the last part of its `type`, its title, its status."""
 
     name: str
     title: str
@@ -19,7 +19,7 @@ class Kind:
     description: str
 
 
-# The descriptions of those that the vendor's page lists are that page's.
+# Descriptions are the vendor's for the statuses that its page lists.
 KINDS: Final[dict[type[errors.Refusal], Kind]] = {
     errors.Unauthenticated: Kind("unauthorized", "Unauthorized", 401, "Authentication is missing or invalid."),
     errors.Forbidden: Kind("forbidden", "Forbidden", 403, "Authenticated but missing required scope."),
@@ -34,26 +34,26 @@ KINDS: Final[dict[type[errors.Refusal], Kind]] = {
         "precondition_failed", "Precondition Failed", 412, "If-Match names another version, or If-None-Match this one."
     ),
     errors.Taken: Kind("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
-    errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "The position lies before what is kept."),
+    errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "The position is older than the oldest that is kept."),
     errors.Unavailable: Kind(
-        "unavailable", "Service Unavailable", 503, "The database, the disk or the server takes no requests now."
+        "unavailable", "Service Unavailable", 503, "The database, the disk or the server is temporarily unavailable."
     ),
     errors.OutcomeUnknown: Kind("outcome_unknown", "Outcome Unknown", 500, "Unexpected server error."),
     errors.NoRoute: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),
-    errors.MethodNotAllowed: Kind("method_not_allowed", "Method Not Allowed", 405, "The path has no such method."),
-    errors.TooLarge: Kind("too_large", "Content Too Large", 413, "The body is larger than the server takes."),
+    errors.MethodNotAllowed: Kind("method_not_allowed", "Method Not Allowed", 405, "This path does not support the method."),
+    errors.TooLarge: Kind("too_large", "Content Too Large", 413, "The body is too large."),
     errors.UnsupportedMediaType: Kind(
-        "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something else than JSON."
+        "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something other than JSON."
     ),
     errors.UnsupportedCoding: Kind(
-        "unsupported_content_coding", "Unsupported Media Type", 415, "The body is sent in a content coding."
+        "unsupported_content_coding", "Unsupported Media Type", 415, "The body has an unsupported content coding."
     ),
-    errors.Malformed: Kind("malformed_request", "Bad Request", 400, "What arrived is no HTTP request."),
+    errors.Malformed: Kind("malformed_request", "Bad Request", 400, "The request is not valid HTTP."),
     errors.InvalidHeader: Kind("invalid_header", "Bad Request", 400, "A header is invalid."),
     errors.HeadTooLarge: Kind(
-        "head_too_large", "Request Header Fields Too Large", 431, "The head is larger than the server takes."
+        "head_too_large", "Request Header Fields Too Large", 431, "The request line and headers are too large."
     ),
-    errors.TooSlow: Kind("too_slow", "Request Timeout", 408, "The request was not there in time."),
+    errors.TooSlow: Kind("too_slow", "Request Timeout", 408, "The request did not arrive in time."),
 }
 INTERNAL_ERROR: Final = Kind("internal_error", "Internal Server Error", 500, "Unexpected server error.")
 
@@ -69,7 +69,7 @@ class ErrorItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """The active object that holds what the request claims."""
+    """The active object that already has the value that the request claims."""
 
     schema_name: ClassVar[str] = "conflict_holder"
 
@@ -89,7 +89,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     request_id: Annotated[str, Meta(description="Correlation identifier for support and debugging.")]
     errors: Annotated[tuple[ErrorItem, ...], Meta(description="Optional field-level validation errors.")] | UnsetType = UNSET
     conflict: (
-        Annotated[Holder, Meta(description="The object that holds what the request claims, for those who may read it.")]
+        Annotated[Holder, Meta(description="The object that already has the claimed value, if the caller may read it.")]
         | UnsetType
     ) = UNSET
     oldest: Annotated[int, Meta(description="The oldest position to continue from.")] | UnsetType = UNSET
@@ -97,10 +97,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_holder: bool) -> Problem:
-    """Return the problem that tells of a refusal; of any other exception it tells nothing but the request id."""
+    """Return the problem for a refusal. For any other exception, it reveals only the request id."""
     kind = KINDS.get(type(refusal)) if isinstance(refusal, errors.Refusal) else None
     members: dict[str, Any] = {}
-    detail = "Something went wrong on our side. Quote the request id to whoever runs this server."
+    detail = "Something went wrong on our side. Report the request id to the operator of this server."
     if kind is None:
         kind = INTERNAL_ERROR
     else:
@@ -123,10 +123,10 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
 
 
 def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
-    """Return the headers that belong to a refusal."""
+    """Return the headers of a refusal."""
     match refusal:
         case errors.Unauthenticated():
-            # RFC 6750, section 3: who presents nothing is told nothing of what is wrong with it.
+            # RFC 6750, section 3: without a credential, the challenge has no error code.
             error = b', error="invalid_token"' if refusal.is_presented else b""
             return [(b"www-authenticate", b'Bearer realm="herdbook"' + error)]
         case errors.RateLimited() | errors.Busy() | errors.TooManyFollowers() | errors.Unavailable():

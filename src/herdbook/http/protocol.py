@@ -1,7 +1,7 @@
-"""HTTP on one connection: uvicorn's protocol, within limits.
+"""HTTP on one connection: uvicorn's protocol, with limits.
 
-Everything here happens before anybody is authenticated. A head may have so many bytes, a head and a body may take so long, and
-a process may have so many connections. A request beyond these limits is answered with a problem, and its connection ends.
+All of this runs before authentication. The size of a head, the time for a head and for a body, and the number of connections
+of a process are limited. A request beyond a limit gets a problem, and its connection is closed.
 """
 
 import asyncio
@@ -25,10 +25,11 @@ from herdbook.errors import FieldError, HeadTooLarge, InvalidHeader, Malformed, 
 from herdbook.http.problems import problem_headers, problem_of
 
 _log: Final = logging.getLogger("herdbook.connections")
-# The event loop looks for what has arrived at least once in this time.
+# The event loop reads what has arrived at least once in this time.
 _TURN_SECONDS: Final = 0.01
 _PIECE_BYTES: Final = 8192
-# How long bytes are read and dropped after a refusal: unread, they would make the client lose it (RFC 9112, section 9.6).
+# After a refusal, bytes are read and dropped for this long. Unread bytes would reset the connection before the client reads
+# the answer (RFC 9112, section 9.6).
 _LINGER_SECONDS: Final = 2.0
 _WARN_EVERY_SECONDS: Final = 10.0
 # uri-host and port (RFC 9110, section 7.2).
@@ -36,7 +37,7 @@ _is_host: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*").fullmatch
 
 
 class Limits(NamedTuple):
-    """What a connection may take, and how many there may be in this process."""
+    """Limits of one connection, and the maximum number of connections in this process."""
 
     connections: int
     head_bytes: int = 65_536
@@ -46,7 +47,7 @@ class Limits(NamedTuple):
 
 
 class Front:
-    """What all connections of a process have in common."""
+    """The state that all connections of a process share."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Front:
         self._full_until = float("-inf")
 
     def app_for(self, address: str, app: Any) -> Any:
-        """Return what answers requests from an address; a proxy's are believed where they came from, and what for."""
+        """Return the application for a client's address. Forwarding headers are trusted only from a known proxy."""
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
@@ -74,7 +75,7 @@ class Front:
         return app
 
     def answer_to(self, refusal: Refusal) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Return the problem that tells of a refusal, and ends the connection: status, headers, body."""
+        """Return the problem for a refusal that closes the connection: status, headers, body."""
         request_id = ids.encoded(ids.REQUEST, ids.new_id())
         problem = problem_of(refusal, request_id, self._problem_type_base, may_name_holder=False)
         body = msgspec.json.encode(problem)
@@ -86,11 +87,11 @@ class Front:
         return problem.status, headers, body
 
     def make_room(self, newcomer: "Connection", connections: set[Any], now: float) -> bool:
-        """Close connections that wait for nobody, those first that never asked anything, then the longest silent ones."""
+        """Close idle connections: first those that never sent a request, then those idle longest."""
         if now < self._full_until:
             return False
         silent = [each for each in connections if each is not newcomer and each.is_silent]
-        # Several at once, since looking for them takes as long as there are connections.
+        # Close several at once: finding them takes time proportional to all connections.
         going = heapq.nsmallest(max(1, self.limits.connections // 16), silent, key=Connection.place_in_line)
         for each in going:
             each.transport.close()
@@ -100,12 +101,12 @@ class Front:
         if now >= self._warned_at + _WARN_EVERY_SECONDS:
             self._warned_at = now
             extra = {"connections": self.limits.connections, "closed": len(going)}
-            _log.warning("as many connections as the limit of open files leaves room for: silent ones are closed", extra=extra)
+            _log.warning("connection limit reached (from the limit of open files): idle connections are closed", extra=extra)
         return bool(going)
 
 
 class _Transport:
-    """A transport that can be used until its end is told: uvloop's fails between the end and its telling."""
+    """A transport that ignores calls after its end. uvloop's fails between the end and the notification of it."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -133,8 +134,8 @@ class _Transport:
 class Connection(HttpToolsProtocol):
     """One connection.
 
-    What is incomplete has a deadline, `_deadline`, from the moment at which it is known to be: a head, counted from the first
-    byte or the beginning of the connection, and a body.
+    An incomplete head or body has a deadline, `_deadline`. For a head it counts from its first byte or the start of the
+    connection, for a body from the moment when it is known to be incomplete.
     """
 
     def __init__(
@@ -150,16 +151,16 @@ class Connection(HttpToolsProtocol):
         self._front = front
         self._limits = front.limits
         self._deadline: asyncio.TimerHandle | None = None
-        # What has begun and is not whole, and the seconds that it may take.
+        # The incomplete part, `head` or `body`, and its time limit in seconds.
         self._awaited: tuple[str, float] | None = None
-        # Bytes that were read since the last of which something came.
+        # Bytes read since the parser last produced a complete head or a part of a body.
         self._fruitless = 0
         self._is_refused = False
         self._last_word: Refusal | None = None
         self._silent_since = 0.0
         self._has_asked = False
 
-    # What uvicorn's protocol sets, with the types that it has.
+    # Attributes set by uvicorn's protocol, with their actual types.
     transport: Any
     parser: Any
     cycle: Any
@@ -167,21 +168,21 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_silent(self) -> bool:
-        """Whether no request of it is being answered."""
+        """Whether no request on it is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def place_in_line(self) -> tuple[bool, float]:
-        """Return what decides which silent connection is closed first."""
+        """Return the sort key that decides which idle connection is closed first."""
         return self._has_asked, self._silent_since
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, if there is room."""
+        """Start the connection if there is room for it."""
         super().connection_made(_Transport(transport))  # type: ignore[arg-type]
         now = self._silent_since = self.loop.time()
         if len(self.connections) > self._limits.connections and not self._front.make_room(self, self.connections, now):
-            # It does not linger: there is no room for that either.
+            # Close at once: lingering would need room, too.
             self._is_refused = True
-            self._write(Unavailable("The server has as many connections as it can. Nothing was done. Try again shortly."))
+            self._write(Unavailable("The server has no room for another connection. Nothing was done. Try again shortly."))
             self.transport.close()
             return
         if self.client is not None:
@@ -189,13 +190,13 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.call_later(self._limits.head_seconds, self._when_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget what was waited for."""
+        """Cancel the deadline."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._reset_deadline()
 
     def data_received(self, data: bytes) -> None:
-        """Read, in pieces: within one, nobody knows how many bytes came to nothing."""
+        """Feed the parser in pieces, because only between them can the fruitless bytes be counted."""
         self._unset_keepalive_if_required()
         place = 0
         while place < len(data) and not self._is_refused and not self.transport.is_closing():
@@ -205,11 +206,11 @@ class Connection(HttpToolsProtocol):
             try:
                 self.parser.feed_data(piece)
             except httptools.HttpParserUpgrade as upgrade:
-                # Nothing else is spoken here, so what follows is the next request.
+                # No other protocol is supported, so the next request follows.
                 read = upgrade.args[0]
             except httptools.HttpParserError as error:
                 cause = error.__context__
-                self._refuse(cause if isinstance(cause, Refusal) else Malformed(f"This is no HTTP request: {error}."))
+                self._refuse(cause if isinstance(cause, Refusal) else Malformed(f"This is not an HTTP request: {error}."))
                 return
             place += read
             if self._fruitless >= self._limits.head_bytes:
@@ -217,18 +218,18 @@ class Connection(HttpToolsProtocol):
                 return
         if self._awaited is None:
             if self.cycle is not None and self.cycle.response_complete:
-                # The rest of a request that was answered before it was whole.
+                # This was the rest of a request that was answered before it was complete.
                 self._wait_for_next()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self._awaited[1], self._when_late)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Note that a head begins."""
         super().on_message_begin()
         self._awaited = ("head", self._limits.head_seconds)
 
     def on_headers_complete(self) -> None:
-        """Answer a request, if its head is one."""
+        """Start a request, if its head is valid."""
         headers = self.headers
         if len(headers) > self._limits.head_lines:
             raise self._too_large()
@@ -236,7 +237,7 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             _check_upgrade(headers)
         super().on_headers_complete()
-        # What follows a body in chunks is none of the headers (RFC 9110, section 6.5.1).
+        # Trailers after a chunked body are not headers (RFC 9110, section 6.5.1).
         self.headers = []
         self._has_asked = True
         self._came_on(("body", self._limits.body_seconds))
@@ -247,12 +248,12 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request is whole."""
+        """Note that a request is complete."""
         super().on_message_complete()
         self._came_on(None)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or say what is to be said last."""
+        """Continue with the next request, or send the pending refusal."""
         is_last = not self.pipeline
         self._silent_since = self.loop.time()
         super().on_response_complete()
@@ -261,11 +262,11 @@ class Connection(HttpToolsProtocol):
             self._end_with(self._last_word)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, unless a request lies there already: the process may have stood still."""
+        """Close an idle connection, unless a request has already arrived: the process may have been suspended."""
         self.timeout_keep_alive_task = self.loop.call_later(_TURN_SECONDS, self.transport.close)
 
     def shutdown(self) -> None:
-        """Finish what is being answered, and refuse what has come beside it or still comes."""
+        """Finish the current answer, and refuse requests that are waiting or still arrive."""
         self.app = self._say_that_it_stops
         if self._is_refused and self._last_word is None:
             self.transport.close()
@@ -304,23 +305,23 @@ class Connection(HttpToolsProtocol):
             self._deadline = None
 
     def _when_late(self) -> None:
-        # Had this process stood still, the rest might lie there.
+        # If this process was suspended, the rest may have arrived meanwhile.
         self._deadline = self.loop.call_later(_TURN_SECONDS, self._refuse_late)
 
     def _refuse_late(self) -> None:
         self._deadline = None
         part, seconds = self._awaited or ("head", self._limits.head_seconds)
         if self.flow.read_paused or (part == "head" and not self.is_silent):
-            # It is not the client who is late.
+            # The delay is the server's, not the client's.
             self._deadline = self.loop.call_later(seconds, self._when_late)
         elif part == "body" and self.is_silent:
-            # It was answered without its body.
+            # The request was answered without its body.
             self.transport.close()
         else:
             self._refuse(TooSlow(part, seconds))
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal, after the answers to what came before, and end the connection."""
+        """Answer with a refusal, after the answers to earlier requests, and close the connection."""
         self._is_refused = True
         self._reset_deadline()
         cycle = self.cycle
@@ -328,7 +329,7 @@ class Connection(HttpToolsProtocol):
             if cycle.more_body and self.pipeline and self.pipeline[0][0] is cycle:
                 self.pipeline.popleft()
             elif cycle.more_body:
-                # It is this request that is refused.
+                # The refused request is the current one.
                 cycle.disconnected = True
                 cycle.message_event.set()
                 if cycle.response_started:
@@ -357,15 +358,15 @@ class Connection(HttpToolsProtocol):
         return HeadTooLarge(self._limits.head_bytes, self._limits.head_lines)
 
     def _check_host(self, hosts: list[bytes]) -> None:
-        """Refuse a request that does not say once which host it is for (RFC 9112, section 3.2)."""
+        """Refuse a request without exactly one valid `Host` (RFC 9112, section 3.2)."""
         is_old = self.parser.get_http_version() == "1.0"
         if len(hosts) > 1 or (not hosts and not is_old) or (hosts and _is_host(hosts[0]) is None):
-            message = "`Host` must be there once, and name a host and perhaps a port."
+            message = "`Host` must be sent exactly once, and must be a host with an optional port."
             raise InvalidHeader([FieldError("Host", "invalid_format", message)])
 
 
 class _Proxied:
-    """An application to which requests come as a proxy says: from whom, by which scheme, to which host."""
+    """An application whose requests carry a proxy's forwarding headers: client, scheme and host."""
 
     def __init__(self, app: Any, proxies: list[str]) -> None:
         self._app = ProxyHeadersMiddleware(app, proxies)
@@ -374,15 +375,15 @@ class _Proxied:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = headers.get(b"x-forwarded-host", headers.get(b"host", b"")).partition(b",")[0].strip()
         if host and _is_host(host) is not None:
-            # The port, where there is one, stays a part of it.
+            # The host keeps its port, if it has one.
             scope["server"] = (host.decode(), None)
         await self._app(scope, receive, send)  # type: ignore[arg-type]
 
 
 def _check_upgrade(headers: list[tuple[bytes, bytes]]) -> None:
-    """Refuse a body behind a wish to speak another protocol: the parser takes it for that protocol."""
+    """Refuse a body after an `Upgrade`: the parser would take it for the other protocol."""
     if any((name == b"content-length" and value.strip(b"0")) or name == b"transfer-encoding" for name, value in headers):
-        message = "`Upgrade` is not taken together with a body. Send the request without it."
+        message = "`Upgrade` cannot be combined with a body. Send the request without it."
         raise InvalidHeader([FieldError("Upgrade", "not_with_body", message)])
 
 

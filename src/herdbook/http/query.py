@@ -1,4 +1,4 @@
-"""Query parameters of operations that are no lists: declared as a struct, as bodies are."""
+"""Query parameters of operations other than lists, declared as a struct like bodies."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 
 class QueryReader:
-    """Reads the query parameters of one operation. An array is sent as one text with commas."""
+    """Reads the query parameters of one operation. An array is sent as one value with commas."""
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
@@ -25,12 +25,12 @@ class QueryReader:
         self._fields = {field.encode_name: field.type for field in self._type.fields}
 
     def read(self, query_string: bytes) -> Any:
-        """Return the struct. Refusal: InvalidQuery, with all that is wrong."""
+        """Return the struct. Refusal: InvalidQuery, with all errors."""
         errors: list[FieldError] = []
         given: dict[str, Any] = {}
         for name, text in pairs(query_string, errors):
             if name in given:
-                errors.append(FieldError(name, "duplicate", f"`{name}` is given twice. Give it once."))
+                errors.append(FieldError(name, "duplicate", f"`{name}` is sent twice. Send it once."))
             elif (declared := self._fields.get(name)) is None:
                 errors.append(unknown_field(self._type, name, quoted(name), "query parameter", "unknown_parameter"))
             else:
@@ -49,7 +49,7 @@ class QueryReader:
 
 
 def pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, str]]:
-    """Return the parameters of a query string; what is no query string becomes an error."""
+    """Yield the parameters of a query string. An invalid query string adds an error."""
     try:
         yield from parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
     except (UnicodeDecodeError, ValueError):
@@ -57,7 +57,7 @@ def pairs(query_string: bytes, errors: list[FieldError]) -> Iterator[tuple[str, 
 
 
 def _value(declared: inspect.Type, text: str) -> Any:
-    """Return what a text says where this type is expected; the text itself where it says nothing of the kind."""
+    """Return the text converted to the declared type, or the text itself if it cannot be converted."""
     match unwrapped(declared)[0]:
         case inspect.IntType() if text.isascii() and text.isdecimal() and len(text) < 20:
             return int(text)

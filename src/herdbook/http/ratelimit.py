@@ -1,4 +1,4 @@
-"""The rate limit of each credential, a guard against loops that run away."""
+"""The rate limit per credential, a guard against runaway loops."""
 
 import math
 import time
@@ -9,9 +9,9 @@ _MOST_BUCKETS: Final = 10_000
 
 
 class Quota(NamedTuple):
-    """A credential's requests: how many it may make in a window, how many are left, in how many seconds all are back.
+    """A credential's quota: requests per window, requests left, and the seconds until the full quota is back.
 
-    `retry_after` is 0, or the seconds until the next one where none is left.
+    `retry_after` is 0, or the seconds until the next request if none is left.
     """
 
     limit: int
@@ -25,16 +25,16 @@ class RateLimit(Protocol):
     """Counts requests."""
 
     async def take(self, credential_id: UUID) -> Quota:
-        """Count a request, if it is one that may be made."""
+        """Count a request if it is allowed."""
         ...
 
     async def close(self) -> None:
-        """Let go of what it counts with."""
+        """Release the resources."""
         ...
 
 
 class TokenBuckets:
-    """Counts in this process: a bucket of tokens for each credential, of which `rate` come back a second, up to `burst`."""
+    """Counts in this process: a bucket of tokens per credential, refilled at `rate` a second up to `burst`."""
 
     def __init__(self, rate: int, burst: int) -> None:
         self._rate = rate
@@ -43,24 +43,24 @@ class TokenBuckets:
         self._buckets: dict[UUID, tuple[float, float]] = {}
 
     async def take(self, credential_id: UUID) -> Quota:
-        """Take a token, if there is one."""
+        """Take a token if there is one."""
         now = time.monotonic()
         tokens, then = self._buckets.get(credential_id, (float(self._burst), now))
         tokens = min(float(self._burst), tokens + (now - then) * self._rate)
         wait = 0 if tokens >= 1 else max(1, math.ceil((1 - tokens) / self._rate))
         left = tokens if wait else tokens - 1
         if len(self._buckets) >= _MOST_BUCKETS:
-            # A bucket that was left alone for long enough is full, and full is what a missing one is.
+            # A bucket unused for a whole window is full again, like a new one.
             self._buckets = {key: held for key, held in self._buckets.items() if held[1] > now - self._window}
         self._buckets[credential_id] = (left, now)
         return Quota(self._burst, self._window, int(left), math.ceil((self._burst - left) / self._rate), wait)
 
     async def close(self) -> None:
-        """Forget nothing: the buckets end with the process."""
+        """Do nothing: the buckets end with the process."""
 
 
 def quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
-    """Return the headers that tell of a quota: those of draft-ietf-httpapi-ratelimit-headers, and the older `X-RateLimit-*`."""
+    """Return a quota's headers: draft-ietf-httpapi-ratelimit-headers, and the older `X-RateLimit-*`."""
     return [
         (b"ratelimit-policy", b'"credential";q=%d;w=%d' % (quota.limit, quota.window)),
         (b"ratelimit", b'"credential";r=%d;t=%d' % (quota.remaining, quota.reset)),

@@ -1,4 +1,4 @@
-"""What happens to every request of the API, in order: find the operation, authenticate, limit, decode, act, answer, log."""
+"""The life of every API request: find the operation, authenticate, limit, decode, act, answer, log."""
 
 import asyncio
 import contextlib
@@ -31,18 +31,18 @@ from herdbook.logs import RequestLine, RequestLog
 
 _log: Final = logging.getLogger("herdbook.requests")
 _PROBLEM_JSON: Final = b"application/problem+json"
-# Bytes that a form may have: anybody may send one.
+# Maximum size of a form, small because anybody may send one without a credential.
 MAX_FORM_BYTES: Final = 16_384
-# All bodies together have so many times the bytes of the largest.
+# All bodies together may be this many times as large as the largest one.
 MANY_BODIES: Final = 8
 
 
 class _Disconnected(Exception):
-    """The client went away before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 class _Target(NamedTuple):
-    """An operation, and what was made from its declaration once."""
+    """An operation, and the readers built once from its declaration."""
 
     operation: Operation
     body: BodyReader | None
@@ -51,7 +51,7 @@ class _Target(NamedTuple):
 
 
 class Wire(NamedTuple):
-    """What an operator can decide about the wire."""
+    """HTTP settings of the operator."""
 
     body_limit: int
     problem_type_base: str
@@ -59,7 +59,7 @@ class Wire(NamedTuple):
 
 
 class Bodies:
-    """The bodies of all requests that are not answered yet: their bytes, together and of each workspace."""
+    """Counts the bytes of all bodies whose requests are not answered yet, in total and per workspace."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -67,15 +67,15 @@ class Bodies:
         self._by_workspace: dict[UUID | None, int] = {}
 
     def take(self, workspace_id: UUID | None, size: int) -> None:
-        """Hold more. Refusal: Unavailable, where a workspace has half of what there may be, or all together have all."""
+        """Add bytes. Refusal: Unavailable, if a workspace exceeds half of the limit, or the total exceeds the limit."""
         of_it = self._by_workspace.get(workspace_id, 0) + size
         if of_it > self._most_bytes // 2 or self._all + size > self._most_bytes:
-            raise Unavailable("The server holds as many large bodies as it can. Nothing was done. Try again shortly.")
+            raise Unavailable("The server is handling too many large bodies. Nothing was done. Try again shortly.")
         self._all += size
         self._by_workspace[workspace_id] = of_it
 
     def give_back(self, workspace_id: UUID | None, size: int) -> None:
-        """Hold less."""
+        """Subtract bytes."""
         self._all -= size
         self._by_workspace[workspace_id] -= size
         if not self._by_workspace[workspace_id]:
@@ -83,9 +83,9 @@ class Bodies:
 
 
 class Requests:
-    """The ASGI application that answers the operations."""
+    """The ASGI application that serves the operations."""
 
-    def __init__(  # noqa: PLR0913  # it is what requests pass through
+    def __init__(  # noqa: PLR0913  # everything that a request needs
         self,
         *,
         operations: Iterable[Operation],
@@ -115,7 +115,7 @@ class Requests:
             request.status = 499
         except Exception as error:
             if request.status:
-                # Half an answer has been sent. The connection is closed on it, so that it does not pass for a whole one.
+                # Part of the answer has been sent. Closing the connection shows that it is incomplete.
                 _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
             else:
                 await self._send_problem(request, error, send)
@@ -127,7 +127,7 @@ class Requests:
         try:
             return await self._answer(request, scope, receive)
         except CONNECTION_ERRORS as error:
-            # That a session was ended may be noticed only when its connection is used; so what only reads is done once more.
+            # A lost database session may be noticed only when its connection is used, so reads are tried once more.
             if scope["method"] != "GET" or isinstance(error, TimeoutError):
                 raise
             return await self._answer(request, scope, receive)
@@ -152,7 +152,7 @@ class Requests:
                 require_json(headers.get(b"content-type"))
             if len(body) > LONG_BODY:
                 target.body.check_arrays(body)
-                # Others have a turn, too.
+                # Let other tasks run.
                 await asyncio.sleep(0)
             arguments.append(target.body.read(body))
         elif operation.form is not None:
@@ -182,7 +182,7 @@ class Requests:
         return answer._replace(body=without_unread(answer.body, body, unread)) if unread else answer
 
     async def _caller(self, request: "_Request", scopes: Iterable[str], address: str) -> Caller:
-        """Return who asks, and may. Refusals: Unauthenticated, RateLimited, Forbidden."""
+        """Return the authenticated caller with the needed scopes. Refusals: Unauthenticated, RateLimited, Forbidden."""
         caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"), address)
         if self._rate_limit is not None:
             quota = request.quota = await self._rate_limit.take(caller.credential_id)
@@ -193,7 +193,7 @@ class Requests:
         return caller
 
     async def _body(self, request: "_Request", receive: Receive) -> bytes:
-        """Return the body. Refusals: TooLarge, Unavailable where all bodies together have become too large."""
+        """Return the body. Refusals: TooLarge; Unavailable, if all bodies together are too large."""
         limit = self._limit(request)
         length = request.headers.get(b"content-length")
         if length is not None and int(length) > limit:
@@ -210,7 +210,7 @@ class Requests:
                 raise TooLarge(limit)
             is_whole = not message.get("more_body", False)
             if is_whole and not chunks and size <= LONG_BODY:
-                # It came in one piece, as nearly all do, and is no larger than what a connection reads ahead.
+                # A body in one piece, as nearly all are, is no larger than a connection's read buffer, so it is not counted.
                 return bytes(chunk)
             request.holds(self._bodies, len(chunk))
             chunks.append(chunk)
@@ -226,7 +226,7 @@ class Requests:
 
     async def _send_answer(self, request: "_Request", answer: Answer, receive: Receive, send: Send) -> None:
         operation = request.operation
-        assert operation is not None, "an answer is an operation's"
+        assert operation is not None, "only operations make answers"
         status, body = answer.status or operation.status, answer.body
         headers = request.common_headers() + list(answer.headers)
         if answer.version is not None:
@@ -262,7 +262,7 @@ class Requests:
 
 
 class _Request:
-    """What is known of a request so far."""
+    """The state of one request while it is handled."""
 
     __slots__ = (
         *("_held", "_holder", "began", "caller", "headers", "id", "if_version", "is_head", "operation", "quota"),
@@ -284,13 +284,13 @@ class _Request:
         self._held = 0
 
     def holds(self, bodies: Bodies, size: int) -> None:
-        """Hold so many bytes more of a body, until the request is answered. Refusal: Unavailable."""
+        """Count more bytes of the body until the request is answered. Refusal: Unavailable."""
         bodies.take(self._who, size)
         self._holder = bodies
         self._held += size
 
     def lets_go(self) -> None:
-        """Hold nothing any more."""
+        """Stop counting the body."""
         if self._holder is not None:
             self._holder.give_back(self._who, self._held)
 
@@ -312,7 +312,7 @@ class _Request:
     async def stream(
         self, status: int, headers: list[tuple[bytes, bytes]], parts: AsyncGenerator[bytes], receive: Receive, send: Send
     ) -> None:
-        """Send parts as they come, until there are no more or the client has gone."""
+        """Send parts as they come, until the stream ends or the client disconnects."""
         self.status = status
         sending = asyncio.create_task(self._send_parts(status, headers, parts, send))
         gone = asyncio.create_task(_gone(receive))
@@ -357,7 +357,7 @@ class _Request:
 
 
 async def _gone(receive: Receive) -> None:
-    """Return once the client has gone."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -365,7 +365,7 @@ async def _gone(receive: Receive) -> None:
 def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     headers = dict(lines)
     if len(headers) < len(lines):
-        # Several lines of a name are one list (RFC 9110, section 5.3).
+        # Several lines of the same name form one list (RFC 9110, section 5.3).
         values: dict[bytes, list[bytes]] = {}
         for name, value in lines:
             values.setdefault(name, []).append(value)

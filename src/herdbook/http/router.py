@@ -1,4 +1,4 @@
-"""From a path and a method to an operation."""
+"""Routing: from a method and a path to an operation."""
 
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
@@ -17,7 +17,7 @@ class _Node(Generic[T]):
 
 
 class Router(Generic[T]):
-    """Finds what belongs to an operation. A part of a path that is in braces takes any value."""
+    """Finds the target of an operation. A path segment in braces matches any value."""
 
     def __init__(self, routes: Iterable[tuple[Operation, T]]) -> None:
         self._root: _Node[T] = _Node()
@@ -33,9 +33,9 @@ class Router(Generic[T]):
             node.methods[operation.method] = target
 
     def find(self, method: str, parts: Sequence[str]) -> tuple[T, list[str]]:
-        """Return what belongs to a method and the parts of a path, and the path's parameters.
+        """Return the target for a method and the segments of a path, with the path parameters.
 
-        HEAD is answered as GET is (RFC 9110, section 9.3.2). Refusals: NoRoute, MethodNotAllowed.
+        HEAD is routed like GET (RFC 9110, section 9.3.2). Refusals: NoRoute, MethodNotAllowed.
         """
         node: _Node[T] | None = self._root
         parameters: list[str] = []
@@ -48,7 +48,7 @@ class Router(Generic[T]):
             if node is None:
                 break
         if node is None or not node.methods:
-            raise NoRoute("There is no operation at this path. See `/docs` for those there are.")
+            raise NoRoute("There is no operation at this path. See `/docs` for the list of operations.")
         target = node.methods.get("GET" if method == "HEAD" else method)
         if target is None:
             raise MethodNotAllowed(sorted({*node.methods, "HEAD"} if "GET" in node.methods else node.methods))

@@ -1,4 +1,4 @@
-"""JSON Schemas of the structs on the wire, in the dialect of the document that the vendor has published."""
+"""JSON Schemas of the API's structs, in the style of the vendor's published document."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, get_args, get_type_hints
@@ -11,7 +11,7 @@ PLACE: Final = "#/components/schemas/"
 
 
 def schema_name(struct: type[msgspec.Struct]) -> str:
-    """Return the name that a struct's schema has in the document."""
+    """Return the name of a struct's schema in the document."""
     return getattr(struct, "schema_name", struct.__name__)
 
 
@@ -21,7 +21,7 @@ def schema_ref(struct: type[msgspec.Struct]) -> Json:
 
 
 def schemas_of(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:
-    """Return the schemas of structs, and of all that these contain, by name."""
+    """Return the schemas of structs and of everything they contain, by name."""
     structs = list(structs)
     _, components = msgspec.json.schema_components(structs, ref_template=PLACE + "{name}")
     names = {struct.__name__: schema_name(struct) for struct in _with_contained(structs)}
@@ -41,7 +41,7 @@ def _with_contained(types: Iterable[Any]) -> Iterator[type[msgspec.Struct]]:
 
 
 def _restated(schema: Json, names: dict[str, str]) -> Json:
-    """Say the same as msgspec does, in the words of the vendor's document."""
+    """Rewrite a schema of msgspec in the style of the vendor's document."""
     stated: Json = {}
     for key, value in schema.items():
         if key == "anyOf":
@@ -57,16 +57,16 @@ def _restated(schema: Json, names: dict[str, str]) -> Json:
             name: str = value.removeprefix(PLACE)
             stated[key] = PLACE + names.get(name, name)
         elif key == "enum":
-            # All our choices are words; the vendor's document says so beside them.
+            # All our enums are strings; the vendor's document also states the type.
             stated |= {"type": "string", key: value}
         elif key != "default" and value != []:
-            # A default is what absence means inside this program; on the wire what is absent is absent.
+            # Leave out defaults: they are internal, and an absent member is not filled in for the client.
             stated[key] = value
     return stated
 
 
 def _choice(options: list[Json], names: dict[str, str]) -> Json:
-    """Return "this or null" as a list of types; of another schema, and of several, as a choice."""
+    """Return "this or null" as a list of types for a plain type, and as a choice for a reference or several types."""
     option, *others = (option for option in options if option != {"type": "null"})
     stated = _restated(option, names)
     if others:

@@ -1,6 +1,6 @@
-"""What a write answers to a credential that may not read what it wrote: no more of it than was sent.
+"""Filters the answer of a write for a credential that may not read the object: it shows no more than was sent.
 
-A write answers the object as it is from then on. That is more than was sent where the object was there before.
+A write answers the object's new state, which is more than was sent if the object existed before.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,18 +11,18 @@ import msgspec
 from herdbook.auth.authenticate import Caller
 from herdbook.wire import Time
 
-# These tell which object it is, and that it was written.
+# Members that identify the object and confirm the write.
 _ALWAYS: Final = frozenset({"object", "id", "created_at", "updated_at"})
 
 
 class Readable(Protocol):
-    """An object that is read with these scopes, all of them."""
+    """An object that is read with all of these scopes."""
 
     read_scopes: ClassVar[tuple[str, ...]]
 
 
 class WrittenObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object, to a credential that may not read it. Beside these members there may be those that were sent."""
+    """An object, as shown to a credential that may not read it. Members that were sent may be present, too."""
 
     schema_name: ClassVar[str] = "written_object"
 
@@ -33,30 +33,30 @@ class WrittenObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownObject(NamedTuple):
-    """An object in an answer: the members that lead to it, through lists, too; and the scopes that it is read with."""
+    """An object in an answer: the path of members to it, through lists too, and the scopes to read it."""
 
     path: tuple[str, ...]
     scopes: tuple[str, ...]
 
     def may_be_read_by(self, caller: Caller) -> bool:
-        """Whether somebody has the scopes."""
+        """Whether the caller has the scopes."""
         return all(map(caller.may, self.scopes))
 
 
 def shown_objects(answer: type[msgspec.Struct]) -> tuple[ShownObject, ...]:
-    """Return which objects an answer shows."""
+    """Return the objects that an answer shows."""
     return tuple(_shown_in(answer, ()))
 
 
 def needs_other_schema(answer: type[msgspec.Struct]) -> bool:
-    """Whether an object lacks a member that its schema requires, once what was not sent is left out."""
+    """Whether an object loses a required member when members that were not sent are left out."""
     return hasattr(answer, "read_scopes") and any(
         field.required and field.encode_name not in _ALWAYS for field in msgspec.structs.fields(answer)
     )
 
 
 def without_unread(answer: bytes, sent: bytes, unread: Iterable[ShownObject]) -> bytes:
-    """Return an answer without what was not sent of some of its objects."""
+    """Return an answer in which the unreadable objects show only members that were sent."""
     body = msgspec.json.decode(answer)
     for shown in unread:
         if not shown.path:
@@ -91,7 +91,7 @@ def _reached(holders: list[dict[str, Any]], way: Sequence[str]) -> list[dict[str
 
 
 def _as_sent(shown: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
-    # A list may hold more than was sent, and which item is primary may depend on what was there.
+    # Leave out lists: they may hold more than was sent, and the primary item may depend on earlier ones.
     return {
         name: value
         for name, value in shown.items()

@@ -1,1 +1,1 @@
-"""Webhooks: the ledger's changes, told to other programs."""
+"""Webhooks: the ledger's changes, sent to other programs."""

@@ -1,4 +1,4 @@
-"""What can be done to webhook endpoints: commands, applied to a book."""
+"""Commands on webhook endpoints, applied to a book."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -36,9 +36,9 @@ _NAME: Final = "webhook endpoint"
 
 
 class CreateEndpoint(msgspec.Struct, frozen=True):
-    """Create an endpoint, which is told of what comes after. `faults` are what is wrong with where it is.
+    """Create an endpoint; it is sent all later changes. `faults` are the errors of its URL.
 
-    Refusals: Invalid, Stale where a version is asked for.
+    Refusals: Invalid; Stale if a version is required.
     """
 
     fields: WebhookEndpointCreate
@@ -68,7 +68,7 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
 
 
 class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
-    """A command about one endpoint that there is."""
+    """A command on one existing endpoint."""
 
     endpoint_id: UUID
     if_version: frozenset[int] | None = None
@@ -78,12 +78,12 @@ class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(READERS, self.endpoint_id)
 
     def current(self, book: Book) -> WebhookEndpointRow:
-        """Return its row. Refusals: NotFound, Stale."""
+        """Return the endpoint's row. Refusals: NotFound, Stale."""
         return current(book, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
 
 
 class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
-    """Change some fields of an endpoint. `faults` are what is wrong with where it is to be.
+    """Change some fields of an endpoint. `faults` are the errors of the new URL.
 
     Refusals: Invalid, NotFound, Stale.
     """
@@ -98,14 +98,14 @@ class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
 
 
 class DeleteEndpoint(_OfOne, frozen=True, kw_only=True):
-    """Delete an endpoint, and stop telling it anything. Refusals: NotFound, Stale."""
+    """Delete an endpoint, and send it nothing more. Refusals: NotFound, Stale."""
 
     def apply(self, book: Book) -> Result:
         return deleted(book, WEBHOOK_ENDPOINT, self.current(book))
 
 
 class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
-    """Tell an endpoint again, from where it stopped or from now on. Refusals: NotFound, Stale."""
+    """Enable an endpoint, which resumes where it stopped or with new events. Refusals: NotFound, Stale."""
 
     start: EnableFrom
 
@@ -127,9 +127,9 @@ class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
 
 
 class DisableEndpoint(msgspec.Struct, frozen=True):
-    """Tell an endpoint nothing any more, for a reason. One that is disabled keeps its reason.
+    """Disable an endpoint for a reason. A disabled endpoint keeps its first reason.
 
-    Refusals: Stale; NotFound, but not where nobody asks for it, but an endpoint is gone or fails.
+    Refusals: Stale; NotFound, but only for requests: the courier may disable an endpoint that was deleted meanwhile.
     """
 
     endpoint_id: UUID
@@ -151,7 +151,7 @@ class DisableEndpoint(msgspec.Struct, frozen=True):
 
 
 class RotateSecret(_OfOne, frozen=True, kw_only=True):
-    """Give an endpoint a new secret; for a while the former one signs, too. Refusals: NotFound, Stale."""
+    """Replace the secret of an endpoint; for a while the former one also signs. Refusals: NotFound, Stale."""
 
     overlap_seconds: float
 
@@ -177,7 +177,7 @@ def _require_none(faults: tuple[FieldError, ...]) -> None:
 
 def _row_of(book: Book, endpoint_id: UUID) -> WebhookEndpointRow:
     row = book.find(WEBHOOK_ENDPOINTS, endpoint_id)
-    assert row is not None, "it was put there"
+    assert row is not None, "the command has just written it"
     return row
 
 
@@ -204,12 +204,12 @@ def _row(
 
 
 def _reread(book: Book, before: WebhookEndpointRow | None, after: WebhookEndpointRow | None) -> None:
-    """Let the courier know whether an endpoint is told anything, and keep what that is.
+    """Tell the courier whether the endpoint is enabled, and store its subscription.
 
-    How it has failed says nothing of another address, nor of one that somebody has enabled again.
+    A new URL, or enabling the endpoint again, resets its failure state.
     """
     if before is None:
-        assert after is not None, "there is one now"
+        assert after is not None, "a new endpoint has a row"
         reader, told = _new_reader(after), (stretches.Stretch(after.version, after.object.event_types),)
     else:
         reader = _reader_of(book, before.id)

@@ -55,7 +55,7 @@ from herdbook.webhooks.store import Noted, Reading
 from herdbook.wire import Deleted, shown_time
 
 _NAME: Final = "webhook endpoint"
-# Headers that proxies add: a request with one of them has come from elsewhere.
+# Headers that proxies add: a request with one of them comes from another machine.
 _OF_PROXIES: Final = (
     *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"),
     *(b"x-forwarded-server", b"x-forwarded-by", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip"),
@@ -69,7 +69,7 @@ async def list_endpoints(call: Call) -> Answer:
 
 
 async def create_endpoint(call: Call, endpoint: WebhookEndpointCreate) -> Answer:
-    """Create a webhook endpoint, and give out its secret."""
+    """Create a webhook endpoint, and return its secret."""
     return await call.write(CreateEndpoint(endpoint, await _faults(call, endpoint.url), call.has_precondition))
 
 
@@ -95,19 +95,19 @@ async def delete_endpoint(call: Call, webhook_endpoint_id: str) -> Answer:
 
 
 async def enable_endpoint(call: Call, webhook_endpoint_id: str, asked: EnableRequest) -> Answer:
-    """Tell one webhook endpoint again what happens."""
+    """Enable one webhook endpoint."""
     endpoint_id = _endpoint_id(webhook_endpoint_id)
     return await call.write(EnableEndpoint(endpoint_id=endpoint_id, start=asked.start, if_version=call.if_version))
 
 
 async def disable_endpoint(call: Call, webhook_endpoint_id: str) -> Answer:
-    """Tell one webhook endpoint nothing any more."""
+    """Disable one webhook endpoint."""
     endpoint_id = _endpoint_id(webhook_endpoint_id)
     return await _in_force(call, endpoint_id, DisableEndpoint(endpoint_id, DisabledReason.BY_REQUEST, call.if_version))
 
 
 async def get_status(call: Call, webhook_endpoint_id: str) -> Answer:
-    """Read how one webhook endpoint does."""
+    """Read the position and health of one webhook endpoint."""
     place, reading = await _reading(call, webhook_endpoint_id)
     return _answer(
         WebhookStatus(
@@ -132,7 +132,7 @@ async def get_secret(call: Call, webhook_endpoint_id: str) -> Answer:
 
 
 async def rotate_secret(call: Call, webhook_endpoint_id: str, asked: RotateRequest) -> Answer:
-    """Give one webhook endpoint a new secret."""
+    """Replace the secret of one webhook endpoint."""
     endpoint_id = _endpoint_id(webhook_endpoint_id)
     command = RotateSecret(endpoint_id=endpoint_id, overlap_seconds=asked.overlap_seconds, if_version=call.if_version)
     return await _in_force(call, endpoint_id, command)
@@ -147,7 +147,7 @@ async def test_endpoint(call: Call, webhook_endpoint_id: str, asked: TestRequest
 
 
 async def list_deliveries(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Answer:
-    """List what one webhook endpoint was told of, and is to be."""
+    """List the deliveries of one webhook endpoint, past and queued."""
     asked = _asked(call, webhook_endpoint_id, query)
     place, reading = await _reading(call, webhook_endpoint_id)
     page = await deliveries.page(call.services.database.pool, place, reading, asked)
@@ -160,14 +160,14 @@ async def list_deliveries(call: Call, webhook_endpoint_id: str, query: Deliverie
 
 
 async def get_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
-    """Read one delivery, with what is sent and what was answered."""
+    """Read one delivery, with its request body and the responses."""
     return _answer(deliveries.shown_whole(*await _delivery(call, webhook_endpoint_id, event_id)))
 
 
 async def resend_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
-    """Send one event again."""
+    """Resend one event."""
     place, row = await _delivery(call, webhook_endpoint_id, event_id)
-    # What the ledger does not keep any more cannot be sent; what is queued will be, without that anybody asks.
+    # Trimmed entries cannot be resent. Queued ones will be sent anyway.
     if row.object is None:
         raise NotFound("event")
     if row.state != DeliveryState.QUEUED.value:
@@ -176,9 +176,9 @@ async def resend_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -
 
 
 async def resend_failed(call: Call, webhook_endpoint_id: str, asked: ResendRequest) -> Answer:
-    """Send all events again that failed for good."""
+    """Resend all events that failed for good."""
     since = fields.parsed_time(asked.since)
-    assert since is not None, "the body's rules refuse what is no time"
+    assert since is not None, "the body's rules refuse an invalid time"
     place, _ = await _reading(call, webhook_endpoint_id)
     return _answer(Resent(await store.send_failed_again(call.services.database.pool, place, since)))
 
@@ -195,9 +195,9 @@ def _endpoint_id(text: str) -> UUID:
 
 
 async def _in_force(call: Call, endpoint_id: UUID, command: Command) -> Answer:
-    """Change an endpoint, and answer once nothing is sent as before any more. Refusals: the command's, and the ledger's."""
+    """Change an endpoint, and answer once nothing is sent as before. Refusals: those of the command and the ledger."""
     answer = await call.write(command)
-    assert answer.version is not None, "a change makes a version"
+    assert answer.version is not None, "every change makes a version"
     await store.until_in_force(call.services.database.pool, Place(call.caller.workspace_id, endpoint_id), answer.version)
     return answer
 
@@ -207,21 +207,22 @@ def _answer(struct: msgspec.Struct) -> Answer:
 
 
 def _probing() -> Any:
-    # By name, for the first endpoint: an HTTP client is a third of a second of a start.
+    # Imported on first use: an HTTP client takes a third of a second to import.
     return importlib.import_module("herdbook.webhooks.probing")
 
 
 async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
-    """Return what is wrong with where an endpoint is to be.
+    """Return the errors of an endpoint's URL.
 
-    The command refuses it, so that what was done is not refused when it is repeated: the name may resolve otherwise by then.
+    The command raises them, so that a repeated request gets its first answer even if the name resolves to another address by
+    then.
     """
     faults: tuple[FieldError, ...] = await _probing().faults(_targets(call), url)
     return faults
 
 
 def _targets(call: Call) -> TargetRules:
-    """Return where the caller may have this server send: only the proxy is on this machine, not who comes through it."""
+    """Return the targets allowed to the caller. Behind a proxy, loopback addresses are the proxy's machine, not theirs."""
     targets = call.services.targets
     if not call.services.proxies_may_name_loopback and any(name in call.headers for name in _OF_PROXIES):
         return targets._replace(allows_loopback=False)
@@ -229,7 +230,7 @@ def _targets(call: Call) -> TargetRules:
 
 
 async def _reading(call: Call, webhook_endpoint_id: str) -> tuple[Place, Reading]:
-    """Return an endpoint, and how far it has come. Refusal: NotFound."""
+    """Return an endpoint with its position. Refusal: NotFound."""
     place = Place(call.caller.workspace_id, _endpoint_id(webhook_endpoint_id))
     reading = await store.read(call.services.database.pool, place)
     if reading is None:
@@ -251,7 +252,7 @@ def _salt(call: Call, webhook_endpoint_id: str) -> str:
 
 
 def _asked(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Asked:
-    """Return what is asked, or what a cursor carries; what is asked beside that must be the same. Refusal: InvalidQuery."""
+    """Return the query, or the one in the cursor. Filters sent with a cursor must equal its own. Refusal: InvalidQuery."""
     asked = Asked(
         limit=query.limit or DEFAULT_LIMIT,
         state=query.state or None,
@@ -296,8 +297,8 @@ OPERATIONS: Final = (
         path="/herdbook/webhooks",
         id="create-webhook-endpoint",
         summary="Create webhook endpoint",
-        description="Creates a webhook endpoint, which is told of what happens from then on. The answer has the secret that "
-        f"signs what it is told (Standard Webhooks). {_NEEDS}",
+        description="Creates a webhook endpoint, which is sent all later events. The response has the secret that "
+        f"signs them (Standard Webhooks). {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=create_endpoint,
@@ -325,7 +326,7 @@ OPERATIONS: Final = (
         path=_ONE,
         id="update-webhook-endpoint",
         summary="Update webhook endpoint",
-        description=f"Updates a single webhook endpoint: where it is, and what it is told of. {_NEEDS}",
+        description=f"Updates a single webhook endpoint: its URL, description or event types. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=update_endpoint,
@@ -339,7 +340,7 @@ OPERATIONS: Final = (
         path=_ONE,
         id="delete-webhook-endpoint",
         summary="Delete webhook endpoint",
-        description=f"Deletes a single webhook endpoint. It is told nothing any more. {_NEEDS}",
+        description=f"Deletes a single webhook endpoint. No more events are sent to it. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=delete_endpoint,
@@ -352,8 +353,8 @@ OPERATIONS: Final = (
         path=_ONE + "/enable",
         id="enable-webhook-endpoint",
         summary="Enable webhook endpoint",
-        description="Tells a webhook endpoint again what happens: from where it stopped, so that nothing is lost, or from now "
-        "on; then what it was not told before is given up. One that is enabled stays as it is. "
+        description="Enables a webhook endpoint. It resumes where it stopped, so that nothing is lost, or with new events "
+        "only, which gives up all earlier ones. An enabled endpoint stays unchanged. "
         f"{_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
@@ -368,7 +369,7 @@ OPERATIONS: Final = (
         path=_ONE + "/disable",
         id="disable-webhook-endpoint",
         summary="Disable webhook endpoint",
-        description=f"Tells a webhook endpoint nothing any more, until it is enabled again. {_NEEDS}",
+        description=f"Disables a webhook endpoint: no events are sent to it until it is enabled again. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=disable_endpoint,
@@ -381,7 +382,7 @@ OPERATIONS: Final = (
         path=_ONE + "/status",
         id="get-webhook-endpoint-status",
         summary="Get webhook endpoint status",
-        description=f"Reads how far a webhook endpoint has come, and how it does. {_NEEDS}",
+        description=f"Reads the position and health of a webhook endpoint. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=get_status,
@@ -409,8 +410,8 @@ OPERATIONS: Final = (
         path=_ONE + "/rotate_secret",
         id="rotate-webhook-secret",
         summary="Rotate webhook secret",
-        description="Gives a webhook endpoint a new secret. For a while, the former one signs beside it, so that receivers can "
-        f"be given the new one meanwhile. {_NEEDS}",
+        description="Replaces the secret of a webhook endpoint. For a while the former secret also signs, so that receivers "
+        f"can be updated meanwhile. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=rotate_secret,
@@ -424,13 +425,13 @@ OPERATIONS: Final = (
         path=_ONE + "/test",
         id="test-webhook-endpoint",
         summary="Test webhook endpoint",
-        description=f"Sends an example event to a webhook endpoint at once, enabled or not, and tells how it went. {_NEEDS}",
+        description=f"Sends an example event to a webhook endpoint at once, enabled or not, and returns the attempt. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=test_endpoint,
         body=TestRequest,
         answer=Attempt,
-        answer_description="How the attempt went, be it that it failed.",
+        answer_description="The attempt, whether it succeeded or failed.",
         is_errand=True,
         refusals=(NotFound, Invalid),
     ),
@@ -439,7 +440,7 @@ OPERATIONS: Final = (
         path=_ONE + "/deliveries",
         id="list-webhook-deliveries",
         summary="List webhook deliveries",
-        description="Lists what a webhook endpoint was told of, and is to be, the latest first. A page may be empty while "
+        description="Lists the past and queued deliveries of a webhook endpoint, the latest first. A page may be empty while "
         f"`has_more` is true. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
@@ -454,7 +455,7 @@ OPERATIONS: Final = (
         path=_DELIVERY,
         id="get-webhook-delivery",
         summary="Get webhook delivery",
-        description=f"Reads a single delivery: what is sent, and what was answered. {_NEEDS}",
+        description=f"Reads a single delivery: its request body, and the responses. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=get_delivery,
@@ -468,12 +469,12 @@ OPERATIONS: Final = (
         path=_DELIVERY + "/resend",
         id="resend-webhook-delivery",
         summary="Resend webhook delivery",
-        description=f"Sends an event again, at once and as often as a new one. One that is queued is sent anyway. {_NEEDS}",
+        description=f"Resends an event at once, with as many attempts as a new one. A queued event is sent anyway. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=resend_delivery,
         answer=Delivery,
-        answer_description="The delivery, which waits for its next attempt.",
+        answer_description="The delivery, now waiting for its next attempt.",
         is_errand=True,
         refusals=(NotFound,),
     ),
@@ -482,13 +483,13 @@ OPERATIONS: Final = (
         path=_ONE + "/resend",
         id="resend-failed-webhook-deliveries",
         summary="Resend failed webhook deliveries",
-        description=f"Sends all events since a time again that failed for good. {_NEEDS}",
+        description=f"Resends all events that happened since a time and failed for good. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=resend_failed,
         body=ResendRequest,
         answer=Resent,
-        answer_description="How many events will be sent again.",
+        answer_description="The number of events that will be sent again.",
         is_errand=True,
         refusals=(NotFound, Invalid),
     ),
@@ -497,13 +498,13 @@ OPERATIONS: Final = (
         path=_DELIVERY + "/skip",
         id="skip-webhook-delivery",
         summary="Skip webhook delivery",
-        description="Gives up a delivery that waits for another attempt, or has failed. One that was delivered, or was not yet "
-        f"tried, stays as it is. {_NEEDS}",
+        description="Gives up a delivery that waits for another attempt or has failed. One that was delivered or not yet "
+        f"tried stays unchanged. {_NEEDS}",
         tag=_TAG,
         scopes=_SCOPES,
         handler=skip_delivery,
         answer=Delivery,
-        answer_description="The delivery as it is then.",
+        answer_description="The delivery, given up if it was waiting or had failed.",
         is_errand=True,
         refusals=(NotFound,),
     ),

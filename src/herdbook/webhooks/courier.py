@@ -1,12 +1,12 @@
-"""The courier: finds the endpoints that have something to be told of, and delivers there.
+"""The courier, the delivery worker: finds endpoints with events to send, and delivers to them.
 
-An endpoint is a reader of its workspace's ledger, with a position. A courier that finds entries behind it takes a lease of the
-endpoint, reads on, and sends: events of one object one after another, those of different objects side by side. Nothing is
-stored for an event that is taken at the first attempt; the position moves over it. One that is not gets a row of its own, with
-the time of its next attempt, and does not hold up those after it. So a courier that dies has lost nothing: another reads on
-from the position, and sends again, under the same ids, what had been taken since that was last stored.
+An endpoint is a reader of its workspace's ledger, with a position. A courier that finds entries after the position leases the
+endpoint, reads on, and sends: events of one object one after another, events of different objects side by side. An event
+that is delivered at the first attempt leaves no row; the position moves past it. A failed event gets a row with the time of
+its next attempt, and does not hold up later events. A courier that dies therefore loses nothing: another reads on from the
+position, and resends under the same ids the events delivered since the position was last stored.
 
-It is a process of its own: a write never waits for a delivery, not even for its processor time.
+It runs in its own process: a write never waits for a delivery, not even for its processor time.
 """
 
 import asyncio
@@ -29,26 +29,26 @@ _DRAIN_SECONDS: Final = 10.0
 
 
 class Courier:
-    """Delivers for all endpoints that it gets hold of."""
+    """Delivers to all endpoints that it can lease."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
         self._since = means.clock()
         self._rounds: dict[Place, Round] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        # The enabled endpoints of each workspace, as they were when it was last looked.
+        # Enabled endpoints by workspace, as of the last look.
         self._known: dict[UUID, list[Place]] = {}
-        # What was settled beyond the positions that rounds have left behind.
+        # Settled entries beyond the positions that ended rounds have stored.
         self._ahead: dict[Place, set[int]] = {}
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Look for work, again and again, until stopped."""
+        """Look for work periodically until stopped."""
         while not self._stopping.is_set():
             try:
                 await self.look()
             except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-                _log.warning("there was no looking for deliveries; there will be", extra={"error": repr(error)})
+                _log.warning("cannot look for deliveries; will retry", extra={"error": repr(error)})
             try:
                 async with asyncio.timeout(_LOOK_EVERY_SECONDS):
                     await self._stopping.wait()
@@ -56,7 +56,7 @@ class Courier:
                 continue
 
     async def look(self) -> None:
-        """Begin with every endpoint that has something to be told of now."""
+        """Start delivery to every endpoint that has work now."""
         known: dict[UUID, list[Place]] = {}
         enabled = await delivering.enabled_endpoints(self._means.pool, self._means.holder, self._means.clock())
         for place, _ in enabled:
@@ -67,18 +67,18 @@ class Courier:
                 self._begin(place)
 
     def moved(self, workspace_ids: Collection[UUID]) -> None:
-        """Begin with the endpoints of workspaces whose ledgers have moved."""
+        """Start delivery to the endpoints of workspaces whose ledgers have new entries."""
         for workspace_id in workspace_ids:
             for place in self._known.get(workspace_id, ()):
                 self._begin(place)
 
     async def settled(self) -> None:
-        """Return once everything that was begun is done."""
+        """Wait until all running rounds end."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def stop(self) -> None:
-        """Begin with nothing more, deliver what was read, and give the endpoints back."""
+        """Start nothing new, finish the events already loaded, and give the leases back."""
         self._stopping.set()
         for each in self._rounds.values():
             each.is_stopping = True
@@ -102,9 +102,9 @@ class Courier:
         try:
             await round_.go()
         except (*CONNECTION_ERRORS, asyncpg.PostgresError, Refusal) as error:
-            _log.warning("deliveries stop for now: the database is away", extra={"error": repr(error)})
+            _log.warning("deliveries are interrupted: the database is unavailable", extra={"error": repr(error)})
         except Exception:
-            _log.exception("deliveries stop for now")
+            _log.exception("deliveries are interrupted")
         finally:
             del self._rounds[round_.place]
             if not round_.ahead:

@@ -1,7 +1,7 @@
-"""What became of events at one endpoint: read from the ledger, and from what was noted of them.
+"""Deliveries to one endpoint, derived from the ledger and from stored rows.
 
-Most deliveries are noted nowhere, since they succeeded at once. So a page is made by going back through the ledger, and no
-further than so many entries: where there is more to be looked at, the next page goes on there, be this one empty.
+Most deliveries have no row because they succeeded at once. A page is built by walking back through the ledger, but only
+over a limited number of entries. If more entries remain, the next page continues there, even if this page is empty.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from herdbook.webhooks.store import Noted, Reading, Wanted
 from herdbook.webhooks.stretches import stretch_of
 from herdbook.wire import shown_time
 
-# How many entries are looked at for one page.
+# The number of entries to walk over for one page.
 _WALKED: Final = 20_000
-# Of these states there is nothing but what was noted.
+# Deliveries in these states always have a row.
 _NOTED: Final = (DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.SKIPPED, DeliveryState.EXPIRED)
-# By the second word of an event's type.
+# Keyed by the second word of an event's type.
 _PREFIXES: Final = {"contact": ids.CONTACT, "company": ids.COMPANY, "engagement": ids.ENGAGEMENT, "tag": ids.TAG}
 _attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...])
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which deliveries are asked for; `below` is the entry that the last page ended at."""
+    """A query for deliveries; `below` is the entry that the last page ended at."""
 
     limit: int
     state: DeliveryState | None = None
@@ -41,14 +41,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(NamedTuple):
-    """Deliveries, the latest first, and the entry that the next page begins below; None: there is no next one."""
+    """Deliveries, the latest first, and the entry that the next page begins below; None on the last page."""
 
     rows: Sequence[Noted]
     below: int | None
 
 
 async def page(pool: Pool, place: Place, reading: Reading, asked: Asked) -> Page:
-    """Return the page of an endpoint's deliveries that is asked for."""
+    """Return one page of an endpoint's deliveries."""
     types = tuple(EventType) if asked.types is None else asked.types
     wanted = Wanted(
         behind=await _behind(pool, place.workspace_id, asked),
@@ -66,7 +66,7 @@ async def page(pool: Pool, place: Place, reading: Reading, asked: Asked) -> Page
 
 
 async def find(pool: Pool, place: Place, reading: Reading, shown_id: str) -> Noted | None:
-    """Return the delivery of an event, if the endpoint is told of it."""
+    """Return the delivery of an event, or None if the endpoint is not subscribed to it."""
     seq = seq_of(shown_id)
     found = None if seq is None else await store.find_delivery(pool, place, seq)
     if found is None or event_id(place.workspace_id, found.seq, found.at) != shown_id:
@@ -88,7 +88,7 @@ def shown(place: Place, row: Noted) -> Delivery:
         created_at=shown_time(row.at),
         object_id=None if row.object_id is None else ids.encoded(_PREFIXES[type_.value.split(".")[1]], row.object_id),
         state=DeliveryState(row.state),
-        # What was taken at once took one attempt, of which nothing was noted.
+        # A delivery without a row took one attempt.
         attempt_count=int(row.state == "delivered") if row.attempt_count is None else row.attempt_count,
         next_attempt_at=None if row.next_attempt_at is None else shown_time(row.next_attempt_at),
         attempts=() if row.attempts is None else _attempts.decode(row.attempts),
@@ -96,14 +96,14 @@ def shown(place: Place, row: Noted) -> Delivery:
 
 
 def shown_in_list(place: Place, row: Noted) -> Delivery:
-    """Return a delivery as lists show it: without what was answered, which may be much."""
+    """Return a delivery as lists show it: without response bodies, which may be long."""
     delivery = shown(place, row)
     attempts = tuple(msgspec.structs.replace(each, answer="") for each in delivery.attempts)
     return msgspec.structs.replace(delivery, attempts=attempts)
 
 
 def shown_whole(place: Place, row: Noted) -> FullDelivery:
-    """Return a delivery with the body that is sent."""
+    """Return a delivery with its request body."""
     body = _body(place, row)
     delivery = msgspec.structs.asdict(shown(place, row))
     return FullDelivery(**delivery, request_body=None if body is None else body.decode())
@@ -133,7 +133,7 @@ def _begin(reading: Reading) -> int:
 
 
 async def _walked(pool: Pool, place: Place, reading: Reading, wanted: Wanted, limit: int) -> list[Noted]:
-    """Return deliveries from one stretch after the other, the latest first."""
+    """Return deliveries from one span after another, the latest first."""
     rows: list[Noted] = []
     end = wanted.before
     for stretch in reversed(reading.told):

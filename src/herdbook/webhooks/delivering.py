@@ -1,4 +1,4 @@
-"""Every SQL statement of the courier."""
+"""All SQL statements of the courier, the delivery worker."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,14 +17,14 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Enabled(NamedTuple):
-    """An endpoint that is enabled, and whether this courier could deliver something there now."""
+    """An enabled endpoint, and whether this courier could deliver something to it now."""
 
     place: Place
     has_work: bool
 
 
 class Failing(NamedTuple):
-    """How an endpoint fails: since when, when last, how often in a row, and for how many seconds as far as they count."""
+    """Failures of an endpoint: the first and the last time, how many in a row, and how many seconds of failure count."""
 
     since: datetime | None
     last_at: datetime | None
@@ -36,9 +36,9 @@ WELL: Final = Failing(None, None, 0, 0.0)
 
 
 class Leased(NamedTuple):
-    """An endpoint that this courier has to itself for a while: how far it has read, how it does, where it is, what signs.
+    """An endpoint leased to this courier: its position, failure state, URL and secrets.
 
-    `told` says which entries it is told of, `event_types` what it asks for now.
+    `told` holds its subscription spans: the event types for each range of entries. `event_types` is the current subscription.
     """
 
     position: int
@@ -53,12 +53,12 @@ class Leased(NamedTuple):
     former_secret_until: datetime | None
 
     def signing_secrets(self, now: datetime) -> list[str]:
-        """Return the secrets that sign: for a while after a rotation, two."""
+        """Return the secrets to sign with: two for a while after a rotation."""
         return signing_secrets(self.secret, self.former_secret, self.former_secret_until, now)
 
 
 class Read(NamedTuple):
-    """An entry of the ledger, and its size in bytes; without the object, where it is none that the endpoint is told of."""
+    """A ledger entry and its size in bytes. `object` is None for entries that the endpoint is not told of."""
 
     seq: int
     at: datetime
@@ -70,9 +70,9 @@ class Read(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A delivery whose next attempt is due, and its entry, if that is still kept.
+    """A delivery whose next attempt is due, and its ledger entry if that is still kept.
 
-    `is_resend`: somebody asked for it, be it that the endpoint does not ask for such events any more.
+    `is_resend`: a person asked for it, so it is sent even if the endpoint has unsubscribed from its event type.
     """
 
     seq: int
@@ -84,9 +84,9 @@ class Due(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a round has come, and how the endpoint does.
+    """Progress of a round: its position, its counts, and the endpoint's failure state.
 
-    `version` is that of the endpoint which the round sends as; `sends`: it means to begin more attempts.
+    `version` is the version of the endpoint that the round sends as; `sends`: it will begin more attempts.
     """
 
     position: int
@@ -99,7 +99,7 @@ class Progress(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """An attempt, when the next one is due if there is to be one, and the endpoint's version that it was made as."""
+    """An attempt, the time of the next one if there is to be one, and the endpoint's version at the attempt."""
 
     attempt: Attempt
     next_attempt_at: datetime | None
@@ -130,10 +130,11 @@ async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[Ena
 
 
 async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
-    """Have an endpoint to oneself for a while, unless another courier has it or it is not to be told of anything.
+    """Lease an endpoint. Return None if another courier holds it or it is disabled.
 
-    Whoever changes the endpoint waits until it is known that somebody sends as before, and the other way round. So the endpoint
-    is locked, after its reader, and not waited for: whoever changes both may hold them in any order.
+    A change of the endpoint and a new lease exclude each other: the change must know whether somebody still sends as the former
+    version. The endpoint's row is locked after its reader, with `skip locked`, because the change may lock the two rows in
+    either order.
     """
     record = await pool.fetchrow(
         """
@@ -179,9 +180,9 @@ async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
 async def read_on(
     pool: Pool, workspace_id: UUID, position: int, marks: Sequence[str], limit: int, byte_limit: int
 ) -> list[Read]:
-    """Return the entries behind a position; of a transcript no more than an event says of it.
+    """Return the entries after a position; transcripts hold only what their event needs.
 
-    They are no more than a number, and end with the one that reaches a number of bytes.
+    Returns at most `limit` entries, and stops with the entry that reaches `byte_limit`.
     """
     records = await pool.fetch(
         """
@@ -215,7 +216,7 @@ async def read_on(
 
 
 async def read_due(pool: Pool, place: Place, now: datetime, under_way: Sequence[int], limit: int, byte_limit: int) -> list[Due]:
-    """Return the deliveries whose next attempt is due and not under way, the longest due first; limited as entries are."""
+    """Return due deliveries that are not under way, the longest due first. Limits are those of `read_on`."""
     records = await pool.fetch(
         """
         select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, size from (
@@ -265,11 +266,10 @@ async def read_due(pool: Pool, place: Place, now: datetime, under_way: Sequence[
 
 
 async def store(pool: Pool, place: Place, holder: UUID, progress: Progress, *, gives_back: bool) -> int | None:
-    """Store how far a round has come, and keep the lease, or give it back.
+    """Store the progress of a round, and renew the lease or give it back.
 
-    Once there is another version of the endpoint, what the round has to say of how that does is of no interest any more, and it
-    may begin no attempt.
-    Return the endpoint's version; None where the lease is lost, the endpoint was disabled, or it is just being changed.
+    After the endpoint has changed, the round's failure state is discarded, and the round may begin no more attempts.
+    Return the endpoint's version, or None if the lease is lost, the endpoint is disabled, or it is being changed right now.
     """
     version: int | None = await pool.fetchval(
         """
@@ -312,9 +312,9 @@ async def store(pool: Pool, place: Place, holder: UUID, progress: Progress, *, g
 
 
 async def enter_failure(pool: Pool, place: Place, entry: Read, event_type: EventType, tried: Tried) -> bool:
-    """Note a delivery that failed at its first attempt, unless there is another version of the endpoint by now.
+    """Store a delivery whose first attempt failed, unless the endpoint has a newer version.
 
-    Return whether there is not.
+    Return whether the version is still the same.
     """
     is_same: bool = await pool.fetchval(
         """
@@ -340,9 +340,9 @@ async def enter_failure(pool: Pool, place: Place, entry: Read, event_type: Event
 
 
 async def enter_attempt(pool: Pool, place: Place, due: Due, tried: Tried) -> bool:
-    """Note another attempt; without a time for the next one, since it was taken or is given up.
+    """Store another attempt. There is no next attempt after a success or after the last failure.
 
-    A failure is not noted where there is another version of the endpoint by now. Return whether there is not.
+    A failure is not stored if the endpoint has a newer version. Return whether the version is still the same.
     """
     is_same: bool = await pool.fetchval(
         """
@@ -368,7 +368,7 @@ async def enter_attempt(pool: Pool, place: Place, due: Due, tried: Tried) -> boo
 
 
 async def give_up(pool: Pool, place: Place, seq: int, state: DeliveryState) -> None:
-    """Let a delivery wait no more for its next attempt."""
+    """End a waiting delivery with the given state; it gets no further attempt."""
     await pool.execute(
         """
         update webhook_delivery set state = $4, next_attempt_at = null

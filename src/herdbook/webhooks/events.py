@@ -1,4 +1,4 @@
-"""From an entry of the ledger to the event that webhooks are told of."""
+"""Conversion of ledger entries to webhook events."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ from herdbook.wire import shown_time
 
 _SEQ_BITS: Final = 48
 _WORKSPACE_BITS: Final = 32
-# By the kind of an entry and its action, each one letter in the table. What is restored is there again, as if it were new.
+# Keyed by an entry's kind and action, one letter each. Restoring an object sends `created`, as for a new one.
 _TYPES: Final[dict[str, EventType]] = {
     letter + action: event_type
     for letter, name in (("c", "CONTACT"), ("o", "COMPANY"), ("e", "ENGAGEMENT"), ("t", "TAG"))
@@ -30,7 +30,7 @@ _LISTS_IN_DETAILS: Final = ("contact_ids", "company_ids", "tag_ids")
 
 
 class Told(NamedTuple):
-    """What an entry tells: the event's id and type, and the body that is sent."""
+    """The event of a ledger entry: its id, its type, and the request body."""
 
     id: str
     type: EventType
@@ -38,17 +38,17 @@ class Told(NamedTuple):
 
 
 def marks(event_types: Sequence[EventType] | None) -> list[str]:
-    """Return the kinds and actions of the entries that these events are about, two letters each; None: of all events."""
+    """Return the kinds and actions, two letters each, of the entries behind these event types; None: all types."""
     return [mark for mark, event_type in _TYPES.items() if event_types is None or event_type in event_types]
 
 
 def event_type(mark: str) -> EventType | None:
-    """Return the type of the event that an entry of this kind and action may be told as."""
+    """Return the event type for an entry's kind and action, or None if it has none."""
     return _TYPES.get(mark)
 
 
 def event_id(workspace_id: UUID, seq: int, at: datetime) -> str:
-    """Return the id of the event that an entry is told as: the same each time, though it is kept nowhere.
+    """Return the event id of an entry. It is computed, not stored, and always the same.
 
     It begins with the time in milliseconds, as a ULID does; then come bits of the workspace's id, and the entry's number.
     """
@@ -58,15 +58,15 @@ def event_id(workspace_id: UUID, seq: int, at: datetime) -> str:
 
 
 def seq_of(text: str) -> int | None:
-    """Return the number of the entry that an event's id stands for, or None where the text is none."""
+    """Return the entry number in an event id, or None if the text is not an event id."""
     decoded = ids.decoded(ids.EVENT, text)
     return None if decoded is None else decoded.int & ((1 << _SEQ_BITS) - 1)
 
 
 def told(workspace_id: UUID, seq: int, at: datetime, mark: str, object_: bytes, previous: bytes | None) -> Told | None:
-    """Return what an entry tells, or None where it is nothing that webhooks are told of.
+    """Return the event of an entry, or None if webhooks send none for it.
 
-    Deleted objects are told of as they were. A transcript without a timeline is none that could be read as one.
+    The event of a deleted object has its last state. A transcript without a timeline cannot be read, so it sends no event.
     """
     type_ = _TYPES.get(mark)
     if type_ is None:
@@ -88,7 +88,7 @@ def told(workspace_id: UUID, seq: int, at: datetime, mark: str, object_: bytes, 
     return Told(id_, type_, body + b"}}")
 
 
-# All entries of a batch have one time, and a courier reads many of one workspace in a row.
+# All entries of a batch share one time, and a courier reads many entries of one workspace in a row.
 _shown = lru_cache(maxsize=16)(shown_time)
 
 
@@ -98,7 +98,7 @@ def _shown_workspace(workspace_id: UUID) -> str:
 
 
 def _engagement(object_: bytes, previous: bytes | None) -> tuple[bytes, bytes | None]:
-    """Leave out what the API does not show of an engagement; of the rest that is kept, tell what its lists were."""
+    """Remove the fields that the API does not show, and report the former lists that were in `details`."""
     shown = msgspec.json.encode(msgspec.json.decode(object_, type=Engagement))
     if previous is None:
         return shown, None

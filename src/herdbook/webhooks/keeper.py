@@ -1,4 +1,4 @@
-"""Keeps a courier beside the server, for as long as there are endpoints to deliver to."""
+"""Keeps a courier process running while there are endpoints to deliver to."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ _END_SECONDS: Final = 15.0
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What a courier must be told: which database, where it may deliver, and what to log."""
+    """Configuration of a courier process: the database, the allowed targets, and the log level."""
 
     database_url: str
     targets: TargetRules
@@ -25,7 +25,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Keeper:
-    """Starts the courier's process when it is needed, and again when it died."""
+    """Starts the courier process when it is needed, and restarts it if it dies."""
 
     def __init__(self, pool: Pool, heads: Heads, order: Order) -> None:
         self._pool = pool
@@ -34,7 +34,7 @@ class Keeper:
         self._courier: Process | None = None
 
     async def look(self) -> None:
-        """See that there is a courier if there is an endpoint, and none otherwise."""
+        """Start a courier if an endpoint is enabled; stop it otherwise."""
         is_needed = await self._pool.fetchval("select exists (select from webhook_reader where is_enabled)")
         self._heads.tells = is_needed
         courier = self._courier
@@ -49,7 +49,7 @@ class Keeper:
             await self.close()
 
     async def close(self) -> None:
-        """Have the courier end what it has begun, and wait for that."""
+        """Let the courier finish its work, and wait for that."""
         courier, self._courier = self._courier, None
         if courier is None:
             return

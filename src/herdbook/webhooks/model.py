@@ -1,4 +1,4 @@
-"""What a webhook is on the wire: endpoints, the events they are told of, and the attempts to tell them."""
+"""Webhooks as the API shows them: endpoints, events, and attempts to deliver."""
 
 import ipaddress
 import re
@@ -16,33 +16,33 @@ from herdbook import fields
 from herdbook.errors import FieldError
 from herdbook.wire import Time, shown_time
 
-# For how long a courier has an endpoint to itself, unless it renews that.
+# A courier holds the lease of an endpoint for this long, unless it renews it.
 LEASE_SECONDS: Final = 5.0
 DEFAULT_OVERLAP_SECONDS: Final = 86_400
 _LONGEST_OVERLAP_SECONDS: Final = 604_800
 _MOST_PORTS: Final = 65_535
-# So narrow that whoever takes an address apart comes to the same parts.
+# Strict, so that every URL parser splits the address into the same parts.
 _ADDRESS: Final = re.compile(
     r"[Hh][Tt][Tt][Pp][Ss]?://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\x00-,/:-@\[-^`{-\x7f]+))"
     r"(?::(?P<port>[0-9]{1,5}))?(?:[/?][!\"$-~]*)?"
 )
 
 _Url: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=2000, description="Where events are sent.", extra_json_schema={"format": "uri"})
+    str, Meta(min_length=1, max_length=2000, description="The URL to send events to.", extra_json_schema={"format": "uri"})
 ]
 _EndpointId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^whep_[A-Za-z0-9]+$"})]
-_Secret: TypeAlias = Annotated[str, Meta(description="What signs events, to be kept where they are received.")]
+_Secret: TypeAlias = Annotated[str, Meta(description="The secret that signs events. Store it where you receive them.")]
 
 
 class Place(NamedTuple):
-    """Which endpoint of which workspace."""
+    """The key of an endpoint: its workspace and its id."""
 
     workspace_id: UUID
     endpoint_id: UUID
 
 
 class EventType(Enum):
-    """What happened, in the words of the vendor's webhooks page."""
+    """The type of an event, named as on the vendor's webhooks page."""
 
     CONTACT_CREATED = "v1.contact.created"
     CONTACT_UPDATED = "v1.contact.updated"
@@ -63,7 +63,7 @@ def _address(value: str, path: str) -> Iterator[FieldError]:
     match = _ADDRESS.fullmatch(value)
     if match is None or not _is_host(match["ipv6"], match["name"]) or not 0 < int(match["port"] or 80) <= _MOST_PORTS:
         message = (
-            f"`{path}` is not where a webhook can be. Send an address such as `https://example.com/webhooks`: with `http` or "
+            f"`{path}` is not a webhook address. Send one such as `https://example.com/webhooks`: with `http` or "
             "`https` and a host, without user name, password and fragment."
         )
         yield FieldError(path, "invalid_format", message)
@@ -82,7 +82,7 @@ def _is_host(ipv6: str | None, name: str | None) -> bool:
 
 _RULES: Final[dict[str, fields.Rule]] = {"url": _address, "description": fields.text}
 _EventTypes: TypeAlias = Annotated[
-    tuple[EventType, ...], Meta(min_length=1, max_length=fields.MOST_ITEMS, description="What it is told of; null: everything.")
+    tuple[EventType, ...], Meta(min_length=1, max_length=fields.MOST_ITEMS, description="The event types to send; null: all.")
 ]
 _EXAMPLE: Final = {
     "url": "http://127.0.0.1:9000/webhooks",
@@ -122,7 +122,7 @@ class WebhookEndpointObject(Enum):
 
 
 class DisabledReason(Enum):
-    """Why an endpoint is disabled: somebody asked for it, it answered 410, or it has failed for five days."""
+    """Why an endpoint is disabled: by request, because it answered 410, or because it failed for five days."""
 
     BY_REQUEST = "by_request"
     GONE = "gone"
@@ -130,7 +130,7 @@ class DisabledReason(Enum):
 
 
 class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the changes of a workspace are told."""
+    """An endpoint that is sent the changes of a workspace."""
 
     schema_name: ClassVar[str] = "webhook_endpoint"
     example: ClassVar[dict[str, Any]] = {
@@ -154,7 +154,7 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
-    """A webhook endpoint that was created just now, with the secret that signs what it is told."""
+    """A newly created webhook endpoint, with the secret that signs its events."""
 
     schema_name: ClassVar[str] = "new_webhook_endpoint"
     example: ClassVar[dict[str, Any]] = WebhookEndpoint.example | {
@@ -165,7 +165,7 @@ class NewWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
 
 
 class Missed(msgspec.Struct, frozen=True):
-    """The changes from one position to another went, being too old, while the endpoint was disabled and had not been told."""
+    """The changes, by position, that were trimmed before they could be sent because the endpoint was disabled."""
 
     schema_name: ClassVar[str] = "webhook_missed"
     example: ClassVar[dict[str, Any]] = {"from": 1843, "to": 2048}
@@ -175,31 +175,31 @@ class Missed(msgspec.Struct, frozen=True):
 
 
 def missed(first: int | None, last: int | None) -> Missed | None:
-    """Return what was missed as the API shows it; None: nothing."""
+    """Return the missed range as the API shows it, or None if nothing was missed."""
     return None if first is None or last is None else Missed(first, last)
 
 
 class EnabledWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
-    """A webhook endpoint that is enabled again, with what it was not told meanwhile and cannot be told any more."""
+    """A webhook endpoint that was enabled again, with the changes that can no longer be sent to it."""
 
     schema_name: ClassVar[str] = "enabled_webhook_endpoint"
     example: ClassVar[dict[str, Any]] = WebhookEndpoint.example | {"missed": Missed.example}
 
-    missed: Annotated[Missed | UnsetType, Meta(description="Absent where nothing was missed.")] = UNSET
+    missed: Annotated[Missed | UnsetType, Meta(description="Absent if nothing was missed.")] = UNSET
 
 
 def patched(before: WebhookEndpoint, patch: WebhookEndpointUpdate | WebhookEndpointCreate) -> WebhookEndpoint:
-    """Return the endpoint with the patch laid over it. Absent leaves a field alone; null clears it (RFC 7396)."""
+    """Return the endpoint with the patch applied. Absent leaves a field alone; null clears it (RFC 7396)."""
     asked = {name: getattr(patch, name) for name in patch.__struct_fields__}
     changes = {name: value for name, value in asked.items() if value is not UNSET}
     if (chosen := changes.get("event_types")) is not None:
-        # In one order, and each once, so that who asks for the same changes nothing.
+        # Sort and remove duplicates, so that the same set of types makes no change.
         changes["event_types"] = tuple(each for each in EventType if each in chosen)
     return msgspec.structs.replace(before, **changes)
 
 
 class EnableFrom(Enum):
-    """Where an endpoint goes on: behind what it was told last, so that nothing is lost, or with what happens from now on."""
+    """The point at which an enabled endpoint resumes: after the last event it was sent, so that none is lost, or now."""
 
     WHERE_IT_STOPPED = "where_it_stopped"
     NOW = "now"
@@ -224,18 +224,18 @@ class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     overlap_seconds: Annotated[
         float,
-        Meta(ge=0, le=_LONGEST_OVERLAP_SECONDS, description="For how long the former secret signs, too; a day by default."),
+        Meta(ge=0, le=_LONGEST_OVERLAP_SECONDS, description="How long the former secret signs as well; one day by default."),
     ] = DEFAULT_OVERLAP_SECONDS
 
 
 class WebhookSecretObject(Enum):
     """Resource discriminator for webhook secret payloads."""
 
-    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105  # a word
+    WEBHOOK_SECRET = "webhook_secret"  # noqa: S105  # not a secret
 
 
 class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
-    """What signs the events that an endpoint is told, and until when the former secret signs beside it."""
+    """The secret that signs an endpoint's events, and the time until which the former secret also signs."""
 
     schema_name: ClassVar[str] = "webhook_secret"
     example: ClassVar[dict[str, Any]] = {
@@ -268,7 +268,7 @@ class WebhookStatusObject(Enum):
 
 
 class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an endpoint has come, and how it does."""
+    """An endpoint's position and health."""
 
     schema_name: ClassVar[str] = "webhook_status"
     example: ClassVar[dict[str, Any]] = {
@@ -284,15 +284,15 @@ class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     object: WebhookStatusObject
     endpoint_id: _EndpointId
-    position: Annotated[int, Meta(description="The last change that it was told of, or did not want to be.")]
-    behind: Annotated[int, Meta(description="How many changes have happened since.")]
-    failing_since: Annotated[Time | None, Meta(description="Since when it has taken nothing; null while it does.")]
-    delivered: Annotated[int, Meta(description="Attempts that it took.")]
-    failed: Annotated[int, Meta(description="Attempts that it did not take.")]
-    waiting: Annotated[int, Meta(description="Events that were not taken, and will be sent again.")]
+    position: Annotated[int, Meta(description="The last change that was sent or did not have to be.")]
+    behind: Annotated[int, Meta(description="The number of changes since then.")]
+    failing_since: Annotated[Time | None, Meta(description="The first failure since the last success; null if none.")]
+    delivered: Annotated[int, Meta(description="Attempts that succeeded.")]
+    failed: Annotated[int, Meta(description="Attempts that failed.")]
+    waiting: Annotated[int, Meta(description="Events that failed and will be sent again.")]
     missed: Annotated[
         Missed | UnsetType,
-        Meta(description="What it can be told no more, since it was disabled for too long, now or the last time; else absent."),
+        Meta(description="Changes that can no longer be sent: the endpoint was disabled for too long. Absent if none."),
     ] = UNSET
 
 
@@ -308,10 +308,10 @@ class TestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One attempt to deliver an event: what was sent where, and what came back.
+    """One attempt to deliver an event: the request and its response.
 
-    `answer` are the first 4 KiB of the answer's body; `error` says why there was no answer. `milliseconds` are those from the
-    first packet to the end of the answer.
+    `answer` is the first 4 KiB of the response body; `error` says why there was no response. `milliseconds` is the time from
+    the first packet to the end of the response.
     """
 
     schema_name: ClassVar[str] = "webhook_attempt"
@@ -337,15 +337,15 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_success(self) -> bool:
-        """Whether the event was taken: any 2xx says so."""
+        """Whether the endpoint accepted the event: any 2xx status."""
         return self.status is not None and 200 <= self.status < 300
 
 
 class DeliveryState(Enum):
-    """How a delivery stands.
+    """The state of a delivery.
 
-    It is in front of its first attempt, taken, waiting for its next attempt, given up after the last one, or by request.
-    It expires where its endpoint is disabled for so long that its change is not kept any more.
+    `queued`: not yet tried. `delivered`: accepted. `waiting`: failed, with another attempt to come. `failed`: given up after
+    the last attempt. `skipped`: given up by request. `expired`: its endpoint was disabled until its change was trimmed.
     """
 
     QUEUED = "queued"
@@ -363,7 +363,7 @@ class DeliveryObject(Enum):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that an endpoint is told. Of the attempts, those are kept that an event took which was not taken at once."""
+    """An event and its delivery to one endpoint. Attempts are kept only if the first one failed."""
 
     schema_name: ClassVar[str] = "webhook_delivery"
     example: ClassVar[dict[str, Any]] = {
@@ -380,21 +380,21 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     object: DeliveryObject
     id: Annotated[
-        str, Meta(description="The event's, as its receiver sees it.", extra_json_schema={"pattern": "^evt_[A-Za-z0-9]+$"})
+        str, Meta(description="The event's id, as its receiver sees it.", extra_json_schema={"pattern": "^evt_[A-Za-z0-9]+$"})
     ]
     type: EventType
     created_at: Time
     object_id: Annotated[
-        str | None, Meta(description="What the event is about; null once the ledger does not keep it any more.")
+        str | None, Meta(description="The object that the event is about; null once the ledger no longer keeps the change.")
     ]
     state: DeliveryState
-    attempt_count: Annotated[int, Meta(description="Attempts since it was sent first, or was last asked to be sent again.")]
+    attempt_count: Annotated[int, Meta(description="Attempts since the event was first sent or last resent by request.")]
     next_attempt_at: Time | None
-    attempts: Annotated[tuple[Attempt, ...], Meta(description="The last of them; in lists without what was answered.")]
+    attempts: Annotated[tuple[Attempt, ...], Meta(description="The latest attempts; lists leave out their `answer`.")]
 
 
 class FullDelivery(Delivery, frozen=True, kw_only=True):
-    """A delivery with the body that is sent; null once the ledger does not keep it any more."""
+    """A delivery with the request body, which is null once the ledger no longer keeps the change."""
 
     schema_name: ClassVar[str] = "webhook_delivery_with_body"
     example: ClassVar[dict[str, Any]] = Delivery.example | {
@@ -417,16 +417,16 @@ class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveriesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which deliveries of an endpoint are asked for."""
+    """Query parameters for listing the deliveries of an endpoint."""
 
     schema_name: ClassVar[str] = "webhook_deliveries_query"
     rules: ClassVar[dict[str, fields.Rule]] = {"after": fields.time, "before": fields.time}
 
     limit: (
-        Annotated[int, Meta(ge=1, le=100, description="How many deliveries a page has at most; 25 by default.")] | UnsetType
+        Annotated[int, Meta(ge=1, le=100, description="Maximum number of deliveries on a page; 25 by default.")] | UnsetType
     ) = UNSET
     cursor: (
-        Annotated[str, Meta(description="`next_cursor` of the last page, as it is. It carries the filters.")] | UnsetType
+        Annotated[str, Meta(description="The `next_cursor` of the last page, unchanged. It contains the filters.")] | UnsetType
     ) = UNSET
     state: DeliveryState | UnsetType = UNSET
     types: Annotated[tuple[EventType, ...], Meta(min_length=1, description="Only events of these types.")] | UnsetType = UNSET
@@ -435,17 +435,17 @@ class DeliveriesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ResendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Request payload for sending again what failed for good."""
+    """Request payload for resending events that failed for good."""
 
     schema_name: ClassVar[str] = "webhook_resend_request"
     rules: ClassVar[dict[str, fields.Rule]] = {"since": fields.time}
     example: ClassVar[dict[str, Any]] = {"since": "2026-03-01T12:00:00Z"}
 
-    since: Annotated[Time, Meta(description="Events that happened then or later.")]
+    since: Annotated[Time, Meta(description="Resend events that happened at this time or later.")]
 
 
 class Resent(msgspec.Struct, frozen=True):
-    """How many events will be sent again."""
+    """The number of events that will be sent again."""
 
     schema_name: ClassVar[str] = "webhook_resent"
     example: ClassVar[dict[str, Any]] = {"resent": 3}

@@ -1,6 +1,6 @@
-"""What is found out about a target from this process: whether it may be one, and how it takes an example event.
+"""Checks of a target from the server's own process: whether it is allowed, and how it handles an example event.
 
-It is imported when it is first needed: an HTTP client is a third of a second of a start, and most servers need none.
+Imported on first use: an HTTP client takes a third of a second to import, and most servers need none.
 """
 
 import asyncio
@@ -21,27 +21,27 @@ _PATIENCE_SECONDS: Final = 5.0
 
 
 async def faults(rules: TargetRules, url: str) -> tuple[FieldError, ...]:
-    """Return what is wrong with a target: it cannot be resolved, or is where this server may not go."""
+    """Return the errors of a target: it cannot be resolved, or the rules do not allow it."""
     try:
         address = Address.of(url)
         async with asyncio.timeout(_PATIENCE_SECONDS):
             await _targets(rules).resolve(address.host, address.port)
     except TargetRefused as refused:
-        return (FieldError("url", "target_not_allowed", f"`url` is not where events may be sent: {refused}."),)
+        return (FieldError("url", "target_not_allowed", f"`url` is not an allowed target: {refused}."),)
     except TimeoutError:
-        return (_unresolvable("its host's name was not resolved in time"),)
+        return (_unresolvable("resolving its host name took too long"),)
     except (TargetUnknown, httpx.InvalidURL) as error:
         return (_unresolvable(str(error)),)
     return ()
 
 
 async def attempt(rules: TargetRules, url: str, signing_secrets: Sequence[str], told: Told) -> Attempt:
-    """Send an event at once, and return how it went."""
+    """Send an event at once, and return the attempt."""
     return await _sender(rules).attempt(url, signing_secrets, told.id, told.body)
 
 
 def _unresolvable(why: str) -> FieldError:
-    return FieldError("url", "unresolvable", f"`url` leads nowhere: {why.rstrip('.')}. Check the host's name.")
+    return FieldError("url", "unresolvable", f"`url` cannot be reached: {why.rstrip('.')}. Check the host name.")
 
 
 @lru_cache

@@ -1,6 +1,6 @@
-"""The courier's process: `python -m herdbook.webhooks.process`, with its order on the first line of its standard input.
+"""The courier process: `python -m herdbook.webhooks.process`. Its configuration is the first line of its standard input.
 
-It ends when its standard input does, which is when the server that started it does, however that comes about.
+It ends when its standard input does, which happens whenever the server that started it ends, even in a crash.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _NICE: Final = 10
 
 
 async def deliver(order: Order, is_over: asyncio.Event) -> None:
-    """Deliver until it is over."""
+    """Deliver until `is_over` is set."""
     pool = await open_pool(order.database_url, COURIER_CONNECTIONS - 1)
     ledger = Ledger(pool, queue_limit=1000)
     ledger.open()
@@ -54,7 +54,7 @@ async def deliver(order: Order, is_over: asyncio.Event) -> None:
 
 
 async def _listen(database_url: str, courier: Courier) -> None:
-    """Hear which ledgers have moved. What is missed is found by looking, within a second."""
+    """Listen for ledgers with new entries. Missed notifications are found within a second by looking."""
 
     def hear(_: Any, __: int, ___: str, payload: object) -> None:
         told = str(payload)
@@ -68,7 +68,7 @@ async def _listen(database_url: str, courier: Courier) -> None:
             await connection.add_listener(CHANNEL, hear)
             await closed.wait()
         except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-            _log.warning("the couriers' channel cannot be heard", extra={"error": repr(error)})
+            _log.warning("cannot listen for new entries; will retry", extra={"error": repr(error)})
         await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 
 
@@ -87,9 +87,9 @@ async def _main(order: Order) -> None:
 
 
 if __name__ == "__main__":
-    # Who writes goes first: deliveries take what processor time is left, which is enough for them.
+    # Writes have priority: deliveries use the remaining processor time, which is enough for them.
     os.nice(_NICE)
-    # Ctrl-C is for the server, which tells when it is over.
+    # Ctrl-C is for the server, which then closes this process's standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = msgspec.json.decode(sys.stdin.buffer.raw.readline(), type=Order)  # type: ignore[attr-defined]
     configure_logs(given.log_level)

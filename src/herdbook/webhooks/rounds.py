@@ -1,4 +1,4 @@
-"""A round: one endpoint is read and delivered to, for as long as there is something to deliver."""
+"""Delivery to one endpoint: read its entries from the ledger and send them until there are no more."""
 
 import asyncio
 import logging
@@ -28,32 +28,33 @@ from herdbook.webhooks.stretches import stretch_of
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 
-# When attempts are made: the first at once, each other so long after the one before.
+# The delay before each attempt, counted from the previous one. The first attempt is immediate.
 SCHEDULE: Final = tuple(timedelta(seconds=seconds) for seconds in (0, 5, 300, 1800, 7200, 18_000, 36_000, 36_000))
-# What is added to that at most, as a part of it, so that what failed together does not come again together.
+# Jitter, as a fraction of the delay, so that failures do not retry in lockstep.
 _JITTER: Final = 0.1
 _GIVEN_UP_AFTER: Final = timedelta(days=5)
 _MAX_RETRY_AFTER: Final = timedelta(days=1)
-# No attempt is put off for longer. Where two failures lie further apart, nothing was tried in between, perhaps by no server.
+# No attempt is delayed longer than this. After a longer gap between two failures nothing was tried in between, perhaps
+# because no server was running.
 _MAX_GAP: Final = _MAX_RETRY_AFTER + timedelta(hours=1)
 _LOOK_FOR_DUE_EVERY_SECONDS: Final = 0.5
-# Entries that are read at once, and events that wait to be sent, at most; and the bytes after which no more are.
+# Limits on one read and on the events in memory: their number, and the bytes after which no more are loaded.
 _MAX_EVENTS: Final = 200
 _MAX_BYTES: Final = 8_388_608
-# As many events are under way at once at first, where nothing has failed, and one more with each that is taken.
+# Concurrent sends to a healthy endpoint at the start. Each success allows one more, up to the maximum.
 _FIRST_LANES: Final = 4
 _MAX_LANES: Final = 16
-# An endpoint that fails so often in a row is asked less often: what it would only refuse stays in the ledger.
+# An endpoint with this many failures in a row is paused between attempts. Its events stay in the ledger meanwhile.
 _FAILURES: Final = 10
 _MAX_PAUSE: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
 class Means:
-    """What a courier works with. `clock` is what the schedule goes by; `jitter` returns a number from 0 to 1.
+    """Dependencies of a courier. `clock` drives the schedule; `jitter` returns a number from 0 to 1.
 
-    An endpoint with nothing more to be told is kept for `linger_seconds`, with its connections. How far it has come is stored
-    every `store_seconds` while it moves: what a courier that dies has sent since is sent again.
+    An endpoint without events is kept open for `linger_seconds`, together with its connections. While the position moves, it is
+    stored every `store_seconds`: events that a courier sent after the last store are sent again if it dies.
     """
 
     pool: Pool
@@ -68,7 +69,7 @@ class Means:
 
 @dataclass(eq=False)
 class _Parcel:
-    """An event on its way; `due` where it was not taken before."""
+    """An event to send; `due` is set if an earlier attempt failed or it is a resend."""
 
     entry: Read
     told: Told
@@ -76,15 +77,16 @@ class _Parcel:
 
 
 class Round:
-    """One endpoint, for as long as this courier has it and it stays as it is.
+    """Delivers to one endpoint while this courier holds its lease and the endpoint does not change.
 
-    Events of one object wait for each other. The position is the last entry before the first that is not settled: not taken,
-    and not entered as failed. `ahead` are those settled beyond it, which a later round does not send again.
+    Events of one object are sent one after another. The position is the last entry before the first unsettled one. An entry is
+    settled once it is delivered or its failure is stored. `ahead` holds the settled entries beyond the position, so that a
+    later round does not send them again.
 
-    A round sends as one version of the endpoint. It ends where the ledger has the entry of another one, so what comes after
-    that is told as the endpoint is from then on, by another round. It begins an attempt only while its lease is sure to last,
-    and whoever changed the endpoint waits until it begins none. What an attempt that was begun before fails with says nothing
-    of the endpoint as it is now; the event is sent again. `since` is from when on this courier has delivered.
+    A round sends as one version of the endpoint. It stops at the ledger entry of a newer version, and another round sends
+    everything after that. An attempt begins only while the lease is sure to last, because a change of the endpoint waits until
+    no more attempts begin. If an attempt that began before the change fails, the failure is not counted against the new
+    version, and the event is sent again. `since` is when this courier started to deliver.
     """
 
     def __init__(self, means: Means, place: Place, ahead: set[int], since: datetime) -> None:
@@ -109,7 +111,7 @@ class Round:
         self._is_over = False
 
     async def go(self) -> None:
-        """Read and deliver until there is nothing more, or somebody says stop."""
+        """Read and deliver until there is nothing left or a stop is requested."""
         began = time.monotonic()
         leased = await delivering.lease(self._means.pool, self.place, self._means.holder)
         if leased is None:
@@ -124,7 +126,7 @@ class Round:
         self._paused_until = leased.paused_until
         try:
             await self._deliver()
-            # What is under way may take as long as it may, so the lease is kept, and nothing more is begun.
+            # Begin nothing new, but keep the lease until the running attempts end.
             self._release_lanes()
             while self._lanes:
                 await self._store(gives_back=False)
@@ -155,7 +157,7 @@ class Round:
                 store_at = time.monotonic() + self._means.store_seconds
 
     async def _woken(self, seconds: float) -> bool:
-        """Wait to be woken; return whether that was so."""
+        """Wait for a wake-up. Return whether one came."""
         try:
             async with asyncio.timeout(seconds):
                 await self.wake.wait()
@@ -164,7 +166,7 @@ class Round:
         return True
 
     async def _read(self) -> bool:
-        """Read what is due, and on in the ledger, as far as there is room; return whether there may be more."""
+        """Read due deliveries and further ledger entries while there is room. Return whether there may be more."""
         now = self._means.clock()
         if self._paused_until is not None and now < self._paused_until:
             return False
@@ -199,7 +201,7 @@ class Round:
         return len(self._under_way) >= _MAX_EVENTS or self._bytes >= _MAX_BYTES
 
     def _is_asked_for(self, entry: Read, event: Told) -> bool:
-        """Whether the endpoint asked for an event when it happened, and has asked for it since."""
+        """Whether the endpoint subscribed to the event when it happened, and still does."""
         stretch = stretch_of(self._leased.told, entry.seq) or self._leased.told[0]
         return stretch.event_types is None or event.type in stretch.event_types
 
@@ -214,11 +216,11 @@ class Round:
             self._take(_Parcel(due.entry, event, due))
 
     def _told(self, entry: Read) -> Told | None:
-        assert entry.object is not None, "it is of interest"
+        assert entry.object is not None, "only told entries get here"
         return told(self.place.workspace_id, entry.seq, entry.at, entry.mark, entry.object, entry.previous)
 
     def _take(self, parcel: _Parcel) -> None:
-        # The body has what was read of the entry.
+        # The body holds everything that is needed of the entry, so free the rest.
         parcel.entry = parcel.entry._replace(object=None, previous=None)
         self._under_way[parcel.entry.seq] = None
         self._bytes += len(parcel.told.body)
@@ -230,7 +232,7 @@ class Round:
         self._send(parcel)
 
     def _send(self, parcel: _Parcel) -> None:
-        """Give a parcel to a lane that is free; else to a new one, or to the next that will be."""
+        """Hand an event to a free lane, or queue it and open a new lane if the limit allows."""
         while self._free:
             free = self._free.popleft()
             if not free.done():
@@ -262,7 +264,7 @@ class Round:
             lane.close()
 
     async def _next(self) -> _Parcel | None:
-        """Return what a lane is to send next; None: it is not needed any more."""
+        """Return the next event for a lane, or None if the lane is no longer needed."""
         if self._error is not None or self._is_over or len(self._lanes) > self._width:
             return None
         if self._ready:
@@ -279,7 +281,7 @@ class Round:
                 free.set_result(None)
 
     def _may_send(self) -> bool:
-        """Whether an attempt may begin now: who changes the endpoint waits no longer than until the lease ends."""
+        """Whether an attempt may begin now. A change of the endpoint waits no longer than the lease lasts."""
         return not self._is_over and time.monotonic() < self._leased_until
 
     async def _attempt(self, lane: Lane, parcel: _Parcel) -> None:
@@ -307,13 +309,13 @@ class Round:
             await delivering.enter_attempt(self._means.pool, self.place, parcel.due, tried)
 
     async def _not_taken(self, parcel: _Parcel, attempt: Attempt, retry_after: str | None) -> bool:
-        """Note a failure, unless the endpoint is another by now; return whether it is not."""
+        """Store a failure unless the endpoint has changed. Return whether it was stored."""
         now = self._means.clock()
         asks_for = timedelta()
         if retry_after is not None and attempt.status in (429, 503):
             asks_for = min(_asked_for(retry_after, now), _MAX_RETRY_AFTER)
         if asks_for > timedelta():
-            # At once: what is noted takes a moment, in which others would be sent.
+            # Pause before storing the failure: meanwhile other events would still be sent.
             self._pause(now + asks_for)
         if self.is_outdated or not await self._note_failure(parcel, attempt, asks_for, now):
             self._outdate()
@@ -340,14 +342,14 @@ class Round:
         return await delivering.enter_failure(self._means.pool, self.place, parcel.entry, parcel.told.type, tried)
 
     def _failed_again(self, now: datetime) -> Failing:
-        """Return how the endpoint fails, after one more failure: what counts is time that this courier was there to try in."""
+        """Return the failure state after one more failure. Only time in which this courier could have tried counts."""
         before = self._failing
         gap = timedelta() if before.last_at is None else now - max(before.last_at, self._since)
         counted = gap.total_seconds() if timedelta() < gap <= _MAX_GAP else 0.0
         return Failing(before.since or now, now, before.in_a_row + 1, before.seconds + counted)
 
     def _pause(self, until: datetime) -> None:
-        """Leave the endpoint alone, whatever is to be told."""
+        """Send the endpoint nothing until then."""
         self._paused_until = until if self._paused_until is None else max(self._paused_until, until)
         self._end()
 
@@ -400,22 +402,22 @@ class Round:
         if version == self._leased.version:
             self._leased_until = began + LEASE_SECONDS
         else:
-            # Another courier has it, or it was changed or disabled: what it is now is read by the next round.
+            # Another courier holds the lease, or the endpoint was changed or disabled. The next round loads its new state.
             self._outdate()
 
     def _outdate(self) -> None:
-        """End, since the endpoint is another by now, or another courier's."""
+        """End because the endpoint has changed or another courier holds it."""
         self.is_outdated = True
         self._end()
 
     def _end(self) -> None:
-        """End with what is under way; what was read, and is not, is read again by a later round."""
+        """Begin nothing new. A later round reads the events again that were loaded but not sent."""
         self._is_over = True
         self.wake.set()
 
 
 def _asked_for(retry_after: str, now: datetime) -> timedelta:
-    """Return for how long an answer asks to be left alone: seconds, or a date (RFC 9110, section 10.2.3)."""
+    """Return the delay that `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3)."""
     try:
         if retry_after.isascii() and retry_after.isdecimal():
             return timedelta(seconds=min(int(retry_after), 10**9))

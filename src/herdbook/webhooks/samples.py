@@ -1,4 +1,4 @@
-"""Example events, for those who try out where events are received."""
+"""Example events for testing a receiver."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from herdbook.webhooks.events import Told, marks, told
 from herdbook.webhooks.model import EventType
 
 _encode: Final = msgspec.json.Encoder().encode
-# By the kind of an entry: the object, and what an update has changed of it.
+# Keyed by an entry's kind: the object, and the former values for an update.
 _OBJECTS: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
     "c": (Contact.example, {"last_name": "Byron"}),
     "o": (Company.example, {"name": "Difference Engine"}),
@@ -26,10 +26,10 @@ _OBJECTS: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
 
 
 def sample(workspace_id: UUID, event_type: EventType) -> Told:
-    """Return an example event of a type: like a real one in everything but that no entry of the ledger stands behind it."""
+    """Return an example event of a type. It looks real, but no ledger entry exists for it."""
     mark = marks([event_type])[0]
     object_, previous = _OBJECTS[mark[0]]
     is_update = mark[1] == "u"
     event = told(workspace_id, 0, datetime.now(UTC), mark, _encode(object_), _encode(previous) if is_update else None)
-    assert event is not None, "there is an object for each type"
+    assert event is not None, "every type has a sample object"
     return event

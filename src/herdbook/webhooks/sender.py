@@ -1,9 +1,8 @@
-"""Sends events to endpoints: HTTP/1.1 over connections that are kept, read by httptools, the parser of uvicorn.
+"""Sends events to endpoints over kept-alive HTTP/1.1 connections, parsed by httptools, as in uvicorn.
 
-A general client costs more than a write here does (httpx takes a millisecond of processor time for a request), and events
-should flow as fast as writes. What is sent is always the same kind of request, and of the answer only the status, one header
-and the first bytes matter; so this is a small client for just that. It connects to the address that was looked at, and follows
-no redirect.
+A general client costs more than a write does here (httpx takes a millisecond of processor time per request), and events
+should flow as fast as writes. The request always has the same form, and only the status, one header and the first bytes of
+the response matter, so a small client is enough. It connects to the address that was checked and follows no redirects.
 """
 
 import asyncio
@@ -25,15 +24,15 @@ from herdbook.webhooks.signing import signed_headers
 
 SHOWN_BYTES: Final = 4096
 _TIMEOUT_SECONDS: Final = 15.0
-# A name may have several addresses. One that does not answer leaves time for the next.
+# A name may have several addresses. If one does not answer, this leaves time for the next.
 _NEXT_ADDRESS_SECONDS: Final = 3.0
-# An answer that does not end here is of no use to anybody.
+# Give up on a longer response.
 _MOST_BYTES: Final = 1_048_576
 _USER_AGENT: Final = f"herdbook/{version('herdbook')}"
 
 
 class Answered(NamedTuple):
-    """What came back: the status, the first bytes of the body, and what `Retry-After` says."""
+    """A response: the status, the first bytes of the body, and the value of `Retry-After`."""
 
     status: int
     body: bytes
@@ -41,7 +40,7 @@ class Answered(NamedTuple):
 
 
 class _Failed(Exception):
-    """There was no answer; the message says why. `is_unheard`: perhaps the other side closed before it heard of the request."""
+    """No response; the message says why. `is_unheard`: the peer may have closed the connection before it saw the request."""
 
     def __init__(self, why: str, *, is_unheard: bool = False) -> None:
         super().__init__(why)
@@ -49,11 +48,11 @@ class _Failed(Exception):
 
 
 class NotBegun(Exception):
-    """When everything was ready to send an event, it was not to be sent any more."""
+    """Sending was no longer allowed when the connection was ready."""
 
 
 class Address(NamedTuple):
-    """Where an endpoint is, taken apart once."""
+    """The parsed URL of an endpoint."""
 
     is_secure: bool
     host: str
@@ -62,7 +61,7 @@ class Address(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> "Address":
-        """Return the parts of a URL, and the lines that every request to it begins with."""
+        """Return the parts of a URL and the head that all requests to it share."""
         parsed = httpx.URL(url)
         is_secure = parsed.scheme == "https"
         head = (
@@ -91,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def request(self, message: bytes, seconds: float) -> "asyncio.Future[Answered]":
-        """Send a request; the answer is to come within so many seconds."""
+        """Send a request. The response must arrive within so many seconds."""
         assert self._transport is not None, "it is connected"
         loop = asyncio.get_running_loop()
         self._begin()
@@ -107,34 +106,34 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Of asyncio."""
+        """Called by asyncio."""
         self._transport = cast("asyncio.Transport", transport)
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
-        """Of asyncio."""
+        """Called by asyncio."""
         self._received += len(data)
         if self._waiting is None or self._received > _MOST_BYTES:
-            self._fail("the answer has no end" if self._waiting else "it speaks without being asked")
+            self._fail("the answer is too long" if self._waiting else "the endpoint sent data without a request")
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail("it changes to another protocol")
+            self._fail("the endpoint switched to another protocol")
         except httptools.HttpParserError as error:
             self._fail(f"the answer is not HTTP: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Of asyncio."""
+        """Called by asyncio."""
         self.is_open = False
         if self._waiting is not None and self._is_headed and not self._has_length:
-            # It ends where the connection does (RFC 9112, section 6.3).
+            # Without a length, the body ends with the connection (RFC 9112, section 6.3).
             self._answer()
         else:
             self._fail(f"the connection broke: {exc}" if exc else self._why_closed, is_unheard=self._received == 0)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Of httptools."""
+        """Called by httptools."""
         lower = name.lower()
         if lower == b"retry-after":
             self._retry_after = value.decode("latin-1")
@@ -142,20 +141,20 @@ class Connection(asyncio.Protocol):
             self._has_length = True
 
     def on_headers_complete(self) -> None:
-        """Of httptools."""
+        """Called by httptools."""
         self._status = self._parser.get_status_code()
         self._is_headed = self._status >= 200
         if not self._is_headed:
-            # The headers were those of an answer before the answer.
+            # These headers belong to an informational response.
             self._retry_after, self._has_length = None, False
 
     def on_body(self, body: bytes) -> None:
-        """Of httptools."""
+        """Called by httptools."""
         if len(self._body) < SHOWN_BYTES:
             self._body += body[: SHOWN_BYTES - len(self._body)]
 
     def on_message_complete(self) -> None:
-        """Of httptools. What is only informational is no answer yet (RFC 9110, section 15.2)."""
+        """Handle the end of a message. Informational responses do not count (RFC 9110, section 15.2). Called by httptools."""
         if self._is_headed:
             if not self._parser.should_keep_alive():
                 self.close()
@@ -192,7 +191,7 @@ class Connection(asyncio.Protocol):
 
 
 class Lane:
-    """One way to an endpoint: requests go one after another, over a connection that is kept while it can be."""
+    """Sends requests to one endpoint, one after another, over a kept-alive connection."""
 
     def __init__(self, sender: "Sender", url: str) -> None:
         self._sender = sender
@@ -204,9 +203,9 @@ class Lane:
     async def attempt(
         self, signing_secrets: Sequence[str], event_id: str, body: bytes, may_begin: Callable[[], bool] = lambda: True
     ) -> tuple[Attempt, str | None]:
-        """Send an event, and return how it went, with what `Retry-After` says.
+        """Send an event, and return the attempt and the value of `Retry-After`.
 
-        Connected, and in front of the first byte, it asks whether it still may. Otherwise: NotBegun.
+        Once connected, just before the first byte, it calls `may_begin` and raises NotBegun if the answer is no.
         """
         at = datetime.now(UTC)
         headers = signed_headers(signing_secrets, event_id, at, body)
@@ -228,7 +227,7 @@ class Lane:
         except (_Failed, httpx.RequestError, ssl.SSLError) as failure:
             error = str(failure)
         except OSError as failure:
-            # Not the message: it has the address, which the endpoint's owner need not learn.
+            # Not the message: it contains the resolved address, which the endpoint's owner need not learn.
             error = os.strerror(failure.errno) if failure.errno else type(failure).__name__
         attempt = Attempt(
             at=at,
@@ -248,7 +247,7 @@ class Lane:
 
     async def _exchange(self, message: bytes, until: float, may_begin: Callable[[], bool]) -> Answered:
         connection = self._connection
-        # Not for ever: the name may lead elsewhere by now, and where it leads is looked at when a connection is made.
+        # Reconnect after a minute: the name may resolve elsewhere by now, and targets are checked when a connection is made.
         if connection is not None and connection.is_open and time.perf_counter() < self._connected_at + 60:
             if not may_begin():
                 raise NotBegun
@@ -267,7 +266,7 @@ class Lane:
 
 
 class Sender:
-    """Sends events to where the targets allow."""
+    """Sends events to the targets that the rules allow."""
 
     def __init__(
         self,
@@ -284,11 +283,11 @@ class Sender:
         self._next_address_seconds = next_address_seconds
 
     def lane(self, url: str) -> Lane:
-        """Return a way to an endpoint."""
+        """Return a new lane to an endpoint."""
         return Lane(self, url)
 
     async def attempt(self, url: str, signing_secrets: Sequence[str], event_id: str, body: bytes) -> Attempt:
-        """Send one event, and return how it went; whatever is wrong with the way there or the answer, stands in it."""
+        """Send one event and return the attempt. Its `error` holds any failure to connect or to read the response."""
         lane = self.lane(url)
         try:
             attempt, _ = await lane.attempt(signing_secrets, event_id, body)
@@ -297,7 +296,7 @@ class Sender:
             lane.close()
 
     async def connect(self, address: Address) -> Connection:
-        """Connect to one of the addresses that were looked at, the best that answers. Refusal: TargetRefused."""
+        """Connect to the first checked address that answers. Raises TargetRefused."""
         loop = asyncio.get_running_loop()
         *others, last = await self._targets.addresses(address.host, address.port)
         for resolved in others:
@@ -305,7 +304,7 @@ class Sender:
                 async with asyncio.timeout(self._next_address_seconds):
                     return await self._connect_to(loop, address, resolved)
             except OSError:
-                # Or it took too long: TimeoutError is one.
+                # This includes TimeoutError.
                 continue
         return await self._connect_to(loop, address, last)
 

@@ -1,4 +1,4 @@
-"""Signatures, as Standard Webhooks has them (https://github.com/standard-webhooks/standard-webhooks)."""
+"""Signatures as defined by Standard Webhooks (https://github.com/standard-webhooks/standard-webhooks)."""
 
 import base64
 import secrets
@@ -18,16 +18,16 @@ def new_secret() -> str:
 
 
 def signing_secrets(secret: str, former: str | None, former_until: datetime | None, now: datetime) -> list[str]:
-    """Return the secrets that sign at a time: for a while after a rotation, the former one, too."""
+    """Return the secrets to sign with at a time: for a while after a rotation, the former one as well."""
     if former is None or former_until is None or former_until <= now:
         return [secret]
     return [secret, former]
 
 
 def signed_headers(secrets_: Sequence[str], event_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the headers that prove who sends an event, in both dialects: the standard's, and that of the vendor's page.
+    """Return the headers that authenticate an event, under both names: the standard's and those on the vendor's page.
 
-    Each secret signs, so that receivers who know only one of them are content.
+    Every secret signs, so that receivers that know only one of them can verify.
     """
     text = body.decode()
     signature = " ".join(_signer(secret).sign(event_id, at, text) for secret in secrets_)

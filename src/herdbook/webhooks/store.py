@@ -1,4 +1,4 @@
-"""Every SQL statement about webhook endpoints and what became of their deliveries, but for the courier's."""
+"""All SQL statements about webhook endpoints and their deliveries, except the courier's."""
 
 import asyncio
 import math
@@ -39,10 +39,11 @@ class WebhookEndpointRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an endpoint has read the ledger, as far as it is the ledger's to say; the rest is the courier's.
+    """An endpoint's position in the ledger: the columns that commands write. The courier writes the others.
 
-    `missed_from` and `missed_to` are the entries that went while it was disabled and had not been told. `gives_up` lets go of
-    what waits for another attempt. `begins_anew` forgets how it has failed, and what waits is tried at once.
+    `missed_from` and `missed_to` are the entries that were trimmed before they could be sent because the endpoint was disabled.
+    `gives_up` drops the deliveries that wait for another attempt. `begins_anew` resets the failure state and retries waiting
+    deliveries at once.
     """
 
     workspace_id: UUID
@@ -61,7 +62,8 @@ WEBHOOK_ENDPOINTS: Final = object_shelf(
     "webhook_endpoint",
     {"secret": "text", "former_secret": "text", "former_secret_until": "timestamptz"},
 )
-# The courier writes, too, and moves the position all the time: what was loaded is never put back, and no position falls behind.
+# The courier also writes these rows and moves the position all the time, so loaded values are never written back and a
+# position never decreases.
 READERS: Final = Shelf(
     row=ReaderRow,
     key=lambda reader: reader.endpoint_id,
@@ -106,7 +108,7 @@ READERS: Final = Shelf(
 
 
 class Reading(NamedTuple):
-    """An endpoint that there is, what signs what it is told, and how far it has come."""
+    """An active endpoint with its secrets and its position."""
 
     endpoint: WebhookEndpoint
     told: tuple[Stretch, ...]
@@ -123,25 +125,25 @@ class Reading(NamedTuple):
 
     @property
     def missed(self) -> Missed | None:
-        """What it could not be told, since it was disabled for too long."""
+        """The entries that it missed because it was disabled for too long."""
         return missed(self.missed_from, self.missed_to)
 
     @property
     def former_signs_until(self) -> datetime | None:
-        """Until when the former secret signs, too; None: it does not any more."""
+        """The time until which the former secret also signs, or None if it no longer does."""
         until = self.former_secret_until
         return until if until is not None and until > datetime.now(UTC) else None
 
     @property
     def signing_secrets(self) -> list[str]:
-        """The secrets that sign."""
+        """The secrets to sign with."""
         return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
 
 
 class Noted(NamedTuple):
-    """What is known of a delivery: from the entry that it tells, while the ledger keeps it, and from what was noted of it.
+    """A delivery: its ledger entry while that is kept, joined with its stored row if there is one.
 
-    `mark` is the entry's kind and action, `event_type` what was noted; `state` is None where nothing was.
+    `mark` is the entry's kind and action. `event_type` comes from the stored row; `state` is None without one.
     """
 
     seq: int
@@ -158,7 +160,7 @@ class Noted(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """How the endpoints of all workspaces do, added up."""
+    """Totals over the endpoints of all workspaces."""
 
     enabled: float
     failing: float
@@ -173,9 +175,9 @@ UNKNOWN: Final = Totals(*[math.nan] * 7)
 
 
 class Wanted(NamedTuple):
-    """Which deliveries are asked for: of entries behind one and before another, of these types, in a state if one is named.
+    """A filter for deliveries: entries after one and before another, with these event types, and a state if one is given.
 
-    `marks` are the kinds and actions of the entries that are told as events of these types.
+    `marks` are the kinds and actions of the entries that these event types stand for.
     """
 
     behind: int
@@ -191,12 +193,12 @@ async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> Fou
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
-    """Return the webhook endpoints of a page, and one more where there is a next one."""
+    """Return the webhook endpoints of a page, plus one more if there is a next page."""
     return await Conditions(workspace_id, query).fetch(pool, "webhook_endpoint")
 
 
 async def read(pool: Pool, place: Place) -> Reading | None:
-    """Return an active endpoint, and how far it has come."""
+    """Return an active endpoint with its position."""
     record = await pool.fetchrow(
         """
         select e.object, r.told, e.secret, e.former_secret, e.former_secret_until,
@@ -215,10 +217,10 @@ async def read(pool: Pool, place: Place) -> Reading | None:
 
 
 async def until_in_force(pool: Pool, place: Place, version: int) -> None:
-    """Return once nobody sends to an endpoint as before a version of it that is committed.
+    """Wait until nobody sends as an older version of the endpoint than the committed one.
 
-    A courier sends as one version until it has told otherwise, or its lease ends. From the commit on, none takes or renews a
-    lease as before. So this takes no longer than a lease, be the courier dead, or the database away.
+    A courier sends as one version until it reports otherwise or its lease ends. After the commit, no courier takes or renews a
+    lease for the older version. This takes no longer than a lease, even if the courier is dead or the database is away.
     """
     pause = _SHORTEST_LOOK_SECONDS
     try:
@@ -247,7 +249,7 @@ async def _is_sent_as_before(pool: Pool, place: Place, version: int) -> bool:
 
 
 async def totals(pool: Pool) -> Totals:
-    """Return how the endpoints of all workspaces do."""
+    """Return totals over the endpoints of all workspaces."""
     record = await pool.fetchrow(
         """
         select count(*) filter (where r.is_enabled and r.failing_since is null),
@@ -263,12 +265,12 @@ async def totals(pool: Pool) -> Totals:
         where coalesce(e.deleted_at, 'infinity') = 'infinity'
         """
     )
-    assert record is not None, "sums have one row"
+    assert record is not None, "an aggregate returns one row"
     return Totals(*record)
 
 
 async def count_waiting(pool: Pool, place: Place) -> int:
-    """Return how many deliveries wait for another attempt."""
+    """Return the number of deliveries that wait for another attempt."""
     count: int = await pool.fetchval(
         """
         select count(*) from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and state = 'waiting'
@@ -279,7 +281,7 @@ async def count_waiting(pool: Pool, place: Place) -> int:
 
 
 async def last_before(pool: Pool, workspace_id: UUID, time: datetime, *, included: bool) -> int:
-    """Return the number of the last entry before a time, or at it where that is included; halving finds it."""
+    """Return the number of the last entry before a time, or at that time if `included`, by binary search."""
     seq: int = await pool.fetchval(
         """
         with recursive search(older, newer) as (
@@ -303,12 +305,12 @@ async def last_before(pool: Pool, workspace_id: UUID, time: datetime, *, include
 
 
 async def deliveries(pool: Pool, place: Place, wanted: Wanted, told: Sequence[str], position: int, limit: int) -> list[Noted]:
-    """Return deliveries, the latest first: entries of kinds that are told, and those of which something was noted.
+    """Return deliveries, the latest first: subscribed entries, and entries with a stored delivery.
 
-    What was not noted was delivered at once, up to the endpoint's position.
+    An entry without a stored delivery was delivered at the first attempt if it is not after the endpoint's position.
     """
-    # Behind the limits of one, the planner takes what was noted by its key, as often as it must, instead of all of it at once:
-    # of most endpoints there is little, and it cannot know of which there is much.
+    # `limit 1` makes the planner look up stored deliveries by their key, one by one, instead of scanning all of them. Most
+    # endpoints have few, and the planner cannot know which ones have many.
     records = await pool.fetch(
         """
         select * from (
@@ -345,7 +347,7 @@ async def deliveries(pool: Pool, place: Place, wanted: Wanted, told: Sequence[st
 
 
 async def deliveries_noted(pool: Pool, place: Place, wanted: Wanted, limit: int) -> list[Noted]:
-    """Return the deliveries that were noted in a state, the latest first."""
+    """Return the stored deliveries in a state, the latest first."""
     records = await pool.fetch(
         """
         select d.seq, d.created_at, c.kind::text || c.action::text, c.object_id, d.event_type,
@@ -368,7 +370,7 @@ async def deliveries_noted(pool: Pool, place: Place, wanted: Wanted, limit: int)
 
 
 async def find_delivery(pool: Pool, place: Place, seq: int) -> Noted | None:
-    """Return what is known of a delivery, with the entry's object."""
+    """Return a delivery with the entry's object."""
     record = await pool.fetchrow(
         """
         select asked.seq, coalesce(c.at, d.created_at), c.kind::text || c.action::text, c.object_id, d.event_type,
@@ -385,7 +387,7 @@ async def find_delivery(pool: Pool, place: Place, seq: int) -> Noted | None:
 
 
 async def send_again(pool: Pool, place: Place, delivery: Noted, event_type: str) -> None:
-    """Let a delivery begin anew, at once."""
+    """Restart a delivery; its first attempt is due at once."""
     await pool.execute(
         """
         insert into webhook_delivery
@@ -403,7 +405,7 @@ async def send_again(pool: Pool, place: Place, delivery: Noted, event_type: str)
 
 
 async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
-    """Let all deliveries of events since a time that failed for good begin anew; return how many these are."""
+    """Restart the deliveries of all events since a time that failed for good. Return their number."""
     count: int = await pool.fetchval(
         """
         with again as (
@@ -420,7 +422,7 @@ async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
 
 
 async def skip(pool: Pool, place: Place, seq: int) -> None:
-    """Give up a delivery that waits for another attempt, or has failed."""
+    """Give up a delivery that waits for another attempt or has failed."""
     await pool.execute(
         """
         update webhook_delivery set state = 'skipped', next_attempt_at = null
@@ -432,9 +434,9 @@ async def skip(pool: Pool, place: Place, seq: int) -> None:
 
 
 async def forget_old_deliveries(pool: Pool) -> None:
-    """Forget deliveries whose entries the ledger keeps no longer, but for those that wait, and all of deleted endpoints.
+    """Delete stored deliveries whose entries were trimmed, except waiting ones, and all deliveries of deleted endpoints.
 
-    Those that could not be sent any more are shown until the endpoint is enabled again.
+    Expired deliveries are shown until their endpoint is enabled again.
     """
     for workspace in await pool.fetch("select id from workspace"):
         readers = await pool.fetch(
@@ -445,7 +447,7 @@ async def forget_old_deliveries(pool: Pool) -> None:
             """,
             workspace["id"],
         )
-        # What was deleted just now may still be under way somewhere.
+        # Events of an endpoint that was deleted just now may still be under way.
         for endpoint_id, is_deleted in readers:
             place = Place(workspace["id"], endpoint_id)
             while await _forget_slice(pool, place, is_deleted=is_deleted) == _SLICE:

@@ -1,7 +1,7 @@
-"""What an endpoint was told of: from which position on, up to which.
+"""Subscription spans: the event types that an endpoint was subscribed to, per range of ledger entries.
 
-A delivery that succeeds at once leaves nothing behind. That there was one is read from the ledger: an entry up to the
-endpoint's position, of a kind that it is told of. What it is told of may change, so it is kept from where on that was so.
+A delivery that succeeds at once leaves no row. It is derived from the ledger: an entry up to the endpoint's position whose
+event type the endpoint was subscribed to. The subscription may change, so each span stores where it begins.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import msgspec
 
 from herdbook.webhooks.model import EventType
 
-# Where it changed more often than that, what lies before is not known any more. What was not read yet always is: there, each
-# stretch tells no more than the next one, so no more of them differ than there are types of events.
+# After more changes than this, the oldest spans are forgotten. Spans of unread entries are always kept: there, each span
+# allows no more than the next one, so no more of them differ than there are event types.
 _MOST: Final = 100
 
 
 class Stretch(msgspec.Struct, frozen=True, array_like=True):
-    """Of the entries behind a position, up to that of the next stretch, these are told; None: all that there are."""
+    """The subscription after a position, up to the next span. `event_types` None means all."""
 
     after: int
     event_types: tuple[EventType, ...] | None
@@ -26,9 +26,9 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
 def told_otherwise(
     stretches: Sequence[Stretch], position: int, seq: int, event_types: tuple[EventType, ...] | None
 ) -> tuple[Stretch, ...]:
-    """Return the stretches of an endpoint that is told of other events from an entry on, and had read up to a position.
+    """Return the spans after an enabled endpoint changes its subscription at an entry.
 
-    What lies between may be on its way already, or may not: only what is told either way counts as told.
+    Entries between its position and that entry may already be under way, so only types in both subscriptions are sent there.
     """
     begun = max((index for index, each in enumerate(stretches) if each.after <= position), default=0)
     between = (Stretch(max(each.after, position), _both(each.event_types, event_types)) for each in stretches[begun:])
@@ -36,19 +36,19 @@ def told_otherwise(
 
 
 def told_anew(stretches: Sequence[Stretch], position: int, event_types: tuple[EventType, ...] | None) -> tuple[Stretch, ...]:
-    """Return the stretches of an endpoint that is told of other events behind its position, where it has stopped."""
+    """Return the spans after a disabled endpoint changes its subscription. The new one applies after its position."""
     return _joined(stretches, position, Stretch(position, event_types))
 
 
 def passed_over(
     stretches: Sequence[Stretch], position: int, seq: int, event_types: tuple[EventType, ...] | None
 ) -> tuple[Stretch, ...]:
-    """Return the stretches of an endpoint that goes on from an entry, and is told of nothing that lies before."""
+    """Return the spans of an endpoint that resumes at an entry and skips everything before it."""
     return _joined(stretches, position, Stretch(position, ()), Stretch(seq, event_types))
 
 
 def stretch_of(stretches: Sequence[Stretch], seq: int) -> Stretch | None:
-    """Return the stretch that an entry lies in; None where it is older than the endpoint."""
+    """Return the span that an entry lies in, or None if the entry is older than the endpoint."""
     return next((each for each in reversed(stretches) if each.after < seq), None)
 
 
