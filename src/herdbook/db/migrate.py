@@ -72,8 +72,7 @@ async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]
         if int(version.split(".")[0]) < _OLDEST:
             raise DatabaseTooOld(version)
         # Poll for the lock: a process that waits for it inside a statement blocks `create index concurrently`.
-        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110  # no event here is the
-        other process's
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110  # another process cannot set an event
             await asyncio.sleep(0.02)
         await connection.execute(
             "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
@@ -134,7 +133,7 @@ async def _apply(connection: Connection, name: str) -> None:
                     await step(connection)
                 await connection.execute(_NOTE, name)
         except asyncpg.LockNotAvailableError:
-            _log.warning("a migration waits until nobody holds what it changes", extra={"migration": name})
+            _log.warning("a migration waits for a lock", extra={"migration": name})
             await asyncio.sleep(_TRY_AGAIN_SECONDS)
         else:
             return

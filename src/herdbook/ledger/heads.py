@@ -76,7 +76,7 @@ class Heads:
             try:
                 heads = await self._pool.fetch("select id, seq from workspace where id = any($1)", list(self._followers))
             except Exception as error:
-                _log.warning("the heads of the ledgers could not be read, and will be again", extra={"error": repr(error)})
+                _log.warning("the heads of the ledgers could not be read; trying again", extra={"error": repr(error)})
                 continue
             for workspace_id, seq in heads:
                 if self._seen.get(workspace_id) != seq:
@@ -98,4 +98,4 @@ class Heads:
         try:
             await self._pool.execute("select pg_notify('herdbook_heads', $1)", payload)
         except Exception as error:
-            _log.warning("what moved could not be told; it will be found within a second", extra={"error": repr(error)})
+            _log.warning("a notification could not be sent; followers poll within a second", extra={"error": repr(error)})
