@@ -352,8 +352,8 @@ _REMEDIES = {
     "Read-only file system": "The file system of {data_dir} is read-only. Mount it for writing, and start again.",
     "has invalid permissions": "Other accounts may enter {cluster}. Close it with `chmod 0700 {cluster}`, and start again.",
     "has wrong ownership": (
-        "{cluster} does not belong to the account that PostgreSQL runs as. Give it to the account that herdbook runs as, or, if
-        " "that is root, to `nobody`: `chown -R nobody {cluster}`."
+        "{cluster} does not belong to the account that PostgreSQL runs as. Give it to the account that herdbook runs as, or, "
+        "if that is root, to `nobody`: `chown -R nobody {cluster}`."
     ),
     "Operation not permitted": (
         "A file there may be immutable (`lsattr`), or root lacks the capabilities CHOWN, DAC_READ_SEARCH, SETGID, SETPCAP and "
