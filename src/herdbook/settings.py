@@ -73,7 +73,7 @@ class Settings(DatabaseSettings):
     """Requests that one credential may make at once."""
 
     rate_limit_store: str | None = None
-    """A Valkey or Redis in which all workers count together, as `valkey://host:6379` (extra `valkey`); else each counts alone."""
+    """A Valkey or Redis where all workers count together, as `valkey://host:6379` (extra `valkey`); else each counts alone."""
 
     queue_limit: int = 1000
     """Writes that may wait in one workspace; more are refused with 429."""
@@ -103,7 +103,7 @@ class Settings(DatabaseSettings):
     """Whether webhooks may be at private addresses (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7)."""
 
     loopback_webhook_targets: Literal["auto", "yes", "no"] = "auto"
-    """Whether webhooks may be on this machine; `auto`: if the host is loopback, and neither public URL nor proxy is set."""
+    """Whether webhooks may be on this machine; `auto`: if it listens only there, without public URL or proxy."""
 
     problem_type_base: str = "https://app.askelephant.ai/errors/"
     """The beginning of the `type` of each problem."""
