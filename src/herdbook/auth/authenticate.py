@@ -111,9 +111,7 @@ class Authenticator:
         if stored is None:
             raise Unauthenticated(f"This {name} is unknown here.")
         if stored.is_over:
-            raise Unauthenticated(
-                f"This {name} has expired or was revoked, or its user is no longer active. Use another one."
-            )
+            raise Unauthenticated(f"This {name} has expired or was revoked, or its user is no longer active. Use another one.")
         caller = Caller(
             stored.workspace_id,
             stored.credential_id,

@@ -59,7 +59,7 @@ create index change_by_request on change (request_id);
 create table change_trimmed (
     workspace_id uuid primary key,
     seq bigint not null,
-    -- `at` is the time of the entry `at_seq`; it is that of `seq` if both are the same.
+    -- The time of the entry `seq`; it is valid only if `at_seq` equals `seq`.
     at_seq bigint,
     at timestamptz
 );
@@ -87,8 +87,8 @@ create table idempotency_record (
 -- The deletion of old records in slices finds them by time.
 create index idempotency_record_by_time on idempotency_record (at);
 
--- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving engagements of a
--- merged contact to another one. The table is nearly always empty, so finding them costs nothing.
+-- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving engagements of
+-- a merged contact to another one. The table is nearly always empty, so finding them costs nothing.
 create table unfinished (
     workspace_id uuid not null,
     task text not null,
@@ -365,8 +365,8 @@ create table oauth_client (
     constraint oauth_client_is_no_administrator check (not scopes @> '{workspace:admin}')
 ) with (fillfactor = 80);
 
--- Grants of users to clients. A grant begins as a code, and `secret_hash` is the hash of that code. `ends_at` is the expiry of the
--- code or, once the code was used, of the last refresh token. Revoking a grant revokes all its tokens.
+-- Grants of users to clients. A grant begins as a code, and `secret_hash` is the hash of that code. `ends_at` is the expiry of
+-- the code or, once the code was used, of the last refresh token. Revoking a grant revokes all its tokens.
 create table oauth_grant (
     id uuid primary key,
     client_id uuid not null,

@@ -29,7 +29,7 @@ OPERATIONS: Final = (
         id="oauth-token",
         summary="Get tokens",
         description="Issues tokens to an OAuth client (RFC 6749), for itself (`client_credentials`) or for a user who has "
-        "granted it access (`authorization_code` with PKCE, then `refresh_token`). The client authenticates with HTTP Basic, or "
+        "granted it access (`authorization_code` with PKCE, then `refresh_token`). The client authenticates with HTTP Basic or "
         "with `client_id` and `client_secret` in the form.",
         tag="subpackage_authentication",
         scopes=None,

@@ -42,12 +42,10 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     grant_type: Literal["authorization_code", "client_credentials", "refresh_token"]
     client_id: Annotated[str, Meta(description="The client, if there is no Authorization header.")] | UnsetType = UNSET
-    client_secret: (
-        Annotated[str, Meta(description="The client's secret, if there is no Authorization header.")] | UnsetType
-    ) = UNSET
-    scope: (
-        Annotated[str, Meta(description="Scopes, separated by spaces; without it, all allowed scopes.")] | UnsetType
-    ) = UNSET
+    client_secret: Annotated[str, Meta(description="The client's secret, if there is no Authorization header.")] | UnsetType = (
+        UNSET
+    )
+    scope: Annotated[str, Meta(description="Scopes, separated by spaces; without it, all allowed scopes.")] | UnsetType = UNSET
     code: Annotated[str, Meta(description="`authorization_code`: the code.")] | UnsetType = UNSET
     redirect_uri: Annotated[str, Meta(description="`authorization_code`: the URI to which the code was sent.")] | UnsetType = (
         UNSET
@@ -76,8 +74,7 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
     expires_in: Annotated[int, Meta(description="Seconds until the access token expires.")]
     scope: Annotated[str, Meta(description="The scopes of the access token, separated by spaces.")]
     refresh_token: (
-        Annotated[str, Meta(description="Send it to get the next tokens. Clients that act for no user get none.")]
-        | UnsetType
+        Annotated[str, Meta(description="Send it to get the next tokens. Clients that act for no user get none.")] | UnsetType
     ) = UNSET
 
 

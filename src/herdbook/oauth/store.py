@@ -188,7 +188,7 @@ async def add_access_token(statements: Statements, client_id: UUID, issued: Issu
 
 
 async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bool:
-    """Use up a code and store its tokens; return False and do nothing if it was used, has expired or was revoked."""
+    """Use up a code and store its tokens; return False and do nothing if it was used, expired or revoked."""
     assert issued.refresh_token is not None, "a code is exchanged for two tokens"
     used: bool = await statements.fetchval(
         """
@@ -218,7 +218,7 @@ async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bo
 
 
 async def use_refresh_token(statements: Statements, token_id: UUID, issued: Issued) -> bool:
-    """Use up a refresh token and store the next tokens; return False and store none if it was used, has expired or was revoked."""
+    """Use up a refresh token and store the next tokens; return False and store none if it was used, expired or revoked."""
     assert issued.refresh_token is not None, "a refresh token is exchanged for the next one, too"
     used: bool = await statements.fetchval(
         """
