@@ -53,7 +53,7 @@ class DiskWatch:
         if self.is_full:
             _log.error("the disk is almost full: writes are refused until there is more room", extra=facts)
         else:
-            _log.warning("the disk has room again: writes are taken", extra=facts)
+            _log.warning("the disk has room again: writes are accepted", extra=facts)
 
 
 def _folders(data_dir: Path) -> Sequence[Path]:

@@ -43,7 +43,7 @@ SETTINGS = {
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
-    # One small machine, shared with herdbook.
+    # Sizes for a small machine that is shared with herdbook.
     "shared_buffers": "128MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
@@ -281,7 +281,7 @@ class EmbeddedPostgres:
             if self._stopping.is_set():
                 return
             ended_at = time.monotonic()
-            _log.error("the database ended, and is started again", extra={"status": status, "log": _tail(self._log)})
+            _log.error("the database ended and is being restarted", extra={"status": status, "log": _tail(self._log)})
             if ended_at - ready_at > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             while True:
@@ -290,7 +290,7 @@ class EmbeddedPostgres:
                 if self._started_again():
                     break
                 if time.monotonic() - ended_at > GIVE_UP_SECONDS:
-                    _log.critical("the database cannot be started again, so the server ends")
+                    _log.critical("the database cannot be restarted, so the server ends")
                     self.is_lost = True
                     self._when_lost()
                     return

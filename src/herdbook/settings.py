@@ -146,7 +146,7 @@ class Settings(DatabaseSettings):
         try:
             _ = self.proxies
         except ValueError as error:
-            raise SettingOutOfRange(f"--trusted-proxies takes addresses and networks: {error}.") from None
+            raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
         if self.public_url is not None:
             # Paths are appended to it, and begin with a slash.
             object.__setattr__(self, "public_url", self.public_url.rstrip("/"))

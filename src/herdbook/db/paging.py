@@ -44,7 +44,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CrmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A record of a CRM, as a filter names it."""
+    """A CRM record in a filter."""
 
     id: str
     object_type: str

@@ -47,7 +47,7 @@ _SESSION: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "max_parallel_workers_per_gather": "0",
-    # A process that stops in the middle of a batch must not hold its workspaces for ever.
+    # A process that stops in the middle of a batch must not lock its workspaces for ever.
     "idle_in_transaction_session_timeout": "10s",
     # The server ends a slow statement; the client gives up only on a server that does not answer at all.
     "statement_timeout": "8s",

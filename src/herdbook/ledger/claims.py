@@ -53,7 +53,7 @@ _LOAD: Final[LiteralString] = """
 
 
 def claim_shelf(table: LiteralString, key: LiteralString, holder: LiteralString) -> ClaimShelf:
-    """Return the shelf of a table (workspace_id, key, holder) whose primary key is the first two."""
+    """Return the shelf of a table (workspace_id, key, holder) whose primary key is the first two columns."""
 
     def stated(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table).replace("$key", key).replace("$holder", holder)

@@ -93,7 +93,7 @@ async def _forget(pool: Pool, since: str, until: str) -> None:
             until,
             SLICE,
         )
-        assert record is not None, "a count is a row"
+        assert record is not None, "`count` always returns a row"
         count, place = record
         return count
 

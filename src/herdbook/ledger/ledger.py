@@ -291,7 +291,7 @@ class Ledger:
             return
         now = time.monotonic()
         if self.trouble is None:
-            _log.error("writes fail: the database is away, or cannot take them", extra={"error": repr(error)})
+            _log.error("writes fail: the database is away or does not accept them", extra={"error": repr(error)})
         self.trouble = Trouble(now if self.trouble is None else self.trouble.since, now, error)
         metrics.FAILED_BATCHES.labels(type(error).__name__).inc()
         metrics.WRITES_FAIL.set(1)
@@ -340,7 +340,7 @@ class Ledger:
         if len(waiting) == 1:
             waiting[0].answer(OutcomeUnknown() if doubts else error)
             return
-        _log.warning("a batch failed and is halved", extra={"error": type(error).__name__})
+        _log.warning("a batch failed and is split into halves", extra={"error": type(error).__name__})
         middle = len(waiting) // 2
         await self._carry_out(batch, waiting[:middle], [*doubts])
         await self._carry_out(batch, waiting[middle:], [*doubts])

@@ -358,7 +358,7 @@ def _credentials(authorization: bytes | None, form: Mapping[str, str]) -> tuple[
     if authorization is None:
         return form.get("client_id", ""), form.get("client_secret", "")
     if "client_secret" in form:
-        raise InvalidRequestError("The client authenticates twice. Send either `client_secret` or an Authorization header.")
+        raise InvalidRequestError("The client authenticates in two ways. Send `client_secret` or an Authorization header.")
     scheme, _, encoded = authorization.decode("latin-1").strip().partition(" ")
     try:
         pair = base64.b64decode(encoded.strip(), validate=True).decode()
