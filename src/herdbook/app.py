@@ -287,7 +287,7 @@ class Herdbook:
             found["disk"] = "The disk is almost full, so writes are refused."
         is_ready = not schema.missing and failing is None and not self._disk.is_full
         if schema.unknown:
-            # This is no fault: a newer release keeps the schema usable for this one, so that servers can be replaced one by one.
+            # This is no fault: a newer release keeps the schema usable for this one, so that servers can be replaced in turn.
             found["unknown_migrations"] = schema.unknown
         return JSONResponse({"ready": is_ready, **found}, 200 if is_ready else 503)
 
