@@ -1,7 +1,7 @@
-"""E-mail addresses and phone numbers: which are taken, and what is compared.
+"""E-mail addresses and phone numbers: which ones are accepted, and how they are compared.
 
-Both are kept as sent. An e-mail address is compared by its local part without case, in whatever normal form it comes, and its
-domain without case in A-label form (RFC 5890); a phone number by its E.164 form, where it has one.
+Both are stored as sent. E-mail addresses are compared by local part, ignoring case and Unicode normal form, and by domain,
+ignoring case, in A-label form (RFC 5890). Phone numbers are compared by their E.164 form, if they have one.
 """
 
 import re
@@ -13,7 +13,7 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 
 from herdbook.letter_case import without_case
 
-# Most addresses are a dot-atom at a plain domain (RFC 5321, section 4.1.2), which needs no closer look.
+# Most addresses are a dot-atom at a plain domain (RFC 5321, section 4.1.2), which needs no full parser.
 _PLAIN: Final = re.compile(
     r"(?=.{1,254}\Z)(?=[^@]{1,64}@)"
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
@@ -21,7 +21,7 @@ _PLAIN: Final = re.compile(
 )
 _LONGEST: Final = 254
 
-# The library's own way to allow them: nothing is sent to these addresses, so `.local` and `localhost` are as good as others.
+# This is the library's way to allow them: nothing is sent to these addresses, so `.local` and `localhost` do no harm.
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
@@ -30,15 +30,15 @@ class NotAnAddress(ValueError):
 
 
 def comparable_address(email: str) -> str:
-    """Return the form of an e-mail address that is compared; NotAnAddress where it is none.
+    """Return the form of an e-mail address that is compared. Raise NotAnAddress if it is none.
 
-    Taken is what RFC 5321 and RFC 6531 allow, domains such as `.test` and `.local`, quoted local parts and address literals
-    included: a system of record takes what the world has. Nothing is looked up.
+    It accepts everything that RFC 5321 and RFC 6531 allow, including domains such as `.test` and `.local`, quoted local parts
+    and address literals, because a system of record must accept what exists. It looks up nothing in the DNS.
     """
     if _PLAIN.fullmatch(email) is not None:
         return email.lower()
     if len(email) > _LONGEST:
-        raise NotAnAddress(f"It has {len(email)} characters, and {_LONGEST} are the most (RFC 5321).")
+        raise NotAnAddress(f"It has {len(email)} characters; the limit is {_LONGEST} (RFC 5321).")
     return _closely_read(email)
 
 
@@ -58,10 +58,10 @@ def _closely_read(email: str) -> str:
     return f"{without_case(read.local_part)}@{(read.ascii_domain or read.domain).lower()}"
 
 
-# As many as a bulk has, which reads them before it is carried out.
+# The cache holds the numbers of a whole bulk request, which reads them before it is carried out.
 @lru_cache(maxsize=8192)
 def e164(phone_number: str) -> str | None:
-    """Return the E.164 form of a number that is written with its country code, else None."""
+    """Return the E.164 form of a number with a country code, or None."""
     if "+" not in phone_number:
         return None
     try:

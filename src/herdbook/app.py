@@ -1,4 +1,4 @@
-"""The map: what answers which path, in which order a request passes what, and how the server starts and stops."""
+"""The map: the handler of each path, the order of the stages that a request passes, and the server's start and stop."""
 
 import asyncio
 import functools
@@ -92,7 +92,7 @@ _KEEP_EVERY_SECONDS: Final = 0.5
 _FIRST_SECONDS: Final = 30.0
 _LAST_USES_SECONDS: Final = 2.0
 _LOOK_AT_DISK_EVERY_SECONDS: Final = 0.25
-# As long as the embedded database is started again and again before the server ends.
+# As long as the embedded database is restarted before the server gives up.
 _DATABASE_SECONDS: Final = GIVE_UP_SECONDS
 _TRY_AGAIN_SECONDS: Final = 0.1
 _METRICS_SECONDS: Final = 2.0
@@ -114,7 +114,7 @@ class Herdbook:
         self._pools: tuple[Pool, ...] = ()
         self._recordings: Recordings | None = None
         self._database: Database | None = None
-        # An external database's disk is not here to be seen.
+        # The disk of an external database is not visible here.
         data_dir = settings.data_dir if settings.database_url is None else None
         self._disk = DiskWatch(data_dir)
         self._folder = CollectorRegistry()
@@ -134,22 +134,22 @@ class Herdbook:
             ],
             lifespan=lambda _: self.running(),
         )
-        # What is no page is the API's to answer, if only with the problem that there is nothing there.
+        # The API answers all other paths, if only with the problem that there is no such operation.
         self._pages.router.default = self._api
-        # It would redirect to whatever host the request names.
+        # A redirect would lead to whatever host the request names.
         self._pages.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; the API's go straight to it, past everything that serves pages."""
+        """Answer a request; requests for the API bypass the routes of the pages."""
         if scope["type"] == "http" and scope["path"].startswith(_API_PATHS) and not scope["path"].startswith(PATH):
             await self._api(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 
     async def _reached_database(self) -> tuple[Pool, Pool, str]:
-        """Return connections, those for lists, and the secret that signs cursors.
+        """Return the connections, those for lists, and the secret that signs cursors.
 
-        A worker that takes a dead one's place may come while the database is away, for some seconds: it waits.
+        Wait while the database is away, because a worker that replaces a dead one may start at such a time.
         """
         _stop_if_orphaned()
         give_up_at = time.monotonic() + _DATABASE_SECONDS
@@ -177,7 +177,7 @@ class Herdbook:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Serve for as long as the block lasts; then carry out what waits, and close."""
+        """Serve for as long as the block lasts; then carry out waiting writes, and close."""
         settings = self._settings
         pool, pages, secret = await self._reached_database()
         self._pool, self._pools = pool, (pool, pages)
@@ -229,7 +229,7 @@ class Herdbook:
         if self._delivers:
             chores.append(asyncio.create_task(_again_and_again(_KEEP_EVERY_SECONDS, keeper.look)))
         _when_told_to_stop(heads.close)
-        # What is there by now stays: the collector need not look at it again and again.
+        # Everything allocated so far is long-lived; exempt it from garbage collection.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
@@ -237,9 +237,9 @@ class Herdbook:
         heads.close()
         for chore in chores:
             chore.cancel()
-        # Each is closed, whatever becomes of those before it. The last one named is closed first.
+        # Each is closed even if another fails to close. The last one in the list is closed first.
         async with AsyncExitStack() as closing:
-            # A worker ends by a signal, which asks nobody to clear up.
+            # A worker ends by a signal, which skips the exit handlers.
             closing.callback(LINES.flush)
             closing.push_async_callback(pool.close)
             closing.push_async_callback(pages.close)
@@ -252,7 +252,7 @@ class Herdbook:
 
     @functools.cached_property
     def _docs_page(self) -> Any:
-        # Imported for the first reader: it is a fifth of what a start has to import, and programs do not read.
+        # Import it for the first reader: it is a fifth of the imports of a start, and programs do not read the page.
         return importlib.import_module("herdbook.http.docs_page").DocsPage(self._document)
 
     async def _docs(self, request: Request) -> Response:
@@ -271,8 +271,8 @@ class Herdbook:
         except (*CONNECTION_ERRORS, asyncpg.PostgresError):
             return Response("The database cannot be reached. Try again shortly.\n", 503)
         if found is None or is_there is None:
-            return Response("This address is not valid, or not any more. Read the engagement again for a new one.\n", 404)
-        # What was fetched stays what it says it is, and runs nothing.
+            return Response("This address is invalid or has expired. Read the engagement again to get a new one.\n", 404)
+        # The browser must neither guess another type nor run anything.
         headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "Cache-Control": "private"}
         return FileResponse(found.path, media_type=found.content_type, headers=headers)
 
@@ -286,10 +286,10 @@ class Herdbook:
         if (failing := self._readiness.failing_writes()) is not None:
             found["writes_fail"] = type(failing).__name__
         if self._disk.is_full:
-            found["disk"] = "It is almost full, so writes are refused."
+            found["disk"] = "The disk is almost full, so writes are refused."
         is_ready = not schema.missing and failing is None and not self._disk.is_full
         if schema.unknown:
-            # No fault: a newer release leaves a schema that this one can serve, so that servers are replaced one by one.
+            # This is no fault: a newer release keeps the schema usable for this one, so that servers can be replaced in turn.
             found["unknown_migrations"] = schema.unknown
         return JSONResponse({"ready": is_ready, **found}, 200 if is_ready else 503)
 
@@ -309,7 +309,7 @@ class Herdbook:
 def create_app(
     settings: Settings, database_url: str, *, delivers: bool = False, is_told_to_stop: Callable[[], bool] = bool
 ) -> Herdbook:
-    """Return the application of one worker, which has a courier beside it if it delivers to webhooks, too."""
+    """Return the application of one worker; if it delivers to webhooks, it runs a courier process."""
     configure_logs(settings.log_level, metrics.LOG_LINES_DROPPED.inc)
     if settings.workers > 1:
         metrics.forget_dead_workers()
@@ -321,14 +321,14 @@ def _rate_limit(settings: Settings) -> RateLimit | None:
         return None
     if settings.rate_limit_store is None:
         return TokenBuckets(settings.rate_limit, settings.rate_limit_burst)
-    # By name, since the library it needs is an extra, and takes a tenth of a second to import.
+    # Import it only here, because its library is an extra and takes a tenth of a second to import.
     shared = importlib.import_module("herdbook.http.shared_ratelimit")
     limit: RateLimit = shared.SharedWindows(settings.rate_limit, settings.rate_limit_burst, settings.rate_limit_store)
     return limit
 
 
 async def _look_at_webhooks(pool: Pool) -> None:
-    """Measure how webhooks do; while the database is away, nobody knows."""
+    """Update the metrics of webhooks; they are unknown while the database is away."""
     totals = webhooks_store.UNKNOWN
     try:
         async with asyncio.timeout(_METRICS_SECONDS):
@@ -348,7 +348,7 @@ async def _healthz(_: Request) -> Response:
 
 
 def _stop_if_orphaned() -> None:
-    """Stop this worker as soon as the process that started it is gone: it would keep the port from the next one."""
+    """Stop this worker as soon as its parent process is gone, because it would block the port for the next server."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         loop = asyncio.get_running_loop()
@@ -361,9 +361,9 @@ def _stop_if_orphaned() -> None:
 
 
 def _when_told_to_stop(stop: Callable[[], None]) -> None:
-    """Call `stop` at the signal to stop, before it is handled: the server waits for answers that are under way."""
+    """Call `stop` at the signal to stop, before the server handles it, because the server then waits for pending answers."""
     if threading.current_thread() is not threading.main_thread():
-        return  # Signals are another's.
+        return  # Only the main thread can handle signals.
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         handled = signal.getsignal(number)
@@ -379,8 +379,9 @@ def _when_told_to_stop(stop: Callable[[], None]) -> None:
 async def _again_and_again(
     seconds: float, chore: Callable[[], Awaitable[None]], first_within_seconds: float = _FIRST_SECONDS
 ) -> None:
-    # The first time is soon, so that it comes also where the server is started again and again; not all begin at once.
-    await asyncio.sleep(random.uniform(0, min(seconds, first_within_seconds)))  # noqa: S311  # it guards nothing
+    # The first run comes soon, so that it also happens if the server is restarted often. The delay is random, so that not all
+    # chores begin at once.
+    await asyncio.sleep(random.uniform(0, min(seconds, first_within_seconds)))  # noqa: S311  # no secret depends on it
     while True:
         await _tried(chore)
         await asyncio.sleep(seconds)
@@ -390,4 +391,4 @@ async def _tried(chore: Callable[[], Awaitable[None]]) -> None:
     try:
         await chore()
     except Exception:
-        _log.exception("a chore failed, and will be tried again")
+        _log.exception("a background task failed; it will run again")

@@ -1,4 +1,4 @@
-"""The disk under the embedded database: watched, so that writes are refused before PostgreSQL finds no room and stops."""
+"""The watch over the disk of the embedded database: writes are refused before PostgreSQL runs out of space and stops."""
 
 import asyncio
 import logging
@@ -14,34 +14,34 @@ from herdbook.embedded import restarts
 
 _log: Final = logging.getLogger("herdbook.disk")
 
-# PostgreSQL stops where it cannot go on with its write-ahead log, a file of 16 MiB at a time: one that it writes, one that it
-# makes ready, and two for what is under way when writes are refused, checkpoints included.
+# PostgreSQL stops if it cannot extend its write-ahead log, which consists of files of 16 MiB. The reserve is one file that it
+# writes, one that it prepares, and two for work that is still running when writes are refused, checkpoints included.
 RESERVED_BYTES: Final = 64 * 2**20
 RESERVED_INODES: Final = 100
 
 
 class Room(NamedTuple):
-    """What is free; of inodes None where the file system does not count them."""
+    """The free space of a disk; `free_inodes` is None if the file system does not count inodes."""
 
     free_bytes: int
     free_inodes: int | None
 
     def is_short(self, share: float = 1.0) -> bool:
-        """Whether less is free than is reserved, times the share."""
+        """Whether less is free than the reserve times `share`."""
         inodes = RESERVED_INODES * share
         return self.free_bytes < RESERVED_BYTES * share or (self.free_inodes is not None and self.free_inodes < inodes)
 
 
 class DiskWatch:
-    """Knows whether the disk under a data folder is almost full; without a folder it never is."""
+    """Knows whether the disk of a data folder is almost full; without a folder, it never is."""
 
     def __init__(self, data_dir: Path | None) -> None:
         self.is_full = False
         self._folders: Sequence[Path] = () if data_dir is None else _folders(data_dir)
 
     async def look(self) -> None:
-        """Look at the disk. A folder that cannot be looked at, as where the database is elsewhere, is passed over."""
-        # In a thread: a disk that hangs must hang nothing else.
+        """Check the disk. A folder that cannot be read is skipped, for example if the database is elsewhere."""
+        # Use a thread: a disk that hangs must not block the event loop.
         room = await asyncio.to_thread(free_room, self._folders)
         if room is None:
             return
@@ -53,7 +53,7 @@ class DiskWatch:
         if self.is_full:
             _log.error("the disk is almost full: writes are refused until there is more room", extra=facts)
         else:
-            _log.warning("the disk has room again: writes are taken", extra=facts)
+            _log.warning("the disk has room again: writes are accepted", extra=facts)
 
 
 def _folders(data_dir: Path) -> Sequence[Path]:
@@ -62,7 +62,7 @@ def _folders(data_dir: Path) -> Sequence[Path]:
 
 
 def free_room(folders: Sequence[Path]) -> Room | None:
-    """Return what is free under the fullest of these folders, or None if there is none of them."""
+    """Return the least free space of these folders' disks, or None if no folder can be read."""
     found: list[Room] = []
     for folder in folders:
         try:
@@ -77,14 +77,14 @@ def free_room(folders: Sequence[Path]) -> Room | None:
 
 
 class FolderCollector(Collector):
-    """Of a data folder and its database, the same whichever worker is asked: free space, and starts after an end."""
+    """Metrics of a data folder and its database, the same from every worker: free space, and restarts."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
 
     def collect(self) -> Iterator[Metric]:
-        """Return what Prometheus is told."""
-        text = "Times that the embedded database ended by itself and was started again."
+        """Return the metrics."""
+        text = "How often the embedded database ended by itself and was restarted."
         yield CounterMetricFamily("herdbook_database_restarts", text, value=restarts(self._data_dir))
         room = free_room(_folders(self._data_dir))
         if room is None:

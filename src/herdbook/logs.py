@@ -1,6 +1,6 @@
 """Logs: one line of JSON for each event, on standard error.
 
-Lines are written by a thread: whoever reads them may be slow, or gone, and the event loop must not wait for that.
+A thread writes the lines, because their reader may be slow or gone, and the event loop must not wait for it.
 """
 
 import atexit
@@ -21,12 +21,12 @@ _MAX_WAITING: Final = 10_000
 _MAX_AT_ONCE: Final = 1000
 _FLUSH_SECONDS: Final = 1.0
 _encode: Final = msgspec.json.Encoder().encode
-# What every record has; the rest is what the event's own `extra` says.
+# The attributes of every record; all others come from the event's `extra`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as a line of JSON: when, how bad, what, and what more its `extra` says."""
+    """Formats a record as a line of JSON: time, level, event, logger, and the members of its `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -43,7 +43,7 @@ class JsonLines(logging.Formatter):
 
 
 class Lines:
-    """Lines on their way to standard error. Beyond 10,000 that wait, a line is dropped and counted."""
+    """Lines on their way to standard error. While 10,000 lines wait, further ones are dropped and counted."""
 
     def __init__(self) -> None:
         self.count_dropped: Callable[[], object] = lambda: None
@@ -52,7 +52,7 @@ class Lines:
         self._thread: threading.Thread | None = None
 
     def add(self, line: bytes) -> None:
-        """Have a line written, without waiting for it."""
+        """Queue a line for writing."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="log", daemon=True)
             self._thread.start()
@@ -64,7 +64,7 @@ class Lines:
             self.count_dropped()
 
     def flush(self) -> None:
-        """Wait until what was added is written, for a second at most."""
+        """Wait until all added lines are written, for a second at most."""
         if self._thread is not None:
             written = threading.Event()
             self._waiting.put(written)
@@ -101,15 +101,15 @@ LINES: Final = Lines()
 
 
 class _Handler(logging.Handler):
-    """Hands records over to the thread."""
+    """Passes records to the writing thread."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Have a record written."""
+        """Queue a record for writing."""
         LINES.add(self.format(record).encode())
 
 
 def configure_logs(level: str, count_dropped: Callable[[], object] = lambda: None) -> None:
-    """Log from this level on: our own events, and those of the libraries below us that are warnings or worse."""
+    """Log our own events from this level on, and those of libraries from warnings on."""
     LINES.count_dropped = count_dropped
     handler = _Handler()
     handler.setFormatter(JsonLines())
@@ -120,14 +120,14 @@ def configure_logs(level: str, count_dropped: Callable[[], object] = lambda: Non
 class _Dropped(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: datetime
     level: str = "warning"
-    event: str = "lines of this log were dropped, because nobody took those before them"
+    event: str = "log lines were dropped, because standard error was not read fast enough"
     lines: int
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What is logged of a request: never a secret, a body, a query or the text of a path, which may name people.
+    """The log line of a request. It never holds a secret, a body, a query or the text of a path, because these may name people.
 
-    `path` is the operation's, with the names of its parameters; None where there is no such operation.
+    `path` is the operation's path, with the names of its parameters; None if there is no such operation.
     """
 
     timestamp: datetime
@@ -144,7 +144,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestLog:
-    """The lines of the requests."""
+    """Logs the lines of requests."""
 
     def add(self, line: RequestLine) -> None:
         """Log a request."""
@@ -155,7 +155,7 @@ def _write_all(text: bytes) -> None:
     try:
         file = sys.stderr.fileno()
     except (OSError, ValueError):
-        # It was replaced by something that is no file.
+        # Standard error was replaced by an object that is no file.
         sys.stderr.buffer.write(text)
         return
     while text:

@@ -1,4 +1,4 @@
-"""Recordings: kept in the data folder, and given out under signed addresses for a while."""
+"""Recordings: files in the data folder, which are served under signed URLs for a limited time."""
 
 import asyncio
 import importlib
@@ -15,7 +15,7 @@ from herdbook.errors import OutcomeUnknown
 
 PATH: Final = "/api/herdbook/media/"
 VALID_SECONDS: Final = 900
-# A statement whose connection broke may still be under way in the database; none is for longer.
+# A statement whose connection broke may still be running in the database, but not for longer than this.
 _DECIDED_AFTER_SECONDS: Final = 60.0
 
 
@@ -27,7 +27,7 @@ class Media(msgspec.Struct, frozen=True):
 
 
 class Recording:
-    """A recording that lies in the data folder now; how long it lasts, where its format says so; and whether it stays there."""
+    """A recording in the data folder: its duration, if its format states one, and whether the file is kept."""
 
     def __init__(self, media: Media, duration_seconds: float | None) -> None:
         self.media = media
@@ -36,7 +36,7 @@ class Recording:
 
 
 class Address(NamedTuple):
-    """What an address of a recording names: whose it is, where it lies, and its type."""
+    """The target of a recording's URL: its workspace, its id, its file and its type."""
 
     workspace_id: UUID
     recording_id: UUID
@@ -45,7 +45,7 @@ class Address(NamedTuple):
 
 
 class Recordings:
-    """The recordings in a folder. `allowed_targets` are hosts and networks that they may come from beside public ones."""
+    """The recordings in a folder. `allowed_targets` are hosts and networks beside public ones that may be fetched from."""
 
     def __init__(self, folder: Path, secret: str, allowed_targets: tuple[str, ...], most_bytes: int) -> None:
         self._folder = folder
@@ -57,13 +57,13 @@ class Recordings:
 
     @asynccontextmanager
     async def fetched(self, url: str, workspace_id: UUID, recording_id: UUID) -> AsyncGenerator[Recording]:
-        """Fetch a recording, whole, for something that is to be created within the `with`.
+        """Fetch a complete recording for an object that is created within the `with`.
 
-        It is removed again unless `stays` is set there. Where the outcome is not known, it stays locked until that is decided,
-        and is left to the next sweep. Refusals: Invalid, Busy, Unavailable.
+        The file is removed again unless `stays` is set there. If the outcome of the write is unknown, the file stays locked
+        until the outcome is decided, and is left to the next sweep. Refusals: Invalid, Busy, Unavailable.
         """
         if self._fetcher is None:
-            # By name, for the first recording: an HTTP client is a third of a second of a start, and most servers need none.
+            # Import it for the first recording: an HTTP client takes a third of a second to import, and most servers need none.
             outgoing = importlib.import_module("herdbook.outgoing")
             fetcher = importlib.import_module("herdbook.media_fetch").Fetcher
             self._fetcher = fetcher(outgoing.Targets(self._allowed_targets), self._most_bytes)
@@ -83,12 +83,12 @@ class Recordings:
             asyncio.get_running_loop().call_later(locked_for_seconds, self._let_go, fetched.file)
 
     def address(self, workspace_id: UUID, recording_id: UUID, media: Media) -> str:
-        """Return the path of the address under which a recording is given out from now on, for `VALID_SECONDS`."""
+        """Return the path of a URL under which a recording is served for the next `VALID_SECONDS`."""
         token: str | bytes = self._serializer.dumps([workspace_id.hex, recording_id.hex, media.content_type])
         return PATH + (token.decode() if isinstance(token, bytes) else token)
 
     def find(self, token: str) -> Address | None:
-        """Return what an address names; None where it is not valid, or not any more, or nothing lies there."""
+        """Return the target of a URL, or None if it is invalid or has expired, or the file is gone."""
         try:
             workspace, recording, content_type = self._serializer.loads(token, max_age=VALID_SECONDS)
         except BadData:
@@ -98,7 +98,7 @@ class Recordings:
         return Address(workspace_id, recording_id, path, str(content_type)) if path.is_file() else None
 
     async def close(self) -> None:
-        """Close the connections, and let go of all files."""
+        """Close the connections and all files."""
         for file in [*self._undecided]:
             self._let_go(file)
         if self._fetcher is not None:

@@ -1,7 +1,7 @@
-"""How long a recording lasts: the program of a process for one file, whose path is its argument. It prints JSON.
+"""The duration of a recording: a program for one file, whose path is its argument. It prints JSON.
 
-A file comes from strangers, and the reader of its format does what the file says. So this process reads a bounded part, for a
-bounded time, in bounded memory, and the server goes on whatever becomes of it.
+The file comes from strangers, and it controls the parser of its format. This process therefore reads a limited part of it, for
+a limited time, in limited memory, and the server continues whatever happens to the process.
 """
 
 import io
@@ -21,14 +21,14 @@ _NICE: Final = 10
 
 
 class BoundedFile(io.FileIO):
-    """A file of which `MAX_BYTES_READ` bytes are read at most. To ask for more is a ValueError."""
+    """A file of which at most `MAX_BYTES_READ` bytes can be read. Reading more raises ValueError."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.unread = MAX_BYTES_READ
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read so many bytes; their number is checked before any memory is taken for them."""
+        """Read `size` bytes; check the number before allocating memory for them."""
         if size is None or not 0 <= size <= self.unread:
             raise ValueError("too much of the file would be read")
         self.unread -= size
@@ -36,16 +36,16 @@ class BoundedFile(io.FileIO):
 
 
 def duration_in(path: str) -> float | None:
-    """Return how many seconds a recording lasts, where its format says so within what may be read."""
+    """Return the duration of a recording in seconds, or None if its format does not state it in the part that may be read."""
     try:
         with BoundedFile(path) as file:
-            # The library chooses a reader by the file's beginning. That for Ogg passes over the sound only once it has tags.
+            # The library chooses a parser by the file's first bytes. Only with tags does its Ogg parser skip the sound.
             is_ogg = file.read(4) == b"OggS"
             file.seek(0)
             duration = TinyTag.get(file_obj=file, tags=is_ogg).duration  # type: ignore[arg-type]  # it is a binary file
     except (TinyTagException, ValueError, OSError):
         return None
-    # What a damaged header says is no duration.
+    # A damaged header may state nonsense.
     return float(duration) if duration is not None and 0 <= duration <= _MAX_DURATION_SECONDS else None
 
 

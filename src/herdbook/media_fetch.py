@@ -1,8 +1,8 @@
-"""Fetching recordings from where a caller says they are.
+"""Fetching recordings from URLs that callers send.
 
-Whoever names a recording names its server, too. So a fetch takes a bounded part of everything: it has a turn, of which each
-workspace has few, and an open file only while it has one; the sender must keep up a rate; the bytes are kept as they come, and
-are counted before they are held.
+A caller who chooses a recording also chooses its server. Every resource of a fetch is therefore limited: each workspace has few
+turns, and a fetch has an open file only during its turn; the sender must keep up a rate; bytes are written as they come, and
+are counted before they are buffered.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from herdbook.turns import Turns
 
 _CHUNK: Final = 1 << 18
 _MAX_REDIRECTS: Final = 5
-# A fetch may take these seconds, and one more for each so many bytes that have come, up to the last number of seconds.
+# A fetch may take the first number of seconds, one more for each `_MIN_BYTES_PER_SECOND` received, and at most the last number.
 _FIRST_SECONDS: Final = 20
 _MIN_BYTES_PER_SECOND: Final = 1 << 16
 _MAX_SECONDS: Final = 300
@@ -39,7 +39,7 @@ _MAX_WAITING_EACH: Final = 32
 _MAX_WAITING_SECONDS: Final = 60
 _MAX_DURATIONS_AT_ONCE: Final = 2
 _MAX_DURATION_READING_SECONDS: Final = 10
-# As types are named (RFC 6838, section 4.2): what a stranger's server sends becomes a header of ours.
+# The syntax of media types (RFC 6838, section 4.2). Check it, because the type from a stranger's server becomes our header.
 _RECORDING: Final = re.compile(r"(audio|video)/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
 _log: Final = logging.getLogger("herdbook.media")
@@ -48,9 +48,9 @@ T = TypeVar("T")
 
 
 class Fetched(NamedTuple):
-    """A recording that was fetched: its type, its size in bytes, and how long it lasts, where its format says so.
+    """A fetched recording: its type, its size in bytes, and its duration, if its format states one.
 
-    `file` is open, and locked: while it is, nobody else takes the recording for one that nobody needs.
+    `file` is open and locked. The lock keeps a sweep from removing the recording as unneeded.
     """
 
     content_type: str
@@ -76,14 +76,14 @@ class Fetcher:
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(targets),
             timeout=_FIRST_SECONDS,
-            # What one fetch is told to remember is no matter of the next, which may be for somebody else.
+            # Keep no cookies: the next fetch may be for another workspace.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            # A few bytes of a content coding may stand for gigabytes, and recordings gain nothing by one.
+            # Accept no content coding: a few coded bytes may expand to gigabytes, and recordings hardly compress.
             headers={"User-Agent": "herdbook", "Accept": "audio/*, video/*", "Accept-Encoding": "identity"},
         )
 
     async def fetch(self, url: str, workspace_id: UUID, path: Path) -> Fetched:
-        """Fetch a recording to a path, whole. Refusals: Invalid, Busy; Unavailable where the disk fails."""
+        """Fetch a complete recording to a path. Refusals: Invalid, Busy; Unavailable if the disk fails."""
         async with self._turns.turn(workspace_id):
             part = path.with_suffix(".part")
             file = await _on_disk(part, _created, part)
@@ -125,14 +125,14 @@ class Fetcher:
             raise _refusal("unreachable", _TOO_SLOW) from None
         except TargetRefused as error:
             raise _refusal("forbidden_target", str(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last for a host that can be no name
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the host is no valid name
             raise _refusal("unreachable", str(error) or type(error).__name__) from None
         if not size:
             raise _refusal("unreachable", "the answer was empty")
         return content_type, size
 
     async def _opened(self, url: str) -> httpx.Response:
-        """Return the answer, behind redirects, of which nothing but the head has been read."""
+        """Return the response after all redirects; only its head has been read."""
         request = self._client.build_request("GET", url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self._client.send(request, stream=True)
@@ -153,58 +153,58 @@ class Fetcher:
 
 _TOO_SLOW: Final = (
     f"it came too slowly: a recording may take {_FIRST_SECONDS} s, and one more for each {_MIN_BYTES_PER_SECOND} bytes "
-    f"that have come, {_MAX_SECONDS} s at most"
+    f"received, but at most {_MAX_SECONDS} s"
 )
 
 
 def _type_of(response: httpx.Response) -> str:
-    """Return the type of a recording that an answer holds as it is. Refusal: Invalid."""
+    """Return the type of the recording that a response holds, without a content coding. Refusal: Invalid."""
     if not response.is_success:
         raise _refusal("unreachable", f"the answer was {response.status_code}")
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
-        raise _refusal("unreachable", f"it comes in the content coding `{coding[:100]}`, though it was asked for without one")
+        raise _refusal("unreachable", f"it came with the content coding `{coding[:100]}`, though none was accepted")
     content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if _RECORDING.fullmatch(content_type) is None:
-        raise _refusal("unsupported_media_type", f"it is `{content_type[:100]}`, and neither `audio/*` nor `video/*`")
+        raise _refusal("unsupported_media_type", f"it is `{content_type[:100]}`, not `audio/*` or `video/*`")
     return content_type
 
 
 def _duration_in(path: Path) -> float | None:
-    """Return how long a recording lasts, as a process of its own tells, if it does."""
+    """Return the duration of a recording, which a separate process reads, or None."""
     command = [sys.executable, "-m", "herdbook.media_duration", str(path)]
     try:
         told = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_MAX_DURATION_READING_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        _log.warning("how long a recording lasts cannot be told", extra={"error": repr(error)})
+        _log.warning("the duration of a recording cannot be read", extra={"error": repr(error)})
         return None
     duration: float | None = json.loads(told.stdout)
     return duration
 
 
 async def _on_disk(path: Path, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do something with a file, beside the event loop. Refusal: Unavailable where the disk fails."""
+    """Run a file operation in a thread. Refusal: Unavailable if the disk fails."""
     try:
         return await asyncio.to_thread(work, *args, **kwargs)
     except OSError as error:
         _log.error("a recording cannot be written", extra={"path": str(path), "errno": error.errno, "error": error.strerror})
         message = (
-            f"The server's disk cannot take the recording: {error.strerror}. Nothing was done. Tell whoever runs this server."
+            f"The server's disk cannot store the recording: {error.strerror}. Nothing was done. Tell the server's operator."
         )
         raise Unavailable(message) from None
 
 
 def _created(path: Path) -> BinaryIO:
-    """Return a new file, locked as long as it is open."""
+    """Return a new file that is locked as long as it is open."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         file = path.open("xb")
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return file
-        # Somebody who sweeps was there before the lock.
+        # A sweep has removed the file before the lock.
         file.close()
 
 
@@ -214,7 +214,7 @@ def _synced(file: BinaryIO) -> None:
 
 
 def _discard(file: BinaryIO, *paths: Path) -> None:
-    """Remove a file, whichever name it has by now. A disk that does not let go of it is left to the next sweep."""
+    """Remove a file under each of its possible names. If the disk refuses, the next sweep removes it."""
     with contextlib.suppress(OSError):
         for path in paths:
             path.unlink(missing_ok=True)
@@ -223,7 +223,7 @@ def _discard(file: BinaryIO, *paths: Path) -> None:
 
 
 def _put(part: Path, path: Path) -> None:
-    """Give a file its name, so that a power cut does not take it away again."""
+    """Give a file its final name, and sync the folder so that the name survives a power cut."""
     part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

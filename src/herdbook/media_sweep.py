@@ -1,7 +1,7 @@
-"""What crashes and undone engagements leave in the folder of recordings is removed: a slice of the folder at a time.
+"""The sweep of the recordings' folder: it removes files that crashes and undone engagements leave, a slice at a time.
 
-A file is locked as long as somebody fetches it, or creates the engagement that it is for. Whoever gets the lock knows that the
-outcome is decided, and the database tells what it was. The lock goes with its process, and no restart needs to wait for it.
+A file is locked while it is fetched and its engagement is created. Once the sweep gets the lock, the outcome is decided, and
+the database has it. A lock ends with its process, so no restart needs to wait for it.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _log: Final = logging.getLogger("herdbook.media")
 
 
 class Kept(NamedTuple):
-    """A file in the folder, by its workspace and its engagement; one that is not whole is no recording yet."""
+    """A file in the folder: its workspace and its engagement, and whether it is complete."""
 
     path: Path
     workspace_id: UUID
@@ -29,22 +29,22 @@ class Kept(NamedTuple):
     is_whole: bool
 
 
-# Returns which of these engagements need a recording, as they are there or may come back.
+# Returns those engagements that need their recording, because they exist or can be restored.
 Needed = Callable[[Sequence[UUID], Sequence[UUID]], Awaitable[set[tuple[UUID, UUID]]]]
 
 
 async def sweep(folder: Path, needed: Needed) -> None:
-    """Remove the files that nobody writes, and no engagement needs or will need. What is no recording's name stays."""
+    """Remove files that nobody writes and no engagement needs or can need. Keep files that are not named like recordings."""
     files = _files(folder)
     removed = 0
     while some := await asyncio.to_thread(_next, files):
         suspects = await _not_needed(some, needed)
         with contextlib.ExitStack() as locks:
             free = await asyncio.to_thread(_lock_free, suspects, locks)
-            # Between the two looks, an engagement may have been created, and its file been let go of.
+            # Check again under the lock: an engagement may have been created, and its file unlocked, since the first check.
             removed += await asyncio.to_thread(_remove, await _not_needed(free, needed))
     if removed:
-        _log.info("recordings that nobody needs were removed", extra={"files": removed})
+        _log.info("unneeded recordings were removed", extra={"files": removed})
 
 
 async def _not_needed(files: Sequence[Kept], needed: Needed) -> list[Kept]:
@@ -65,7 +65,7 @@ def _files(folder: Path) -> Iterator[Kept]:
 
 
 def _named(folder: Path) -> Generator[tuple[UUID, Path]]:
-    """Return what lies in a folder under an id, be it a part."""
+    """Yield the entries of a folder that are named by an id, with or without `.part`."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -78,7 +78,7 @@ def _named(folder: Path) -> Generator[tuple[UUID, Path]]:
 
 
 def _lock_free(files: Sequence[Kept], locks: contextlib.ExitStack) -> list[Kept]:
-    """Lock the files that nobody else has locked, until `locks` are closed; return which these are."""
+    """Lock the files that nobody else has locked, until `locks` is closed; return them."""
     return [file for file in files if _lock(file.path, locks)]
 
 
@@ -87,7 +87,7 @@ def _lock(path: Path, locks: contextlib.ExitStack) -> bool:
         file = locks.enter_context(path.open("rb"))
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        # It is gone or locked, or is no file.
+        # The path is gone, locked, or not a file.
         return False
     return True
 

@@ -1,8 +1,8 @@
-"""Requests that this server makes because somebody asked it to: where they may go.
+"""Targets of requests that this server makes on behalf of callers.
 
-A caller names the target, and the server stands where the caller does not: beside databases, other services and the machine's
-own metadata. So the address that a name resolves to is looked at, and it is the one that is connected to (OWASP, Server-Side
-Request Forgery Prevention).
+The caller chooses the target, but the server is inside a network that the caller cannot reach: beside databases, other services
+and the machine's own metadata. The address that a name resolves to is therefore checked, and the connection goes to exactly
+that address (OWASP, Server-Side Request Forgery Prevention).
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from typing import Final, TypeAlias
 import httpx
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-# Where networks translate IPv6 to IPv4 (RFC 6052): such an address leads to the IPv4 address within.
+# The prefix for translation from IPv6 to IPv4 (RFC 6052): such an address leads to the IPv4 address that it contains.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-# All of IPv6 that is given out to the public (RFC 4291, section 2.4). The rest is reserved, or is what one network makes of it:
-# the old site-local addresses, and other ways to IPv4.
+# The public addresses of IPv6 (RFC 4291, section 2.4). The rest is reserved or has a local meaning, such as the old site-local
+# addresses and other translations to IPv4.
 _GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
-# What one organization gives out to its own (RFC 1918, 6598 and 4193).
+# The addresses inside one organization (RFC 1918, 6598 and 4193).
 _PRIVATE: Final = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
 )
-# Where clouds tell a machine what it is, and its credentials: those that do not lie in a network that is refused anyway.
+# The metadata services of clouds, which give a machine its credentials. Those in networks that are refused anyway are left out.
 _METADATA: Final = tuple(
     map(
         ipaddress.ip_network,
@@ -32,7 +32,7 @@ _METADATA: Final = tuple(
 )
 
 
-# No web server answers there, and what does might take a request for something else: "bad ports", as browsers have them
+# No web server uses these ports, and another service might misread a request: the "bad ports" of browsers
 # (https://fetch.spec.whatwg.org/#port-blocking).
 _BAD_PORTS: Final = frozenset(
     (
@@ -45,7 +45,7 @@ _BAD_PORTS: Final = frozenset(
 
 
 class TargetRefused(httpx.RequestError):
-    """The target is none that a caller may have the server connect to; the message says why, and what would allow it."""
+    """The server must not connect to the target for a caller; the message says why, and which setting would allow it."""
 
 
 class TargetUnknown(httpx.ConnectError):
@@ -53,10 +53,11 @@ class TargetUnknown(httpx.ConnectError):
 
 
 class Targets:
-    """Which targets are allowed: public ones, and those that the operator names, as hosts or networks.
+    """The allowed targets: public addresses, and hosts and networks that the operator names.
 
-    `allows_loopback` is about this machine, for who names it: a name that only leads here would be somebody else's choice.
-    `allows_private` is about private networks; None: no setting allows these as a whole.
+    `allows_loopback` allows this machine if the target names it; a domain name that resolves to it is not enough, because its
+    owner chose that address. `allows_private` allows private networks; None means that there is no setting for these as a
+    whole.
     """
 
     def __init__(self, allowed: Iterable[str], *, allows_loopback: bool = False, allows_private: bool | None = None) -> None:
@@ -77,13 +78,13 @@ class Targets:
     async def addresses(self, host: str, port: int) -> list[str]:
         """Return the addresses that may be connected to, the best first. Refusals: TargetRefused, TargetUnknown."""
         if port in _BAD_PORTS:
-            raise TargetRefused(f"no web server is at port {port}. Choose another one")
+            raise TargetRefused(f"port {port} is not for web servers. Choose another one")
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise TargetUnknown(f"`{host}` cannot be resolved: {error.strerror}") from None
         except UnicodeError:
-            raise TargetUnknown(f"`{host}` is not the name of a host") from None
+            raise TargetUnknown(f"`{host}` is not a valid host name") from None
         addresses = {text: ipaddress.ip_address(text.partition("%")[0]) for text in (str(each[4][0]) for each in found)}
         is_named = host.lower() in self._hosts
         may_be_here = self._allows_loopback and _names_this_machine(host)
@@ -107,7 +108,7 @@ class Targets:
         return address.is_global and is_unicast
 
     def _refusal(self, host: str, addresses: Iterable[_Address]) -> TargetRefused:
-        # Without the address: who may not go there need not learn what is there.
+        # The message leaves out the address: a caller must not learn how the internal network is laid out.
         if self._allows_private is False and any(_is_private(_within(address)) for address in addresses):
             return TargetRefused(
                 f"`{host}` is at a private address. The setting `allowed_targets` would allow it, "
@@ -117,7 +118,7 @@ class Targets:
 
 
 def _names_this_machine(host: str) -> bool:
-    """Whether a host is a name or an address of this machine, in any form in which it may be written."""
+    """Whether a host is a name or an address of this machine, in any notation."""
     try:
         return _within(ipaddress.ip_address(host)).is_loopback
     except ValueError:
@@ -133,7 +134,7 @@ def _is_private(address: _Address) -> bool:
 
 
 def _within(address: _Address) -> _Address:
-    """Return the IPv4 address that an IPv6 address leads to, where it does."""
+    """Return the IPv4 address that an IPv6 address leads to, or the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64:
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
@@ -142,24 +143,24 @@ def _within(address: _Address) -> _Address:
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """Connects over HTTPS to allowed targets alone, also where a redirect leads."""
+    """Connects only to allowed targets, and only over HTTPS, for redirects as well."""
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
-        # A connection is made for a name, and would be taken for the address: kept, it would serve another name there, whose
-        # certificate nobody has seen.
+        # Keep no connections: they are pooled by address, so another name at the same address would reuse one whose certificate
+        # was not checked for that name.
         self._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request to the address that was looked at, under the name that was asked for."""
+        """Send a request to the checked address, under the requested name."""
         url = request.url
         if url.scheme != "https":
             raise TargetRefused(f"`{url.scheme}` is not `https`")
-        # As the network knows it (IDNA 2008): the resolver would take other letters by older rules, for another name.
+        # Use the ASCII form (IDNA 2008): the resolver would convert other letters by older rules, to another name.
         host = url.raw_host.decode("ascii")
         address = await self._targets.resolve(host, url.port or 443)
-        # The `Host` header is there already, and the certificate is checked for the name. A request of its own, since a
-        # redirect is relative to the one that was asked for.
+        # The `Host` header is already set, and the certificate is checked for the name. Send a copy, because redirects are
+        # relative to the original request.
         pinned = httpx.Request(
             request.method,
             url.copy_with(host=address),

@@ -1,7 +1,7 @@
-"""The text that search compares: words without case and accents, each word's start marked.
+"""The text that search compares: words without case and accents, with the start of each word marked.
 
-One function, `searchable`, prepares both what is stored and what is asked, so that the two always agree. A term is found where
-it stands at the start of a word: `lovel` finds "Lovelace", `x.com` finds "ada@x.com", `@x` finds nothing that `x` does not.
+One function, `searchable`, prepares both the stored text and the query, so that the two always agree. A term matches at the
+start of a word: `lovel` finds "Lovelace", `x.com` finds "ada@x.com", `@x` finds nothing that `x` does not.
 """
 
 import functools
@@ -13,9 +13,9 @@ WORD_START: Final = "\x1f"
 _WORD: Final = re.compile(r"[^\W_]+")
 _MARKED: Final = WORD_START + r"\g<0>"
 _MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
-# An index entry holds 2,704 bytes, and a character becomes several where it is folded.
+# An index entry holds 2,704 bytes, and folding can turn one character into several.
 _LONGEST_WORD: Final = 200
-# The soft hyphen, and what joins or parts letters without a width: none of it is seen within a word, and so none parts it.
+# The soft hyphen and zero-width characters: they are invisible within a word, so they must not split it.
 _UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _AROUND_TERMS: Final = ',;:.!?"()[]<>'
 # Letters that Unicode does not decompose into a base letter and a mark.
@@ -33,7 +33,7 @@ def folded(text: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _decomposed(text: str) -> str:
-    # Decomposed twice: `№` has a capital letter only after the first time, and what is folded may decompose again.
+    # Decompose twice: `№` has a capital letter only after the first time, and folded text may decompose again.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     decomposed = _UNSEEN.sub("", decomposed)
     return "".join(char for char in decomposed if not unicodedata.combining(char)).translate(_UNMARKED)
@@ -45,23 +45,23 @@ def searchable(text: str) -> str:
 
 
 def searched(text: str) -> list[str]:
-    """Return the terms of what a person searches for, prepared as what is stored; those without a word ask for nothing.
+    """Return the terms of a query, prepared like stored text, without terms that contain no word.
 
-    Punctuation around a term is left out: people search for `Lovelace, Ada`.
+    Punctuation around a term is removed, because people search for `Lovelace, Ada`.
     """
     terms = (searchable(term.strip(_AROUND_TERMS)) for term in text.split())
     return [term for term in terms if words(term)]
 
 
 def first_word(searchable_text: str) -> str | None:
-    """Return the first word of a text that `searchable` prepared, or as much of it as `words` gives."""
+    """Return the first word of a text that `searchable` prepared, cut off like the words of `words`."""
     found = _MARKED_WORD.search(searchable_text)
     return None if found is None else found[1][:_LONGEST_WORD]
 
 
 def words(searchable_text: str) -> list[str]:
-    """Return the words of a text that `searchable` prepared, in their order, and of long ones what an index can hold.
+    """Return the words of a text that `searchable` prepared, in order; cut long ones off to what an index can hold.
 
-    Stored and asked words are cut off alike; the texts are compared whole.
+    Words of stored texts and of queries are cut off alike; the texts themselves are compared in full.
     """
     return [word[:_LONGEST_WORD] for word in _MARKED_WORD.findall(searchable_text)]

@@ -1,4 +1,4 @@
-"""The kinds of objects that there are, as the ledger keeps them."""
+"""All kinds of objects, as the ledger stores them."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Turns: how few of what takes long go on at once, so that no workspace keeps another one waiting."""
+"""Turns: a limit on slow work in parallel, so that no workspace keeps another one waiting."""
 
 import asyncio
 from collections import Counter, deque
@@ -13,9 +13,10 @@ _RETRY_AFTER_SECONDS: Final = 10
 
 
 class Turns:
-    """Turns of workspaces: so many at once, and so many of each workspace. The workspace that waits for longest is next.
+    """Turns of workspaces. The workspace that has waited longest is next.
 
-    So many may wait, and so many of each workspace, for so many seconds.
+    `at_once` turns may run together, and `at_once_each` of one workspace. `waiting` may wait, and `waiting_each` of one
+    workspace, for `seconds` at most.
     """
 
     def __init__(
@@ -28,12 +29,12 @@ class Turns:
         self._waiting_each = waiting_each
         self._seconds = seconds
         self._under_way: Counter[UUID] = Counter()
-        # In the order in which their turns come.
+        # The order of the keys is the order of the next turns.
         self._queues: dict[UUID, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
     async def turn(self, workspace_id: UUID) -> AsyncGenerator[None]:
-        """Have a turn, once there is one. Refusal: Busy, where too many wait, or this one has waited for too long."""
+        """Wait for a turn, and hold it during the block. Refusal: Busy, if too many wait or this one has waited too long."""
         await self._begin(workspace_id)
         try:
             yield
@@ -69,7 +70,7 @@ class Turns:
 
     def _leave(self, workspace_id: UUID, called: "asyncio.Future[None]") -> None:
         if called.done():
-            # It was called in the moment in which it left, and passes the turn on.
+            # Its turn came just as it left, so pass the turn on.
             self._end(workspace_id)
             return
         queue = self._queues[workspace_id]
@@ -84,7 +85,7 @@ class Turns:
         following = next((each for each in self._queues if self._may(each)), None)
         if following is None:
             return
-        # What is left of its queue goes behind all others.
+        # The rest of its queue goes behind all others.
         queue = self._queues.pop(following)
         queue.popleft().set_result(None)
         if queue:

@@ -1,4 +1,4 @@
-"""The parts of the wire that objects of several kinds have."""
+"""The parts of the API's JSON that several kinds of objects share."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
@@ -25,7 +25,7 @@ class ResourceRef(msgspec.Struct, frozen=True):
 
 
 class CrmAssociation(msgspec.Struct, frozen=True):
-    """The record of a CRM that an object stands for."""
+    """The CRM record that an object represents."""
 
     schema_name: ClassVar[str] = "crm_association"
 
@@ -35,7 +35,7 @@ class CrmAssociation(msgspec.Struct, frozen=True):
 
 
 class CrmRequest(Protocol):
-    """What asks for a link to a record of a CRM; which object types will do is its own to say."""
+    """A request for a link to a CRM record; each kind of object defines its own allowed object types."""
 
     @property
     def object_type(self) -> Any: ...
@@ -46,12 +46,12 @@ class CrmRequest(Protocol):
 
 
 def crm_link(asked: CrmRequest | None) -> CrmAssociation | UnsetType:
-    """Return the link that is asked for, if any."""
+    """Return the requested link, if any."""
     return UNSET if asked is None else CrmAssociation(asked.object_type, asked.crm_object_id, asked.source)
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """What is left to say of an object that was deleted."""
+    """The answer for a deleted object."""
 
     schema_name: ClassVar[str] = "deleted"
 

@@ -99,7 +99,7 @@ async def test_an_unknown_key_is_refused(client: httpx.AsyncClient) -> None:
     response = await ask(client, str(new_key()))
 
     assert response.status_code == 401
-    assert "No such API key is known here." in response.json()["detail"]
+    assert "This API key is unknown here." in response.json()["detail"]
 
 
 async def test_a_wrong_secret_is_refused_as_unknown(client: httpx.AsyncClient, alice: Person, bob: Person) -> None:
@@ -108,7 +108,7 @@ async def test_a_wrong_secret_is_refused_as_unknown(client: httpx.AsyncClient, a
     borrowed = await ask(client, str(ApiKey(alice.key.id, bob.key.secret)))
 
     assert (guessed.status_code, borrowed.status_code) == (401, 401)
-    assert guessed.json()["detail"] == borrowed.json()["detail"] == "No such API key is known here."
+    assert guessed.json()["detail"] == borrowed.json()["detail"] == "This API key is unknown here."
 
 
 async def test_an_id_has_one_spelling(client: httpx.AsyncClient, alice: Person) -> None:

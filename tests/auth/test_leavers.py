@@ -35,7 +35,7 @@ async def test_who_has_left_is_out(
     response = await eve.post(URL, json={"first_name": "Ada"})
 
     assert response.status_code == 401
-    assert "its user is not active any more" in response.json()["detail"]
+    assert "its user is no longer active" in response.json()["detail"]
     assert await stored.changes() == before
 
 

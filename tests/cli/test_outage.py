@@ -94,7 +94,7 @@ def test_a_database_that_ends_is_started_again(tmp_path: Path, number: signal.Si
         assert create(server).status_code == 201
         assert server.end() == 0
     log = (tmp_path / "err.txt").read_text()
-    assert "the database ended, and is started again" in log
+    assert "the database ended and is being restarted" in log
     assert "the database is back" in log
 
 

@@ -129,7 +129,7 @@ async def test_what_two_would_hold_is_told(before: Before) -> None:
 
     assert all(ids.encoded(ids.CONTACT, contact_id) in told for contact_id in (one, other))
     assert ids.encoded(ids.WORKSPACE, before.workspace_id) in told
-    assert "Of each two, change or delete one with the release that was installed before, then upgrade again." in told
+    assert "Change or delete one of each two with the release that was installed before, then upgrade again." in told
     assert sorted(await before.held("contact_email")) == sorted(held)
     await before.connection.execute("update contact set deleted_at = now() where id = $1", one)
     await before.connection.execute("delete from contact_email where contact_id = $1", one)

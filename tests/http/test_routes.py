@@ -69,7 +69,7 @@ async def test_another_method_is_a_problem(client: httpx.AsyncClient) -> None:
     response = await client.put("/api/v2/contacts")
 
     assert response.json()["type"].endswith("/method_not_allowed")
-    assert response.json()["detail"] == "This path takes GET, HEAD, POST."
+    assert response.json()["detail"] == "This path supports GET, HEAD, POST."
 
 
 async def test_head_is_answered_as_get(alice: Person, ada: Thing) -> None:

@@ -173,7 +173,7 @@ async def test_a_locked_workspace_is_told(database_url: str, pool: Pool, workspa
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("select from workspace where id = $1 for update", workspace_id)
             async with asyncio.timeout(8):
-                with pytest.raises(Unavailable, match="Somebody holds rows of this workspace"):
+                with pytest.raises(Unavailable, match="Rows of this workspace are locked in the database"):
                     await clerk.create("a@x.test")
         written = await clerk.create("b@x.test")
 

@@ -87,7 +87,7 @@ async def test_who_is_no_client_is_refused(client: httpx.AsyncClient, program: P
     response = await ask_with(client, WRONG[how](program))
 
     assert refused(response) == (401, "invalid_client")
-    assert response.json()["error_description"].startswith("No such client, or not with this secret.")
+    assert response.json()["error_description"].startswith("The client is unknown, or its secret is wrong.")
     assert program.secret not in response.text
 
 
@@ -101,7 +101,7 @@ async def test_who_is_no_client_is_refused_by_form(program: Program, changes: di
     response = await program.ask("client_credentials", **changes)
 
     assert refused(response) == (401, "invalid_client")
-    assert response.json()["error_description"].startswith("No such client, or not with this secret.")
+    assert response.json()["error_description"].startswith("The client is unknown, or its secret is wrong.")
 
 
 async def test_the_secret_of_another_client_is_refused(program: Program, other_program: Program) -> None:

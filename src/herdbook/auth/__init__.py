@@ -1,1 +1,1 @@
-"""Credentials: who asks, and what they may."""
+"""Credentials: authentication of callers, and their scopes."""

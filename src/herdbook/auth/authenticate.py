@@ -1,4 +1,4 @@
-"""From the Authorization header to the caller."""
+"""Authentication: from the Authorization header to the caller."""
 
 import asyncio
 import hashlib
@@ -16,13 +16,13 @@ from herdbook.auth.store import find_access_token, find_key, note_use
 from herdbook.db.pool import Pool
 from herdbook.errors import Forbidden, Unauthenticated
 
-# A revoked key, and one whose user has left, stops working within this time, everywhere: the promise is 5 seconds.
+# A key that is revoked or whose user leaves stops working in all processes within this time; the promise is 5 seconds.
 _TRUSTED_FOR_SECONDS: Final = 3.0
 _MOST_TRUSTED: Final = 10_000
 
 
 class Caller(NamedTuple):
-    """Who makes a request: a workspace, a credential, its scopes; how logs show the first two; and the user it acts for."""
+    """The caller of a request: workspace, credential, scopes, the ids of the first two for logs, and the user it acts for."""
 
     workspace_id: UUID
     credential_id: UUID
@@ -36,29 +36,29 @@ class Caller(NamedTuple):
         return scope in self.scopes or ADMIN in self.scopes
 
     def require(self, scope: str) -> None:
-        """Refusal: Forbidden."""
+        """Require the scope. Refusal: Forbidden."""
         if not self.may(scope):
             raise Forbidden(scope)
 
 
-# Who makes a request that needs no credential.
+# The caller of a request that needs no credential.
 NOBODY: Final = Caller(UUID(int=0), UUID(int=0), frozenset(), "", "")
 
 
 class Authenticator:
-    """Knows callers by their credentials, and trusts what it knows for a moment."""
+    """Authenticates callers by their credentials, and caches them for `_TRUSTED_FOR_SECONDS`."""
 
     def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
         self.sign_ins: Final = SignIns(pool, clock)
-        # By the hash of the header, so that no secret is kept in memory longer than its request.
+        # The keys are hashes of the header, so that no secret stays in memory longer than its request.
         self._trusted: dict[bytes, tuple[float, Caller]] = {}
         self._lookups: dict[bytes, asyncio.Task[Caller]] = {}
         self._used: set[UUID] = set()
 
     async def caller(self, authorization: bytes | None, address: str = "") -> Caller:
-        """Return who this is. Refusals: Unauthenticated; RateLimited where too much has failed that came from the address."""
+        """Return the caller. Refusals: Unauthenticated; RateLimited after too many failed sign-ins from the address."""
         if authorization is None:
             message = "No credential. Send `Authorization: Bearer <token>` or an API key as its value."
             raise Unauthenticated(message, is_presented=False)
@@ -68,13 +68,13 @@ class Authenticator:
             return trusted[1]
         lookup = self._lookups.get(fingerprint)
         if lookup is None:
-            # One look-up, however many requests with this credential arrive meanwhile.
+            # Share one look-up among all requests with this credential that arrive meanwhile.
             lookup = asyncio.create_task(self._look_up(authorization, fingerprint, address))
             self._lookups[fingerprint] = lookup
         return await asyncio.shield(lookup)
 
     async def note_uses(self) -> None:
-        """Store when the credentials that were seen since the last time were used."""
+        """Store the last use of the credentials that were seen since the last call."""
         used, self._used = self._used, set()
         if used:
             await note_use(self._pool, sorted(used))
@@ -92,7 +92,7 @@ class Authenticator:
         return caller
 
     async def _authenticated(self, authorization: bytes, address: str) -> tuple[Caller, float]:
-        """Return who this is, and for how many seconds that holds."""
+        """Return the caller, and the number of seconds until the credential expires."""
         text = authorization.decode("latin-1").strip()
         scheme, _, token = text.partition(" ")
         if scheme.lower() == "bearer":
@@ -102,18 +102,16 @@ class Authenticator:
         elif text.startswith(ACCESS_TOKEN_PREFIX):
             prefix, name, shown, find = ACCESS_TOKEN_PREFIX, "access token", CLIENT_PREFIX, find_access_token
         else:
-            raise Unauthenticated("This credential is neither an API key nor a token that this server gave out.")
+            raise Unauthenticated("This credential is neither an API key nor an access token of this server.")
         try:
             sent = read_token(text, prefix, name)
         except NotAKey as error:
             raise Unauthenticated(str(error)) from None
         stored = await self.sign_ins.stored(find, sent.id, sent.secret, address)
         if stored is None:
-            raise Unauthenticated(f"No such {name} is known here.")
+            raise Unauthenticated(f"This {name} is unknown here.")
         if stored.is_over:
-            raise Unauthenticated(
-                f"This {name} has expired or was revoked, or its user is not active any more. Use another one."
-            )
+            raise Unauthenticated(f"This {name} has expired or was revoked, or its user is no longer active. Use another one.")
         caller = Caller(
             stored.workspace_id,
             stored.credential_id,

@@ -10,7 +10,7 @@ from uuid import UUID
 from herdbook import ids
 
 PREFIX: Final = "sk-apik_"
-ACCESS_TOKEN_PREFIX: Final = "oat_"  # noqa: S105  # what a token begins with is no secret
+ACCESS_TOKEN_PREFIX: Final = "oat_"  # noqa: S105  # the prefix of a token is no secret
 CLIENT_PREFIX: Final = "ocl_"
 _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_LENGTH: Final = 32
@@ -18,11 +18,11 @@ _CHECKSUM_LENGTH: Final = 6
 
 
 class NotAKey(ValueError):
-    """The text is no key or token, or a mistyped or truncated one; the message says which."""
+    """The text is no key or token, or a mistyped or truncated one; the message says which of these."""
 
 
 class Token(NamedTuple):
-    """A key or a token as its holder has it; its prefix says what it is."""
+    """A key or a token as its holder has it; its prefix shows its kind."""
 
     prefix: str
     id: UUID
@@ -43,41 +43,41 @@ class ApiKey(NamedTuple):
 
 
 def new_key() -> ApiKey:
-    """Make an API key: a new id, and a secret."""
+    """Create an API key with a new id and a new secret."""
     return ApiKey(ids.new_id(), new_secret())
 
 
 def new_token(prefix: str) -> Token:
-    """Make a token: a new id, and a secret."""
+    """Create a token with a new id and a new secret."""
     return Token(prefix, ids.new_id(), new_secret())
 
 
 def new_secret() -> str:
-    """Make a secret: 190 random bits, and a checksum that tells a mistyped one from an unknown one."""
+    """Create a secret of 190 random bits and a checksum, which distinguishes a mistyped secret from an unknown one."""
     random = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
     return random + _checksum(random)
 
 
 def read_key(text: str) -> ApiKey:
-    """Read an API key. NotAKey where it cannot be one."""
+    """Parse an API key. Raise NotAKey if the text cannot be one."""
     _, key_id, secret = read_token(text, PREFIX, "API key")
     return ApiKey(key_id, secret)
 
 
 def read_token(text: str, prefix: str, name: str) -> Token:
-    """Read a token with this prefix, which is called so. NotAKey where it cannot be one."""
+    """Parse a token with this prefix; messages call it `name`. Raise NotAKey if the text cannot be one."""
     head, dot, secret = text.partition(".")
     token_id = ids.decoded(prefix, head)
     if token_id is None or not dot:
         raise NotAKey(f"This is not an {name}. An {name} looks like `{prefix}<id>.<secret>`.")
     random = secret[:_RANDOM_LENGTH]
     if len(secret) != _RANDOM_LENGTH + _CHECKSUM_LENGTH or secret[_RANDOM_LENGTH:] != _checksum(random):
-        raise NotAKey(f"This {name} is mistyped or cut off: its checksum does not fit. Copy it again.")
+        raise NotAKey(f"This {name} is mistyped or cut off: its checksum does not match. Copy it again.")
     return Token(prefix, token_id, secret)
 
 
 def secret_hash(secret: str) -> bytes:
-    """Return what is kept of a secret. It is random enough that a slow hash would protect nothing."""
+    """Return the hash of a secret that is stored. The secret is so random that a slow hash would not protect it better."""
     return hashlib.sha256(secret.encode()).digest()
 
 

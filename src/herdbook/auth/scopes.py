@@ -1,4 +1,4 @@
-"""What a credential may do."""
+"""The scopes of credentials."""
 
 from typing import Final
 

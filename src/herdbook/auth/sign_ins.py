@@ -1,8 +1,8 @@
-"""Sign-ins that fail: what they cost is bounded, by where they come from and by whose credential they try.
+"""Failed sign-ins: their cost is limited per address and per credential.
 
-A look-up is a query. An id that is tried again and again is looked up once in some seconds, and a wrong secret is told from the
-right one in memory meanwhile; so a stranger who tries cannot lock out whoever has the right one. An address from which too much
-fails is refused without a look-up, but for credentials that were right before.
+A look-up is a query. An id that is tried repeatedly is looked up once in a few seconds, and wrong secrets are recognized in
+memory meanwhile, so a stranger cannot lock out the holder of the right secret. An address with too many failures is refused
+without a look-up, except for credentials that were right before.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from herdbook.auth.keys import secret_hash
 from herdbook.db.pool import Statements
 from herdbook.errors import RateLimited
 
-# Failures at once, and how many more each second, of one address and with one credential.
+# The failures that one address or one credential may have at once, and how many more each second.
 _ADDRESS_BURST: Final = 500
 _ADDRESS_RATE: Final = 50
 _CREDENTIAL_BURST: Final = 50
 _CREDENTIAL_RATE: Final = 1
-# How long it is known which secret is right for an id, to refuse others; and that there is no such id.
+# How long the right secret of an id is remembered in order to refuse others, and how long an unknown id is remembered.
 _KNOWN_FOR_SECONDS: Final = 3.0
 _UNKNOWN_FOR_SECONDS: Final = 1.0
 _MAX_REMEMBERED: Final = 10_000
-# Look-ups at once of ids that nobody has had the right secret for: the connections are the writers', too.
+# The limit on parallel look-ups of ids that nobody has had the right secret for: they share connections with the writers.
 _MAX_LOOKUPS: Final = 2
 
 KeyT = TypeVar("KeyT")
@@ -36,7 +36,7 @@ ValueT = TypeVar("ValueT")
 
 
 class HasSecret(Protocol):
-    """What is stored of a credential."""
+    """A stored credential, with the hash of its secret."""
 
     @property
     def secret_hash(self) -> bytes: ...
@@ -46,7 +46,7 @@ StoredT = TypeVar("StoredT", bound=HasSecret)
 
 
 class _Newest(OrderedDict[KeyT, ValueT], Generic[KeyT, ValueT]):
-    """A mapping that forgets what was set longest ago, once it is full."""
+    """A mapping that drops the item that was set longest ago when it is full."""
 
     def __setitem__(self, key: KeyT, value: ValueT) -> None:
         super().__setitem__(key, value)
@@ -56,7 +56,7 @@ class _Newest(OrderedDict[KeyT, ValueT], Generic[KeyT, ValueT]):
 
 
 class _Buckets(Generic[KeyT]):
-    """Counts failures: each key has a bucket of tokens, of which `rate` come back a second, up to `burst`."""
+    """Counts failures: each key has a bucket of up to `burst` tokens, and gets `rate` of them back per second."""
 
     def __init__(self, rate: int, burst: int, clock: Callable[[], float]) -> None:
         self._rate = rate
@@ -65,11 +65,11 @@ class _Buckets(Generic[KeyT]):
         self._buckets: _Newest[KeyT, tuple[float, float]] = _Newest()
 
     def wait(self, key: KeyT) -> int:
-        """Return in how many whole seconds there is a token; 0: now."""
+        """Return the number of whole seconds until there is a token; 0 if there is one now."""
         return max(0, math.ceil((1 - self._tokens(key)) / self._rate))
 
     def take(self, key: KeyT) -> None:
-        """Take a token, or what is left of one."""
+        """Take a token, or the rest of one."""
         self._buckets[key] = (max(0.0, self._tokens(key) - 1), self._clock())
 
     def _tokens(self, key: KeyT) -> float:
@@ -78,7 +78,7 @@ class _Buckets(Generic[KeyT]):
 
 
 class SignIns:
-    """Looks up credentials by their ids, and remembers what failed."""
+    """Looks up credentials by their ids, and remembers failures."""
 
     def __init__(self, statements: Statements, clock: Callable[[], float] = time.monotonic) -> None:
         self._statements = statements
@@ -92,7 +92,7 @@ class SignIns:
     async def stored(
         self, find: Callable[[Statements, UUID], Awaitable[StoredT | None]], credential_id: UUID, secret: str, address: str
     ) -> StoredT | None:
-        """Return what is stored of a credential whose secret is right, else None. Refusal: RateLimited, after many failures."""
+        """Return the stored credential if the secret is right, otherwise None. Refusal: RateLimited, after many failures."""
         sent, network = secret_hash(secret), _network(address)
         until, known = self._looked_up.get(credential_id, (0.0, None))
         if until > self._clock() and not _is_same(known, sent):
@@ -113,7 +113,7 @@ class SignIns:
         return None
 
     def _fail(self, credential_id: UUID, network: str) -> None:
-        """Count a failure. Refusal: RateLimited, where there were too many."""
+        """Count a failure. Refusal: RateLimited, if there were too many."""
         wait = max(self._by_address.wait(network), self._by_credential.wait(credential_id))
         self._by_address.take(network)
         self._by_credential.take(credential_id)
@@ -130,7 +130,7 @@ def _refuse_after(seconds: int) -> None:
 
 
 def _network(address: str) -> str:
-    """Return what one sender has of addresses: an IPv4 address, or 64 bits of IPv6."""
+    """Return the network that one sender typically controls: an IPv4 address, or a /64 of IPv6."""
     if ":" not in address:
         return address
     try:

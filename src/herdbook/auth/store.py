@@ -22,7 +22,7 @@ class Workspace(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """A credential, as an operator sees it; its secret is not there to be seen."""
+    """A credential, as an operator sees it, without its secret."""
 
     id: UUID
     workspace_id: UUID
@@ -35,7 +35,7 @@ class Credential(NamedTuple):
 
 
 class StoredCredential(NamedTuple):
-    """What is needed to let somebody in, or not; and for how long, where it has an end."""
+    """A stored credential, for authentication; `seconds_left` is None if it does not expire."""
 
     workspace_id: UUID
     credential_id: UUID
@@ -68,9 +68,10 @@ async def create_key(
     *,
     user_id: UUID | None = None,
 ) -> ApiKey:
-    """Create an API key. It is the only time that its secret is there to be seen.
+    """Create an API key. Its secret can never be read again.
 
-    It acts for the user, for as long as that one is active; where none is named, for the first active one of the workspace.
+    The key acts for the user, as long as this user is active. Without a user, it acts for the first active one of the
+    workspace.
     """
     key = new_key()
     await statements.execute(
@@ -90,7 +91,7 @@ async def create_key(
 
 
 async def list_keys(statements: Statements, workspace_id: UUID | None) -> list[Credential]:
-    """Return the keys of a workspace, or of all, the oldest first."""
+    """Return the keys of a workspace, or of all workspaces, the oldest first."""
     records = await statements.fetch(
         """
         select id, workspace_id, name, scopes, created_at, expires_at, revoked_at, last_used_at
@@ -103,7 +104,7 @@ async def list_keys(statements: Statements, workspace_id: UUID | None) -> list[C
 
 
 async def revoke_key(statements: Statements, key_id: UUID) -> bool:
-    """Revoke a key, now; return whether there is such a key."""
+    """Revoke a key now; return whether the key exists."""
     found: UUID | None = await statements.fetchval(
         "update credential set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", key_id
     )
@@ -111,11 +112,11 @@ async def revoke_key(statements: Statements, key_id: UUID) -> bool:
 
 
 async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | None:
-    """Return what is stored of an API key. It is over, too, when the user that it names is not active.
+    """Return a stored API key. It is over when it has expired or was revoked, or its named user is not active.
 
-    One that names no user acts for the first active one of the workspace, and for nobody where none is active.
+    A key without a user acts for the first active user of the workspace, and for nobody if none is active.
     """
-    # The users are looked for like this, so that no partial index comes into question, and the key is taken.
+    # `coalesce` rules out the partial index on users, so the planner uses the primary key.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         with found as materialized (
@@ -145,8 +146,8 @@ async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | N
 
 
 async def find_access_token(statements: Statements, token_id: UUID) -> StoredCredential | None:
-    """Return what is stored of an access token. It is over, too, when its client, its grant or the grant's user is."""
-    # The user is looked for by itself, so that the whole key is taken.
+    """Return a stored access token. It is over when it has expired, or its client, its grant or the grant's user is over."""
+    # A subquery looks up the user, so that the planner uses the whole primary key.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         with found as materialized (
@@ -173,7 +174,7 @@ async def find_access_token(statements: Statements, token_id: UUID) -> StoredCre
 
 
 async def note_use(statements: Statements, credential_ids: Sequence[UUID]) -> None:
-    """Note that keys and OAuth clients were used just now."""
+    """Note that keys and OAuth clients have just been used."""
     used = list(credential_ids)
     await statements.execute("update credential set last_used_at = now() where id = any($1)", used)
     await statements.execute("update oauth_client set last_used_at = now() where id = any($1)", used)

@@ -1,1 +1,1 @@
-"""The database: the pool, reads that share a statement, migrations."""
+"""The database: the pool, shared reads, migrations."""

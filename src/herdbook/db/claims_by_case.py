@@ -1,7 +1,7 @@
-"""The step of migration 0008 that no SQL can take: addresses and names of tags are held by their letters, without case.
+"""The Python step of migration 0008: unique keys of addresses and tag names ignore case, and nothing else.
 
-The keys were made by case folding, which takes `ß` for `ss`. They are made anew of what the objects themselves say, as it was
-sent. Only what is no ASCII can have another key now.
+The old keys came from case folding, which turns `ß` into `ss`. The step recomputes them from the text that the objects hold, as
+it was sent. Only non-ASCII text can get another key.
 """
 
 import unicodedata
@@ -18,21 +18,21 @@ _MAX_NAMED: Final = 20
 
 
 class ClaimedTwice(Exception):
-    """Two active objects would hold the same from now on; the message names them, and the remedy."""
+    """Two active objects would hold the same key; the message names them and the remedy."""
 
     def __init__(self, pairs: list[str]) -> None:
         others = f" And {len(pairs) - _MAX_NAMED} more." if len(pairs) > _MAX_NAMED else ""
         super().__init__(
-            "Migration 0008 was not applied, since it would let two objects hold the same:\n"
+            "Migration 0008 was not applied, because two objects would hold the same address or name:\n"
             + "\n".join(pairs[:_MAX_NAMED])
-            + f"{others}\nOf each two, change or delete one with the release that was installed before, then upgrade again."
+            + f"{others}\nChange or delete one of each two with the release that was installed before, then upgrade again."
         )
 
 
 class _Table(NamedTuple):
-    """A table of keys: which objects are in question, and what their keys are made of.
+    """A table of keys, the objects to look at, and how their keys are made.
 
-    `told` selects the workspace, the object, the texts that the object says, and keys of it that are made of something else.
+    `told` selects the workspace, the object, the texts that its keys are made from, and its keys that come from elsewhere.
     """
 
     table: LiteralString
@@ -46,7 +46,7 @@ class _Table(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Which object holds what, as the columns of a table are."""
+    """An object and a key that it holds, in the order of the table's columns."""
 
     workspace_id: UUID
     object_id: UUID
@@ -112,7 +112,7 @@ _HELD_BY_OTHERS: Final[LiteralString] = """
 
 
 async def claim_by_case(statements: Statements) -> None:
-    """Make the keys anew. Refusal: ClaimedTwice."""
+    """Recompute the keys of all tables. Refusal: ClaimedTwice."""
     pairs: list[str] = []
     for table in _TABLES:
         pairs += await _claim_anew(statements, table)
@@ -121,7 +121,7 @@ async def claim_by_case(statements: Statements) -> None:
 
 
 async def _claim_anew(statements: Statements, table: _Table) -> list[str]:
-    """Make the keys of a table anew; return which objects would hold the same one as another."""
+    """Recompute the keys of a table; describe each two objects that would hold the same one."""
 
     def on(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table.table).replace("$key", table.key).replace("$holder", table.holder)
@@ -143,5 +143,5 @@ async def _claim_anew(statements: Statements, table: _Table) -> list[str]:
 
 
 def _columns(places: Collection[_Place]) -> tuple[list[UUID], list[UUID], list[str]]:
-    """Return places as columns, which a statement takes as arrays."""
+    """Return the places as columns, for the array parameters of a statement."""
     return [each[0] for each in places], [each[1] for each in places], [each[2] for each in places]

@@ -1,4 +1,4 @@
-"""Reads that many share: of single objects, all that wait in one turn of the event loop are read by one statement."""
+"""Shared reads: one statement reads all single objects that are requested in the same turn of the event loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Sequence
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _MOST_AT_ONCE: Final = 256
 
 
-# Planned once, perhaps for an empty table: written like this, no partial index comes into question, and the key is taken.
+# The plan is made once, perhaps for an empty table. `coalesce` rules out the partial indexes, so the planner uses the key.
 _FIND: Final[LiteralString] = """
     select asked.place, c.version, c.object$more
     from unnest($1::uuid[], $2::uuid[]) with ordinality as asked(workspace_id, id, place)
@@ -22,7 +22,7 @@ _FIND: Final[LiteralString] = """
 
 
 class Found(NamedTuple):
-    """An object as it stands in its row: its version, what the API shows of it, and what else was selected."""
+    """An object as its row has it: its version, its JSON for the API, and the other selected columns."""
 
     version: int
     body: bytes
@@ -30,12 +30,12 @@ class Found(NamedTuple):
 
 
 def find_in(table: LiteralString, more: LiteralString = "") -> LiteralString:
-    """Return the statement that finds active objects of a table; `more` are other columns to select, each behind a comma."""
+    """Return the statement that finds a table's active objects; `more` are other columns, each with a comma before it."""
     return _FIND.replace("$table", table).replace("$more", more)
 
 
 class _Reads:
-    """The reads by one statement."""
+    """The pending reads that share one statement."""
 
     def __init__(self, pool: Pool, statement: LiteralString) -> None:
         self._pool = pool
@@ -51,14 +51,14 @@ class _Reads:
         return done
 
     async def _read(self) -> None:
-        # While one statement is under way, those who come wait for the next: the busier the server, the more they share.
+        # Reads that arrive while a statement runs wait for the next one: the busier the server, the larger the batches.
         while self._waiting:
             batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
             try:
                 records = await self._pool.fetch(self._statement, [one[0] for one in batch], [one[1] for one in batch])
             except Exception as error:
                 if isinstance(error, TimeoutError):
-                    # Those who came meanwhile have waited for the same database, and would for as long again.
+                    # Fail the reads that arrived meanwhile, too: they would wait as long again for the same database.
                     batch, self._waiting = batch + self._waiting, []
                 for *_, done in batch:
                     if not done.done():
@@ -72,7 +72,7 @@ class _Reads:
 
 
 class Database:
-    """The database as readers see it: `pages` are connections for lists, which are planned for each workspace."""
+    """The database for readers: `pages` are the connections for lists, whose statements are planned for each workspace."""
 
     def __init__(self, pool: Pool, pages: Pool) -> None:
         self.pool = pool
@@ -83,8 +83,8 @@ class Database:
     async def find(self, statement: LiteralString, workspace_id: UUID, object_id: UUID) -> Found | None:
         """Return the object that the statement finds, or None.
 
-        The statement takes the workspaces' and the objects' ids as arrays `$1` and `$2`, and selects, for each that is there,
-        its place in them (from 1), its version and its body.
+        The statement takes the workspaces' and the objects' ids as arrays `$1` and `$2`. For each object that exists, it
+        selects the index in these arrays (from 1), the version and the body.
         """
         reads = self._reads.get(statement)
         if reads is None:
@@ -92,13 +92,13 @@ class Database:
         return await reads.wait_for(workspace_id, object_id)
 
     async def shared(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what a read returns; all who ask for the same in one turn of the event loop share it."""
+        """Return the result of `read`; callers with the same key in the same turn of the event loop share one read."""
         reading = self._shared.get(key)
         if reading is None:
             reading = self._shared[key] = asyncio.create_task(self._begin(key, read))
         return await asyncio.shield(reading)
 
     async def _begin(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        # Who comes from now on may know of more than this read is sure to find.
+        # A later caller may know of a write that this read does not see, so it must read anew.
         del self._shared[key]
         return await read()

@@ -1,7 +1,7 @@
 """Migrations: plain SQL files in order, forward only, under an advisory lock.
 
-Each is a transaction, but for those that build an index on a large table beside those who write there. What no SQL can do of
-one is a step of the same name, in the same transaction.
+Each runs in a transaction, except those that build an index on a large table concurrently with writes. If a migration needs
+Python, its step has the same name and runs in the same transaction.
 """
 
 import asyncio
@@ -19,28 +19,28 @@ from herdbook.db.pool import Connection, Statements, connect
 
 _log: Final = logging.getLogger("herdbook.db")
 
-# Any number that no other program on the same database uses: the letters of `herdbook`.
+# A number that no other program on the same database uses: the letters of `herdbook`.
 _LOCK: Final = 0x68657264626F6F6B
 _OLDEST: Final = 18
-# An index on a large table is built while others write there, which cannot be part of a transaction: one statement a file.
+# Building an index concurrently with writes is not possible in a transaction, so such a file holds one statement.
 _CONCURRENTLY: Final = "_concurrently"
 _INDEX: Final = re.compile(r"create index concurrently if not exists (\w+) on")
 _STEPS: Final[dict[str, Callable[[Statements], Awaitable[None]]]] = {"0008_claims_by_case": claim_by_case}
 _NOTE: Final = "insert into migration (name) values ($1)"
-# Whoever writes to a table waits behind a migration that waits for it, so no wait is longer than this.
+# Writes to a table queue behind a migration that waits for its lock, so the migration waits no longer than this.
 _WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"
 _TRY_AGAIN_SECONDS: Final = 1.0
 
 
 class DatabaseTooOld(Exception):
-    """The database is an older PostgreSQL than herdbook is made for."""
+    """The database is a PostgreSQL older than herdbook supports."""
 
     def __init__(self, version: str) -> None:
         super().__init__(f"This database is PostgreSQL {version}. herdbook needs {_OLDEST} or newer.")
 
 
 class SchemaTooNew(Exception):
-    """A newer herdbook has migrated the database."""
+    """A newer herdbook has already migrated the database."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(
@@ -53,7 +53,7 @@ class SchemaTooNew(Exception):
 def available() -> dict[str, LiteralString]:
     """Return the SQL of each migration by name, in order."""
     files = sorted(resources.files("herdbook.db").joinpath("migrations").iterdir(), key=lambda file: file.name)
-    # The files are as much a part of this program as its source.
+    # The cast is safe: the files are part of this program, like its source.
     return {
         file.name.removesuffix(".sql"): cast("LiteralString", file.read_text("utf-8"))
         for file in files
@@ -64,15 +64,15 @@ def available() -> dict[str, LiteralString]:
 async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]:
     """Apply the migrations that the database lacks; return their names. Several processes may call it at once.
 
-    Refusals: DatabaseTooOld; ClaimedTwice; SchemaTooNew where a newer herdbook has migrated it, unless that is allowed.
+    Refusals: DatabaseTooOld; ClaimedTwice; SchemaTooNew if a newer herdbook has migrated it, unless that is allowed.
     """
     connection = await connect(database_url)
     try:
         version = await connection.fetchval("show server_version")
         if int(version.split(".")[0]) < _OLDEST:
             raise DatabaseTooOld(version)
-        # Asked for again and again: whoever waited in a statement would keep an index from being built beside others.
-        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110  # no event here is the other process's
+        # Poll for the lock: a process that waits for it inside a statement blocks `create index concurrently`.
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110  # another process cannot set an event
             await asyncio.sleep(0.02)
         await connection.execute(
             "create table if not exists migration (name text primary key, applied_at timestamptz not null default now())"
@@ -85,19 +85,19 @@ async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]
             await _apply(connection, name)
         return lacking
     finally:
-        # The lock is the session's, so it ends with the connection.
+        # The session owns the lock, so the lock ends with the connection.
         await connection.close()
 
 
 async def unknown(statements: Statements) -> list[str]:
-    """Return the names of the migrations that the database has and this program does not know, in order."""
+    """Return, in order, the names of the migrations that the database has and this program does not know."""
     if await statements.fetchval("select to_regclass('migration') is null"):
         return []
     return sorted(await _noted(statements) - available().keys())
 
 
 async def missing(statements: Statements) -> list[str]:
-    """Return the names of the migrations that the database lacks, in order; one whose index was left unfinished is lacking."""
+    """Return, in order, the names of the migrations that the database lacks; one with an unfinished index counts as lacking."""
     noted = await _noted(statements)
     unfinished = {
         record["name"]
@@ -118,7 +118,7 @@ async def _noted(statements: Statements) -> set[str]:
 async def _apply(connection: Connection, name: str) -> None:
     sql = available()[name]
     if name.endswith(_CONCURRENTLY):
-        # An interruption leaves an index that is maintained and never used, and `if not exists` takes it for done.
+        # An interrupted build leaves an index that is maintained and never used, and `if not exists` would skip it.
         for index in _INDEX.findall(sql):
             await connection.execute(cast("LiteralString", f"drop index concurrently if exists {index}"))
         await connection.execute(sql)
@@ -133,7 +133,7 @@ async def _apply(connection: Connection, name: str) -> None:
                     await step(connection)
                 await connection.execute(_NOTE, name)
         except asyncpg.LockNotAvailableError:
-            _log.warning("a migration waits until nobody holds what it changes", extra={"migration": name})
+            _log.warning("a migration waits for a lock", extra={"migration": name})
             await asyncio.sleep(_TRY_AGAIN_SECONDS)
         else:
             return

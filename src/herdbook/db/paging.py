@@ -1,7 +1,7 @@
-"""Pages of a list, in the order of updates, or of another time.
+"""Pages of a list, sorted by `updated_at` or by another time.
 
-A workspace's times strictly increase with its versions, so the order by (updated_at, version) is the order by version, and a
-place in it stays what it is when the row there is changed or deleted.
+A workspace's times strictly increase with its versions, so the order by (updated_at, version) is the order by version. A cursor
+into that order stays valid when its row is changed or deleted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,35 +23,35 @@ _PARAMETERS: Final[tuple[LiteralString, ...]] = (
 )
 _COMPARISONS: Final[dict[Bound, LiteralString]] = {"gt": " > ", "gte": " >= ", "lt": " < ", "lte": " <= "}
 _TIMES: Final[dict[TimeColumn, LiteralString]] = {"updated_at": "c.updated_at", "start_at": "c.start_at"}
-# By which columns a list is sorted: the time, and what tells rows of one time apart.
+# A list is sorted by two columns: the time, and a tie-breaker for rows of the same time.
 _ORDERS: Final[dict[TimeColumn, tuple[LiteralString, LiteralString]]] = {
     "updated_at": ("c.updated_at", "c.version"),
     "start_at": ("c.start_at", "c.id"),
 }
 
-# What more rows than this match is looked for on the way through the rows in their order, where it should be met soon.
+# A word with at least this many matches is common: scan the rows in list order, where a match should come soon.
 _COMMON: Final = 5000
-# And so far.
+# Stop that scan after this many rows.
 _WALKED: Final = 20_000
 _LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended: the time that the list is sorted by, and what tells rows of one time apart."""
+    """The end of a page: the time that the list is sorted by, and the tie-breaker for rows of the same time."""
 
     at: datetime
     tie: int | UUID
 
 
 class CrmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A record of a CRM, as a filter names it."""
+    """A CRM record in a filter."""
 
     id: str
     object_type: str
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller asks of a list. `after` is where the last page ended; `filters` are the values that will do, by name."""
+    """A caller's query of a list. `after` is the end of the last page; `filters` maps each filter to its accepted values."""
 
     limit: int = 25
     order: TimeColumn = "updated_at"
@@ -65,7 +65,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listed(NamedTuple):
-    """An object on a page: its place, what the API shows of it, and what else the list's statement selects."""
+    """An object on a page: its place in the order, its JSON for the API, and the other columns that the list selects."""
 
     place: Place
     body: bytes
@@ -73,21 +73,21 @@ class Listed(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """A table whose rows are searched: it has a column `search`, and in `found_by_word` the ids by words."""
+    """A table to search: it has a column `search`, and `found_by_word` selects ids by word."""
 
     table: LiteralString
     found_by_word: LiteralString
 
 
 class _Common(NamedTuple):
-    """A word that many objects have, and the statement that finds them."""
+    """A word that many objects contain, and the statement that finds them."""
 
     word: str
     found_by_word: LiteralString
 
 
 class Conditions:
-    """The conditions of a page's statement, over the table that it calls `c`, and their parameters.
+    """The conditions of a page's statement, on the table with the alias `c`, and their parameters.
 
     `$1` is the workspace, `$2` the number of rows to return.
     """
@@ -111,38 +111,38 @@ class Conditions:
             self._sql += " and (" + time_column + ", " + tie_column + ") " + comparison + " (" + at + ", " + tie + ")"
 
     def parameter(self, value: Any) -> LiteralString:
-        """Return the placeholder of a new parameter."""
+        """Add a parameter; return its placeholder."""
         self._values.append(value)
         return _PARAMETERS[len(self._values) - 1]
 
     def require(self, condition: LiteralString) -> None:
-        """Require a condition."""
+        """Add a condition."""
         self._sql += " and " + condition
 
     def add(self, condition: LiteralString, value: Any) -> None:
-        """Require a condition on `$value`."""
+        """Add a condition on `$value`."""
         self.require(condition.replace("$value", self.parameter(value)))
 
     def require_crm_records(self, table: LiteralString) -> None:
-        """Require a link to one of the records of a CRM that the query names, if any."""
+        """Require a link to one of the CRM records that the query names, if any."""
         if self._query.crm_records is not None:
             crm_ids = self.parameter([record.id for record in self._query.crm_records])
             found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
             self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
 
     async def search(self, pool: Pool, within: Searched) -> None:
-        """Require what the query searches for, if anything."""
+        """Require the query's search terms, if any."""
         if self._query.search is None:
             return
         terms = searched(self._query.search)
         if not terms:
             self.require("false")
             return
-        # Nothing is required after this but what the search itself requires.
+        # The search comes last: later conditions are its own.
         self._asked_before_search = len(self._values)
         patterns = self.parameter([f"%{_like_escaped(term)}%" for term in terms])
-        # The planner takes `like` for rare, and would sort all rows for the few. Of what `coalesce` hides it thinks that half
-        # fit, and walks through them in their order until the page is full.
+        # The planner expects few matches of `like`, and would sort all rows for them. It expects `coalesce` to match half of
+        # the rows, so it scans in list order until the page is full.
         self._searched = "coalesce(c.search like all(" + patterns + "), false)"
         candidates = sorted({word for term in terms for word in words(term)})
         word, is_common = await _rarest_word(pool, self._workspace_id, candidates, within.found_by_word)
@@ -156,7 +156,7 @@ class Conditions:
         return found_by_word.replace("$least", least).replace("$most", most)
 
     def require_few(self, select: LiteralString) -> None:
-        """Require an id that a statement selects, of which there are not many."""
+        """Require an id that the statement selects; it must select few."""
         found: LiteralString = "c.id = any(array(" + select + "))"
         if self._few is None:
             self._few = found
@@ -164,16 +164,16 @@ class Conditions:
             self.require(found)
 
     async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[Listed]:
-        """Return the rows of a table that fit, in the page's order; one more than the page holds, if there is.
+        """Return the matching rows of a table in the page's order, and one more than the page holds, if there is one.
 
-        `more` are other columns to select, each behind a comma.
+        `more` are other columns to select, each with a comma before it.
         """
         time, tie = _ORDERS[self._query.order]
         direction: LiteralString = " desc" if self._query.descending else " asc"
         order: LiteralString = " order by " + time + direction + ", " + tie + direction
         select: LiteralString = "select " + time + ", " + tie + ", c.object" + more + " from "
         if self._common is not None and self._few is None:
-            # What is common is met soon on the way through the rows in their order; else it is among those that have the word.
+            # A scan in list order meets a common word soon. If it does not fill the page, look among the rows with the word.
             walked = "(select * from " + table + " c" + self._sql + order + " limit 20000) c"
             listed = await self._listed(pool, select + walked, order)
             if len(listed) > self._query.limit or await self._is_walked_to_the_end(pool, table, order):
@@ -181,8 +181,8 @@ class Conditions:
             self.require_few(self._found(*self._common))
         source: LiteralString = table
         if self._few is not None:
-            # The few are taken by their keys before anything else is asked of them: behind the offset, the planner cannot walk
-            # through all rows in their order instead, and look for each among the few, as it would where it knows nothing yet.
+            # Fetch the few rows by key before any other condition applies. `offset 0` is a fence: without it, a planner that
+            # has no statistics yet scans all rows in list order, and checks each against the few.
             source = "(select * from " + table + " c where c.workspace_id = $1 and " + self._few + " offset 0)"
         return await self._listed(pool, select + source + " c", order)
 
@@ -200,7 +200,7 @@ class Conditions:
 
 
 async def is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
-    """Whether a select of ids finds too many to look at each; it reads no more of them than it takes to know."""
+    """Whether a select finds too many ids to look at each; it reads at most 5,000 of them."""
     count: int = await pool.fetchval("select count(*) from (" + ids + " limit 5000) as few", *values)
     return count >= _COMMON
 
@@ -214,9 +214,9 @@ _COUNT_WORDS: Final[LiteralString] = """
 
 
 async def _rarest_word(pool: Pool, workspace_id: UUID, candidates: list[str], found_by_word: LiteralString) -> tuple[str, bool]:
-    """Return the word that the fewest objects have at the start of one of theirs, and whether it is common all the same.
+    """Return the candidate that is a prefix of a word in the fewest objects, and whether even that one is common.
 
-    It reads no more than `_COMMON` entries a word, however many there are.
+    It reads at most `_COMMON` index entries for each candidate.
     """
     found = found_by_word.replace("$least", "asked.word").replace("$most", "asked.word || $3")
     record = await pool.fetchrow(_COUNT_WORDS.replace("$found", found), workspace_id, candidates, _LAST_CHARACTER, _COMMON)

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and how long anybody waits for one and for what it is to do."""
+"""Connections to PostgreSQL, and time limits for getting and using one."""
 
 import asyncio
 import contextlib
@@ -11,23 +11,24 @@ import asyncpg
 class DatabaseAway(ConnectionError):
     """The database could not be connected to, or a connection to it broke.
 
-    It is an OSError that comes from here. Any other one is of a disk or of another server, and says nothing of the database.
+    Every OSError of a database connection becomes one of these. Any other OSError comes from a disk or another server, and says
+    nothing about the database.
     """
 
 
-# A statement that ends like this may have been carried out, or not.
+# After one of these, the statement may or may not have taken effect.
 CONNECTION_ERRORS: Final = (
     DatabaseAway,
     TimeoutError,
     asyncpg.InterfaceError,
-    # What asyncpg raises where a session was ended, and its connection is used before that was noticed.
+    # asyncpg raises this if the server has ended a session and the connection is used before asyncpg notices.
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
 )
 
-# So long a connection is waited for and used, together.
+# The limit for waiting for a connection and using it, together.
 PATIENCE_SECONDS: Final = 9.0
 _GIVE_BACK_SECONDS: Final = 0.5
 _CLOSE_SECONDS: Final = 2.0
@@ -38,19 +39,19 @@ _SESSION: Final = {
     "timezone": "UTC",
     "jit": "off",
     "synchronous_commit": "on",
-    # Every statement here is made for an index. Most plans are made once (planning costs more than most of them take), perhaps
-    # while a table is still empty, and must hold when it has a million rows.
+    # Every statement here is written for an index. Most plans are made once (planning costs more than most statements take),
+    # perhaps while a table is still empty, and must still be good when it has a million rows.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "max_parallel_workers_per_gather": "0",
-    # A process that stops in the middle of a batch must not hold its workspaces for ever.
+    # A process that stops in the middle of a batch must not lock its workspaces for ever.
     "idle_in_transaction_session_timeout": "10s",
-    # A statement that is slow is ended by the server; this side ends only what the server does not answer at all.
+    # The server ends a slow statement; the client gives up only on a server that does not answer at all.
     "statement_timeout": "8s",
-    # A row that somebody holds, by hand, say, must not hold up those who want others.
+    # A row that somebody has locked, say by hand, must not delay writes to other rows.
     "lock_timeout": "1s",
 }
 
@@ -66,7 +67,7 @@ class DatabaseUrlInvalid(Exception):
 
 
 class Statements(Protocol):
-    """What runs statements. They are typed as literals, so that nothing computed can be one."""
+    """Runs statements. They are typed as literals, so that no computed string can be one."""
 
     async def execute(self, query: LiteralString, *args: Any) -> str: ...
 
@@ -88,7 +89,7 @@ class Connection(Statements, Protocol):
 
 
 class Pool(Statements, Protocol):
-    """Connections that are opened together, and lent one by one, each for some seconds: TimeoutError past them."""
+    """Connections that are opened together and lent one by one, each for a few seconds, after which TimeoutError is raised."""
 
     def acquire(self) -> AbstractAsyncContextManager[Connection]: ...
 
@@ -102,23 +103,23 @@ class Pool(Statements, Protocol):
 
 
 async def connect(database_url: str) -> Connection:
-    """Open one connection, for an errand. Refusal: DatabaseUrlInvalid."""
+    """Open a single connection outside the pool. Refusal: DatabaseUrlInvalid."""
     try:
         connection = await asyncpg.connect(database_url, timeout=10)
     except OSError as error:
         raise _of_database(error) from None
     except ValueError:
-        # Not in its own words: they quote parts of the URL, perhaps of its password.
+        # Drop the original message: it quotes parts of the URL, perhaps of its password.
         raise DatabaseUrlInvalid from None
     await _pass_json_through(connection)
     return cast("Connection", connection)
 
 
 async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) -> Pool:
-    """Open `size` connections, all at once, so that no request waits for one to be made.
+    """Open `size` connections, all at once, so that no request waits for a new one.
 
-    With `plan_anew`, each statement is planned for the parameters it comes with. It is for those whose best plan depends on how
-    large the workspace is, which a plan for all workspaces cannot know.
+    With `plan_anew`, each execution is planned for its own parameters. Use it for statements whose best plan depends on the
+    size of the workspace, which a plan for all workspaces cannot know.
     """
     try:
         pool: Any = await asyncpg.create_pool(
@@ -138,7 +139,7 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
 
 
 class _Pool:
-    """A pool of asyncpg's, which by itself would wait for ever for a database that hangs."""
+    """A pool of asyncpg with time limits: by itself, it would wait for ever for a database that hangs."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
@@ -163,7 +164,7 @@ class _Pool:
             return await connection.fetchval(query, *args)
 
     async def close(self) -> None:
-        """Close all connections; those to a database that does not answer are cut."""
+        """Close all connections; cut those to a database that does not answer."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
@@ -182,7 +183,7 @@ class _Pool:
 
 
 class _Lent:
-    """A connection, for as long as the block lasts and no longer than the patience."""
+    """A connection for the length of the block, and at most `PATIENCE_SECONDS`."""
 
     __slots__ = ("_connection", "_end", "_is_late", "_pool")
 
@@ -203,7 +204,7 @@ class _Lent:
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._end.cancel()
-        # What was interrupted is cancelled on the server. If that does not answer, the connection is closed, and so given back.
+        # The release cancels an interrupted statement on the server. If the server does not answer, the connection is closed.
         with contextlib.suppress(*CONNECTION_ERRORS):
             await self._pool.release(self._connection, timeout=_GIVE_BACK_SECONDS)
         if self._is_late and isinstance(error, (OSError, *CONNECTION_ERRORS)):
@@ -212,25 +213,25 @@ class _Lent:
             raise _of_database(error) from None
 
     def _cut(self) -> None:
-        # Cancelling would wait for the server, too.
+        # Not `cancel`: that waits for the server, too.
         self._is_late = True
         self._connection.terminate()
 
 
 def _of_database(error: OSError) -> OSError:
-    """Return an error of the network as one of the database; one of time tells itself."""
+    """Return a network error as DatabaseAway; keep a TimeoutError."""
     return error if isinstance(error, (TimeoutError, DatabaseAway)) else DatabaseAway(str(error))
 
 
 async def _pass_json_through(connection: Any) -> None:
-    # JSON comes and goes as bytes: msgspec encodes and decodes it, straight from and to typed structs.
+    # JSON passes through as bytes: msgspec encodes and decodes it, straight from and to typed structs.
     try:
         await connection.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
     except BaseException:
-        # Otherwise it would be closed, which waits for a server that does not answer.
+        # Otherwise asyncpg closes it, which waits for a server that does not answer.
         connection.terminate()
         raise
 
 
 async def _leave_as_is(connection: Any) -> None:
-    """Reset nothing: no statement of ours leaves anything behind in its session, and the reset is a round trip."""
+    """Reset nothing: our statements leave no state in the session, and a reset costs a round trip."""

@@ -1,4 +1,4 @@
--- What has no workspace.
+-- Tables beside the data of workspaces.
 
 create table setting (
     name text primary key,
@@ -24,7 +24,7 @@ create table credential (
     expires_at timestamptz,
     revoked_at timestamptz,
     last_used_at timestamptz,
-    -- The user that a key acts for; the first of the workspace, where none is named.
+    -- The user that a key acts for; null: the first active user of the workspace.
     user_id uuid
 ) with (fillfactor = 80);
 
@@ -41,9 +41,9 @@ create table change (
     action "char" not null,
     previous json,
     object json not null,
-    -- An object's entries are a chain, from the version that its row has to the first.
+    -- The entries of an object are a chain, from the version in its row back to the first one.
     previous_version bigint,
-    -- The contact that goes on in this one's place: of entries that delete a contact by merging, and that bring it back.
+    -- The contact that replaces this one, in entries that delete a contact by merging or restore it afterwards.
     merged_into uuid,
     primary key (workspace_id, seq)
 );
@@ -52,20 +52,20 @@ comment on column change.kind is
     'c contact, o company, u user, t tag, e engagement, r transcript, n transcript comment, w webhook endpoint';
 comment on column change.action is 'c created, u updated, d deleted, r restored';
 
--- What a request did, for undo. Requests' ids are in the order of time, so an entry is added at the index's end.
+-- For undo: the changes of a request. Ids of requests ascend with time, so entries are added at the end of the index.
 create index change_by_request on change (request_id);
 
--- Up to which entry, it included, each workspace's ledger has been trimmed.
+-- The last trimmed entry of each workspace's ledger; all entries before it are gone, too.
 create table change_trimmed (
     workspace_id uuid primary key,
     seq bigint not null,
-    -- The time of that entry, where `at_seq` is `seq`.
+    -- The time of the entry `seq`; it is valid only if `at_seq` equals `seq`.
     at_seq bigint,
     at timestamptz
 );
 
--- Up to which entry each ledger went at a time, noted once a day: so entries that a clock which was ahead has dated are known to
--- be old in the end.
+-- The head of each ledger at a time, noted once a day. Entries that a wrong clock dated ahead count as old when a later mark is
+-- old.
 create table change_mark (
     workspace_id uuid not null,
     at timestamptz not null,
@@ -84,11 +84,11 @@ create table idempotency_record (
     primary key (workspace_id, credential_id, key)
 );
 
--- Old records are deleted in slices, each found by its time.
+-- The deletion of old records in slices finds them by time.
 create index idempotency_record_by_time on idempotency_record (at);
 
--- What was begun and is still to be finished, in slices: contacts of a company that was deleted to be cleared of it, engagements
--- of a contact that was merged to name another one. It is empty nearly always, so nobody looks through what is done.
+-- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving engagements of
+-- a merged contact to another one. The table is nearly always empty, so finding them costs nothing.
 create table unfinished (
     workspace_id uuid not null,
     task text not null,
@@ -116,7 +116,7 @@ create table company (
 create index company_by_update on company (workspace_id, updated_at, version) where deleted_at is null;
 create index company_by_crm_object on company (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
--- Those that may have contacts to be released from them.
+-- Deleted companies, whose contacts may still have to be released.
 create index company_deleted on company (workspace_id, id) where deleted_at is not null;
 
 create table company_word (
@@ -133,7 +133,7 @@ create table company_domain (
     primary key (workspace_id, domain)
 );
 
--- Contacts. `object` is the contact as the API shows it; beside it stands what is looked up.
+-- Contacts. `object` is the contact as the API shows it; the other columns are for look-ups.
 
 create table contact (
     workspace_id uuid not null,
@@ -154,7 +154,7 @@ create table contact (
     emails json generated always as (object -> 'emails') virtual,
     phone_numbers json generated always as (object -> 'phone_numbers') virtual,
     time_zone text generated always as (object ->> 'time_zone') virtual,
-    -- The contact that goes on in this one's place, where it was deleted by merging.
+    -- The contact that replaces this one, if it was deleted by merging.
     merged_into uuid,
     primary key (workspace_id, id)
 ) with (fillfactor = 85);
@@ -165,8 +165,8 @@ create index contact_by_crm_object on contact (workspace_id, crm_object_id)
 
 create index contact_merged on contact (workspace_id, merged_into) where merged_into is not null;
 
--- What a search finds a contact by: the first word of either name here, where a change of name costs an index entry and no more,
--- and all other words in a table of their own.
+-- The words by which a search finds a contact. The first word of each name is here, where a change of name costs only one index
+-- entry; all other words are in their own table.
 create index contact_by_first_name_word on contact (workspace_id, first_name_word)
     where first_name_word is not null and deleted_at is null;
 create index contact_by_last_name_word on contact (workspace_id, last_name_word)
@@ -179,7 +179,7 @@ create table contact_word (
     primary key (workspace_id, word, contact_id)
 );
 
--- An address belongs to one active contact of a workspace: the key is the proof.
+-- An address belongs to at most one active contact of a workspace; the primary key guarantees it.
 create table contact_email (
     workspace_id uuid not null,
     address text not null,
@@ -187,7 +187,7 @@ create table contact_email (
     primary key (workspace_id, address)
 );
 
--- The addresses that deleted contacts had.
+-- The addresses of deleted contacts.
 create table contact_former_email (
     workspace_id uuid not null,
     address text not null,
@@ -228,7 +228,7 @@ create table user_word (
     primary key (workspace_id, word, user_id)
 );
 
--- What a user is known by: e-mail addresses, and a phone number.
+-- The unique keys of users: e-mail addresses and phone numbers.
 create table user_handle (
     workspace_id uuid not null,
     handle text not null,
@@ -257,7 +257,7 @@ create table tag_name (
     primary key (workspace_id, name)
 );
 
--- Engagements. `object` is what the API always shows, `details` what it shows on demand or not at all.
+-- Engagements. `object` has the members that the API always shows, `details` those that it shows on demand or never.
 
 create table engagement (
     workspace_id uuid not null,
@@ -322,7 +322,7 @@ create table engagement_external_id (
     primary key (workspace_id, external_id)
 );
 
--- What was said in an engagement, under the engagement's id: plain text, and the timeline where there is one.
+-- The transcript of an engagement, under the engagement's id: plain text, and a timeline if there is one.
 
 create table transcript (
     workspace_id uuid not null,
@@ -350,7 +350,7 @@ create table transcript_comment (
 create index transcript_comment_by_engagement on transcript_comment (workspace_id, engagement_id, updated_at, version)
     where deleted_at is null;
 
--- OAuth: programs of other people, what users have granted them, and the tokens they have for it.
+-- OAuth: programs of third parties, the grants of users to them, and their tokens.
 
 create table oauth_client (
     id uuid primary key,
@@ -365,8 +365,8 @@ create table oauth_client (
     constraint oauth_client_is_no_administrator check (not scopes @> '{workspace:admin}')
 ) with (fillfactor = 80);
 
--- What a user has granted a client. It begins as a code, and its hash is the code's; `ends_at` is when the code expires or, once
--- that was used, when the last refresh token does. To revoke it is to revoke every token that came from it.
+-- Grants of users to clients. A grant begins as a code, and `secret_hash` is the hash of that code. `ends_at` is the expiry of
+-- the code or, once the code was used, of the last refresh token. Revoking a grant revokes all its tokens.
 create table oauth_grant (
     id uuid primary key,
     client_id uuid not null,
@@ -382,7 +382,7 @@ create table oauth_grant (
 
 create index oauth_grant_by_end on oauth_grant (ends_at);
 
--- Used ones are kept until they expire, so that one that comes back gives away whoever has stolen it.
+-- Used tokens are kept until they expire, so that a second use reveals a theft.
 create table oauth_refresh_token (
     id uuid primary key,
     grant_id uuid not null,
@@ -393,7 +393,7 @@ create table oauth_refresh_token (
 
 create index oauth_refresh_token_by_expiry on oauth_refresh_token (expires_at);
 
--- Without a grant, it is the client's own.
+-- A token without a grant belongs to the client itself.
 create table oauth_access_token (
     id uuid primary key,
     client_id uuid not null,
@@ -422,14 +422,14 @@ create table webhook_endpoint (
 
 create index webhook_endpoint_by_update on webhook_endpoint (workspace_id, updated_at, version) where deleted_at is null;
 
--- How far an endpoint has read its workspace's ledger: all up to the position is delivered, is of no interest to it, or stands in
--- `webhook_delivery`. Who holds the lease reads on.
+-- The progress of an endpoint in its workspace's ledger: each entry up to `position` is delivered, not subscribed to, or in
+-- `webhook_delivery`. The holder of the lease reads on.
 create table webhook_reader (
     workspace_id uuid not null,
     endpoint_id uuid not null,
     is_enabled boolean not null,
     position bigint not null,
-    -- From which positions on it is told of which events: what is not told of is no delivery.
+    -- The subscribed event types, each list with the position from which it applies; other events are not delivered.
     told json not null default '[]',
     failing_since timestamptz,
     failures_in_a_row integer not null default 0,
@@ -438,18 +438,18 @@ create table webhook_reader (
     failed bigint not null default 0,
     lease_holder uuid,
     leased_until timestamptz,
-    -- With which version of the endpoint the lease's holder begins attempts; null: it begins none.
+    -- The version of the endpoint with which the lease's holder begins attempts; null: it begins none.
     sends_as bigint,
-    -- The last failed attempt since the last success, and for how long attempts have failed.
+    -- The last failed attempt since the last success, and how long attempts have been failing.
     failed_at timestamptz,
     failing_seconds double precision not null default 0,
-    -- While the endpoint was disabled, the entries from one to the other went without being told to it.
+    -- The range of entries that were trimmed undelivered while the endpoint was disabled.
     missed_from bigint,
     missed_to bigint,
     primary key (workspace_id, endpoint_id)
 ) with (fillfactor = 50);
 
--- What was not delivered at the first attempt, or was sent again. `seq` is the entry of the ledger.
+-- Deliveries that failed at the first attempt or were sent again. `seq` is the entry of the ledger.
 create table webhook_delivery (
     workspace_id uuid not null,
     endpoint_id uuid not null,
@@ -460,7 +460,7 @@ create table webhook_delivery (
     attempt_count integer not null,
     next_attempt_at timestamptz,
     attempts json not null,
-    -- Somebody asked for it, so it is sent whether the endpoint is told of such events by now or not.
+    -- A user requested it, so it is sent even if the endpoint no longer subscribes to such events.
     is_resend boolean not null default false,
     primary key (workspace_id, endpoint_id, seq)
 ) with (fillfactor = 70);

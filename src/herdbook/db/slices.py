@@ -1,4 +1,4 @@
-"""Deletion in slices: what is old is deleted so much at a time that no statement takes long, however much there is."""
+"""Deletion in slices: old rows are deleted a few at a time, so that no statement takes long, however many there are."""
 
 import asyncio
 import time
@@ -9,10 +9,10 @@ SLICE: Final = 2000
 
 
 async def each_slice(delete: Callable[[], Awaitable[int]]) -> None:
-    """Delete slice after slice, until one is not full; `delete` returns how many there were in it."""
+    """Delete slice after slice until one is not full; `delete` returns how many rows it deleted."""
     deleted = SLICE
     while deleted == SLICE:
         began = time.monotonic()
         deleted = await delete()
-        # Others work beside it, so where there is much to delete, four fifths of the time are theirs alone.
+        # Leave four fifths of the time to others, however much there is to delete.
         await asyncio.sleep(4 * (time.monotonic() - began))

@@ -1,4 +1,4 @@
-"""A batch: one transaction that loads what its commands need, applies them in memory, and saves what came of it."""
+"""A batch: one transaction that loads the rows its commands need, applies the commands in memory, and saves the changes."""
 
 import functools
 import logging
@@ -24,14 +24,14 @@ _PARAMETERS: Final[tuple[LiteralString, ...]] = (
 _WARN_EVERY_SECONDS: Final = 60.0
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
-# The time is the database's, so that one clock decides, however many servers there are.
+# Use the database's time, so that all servers share one clock.
 _LOAD_HEADS: Final[LiteralString] = """
     clock_timestamp(), (select json_agg(w) from (select id, seq, last_at from workspace where id = any($1)) as w)
 """
 
-# The guard of every save. A workspace whose head moved since it was loaded is not held, and nothing of it is written. The time
-# moves with every save, the sequence only with those that enter a change, and a key may be kept without one. Rows are locked in
-# the order of their ids, so that two processes cannot wait for each other.
+# The guard of every save. `held` lacks the workspaces whose head moved since they were loaded, so nothing is written there.
+# Compare the time, too: every save moves it, while the sequence moves only with a change, and an idempotency record may be
+# saved without one. Rows are locked in the order of their ids, so that two processes cannot deadlock.
 _HOLD: Final[LiteralString] = """
     with head as (
         select * from json_to_recordset($1) as h(id uuid, old_seq bigint, old_at timestamptz, seq bigint, at timestamptz)
@@ -62,9 +62,9 @@ class _NewHead(msgspec.Struct):
 
 
 _log: Final = logging.getLogger("herdbook.ledger")
-# Servers and database have one clock by and by, so what is further ahead was written while it was wrong.
+# Clocks agree within this time once they are synchronized, so a time further ahead was written by a wrong clock.
 _AHEAD: Final = timedelta(minutes=1)
-# Every batch of such a workspace finds it, and one line a minute tells it.
+# Every batch of such a workspace would log the warning; one a minute is enough.
 _warned: Final = {"at": -_WARN_EVERY_SECONDS}
 _number: Final = attrgetter("number")
 _heads: Final = msgspec.json.Decoder(list[_Head])
@@ -78,14 +78,14 @@ async def lock_all(connection: Connection, workspace_ids: Iterable[UUID]) -> Non
 
 
 async def lock_at_once(connection: Connection) -> None:
-    """Wait no longer than a moment for any row until the transaction ends: somebody was found to hold some."""
+    """Wait for locks only 50 ms at a time until the transaction ends, because somebody was found to hold rows."""
     await connection.execute("set local lock_timeout = '50ms'")
 
 
 async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, Book]:
-    """Open a book for each workspace that exists, with the rows needed: one statement, so one moment.
+    """Open a book for each workspace that exists, with the rows needed. One statement loads them, so they share a snapshot.
 
-    Under a lock it must be a statement after the one that locks: a statement sees the moment at which it began to wait.
+    A lock must be taken by an earlier statement, because a statement that waits for a lock keeps the snapshot from before it.
     """
     asked: dict[Shelf[Any], list[dict[str, Any]]] = {}
     for workspace_id, wanted in needs.items():
@@ -108,7 +108,7 @@ async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUI
 
 
 async def save(connection: Connection, books: Sequence[Book]) -> set[UUID]:
-    """Write what the books have to write, in one statement; return the workspaces for which it was not too late."""
+    """Write the changes of the books in one statement; return the workspaces that no other process had changed meanwhile."""
     heads = [_NewHead(book.workspace_id, book.loaded_seq, book.loaded_at, book.seq, book.at) for book in books]
     put: dict[Shelf[Any], list[Row]] = {}
     changes: list[Change] = []
@@ -124,12 +124,12 @@ async def save(connection: Connection, books: Sequence[Book]) -> set[UUID]:
 
 
 def _in_order(shelves: Iterable[Shelf[Any]]) -> tuple[Shelf[Any], ...]:
-    """Return shelves in an order that is always the same, so that what is about the same tables is the same statement."""
+    """Return the shelves in a fixed order, so that batches with the same tables share one prepared statement."""
     return tuple(sorted(shelves, key=_number))
 
 
 def _look_at_times(books: Iterable[Book], now: datetime) -> None:
-    """Tell of workspaces that were written to while a clock was ahead: their times go on from there until it has caught up."""
+    """Warn of workspaces that were written while a clock was ahead; their times continue from there until clocks catch up."""
     ahead = max((book.at - now for book in books), default=timedelta())
     is_ahead = ahead > _AHEAD
     metrics.AHEAD_SECONDS.set(ahead.total_seconds() if is_ahead else 0)
@@ -173,7 +173,7 @@ def _decoded_rows(shelf: Shelf[Any], rows: bytes | None) -> list[Any]:
 async def was_committed(connection: Connection, last: Change) -> bool:
     """Whether the change table holds exactly this entry, the last of its batch.
 
-    The time alone does not tell: where the clock is behind, two processes choose the same next one.
+    The time alone is no proof: if the clock is behind, two processes choose the same next time.
     """
     return await connection.fetchval(
         """

@@ -1,7 +1,7 @@
-"""The book: the rows that a batch of commands reads and changes, in memory, while their workspace is the batch's alone.
+"""The book: the rows of one workspace that a batch of commands reads and changes in memory.
 
 A domain describes each of its tables to the ledger as a `Shelf`. A command names the rows it needs, and is then applied to
-the book in plain synchronous Python. What it puts there is saved by the ledger, in one statement for the whole batch.
+the book in plain synchronous Python. The ledger saves the changed rows of the whole batch in one statement.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ RowT = TypeVar("RowT", bound=Row)
 class Shelf(Generic[RowT]):
     """One table, as the ledger loads and saves it.
 
-    `key` gives the part of a row's primary key behind the workspace. `load` is a query for the members of `row`, under their
-    names, of the rows that the JSON array `$rows` of `{"workspace_id", "key"}` asks for; None where the ledger only writes.
-    `save` holds common table expressions that write the rows of the JSON array `$rows`; each must join `held`, the ids of the
-    workspaces that the batch still has to itself, so that nothing is written where the batch came too late. None where the
-    ledger only reads.
+    `key` returns a row's primary key without the workspace. `load` is a query that selects the members of `row`, by their
+    names, for the JSON array `$rows` of `{"workspace_id", "key"}`; None if the ledger only writes the table. `save` holds
+    common table expressions that write the rows of the JSON array `$rows`; None if the ledger only reads the table. Each
+    expression must join `held`, the ids of the workspaces that no other process has changed since they were loaded, so that
+    a batch that comes too late writes nothing.
     """
 
     row: type[RowT]
@@ -44,48 +44,48 @@ class Shelf(Generic[RowT]):
     load: LiteralString | None
     save: LiteralString | None
     number: int = field(default_factory=itertools.count().__next__, init=False)
-    """Its place among all shelves."""
+    """Its position in the order of all shelves."""
 
 
 class Need(NamedTuple):
-    """A row that a command must see: its shelf, and the part of its key behind the workspace."""
+    """A row that a command must see: its shelf, and its key without the workspace."""
 
     shelf: Shelf[Any]
     key: Hashable
 
 
 class Result(NamedTuple):
-    """What a command comes to: the version of the object it was about, and what its caller reads."""
+    """The result of a command: the new version of its object, and the answer to its caller."""
 
     version: int
     answer: msgspec.Struct
 
 
 class Command(Protocol):
-    """One write that a caller asks for, as data."""
+    """One write that a caller requests, as data."""
 
     def needs(self) -> Iterable[Need]:
-        """Name the rows that `apply` looks at."""
+        """Return the rows that `apply` reads."""
         ...
 
     def apply(self, book: "Book") -> Result:
-        """Do it in the book, or raise the refusal; what a refused command put there is taken back."""
+        """Change the book, or raise a refusal; the changes of a refused command are undone."""
         ...
 
 
 class LongCommand(msgspec.Struct, frozen=True):
-    """A command that takes its time, so that others have a turn after each of its steps."""
+    """A command that takes long, so the event loop runs other tasks after each of its steps."""
 
     def needs(self) -> Iterable[Need]:
-        """Name the rows that the steps look at."""
+        """Return the rows that the steps read."""
         raise NotImplementedError
 
     def steps(self, book: "Book") -> Generator[None, None, Result]:
-        """Do it in the book, step by step, and return what it comes to, or raise the refusal."""
+        """Change the book step by step, and return the result, or raise a refusal."""
         raise NotImplementedError
 
     def apply(self, book: "Book") -> Result:
-        """Do it at once."""
+        """Run all steps at once."""
         steps = self.steps(book)
         while True:
             try:
@@ -95,14 +95,14 @@ class LongCommand(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a command comes from: the request, and the credential that asked."""
+    """The origin of a command: its request, and the credential of that request."""
 
     request_id: UUID
     credential_id: UUID
 
 
 class Book:
-    """One workspace's rows during one batch."""
+    """The rows of one workspace during one batch."""
 
     def __init__(self, workspace_id: UUID, loaded_seq: int, loaded_at: datetime, at: datetime) -> None:
         self.workspace_id = workspace_id
@@ -117,26 +117,26 @@ class Book:
         self._undo: list[tuple[tuple[Shelf[Any], Hashable], Row | None, bool]] = []
 
     def lay(self, shelf: Shelf[RowT], row: RowT) -> None:
-        """Lay out a row as it was loaded."""
+        """Add a row as it was loaded."""
         self._rows[shelf, shelf.key(row)] = row
 
     def find(self, shelf: Shelf[RowT], key: Hashable) -> RowT | None:
-        """Return the row as the batch has it by now, or None where there is none."""
+        """Return the row with the batch's changes so far; None if it does not exist or was not loaded."""
         return self._rows.get((shelf, key))  # type: ignore[return-value]  # `lay` and `put` keep row and shelf together
 
     def put(self, shelf: Shelf[RowT], row: RowT) -> None:
-        """Put a row in its place, new or changed."""
+        """Add a new row, or replace a changed one; the batch will save it."""
         place = (shelf, shelf.key(row))
         self._undo.append((place, self._rows.get(place), place in self.put_rows))
         self._rows[place] = self.put_rows[place] = row
 
     def put_on(self, shelf: Shelf[RowT]) -> list[RowT]:
-        """Return the rows that the batch has put on a shelf by now."""
+        """Return the rows of a table that the batch has put so far."""
         return [row for (put_on, _), row in self.put_rows.items() if put_on is shelf]  # type: ignore[misc]  # as in `find`
 
     def enter(self, entry: Entry) -> int:
-        """Enter a change; return the version that it gives the object."""
-        assert self._origin is not None, "changes are entered by commands"
+        """Record a change; return the object's new version."""
+        assert self._origin is not None, "only a command enters changes"
         self.seq += 1
         self.changes.append(
             Change(
@@ -157,13 +157,16 @@ class Book:
         return self.seq
 
     def carry_out(self, command: Command, origin: Origin) -> Result:
-        """Apply a command whole, or not at all: a refusal leaves the book as it was."""
+        """Apply a command completely or not at all: a refusal leaves the book as it was."""
         self._origin = origin
         self._undo.clear()
         return self.attempt(command)
 
     async def carry_out_in_turns(self, command: LongCommand, origin: Origin) -> Result:
-        """Apply a command as `carry_out` does, and let others have a turn after each step: the book is its batch's alone."""
+        """Apply a command as `carry_out` does, but yield to the event loop after each step.
+
+        No other task changes the book meanwhile, because it belongs to one batch.
+        """
         self._origin = origin
         self._undo.clear()
         seq, entries = self.seq, len(self.changes)
@@ -179,7 +182,7 @@ class Book:
             await asyncio.sleep(0)
 
     def attempt(self, command: Command) -> Result:
-        """Apply a command that is a part of the one that is carried out, whole or not at all; what was done before it stays."""
+        """Apply a part of the current command completely or not at all; earlier changes stay."""
         seq, entries, puts = self.seq, len(self.changes), len(self._undo)
         try:
             return command.apply(self)

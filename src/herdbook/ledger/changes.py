@@ -1,4 +1,4 @@
-"""The change entries: what changed, from what, to what, when, by whom, in which request."""
+"""The entries of the ledger: what changed, from what, to what, when, by whom, in which request."""
 
 from datetime import datetime
 from enum import Enum
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Kind(Enum):
-    """What a change is about; one byte in the table, since there are more entries than anything else."""
+    """The kind of the changed object; one byte in the table, because there are more entries than anything else."""
 
     CONTACT = "c"
     COMPANY = "o"
@@ -20,12 +20,13 @@ class Kind(Enum):
     TRANSCRIPT_COMMENT = "n"
     WEBHOOK_ENDPOINT = "w"
 
-    # Each is there once, and an undo looks thousands of them up: that of `Enum` is computed anew each time.
+    # An undo looks up thousands of members, and `Enum` computes its hash anew each time. Each member exists once, so its
+    # identity will do.
     __hash__ = object.__hash__
 
 
 class Action(Enum):
-    """What a change did; one byte in the table."""
+    """The action of a change; one byte in the table."""
 
     CREATED = "c"
     UPDATED = "u"
@@ -34,11 +35,11 @@ class Action(Enum):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What an entry says of an object.
+    """The part of an entry that describes an object.
 
-    `object` is the object after the change, with all that is kept of it; `previous` holds the old values of the members that an
-    update changed, and is None for the other actions. `previous_version` is the number of the object's entry before this one.
-    `merged_into` is the object that goes on in this one's place, in entries that delete one by merging, and bring it back.
+    `object` is the object after the change, with everything that is kept of it. `previous` holds the old values of the members
+    that an update changed; it is None for the other actions. `previous_version` is the number of the object's entry before this
+    one. `merged_into` is the object that replaces this one, in entries that delete an object by merging or restore it after.
     """
 
     kind: Kind
@@ -51,7 +52,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One entry of a workspace's ledger: `seq` is gapless in its workspace, in the order of commits."""
+    """One entry of a workspace's ledger. `seq` has no gaps in a workspace, and follows the order of commits."""
 
     workspace_id: UUID
     seq: int

@@ -1,7 +1,7 @@
-"""Claims: what one active object of a workspace holds, such as an e-mail address or a domain, and no other may.
+"""Claims: unique keys. Only one active object of a workspace may hold a key such as an e-mail address or a domain.
 
-The table's key is the proof. A claim is decided in the book, and says which object holds it in the table before the batch is
-saved, so that one passed on within a batch is moved rather than given twice.
+The table's primary key is the proof. A claim is decided in the book. It also says which object holds the key in the table
+before the batch is saved, so that a key that changes hands within a batch is moved, not given twice.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +16,7 @@ from herdbook.ledger.book import Book, Need, Shelf
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Which object holds something, if any, and which one does in the table before the batch is saved."""
+    """The object that holds a key, if any, and the object that holds it in the table before the batch is saved."""
 
     workspace_id: UUID
     key: str
@@ -26,7 +26,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 ClaimShelf: TypeAlias = Shelf[Claim]
 
-# A plain insert: if two objects ever claimed one thing, the key would refuse the batch rather than give it away.
+# A plain insert without `on conflict`: if two objects ever claimed the same key, the primary key must refuse the batch.
 _SAVE: Final[LiteralString] = """
     $table_claim as (
         select r.workspace_id, r.key, r.holder_id, r.stored_holder_id
@@ -53,7 +53,7 @@ _LOAD: Final[LiteralString] = """
 
 
 def claim_shelf(table: LiteralString, key: LiteralString, holder: LiteralString) -> ClaimShelf:
-    """Return the shelf of a table (workspace_id, key, holder) whose primary key is the first two."""
+    """Return the shelf of a table (workspace_id, key, holder) whose primary key is the first two columns."""
 
     def stated(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table).replace("$key", key).replace("$holder", holder)
@@ -66,7 +66,7 @@ def _key_of(claim: Claim) -> str:
 
 
 class Claimants(NamedTuple):
-    """The objects that claim something: what they are called, their ids' prefix, and the scope to know of them."""
+    """A unique key: its table, and the kind of its holders, the prefix of their ids, and the scope that may see them."""
 
     shelf: ClaimShelf
     kind: str
@@ -74,16 +74,16 @@ class Claimants(NamedTuple):
     read_scope: str
 
     def needs(self, keys: Collection[str]) -> list[Need]:
-        """Return what a command must see to claim these."""
+        """Return the rows that a command must see to claim these keys."""
         return [Need(self.shelf, key) for key in keys]
 
     def holder(self, book: Book, key: str) -> UUID | None:
-        """Return which object holds something."""
+        """Return the id of the object that holds a key, or None."""
         claim = book.find(self.shelf, key)
         return None if claim is None else claim.holder_id
 
     def claim(self, book: Book, object_id: UUID, old: Collection[str], new: Sequence[str], place: Callable[[int], str]) -> None:
-        """Let an object that holds the old hold the new instead. Refusal: Taken, whose fields `place` names by index."""
+        """Claim the new keys for an object and free its old ones. Refusal: Taken; `place` returns the field of an index."""
         errors: list[FieldError] = []
         holders: list[tuple[str, str]] = []
         for index, key in enumerate(new):
@@ -104,10 +104,10 @@ class Claimants(NamedTuple):
                 )
 
     def free(self, book: Book, object_id: UUID, keys: Collection[str]) -> None:
-        """Let go of what an object holds, if it does."""
+        """Free those of the keys that the object holds."""
         for key in keys:
             claim = book.find(self.shelf, key)
-            # What the batch did not ask for stands in the table as this object's, since it stands in its row.
+            # Not loaded: the object's row lists this key, so the table already gives it to this object.
             if claim is None or claim.holder_id == object_id:
                 stored = object_id if claim is None else claim.stored_holder_id
                 book.put(self.shelf, Claim(book.workspace_id, key, None, stored))

@@ -1,9 +1,8 @@
-"""The heads of the ledgers: who follows one is woken when it moves.
+"""The heads of the ledgers: followers of a ledger are woken when its head moves.
 
-A commit of this process wakes at once. One of another process is found by looking, once a second, at the workspaces that
-somebody follows. While deliveries to webhooks are under way in a process of their own, commits are told on a channel of the
-database as well: after they are done and in a statement of its own, since a notification within a transaction has all commits
-of the database wait in one line.
+A commit of this process wakes them at once. Commits of other processes are found by polling the followed workspaces once a
+second. While another process delivers to webhooks, commits are also announced with NOTIFY. That is a statement of its own,
+after the commit, because a NOTIFY inside transactions makes all commits of the database wait in one queue.
 """
 
 import asyncio
@@ -18,14 +17,14 @@ from herdbook.db.pool import Pool
 CHANNEL: Final = "herdbook_heads"
 _LOOK_EVERY_SECONDS: Final = 1.0
 _TELL_AFTER_SECONDS: Final = 0.01
-# More than these, and what is told is only that something moved: a notification holds 8,000 bytes.
+# With more workspaces than this, the payload is empty and means "something moved": a notification holds 8,000 bytes.
 _MOST_TOLD: Final = 200
 
 _log: Final = logging.getLogger("herdbook.ledger")
 
 
 class Heads:
-    """What this process knows of heads that move."""
+    """Wakes the followers of ledgers in this process, and notifies other processes."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -37,7 +36,7 @@ class Heads:
         self.tells = False
 
     def moved(self, workspace_ids: Collection[UUID]) -> None:
-        """Wake who follows these workspaces; tell other processes, if any listens."""
+        """Wake the followers of these workspaces; notify other processes, if any listens."""
         if self._followers:
             for workspace_id in workspace_ids:
                 for follower in self._followers.get(workspace_id, ()):
@@ -49,7 +48,7 @@ class Heads:
 
     @contextmanager
     def followed(self, workspace_id: UUID) -> Generator[asyncio.Event]:
-        """An event that is set whenever the workspace's head has moved, and when the server stops."""
+        """Yield an event that is set whenever the workspace's head moves, and when the server stops."""
         follower = asyncio.Event()
         if self.is_closed:
             follower.set()
@@ -64,20 +63,20 @@ class Heads:
                 self._seen.pop(workspace_id, None)
 
     def followers(self, workspace_id: UUID) -> int:
-        """Return how many follow a workspace's head."""
+        """Return the number of followers of a workspace."""
         return len(self._followers.get(workspace_id, ()))
 
     async def look(self) -> None:
-        """Look, again and again, for what other processes have committed."""
+        """Poll for commits of other processes, for ever."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
             if not self._followers:
                 continue
-            # Nobody would be told any more if this ended, so nothing ends it.
+            # No error may end this loop: followers would never be woken again.
             try:
                 heads = await self._pool.fetch("select id, seq from workspace where id = any($1)", list(self._followers))
             except Exception as error:
-                _log.warning("the heads of the ledgers could not be read, and will be again", extra={"error": repr(error)})
+                _log.warning("the heads of the ledgers could not be read; trying again", extra={"error": repr(error)})
                 continue
             for workspace_id, seq in heads:
                 if self._seen.get(workspace_id) != seq:
@@ -86,7 +85,7 @@ class Heads:
                         follower.set()
 
     def close(self) -> None:
-        """Wake everybody, for the last time: the server stops."""
+        """Wake all followers for the last time, because the server stops."""
         self.is_closed = True
         for followers in self._followers.values():
             for follower in followers:
@@ -99,4 +98,4 @@ class Heads:
         try:
             await self._pool.execute("select pg_notify('herdbook_heads', $1)", payload)
         except Exception as error:
-            _log.warning("what moved could not be told; it will be found within a second", extra={"error": repr(error)})
+            _log.warning("a notification could not be sent; followers poll within a second", extra={"error": repr(error)})

@@ -1,4 +1,4 @@
-"""The idempotency records: the first answer to each Idempotency-Key, kept for a day beside the change it tells of."""
+"""The idempotency records: the first answer to each Idempotency-Key, kept for a day and saved with its change."""
 
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,7 @@ from herdbook.ledger.book import Shelf
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True):
-    """The answer to the first request with a key; `fingerprint` tells that request from others."""
+    """The answer to the first request with a key; `fingerprint` identifies that request."""
 
     workspace_id: UUID
     credential_id: UUID
@@ -24,17 +24,17 @@ class IdempotencyRecord(msgspec.Struct, frozen=True):
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):
-    """A request's Idempotency-Key, and the fingerprint of what it asks."""
+    """The Idempotency-Key of a request, and the fingerprint of its content."""
 
     key: str
     fingerprint: str
 
     def part(self, number: int) -> "IdempotencyKey":
-        """Return the key of one of several commands of the request. No caller can send one like it: a line break is no text."""
+        """Return the key of one of several commands of the request. No caller can send it: headers have no line breaks."""
         return IdempotencyKey(f"{self.key}\n{number}", self.fingerprint)
 
 
-# Written like this, the index by time does not come into question, and the key is taken.
+# `coalesce` rules out the index by time, so the planner uses the primary key.
 IDEMPOTENCY_RECORDS: Final = Shelf(
     row=IdempotencyRecord,
     key=lambda record: f"{record.credential_id}:{record.key}",
@@ -63,14 +63,14 @@ IDEMPOTENCY_RECORDS: Final = Shelf(
 
 
 async def forget_old_records(pool: Pool) -> None:
-    """Delete the records that are older than a day, and those that a clock which was ahead has dated more than a day ahead."""
+    """Delete records older than a day, and those that a wrong clock has dated more than a day ahead."""
     await _forget(pool, "-infinity", "-24 hours")
     await _forget(pool, "24 hours", "infinity")
 
 
 async def _forget(pool: Pool, since: str, until: str) -> None:
-    """Delete the records of all workspaces between two times, both as intervals from now."""
-    # Each slice begins where the last one ended, so that none looks through what is deleted.
+    """Delete the records of all workspaces between two times, given as intervals from now."""
+    # Each slice begins at the end of the last one, so that none scans rows that are already deleted.
     place: datetime | None = None
 
     async def delete() -> int:
@@ -93,7 +93,7 @@ async def _forget(pool: Pool, since: str, until: str) -> None:
             until,
             SLICE,
         )
-        assert record is not None, "a count is a row"
+        assert record is not None, "`count` always returns a row"
         count, place = record
         return count
 

@@ -1,11 +1,11 @@
 """The queue of commands, and the writers that carry them out in batches.
 
-Every write in a workspace goes through here: one sequence, and one transaction for as many waiting commands as there are, of
-several workspaces at once. A batch first tries without a lock: it loads, applies, and saves on the condition that no sequence
-has moved since. Where another process was faster, the workspaces' rows are locked before they are loaded, for a second, which
-is fair to both. `docs/architecture.md` argues why, and says what happens when something breaks.
+Every write in a workspace goes through here. One transaction takes all commands that wait, of several workspaces at once. A
+batch first tries without a lock: it loads, applies, and saves on the condition that no sequence has moved since. If another
+process was faster, batches lock the workspaces' rows before loading them, for a second, which is fair to both processes.
+`docs/architecture.md` explains why, and what happens when something breaks.
 
-Nobody waits for longer than the patience, whatever the database does: who has is answered while the batch still waits.
+No caller waits longer than the patience, whatever the database does: late callers are answered while the batch still waits.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ _BATCH_WORKSPACES: Final = 64
 _LOCKED_FOR_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_EVERY_SECONDS: Final = 0.25
-# After a failure, the first attempt follows so soon, and each further one half as soon.
+# The pause before the first retry; it doubles with each further one.
 _PAUSE_SECONDS: Final = 0.05
 _MAX_PAUSE_SECONDS: Final = 1.0
-# A workspace whose row somebody holds is tried again after so long; until then, its writer works for others.
+# The pause before a workspace with a locked row is tried again; its writer serves other workspaces meanwhile.
 _ASIDE_SECONDS: Final = 0.25
 _NOT_NOW: Final = (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError)
 _BEGIN_AGAIN: Final = (
@@ -52,7 +52,7 @@ _BEGIN_AGAIN: Final = (
 
 
 class Written(NamedTuple):
-    """What became of a command: the object's version, the answer in JSON, whether it is the answer to an earlier request."""
+    """The result of a command: the object's version, the answer in JSON, and whether an earlier request got this answer."""
 
     version: int
     body: bytes
@@ -70,7 +70,7 @@ class _Waiting:
         self.origin = origin
         self.key = key
         self.since = time.perf_counter()
-        # Whether a save that holds what it came to is under way, or broke and may arrive yet.
+        # Whether a save with its result is running, or broke and may still reach the database.
         self.is_sent = False
         self.done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
 
@@ -80,7 +80,7 @@ class _Waiting:
             yield Need(IDEMPOTENCY_RECORDS, f"{self.origin.credential_id}:{self.key.key}")
 
     def answer(self, outcome: Written | Exception) -> None:
-        # A caller who went away cancelled the future, and one who waited for too long has been answered.
+        # Done already: the caller went away and cancelled it, or waited too long and was answered.
         if self.done.done():
             return
         if isinstance(outcome, Exception):
@@ -90,7 +90,7 @@ class _Waiting:
 
 
 class _Trial:
-    """One attempt at a batch: the books it wrote in, and what each command came to if it is saved."""
+    """One attempt at a batch: its books, and the outcome of each command if the batch is saved."""
 
     def __init__(self) -> None:
         self.books: dict[UUID, Book] = {}
@@ -99,7 +99,7 @@ class _Trial:
 
 
 class _Batch:
-    """The commands that a writer has taken, and the connection that it uses for them now."""
+    """The commands that a writer has taken, and the connection that it currently uses for them."""
 
     def __init__(self, waiting: Sequence[_Waiting]) -> None:
         self.waiting = waiting
@@ -107,7 +107,7 @@ class _Batch:
 
 
 class Trouble(NamedTuple):
-    """Why writes fail: since when and when last, both as `time.monotonic()` has it, and the error."""
+    """A failure of writes: its first and its last time, by `time.monotonic()`, and the error."""
 
     since: float
     last: float
@@ -115,7 +115,7 @@ class Trouble(NamedTuple):
 
 
 class Ledger:
-    """The way to write in all workspaces of one database."""
+    """The only way to write in the workspaces of one database."""
 
     def __init__(
         self, pool: Pool, queue_limit: int, patience_seconds: float = _PATIENCE_SECONDS, heads: Heads | None = None
@@ -143,13 +143,13 @@ class Ledger:
         self._watch = asyncio.create_task(self._look_again(), name="ledger watch")
 
     async def close(self) -> None:
-        """Refuse new commands, carry out those that are waited for, stop; it takes no longer than the patience."""
+        """Refuse new commands, carry out those that callers wait for, and stop. This takes no longer than the patience."""
         self._closing = True
         self._work.set()
         pending = set(self._writers)
         while pending:
             _, pending = await asyncio.wait(pending, timeout=_LOOK_EVERY_SECONDS)
-            # Callers may have gone meanwhile. What they have left behind is not worth a wait for a database that is away.
+            # Callers may have gone meanwhile. Their commands are not worth waiting for a database that is away.
             if not any(_is_awaited(waiting) for waiting in (*self._queues.values(), *(each.waiting for each in self._batches))):
                 self._cut()
                 for writer in pending:
@@ -160,8 +160,8 @@ class Ledger:
     async def write(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None = None) -> Written:
         """Carry out a command, and return once it is committed.
 
-        Refusals: the command's own; Busy past the queue's limit; KeyReused; NotFound for a workspace that is not there;
-        Unavailable and OutcomeUnknown when the database goes away.
+        Refusals: the command's own; Busy past the queue's limit; KeyReused; NotFound for an unknown workspace; Unavailable and
+        OutcomeUnknown when the database goes away.
         """
         if self._closing:
             raise Unavailable("The server is stopping. Nothing was written. Try again shortly.")
@@ -192,7 +192,7 @@ class Ledger:
             try:
                 await self._carry_out(batch, waiting, [])
             except Exception as error:
-                _log.exception("a batch failed in a way that nobody foresaw")
+                _log.exception("a batch failed with an unexpected error")
                 for one in waiting:
                     one.answer(error)
             finally:
@@ -207,7 +207,8 @@ class Ledger:
     def _take(self) -> tuple[list[_Waiting], set[UUID]]:
         """Take the commands of the next batch, and hold their workspaces: each is in one batch at a time.
 
-        A blocked workspace has a batch of its own, so that no other one waits with it. Commands without a caller are dropped.
+        A blocked workspace has a batch of its own, so that no other one waits with it. Commands without a waiting caller are
+        dropped.
         """
         taken: list[_Waiting] = []
         workspace_ids: set[UUID] = set()
@@ -240,7 +241,7 @@ class Ledger:
             self._work.set()
 
     def _put_aside(self, waiting: Sequence[_Waiting]) -> None:
-        """Put commands back, before those that came later, for a while: somebody holds rows of their workspaces."""
+        """Put commands back at the front of their queues for a while, because rows of their workspaces are locked."""
         for one in reversed(waiting):
             self._queues.setdefault(one.workspace_id, deque()).appendleft(one)
             self._aside.add(one.workspace_id)
@@ -252,7 +253,7 @@ class Ledger:
         self._work.set()
 
     async def _look_again(self) -> None:
-        """Answer those who have waited for too long, again and again, and cut off what nobody waits for."""
+        """Answer callers that have waited too long, and cut batches without a waiting caller, for ever."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
             before = time.perf_counter() - max(self._patience_seconds, _LOOK_EVERY_SECONDS)
@@ -266,13 +267,13 @@ class Ledger:
             self._cut(before)
 
     def _cut(self, before: float = math.inf) -> None:
-        """Cut the connections of batches that began to wait before some time, where nobody waits for them any more."""
+        """Cut the connections of batches that began to wait before a time and have no waiting caller any more."""
         for batch in self._batches:
             if batch.connection is not None and batch.waiting[0].since <= before and not _is_awaited(batch.waiting):
                 batch.connection.terminate()
 
     def _give_up(self, waiting: Sequence[_Waiting]) -> None:
-        """Answer commands that cannot be carried out now. What was not sent by now will not be, since it is answered."""
+        """Refuse commands that cannot be carried out now. Once answered, a command that was not sent never will be."""
         if not waiting:
             return
         error = None if self.trouble is None else repr(self.trouble.error)
@@ -280,7 +281,7 @@ class Ledger:
         _log.error("writes are given up", extra={"writes": len(waiting), "in_doubt": in_doubt, "error": error})
         for one in waiting:
             is_blocked = one.workspace_id in self._blocked
-            reason = "Somebody holds rows of this workspace in the database" if is_blocked else "The database cannot be reached"
+            reason = "Rows of this workspace are locked in the database" if is_blocked else "The database cannot be reached"
             one.answer(OutcomeUnknown() if one.is_sent else Unavailable(f"{reason}. Nothing was written. Try again shortly."))
 
     def _note_failure(self, error: Exception) -> None:
@@ -289,7 +290,7 @@ class Ledger:
             return
         now = time.monotonic()
         if self.trouble is None:
-            _log.error("writes fail: the database is away, or cannot take them", extra={"error": repr(error)})
+            _log.error("writes fail: the database is away or does not accept them", extra={"error": repr(error)})
         self.trouble = Trouble(now if self.trouble is None else self.trouble.since, now, error)
         metrics.FAILED_BATCHES.labels(type(error).__name__).inc()
         metrics.WRITES_FAIL.set(1)
@@ -303,7 +304,7 @@ class Ledger:
     async def _carry_out(self, batch: _Batch, waiting: Sequence[_Waiting], doubts: list[_Trial]) -> None:
         """Try until every command of the batch is answered.
 
-        `doubts` are earlier trials of these commands that may have been committed, or may yet be.
+        `doubts` are earlier trials of these commands that may have been committed, or may still be.
         """
         lock = bool(doubts) or self._is_contended(waiting)
         pause = _PAUSE_SECONDS
@@ -331,13 +332,13 @@ class Ledger:
                 if has_failed:
                     self._give_up([one for one in waiting if one.since <= time.perf_counter() - self._patience_seconds])
                 has_failed = True
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that two processes do not meet again
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that two processes do not collide again
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-            # Whatever stood in the way, the next attempt has the workspaces to itself before it looks.
+            # After any failure, the next attempt locks the workspaces before it loads them.
             lock = True
 
     async def _part(self, batch: _Batch, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]) -> None:
-        """Carry out each workspace's commands by themselves. The one in which somebody holds rows waits, and only that one."""
+        """Carry out each workspace's commands by themselves. Only the workspace whose rows are locked has to wait."""
         workspaces: dict[UUID, list[_Waiting]] = {}
         for one in waiting:
             workspaces.setdefault(one.workspace_id, []).append(one)
@@ -345,21 +346,21 @@ class Ledger:
             for commands in workspaces.values():
                 await self._carry_out(batch, commands, [*doubts])
             return
-        _log.warning("somebody holds rows of a workspace; the others go on")
+        _log.warning("rows of a workspace are locked; writes to others go on")
         self._blocked.update(workspaces)
         if not doubts:
             self._put_aside(waiting)
             return
-        # Whether they were committed is found under the lock alone, and known to nobody but this batch.
+        # Only this batch knows that these commands may have been committed, so it keeps them.
         await asyncio.sleep(_ASIDE_SECONDS)
         await self._carry_out(batch, waiting, [*doubts])
 
     async def _halve(self, batch: _Batch, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
-        """Carry out the halves of what is left of a batch that failed, until the command at fault stands alone."""
+        """Carry out the two halves of a failed batch, recursively, until the command at fault is alone."""
         if len(waiting) == 1:
             waiting[0].answer(OutcomeUnknown() if doubts else error)
             return
-        _log.warning("a batch failed and is halved", extra={"error": type(error).__name__})
+        _log.warning("a batch failed and is split into halves", extra={"error": type(error).__name__})
         middle = len(waiting) // 2
         await self._carry_out(batch, waiting[:middle], [*doubts])
         await self._carry_out(batch, waiting[middle:], [*doubts])
@@ -368,7 +369,7 @@ class Ledger:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             refusal = Unavailable("The database takes no writes now. Nothing was written. Try again shortly.")
         else:
-            # In our words: the database's name its files.
+            # Not the database's own message: it names files.
             refusal = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
         for one in waiting:
             one.answer(refusal)
@@ -376,7 +377,7 @@ class Ledger:
     async def _attempt(
         self, batch: _Batch, waiting: Sequence[_Waiting], trial: _Trial, doubts: Sequence[_Trial], *, lock: bool
     ) -> Sequence[_Waiting]:
-        """Try a batch once; answer what is committed or refused, return what came too late."""
+        """Try a batch once; answer committed and refused commands, return those that came too late."""
         workspace_ids = {one.workspace_id for one in waiting}
         is_blocked = not self._blocked.isdisjoint(workspace_ids)
         async with self._pool.acquire() as connection:
@@ -398,7 +399,7 @@ class Ledger:
         if trial.saving:
             self._note_success()
         if self._heads is not None:
-            # Also those that were too late: another process has moved them.
+            # Late workspaces included: another process has moved their heads.
             self._heads.moved([book.workspace_id for book in trial.books.values() if book.changes])
         late: list[_Waiting] = []
         for one, outcome in trial.outcomes:
@@ -414,15 +415,15 @@ class Ledger:
         return late
 
     async def _work_through(self, connection: Connection, waiting: Sequence[_Waiting], trial: _Trial) -> set[UUID] | None:
-        """Load, apply and save; return the workspaces that were saved, or None where nothing was to be."""
+        """Load, apply and save; return the workspaces that were saved, or None if there was nothing to save."""
         needs: dict[UUID, set[Need]] = {}
         for one in waiting:
             needs.setdefault(one.workspace_id, set()).update(one.needs())
         trial.books = await load(connection, needs)
-        # Who was answered meanwhile was told that nothing was written.
+        # Skip callers that were answered meanwhile: the answer says that nothing was written.
         for one in waiting:
             if not one.done.done():
-                # From here on it goes to the save. A long command lets others run meanwhile, among them those who give up.
+                # From here on, the command will be saved. Set this first: a long command lets other tasks run, `_give_up` too.
                 one.is_sent = True
                 outcome = _outcome(trial.books.get(one.workspace_id), one)
                 trial.outcomes.append((one, await outcome if isinstance(outcome, Coroutine) else outcome))
@@ -431,16 +432,16 @@ class Ledger:
             return None
         trial.saving = True
         held = await save(connection, changed)
-        # A workspace in which nothing was changed was read at one moment, and that is all its answers claim.
+        # Unchanged workspaces are not late: their answers only claim what was read at one moment.
         return held.union(trial.books.keys() - {book.workspace_id for book in changed})
 
     async def _without_committed(
         self, connection: Connection, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]
     ) -> Sequence[_Waiting]:
-        """Answer the commands of trials whose connection broke, where the change table shows that they were committed.
+        """Answer the commands of trials whose connection broke, if the change table shows that they were committed.
 
-        It runs under the lock under which the rest is tried again. So a save of a broken connection that arrives only now
-        finds the head moved, and writes nothing.
+        It runs under the same lock as the next attempt. A save of a broken connection that arrives later finds the head moved,
+        and writes nothing.
         """
         answered: set[_Waiting] = set()
         for trial in doubts:
@@ -468,7 +469,7 @@ def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
 
 
 def _outcome(book: Book | None, one: _Waiting) -> Written | Exception | Coroutine[None, None, Written | Exception]:
-    """Apply one command; a refusal, or a bug, is the outcome of that command alone. A long one takes turns with others."""
+    """Apply one command; a refusal or a bug is the outcome of this command alone. A long command yields to other tasks."""
     if book is None:
         return NotFound("workspace")
     if one.key is not None:
@@ -495,7 +496,7 @@ async def _outcome_in_turns(book: Book, one: _Waiting, command: LongCommand) -> 
 
 
 def _written(book: Book, one: _Waiting, result: Result) -> Written:
-    """Encode what a command came to, and keep it under its Idempotency-Key, if it has one."""
+    """Encode the result of a command, and store it under its Idempotency-Key, if it has one."""
     body = msgspec.json.encode(result.answer)
     if one.key is not None:
         book.put(

@@ -1,6 +1,6 @@
-"""Links: under what an object is found, such as the words of its name, or the company it belongs to.
+"""Links: index entries by which an object is found, such as the words of its name, or its company.
 
-They stand in tables of their own, so that only a write that changes them touches an index for them.
+They have their own tables, so that only a write that changes them touches these indexes.
 """
 
 from collections.abc import Set as AbstractSet
@@ -13,7 +13,7 @@ from herdbook.ledger.book import Book, Shelf
 
 
 class Link(msgspec.Struct, frozen=True):
-    """Whether an object is found under something: a word, or the id of another object."""
+    """Whether an object is found by a key: a word, or the id of another object."""
 
     workspace_id: UUID
     key: str | UUID
@@ -41,12 +41,12 @@ _SAVE: Final[LiteralString] = """
 
 
 def link_shelf(table: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> LinkShelf:
-    """Return the shelf of a table (workspace_id, key, object_id) whose primary key is all three. It is only written."""
+    """Return the write-only shelf of a table (workspace_id, key, object_id) whose primary key is all three columns."""
     save = _SAVE.replace("$table", table).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
     return Shelf(row=Link, key=lambda link: (link.key, link.object_id), load=None, save=save)
 
 
 def relink(book: Book, shelf: LinkShelf, object_id: UUID, before: AbstractSet[Key], after: AbstractSet[Key]) -> None:
-    """Let an object that is found under some things be found under others."""
+    """Replace the keys by which an object is found."""
     for key in before ^ after:
         book.put(shelf, Link(book.workspace_id, key, object_id, is_there=key in after))

@@ -1,4 +1,4 @@
-"""Objects with a version: what commands about contacts, companies and the others do alike."""
+"""Objects with a version: the steps that commands on contacts, companies and the other kinds share."""
 
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -17,12 +17,12 @@ from herdbook.ledger.changes import Action, Entry, Kind
 from herdbook.ledger.claims import Claimants
 from herdbook.wire import Deleted
 
-# What is no id is looked up as this one, which is nobody's, so that it is refused where an unknown id is: after the body.
+# The nil id. Malformed ids are looked up as this one, so that they get the same 404 as unknown ids, after the body is checked.
 NOBODY: Final = UUID(int=0)
 
 
 class ObjectRow(Protocol):
-    """The row of an object: where it is in the ledger, and how the API shows it."""
+    """The row of an object: its id, its version, and its form in the API."""
 
     @property
     def workspace_id(self) -> UUID: ...
@@ -38,20 +38,20 @@ class ObjectRow(Protocol):
 
 RowT = TypeVar("RowT", bound=ObjectRow)
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
-# The columns of a table beside those that all have: their types by their names.
+# Types by name, of the columns that a table has beside those of all object tables.
 Columns: TypeAlias = dict[LiteralString, LiteralString]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Subject(Generic[RowT, EntryT]):
-    """A kind of objects, as the ledger keeps them: each has a row, and entries that tell how it became what it is.
+    """An object type of the ledger: each object has a row, and entries that record its history.
 
-    `entry` is what the ledger enters of an object, all that is kept of it. `row` returns the row for an entry, given the one
-    before it, if any; `entered` returns the entry that a row shows. `relink` lets an object be found under what the second row
-    says instead of what the first one does; None: nothing. `relink_deleted` does so with what a deleted object is found under.
-    `claimants` are those of what only one active object may hold; `claimed` returns what an entry holds of it, `place` the
-    field that an item of that stands in. `beside` are the members of an entry that tell of another object. `read_scopes` are
-    all needed to read one; without a `write_scope`, no caller of the API writes one.
+    `entry` is the struct that the ledger stores for an object; it holds everything that is kept of it. `row` returns the row
+    for an entry, given the row before it, if any; `entered` returns the entry for a row. `relink` updates the index entries of
+    an object from one row to the next; None stands for no entries. `relink_deleted` does the same for the index of deleted
+    objects. `claimants` is the unique key of the type, if any; `claimed` returns the keys that an entry holds, and `place` the
+    path of the field with the key of this index. `beside` names the members of an entry that describe another object. Reading
+    needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects.
     """
 
     kind: Kind
@@ -73,13 +73,13 @@ class Subject(Generic[RowT, EntryT]):
 
 
 def active(book: Book, shelf: Shelf[RowT], object_id: UUID | None) -> RowT | None:
-    """Return the row of an object that is there and not deleted, else None."""
+    """Return the row of an object that exists and is not deleted, or None."""
     row = book.find(shelf, object_id)
     return None if row is None or row.deleted_at is not None else row
 
 
 def current(book: Book, shelf: Shelf[RowT], object_id: UUID, if_version: frozenset[int] | None, name: str) -> RowT:
-    """Return the row of an object that a command is about. Refusals: NotFound, and Stale for another version."""
+    """Return the row of the object that a command changes. Refusals: NotFound, and Stale for another version."""
     row = active(book, shelf, object_id)
     if row is None:
         raise NotFound(name)
@@ -89,20 +89,20 @@ def current(book: Book, shelf: Shelf[RowT], object_id: UUID, if_version: frozens
 
 
 def claim(book: Book, subject: Subject[Any, EntryT], object_id: UUID, before: EntryT | None, after: EntryT) -> None:
-    """Let an object hold what its new state says instead of what its old one did. Refusal: Taken."""
-    assert subject.claimants is not None, "there is something to hold"
+    """Claim the keys of an object's new state, and free those that only its old state had. Refusal: Taken."""
+    assert subject.claimants is not None, "the type has a unique key"
     old = [] if before is None else subject.claimed(before)
     subject.claimants.claim(book, object_id, old, subject.claimed(after), subject.place)
 
 
 def created(book: Book, subject: Subject[RowT, EntryT], object_id: UUID, after: EntryT) -> Result:
-    """Enter a new object, and lay its row."""
+    """Record a new object, and add its row."""
     entry = Entry(kind=subject.kind, object_id=object_id, action=Action.CREATED, object=after)
     return _laid(book, subject, object_id, entry, None, after)
 
 
 def updated(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: EntryT) -> Result:
-    """Enter what an update made of an object, and lay its row; what changes nothing writes nothing."""
+    """Record the new state of an object, and replace its row; write nothing if nothing changed."""
     old = subject.entered(before)
     if after == old:
         return Result(before.version, before.object)
@@ -121,9 +121,9 @@ def updated(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: Ent
 def deleted(
     book: Book, subject: Subject[RowT, EntryT], before: RowT, merged_into: UUID | None = None, last: EntryT | None = None
 ) -> Result:
-    """Enter that an object was deleted, free what it held, let it be found under nothing, and mark its row.
+    """Record that an object was deleted, free its keys, remove its index entries, and mark its row.
 
-    `last` is what is entered of it, where that is more than its row shows.
+    `last` is its last state, if that has more than the row shows.
     """
     old = subject.entered(before) if last is None else last
     if subject.claimants is not None:
@@ -150,7 +150,7 @@ def deleted(
 
 
 def restored(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: EntryT) -> Result:
-    """Enter that a deleted object is back, in a state whose claims it has made, and lay its row."""
+    """Record that a deleted object is restored to this state, and add its row. The caller has claimed the state's keys."""
     after = stamped(book, after)
     entry = Entry(
         kind=subject.kind,
@@ -175,14 +175,14 @@ def _laid(
 
 
 def stamped(book: Book, after: EntryT) -> EntryT:
-    """Return an object that says that it was updated now, if it says when it was."""
+    """Return an object with `updated_at` set to now, if it has that member."""
     if "updated_at" not in after.__struct_fields__:
         return after
     return msgspec.structs.replace(after, updated_at=book.time)
 
 
 def _previous(before: msgspec.Struct, after: msgspec.Struct, beside: AbstractSet[str]) -> dict[str, Any]:
-    """Return the old values of the members that changed, null for those that were not there; the time tells itself."""
+    """Return the old values of the members that changed, null for absent ones. `updated_at` is left out: it always changes."""
     changed: dict[str, Any] = {}
     for name in before.__struct_fields__:
         old = getattr(before, name)
@@ -211,7 +211,7 @@ _LOAD: Final[LiteralString] = """
 
 
 def object_shelf(row: type[RowT], table: LiteralString, columns: Columns) -> Shelf[RowT]:
-    """Return the shelf of a table of objects: the columns that all have, and the others by name and type."""
+    """Return the shelf of a table of objects; `columns` are those beside the columns of all object tables."""
     save = (
         _SAVE.replace("$table", table)
         .replace("$names", _each(columns, ", $name"))
@@ -224,7 +224,7 @@ def object_shelf(row: type[RowT], table: LiteralString, columns: Columns) -> She
 
 
 def row_columns(columns: Columns) -> LiteralString:
-    """Return what a statement selects of a table that it calls `c` to have rows of its shelf."""
+    """Return the columns that a select needs to build rows of a shelf; the table's alias is `c`."""
     return "c.workspace_id, c.id, c.version, c.updated_at, c.deleted_at" + _each(columns, ", c.$name") + ", c.object"
 
 

@@ -1,4 +1,4 @@
-"""Whether this server can serve: its database answers, takes writes, and has the schema that this program was made for."""
+"""Readiness of this server: its database answers, takes writes, and has the schema that this program expects."""
 
 import asyncio
 import time
@@ -10,23 +10,23 @@ from herdbook.db.migrate import missing, unknown
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.ledger.ledger import Ledger
 
-# Whoever asks is answered so soon, also by a database that hangs; and the database is asked so often at most.
+# The answer comes within the first of these times, even if the database hangs. The second is the time between two checks.
 _ANSWER_SECONDS: Final = 1.5
 _ASK_EVERY_SECONDS: Final = 1.0
-# A disk that is full fails writes to tables that grow, and lets others pass. Nobody writes to a server that is not ready, so
-# after this time it is tried again by whoever does.
+# A full disk fails writes to tables that grow, while the check itself passes. A server that is not ready gets no writes, so a
+# failure is believed only for this time; then the next write decides.
 _BELIEVED_SECONDS: Final = 30.0
 
 
 class Schema(NamedTuple):
-    """What tells the schema from this program's: migrations that it lacks, and those that this program does not know."""
+    """The difference between the schema and this program: migrations that are missing, and those that are unknown here."""
 
     missing: list[str]
     unknown: list[str]
 
 
 class Readiness:
-    """What was last found, by whoever asked."""
+    """Checks readiness; concurrent requests share one check."""
 
     def __init__(self, pool: Pool, ledger: Ledger) -> None:
         self._pool = pool
@@ -35,12 +35,12 @@ class Readiness:
         self._asking: asyncio.Task[Schema] | None = None
 
     def failing_writes(self) -> Exception | None:
-        """Return why writes fail, if they did just now."""
+        """Return the error of the last write, if it failed a short time ago."""
         trouble = self._ledger.trouble
         return None if trouble is None or time.monotonic() > trouble.last + _BELIEVED_SECONDS else trouble.error
 
     async def schema(self) -> Schema:
-        """Return what tells the schema from this program's. It fails where the database does not answer, or takes no write."""
+        """Return the difference between the schema and this program. Raise `NOT_READY` if the database does not take writes."""
         now = time.monotonic()
         if self._asking is None or (self._asking.done() and now >= self._asked_at + _ASK_EVERY_SECONDS):
             self._asked_at, self._asking = now, asyncio.create_task(self._ask())
@@ -48,10 +48,10 @@ class Readiness:
 
     async def _ask(self) -> Schema:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            # A lock of a row is a write, and its commit waits for the disk; it changes nothing.
+            # Locking a row is a write whose commit waits for the disk, but it changes nothing.
             await self._pool.execute("select name from setting where name = 'cursor_secret' for update")
             return Schema(await missing(self._pool), await unknown(self._pool))
 
 
-# What it means that the database does not take a write.
+# The errors of a database that does not answer, or takes no writes.
 NOT_READY: Final = (*CONNECTION_ERRORS, asyncpg.PostgresError)

@@ -1,8 +1,8 @@
-"""Old entries are forgotten: each ledger from its beginning, a slice at a time.
+"""Retention: old entries are deleted from the beginning of each ledger, a slice at a time.
 
-A slice is one statement, which deletes what it has looked at and notes how far that was. So the next one begins behind it, and
-whoever reads knows, in the same moment, what is no longer there. Nobody is locked out: writers touch none of these rows, and
-of two processes that come to the same slice, the second finds it deleted once the first is done.
+A slice is one statement, which deletes entries and notes how far it came. The next slice begins after it, and readers always
+know which entries are gone. Nobody is locked out, because writers touch none of these rows. If two processes come to the same
+slice, the second waits for the first, and finds the entries deleted.
 """
 
 import functools
@@ -12,19 +12,19 @@ from uuid import UUID
 from herdbook.db.pool import Pool, Statements
 from herdbook.db.slices import SLICE, each_slice
 
-# What a disabled webhook endpoint has not been told is kept for so many days more.
+# Entries that a disabled webhook endpoint has not received are kept for this many more days.
 KEPT_FOR_DISABLED_DAYS: Final = 30
 
 
 async def trim_ledgers(pool: Pool, days: int) -> None:
-    """Forget what is older than so many days and not needed any more, workspace by workspace."""
+    """Delete entries that are older than this many days and no longer needed, workspace by workspace."""
     for workspace in await pool.fetch("select id from workspace"):
         await _mark(pool, workspace["id"])
         await each_slice(functools.partial(trim_slice, pool, workspace["id"], days))
 
 
 async def _mark(statements: Statements, workspace_id: UUID) -> None:
-    """Note how far a ledger goes today. What a clock that was ahead has dated is old once the mark behind it is."""
+    """Note the head of a ledger once a day. Entries that a wrong clock dated ahead count as old when a later mark is old."""
     await statements.execute(
         """
         insert into change_mark (workspace_id, at, seq)
@@ -39,12 +39,12 @@ async def _mark(statements: Statements, workspace_id: UUID) -> None:
 
 
 async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> int:
-    """Forget the oldest entries of a workspace, up to the first that is younger or is still to be delivered somewhere.
+    """Delete the oldest entries of a workspace, up to the first that is younger or must still be delivered to an endpoint.
 
-    To an endpoint that is disabled nothing may ever be delivered again, so for it entries are kept so many days longer, and no
-    more. What it was not told of them is noted in the same statement.
+    A disabled endpoint may never be enabled again, so entries are kept for it only `KEPT_FOR_DISABLED_DAYS` longer. The same
+    statement notes which entries it has missed.
 
-    Return how many there were, deleted by this process or by another one at the same time.
+    Return the number of entries, deleted by this process or by another one at the same time.
     """
     trimmed: int = await statements.fetchval(
         """

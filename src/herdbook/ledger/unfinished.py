@@ -1,4 +1,4 @@
-"""What was begun and is still to be finished, in slices; the table says so, so nobody looks through all that was ever done."""
+"""Unfinished tasks, which are finished later in slices. Their table lists them, so that nobody must search all objects."""
 
 from enum import Enum
 from typing import Final
@@ -11,12 +11,12 @@ UNFINISHED: Final = link_shelf("unfinished", "task", "text", "object_id")
 
 
 class Task(Enum):
-    """What is to be finished."""
+    """A task that may be left unfinished."""
 
     RELEASE_CONTACTS = "release"
     MOVE_ENGAGEMENTS = "move"
 
 
 def note(book: Book, task: Task, object_id: UUID, *, is_finished: bool) -> None:
-    """Note whether something is to be finished later."""
+    """Note whether a task for an object is finished, or must be continued later."""
     book.put(UNFINISHED, Link(book.workspace_id, task.value, object_id, is_there=not is_finished))

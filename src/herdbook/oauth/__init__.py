@@ -1,1 +1,1 @@
-"""OAuth 2.0: tokens for programs that other people have made."""
+"""OAuth 2.0: tokens for programs of third parties."""

@@ -28,18 +28,18 @@ OPERATIONS: Final = (
         path="/v1/oauth/token",
         id="oauth-token",
         summary="Get tokens",
-        description="Gives an OAuth client its tokens (RFC 6749), for itself (`client_credentials`) or for a user who has "
-        "granted it access (`authorization_code` with PKCE, then `refresh_token`). The client authenticates by HTTP Basic, or "
-        "by `client_id` and `client_secret` in the form.",
+        description="Issues tokens to an OAuth client (RFC 6749), for itself (`client_credentials`) or for a user who has "
+        "granted it access (`authorization_code` with PKCE, then `refresh_token`). The client authenticates with HTTP Basic or "
+        "with `client_id` and `client_secret` in the form.",
         tag="subpackage_authentication",
         scopes=None,
         handler=give_tokens,
         form=TokenRequest,
         answer=TokenAnswer,
         refusals=(RateLimited,),
-        answer_description="The tokens. A refresh token can be used once: if it comes back, all that came from it is revoked.",
+        answer_description="The tokens. A refresh token can be used once; using it again revokes all tokens of its grant.",
         other_answers={
-            400: OtherAnswer(OAuthError, "The request cannot be granted; `error` says why."),
+            400: OtherAnswer(OAuthError, "The request was refused; `error` says why."),
             401: OtherAnswer(OAuthError, "The client is unknown, or its secret is wrong."),
         },
     ),

@@ -1,4 +1,4 @@
-"""What the token endpoint takes and gives, what is known of clients and grants, and the rules that need nothing but these."""
+"""The requests and answers of the token endpoint, clients and grants, and the pure rules about them."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.errors import FieldError, Invalid
 
 CODE_PREFIX: Final = "oac_"
-REFRESH_TOKEN_PREFIX: Final = "ort_"  # noqa: S105  # what a token begins with is no secret
+REFRESH_TOKEN_PREFIX: Final = "ort_"  # noqa: S105  # the prefix of a token is no secret
 CLIENT_SECRET_PREFIX: Final = "ocs_"  # noqa: S105
 
 CODE_LIFETIME: Final = timedelta(seconds=60)
@@ -23,14 +23,14 @@ ACCESS_TOKEN_LIFETIME: Final = timedelta(hours=1)
 REFRESH_TOKEN_LIFETIME: Final = timedelta(days=30)
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-# Behind the host of a loopback address, up to the path, the query or the end.
+# The port is between the host of a loopback address and the path, the query or the end.
 _PORT: Final = re.compile(r"\A(http://(?:\[[0-9a-f:]+\]|[a-z0-9.]+))(?::[0-9]{1,5})?(?=[/?]|\Z)")
-# What SHA-256 and base64url make of a verifier (RFC 7636, section 4.2).
+# The form of a base64url-encoded SHA-256 hash of a verifier (RFC 7636, section 4.2).
 _S256_CHALLENGE: Final = re.compile("[A-Za-z0-9_-]{43}")
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Form to get tokens with. Which fields it needs depends on `grant_type`."""
+    """Form for requesting tokens. The required fields depend on `grant_type`."""
 
     schema_name: ClassVar[str] = "oauth_token_request"
     example: ClassVar[dict[str, Any]] = {
@@ -41,22 +41,20 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     grant_type: Literal["authorization_code", "client_credentials", "refresh_token"]
-    client_id: Annotated[str, Meta(description="The client, where no Authorization header names it.")] | UnsetType = UNSET
-    client_secret: (
-        Annotated[str, Meta(description="The client's secret, where no Authorization header has it.")] | UnsetType
-    ) = UNSET
-    scope: (
-        Annotated[str, Meta(description="Scopes with spaces between them; without it, all that there can be.")] | UnsetType
-    ) = UNSET
+    client_id: Annotated[str, Meta(description="The client, if there is no Authorization header.")] | UnsetType = UNSET
+    client_secret: Annotated[str, Meta(description="The client's secret, if there is no Authorization header.")] | UnsetType = (
+        UNSET
+    )
+    scope: Annotated[str, Meta(description="Scopes, separated by spaces; without it, all allowed scopes.")] | UnsetType = UNSET
     code: Annotated[str, Meta(description="`authorization_code`: the code.")] | UnsetType = UNSET
-    redirect_uri: Annotated[str, Meta(description="`authorization_code`: the URI that the code was sent to.")] | UnsetType = (
+    redirect_uri: Annotated[str, Meta(description="`authorization_code`: the URI to which the code was sent.")] | UnsetType = (
         UNSET
     )
     code_verifier: (
-        Annotated[str, Meta(description="`authorization_code`: what the S256 code challenge was made of.")] | UnsetType
+        Annotated[str, Meta(description="`authorization_code`: the verifier of the S256 code challenge.")] | UnsetType
     ) = UNSET
     refresh_token: (
-        Annotated[str, Meta(description="`refresh_token`: the newest refresh token; each can be used once.")] | UnsetType
+        Annotated[str, Meta(description="`refresh_token`: the newest refresh token; each works once.")] | UnsetType
     ) = UNSET
 
 
@@ -73,11 +71,10 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     access_token: Annotated[str, Meta(description="Send it as `Authorization: Bearer <access_token>`.")]
     token_type: Literal["Bearer"]
-    expires_in: Annotated[int, Meta(description="Seconds for which the access token works.")]
-    scope: Annotated[str, Meta(description="What the access token may do: scopes with spaces between them.")]
+    expires_in: Annotated[int, Meta(description="Seconds until the access token expires.")]
+    scope: Annotated[str, Meta(description="The scopes of the access token, separated by spaces.")]
     refresh_token: (
-        Annotated[str, Meta(description="What to get the next tokens with. Clients that act for no user have none.")]
-        | UnsetType
+        Annotated[str, Meta(description="Send it to get the next tokens. Clients that act for no user get none.")] | UnsetType
     ) = UNSET
 
 
@@ -91,7 +88,7 @@ class OAuthError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client(NamedTuple):
-    """A program that was given a secret of its own; `scopes` are the most that it can have."""
+    """A program with its own secret; its tokens can have at most the scopes in `scopes`."""
 
     id: UUID
     workspace_id: UUID
@@ -101,7 +98,7 @@ class Client(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """What an active user has granted a client, as it is when its code comes in."""
+    """An active user's grant to a client, as it is when the client presents the code."""
 
     id: UUID
     client_id: UUID
@@ -114,7 +111,7 @@ class Grant(NamedTuple):
 
 
 class RefreshToken(NamedTuple):
-    """A refresh token, and what of its grant it is needed with."""
+    """A refresh token, and the needed parts of its grant."""
 
     id: UUID
     grant_id: UUID
@@ -126,7 +123,7 @@ class RefreshToken(NamedTuple):
 
 
 class Issued(NamedTuple):
-    """Tokens that were made just now, and what the access token may do."""
+    """Newly issued tokens, and the scopes of the access token."""
 
     access_token: Token
     refresh_token: Token | None
@@ -134,7 +131,7 @@ class Issued(NamedTuple):
 
 
 class CodeRequest(NamedTuple):
-    """What a user has agreed to: an authorization request (RFC 6749, section 4.1.1; RFC 7636, section 4.3)."""
+    """An authorization request that a user has approved (RFC 6749, section 4.1.1; RFC 7636, section 4.3)."""
 
     client_id: str
     user_id: UUID
@@ -145,7 +142,7 @@ class CodeRequest(NamedTuple):
 
 
 def granted_scopes(asked: str | None, allowed: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the scopes that are asked for, all that are allowed where none is named, or None where that is too much."""
+    """Return the requested scopes, all allowed ones if none is named, or None if some are not allowed."""
     if not asked:
         return tuple(sorted(allowed))
     scopes = set(asked.split(" ")) - {""}
@@ -153,30 +150,30 @@ def granted_scopes(asked: str | None, allowed: Sequence[str]) -> tuple[str, ...]
 
 
 def check_client(name: str, scopes: Sequence[str], redirect_uris: Sequence[str]) -> None:
-    """Refuse what can be no client. Refusal: Invalid, which names each fault."""
+    """Refuse a client that cannot work. Refusal: Invalid, which names each fault."""
     faults = [*_name_faults(name), *_scope_faults(scopes), *_redirect_faults(redirect_uris)]
     if faults:
         raise Invalid(faults)
 
 
 def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
-    """Return the scopes that a code would have. Refusal: Invalid, which names each fault."""
+    """Return the scopes that a code will have. Refusal: Invalid, which names each fault."""
     faults: list[FieldError] = []
     if not any(_is_registered(request.redirect_uri, registered) for registered in client.redirect_uris):
         message = (
-            "`redirect_uri` is not registered for this client. It must be as it was registered, to the letter; "
-            "only the port of a loopback address may be another."
+            "`redirect_uri` is not registered for this client. It must equal a registered URI exactly; "
+            "only the port of a loopback address may differ."
         )
         faults.append(FieldError("redirect_uri", "not_registered", message))
     scopes = granted_scopes(request.scope, client.scopes)
     if scopes is None:
-        message = f"`scope` is more than this client can have: {' '.join(client.scopes)}."
+        message = f"`scope` exceeds the scopes of this client. Choose from: {' '.join(client.scopes)}."
         faults.append(FieldError("scope", "not_allowed", message))
     if request.code_challenge_method != "S256":
         message = "`code_challenge_method` must be S256 (RFC 9700, section 2.1.1)."
         faults.append(FieldError("code_challenge_method", "not_allowed", message))
     if _S256_CHALLENGE.fullmatch(request.code_challenge) is None:
-        message = "`code_challenge` is not what S256 makes of a verifier: 43 letters, digits, hyphens and underscores."
+        message = "`code_challenge` is not an S256 challenge. Send 43 letters, digits, hyphens and underscores."
         faults.append(FieldError("code_challenge", "invalid_format", message))
     if faults or scopes is None:
         raise Invalid(faults)
@@ -185,15 +182,15 @@ def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
 
 def _name_faults(name: str) -> Iterator[FieldError]:
     if not name.strip():
-        yield FieldError("name", "blank", "A client needs a name, so that you know later what it is.")
+        yield FieldError("name", "blank", "A client needs a name, so that you can recognize it later.")
 
 
 def _scope_faults(scopes: Sequence[str]) -> Iterator[FieldError]:
     possible = SCOPES.keys() - {ADMIN}
     if not scopes:
-        yield FieldError("scope", "missing", "A client needs a scope: without any it can do nothing.")
+        yield FieldError("scope", "missing", "A client needs a scope, because it can do nothing without one.")
     for scope in sorted(set(scopes) - possible):
-        message = f"No client can have the scope {scope}. There are: {', '.join(sorted(possible))}."
+        message = f"No client can have the scope {scope}. Choose from: {', '.join(sorted(possible))}."
         yield FieldError("scope", "not_allowed", message)
 
 
@@ -201,13 +198,13 @@ def _redirect_faults(redirect_uris: Sequence[str]) -> Iterator[FieldError]:
     for uri in redirect_uris:
         if not _can_be_redirected_to(uri):
             message = (
-                f"{uri} cannot be redirected to. Send an absolute https URI without a fragment (http only to this machine)."
+                f"{uri} cannot be a redirect URI. Use an absolute https URI without a fragment (http only for this machine)."
             )
             yield FieldError("redirect_uri", "invalid_format", message)
 
 
 def _is_registered(uri: str, registered: str) -> bool:
-    """Whether a URI is the one that was registered; programs on this machine listen at any port (RFC 8252, section 7.3)."""
+    """Whether a URI equals the registered one; programs on this machine may use any port (RFC 8252, section 7.3)."""
     if uri == registered:
         return True
     return _is_at_loopback(registered) and _can_be_redirected_to(uri) and _without_port(uri) == _without_port(registered)
@@ -223,7 +220,7 @@ def _without_port(uri: str) -> str:
 
 
 def _can_be_redirected_to(uri: str) -> bool:
-    """Whether codes can be sent there (RFC 6749, section 3.1.2; RFC 8252, section 8.3)."""
+    """Whether codes can be sent to a URI (RFC 6749, section 3.1.2; RFC 8252, section 8.3)."""
     if not uri.isascii() or not uri.isprintable() or " " in uri or "#" in uri:
         return False
     try:

@@ -1,10 +1,10 @@
-"""The authorization server: RFC 6749, 7636 and 9700, by way of Authlib.
+"""The authorization server: RFC 6749, 7636 and 9700, with Authlib.
 
-Authlib decides, but knows no `await`: what a request needs is loaded before, Authlib's grants run over it in memory, and what
-they have decided is written afterwards, by statements that make sure of it.
+Authlib decides, but has no `await`. Everything that a request needs is loaded first, then Authlib's grants run in memory, and
+their decision is written last, by statements that check it once more.
 """
 
-# The types that there are of Authlib leave some open.
+# Authlib is only partly typed.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import base64
@@ -53,9 +53,9 @@ from herdbook.oauth.model import (
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_PARAMETERS: Final = 100
-# Authlib wants to see https, which ends at a proxy in front of this server, where there is one.
+# Authlib requires https, but TLS may end at a proxy in front of this server.
 _HERE: Final = "https://localhost"
-_NO_CLIENT: Final = "No such client, or not with this secret. Send both as they were given."
+_NO_CLIENT: Final = "The client is unknown, or its secret is wrong. Send both as they were issued."
 _NO_GRANT: Final = (
     "This code or refresh token is unknown, expired, revoked, used before, or another client's. Have the user authorize again."
 )
@@ -64,7 +64,7 @@ StoredT = TypeVar("StoredT", Grant, RefreshToken)
 
 
 class Sent(NamedTuple):
-    """A token request, as it was sent."""
+    """A token request as it was sent."""
 
     authorization: bytes | None
     content_type: bytes | None
@@ -73,18 +73,18 @@ class Sent(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a token request is answered: tokens with 200, or an error (RFC 6749, sections 5.1 and 5.2)."""
+    """The answer to a token request: tokens with 200, or an error (RFC 6749, sections 5.1 and 5.2)."""
 
     status: int
     members: Mapping[str, Any]
 
 
 async def issue_code(statements: Statements, request: CodeRequest) -> str:
-    """Issue an authorization code for what a user has agreed to (RFC 6749, section 4.1.2; RFC 7636, section 4.4).
+    """Issue an authorization code for a request that a user has approved (RFC 6749, section 4.1.2; RFC 7636, section 4.4).
 
-    Refusal: Invalid, for a client that there is not (`client_id`), a redirect URI that is not registered for it
-    (`redirect_uri`; then nobody may be redirected), a scope beyond the client's (`scope`), a challenge other than by S256
-    (`code_challenge`, `code_challenge_method`), and a user who is not active in the client's workspace (`user_id`).
+    Refusal: Invalid, for an unknown client (`client_id`), a redirect URI that is not registered for it (`redirect_uri`; then
+    nobody may be redirected), a scope beyond the client's (`scope`), a challenge that is not S256 (`code_challenge`,
+    `code_challenge_method`), and a user who is not active in the client's workspace (`user_id`).
     """
     client = await _client(statements, request.client_id)
     if client is None:
@@ -97,7 +97,7 @@ async def issue_code(statements: Statements, request: CodeRequest) -> str:
 
 
 async def answer_token_request(statements: Statements, sign_ins: SignIns, sent: Sent) -> Outcome:
-    """Exchange what a client has for tokens. A code or refresh token that was used before revokes all that came from it.
+    """Exchange a secret, a code or a refresh token for tokens. A code or refresh token that is used again revokes its grant.
 
     Refusal: RateLimited, after too many failures of a client, with a code or refresh token, or from an address.
     """
@@ -110,7 +110,7 @@ async def answer_token_request(statements: Statements, sign_ins: SignIns, sent: 
 
 
 class _UsedUp(InvalidGrantError):
-    """A code or a refresh token was used before, so that somebody has stolen it, or is over (RFC 9700, section 4.14.2)."""
+    """A code or a refresh token is over, or was used before and so may be stolen (RFC 9700, section 4.14.2)."""
 
     def __init__(self, grant_id: UUID) -> None:
         super().__init__(_NO_GRANT)
@@ -118,7 +118,7 @@ class _UsedUp(InvalidGrantError):
 
 
 class _NoClient(InvalidClientError):
-    """Who asks is no client."""
+    """The client is unknown, or its secret is wrong."""
 
     def __init__(self) -> None:
         super().__init__(_NO_CLIENT, status_code=401)
@@ -144,13 +144,13 @@ async def _exchange(statements: Statements, sign_ins: SignIns, sent: Sent) -> Ma
     _, members, _ = grant.create_token_response()
     assert server.write is not None, "tokens are saved before they are given"
     if not await server.write.carry_out(statements):
-        assert server.write.grant_id is not None, "what is the client's own can always be written"
+        assert server.write.grant_id is not None, "a token without a grant can always be written"
         raise _UsedUp(server.write.grant_id)
     return cast("Mapping[str, Any]", members)
 
 
 class _Known(NamedTuple):
-    """What was loaded for a request: the client, whose secret is right, and what is its own of a code and a refresh token."""
+    """The data loaded for a request: the authenticated client, and its code's grant and refresh token, if it sent them."""
 
     client: Client
     grant: Grant | None
@@ -158,7 +158,7 @@ class _Known(NamedTuple):
 
 
 class _Write(NamedTuple):
-    """What is to be written: by which statement, for which row, and to which grant it belongs."""
+    """A pending write: its statement, the id of the row, its grant, and the tokens."""
 
     statement: Callable[[Statements, UUID, Issued], Awaitable[bool]]
     row_id: UUID
@@ -166,12 +166,12 @@ class _Write(NamedTuple):
     issued: Issued
 
     async def carry_out(self, statements: Statements) -> bool:
-        """Write; return whether it could be, since somebody else may have been faster."""
+        """Run the statement; return False if another request was faster."""
         return await self.statement(statements, self.row_id, self.issued)
 
 
 class _Client(ClientMixin):
-    """A client, as Authlib sees it."""
+    """A client, in Authlib's form."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -180,19 +180,19 @@ class _Client(ClientMixin):
         return str(self._client.id)
 
     def get_allowed_scope(self, scope: Collection[str] | str | None) -> str:
-        assert scope is None or isinstance(scope, str), "it comes as it was sent"
+        assert scope is None or isinstance(scope, str), "Authlib passes it as it was sent"
         scopes = granted_scopes(scope, self._client.scopes)
         if scopes is None:
             raise InvalidScopeError("Ask for scopes that this client can have: " + " ".join(self._client.scopes))
         return " ".join(scopes)
 
     def check_grant_type(self, grant_type: str) -> bool:
-        # Who has no redirect URI gets no code, and so no refresh token: there is nothing more to tell apart.
+        # Every client may use every grant type: without a redirect URI, it never gets a code, and so no refresh token.
         return grant_type in _GRANTS
 
 
 class _Code(AuthorizationCodeMixin):
-    """A code, as Authlib sees it."""
+    """A code, in Authlib's form."""
 
     code_challenge_method = "S256"
 
@@ -208,7 +208,7 @@ class _Code(AuthorizationCodeMixin):
 
 
 class _RefreshToken(TokenMixin):
-    """A refresh token, as Authlib sees it."""
+    """A refresh token, in Authlib's form."""
 
     def __init__(self, token: RefreshToken) -> None:
         self.token = token
@@ -221,7 +221,7 @@ class _RefreshToken(TokenMixin):
 
 
 class _Request(OAuth2Request):
-    """A request, as Authlib sees it."""
+    """A request, in Authlib's form."""
 
     def __init__(self, form: dict[str, str]) -> None:
         super().__init__("POST", _HERE)
@@ -234,7 +234,7 @@ class _Request(OAuth2Request):
 
 
 class _Server(AuthorizationServer):
-    """An authorization server for one request: what that needs is known, and what is to be written is noted."""
+    """An authorization server for one request: `known` is its loaded data, and `write` the write that Authlib decides on."""
 
     def __init__(self, known: _Known) -> None:
         super().__init__()
@@ -243,8 +243,7 @@ class _Server(AuthorizationServer):
         self.register_token_generator("default", BearerTokenGenerator(_access_token, _refresh_token, _expires_in))
 
     def authenticate_client(self, request: OAuth2Request, methods: Collection[str], endpoint: str = "token") -> ClientMixin:
-        # It was before anything else was looked up, and not by Authlib's methods: they would tell an unknown client from a
-        # wrong secret.
+        # The client is already authenticated. Authlib's own methods would reveal whether the client or the secret is wrong.
         del request, methods, endpoint
         return _Client(self.known.client)
 
@@ -265,7 +264,7 @@ class _Server(AuthorizationServer):
             self.write = _Write(store.add_access_token, self.known.client.id, None, issued)
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
-        """Do nothing: nobody listens."""
+        """Do nothing, because nothing listens."""
 
 
 class _AuthorizationCode(AuthorizationCodeGrant):
@@ -290,7 +289,7 @@ class _AuthorizationCode(AuthorizationCodeGrant):
         return authorization_code.grant.user_id
 
     def delete_authorization_code(self, authorization_code: _Code) -> None:
-        """Do nothing: a code that is used up is kept, so that it is known when it comes back."""
+        """Do nothing: a used code is kept, so that it is recognized when it is used again."""
 
 
 class _Refresh(RefreshTokenGrant):
@@ -312,7 +311,7 @@ class _Refresh(RefreshTokenGrant):
         return refresh_token.token.user_id
 
     def revoke_old_credential(self, refresh_token: TokenMixin) -> None:
-        """Do nothing: the old token is used up by the statement that stores the new one."""
+        """Do nothing: the statement that stores the new token marks the old one as used."""
 
 
 _GRANTS: Final = {
@@ -345,7 +344,7 @@ def _form(sent: Sent) -> dict[str, str]:
         raise InvalidRequestError("The body cannot be read as a form.") from None
     form = dict(parameters)
     if len(form) < len(parameters):
-        raise InvalidRequestError("A parameter is there more than once. Send each once.")
+        raise InvalidRequestError("A parameter was sent more than once. Send each once.")
     form = {name: value for name, value in form.items() if value}
     if "grant_type" not in form:
         raise InvalidRequestError("`grant_type` is missing.")
@@ -369,7 +368,7 @@ def _credentials(authorization: bytes | None, form: Mapping[str, str]) -> tuple[
     if scheme.lower() != "basic":
         raise _NoClient
     if form.get("client_id", client_id) != client_id:
-        raise InvalidRequestError("`client_id` names another client than the Authorization header.")
+        raise InvalidRequestError("`client_id` and the Authorization header name different clients. Send only one of them.")
     return client_id, client_secret
 
 
@@ -379,7 +378,7 @@ async def _client(statements: Statements, text: str) -> Client | None:
 
 
 class _Presented(NamedTuple):
-    """Finds what a client presents: a code, or a refresh token."""
+    """Looks up the code or the refresh token that a client presents."""
 
     sign_ins: SignIns
     client: Client
@@ -388,7 +387,7 @@ class _Presented(NamedTuple):
     async def stored(
         self, text: str, prefix: str, find: Callable[[Statements, UUID], Awaitable[StoredT | None]]
     ) -> StoredT | None:
-        """Return what is stored of it, if it was given to this client."""
+        """Return the stored grant or token, if it was issued to this client."""
         try:
             token = read_token(text, prefix, "")
         except NotAKey:

@@ -1,4 +1,4 @@
-"""Every SQL statement about OAuth clients, grants and tokens. All times are the database's, so that one clock decides."""
+"""Every SQL statement about OAuth clients, grants and tokens. All times come from the database, so that one clock decides."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,14 +35,14 @@ _OLD: Final[LiteralString] = """
 
 
 class NewClient(NamedTuple):
-    """A client as it is told of itself."""
+    """The credentials of a new client."""
 
     client_id: str
     client_secret: str
 
 
 class ListedClient(NamedTuple):
-    """A client, as an operator sees it; its secret is not there to be seen."""
+    """A client, as an operator sees it, without its secret."""
 
     id: UUID
     workspace_id: UUID
@@ -56,9 +56,9 @@ class ListedClient(NamedTuple):
 async def create_client(
     statements: Statements, workspace_id: UUID, name: str, scopes: Sequence[str], redirect_uris: Sequence[str]
 ) -> NewClient:
-    """Create a client. It is the only time that its secret is there to be seen.
+    """Create a client. Its secret can never be read again.
 
-    Refusal: Invalid, for a scope that no client can have, and a redirect URI that nobody can be sent to.
+    Refusal: Invalid, for a scope that no client can have, and an impossible redirect URI.
     """
     check_client(name, scopes, redirect_uris)
     client_id, secret = ids.new_id(), CLIENT_SECRET_PREFIX + new_secret()
@@ -78,7 +78,7 @@ async def create_client(
 
 
 async def list_clients(statements: Statements, workspace_id: UUID | None) -> list[ListedClient]:
-    """Return the clients of a workspace, or of all, the oldest first."""
+    """Return the clients of a workspace, or of all workspaces, the oldest first."""
     records = await statements.fetch(
         """
         select id, workspace_id, name, scopes, redirect_uris, revoked_at, last_used_at
@@ -91,7 +91,7 @@ async def list_clients(statements: Statements, workspace_id: UUID | None) -> lis
 
 
 async def revoke_client(statements: Statements, client_id: UUID) -> bool:
-    """Revoke a client, now, and with it all of its tokens; return whether there is such a client."""
+    """Revoke a client and all its tokens now; return whether the client exists."""
     found: UUID | None = await statements.fetchval(
         "update oauth_client set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", client_id
     )
@@ -99,7 +99,7 @@ async def revoke_client(statements: Statements, client_id: UUID) -> bool:
 
 
 async def find_client(statements: Statements, client_id: UUID) -> Client | None:
-    """Return a client that was not revoked."""
+    """Return a client, or None if it is unknown or revoked."""
     record: asyncpg.Record | None = await statements.fetchrow(
         "select id, workspace_id, scopes, redirect_uris, secret_hash from oauth_client where id = $1 and revoked_at is null",
         client_id,
@@ -110,7 +110,7 @@ async def find_client(statements: Statements, client_id: UUID) -> Client | None:
 async def add_grant(
     statements: Statements, client: Client, request: CodeRequest, scopes: Sequence[str], code: Token
 ) -> UUID | None:
-    """Store what a user has granted a client; return its id, or None where the workspace has no such active user."""
+    """Store a user's grant to a client; return its id, or None if the workspace has no such active user."""
     added: UUID | None = await statements.fetchval(
         """
         insert into oauth_grant (id, client_id, user_id, scopes, redirect_uri, code_challenge, secret_hash, ends_at)
@@ -133,7 +133,7 @@ async def add_grant(
 
 
 async def find_grant(statements: Statements, grant_id: UUID) -> Grant | None:
-    """Return a grant of an active user; whether it is over by now, `use_code` knows."""
+    """Return a grant of an active user. It may have expired: `use_code` checks that."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         select g.id, g.client_id, g.user_id, g.scopes, g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null
@@ -152,7 +152,7 @@ async def find_grant(statements: Statements, grant_id: UUID) -> Grant | None:
 
 
 async def find_refresh_token(statements: Statements, token_id: UUID) -> RefreshToken | None:
-    """Return a refresh token that an active user's grant gave; whether it is over by now, `use_refresh_token` knows."""
+    """Return a refresh token of an active user's grant. It may have expired: `use_refresh_token` checks that."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null
@@ -172,7 +172,7 @@ async def find_refresh_token(statements: Statements, token_id: UUID) -> RefreshT
 
 
 async def add_access_token(statements: Statements, client_id: UUID, issued: Issued) -> bool:
-    """Store an access token of a client that acts for nobody. Unlike with a grant, nobody can be faster: it is always True."""
+    """Store an access token of a client that acts for no user. Return True always: without a grant, there is no race."""
     await statements.execute(
         """
         insert into oauth_access_token (id, client_id, scopes, secret_hash, expires_at)
@@ -188,7 +188,7 @@ async def add_access_token(statements: Statements, client_id: UUID, issued: Issu
 
 
 async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bool:
-    """Use up a code and store what it is exchanged for; False, and nothing is done, if it was used, is over or revoked."""
+    """Use up a code and store its tokens; return False and do nothing if it was used, expired or revoked."""
     assert issued.refresh_token is not None, "a code is exchanged for two tokens"
     used: bool = await statements.fetchval(
         """
@@ -218,7 +218,7 @@ async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bo
 
 
 async def use_refresh_token(statements: Statements, token_id: UUID, issued: Issued) -> bool:
-    """Use up a refresh token and store what it is exchanged for; False, and no tokens, if it was used, is over or revoked."""
+    """Use up a refresh token and store the next tokens; return False and store none if it was used, expired or revoked."""
     assert issued.refresh_token is not None, "a refresh token is exchanged for the next one, too"
     used: bool = await statements.fetchval(
         """
@@ -252,12 +252,12 @@ async def use_refresh_token(statements: Statements, token_id: UUID, issued: Issu
 
 
 async def revoke_grant(statements: Statements, grant_id: UUID) -> None:
-    """Revoke a grant, and with it every token that came from it."""
+    """Revoke a grant and all its tokens."""
     await statements.execute("update oauth_grant set revoked_at = coalesce(revoked_at, now()) where id = $1", grant_id)
 
 
 async def forget_old_tokens(pool: Pool) -> None:
-    """Delete tokens that have expired, and grants that can yield no more."""
+    """Delete expired tokens, and grants that can yield no more tokens."""
     await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_access_token").replace("$end", "expires_at")))
     await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_refresh_token").replace("$end", "expires_at")))
     await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_grant").replace("$end", "ends_at")))
