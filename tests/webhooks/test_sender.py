@@ -287,7 +287,7 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
     authority.issue_cert("two.test").configure_cert(server)  # pyright: ignore[reportUnknownMemberType]  # as above
     async with receiving(server) as answering:
         # It takes connections, and says nothing.
-        silent = await asyncio.start_server(lambda _, __: asyncio.sleep(0), "127.0.0.2", answering.port)
+        silent = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.2", answering.port)
 
         async def found(_: str, port: int, **__: object) -> list[object]:
             return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
