@@ -13,7 +13,7 @@ import trustme
 
 from herdbook.outgoing import Targets
 from herdbook.webhooks.model import Attempt
-from herdbook.webhooks.sender import SHOWN_BYTES, Sender
+from herdbook.webhooks.sender import SHOWN_BYTES, Lane, Sender
 from herdbook.webhooks.signing import new_secret
 from tests.webhooks.receiver import Receiver, answer, receiving
 
@@ -38,6 +38,13 @@ def sender() -> Sender:
 async def send(sender: Sender, url: str) -> Attempt:
     """Send an event once."""
     return await sender.attempt(url, [new_secret()], EVENT, BODY)
+
+
+async def connected(sender: Sender, receiver: Receiver) -> Lane:
+    """Return a lane that is connected, so that all the time of what it sends next goes to the answer."""
+    lane = sender.lane(receiver.url)
+    await lane.attempt([new_secret()], EVENT, BODY)
+    return lane
 
 
 async def test_the_request_is_whole(sender: Sender, receiver: Receiver) -> None:
@@ -178,18 +185,27 @@ async def test_an_answer_may_end_with_its_connection(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("said", "error", "seconds"),
     [
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer is not HTTP: "),
-        (b"HTTP/1.1 101 Sure\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "the endpoint switched to another protocol"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nThanks\r\n", "no answer in time"),
-        (b"HTTP/1.1 200 OK\r\nContent-Len", "no answer in time"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer is not HTTP: ", 15.0),
+        (
+            b"HTTP/1.1 101 Sure\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            "the endpoint switched to another protocol",
+            15.0,
+        ),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nThanks\r\n", "no answer in time", 0.2),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", "no answer in time", 0.2),
     ],
 )
-async def test_what_is_no_answer_is_a_failure(receiver: Receiver, said: bytes, error: str) -> None:
+async def test_what_is_no_answer_is_a_failure(
+    sender: Sender, receiver: Receiver, said: bytes, error: str, seconds: float
+) -> None:
     """An invalid answer is a failure that quotes it."""
+    lane = await connected(sender, receiver)
     receiver.answering = lambda _: said
-    attempt = await send(Sender(Targets(LOOPBACK), timeout_seconds=0.2), receiver.url)
+    sender.timeout_seconds = seconds
+    attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
+    lane.close()
 
     assert attempt.status is None
     assert attempt.error is not None
@@ -216,10 +232,13 @@ async def test_an_answer_without_end_is_cut_off(sender: Sender) -> None:
     assert attempt.error == "the answer is too long"
 
 
-async def test_the_time_limit_holds(receiver: Receiver) -> None:
+async def test_the_time_limit_holds(sender: Sender, receiver: Receiver) -> None:
     """An answer after the time limit is a failure."""
+    lane = await connected(sender, receiver)
     receiver.may_answer.clear()
-    attempt = await send(Sender(Targets(LOOPBACK), timeout_seconds=0.05), receiver.url)
+    sender.timeout_seconds = 0.05
+    attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
+    lane.close()
 
     assert (attempt.status, attempt.error) == (None, "no answer in time")
     assert attempt.milliseconds >= 50
@@ -287,7 +306,7 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
     authority.issue_cert("two.test").configure_cert(server)  # pyright: ignore[reportUnknownMemberType]  # as above
     async with receiving(server) as answering:
         # It accepts connections and never answers.
-        silent = await asyncio.start_server(lambda _, __: asyncio.sleep(0), "127.0.0.2", answering.port)
+        silent = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.2", answering.port)
 
         async def found(_: str, port: int, **__: object) -> list[object]:
             return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
