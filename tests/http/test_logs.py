@@ -18,6 +18,8 @@ async def lines_of(
     capsys: pytest.CaptureFixture[str], person: Person, method: str, path: str, **options: Json
 ) -> tuple[httpx.Response, list[Json]]:
     """Make a request; return its answer and its log lines."""
+    # Lines of earlier requests may still be on their way.
+    LINES.flush()
     capsys.readouterr()
     response = await person.request(method, path, **options)
     LINES.flush()
