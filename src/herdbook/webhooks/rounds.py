@@ -192,7 +192,11 @@ class Round:
             if event is not None and self._is_asked_for(entry, event):
                 self._unsettled[entry.seq] = None
                 self._take(_Parcel(entry, event, None))
-        return len(entries) == _MAX_EVENTS or sum(entry.size for entry in entries) >= room
+        return (
+            len(entries) == _MAX_EVENTS
+            or sum(entry.size for entry in entries) >= room
+            or sum(entry.stored for entry in entries) >= delivering.MAX_STORED_BYTES
+        )
 
     @property
     def _is_full(self) -> bool:

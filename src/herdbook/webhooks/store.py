@@ -1,6 +1,7 @@
 """Every SQL statement about webhook endpoints and what became of their deliveries, but for the courier's."""
 
 import asyncio
+import functools
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,13 +14,13 @@ import msgspec
 from herdbook.db.database import Database, Found, find_in
 from herdbook.db.paging import Conditions, Listed, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.db.slices import SLICE, each_slice
 from herdbook.ledger.book import Shelf
 from herdbook.ledger.objects import object_shelf
 from herdbook.webhooks.model import LEASE_SECONDS, Missed, Place, WebhookEndpoint, missed
 from herdbook.webhooks.signing import signing_secrets
 from herdbook.webhooks.stretches import Stretch
 
-_SLICE: Final = 2000
 _SHORTEST_LOOK_SECONDS: Final = 0.005
 _LONGEST_LOOK_SECONDS: Final = 0.1
 
@@ -448,8 +449,7 @@ async def forget_old_deliveries(pool: Pool) -> None:
         # What was deleted just now may still be under way somewhere.
         for endpoint_id, is_deleted in readers:
             place = Place(workspace["id"], endpoint_id)
-            while await _forget_slice(pool, place, is_deleted=is_deleted) == _SLICE:
-                pass
+            await each_slice(functools.partial(_forget_slice, pool, place, is_deleted=is_deleted))
             if is_deleted:
                 await pool.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
 
@@ -478,6 +478,6 @@ async def _forget_slice(pool: Pool, place: Place, *, is_deleted: bool) -> int:
         """,
         *place,
         is_deleted,
-        _SLICE,
+        SLICE,
     )
     return count
