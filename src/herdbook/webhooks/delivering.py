@@ -8,14 +8,19 @@ from uuid import UUID
 import msgspec
 
 from herdbook.db.pool import Pool
-from herdbook.webhooks.model import LEASE_SECONDS, Attempt, DeliveryState, EventType, Place, WebhookEndpoint
+from herdbook.webhooks.model import (
+    LEASE_SECONDS,
+    MAX_STORED_BYTES,
+    Attempt,
+    DeliveryState,
+    EventType,
+    Place,
+    WebhookEndpoint,
+)
 from herdbook.webhooks.signing import signing_secrets
 from herdbook.webhooks.stretches import Stretch
 
 _KEPT_ATTEMPTS: Final = 20
-# As much as is stored of entries is unpacked at once, so that no statement takes long: stored, they are smaller, by the PostgreSQL
-# compression a hundred times at most.
-MAX_STORED_BYTES: Final = 2_097_152
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -261,8 +266,9 @@ async def read_due(pool: Pool, place: Place, now: datetime, under_way: Sequence[
                         end as object,
                         case when mark not like 'r%' then previous end as previous
                     from (
-                        select *, sum(stored) over (order by next_attempt_at, seq rows between unbounded preceding and 1 preceding)
-                            as stored_before
+                        select *, sum(stored) over (
+                                order by next_attempt_at, seq rows between unbounded preceding and 1 preceding
+                            ) as stored_before
                         from (
                             select d.seq, d.event_type, d.is_resend, d.attempt_count, d.attempts, d.next_attempt_at,
                                 c.at, c.kind::text || c.action::text as mark, c.object_id, c.object, c.previous,

@@ -22,7 +22,7 @@ from herdbook.webhooks import delivering
 from herdbook.webhooks.actions import DisableEndpoint
 from herdbook.webhooks.delivering import WELL, Due, Failing, Progress, Read, Tried
 from herdbook.webhooks.events import Told, marks, told
-from herdbook.webhooks.model import LEASE_SECONDS, Attempt, DeliveryState, DisabledReason, Place
+from herdbook.webhooks.model import LEASE_SECONDS, MAX_STORED_BYTES, Attempt, DeliveryState, DisabledReason, Place
 from herdbook.webhooks.sender import Lane, NotBegun, Sender
 from herdbook.webhooks.stretches import stretch_of
 
@@ -195,7 +195,7 @@ class Round:
         return (
             len(entries) == _MAX_EVENTS
             or sum(entry.size for entry in entries) >= room
-            or sum(entry.stored for entry in entries) >= delivering.MAX_STORED_BYTES
+            or sum(entry.stored for entry in entries) >= MAX_STORED_BYTES
         )
 
     @property

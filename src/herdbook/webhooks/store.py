@@ -303,6 +303,28 @@ async def last_before(pool: Pool, workspace_id: UUID, time: datetime, *, include
     return seq
 
 
+async def behind_bytes(pool: Pool, workspace_id: UUID, behind: int, before: int, byte_limit: int) -> int:
+    """Return behind which entry those before another one may be looked through: as far as what is stored of transcripts allows.
+
+    To learn whether a transcript has a timeline takes all of it. One may be looked at in any case.
+    """
+    floor: int = await pool.fetchval(
+        """
+        select coalesce(max(seq), $2) from (
+            select seq, sum(pg_column_size(object)) over (order by seq desc rows between unbounded preceding and 1 preceding)
+                as stored_before
+            from change where workspace_id = $1 and seq > $2 and seq < $3 and kind = 'r'
+        ) as summed
+        where stored_before >= $4
+        """,
+        workspace_id,
+        behind,
+        before,
+        byte_limit,
+    )
+    return floor
+
+
 async def deliveries(pool: Pool, place: Place, wanted: Wanted, told: Sequence[str], position: int, limit: int) -> list[Noted]:
     """Return deliveries, the latest first: entries of kinds that are told, and those of which something was noted.
 
