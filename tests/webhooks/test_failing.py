@@ -108,6 +108,38 @@ async def test_reads_end_with_bytes(post: Post, owner: Person, receiver: Receive
     assert not {each.seq for each in due} & {each.seq for each in rest}
 
 
+async def test_few_long_transcripts_are_unpacked_at_once(post: Post, owner: Person, receiver: Receiver) -> None:
+    """However little is told of them: a statement that unpacked all would take too long, each time anew. All are told."""
+    endpoint = await subscribe(owner, receiver.url)
+    for _ in range(4):
+        await write_contact(owner)
+    await post.pool.execute(
+        """
+        update change set kind = 'r', object = json_build_object(
+            'timeline', json_build_object('text', (select string_agg(md5(n::text), '') from generate_series(1, 100000) as n)),
+            'engagement', object
+        )
+        where workspace_id = $1 and kind = 'c'
+        """,
+        owner.workspace_id,
+    )
+    place, url = Place(owner.workspace_id, uuid_of(endpoint)), f"{WEBHOOKS}/{endpoint['id']}/deliveries"
+    first = await delivering.read_on(post.pool, owner.workspace_id, 0, marks(None), 200, 8_000_000)
+    second = await delivering.read_on(post.pool, owner.workspace_id, first[-1].seq, marks(None), 200, 8_000_000)
+    page = (await owner.get(url)).json()
+    next_page = (await owner.get(url, params={"cursor": page["next_cursor"]})).json()
+    receiver.answering = lambda _: answer(500)
+    await post.deliver()
+    told = len(receiver.requests)
+    due = await delivering.read_due(post.pool, place, post.clock() + timedelta(hours=1), [], 200, 8_000_000)
+
+    assert ([entry.seq for entry in first], [entry.seq for entry in second]) == ([1, 2], [3])
+    assert (len(page["data"]), len(next_page["data"])) == (1, 1)
+    assert page["data"] != next_page["data"]
+    assert told == 4
+    assert len(due) == 1
+
+
 async def test_retries_read_of_a_transcript_what_they_send(post: Post, owner: Person, receiver: Receiver) -> None:
     """A retry of a timeline event reads only the engagement that it sends, not the text."""
     endpoint = await subscribe(owner, receiver.url)

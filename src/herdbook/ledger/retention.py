@@ -46,6 +46,8 @@ async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> i
 
     Return the number of entries, deleted by this process or by another one at the same time.
     """
+    # With an offset, the planner takes endpoints by their key, and with an array, deliveries; without, a plan from while the
+    # tables were empty would take all at once.
     trimmed: int = await statements.fetchval(
         """
         with old as materialized (
@@ -73,6 +75,7 @@ async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> i
                 select from webhook_endpoint e
                 where e.workspace_id = r.workspace_id and e.id = r.endpoint_id
                     and coalesce(e.deleted_at, 'infinity') = 'infinity'
+                offset 0
             ))
         ), slice as materialized (
             select trimmed, least(last, (select min(delivered) from reader where is_enabled), (
@@ -95,10 +98,9 @@ async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> i
             where r.workspace_id = $1 and r.endpoint_id = reader.endpoint_id and not reader.is_enabled
                 and slice.last > slice.trimmed and slice.last > reader.delivered
         ), expired as (
-            update webhook_delivery d set state = 'expired', next_attempt_at = null
-            from reader, slice
-            where d.workspace_id = $1 and d.endpoint_id = reader.endpoint_id and not reader.is_enabled
-                and d.state = 'waiting' and d.seq <= slice.last
+            update webhook_delivery set state = 'expired', next_attempt_at = null
+            where workspace_id = $1 and endpoint_id = any(array(select endpoint_id from reader where not is_enabled))
+                and state = 'waiting' and seq <= (select last from slice)
         ), noted as (
             insert into change_trimmed (workspace_id, seq, at_seq, at)
             select $1, last, last, (select c.at from change c where c.workspace_id = $1 and c.seq = slice.last)

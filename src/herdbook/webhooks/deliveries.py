@@ -15,7 +15,16 @@ from herdbook import ids
 from herdbook.db.pool import Pool
 from herdbook.webhooks import store
 from herdbook.webhooks.events import event_id, event_type, marks, seq_of, told
-from herdbook.webhooks.model import Attempt, Delivery, DeliveryObject, DeliveryState, EventType, FullDelivery, Place
+from herdbook.webhooks.model import (
+    MAX_STORED_BYTES,
+    Attempt,
+    Delivery,
+    DeliveryObject,
+    DeliveryState,
+    EventType,
+    FullDelivery,
+    Place,
+)
 from herdbook.webhooks.store import Noted, Reading, Wanted
 from herdbook.webhooks.stretches import stretch_of
 from herdbook.wire import shown_time
@@ -61,6 +70,7 @@ async def page(pool: Pool, place: Place, reading: Reading, asked: Asked) -> Page
         rows = await store.deliveries_noted(pool, place, wanted, asked.limit + 1)
         return _cut(rows, asked.limit, None)
     floor = max(wanted.behind, wanted.before - 1 - _WALKED)
+    floor = await store.behind_bytes(pool, place.workspace_id, floor, wanted.before, MAX_STORED_BYTES)
     rows = await _walked(pool, place, reading, wanted._replace(behind=floor), asked.limit + 1)
     return _cut(rows, asked.limit, floor + 1 if floor > max(wanted.behind, _begin(reading)) else None)
 

@@ -8,7 +8,15 @@ from uuid import UUID
 import msgspec
 
 from herdbook.db.pool import Pool
-from herdbook.webhooks.model import LEASE_SECONDS, Attempt, DeliveryState, EventType, Place, WebhookEndpoint
+from herdbook.webhooks.model import (
+    LEASE_SECONDS,
+    MAX_STORED_BYTES,
+    Attempt,
+    DeliveryState,
+    EventType,
+    Place,
+    WebhookEndpoint,
+)
 from herdbook.webhooks.signing import signing_secrets
 from herdbook.webhooks.stretches import Stretch
 
@@ -58,7 +66,10 @@ class Leased(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A ledger entry and its size in bytes. `object` is None for entries that the endpoint is not told of."""
+    """A ledger entry and its size in bytes. `object` is None for entries that the endpoint is not told of.
+
+    `stored` is how many bytes the whole entry takes in the database, 0 if the endpoint is not told of it.
+    """
 
     seq: int
     at: datetime
@@ -67,6 +78,7 @@ class Read(NamedTuple):
     object: bytes | None
     previous: bytes | None
     size: int
+    stored: int
 
 
 class Due(NamedTuple):
@@ -182,24 +194,41 @@ async def read_on(
 ) -> list[Read]:
     """Return the entries after a position; transcripts hold only what their event needs.
 
-    Returns at most `limit` entries, and stops with the entry that reaches `byte_limit`.
+    Returns at most `limit` entries, and stops with the entry that reaches `byte_limit`, or the limit of stored bytes that may be
+    unpacked at once.
     """
+    # What is stored is measured first, which unpacks nothing. With an offset, each entry is unpacked once, behind that limit.
     records = await pool.fetch(
         """
-        select seq, at, mark, object_id, object, previous, size from (
+        select seq, at, mark, object_id, object, previous, size, stored from (
             select *, sum(size) over (order by seq rows between unbounded preceding and 1 preceding) as size_before from (
                 select *, coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0) as size from (
-                    select seq, at, kind::text || action::text as mark, object_id,
+                    select seq, at, mark, object_id, stored,
                         case
-                            when not (kind::text || action::text) = any($3) then null
-                            when kind <> 'r' then object
+                            when not is_told then null
+                            when mark not like 'r%' then object
                             else json_build_object(
                                 'timeline', (json_typeof(object -> 'timeline') = 'object') or null,
                                 'engagement', object -> 'engagement'
                             )
                         end as object,
-                        case when (kind::text || action::text) = any($3) and kind <> 'r' then previous end as previous
-                    from change where workspace_id = $1 and seq > $2 order by seq limit $4
+                        case when is_told and mark not like 'r%' then previous end as previous
+                    from (
+                        select *, sum(stored) over (order by seq rows between unbounded preceding and 1 preceding)
+                            as stored_before
+                        from (
+                            select *,
+                                case when is_told then pg_column_size(object) + coalesce(pg_column_size(previous), 0) else 0 end
+                                    as stored
+                            from (
+                                select seq, at, kind::text || action::text as mark, object_id, object, previous,
+                                    (kind::text || action::text) = any($3) as is_told
+                                from change where workspace_id = $1 and seq > $2 order by seq limit $4
+                            ) as entry
+                        ) as stored
+                    ) as summed
+                    where coalesce(stored_before, 0) < $6
+                    offset 0
                 ) as shown
             ) as measured
         ) as summed
@@ -211,6 +240,7 @@ async def read_on(
         list(marks),
         limit,
         byte_limit,
+        MAX_STORED_BYTES,
     )
     return [Read(*record) for record in records]
 
@@ -219,38 +249,50 @@ async def read_due(pool: Pool, place: Place, now: datetime, under_way: Sequence[
     """Return due deliveries that are not under way, the longest due first. Limits are those of `read_on`."""
     records = await pool.fetch(
         """
-        select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, size from (
+        select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, size, stored from (
             select *,
-                sum(size) over (order by next_attempt_at rows between unbounded preceding and 1 preceding) as size_before
+                sum(size) over (order by next_attempt_at, seq rows between unbounded preceding and 1 preceding) as size_before
             from (
                 select *,
                     coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0)
                         + octet_length(attempts::text) as size
                 from (
-                    select d.seq, d.event_type, d.is_resend, d.attempt_count, d.attempts, d.next_attempt_at,
-                        c.at, c.kind::text || c.action::text as mark, c.object_id,
+                    select seq, event_type, is_resend, attempt_count, attempts, next_attempt_at, at, mark, object_id, stored,
                         case
-                            when c.kind <> 'r' then c.object
+                            when mark not like 'r%' then object
                             else json_build_object(
-                                'timeline', (json_typeof(c.object -> 'timeline') = 'object') or null,
-                                'engagement', c.object -> 'engagement'
+                                'timeline', (json_typeof(object -> 'timeline') = 'object') or null,
+                                'engagement', object -> 'engagement'
                             )
                         end as object,
-                        case when c.kind <> 'r' then c.previous end as previous
-                    from webhook_delivery d left join change c on c.workspace_id = d.workspace_id and c.seq = d.seq
-                    where d.workspace_id = $1 and d.endpoint_id = $2 and d.next_attempt_at <= $3 and d.seq <> all($4)
-                    order by d.next_attempt_at limit $5
+                        case when mark not like 'r%' then previous end as previous
+                    from (
+                        select *, sum(stored) over (
+                                order by next_attempt_at, seq rows between unbounded preceding and 1 preceding
+                            ) as stored_before
+                        from (
+                            select d.seq, d.event_type, d.is_resend, d.attempt_count, d.attempts, d.next_attempt_at,
+                                c.at, c.kind::text || c.action::text as mark, c.object_id, c.object, c.previous,
+                                coalesce(pg_column_size(c.object), 0) + coalesce(pg_column_size(c.previous), 0) as stored
+                            from webhook_delivery d left join change c on c.workspace_id = d.workspace_id and c.seq = d.seq
+                            where d.workspace_id = $1 and d.endpoint_id = $2 and d.next_attempt_at <= $3 and d.seq <> all($4)
+                            order by d.next_attempt_at, d.seq limit $5
+                        ) as entry
+                    ) as summed
+                    where coalesce(stored_before, 0) < $7
+                    offset 0
                 ) as shown
             ) as measured
         ) as summed
         where coalesce(size_before, 0) < $6
-        order by next_attempt_at
+        order by next_attempt_at, seq
         """,
         *place,
         now,
         list(under_way),
         limit,
         byte_limit,
+        MAX_STORED_BYTES,
     )
     return [
         Due(

@@ -18,6 +18,9 @@ from herdbook.wire import Time, shown_time
 
 # A courier holds the lease of an endpoint for this long, unless it renews it.
 LEASE_SECONDS: Final = 5.0
+# One statement unpacks entries of the ledger until what is stored of them reaches so many bytes. Unpacked, that may be a
+# hundred times as much, which a statement still has time for.
+MAX_STORED_BYTES: Final = 2_097_152
 DEFAULT_OVERLAP_SECONDS: Final = 86_400
 _LONGEST_OVERLAP_SECONDS: Final = 604_800
 _MOST_PORTS: Final = 65_535

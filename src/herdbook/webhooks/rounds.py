@@ -22,7 +22,7 @@ from herdbook.webhooks import delivering
 from herdbook.webhooks.actions import DisableEndpoint
 from herdbook.webhooks.delivering import WELL, Due, Failing, Progress, Read, Tried
 from herdbook.webhooks.events import Told, marks, told
-from herdbook.webhooks.model import LEASE_SECONDS, Attempt, DeliveryState, DisabledReason, Place
+from herdbook.webhooks.model import LEASE_SECONDS, MAX_STORED_BYTES, Attempt, DeliveryState, DisabledReason, Place
 from herdbook.webhooks.sender import Lane, NotBegun, Sender
 from herdbook.webhooks.stretches import stretch_of
 
@@ -194,7 +194,11 @@ class Round:
             if event is not None and self._is_asked_for(entry, event):
                 self._unsettled[entry.seq] = None
                 self._take(_Parcel(entry, event, None))
-        return len(entries) == _MAX_EVENTS or sum(entry.size for entry in entries) >= room
+        return (
+            len(entries) == _MAX_EVENTS
+            or sum(entry.size for entry in entries) >= room
+            or sum(entry.stored for entry in entries) >= MAX_STORED_BYTES
+        )
 
     @property
     def _is_full(self) -> bool:

@@ -1,6 +1,7 @@
 """All SQL statements about webhook endpoints and their deliveries, except the courier's."""
 
 import asyncio
+import functools
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,13 +14,13 @@ import msgspec
 from herdbook.db.database import Database, Found, find_in
 from herdbook.db.paging import Conditions, Listed, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.db.slices import SLICE, each_slice
 from herdbook.ledger.book import Shelf
 from herdbook.ledger.objects import object_shelf
 from herdbook.webhooks.model import LEASE_SECONDS, Missed, Place, WebhookEndpoint, missed
 from herdbook.webhooks.signing import signing_secrets
 from herdbook.webhooks.stretches import Stretch
 
-_SLICE: Final = 2000
 _SHORTEST_LOOK_SECONDS: Final = 0.005
 _LONGEST_LOOK_SECONDS: Final = 0.1
 
@@ -304,6 +305,28 @@ async def last_before(pool: Pool, workspace_id: UUID, time: datetime, *, include
     return seq
 
 
+async def behind_bytes(pool: Pool, workspace_id: UUID, behind: int, before: int, byte_limit: int) -> int:
+    """Return behind which entry those before another one may be looked through: as far as what is stored of transcripts allows.
+
+    To learn whether a transcript has a timeline takes all of it. One may be looked at in any case.
+    """
+    floor: int = await pool.fetchval(
+        """
+        select coalesce(max(seq), $2) from (
+            select seq, sum(pg_column_size(object)) over (order by seq desc rows between unbounded preceding and 1 preceding)
+                as stored_before
+            from change where workspace_id = $1 and seq > $2 and seq < $3 and kind = 'r'
+        ) as summed
+        where stored_before >= $4
+        """,
+        workspace_id,
+        behind,
+        before,
+        byte_limit,
+    )
+    return floor
+
+
 async def deliveries(pool: Pool, place: Place, wanted: Wanted, told: Sequence[str], position: int, limit: int) -> list[Noted]:
     """Return deliveries, the latest first: subscribed entries, and entries with a stored delivery.
 
@@ -450,8 +473,7 @@ async def forget_old_deliveries(pool: Pool) -> None:
         # Events of an endpoint that was deleted just now may still be under way.
         for endpoint_id, is_deleted in readers:
             place = Place(workspace["id"], endpoint_id)
-            while await _forget_slice(pool, place, is_deleted=is_deleted) == _SLICE:
-                pass
+            await each_slice(functools.partial(_forget_slice, pool, place, is_deleted=is_deleted))
             if is_deleted:
                 await pool.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
 
@@ -480,6 +502,6 @@ async def _forget_slice(pool: Pool, place: Place, *, is_deleted: bool) -> int:
         """,
         *place,
         is_deleted,
-        _SLICE,
+        SLICE,
     )
     return count
