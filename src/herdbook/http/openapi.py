@@ -47,6 +47,7 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.Forbidden("contacts:write"),
     errors.RateLimited(1),
     errors.Busy(1000),
+    errors.TooManyFollowers(1000),
     errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send 255 at most.")]),
     errors.KeyReused(),
     errors.InvalidQuery([errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}.")]),
