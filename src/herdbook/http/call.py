@@ -93,7 +93,7 @@ class Call:
 
     async def check_caller(self) -> None:
         """Look whether the caller's credential still stands, in a request that takes its time. Refusal: Unauthenticated."""
-        await self._authenticator.caller(self.headers.get(b"authorization"))
+        await self._authenticator.caller(self.headers.get(b"authorization"), self.address)
 
     @property
     def sign_ins(self) -> SignIns:

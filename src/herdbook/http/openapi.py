@@ -311,22 +311,22 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
         responses[status] = {
             "description": other.description,
             "headers": headers,
-            "content": _content(schema_ref(other.struct), _example(other.struct)),
+            "content": _content(_reference(operation, status, other.struct), _example(other.struct)),
         }
     return {str(status): responses[status] for status in sorted(responses)}
 
 
-def _reference(operation: Operation) -> Json:
+def _reference(operation: Operation, status: int, answer: type[msgspec.Struct]) -> Json:
     """Refer to the schema of an answer, and to that of what is left for those who may not read it, where that is another."""
-    reference = schema_ref(operation.answer)
-    if operation.narrows_answer and needs_other_schema(operation.answer):
+    reference = schema_ref(answer)
+    if operation.narrows(status) and needs_other_schema(answer):
         return {"anyOf": [reference, schema_ref(WrittenObject)]}
     return reference
 
 
 def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
     example = _example(operation.answer)
-    reference = _reference(operation)
+    reference = _reference(operation, operation.status, operation.answer)
     names = _EVERYWHERE
     if operation.list_of is not None:
         reference = {"$ref": PLACE + _list_name(operation)}
