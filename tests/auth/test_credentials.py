@@ -195,12 +195,15 @@ async def test_a_key_is_looked_up_again_after_a_moment(
     assert after.scopes == {"tags:read"}
 
 
-async def test_a_refusal_is_not_remembered(authenticator: Authenticator, pool: Connections, alice: Person) -> None:
-    """A refused key works as soon as the cause is fixed."""
+async def test_a_key_that_is_put_right_is_let_in(
+    authenticator: Authenticator, clock: Clock, pool: Connections, alice: Person
+) -> None:
+    """That a key is over is remembered for a second, and no longer."""
     await pool.execute("update credential set expires_at = now() - interval '1 s' where id = $1", alice.key.id)
     with pytest.raises(Unauthenticated):
         await authenticator.caller(str(alice.key).encode())
     await pool.execute("update credential set expires_at = null where id = $1", alice.key.id)
+    clock.time += 1
     caller = await authenticator.caller(str(alice.key).encode())
 
     assert caller.credential_id == alice.key.id

@@ -1,5 +1,6 @@
 """Failed sign-ins cost a bounded number of queries and hinder nobody else."""
 
+from asyncio import gather
 from typing import Any, Final
 
 import asyncpg
@@ -24,11 +25,22 @@ class Counted:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
-        self.queries = 0
+        self.queries = self.at_once = self.most_at_once = 0
+        self.is_away = False
 
     async def fetchrow(self, query: str, *values: Any) -> asyncpg.Record | None:
         """Return a row."""
         self.queries += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self._row(query, *values)
+        finally:
+            self.at_once -= 1
+
+    async def _row(self, query: str, *values: Any) -> asyncpg.Record | None:
+        if self.is_away:
+            raise ConnectionError
         return await self._pool.fetchrow(query, *values)
 
 
@@ -40,14 +52,16 @@ class Door:
         self.now = 1000.0
         self._authenticator = Authenticator(self.counted, lambda: self.now)  # type: ignore[arg-type]  # of all statements, it needs one  # pyright: ignore[reportArgumentType]
 
-    async def knock(self, key: ApiKey | Token, address: str = "192.0.2.1") -> str:
-        """Try a credential; return the outcome."""
+    async def knock(self, key: ApiKey | Token, address: str = "192.0.2.1", spelling: str = "{0}") -> str:
+        """Try a credential; return what came of it."""
         try:
-            await self._authenticator.caller(str(key).encode(), address)
+            await self._authenticator.caller(spelling.format(key).encode(), address)
         except Unauthenticated:
             return "refused"
         except RateLimited:
             return "limited"
+        except ConnectionError:
+            return "away"
         return "in"
 
 
@@ -124,6 +138,129 @@ async def test_a_new_key_works_at_once(
 
     assert await door.knock(key) == "in"
     assert (await Person(client, alice.workspace_id, key).get("/api/v2/contacts")).status_code == 200
+
+
+ENDED: Final = pytest.mark.parametrize("end", ["revoked_at = now()", "expires_at = now()"])
+
+
+async def change(pool: "asyncpg.Pool[asyncpg.Record]", key: ApiKey, what: str) -> None:
+    """Change what is stored of a key."""
+    await pool.execute(f"update credential set {what} where id = $1", key.id)
+
+
+@ENDED
+@pytest.mark.parametrize("was_in", [True, False])
+async def test_one_that_is_over_is_a_failure(
+    door: Door, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, end: str, *, was_in: bool
+) -> None:
+    """A key that is over costs one query in a second, though its secret is right, and after some tries is told to wait."""
+    if was_in:
+        await door.knock(alice.key)
+    door.now += 4
+    await change(pool, alice.key, end)
+    door.counted.queries = 0
+    tried = [await door.knock(alice.key) for _ in range(200)]
+    queries = door.counted.queries
+    door.now += 1
+    await door.knock(alice.key)
+
+    assert tried == ["refused"] * 50 + ["limited"] * 150
+    assert (queries, door.counted.queries) == (1, 2)
+
+
+async def test_one_that_is_over_has_no_way_around_the_address(
+    door: Door, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person
+) -> None:
+    """A key that was right before and is over by now is not looked up for an address from which too much fails."""
+    await door.knock(alice.key)
+    await change(pool, alice.key, "revoked_at = now()")
+    door.now += 4
+    await door.knock(alice.key)
+    door.now += 1
+    for _ in range(600):
+        await door.knock(new_key())
+    queries = door.counted.queries
+
+    assert await door.knock(alice.key) == "limited"
+    assert door.counted.queries == queries
+
+
+async def test_one_that_was_over_is_let_in_again(door: Door, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person) -> None:
+    """A key that is made valid again works within five seconds, though its program has gone on trying all the time."""
+    await change(pool, alice.key, "revoked_at = now()")
+    for _ in range(2000):
+        await door.knock(alice.key)
+        door.now += 0.001
+    await change(pool, alice.key, "revoked_at = null")
+    tried: list[str] = []
+    for _ in range(5000):
+        tried.append(await door.knock(alice.key))
+        door.now += 0.001
+
+    assert tried[-1] == "in"
+
+
+@pytest.mark.parametrize("spelling", ["Bearer {1}{0}", "{1}{0}", "{0}{1}", "bearer {0}{1}"])
+async def test_spaces_make_no_other_credential(
+    door: Door, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, spelling: str
+) -> None:
+    """A key is looked up once, however it is spelled by those who send it at the same time."""
+    await door.knock(alice.key)
+    await change(pool, alice.key, "revoked_at = now()")
+    door.now += 4
+    door.counted.queries = 0
+    spellings = [spelling.format("{0}", " " * n) for n in range(300)]
+    tried = await gather(*(door.knock(alice.key, spelling=each) for each in spellings))
+
+    assert set(tried) == {"refused"}
+    assert door.counted.queries == 1
+
+
+async def test_unknown_ones_at_once_pay_before_they_wait(door: Door) -> None:
+    """From one address, no more wait for a look-up than may fail, and two are looked up at a time."""
+    tried = await gather(*(door.knock(new_key()) for _ in range(1000)))
+
+    assert (tried.count("refused"), tried.count("limited")) == (500, 500)
+    assert door.counted.queries == 500
+    assert door.counted.most_at_once == 2
+
+
+async def test_one_is_looked_up_once_at_a_time(door: Door, alice: Person) -> None:
+    """Wrong secrets of a key that was right before cost one query, though they come at the same time."""
+    await door.knock(alice.key)
+    door.now += 4
+    door.counted.queries = 0
+    await gather(*(door.knock(ApiKey(alice.key.id, new_secret())) for _ in range(300)))
+
+    assert door.counted.queries == 1
+    assert await door.knock(alice.key) == "in"
+
+
+async def test_what_is_right_pays_nothing(door: Door, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person) -> None:
+    """Any number of keys that are right are let in from one address, and none is held to have failed in an outage."""
+    keys = [await create_key(pool, alice.workspace_id, "New", ["contacts:read"]) for _ in range(600)]
+    door.counted.is_away = True
+    away = {await door.knock(key) for key in keys}
+    door.counted.is_away = False
+    tried = {await door.knock(key) for key in keys}
+
+    assert (away, tried) == ({"away"}, {"in"})
+
+
+async def test_the_id_of_a_key_is_none_of_a_token(door: Door, alice: Person) -> None:
+    """Whoever knows the id of a key cannot lock it out by trying it as a token."""
+    await door.knock(Token(ACCESS_TOKEN_PREFIX, alice.key.id, new_secret()))
+
+    assert await door.knock(alice.key) == "in"
+
+
+async def test_ipv4_is_told_apart_within_ipv6(door: Door) -> None:
+    """A server that listens on `::` tells IPv4 addresses from each other, and knows each in both spellings."""
+    for _ in range(600):
+        await door.knock(new_key(), "::ffff:192.0.2.1")
+
+    assert await door.knock(new_key(), "::ffff:192.0.2.2") == "refused"
+    assert await door.knock(new_key(), "192.0.2.1") == "limited"
 
 
 async def test_client_secrets_are_limited(

@@ -8,16 +8,19 @@ import pytest
 
 from herdbook.app import OPERATIONS
 from herdbook.auth.store import create_key
+from herdbook.http import openapi
 from herdbook.http.operation import Operation
 from herdbook.http.unread import shown_objects
 from tests.auth.test_strangers import House, house
 from tests.cast import Json, Person, Thing
+from tests.engagements.calls import URL as ENGAGEMENTS
+from tests.engagements.calls import call
 
 __all__ = ["house"]
 
 ALWAYS: Final = {"object", "id", "created_at", "updated_at"}
 BULK: Final = "/api/herdbook/contacts/bulk"
-WRITES: Final = [each for each in OPERATIONS if each.narrows_answer and shown_objects(each.answer)]
+WRITES: Final = [each for each in OPERATIONS if each.narrows(each.status) and shown_objects(each.answer)]
 
 
 def objects(answer: Json) -> Iterator[Json]:
@@ -85,6 +88,31 @@ async def test_what_was_sent_comes_back(dave: Person, ada: Thing) -> None:
     assert (first.json()["last_name"], first.json()["time_zone"]) == ("King", "Europe/London")
     assert again.headers["Idempotency-Replayed"] == "true"
     assert again.json() == first.json()
+
+
+async def test_what_was_there_before_is_not_created(house: House, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """An engagement that another one created with this external id is told no more of than was sent."""
+    key = await create_key(pool, house.owner.workspace_id, "Writer", ["engagements:write"])
+    writer = Person(house.owner.client, house.owner.workspace_id, key)
+    body = call("known")
+    created = await house.owner.post(ENGAGEMENTS, json=body)
+    again = await writer.post(ENGAGEMENTS, json=body | {"title": "Other", "is_private": True})
+    whole = await house.owner.post(ENGAGEMENTS, json=body)
+    new = await writer.post(ENGAGEMENTS, json=call("new"))
+
+    assert (created.status_code, again.status_code, whole.status_code, new.status_code) == (201, 200, 200, 201)
+    assert again.json() == {name: created.json()[name] for name in ALWAYS}
+    assert again.headers["ETag"] == whole.headers["ETag"]
+    assert whole.json() == created.json()
+    assert new.json().keys() > ALWAYS | {"title"}
+
+
+def test_the_document_tells_of_what_was_there_before() -> None:
+    """An engagement that is created is answered whole; one that was there may be answered in part."""
+    responses = openapi.document(OPERATIONS, "https://problems.test/")["paths"]["/v2/engagements"]["post"]["responses"]
+    created, known = [responses[status]["content"]["application/json"]["schema"] for status in ("201", "200")]
+
+    assert known == {"anyOf": [created, {"$ref": "#/components/schemas/written_object"}]}
 
 
 async def test_what_is_created_comes_back_whole(dave: Person, alice: Person) -> None:

@@ -2,11 +2,13 @@
 
 import re
 from asyncio import gather
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from herdbook.contacts import actions as contact_actions
+from herdbook.engagements import store
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Json, Person, Stored, Team, Thing, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded, timed
@@ -205,6 +207,24 @@ def timeline(*entries: Json, speakers: Json = (EMPTY,)) -> Json:
     """Return a body whose timeline has these entries, each with at least some text."""
     said = {"speaker_index": 0, "start_seconds": 0, "end_seconds": 1, "text": "So."}
     return {"transcript_timeline": {"speakers": list(speakers), "entries": [{**said, **entry} for entry in entries]}}
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ({"transcript": "x" * 900_001, "title": 1}, [("transcript", "too_long"), ("title", "invalid_type")]),
+        ({"transcript": "\n" * 900_001}, [("transcript", "too_long")]),
+        ({"transcript": "x" * 70_000, "title": "x" * 501}, [("title", "too_long")]),
+        ({"title": "x" * 70_000}, [("title", "too_long")]),
+        (timeline({"text": "x" * 70_000}), [("transcript_timeline.entries[0].text", "too_long")]),
+    ],
+)
+async def test_a_text_is_too_long_in_a_long_body_too(alice: Person, members: Json, found: list[tuple[str, str]]) -> None:
+    """A body beyond 64 KiB does not hide which text is too long, nor what else is wrong."""
+    response = await alice.post(URL, json=call(**members))
+
+    assert response.status_code == 422
+    assert sorted(faults(response)) == sorted(found)
 
 
 @pytest.mark.parametrize(
@@ -663,3 +683,25 @@ async def test_the_owner_comes_before_if_match(alice: Person) -> None:
     response = await alice.post(URL, json=body, headers={"If-Match": "*"})
 
     assert response.status_code == 422
+
+
+async def test_it_is_told_what_changes_too_fast(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is refused since others change something is told what: contacts with a number, or engagements with the id."""
+    with monkeypatch.context() as patch:
+        # As if all contacts that were looked up were gone each time.
+        patch.setattr(contact_actions, "MOST_NUMBERED", 0)
+        numbered = await alice.post(URL, json=call(participants=[{"phone": "+44 20 7946 0000"}]))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "find_by_external_id", known)
+        body = call(media_url="https://media.test/call.mp3")
+        del body["transcript"]
+        fetched = await alice.post(URL, json=body)
+
+    assert (numbered.status_code, fetched.status_code) == (503, 503)
+    assert numbered.json()["detail"].startswith("Contacts with a phone number of `participants` change")
+    assert fetched.json()["detail"].startswith("Engagements with this `external_id` come and go")
+
+
+async def known(*_: object) -> UUID:
+    """Say of an external id that there is an engagement."""
+    return UUID(int=1)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.feed import api
 from herdbook.ledger.ledger import Ledger
 from tests.cast import Json, Person, Thing
@@ -127,3 +128,20 @@ async def test_many_wait_at_once(alice: Person, ada: Thing) -> None:
 
     assert all(page == pages[0] for page in pages)
     assert [change["type"] for change in pages[0]["data"]] == ["contact.deleted"]
+
+
+async def test_the_credential_is_looked_at_again_from_where_it_came(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that waits counts as its address when its credential is looked at again, and not as all that wait."""
+    addresses: list[str] = []
+    caller = Authenticator.caller
+
+    async def noted(self: Authenticator, authorization: bytes | None, address: str = "") -> Caller:
+        addresses.append(address)
+        return await caller(self, authorization, address)
+
+    monkeypatch.setattr(Authenticator, "caller", noted)
+    response = await alice.get(URL, params={"after": "now", "wait": 1})
+
+    assert response.status_code == 200
+    assert len(addresses) > 1
+    assert set(addresses) == {"127.0.0.1"}

@@ -52,7 +52,7 @@ class Authenticator:
         self._pool = pool
         self._clock = clock
         self.sign_ins: Final = SignIns(pool, clock)
-        # The keys are hashes of the header, so that no secret stays in memory longer than its request.
+        # By the hash of the token, so that no secret is kept in memory longer than its request.
         self._trusted: dict[bytes, tuple[float, Caller]] = {}
         self._lookups: dict[bytes, asyncio.Task[Caller]] = {}
         self._used: set[UUID] = set()
@@ -62,14 +62,15 @@ class Authenticator:
         if authorization is None:
             message = "No credential. Send `Authorization: Bearer <token>` or an API key as its value."
             raise Unauthenticated(message, is_presented=False)
-        fingerprint = hashlib.sha256(authorization).digest()
+        token = _token(authorization)
+        fingerprint = hashlib.sha256(token).digest()
         trusted = self._trusted.get(fingerprint)
         if trusted is not None and trusted[0] > self._clock():
             return trusted[1]
         lookup = self._lookups.get(fingerprint)
         if lookup is None:
-            # Share one look-up among all requests with this credential that arrive meanwhile.
-            lookup = asyncio.create_task(self._look_up(authorization, fingerprint, address))
+            # One look-up, however many requests with this credential arrive meanwhile.
+            lookup = asyncio.create_task(self._look_up(token, fingerprint, address))
             self._lookups[fingerprint] = lookup
         return await asyncio.shield(lookup)
 
@@ -79,10 +80,10 @@ class Authenticator:
         if used:
             await note_use(self._pool, sorted(used))
 
-    async def _look_up(self, authorization: bytes, fingerprint: bytes, address: str) -> Caller:
+    async def _look_up(self, token: bytes, fingerprint: bytes, address: str) -> Caller:
         now = self._clock()
         try:
-            caller, seconds_left = await self._authenticated(authorization, address)
+            caller, seconds_left = await self._authenticated(token, address)
         finally:
             del self._lookups[fingerprint]
         if len(self._trusted) >= _MOST_TRUSTED:
@@ -91,12 +92,9 @@ class Authenticator:
         self._used.add(caller.credential_id)
         return caller
 
-    async def _authenticated(self, authorization: bytes, address: str) -> tuple[Caller, float]:
-        """Return the caller, and the number of seconds until the credential expires."""
-        text = authorization.decode("latin-1").strip()
-        scheme, _, token = text.partition(" ")
-        if scheme.lower() == "bearer":
-            text = token.strip()
+    async def _authenticated(self, token: bytes, address: str) -> tuple[Caller, float]:
+        """Return who this is, and for how many seconds that holds."""
+        text = token.decode("latin-1")
         if text.startswith(PREFIX):
             prefix, name, shown, find = PREFIX, "API key", ids.CREDENTIAL, find_key
         elif text.startswith(ACCESS_TOKEN_PREFIX):
@@ -121,3 +119,10 @@ class Authenticator:
             stored.user_id,
         )
         return caller, math.inf if stored.seconds_left is None else stored.seconds_left
+
+
+def _token(authorization: bytes) -> bytes:
+    """Return the credential in a header, however it is spelled there."""
+    value = authorization.strip()
+    scheme, _, token = value.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else value

@@ -1,21 +1,23 @@
 """Failed sign-ins: their cost is limited per address and per credential.
 
-A look-up is a query. An id that is tried repeatedly is looked up once in a few seconds, and wrong secrets are recognized in
-memory meanwhile, so a stranger cannot lock out the holder of the right secret. An address with too many failures is refused
-without a look-up, except for credentials that were right before.
+A look-up is a query. An id that is tried again and again is looked up once in some seconds, and a wrong secret is told from the
+right one in memory meanwhile; so a stranger who tries cannot lock out whoever has the right one. An address from which too much
+fails is refused without a look-up, but for credentials that were right before. A credential that is over has failed, too.
 """
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from herdbook.auth.keys import secret_hash
+from herdbook.auth.store import StoredCredential
 from herdbook.db.pool import Statements
 from herdbook.errors import RateLimited
 
@@ -24,7 +26,7 @@ _ADDRESS_BURST: Final = 500
 _ADDRESS_RATE: Final = 50
 _CREDENTIAL_BURST: Final = 50
 _CREDENTIAL_RATE: Final = 1
-# How long the right secret of an id is remembered in order to refuse others, and how long an unknown id is remembered.
+# How long it is known which secret is right for an id, to refuse others; and that there is no such id, or that it is over.
 _KNOWN_FOR_SECONDS: Final = 3.0
 _UNKNOWN_FOR_SECONDS: Final = 1.0
 _MAX_REMEMBERED: Final = 10_000
@@ -43,6 +45,8 @@ class HasSecret(Protocol):
 
 
 StoredT = TypeVar("StoredT", bound=HasSecret)
+# An id is tried as one of a kind, which its look-up stands for: that there is no such token says nothing of a key.
+_Tried: TypeAlias = tuple[Callable[..., Any], UUID]
 
 
 class _Newest(OrderedDict[KeyT, ValueT], Generic[KeyT, ValueT]):
@@ -64,13 +68,17 @@ class _Buckets(Generic[KeyT]):
         self._clock = clock
         self._buckets: _Newest[KeyT, tuple[float, float]] = _Newest()
 
-    def wait(self, key: KeyT) -> int:
-        """Return the number of whole seconds until there is a token; 0 if there is one now."""
-        return max(0, math.ceil((1 - self._tokens(key)) / self._rate))
+    def take(self, key: KeyT) -> int:
+        """Take a token, and return 0; where there is none, return in how many whole seconds there is one."""
+        tokens = self._tokens(key)
+        if tokens < 1:
+            return math.ceil((1 - tokens) / self._rate)
+        self._buckets[key] = (tokens - 1, self._clock())
+        return 0
 
-    def take(self, key: KeyT) -> None:
-        """Take a token, or the rest of one."""
-        self._buckets[key] = (max(0.0, self._tokens(key) - 1), self._clock())
+    def give_back(self, key: KeyT) -> None:
+        """Put back a token that was taken for what has not failed."""
+        self._buckets[key] = (self._tokens(key) + 1, self._clock())
 
     def _tokens(self, key: KeyT) -> float:
         tokens, then = self._buckets.get(key, (float(self._burst), 0.0))
@@ -84,44 +92,75 @@ class SignIns:
         self._statements = statements
         self._clock = clock
         self._by_address: _Buckets[str] = _Buckets(_ADDRESS_RATE, _ADDRESS_BURST, clock)
-        self._by_credential: _Buckets[UUID] = _Buckets(_CREDENTIAL_RATE, _CREDENTIAL_BURST, clock)
-        self._looked_up: _Newest[UUID, tuple[float, bytes | None]] = _Newest()
-        self._right_before: _Newest[UUID, None] = _Newest()
+        self._by_credential: _Buckets[_Tried] = _Buckets(_CREDENTIAL_RATE, _CREDENTIAL_BURST, clock)
+        self._looked_up: _Newest[_Tried, tuple[float, HasSecret | None]] = _Newest()
+        self._right_before: _Newest[_Tried, None] = _Newest()
+        self._lookups: dict[_Tried, asyncio.Task[HasSecret | None]] = {}
         self._slots = asyncio.Semaphore(_MAX_LOOKUPS)
 
     async def stored(
         self, find: Callable[[Statements, UUID], Awaitable[StoredT | None]], credential_id: UUID, secret: str, address: str
     ) -> StoredT | None:
-        """Return the stored credential if the secret is right, otherwise None. Refusal: RateLimited, after many failures."""
+        """Return what is stored of a credential whose secret is right, else None; what is over is a failure, and is returned.
+
+        Refusal: RateLimited, after many failures.
+        """
+        tried: _Tried = (find, credential_id)
         sent, network = secret_hash(secret), _network(address)
-        until, known = self._looked_up.get(credential_id, (0.0, None))
-        if until > self._clock() and not _is_same(known, sent):
-            self._fail(credential_id, network)
-            return None
-        if credential_id in self._right_before:
-            found = await find(self._statements, credential_id)
+        until, known = self._looked_up.get(tried, (0.0, None))
+        if until > self._clock() and not _stands(known, sent):
+            _refuse_after(max(self._by_address.take(network), self._by_credential.take(tried)))
+            return cast("StoredT", known) if _is_right(known, sent) else None
+        was_right = tried in self._right_before
+        if not was_right:
+            # Whoever waits for a look-up has paid for it, so that no more wait than may fail.
+            _refuse_after(self._by_address.take(network))
+        has_failed = False
+        try:
+            found = await self._found(tried, is_queued=not was_right)
+            has_failed = not _stands(found, sent)
+        finally:
+            if not was_right and not has_failed:
+                self._by_address.give_back(network)
+        if not has_failed:
+            self._right_before[tried] = None
+            return cast("StoredT", found)
+        if found is None or _is_over(found):
+            self._right_before.pop(tried, None)
+            seconds = _UNKNOWN_FOR_SECONDS
         else:
-            _refuse_after(self._by_address.wait(network))
-            async with self._slots:
-                found = await find(self._statements, credential_id)
-        if found is not None and _is_same(found.secret_hash, sent):
-            self._right_before[credential_id] = None
-            return found
-        seconds = _UNKNOWN_FOR_SECONDS if found is None else _KNOWN_FOR_SECONDS
-        self._looked_up[credential_id] = (self._clock() + seconds, None if found is None else found.secret_hash)
-        self._fail(credential_id, network)
-        return None
+            seconds = _KNOWN_FOR_SECONDS
+        self._looked_up[tried] = (self._clock() + seconds, found)
+        wait = self._by_address.take(network) if was_right else 0
+        _refuse_after(max(wait, self._by_credential.take(tried)))
+        return cast("StoredT", found) if _is_right(found, sent) else None
 
-    def _fail(self, credential_id: UUID, network: str) -> None:
-        """Count a failure. Refusal: RateLimited, if there were too many."""
-        wait = max(self._by_address.wait(network), self._by_credential.wait(credential_id))
-        self._by_address.take(network)
-        self._by_credential.take(credential_id)
-        _refuse_after(wait)
+    async def _found(self, tried: _Tried, *, is_queued: bool) -> HasSecret | None:
+        """Look up an id: once, however many try it meanwhile."""
+        lookup = self._lookups.get(tried)
+        if lookup is None:
+            lookup = self._lookups[tried] = asyncio.create_task(self._look_up(tried, is_queued=is_queued))
+        return await asyncio.shield(lookup)
+
+    async def _look_up(self, tried: _Tried, *, is_queued: bool) -> HasSecret | None:
+        find, credential_id = tried
+        try:
+            async with self._slots if is_queued else contextlib.nullcontext():
+                return cast("HasSecret | None", await find(self._statements, credential_id))
+        finally:
+            del self._lookups[tried]
 
 
-def _is_same(known: bytes | None, sent: bytes) -> bool:
-    return known is not None and hmac.compare_digest(known, sent)
+def _is_right(stored: HasSecret | None, sent: bytes) -> bool:
+    return stored is not None and hmac.compare_digest(stored.secret_hash, sent)
+
+
+def _is_over(stored: HasSecret | None) -> bool:
+    return isinstance(stored, StoredCredential) and stored.is_over
+
+
+def _stands(stored: HasSecret | None, sent: bytes) -> bool:
+    return _is_right(stored, sent) and not _is_over(stored)
 
 
 def _refuse_after(seconds: int) -> None:
@@ -134,6 +173,8 @@ def _network(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        return str(ipaddress.ip_network((address, 64), strict=False))
+        # A server that listens on `::` sees IPv4 addresses as `::ffff:192.0.2.1`.
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+        return str(mapped or ipaddress.ip_network((address, 64), strict=False))
     except ValueError:
         return address

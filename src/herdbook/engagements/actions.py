@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address, e164
-from herdbook.contacts.actions import CreateContact, KnownContacts, Unforeseen
+from herdbook.contacts.actions import CreateContact, KnownContacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import CONTACTS, KnownContact
 from herdbook.engagements.model import (
@@ -63,11 +63,15 @@ class ExternalIdKnown(Exception):
         self.engagement_id = engagement_id
 
 
+class ExternalIdGone(Exception):
+    """The engagement that had the external id is gone since that was looked up, so that the recording is needed."""
+
+
 class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     """Create an engagement, and a contact for each participant who is neither a user nor a contact yet.
 
-    `owner_user_id` is the owner unless a participant is marked as owner. Refusals: Stale if a version is required, Invalid
-    (participants). Also raises ExternalIdKnown and Unforeseen, which no caller sees.
+    `owner_user_id` is the owner where no participant is marked as one. Refusals: Stale where a version is asked for, Invalid
+    (participants); ExternalIdKnown, ExternalIdGone and Unforeseen, which are no refusals to the caller.
     """
 
     engagement_id: UUID
@@ -93,8 +97,7 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         if self.has_precondition:
             raise Stale(None)
         if asked.media_url is not UNSET and self.media is None:
-            # The engagement with this external id was deleted after it was looked up, so the media was not fetched.
-            raise Unforeseen
+            raise ExternalIdGone
         contacts = self._contacts(book)
         owner = UNSET if owner_id is None else ids.encoded(ids.USER, owner_id)
         start_at = book.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)

@@ -18,6 +18,7 @@ from herdbook.engagements.actions import (
     PRIVATE_READ,
     PRIVATE_WRITE,
     CreateEngagement,
+    ExternalIdGone,
     ExternalIdKnown,
     ReplaceContacts,
     ReplaceTags,
@@ -45,9 +46,11 @@ from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnsw
 from herdbook.ledger.objects import NOBODY
 from herdbook.users.store import active_holders
 
-# Limits the attempts to create an engagement while other requests create and delete its external id.
+# How often an engagement is tried to be created anew, where others change at the same time what it depends on.
 _TRIES: Final = 6
-# Maps each field that a response has only on request to the scope that it needs in addition to the operation's.
+_ENGAGEMENTS_CHANGE: Final = "Engagements with this `external_id` come and go"
+_CONTACTS_CHANGE: Final = "Contacts with a phone number of `participants` change"
+# Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
 _EXPAND: Final = {
     "companies": "companies:read",
     "contacts": "contacts:read",
@@ -84,16 +87,19 @@ async def list_company_engagements(call: Call, company_id: str) -> Answer:
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
+    changing = ""
     for _ in range(_TRIES):
         try:
             return await _created(call, engagement)
         except ExternalIdKnown as known:
             if (existing := await _existing(call, known.engagement_id)) is not None:
                 return existing
+            changing = _ENGAGEMENTS_CHANGE
+        except ExternalIdGone:
+            changing = _ENGAGEMENTS_CHANGE
         except Unforeseen:
-            continue
-    message = "Other requests keep creating and deleting this `external_id`. Nothing was written. Try again shortly."
-    raise Unavailable(message)
+            changing = _CONTACTS_CHANGE
+    raise Unavailable(f"{changing} faster than can be told. Nothing was done. Try again shortly.")
 
 
 async def _created(call: Call, engagement: EngagementCreate) -> Answer:

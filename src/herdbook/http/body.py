@@ -36,6 +36,7 @@ MAX_OBJECT_BYTES: Final = 1_048_576
 _MAX_COUNTED_ITEMS: Final = 1000
 # The decoder's messages for the path of an invalid value, and for an array with too many items.
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
+_TOO_LONG: Final = re.compile(r"Expected `\w+` of length <= ")
 _TOO_MANY: Final = re.compile("Expected `array` of at most length")
 
 
@@ -124,6 +125,9 @@ class BodyReader:
                     left -= len(bytes(item))
                     seen.append(msgspec.json.decode(item) if left > 0 else _UNSEEN)
                 members[name] = _Beginning(seen)
+            elif isinstance(declared, inspect.StrType) and bytes(raw)[:1] == b'"':
+                # A text is one value, however long it is.
+                members[name] = msgspec.json.decode(raw)
             elif len(bytes(raw)) < left:
                 left -= len(bytes(raw))
                 members[name] = msgspec.json.decode(raw)
@@ -189,7 +193,8 @@ def _first_error(error: Exception, path: str) -> FieldError:
     why = _PLACE.sub("", str(error))
     if len(place) > LONGEST_QUOTE:
         place = quoted(place)
-    return FieldError(place, "invalid", f"{_called(place)} is invalid: {quoted(why)}.")
+    code = "too_long" if _TOO_LONG.match(why) else "invalid"
+    return FieldError(place, code, f"{_called(place)} is refused: {quoted(why)}.")
 
 
 def _place(error: Exception, path: str) -> str:

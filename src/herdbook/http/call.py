@@ -92,8 +92,8 @@ class Call:
         return b"if-match" in self.headers
 
     async def check_caller(self) -> None:
-        """Check that the caller's credential is still valid, during a long request. Refusal: Unauthenticated."""
-        await self._authenticator.caller(self.headers.get(b"authorization"))
+        """Look whether the caller's credential still stands, in a request that takes its time. Refusal: Unauthenticated."""
+        await self._authenticator.caller(self.headers.get(b"authorization"), self.address)
 
     @property
     def sign_ins(self) -> SignIns:

@@ -47,7 +47,8 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.Forbidden("contacts:write"),
     errors.RateLimited(1),
     errors.Busy(1000),
-    errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send at most 255.")]),
+    errors.TooManyFollowers(1000),
+    errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send 255 at most.")]),
     errors.KeyReused(),
     errors.InvalidQuery([errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}.")]),
     errors.NotFound("object"),
@@ -310,22 +311,22 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
         responses[status] = {
             "description": other.description,
             "headers": headers,
-            "content": _content(schema_ref(other.struct), _example(other.struct)),
+            "content": _content(_reference(operation, status, other.struct), _example(other.struct)),
         }
     return {str(status): responses[status] for status in sorted(responses)}
 
 
-def _reference(operation: Operation) -> Json:
-    """Return a reference to the answer's schema, and to the reduced one for callers who may not read it, if that differs."""
-    reference = schema_ref(operation.answer)
-    if operation.narrows_answer and needs_other_schema(operation.answer):
+def _reference(operation: Operation, status: int, answer: type[msgspec.Struct]) -> Json:
+    """Refer to the schema of an answer, and to that of what is left for those who may not read it, where that is another."""
+    reference = schema_ref(answer)
+    if operation.narrows(status) and needs_other_schema(answer):
         return {"anyOf": [reference, schema_ref(WrittenObject)]}
     return reference
 
 
 def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
     example = _example(operation.answer)
-    reference = _reference(operation)
+    reference = _reference(operation, operation.status, operation.answer)
     names = _EVERYWHERE
     if operation.list_of is not None:
         reference = {"$ref": PLACE + _list_name(operation)}

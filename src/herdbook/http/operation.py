@@ -84,13 +84,12 @@ class Operation:
         """Whether the answer is the current state of an object, with its version as the ETag."""
         return self.has_version and not self.is_errand and self.list_of is self.query is self.envelope is None
 
-    @property
-    def narrows_answer(self) -> bool:
-        """Whether its answer may show more of an object than was sent, which is only for callers who may read it.
+    def narrows(self, status: int) -> bool:
+        """Whether an answer may have more of an object than was sent, which only those are told who may read it.
 
         A newly created object consists only of what was sent.
         """
-        return self.is_write and self.status != 201
+        return self.is_write and status != 201
 
     @property
     def is_write(self) -> bool:

@@ -178,6 +178,8 @@ class Requests:
             problem_type_base=self._wire.problem_type_base,
         )
         answer = await operation.handler(call, *parameters, *arguments)
+        if not operation.narrows(answer.status or operation.status):
+            return answer
         unread = [shown for shown in target.narrowed if not shown.may_be_read_by(caller)]
         return answer._replace(body=without_unread(answer.body, body, unread)) if unread else answer
 
@@ -378,5 +380,5 @@ def _target(operation: Operation) -> _Target:
         operation,
         None if operation.body is None else BodyReader(operation.envelope or operation.body),
         None if operation.query is None else QueryReader(operation.query),
-        shown_objects(operation.answer) if operation.narrows_answer else (),
+        shown_objects(operation.answer) if operation.is_write else (),
     )
