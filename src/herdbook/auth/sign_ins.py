@@ -134,6 +134,7 @@ def _network(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        return str(ipaddress.ip_network((address, 64), strict=False))
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+        return str(ipaddress.ip_network((address, 64), strict=False) if mapped is None else mapped)
     except ValueError:
         return address
