@@ -252,7 +252,10 @@ class Connection(HttpToolsProtocol):
         """
         is_known = bool(self._state.get(HAS_CALLER))
         if self.is_silent:
-            return is_known, False, self._has_asked, self._silent_since
+            if not self.transport.unsent():
+                return is_known, False, self._has_asked, self._silent_since
+            # The answer is not with the client yet.
+            self._watch_unsent()
         if self._write_watch is not None:
             self._note_taken(now)
             if now - self._taken_at >= self._limits.stuck_seconds:
