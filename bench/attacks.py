@@ -36,6 +36,8 @@ NICENESS = 10
 BODY = 8 * 2**20 - 1024
 """Bytes, a little less than the largest body that is accepted."""
 PIECE = 1 << 16
+CROWD = 1100
+"""Connections, more than there may be where a program may open as many files as is usual."""
 
 CONTACTS = "/api/v2/contacts"
 BULK = "/api/herdbook/contacts/bulk"
@@ -282,6 +284,40 @@ async def guess_secrets(attacker: Attacker) -> None:
 
     await attacker.begin()
     await attacker.flood(guesses() for _ in range(64))
+
+
+@attack("20 connections, 20,000 requests at once over each")
+async def send_many_at_once(attacker: Attacker) -> None:
+    requests = b"GET /healthz HTTP/1.1\r\nHost:x\r\n\r\n" * 20_000
+    await attacker.begin()
+    await send_unread(attacker, attacker.connect(20), requests)
+
+
+@attack("1,100 bodies that never come")
+async def announce_bodies(attacker: Attacker) -> None:
+    request = attacker.request("POST", TOKEN, key="", Content_Length="100")
+    await attacker.begin()
+    attacker.hold(attacker.connect(CROWD, request))
+
+
+@attack("1,100 connections that ask for 30 long answers and read none")
+async def read_nothing(attacker: Attacker) -> None:
+    requests = attacker.request("GET", "/openapi.json", key="") * 30
+    await attacker.begin()
+    attacker.hold(attacker.connect(CROWD, requests))
+
+
+async def send_unread(attacker: Attacker, connections: list[socket.socket], data: bytes) -> None:
+    """Sends it over each, as far as it is taken, and reads none of the answers; then holds the connections."""
+
+    async def one(connection: socket.socket) -> None:
+        connection.setblocking(False)  # noqa: FBT003
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(SECONDS):
+                await asyncio.get_running_loop().sock_sendall(connection, data)
+
+    await asyncio.gather(*map(one, connections))
+    attacker.hold(connections)
 
 
 def form(attacker: Attacker, body: bytes, authorization: str, **headers: str) -> bytes:

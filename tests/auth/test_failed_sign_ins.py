@@ -93,6 +93,13 @@ async def test_an_ipv6_network_is_one_address(door: Door) -> None:
     assert tried.count("limited") == 100
 
 
+async def test_ipv4_addresses_written_as_ipv6_are_several(door: Door) -> None:
+    """Their first 64 bits are the same, and their senders are not."""
+    tried = [await door.knock(new_key(), f"::ffff:192.0.2.{n % 6}") for n in range(600)]
+
+    assert tried.count("limited") == 0
+
+
 async def test_more_are_let_in_with_time(door: Door) -> None:
     """A caller who waits as long as told is looked up again."""
     for _ in range(600):

@@ -1,6 +1,7 @@
 """The limits of a connection before its caller is known, and the answer when one is exceeded."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest_asyncio
 from starlette.types import Receive, Scope, Send
 
 from herdbook.app import Herdbook
-from herdbook.http.protocol import Limits
+from herdbook.http.protocol import MAX_PIPELINED, Connection, Limits
 from tests.cast import Person
-from tests.http.wires import PATIENCE, Wires, exchange_over, rest_of, until_there_are, wired
+from tests.http.wires import PATIENCE, Wires, exchange_over, head, rest_of, until, until_there_are, wired
 
 _GET = b"GET /healthz HTTP/1.1\r\nHost: herdbook.test\r\n"
 _FORM = b"POST /v1/oauth/token HTTP/1.1\r\nHost: herdbook.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
@@ -289,6 +290,183 @@ async def test_where_all_are_at_work_a_new_one_is_refused() -> None:
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
 
 
+# The event loop reads no more at once.
+_READ_BYTES = 262_144
+_NO_BODY = b"POST /v1/oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+
+
+async def test_requests_that_lie_there_are_not_all_parsed() -> None:
+    """So many wait as requests; the rest stays what it was, one read of bytes, and is answered in its turn."""
+    slow = Slow()
+    async with wired(slow) as wires:
+        reader, writer = await wires.open()
+        writer.write((_GET + b"\r\n") * 20_000 + _GET + b"Connection: close\r\n\r\n")
+        await slow.until_asked(1)
+        (connection,) = wires.connections
+        most, held = len(connection.pipeline), connection.unfed_bytes
+        slow.goes.set()
+        answer = asyncio.create_task(rest_of(reader))
+        while not answer.done():
+            most, held = max(most, len(connection.pipeline)), max(held, connection.unfed_bytes)
+            await asyncio.sleep(0)
+
+    assert answer.result().count(b"HTTP/1.1 200") == 20_001
+    assert MAX_PIPELINED <= most < 2 * MAX_PIPELINED
+    assert 0 < held <= _READ_BYTES
+
+
+async def test_requests_that_lie_there_are_answered_in_turn() -> None:
+    """Bodies and heads that are cut anywhere come whole, and the answers come in the order of the requests."""
+    async with wired(_echo) as wires:
+        requests = [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n%04d" % number for number in range(2000)]
+        answer = await wires.exchange(b"".join(requests) + _GET + b"Connection: close\r\n\r\n")
+
+    assert [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:-1]] == [
+        b"%04d" % number for number in range(2000)
+    ]
+
+
+async def _echo(_: Scope, receive: Receive, send: Send) -> None:
+    message = await receive()
+    body = message["body"]
+    while message["more_body"]:
+        message = await receive()
+        body += message["body"]
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def test_requests_that_are_not_parsed_when_the_server_stops_are_refused() -> None:
+    """What has begun is answered, the next one is answered 503, and the connection ends."""
+    slow = Slow()
+    async with wired(slow) as wires:
+        reader, writer = await wires.open()
+        writer.write((_GET + b"\r\n") * 1000)
+        await slow.until_asked(1)
+        (connection,) = wires.connections
+        connection.shutdown()
+        slow.goes.set()
+        answer = await rest_of(reader)
+
+    assert MAX_PIPELINED <= answer.count(b"HTTP/1.1 200") < 2 * MAX_PIPELINED
+    assert answer.count(b"HTTP/1.1 503") == 1
+    assert b"HTTP/1.1 503" in answer.rpartition(b"HTTP/1.1 ")[1] + answer.rpartition(b"HTTP/1.1 ")[2]
+    assert b"connection: close" in answer
+
+
+async def test_what_is_answered_hears_that_the_client_has_gone() -> None:
+    """Another request behind it does not keep that from it."""
+    heard = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def listen(_: Scope, receive: Receive, __: Send) -> None:
+        asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        heard.set()
+
+    async with wired(listen) as wires:
+        _, writer = await wires.open()
+        writer.write((_GET + b"\r\n") * 2)
+        async with asyncio.timeout(PATIENCE):
+            await asked.wait()
+            writer.transport.abort()
+            await heard.wait()
+
+
+def _at_work(wires: Wires) -> list[Connection]:
+    return [each for each in wires.connections if not each.is_silent]
+
+
+async def test_connections_that_wait_for_bodies_make_room(app: Herdbook, caplog: pytest.LogCaptureFixture) -> None:
+    """Strangers who announce bodies and send none do not keep others out, and the log says what is done."""
+    async with wired(app, Limits(connections=2)) as wires:
+        for _ in range(2):
+            (await wires.open())[1].write(_NO_BODY)
+        await until(lambda: len(_at_work(wires)) == 2)
+        answers = [await wires.exchange(_GET + b"Connection: close\r\n\r\n") for _ in range(3)]
+
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    assert [record.__dict__["closed"] for record in caplog.records if record.levelname == "WARNING"] == [1]
+
+
+async def test_connections_of_known_callers_are_closed_last(app: Herdbook, alice: Person) -> None:
+    """A caller who sends a body slowly, or nothing for a while, keeps the connection while strangers have some."""
+    async with wired(app, Limits(connections=3)) as wires:
+        slow_reader, slow = await wires.open()
+        slow.write(head(alice, "POST", "/v2/contacts", "Content-Length: 2"))
+        await until(lambda: len(_at_work(wires)) == 1)
+        idle_reader, idle = await wires.open()
+        idle.write(head(alice, "GET", "/v2/contacts").replace(b"Connection: close\r\n", b""))
+        await idle_reader.readuntil(b"\r\n\r\n")
+        await until(lambda: len(_at_work(wires)) == 1)
+        (await wires.open())[1].write(_NO_BODY)
+        await until(lambda: len(_at_work(wires)) == 2)
+
+        answer = await wires.exchange(_GET + b"Connection: close\r\n\r\n")
+        slow.write(b"{}")
+        idle.write(head(alice, "GET", "/v2/contacts"))
+        created, listed = await rest_of(slow_reader), await rest_of(idle_reader)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert created.startswith(b"HTTP/1.1 201")
+    assert b"HTTP/1.1 200" in listed
+
+
+async def _answer_at_length(scope: Scope, _: Receive, send: Send) -> None:
+    body = bytes(int(scope["path"][1:]))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+# More than the system takes for a client that does not read.
+_LONG = b"GET /50000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("request_", [_LONG, 30 * _LONG, _LONG.replace(b"x\r\n", b"x\r\nConnection: close\r\n")])
+async def test_connections_on_which_nobody_reads_make_room(request_: bytes) -> None:
+    """Answers that are not taken keep nobody out, whether their connections were to end or not."""
+    async with wired(_answer_at_length, Limits(connections=2, stuck_seconds=0)) as wires:
+        clients = [wires.connected() for _ in range(2)]
+        for client in clients:
+            client.send(request_)
+        await until(lambda: sum(each.flow.write_paused for each in wires.connections) == 2)
+        answer = await wires.exchange(b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for client in clients:
+            client.close()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("request_", [_LONG, 30 * _LONG, _LONG.replace(b"x\r\n", b"x\r\nConnection: close\r\n")])
+async def test_an_answer_is_not_offered_without_end(request_: bytes) -> None:
+    """A client that takes nothing of it for some time loses the connection."""
+    async with wired(_answer_at_length, Limits(connections=2, write_seconds=0.02)) as wires:
+        client = wires.connected()
+        client.send(request_)
+        await until_there_are(wires, 1)
+        await until_there_are(wires, 0)
+        client.close()
+
+
+async def test_an_answer_is_offered_while_it_is_taken() -> None:
+    """What the client takes sets the time back: one that took all it could a moment ago is not late."""
+    async with wired(_answer_at_length, Limits(connections=1, stuck_seconds=60)) as wires:
+        client = wires.connected()
+        client.send(_LONG)
+        await until(lambda: any(each.flow.write_paused for each in wires.connections))
+        (connection,) = wires.connections
+        loop = asyncio.get_running_loop()
+        late = loop.time() + 100
+        assert connection.place_in_line(late) is not None
+        for _ in range(10):
+            await loop.sock_recv(client, 1_000_000)
+        await asyncio.sleep(0)
+        assert connection.flow.write_paused
+        assert connection.place_in_line(late) is None
+        client.close()
+
+
 class Asked:
     """An application that keeps the scope of its request."""
 
@@ -329,6 +507,22 @@ async def test_what_a_named_proxy_says_is_believed(proxies: tuple[str, ...]) -> 
     assert asked.scope["server"] == ("crm.example:8443", None)
     assert asked.scope["scheme"] == "https"
     assert asked.scope["client"][0] == "192.0.2.7"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+@pytest.mark.parametrize(
+    ("proxies", "seen"),
+    [((), "127.0.0.1"), (("127.0.0.1",), "192.0.2.7"), (("::ffff:127.0.0.1", "10.0.0.0/8"), "192.0.2.7")],
+)
+async def test_addresses_of_ipv4_are_such_at_any_address(proxies: tuple[str, ...], seen: str) -> None:
+    """A server that listens at `::`, and a proxy that does, write them as IPv6; they are the same nevertheless."""
+    asked = Asked()
+    forwarded = b"X-Forwarded-For: ::ffff:192.0.2.7, ::ffff:%s\r\n" % (b"10.1.2.3" if len(proxies) > 1 else b"127.0.0.1")
+    async with wired(asked, proxies=proxies, of_both_families=True) as wires:
+        await wires.exchange(_FORWARDED.replace(b"X-Forwarded-For: 192.0.2.7\r\n", forwarded))
+
+    assert asked.scope["client"][0] == seen
+    assert proxies or asked.scope["server"] == wires.address
 
 
 async def test_a_form_is_small(wires: Wires) -> None:

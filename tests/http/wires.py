@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import socket
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -70,8 +70,10 @@ async def rest_of(reader: StreamReader) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def wired(app: ASGIApp, limits: Limits = _LIMITS, proxies: Sequence[str] = ()) -> AsyncGenerator[Wires]:
-    """Run an application behind its HTTP server."""
+async def wired(
+    app: ASGIApp, limits: Limits = _LIMITS, proxies: Sequence[str] = (), *, of_both_families: bool = False
+) -> AsyncGenerator[Wires]:
+    """Put an application behind its HTTP server, which listens at `::` for IPv4, too, or at an address of IPv4."""
     front = Front(
         limits,
         proxies=[ipaddress.ip_network(proxy) for proxy in proxies],
@@ -79,13 +81,16 @@ async def wired(app: ASGIApp, limits: Limits = _LIMITS, proxies: Sequence[str] =
         problem_media_type="application/json",
     )
     protocol: Any = partial(Connection, front=front)
-    listener = socket.create_server(("127.0.0.1", 0))
+    if of_both_families:
+        listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    else:
+        listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, http=protocol, lifespan="off", ws="none", log_config=None, access_log=False, proxy_headers=False
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listener]))
-    wires = Wires(server, listener.getsockname())
+    wires = Wires(server, ("127.0.0.1", listener.getsockname()[1]))
     yield wires
     wires.close()
     server.should_exit = True
@@ -96,6 +101,13 @@ def head(person: Person, method: str, path: str, *headers: str) -> bytes:
     """Return the head of a request that closes its connection."""
     lines = [f"{method} {path} HTTP/1.1", "Host: herdbook.test", f"Authorization: {person.key}", "Connection: close", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds of which nobody is told."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110  # nobody is told
+            await asyncio.sleep(0)
 
 
 async def until_there_are(wires: Wires, count: int) -> None:

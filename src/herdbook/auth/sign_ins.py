@@ -173,8 +173,7 @@ def _network(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        # A server that listens on `::` sees IPv4 addresses as `::ffff:192.0.2.1`.
         mapped = ipaddress.IPv6Address(address).ipv4_mapped
-        return str(mapped or ipaddress.ip_network((address, 64), strict=False))
+        return str(ipaddress.ip_network((address, 64), strict=False) if mapped is None else mapped)
     except ValueError:
         return address

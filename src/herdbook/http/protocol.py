@@ -5,11 +5,15 @@ of a process are limited. A request beyond a limit gets a problem, and its conne
 """
 
 import asyncio
+import fcntl
 import heapq
 import ipaddress
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import struct
+import termios
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import httptools
@@ -17,6 +21,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -28,12 +33,24 @@ _log: Final = logging.getLogger("herdbook.connections")
 # The event loop reads what has arrived at least once in this time.
 _TURN_SECONDS: Final = 0.01
 _PIECE_BYTES: Final = 8192
-# After a refusal, bytes are read and dropped for this long. Unread bytes would reset the connection before the client reads
-# the answer (RFC 9112, section 9.6).
+# Requests that wait behind the one that is being answered. Past that, what was read is kept as it came, and no more is read.
+MAX_PIPELINED: Final = 16
+_HEAD_END: Final = b"\r\n\r\n"
+# Pieces are so small where many heads lie together: 15 requests are all that fits in.
+_CROWDED_PIECE_BYTES: Final = 256
+# How often, in the time that an unread answer has, it is looked whether the client took some of it.
+_LOOKS: Final = 12
+# How long bytes are read and dropped after a refusal: unread, they would make the client lose it (RFC 9112, section 9.6).
 _LINGER_SECONDS: Final = 2.0
 _WARN_EVERY_SECONDS: Final = 10.0
+# An IPv4 address as an IPv6 one, perhaps with a port behind it (RFC 4291, section 2.5.5.2).
+_IPV4_MAPPED: Final = re.compile(rb"\[?::ffff:(\d+\.\d+\.\d+\.\d+)\]?", re.IGNORECASE)
 # uri-host and port (RFC 9110, section 7.2).
 _is_host: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*").fullmatch
+
+
+HAS_CALLER: Final = "has_caller"
+"""A member of a request's `state` by which the application says that it authenticated a caller."""
 
 
 class Limits(NamedTuple):
@@ -44,6 +61,9 @@ class Limits(NamedTuple):
     head_lines: int = 256
     head_seconds: float = 20.0
     body_seconds: float = 60.0
+    # A client that takes nothing of an answer for so long loses its connection; where room is needed, after the shorter time.
+    write_seconds: float = 60.0
+    stuck_seconds: float = 2.0
 
 
 class Front:
@@ -58,10 +78,10 @@ class Front:
         problem_media_type: str,
     ) -> None:
         self.limits = limits
-        self._proxies = proxies
+        self._proxies = [_unmapped_network(network) for network in proxies]
         self._problem_type_base = problem_type_base
         self._problem_media_type = problem_media_type
-        self._warned_at = float("-inf")
+        self._warned_at: dict[str, float] = {}
         self._full_until = float("-inf")
 
     def app_for(self, address: str, app: Any) -> Any:
@@ -87,32 +107,56 @@ class Front:
         return problem.status, headers, body
 
     def make_room(self, newcomer: "Connection", connections: set[Any], now: float) -> bool:
-        """Close idle connections: first those that never sent a request, then those idle longest."""
+        """Close connections that have no request at work, in the order of `Connection.place_in_line`."""
         if now < self._full_until:
             return False
-        silent = [each for each in connections if each is not newcomer and each.is_silent]
-        # Close several at once: finding them takes time proportional to all connections.
-        going = heapq.nsmallest(max(1, self.limits.connections // 16), silent, key=Connection.place_in_line)
-        for each in going:
-            each.transport.close()
+        places = [(place, each) for each in connections if each is not newcomer and (place := each.place_in_line(now))]
+        # Several at once, since looking for them takes as long as there are connections.
+        going = heapq.nsmallest(max(1, self.limits.connections // 16), places, key=itemgetter(0))
+        for _, each in going:
+            # To close it properly would be to wait for its client.
+            each.transport.abort()
+            connections.discard(each)
         metrics.CONNECTIONS_CLOSED.inc(len(going) or 1)
-        if not going:
+        if going:
+            self._warn(now, "as many connections as there may be: some that wait for their clients are closed", len(going))
+        else:
             self._full_until = now + _TURN_SECONDS
-        if now >= self._warned_at + _WARN_EVERY_SECONDS:
-            self._warned_at = now
-            extra = {"connections": self.limits.connections, "closed": len(going)}
-            _log.warning("connection limit reached (from the limit of open files): idle connections are closed", extra=extra)
+            self._warn(now, "as many connections as there may be, and all are at work: new ones are refused")
         return bool(going)
+
+    def _warn(self, now: float, message: str, closed: int = 0) -> None:
+        if now >= self._warned_at.get(message, float("-inf")) + _WARN_EVERY_SECONDS:
+            self._warned_at[message] = now
+            _log.warning(message, extra={"connections": self.limits.connections, **({"closed": closed} if closed else {})})
 
 
 class _Transport:
     """A transport that ignores calls after its end. uvloop's fails between the end and the notification of it."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None]) -> None:
         self._transport = transport
+        self._when_unsent = when_unsent
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
-        self.close = transport.close
+        self.abort = transport.abort
+
+    def close(self) -> None:
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._when_unsent()
+
+    def unsent(self) -> int:
+        """Return how many bytes the client has not taken: of what lies here, and of what lies with the system."""
+        waiting = self._transport.get_write_buffer_size()
+        if waiting:
+            try:
+                number: int = self._transport.get_extra_info("socket").fileno()
+                waiting += struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))[0]
+            except (OSError, ValueError):
+                # Not every system tells.
+                pass
+        return waiting
 
     def write(self, data: bytes) -> None:
         if not self.is_closing():
@@ -129,6 +173,16 @@ class _Transport:
     def resume_reading(self) -> None:
         if not self.is_closing():
             self._transport.resume_reading()
+
+
+class _Flow(FlowControl):
+    """Reading and writing, paused and resumed; nothing is read while what was read before is held."""
+
+    holds = False
+
+    def resume_reading(self) -> None:
+        if not self.holds:
+            super().resume_reading()
 
 
 class Connection(HttpToolsProtocol):
@@ -159,11 +213,25 @@ class Connection(HttpToolsProtocol):
         self._last_word: Refusal | None = None
         self._silent_since = 0.0
         self._has_asked = False
+        self._is_stopping = False
+        # What was read and is not parsed yet, from `_fed` on.
+        self._unfed = b""
+        self._fed = 0
+        # The request that is being answered; `cycle` is the last that came.
+        self._running: Any = None
+        self._waits_since = 0.0
+        # Bytes that the client had not taken when it was last looked, and when it last took some.
+        self._unsent = 0
+        self._taken_at = 0.0
+        self._write_watch: asyncio.TimerHandle | None = None
+        # What the application notes in `scope["state"]`, for the connection: whether a caller was authenticated on it.
+        self._state: dict[str, Any] = {}
 
     # Attributes set by uvicorn's protocol, with their actual types.
     transport: Any
     parser: Any
     cycle: Any
+    flow: Any
     headers: list[tuple[bytes, bytes]]
 
     @property
@@ -171,13 +239,39 @@ class Connection(HttpToolsProtocol):
         """Whether no request on it is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
-    def place_in_line(self) -> tuple[bool, float]:
-        """Return the sort key that decides which idle connection is closed first."""
-        return self._has_asked, self._silent_since
+    @property
+    def unfed_bytes(self) -> int:
+        """Return how much was read and is not parsed yet."""
+        return len(self._unfed) - self._fed
+
+    def place_in_line(self, now: float) -> tuple[bool, bool, bool, float] | None:
+        """Return what decides which connection is closed first, where room is needed; None while a request is at work.
+
+        Strangers' go before those on which a caller was authenticated. Among them silent ones go first, and of these those that
+        never asked anything; then those that wait for a body, or for the client to read; and each time the oldest.
+        """
+        is_known = bool(self._state.get(HAS_CALLER))
+        if self.is_silent:
+            if not self.transport.unsent():
+                return is_known, False, self._has_asked, self._silent_since
+            # The answer is not with the client yet.
+            self._watch_unsent()
+        if self._write_watch is not None:
+            self._note_taken(now)
+            if now - self._taken_at >= self._limits.stuck_seconds:
+                return is_known, True, True, self._taken_at
+        elif self._running.more_body and not self._running.response_complete and not self.flow.read_paused:
+            return is_known, True, True, self._waits_since
+        return None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the connection if there is room for it."""
-        super().connection_made(_Transport(transport))  # type: ignore[arg-type]
+        """Begin, if there is room."""
+        wrapped: Any = _Transport(transport, self._watch_unsent)
+        super().connection_made(wrapped)
+        self.flow = _Flow(wrapped)
+        # A socket that listens at `::` says IPv4 addresses as IPv6 ones.
+        self.client = self.client and (unmapped(self.client[0]), self.client[1])
+        self.server = self.server and (unmapped(self.server[0]), self.server[1])
         now = self._silent_since = self.loop.time()
         if len(self.connections) > self._limits.connections and not self._front.make_room(self, self.connections, now):
             # Close at once: lingering would need room, too.
@@ -190,17 +284,34 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.call_later(self._limits.head_seconds, self._when_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the deadline."""
+        """Forget what was waited for, and tell the request that is being answered."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._reset_deadline()
+        self._stop_watching()
+        self._drop_unfed()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser in pieces, because only between them can the fruitless bytes be counted."""
+        """Read, as far as requests may lie here."""
         self._unset_keepalive_if_required()
-        place = 0
+        self._unfed, self._fed = self._unfed[self._fed :] + data, 0
+        self._feed()
+
+    def _feed(self) -> None:
+        """Parse what was read, in pieces: within one, nobody knows how many bytes came to nothing."""
+        data, place = self._unfed, self._fed
         while place < len(data) and not self._is_refused and not self.transport.is_closing():
-            piece = data[place : place + min(_PIECE_BYTES, self._limits.head_bytes - self._fruitless)]
+            if len(self.pipeline) >= MAX_PIPELINED:
+                self._fed = place
+                self.flow.pause_reading()
+                self.flow.holds = True
+                return
+            is_crowded = data.count(_HEAD_END, place, place + _PIECE_BYTES) > MAX_PIPELINED
+            size = _CROWDED_PIECE_BYTES if is_crowded else _PIECE_BYTES
+            piece = data[place : place + min(size, self._limits.head_bytes - self._fruitless)]
             self._fruitless += len(piece)
             read = len(piece)
             try:
@@ -216,6 +327,7 @@ class Connection(HttpToolsProtocol):
             if self._fruitless >= self._limits.head_bytes:
                 self._refuse(self._too_large())
                 return
+        self._drop_unfed()
         if self._awaited is None:
             if self.cycle is not None and self.cycle.response_complete:
                 # This was the rest of a request that was answered before it was complete.
@@ -223,9 +335,51 @@ class Connection(HttpToolsProtocol):
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self._awaited[1], self._when_late)
 
+    def _drop_unfed(self) -> None:
+        self._unfed, self._fed = b"", 0
+        self.flow.holds = False
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._watch_unsent()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_watching()
+
+    def _watch_unsent(self) -> None:
+        if self._write_watch is None:
+            self._unsent = self.transport.unsent()
+            self._taken_at = self.loop.time()
+            self._write_watch = self.loop.call_later(self._limits.write_seconds / _LOOKS, self._look)
+
+    def _stop_watching(self) -> None:
+        if self._write_watch is not None:
+            self._write_watch.cancel()
+            self._write_watch = None
+
+    def _note_taken(self, now: float) -> None:
+        unsent = self.transport.unsent()
+        if unsent < self._unsent:
+            self._taken_at = now
+        self._unsent = unsent
+
+    def _look(self) -> None:
+        now = self.loop.time()
+        self._write_watch = None
+        self._note_taken(now)
+        if now - self._taken_at >= self._limits.write_seconds:
+            self.transport.abort()
+        elif self._unsent:
+            self._write_watch = self.loop.call_later(self._limits.write_seconds / _LOOKS, self._look)
+
     def on_message_begin(self) -> None:
         """Note that a head begins."""
         super().on_message_begin()
+        self.scope["state"] = self._state
         self._awaited = ("head", self._limits.head_seconds)
 
     def on_headers_complete(self) -> None:
@@ -240,6 +394,7 @@ class Connection(HttpToolsProtocol):
         # Trailers after a chunked body are not headers (RFC 9110, section 6.5.1).
         self.headers = []
         self._has_asked = True
+        self._waits_since = self.loop.time()
         self._came_on(("body", self._limits.body_seconds))
 
     def on_body(self, body: bytes) -> None:
@@ -257,9 +412,22 @@ class Connection(HttpToolsProtocol):
         is_last = not self.pipeline
         self._silent_since = self.loop.time()
         super().on_response_complete()
+        if self._unfed and not self.transport.is_closing():
+            self._feed_on()
         if is_last and self._last_word is not None:
             self._unset_keepalive_if_required()
             self._end_with(self._last_word)
+
+    def _feed_on(self) -> None:
+        self._feed()
+        if not self._unfed:
+            self.flow.resume_reading()
+            if self._is_stopping:
+                self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, unless a request has already arrived: the process may have been suspended."""
@@ -268,13 +436,14 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Finish the current answer, and refuse requests that are waiting or still arrive."""
         self.app = self._say_that_it_stops
+        self._is_stopping = True
         if self._is_refused and self._last_word is None:
             self.transport.close()
         elif self.is_silent:
             self._unset_keepalive_if_required()
             self._reset_deadline()
             self.loop.call_later(_TURN_SECONDS, self._close_if_silent)
-        else:
+        elif not self._unfed:
             self.cycle.keep_alive = False
 
     def _close_if_silent(self) -> None:
@@ -323,6 +492,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal, after the answers to earlier requests, and close the connection."""
         self._is_refused = True
+        self._drop_unfed()
         self._reset_deadline()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -377,7 +547,22 @@ class _Proxied:
         if host and _is_host(host) is not None:
             # The host keeps its port, if it has one.
             scope["server"] = (host.decode(), None)
+        # Addresses that lists of proxies can be compared with.
+        scope["headers"] = [
+            (name, _IPV4_MAPPED.sub(rb"\1", value) if name == b"x-forwarded-for" else value) for name, value in scope["headers"]
+        ]
         await self._app(scope, receive, send)  # type: ignore[arg-type]
+
+
+def unmapped(address: str) -> str:
+    """Return an IPv4 address that is written as an IPv6 one as what it is, and any other as it came."""
+    return _IPV4_MAPPED.sub(rb"\1", address.encode()).decode() if address[:7].lower() == "::ffff:" else address
+
+
+def _unmapped_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return a network of IPv4 addresses that are written as IPv6 ones as what it is, and any other as it came."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    return network if mapped is None else ipaddress.IPv4Network((mapped, max(0, network.prefixlen - 96)))
 
 
 def _check_upgrade(headers: list[tuple[bytes, bytes]]) -> None:

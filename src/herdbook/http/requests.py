@@ -23,6 +23,7 @@ from herdbook.http.call import Call, Services, address_of
 from herdbook.http.etag import etag, if_version, none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
+from herdbook.http.protocol import HAS_CALLER
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
@@ -139,7 +140,10 @@ class Requests:
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
         address: str = (scope.get("client") or ("",))[0]
-        caller = NOBODY if operation.scopes is None else await self._caller(request, operation.scopes, address)
+        caller = NOBODY
+        if operation.scopes is not None:
+            caller = await self._caller(request, operation.scopes, address)
+            scope.setdefault("state", {})[HAS_CALLER] = True
         headers = request.headers
         request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
         body = b""
