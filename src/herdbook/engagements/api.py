@@ -84,6 +84,8 @@ async def list_company_engagements(call: Call, company_id: str) -> Answer:
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement; give back the one that was created with the same external id, if any."""
     engagement.require_content()
+    # The numbers are read here, and so known when the ledger carries it out, which goes on without a pause.
+    handles_of(engagement)
     for _ in range(_TRIES):
         try:
             return await _created(call, engagement)
