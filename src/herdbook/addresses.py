@@ -58,8 +58,8 @@ def _closely_read(email: str) -> str:
     return f"{without_case(read.local_part)}@{(read.ascii_domain or read.domain).lower()}"
 
 
-# The cache holds the numbers of a whole bulk request, which reads them before it is carried out.
-@lru_cache(maxsize=8192)
+# Requests have them read before the ledger carries them out: so many are those of two batches of contacts as large as may be.
+@lru_cache(maxsize=32_768)
 def e164(phone_number: str) -> str | None:
     """Return the E.164 form of a number with a country code, or None."""
     if "+" not in phone_number:

@@ -18,8 +18,8 @@ _NUL: Final = "\x00"
 # A visible character: no white space by the definitions of Unicode, Python and ECMAScript together, so that all validators of
 # the schema agree.
 _SHOWING: Final = r"[^\s\u0000\u001c-\u001f\u0085\ufeff]"
-_shows: Final = re.compile(_SHOWING).search
-# The rules for text, as patterns in the schema.
+shows: Final = re.compile(_SHOWING).search
+# What is refused in text, for the eyes of those who read a schema.
 NO_NUL_SCHEMA: Final = {"pattern": r"^[^\u0000]*$"}
 TEXT_SCHEMA: Final = {"pattern": rf"^[^\u0000]*{_SHOWING}[^\u0000]*$"}
 
@@ -42,7 +42,7 @@ def text(value: str | None, path: str) -> Iterator[FieldError]:
         return
     if _NUL in value:
         yield FieldError(path, "invalid_characters", f"`{path}` holds a NUL character. Leave it out.")
-    elif not _shows(value):
+    elif not shows(value):
         yield FieldError(path, "blank", f"`{path}` holds nothing but white space. Send some text.")
 
 

@@ -1,11 +1,14 @@
 """POST /v2/contacts."""
 
 import re
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from herdbook.addresses import e164
+from herdbook.ledger.ledger import Ledger, Written
 from tests.cast import Json, Person, Stored, Thing, faults
 
 URL = "/api/v2/contacts"
@@ -412,3 +415,26 @@ async def test_both_base_paths_are_the_same(alice: Person) -> None:
     response = await alice.post("/v2/contacts", json={"first_name": "Ada"})
 
     assert response.status_code == 201
+
+
+async def test_phone_numbers_are_read_before_the_ledger_has_them(
+    alice: Person, ada: Thing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of many writes goes on without a pause, so nothing is left there to be read."""
+    misses: list[int] = []
+    write = Ledger.write
+
+    async def noted(*arguments: Any) -> Written:
+        misses.append(e164.cache_info().misses)
+        return await write(*arguments)
+
+    monkeypatch.setattr(Ledger, "write", noted)
+    for number in range(2):
+        before = e164.cache_info().misses
+        items = [{"phone_number": f"+4420794{number}{each:04}"} for each in range(100)]
+        if number:
+            response = await alice.patch(ada.url, json={"phone_numbers": items})
+        else:
+            response = await alice.post(URL, json={"phone_numbers": items})
+        assert response.status_code in (200, 201)
+        assert misses.pop() == e164.cache_info().misses == before + 100

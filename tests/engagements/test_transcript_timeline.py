@@ -1,10 +1,15 @@
 """GET /v2/engagements/{engagement_id}/transcript_timeline, and our own PUT."""
 
-from uuid import uuid4
+import json
+from collections.abc import Iterator
+from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 
+from herdbook import fields
+from herdbook.errors import FieldError
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded, timed
 from tests.engagements.conftest import Keys
@@ -236,7 +241,7 @@ async def test_a_retry_gets_the_first_answer(alice: Person, step: Made) -> None:
             [("speakers[0].email", "invalid_format"), ("speakers[1].name", "blank")],
         ),
         ({"speakers": [EMPTY]}, [("entries[1].speaker_index", "invalid_range")]),
-        ({"entries": TIMELINE["entries"] * 10_001}, [("entries", "too_long")]),
+        ({"entries": TIMELINE["entries"] * 2501}, [("entries", "too_long")]),
         ({"overall_sentiment": 1}, [("overall_sentiment", "unknown_field")]),
     ],
 )
@@ -253,12 +258,60 @@ async def test_what_is_no_timeline_is_refused(
 
 
 async def test_a_long_timeline_is_taken(alice: Person, step: Made) -> None:
-    """A timeline of 20,000 entries is accepted."""
-    entries = TIMELINE["entries"] * 10_000
+    """5,000 entries are not too many, nor are 950,000 bytes of text."""
+    first = {**TIMELINE["entries"][0], "text": "é" * 95}
+    entries = [first] * 5000
     response = await alice.put(step.set_timeline_url, json={**TIMELINE, "entries": entries})
 
     assert response.status_code == 200
-    assert len((await alice.get(step.timeline_url)).json()["entries"]) == 20_000
+    assert len((await alice.get(step.timeline_url)).json()["entries"]) == 5000
+
+
+async def test_texts_that_are_too_long_together_are_refused(alice: Person, step: Made, stored: Stored) -> None:
+    """Their bytes count, not their characters, in a timeline by itself and in one that comes with an engagement."""
+    first = {**TIMELINE["entries"][0], "text": "é" * 95}
+    timeline = {**TIMELINE, "entries": [first] * 4999 + [{**first, "text": "é" * 96}]}
+    alone = await alice.put(step.set_timeline_url, json=timeline)
+    within = await alice.post(URL, json=timed("call-2", transcript_timeline=timeline))
+
+    assert faults(alone) == [("entries", "too_long")]
+    assert faults(within) == [("transcript_timeline.entries", "too_long")]
+    assert "950002 bytes" in alone.json()["errors"][0]["message"]
+    assert len(await stored.changes()) == 3
+
+
+async def test_a_timeline_of_before_is_read_and_replaced(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID
+) -> None:
+    """What was taken when more entries were is read as it is, and what replaces it is judged by itself."""
+    created = Made(await alice.post(URL, json=timed()))
+    kept = (await alice.get(created.timeline_url)).json()
+    kept["entries"] = kept["entries"][:1] * 5001
+    await pool.execute("update transcript set object = $2 where workspace_id = $1", workspace_id, json.dumps(kept))
+    read = await alice.get(created.timeline_url)
+    replaced = await alice.put(created.set_timeline_url, json=OTHER)
+
+    assert len(read.json()["entries"]) == 5001
+    assert (replaced.status_code, replaced.json()["entries"]) == (200, OTHER["entries"])
+
+
+async def test_sound_entries_are_not_looked_at_one_by_one(alice: Person, step: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule that says what is wrong with a text is asked only where something is."""
+    asked: list[str] = []
+
+    def text(value: str | None, path: str) -> Iterator[FieldError]:
+        asked.append(path)
+        yield from rule(value, path)
+
+    rule = fields.text
+    monkeypatch.setattr(fields, "text", text)
+    sound = await alice.put(step.set_timeline_url, json=TIMELINE)
+    asked_when_sound = [path for path in asked if "entries" in path]
+    wrong = {**TIMELINE["entries"][0], "text": " "}
+    refused = await alice.put(step.set_timeline_url, json={**TIMELINE, "entries": [*TIMELINE["entries"], wrong]})
+
+    assert (sound.status_code, asked_when_sound) == (200, [])
+    assert faults(refused) == [("entries[2].text", "blank")]
 
 
 async def test_a_private_one_is_read_with_three_scopes(keys: Keys, alice: Person) -> None:

@@ -1,16 +1,19 @@
 """GET /herdbook/changes: the changes of a workspace in the order in which they were made."""
 
+import asyncio
 import json
+from collections import Counter
+from datetime import datetime
 from typing import Any, TypeAlias, cast
 
 import asyncpg
 import httpx
 import pytest
 
-from herdbook import ids
+from herdbook import ids, wire
 from herdbook.contacts.actions import CONTACT
 from herdbook.db.pool import Pool
-from herdbook.feed import store
+from herdbook.feed import api, store
 from herdbook.feed.store import LOOKED_AT, PAGE_BYTES, View
 from herdbook.ledger.book import Book, Need, Origin, Result
 from herdbook.ledger.changes import Kind
@@ -319,3 +322,32 @@ async def test_a_head_request_waits_for_nothing_but_what_is_asked(alice: Person)
     response = await alice.request("HEAD", URL)
 
     assert (response.status_code, response.content) == (200, b"")
+
+
+async def test_changes_are_made_ready_a_few_at_a_time(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all that several clients read at once, others have a turn after so many changes."""
+    contact: Json = {}
+    operations = [{"action": "create", "contact": contact}] * 200
+    assert (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).status_code == 200
+    turn = 0
+    made = Counter[int]()
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def shown_time(at: datetime) -> str:
+        made[turn] += 1
+        return wire.shown_time(at)
+
+    # Each change is told with its time.
+    monkeypatch.setattr(api, "shown_time", shown_time)
+    counting = asyncio.create_task(count())
+    pages = await asyncio.gather(*(read(alice, after=after, limit=1000) for after in range(1, 6)))
+    counting.cancel()
+
+    assert [len(page["data"]) for page in pages] == [200, 199, 198, 197, 196]
+    assert made.total() == 990
+    assert max(made.values()) <= api.MAX_AT_ONCE

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from tests.cast import Person, Stored, Thing, faults
+from herdbook.http.body import MAX_ARRAYS, MAX_COLONS
+from tests.cast import Json, Person, Stored, Thing, faults
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 1_048_576
@@ -165,6 +166,45 @@ async def test_a_body_of_nothing_but_mistakes_is_answered_shortly(alice: Person,
 
     assert (len(faults(fields)), len(faults(items))) == (100, 100)
     assert faults(items)[0] == ("emails", "too_long")
+
+
+async def test_a_body_of_very_many_names_is_answered_shortly(alice: Person, ada: Thing) -> None:
+    """Of more names than are looked at, only those that the body may have are."""
+    names = b",".join(b'"%x":1' % n for n in range(MAX_COLONS))
+    peaks = [
+        await _peak(alice, ada, b'{"first_name":1,%s}' % names[: names.rindex(b",")]),
+        await _peak(alice, ada, b'{"first_name":1,%s}' % names),
+    ]
+
+    assert peaks[0][0] == 100
+    assert peaks[1][0] == 1
+    assert peaks[1][1] < peaks[0][1] / 2
+
+
+async def _peak(alice: Person, ada: Thing, body: bytes) -> tuple[int, int]:
+    """Return how many mistakes are told of a body, and the most bytes that were held meanwhile."""
+    body = body.ljust(300_000)
+    tracemalloc.start()
+    response = await alice.patch(ada.url, content=body, headers=JSON)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert response.status_code == 422
+    return len(faults(response)), most
+
+
+@pytest.mark.parametrize("colon", [b":", b" : "])
+async def test_an_array_that_comes_again_and_again_is_refused(alice: Person, colon: bytes) -> None:
+    """Each would be counted by itself. What looks like arrays within text is none."""
+    again = b",".join([b'"operations"%s[]' % colon] * (MAX_ARRAYS + 1))
+    refused = await alice.post(BULK, content=b"{%s}" % again, headers=JSON)
+    text = "[: [" * (MAX_ARRAYS + 1)
+    contact: Json = {"first_name": text}
+    create = {"action": "create", "contact": contact}
+    taken = await alice.post(BULK, json={"operations": [create] * 5})
+
+    assert faults(refused) == [("", "too_long")]
+    assert "arrays" in refused.json()["errors"][0]["message"]
+    assert taken.status_code == 200
 
 
 async def test_some_bodies_may_be_large(alice: Person) -> None:

@@ -19,6 +19,7 @@ from herdbook.contacts.model import (
     ContactObject,
     ContactUpdate,
     MergedContact,
+    read_numbers,
 )
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.http.call import Call, answer_found
@@ -34,6 +35,7 @@ async def list_contacts(call: Call) -> Answer:
 
 async def create_contact(call: Call, contact: ContactCreate) -> Answer:
     """Create a contact."""
+    read_numbers(contact)
     return await call.write(CreateContact(contact, call.has_precondition))
 
 
@@ -50,7 +52,8 @@ async def get_contact(call: Call, contact_id: str) -> Answer:
 
 
 async def update_contact(call: Call, contact_id: str, patch: ContactUpdate) -> Answer:
-    """Change some fields of one contact. Absent leaves a field unchanged; null clears it."""
+    """Change some fields of one contact. Absent leaves a field alone; null clears it."""
+    read_numbers(patch)
     return await call.write(UpdateContact(_contact_id(contact_id), patch, call.if_version))
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address
 from herdbook.contacts import store
 from herdbook.contacts.actions import CreateContact, DeleteContact, Foreseen, Unforeseen, UpdateContact, UpsertContact
 from herdbook.contacts.model import (
@@ -24,6 +24,7 @@ from herdbook.contacts.model import (
     ContactCreate,
     ContactUpdate,
     ContactUpsert,
+    read_numbers,
 )
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.errors import MAX_ERRORS, Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
@@ -412,9 +413,7 @@ def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
         raise Invalid(errors[:most_errors])
     command = _command(asked, contact)
     if isinstance(contact, ContactCreate | ContactUpdate | ContactUpsert):
-        for item in contact.phone_numbers or ():
-            # Parse the number now, so that it is cached when the command is applied, because that runs without a pause.
-            e164(item.phone_number)
+        read_numbers(contact)
     return WriteItem(index, command)
 
 

@@ -151,6 +151,12 @@ class ContactUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return comparable_address(marked.email.strip())
 
 
+def read_numbers(contact: ContactCreate | ContactUpdate | ContactUpsert) -> None:
+    """Read the phone numbers, so that they are known when the ledger carries it out, which goes on without a pause."""
+    for item in contact.phone_numbers or ():
+        e164(item.phone_number)
+
+
 class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for linking a contact to a CRM record."""
 

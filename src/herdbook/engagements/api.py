@@ -87,7 +87,8 @@ async def list_company_engagements(call: Call, company_id: str) -> Answer:
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
-    changing = ""
+    # The numbers are read here, and so known when the ledger carries it out, which goes on without a pause.
+    handles_of(engagement)
     for _ in range(_TRIES):
         try:
             return await _created(call, engagement)

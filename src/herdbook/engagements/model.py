@@ -24,7 +24,7 @@ MOST_TRANSCRIPT_BYTES: Final = 950_000
 _MOST_TRANSCRIPT_CHARACTERS: Final = 900_000
 # These limits are herdbook's own, so that no write delays others for long.
 _MOST_SPEAKERS: Final = 100
-_MOST_ENTRIES: Final = 20_000
+MAX_ENTRIES: Final = 5000
 _MOST_LINKS: Final = 1000
 
 _Title: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500, extra_json_schema=fields.TEXT_SCHEMA)]
@@ -93,7 +93,7 @@ class TimelineRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     }
 
     speakers: Annotated[tuple[TimelineSpeaker, ...], Meta(min_length=1, max_length=_MOST_SPEAKERS)]
-    entries: Annotated[tuple[TimelineEntry, ...], Meta(max_length=_MOST_ENTRIES)]
+    entries: Annotated[tuple[TimelineEntry, ...], Meta(max_length=MAX_ENTRIES)]
 
     @property
     def duration_seconds(self) -> float | None:
@@ -110,6 +110,15 @@ def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
     # The path is empty if the timeline is the whole body.
     within = f"{path}." if path else ""
     yield from _speakers(value.speakers, f"{within}speakers")
+    said = "".join([entry.text for entry in value.entries])
+    if (size := len(said.encode())) > MOST_TRANSCRIPT_BYTES:
+        message = (
+            f"The texts of `{within}entries` have {size} bytes in UTF-8 together. Send {MOST_TRANSCRIPT_BYTES} at most: "
+            "shorten them, or leave some out."
+        )
+        yield FieldError(f"{within}entries", "too_long", message)
+    if "\x00" not in said and all(_is_sound(entry, len(value.speakers)) for entry in value.entries):
+        return
     for index, entry in enumerate(value.entries):
         place = f"{within}entries[{index}]"
         if entry.speaker_index >= len(value.speakers):
@@ -119,6 +128,12 @@ def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
             message = f"`{place}.end_seconds` is before `{place}.start_seconds`."
             yield FieldError(f"{place}.end_seconds", "invalid_range", message)
         yield from fields.text(entry.text, f"{place}.text")
+
+
+def _is_sound(entry: TimelineEntry, speakers: int) -> bool:
+    """Whether nothing is wrong with an entry, but for characters that text may not hold."""
+    is_said = entry.text[0].isalnum() or fields.shows(entry.text) is not None
+    return is_said and entry.speaker_index < speakers and entry.start_seconds <= entry.end_seconds
 
 
 def _speakers(speakers: Sequence[TimelineSpeaker], path: str) -> Iterator[FieldError]:

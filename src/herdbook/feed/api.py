@@ -37,6 +37,8 @@ MOST_FOLLOWERS: Final = 1000
 _STREAM_BYTES: Final = 250_000
 # Bytes of a stream that are sent at a time, unless one event is larger.
 _PART_BYTES: Final = 64_000
+# So many changes are made ready at a time, by all who are told of some: then whoever else waits has a turn.
+MAX_AT_ONCE: Final = 50
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 
@@ -152,7 +154,12 @@ async def _read(call: Call, view: View, after: int, reach: _Reach) -> _Page:
                 "store the returned position, list all objects again, and follow from there."
             )
             raise NoLongerKept(message, found.trimmed, found.head)
-        return _Page(after, tuple(_told(entry, view) for entry in found.entries), found.position, found.head)
+        changes: list[_Told] = []
+        for start in range(0, len(found.entries), MAX_AT_ONCE):
+            async with call.services.heads.turn_to_tell:
+                changes += [_told(entry, view) for entry in found.entries[start : start + MAX_AT_ONCE]]
+                await asyncio.sleep(0)
+        return _Page(after, tuple(changes), found.position, found.head)
 
     return await database.shared(("changes", workspace_id, after, view, reach), read)
 
@@ -196,6 +203,7 @@ async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncG
     yield b"retry: %d\nid: %d\n\n" % (_RETRY_MILLISECONDS, first.after)
     for text in _as_events(first):
         yield text
+        await asyncio.sleep(0)
     said_at = loop.time()
     with contextlib.suppress(Refusal):
         async with contextlib.aclosing(_following(call, view, first.position, reach, math.inf)) as pages:
@@ -203,6 +211,8 @@ async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncG
                 for text in _as_events(page):
                     yield text
                     said_at = loop.time()
+                    # Where the client takes all that is sent, nothing else gives others a turn.
+                    await asyncio.sleep(0)
                 if loop.time() - said_at >= _HEARTBEAT_SECONDS:
                     yield b":\n\n"
                     said_at = loop.time()

@@ -34,7 +34,12 @@ LONG_BODY: Final = 65_536
 MAX_OBJECT_BYTES: Final = 1_048_576
 # Arrays with a higher limit than this have large items, so a body holds few of them.
 _MAX_COUNTED_ITEMS: Final = 1000
-# The decoder's messages for the path of an invalid value, and for an array with too many items.
+# Arrays that a long body may have as values of members: those of a name that comes again and again are counted again and again.
+MAX_ARRAYS: Final = 5000
+_ARRAY: Final = re.compile(rb'"\s*:\s*\[')
+# Colons that a body may have of which all names are looked at: it has no more names than these.
+MAX_COLONS: Final = 20_000
+# How the decoder tells where a value is that it refuses, and that an array has too many items.
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
 _TOO_LONG: Final = re.compile(r"Expected `\w+` of length <= ")
 _TOO_MANY: Final = re.compile("Expected `array` of at most length")
@@ -54,8 +59,16 @@ class BodyReader:
     def _outline(self) -> msgspec.json.Decoder[Any]:
         return msgspec.json.Decoder(_outline_of(self._type) or msgspec.Raw)
 
+    @functools.cached_property
+    def _known(self) -> msgspec.json.Decoder[msgspec.Struct]:
+        fields = [(field.encode_name, msgspec.Raw, msgspec.Raw()) for field in self._type.fields]
+        return msgspec.json.Decoder(msgspec.defstruct("Known", fields))
+
     def check_arrays(self, body: bytes) -> None:
-        """Refuse arrays that are too long, before their items are decoded. Refusal: Invalid."""
+        """Refuse arrays that are too long, before anything is made of their items. Refusal: Invalid."""
+        if body.count(b"[") > MAX_ARRAYS and next(itertools.islice(_ARRAY.finditer(body), MAX_ARRAYS, None), None):
+            message = f"The body has more than {MAX_ARRAYS} arrays. Send fewer, in several requests, and each field once."
+            raise Invalid([FieldError("", "too_long", message)])
         try:
             self._outline.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -109,7 +122,12 @@ class BodyReader:
         """Return the members of a long body; values too long to check become `_UNSEEN`."""
         if body.lstrip()[:1] != b"{":
             return _of_kind(body)
-        members: dict[str, Any] = {**_raw_members(body)}
+        members: dict[str, Any]
+        if body.count(b":") > MAX_COLONS:
+            known = self._known.decode(body)
+            members = {name: raw for name, raw in msgspec.structs.asdict(known).items() if bytes(raw)}
+        else:
+            members = {**_raw_members(body)}
         types = {field.encode_name: unwrapped(field.type)[0] for field in self._type.fields}
         left = LONG_BODY
         for name, raw in members.items():
@@ -117,7 +135,7 @@ class BodyReader:
             members[name] = _UNSEEN
             if declared is None:
                 continue
-            if isinstance(declared, inspect.VarTupleType) and bytes(raw)[:1] == b"[" and (most := _counted(declared)):
+            if isinstance(declared, inspect.VarTupleType) and bytes(raw)[:1] == b"[" and (most := declared.max_length):
                 seen: list[Any] = []
                 for item in msgspec.structs.astuple(_first_items(most + 1).decode(raw)):
                     if not bytes(item):
