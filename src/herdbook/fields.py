@@ -19,7 +19,7 @@ _NUL: Final = "\x00"
 # the schema agree.
 _SHOWING: Final = r"[^\s\u0000\u001c-\u001f\u0085\ufeff]"
 shows: Final = re.compile(_SHOWING).search
-# What is refused in text, for the eyes of those who read a schema.
+# Patterns that show in schemas which texts are refused.
 NO_NUL_SCHEMA: Final = {"pattern": r"^[^\u0000]*$"}
 TEXT_SCHEMA: Final = {"pattern": rf"^[^\u0000]*{_SHOWING}[^\u0000]*$"}
 

@@ -255,7 +255,7 @@ async def test_what_is_right_pays_nothing(door: Door, pool: "asyncpg.Pool[asyncp
 
 
 async def test_the_id_of_a_key_is_none_of_a_token(door: Door, alice: Person) -> None:
-    """Whoever knows the id of a key cannot lock it out by trying it as a token."""
+    """A key cannot be locked out by somebody who tries its id as a token."""
     await door.knock(Token(ACCESS_TOKEN_PREFIX, alice.key.id, new_secret()))
 
     assert await door.knock(alice.key) == "in"

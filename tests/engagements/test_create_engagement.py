@@ -686,7 +686,7 @@ async def test_the_owner_comes_before_if_match(alice: Person) -> None:
 
 
 async def test_it_is_told_what_changes_too_fast(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is refused since others change something is told what: contacts with a number, or engagements with the id."""
+    """A refusal because of concurrent changes names them: contacts with a number, or engagements with the id."""
     with monkeypatch.context() as patch:
         # As if all contacts that were looked up were gone each time.
         patch.setattr(contact_actions, "MOST_NUMBERED", 0)
@@ -698,8 +698,8 @@ async def test_it_is_told_what_changes_too_fast(alice: Person, monkeypatch: pyte
         fetched = await alice.post(URL, json=body)
 
     assert (numbered.status_code, fetched.status_code) == (503, 503)
-    assert numbered.json()["detail"].startswith("Contacts with a phone number of `participants` change")
-    assert fetched.json()["detail"].startswith("Engagements with this `external_id` come and go")
+    assert numbered.json()["detail"].startswith("Other requests keep changing contacts with a phone number of `participants`")
+    assert fetched.json()["detail"].startswith("Other requests keep creating and deleting this `external_id`")
 
 
 async def known(*_: object) -> UUID:

@@ -283,7 +283,7 @@ async def test_texts_that_are_too_long_together_are_refused(alice: Person, step:
 async def test_a_timeline_of_before_is_read_and_replaced(
     alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID
 ) -> None:
-    """What was taken when more entries were is read as it is, and what replaces it is judged by itself."""
+    """A timeline from a time with larger limits is read as it is, and can be replaced within today's limits."""
     created = Made(await alice.post(URL, json=timed()))
     kept = (await alice.get(created.timeline_url)).json()
     kept["entries"] = kept["entries"][:1] * 5001

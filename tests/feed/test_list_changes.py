@@ -325,7 +325,7 @@ async def test_a_head_request_waits_for_nothing_but_what_is_asked(alice: Person)
 
 
 async def test_changes_are_made_ready_a_few_at_a_time(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all that several clients read at once, others have a turn after so many changes."""
+    """Several clients that read at once let others have a turn after a number of changes."""
     contact: Json = {}
     operations = [{"action": "create", "contact": contact}] * 200
     assert (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).status_code == 200

@@ -169,7 +169,7 @@ async def test_a_body_of_nothing_but_mistakes_is_answered_shortly(alice: Person,
 
 
 async def test_a_body_of_very_many_names_is_answered_shortly(alice: Person, ada: Thing) -> None:
-    """Of more names than are looked at, only those that the body may have are."""
+    """A body with too many names is searched only for names that it may have."""
     names = b",".join(b'"%x":1' % n for n in range(MAX_COLONS))
     peaks = [
         await _peak(alice, ada, b'{"first_name":1,%s}' % names[: names.rindex(b",")]),
@@ -194,7 +194,7 @@ async def _peak(alice: Person, ada: Thing, body: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize("colon", [b":", b" : "])
 async def test_an_array_that_comes_again_and_again_is_refused(alice: Person, colon: bytes) -> None:
-    """Each would be counted by itself. What looks like arrays within text is none."""
+    """Each would be counted by itself. Brackets within text are no arrays."""
     again = b",".join([b'"operations"%s[]' % colon] * (MAX_ARRAYS + 1))
     refused = await alice.post(BULK, content=b"{%s}" % again, headers=JSON)
     text = "[: [" * (MAX_ARRAYS + 1)

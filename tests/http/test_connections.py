@@ -296,7 +296,7 @@ _NO_BODY = b"POST /v1/oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n
 
 
 async def test_requests_that_lie_there_are_not_all_parsed() -> None:
-    """So many wait as requests; the rest stays what it was, one read of bytes, and is answered in its turn."""
+    """A limited number of pipelined requests is parsed; the rest stays bytes, and is answered in its turn."""
     slow = Slow()
     async with wired(slow) as wires:
         reader, writer = await wires.open()
@@ -337,7 +337,7 @@ async def _echo(_: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_requests_that_are_not_parsed_when_the_server_stops_are_refused() -> None:
-    """What has begun is answered, the next one is answered 503, and the connection ends."""
+    """A request that has begun is answered, the next one gets 503, and the connection ends."""
     slow = Slow()
     async with wired(slow) as wires:
         reader, writer = await wires.open()
@@ -450,7 +450,7 @@ async def test_an_answer_is_not_offered_without_end(request_: bytes) -> None:
 
 
 async def test_an_answer_is_offered_while_it_is_taken() -> None:
-    """What the client takes sets the time back: one that took all it could a moment ago is not late."""
+    """Progress resets the deadline: a client that just took all it could is not late."""
     async with wired(_answer_at_length, Limits(connections=1, stuck_seconds=60)) as wires:
         client = wires.connected()
         client.send(_LONG)

@@ -113,7 +113,7 @@ class SignIns:
             return cast("StoredT", known) if _is_right(known, sent) else None
         was_right = tried in self._right_before
         if not was_right:
-            # Whoever waits for a look-up has paid for it, so that no more wait than may fail.
+            # The token is taken before the look-up, so that no more wait than may fail.
             _refuse_after(self._by_address.take(network))
         has_failed = False
         try:

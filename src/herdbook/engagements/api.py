@@ -48,8 +48,8 @@ from herdbook.users.store import active_holders
 
 # How often an engagement is tried to be created anew, where others change at the same time what it depends on.
 _TRIES: Final = 6
-_ENGAGEMENTS_CHANGE: Final = "Engagements with this `external_id` come and go"
-_CONTACTS_CHANGE: Final = "Contacts with a phone number of `participants` change"
+_ENGAGEMENTS_CHANGE: Final = "Other requests keep creating and deleting this `external_id`"
+_CONTACTS_CHANGE: Final = "Other requests keep changing contacts with a phone number of `participants`"
 # Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
 _EXPAND: Final = {
     "companies": "companies:read",
@@ -87,8 +87,9 @@ async def list_company_engagements(call: Call, company_id: str) -> Answer:
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
-    # The numbers are read here, and so known when the ledger carries it out, which goes on without a pause.
+    # Parse the phone numbers here, because the ledger applies the command without a pause.
     handles_of(engagement)
+    changing = _ENGAGEMENTS_CHANGE
     for _ in range(_TRIES):
         try:
             return await _created(call, engagement)
@@ -100,7 +101,7 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
             changing = _ENGAGEMENTS_CHANGE
         except Unforeseen:
             changing = _CONTACTS_CHANGE
-    raise Unavailable(f"{changing} faster than can be told. Nothing was done. Try again shortly.")
+    raise Unavailable(f"{changing}. Nothing was written. Try again shortly.")
 
 
 async def _created(call: Call, engagement: EngagementCreate) -> Answer:

@@ -37,7 +37,7 @@ MOST_FOLLOWERS: Final = 1000
 _STREAM_BYTES: Final = 250_000
 # Bytes of a stream that are sent at a time, unless one event is larger.
 _PART_BYTES: Final = 64_000
-# So many changes are made ready at a time, by all who are told of some: then whoever else waits has a turn.
+# Changes that all followers together encode before other requests get a turn.
 MAX_AT_ONCE: Final = 50
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
@@ -211,7 +211,7 @@ async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncG
                 for text in _as_events(page):
                     yield text
                     said_at = loop.time()
-                    # Where the client takes all that is sent, nothing else gives others a turn.
+                    # A client that takes everything never makes this wait, so others get their turn here.
                     await asyncio.sleep(0)
                 if loop.time() - said_at >= _HEARTBEAT_SECONDS:
                     yield b":\n\n"

@@ -214,7 +214,7 @@ class Connection(HttpToolsProtocol):
         self._silent_since = 0.0
         self._has_asked = False
         self._is_stopping = False
-        # What was read and is not parsed yet, from `_fed` on.
+        # Bytes that were read and are not parsed yet, from `_fed` on.
         self._unfed = b""
         self._fed = 0
         # The request that is being answered; `cycle` is the last that came.
@@ -224,7 +224,7 @@ class Connection(HttpToolsProtocol):
         self._unsent = 0
         self._taken_at = 0.0
         self._write_watch: asyncio.TimerHandle | None = None
-        # What the application notes in `scope["state"]`, for the connection: whether a caller was authenticated on it.
+        # The application notes in `scope["state"]` whether a caller was authenticated on this connection.
         self._state: dict[str, Any] = {}
 
     # Attributes set by uvicorn's protocol, with their actual types.

@@ -140,10 +140,7 @@ class Requests:
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
         address: str = (scope.get("client") or ("",))[0]
-        caller = NOBODY
-        if operation.scopes is not None:
-            caller = await self._caller(request, operation.scopes, address)
-            scope.setdefault("state", {})[HAS_CALLER] = True
+        caller = NOBODY if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
         request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
         body = b""
@@ -187,7 +184,7 @@ class Requests:
         unread = [shown for shown in target.narrowed if not shown.may_be_read_by(caller)]
         return answer._replace(body=without_unread(answer.body, body, unread)) if unread else answer
 
-    async def _caller(self, request: "_Request", scopes: Iterable[str], address: str) -> Caller:
+    async def _caller(self, request: "_Request", scope: Scope, scopes: Iterable[str], address: str) -> Caller:
         """Return the authenticated caller with the needed scopes. Refusals: Unauthenticated, RateLimited, Forbidden."""
         caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"), address)
         if self._rate_limit is not None:
@@ -196,6 +193,7 @@ class Requests:
                 raise RateLimited(quota.retry_after)
         for needed in scopes:
             caller.require(needed)
+        scope.setdefault("state", {})[HAS_CALLER] = True
         return caller
 
     async def _body(self, request: "_Request", receive: Receive) -> bytes:

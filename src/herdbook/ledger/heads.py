@@ -32,7 +32,7 @@ class Heads:
         self._seen: dict[UUID, int] = {}
         self._to_tell: set[UUID] = set()
         self._telling: asyncio.Task[None] | None = None
-        # Whoever makes changes ready for a follower has it, for a piece at a time.
+        # A follower holds it while it makes a piece of changes ready.
         self.turn_to_tell = asyncio.Lock()
         self.is_closed = False
         self.tells = False

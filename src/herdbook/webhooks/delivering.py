@@ -194,10 +194,10 @@ async def read_on(
 ) -> list[Read]:
     """Return the entries after a position; transcripts hold only what their event needs.
 
-    Returns at most `limit` entries, and stops with the entry that reaches `byte_limit`, or the limit of stored bytes that may be
-    unpacked at once.
+    Returns at most `limit` entries, and stops with the entry that reaches `byte_limit`, or the limit of stored bytes that
+    may be unpacked at once.
     """
-    # What is stored is measured first, which unpacks nothing. With an offset, each entry is unpacked once, behind that limit.
+    # Measure the stored bytes first, because that unpacks nothing. With an offset, each entry is unpacked once, behind that limit.
     records = await pool.fetch(
         """
         select seq, at, mark, object_id, object, previous, size, stored from (
