@@ -197,7 +197,7 @@ async def read_on(
     Returns at most `limit` entries, and stops with the entry that reaches `byte_limit`, or the limit of stored bytes that
     may be unpacked at once.
     """
-    # Measure the stored bytes first, because that unpacks nothing. With an offset, each entry is unpacked once, behind that limit.
+    # Measure the stored bytes first, because that unpacks nothing. With an offset, only entries within the limit are unpacked.
     records = await pool.fetch(
         """
         select seq, at, mark, object_id, object, previous, size, stored from (
