@@ -552,13 +552,6 @@ async def test_one_of_many_edits_passes(alice: Person, ada: Thing) -> None:
     assert sorted(edit.result().status_code for edit in edits) == [200, 412, 412]
 
 
-async def test_if_none_match_is_no_matter_for_writes(alice: Person, ada: Thing) -> None:
-    """A write never gets 304."""
-    response = await alice.patch(ada.url, json={"last_name": "King"}, headers={"If-None-Match": "*"})
-
-    assert response.status_code == 200
-
-
 async def test_a_retry_gets_the_first_answer(alice: Person, ada: Thing, stored: Stored) -> None:
     """A retry with the same Idempotency-Key gets the first answer, even if the contact has changed since."""
     key = {"Idempotency-Key": str(uuid4())}

@@ -3,8 +3,6 @@
 import re
 from typing import Final, cast
 
-from herdbook.errors import FieldError, InvalidHeader
-
 # One tag of a list with its separator; an empty element is allowed (RFC 9110, section 5.6.1). Possessive quantifiers make
 # the match linear.
 _ITEM: Final = re.compile(r'[ \t]*+(?:(W/)?"([!#-~\x80-\xff]*+)"[ \t]*+)?+(?:,|\Z)')
@@ -27,19 +25,20 @@ def etag(version: int) -> bytes:
 
 
 def if_version(match: bytes | None, none_match: bytes | None) -> frozenset[int] | None:
-    """Return the versions that If-Match and If-None-Match allow; None allows any. Refusal: InvalidHeader.
+    """Return the versions that If-Match and If-None-Match allow; None allows any.
 
-    In the set, None stands for an object that does not exist yet.
-    If-Match is compared strongly (RFC 9110, section 13.1.1), so weak tags and foreign tags match nothing.
+    A header that is not a list of entity tags names no version, so such an If-Match is never met. In the set, None stands for
+    an object that does not exist yet. If-Match is compared strongly (RFC 9110, section 13.1.1), so weak tags and foreign tags
+    match nothing.
     """
     named = None
     if match is not None and match.strip() != b"*":
-        named = frozenset(version for weak, version in _versions("If-Match", match) if not weak)
+        named = frozenset(version for weak, version in _versions(match) if not weak)
     if none_match is None:
         return named
     if none_match.strip() == b"*":
         return _NOT_THERE if named is None else frozenset()
-    refused = {version for _, version in _versions("If-None-Match", none_match)}
+    refused = {version for _, version in _versions(none_match)}
     return AllBut(refused) if named is None else named - refused
 
 
@@ -49,15 +48,14 @@ def none_match(header: bytes | None, version: int) -> bool:
     return allowed is None or version in allowed
 
 
-def _versions(name: str, header: bytes) -> list[tuple[str, int]]:
+def _versions(header: bytes) -> list[tuple[str, int]]:
     text = header.decode("latin-1")
     found: list[tuple[str, int]] = []
     place = 0
     while place < len(text):
         item = _ITEM.match(text, place)
         if item is None:
-            message = f'`{name}` is not a list of entity tags. Send `*`, or tags as you received them, such as `"1842"`.'
-            raise InvalidHeader([FieldError(name, "invalid_format", message)])
+            return []
         if item[2] is not None and _VERSION.fullmatch(item[2]):
             found.append((item[1] or "", int(item[2])))
         place = item.end()

@@ -64,7 +64,6 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.TooLarge(8_388_608),
     errors.UnsupportedMediaType("text/plain"),
     errors.UnsupportedCoding("gzip"),
-    errors.InvalidHeader([errors.FieldError("If-Match", "invalid_format", "`If-Match` is not a list of entity tags.")]),
     Exception(),
 )
 
@@ -143,7 +142,7 @@ def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
     if operation.scopes is not None:
         found += (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
     if operation.is_write:
-        found += (errors.Busy, errors.Invalid, errors.OutcomeUnknown, errors.InvalidHeader)
+        found += (errors.Busy, errors.Invalid, errors.OutcomeUnknown)
     if operation.body is not None or operation.form is not None:
         found += (errors.TooLarge, errors.UnsupportedCoding)
     if operation.body is not None:
