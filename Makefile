@@ -7,7 +7,7 @@ JAVASCRIPT := tests/webhooks/javascript
 
 .PHONY: demo test check bench deep dev lock
 
-# herdbook with sample data: its address, a key, and a curl to try.
+# herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
 	@$(BIN)/herdbook demo
 

@@ -281,7 +281,7 @@ class Herdbook:
         try:
             schema = await self._readiness.schema()
         except NOT_READY as error:
-            return JSONResponse({"ready": False, "database": type(error).__name__}, 503)
+            return JSONResponse({"ready": False, "database": _said_of_database(error)}, 503)
         found: dict[str, Any] = {"missing_migrations": schema.missing}
         if (failing := self._readiness.failing_writes()) is not None:
             found["writes_fail"] = type(failing).__name__
@@ -314,6 +314,14 @@ def create_app(
     if settings.workers > 1:
         metrics.forget_dead_workers()
     return Herdbook(settings, database_url, delivers=delivers, is_told_to_stop=is_told_to_stop)
+
+
+def _said_of_database(error: Exception) -> str:
+    if isinstance(error, CONNECTION_ERRORS):
+        return "It cannot be reached."
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return "It is read-only."
+    return f"It reports an error ({type(error).__name__})."
 
 
 def _rate_limit(settings: Settings) -> RateLimit | None:

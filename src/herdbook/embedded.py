@@ -145,6 +145,7 @@ class EmbeddedPostgres:
             ) from None
 
     def _start(self) -> str:
+        _refuse_if_foreign(self.data_dir)
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(_locked(self.data_dir))
@@ -439,6 +440,29 @@ def _read(lock: Path) -> dict[str, Any]:
 
 
 # Access
+
+# Everything that herdbook writes into its folder, and the folder that a new file system has at its top.
+_OURS = frozenset({
+    *("herdbook.lock", "media", "postgres", "postgres.new", "postgres.log", "postgres.log.1", "lost+found"),
+    *("pg_hba.conf", "pg_hba.conf.new", "pg_ident.conf", "pg_ident.conf.new"),
+})  # fmt: skip
+
+
+def _refuse_if_foreign(data_dir: Path) -> None:
+    """Refuse a folder that holds the files of others and no data of herdbook, before anything in it is changed."""
+    if not data_dir.exists():
+        return
+    if not data_dir.is_dir():
+        raise EmbeddedPostgresFailed(f"The data folder {data_dir} is not a folder. Name a new or an empty folder.")
+    # A lock file shows a former run, and a cluster without one is a copy by pg_basebackup.
+    if any((data_dir / mark).exists() for mark in ("herdbook.lock", "postgres/PG_VERSION")):
+        return
+    others = sorted({entry.name for entry in data_dir.iterdir()} - _OURS)
+    if others:
+        raise EmbeddedPostgresFailed(
+            f"The folder {data_dir} holds other files (`{others[0]}`) and no data of herdbook, so it is left as it is. "
+            "Name a new or an empty folder."
+        )
 
 
 def _close_to_others(data_dir: Path) -> None:

@@ -126,7 +126,9 @@ class Stale(Refusal):
 
     def __init__(self, version: int | None) -> None:
         now = "there is no current version" if version is None else f'the current ETag is "{version}"'
-        super().__init__(f"The condition of If-Match or If-None-Match failed: {now}. Read the object again, then decide.")
+        # A request that changes no stored object, such as a create or a bulk, has none to compare with.
+        remedy = "Send the request without If-Match" if version is None else "Read the object again, then decide"
+        super().__init__(f"The condition of If-Match or If-None-Match failed: {now}. {remedy}.")
         self.version = version
 
 

@@ -4,12 +4,14 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 # The courier of each worker has three connections to work with, and one to listen.
 COURIER_CONNECTIONS: Final = 4
 # These are left for the commands and tools of an operator.
 _OTHER_CONNECTIONS: Final = 50
 _MANY: Final = 2**31 - 1
+_STORE_SCHEMES: Final = ("valkey", "valkeys", "redis", "rediss", "unix")
 _RANGES: Final = {
     # The minimum is two for the ledger's writers, two for lists, and one for reads of single objects.
     "database_connections": (5, 100),
@@ -147,9 +149,52 @@ class Settings(DatabaseSettings):
             _ = self.proxies
         except ValueError as error:
             raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
+        self._require_allowed_targets()
+        if self.rate_limit_store is not None and not _is_store(self.rate_limit_store):
+            # The address may hold a password, so the message does not repeat it.
+            schemes = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES)
+            raise SettingOutOfRange(
+                f"--rate-limit-store must be an address such as valkey://host:6379; it begins with one of {schemes}."
+            )
         if self.public_url is not None:
+            if not _is_web_address(self.public_url):
+                raise SettingOutOfRange(
+                    f"--public-url must be an address such as https://herdbook.example.com, not `{self.public_url}`."
+                )
             # Paths are appended to it, and begin with a slash.
             object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+
+    def _require_allowed_targets(self) -> None:
+        for target in self.targets.allowed:
+            # A target without a slash may be a host.
+            if "/" not in target:
+                continue
+            try:
+                ipaddress.ip_network(target)
+            except ValueError as error:
+                raise SettingOutOfRange(f"--allowed-targets must be hosts and networks: {error}.") from None
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    # An address with a query, a fragment or a user cannot be the beginning of others.
+    is_plain = not any(char in text for char in "?#@") and text.isprintable() and " " not in text and port != 0
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_plain
+
+
+def _is_store(text: str) -> bool:
+    scheme, separator, rest = text.partition("://")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    # The library takes these schemes in lower case alone.
+    return scheme in _STORE_SCHEMES and bool(separator) and bool(parts.path if scheme == "unix" else rest and parts.hostname)
 
 
 def _is_loopback(host: str) -> bool:

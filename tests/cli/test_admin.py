@@ -1,17 +1,20 @@
 """`herdbook keys`, `workspaces`, `migrate`, `version`, and the messages for wrong usage."""
 
+import asyncio
 import re
 import subprocess
 from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
 
+import asyncpg
 import pytest
 import requests
 
 from herdbook.auth.keys import read_key
 from herdbook.cli.environment import ExitStatus
 from herdbook.cli.main import main
+from herdbook.embedded import running
 from tests.cli.programs import PROGRAM, Running, environment, herdbook, serving, until
 
 
@@ -50,10 +53,39 @@ def test_a_revoked_key_stops_within_five_seconds(server: Running) -> None:
 
 def test_an_expired_key_is_refused(server: Running) -> None:
     """A key may have an expiry time, in UTC."""
-    key = herdbook("keys", "create", "Old", "--scope=contacts:read", "--expires=2020-01-31", folder=server.folder).said.strip()
+    key = herdbook("keys", "create", "Old", "--scope=contacts:read", "--expires=2199-01-31", folder=server.folder).said.strip()
+    url = running(server.folder / "herdbook-data")
+    assert url is not None
 
+    async def let_expire(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute("update credential set expires_at = '2020-01-31' where name = 'Old'")
+        await connection.close()
+
+    assert "expires 2199-01-31" in herdbook("keys", "list", folder=server.folder).said
+    asyncio.run(let_expire(url))
     assert status_with(server, key) == 401
     assert "expired 2020-01-31" in herdbook("keys", "list", folder=server.folder).said
+
+
+def test_a_key_that_has_expired_before_it_exists_is_refused(server: Running) -> None:
+    """The message names the option, and no key is created."""
+    refused = herdbook("keys", "create", "Gone", "--scope=contacts:read", "--expires=2020-01-31", folder=server.folder)
+
+    assert refused.status == 1
+    assert "--expires is in the past" in refused.complained
+    assert "Gone" not in herdbook("keys", "list", folder=server.folder).said
+
+
+@pytest.mark.parametrize("kind", ["keys", "clients"])
+def test_a_scope_is_needed(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message lists the scopes that exist."""
+    status = main([kind, "create", "x"])
+    complained = capsys.readouterr().err
+
+    assert status is ExitStatus.USAGE
+    assert "--scope contacts:read" in complained
+    assert "companies:read" in complained
 
 
 def test_the_list_shows_no_secret(server: Running) -> None:

@@ -17,6 +17,8 @@ import psutil
 import pytest
 import requests
 
+from herdbook.cli.environment import ExitStatus
+from herdbook.cli.main import main
 from herdbook.settings import Settings
 from tests.cli.programs import Running, accepts, herdbook, serving, until
 from tests.cli.test_outage import keep_down
@@ -88,6 +90,7 @@ def test_a_port_that_is_taken_is_refused(server: Running, tmp_path: Path) -> Non
 
     assert refused.status == 1
     assert f"127.0.0.1, port {port}" in refused.complained
+    assert "HERDBOOK_PORT" in refused.complained
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,6 +153,7 @@ def test_readyz_tells_that_the_database_is_away(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         keep_down(tmp_path)
         until(lambda: requests.get(server.url + "/readyz", timeout=5).status_code == 503)
+        assert server.get("/readyz").json() == {"ready": False, "database": "It cannot be reached."}
         answer = server.get("/api/v2/contacts")
 
         assert requests.get(server.url + "/healthz", timeout=5).status_code == 200
@@ -183,6 +187,41 @@ def test_a_setting_that_cannot_work_is_a_usage_error(tmp_path: Path) -> None:
 
     assert refused.status == 2
     assert "--workers must be from 1" in refused.complained
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--public-url", value) for value in ("foo", "ftp://x.test", "https://", "https://x.test/?a=b", "https://x.test:y")),
+        *(("--allowed-targets", value) for value in ("10.0.0.0/99", "media.lab,10.0.0.1/8", "media.lab/x")),
+        *(("--rate-limit-store", value) for value in ("foo", "http://x.test", "valkey://", "valkey://x:secret")),
+    ],
+)
+def test_an_address_that_cannot_work_is_a_usage_error(
+    option: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the option and the form, no store's address, which may hold a password; nothing is started."""
+    monkeypatch.chdir(tmp_path)
+    status = main(["serve", "--port=0", option, value])
+    complained = capsys.readouterr().err
+
+    assert status is ExitStatus.USAGE
+    assert complained.startswith(f"herdbook: {option} must be ")
+    assert "secret" not in complained
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["https://herdbook.example.com/team/", "http://127.0.0.1:8080", "http://[::1]:8080"])
+def test_a_public_url(url: str) -> None:
+    """A public URL may have a port and a path."""
+    assert Settings(public_url=url).public_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("scheme", ["valkey", "valkeys", "redis", "rediss", "unix"])
+def test_a_store_of_the_rate_limit(scheme: str) -> None:
+    """All schemes of the library are taken."""
+    store = f"{scheme}://:secret@host:6379/0"
+    assert Settings(rate_limit_store=store).rate_limit_store == store
 
 
 def test_requests_under_way_are_answered(tmp_path: Path) -> None:
@@ -234,11 +273,34 @@ def test_workers_that_cannot_start(tmp_path: Path, database_url: str, workers: i
 
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:
-    """The message says which address could not be reached."""
-    refused = herdbook("serve", "--port=0", "--database-url=postgresql://herdbook@127.0.0.1:1/none", folder=tmp_path)
+    """The message says in plain words which address could not be reached and names the option, but shows no password."""
+    refused = herdbook("serve", "--port=0", "--database-url=postgresql://herdbook:geheim@127.0.0.1:1/none", folder=tmp_path)
 
     assert refused.status == 1
-    assert "Connect call failed" in refused.complained
+    assert refused.complained == (
+        "herdbook: The database cannot be reached: Connection refused at 127.0.0.1, port 1. "
+        "Start it, or correct --database-url.\n"
+    )
+
+
+def test_a_database_whose_host_has_no_address(tmp_path: Path) -> None:
+    """The message has no error number."""
+    refused = herdbook("serve", "--port=0", "--database-url=postgresql://herdbook@nowhere.invalid/none", folder=tmp_path)
+
+    assert refused.status == 1
+    assert refused.complained.startswith("herdbook: The database cannot be reached: ")
+    assert "Errno" not in refused.complained
+
+
+def test_a_database_of_another_name(tmp_path: Path, database_url: str) -> None:
+    """The message has PostgreSQL's words and names the option."""
+    url = urlsplit(database_url)._replace(path="/not_there").geturl()
+    refused = herdbook("keys", "list", f"--database-url={url}", folder=tmp_path)
+
+    assert refused.status == 1
+    assert 'database "not_there" does not exist' in refused.complained
+    assert "--database-url" in refused.complained
+    assert "Error" not in refused.complained
 
 
 def test_as_many_files_as_there_may_be(tmp_path: Path) -> None:

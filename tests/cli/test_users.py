@@ -102,12 +102,13 @@ def test_what_is_taken_is_refused(server: Running, option: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["Eve", "--email=eve"], 1, "e-mail address"),
+        (["Eve", "--email=eve"], 1, "--email is not an e-mail address"),
         (["Eve", "--email=eve@x.test", "--email="], 1, "e-mail address"),
         (["Eve", "--time-zone=Nowhere/Land"], 1, "Nowhere/Land"),
         (["Eve", "--phone=0800 1234"], 1, "country code"),
         ([" "], 1, "first name"),
         (["Eve", "--role=KING"], 2, "KING"),
+        (["Eve", "--role=KING"], 2, '"NOT_INVITED"'),
         ([], 2, "requires an argument"),
         (["Eve", "--workspace=wrks_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"], 1, "workspaces list"),
     ],

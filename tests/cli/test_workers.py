@@ -1,6 +1,7 @@
 """`herdbook serve --workers`: several processes on one port."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -33,12 +34,15 @@ def test_metrics_add_up(workers: Running) -> None:
 
 
 def test_the_others_go_on_when_one_dies(workers: Running) -> None:
-    """A killed worker is replaced, and requests are answered meanwhile."""
+    """A killed worker is replaced, requests are answered meanwhile, and the log names its pid and the signal."""
     before = {process.pid for process in workers_of(workers)}
     os.kill(min(before), signal.SIGKILL)
     until(lambda: len({process.pid for process in workers_of(workers)} - before) == 1)
 
     until(lambda: workers.get("/api/v2/contacts").status_code == 200)
+    lines = [json.loads(line) for line in (workers.folder / "err.txt").read_text().splitlines()]
+    told = [line for line in lines if line["level"] == "warning" and "worker" in line["event"]]
+    assert [(line["pid"], line["signal"]) for line in told] == [(min(before), "SIGKILL")]
 
 
 def test_what_dead_workers_had_open_is_not_counted(workers: Running) -> None:

@@ -460,3 +460,15 @@ async def test_what_does_not_fit_in_the_queue_fails(
     assert [result["problem"]["status"] for result in found] == [429, 429]
     assert found[0]["problem"]["type"].endswith("/busy")
     assert (await alice.get(ada.url)).status_code == 200
+
+
+async def test_what_a_bulk_cannot_be_says_the_remedy(alice: Person) -> None:
+    """The message for no operations says how many, and the one for If-Match says to leave the header out."""
+    path = "/api/herdbook/contacts/bulk"
+    empty = await alice.post(path, json={"operations": []})
+    bulk = {"operations": [{"action": "create", "contact": {"first_name": "Ada"}}]}
+    conditional = await alice.post(path, json=bulk, headers={"If-Match": '"1"'})
+
+    assert empty.json()["errors"][0]["message"] == "`operations` has 0 items. Send at least 1."
+    assert conditional.status_code == 412
+    assert conditional.json()["detail"].endswith("Send the request without If-Match.")

@@ -317,6 +317,42 @@ def test_start_that_was_killed_half_way_is_begun_anew(tmp_path: Path) -> None:
     assert not (tmp_path / "postgres.new").exists()
 
 
+def test_a_folder_of_others_is_left_as_it_is(tmp_path: Path) -> None:
+    """A folder that holds only other files is refused, and neither its mode nor its content changes."""
+    (tmp_path / "mine.txt").write_text("hi")
+    # A folder of this name alone does not make it herdbook's.
+    (tmp_path / "media").mkdir()
+    tmp_path.chmod(0o755)
+    with pytest.raises(EmbeddedPostgresFailed, match="Name a new or an empty folder") as failed:
+        EmbeddedPostgres(tmp_path).start()
+
+    assert str(tmp_path) in str(failed.value)
+    assert "mine.txt" in str(failed.value)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["media", "mine.txt"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_file_in_place_of_the_folder_is_told_as_such(tmp_path: Path) -> None:
+    """The message says that it is not a folder, and speaks of no backup."""
+    file = tmp_path / "file"
+    file.write_text("hi")
+    with pytest.raises(EmbeddedPostgresFailed, match="is not a folder") as failed:
+        EmbeddedPostgres(file).start()
+
+    assert "backup" not in str(failed.value)
+
+
+def test_other_files_beside_our_data_do_not_matter(farm: Path) -> None:
+    """A folder of a former run starts whatever else lies in it, and so does a copy that has only the cluster."""
+    (farm / "notes.txt").write_text("hi")
+    with served(farm) as dsn:
+        assert animal(dsn) == "Clover"
+    for name in ("herdbook.lock", "pg_hba.conf", "pg_ident.conf"):
+        (farm / name).unlink()
+    with served(farm) as dsn:
+        assert animal(dsn) == "Clover"
+
+
 def test_two_folders_side_by_side(farm: Path, tmp_path: Path) -> None:
     """Two servers on one machine do not interfere."""
     with served(farm) as one, served(tmp_path / "two") as two:

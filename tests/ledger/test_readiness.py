@@ -70,7 +70,7 @@ async def test_it_fails_where_the_database_is_read_only(empty_database: str, tmp
         response = await client.get("/readyz")
 
     assert response.status_code == 503
-    assert response.json() == {"ready": False, "database": "ReadOnlySQLTransactionError"}
+    assert response.json() == {"ready": False, "database": "It is read-only."}
 
 
 async def test_it_fails_where_the_schema_is_not_this_programs(empty_database: str, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def create(
         raise CommandFailed(f"There is no scope {', '.join(unknown)}. Choose from: {', '.join(SCOPES)}.")
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
+    if expires is not None and expires <= datetime.now(UTC):
+        raise CommandFailed(f"--expires is in the past: {expires.isoformat()}. Name a later time, or leave it out.")
 
     async def work(connection: Connection) -> None:
         workspace_id = await workspace_called(connection, workspace)

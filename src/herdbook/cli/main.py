@@ -1,15 +1,18 @@
 """The commands of `herdbook`."""
 
 import asyncio
+import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
-from typing import Annotated
+from typing import Annotated, Final
 
 import asyncpg
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Env
 
+from herdbook.auth.scopes import SCOPES
 from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import CommandFailed, ExitStatus, environment
 from herdbook.cli.serve import announce_server, preparing
@@ -17,9 +20,13 @@ from herdbook.cli.serve import serve as run_server
 from herdbook.db.claims_by_case import ClaimedTwice
 from herdbook.db.migrate import DatabaseTooOld, SchemaTooNew
 from herdbook.db.migrate import migrate as apply_migrations
-from herdbook.db.pool import DatabaseUrlInvalid
+from herdbook.db.pool import DatabaseAway, DatabaseUrlInvalid
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgresFailed
 from herdbook.settings import DatabaseSettings, SettingOutOfRange, Settings
+
+# The form of asyncio's messages.
+_REFUSED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed \('([^']+)', (\d+)")
+_NUMBER: Final = re.compile(r"\[Errno -?\d+\] ")
 
 app = App(
     name="herdbook",
@@ -60,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     try:
         app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
+    except CycloptsError as error:
+        if isinstance(error, MissingArgumentError) and error.argument is not None and error.argument.name == "--scope":
+            environment.complain(f"Name at least one scope, as in `--scope contacts:read`. The scopes are {', '.join(SCOPES)}.")
         return ExitStatus.USAGE
     except SettingOutOfRange as error:
         environment.complain(f"herdbook: {error}")
@@ -77,9 +86,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.FAILED
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        environment.complain(f"herdbook: {type(error).__name__}: {error}")
+        environment.complain(f"herdbook: {_described(error)}")
         return ExitStatus.FAILED
     return ExitStatus.OK
+
+
+def _described(error: Exception) -> str:
+    if isinstance(error, (DatabaseAway, TimeoutError)):
+        return f"The database cannot be reached: {_reason(error)}. Start it, or correct --database-url."
+    if isinstance(error, (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)):
+        return f"The database refuses the connection: {error}. Correct --database-url."
+    return f"{type(error).__name__}: {error}"
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words about a connection, without the form of an exception."""
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    refused = _REFUSED.search(str(error))
+    if refused is not None:
+        return f"{os.strerror(int(refused[1]))} at {refused[2]}, port {refused[3]}"
+    return _NUMBER.sub("", str(error))
 
 
 def run() -> None:

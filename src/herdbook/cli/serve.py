@@ -135,7 +135,7 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
                     continue
                 where = f"{settings.host}, port {settings.port}"
                 raise CommandFailed(
-                    f"Cannot listen on {where}: {error.strerror}. Choose another; --port=0 takes any."
+                    f"Cannot listen on {where}: {error.strerror}. Choose another with --port or HERDBOOK_PORT; 0 takes any."
                 ) from None
         listener.listen(2048)
         yield listener
@@ -204,9 +204,19 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
 
 
 class _Supervisor(Multiprocess):
-    """The parent of the workers. It notes a stop signal, because a worker that was still starting then has not failed."""
+    """The parent of the workers. It notes a stop signal, because a worker that was still starting then has not failed.
+
+    It logs a worker that ended unexpectedly.
+    """
 
     is_told_to_stop = False
+
+    def keep_subprocess_alive(self) -> None:
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        for worker in before:
+            if worker not in self.processes:
+                _log.warning("a worker ended unexpectedly and was replaced", extra={"pid": worker.pid, **_end(worker.exitcode)})
 
     def handle_int(self) -> None:
         self.is_told_to_stop = True
@@ -215,6 +225,14 @@ class _Supervisor(Multiprocess):
     def handle_term(self) -> None:
         self.is_told_to_stop = True
         super().handle_term()
+
+
+def _end(exit_code: int | None) -> dict[str, int | str | None]:
+    """Return the exit code of a process, or the signal that ended it."""
+    if exit_code is None or exit_code >= 0:
+        return {"exit_code": exit_code}
+    number = -exit_code
+    return {"signal": signal.Signals(number).name if number in set(signal.Signals) else str(number)}
 
 
 def _most_connections() -> int:

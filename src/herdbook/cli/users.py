@@ -19,6 +19,14 @@ from herdbook.users.actions import CreateUser, SetRole
 from herdbook.users.model import NewUser, User, UserRole
 from herdbook.users.store import all_users
 
+
+def _spelled(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+# Roles are shown as the API spells them; lower case and hyphens work, too.
+_Role = Annotated[UserRole, Parameter(name="--role", name_transform=_spelled)]
+
 app = App(name="users", help="Create and list users: the people of the team, who own engagements and write comments.")
 
 
@@ -28,7 +36,7 @@ def create(  # noqa: PLR0913  # one argument per field of a user
     last_name: str | None = None,
     *,
     email: Annotated[Sequence[str], Parameter(negative=())] = (),
-    role: UserRole = UserRole.MEMBER,
+    role: _Role = UserRole.MEMBER,
     job_title: str | None = None,
     time_zone: str | None = None,
     phone: str | None = None,
@@ -71,14 +79,14 @@ def create(  # noqa: PLR0913  # one argument per field of a user
     try:
         written = carry_out(database, workspace, CreateUser(new))
     except NotAnAddress as error:
-        raise CommandFailed(f"That is not an e-mail address: {error}") from None
+        raise CommandFailed(f"--email is not an e-mail address: {error}") from None
     environment.say(msgspec.json.decode(written.body, type=User).id)
 
 
 @app.command
 def set_role(
     user: str,
-    role: UserRole,
+    role: _Role,
     *,
     workspace: str | None = None,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),

@@ -282,7 +282,9 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
     if field is None:
         yield unknown_field(struct, name, place, "field", "unknown_field")
         return
-    yield from value_errors(field.type, value, place)
+    for error in value_errors(field.type, value, place):
+        may_be_left_out = error.code == "too_short" and error.field == place and not field.required
+        yield error._replace(message=f"{error.message[:-1]}, or leave the field out.") if may_be_left_out else error
 
 
 def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, code: str) -> FieldError:
@@ -369,7 +371,7 @@ def _choice_errors(expected: inspect.LiteralType | inspect.EnumType, value: Any,
 
 def _length_errors(least: int | None, most: int | None, length: int, path: str, unit: str) -> Iterator[FieldError]:
     if least is not None and length < least:
-        yield FieldError(path, "too_short", f"`{path}` has {length} {unit}. Send at least {least}, or leave the field out.")
+        yield FieldError(path, "too_short", f"`{path}` has {length} {unit}. Send at least {least}.")
     elif most is not None and length > most:
         yield FieldError(path, "too_long", f"`{path}` has {length} {unit}. Send at most {most}.")
 
