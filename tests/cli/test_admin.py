@@ -151,7 +151,7 @@ def test_a_name_that_nobody_can_read(command: list[str], name: str, capsys: pyte
     status = main([*command, name])
 
     assert status is ExitStatus.FAILED
-    assert "from 1 to 255 characters" in capsys.readouterr().err
+    assert "1 to 255 printable characters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["keys", "clients"])

@@ -13,7 +13,7 @@ from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts.actions import CreateContact, DeleteContact, Unforeseen, UpdateContact
 from herdbook.contacts.model import ContactCreate, ContactUpdate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import MOST_NUMBERED
-from herdbook.engagements.actions import CreateEngagement
+from herdbook.engagements.actions import CreateEngagement, ExternalIdGone
 from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.ledger.book import Command
 from herdbook.ledger.ledger import Ledger, Written
@@ -134,5 +134,5 @@ async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person
 
 async def test_a_recording_is_not_left_out(clerk: Clerk) -> None:
     """The command must be retried if the engagement with the external id is gone by then."""
-    with pytest.raises(Unforeseen):
+    with pytest.raises(ExternalIdGone):
         await clerk.write(engaging(media_url="https://media.test/1"))

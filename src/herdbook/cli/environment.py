@@ -5,6 +5,8 @@ import sys
 from enum import IntEnum
 from typing import Final, TextIO
 
+from herdbook.logs import LINES
+
 _LONGEST_NAME: Final = 255
 
 
@@ -40,7 +42,8 @@ class Environment:
             raise
 
     def complain(self, text: str) -> None:
-        """Write an error to standard error."""
+        """Write an error to standard error, after the lines of the log that led to it."""
+        LINES.flush()
         sys.stderr.write(text + "\n")
 
     @property

@@ -222,7 +222,7 @@ async def _existing(call: Call, engagement_id: UUID) -> Answer | None:
         message = "`external_id` belongs to an engagement that this credential may not see. Use another `external_id`."
         holder = ("engagement", ids.encoded(ids.ENGAGEMENT, engagement_id))
         raise Taken([FieldError("external_id", "already_in_use", message)], [holder], PRIVATE_READ)
-    return answer_found(found.found, "engagement")._replace(status=200)
+    return answer_found(found.found, "engagement")._replace(status=200, is_own=is_creator)
 
 
 async def _listed(call: Call, within: store.Within | None) -> Answer:

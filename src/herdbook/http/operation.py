@@ -14,7 +14,8 @@ class Answer(NamedTuple):
     """A success: the JSON body, the object's version, and whether it repeats the answer to an earlier request.
 
     `status` and `headers` override or extend those that the operation declares. `stream` replaces the body: its parts are sent
-    as they come, until the client disconnects. `media_type` is the type of the body or stream.
+    as they come, until the client disconnects. `media_type` is the type of the body or stream. `is_own` says that the caller
+    created the object, so that it may see all of it without a scope to read.
     """
 
     body: bytes
@@ -24,6 +25,7 @@ class Answer(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     stream: AsyncGenerator[bytes] | None = None
     media_type: bytes = b"application/json"
+    is_own: bool = False
 
 
 class OtherAnswer(NamedTuple):

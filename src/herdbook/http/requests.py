@@ -179,7 +179,7 @@ class Requests:
             problem_type_base=self._wire.problem_type_base,
         )
         answer = await operation.handler(call, *parameters, *arguments)
-        if not operation.narrows(answer.status or operation.status):
+        if answer.is_own or not operation.narrows(answer.status or operation.status):
             return answer
         unread = [shown for shown in target.narrowed if not shown.may_be_read_by(caller)]
         return answer._replace(body=without_unread(answer.body, body, unread)) if unread else answer
