@@ -210,6 +210,7 @@ class Connection(HttpToolsProtocol):
         # Bytes read since the parser last produced a complete head or a part of a body.
         self._fruitless = 0
         self._is_refused = False
+        self.headers = []
         self._last_word: Refusal | None = None
         self._silent_since = 0.0
         self._has_asked = False
@@ -321,10 +322,13 @@ class Connection(HttpToolsProtocol):
                 read = upgrade.args[0]
             except httptools.HttpParserError as error:
                 cause = error.__context__
-                self._refuse(cause if isinstance(cause, Refusal) else Malformed(f"This is not an HTTP request: {error}."))
+                if not isinstance(cause, Refusal):
+                    cause = Malformed(f"This is not an HTTP request: {error}.")
+                # Its traceback would hold this frame, and so the bytes of the read, until the next garbage collection.
+                self._refuse(cause.with_traceback(None))
                 return
             place += read
-            if self._fruitless >= self._limits.head_bytes:
+            if self._fruitless >= self._limits.head_bytes or len(self.headers) > self._limits.head_lines:
                 self._refuse(self._too_large())
                 return
         self._drop_unfed()
@@ -493,6 +497,8 @@ class Connection(HttpToolsProtocol):
         """Answer with a refusal, after the answers to earlier requests, and close the connection."""
         self._is_refused = True
         self._drop_unfed()
+        # The parser and this protocol refer to each other, so their lines would stay until the next garbage collection.
+        self.headers = []
         self._reset_deadline()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
