@@ -116,11 +116,11 @@ def test_the_log(server: Running) -> None:
 
 
 def test_the_store_of_the_rate_limit(tmp_path: Path) -> None:
-    """An invalid store fails at the start, not at the first request."""
+    """An invalid store is a usage error at the start, not a failure at the first request."""
     refused = herdbook("serve", "--port=0", folder=tmp_path, HERDBOOK_RATE_LIMIT_STORE="nonsense")
 
-    assert refused.status == 1
-    assert "herdbook: The server could not start" in refused.complained
+    assert refused.status == 2
+    assert refused.complained.startswith("herdbook: --rate-limit-store must be an address")
 
 
 def test_an_option_is_heard_over_a_variable(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def test_readyz_tells_of_a_database_that_hangs(client: httpx.AsyncClient, 
             pass
 
     assert hanging.status_code == 503
-    assert hanging.json() == {"ready": False, "database": "TimeoutError"}
+    assert hanging.json() == {"ready": False, "database": "It cannot be reached."}
 
 
 @pytest.mark.parametrize(("matches", "expected"), [(loads, Unavailable), (saves, OutcomeUnknown)])
