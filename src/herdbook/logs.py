@@ -20,6 +20,7 @@ import msgspec
 _MAX_WAITING: Final = 10_000
 _MAX_AT_ONCE: Final = 1000
 _FLUSH_SECONDS: Final = 1.0
+_GATHER_SECONDS: Final = 0.02
 _encode: Final = msgspec.json.Encoder().encode
 # The attributes of every record; all others come from the event's `extra`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
@@ -49,6 +50,7 @@ class Lines:
         self.count_dropped: Callable[[], object] = lambda: None
         self._waiting: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
         self._dropped = 0
+        self._is_flushing = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, line: bytes) -> None:
@@ -68,6 +70,7 @@ class Lines:
         if self._thread is not None:
             written = threading.Event()
             self._waiting.put(written)
+            self._is_flushing.set()
             written.wait(_FLUSH_SECONDS)
 
     def _write(self) -> None:
@@ -75,6 +78,9 @@ class Lines:
             lines: list[bytes] = []
             flushes: list[threading.Event] = []
             item: bytes | threading.Event | None = self._waiting.get()
+            # Waking for each line would take the interpreter from the event loop each time.
+            self._is_flushing.wait(_GATHER_SECONDS)
+            self._is_flushing.clear()
             while item is not None:
                 if isinstance(item, bytes):
                     lines.append(item)
