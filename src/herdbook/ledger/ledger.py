@@ -47,7 +47,6 @@ _BEGIN_AGAIN: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.LockNotAvailableError,
 )
 
 
