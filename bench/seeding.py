@@ -14,7 +14,7 @@ from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key
 from herdbook.contacts.model import Contact, ContactEmail, ContactObject, ContactPhoneNumber, search_entry
-from herdbook.wire import ResourceRef
+from herdbook.shared_schemas import ResourceRef
 
 # Ids follow from a number, here and in pgbench: a ULID's milliseconds, then digits that look random.
 FIRST_MILLISECOND = 1_750_000_000_000

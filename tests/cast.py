@@ -14,10 +14,9 @@ import httpx
 
 from herdbook import ids
 from herdbook.auth.keys import ApiKey
-from herdbook.ledger.book import Command, Origin
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY
-from herdbook.users.actions import CreateUser, SetRole
+from herdbook.ledger.unit_of_work import Command, Origin
+from herdbook.users.commands import CreateUser, SetRole
 from herdbook.users.model import NewUser, UserRole
 
 Json = Any
@@ -100,7 +99,7 @@ class Team:
         await self._write(SetRole(user.uuid, role))
 
     async def _write(self, command: Command) -> bytes:
-        origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+        origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
         return (await self._ledger.write(self._alice.workspace_id, command, origin)).body
 
 

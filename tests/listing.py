@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from tests.cast import Json, Person
 
-_MOST_PAGES: Final = 200
+_MAX_PAGES: Final = 200
 Params: TypeAlias = Mapping[str, Any]
 
 
@@ -27,7 +27,7 @@ class Listing(NamedTuple):
         assert response.status_code == 200, response.text
         page = response.json()
         yield page["data"]
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             if not page["has_more"]:
                 break
             page = (await person.get(self.url, params={"cursor": page["next_cursor"]})).json()

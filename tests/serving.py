@@ -12,12 +12,12 @@ from herdbook.app import Herdbook
 from herdbook.auth.authenticate import Authenticator
 from herdbook.db.database import Database
 from herdbook.db.pool import Pool, open_pool
+from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
-from herdbook.http.requests import Requests, Wire
-from herdbook.ledger.heads import Heads
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.logs import RequestLog
 from herdbook.media import Recordings
 from herdbook.settings import Settings
@@ -51,16 +51,20 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
     await pool.close()
 
 
-def answering(operations: Iterable[Operation], pool: Pool) -> Requests:
+def answering(operations: Iterable[Operation], pool: Pool) -> ApiApp:
     """Return the application that serves reads of these operations."""
-    return Requests(
+    return ApiApp(
         operations=operations,
         services=Services(
-            Ledger(pool, 1), Database(pool, pool), CursorSigner("secret"), Recordings(Path(), "secret", (), 0), Heads(pool)
+            Ledger(pool, 1),
+            Database(pool, pool),
+            CursorSigner("secret"),
+            Recordings(Path(), "secret", (), 0),
+            ChangeNotifier(pool),
         ),
         authenticator=Authenticator(pool),
         rate_limit=None,
-        wire=Wire(1000, "https://herdbook.test/errors/", "application/json"),
+        wire=ApiOptions(1000, "https://herdbook.test/errors/", "application/json"),
         log=RequestLog(),
     )
 

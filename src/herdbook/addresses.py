@@ -19,7 +19,7 @@ _PLAIN: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?!xn--)[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
-_LONGEST: Final = 254
+_MAX_LENGTH: Final = 254
 
 # This is the library's way to allow them: nothing is sent to these addresses, so `.local` and `localhost` do no harm.
 SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -37,8 +37,8 @@ def comparable_address(email: str) -> str:
     """
     if _PLAIN.fullmatch(email) is not None:
         return email.lower()
-    if len(email) > _LONGEST:
-        raise NotAnAddress(f"It has {len(email)} characters; the limit is {_LONGEST} (RFC 5321).")
+    if len(email) > _MAX_LENGTH:
+        raise NotAnAddress(f"It has {len(email)} characters; the limit is {_MAX_LENGTH} (RFC 5321).")
     return _closely_read(email)
 
 

@@ -31,7 +31,7 @@ from herdbook.auth.authenticate import Authenticator
 from herdbook.companies import api as companies_api
 from herdbook.companies.releasing import release_left_behind
 from herdbook.contacts import api as contacts_api
-from herdbook.contacts.actions import CompanyStaff
+from herdbook.contacts.commands import CompanyStaff
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
 from herdbook.disk import DiskWatch, FolderCollector
@@ -41,14 +41,14 @@ from herdbook.engagements import store as engagements_store
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
 from herdbook.http import openapi
+from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services, address_of
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
-from herdbook.http.requests import Requests, Wire
-from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.readiness import NOT_READY, Readiness
 from herdbook.ledger.retention import trim_ledgers
 from herdbook.logs import LINES, RequestLog, configure_logs
@@ -64,7 +64,7 @@ from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.users import api as users_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import store as webhooks_store
-from herdbook.webhooks.keeper import Keeper, Order
+from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
 
 _STAFF: Final = CompanyStaff()
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -181,8 +181,8 @@ class Herdbook:
         settings = self._settings
         pool, pages, secret = await self._reached_database()
         self._pool, self._pools = pool, (pool, pages)
-        heads = Heads(pool)
-        ledger = Ledger(pool, settings.queue_limit, heads=heads)
+        notifier = ChangeNotifier(pool)
+        ledger = Ledger(pool, settings.queue_limit, notifier=notifier)
         self._readiness = Readiness(pool, ledger)
         authenticator = Authenticator(pool)
         rate_limit = _rate_limit(settings)
@@ -191,14 +191,14 @@ class Herdbook:
         self._recordings = recordings = Recordings(media, secret, targets.allowed, settings.media_limit)
         self._database = database = Database(pool, pages)
         sweep_media = functools.partial(sweep, media, functools.partial(engagements_store.needing_recordings, pool))
-        self._requests = Requests(
+        self._requests = ApiApp(
             operations=OPERATIONS,
             services=Services(
                 ledger,
                 database,
                 CursorSigner(secret),
                 recordings,
-                heads,
+                notifier,
                 settings.public_url,
                 targets,
                 settings.loopback_webhook_targets == "yes",
@@ -206,14 +206,14 @@ class Herdbook:
             authenticator=authenticator,
             rate_limit=rate_limit,
             disk=self._disk,
-            wire=Wire(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
+            wire=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             log=RequestLog() if settings.log_level in ("debug", "info") else None,
         )
         ledger.open()
         await self._disk.look()
         chores = [
             asyncio.create_task(_again_and_again(_LOOK_AT_DISK_EVERY_SECONDS, self._disk.look)),
-            asyncio.create_task(heads.look()),
+            asyncio.create_task(notifier.poll()),
             asyncio.create_task(_again_and_again(_NOTE_USES_EVERY_SECONDS, authenticator.note_uses)),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_records(pool))),
             asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, lambda: forget_old_tokens(pool))),
@@ -225,16 +225,16 @@ class Herdbook:
         if settings.history_days:
             trim = functools.partial(trim_ledgers, pool, settings.history_days)
             chores.append(asyncio.create_task(_again_and_again(_FORGET_EVERY_SECONDS, trim)))
-        keeper = Keeper(pool, heads, Order(self._database_url, targets, settings.log_level))
+        supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, targets, settings.log_level))
         if self._delivers:
-            chores.append(asyncio.create_task(_again_and_again(_KEEP_EVERY_SECONDS, keeper.look)))
-        _when_told_to_stop(heads.close)
+            chores.append(asyncio.create_task(_again_and_again(_KEEP_EVERY_SECONDS, supervisor.look)))
+        _when_told_to_stop(notifier.close)
         # Everything allocated so far is long-lived; exempt it from garbage collection.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         yield
-        heads.close()
+        notifier.close()
         for chore in chores:
             chore.cancel()
         # Each is closed even if another fails to close. The last one in the list is closed first.
@@ -247,7 +247,7 @@ class Herdbook:
                 closing.push_async_callback(rate_limit.close)
             closing.push_async_callback(recordings.close)
             closing.push_async_callback(_tried, lambda: asyncio.wait_for(authenticator.note_uses(), _LAST_USES_SECONDS))
-            closing.push_async_callback(keeper.close)
+            closing.push_async_callback(supervisor.close)
             closing.push_async_callback(ledger.close)
 
     @functools.cached_property

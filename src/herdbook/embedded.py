@@ -87,11 +87,11 @@ PATIENCE = 10.0  # seconds for a fast shutdown; beyond that, recovery at the nex
 LOCK_PATIENCE = 10.0  # seconds to wait for a command that uses the folder, or for a server that is just starting there
 GIVE_UP_SECONDS = 60.0  # without a database; then herdbook exits, so that a supervisor restarts it or an operator notices
 FIRST_PAUSE = 0.1  # seconds before a crashed server is restarted; each further pause is twice as long
-LONGEST_PAUSE = 5.0
+MAX_PAUSE = 5.0
 STEADY_SECONDS = 30.0  # of uptime after which a crash starts again with the first pause
 STEP = 0.005  # seconds between two polls
 LOOK_SECONDS = 1.0  # between two checks whether somebody else stops the server
-LONGEST_SOCKET_PATH = 103  # bytes, on macOS; 107 on Linux
+MAX_SOCKET_PATH_LENGTH = 103  # bytes, on macOS; 107 on Linux
 
 
 class DataFolderInUse(Exception):
@@ -295,9 +295,9 @@ class EmbeddedPostgres:
                     self.is_lost = True
                     self._when_lost()
                     return
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, MAX_PAUSE)
             ready_at = time.monotonic()
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
             _log.warning("the database is back", extra={"seconds": round(ready_at - ended_at, 3)})
 
     def _hurry(self) -> None:
@@ -631,7 +631,7 @@ def _nobody() -> pwd.struct_passwd:
 @contextlib.contextmanager
 def _short_enough(cluster: Path) -> Generator[Path]:
     """Yield a path to the cluster that is short enough for a client: its own, or a link that lasts as long as the block."""
-    if len(os.fsencode(cluster / ".s.PGSQL.5432")) <= LONGEST_SOCKET_PATH and "," not in str(cluster):
+    if len(os.fsencode(cluster / ".s.PGSQL.5432")) <= MAX_SOCKET_PATH_LENGTH and "," not in str(cluster):
         yield cluster  # to asyncpg, a comma separates hosts
         return
     with tempfile.TemporaryDirectory(prefix="herdbook-") as folder:

@@ -25,13 +25,13 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 # Messages quote at most this many characters of a request, and a refusal lists at most this many errors.
-LONGEST_QUOTE: Final = 100
+MAX_QUOTE: Final = 100
 MAX_ERRORS: Final = 100
 
 
 def quoted(text: str) -> str:
     """Return a text from a client, cut to the length that messages quote."""
-    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…"
+    return text if len(text) <= MAX_QUOTE else text[:MAX_QUOTE] + "…"
 
 
 class FieldError(NamedTuple):

@@ -27,7 +27,7 @@ TEXT_SCHEMA: Final = {"pattern": rf"^[^\u0000]*{_SHOWING}[^\u0000]*$"}
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema=TEXT_SCHEMA)]
 Description: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema=TEXT_SCHEMA)]
 # The maximum length of a list in a body, if the vendor does not state one.
-MOST_ITEMS: Final = 100
+MAX_ITEMS: Final = 100
 
 
 class HasRules(Protocol):

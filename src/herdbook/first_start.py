@@ -11,9 +11,8 @@ from herdbook.auth.store import create_key, create_workspace, revoke_key
 from herdbook.db.migrate import migrate
 from herdbook.db.pool import Connection, connect
 from herdbook.ledger.batch import load, save
-from herdbook.ledger.book import Origin
-from herdbook.ledger.objects import NOBODY
-from herdbook.users.actions import CreateUser
+from herdbook.ledger.unit_of_work import Origin
+from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
 
 
@@ -94,7 +93,7 @@ async def create_owned_workspace(connection: Connection, name: str) -> UUID:
     async with connection.transaction():
         workspace_id = await create_workspace(connection, name)
         owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))
-        book = (await load(connection, {workspace_id: set(owner.needs())}))[workspace_id]
-        book.carry_out(owner, Origin(request_id=ids.new_id(), credential_id=NOBODY))
-        await save(connection, [book])
+        work = (await load(connection, {workspace_id: set(owner.needs())}))[workspace_id]
+        work.carry_out(owner, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
+        await save(connection, [work])
         return workspace_id

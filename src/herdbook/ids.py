@@ -59,3 +59,8 @@ def decoded(prefix: str, text: str) -> UUID | None:
 def decoded_all(prefix: str, texts: Iterable[str]) -> list[UUID]:
     """Return the identifiers in the texts; skip malformed ones."""
     return [found for text in texts if (found := decoded(prefix, text)) is not None]
+
+
+# The nil UUID (RFC 9562, section 5.9), which nothing has. A malformed id is looked up as this one and gets the 404 of an
+# unknown id. A change that no credential asked for names it as its credential.
+NIL: Final = UUID(int=0)

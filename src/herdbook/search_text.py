@@ -14,7 +14,7 @@ _WORD: Final = re.compile(r"[^\W_]+")
 _MARKED: Final = WORD_START + r"\g<0>"
 _MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
 # An index entry holds 2,704 bytes, and folding can turn one character into several.
-_LONGEST_WORD: Final = 200
+_MAX_WORD_LENGTH: Final = 200
 # The soft hyphen and zero-width characters: they are invisible within a word, so they must not split it.
 _UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _AROUND_TERMS: Final = ',;:.!?"()[]<>'
@@ -56,7 +56,7 @@ def searched(text: str) -> list[str]:
 def first_word(searchable_text: str) -> str | None:
     """Return the first word of a text that `searchable` prepared, cut off like the words of `words`."""
     found = _MARKED_WORD.search(searchable_text)
-    return None if found is None else found[1][:_LONGEST_WORD]
+    return None if found is None else found[1][:_MAX_WORD_LENGTH]
 
 
 def words(searchable_text: str) -> list[str]:
@@ -64,4 +64,4 @@ def words(searchable_text: str) -> list[str]:
 
     Words of stored texts and of queries are cut off alike; the texts themselves are compared in full.
     """
-    return [word[:_LONGEST_WORD] for word in _MARKED_WORD.findall(searchable_text)]
+    return [word[:_MAX_WORD_LENGTH] for word in _MARKED_WORD.findall(searchable_text)]

@@ -11,14 +11,13 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.companies.actions import DeleteCompany, ReleaseStaff
+from herdbook.companies.commands import DeleteCompany, ReleaseStaff
 from herdbook.companies.releasing import release_left_behind
-from herdbook.contacts.actions import CompanyStaff
-from herdbook.contacts.store import MOST_STAFF
-from herdbook.db.pool import Statements
-from herdbook.ledger.book import Origin
+from herdbook.contacts.commands import CompanyStaff
+from herdbook.contacts.store import MAX_RELEASED_CONTACTS
+from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY
+from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Person, Stored, Thing
 
 URL = "/api/v2/companies"
@@ -217,7 +216,7 @@ async def test_a_company_of_many_contacts(
 ) -> None:
     """Contacts beyond a batch's limit are released in slices: each gets one version, and other writes get through."""
     many = 1_100
-    assert many > 2 * MOST_STAFF
+    assert many > 2 * MAX_RELEASED_CONTACTS
     staff: list[Thing] = []
     for slice_ in range(0, many, 550):
         staff += await hire(alice, engine, *(f"Nobody {n}" for n in range(slice_, slice_ + 550)))
@@ -241,7 +240,7 @@ async def test_a_company_of_many_contacts(
     assert len(await stored.changes()) == 4 + 2 * many
 
 
-@pytest.mark.parametrize("many", [MOST_STAFF - 1, MOST_STAFF, MOST_STAFF + 1])
+@pytest.mark.parametrize("many", [MAX_RELEASED_CONTACTS - 1, MAX_RELEASED_CONTACTS, MAX_RELEASED_CONTACTS + 1])
 async def test_a_slice_may_be_full(alice: Person, engine: Thing, stored: Stored, many: int) -> None:
     """All contacts are released if they fill a slice, or are one fewer or one more."""
     staff = await hire(alice, engine, *(["Nobody"] * many))
@@ -305,7 +304,7 @@ async def test_if_match_stops_other_versions(alice: Person, engine: Thing, store
 
 async def test_a_stale_version_stops_before_the_first_contact(alice: Person, engine: Thing, stored: Stored) -> None:
     """A stale version releases no contact of a large company, whoever changes it meanwhile."""
-    await hire(alice, engine, *(["Nobody"] * (MOST_STAFF + 1)))
+    await hire(alice, engine, *(["Nobody"] * (MAX_RELEASED_CONTACTS + 1)))
     response = await alice.delete(engine.url, headers={"If-Match": '"7"'})
 
     assert response.status_code == 412
@@ -327,21 +326,21 @@ async def test_what_was_interrupted_is_finished(
     alice: Person, engine: Thing, ledger: Ledger, stored: Stored, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
     """A later round finishes a deletion that was interrupted between slices, under the same request and credential."""
-    await hire(alice, engine, *(["Nobody"] * (MOST_STAFF + 1)))
+    await hire(alice, engine, *(["Nobody"] * (MAX_RELEASED_CONTACTS + 1)))
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
     interrupted = len(await released(stored, engine))
     unfinished = "select object_id from unfinished where workspace_id = $1"
     noted = await pool.fetchval(unfinished, alice.workspace_id)
-    await release_left_behind(cast("Statements", pool), ledger, CompanyStaff())
+    await release_left_behind(cast("Executor", pool), ledger, CompanyStaff())
 
     assert noted == engine.uuid
     assert await pool.fetchval(unfinished, alice.workspace_id) is None
-    assert interrupted == MOST_STAFF
-    assert len(await released(stored, engine)) == MOST_STAFF + 1
+    assert interrupted == MAX_RELEASED_CONTACTS
+    assert len(await released(stored, engine)) == MAX_RELEASED_CONTACTS + 1
     assert await pool.fetchval("select count(*) from company_contact where workspace_id = $1", alice.workspace_id) == 0
     made = "select count(*) from change where request_id = $1 and credential_id = $2"
-    assert await pool.fetchval(made, origin.request_id, origin.credential_id) == 1 + MOST_STAFF + 1
+    assert await pool.fetchval(made, origin.request_id, origin.credential_id) == 1 + MAX_RELEASED_CONTACTS + 1
 
 
 async def test_a_slice_leaves_a_company_alone_that_is_there(
@@ -349,7 +348,7 @@ async def test_a_slice_leaves_a_company_alone_that_is_there(
 ) -> None:
     """Only deleted companies lose their contacts."""
     await hire(alice, engine, "Ada")
-    origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+    origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
     written = await ledger.write(alice.workspace_id, ReleaseStaff(engine.uuid, CompanyStaff()), origin)
 
     assert json.loads(written.body) == {"all": True}

@@ -11,11 +11,11 @@ import pytest
 
 from herdbook import ids
 from herdbook.contacts import bulk
-from herdbook.contacts.actions import CreateContact, DeleteContact
 from herdbook.contacts.bulk import WriteAll, WriteItem
+from herdbook.contacts.commands import CreateContact, DeleteContact
 from herdbook.contacts.model import ContactCreate
 from herdbook.errors import Invalid
-from herdbook.ledger.book import Book, Origin
+from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from herdbook.settings import Settings
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import BULK, both_forms, create, delete, results, update, verdicts, write
@@ -331,19 +331,19 @@ async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
             await sleep(0)
             turns += 1
 
-    book = Book(alice.workspace_id, 0, datetime.now(UTC), datetime.now(UTC))
+    work = UnitOfWork(alice.workspace_id, 0, datetime.now(UTC), datetime.now(UTC))
     items = tuple(WriteItem(n, CreateContact(ContactCreate(first_name="Ada"))) for n in range(1000))
     task = create_task(take_turns())
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
-    await book.carry_out_in_turns(WriteAll(items), origin)
+    await work.carry_out_in_turns(WriteAll(items), origin)
     done = turns
     with pytest.raises(Invalid):
-        await book.carry_out_in_turns(WriteAll((*items, WriteItem(1000, DeleteContact(ids.new_id())))), origin)
+        await work.carry_out_in_turns(WriteAll((*items, WriteItem(1000, DeleteContact(ids.new_id())))), origin)
     task.cancel()
 
     assert done >= 49
     assert turns >= 98
-    assert (book.seq, len(book.changes)) == (1000, 1000)
+    assert (work.seq, len(work.changes)) == (1000, 1000)
 
 
 @both_forms

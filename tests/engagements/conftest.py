@@ -17,18 +17,17 @@ import trustme
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.auth.store import create_key, create_workspace
-from herdbook.engagements.actions import CreateEngagement
+from herdbook.engagements.commands import CreateEngagement
 from herdbook.engagements.model import EngagementCreate
-from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY
+from herdbook.ledger.unit_of_work import Origin
 from herdbook.media import Media
-from herdbook.users.actions import CreateUser
+from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Person, Thing
 from tests.engagements.calls import URL, Made, call
 from tests.engagements.labs import Lab, certificate, lab
-from tests.engagements.studio import Studio, studio
+from tests.engagements.media_server import MediaServer, media_server
 
 NOT_PRIVATE: Final = [scope for scope in SCOPES if scope != ADMIN and ":private:" not in scope]
 _FIRST: Final = NewUser("Workspace", "Owner", ("owner@herd.test",), role=UserRole.OWNER)
@@ -53,7 +52,7 @@ class Keys:
 async def workspace_id(pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> UUID:
     """A workspace for the test, with a first user like every new one."""
     workspace_id = await create_workspace(pool, "Alice's workspace")
-    origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+    origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
     await ledger.write(workspace_id, CreateUser(_FIRST), origin)
     return workspace_id
 
@@ -144,9 +143,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Generator[trustme.CA]
 
 
 @pytest_asyncio.fixture(scope="module")
-async def media(authority: trustme.CA) -> AsyncGenerator[Studio]:
+async def media(authority: trustme.CA) -> AsyncGenerator[MediaServer]:
     """A server of recordings."""
-    async with studio(certificate(authority)) as served:
+    async with media_server(certificate(authority)) as served:
         yield served
 
 

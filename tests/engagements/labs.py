@@ -12,11 +12,11 @@ import trustme
 from herdbook.settings import Settings
 from tests.cast import Json, Person
 from tests.engagements.calls import call
-from tests.engagements.studio import sound
+from tests.engagements.media_server import sound
 from tests.serving import serving
 
 WAV = sound()
-MOST_BYTES = 100_000
+MAX_BYTES = 100_000
 
 
 def recorded(media_url: str | None, external_id: str = "call-1842", **members: Any) -> Json:
@@ -50,7 +50,7 @@ class Lab(NamedTuple):
 
 
 @asynccontextmanager
-async def lab(database_url: str, data_dir: Path, media_limit: int = MOST_BYTES, **settings: Any) -> AsyncGenerator[Lab]:
+async def lab(database_url: str, data_dir: Path, media_limit: int = MAX_BYTES, **settings: Any) -> AsyncGenerator[Lab]:
     """Run an application for the test."""
     made = Settings(rate_limit=0, data_dir=data_dir, database_connections=5, media_limit=media_limit, **settings)
     async with serving(made, database_url) as client:

@@ -8,28 +8,28 @@ import msgspec
 import pytest
 
 from herdbook import ids
-from herdbook.companies.actions import CreateCompany
+from herdbook.companies.commands import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
-from herdbook.contacts.actions import CreateContact, DeleteContact, Unforeseen, UpdateContact
+from herdbook.contacts.commands import CreateContact, DeleteContact, Unforeseen, UpdateContact
 from herdbook.contacts.model import ContactCreate, ContactUpdate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.contacts.store import MOST_NUMBERED
-from herdbook.engagements.actions import CreateEngagement, ExternalIdGone
+from herdbook.contacts.store import MAX_NUMBERED
+from herdbook.engagements.commands import CreateEngagement, ExternalIdGone
 from herdbook.engagements.model import EngagementCreate, Participant
-from herdbook.ledger.book import Command
 from herdbook.ledger.ledger import Ledger, Written
-from herdbook.users.actions import CreateUser, SetRole
+from herdbook.ledger.unit_of_work import Command
+from herdbook.users.commands import CreateUser, SetRole
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Json, Person
 from tests.engagements.calls import URL, Made, call, expanded
-from tests.ledger.clerk import Clerk, id_of
+from tests.ledger.ledger_client import LedgerClient, id_of
 
 NUMBER = "+44 20 7946 0958"
 
 
 @pytest.fixture
-def clerk(alice: Person, ledger: Ledger) -> Clerk:
+def ledger_client(alice: Person, ledger: Ledger) -> LedgerClient:
     """A client that writes to the ledger of Alice's workspace."""
-    return Clerk(ledger, alice.workspace_id)
+    return LedgerClient(ledger, alice.workspace_id)
 
 
 def engaging(*participants: Participant, external_id: str = "call-1842", **members: Any) -> CreateEngagement:
@@ -60,19 +60,19 @@ async def test_one_person_becomes_one_contact(alice: Person, known_by: Json) -> 
     assert len((await alice.get("/api/v2/contacts")).json()["data"]) == 1
 
 
-async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Person, clerk: Clerk) -> None:
+async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Person, ledger_client: LedgerClient) -> None:
     """A contact created just before is found by address and number, with its company."""
     made = CompanyCreate(name="Engine", domains=(CompanyDomainRequest("engine.test"),))
-    company = msgspec.json.decode((await clerk.write(CreateCompany(made))).body)
+    company = msgspec.json.decode((await ledger_client.write(CreateCompany(made))).body)
     new = ContactCreate(
         company_id=company["id"],
         emails=(ContactUpdateEmail("ada@engine.test"),),
         phone_numbers=(ContactUpdatePhoneNumber(NUMBER),),
     )
     contact, by_address, by_number = await gather(
-        clerk.write(CreateContact(new)),
-        clerk.write(engaging(Participant(email="ADA@engine.test"), external_id="1")),
-        clerk.write(engaging(Participant(phone="+442079460958"), external_id="2")),
+        ledger_client.write(CreateContact(new)),
+        ledger_client.write(engaging(Participant(email="ADA@engine.test"), external_id="1")),
+        ledger_client.write(engaging(Participant(phone="+442079460958"), external_id="2")),
     )
 
     assert await contacts_of(alice, by_address, by_number) == [msgspec.json.decode(contact.body)["id"]] * 2
@@ -81,19 +81,19 @@ async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Perso
 
 
 @pytest.mark.parametrize("how", ["deleted", "renumbered"])
-async def test_a_contact_that_goes_first_is_not_taken(alice: Person, clerk: Clerk, how: str) -> None:
+async def test_a_contact_that_goes_first_is_not_taken(alice: Person, ledger_client: LedgerClient, how: str) -> None:
     """A contact that just lost its number or was deleted is not found by it; the next oldest is, or a new one is created."""
     numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
-    first, second = [id_of(await clerk.write(CreateContact(numbered))) for _ in range(2)]
+    first, second = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(2)]
 
     def leaving(contact_id: UUID) -> Command:
         return DeleteContact(contact_id) if how == "deleted" else UpdateContact(contact_id, ContactUpdate(phone_numbers=()))
 
     _, still, _, none = await gather(
-        clerk.write(leaving(first)),
-        clerk.write(engaging(Participant(phone=NUMBER), external_id="1")),
-        clerk.write(leaving(second)),
-        clerk.write(engaging(Participant(phone=NUMBER), external_id="2")),
+        ledger_client.write(leaving(first)),
+        ledger_client.write(engaging(Participant(phone=NUMBER), external_id="1")),
+        ledger_client.write(leaving(second)),
+        ledger_client.write(engaging(Participant(phone=NUMBER), external_id="2")),
     )
     contacts = await contacts_of(alice, none)
 
@@ -102,29 +102,29 @@ async def test_a_contact_that_goes_first_is_not_taken(alice: Person, clerk: Cler
     assert ids.decoded(ids.CONTACT, contacts[0]) not in (first, second)
 
 
-async def test_a_number_of_very_many_is_looked_at_anew(clerk: Clerk) -> None:
+async def test_a_number_of_very_many_is_looked_at_anew(ledger_client: LedgerClient) -> None:
     """The command must be retried if all candidates lose the number in one batch, and then finds the next contact."""
     numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
-    contacts = [id_of(await clerk.write(CreateContact(numbered))) for _ in range(MOST_NUMBERED + 1)]
-    deletions = [clerk.write(DeleteContact(contact_id)) for contact_id in contacts[:-1]]
-    *_, outcome = await gather(*deletions, clerk.write(engaging(Participant(phone=NUMBER))), return_exceptions=True)
+    contacts = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(MAX_NUMBERED + 1)]
+    deletions = [ledger_client.write(DeleteContact(contact_id)) for contact_id in contacts[:-1]]
+    *_, outcome = await gather(*deletions, ledger_client.write(engaging(Participant(phone=NUMBER))), return_exceptions=True)
 
     assert isinstance(outcome, Unforeseen)
 
 
-async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person, clerk: Clerk) -> None:
+async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person, ledger_client: LedgerClient) -> None:
     """A new user becomes no contact and may be the owner; a user who has just left is an ordinary contact."""
     joined, owned, user = await gather(
-        clerk.write(CreateUser(NewUser("Edith", "Clarke", ("edith@grid.test",)))),
-        clerk.write(engaging(Participant(email="edith@grid.test", is_owner=True), external_id="1")),
-        clerk.write(engaging(Participant(email="edith@grid.test"), external_id="2")),
+        ledger_client.write(CreateUser(NewUser("Edith", "Clarke", ("edith@grid.test",)))),
+        ledger_client.write(engaging(Participant(email="edith@grid.test", is_owner=True), external_id="1")),
+        ledger_client.write(engaging(Participant(email="edith@grid.test"), external_id="2")),
     )
     user_id = msgspec.json.decode(joined.body)["id"]
     found = ids.decoded(ids.USER, user_id)
     assert found is not None
     _, left = await gather(
-        clerk.write(SetRole(found, UserRole.INACTIVE)),
-        clerk.write(engaging(Participant(email="edith@grid.test"), external_id="3")),
+        ledger_client.write(SetRole(found, UserRole.INACTIVE)),
+        ledger_client.write(engaging(Participant(email="edith@grid.test"), external_id="3")),
     )
 
     assert msgspec.json.decode(owned.body)["owner_user_id"] == user_id
@@ -132,7 +132,7 @@ async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person
     assert len(await contacts_of(alice, left)) == 1
 
 
-async def test_a_recording_is_not_left_out(clerk: Clerk) -> None:
+async def test_a_recording_is_not_left_out(ledger_client: LedgerClient) -> None:
     """The command must be retried if the engagement with the external id is gone by then."""
     with pytest.raises(ExternalIdGone):
-        await clerk.write(engaging(media_url="https://media.test/1"))
+        await ledger_client.write(engaging(media_url="https://media.test/1"))

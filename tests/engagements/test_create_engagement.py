@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from herdbook.contacts import actions as contact_actions
+from herdbook.contacts import commands as contact_commands
 from herdbook.engagements import store
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Json, Person, Stored, Team, Thing, faults
@@ -689,7 +689,7 @@ async def test_it_is_told_what_changes_too_fast(alice: Person, monkeypatch: pyte
     """A refusal because of concurrent changes names them: contacts with a number, or engagements with the id."""
     with monkeypatch.context() as patch:
         # As if all contacts that were looked up were gone each time.
-        patch.setattr(contact_actions, "MOST_NUMBERED", 0)
+        patch.setattr(contact_commands, "MAX_NUMBERED", 0)
         numbered = await alice.post(URL, json=call(participants=[{"phone": "+44 20 7946 0000"}]))
     with monkeypatch.context() as patch:
         patch.setattr(store, "find_by_external_id", known)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from herdbook.media_duration import MAX_BYTES_READ, BoundedFile, duration_in
-from tests.engagements.studio import sound
+from tests.engagements.media_server import sound
 
 _HOUR = 3600.0
 # A frame of 128 kbit/s at 44,100 Hz: 1,152 samples in 417 bytes (ISO/IEC 11172-3).

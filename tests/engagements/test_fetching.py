@@ -17,8 +17,8 @@ from herdbook import media_fetch
 from tests.cast import Json, Person, faults
 from tests.engagements.calls import LISTING, URL
 from tests.engagements.conftest import Keys
-from tests.engagements.labs import MOST_BYTES, WAV, Lab, lab, recorded
-from tests.engagements.studio import Studio, answer
+from tests.engagements.labs import MAX_BYTES, WAV, Lab, lab, recorded
+from tests.engagements.media_server import MediaServer, answer
 from tests.waiting import until
 
 _MB = 1 << 20
@@ -44,7 +44,7 @@ async def memory() -> AsyncGenerator[Callable[[], int]]:
 # Bytes
 
 
-async def test_a_recording_is_asked_for_as_it_is(near: Lab, alice: Person, media: Studio) -> None:
+async def test_a_recording_is_asked_for_as_it_is(near: Lab, alice: Person, media: MediaServer) -> None:
     """The request asks for no content coding."""
     await near.person(alice).post(URL, json=recorded(media.puts("/call.wav", answer(WAV))))
 
@@ -52,7 +52,7 @@ async def test_a_recording_is_asked_for_as_it_is(near: Lab, alice: Person, media
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "br", "zstd", "gzip, gzip, gzip", "x-gzip", "identity, gzip"])
-async def test_a_content_coding_is_refused(near: Lab, alice: Person, media: Studio, coding: str) -> None:
+async def test_a_content_coding_is_refused(near: Lab, alice: Person, media: MediaServer, coding: str) -> None:
     """Encoded bytes are never unpacked, and the answer says what is wrong with them."""
     layers = coding.lower().count("gzip")
     given = answer(nested(WAV, layers), content_encoding=coding)
@@ -63,7 +63,7 @@ async def test_a_content_coding_is_refused(near: Lab, alice: Person, media: Stud
     assert near.kept(alice) == []
 
 
-async def test_identity_is_no_coding(near: Lab, alice: Person, media: Studio) -> None:
+async def test_identity_is_no_coding(near: Lab, alice: Person, media: MediaServer) -> None:
     """A server may name the identity coding."""
     given = answer(WAV, content_encoding="identity")
 
@@ -71,7 +71,7 @@ async def test_identity_is_no_coding(near: Lab, alice: Person, media: Studio) ->
 
 
 @pytest.mark.parametrize("where", ["recording", "redirect", "failure"])
-async def test_what_unpacks_to_much_is_held_by_nobody(near: Lab, alice: Person, media: Studio, where: str) -> None:
+async def test_what_unpacks_to_much_is_held_by_nobody(near: Lab, alice: Person, media: MediaServer, where: str) -> None:
     """A few hundred bytes that unpack to 64 MB are never unpacked, in any answer."""
     bomb = nested(bytes(64 * _MB), 3)
     status = {"recording": "200 OK", "redirect": "302 Found", "failure": "500 Internal Server Error"}[where]
@@ -86,9 +86,9 @@ async def test_what_unpacks_to_much_is_held_by_nobody(near: Lab, alice: Person, 
     assert held < 16 * _MB
 
 
-async def test_what_is_declared_too_large_is_not_begun(near: Lab, alice: Person, media: Studio) -> None:
+async def test_what_is_declared_too_large_is_not_begun(near: Lab, alice: Person, media: MediaServer) -> None:
     """The declared size is checked before the first byte is read."""
-    media_url, _ = media.holds("/large", answer(b"", content_length=str(MOST_BYTES + 1)))
+    media_url, _ = media.holds("/large", answer(b"", content_length=str(MAX_BYTES + 1)))
     response = await near.person(alice).post(URL, json=recorded(media_url))
 
     assert faults(response) == [("media_url", "too_large")]
@@ -98,7 +98,7 @@ async def test_what_is_declared_too_large_is_not_begun(near: Lab, alice: Person,
 
 
 async def test_who_sends_too_slowly_is_given_up(
-    near: Lab, alice: Person, media: Studio, monkeypatch: pytest.MonkeyPatch
+    near: Lab, alice: Person, media: MediaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that stalls after the head holds a slot only for the first seconds."""
     monkeypatch.setattr(media_fetch, "_FIRST_SECONDS", 0.2)
@@ -111,7 +111,7 @@ async def test_who_sends_too_slowly_is_given_up(
 
 
 async def test_a_duration_is_read_by_another_process(
-    alice: Person, media: Studio, authority: trustme.CA, database_url: str, tmp_path: Path
+    alice: Person, media: MediaServer, authority: trustme.CA, database_url: str, tmp_path: Path
 ) -> None:
     """Four million bytes of sound-like data cost this process almost no CPU time."""
     assert authority, "it is trusted"
@@ -135,13 +135,13 @@ async def asked(person: Person, media_url: str, count: int) -> list["asyncio.Tas
     return [asyncio.create_task(person.post(URL, json=recorded(media_url, f"{number}"))) for number in range(count)]
 
 
-def under_way(media: Studio, path: str) -> int:
+def under_way(media: MediaServer, path: str) -> int:
     """Return how often a path was requested."""
     return sum(f" {path} " in request for request in media.requests)
 
 
 async def test_slow_recordings_keep_no_other_workspace_waiting(
-    near: Lab, alice: Person, charlie_keys: Keys, media: Studio
+    near: Lab, alice: Person, charlie_keys: Keys, media: MediaServer
 ) -> None:
     """Slow recordings of one workspace do not delay another's, and only four of them are fetched at a time."""
     media_url, released = media.holds("/hold", answer(WAV))
@@ -159,7 +159,7 @@ async def test_slow_recordings_keep_no_other_workspace_waiting(
     assert {each.status_code for each in answers} == {201}
 
 
-async def test_the_queue_has_an_end(near: Lab, alice: Person, media: Studio) -> None:
+async def test_the_queue_has_an_end(near: Lab, alice: Person, media: MediaServer) -> None:
     """A full queue gets 429 with the time to retry, and nothing is written."""
     media_url, released = media.holds("/queue", answer(WAV))
     every = await asked(near.person(alice), media_url, 50)
@@ -176,7 +176,7 @@ async def test_the_queue_has_an_end(near: Lab, alice: Person, media: Studio) -> 
 # The disk
 
 
-async def test_an_error_of_the_disk_is_the_disks(near: Lab, alice: Person, media: Studio) -> None:
+async def test_an_error_of_the_disk_is_the_disks(near: Lab, alice: Person, media: MediaServer) -> None:
     """A file in the way is reported as such, not as an unreachable database."""
     near.folder.mkdir(exist_ok=True)
     (near.folder / alice.workspace_id.hex).write_text("In the way.")

@@ -17,8 +17,8 @@ from herdbook.media import PATH, VALID_SECONDS
 from herdbook.outgoing import TargetRefused, Targets
 from tests.cast import Json, Person, Stored, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, expanded
-from tests.engagements.labs import MOST_BYTES, WAV, Lab, certificate, lab, recorded
-from tests.engagements.studio import SECONDS, Studio, answer, redirect, studio, unending
+from tests.engagements.labs import MAX_BYTES, WAV, Lab, certificate, lab, recorded
+from tests.engagements.media_server import SECONDS, MediaServer, answer, media_server, redirect, unending
 
 METADATA = "https://169.254.169.254/latest/meta-data/"
 
@@ -52,7 +52,7 @@ async def refused(lab: Lab, person: Person, body: Json) -> list[tuple[str, str]]
 # Fetching and serving
 
 
-async def test_a_recording_is_kept_as_it_is(alice: Person, near: Lab, media: Studio, stored: Stored) -> None:
+async def test_a_recording_is_kept_as_it_is(alice: Person, near: Lab, media: MediaServer, stored: Stored) -> None:
     """A recording is fetched whole during the request. Its duration is known, but not its transcript."""
     media_url = media.puts("/call.wav", answer(WAV))
     created = Made(await alice.post(URL, json=recorded(media_url, start_at="2026-03-01T12:00:00Z")))
@@ -64,7 +64,7 @@ async def test_a_recording_is_kept_as_it_is(alice: Person, near: Lab, media: Stu
     assert (await stored.changes())[-1].object["details"]["media"] == {"content_type": "audio/wav", "size": len(WAV)}
 
 
-async def test_a_recording_is_given_out_to_whom_the_address_is_given(alice: Person, near: Lab, media: Studio) -> None:
+async def test_a_recording_is_given_out_to_whom_the_address_is_given(alice: Person, near: Lab, media: MediaServer) -> None:
     """`media_url` needs no credential and returns the fetched bytes."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     address = await expanded(alice, created, "media_url")
@@ -76,7 +76,7 @@ async def test_a_recording_is_given_out_to_whom_the_address_is_given(alice: Pers
     assert response.headers["Content-Type"] == "audio/wav"
 
 
-async def test_a_player_may_ask_for_a_part(alice: Person, near: Lab, media: Studio) -> None:
+async def test_a_player_may_ask_for_a_part(alice: Person, near: Lab, media: MediaServer) -> None:
     """A range request gets that range (RFC 9110, section 14.2), and one beyond the end is refused."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     address = await expanded(alice, created, "media_url")
@@ -90,7 +90,7 @@ async def test_a_player_may_ask_for_a_part(alice: Person, near: Lab, media: Stud
     assert beyond.status_code == 416
 
 
-async def test_what_was_fetched_runs_nothing(alice: Person, near: Lab, media: Studio) -> None:
+async def test_what_was_fetched_runs_nothing(alice: Person, near: Lab, media: MediaServer) -> None:
     """A browser never treats foreign content as a page of this server, whatever its type."""
     page = b"<script>alert(1)</script>"
     created = Made(await alice.post(URL, json=recorded(media.puts("/page", answer(page)))))
@@ -106,7 +106,7 @@ async def test_what_was_fetched_runs_nothing(alice: Person, near: Lab, media: St
     [("Audio/WAV", "audio/wav"), ("video/mp4; codecs=avc1", "video/mp4"), ("audio/x-m4a ;a=b", "audio/x-m4a")],
 )
 async def test_the_type_is_what_the_server_said(
-    alice: Person, near: Lab, media: Studio, content_type: str, expected: str
+    alice: Person, near: Lab, media: MediaServer, content_type: str, expected: str
 ) -> None:
     """The media type is the server's, in lower case and without parameters, of audio or video."""
     media_url = media.puts("/call", answer(WAV, content_type=content_type))
@@ -116,7 +116,7 @@ async def test_the_type_is_what_the_server_said(
 
 
 @pytest.mark.parametrize("body", [b"RIFF", WAV[:40], b"\x00" * 5000, b"ID3" + b"\xff" * 100, b"OggS" + b"\x00" * 100])
-async def test_how_long_it_lasts_may_not_be_known(alice: Person, near: Lab, media: Studio, body: bytes) -> None:
+async def test_how_long_it_lasts_may_not_be_known(alice: Person, near: Lab, media: MediaServer, body: bytes) -> None:
     """A recording in an unknown format, or cut off, is kept like any other."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call", answer(body)))))
 
@@ -125,7 +125,7 @@ async def test_how_long_it_lasts_may_not_be_known(alice: Person, near: Lab, medi
     assert (await near.client.get(await expanded(alice, created, "media_url"))).content == body
 
 
-async def test_a_recording_may_come_with_what_was_said(alice: Person, media: Studio) -> None:
+async def test_a_recording_may_come_with_what_was_said(alice: Person, media: MediaServer) -> None:
     """An engagement with recording and transcript is complete, and the recording determines the duration."""
     media_url = media.puts("/call.wav", answer(WAV))
     created = Made(await alice.post(URL, json=recorded(media_url, transcript_timeline=TIMELINE)))
@@ -133,16 +133,16 @@ async def test_a_recording_may_come_with_what_was_said(alice: Person, media: Stu
     assert (created.json["processing_status"], created.json["duration_seconds"]) == ("COMPLETED", SECONDS)
 
 
-async def test_a_recording_may_be_as_large_as_the_setting_says(alice: Person, near: Lab, media: Studio) -> None:
+async def test_a_recording_may_be_as_large_as_the_setting_says(alice: Person, near: Lab, media: MediaServer) -> None:
     """A recording of exactly the limit is accepted, with or without a declared length."""
-    body = WAV + bytes(MOST_BYTES - len(WAV))
+    body = WAV + bytes(MAX_BYTES - len(WAV))
     for path, given in (("/told", answer(body)), ("/untold", unending(body))):
         assert (await alice.post(URL, json=recorded(media.puts(path, given), path))).status_code == 201
 
-    assert [file.stat().st_size for file in near.kept(alice)] == [MOST_BYTES] * 2
+    assert [file.stat().st_size for file in near.kept(alice)] == [MAX_BYTES] * 2
 
 
-async def test_a_redirect_is_followed(alice: Person, near: Lab, media: Studio) -> None:
+async def test_a_redirect_is_followed(alice: Person, near: Lab, media: MediaServer) -> None:
     """Redirects are followed, relative or not, as long as every step is allowed."""
     media.puts("/call.wav", answer(WAV))
     media.puts("/there", redirect(media.url("/call.wav")))
@@ -152,7 +152,7 @@ async def test_a_redirect_is_followed(alice: Person, near: Lab, media: Studio) -
     assert [file.read_bytes() for file in near.kept(alice)] == [WAV]
 
 
-async def test_what_was_created_is_not_fetched_again(alice: Person, near: Lab, media: Studio) -> None:
+async def test_what_was_created_is_not_fetched_again(alice: Person, near: Lab, media: MediaServer) -> None:
     """A repeated external id fetches nothing, with the same Idempotency-Key or without one."""
     body = recorded(media.puts("/once.wav", answer(WAV)))
     key = {"Idempotency-Key": str(uuid4())}
@@ -166,7 +166,7 @@ async def test_what_was_created_is_not_fetched_again(alice: Person, near: Lab, m
 
 
 @pytest.mark.parametrize("with_key", [False, True])
-async def test_of_many_at_once_one_recording_is_left(alice: Person, near: Lab, media: Studio, *, with_key: bool) -> None:
+async def test_of_many_at_once_one_recording_is_left(alice: Person, near: Lab, media: MediaServer, *, with_key: bool) -> None:
     """Simultaneous requests may all fetch the recording, but only that of the created engagement is kept."""
     body = recorded(media.puts("/call.wav", answer(WAV)))
     key = {"Idempotency-Key": str(uuid4())} if with_key else {}
@@ -188,7 +188,7 @@ async def test_of_many_at_once_one_recording_is_left(alice: Person, near: Lab, m
     ],
 )
 async def test_a_refusal_of_another_reason_leaves_no_recording(
-    alice: Person, near: Lab, media: Studio, members: Json, headers: dict[str, str], status: int
+    alice: Person, near: Lab, media: MediaServer, members: Json, headers: dict[str, str], status: int
 ) -> None:
     """No recording is kept if the engagement is refused."""
     response = await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)), **members), headers=headers)
@@ -198,7 +198,7 @@ async def test_a_refusal_of_another_reason_leaves_no_recording(
 
 
 async def test_the_addresses_are_those_that_clients_reach(
-    alice: Person, near: Lab, media: Studio, database_url: str, tmp_path: Path
+    alice: Person, near: Lab, media: MediaServer, database_url: str, tmp_path: Path
 ) -> None:
     """Addresses begin with the public URL if a setting names one."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
@@ -230,7 +230,7 @@ async def signing_secret(pool: "asyncpg.Pool[asyncpg.Record]") -> str:
     return secret
 
 
-async def test_an_address_expires(alice: Person, near: Lab, media: Studio, signing_secret: str) -> None:
+async def test_an_address_expires(alice: Person, near: Lab, media: MediaServer, signing_secret: str) -> None:
     """An address is invalid after a quarter of an hour, and so is one from the future."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     token = (await expanded(alice, created, "media_url")).rpartition("/")[2]
@@ -256,7 +256,7 @@ SPOILT: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("how", SPOILT)
-async def test_a_spoilt_address_is_refused(alice: Person, near: Lab, media: Studio, how: str) -> None:
+async def test_a_spoilt_address_is_refused(alice: Person, near: Lab, media: MediaServer, how: str) -> None:
     """An altered address is refused."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     token = (await expanded(alice, created, "media_url")).rpartition("/")[2]
@@ -266,7 +266,7 @@ async def test_a_spoilt_address_is_refused(alice: Person, near: Lab, media: Stud
     assert WAV not in response.content
 
 
-async def test_what_else_is_signed_is_no_address(alice: Person, near: Lab, media: Studio, signing_secret: str) -> None:
+async def test_what_else_is_signed_is_no_address(alice: Person, near: Lab, media: MediaServer, signing_secret: str) -> None:
     """A guessed secret, or a signature for another purpose, opens nothing."""
     created = Made(await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)))))
     named = [alice.workspace_id.hex, created.uuid.hex, "audio/wav"]
@@ -306,9 +306,9 @@ async def test_a_recording_that_is_not_there_is_not_found(near: Lab, signing_sec
         (answer(WAV, content_type='audio/<"'), "unsupported_media_type"),
         (answer(WAV, content_type=""), "unsupported_media_type"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nRIFF", "unsupported_media_type"),
-        (answer(bytes(MOST_BYTES + 1)), "too_large"),
-        (unending(bytes(MOST_BYTES + 1)), "too_large"),
-        (unending(bytes(100 * MOST_BYTES)), "too_large"),
+        (answer(bytes(MAX_BYTES + 1)), "too_large"),
+        (unending(bytes(MAX_BYTES + 1)), "too_large"),
+        (unending(bytes(100 * MAX_BYTES)), "too_large"),
         (answer(b""), "unreachable"),
         (unending(b""), "unreachable"),
         (answer(WAV, content_length=str(len(WAV) + 1), connection="close"), "unreachable"),
@@ -328,12 +328,12 @@ async def test_a_recording_that_is_not_there_is_not_found(near: Lab, signing_sec
         (redirect(METADATA), "forbidden_target"),
     ],
 )
-async def test_what_cannot_be_fetched_is_refused(alice: Person, near: Lab, media: Studio, given: bytes, code: str) -> None:
+async def test_what_cannot_be_fetched_is_refused(alice: Person, near: Lab, media: MediaServer, given: bytes, code: str) -> None:
     """The refusal names the field and the reason; neither a file nor an engagement is left."""
     assert await refused(near, alice, recorded(media.puts("/given", given))) == [("media_url", code)]
 
 
-async def test_a_redirect_to_plain_http_is_not_followed(alice: Person, near: Lab, media: Studio) -> None:
+async def test_a_redirect_to_plain_http_is_not_followed(alice: Person, near: Lab, media: MediaServer) -> None:
     """A redirect to plain HTTP is refused, even to an allowed address that answers."""
     media.puts("/plain.wav", answer(WAV))
     media_url = media.puts("/given", redirect(media.url("/plain.wav", "http")))
@@ -343,13 +343,13 @@ async def test_a_redirect_to_plain_http_is_not_followed(alice: Person, near: Lab
 
 async def test_who_does_not_answer_is_told(alice: Person, near: Lab, authority: trustme.CA) -> None:
     """A server that is gone is reported as unreachable."""
-    async with studio(certificate(authority)) as gone:
+    async with media_server(certificate(authority)) as gone:
         media_url = gone.url("/call.wav")
 
     assert await refused(near, alice, recorded(media_url)) == [("media_url", "unreachable")]
 
 
-async def test_a_server_must_be_who_it_says_it_is(alice: Person, near: Lab, media: Studio) -> None:
+async def test_a_server_must_be_who_it_says_it_is(alice: Person, near: Lab, media: MediaServer) -> None:
     """The certificate must match the name in the address, even on the same server."""
     media.puts("/call.wav", answer(WAV))
     media_url = media.url("/call.wav", host="localhost")
@@ -357,7 +357,7 @@ async def test_a_server_must_be_who_it_says_it_is(alice: Person, near: Lab, medi
     assert await refused(near, alice, recorded(media_url)) == [("media_url", "unreachable")]
 
 
-async def test_a_server_must_say_so_each_time(alice: Person, near: Lab, media: Studio) -> None:
+async def test_a_server_must_say_so_each_time(alice: Person, near: Lab, media: MediaServer) -> None:
     """A connection for one name is not reused for another name at the same address."""
     first = await alice.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)), "first"))
     second = await alice.post(URL, json=recorded(media.url("/call.wav", host="localhost"), "second"))
@@ -371,7 +371,7 @@ async def test_a_name_is_sent_as_it_was_asked_for(
 ) -> None:
     """Certificate and `Host` use the name, although the connection goes to the address that was checked."""
     async with (
-        studio(certificate(authority, "localhost")) as named,
+        media_server(certificate(authority, "localhost")) as named,
         lab(database_url, tmp_path, allowed_targets="LocalHost") as made,
     ):
         named.puts("/call.wav", answer(WAV))
@@ -383,14 +383,14 @@ async def test_a_name_is_sent_as_it_was_asked_for(
 
 async def test_a_stranger_vouches_for_nobody(alice: Person, near: Lab) -> None:
     """A certificate of an untrusted authority is refused."""
-    async with studio(certificate(trustme.CA())) as impostor:
+    async with media_server(certificate(trustme.CA())) as impostor:
         media_url = impostor.puts("/call.wav", answer(WAV))
         assert await refused(near, alice, recorded(media_url)) == [("media_url", "unreachable")]
 
     assert impostor.requests == []
 
 
-async def test_nothing_is_remembered_from_one_fetch_to_the_next(alice: Person, media: Studio) -> None:
+async def test_nothing_is_remembered_from_one_fetch_to_the_next(alice: Person, media: MediaServer) -> None:
     """A server's cookie is not sent with the next recording, which may be another caller's."""
     await alice.post(URL, json=recorded(media.puts("/a.wav", answer(WAV, set_cookie="session=alice; Path=/")), "a"))
     await alice.post(URL, json=recorded(media.puts("/b.wav", answer(WAV)), "b"))
@@ -436,7 +436,7 @@ async def test_what_is_no_text_for_an_address_is_refused(alice: Person, near: La
         *("10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1", "[fe80::1]", "[fd00::1]"),
     ],
 )
-async def test_nobody_is_led_to_where_the_public_is_not(far: Lab, media: Studio, alice: Person, host: str) -> None:
+async def test_nobody_is_led_to_where_the_public_is_not(far: Lab, media: MediaServer, alice: Person, host: str) -> None:
     """By default the application connects only to public addresses, in whatever form one is named."""
     asked = len(media.requests)
     media.puts("/call.wav", answer(WAV))

@@ -9,21 +9,21 @@ import asyncpg
 import pytest
 import trustme
 
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.engagements.store import needing_recordings
 from herdbook.ledger.retention import trim_slice
 from herdbook.media_sweep import SLICE, sweep
 from tests.cast import Person
 from tests.engagements.calls import URL, Made, expanded
 from tests.engagements.labs import WAV, Lab, lab, recorded
-from tests.engagements.studio import Studio, answer
+from tests.engagements.media_server import MediaServer, answer
 from tests.engagements.test_fetching import asked, under_way
-from tests.history.ways import undo
+from tests.history.requests import undo
 from tests.waiting import until
 
 
 @pytest.fixture
-def needed(pool: Statements) -> "partial[object]":
+def needed(pool: Executor) -> "partial[object]":
     """Return the function that tells which engagements need a recording."""
     return partial(needing_recordings, pool)
 
@@ -47,7 +47,7 @@ async def test_what_a_crash_left_is_gone_soon_after_the_next_start(
         await until(lambda: not any(path.exists() for path in left))
 
 
-async def test_what_is_under_way_stays(near: Lab, alice: Person, media: Studio, needed: "partial[object]") -> None:
+async def test_what_is_under_way_stays(near: Lab, alice: Person, media: MediaServer, needed: "partial[object]") -> None:
     """No sweep, of this process or another, removes a file that is or was just being fetched, or that is no recording."""
     person = near.person(alice)
     kept = Made(await person.post(URL, json=recorded(media.puts("/call.wav", answer(WAV)), "kept")))
@@ -64,7 +64,7 @@ async def test_what_is_under_way_stays(near: Lab, alice: Person, media: Studio, 
 
 
 async def test_an_undone_engagement_keeps_its_recording_while_it_may_come_back(
-    near: Lab, alice: Person, media: Studio, pool: Statements, needed: "partial[object]"
+    near: Lab, alice: Person, media: MediaServer, pool: Executor, needed: "partial[object]"
 ) -> None:
     """The recording is not served meanwhile. It is removed once the undo cannot be reverted."""
     person = near.person(alice)
@@ -84,7 +84,9 @@ async def test_an_undone_engagement_keeps_its_recording_while_it_may_come_back(
     assert near.kept(alice) == []
 
 
-async def test_an_error_of_the_database_leaves_no_recording(near: Lab, alice: Person, media: Studio, pool: Statements) -> None:
+async def test_an_error_of_the_database_leaves_no_recording(
+    near: Lab, alice: Person, media: MediaServer, pool: Executor
+) -> None:
     """An error of the database, expected or not, leaves no recording."""
     await pool.execute("alter table engagement add constraint no_outage check (object ->> 'title' <> 'Outage')")
     try:
@@ -98,7 +100,7 @@ async def test_an_error_of_the_database_leaves_no_recording(near: Lab, alice: Pe
 
 
 async def test_an_unknown_outcome_leaves_the_recording_to_the_next_sweep(
-    near: Lab, alice: Person, media: Studio, pool: "asyncpg.Pool[asyncpg.Record]"
+    near: Lab, alice: Person, media: MediaServer, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
     """A caller who stops waiting may have an engagement that needs the recording, so only a sweep removes it."""
     media_url, released = media.holds("/gone", answer(WAV))

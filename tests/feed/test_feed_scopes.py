@@ -5,13 +5,13 @@ from typing import Any, Final
 import pytest
 
 from herdbook.auth.scopes import SCOPES
-from herdbook.subjects import SUBJECTS
+from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person, Thing
 from tests.engagements.calls import Made
 from tests.engagements.conftest import Keys
 from tests.feed.feed import URL, now, read, told
 
-KINDS: Final = {subject.name: subject for subject in SUBJECTS.values()}
+KINDS: Final = {object_type.name: object_type for object_type in OBJECT_TYPES.values()}
 PRIVATE: Final = "engagements:private:read"
 
 

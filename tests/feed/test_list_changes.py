@@ -10,15 +10,15 @@ import asyncpg
 import httpx
 import pytest
 
-from herdbook import ids, wire
-from herdbook.contacts.actions import CONTACT
+from herdbook import ids, shared_schemas
+from herdbook.contacts.commands import CONTACT
 from herdbook.db.pool import Pool
 from herdbook.feed import api, store
 from herdbook.feed.store import LOOKED_AT, PAGE_BYTES, View
-from herdbook.ledger.book import Book, Need, Origin, Result
 from herdbook.ledger.changes import Kind
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import deleted, restored
+from herdbook.ledger.object_types import deleted, restored
+from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
 from herdbook.oauth.store import create_client
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.feed.feed import URL, now, read, told, walked
@@ -112,16 +112,16 @@ class MergeAndRestore:
 
     def needs(self) -> list[Need]:
         """Name the contact."""
-        return [Need(CONTACT.shelf, self._contact_id)]
+        return [Need(CONTACT.table, self._contact_id)]
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         """Delete it as merged, then restore it."""
-        before = book.find(CONTACT.shelf, self._contact_id)
+        before = work.get(CONTACT.table, self._contact_id)
         assert before is not None, "the row exists"
-        deleted(book, CONTACT, before, self._into)
-        after = book.find(CONTACT.shelf, self._contact_id)
+        deleted(work, CONTACT, before, self._into)
+        after = work.get(CONTACT.table, self._contact_id)
         assert after is not None, "a deleted object keeps its row"
-        return restored(book, CONTACT, after, CONTACT.entered(before))
+        return restored(work, CONTACT, after, CONTACT.to_entry(before))
 
 
 async def test_a_merge_and_its_undoing_are_told(alice: Person, ada: Thing, grace: Thing, ledger: Ledger) -> None:
@@ -340,7 +340,7 @@ async def test_changes_are_made_ready_a_few_at_a_time(alice: Person, monkeypatch
 
     def shown_time(at: datetime) -> str:
         made[turn] += 1
-        return wire.shown_time(at)
+        return shared_schemas.shown_time(at)
 
     # Each change is told with its time.
     monkeypatch.setattr(api, "shown_time", shown_time)

@@ -12,7 +12,7 @@ from herdbook.feed import api
 from herdbook.ledger.ledger import Ledger
 from tests.cast import Json, Person, Thing
 from tests.feed.feed import URL, now, read, told
-from tests.ledger.clerk import Clerk
+from tests.ledger.ledger_client import LedgerClient
 
 
 class Timed:
@@ -60,7 +60,7 @@ async def test_a_write_of_another_process_wakes_who_waits(alice: Person, workspa
     """A write of another process is found within a second or so."""
     coming = waiting(alice, after=await now(alice), wait=30)
     with Timed() as timed:
-        await Clerk(ledger, workspace_id).create(first_name="Ada")
+        await LedgerClient(ledger, workspace_id).create(first_name="Ada")
         page = await coming
 
     assert [change["type"] for change in page["data"]] == ["contact.created"]
@@ -75,7 +75,7 @@ async def test_who_comes_where_very_many_wait_is_refused(
     coming = [waiting(alice, after=position, wait=30) for _ in range(2)]
     # A poll that has ended came after those that began before it, so these follow by now.
     await read(alice, after=position, wait=1)
-    monkeypatch.setattr(api, "MOST_FOLLOWERS", 2)
+    monkeypatch.setattr(api, "MAX_FOLLOWERS", 2)
     refused = await alice.get(URL, params={"after": position, "wait": 1})
     other = await charlie.get(URL, params={"after": "now", "wait": 1})
     await alice.patch(ada.url, json={"first_name": "Augusta"})

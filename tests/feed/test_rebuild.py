@@ -15,13 +15,13 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key
 from herdbook.db.pool import connect
 from herdbook.first_start import create_owned_workspace
-from herdbook.subjects import SUBJECTS
+from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person
 from tests.engagements.calls import TIMELINE, call
 from tests.feed.feed import URL
 from tests.history.consistency import assert_consistent
 
-_BY_NAME = {subject.name: subject for subject in SUBJECTS.values()}
+_BY_NAME = {object_type.name: object_type for object_type in OBJECT_TYPES.values()}
 _CONTACTS = "/api/v2/contacts"
 
 
@@ -99,10 +99,10 @@ class Replica:
 async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[tuple[str, UUID], Row]:
     """Return the stored rows."""
     found: dict[tuple[str, UUID], Row] = {}
-    for name, subject in _BY_NAME.items():
+    for name, object_type in _BY_NAME.items():
         details = "details" if name == "engagement" else "null::json"
         merged_into = "merged_into" if name == "contact" else "null::uuid"
-        query = f"select id, version, updated_at, deleted_at, object, {details}, {merged_into} from {subject.table}"
+        query = f"select id, version, updated_at, deleted_at, object, {details}, {merged_into} from {object_type.table_name}"
         for record in await pool.fetch(query + " where workspace_id = $1", workspace_id):
             parts = [part if part is None else part.encode() for part in record[4:6]]
             object_, details_ = parts[0] or b"null", parts[1]

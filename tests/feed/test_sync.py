@@ -12,7 +12,7 @@ from tests.cast import Json, Person
 from tests.cli.programs import Running
 from tests.feed.feed import read, walked
 from tests.feed.streams import opened
-from tests.ledger.crowd import Said, call_all, crowd_elsewhere
+from tests.ledger.concurrent_callers import Said, call_all, crowd_elsewhere
 
 COMMANDS: Final = 1500
 # The name of the contact that marks the last write.

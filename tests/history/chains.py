@@ -7,9 +7,9 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from herdbook.ledger.book import Book
 from herdbook.ledger.changes import Action, Kind
-from herdbook.subjects import SUBJECTS
+from herdbook.ledger.unit_of_work import UnitOfWork
+from herdbook.object_types import OBJECT_TYPES
 
 # Columns that entries leave out.
 _NOT_TOLD: Final = {Kind.USER: {"phone_number_e164"}, Kind.WEBHOOK_ENDPOINT: {"secret", "former_secret", "former_secret_until"}}
@@ -32,9 +32,11 @@ async def assert_chained(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUI
         known = None if Action(entry["action"]) is Action.CREATED or place not in last else last[place]["seq"]
         assert (None if before is None or before <= trimmed else before) == known
         last[place] = entry
-    for kind, subject in SUBJECTS.items():
-        for record in await pool.fetch(f"select to_json(c) from {subject.table} c where workspace_id = $1", workspace_id):
-            row = msgspec.json.decode(record[0], type=subject.shelf.row)
+    for kind, object_type in OBJECT_TYPES.items():
+        for record in await pool.fetch(
+            f"select to_json(c) from {object_type.table_name} c where workspace_id = $1", workspace_id
+        ):
+            row = msgspec.json.decode(record[0], type=object_type.table.row)
             if row.version <= trimmed:
                 continue
             entry = last.pop((kind, row.id))
@@ -49,10 +51,10 @@ async def assert_chained(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUI
 
 
 def _assert_row_is(kind: Kind, row: Any, entry: asyncpg.Record) -> None:
-    subject = SUBJECTS[kind]
+    object_type = OBJECT_TYPES[kind]
     moment = datetime.now(UTC)
-    state = msgspec.json.decode(entry["object"], type=subject.entry)
-    made = subject.row(Book(row.workspace_id, 0, moment, moment), row.id, row.version, None, state)
+    state = msgspec.json.decode(entry["object"], type=object_type.entry)
+    made = object_type.row(UnitOfWork(row.workspace_id, 0, moment, moment), row.id, row.version, None, state)
     for name in row.__struct_fields__:
         if name not in _NOT_TOLD.get(kind, set()) | {"updated_at"}:
             assert getattr(row, name) == getattr(made, name), name

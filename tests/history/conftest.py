@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.engagements.conftest import alice, bob, dave, erin, keys, owner, secret, step, waiting, workspace_id
-from tests.history.ways import Register
+from tests.history.requests import Register
 
 __all__ = ["alice", "bob", "dave", "erin", "keys", "owner", "secret", "step", "waiting", "workspace_id"]
 

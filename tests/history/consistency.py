@@ -10,12 +10,12 @@ import msgspec
 from herdbook.companies.store import COMPANY_WORDS
 from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES
 from herdbook.engagements.store import ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, ENGAGEMENT_TAGS, ENGAGEMENT_WORDS
-from herdbook.ledger.book import Book, Shelf
 from herdbook.ledger.changes import Kind
-from herdbook.subjects import SUBJECTS
+from herdbook.ledger.unit_of_work import Table, UnitOfWork
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.users.store import USER_WORDS
 
-_LINKS: Final[dict[Shelf[Any], str]] = {
+_LINKS: Final[dict[Table[Any], str]] = {
     CONTACT_WORDS: "select word, contact_id from contact_word",
     COMPANY_CONTACTS: "select company_id, contact_id from company_contact",
     FORMER_ADDRESSES: "select address, contact_id from contact_former_email",
@@ -37,26 +37,28 @@ _CLAIMS: Final = {
 async def assert_consistent(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> None:
     """Check that claims and links are exactly those that the rows imply."""
     moment = datetime.now(UTC)
-    book = Book(workspace_id, 0, moment, moment)
-    for kind, subject in SUBJECTS.items():
+    work = UnitOfWork(workspace_id, 0, moment, moment)
+    for kind, object_type in OBJECT_TYPES.items():
         if kind is Kind.WEBHOOK_ENDPOINT:
             continue
         held: set[tuple[str, UUID]] = set()
-        for record in await pool.fetch(f"select to_json(c) from {subject.table} c where workspace_id = $1", workspace_id):
-            row = msgspec.json.decode(record[0], type=subject.shelf.row)
+        for record in await pool.fetch(
+            f"select to_json(c) from {object_type.table_name} c where workspace_id = $1", workspace_id
+        ):
+            row = msgspec.json.decode(record[0], type=object_type.table.row)
             if row.deleted_at is not None:
-                subject.relink_deleted(book, None, row)
+                object_type.reindex_deleted(work, None, row)
                 continue
-            subject.relink(book, None, row)
-            held |= {(key, row.id) for key in subject.claimed(subject.entered(row))}
+            object_type.reindex(work, None, row)
+            held |= {(key, row.id) for key in object_type.unique_values(object_type.to_entry(row))}
         if kind in _CLAIMS:
             assert await _pairs(pool, _CLAIMS[kind], workspace_id) == held, kind
-    linked: dict[Shelf[Any], set[tuple[Any, ...]]] = {shelf: set() for shelf in _LINKS}
-    for (shelf, _), link in book.put_rows.items():
+    linked: dict[Table[Any], set[tuple[Any, ...]]] = {table: set() for table in _LINKS}
+    for (table, _), link in work.changed_rows.items():
         known: Any = link
-        linked[shelf].add((known.key, known.object_id))
-    for shelf, query in _LINKS.items():
-        assert await _pairs(pool, query, workspace_id) == linked[shelf], query
+        linked[table].add((known.key, known.object_id))
+    for table, query in _LINKS.items():
+        assert await _pairs(pool, query, workspace_id) == linked[table], query
 
 
 async def _pairs(pool: "asyncpg.Pool[asyncpg.Record]", query: str, workspace_id: UUID) -> set[tuple[Any, ...]]:

@@ -8,15 +8,14 @@ import pytest
 
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
-from herdbook.companies.actions import DeleteCompany
-from herdbook.contacts.actions import CompanyStaff
-from herdbook.ledger.book import Origin
+from herdbook.companies.commands import DeleteCompany
+from herdbook.contacts.commands import CompanyStaff
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY
+from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Person, Thing, faults
 from tests.engagements.calls import Made, create
 from tests.engagements.conftest import Keys
-from tests.history.ways import Register, beside, history, person_named, restore, told
+from tests.history.requests import Register, beside, history, person_named, restore, told
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, ada: Thing) -> None:
@@ -91,7 +90,7 @@ async def test_it_names_the_user_of_a_key(alice: Person, ada: Thing, keys: Keys,
 async def test_the_command_line_has_no_credential(alice: Person, ada: Thing, engine: Thing, ledger: Ledger) -> None:
     """A write from the command line has no credential and no user."""
     await alice.patch(ada.url, json={"company_id": engine.id})
-    origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+    origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
     await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
     (latest, *_) = (await history(alice, ada))["data"]
 

@@ -7,11 +7,11 @@ import asyncpg
 import httpx
 import pytest
 
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.ledger.retention import trim_slice
 from tests.cast import Json, Person, Thing, faults
 from tests.engagements.calls import Made
-from tests.history.ways import Register, beside, restore, without_time
+from tests.history.requests import Register, beside, restore, without_time
 
 
 async def as_of(person: Person, thing: Thing, time: str) -> httpx.Response:
@@ -110,7 +110,7 @@ async def test_what_it_was_before_its_oldest_entry_is_known(
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     await register.age(int(before.headers["ETag"].strip('"')), days=100)
     (after,) = await renamed(alice, ada, "Ada")
-    await trim_slice(cast("Statements", pool), alice.workspace_id, 90)
+    await trim_slice(cast("Executor", pool), alice.workspace_id, 90)
     week_ago = await as_of(alice, ada, (datetime.now(UTC) - timedelta(days=7)).isoformat())
     long_ago = await as_of(alice, ada, "2019-12-31T23:59:59Z")
 

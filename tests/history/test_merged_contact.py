@@ -3,7 +3,7 @@
 import asyncpg
 
 from tests.cast import Person, Thing
-from tests.history.ways import person_named, restore, undo
+from tests.history.requests import person_named, restore, undo
 
 
 async def merge(person: Person, target: Thing, *sources: Thing) -> None:

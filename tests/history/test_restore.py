@@ -11,7 +11,7 @@ import pytest
 from tests.cast import Person, Stored, Thing, faults
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
-from tests.history.ways import CONTACTS, Register, history, person_named, restore, without_time
+from tests.history.requests import CONTACTS, Register, history, person_named, restore, without_time
 
 
 async def former_addresses(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> set[str]:

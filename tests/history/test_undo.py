@@ -11,7 +11,7 @@ from tests.cast import Json, Person, Thing, faults
 from tests.engagements.calls import TIMELINE, Made, call, timed
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
-from tests.history.ways import (
+from tests.history.requests import (
     COMPANIES,
     CONTACTS,
     NEVER_MADE,

@@ -9,14 +9,14 @@ import httpx
 import pytest_asyncio
 
 from herdbook import ids
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
 from herdbook.merging.moving import move_left_behind
 from tests.cast import Json, Person, Thing
 from tests.engagements.calls import TIMELINE, Made, call, timed
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
-from tests.history.ways import (
+from tests.history.requests import (
     CONTACTS,
     Register,
     ask_to_undo,
@@ -220,7 +220,7 @@ async def test_a_merge_that_went_on_leaves_its_engagements(
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     undone = await undo(alice, response)
     entries = await register.entries()
-    await move_left_behind(cast("Statements", pool), ledger)
+    await move_left_behind(cast("Executor", pool), ledger)
     expanded = await alice.get(engagement.url, params={"expand": "contacts"})
 
     assert undone.reverted == {}

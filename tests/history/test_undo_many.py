@@ -6,14 +6,14 @@ import asyncpg
 import pytest
 
 from herdbook.history import undoing
-from herdbook.history.undoing import MOST_AT_ONCE
+from herdbook.history.undoing import MAX_CHANGES
 from tests.cast import Person, Thing
 from tests.engagements.calls import Made, call
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
-from tests.history.ways import Register, ask_to_undo, now, person_named, undo
+from tests.history.requests import Register, ask_to_undo, now, person_named, undo
 
-MANY = MOST_AT_ONCE + 100
+MANY = MAX_CHANGES + 100
 
 
 async def hire(person: Person, company: Thing, many: int) -> None:
@@ -59,7 +59,7 @@ async def test_a_retry_goes_on_where_it_was(
     alice: Person, engine: Thing, register: Register, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A retry with the same Idempotency-Key gets the same answer; without a key, all is reported as changed since."""
-    monkeypatch.setattr(undoing, "MOST_AT_ONCE", 5)
+    monkeypatch.setattr(undoing, "MAX_CHANGES", 5)
     monkeypatch.setattr(undoing, "SLICE", 3)
     await hire(alice, engine, 10)
     deleted = await alice.delete(engine.url)
@@ -81,7 +81,7 @@ async def test_a_merge_with_many_engagements(
     alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Merged contacts are restored first and together, and merged again together."""
-    monkeypatch.setattr(undoing, "MOST_AT_ONCE", 5)
+    monkeypatch.setattr(undoing, "MAX_CHANGES", 5)
     monkeypatch.setattr(undoing, "SLICE", 3)
     contacts = [await person_named(alice, f"{name}@x.test", first_name=name) for name in "abc"]
     made = [Made(await alice.post("/api/v2/engagements", json=call(f"call {number}"))) for number in range(5)]

@@ -8,7 +8,7 @@ from herdbook import ids
 from tests.cast import Person, Thing
 from tests.engagements.calls import TIMELINE, Made, call, timed
 from tests.engagements.conftest import Keys
-from tests.history.ways import NEVER_MADE, ask_to_undo, history, undo
+from tests.history.requests import NEVER_MADE, ask_to_undo, history, undo
 
 
 async def test_who_may_write_nothing_is_refused(bob: Person) -> None:

@@ -16,8 +16,8 @@ from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace
 from herdbook.companies.releasing import release_left_behind
-from herdbook.contacts.actions import CompanyStaff
-from herdbook.db.pool import Statements
+from herdbook.contacts.commands import CompanyStaff
+from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
 from herdbook.merging.moving import move_left_behind
 from tests.cast import Json, Person
@@ -25,7 +25,7 @@ from tests.engagements.calls import TIMELINE, timed
 from tests.engagements.calls import URL as CALLS
 from tests.history.chains import assert_chained
 from tests.history.consistency import assert_consistent
-from tests.history.ways import COMPANIES, CONTACTS, UNDO
+from tests.history.requests import COMPANIES, CONTACTS, UNDO
 
 _DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
 _ADDRESSES: Final = ("a@x.test", "b@x.test", "c@x.test", "d@x.test")
@@ -103,7 +103,7 @@ class Story:
 
     async def work_through_chores(self) -> None:
         """Finish the background work."""
-        statements = cast("Statements", self.pool)
+        statements = cast("Executor", self.pool)
         await release_left_behind(statements, self.ledger, CompanyStaff())
         await move_left_behind(statements, self.ledger)
 

@@ -13,7 +13,7 @@ from herdbook import errors
 from herdbook.app import OPERATIONS
 from herdbook.http.openapi import document, refusals_of
 from herdbook.http.operation import Operation
-from herdbook.http.problems import KINDS
+from herdbook.http.problems import PROBLEM_TYPES
 from tests.cast import Person, Thing
 
 TYPE_BASE: Final = "https://app.askelephant.ai/errors/"
@@ -85,7 +85,7 @@ def test_each_refusal_is_declared_with_an_example(operation: Operation) -> None:
     responses = OURS["paths"][operation.path][operation.method.lower()]["responses"]
 
     for refusal in refusals_of(operation):
-        kind = KINDS[refusal]
+        kind = PROBLEM_TYPES[refusal]
         assert kind.name in responses[str(kind.status)]["content"]["application/problem+json"]["examples"]
         example = OURS["components"]["examples"][kind.name]["value"]
         assert (example["status"], example["type"]) == (kind.status, TYPE_BASE + kind.name)
@@ -96,7 +96,7 @@ def test_every_kind_of_refusal_is_possible_somewhere() -> None:
     possible = {refusal for operation in OPERATIONS for refusal in refusals_of(operation)}
 
     protocol = {errors.Malformed, errors.InvalidHeader, errors.HeadTooLarge, errors.TooSlow}
-    assert set(KINDS) - possible == {errors.NoRoute, errors.MethodNotAllowed, *protocol}
+    assert set(PROBLEM_TYPES) - possible == {errors.NoRoute, errors.MethodNotAllowed, *protocol}
 
 
 def test_a_body_may_be_left_out_only_where_nothing_would_be_missing() -> None:

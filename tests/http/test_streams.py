@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from herdbook.db.pool import Pool, open_pool
+from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.http.requests import Requests
 from herdbook.logs import JsonLines
 from tests.cast import Person
 from tests.serving import answering
@@ -38,7 +38,7 @@ class Exchange:
             "headers": [(b"authorization", str(person.key).encode())],
         }
 
-    async def run(self, app: Requests) -> None:
+    async def run(self, app: ApiApp) -> None:
         """Run the request."""
         await app(self._scope, self._receive, self._send)
 
@@ -69,7 +69,7 @@ async def connections(database_url: str) -> AsyncGenerator[Pool]:
     await pool.close()
 
 
-def streaming(parts: Parts, pool: Pool) -> Requests:
+def streaming(parts: Parts, pool: Pool) -> ApiApp:
     """Return an application that streams these parts."""
 
     async def answer(_: Call) -> Answer:

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from herdbook.app import Herdbook
 from herdbook.ledger.ledger import Ledger
-from tests.ledger.clerk import Clerk, ledger_on
+from tests.ledger.ledger_client import LedgerClient, ledger_on
 
 
 @pytest_asyncio.fixture
@@ -27,12 +27,12 @@ async def other_ledger(app: Herdbook, database_url: str) -> AsyncGenerator[Ledge
 
 
 @pytest_asyncio.fixture
-async def clerk(ledger: Ledger, workspace_id: UUID) -> Clerk:
+async def ledger_client(ledger: Ledger, workspace_id: UUID) -> LedgerClient:
     """A writer in the test's workspace."""
-    return Clerk(ledger, workspace_id)
+    return LedgerClient(ledger, workspace_id)
 
 
 @pytest_asyncio.fixture
-async def other_clerk(other_ledger: Ledger, clerk: Clerk) -> Clerk:
+async def other_ledger_client(other_ledger: Ledger, ledger_client: LedgerClient) -> LedgerClient:
     """The same writer in the same workspace, through the second ledger."""
-    return Clerk(other_ledger, clerk.workspace_id, clerk.credential_id)
+    return LedgerClient(other_ledger, ledger_client.workspace_id, ledger_client.credential_id)

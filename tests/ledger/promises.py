@@ -33,11 +33,11 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
     _assert_times_increase(changes)
     assert len({change["request_id"] for change in changes}) == len(changes), "no command is carried out twice"
 
-    standing = _replayed([change for change in changes if change["kind"] == "c"])
+    stored_object = _replayed([change for change in changes if change["kind"] == "c"])
     contacts = await pool.fetch("select * from contact where workspace_id = $1", workspace_id)
-    assert {row["id"] for row in contacts if row["deleted_at"] is None} == standing.keys()
+    assert {row["id"] for row in contacts if row["deleted_at"] is None} == stored_object.keys()
     for row in contacts:
-        if (change := standing.get(row["id"])) is not None:
+        if (change := stored_object.get(row["id"])) is not None:
             _assert_row_is(row, change)
         else:
             version: int = row["version"]
@@ -45,7 +45,7 @@ async def kept_promises(pool: Pool, workspace_id: UUID) -> dict[int, Record]:
             assert (last["object_id"], last["action"], last["at"]) == (row["id"], "d", row["deleted_at"])
             assert last["object"] == row["object"]
 
-    contacts_now = {contact_id: _contact(change) for contact_id, change in standing.items()}
+    contacts_now = {contact_id: _contact(change) for contact_id, change in stored_object.items()}
     emails = await pool.fetch("select address, contact_id from contact_email where workspace_id = $1", workspace_id)
     claimed = [
         (comparable_address(email.email), contact_id)
@@ -81,9 +81,9 @@ def _assert_times_increase(changes: Sequence[Record]) -> None:
 
 def _replayed(changes: Sequence[Record]) -> dict[UUID, Record]:
     """Replay the changes in order; return the last change of each contact that still exists."""
-    standing: dict[UUID, Record] = {}
+    stored_object: dict[UUID, Record] = {}
     for change in changes:
-        before = standing.pop(change["object_id"], None)
+        before = stored_object.pop(change["object_id"], None)
         if change["action"] == "c":
             assert before is None
             assert change["previous"] is None
@@ -96,9 +96,9 @@ def _replayed(changes: Sequence[Record]) -> dict[UUID, Record]:
                 assert change["previous"] is None
                 assert new == old
         if change["action"] != "d":
-            standing[change["object_id"]] = change
+            stored_object[change["object_id"]] = change
             assert json.loads(change["object"])["updated_at"] == f"{change['at']:%Y-%m-%dT%H:%M:%S.%fZ}"
-    return standing
+    return stored_object
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from herdbook.auth.store import create_workspace
 from herdbook.errors import OutcomeUnknown, Refusal, Taken, Unavailable
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
-from tests.ledger.clerk import ClaimUnseen, Clerk, id_of, ledger_on
+from tests.ledger.ledger_client import ClaimUnseen, LedgerClient, id_of, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Caught, Proxy, proxy_to
 
@@ -42,9 +42,9 @@ async def ledger(proxy: Proxy) -> AsyncGenerator[Ledger]:
 
 
 @pytest_asyncio.fixture
-async def neighbour(ledger: Ledger, pool: Pool) -> Clerk:
+async def neighbour(ledger: Ledger, pool: Pool) -> LedgerClient:
     """A writer in another workspace, who shares batches with the clerk."""
-    return Clerk(ledger, await create_workspace(pool, "Neighbour"))
+    return LedgerClient(ledger, await create_workspace(pool, "Neighbour"))
 
 
 def saves(sql: str) -> bool:
@@ -93,80 +93,82 @@ async def torn(caught: Caught) -> None:
 @pytest.mark.parametrize("matches", [loads, saves])
 async def test_batch_is_carried_out_once(
     proxy: Proxy,
-    clerk: Clerk,
-    neighbour: Clerk,
+    ledger_client: LedgerClient,
+    neighbour: LedgerClient,
     pool: Pool,
     matches: Callable[[str], bool],
     breaks: Callable[[Caught], Awaitable[None]],
 ) -> None:
     """Each command is carried out once, wherever the connection breaks, and its answer is the stored result."""
-    ada = id_of(await clerk.create("ada@engine.test"))
+    ada = id_of(await ledger_client.create("ada@engine.test"))
     trap = proxy.trap(matches)
     writes = together(
-        clerk.update(ada, first_name="Ada", if_version=1),
-        clerk.create("ada@engine.test"),
+        ledger_client.update(ada, first_name="Ada", if_version=1),
+        ledger_client.create("ada@engine.test"),
         neighbour.create("ada@engine.test"),
-        clerk.create("b@x.test"),
+        ledger_client.create("b@x.test"),
     )
     await breaks(await trap)
 
-    await assert_answers(pool, await writes, [clerk, Taken, neighbour, clerk])
+    await assert_answers(pool, await writes, [ledger_client, Taken, neighbour, ledger_client])
 
 
 @pytest.mark.parametrize("breaks", [lost, unanswered, torn])
 @pytest.mark.parametrize("matches", [locks, loads, saves, commits])
 async def test_locked_batch_is_carried_out_once(
     proxy: Proxy,
-    clerk: Clerk,
-    neighbour: Clerk,
+    ledger_client: LedgerClient,
+    neighbour: LedgerClient,
     pool: Pool,
     matches: Callable[[str], bool],
     breaks: Callable[[Caught], Awaitable[None]],
 ) -> None:
     """A locked batch that breaks again, even at its commit, is carried out once."""
     first = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test"), neighbour.create("a@x.test"), clerk.create("A@x.test"))
+    writes = together(ledger_client.create("a@x.test"), neighbour.create("a@x.test"), ledger_client.create("A@x.test"))
     caught = await first
     second = proxy.trap(matches)
     caught.cut()
     await breaks(await second)
 
-    await assert_answers(pool, await writes, [clerk, neighbour, Taken])
+    await assert_answers(pool, await writes, [ledger_client, neighbour, Taken])
 
 
 @pytest.mark.parametrize("breaks", [lost, unanswered])
 async def test_keyed_command_is_carried_out_once(
-    proxy: Proxy, clerk: Clerk, pool: Pool, breaks: Callable[[Caught], Awaitable[None]]
+    proxy: Proxy, ledger_client: LedgerClient, pool: Pool, breaks: Callable[[Caught], Awaitable[None]]
 ) -> None:
     """A key is stored with its change, so a repeat gets the answer of the batch that broke."""
     key = IdempotencyKey("a key", "a fingerprint")
     trap = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test", key=key))
+    writes = together(ledger_client.create("a@x.test", key=key))
     await breaks(await trap)
     answers = await writes
-    repeat = await clerk.create("a@x.test", key=key)
+    repeat = await ledger_client.create("a@x.test", key=key)
 
-    await assert_answers(pool, answers, [clerk])
+    await assert_answers(pool, answers, [ledger_client])
     assert repeat == answers[0]._replace(replayed=True)
 
 
-async def test_late_save_writes_nothing(proxy: Proxy, clerk: Clerk, neighbour: Clerk, pool: Pool) -> None:
+async def test_late_save_writes_nothing(proxy: Proxy, ledger_client: LedgerClient, neighbour: LedgerClient, pool: Pool) -> None:
     """A save that arrives after its batch was redone on another connection finds itself late and writes nothing."""
     trap = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test"), neighbour.create("a@x.test"))
+    writes = together(ledger_client.create("a@x.test"), neighbour.create("a@x.test"))
     caught = await trap
     caught.cut_client()
     answers = await writes
     late = await caught.deliver()
 
     assert b"SELECT 0\0" in late
-    await assert_answers(pool, answers, [clerk, neighbour])
+    await assert_answers(pool, answers, [ledger_client, neighbour])
 
 
-async def test_save_that_waits_for_the_lock_of_its_repetition_writes_nothing(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+async def test_save_that_waits_for_the_lock_of_its_repetition_writes_nothing(
+    proxy: Proxy, ledger_client: LedgerClient, pool: Pool
+) -> None:
     """A save that arrives while its batch is redone waits for that commit, and is then late."""
     first = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+    writes = together(ledger_client.create("a@x.test"), ledger_client.create("b@x.test"))
     late_save = await first
     second = proxy.trap(commits)
     late_save.cut_client()
@@ -178,13 +180,13 @@ async def test_save_that_waits_for_the_lock_of_its_repetition_writes_nothing(pro
     late = await late_save.answer()
 
     assert b"SELECT 0\0" in late
-    await assert_answers(pool, answers, [clerk, clerk])
+    await assert_answers(pool, answers, [ledger_client, ledger_client])
 
 
-async def test_save_that_arrives_between_two_repetitions_counts(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+async def test_save_that_arrives_between_two_repetitions_counts(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """A first save that arrives after its repetition broke counts: its objects are the ones answered."""
     first = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+    writes = together(ledger_client.create("a@x.test"), ledger_client.create("b@x.test"))
     late_save = await first
     second = proxy.trap(saves)
     late_save.cut_client()
@@ -196,45 +198,47 @@ async def test_save_that_arrives_between_two_repetitions_counts(proxy: Proxy, cl
 
     assert b"SELECT 2\0" not in late
     assert b"SELECT 1\0" in late
-    await assert_answers(pool, await writes, [clerk, clerk])
+    await assert_answers(pool, await writes, [ledger_client, ledger_client])
 
 
 async def test_save_of_another_process_is_not_taken_for_ones_own(
-    proxy: Proxy, clerk: Clerk, other_clerk: Clerk, pool: Pool
+    proxy: Proxy, ledger_client: LedgerClient, other_ledger_client: LedgerClient, pool: Pool
 ) -> None:
     """Two processes with slow clocks choose the same next time, and still recognise their own changes."""
     future = datetime.now(UTC) + timedelta(hours=1)
-    await pool.execute("update workspace set last_at = $2 where id = $1", clerk.workspace_id, future)
+    await pool.execute("update workspace set last_at = $2 where id = $1", ledger_client.workspace_id, future)
     trap = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test"))
+    writes = together(ledger_client.create("a@x.test"))
     caught = await trap
-    theirs = await other_clerk.create("b@x.test")
+    theirs = await other_ledger_client.create("b@x.test")
     caught.cut()
     answers = await writes
 
-    await assert_answers(pool, [*answers, theirs], [clerk, other_clerk])
+    await assert_answers(pool, [*answers, theirs], [ledger_client, other_ledger_client])
 
 
 async def test_commands_that_are_answered_are_not_done_again_with_the_late_ones(
-    proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_ledger: Ledger, pool: Pool
+    proxy: Proxy, ledger_client: LedgerClient, neighbour: LedgerClient, other_ledger: Ledger, pool: Pool
 ) -> None:
     """A repetition that PostgreSQL refuses is halved and repeated without the commands already answered."""
-    rival = Clerk(other_ledger, neighbour.workspace_id)
+    rival = LedgerClient(other_ledger, neighbour.workspace_id)
     trap = proxy.trap(saves)
-    writes = together(clerk.create(), neighbour.create("b@x.test"), neighbour.write(ClaimUnseen("ada@engine.test")))
+    writes = together(ledger_client.create(), neighbour.create("b@x.test"), neighbour.write(ClaimUnseen("ada@engine.test")))
     caught = await trap
     theirs = await rival.create("ada@engine.test")
     caught.let_go()
     answers = await writes
 
-    await assert_answers(pool, [*answers, theirs], [clerk, neighbour, asyncpg.UniqueViolationError, rival])
+    await assert_answers(pool, [*answers, theirs], [ledger_client, neighbour, asyncpg.UniqueViolationError, rival])
 
 
 @pytest.mark.parametrize("code", ["53200", "55P03", "40P01", "57014"])
-async def test_doubt_survives_an_error_of_the_database(proxy: Proxy, clerk: Clerk, pool: Pool, code: str) -> None:
+async def test_doubt_survives_an_error_of_the_database(
+    proxy: Proxy, ledger_client: LedgerClient, pool: Pool, code: str
+) -> None:
     """A save that may have been committed stays in doubt if the next attempt fails: it is not called unwritten, nor redone."""
     first = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"), clerk.create("c@x.test"))
+    writes = together(ledger_client.create("a@x.test"), ledger_client.create("b@x.test"), ledger_client.create("c@x.test"))
     caught = await first
     second = proxy.trap(locks)
     await caught.deliver()
@@ -242,18 +246,18 @@ async def test_doubt_survives_an_error_of_the_database(proxy: Proxy, clerk: Cler
     (await second).refuse(code, in_transaction=True)
     answers = await writes
 
-    await assert_answers(pool, answers, [clerk, clerk, clerk])
+    await assert_answers(pool, answers, [ledger_client, ledger_client, ledger_client])
 
 
-async def test_what_the_database_cannot_take_now_is_unavailable(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+async def test_what_the_database_cannot_take_now_is_unavailable(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """A save that the database refuses for lack of resources wrote nothing, and the caller may retry."""
     trap = proxy.trap(saves)
-    writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+    writes = together(ledger_client.create("a@x.test"), ledger_client.create("b@x.test"))
     (await trap).refuse("53100", in_transaction=False)
     answers = await writes
 
     await assert_answers(pool, answers, [Unavailable, Unavailable])
-    assert (await clerk.create("a@x.test")).version == 1
+    assert (await ledger_client.create("a@x.test")).version == 1
 
 
 @pytest.mark.parametrize(("matches", "refusal"), [(loads, Unavailable), (saves, OutcomeUnknown)])
@@ -262,41 +266,43 @@ async def test_database_that_stays_away_is_given_up(
 ) -> None:
     """Without patience left, the ledger says that nothing was written, or that the outcome is unknown; it recovers later."""
     async with ledger_on(proxy.url, patience_seconds=0.2) as ledger:
-        clerk = Clerk(ledger, workspace_id)
+        ledger_client = LedgerClient(ledger, workspace_id)
         trap = proxy.trap(matches)
-        writes = together(clerk.create("a@x.test"), clerk.create("b@x.test"))
+        writes = together(ledger_client.create("a@x.test"), ledger_client.create("b@x.test"))
         await trap
         await proxy.close()
-        refused = [*await writes, *await together(clerk.create("c@x.test"))]
+        refused = [*await writes, *await together(ledger_client.create("c@x.test"))]
         await proxy.open()
-        answer = await clerk.create("d@x.test")
+        answer = await ledger_client.create("d@x.test")
 
     assert [type(one) for one in refused] == [refusal, refusal, Unavailable]
-    await assert_answers(pool, [answer], [clerk])
+    await assert_answers(pool, [answer], [ledger_client])
 
 
-async def test_database_that_comes_back_in_time_is_waited_for(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+async def test_database_that_comes_back_in_time_is_waited_for(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """A short outage only costs time."""
-    await clerk.create("a@x.test")
+    await ledger_client.create("a@x.test")
     trap = proxy.trap(saves)
-    writes = together(clerk.create("b@x.test"), clerk.create("c@x.test"))
+    writes = together(ledger_client.create("b@x.test"), ledger_client.create("c@x.test"))
     await (await trap).deliver()
     await proxy.close()
-    more = together(clerk.create("d@x.test"))
+    more = together(ledger_client.create("d@x.test"))
     await proxy.open()
     answers = [*await writes, *await more]
 
     assert [one.version for one in answers] == [2, 3, 4]
-    assert len(await kept_promises(pool, clerk.workspace_id)) == 4
+    assert len(await kept_promises(pool, ledger_client.workspace_id)) == 4
 
 
-async def test_many_cuts(proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_ledger: Ledger, pool: Pool) -> None:
+async def test_many_cuts(
+    proxy: Proxy, ledger_client: LedgerClient, neighbour: LedgerClient, other_ledger: Ledger, pool: Pool
+) -> None:
     """Each command is done once through many cuts, before and after requests, while another process writes too."""
     dice = random.Random(1)  # noqa: S311  # repeatable on purpose
-    clerks = [clerk, neighbour, *(Clerk(other_ledger, one.workspace_id) for one in (clerk, neighbour))]
+    clerks = [ledger_client, neighbour, *(LedgerClient(other_ledger, one.workspace_id) for one in (ledger_client, neighbour))]
     everything: list[Any] = []
 
-    async def write(one: Clerk, number: int) -> None:
+    async def write(one: LedgerClient, number: int) -> None:
         everything.extend([(one, await one.create(f"{number}.{turn}@x.test")) for turn in range(20)])
 
     async def cut() -> None:
@@ -312,11 +318,11 @@ async def test_many_cuts(proxy: Proxy, clerk: Clerk, neighbour: Clerk, other_led
     await assert_answers(pool, [answer for _, answer in everything], [one for one, _ in everything])
 
 
-async def assert_answers(pool: Pool, answers: list[Any], expected: list[Clerk | type[Exception]]) -> None:
+async def assert_answers(pool: Pool, answers: list[Any], expected: list[LedgerClient | type[Exception]]) -> None:
     """Check that each caller got the expected refusal, or an entry of the workspace that its clerk writes in."""
-    written: dict[UUID, list[Written]] = {one.workspace_id: [] for one in expected if isinstance(one, Clerk)}
+    written: dict[UUID, list[Written]] = {one.workspace_id: [] for one in expected if isinstance(one, LedgerClient)}
     for answer, one in zip(answers, expected, strict=True):
-        if isinstance(one, Clerk):
+        if isinstance(one, LedgerClient):
             assert type(answer) is Written, repr(answer)
             written[one.workspace_id].append(answer)
         else:

@@ -15,8 +15,8 @@ from herdbook.auth.store import create_workspace
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import prepare
 from herdbook.ledger.ledger import Ledger
-from tests.ledger.clerk import ledger_on
-from tests.ledger.crowd import Said, assert_kept, call_all, crowd_elsewhere, heard
+from tests.ledger.concurrent_callers import Said, assert_kept, call_all, crowd_elsewhere, heard
+from tests.ledger.ledger_client import ledger_on
 from tests.ledger.promises import Pool, kept_promises
 
 FOREVER = 1_000_000

@@ -15,12 +15,12 @@ from herdbook.app import Herdbook
 from herdbook.auth.store import create_workspace
 from herdbook.db.pool import open_pool
 from herdbook.errors import OutcomeUnknown, Unavailable
-from herdbook.ledger.heads import Heads
 from herdbook.ledger.ledger import Ledger, Written
+from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.settings import Settings
 from tests.cast import Person, Thing
-from tests.ledger.clerk import Clerk, id_of, ledger_on
 from tests.ledger.frozen import frozen
+from tests.ledger.ledger_client import LedgerClient, id_of, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 from tests.ledger.test_connection_cut import loads, saves, together, until_blocked
@@ -85,9 +85,9 @@ async def test_readyz_tells_of_a_database_that_hangs(client: httpx.AsyncClient, 
 async def test_only_what_was_sent_is_in_doubt(proxy: Proxy, workspace_id: UUID, matches: Any, expected: type) -> None:
     """A write whose save hangs may have happened; one that hangs earlier has not."""
     async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
-        clerk = Clerk(ledger, workspace_id)
+        ledger_client = LedgerClient(ledger, workspace_id)
         trap = proxy.trap(matches)
-        writes = together(*(clerk.create() for _ in range(20)))
+        writes = together(*(ledger_client.create() for _ in range(20)))
         await trap
         async with asyncio.timeout(5):
             answers = await writes
@@ -98,14 +98,14 @@ async def test_only_what_was_sent_is_in_doubt(proxy: Proxy, workspace_id: UUID, 
 async def test_what_was_called_unwritten_is_not_written(proxy: Proxy, workspace_id: UUID, pool: Pool) -> None:
     """A batch that continues after its commands were given up skips them."""
     async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
-        clerk = Clerk(ledger, workspace_id)
+        ledger_client = LedgerClient(ledger, workspace_id)
         trap = proxy.trap(loads)
-        given_up = asyncio.create_task(outcomes_of(clerk.create("a@x.test")))
+        given_up = asyncio.create_task(outcomes_of(ledger_client.create("a@x.test")))
         caught = await trap
         answers = await given_up
         caught.let_go()
         await asyncio.sleep(0)
-        written = await clerk.create("b@x.test")
+        written = await ledger_client.create("b@x.test")
 
     assert answers == [Unavailable]
     assert written.version == 1
@@ -118,8 +118,8 @@ async def test_close_tries_nothing_that_nobody_waits_for(proxy: Proxy, workspace
     ledger = Ledger(connections, 10_000)
     ledger.open()
     trap = proxy.trap(loads)
-    clerk = Clerk(ledger, workspace_id)
-    waiting = [asyncio.create_task(clerk.create()) for _ in range(700)]
+    ledger_client = LedgerClient(ledger, workspace_id)
+    waiting = [asyncio.create_task(ledger_client.create()) for _ in range(700)]
     await trap
     for task in waiting:
         task.cancel()
@@ -151,12 +151,12 @@ async def test_every_closing_happens(database_url: str, tmp_path: Path) -> None:
 async def test_locked_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, workspace_id: UUID) -> None:
     """Locked rows of more workspaces than there are writers do not stop writes in others."""
     held = [await create_workspace(pool, f"Held {number}") for number in range(3)]
-    neighbour = Clerk(ledger, workspace_id)
+    neighbour = LedgerClient(ledger, workspace_id)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from workspace where id = any($1) for update", held)
         stuck: list[asyncio.Task[Written]] = []
         for each in held:
-            stuck.append(asyncio.create_task(Clerk(ledger, each).create()))
+            stuck.append(asyncio.create_task(LedgerClient(ledger, each).create()))
             await until_blocked(pool)
         async with asyncio.timeout(10):
             written = [await neighbour.create() for _ in range(50)]
@@ -169,13 +169,13 @@ async def test_locked_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, 
 async def test_a_locked_workspace_is_told(database_url: str, pool: Pool, workspace_id: UUID) -> None:
     """A write in a locked workspace is refused in time with the reason, and is not done later."""
     async with ledger_on(database_url, patience_seconds=2) as ledger:
-        clerk = Clerk(ledger, workspace_id)
+        ledger_client = LedgerClient(ledger, workspace_id)
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("select from workspace where id = $1 for update", workspace_id)
             async with asyncio.timeout(8):
                 with pytest.raises(Unavailable, match="Rows of this workspace are locked in the database"):
-                    await clerk.create("a@x.test")
-        written = await clerk.create("b@x.test")
+                    await ledger_client.create("a@x.test")
+        written = await ledger_client.create("b@x.test")
 
     assert written.version == 1
 
@@ -183,9 +183,9 @@ async def test_a_locked_workspace_is_told(database_url: str, pool: Pool, workspa
 async def test_the_lock_locks(proxy: Proxy, workspace_id: UUID, other_ledger: Ledger, pool: Pool) -> None:
     """After a late batch, the next attempt locks the workspace, and another process waits."""
     async with ledger_on(proxy.url) as ledger:
-        clerk, other = Clerk(ledger, workspace_id), Clerk(other_ledger, workspace_id)
+        ledger_client, other = LedgerClient(ledger, workspace_id), LedgerClient(other_ledger, workspace_id)
         first = proxy.trap(saves)
-        write = asyncio.create_task(clerk.create())
+        write = asyncio.create_task(ledger_client.create())
         late = await first
         await other.create()
         second = proxy.trap(loads)
@@ -205,13 +205,13 @@ async def test_the_lock_locks(proxy: Proxy, workspace_id: UUID, other_ledger: Le
 async def test_a_write_on_a_session_that_was_ended_is_done_on_another(proxy: Proxy, workspace_id: UUID) -> None:
     """A session that ended just before its use costs nothing: nothing was sent, so the write is done on another."""
     async with ledger_on(proxy.url) as ledger:
-        clerk = Clerk(ledger, workspace_id)
-        await clerk.create()
+        ledger_client = LedgerClient(ledger, workspace_id)
+        await ledger_client.create()
         for turns in range(25):
             proxy.end_sessions()
             for _ in range(turns):
                 await asyncio.sleep(0)
-            await clerk.create()
+            await ledger_client.create()
 
     assert (await other_version(proxy, workspace_id)) == 26
 
@@ -230,16 +230,16 @@ async def test_followers_are_told_after_sessions_were_ended(
 ) -> None:
     """Polling for other processes' commits logs any error and continues."""
     connections = await open_pool(proxy.url, 1)
-    heads = Heads(connections)
-    looking = asyncio.create_task(heads.look())
-    with heads.followed(workspace_id) as follower:
+    heads = ChangeNotifier(connections)
+    looking = asyncio.create_task(heads.poll())
+    with heads.subscribed(workspace_id) as follower:
         async with asyncio.timeout(20):
             await follower.wait()
             while not any("could not be read" in record.message for record in caplog.records):
                 proxy.end_sessions()
                 await asyncio.sleep(0)
             follower.clear()
-            await Clerk(other_ledger, workspace_id).create()
+            await LedgerClient(other_ledger, workspace_id).create()
             await follower.wait()
     looking.cancel()
     await connections.close()
@@ -261,7 +261,7 @@ async def test_a_batch_begins_again_for_so_long_and_not_without_a_pause(proxy: P
     async with ledger_on(proxy.url, patience_seconds=1) as ledger:
         refusing = asyncio.create_task(refuse())
         async with asyncio.timeout(10):
-            answers = await outcomes_of(Clerk(ledger, workspace_id).create())
+            answers = await outcomes_of(LedgerClient(ledger, workspace_id).create())
         refusing.cancel()
 
     assert answers == [Unavailable]
@@ -270,14 +270,14 @@ async def test_a_batch_begins_again_for_so_long_and_not_without_a_pause(proxy: P
 
 async def test_held_rows_of_some_workspaces_do_not_stop_others(ledger: Ledger, pool: Pool, workspace_id: UUID) -> None:
     """Somebody holds a contact in each of as many workspaces as there are writers, and one more; others are written in."""
-    held = [Clerk(ledger, await create_workspace(pool, f"Held {number}")) for number in range(3)]
-    contacts = [id_of(await clerk.create()) for clerk in held]
-    neighbour = Clerk(ledger, workspace_id)
+    held = [LedgerClient(ledger, await create_workspace(pool, f"Held {number}")) for number in range(3)]
+    contacts = [id_of(await ledger_client.create()) for ledger_client in held]
+    neighbour = LedgerClient(ledger, workspace_id)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from contact where id = any($1) for update", contacts)
         stuck: list[asyncio.Task[Written]] = []
-        for clerk, contact_id in zip(held, contacts, strict=True):
-            stuck.append(asyncio.create_task(clerk.update(contact_id, first_name="Grace")))
+        for ledger_client, contact_id in zip(held, contacts, strict=True):
+            stuck.append(asyncio.create_task(ledger_client.update(contact_id, first_name="Grace")))
             await until_blocked(pool)
         async with asyncio.timeout(10):
             written = [await neighbour.create() for _ in range(50)]

@@ -13,7 +13,7 @@ from herdbook.app import Herdbook
 from herdbook.errors import KeyReused, OutcomeUnknown
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
-from tests.ledger.clerk import Clerk, id_of, ledger_on
+from tests.ledger.ledger_client import LedgerClient, id_of, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 
@@ -49,48 +49,48 @@ async def record_of(pool: Pool, workspace_id: UUID) -> Any:
 
 @pytest.mark.parametrize("theirs_changes", [False, True], ids=["no-op meets no-op", "no-op meets update"])
 async def test_key_of_a_no_op_is_not_taken_over(
-    proxy: Proxy, clerk: Clerk, other_clerk: Clerk, pool: Pool, *, theirs_changes: bool
+    proxy: Proxy, ledger_client: LedgerClient, other_ledger_client: LedgerClient, pool: Pool, *, theirs_changes: bool
 ) -> None:
     """One of two requests with one key in two processes is refused, even if neither enters a change."""
-    ada = id_of(await clerk.create(first_name="Ada"))
+    ada = id_of(await ledger_client.create(first_name="Ada"))
     trap = proxy.trap(saves)
-    ours = asyncio.create_task(clerk.update(ada, first_name="Grace" if theirs_changes else "Ada", key=KEY))
+    ours = asyncio.create_task(ledger_client.update(ada, first_name="Grace" if theirs_changes else "Ada", key=KEY))
     caught = await trap
     # Their update changes nothing, so it uses up no number.
-    theirs = await other_clerk.update(ada, first_name="Ada", key=OTHER_REQUEST)
+    theirs = await other_ledger_client.update(ada, first_name="Ada", key=OTHER_REQUEST)
     caught.let_go()
 
     with pytest.raises(KeyReused):
         await ours
     assert not theirs.replayed
-    assert (await record_of(pool, clerk.workspace_id))["fingerprint"] == OTHER_REQUEST.fingerprint
-    assert await other_clerk.update(ada, first_name="Ada", key=OTHER_REQUEST) == theirs._replace(replayed=True)
-    assert len(await kept_promises(pool, clerk.workspace_id)) == 1
+    assert (await record_of(pool, ledger_client.workspace_id))["fingerprint"] == OTHER_REQUEST.fingerprint
+    assert await other_ledger_client.update(ada, first_name="Ada", key=OTHER_REQUEST) == theirs._replace(replayed=True)
+    assert len(await kept_promises(pool, ledger_client.workspace_id)) == 1
 
 
-async def test_late_save_of_a_no_op_writes_nothing(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+async def test_late_save_of_a_no_op_writes_nothing(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """A save that only stores a key, and arrives after its repetition on another connection, is late like any other."""
-    ada = id_of(await clerk.create(first_name="Ada"))
+    ada = id_of(await ledger_client.create(first_name="Ada"))
     trap = proxy.trap(saves)
-    ours = asyncio.create_task(clerk.update(ada, first_name="Ada", key=KEY))
+    ours = asyncio.create_task(ledger_client.update(ada, first_name="Ada", key=KEY))
     caught = await trap
     caught.cut_client()
     written = await ours
-    before = await record_of(pool, clerk.workspace_id)
+    before = await record_of(pool, ledger_client.workspace_id)
     late = await caught.deliver()
 
     assert b"SELECT 0\0" in late
     assert type(written) is Written
-    assert await record_of(pool, clerk.workspace_id) == before
+    assert await record_of(pool, ledger_client.workspace_id) == before
 
 
 @pytest.mark.parametrize("arrives", ["before", "after", "never"])
 async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_id: UUID, pool: Pool, arrives: str) -> None:
     """A caller with an unknown outcome repeats the request with its key, and it is carried out once."""
     async with ledger_on(proxy.url, patience_seconds=0) as ledger:
-        clerk = Clerk(ledger, workspace_id)
+        ledger_client = LedgerClient(ledger, workspace_id)
         trap = proxy.trap(saves)
-        first = asyncio.create_task(clerk.create("ada@engine.test", key=KEY))
+        first = asyncio.create_task(ledger_client.create("ada@engine.test", key=KEY))
         caught = await trap
         if arrives == "before":
             await caught.deliver()
@@ -99,7 +99,7 @@ async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_
         (await again).cut()
         with pytest.raises(OutcomeUnknown):
             await first
-        repeat = await clerk.create("ada@engine.test", key=KEY)
+        repeat = await ledger_client.create("ada@engine.test", key=KEY)
         if arrives == "after":
             assert b"SELECT 0\0" in await caught.deliver()
         caught.cut()
@@ -109,18 +109,20 @@ async def test_unknown_outcome_is_cleared_up_by_the_key(proxy: Proxy, workspace_
     assert {seq: change["object"].encode() for seq, change in changes.items()} == {repeat.version: repeat.body}
 
 
-async def test_command_that_could_be_repeated_is_not(proxy: Proxy, clerk: Clerk, pool: Pool) -> None:
+async def test_command_that_could_be_repeated_is_not(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
     """A lost answer to a save never leads to a second execution, because the ledger itself prevents it."""
-    ada = id_of(await clerk.create(first_name="Ada"))
+    ada = id_of(await ledger_client.create(first_name="Ada"))
     trap = proxy.trap(saves)
-    writes = asyncio.gather(clerk.create(), clerk.update(ada, first_name="Grace"), clerk.update(ada, first_name="Ada"))
+    writes = asyncio.gather(
+        ledger_client.create(), ledger_client.update(ada, first_name="Grace"), ledger_client.update(ada, first_name="Ada")
+    )
     caught = await trap
     await caught.deliver()
     caught.cut()
     # Callers are answered before the batch ends; the next write in the workspace waits for that end.
-    written = [*await writes, await clerk.create()]
+    written = [*await writes, await ledger_client.create()]
 
-    changes = await kept_promises(pool, clerk.workspace_id)
+    changes = await kept_promises(pool, ledger_client.workspace_id)
     assert [one.version for one in written] == [2, 3, 4, 5]
     assert [changes[one.version]["object"].encode() for one in written] == [one.body for one in written]
     assert len(changes) == 5

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from herdbook.embedded import EmbeddedPostgres
-from tests.ledger.crowd import Said, assert_kept, heard
+from tests.ledger.concurrent_callers import Said, assert_kept, heard
 from tests.ledger.promises import kept_promises
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ async def test_nothing_acknowledged_is_lost_when_all_dies_at_once() -> None:
 async def write_until_killed(folder: Path, number: int, said: list[Said]) -> list[UUID]:
     """Let a household write, kill all of it, and add its output to `said`; return its workspaces."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.ledger.household", str(folder), str(number), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        sys.executable, "-m", "tests.ledger.crash_child", str(folder), str(number), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )
     assert process.stdout is not None
     try:

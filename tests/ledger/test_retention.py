@@ -14,7 +14,7 @@ from herdbook.app import Herdbook
 from herdbook.auth.store import create_workspace
 from herdbook.db.pool import Pool, open_pool
 from herdbook.ledger.retention import KEPT_FOR_DISABLED_DAYS, trim_ledgers, trim_slice
-from tests.ledger.clerk import Clerk, id_of
+from tests.ledger.ledger_client import LedgerClient, id_of
 
 Connections: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 DAYS = 90
@@ -98,15 +98,15 @@ async def connections(app: Herdbook, database_url: str) -> AsyncGenerator[Pool]:
     await pool.close()
 
 
-async def create(clerk: Clerk, count: int) -> None:
+async def create(ledger_client: LedgerClient, count: int) -> None:
     """Create a number of contacts one after the other."""
     for _ in range(count):
-        await clerk.create(first_name="Ada")
+        await ledger_client.create(first_name="Ada")
 
 
-async def test_what_is_old_is_forgotten(clerk: Clerk, register: Register, connections: Pool) -> None:
+async def test_what_is_old_is_forgotten(ledger_client: LedgerClient, register: Register, connections: Pool) -> None:
     """Old entries are deleted, the others stay, and the position is recorded."""
-    await create(clerk, 5)
+    await create(ledger_client, 5)
     await register.age(3)
     await trim_ledgers(connections, DAYS)
 
@@ -114,9 +114,9 @@ async def test_what_is_old_is_forgotten(clerk: Clerk, register: Register, connec
     assert await register.trimmed() == 3
 
 
-async def test_what_is_young_stays(clerk: Clerk, register: Register, connections: Pool) -> None:
+async def test_what_is_young_stays(ledger_client: LedgerClient, register: Register, connections: Pool) -> None:
     """Without old entries nothing is deleted and nothing recorded."""
-    await create(clerk, 3)
+    await create(ledger_client, 3)
     await register.age(2, DAYS - 1)
     await trim_ledgers(connections, DAYS)
 
@@ -125,10 +125,10 @@ async def test_what_is_young_stays(clerk: Clerk, register: Register, connections
 
 
 async def test_what_a_wrong_clock_has_dated_is_forgotten_in_the_end(
-    clerk: Clerk, register: Register, connections: Pool
+    ledger_client: LedgerClient, register: Register, connections: Pool
 ) -> None:
     """Entries dated years ahead are as old as the recorded position behind them; correct dates count as they are."""
-    await create(clerk, 6)
+    await create(ledger_client, 6)
     await register.age(2)
     await register.age(4, -3650)
     await register.age(2, 3650)
@@ -141,9 +141,9 @@ async def test_what_a_wrong_clock_has_dated_is_forgotten_in_the_end(
     assert await register.entries() == [5, 6]
 
 
-async def test_it_goes_on_where_it_ended(clerk: Clerk, register: Register, connections: Pool) -> None:
+async def test_it_goes_on_where_it_ended(ledger_client: LedgerClient, register: Register, connections: Pool) -> None:
     """The next round trims the entries that have become old since."""
-    await create(clerk, 5)
+    await create(ledger_client, 5)
     for last in (2, 2, 4):
         await register.age(last)
         await trim_ledgers(connections, DAYS)
@@ -152,42 +152,46 @@ async def test_it_goes_on_where_it_ended(clerk: Clerk, register: Register, conne
     assert await register.trimmed() == 4
 
 
-async def test_a_ledger_goes_on_that_was_forgotten_whole(clerk: Clerk, register: Register, connections: Pool) -> None:
+async def test_a_ledger_goes_on_that_was_forgotten_whole(
+    ledger_client: LedgerClient, register: Register, connections: Pool
+) -> None:
     """Numbers of trimmed entries are never reused, and the objects stay as they are."""
-    created = await clerk.create(first_name="Ada")
+    created = await ledger_client.create(first_name="Ada")
     await register.age(1)
     await trim_ledgers(connections, DAYS)
-    written = await clerk.update(id_of(created), if_version=created.version, first_name="Augusta")
+    written = await ledger_client.update(id_of(created), if_version=created.version, first_name="Augusta")
 
     assert (written.version, await register.entries(), await register.trimmed()) == (2, [2], 1)
 
 
-async def test_other_workspaces_are_left_alone(clerk: Clerk, register: Register, connections: Pool, pool: Connections) -> None:
+async def test_other_workspaces_are_left_alone(
+    ledger_client: LedgerClient, register: Register, connections: Pool, pool: Connections
+) -> None:
     """Trimming one workspace leaves others alone."""
     elsewhere = await create_workspace(pool, "Neighbour")
     neighbour = Register(pool, elsewhere)
-    await create(Clerk(clerk.ledger, elsewhere), 2)
-    await create(clerk, 2)
+    await create(LedgerClient(ledger_client.ledger, elsewhere), 2)
+    await create(ledger_client, 2)
     await register.age(2)
     await trim_ledgers(connections, DAYS)
 
     assert (await register.entries(), await neighbour.entries()) == ([], [1, 2])
 
 
-async def test_much_is_forgotten_in_slices(register: Register, connections: Pool, clerk: Clerk) -> None:
+async def test_much_is_forgotten_in_slices(register: Register, connections: Pool, ledger_client: LedgerClient) -> None:
     """A long ledger is trimmed in slices."""
     await register.fill(7001)
-    await clerk.create(first_name="Ada")
+    await ledger_client.create(first_name="Ada")
     await trim_ledgers(connections, DAYS)
 
     assert (await register.entries(), await register.trimmed()) == ([7002], 7001)
 
 
-async def test_several_processes_forget_at_once(register: Register, connections: Pool, clerk: Clerk) -> None:
+async def test_several_processes_forget_at_once(register: Register, connections: Pool, ledger_client: LedgerClient) -> None:
     """Concurrent trimming never fails, never blocks writers, and never moves the recorded position back."""
     await register.fill(20_000)
-    await create(clerk, 1)
-    written = asyncio.create_task(create(clerk, 49))
+    await create(ledger_client, 1)
+    written = asyncio.create_task(create(ledger_client, 49))
     noted = [0]
 
     async def watch() -> None:
@@ -205,10 +209,10 @@ async def test_several_processes_forget_at_once(register: Register, connections:
 
 
 async def test_what_is_noted_never_goes_back(
-    clerk: Clerk, workspace_id: UUID, register: Register, connections: Pool, pool: Connections
+    ledger_client: LedgerClient, workspace_id: UUID, register: Register, connections: Pool, pool: Connections
 ) -> None:
     """A process that starts earlier with an older position and finishes later does not move it back."""
-    await create(clerk, 5)
+    await create(ledger_client, 5)
     await register.age(2, 100)
     await register.age(4, 10)
     async with connections.acquire() as connection, connection.transaction():
@@ -221,9 +225,9 @@ async def test_what_is_noted_never_goes_back(
     assert (await register.trimmed(), await register.entries()) == (4, [5])
 
 
-async def test_what_a_webhook_has_not_read_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
+async def test_what_a_webhook_has_not_read_is_kept(ledger_client: LedgerClient, register: Register, connections: Pool) -> None:
     """Entries stay until the endpoint farthest behind has read them."""
-    await create(clerk, 6)
+    await create(ledger_client, 6)
     await register.age(6, 1000)
     await register.read_by_webhook(5)
     await register.read_by_webhook(3)
@@ -232,9 +236,11 @@ async def test_what_a_webhook_has_not_read_is_kept(clerk: Clerk, register: Regis
     assert await register.entries() == [4, 5, 6]
 
 
-async def test_what_waits_for_its_next_attempt_is_kept(clerk: Clerk, register: Register, connections: Pool) -> None:
+async def test_what_waits_for_its_next_attempt_is_kept(
+    ledger_client: LedgerClient, register: Register, connections: Pool
+) -> None:
     """The entry of a waiting delivery stays until it is delivered or given up."""
-    await create(clerk, 6)
+    await create(ledger_client, 6)
     await register.age(6, 1000)
     await register.read_by_webhook(6, delivered=1, failed=2, skipped=3, waiting=4)
     await trim_ledgers(connections, DAYS)
@@ -244,10 +250,10 @@ async def test_what_waits_for_its_next_attempt_is_kept(clerk: Clerk, register: R
 
 @pytest.mark.parametrize(("position", "waiting"), [(2, 6), (6, 3)])
 async def test_a_disabled_webhook_is_waited_for_a_while(
-    clerk: Clerk, register: Register, connections: Pool, workspace_id: UUID, position: int, waiting: int
+    ledger_client: LedgerClient, register: Register, connections: Pool, workspace_id: UUID, position: int, waiting: int
 ) -> None:
     """Unread entries of a disabled endpoint are kept for 30 more days; then they go, and the gap is recorded."""
-    await create(clerk, 6)
+    await create(ledger_client, 6)
     await register.age(6)
     await register.read_by_webhook(position, is_enabled=False, waiting=waiting)
     await trim_ledgers(connections, DAYS)
@@ -266,9 +272,11 @@ async def test_a_disabled_webhook_is_waited_for_a_while(
     assert state == ("expired" if waiting <= 5 else "waiting")
 
 
-async def test_a_webhook_that_is_far_behind_takes_nothing_back(clerk: Clerk, register: Register, connections: Pool) -> None:
+async def test_a_webhook_that_is_far_behind_takes_nothing_back(
+    ledger_client: LedgerClient, register: Register, connections: Pool
+) -> None:
     """An endpoint that needs trimmed entries does not move the recorded position back."""
-    await create(clerk, 4)
+    await create(ledger_client, 4)
     await register.age(3)
     await trim_ledgers(connections, DAYS)
     await register.read_by_webhook(1)

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from herdbook import ids
 from herdbook.auth.store import create_workspace
-from herdbook.contacts.actions import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
+from herdbook.contacts.commands import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpdate
 from herdbook.errors import KeyReused, NotFound, Stale, Taken
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
-from tests.ledger.clerk import ChangedMind, Clerk, ThinkTwice, creation, items, unstorable
+from tests.ledger.ledger_client import ChangedMind, LedgerClient, ThinkTwice, creation, items, unstorable
 from tests.ledger.promises import Pool, kept_promises
 
 Json: TypeAlias = Any
@@ -78,7 +78,7 @@ programs: Final = st.lists(st.lists(wishes, min_size=1, max_size=8), min_size=1,
 async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: list[list[Wish]]) -> None:
     """Each command of a batch has the outcome that it would have alone, in its turn."""
     models = [Model(), Model()]
-    clerks = [Clerk(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(2)]
+    clerks = [LedgerClient(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(2)]
     for batch in program:
         asked: list[tuple[Wish, Any, IdempotencyKey | None]] = []
         for wish in batch:
@@ -92,11 +92,11 @@ async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: lis
             assert_foretold(models[wish.workspace], command, key, outcome)
             event(f"{wish.kind}: {type(outcome).__name__}")
 
-    for clerk, model in zip(clerks, models, strict=True):
-        changes = await kept_promises(pool, clerk.workspace_id)
+    for ledger_client, model in zip(clerks, models, strict=True):
+        changes = await kept_promises(pool, ledger_client.workspace_id)
         assert len(changes) == model.seq
         rows = await pool.fetch(
-            "select id, version from contact where workspace_id = $1 and deleted_at is null", clerk.workspace_id
+            "select id, version from contact where workspace_id = $1 and deleted_at is null", ledger_client.workspace_id
         )
         assert {row["id"]: row["version"] for row in rows} == {
             contact_id: version for contact_id, (version, _) in model.contacts.items()

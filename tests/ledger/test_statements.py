@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest_asyncio
 
 from herdbook import ids
-from herdbook.companies.actions import CreateCompany
+from herdbook.companies.commands import CreateCompany
 from herdbook.companies.model import CompanyCreate
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.ledger.batch import load, save
-from herdbook.ledger.book import Command, Need, Origin
-from herdbook.tags.actions import CreateTag
+from herdbook.ledger.unit_of_work import Command, Need, Origin
+from herdbook.tags.commands import CreateTag
 from herdbook.tags.model import TagCreate
-from tests.ledger.clerk import creation
+from tests.ledger.ledger_client import creation
 from tests.ledger.test_connection_cut import loads, saves
 
 _BATCHES: Final = 60
@@ -57,7 +57,7 @@ async def carry_out(connection: Connection, workspace_id: UUID, commands: list[C
     needs: list[Need] = [need for command in commands for need in command.needs()]
     dice.shuffle(needs)
     in_order: Any = dict.fromkeys(needs)
-    book = (await load(connection, {workspace_id: in_order}))[workspace_id]
+    work = (await load(connection, {workspace_id: in_order}))[workspace_id]
     for command in commands:
-        book.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.new_id()))
-    assert await save(connection, [book]) == {workspace_id}
+        work.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.new_id()))
+    assert await save(connection, [work]) == {workspace_id}

@@ -13,7 +13,7 @@ import pytest
 
 from herdbook.ledger.ledger import Ledger
 from tests.cast import Json, Person
-from tests.ledger.crowd import Said, call_all, crowd_elsewhere
+from tests.ledger.concurrent_callers import Said, call_all, crowd_elsewhere
 
 COMMANDS = 3000
 URL = "/api/v2/contacts"

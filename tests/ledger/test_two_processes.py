@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 
 from herdbook.auth.store import create_workspace
 from herdbook.ledger.ledger import Ledger
-from tests.ledger.clerk import Clerk
-from tests.ledger.crowd import Said, assert_kept, call_all, crowd_elsewhere, heard
+from tests.ledger.concurrent_callers import Said, assert_kept, call_all, crowd_elsewhere, heard
+from tests.ledger.ledger_client import LedgerClient
 from tests.ledger.promises import Pool, kept_promises
 
 COMMANDS: Final = 6000
@@ -100,7 +100,7 @@ async def test_batches_over_the_same_workspaces_do_not_deadlock(
 
     async def write_everywhere(one: Ledger) -> None:
         for _ in range(25):
-            await asyncio.gather(*(Clerk(one, id_).create() for id_ in dice.sample(workspace_ids, len(workspace_ids))))
+            await asyncio.gather(*(LedgerClient(one, id_).create() for id_ in dice.sample(workspace_ids, len(workspace_ids))))
 
     late_before = late_batches()
     await asyncio.gather(*(write_everywhere(one) for one in (ledger, other_ledger) for _ in range(2)))

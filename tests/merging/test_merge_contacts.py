@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.db.pool import Statements
-from herdbook.engagements.actions import CreateEngagement
+from herdbook.db.pool import Executor
+from herdbook.engagements.commands import CreateEngagement
 from herdbook.engagements.model import EngagementCreate, Participant
-from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
-from herdbook.merging.actions import MergeContacts, MoveEngagements
+from herdbook.ledger.unit_of_work import Origin
+from herdbook.merging.commands import MergeContacts, MoveEngagements
 from herdbook.merging.moving import move_left_behind
-from herdbook.merging.store import MOST_INVOLVED
+from herdbook.merging.store import MAX_MOVED_ENGAGEMENTS
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import addresses, delete, numbers, result, results, upsert
 from tests.engagements.calls import Made
@@ -405,7 +405,9 @@ async def moved(pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, source: Thi
     return [(record["request_id"], record["credential_id"]) for record in records]
 
 
-@pytest.mark.parametrize("many", [MOST_INVOLVED - 1, MOST_INVOLVED, MOST_INVOLVED + 1, 2 * MOST_INVOLVED + 100])
+@pytest.mark.parametrize(
+    "many", [MAX_MOVED_ENGAGEMENTS - 1, MAX_MOVED_ENGAGEMENTS, MAX_MOVED_ENGAGEMENTS + 1, 2 * MAX_MOVED_ENGAGEMENTS + 100]
+)
 async def test_very_many_engagements(
     alice: Person, ada: Thing, grace: Thing, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]", many: int
 ) -> None:
@@ -428,7 +430,7 @@ async def test_very_many_engagements(
 
 async def interrupted(ledger: Ledger, alice: Person, ada: Thing, grace: Thing) -> Origin:
     """Merge like a process that dies before the second slice; return the command's origin."""
-    await engage_often(ledger, alice, grace, MOST_INVOLVED + 20)
+    await engage_often(ledger, alice, grace, MAX_MOVED_ENGAGEMENTS + 20)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await ledger.write(alice.workspace_id, MergeContacts(target_id=ada.uuid, sources=(grace.id,)), origin)
     return origin
@@ -440,10 +442,10 @@ async def test_what_was_interrupted_is_finished(
     """A later round finishes an interrupted merge, and enters the changes under the original request."""
     origin = await interrupted(ledger, alice, ada, grace)
     before = len(await moved(pool, alice, grace))
-    await move_left_behind(cast("Statements", pool), ledger)
+    await move_left_behind(cast("Executor", pool), ledger)
 
-    assert before == MOST_INVOLVED
-    assert await moved(pool, alice, grace) == [(origin.request_id, origin.credential_id)] * (MOST_INVOLVED + 20)
+    assert before == MAX_MOVED_ENGAGEMENTS
+    assert await moved(pool, alice, grace) == [(origin.request_id, origin.credential_id)] * (MAX_MOVED_ENGAGEMENTS + 20)
 
 
 async def test_what_is_left_follows_the_chain(
@@ -454,12 +456,12 @@ async def test_what_is_left_follows_the_chain(
     mary = await contact(alice, "mary@science.test")
     await merge(alice, mary, ada)
     for _ in range(2):
-        await move_left_behind(cast("Statements", pool), ledger)
+        await move_left_behind(cast("Executor", pool), ledger)
 
     named = await pool.fetch("select distinct contact_id from engagement_contact where workspace_id = $1", alice.workspace_id)
     assert [record["contact_id"] for record in named] == [mary.uuid]
     # The last round finds that the final contact was not merged itself.
-    await move_left_behind(cast("Statements", pool), ledger)
+    await move_left_behind(cast("Executor", pool), ledger)
     assert not await pool.fetch("select from unfinished where workspace_id = $1", alice.workspace_id)
 
 

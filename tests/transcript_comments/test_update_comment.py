@@ -7,9 +7,9 @@ import pytest
 
 from herdbook import ids
 from herdbook.errors import NotFound
-from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
-from herdbook.transcript_comments.actions import DeleteTranscriptComment, UpdateTranscriptComment
+from herdbook.ledger.unit_of_work import Origin
+from herdbook.transcript_comments.commands import DeleteTranscriptComment, UpdateTranscriptComment
 from herdbook.transcript_comments.model import TranscriptCommentUpdate
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.engagements.calls import Made

@@ -15,9 +15,9 @@ from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.auth.store import create_key
 from tests.cast import Person
 from tests.db.conftest import database_on
-from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint
-from tests.webhooks.post import Post, post_on
+from tests.webhooks.endpoints import WEBHOOKS, DeliveryTables, Endpoint
 from tests.webhooks.receiver import Receiver, receiving
+from tests.webhooks.webhook_app import WebhookApp, webhook_app_on
 
 
 @pytest_asyncio.fixture
@@ -39,9 +39,9 @@ async def endpoint(alice: Person) -> Endpoint:
 
 
 @pytest.fixture
-def books(pool: "asyncpg.Pool[asyncpg.Record]") -> Books:
+def delivery_tables(pool: "asyncpg.Pool[asyncpg.Record]") -> DeliveryTables:
     """The courier's tables, for tests that write them."""
-    return Books(pool)
+    return DeliveryTables(pool)
 
 
 @pytest_asyncio.fixture
@@ -52,14 +52,14 @@ async def receiver() -> AsyncGenerator[Receiver]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def office(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Post]:
+async def office(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[WebhookApp]:
     """An office for the tests of a file."""
-    async with database_on(database_url) as url, post_on(url, tmp_path_factory.mktemp("office")) as office:
+    async with database_on(database_url) as url, webhook_app_on(url, tmp_path_factory.mktemp("office")) as office:
         yield office
 
 
 @pytest_asyncio.fixture
-async def post(office: Post) -> AsyncGenerator[Post]:
+async def post(office: WebhookApp) -> AsyncGenerator[WebhookApp]:
     """The office with a new courier, and without endpoints of other tests."""
     office.courier = office.new_courier()
     yield office
@@ -67,6 +67,6 @@ async def post(office: Post) -> AsyncGenerator[Post]:
 
 
 @pytest_asyncio.fixture
-async def owner(post: Post) -> Person:
+async def owner(post: WebhookApp) -> Person:
     """The administrator of a new workspace."""
     return await post.open_workspace()

@@ -66,7 +66,7 @@ class Endpoint:
         return [each["id"] for each in (await self.read("deliveries", **params))["data"]]
 
 
-class Books:
+class DeliveryTables:
     """The tables that a courier keeps."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 import svix
 
+from herdbook.webhooks.delivery import SCHEDULE
 from herdbook.webhooks.model import Attempt
-from herdbook.webhooks.rounds import SCHEDULE
 from tests.cast import Json, Person
-from tests.webhooks.post import WEBHOOKS, Post, subscribe, write_contact
 from tests.webhooks.receiver import TAKEN, Receiver, answer, receiving
+from tests.webhooks.webhook_app import WEBHOOKS, WebhookApp, subscribe, write_contact
 
 
-async def test_a_write_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_write_is_told(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An endpoint receives later writes, signed with its secret; a successful delivery leaves no row."""
     await write_contact(owner, first_name="Before")
     endpoint = await subscribe(owner, receiver.url)
@@ -33,7 +33,7 @@ async def test_a_write_is_told(post: Post, owner: Person, receiver: Receiver) ->
     assert (reader["delivered"], reader["failed"], reader["lease_holder"]) == (1, 0, None)
 
 
-async def test_nothing_is_told_twice(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_nothing_is_told_twice(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A second look delivers nothing again, and neither does another courier."""
     await subscribe(owner, receiver.url)
     await write_contact(owner)
@@ -46,7 +46,7 @@ async def test_nothing_is_told_twice(post: Post, owner: Person, receiver: Receiv
     assert len(receiver.requests) == 1
 
 
-async def test_only_what_was_chosen_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_only_what_was_chosen_is_told(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An endpoint with chosen types receives no others, and its position moves past them."""
     endpoint = await subscribe(owner, receiver.url, event_types=["v1.tag.created"])
     await write_contact(owner)
@@ -58,7 +58,7 @@ async def test_only_what_was_chosen_is_told(post: Post, owner: Person, receiver:
     assert (await post.reader(endpoint))["position"] == 4
 
 
-async def test_workspaces_are_apart(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_workspaces_are_apart(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An endpoint receives nothing of other workspaces."""
     await subscribe(owner, receiver.url)
     await write_contact(await post.open_workspace())
@@ -67,7 +67,7 @@ async def test_workspaces_are_apart(post: Post, owner: Person, receiver: Receive
     assert receiver.requests == []
 
 
-async def test_events_of_an_object_are_in_order(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_events_of_an_object_are_in_order(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """The events of one contact arrive in order, even if many deliveries run in parallel."""
     contacts = [await write_contact(owner) for _ in range(5)]
     await subscribe(owner, receiver.url)
@@ -82,7 +82,7 @@ async def test_events_of_an_object_are_in_order(post: Post, owner: Person, recei
     assert len(set(receiver.event_ids)) == 300
 
 
-async def test_different_objects_go_side_by_side(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_different_objects_go_side_by_side(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A delivery that waits for its answer holds up the same contact's next event, and not those of others."""
     await subscribe(owner, receiver.url)
     ada, grace = await write_contact(owner, first_name="Ada"), await write_contact(owner, first_name="Grace")
@@ -101,7 +101,7 @@ async def test_different_objects_go_side_by_side(post: Post, owner: Person, rece
     assert told[2:] == [ada["id"]]
 
 
-async def test_a_failure_holds_up_nobody(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_failure_holds_up_nobody(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A failed delivery waits in a row of its own, and later events are delivered."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda request: answer(500, b"Oh no") if request is receiver.requests[0] else TAKEN
@@ -117,7 +117,7 @@ async def test_a_failure_holds_up_nobody(post: Post, owner: Person, receiver: Re
     assert row["next_attempt_at"] == post.clock.now + timedelta(seconds=5)
 
 
-async def test_the_whole_schedule(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_the_whole_schedule(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An event that always fails is sent eight times under the same id, and then counts as failed."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
@@ -143,7 +143,7 @@ async def test_the_whole_schedule(post: Post, owner: Person, receiver: Receiver)
     assert len(msgspec.json.decode(row["attempts"])) == 8
 
 
-async def test_a_later_attempt_succeeds(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_later_attempt_succeeds(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A retry that succeeds is delivered, and its attempts are kept."""
     endpoint = await subscribe(owner, receiver.url)
     answers = itertools.chain([answer(500), None], itertools.repeat(TAKEN))
@@ -174,7 +174,7 @@ async def test_a_later_attempt_succeeds(post: Post, owner: Person, receiver: Rec
     ],
 )
 async def test_an_endpoint_may_ask_for_time(
-    post: Post, owner: Person, receiver: Receiver, status: int, said: str, pause: int
+    post: WebhookApp, owner: Person, receiver: Receiver, status: int, said: str, pause: int
 ) -> None:
     """`Retry-After` counts with 429 and 503, for a day at most, and never shortens the schedule."""
     post.clock.now = post.clock.now.replace(year=2030, month=1, day=1, hour=0, minute=0, second=0)
@@ -187,7 +187,7 @@ async def test_an_endpoint_may_ask_for_time(
     assert row["next_attempt_at"] == post.clock.now + timedelta(seconds=pause)
 
 
-async def test_gone_disables(post: Post, owner: Person, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+async def test_gone_disables(post: WebhookApp, owner: Person, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
     """A 410 disables the endpoint: endpoint and log give the reason, and nothing more is sent."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(410)
@@ -204,7 +204,7 @@ async def test_gone_disables(post: Post, owner: Person, receiver: Receiver, capl
     assert (line.levelname, line.endpoint, line.reason) == ("WARNING", endpoint["id"], "gone")  # type: ignore[attr-defined]
 
 
-async def test_failing_for_days_disables(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_failing_for_days_disables(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Five days without a success disable an endpoint; one success in between restarts the count."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
@@ -223,7 +223,7 @@ async def test_failing_for_days_disables(post: Post, owner: Person, receiver: Re
     assert shown["disabled_reason"] == "failing"
 
 
-async def test_enabled_again_it_goes_on_where_it_stopped(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_enabled_again_it_goes_on_where_it_stopped(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An endpoint that is enabled again receives the events from the time in between, and failed ones."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(410)
@@ -239,7 +239,7 @@ async def test_enabled_again_it_goes_on_where_it_stopped(post: Post, owner: Pers
     assert sorted(told) == ["First", "Second"]
 
 
-async def test_a_dead_endpoint_is_asked_less_and_less(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_dead_endpoint_is_asked_less_and_less(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An endpoint that fails again and again gets at most one new event at a time, and loses none."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
@@ -260,7 +260,7 @@ async def test_a_dead_endpoint_is_asked_less_and_less(post: Post, owner: Person,
     assert {row["state"] for row in await post.deliveries(endpoint)} == {"delivered"}
 
 
-async def test_a_dead_endpoint_delays_nobody(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_dead_endpoint_delays_nobody(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A silent endpoint does not delay another one of the same workspace."""
     async with receiving() as silent:
         silent.may_answer.clear()
@@ -276,7 +276,7 @@ async def test_a_dead_endpoint_delays_nobody(post: Post, owner: Person, receiver
     assert len(set(receiver.event_ids)) == 50
 
 
-async def test_couriers_share_the_work(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_couriers_share_the_work(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Only one of several couriers delivers to an endpoint, and each event arrives once."""
     endpoints = [await subscribe(owner, receiver.url) for _ in range(4)]
     couriers = [post.new_courier() for _ in range(3)]
@@ -291,7 +291,7 @@ async def test_couriers_share_the_work(post: Post, owner: Person, receiver: Rece
     assert len(set(receiver.event_ids)) == 10
 
 
-async def test_a_lease_ends(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_lease_ends(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Another courier takes over an endpoint once the lease of a lost one has ended."""
     endpoint = await subscribe(owner, receiver.url)
     await write_contact(owner)
@@ -307,7 +307,7 @@ async def test_a_lease_ends(post: Post, owner: Person, receiver: Receiver) -> No
     assert (await post.reader(endpoint))["lease_holder"] is None
 
 
-async def hold_one_up(post: Post, owner: Person, receiver: Receiver) -> None:
+async def hold_one_up(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Hold an event of Ada's with another of hers behind it, while three of Grace's are delivered."""
     ada, grace = await write_contact(owner, first_name="Ada"), await write_contact(owner, first_name="Grace")
     await post.deliver()
@@ -319,7 +319,7 @@ async def hold_one_up(post: Post, owner: Person, receiver: Receiver) -> None:
     await receiver.wait_for(6)
 
 
-async def test_a_courier_that_stops_leaves_nothing_half_done(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_courier_that_stops_leaves_nothing_half_done(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A stopping courier delivers what it has read, so that nothing arrives twice, and then releases the endpoint."""
     endpoint = await subscribe(owner, receiver.url)
     await hold_one_up(post, owner, receiver)
@@ -338,7 +338,7 @@ async def test_a_courier_that_stops_leaves_nothing_half_done(post: Post, owner: 
     assert len(set(receiver.event_ids)) == len(receiver.requests) == 8
 
 
-async def test_another_url_is_heard_of(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_another_url_is_heard_of(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An endpoint whose URL changes during deliveries gets the rest at the new URL, and nothing twice."""
     async with receiving() as old:
         endpoint = await subscribe(owner, old.url)
@@ -357,7 +357,7 @@ async def test_another_url_is_heard_of(post: Post, owner: Person, receiver: Rece
     assert [request.event["data"]["object"]["last_name"] for request in receiver.requests] == ["N1"]
 
 
-async def test_what_was_skipped_stays_skipped(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_what_was_skipped_stays_skipped(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A delivery that is skipped during an attempt stays skipped, however the attempt ends."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
@@ -377,7 +377,7 @@ async def test_what_was_skipped_stays_skipped(post: Post, owner: Person, receive
     assert len(receiver.requests) == 2
 
 
-async def test_disabled_it_is_told_no_more(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_disabled_it_is_told_no_more(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A disabled endpoint receives no more events."""
     endpoint = await subscribe(owner, receiver.url)
     await owner.post(f"{WEBHOOKS}/{endpoint['id']}/disable", json={})
@@ -391,7 +391,7 @@ async def test_disabled_it_is_told_no_more(post: Post, owner: Person, receiver: 
     assert [request.event["data"]["object"]["first_name"] for request in receiver.requests] == ["New"]
 
 
-async def test_rotated_secrets_overlap(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_rotated_secrets_overlap(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Both secrets sign during the overlap, and only the new one after it."""
     endpoint = await subscribe(owner, receiver.url)
     post.clock.now = post.clock.now.now(post.clock.now.tzinfo)

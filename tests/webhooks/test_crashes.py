@@ -14,17 +14,17 @@ import pytest_asyncio
 
 from herdbook.settings import TargetRules
 from herdbook.webhooks.events import event_id, seq_of
-from herdbook.webhooks.keeper import Order
+from herdbook.webhooks.supervisor import WorkerConfig
 from tests.cast import Json, Person
 from tests.db.conftest import database_on
-from tests.webhooks.post import Post, post_on, subscribe, write_contact
 from tests.webhooks.receiver import TAKEN, Receiver, Request, answer, receiving
+from tests.webhooks.webhook_app import WebhookApp, subscribe, webhook_app_on, write_contact
 
 
 class Town:
     """An office with the URL of its database, for couriers in processes of their own."""
 
-    def __init__(self, post: Post, database_url: str) -> None:
+    def __init__(self, post: WebhookApp, database_url: str) -> None:
         self.post = post
         self.database_url = database_url
 
@@ -33,7 +33,7 @@ class Town:
         """Run a courier as a server does; kill it at the end of the block if it still runs."""
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "herdbook.webhooks.process", stdin=PIPE)
         assert process.stdin is not None, "stdin is a pipe"
-        order = Order(self.database_url, TargetRules(allows_loopback=True), "error")
+        order = WorkerConfig(self.database_url, TargetRules(allows_loopback=True), "error")
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         try:
             yield process
@@ -46,7 +46,7 @@ class Town:
 @pytest_asyncio.fixture
 async def town(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Town]:
     """A new town."""
-    async with database_on(database_url) as url, post_on(url, tmp_path_factory.mktemp("town")) as post:
+    async with database_on(database_url) as url, webhook_app_on(url, tmp_path_factory.mktemp("town")) as post:
         yield Town(post, url)
 
 
@@ -142,7 +142,7 @@ async def test_everything_is_told(town: Town, seed: int) -> None:
             assert reader["position"] == await post.pool.fetchval("select seq from workspace where id = $1", owner.workspace_id)
 
 
-async def told_to(post: Post, owner: Person, endpoint: Json) -> set[str]:
+async def told_to(post: WebhookApp, owner: Person, endpoint: Json) -> set[str]:
     """Return the ids of the events that the ledger has for an endpoint."""
     changes = await post.pool.fetch(
         """

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.cast import Json, Person, Stored, faults
-from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint
+from tests.webhooks.endpoints import WEBHOOKS, DeliveryTables, Endpoint
 
 HERE = "http://127.0.0.1:9000/webhooks"
 
@@ -69,12 +69,12 @@ async def test_each_has_a_secret_of_its_own(alice: Person) -> None:
     assert first.secret != second.secret
 
 
-async def test_it_begins_behind_itself(alice: Person, books: Books) -> None:
+async def test_it_begins_behind_itself(alice: Person, delivery_tables: DeliveryTables) -> None:
     """A new endpoint starts after its own creation: earlier changes and the creation are not sent."""
     await alice.post("/api/v2/tags", json={"name": "Before"})
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": HERE}))
 
-    reader = await books.reader(endpoint)
+    reader = await delivery_tables.reader(endpoint)
     assert (reader["position"], reader["is_enabled"]) == (2, True)
 
 

@@ -7,11 +7,11 @@ import pytest
 import pytest_asyncio
 
 from herdbook import ids
-from herdbook.webhooks import deliveries
+from herdbook.webhooks import delivery_log
 from herdbook.webhooks.events import event_id, seq_of
 from tests.cast import Json, Person, Stored, faults
 from tests.engagements.calls import call, timed
-from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, Books, Endpoint, add_contacts
+from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, DeliveryTables, Endpoint, add_contacts
 
 NEVER = ids.EVENT + "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
@@ -43,21 +43,23 @@ async def test_what_happens_is_to_be_told(alice: Person, endpoint: Endpoint) -> 
     ]
 
 
-async def test_what_was_read_was_delivered(alice: Person, endpoint: Endpoint, books: Books) -> None:
+async def test_what_was_read_was_delivered(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """Every entry before the position without a row of its own was delivered at once."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
-    await books.read_to(endpoint, 3)
+    await delivery_tables.read_to(endpoint, 3)
 
     assert [state for _, state in await endpoint.deliveries()] == ["queued", "delivered", "delivered"]
 
 
 @pytest.mark.parametrize("state", ["waiting", "failed", "skipped", "delivered"])
 @pytest.mark.parametrize("position", [1, 4])
-async def test_what_was_noted_counts(alice: Person, endpoint: Endpoint, books: Books, state: str, position: int) -> None:
+async def test_what_was_noted_counts(
+    alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables, state: str, position: int
+) -> None:
     """A stored row's state counts on both sides of the position, because the position is only stored from time to time."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
-    await books.note(endpoint, 3, state)
-    await books.read_to(endpoint, position)
+    await delivery_tables.note(endpoint, 3, state)
+    await delivery_tables.read_to(endpoint, position)
     others = "queued" if position == 1 else "delivered"
 
     assert [each for _, each in await endpoint.deliveries()] == [others, state, others]
@@ -72,14 +74,14 @@ async def test_it_is_told_of_nothing_older_than_itself(alice: Person) -> None:
     assert await endpoint.deliveries() == []
 
 
-async def test_it_is_told_of_its_types(alice: Person, books: Books) -> None:
+async def test_it_is_told_of_its_types(alice: Person, delivery_tables: DeliveryTables) -> None:
     """An endpoint has deliveries of its event types only."""
     body = {"url": "http://127.0.0.1/", "event_types": ["v1.contact.deleted", "v1.tag.created"]}
     endpoint = Endpoint(alice, await alice.post(WEBHOOKS, json=body))
     (contact_id,) = await add_contacts(alice, "Ada")
     await alice.delete(f"/api/v2/contacts/{contact_id}")
     await alice.post("/api/v2/tags", json={"name": "Renewal"})
-    await books.read_to(endpoint)
+    await delivery_tables.read_to(endpoint)
 
     assert await endpoint.deliveries() == [("tag.created", "delivered"), ("contact.deleted", "delivered")]
 
@@ -97,11 +99,11 @@ async def test_a_transcript_is_told_once_there_is_a_timeline(alice: Person, endp
     assert len(listed) == 3
 
 
-async def test_of_two_endpoints_each_has_its_own(alice: Person, endpoint: Endpoint, books: Books) -> None:
+async def test_of_two_endpoints_each_has_its_own(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """A row of one endpoint's delivery does not affect the other endpoint's."""
     other = Endpoint(alice, await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"}))
     await add_contacts(alice, "Ada")
-    await books.note(endpoint, 3, "failed")
+    await delivery_tables.note(endpoint, 3, "failed")
 
     assert await endpoint.deliveries() == [("contact.created", "failed")]
     assert await other.deliveries() == [("contact.created", "queued")]
@@ -110,10 +112,12 @@ async def test_of_two_endpoints_each_has_its_own(alice: Person, endpoint: Endpoi
 # Contents of a delivery
 
 
-async def test_a_delivery_at_once_says_little(endpoint: Endpoint, alice: Person, books: Books, stored: Stored) -> None:
+async def test_a_delivery_at_once_says_little(
+    endpoint: Endpoint, alice: Person, delivery_tables: DeliveryTables, stored: Stored
+) -> None:
     """An immediate delivery shows the event, its object and the state; no attempt was stored."""
     (contact_id,) = await add_contacts(alice, "Ada")
-    await books.read_to(endpoint)
+    await delivery_tables.read_to(endpoint)
     (delivery,) = (await endpoint.read("deliveries"))["data"]
 
     changed = (await stored.changes())[1].object
@@ -130,10 +134,10 @@ async def test_a_delivery_at_once_says_little(endpoint: Endpoint, alice: Person,
     }
 
 
-async def test_attempts_are_told(endpoint: Endpoint, alice: Person, books: Books) -> None:
+async def test_attempts_are_told(endpoint: Endpoint, alice: Person, delivery_tables: DeliveryTables) -> None:
     """Attempts are listed without the answers; a single delivery has them."""
     await add_contacts(alice, "Ada")
-    event = await books.note(endpoint, 2, "waiting", attempts=2)
+    event = await delivery_tables.note(endpoint, 2, "waiting", attempts=2)
     (listed,) = (await endpoint.read("deliveries"))["data"]
     one = await endpoint.read(f"deliveries/{event}")
 
@@ -170,11 +174,13 @@ async def test_what_is_no_delivery_is_not_found(alice: Person, endpoint: Endpoin
     assert (await alice.get(f"{UNKNOWN}/deliveries/{event}")).status_code == 404
 
 
-async def test_what_is_no_longer_kept_can_still_be_seen(alice: Person, endpoint: Endpoint, books: Books) -> None:
+async def test_what_is_no_longer_kept_can_still_be_seen(
+    alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables
+) -> None:
     """A delivery with a trimmed entry is still shown, without object and body."""
     await add_contacts(alice, "Ada")
-    event = await books.note(endpoint, 2, "waiting")
-    await books.trim(endpoint, 2)
+    event = await delivery_tables.note(endpoint, 2, "waiting")
+    await delivery_tables.trim(endpoint, 2)
     one = await endpoint.read(f"deliveries/{event}")
 
     assert await endpoint.deliveries(state="waiting") == [("contact.created", "waiting")]
@@ -186,14 +192,14 @@ async def test_what_is_no_longer_kept_can_still_be_seen(alice: Person, endpoint:
 
 
 @pytest_asyncio.fixture
-async def mixed(alice: Person, endpoint: Endpoint, books: Books) -> Endpoint:
+async def mixed(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> Endpoint:
     """An endpoint with two deliveries of different types in each state."""
     for number in range(5):
         await add_contacts(alice, f"Ada {number}")
         await alice.post("/api/v2/tags", json={"name": f"Tag {number}"})
     for seq, state in ((2, "failed"), (3, "failed"), (4, "waiting"), (5, "waiting"), (6, "skipped"), (7, "skipped")):
-        await books.note(endpoint, seq, state, event_type="v1.tag.created" if seq % 2 else "v1.contact.created")
-    await books.read_to(endpoint, 9)
+        await delivery_tables.note(endpoint, seq, state, event_type="v1.tag.created" if seq % 2 else "v1.contact.created")
+    await delivery_tables.read_to(endpoint, 9)
     return endpoint
 
 
@@ -326,7 +332,7 @@ async def test_a_cursor_is_of_one_endpoint(alice: Person, mixed: Endpoint) -> No
 
 async def test_one_page_does_not_look_for_ever(alice: Person, mixed: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page may be empty if matches are rare, and the next one continues from its end."""
-    monkeypatch.setattr(deliveries, "_WALKED", 3)
+    monkeypatch.setattr(delivery_log, "_WALKED", 3)
     (contact_id,) = await add_contacts(alice, "Grace")
     await alice.delete(f"/api/v2/contacts/{contact_id}")
     await alice.post("/api/v2/tags", json={"name": "Late"})

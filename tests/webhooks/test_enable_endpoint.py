@@ -8,16 +8,15 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY
 from herdbook.ledger.retention import trim_slice
-from herdbook.webhooks.actions import DisableEndpoint
+from herdbook.ledger.unit_of_work import Origin
+from herdbook.webhooks.commands import DisableEndpoint
 from herdbook.webhooks.model import DisabledReason
 from tests.cast import Json, Person, Stored, faults
-from tests.webhooks.endpoints import UNKNOWN, Books, Endpoint, add_contacts
+from tests.webhooks.endpoints import UNKNOWN, DeliveryTables, Endpoint, add_contacts
 
-ORIGIN = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+ORIGIN = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
 
 
 @pytest.mark.parametrize("what", ["enable", "disable"])
@@ -31,11 +30,11 @@ async def test_only_its_administrator_may(
     assert [response.status_code for response in responses] == [401, 403, 404, 404]
 
 
-async def test_it_is_disabled_by_request(endpoint: Endpoint, books: Books, stored: Stored) -> None:
+async def test_it_is_disabled_by_request(endpoint: Endpoint, delivery_tables: DeliveryTables, stored: Stored) -> None:
     """A disabled endpoint gives its reason, the courier skips it, and the ledger has the change."""
     disabled = await endpoint.post("disable")
 
-    reader = await books.reader(endpoint)
+    reader = await delivery_tables.reader(endpoint)
     assert (disabled["is_enabled"], disabled["disabled_reason"]) == (False, "by_request")
     assert (reader["is_enabled"], reader["position"]) == (False, 1)
     assert (await stored.changes())[1].previous == {"is_enabled": True, "disabled_reason": None}
@@ -50,67 +49,69 @@ async def test_once_is_enough(endpoint: Endpoint, stored: Stored) -> None:
     assert len(await stored.changes()) == 2
 
 
-async def test_it_goes_on_where_it_stopped(alice: Person, endpoint: Endpoint, books: Books) -> None:
+async def test_it_goes_on_where_it_stopped(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """By default an enabled endpoint continues where it stopped, so nothing is lost, and its old reason is cleared."""
     await endpoint.post("disable")
     await add_contacts(alice, "Ada")
     enabled = await endpoint.post("enable")
 
-    reader = await books.reader(endpoint)
+    reader = await delivery_tables.reader(endpoint)
     assert enabled == endpoint.json | {"updated_at": enabled["updated_at"]}
     assert (reader["is_enabled"], reader["position"]) == (True, 1)
     assert await endpoint.deliveries() == [("contact.created", "queued")]
 
 
 @pytest.mark.parametrize("body", [{}, {"from": "where_it_stopped"}])
-async def test_that_can_be_said(alice: Person, endpoint: Endpoint, books: Books, body: Json) -> None:
+async def test_that_can_be_said(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables, body: Json) -> None:
     """`where_it_stopped` is the default start."""
     await endpoint.post("disable")
     await add_contacts(alice, "Ada")
     await endpoint.post("enable", body)
 
-    assert (await books.reader(endpoint))["position"] == 1
+    assert (await delivery_tables.reader(endpoint))["position"] == 1
 
 
-async def test_it_may_go_on_from_now(alice: Person, endpoint: Endpoint, books: Books) -> None:
+async def test_it_may_go_on_from_now(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """Starting from now skips the changes in between and the waiting deliveries; the next change is sent."""
     await add_contacts(alice, "Ada")
-    await books.note(endpoint, 2, "waiting")
-    await books.read_to(endpoint)
+    await delivery_tables.note(endpoint, 2, "waiting")
+    await delivery_tables.read_to(endpoint)
     await endpoint.post("disable")
     await add_contacts(alice, "Grace", "Edith")
     await endpoint.post("enable", {"from": "now"})
     await add_contacts(alice, "Kathleen")
 
-    reader = await books.reader(endpoint)
+    reader = await delivery_tables.reader(endpoint)
     assert (reader["is_enabled"], reader["position"]) == (True, 6)
     assert await endpoint.deliveries() == [("contact.created", "queued"), ("contact.created", "skipped")]
     assert (await endpoint.read("status"))["waiting"] == 0
 
 
-async def test_what_is_enabled_goes_on_as_before(alice: Person, endpoint: Endpoint, books: Books) -> None:
+async def test_what_is_enabled_goes_on_as_before(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """Enabling an enabled endpoint from now on skips nothing."""
     await add_contacts(alice, "Ada")
     await endpoint.post("enable", {"from": "now"})
 
-    assert (await books.reader(endpoint))["position"] == 1
+    assert (await delivery_tables.reader(endpoint))["position"] == 1
 
 
-async def test_the_position_never_falls_behind(alice: Person, endpoint: Endpoint, books: Books, ledger: Ledger) -> None:
+async def test_the_position_never_falls_behind(
+    alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables, ledger: Ledger
+) -> None:
     """A position that the courier writes is not overwritten by the ledger's older row."""
     await add_contacts(alice, "Ada", "Grace")
-    await books.read_to(endpoint, 3)
-    await books.set(endpoint, delivered=2, failed=1, failing_since="2026-03-01 12:00:00+00", failures_in_a_row=5)
+    await delivery_tables.read_to(endpoint, 3)
+    await delivery_tables.set(endpoint, delivered=2, failed=1, failing_since="2026-03-01 12:00:00+00", failures_in_a_row=5)
     await ledger.write(alice.workspace_id, DisableEndpoint(endpoint.uuid, DisabledReason.FAILING), ORIGIN)
 
-    reader = await books.reader(endpoint)
+    reader = await delivery_tables.reader(endpoint)
     assert (reader["position"], reader["delivered"], reader["failed"], reader["failures_in_a_row"]) == (3, 2, 1, 5)
     assert reader["failing_since"] is not None
 
 
-async def test_it_begins_anew(endpoint: Endpoint, books: Books) -> None:
+async def test_it_begins_anew(endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """An enabled endpoint starts without failures and without a pause."""
-    await books.set(
+    await delivery_tables.set(
         endpoint,
         failing_since="2026-03-01 12:00:00+00",
         failures_in_a_row=50,
@@ -120,7 +121,7 @@ async def test_it_begins_anew(endpoint: Endpoint, books: Books) -> None:
     await endpoint.post("disable")
     await endpoint.post("enable")
 
-    reader = await books.reader(endpoint)
+    reader = await delivery_tables.reader(endpoint)
     assert (reader["failing_since"], reader["failures_in_a_row"], reader["paused_until"]) == (None, 0, None)
     assert reader["delivered"] == 3
 
@@ -183,18 +184,20 @@ async def test_the_first_reason_stays(alice: Person, endpoint: Endpoint, ledger:
 
 
 async def test_what_went_meanwhile_is_told(
-    alice: Person, endpoint: Endpoint, books: Books, pool: "asyncpg.Pool[asyncpg.Record]"
+    alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
     """An endpoint that was disabled for longer than changes are kept reports the gap, and its delivery is expired."""
     await add_contacts(alice, "Ada", "Grace", "Edith")
-    event = await books.note(endpoint, 2, "waiting")
-    await books.read_to(endpoint, 2)
+    event = await delivery_tables.note(endpoint, 2, "waiting")
+    await delivery_tables.read_to(endpoint, 2)
     await endpoint.post("disable")
     before = await endpoint.read("status")
-    await books.pool.execute("update change set at = at - interval '4 days' where workspace_id = $1", alice.workspace_id)
+    await delivery_tables.pool.execute(
+        "update change set at = at - interval '4 days' where workspace_id = $1", alice.workspace_id
+    )
     statements: Any = pool
     kept = await trim_slice(statements, alice.workspace_id, 3)
-    await books.pool.execute(
+    await delivery_tables.pool.execute(
         "update change set at = at - interval '40 days' where workspace_id = $1 and seq < 4", alice.workspace_id
     )
     await trim_slice(statements, alice.workspace_id, 3)

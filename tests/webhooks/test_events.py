@@ -11,17 +11,17 @@ import msgspec
 import pytest
 
 from herdbook import ids
-from herdbook.engagements.actions import ENGAGEMENT
+from herdbook.engagements.commands import ENGAGEMENT
 from herdbook.engagements.store import ENGAGEMENTS
-from herdbook.ledger.book import Book, Need, Origin, Result
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY, current, deleted
-from herdbook.webhooks.events import event_id, event_type, marks, seq_of, told
+from herdbook.ledger.object_types import current, deleted
+from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+from herdbook.webhooks.events import event_id, event_type, marks, seq_of, to_event
 from herdbook.webhooks.model import EventType
 from tests.cast import Json, Person
 from tests.engagements.calls import call, timed
 
-ORIGIN = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+ORIGIN = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
 
 
 class DeleteEngagement(msgspec.Struct, frozen=True):
@@ -32,8 +32,8 @@ class DeleteEngagement(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield Need(ENGAGEMENTS, self.engagement_id)
 
-    def apply(self, book: Book) -> Result:
-        return deleted(book, ENGAGEMENT, current(book, ENGAGEMENTS, self.engagement_id, None, "engagement"))
+    def apply(self, work: UnitOfWork) -> Result:
+        return deleted(work, ENGAGEMENT, current(work, ENGAGEMENTS, self.engagement_id, None, "engagement"))
 
 
 class Event(NamedTuple):
@@ -53,7 +53,7 @@ class Event(NamedTuple):
         return self.json["data"].get("previous_attributes")
 
 
-class Wire:
+class ApiOptions:
     """All events of Alice's workspace."""
 
     def __init__(self, alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> None:
@@ -87,7 +87,7 @@ class Wire:
         """Return the events of all entries, in order."""
         events: list[Event] = []
         for seq, at, mark, object_, previous in await self.entries():
-            event = told(self.alice.workspace_id, seq, at, mark, object_.encode(), previous and previous.encode())
+            event = to_event(self.alice.workspace_id, seq, at, mark, object_.encode(), previous and previous.encode())
             if event is not None:
                 body = json.loads(event.body)
                 assert (body["id"], body["type"]) == (event.id, event.type.value)
@@ -96,12 +96,12 @@ class Wire:
 
 
 @pytest.fixture
-def wire(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> Wire:
+def wire(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> ApiOptions:
     """The events of Alice's workspace."""
-    return Wire(alice, pool, ledger)
+    return ApiOptions(alice, pool, ledger)
 
 
-async def test_the_envelope_is_whole(wire: Wire) -> None:
+async def test_the_envelope_is_whole(wire: ApiOptions) -> None:
     """Each event has its id, type, API version, time, workspace and data."""
     contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Zoë"})
     (event,) = await wire.events()
@@ -138,7 +138,7 @@ async def test_the_envelope_is_whole(wire: Wire) -> None:
     ],
 )
 async def test_objects_are_told_as_the_api_shows_them(
-    wire: Wire, kind: str, path: str, body: Json, patch: Json, previous: Json
+    wire: ApiOptions, kind: str, path: str, body: Json, patch: Json, previous: Json
 ) -> None:
     """An event shows the object as created, updated or last seen, and the old values of an update."""
     created = await wire.write("POST", path, body)
@@ -151,7 +151,7 @@ async def test_objects_are_told_as_the_api_shows_them(
     assert [event.previous for event in events] == [None, previous, None]
 
 
-async def test_an_engagement_is_told_as_the_api_shows_it(wire: Wire) -> None:
+async def test_an_engagement_is_told_as_the_api_shows_it(wire: ApiOptions) -> None:
     """An engagement's event leaves out the internal source, participants and recording."""
     body = timed("call", participants=[{"name": "Ada Lovelace", "email": "ada@engine.test"}])
     engagement = await wire.write("POST", "/api/v2/engagements", body)
@@ -164,7 +164,7 @@ async def test_an_engagement_is_told_as_the_api_shows_it(wire: Wire) -> None:
     assert [event.previous for event in events] == [None, None, None]
 
 
-async def test_whom_an_engagement_is_with_is_told_in_ids(wire: Wire) -> None:
+async def test_whom_an_engagement_is_with_is_told_in_ids(wire: ApiOptions) -> None:
     """Changed links of an engagement appear as ids, because its object shows them only on request."""
     contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
     tag = await wire.write("POST", "/api/v2/tags", {"name": "Renewal"})
@@ -180,7 +180,7 @@ async def test_whom_an_engagement_is_with_is_told_in_ids(wire: Wire) -> None:
     assert {event.object["id"] for event in updates} == {engagement["id"]}
 
 
-async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: Wire) -> None:
+async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: ApiOptions) -> None:
     """A later timeline sends the whole current engagement, and the update of the engagement is an event of its own."""
     engagement = await wire.write("POST", "/api/v2/engagements", call())
     url = f"/api/herdbook/engagements/{engagement['id']}/transcript_timeline"
@@ -196,14 +196,14 @@ async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: Wire
     assert events[2].previous is None
 
 
-async def test_text_alone_completes_no_timeline(wire: Wire) -> None:
+async def test_text_alone_completes_no_timeline(wire: ApiOptions) -> None:
     """Text without a timeline sends no timeline event."""
     await wire.write("POST", "/api/v2/engagements", call())
 
     assert [event.type for event in await wire.events()] == ["v1.engagement.created"]
 
 
-async def test_a_private_engagement_is_told(wire: Wire) -> None:
+async def test_a_private_engagement_is_told(wire: ApiOptions) -> None:
     """Private engagements are sent, because only an administrator, who may read them, has endpoints."""
     engagement = await wire.write("POST", "/api/v2/engagements", call(is_private=True))
     (event,) = await wire.events()
@@ -211,7 +211,7 @@ async def test_a_private_engagement_is_told(wire: Wire) -> None:
     assert (event.object, event.object["is_private"]) == (engagement, True)
 
 
-async def test_a_deleted_engagement_is_told_as_it_was(wire: Wire) -> None:
+async def test_a_deleted_engagement_is_told_as_it_was(wire: ApiOptions) -> None:
     """A deleted engagement is sent in its last state, as other objects are."""
     engagement = await wire.write("POST", "/api/v2/engagements", call())
     await wire.delete_engagement(engagement)
@@ -220,7 +220,7 @@ async def test_a_deleted_engagement_is_told_as_it_was(wire: Wire) -> None:
     assert (event.type, event.object, event.previous) == ("v1.engagement.deleted", engagement, None)
 
 
-async def test_what_a_deletion_changes_elsewhere_is_told(wire: Wire) -> None:
+async def test_what_a_deletion_changes_elsewhere_is_told(wire: ApiOptions) -> None:
     """The contacts of a deleted company are sent as updated."""
     company = await wire.write("POST", "/api/v2/companies", {"name": "Engine", "domains": []})
     await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada", "company_id": company["id"]})
@@ -231,7 +231,7 @@ async def test_what_a_deletion_changes_elsewhere_is_told(wire: Wire) -> None:
     assert "company" not in updates[0].object
 
 
-async def test_users_comments_and_endpoints_are_told_of_nowhere(wire: Wire) -> None:
+async def test_users_comments_and_endpoints_are_told_of_nowhere(wire: ApiOptions) -> None:
     """Users, comments and endpoints have no events."""
     endpoint = await wire.write("POST", "/api/herdbook/webhooks", {"url": "http://127.0.0.1/"})
     await wire.write("PATCH", f"/api/herdbook/webhooks/{endpoint['id']}", {"description": "Other words."})
@@ -243,7 +243,7 @@ async def test_users_comments_and_endpoints_are_told_of_nowhere(wire: Wire) -> N
     ]
 
 
-async def test_what_changes_nothing_is_no_event(wire: Wire) -> None:
+async def test_what_changes_nothing_is_no_event(wire: ApiOptions) -> None:
     """An update without a change sends no event."""
     contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
     await wire.write("PATCH", f"/api/v2/contacts/{contact['id']}", {"first_name": "Ada"})
@@ -251,11 +251,11 @@ async def test_what_changes_nothing_is_no_event(wire: Wire) -> None:
     assert len(await wire.events()) == 1
 
 
-async def test_an_event_is_the_same_each_time(wire: Wire) -> None:
+async def test_an_event_is_the_same_each_time(wire: ApiOptions) -> None:
     """An event is the same byte for byte each time, including its id, so that receivers recognise repeats."""
     await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
     ((seq, at, mark, object_, _),) = await wire.entries()
-    first, second = [told(wire.alice.workspace_id, seq, at, mark, object_.encode(), None) for _ in range(2)]
+    first, second = [to_event(wire.alice.workspace_id, seq, at, mark, object_.encode(), None) for _ in range(2)]
 
     assert first == second
 

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from herdbook.webhooks import delivering
+from herdbook.webhooks import delivery_store
+from herdbook.webhooks.delivery import SCHEDULE
 from herdbook.webhooks.events import marks
-from herdbook.webhooks.model import Place
-from herdbook.webhooks.rounds import SCHEDULE
+from herdbook.webhooks.model import EndpointKey
 from tests.cast import Json, Person
-from tests.webhooks.post import WEBHOOKS, Post, subscribe, uuid_of, write_contact
 from tests.webhooks.receiver import TAKEN, Receiver, answer
+from tests.webhooks.webhook_app import WEBHOOKS, WebhookApp, subscribe, uuid_of, write_contact
 
 
 async def is_enabled(owner: Person, endpoint: Json) -> bool:
@@ -21,7 +21,7 @@ async def is_enabled(owner: Person, endpoint: Json) -> bool:
 
 
 @pytest.mark.parametrize("days", [5, 7, 300])
-async def test_one_failure_never_disables(post: Post, owner: Person, receiver: Receiver, days: int) -> None:
+async def test_one_failure_never_disables(post: WebhookApp, owner: Person, receiver: Receiver, days: int) -> None:
     """A failure never disables an endpoint alone, however long ago the last one was, if nothing was tried in between."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(503)
@@ -37,7 +37,7 @@ async def test_one_failure_never_disables(post: Post, owner: Person, receiver: R
     assert await is_enabled(owner, endpoint)
 
 
-async def test_time_without_a_courier_does_not_count(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_time_without_a_courier_does_not_count(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Time without a running courier does not count towards disabling."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(503)
@@ -50,7 +50,7 @@ async def test_time_without_a_courier_does_not_count(post: Post, owner: Person, 
     assert await is_enabled(owner, endpoint)
 
 
-async def test_days_of_failures_disable(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_days_of_failures_disable(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Five days of failed attempts disable an endpoint, and not fewer."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(503)
@@ -65,7 +65,7 @@ async def test_days_of_failures_disable(post: Post, owner: Person, receiver: Rec
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_who_asks_for_time_is_left_alone(post: Post, owner: Person, receiver: Receiver, status: int) -> None:
+async def test_who_asks_for_time_is_left_alone(post: WebhookApp, owner: Person, receiver: Receiver, status: int) -> None:
     """A pause that the endpoint asked for holds for new events and retries, even if another delivery succeeds meanwhile."""
     await subscribe(owner, receiver.url)
     answers = itertools.chain([answer(status, Retry_After="3600")], itertools.repeat(TAKEN))
@@ -86,7 +86,7 @@ async def test_who_asks_for_time_is_left_alone(post: Post, owner: Person, receiv
     assert len(set(receiver.event_ids)) == 25
 
 
-async def test_reads_end_with_bytes(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_reads_end_with_bytes(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A read stops at a number of bytes, however large the objects are."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
@@ -97,18 +97,18 @@ async def test_reads_end_with_bytes(post: Post, owner: Person, receiver: Receive
         "update change set object = json_build_object('id', repeat('x', 1000000)) where workspace_id = $1 and kind = 'c'",
         owner.workspace_id,
     )
-    place = Place(owner.workspace_id, uuid_of(endpoint))
+    place = EndpointKey(owner.workspace_id, uuid_of(endpoint))
     post.clock.go(timedelta(hours=1))
-    entries = await delivering.read_on(post.pool, owner.workspace_id, 0, marks(None), 200, 1_500_000)
-    due = await delivering.read_due(post.pool, place, post.clock(), [], 200, 1_500_000)
-    rest = await delivering.read_due(post.pool, place, post.clock(), [each.seq for each in due], 200, 1_500_000)
+    entries = await delivery_store.read_on(post.pool, owner.workspace_id, 0, marks(None), 200, 1_500_000)
+    due = await delivery_store.read_due(post.pool, place, post.clock(), [], 200, 1_500_000)
+    rest = await delivery_store.read_due(post.pool, place, post.clock(), [each.seq for each in due], 200, 1_500_000)
 
     assert [entry.seq for entry in entries] == [1, 2, 3]
     assert (len(due), len(rest)) == (2, 2)
     assert not {each.seq for each in due} & {each.seq for each in rest}
 
 
-async def test_few_long_transcripts_are_unpacked_at_once(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_few_long_transcripts_are_unpacked_at_once(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """However little is told of them: a statement that unpacked all would take too long, each time anew. All are told."""
     endpoint = await subscribe(owner, receiver.url)
     for _ in range(4):
@@ -123,15 +123,15 @@ async def test_few_long_transcripts_are_unpacked_at_once(post: Post, owner: Pers
         """,
         owner.workspace_id,
     )
-    place, url = Place(owner.workspace_id, uuid_of(endpoint)), f"{WEBHOOKS}/{endpoint['id']}/deliveries"
-    first = await delivering.read_on(post.pool, owner.workspace_id, 0, marks(None), 200, 8_000_000)
-    second = await delivering.read_on(post.pool, owner.workspace_id, first[-1].seq, marks(None), 200, 8_000_000)
+    place, url = EndpointKey(owner.workspace_id, uuid_of(endpoint)), f"{WEBHOOKS}/{endpoint['id']}/deliveries"
+    first = await delivery_store.read_on(post.pool, owner.workspace_id, 0, marks(None), 200, 8_000_000)
+    second = await delivery_store.read_on(post.pool, owner.workspace_id, first[-1].seq, marks(None), 200, 8_000_000)
     page = (await owner.get(url)).json()
     next_page = (await owner.get(url, params={"cursor": page["next_cursor"]})).json()
     receiver.answering = lambda _: answer(500)
     await post.deliver()
     told = len(receiver.requests)
-    due = await delivering.read_due(post.pool, place, post.clock() + timedelta(hours=1), [], 200, 8_000_000)
+    due = await delivery_store.read_due(post.pool, place, post.clock() + timedelta(hours=1), [], 200, 8_000_000)
 
     assert ([entry.seq for entry in first], [entry.seq for entry in second]) == ([1, 2], [3])
     assert (len(page["data"]), len(next_page["data"])) == (1, 1)
@@ -140,7 +140,7 @@ async def test_few_long_transcripts_are_unpacked_at_once(post: Post, owner: Pers
     assert len(due) == 1
 
 
-async def test_retries_read_of_a_transcript_what_they_send(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_retries_read_of_a_transcript_what_they_send(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A retry of a timeline event reads only the engagement that it sends, not the text."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda _: answer(500)
@@ -154,15 +154,15 @@ async def test_retries_read_of_a_transcript_what_they_send(post: Post, owner: Pe
         """,
         owner.workspace_id,
     )
-    place = Place(owner.workspace_id, uuid_of(endpoint))
-    (due,) = await delivering.read_due(post.pool, place, post.clock() + timedelta(hours=1), [], 200, 10_000_000)
+    place = EndpointKey(owner.workspace_id, uuid_of(endpoint))
+    (due,) = await delivery_store.read_due(post.pool, place, post.clock() + timedelta(hours=1), [], 200, 10_000_000)
 
     assert due.entry is not None
     assert due.entry.object is not None
     assert len(due.entry.object) < 10_000
 
 
-async def test_a_filter_may_be_changed_any_number_of_times(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_filter_may_be_changed_any_number_of_times(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Types may change any number of times, also before the endpoint is read; those kept throughout are delivered."""
     endpoint = await subscribe(owner, receiver.url)
     await write_contact(owner)

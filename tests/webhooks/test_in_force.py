@@ -11,22 +11,22 @@ import pytest
 import svix
 
 from herdbook.outgoing import Targets
+from herdbook.webhooks.delivery import SCHEDULE
 from herdbook.webhooks.events import seq_of
 from herdbook.webhooks.model import Attempt
-from herdbook.webhooks.rounds import SCHEDULE
-from herdbook.webhooks.sender import Lane, Sender
+from herdbook.webhooks.sender import KeptConnection, Sender
 from tests.cast import Json, Person
-from tests.webhooks.post import WEBHOOKS, Post, subscribe, write_contact
 from tests.webhooks.receiver import TAKEN, Receiver, Request, answer, receiving
+from tests.webhooks.webhook_app import WEBHOOKS, WebhookApp, subscribe, write_contact
 
 
 @pytest.fixture(autouse=True)
-def _slow_to_store(post: Post) -> None:
+def _slow_to_store(post: WebhookApp) -> None:
     """The courier stores its position so rarely that it learns of changes from the ledger alone."""
     post.courier = post.new_courier(store_seconds=60.0)
 
 
-async def hold(post: Post, owner: Person, receiver: Receiver) -> None:
+async def hold(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """Hold the answer to an event, so that a round is under way."""
     await write_contact(owner, first_name="Held")
     receiver.holds = lambda request: request.event["data"]["object"].get("first_name") == "Held"
@@ -35,7 +35,7 @@ async def hold(post: Post, owner: Person, receiver: Receiver) -> None:
     await receiver.wait_for(1)
 
 
-async def finish(post: Post, receiver: Receiver) -> None:
+async def finish(post: WebhookApp, receiver: Receiver) -> None:
     """Release the held answer, and deliver the rest."""
     receiver.may_answer.set()
     await post.courier.settled()
@@ -47,7 +47,7 @@ def names(requests: Sequence[Request]) -> list[Any]:
     return [request.event["data"]["object"].get("first_name") or request.event["type"] for request in requests]
 
 
-async def test_what_is_newly_asked_for_is_told(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_what_is_newly_asked_for_is_told(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A type that is added during a round is delivered from the answer on."""
     endpoint = await subscribe(owner, receiver.url, event_types=["v1.contact.created"])
     await hold(post, owner, receiver)
@@ -58,7 +58,7 @@ async def test_what_is_newly_asked_for_is_told(post: Post, owner: Person, receiv
     assert names(receiver.requests) == ["Held", "v1.tag.created"]
 
 
-async def test_another_url_gets_what_comes_after(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_another_url_gets_what_comes_after(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A new URL gets all later events, and the old one none."""
     async with receiving() as old:
         endpoint = await subscribe(owner, old.url)
@@ -71,7 +71,9 @@ async def test_another_url_gets_what_comes_after(post: Post, owner: Person, rece
 
 
 @pytest.mark.parametrize("what", ["disable", "delete", "narrow"])
-async def test_what_is_not_asked_for_any_more_is_not_told(post: Post, owner: Person, receiver: Receiver, what: str) -> None:
+async def test_what_is_not_asked_for_any_more_is_not_told(
+    post: WebhookApp, owner: Person, receiver: Receiver, what: str
+) -> None:
     """A disabled, deleted or narrowed endpoint gets neither later events nor retries."""
     endpoint = await subscribe(owner, receiver.url)
     receiver.answering = lambda request: TAKEN if names([request]) == ["Held"] else answer(500)
@@ -96,7 +98,7 @@ async def test_what_is_not_asked_for_any_more_is_not_told(post: Post, owner: Per
     assert names(receiver.requests) == ["Held"]
 
 
-async def test_a_revoked_secret_signs_nothing(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_revoked_secret_signs_nothing(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A secret revoked without an overlap signs nothing after the answer."""
     endpoint = await subscribe(owner, receiver.url)
     await hold(post, owner, receiver)
@@ -112,7 +114,7 @@ async def test_a_revoked_secret_signs_nothing(post: Post, owner: Person, receive
 
 @pytest.mark.parametrize("said", [answer(410), answer(500), answer(503, Retry_After="3600"), None], ids=str)
 async def test_what_the_old_url_says_late_is_no_matter(
-    post: Post, owner: Person, receiver: Receiver, said: bytes | None
+    post: WebhookApp, owner: Person, receiver: Receiver, said: bytes | None
 ) -> None:
     """A late answer of the old URL affects the new one in no way, and the event is sent there."""
     async with receiving() as old:
@@ -128,7 +130,7 @@ async def test_what_the_old_url_says_late_is_no_matter(
     assert names(receiver.requests) == ["Held"]
 
 
-async def test_another_url_has_not_failed_yet(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_another_url_has_not_failed_yet(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A new URL starts without failures, and the events that the old one refused are sent there at once."""
     async with receiving() as old:
         old.answering = lambda _: answer(429, Retry_After="7200")
@@ -143,7 +145,7 @@ async def test_another_url_has_not_failed_yet(post: Post, owner: Person, receive
     assert names(receiver.requests) == ["Ada"]
 
 
-async def test_a_courier_elsewhere_is_waited_for(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_courier_elsewhere_is_waited_for(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A change is committed first, and answered once the courier with the old state says that it stopped using it."""
     endpoint = await subscribe(owner, receiver.url)
     await post.pool.execute(
@@ -164,7 +166,7 @@ async def test_a_courier_elsewhere_is_waited_for(post: Post, owner: Person, rece
     assert (await asked).status_code == 200
 
 
-async def test_a_lease_lasts_while_answers_are_waited_for(post: Post, owner: Person, receiver: Receiver) -> None:
+async def test_a_lease_lasts_while_answers_are_waited_for(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A round that the endpoint asked to pause keeps its lease while answers are outstanding."""
     post.courier = post.new_courier()
     endpoint = await subscribe(owner, receiver.url)
@@ -199,7 +201,7 @@ class Sent(NamedTuple):
     seq: int
 
 
-class WatchedLane(Lane):
+class WatchedLane(KeptConnection):
     """A lane that records each attempt when it begins."""
 
     begun: Callable[[str, Sequence[str], str], None]
@@ -226,11 +228,11 @@ class WatchedSender(Sender):
         self.sent: list[Sent] = []
         self.answered = 0
 
-    def lane(self, url: str) -> Lane:
+    def kept(self, url: str) -> KeptConnection:
         """Return a recording lane."""
-        lane = WatchedLane(self, url)
-        lane.begun = self._begun
-        return lane
+        kept = WatchedLane(self, url)
+        kept.begun = self._begun
+        return kept
 
     def _begun(self, url: str, secrets: Sequence[str], event_id: str) -> None:
         seq = seq_of(event_id)
@@ -258,7 +260,7 @@ _TYPES = (None, ("v1.contact.created",), ("v1.tag.created",), ("v1.contact.creat
 class Story:
     """The story of one endpoint: its states, and the changes written, by their numbers."""
 
-    def __init__(self, post: Post, owner: Person, endpoint: Json, dice: random.Random, urls: Sequence[str]) -> None:
+    def __init__(self, post: WebhookApp, owner: Person, endpoint: Json, dice: random.Random, urls: Sequence[str]) -> None:
         self.states = [State(1, urls[0], endpoint["secret"], None, is_enabled=True)]
         self.written: dict[int, str] = {}
         self.sender = WatchedSender()
@@ -330,7 +332,7 @@ class Story:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens(post: Post, owner: Person, receiver: Receiver, seed: int) -> None:
+async def test_whatever_happens(post: WebhookApp, owner: Person, receiver: Receiver, seed: int) -> None:
     """No attempt uses a state older than an answered change, and no event is lost whose type stayed selected."""
     dice = random.Random(seed)  # noqa: S311  # repeatable on purpose
     async with receiving() as other:

@@ -17,14 +17,14 @@ from herdbook.settings import Settings
 from tests.cast import Person
 from tests.db.conftest import database_on
 from tests.serving import serving
-from tests.webhooks.endpoints import WEBHOOKS, Books, Endpoint, add_contacts
+from tests.webhooks.endpoints import WEBHOOKS, DeliveryTables, Endpoint, add_contacts
 
 
 class Office(NamedTuple):
     """A server on its own database, an administrator there, and the courier's tables."""
 
     owner: Person
-    books: Books
+    delivery_tables: DeliveryTables
     database: str
 
     async def endpoint(self) -> Endpoint:
@@ -52,7 +52,7 @@ async def office(database_url: str, tmp_path: Path) -> AsyncGenerator[Office]:
         async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool, serving(settings, url) as client:
             workspace_id = await create_workspace(pool, "Office")
             owner = Person(client, workspace_id, await create_key(pool, workspace_id, "Owner", [ADMIN]))
-            yield Office(owner, Books(pool), urlsplit(url).path[1:])
+            yield Office(owner, DeliveryTables(pool), urlsplit(url).path[1:])
 
 
 async def test_nothing_is_measured_where_there_is_nothing(office: Office) -> None:
@@ -74,13 +74,13 @@ async def test_endpoints_are_added_up(office: Office) -> None:
     await disabled.post("disable")
     await office.owner.delete(deleted.url)
     await add_contacts(office.owner, "Ada", "Grace")
-    await office.books.read_to(well, 7)
-    await office.books.read_to(failing, 5)
-    await office.books.note(failing, 7, "waiting")
-    await office.books.note(failing, 8, "failed")
-    await office.books.set(failing, failing_since="2026-03-01 12:00:00+00", delivered=2, failed=9)
-    await office.books.set(disabled, delivered=3)
-    await office.books.set(deleted, delivered=100)
+    await office.delivery_tables.read_to(well, 7)
+    await office.delivery_tables.read_to(failing, 5)
+    await office.delivery_tables.note(failing, 7, "waiting")
+    await office.delivery_tables.note(failing, 8, "failed")
+    await office.delivery_tables.set(failing, failing_since="2026-03-01 12:00:00+00", delivered=2, failed=9)
+    await office.delivery_tables.set(disabled, delivered=3)
+    await office.delivery_tables.set(deleted, delivered=100)
 
     assert await office.measured() == {
         "endpoints enabled": 1,

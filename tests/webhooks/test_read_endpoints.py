@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.cast import Person
-from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, Books, Endpoint, add_contacts
+from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, DeliveryTables, Endpoint, add_contacts
 
 READS = ["", "/status", "/secret", "/deliveries"]
 
@@ -95,12 +95,12 @@ async def test_a_new_one_has_nothing_behind_it(endpoint: Endpoint) -> None:
     }
 
 
-async def test_its_status_says_how_it_does(alice: Person, endpoint: Endpoint, books: Books) -> None:
+async def test_its_status_says_how_it_does(alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """The status gives the courier's figures: unread changes, start of failures, and waiting deliveries."""
     await add_contacts(alice, "Ada", "Grace", "Edith", "Kathleen")
-    await books.read_to(endpoint, 3)
-    await gather(books.note(endpoint, 2, "waiting"), books.note(endpoint, 3, "failed"))
-    await books.set(endpoint, delivered=7, failed=2, failing_since="2026-03-01 12:00:00+00")
+    await delivery_tables.read_to(endpoint, 3)
+    await gather(delivery_tables.note(endpoint, 2, "waiting"), delivery_tables.note(endpoint, 3, "failed"))
+    await delivery_tables.set(endpoint, delivered=7, failed=2, failing_since="2026-03-01 12:00:00+00")
 
     status = await endpoint.read("status")
     assert (status["position"], status["behind"], status["waiting"]) == (3, 2, 1)

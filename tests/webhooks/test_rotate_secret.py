@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.cast import Json, Person, Stored, faults
-from tests.webhooks.endpoints import UNKNOWN, Books, Endpoint
+from tests.webhooks.endpoints import UNKNOWN, DeliveryTables, Endpoint
 
 
 async def test_only_its_administrator_may(
@@ -22,11 +22,11 @@ async def test_only_its_administrator_may(
     assert (await endpoint.read("secret"))["secret"] == endpoint.secret
 
 
-async def test_the_former_secret_signs_for_a_day(endpoint: Endpoint, books: Books) -> None:
+async def test_the_former_secret_signs_for_a_day(endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """The former secret signs for a day beside the new one, so that receivers can be updated."""
     rotated = await endpoint.post("rotate_secret")
 
-    row = await books.endpoint(endpoint)
+    row = await delivery_tables.endpoint(endpoint)
     assert rotated["secret"] != endpoint.secret
     assert rotated == await endpoint.read("secret")
     assert (row["secret"], row["former_secret"]) == (rotated["secret"], endpoint.secret)
@@ -34,36 +34,36 @@ async def test_the_former_secret_signs_for_a_day(endpoint: Endpoint, books: Book
     assert datetime.fromisoformat(rotated["former_secret_until"]) == row["former_secret_until"]
 
 
-async def test_how_long_can_be_said(endpoint: Endpoint, books: Books) -> None:
+async def test_how_long_can_be_said(endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """The overlap may be up to a week."""
     await endpoint.post("rotate_secret", {"overlap_seconds": 604_800})
 
-    row = await books.endpoint(endpoint)
+    row = await delivery_tables.endpoint(endpoint)
     assert row["former_secret_until"] == row["updated_at"] + timedelta(days=7)
 
 
-async def test_a_secret_that_leaked_ends_at_once(endpoint: Endpoint, books: Books) -> None:
+async def test_a_secret_that_leaked_ends_at_once(endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """An overlap of zero removes a leaked secret at once."""
     rotated = await endpoint.post("rotate_secret", {"overlap_seconds": 0})
 
-    row = await books.endpoint(endpoint)
+    row = await delivery_tables.endpoint(endpoint)
     assert (row["former_secret"], row["former_secret_until"], rotated["former_secret_until"]) == (None, None, None)
 
 
-async def test_what_is_over_is_not_shown(endpoint: Endpoint, books: Books) -> None:
+async def test_what_is_over_is_not_shown(endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """An expired former secret is not shown."""
     await endpoint.post("rotate_secret")
-    await books.end_overlap(endpoint)
+    await delivery_tables.end_overlap(endpoint)
 
     assert (await endpoint.read("secret"))["former_secret_until"] is None
 
 
-async def test_of_three_secrets_two_sign(endpoint: Endpoint, books: Books) -> None:
+async def test_of_three_secrets_two_sign(endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """A second rotation ends the oldest of three secrets, and two sign."""
     first = await endpoint.post("rotate_secret")
     second = await endpoint.post("rotate_secret")
 
-    row = await books.endpoint(endpoint)
+    row = await delivery_tables.endpoint(endpoint)
     assert (row["secret"], row["former_secret"]) == (second["secret"], first["secret"])
 
 
@@ -78,13 +78,13 @@ async def test_it_is_entered_without_secrets(endpoint: Endpoint, stored: Stored)
     assert rotated["secret"] not in str(await stored.changes())
 
 
-async def test_other_changes_keep_both(endpoint: Endpoint, books: Books) -> None:
+async def test_other_changes_keep_both(endpoint: Endpoint, delivery_tables: DeliveryTables) -> None:
     """Updating or disabling the endpoint keeps both secrets."""
     rotated = await endpoint.post("rotate_secret")
     await endpoint.patch(description="Other words.")
     await endpoint.post("disable")
 
-    row = await books.endpoint(endpoint)
+    row = await delivery_tables.endpoint(endpoint)
     assert (row["secret"], row["former_secret"]) == (rotated["secret"], endpoint.secret)
     assert row["former_secret_until"] is not None
 

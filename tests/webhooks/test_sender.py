@@ -13,7 +13,7 @@ import trustme
 
 from herdbook.outgoing import Targets
 from herdbook.webhooks.model import Attempt
-from herdbook.webhooks.sender import SHOWN_BYTES, Lane, Sender
+from herdbook.webhooks.sender import SHOWN_BYTES, KeptConnection, Sender
 from herdbook.webhooks.signing import new_secret
 from tests.webhooks.receiver import Receiver, answer, receiving
 
@@ -40,11 +40,11 @@ async def send(sender: Sender, url: str) -> Attempt:
     return await sender.attempt(url, [new_secret()], EVENT, BODY)
 
 
-async def connected(sender: Sender, receiver: Receiver) -> Lane:
+async def connected(sender: Sender, receiver: Receiver) -> KeptConnection:
     """Return a lane that is connected, so that all the time of what it sends next goes to the answer."""
-    lane = sender.lane(receiver.url)
-    await lane.attempt([new_secret()], EVENT, BODY)
-    return lane
+    kept = sender.kept_connection(receiver.url)
+    await kept.attempt([new_secret()], EVENT, BODY)
+    return kept
 
 
 async def test_the_request_is_whole(sender: Sender, receiver: Receiver) -> None:
@@ -88,11 +88,11 @@ async def test_two_secrets_sign_side_by_side(sender: Sender, receiver: Receiver)
 
 async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
     """Successive events share one connection."""
-    lane = sender.lane(receiver.url)
+    kept = sender.kept_connection(receiver.url)
     for _ in range(3):
-        attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
+        attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)
         assert attempt.is_success
-    lane.close()
+    kept.close()
 
     assert [request.connection for request in receiver.requests] == [1, 1, 1]
 
@@ -100,22 +100,22 @@ async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
 async def test_a_connection_that_is_to_be_closed_is_not_used_again(sender: Sender, receiver: Receiver) -> None:
     """A connection is not reused after an answer that closes it."""
     receiver.answering = lambda _: answer(200, Connection="close")
-    lane = sender.lane(receiver.url)
+    kept = sender.kept_connection(receiver.url)
     for _ in range(2):
-        attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
+        attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)
         assert attempt.is_success
-    lane.close()
+    kept.close()
 
     assert [request.connection for request in receiver.requests] == [1, 2]
 
 
 async def test_a_kept_connection_may_have_been_closed(sender: Sender, receiver: Receiver) -> None:
     """A reused connection that the endpoint has closed is replaced, and the event arrives."""
-    lane = sender.lane(receiver.url)
-    await lane.attempt([new_secret()], EVENT, BODY)
+    kept = sender.kept_connection(receiver.url)
+    await kept.attempt([new_secret()], EVENT, BODY)
     receiver.hang_up()
-    attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
-    lane.close()
+    attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)
+    kept.close()
 
     assert attempt.is_success
     assert [request.connection for request in receiver.requests] == [1, 2]
@@ -201,11 +201,11 @@ async def test_what_is_no_answer_is_a_failure(
     sender: Sender, receiver: Receiver, said: bytes, error: str, seconds: float
 ) -> None:
     """An invalid answer is a failure that quotes it."""
-    lane = await connected(sender, receiver)
+    kept = await connected(sender, receiver)
     receiver.answering = lambda _: said
     sender.timeout_seconds = seconds
-    attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
-    lane.close()
+    attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)
+    kept.close()
 
     assert attempt.status is None
     assert attempt.error is not None
@@ -234,11 +234,11 @@ async def test_an_answer_without_end_is_cut_off(sender: Sender) -> None:
 
 async def test_the_time_limit_holds(sender: Sender, receiver: Receiver) -> None:
     """An answer after the time limit is a failure."""
-    lane = await connected(sender, receiver)
+    kept = await connected(sender, receiver)
     receiver.may_answer.clear()
     sender.timeout_seconds = 0.05
-    attempt, _ = await lane.attempt([new_secret()], EVENT, BODY)
-    lane.close()
+    attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)
+    kept.close()
 
     assert (attempt.status, attempt.error) == (None, "no answer in time")
     assert attempt.milliseconds >= 50

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.cast import Json, Person, Stored, faults
-from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, Books, Endpoint
+from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, DeliveryTables, Endpoint
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
@@ -96,14 +96,16 @@ async def test_what_cannot_be_is_refused(
     assert len(await stored.changes()) == 1
 
 
-async def test_what_is_deleted_is_gone(alice: Person, endpoint: Endpoint, books: Books, stored: Stored) -> None:
+async def test_what_is_deleted_is_gone(
+    alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables, stored: Stored
+) -> None:
     """A deleted endpoint is not found, and receives nothing more."""
     response = await alice.delete(endpoint.url)
 
     assert response.json() == {"id": endpoint.id, "object": "webhook_endpoint", "deleted": True}
     assert (await alice.get(endpoint.url)).status_code == (await alice.delete(endpoint.url)).status_code == 404
     assert (await alice.get(WEBHOOKS)).json()["data"] == []
-    assert not (await books.reader(endpoint))["is_enabled"]
+    assert not (await delivery_tables.reader(endpoint))["is_enabled"]
     assert [(change.action, change.object) for change in await stored.changes()] == [("c", endpoint.json), ("d", endpoint.json)]
 
 

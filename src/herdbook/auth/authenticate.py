@@ -18,7 +18,7 @@ from herdbook.errors import Forbidden, Unauthenticated
 
 # A key that is revoked or whose user leaves stops working in all processes within this time; the promise is 5 seconds.
 _TRUSTED_FOR_SECONDS: Final = 3.0
-_MOST_TRUSTED: Final = 10_000
+_MAX_TRUSTED: Final = 10_000
 
 
 class Caller(NamedTuple):
@@ -42,7 +42,7 @@ class Caller(NamedTuple):
 
 
 # The caller of a request that needs no credential.
-NOBODY: Final = Caller(UUID(int=0), UUID(int=0), frozenset(), "", "")
+ANONYMOUS: Final = Caller(UUID(int=0), UUID(int=0), frozenset(), "", "")
 
 
 class Authenticator:
@@ -86,7 +86,7 @@ class Authenticator:
             caller, seconds_left = await self._authenticated(token, address)
         finally:
             del self._lookups[fingerprint]
-        if len(self._trusted) >= _MOST_TRUSTED:
+        if len(self._trusted) >= _MAX_TRUSTED:
             self._trusted = {key: known for key, known in self._trusted.items() if known[0] > now}
         self._trusted[fingerprint] = (now + min(_TRUSTED_FOR_SECONDS, seconds_left), caller)
         self._used.add(caller.credential_id)

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from herdbook.auth.keys import secret_hash
 from herdbook.auth.store import StoredCredential
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.errors import RateLimited
 
 # The failures that one address or one credential may have at once, and how many more each second.
@@ -88,7 +88,7 @@ class _Buckets(Generic[KeyT]):
 class SignIns:
     """Looks up credentials by their ids, and remembers failures."""
 
-    def __init__(self, statements: Statements, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, statements: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         self._statements = statements
         self._clock = clock
         self._by_address: _Buckets[str] = _Buckets(_ADDRESS_RATE, _ADDRESS_BURST, clock)
@@ -99,7 +99,7 @@ class SignIns:
         self._slots = asyncio.Semaphore(_MAX_LOOKUPS)
 
     async def stored(
-        self, find: Callable[[Statements, UUID], Awaitable[StoredT | None]], credential_id: UUID, secret: str, address: str
+        self, find: Callable[[Executor, UUID], Awaitable[StoredT | None]], credential_id: UUID, secret: str, address: str
     ) -> StoredT | None:
         """Return what is stored of a credential whose secret is right, else None; what is over is a failure, and is returned.
 

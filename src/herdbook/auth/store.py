@@ -9,7 +9,7 @@ import asyncpg
 
 from herdbook import ids
 from herdbook.auth.keys import ApiKey, new_key, secret_hash
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 
 
 class Workspace(NamedTuple):
@@ -46,21 +46,21 @@ class StoredCredential(NamedTuple):
     seconds_left: float | None
 
 
-async def create_workspace(statements: Statements, name: str) -> UUID:
+async def create_workspace(statements: Executor, name: str) -> UUID:
     """Create a workspace; return its id."""
     workspace_id = ids.new_id()
     await statements.execute("insert into workspace (id, name) values ($1, $2)", workspace_id, name)
     return workspace_id
 
 
-async def list_workspaces(statements: Statements) -> list[Workspace]:
+async def list_workspaces(statements: Executor) -> list[Workspace]:
     """Return all workspaces, the oldest first."""
     records = await statements.fetch("select id, name, created_at, seq as changes from workspace order by id")
     return [Workspace(*record) for record in records]
 
 
 async def create_key(
-    statements: Statements,
+    statements: Executor,
     workspace_id: UUID,
     name: str,
     scopes: Iterable[str],
@@ -90,7 +90,7 @@ async def create_key(
     return key
 
 
-async def list_keys(statements: Statements, workspace_id: UUID | None) -> list[Credential]:
+async def list_keys(statements: Executor, workspace_id: UUID | None) -> list[Credential]:
     """Return the keys of a workspace, or of all workspaces, the oldest first."""
     records = await statements.fetch(
         """
@@ -103,7 +103,7 @@ async def list_keys(statements: Statements, workspace_id: UUID | None) -> list[C
     return [Credential(*record) for record in records]
 
 
-async def revoke_key(statements: Statements, key_id: UUID) -> bool:
+async def revoke_key(statements: Executor, key_id: UUID) -> bool:
     """Revoke a key now; return whether the key exists."""
     found: UUID | None = await statements.fetchval(
         "update credential set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", key_id
@@ -111,7 +111,7 @@ async def revoke_key(statements: Statements, key_id: UUID) -> bool:
     return found is not None
 
 
-async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | None:
+async def find_key(statements: Executor, key_id: UUID) -> StoredCredential | None:
     """Return a stored API key. It is over when it has expired or was revoked, or its named user is not active.
 
     A key without a user acts for the first active user of the workspace, and for nobody if none is active.
@@ -145,7 +145,7 @@ async def find_key(statements: Statements, key_id: UUID) -> StoredCredential | N
     return None if record is None else StoredCredential(*record)
 
 
-async def find_access_token(statements: Statements, token_id: UUID) -> StoredCredential | None:
+async def find_access_token(statements: Executor, token_id: UUID) -> StoredCredential | None:
     """Return a stored access token. It is over when it has expired, or its client, its grant or the grant's user is over."""
     # A subquery looks up the user, so that the planner uses the whole primary key.
     record: asyncpg.Record | None = await statements.fetchrow(
@@ -173,7 +173,7 @@ async def find_access_token(statements: Statements, token_id: UUID) -> StoredCre
     return None if record is None else StoredCredential(*record)
 
 
-async def note_use(statements: Statements, credential_ids: Sequence[UUID]) -> None:
+async def note_use(statements: Executor, credential_ids: Sequence[UUID]) -> None:
     """Note that keys and OAuth clients have just been used."""
     used = list(credential_ids)
     await statements.execute("update credential set last_used_at = now() where id = any($1)", used)

@@ -13,9 +13,8 @@ from herdbook.db.migrate import missing
 from herdbook.db.pool import Connection, connect, open_pool
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, running
 from herdbook.errors import Refusal
-from herdbook.ledger.book import Command, Origin
 from herdbook.ledger.ledger import Ledger, Written
-from herdbook.ledger.objects import NOBODY
+from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -66,7 +65,7 @@ def carry_out(settings: DatabaseSettings, workspace: str | None, command: Comman
         ledger.open()
         try:
             # Access to the database's files is enough; no credential is needed.
-            origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+            origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
             return await ledger.write(workspace_id, command, origin)
         except Refusal as refusal:
             raise CommandFailed(refusal.detail) from None

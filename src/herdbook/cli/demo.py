@@ -18,23 +18,23 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.serve import preparing, serve
-from herdbook.companies.actions import CreateCompany
+from herdbook.companies.commands import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
-from herdbook.contacts.actions import CreateContact
+from herdbook.contacts.commands import CreateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import page
 from herdbook.db.paging import PageQuery
 from herdbook.db.pool import Pool, open_pool
-from herdbook.engagements.actions import PRIVATE_WRITE, CreateEngagement, ReplaceTags
+from herdbook.engagements.commands import PRIVATE_WRITE, CreateEngagement, ReplaceTags
 from herdbook.engagements.model import EngagementCreate, Participant, TimelineEntry, TimelineRequest, TimelineSpeaker
 from herdbook.first_start import Prepared
-from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger, Written
+from herdbook.ledger.unit_of_work import Origin
 from herdbook.search_text import folded
 from herdbook.settings import Settings
-from herdbook.tags.actions import CreateTag
+from herdbook.tags.commands import CreateTag
 from herdbook.tags.model import TagCreate
-from herdbook.users.actions import CreateUser
+from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
 
 _KEY_NAME: Final = "Demo"

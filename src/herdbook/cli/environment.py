@@ -7,7 +7,7 @@ from typing import Final, TextIO
 
 from herdbook.logs import LINES
 
-_LONGEST_NAME: Final = 255
+_MAX_NAME: Final = 255
 
 
 class ExitStatus(IntEnum):
@@ -24,8 +24,8 @@ class CommandFailed(Exception):
 
 def require_name(name: str, remedy: str) -> None:
     """Refuse an unreadable name. `remedy` begins the message and says why a name is needed."""
-    if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
-        raise CommandFailed(f"{remedy} Use 1 to {_LONGEST_NAME} printable characters.")
+    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
+        raise CommandFailed(f"{remedy} Use 1 to {_MAX_NAME} printable characters.")
 
 
 class Environment:

@@ -13,9 +13,8 @@ from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.contacts.model import time_zones
 from herdbook.db.pool import Connection
-from herdbook.ledger.objects import NOBODY
 from herdbook.settings import DatabaseSettings
-from herdbook.users.actions import CreateUser, SetRole
+from herdbook.users.commands import CreateUser, SetRole
 from herdbook.users.model import NewUser, User, UserRole
 from herdbook.users.store import all_users
 
@@ -103,7 +102,7 @@ def set_role(
         The workspace's id; not needed if there is only one.
 
     """
-    carry_out(database, workspace, SetRole(ids.decoded(ids.USER, user) or NOBODY, role))
+    carry_out(database, workspace, SetRole(ids.decoded(ids.USER, user) or ids.NIL, role))
 
 
 @app.command(name="list")

@@ -6,15 +6,14 @@ from uuid import UUID
 
 from herdbook import ids
 from herdbook.companies import store
-from herdbook.companies.actions import CreateCompany, DeleteCompany, SetCompanyCrmAssociation, Staff, UpdateCompany
+from herdbook.companies.commands import CreateCompany, DeleteCompany, SetCompanyCrmAssociation, Staff, UpdateCompany
 from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
 from herdbook.companies.releasing import release_rest
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
-from herdbook.ledger.objects import NOBODY
-from herdbook.wire import Deleted
+from herdbook.shared_schemas import Deleted
 
 
 async def list_companies(call: Call) -> Answer:
@@ -59,7 +58,7 @@ async def clear_crm_association(call: Call, company_id: str) -> Answer:
 
 
 def _company_id(text: str) -> UUID:
-    return ids.decoded(ids.COMPANY, text) or NOBODY
+    return ids.decoded(ids.COMPANY, text) or ids.NIL
 
 
 _TAG: Final = "subpackage_companies"

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields
 from herdbook.errors import FieldError
-from herdbook.wire import CrmAssociation, Time
+from herdbook.shared_schemas import CrmAssociation, Time
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 _BEHIND: Final = re.compile(r"(?::\d*)?(?:[/?#].*)?\Z", re.DOTALL)
@@ -70,7 +70,7 @@ class CompanyDomainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 _RULES: Final[dict[str, fields.Rule]] = {"domains": _domains, "name": fields.text, "description": fields.text}
-_Domains: TypeAlias = Annotated[tuple[CompanyDomainRequest, ...], Meta(max_length=fields.MOST_ITEMS)]
+_Domains: TypeAlias = Annotated[tuple[CompanyDomainRequest, ...], Meta(max_length=fields.MAX_ITEMS)]
 
 
 class CompanyCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

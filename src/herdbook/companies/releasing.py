@@ -10,11 +10,11 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook.companies.actions import Released, ReleaseStaff, Staff
-from herdbook.db.pool import Statements
+from herdbook.companies.commands import Released, ReleaseStaff, Staff
+from herdbook.db.pool import Executor
 from herdbook.errors import Refusal
-from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unit_of_work import Origin
 
 _log: Final = logging.getLogger("herdbook.companies")
 
@@ -31,7 +31,7 @@ async def release_rest(ledger: Ledger, staff: Staff, workspace_id: UUID, company
         released = msgspec.json.decode(written.body, type=Released)
 
 
-async def release_left_behind(statements: Statements, ledger: Ledger, staff: Staff) -> None:
+async def release_left_behind(statements: Executor, ledger: Ledger, staff: Staff) -> None:
     """Finish deletions that any process left unfinished."""
     for workspace_id, company_id, origin in await staff.left_behind(statements):
         await release_rest(ledger, staff, workspace_id, company_id, origin)

@@ -8,13 +8,13 @@ import msgspec
 
 from herdbook import ids
 from herdbook.companies.model import Company
-from herdbook.db.database import Database, Found, find_in
-from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
+from herdbook.db.database import Database, ObjectRead, find_in
+from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
-from herdbook.ledger.book import Origin
-from herdbook.ledger.claims import Claimants, claim_shelf
-from herdbook.ledger.links import link_shelf
-from herdbook.ledger.objects import object_shelf
+from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.index_entries import index_table
+from herdbook.ledger.object_types import object_table
+from herdbook.ledger.unit_of_work import Origin
 
 
 class CompanyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,9 +30,9 @@ class CompanyRow(msgspec.Struct, frozen=True, kw_only=True):
     object: Company
 
 
-COMPANIES: Final = object_shelf(CompanyRow, "company", {"crm_object_id": "text", "search": "text"})
-COMPANY_WORDS: Final = link_shelf("company_word", "word", "text", "company_id")
-DOMAINS: Final = Claimants(claim_shelf("company_domain", "domain", "company_id"), "company", ids.COMPANY, "companies:read")
+COMPANIES: Final = object_table(CompanyRow, "company", {"crm_object_id": "text", "search": "text"})
+COMPANY_WORDS: Final = index_table("company_word", "word", "text", "company_id")
+DOMAINS: Final = UniqueKey(claim_table("company_domain", "domain", "company_id"), "company", ids.COMPANY, "companies:read")
 
 
 class LeftBehind(NamedTuple):
@@ -43,25 +43,25 @@ class LeftBehind(NamedTuple):
     origin: Origin
 
 
-_SEARCHED: Final = Searched(
+_SEARCH_INDEX: Final = SearchIndex(
     "company",
     "select w.company_id from company_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
 )
 
 
-async def find(database: Database, workspace_id: UUID, company_id: UUID) -> Found | None:
+async def find(database: Database, workspace_id: UUID, company_id: UUID) -> ObjectRead | None:
     """Return an active company as the API shows it, with its version."""
     return await database.find(find_in("company"), workspace_id, company_id)
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the companies of a page, and one more if there is a next page."""
-    conditions = Conditions(workspace_id, query)
+    conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("company")
     if (domains := query.filters.get("domain")) is not None:
         domain = conditions.parameter(list(domains))
         conditions.require_few(
             "select d.company_id from company_domain d where d.workspace_id = $1 and d.domain = any(" + domain + ")"
         )
-    await conditions.search(pool, _SEARCHED)
+    await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "company")

@@ -7,8 +7,8 @@ import msgspec
 
 from herdbook import ids
 from herdbook.contacts import store
-from herdbook.contacts.actions import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
 from herdbook.contacts.bulk import write_all, write_each
+from herdbook.contacts.commands import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
 from herdbook.contacts.model import (
     BulkEnvelope,
     BulkResult,
@@ -24,8 +24,7 @@ from herdbook.contacts.model import (
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation, OtherAnswer
-from herdbook.ledger.objects import NOBODY
-from herdbook.wire import Deleted
+from herdbook.shared_schemas import Deleted
 
 
 async def list_contacts(call: Call) -> Answer:
@@ -82,7 +81,7 @@ async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
 
 
 def _contact_id(text: str) -> UUID:
-    return ids.decoded(ids.CONTACT, text) or NOBODY
+    return ids.decoded(ids.CONTACT, text) or ids.NIL
 
 
 _TAG: Final = "subpackage_contacts"

@@ -15,7 +15,7 @@ import msgspec
 from herdbook import ids
 from herdbook.addresses import comparable_address
 from herdbook.contacts import store
-from herdbook.contacts.actions import CreateContact, DeleteContact, Foreseen, Unforeseen, UpdateContact, UpsertContact
+from herdbook.contacts.commands import CreateContact, DeleteContact, Foreseen, Unforeseen, UpdateContact, UpsertContact
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
     BulkItem,
@@ -32,11 +32,10 @@ from herdbook.fields import Rule
 from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
-from herdbook.ledger.book import Book, LongCommand, Need, Result
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Written
-from herdbook.ledger.objects import NOBODY
-from herdbook.wire import Deleted
+from herdbook.ledger.unit_of_work import LongCommand, Need, Result, UnitOfWork
+from herdbook.shared_schemas import Deleted
 
 # Limits the operations of a wave, and its addresses and numbers, unless a single operation has more.
 WAVE: Final = 50
@@ -128,14 +127,14 @@ class WriteItem(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from self.command.needs()
 
-    def apply(self, book: Book) -> Result:
-        seq = book.seq
+    def apply(self, work: UnitOfWork) -> Result:
+        seq = work.seq
         try:
-            version, answer = book.attempt(self.command)
+            version, answer = work.attempt(self.command)
         except FieldsRefusal as refusal:
             raise self._in_place(refusal) from None
         # The entry in the ledger says what the command did; without an entry, nothing changed.
-        outcome = BulkOutcome[book.changes[-1].action.name] if book.seq > seq else BulkOutcome.UNCHANGED
+        outcome = BulkOutcome[work.changes[-1].action.name] if work.seq > seq else BulkOutcome.UNCHANGED
         item = BulkItem(index=self.index, result=outcome, version=version)
         if isinstance(answer, Deleted):
             return Result(version, msgspec.structs.replace(item, id=answer.id))
@@ -176,14 +175,14 @@ class WriteAll(LongCommand, frozen=True):
         for item in self.items:
             yield from item.needs()
 
-    def steps(self, book: Book) -> Generator[None, None, Result]:
+    def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
         results: list[BulkItem] = []
         refused = dict(self.refused)
         for number, item in enumerate(self.items, start=1):
             if number % _STEP == 0:
                 yield
             try:
-                answer = book.attempt(item).answer
+                answer = work.attempt(item).answer
             except Refusal as refusal:
                 refused[item.index] = item.faults(refusal)
             else:
@@ -191,7 +190,7 @@ class WriteAll(LongCommand, frozen=True):
                 results.append(answer)
         if refused:
             raise Invalid(_of_each(refused[index] for index in sorted(refused)))
-        return Result(book.seq, BulkResult(object="bulk_result", atomic=True, results=tuple(results)))
+        return Result(work.seq, BulkResult(object="bulk_result", atomic=True, results=tuple(results)))
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -204,8 +203,8 @@ class Begin(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from ()
 
-    def apply(self, book: Book) -> Result:
-        return Result(book.seq, Begun())
+    def apply(self, work: UnitOfWork) -> Result:
+        return Result(work.seq, Begun())
 
 
 async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
@@ -431,4 +430,4 @@ def _command(asked: object, contact: object) -> CreateContact | UpdateContact | 
 
 
 def _contact_id(text: str) -> UUID:
-    return ids.decoded(ids.CONTACT, text) or NOBODY
+    return ids.decoded(ids.CONTACT, text) or ids.NIL

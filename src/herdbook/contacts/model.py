@@ -14,7 +14,7 @@ from herdbook.addresses import NotAnAddress, comparable_address, e164
 from herdbook.errors import FieldError
 from herdbook.http.problems import Problem
 from herdbook.search_text import first_word, searchable, words
-from herdbook.wire import CrmAssociation, ResourceRef, Time
+from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 
 _CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
@@ -51,8 +51,8 @@ class ContactUpdatePhoneNumber(msgspec.Struct, frozen=True, forbid_unknown_field
     is_primary: bool | UnsetType = UNSET
 
 
-_Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=fields.MOST_ITEMS)]
-_PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=fields.MOST_ITEMS)]
+_Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=fields.MAX_ITEMS)]
+_PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=fields.MAX_ITEMS)]
 
 
 def _emails(items: Sequence[ContactUpdateEmail | None], path: str) -> Iterator[FieldError]:
@@ -142,7 +142,7 @@ class ContactUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     company_id: _CompanyId | None | UnsetType = UNSET
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
     time_zone: _TimeZone | None | UnsetType = UNSET
-    emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MOST_ITEMS)]
+    emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS)]
 
     @property
     def match(self) -> str:
@@ -406,7 +406,7 @@ class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     contact: ContactUpsert
 
 
-MOST_OPERATIONS: Final = 1000
+MAX_OPERATIONS: Final = 1000
 # Limits the e-mail addresses and phone numbers of all operations together.
 MAX_BULK_ITEMS: Final = 5000
 
@@ -425,7 +425,7 @@ class BulkWrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     atomic: Annotated[bool, Meta(description="Whether to apply all operations or, if one is refused, none.")] = False
     operations: Annotated[
         tuple[BulkCreate | BulkUpdate | BulkDelete | BulkUpsert, ...],
-        Meta(min_length=1, max_length=MOST_OPERATIONS, description="The operations, which are applied in this order."),
+        Meta(min_length=1, max_length=MAX_OPERATIONS, description="The operations, which are applied in this order."),
     ]
 
 
@@ -435,7 +435,7 @@ class BulkEnvelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rules: ClassVar[dict[str, fields.Rule]] = {}
 
     atomic: bool = False
-    operations: Annotated[tuple[msgspec.Raw, ...], Meta(min_length=1, max_length=MOST_OPERATIONS)]
+    operations: Annotated[tuple[msgspec.Raw, ...], Meta(min_length=1, max_length=MAX_OPERATIONS)]
 
 
 class BulkOutcome(Enum):

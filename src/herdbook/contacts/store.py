@@ -10,13 +10,13 @@ import msgspec
 from herdbook import ids
 from herdbook.companies.store import LeftBehind
 from herdbook.contacts.model import Contact, ContactEmail, SearchEntry
-from herdbook.db.database import Database, Found, find_in
-from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
-from herdbook.db.pool import Pool, Statements
-from herdbook.ledger.book import Origin, Shelf
-from herdbook.ledger.claims import Claimants, claim_shelf
-from herdbook.ledger.links import link_shelf
-from herdbook.ledger.objects import NOBODY, Columns, object_shelf, row_columns
+from herdbook.db.database import Database, ObjectRead, find_in
+from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
+from herdbook.db.pool import Executor, Pool
+from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.index_entries import index_table
+from herdbook.ledger.object_types import Columns, object_table, row_columns
+from herdbook.ledger.unit_of_work import Origin, Table
 
 
 class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,13 +51,13 @@ _COLUMNS: Final[Columns] = {
     "last_name_word": "text",
     "merged_into": "uuid",
 }
-CONTACTS: Final = object_shelf(ContactRow, "contact", _COLUMNS)
-ADDRESSES: Final = Claimants(claim_shelf("contact_email", "address", "contact_id"), "contact", ids.CONTACT, "contacts:read")
+CONTACTS: Final = object_table(ContactRow, "contact", _COLUMNS)
+ADDRESSES: Final = UniqueKey(claim_table("contact_email", "address", "contact_id"), "contact", ids.CONTACT, "contacts:read")
 # Holds phone numbers, which no search asks for, and words. The first word of each name is in the contact's row instead.
-CONTACT_WORDS: Final = link_shelf("contact_word", "word", "text", "contact_id")
-COMPANY_CONTACTS: Final = link_shelf("company_contact", "company_id", "uuid", "contact_id")
+CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
+COMPANY_CONTACTS: Final = index_table("company_contact", "company_id", "uuid", "contact_id")
 # Holds the addresses that deleted contacts had.
-FORMER_ADDRESSES: Final = link_shelf("contact_former_email", "address", "text", "contact_id")
+FORMER_ADDRESSES: Final = index_table("contact_former_email", "address", "text", "contact_id")
 
 
 class Staff(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Staff(msgspec.Struct, frozen=True):
     contacts: tuple[ContactRow, ...]
 
 
-MOST_STAFF: Final = 500
+MAX_RELEASED_CONTACTS: Final = 500
 # This form makes PostgreSQL look up contacts by key, whatever its statistics say.
 _STAFF: Final[LiteralString] = """
     select asked.workspace_id, asked.key as company_id, (
@@ -87,12 +87,12 @@ _STAFF: Final[LiteralString] = """
     ) as contacts
     from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
 """
-STAFF: Final = Shelf(
+STAFF: Final = Table(
     row=Staff, key=lambda staff: staff.company_id, load=_STAFF.replace("$columns", row_columns(_COLUMNS)), save=None
 )
 
 
-class Holder(msgspec.Struct, frozen=True):
+class AddressHolder(msgspec.Struct, frozen=True):
     """The contact that has an address, or had it when it was deleted."""
 
     workspace_id: UUID
@@ -109,8 +109,8 @@ _HOLDERS: Final[LiteralString] = """
         select $columns from contact c where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
     ) as found
 """
-HOLDERS: Final = Shelf(
-    row=Holder, key=lambda holder: holder.address, load=_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
+HOLDERS: Final = Table(
+    row=AddressHolder, key=lambda holder: holder.address, load=_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
 )
 # If several contacts had an address, this returns the one that was deleted last.
 _FORMER_HOLDERS: Final[LiteralString] = """
@@ -126,8 +126,11 @@ _FORMER_HOLDERS: Final[LiteralString] = """
         limit 1
     ) as found
 """
-FORMER_HOLDERS: Final = Shelf(
-    row=Holder, key=lambda holder: holder.address, load=_FORMER_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
+FORMER_HOLDERS: Final = Table(
+    row=AddressHolder,
+    key=lambda holder: holder.address,
+    load=_FORMER_HOLDERS.replace("$columns", row_columns(_COLUMNS)),
+    save=None,
 )
 
 
@@ -146,8 +149,8 @@ class Numbered(msgspec.Struct, frozen=True):
     contacts: tuple[KnownContact, ...]
 
 
-MOST_NUMBERED: Final = 100
-NUMBERED: Final = Shelf(
+MAX_NUMBERED: Final = 100
+NUMBERED: Final = Table(
     row=Numbered,
     key=lambda numbered: numbered.number,
     load="""
@@ -167,7 +170,7 @@ NUMBERED: Final = Shelf(
     save=None,
 )
 
-_SEARCHED: Final = Searched(
+_SEARCH_INDEX: Final = SearchIndex(
     "contact",
     """
     select c.id from contact c
@@ -181,12 +184,12 @@ _SEARCHED: Final = Searched(
 )
 
 
-async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Found | None:
+async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> ObjectRead | None:
     """Return an active contact as the API shows it, with its version."""
     return await database.find(find_in("contact"), workspace_id, contact_id)
 
 
-async def survivor(statements: Statements, workspace_id: UUID, contact_id: UUID) -> UUID | None:
+async def survivor(statements: Executor, workspace_id: UUID, contact_id: UUID) -> UUID | None:
     """Return the active contact that replaces a merged one, directly or through other merged contacts."""
     # Undoing can turn the chain into a circle. `union` ends there, because it takes each contact once. The limit forces a
     # lookup per contact, by the whole key.
@@ -211,11 +214,11 @@ async def survivor(statements: Statements, workspace_id: UUID, contact_id: UUID)
     return found
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the contacts of a page, and one more if there is a next page."""
-    conditions = Conditions(workspace_id, query)
+    conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("contact")
-    await conditions.search(pool, _SEARCHED)
+    await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")
 
 
@@ -228,7 +231,7 @@ class Belongings(NamedTuple):
 
 
 async def belongings(
-    statements: Statements, workspace_id: UUID, addresses: Sequence[str], contact_ids: Sequence[UUID]
+    statements: Executor, workspace_id: UUID, addresses: Sequence[str], contact_ids: Sequence[UUID]
 ) -> list[Belongings]:
     """Return the belongings of contacts that have or had these addresses, by address, and of contacts by id, under None."""
     records = await statements.fetch(
@@ -264,14 +267,14 @@ async def belongings(
     ]
 
 
-async def has_staff(statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
+async def has_staff(statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
     """Whether a company has contacts."""
     return await statements.fetchval(
         "select exists (select from company_contact where workspace_id = $1 and company_id = $2)", workspace_id, company_id
     )
 
 
-async def deleted_with_staff(statements: Statements) -> list[LeftBehind]:
+async def deleted_with_staff(statements: Executor) -> list[LeftBehind]:
     """Return the deleted companies that may still have contacts."""
     records = await statements.fetch(
         """
@@ -287,6 +290,6 @@ async def deleted_with_staff(statements: Statements) -> list[LeftBehind]:
     )
     # The origin is unknown if the entry is no longer kept.
     return [
-        LeftBehind(workspace_id, company_id, Origin(request_id or ids.new_id(), credential_id or NOBODY))
+        LeftBehind(workspace_id, company_id, Origin(request_id or ids.new_id(), credential_id or ids.NIL))
         for workspace_id, company_id, request_id, credential_id in records
     ]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from herdbook import ids
 from herdbook.addresses import comparable_address
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.letter_case import without_case
 
 _MAX_NAMED: Final = 20
@@ -111,7 +111,7 @@ _HELD_BY_OTHERS: Final[LiteralString] = """
 """
 
 
-async def claim_by_case(statements: Statements) -> None:
+async def claim_by_case(statements: Executor) -> None:
     """Recompute the keys of all tables. Refusal: ClaimedTwice."""
     pairs: list[str] = []
     for table in _TABLES:
@@ -120,7 +120,7 @@ async def claim_by_case(statements: Statements) -> None:
         raise ClaimedTwice(pairs)
 
 
-async def _claim_anew(statements: Statements, table: _Table) -> list[str]:
+async def _claim_anew(statements: Executor, table: _Table) -> list[str]:
     """Recompute the keys of a table; describe each two objects that would hold the same one."""
 
     def on(sql: LiteralString) -> LiteralString:

@@ -9,7 +9,7 @@ from herdbook.db.pool import Pool
 
 T = TypeVar("T")
 
-_MOST_AT_ONCE: Final = 256
+_MAX_AT_ONCE: Final = 256
 
 
 # The plan is made once, perhaps for an empty table. `coalesce` rules out the partial indexes, so the planner uses the key.
@@ -21,7 +21,7 @@ _FIND: Final[LiteralString] = """
 """
 
 
-class Found(NamedTuple):
+class ObjectRead(NamedTuple):
     """An object as its row has it: its version, its JSON for the API, and the other selected columns."""
 
     version: int
@@ -40,11 +40,11 @@ class _Reads:
     def __init__(self, pool: Pool, statement: LiteralString) -> None:
         self._pool = pool
         self._statement: LiteralString = statement
-        self._waiting: list[tuple[UUID, UUID, asyncio.Future[Found | None]]] = []
+        self._waiting: list[tuple[UUID, UUID, asyncio.Future[ObjectRead | None]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    def wait_for(self, workspace_id: UUID, object_id: UUID) -> asyncio.Future[Found | None]:
-        done: asyncio.Future[Found | None] = asyncio.get_running_loop().create_future()
+    def wait_for(self, workspace_id: UUID, object_id: UUID) -> asyncio.Future[ObjectRead | None]:
+        done: asyncio.Future[ObjectRead | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((workspace_id, object_id, done))
         if self._task is None:
             self._task = asyncio.create_task(self._read())
@@ -53,7 +53,7 @@ class _Reads:
     async def _read(self) -> None:
         # Reads that arrive while a statement runs wait for the next one: the busier the server, the larger the batches.
         while self._waiting:
-            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            batch, self._waiting = self._waiting[:_MAX_AT_ONCE], self._waiting[_MAX_AT_ONCE:]
             try:
                 records = await self._pool.fetch(self._statement, [one[0] for one in batch], [one[1] for one in batch])
             except Exception as error:
@@ -64,7 +64,7 @@ class _Reads:
                     if not done.done():
                         done.set_exception(error)
                 continue
-            found = {record[0]: Found(record[1], record[2], record[3:]) for record in records}
+            found = {record[0]: ObjectRead(record[1], record[2], record[3:]) for record in records}
             for place, (*_, done) in enumerate(batch, start=1):
                 if not done.done():
                     done.set_result(found.get(place))
@@ -80,7 +80,7 @@ class Database:
         self._reads: dict[LiteralString, _Reads] = {}
         self._shared: dict[Hashable, asyncio.Task[Any]] = {}
 
-    async def find(self, statement: LiteralString, workspace_id: UUID, object_id: UUID) -> Found | None:
+    async def find(self, statement: LiteralString, workspace_id: UUID, object_id: UUID) -> ObjectRead | None:
         """Return the object that the statement finds, or None.
 
         The statement takes the workspaces' and the objects' ids as arrays `$1` and `$2`. For each object that exists, it

@@ -15,7 +15,7 @@ from typing import Final, LiteralString, cast
 import asyncpg
 
 from herdbook.db.claims_by_case import claim_by_case
-from herdbook.db.pool import Connection, Statements, connect
+from herdbook.db.pool import Connection, Executor, connect
 
 _log: Final = logging.getLogger("herdbook.db")
 
@@ -25,7 +25,7 @@ _OLDEST: Final = 18
 # Building an index concurrently with writes is not possible in a transaction, so such a file holds one statement.
 _CONCURRENTLY: Final = "_concurrently"
 _INDEX: Final = re.compile(r"create index concurrently if not exists (\w+) on")
-_STEPS: Final[dict[str, Callable[[Statements], Awaitable[None]]]] = {"0008_claims_by_case": claim_by_case}
+_STEPS: Final[dict[str, Callable[[Executor], Awaitable[None]]]] = {"0008_claims_by_case": claim_by_case}
 _NOTE: Final = "insert into migration (name) values ($1)"
 # Writes to a table queue behind a migration that waits for its lock, so the migration waits no longer than this.
 _WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"
@@ -89,14 +89,14 @@ async def migrate(database_url: str, *, allows_newer: bool = False) -> list[str]
         await connection.close()
 
 
-async def unknown(statements: Statements) -> list[str]:
+async def unknown(statements: Executor) -> list[str]:
     """Return, in order, the names of the migrations that the database has and this program does not know."""
     if await statements.fetchval("select to_regclass('migration') is null"):
         return []
     return sorted(await _noted(statements) - available().keys())
 
 
-async def missing(statements: Statements) -> list[str]:
+async def missing(statements: Executor) -> list[str]:
     """Return, in order, the names of the migrations that the database lacks; one with an unfinished index counts as lacking."""
     noted = await _noted(statements)
     unfinished = {
@@ -111,7 +111,7 @@ async def missing(statements: Statements) -> list[str]:
     return [name for name, sql in available().items() if name not in noted or not unfinished.isdisjoint(_INDEX.findall(sql))]
 
 
-async def _noted(statements: Statements) -> set[str]:
+async def _noted(statements: Executor) -> set[str]:
     return {record["name"] for record in await statements.fetch("select name from migration")}
 
 

@@ -36,7 +36,7 @@ _WALKED: Final = 20_000
 _LAST_CHARACTER: Final = "\U0010ffff"
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class CursorPosition(msgspec.Struct, frozen=True, array_like=True):
     """The end of a page: the time that the list is sorted by, and the tie-breaker for rows of the same time."""
 
     at: datetime
@@ -61,18 +61,18 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     crm_records: tuple[CrmRecord, ...] | None = None
     filters: Mapping[str, tuple[str, ...]] = {}
     expand: tuple[str, ...] = ()
-    after: Place | None = None
+    after: CursorPosition | None = None
 
 
-class Listed(NamedTuple):
+class ListRow(NamedTuple):
     """An object on a page: its place in the order, its JSON for the API, and the other columns that the list selects."""
 
-    place: Place
+    place: CursorPosition
     body: bytes
     more: Sequence[Any] = ()
 
 
-class Searched(NamedTuple):
+class SearchIndex(NamedTuple):
     """A table to search: it has a column `search`, and `found_by_word` selects ids by word."""
 
     table: LiteralString
@@ -86,7 +86,7 @@ class _Common(NamedTuple):
     found_by_word: LiteralString
 
 
-class Conditions:
+class ListQuery:
     """The conditions of a page's statement, on the table with the alias `c`, and their parameters.
 
     `$1` is the workspace, `$2` the number of rows to return.
@@ -130,7 +130,7 @@ class Conditions:
             found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
             self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
 
-    async def search(self, pool: Pool, within: Searched) -> None:
+    async def search(self, pool: Pool, within: SearchIndex) -> None:
         """Require the query's search terms, if any."""
         if self._query.search is None:
             return
@@ -163,7 +163,7 @@ class Conditions:
         else:
             self.require(found)
 
-    async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[Listed]:
+    async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[ListRow]:
         """Return the matching rows of a table in the page's order, and one more than the page holds, if there is one.
 
         `more` are other columns to select, each with a comma before it.
@@ -193,10 +193,10 @@ class Conditions:
         )
         return count < _WALKED
 
-    async def _listed(self, pool: Pool, select: LiteralString, order: LiteralString) -> list[Listed]:
+    async def _listed(self, pool: Pool, select: LiteralString, order: LiteralString) -> list[ListRow]:
         conditions: LiteralString = self._sql if self._searched is None else self._sql + " and " + self._searched
         records = await pool.fetch(select + conditions + order + " limit $2", *self._values)
-        return [Listed(Place(record[0], record[1]), record[2], record[3:]) for record in records]
+        return [ListRow(CursorPosition(record[0], record[1]), record[2], record[3:]) for record in records]
 
 
 async def is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:

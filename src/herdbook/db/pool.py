@@ -66,7 +66,7 @@ class DatabaseUrlInvalid(Exception):
         )
 
 
-class Statements(Protocol):
+class Executor(Protocol):
     """Runs statements. They are typed as literals, so that no computed string can be one."""
 
     async def execute(self, query: LiteralString, *args: Any) -> str: ...
@@ -78,7 +78,7 @@ class Statements(Protocol):
     async def fetchval(self, query: LiteralString, *args: Any) -> Any: ...
 
 
-class Connection(Statements, Protocol):
+class Connection(Executor, Protocol):
     """A connection."""
 
     def transaction(self) -> AbstractAsyncContextManager[Any]: ...
@@ -88,7 +88,7 @@ class Connection(Statements, Protocol):
     def terminate(self) -> None: ...
 
 
-class Pool(Statements, Protocol):
+class Pool(Executor, Protocol):
     """Connections that are opened together and lent one by one, each for a few seconds, after which TimeoutError is raised."""
 
     def acquire(self) -> AbstractAsyncContextManager[Connection]: ...

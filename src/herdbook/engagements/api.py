@@ -12,9 +12,9 @@ from herdbook import fields, ids
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
-from herdbook.contacts.actions import Unforeseen
+from herdbook.contacts.commands import Unforeseen
 from herdbook.engagements import store
-from herdbook.engagements.actions import (
+from herdbook.engagements.commands import (
     PRIVATE_READ,
     PRIVATE_WRITE,
     CreateEngagement,
@@ -43,7 +43,6 @@ from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFou
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
-from herdbook.ledger.objects import NOBODY
 from herdbook.users.store import active_holders
 
 # How often an engagement is tried to be created anew, where others change at the same time what it depends on.
@@ -70,7 +69,7 @@ async def list_engagements(call: Call) -> Answer:
 
 async def list_contact_engagements(call: Call, contact_id: str) -> Answer:
     """List the engagements that a contact takes part in."""
-    found = ids.decoded(ids.CONTACT, contact_id) or NOBODY
+    found = ids.decoded(ids.CONTACT, contact_id) or ids.NIL
     if await contacts.find(call.services.database, call.caller.workspace_id, found) is None:
         raise NotFound("contact")
     return await _listed(call, store.Within("contact_ids", found))
@@ -78,7 +77,7 @@ async def list_contact_engagements(call: Call, contact_id: str) -> Answer:
 
 async def list_company_engagements(call: Call, company_id: str) -> Answer:
     """List the engagements that a company is part of."""
-    found = ids.decoded(ids.COMPANY, company_id) or NOBODY
+    found = ids.decoded(ids.COMPANY, company_id) or ids.NIL
     if await companies.find(call.services.database, call.caller.workspace_id, found) is None:
         raise NotFound("company")
     return await _listed(call, store.Within("company_ids", found))
@@ -206,7 +205,7 @@ async def _visible(call: Call, engagement_id: str, needed: Sequence[str] = (PRIV
 
 
 def _engagement_id(text: str) -> UUID:
-    return ids.decoded(ids.ENGAGEMENT, text) or NOBODY
+    return ids.decoded(ids.ENGAGEMENT, text) or ids.NIL
 
 
 async def _existing(call: Call, engagement_id: UUID) -> Answer | None:

@@ -15,17 +15,17 @@ from herdbook.companies.model import Company
 from herdbook.contacts.model import Contact
 from herdbook.errors import FieldError, Invalid
 from herdbook.media import Media
+from herdbook.shared_schemas import CrmAssociation, Time
 from herdbook.tags.model import Tag
 from herdbook.users.model import User
-from herdbook.wire import CrmAssociation, Time
 
 # These limits come from the vendor's page on create-engagement.
-MOST_TRANSCRIPT_BYTES: Final = 950_000
-_MOST_TRANSCRIPT_CHARACTERS: Final = 900_000
+MAX_TRANSCRIPT_BYTES: Final = 950_000
+_MAX_TRANSCRIPT_CHARACTERS: Final = 900_000
 # These limits are herdbook's own, so that no write delays others for long.
-_MOST_SPEAKERS: Final = 100
+_MAX_SPEAKERS: Final = 100
 MAX_ENTRIES: Final = 5000
-_MOST_LINKS: Final = 1000
+_MAX_LINKS: Final = 1000
 
 _Title: TypeAlias = Annotated[str, Meta(min_length=1, max_length=500, extra_json_schema=fields.TEXT_SCHEMA)]
 _SourceSystem: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100, extra_json_schema=fields.TEXT_SCHEMA)]
@@ -92,7 +92,7 @@ class TimelineRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         ],
     }
 
-    speakers: Annotated[tuple[TimelineSpeaker, ...], Meta(min_length=1, max_length=_MOST_SPEAKERS)]
+    speakers: Annotated[tuple[TimelineSpeaker, ...], Meta(min_length=1, max_length=_MAX_SPEAKERS)]
     entries: Annotated[tuple[TimelineEntry, ...], Meta(max_length=MAX_ENTRIES)]
 
     @property
@@ -111,9 +111,9 @@ def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
     within = f"{path}." if path else ""
     yield from _speakers(value.speakers, f"{within}speakers")
     said = "".join([entry.text for entry in value.entries])
-    if (size := len(said.encode())) > MOST_TRANSCRIPT_BYTES:
+    if (size := len(said.encode())) > MAX_TRANSCRIPT_BYTES:
         message = (
-            f"The texts of `{within}entries` have {size} bytes in UTF-8 together. Send {MOST_TRANSCRIPT_BYTES} at most: "
+            f"The texts of `{within}entries` have {size} bytes in UTF-8 together. Send {MAX_TRANSCRIPT_BYTES} at most: "
             "shorten them, or leave some out."
         )
         yield FieldError(f"{within}entries", "too_long", message)
@@ -184,8 +184,8 @@ def _participants(items: Sequence[Participant | None], path: str) -> Iterator[Fi
 
 def _transcript(value: str, path: str) -> Iterator[FieldError]:
     yield from fields.text(value, path)
-    if (size := len(value.encode())) > MOST_TRANSCRIPT_BYTES:
-        yield FieldError(path, "too_long", f"`{path}` has {size} bytes in UTF-8. Send at most {MOST_TRANSCRIPT_BYTES}.")
+    if (size := len(value.encode())) > MAX_TRANSCRIPT_BYTES:
+        yield FieldError(path, "too_long", f"`{path}` has {size} bytes in UTF-8. Send at most {MAX_TRANSCRIPT_BYTES}.")
 
 
 class EngagementCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -220,14 +220,14 @@ class EngagementCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     media_url: _Uri | UnsetType = UNSET
     transcript_timeline: TimelineRequest | UnsetType = UNSET
     transcript: (
-        Annotated[str, Meta(min_length=1, max_length=_MOST_TRANSCRIPT_CHARACTERS, extra_json_schema=fields.TEXT_SCHEMA)]
+        Annotated[str, Meta(min_length=1, max_length=_MAX_TRANSCRIPT_CHARACTERS, extra_json_schema=fields.TEXT_SCHEMA)]
         | UnsetType
     ) = UNSET
     run_workflows: bool | UnsetType = UNSET
     is_private: bool | UnsetType = UNSET
     start_at: Time | UnsetType = UNSET
     external_url: _Uri | UnsetType = UNSET
-    participants: Annotated[tuple[Participant, ...], Meta(max_length=fields.MOST_ITEMS)] | UnsetType = UNSET
+    participants: Annotated[tuple[Participant, ...], Meta(max_length=fields.MAX_ITEMS)] | UnsetType = UNSET
 
     @property
     def has_transcript(self) -> bool:
@@ -259,7 +259,7 @@ class EngagementContacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     example: ClassVar[dict[str, Any]] = {"contact_ids": []}
 
     contact_ids: Annotated[
-        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MOST_LINKS)
+        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MAX_LINKS)
     ]
 
 
@@ -271,7 +271,7 @@ class EngagementTags(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     example: ClassVar[dict[str, Any]] = {"tag_ids": []}
 
     tag_ids: Annotated[
-        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^tag_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MOST_LINKS)
+        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^tag_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MAX_LINKS)
     ]
 
 

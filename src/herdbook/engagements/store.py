@@ -8,13 +8,13 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.db.database import Database, Found, find_in
-from herdbook.db.paging import Conditions, Listed, PageQuery, Searched, is_common
-from herdbook.db.pool import Pool, Statements
+from herdbook.db.database import Database, ObjectRead, find_in
+from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex, is_common
+from herdbook.db.pool import Executor, Pool
 from herdbook.engagements.model import Details, Engagement, Timeline
-from herdbook.ledger.claims import Claimants, claim_shelf
-from herdbook.ledger.links import link_shelf
-from herdbook.ledger.objects import Columns, object_shelf
+from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.index_entries import index_table
+from herdbook.ledger.object_types import Columns, object_table
 
 
 class EngagementRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +48,14 @@ COLUMNS: Final[Columns] = {
     "search": "text",
     "details": "json",
 }
-ENGAGEMENTS: Final = object_shelf(EngagementRow, "engagement", COLUMNS)
-ENGAGEMENT_WORDS: Final = link_shelf("engagement_word", "word", "text", "engagement_id")
-ENGAGEMENT_CONTACTS: Final = link_shelf("engagement_contact", "contact_id", "uuid", "engagement_id")
-ENGAGEMENT_COMPANIES: Final = link_shelf("engagement_company", "company_id", "uuid", "engagement_id")
+ENGAGEMENTS: Final = object_table(EngagementRow, "engagement", COLUMNS)
+ENGAGEMENT_WORDS: Final = index_table("engagement_word", "word", "text", "engagement_id")
+ENGAGEMENT_CONTACTS: Final = index_table("engagement_contact", "contact_id", "uuid", "engagement_id")
+ENGAGEMENT_COMPANIES: Final = index_table("engagement_company", "company_id", "uuid", "engagement_id")
 # This index has the tags' ids as the API shows them.
-ENGAGEMENT_TAGS: Final = link_shelf("engagement_tag", "tag_id", "text", "engagement_id")
-EXTERNAL_IDS: Final = Claimants(
-    claim_shelf("engagement_external_id", "external_id", "engagement_id"), "engagement", ids.ENGAGEMENT, "engagements:read"
+ENGAGEMENT_TAGS: Final = index_table("engagement_tag", "tag_id", "text", "engagement_id")
+EXTERNAL_IDS: Final = UniqueKey(
+    claim_table("engagement_external_id", "external_id", "engagement_id"), "engagement", ids.ENGAGEMENT, "engagements:read"
 )
 
 
@@ -72,13 +72,13 @@ class TranscriptRow(msgspec.Struct, frozen=True, kw_only=True):
     object: Timeline | None
 
 
-TRANSCRIPTS: Final = object_shelf(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"})
+TRANSCRIPTS: Final = object_table(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"})
 
 
 class FoundEngagement(NamedTuple):
     """An engagement as read from the database."""
 
-    found: Found
+    found: ObjectRead
     is_private: bool
     details: Details
 
@@ -91,14 +91,14 @@ async def find(database: Database, workspace_id: UUID, engagement_id: UUID) -> F
     return FoundEngagement(found, found.more[0], decoded_details(found.more[1]))
 
 
-async def find_timeline(database: Database, workspace_id: UUID, engagement_id: UUID) -> Found | None:
+async def find_timeline(database: Database, workspace_id: UUID, engagement_id: UUID) -> ObjectRead | None:
     """Return the timeline of an engagement with its version, and with its id in `more`."""
     found = await database.find(find_in("transcript", ", c.timeline_id"), workspace_id, engagement_id)
     # A plain text has no timeline.
     return None if found is None or found.more[0] is None else found
 
 
-async def find_by_external_id(statements: Statements, workspace_id: UUID, external_id: str) -> UUID | None:
+async def find_by_external_id(statements: Executor, workspace_id: UUID, external_id: str) -> UUID | None:
     """Return the id of the engagement with an external id."""
     found: UUID | None = await statements.fetchval(
         "select engagement_id from engagement_external_id where workspace_id = $1 and external_id = $2",
@@ -109,7 +109,7 @@ async def find_by_external_id(statements: Statements, workspace_id: UUID, extern
 
 
 async def needing_recordings(
-    statements: Statements, workspace_ids: Sequence[UUID], engagement_ids: Sequence[UUID]
+    statements: Executor, workspace_ids: Sequence[UUID], engagement_ids: Sequence[UUID]
 ) -> set[tuple[UUID, UUID]]:
     """Return those of the engagements that exist, or can be restored because the entry of their deletion is still kept."""
     records = await statements.fetch(
@@ -131,7 +131,7 @@ async def needing_recordings(
     return {(record["workspace_id"], record["id"]) for record in records}
 
 
-_SEARCHED: Final = Searched(
+_SEARCH_INDEX: Final = SearchIndex(
     "engagement",
     "select w.engagement_id from engagement_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
 )
@@ -177,9 +177,9 @@ class Within(NamedTuple):
 
 async def page(
     pool: Pool, workspace_id: UUID, query: PageQuery, *, sees_private: bool, within: Within | None = None
-) -> list[Listed]:
+) -> list[ListRow]:
     """Return the engagements of a page with their details, and one more if there is a next page."""
-    conditions = Conditions(workspace_id, query)
+    conditions = ListQuery(workspace_id, query)
     if not sees_private:
         conditions.require("not c.is_private")
     filters = query.filters
@@ -202,13 +202,11 @@ async def page(
     if any(record.object_type == "deal" for record in records):
         # Deals belong to the project bucket. herdbook has no deals, so a filter by deal matches nothing.
         conditions.require("false")
-    await conditions.search(pool, _SEARCHED)
+    await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "engagement", ", c.details")
 
 
-async def _require_links(
-    pool: Pool, conditions: Conditions, workspace_id: UUID, bucket: Bucket, wanted: Sequence[UUID]
-) -> None:
+async def _require_links(pool: Pool, conditions: ListQuery, workspace_id: UUID, bucket: Bucket, wanted: Sequence[UUID]) -> None:
     if await is_common(pool, bucket.linked.replace("$ids", "$2"), workspace_id, wanted):
         conditions.add(bucket.holds, wanted)
     else:

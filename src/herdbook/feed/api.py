@@ -12,17 +12,16 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
-from herdbook.engagements.actions import PRIVATE_READ
+from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.errors import FieldError, Forbidden, InvalidQuery, NoLongerKept, Refusal, TooManyFollowers
 from herdbook.feed import store
 from herdbook.feed.model import KINDS, NOW, ChangeList, ChangesQuery, position_of
-from herdbook.feed.store import PAGE_BYTES, Entry, View
+from herdbook.feed.store import PAGE_BYTES, FeedEntry, View
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 from herdbook.ledger.changes import Kind
-from herdbook.ledger.objects import NOBODY
-from herdbook.subjects import SUBJECTS
-from herdbook.wire import shown_time
+from herdbook.object_types import OBJECT_TYPES
+from herdbook.shared_schemas import shown_time
 
 _EVENT_STREAM: Final = b"text/event-stream"
 # A credential is cached for 3 seconds, and a revoked one must stop working within 5.
@@ -32,7 +31,7 @@ _BREATHER_SECONDS: Final = 0.25
 _HEARTBEAT_SECONDS: Final = 15.0
 _RETRY_MILLISECONDS: Final = 2000
 # Maximum streams and waiting requests of a workspace in a process: each holds data that its client has not read yet.
-MOST_FOLLOWERS: Final = 1000
+MAX_FOLLOWERS: Final = 1000
 # Bytes of JSON that a stream reads at a time, except for its last change. Less than a page, because a slow reader holds it.
 _STREAM_BYTES: Final = 250_000
 # Bytes of a stream that are sent at a time, unless one event is larger.
@@ -42,7 +41,7 @@ MAX_AT_ONCE: Final = 50
 _HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 
-class _Told(NamedTuple):
+class _EncodedChange(NamedTuple):
     """A change ready to send: its position, its type, and its JSON."""
 
     position: int
@@ -57,11 +56,11 @@ class _Reach(NamedTuple):
     most_bytes: int
 
 
-class _Page(NamedTuple):
+class _EncodedPage(NamedTuple):
     """Changes after a position, and how far the feed was scanned."""
 
     after: int
-    changes: tuple[_Told, ...]
+    changes: tuple[_EncodedChange, ...]
     position: int
     head: int
 
@@ -106,25 +105,25 @@ async def list_changes(call: Call, query: ChangesQuery) -> Answer:
 
 def _require_room(call: Call) -> None:
     """Refuse a follower of a workspace that has too many. Refusal: TooManyFollowers."""
-    if (following := call.services.heads.followers(call.caller.workspace_id)) >= MOST_FOLLOWERS:
+    if (following := call.services.notifier.followers(call.caller.workspace_id)) >= MAX_FOLLOWERS:
         raise TooManyFollowers(following)
 
 
 def _view(caller: Caller, query: ChangesQuery) -> View:
     """Return the part of the feed that a caller may see. Refusal: Forbidden, if that is nothing or less than requested."""
     if query.types is UNSET:
-        kinds = [kind for kind, each in SUBJECTS.items() if all(caller.may(scope) for scope in each.read_scopes)]
+        kinds = [kind for kind, each in OBJECT_TYPES.items() if all(caller.may(scope) for scope in each.read_scopes)]
         if not kinds:
-            raise Forbidden(SUBJECTS[Kind.CONTACT].read_scopes[0])
+            raise Forbidden(OBJECT_TYPES[Kind.CONTACT].read_scopes[0])
     else:
         kinds = [KINDS[name] for name in dict.fromkeys(query.types)]
-        for scope in (scope for kind in kinds for scope in SUBJECTS[kind].read_scopes):
+        for scope in (scope for kind in kinds for scope in OBJECT_TYPES[kind].read_scopes):
             caller.require(scope)
-    details_scopes = SUBJECTS[Kind.CONTACT].read_scopes
+    details_scopes = OBJECT_TYPES[Kind.CONTACT].read_scopes
     return View(tuple(kinds), caller.may(PRIVATE_READ), all(caller.may(scope) for scope in details_scopes))
 
 
-async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reach) -> _Page:
+async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reach) -> _EncodedPage:
     """Return the changes after a client's position. Refusals: InvalidQuery, NoLongerKept."""
     after = position_of(text)
     if text == NOW:
@@ -142,11 +141,11 @@ async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reac
     return page
 
 
-async def _read(call: Call, view: View, after: int, reach: _Reach) -> _Page:
+async def _read(call: Call, view: View, after: int, reach: _Reach) -> _EncodedPage:
     """Return the changes after a position, sharing one read among equal requests. Refusal: NoLongerKept."""
     database, workspace_id = call.services.database, call.caller.workspace_id
 
-    async def read() -> _Page:
+    async def read() -> _EncodedPage:
         found = await store.page(database.pool, workspace_id, after, view, reach.limit, reach.most_bytes)
         if after < found.trimmed:
             message = (
@@ -154,25 +153,25 @@ async def _read(call: Call, view: View, after: int, reach: _Reach) -> _Page:
                 "store the returned position, list all objects again, and follow from there."
             )
             raise NoLongerKept(message, found.trimmed, found.head)
-        changes: list[_Told] = []
+        changes: list[_EncodedChange] = []
         for start in range(0, len(found.entries), MAX_AT_ONCE):
-            async with call.services.heads.turn_to_tell:
-                changes += [_told(entry, view) for entry in found.entries[start : start + MAX_AT_ONCE]]
+            async with call.services.notifier.turn_to_tell:
+                changes += [_encoded_change(entry, view) for entry in found.entries[start : start + MAX_AT_ONCE]]
                 await asyncio.sleep(0)
-        return _Page(after, tuple(changes), found.position, found.head)
+        return _EncodedPage(after, tuple(changes), found.position, found.head)
 
     return await database.shared(("changes", workspace_id, after, view, reach), read)
 
 
-async def _following(call: Call, view: View, after: int, reach: _Reach, until: float) -> AsyncGenerator[_Page]:
+async def _following(call: Call, view: View, after: int, reach: _Reach, until: float) -> AsyncGenerator[_EncodedPage]:
     """Yield the changes after a position as they come, and empty pages at intervals.
 
     It ends at the event-loop time `until`, and when the server stops. Refusals: NoLongerKept, if a client reads too slowly;
     Unauthenticated, once its credential is no longer valid.
     """
-    loop, heads = asyncio.get_running_loop(), call.services.heads
-    with heads.followed(call.caller.workspace_id) as moved:
-        while not heads.is_closed:
+    loop, notifier = asyncio.get_running_loop(), call.services.notifier
+    with notifier.subscribed(call.caller.workspace_id) as moved:
+        while not notifier.is_closed:
             await call.check_caller()
             page = await _read(call, view, after, reach)
             after = page.position
@@ -186,7 +185,7 @@ async def _following(call: Call, view: View, after: int, reach: _Reach, until: f
                     return
                 await _wait(moved, min(left, _CHECK_EVERY_SECONDS))
                 await call.check_caller()
-                yield _Page(after, (), after, after)
+                yield _EncodedPage(after, (), after, after)
             moved.clear()
 
 
@@ -196,7 +195,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncGenerator[bytes]:
+async def _events(call: Call, view: View, first: _EncodedPage, reach: _Reach) -> AsyncGenerator[bytes]:
     """Yield changes as server-sent events (WHATWG HTML, section 9.2) until the server stops or refuses."""
     loop = asyncio.get_running_loop()
     # Send the position first: if the connection breaks before the first event, the client resumes from there.
@@ -218,7 +217,7 @@ async def _events(call: Call, view: View, first: _Page, reach: _Reach) -> AsyncG
                     said_at = loop.time()
 
 
-def _as_events(page: _Page) -> Iterator[bytes]:
+def _as_events(page: _EncodedPage) -> Iterator[bytes]:
     """Yield a page as events in small groups, so that a slow client does not cause the whole page to be held twice."""
     part, size = list[bytes](), 0
     for each in page.changes:
@@ -235,7 +234,7 @@ def _as_events(page: _Page) -> Iterator[bytes]:
         yield b"".join(part)
 
 
-def _answer(page: _Page) -> Answer:
+def _answer(page: _EncodedPage) -> Answer:
     more = b"true" if page.has_more else b"false"
     data = b",".join(change.body for change in page.changes)
     return Answer(
@@ -243,15 +242,15 @@ def _answer(page: _Page) -> Answer:
     )
 
 
-def _told(entry: Entry, view: View) -> _Told:
+def _encoded_change(entry: FeedEntry, view: View) -> _EncodedChange:
     object_, previous = entry.object, entry.previous
     if entry.kind is Kind.ENGAGEMENT and not view.sees_details:
         object_, previous = _without_details(object_), previous and _without_details(previous)
-    subject = SUBJECTS[entry.kind]
-    type_ = f"{subject.name}.{entry.action.name.lower()}"
+    object_type = OBJECT_TYPES[entry.kind]
+    type_ = f"{object_type.name}.{entry.action.name.lower()}"
     head = (
         f'{{"object":"change","position":{entry.seq},"type":"{type_}","at":"{shown_time(entry.at)}",'
-        f'"object_id":"{ids.encoded(subject.prefix, entry.object_id)}",'
+        f'"object_id":"{ids.encoded(object_type.prefix, entry.object_id)}",'
         f'"request_id":"{ids.encoded(ids.REQUEST, entry.request_id)}","credential_id":{_credential(entry)},"data":{{"object":'
     )
     body = [head.encode(), object_]
@@ -259,13 +258,13 @@ def _told(entry: Entry, view: View) -> _Told:
         body += (b',"previous_attributes":', previous)
     body.append(b"}")
     if entry.merged_into is not None:
-        body.append(f',"merged_into":"{ids.encoded(subject.prefix, entry.merged_into)}"'.encode())
-    return _Told(entry.seq, type_, b"".join((*body, b"}")))
+        body.append(f',"merged_into":"{ids.encoded(object_type.prefix, entry.merged_into)}"'.encode())
+    return _EncodedChange(entry.seq, type_, b"".join((*body, b"}")))
 
 
-def _credential(entry: Entry) -> str:
+def _credential(entry: FeedEntry) -> str:
     """Return a credential id as JSON: null for changes from the command line."""
-    if entry.credential_id == NOBODY:
+    if entry.credential_id == ids.NIL:
         return "null"
     return f'"{ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)}"'
 

@@ -10,11 +10,11 @@ from herdbook import fields
 from herdbook.contacts.model import Contact
 from herdbook.errors import FieldError, quoted
 from herdbook.ledger.changes import Action, Kind
-from herdbook.subjects import SUBJECTS
-from herdbook.wire import Time
+from herdbook.object_types import OBJECT_TYPES
+from herdbook.shared_schemas import Time
 
 NOW: Final = "now"
-KINDS: Final[dict[str, Kind]] = {subject.name: kind for kind, subject in SUBJECTS.items()}
+KINDS: Final[dict[str, Kind]] = {object_type.name: kind for kind, object_type in OBJECT_TYPES.items()}
 
 
 def position_of(text: str) -> int | None:

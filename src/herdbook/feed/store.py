@@ -13,7 +13,7 @@ LOOKED_AT: Final = 20_000
 # The maximum bytes of JSON on a page, except that its last entry may exceed it: transcripts are long.
 PAGE_BYTES: Final = 2_000_000
 # PostgreSQL's compression shrinks a value by at most this factor.
-_MOST_COMPRESSED: Final = 256
+_MAX_COMPRESSED: Final = 256
 
 
 class View(NamedTuple):
@@ -31,7 +31,7 @@ class _Reach(NamedTuple):
     most_bytes: int
 
 
-class Entry(NamedTuple):
+class FeedEntry(NamedTuple):
     """A ledger entry. `object` and `previous` are as stored."""
 
     seq: int
@@ -47,10 +47,10 @@ class Entry(NamedTuple):
     previous: bytes | None
 
 
-class Page(NamedTuple):
+class FeedPage(NamedTuple):
     """Entries after a position. All entries up to `position` were scanned; those up to `trimmed` are no longer kept."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[FeedEntry]
     position: int
     head: int
     trimmed: int
@@ -62,7 +62,7 @@ async def read_head(pool: Pool, workspace_id: UUID) -> int:
     return seq
 
 
-async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: int, most_bytes: int = PAGE_BYTES) -> Page:
+async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: int, most_bytes: int = PAGE_BYTES) -> FeedPage:
     """Return entries after a position: at most `limit`, and only the last one may exceed `most_bytes` of JSON.
 
     Uncompressed objects have known sizes, so one statement reads all of them. A compressed object may be as large as
@@ -80,14 +80,14 @@ async def page(pool: Pool, workspace_id: UUID, after: int, view: View, limit: in
         entries += piece.entries
         position = piece.position
         left = _Reach(left.limit - len(piece.entries), left.most_bytes - _size(piece))
-    return Page(entries, position, head, trimmed)
+    return FeedPage(entries, position, head, trimmed)
 
 
-def _size(page: Page) -> int:
+def _size(page: FeedPage) -> int:
     return sum(len(entry.object) + len(entry.previous or b"") for entry in page.entries)
 
 
-async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view: View, reach: _Reach) -> Page:
+async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view: View, reach: _Reach) -> FeedPage:
     """Return entries between two positions from a single statement, so that all data are from the same moment.
 
     An object that might exceed the page is not loaded, but left to the next statement.
@@ -137,15 +137,15 @@ async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view:
         [kind.value for kind in view.kinds],
         view.sees_private,
         *reach,
-        _MOST_COMPRESSED,
+        _MAX_COMPRESSED,
     )
     head, trimmed = records[0][11:]
     # Without entries, one row holds only the head; entries that do not fit come without their objects.
     found = [record for record in records if record[0] is not None]
     entries = [
-        Entry(record[0], record[1], Kind(record[2]), Action(record[3]), *record[4:11])
+        FeedEntry(record[0], record[1], Kind(record[2]), Action(record[3]), *record[4:11])
         for record in found
         if record[9] is not None
     ]
     is_full = len(found) == reach.limit or len(entries) < len(found)
-    return Page(entries, entries[-1].seq if is_full else min(between[1], head), head, trimmed)
+    return FeedPage(entries, entries[-1].seq if is_full else min(between[1], head), head, trimmed)

@@ -11,15 +11,15 @@ from msgspec import UNSET
 from herdbook import fields, ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
-from herdbook.companies.actions import COMPANY
+from herdbook.companies.commands import COMPANY
 from herdbook.companies.model import Company
-from herdbook.contacts.actions import CONTACT
+from herdbook.contacts.commands import CONTACT
 from herdbook.contacts.model import Contact
-from herdbook.engagements.actions import ENGAGEMENT, PRIVATE_READ
+from herdbook.engagements.commands import ENGAGEMENT, PRIVATE_READ
 from herdbook.engagements.model import Engagement
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NoLongerKept, NotFound, Stale, Taken, Unavailable
 from herdbook.history import store
-from herdbook.history.actions import Restore, Unforeseen
+from herdbook.history.commands import Restore, Unforeseen
 from herdbook.history.model import (
     History,
     HistoryAction,
@@ -34,17 +34,17 @@ from herdbook.history.model import (
     state_before,
     without_details,
 )
-from herdbook.history.store import EntryThen, HistoryRow, Standing
+from herdbook.history.store import EntryThen, HistoryRow, StoredObject
 from herdbook.history.undoing import undo
 from herdbook.http.call import Call
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import not_this_cursor, not_with_cursor
 from herdbook.ledger.changes import Action
-from herdbook.ledger.objects import NOBODY, Subject
-from herdbook.tags.actions import TAG
+from herdbook.ledger.object_types import ObjectType
+from herdbook.shared_schemas import shown_time
+from herdbook.tags.commands import TAG
 from herdbook.tags.model import Tag
-from herdbook.wire import shown_time
 
 # Limits the attempts to restore an object that other requests restore and delete at the same time.
 _TRIES: Final = 6
@@ -52,16 +52,16 @@ _TRIES: Final = 6
 _LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
 
 
-async def show_history(subject: Subject[Any, Any], call: Call, object_id: str, query: HistoryQuery) -> Answer:
+async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id: str, query: HistoryQuery) -> Answer:
     """Return the changes of an object or, with `at`, the object as it was at that time."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
-    row = await store.standing(pool, subject, workspace_id, ids.decoded(subject.prefix, object_id) or NOBODY)
+    row = await store.stored_object(pool, object_type, workspace_id, ids.decoded(object_type.prefix, object_id) or ids.NIL)
     if row is None or (row.is_private and not call.caller.may(PRIVATE_READ)):
-        raise NotFound(subject.name)
+        raise NotFound(object_type.name)
     if query.at is not UNSET:
         if query.cursor is not UNSET:
             raise InvalidQuery([not_with_cursor("at")])
-        return await _as_it_was(subject, call, row, query.at)
+        return await _as_it_was(object_type, call, row, query.at)
     version = row.version
     salt = f"{call.operation.id}:{workspace_id}:{object_id}"
     if query.cursor is not UNSET:
@@ -69,11 +69,11 @@ async def show_history(subject: Subject[Any, Any], call: Call, object_id: str, q
         if cursor is None:
             raise InvalidQuery([not_this_cursor()])
         version = cursor.version
-    found = await store.entries(pool, subject, workspace_id, row.id, version, query.limit + 1)
+    found = await store.entries(pool, object_type, workspace_id, row.id, version, query.limit + 1)
     shown, following = found[: query.limit], found[query.limit :]
     history = History(
         object="list",
-        data=tuple(_entry(subject, call.caller, entry) for entry in shown),
+        data=tuple(_entry(object_type, call.caller, entry) for entry in shown),
         has_more=bool(following),
         next_cursor=call.services.cursors.cursor(HistoryCursor(following[0].seq), salt) if following else None,
         complete=bool(shown) and shown[-1].action is Action.CREATED,
@@ -81,7 +81,7 @@ async def show_history(subject: Subject[Any, Any], call: Call, object_id: str, q
     return Answer(msgspec.json.encode(history))
 
 
-def _entry(subject: Subject[Any, Any], caller: Caller, entry: HistoryRow) -> HistoryEntry:
+def _entry(object_type: ObjectType[Any, Any], caller: Caller, entry: HistoryRow) -> HistoryEntry:
     lists = [name for name, scope in _LISTS.items() if scope is None or caller.may(scope)]
     return HistoryEntry(
         object="history_entry",
@@ -91,35 +91,35 @@ def _entry(subject: Subject[Any, Any], caller: Caller, entry: HistoryRow) -> His
         request_id=ids.encoded(ids.REQUEST, entry.request_id),
         by=_by(entry),
         changes=changes_of(entry.action, entry.object, entry.previous, lists),
-        merged_into=UNSET if entry.merged_into is None else ids.encoded(subject.prefix, entry.merged_into),
+        merged_into=UNSET if entry.merged_into is None else ids.encoded(object_type.prefix, entry.merged_into),
     )
 
 
 def _by(entry: HistoryRow) -> HistoryBy:
     credential_id = None
-    if entry.credential_id != NOBODY:
+    if entry.credential_id != ids.NIL:
         credential_id = ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)
     user_id = None if entry.user_id is None else ids.encoded(ids.USER, entry.user_id)
     return HistoryBy(credential_id=credential_id, credential_name=entry.credential_name, user_id=user_id)
 
 
-async def _as_it_was(subject: Subject[Any, Any], call: Call, row: Standing, at: str) -> Answer:
+async def _as_it_was(object_type: ObjectType[Any, Any], call: Call, row: StoredObject, at: str) -> Answer:
     """Return an object as it was at some time. Refusals: NotFound, NoLongerKept."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     time = fields.parsed_time(at)
     assert time is not None, "the query's rules refuse a malformed time"
     if row.updated_at <= time:
-        return _object_then(subject, row.version, row.object, is_there=not row.is_deleted)
-    entry = await store.entry_at(pool, subject, workspace_id, row, time)
+        return _object_then(object_type, row.version, row.object, is_there=not row.is_deleted)
+    entry = await store.entry_at(pool, object_type, workspace_id, row, time)
     if entry is not None and entry.at <= time:
-        return _object_then(subject, entry.seq, entry.object, is_there=entry.action is not Action.DELETED)
+        return _object_then(object_type, entry.seq, entry.object, is_there=entry.action is not Action.DELETED)
     began = _parsed(msgspec.json.decode(row.object, type=_Began).created_at)
     if time < began or (entry is not None and entry.action is Action.CREATED):
-        raise _was_not_there(subject)
-    head, trimmed, since = await store.extent(pool, workspace_id)
-    if entry is not None and since is not None and (then := _before(subject, entry, time, since)) is not None:
+        raise _was_not_there(object_type)
+    head, trimmed, since = await store.ledger_range(pool, workspace_id)
+    if entry is not None and since is not None and (then := _before(object_type, entry, time, since)) is not None:
         return then
-    message = f"The {subject.name} of that time is no longer kept, nor are entries up to {trimmed}. Ask for a later time."
+    message = f"The {object_type.name} of that time is no longer kept, nor are entries up to {trimmed}. Ask for a later time."
     raise NoLongerKept(message, trimmed, head)
 
 
@@ -129,7 +129,7 @@ class _Began(msgspec.Struct):
     created_at: str
 
 
-def _before(subject: Subject[Any, Any], entry: EntryThen, time: datetime, since: datetime) -> Answer | None:
+def _before(object_type: ObjectType[Any, Any], entry: EntryThen, time: datetime, since: datetime) -> Answer | None:
     """Return an object as it was at a time before its oldest entry that is kept, or None if that is unknown.
 
     An entry gives the state before it, which dates from the previous entry. That one is no longer kept, so it happened at
@@ -138,17 +138,17 @@ def _before(subject: Subject[Any, Any], entry: EntryThen, time: datetime, since:
     match entry.action:
         case Action.UPDATED:
             assert entry.previous is not None, "an update has old values"
-            state = state_before(entry.object, entry.previous, subject.entry)
+            state = state_before(entry.object, entry.previous, object_type.entry)
             # The entry does not say when the object got this state, but that was at `since` at the latest.
             state = msgspec.structs.replace(state, updated_at=shown_time(since))
         case Action.DELETED:
-            state = msgspec.json.decode(entry.object, type=subject.entry)
+            state = msgspec.json.decode(entry.object, type=object_type.entry)
             since = min(since, _parsed(state.updated_at))
         case _:
             state = None
     if time < since:
         return None
-    return _object_then(subject, entry.previous_version, msgspec.json.encode(state), is_there=state is not None)
+    return _object_then(object_type, entry.previous_version, msgspec.json.encode(state), is_there=state is not None)
 
 
 def _parsed(shown: str) -> datetime:
@@ -157,27 +157,27 @@ def _parsed(shown: str) -> datetime:
     return time
 
 
-def _object_then(subject: Subject[Any, Any], version: int | None, object_: bytes, *, is_there: bool) -> Answer:
+def _object_then(object_type: ObjectType[Any, Any], version: int | None, object_: bytes, *, is_there: bool) -> Answer:
     if not is_there:
-        raise _was_not_there(subject)
+        raise _was_not_there(object_type)
     # Entries of older releases do not record the previous version.
     headers = () if version is None else ((b"etag", etag(version)),)
     return Answer(without_details(object_), headers=headers)
 
 
-def _was_not_there(subject: Subject[Any, Any]) -> NotFound:
-    return NotFound(subject.name, "It did not exist at that time.")
+def _was_not_there(object_type: ObjectType[Any, Any]) -> NotFound:
+    return NotFound(object_type.name, "It did not exist at that time.")
 
 
-async def restore_object(subject: Subject[Any, Any], call: Call, object_id: str) -> Answer:
+async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: str) -> Answer:
     """Restore a deleted object."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
-    found = ids.decoded(subject.prefix, object_id) or NOBODY
+    found = ids.decoded(object_type.prefix, object_id) or ids.NIL
     for _ in range(_TRIES):
-        row = await store.standing(pool, subject, workspace_id, found)
-        command = Restore(subject=subject, object_id=found, if_version=call.if_version)
+        row = await store.stored_object(pool, object_type, workspace_id, found)
+        command = Restore(object_type=object_type, object_id=found, if_version=call.if_version)
         if row is not None and row.is_deleted:
-            state = msgspec.json.decode(row.object, type=subject.entry)
+            state = msgspec.json.decode(row.object, type=object_type.entry)
             command = msgspec.structs.replace(command, seen=row.version, state=state)
         try:
             return await call.write(command)
@@ -193,28 +193,28 @@ async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answ
     return await undo(call, asked.request_id, is_dry_run=query.dry_run)
 
 
-def _plural(subject: Subject[Any, Any]) -> str:
-    return "companies" if subject is COMPANY else f"{subject.name}s"
+def _plural(object_type: ObjectType[Any, Any]) -> str:
+    return "companies" if object_type is COMPANY else f"{object_type.name}s"
 
 
-def _history_of(subject: Subject[Any, Any], object_: type[msgspec.Struct]) -> Operation:
-    name = subject.name
-    needs = " and ".join(f"`{scope}`" for scope in subject.read_scopes)
+def _history_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]) -> Operation:
+    name = object_type.name
+    needs = " and ".join(f"`{scope}`" for scope in object_type.read_scopes)
     private = (
         " A private engagement also requires the `engagements:private:read` scope. Linked contacts and companies are shown "
         "only to credentials that may read them."
     )
     return Operation(
         method="GET",
-        path=f"/herdbook/{_plural(subject)}/{{{name}_id}}/history",
+        path=f"/herdbook/{_plural(object_type)}/{{{name}_id}}/history",
         id=f"get-{name}-history",
         summary=f"Get {name} history",
         description=f"Lists the changes of a single {name}, deleted or not, latest first. With `at`, returns the {name} as it "
         f"was at that time, with the ETag that it had. Requires the {needs} scope."
-        f"{private if subject is ENGAGEMENT else ''}",
-        tag=f"subpackage_{_plural(subject)}",
-        scopes=subject.read_scopes,
-        handler=partial(show_history, subject),
+        f"{private if object_type is ENGAGEMENT else ''}",
+        tag=f"subpackage_{_plural(object_type)}",
+        scopes=object_type.read_scopes,
+        handler=partial(show_history, object_type),
         query=HistoryQuery,
         answer=History,
         or_answer=object_,
@@ -223,19 +223,19 @@ def _history_of(subject: Subject[Any, Any], object_: type[msgspec.Struct]) -> Op
     )
 
 
-def _restore_of(subject: Subject[Any, Any], object_: type[msgspec.Struct], about: str) -> Operation:
-    name = subject.name
+def _restore_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct], about: str) -> Operation:
+    name = object_type.name
     return Operation(
         method="POST",
-        path=f"/herdbook/{_plural(subject)}/{{{name}_id}}/restore",
+        path=f"/herdbook/{_plural(object_type)}/{{{name}_id}}/restore",
         id=f"restore-{name}",
         summary=f"Restore {name}",
         description=f"Restores a single deleted {name} as it was. If it is not deleted, it stays unchanged. {about} "
         "If-Match is compared with the version of the deletion, which the history shows. "
-        f"Requires the `{subject.write_scope}` scope.",
-        tag=f"subpackage_{_plural(subject)}",
-        scopes=(subject.write_scope or "",),
-        handler=partial(restore_object, subject),
+        f"Requires the `{object_type.write_scope}` scope.",
+        tag=f"subpackage_{_plural(object_type)}",
+        scopes=(object_type.write_scope or "",),
+        handler=partial(restore_object, object_type),
         answer=object_,
         answer_description=f"Restored {name} response.",
         refusals=(NotFound, Taken, Stale, Invalid, KeyReused),

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
-from herdbook.http.page import DEFAULT_LIMIT, MOST
+from herdbook.http.page import DEFAULT_LIMIT, MAX_PAGE_SIZE
 from herdbook.http.problems import Holder
 from herdbook.ledger.changes import Action
-from herdbook.wire import Time
+from herdbook.shared_schemas import Time
 
 Members: TypeAlias = dict[str, msgspec.Raw]
 
@@ -26,7 +26,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "history_query"
     rules: ClassVar[dict[str, fields.Rule]] = {"at": fields.time}
 
-    limit: Annotated[int, Meta(ge=1, le=MOST, description="The maximum number of entries on a page.")] = DEFAULT_LIMIT
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE, description="The maximum number of entries on a page.")] = DEFAULT_LIMIT
     cursor: Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged.")] | UnsetType = UNSET
     at: (
         Annotated[

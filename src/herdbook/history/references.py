@@ -18,10 +18,10 @@ from herdbook.transcript_comments.model import TranscriptComment
 
 # The target of a reference. A transcript under its timeline's id is the timeline; under its engagement's id, the fact that
 # the engagement is completed.
-Place: TypeAlias = tuple[Kind, UUID]
+ObjectKey: TypeAlias = tuple[Kind, UUID]
 
 
-def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[Place]:
+def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[ObjectKey]:
     """Return the references of an object. The state None is that of a missing object, which may have been merged."""
     match state:
         case None:
@@ -43,7 +43,7 @@ def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[P
             return set()
 
 
-def provided(kind: Kind, object_id: UUID, state: Any) -> set[Place]:
+def provided(kind: Kind, object_id: UUID, state: Any) -> set[ObjectKey]:
     """Return the targets that an object offers to references in some state."""
     match state:
         case None:
@@ -67,5 +67,5 @@ def engagement_of(state: Any) -> UUID | None:
     return ids.decoded(ids.ENGAGEMENT, state.engagement_id) if isinstance(state, TranscriptComment) else None
 
 
-def _places(kind: Kind, object_id: UUID | None) -> set[Place]:
+def _places(kind: Kind, object_id: UUID | None) -> set[ObjectKey]:
     return set() if object_id is None else {(kind, object_id)}

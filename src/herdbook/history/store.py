@@ -8,13 +8,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from herdbook.db.pool import Statements
-from herdbook.ledger.book import Shelf
+from herdbook.db.pool import Executor
 from herdbook.ledger.changes import Action, Kind
-from herdbook.ledger.objects import Subject
+from herdbook.ledger.object_types import ObjectType
+from herdbook.ledger.unit_of_work import Table
 
 
-class Standing(NamedTuple):
+class StoredObject(NamedTuple):
     """An object's row, deleted or not."""
 
     id: UUID
@@ -25,17 +25,19 @@ class Standing(NamedTuple):
     object: bytes
 
 
-_STANDING: Final[LiteralString] = """
+_STORED_OBJECT: Final[LiteralString] = """
     select c.id, c.version, c.updated_at, c.deleted_at is not null, coalesce(c.object ->> 'is_private', 'false') = 'true',
         c.object
     from $table c where c.workspace_id = $1 and c.id = $2
 """
 
 
-async def standing(statements: Statements, subject: Subject[Any, Any], workspace_id: UUID, object_id: UUID) -> Standing | None:
+async def stored_object(
+    statements: Executor, object_type: ObjectType[Any, Any], workspace_id: UUID, object_id: UUID
+) -> StoredObject | None:
     """Return the row of an object, deleted or not."""
-    record = await statements.fetchrow(_STANDING.replace("$table", subject.table), workspace_id, object_id)
-    return None if record is None else Standing(*record)
+    record = await statements.fetchrow(_STORED_OBJECT.replace("$table", object_type.table_name), workspace_id, object_id)
+    return None if record is None else StoredObject(*record)
 
 
 # Follows each entry back to the previous one by its number. Entries of older releases lack that number, so for them the ledger
@@ -82,7 +84,7 @@ class HistoryRow(NamedTuple):
 
 
 async def entries(
-    statements: Statements, subject: Subject[Any, Any], workspace_id: UUID, object_id: UUID, version: int, limit: int
+    statements: Executor, object_type: ObjectType[Any, Any], workspace_id: UUID, object_id: UUID, version: int, limit: int
 ) -> list[HistoryRow]:
     """Return entries of an object, from one version backwards."""
     records = await statements.fetch(
@@ -97,7 +99,7 @@ async def entries(
         """,
         workspace_id,
         object_id,
-        subject.kind.value,
+        object_type.kind.value,
         version,
         limit,
     )
@@ -116,21 +118,21 @@ class EntryThen(NamedTuple):
 
 
 async def entry_at(
-    statements: Statements, subject: Subject[Any, Any], workspace_id: UUID, row: Standing, time: datetime
+    statements: Executor, object_type: ObjectType[Any, Any], workspace_id: UUID, row: StoredObject, time: datetime
 ) -> EntryThen | None:
     """Return the last entry of an object up to a time, or the oldest that is kept."""
     record = await statements.fetchrow(
         _BACK_BY_TIME + "select seq, at, action::text, object, previous, previous_version from chain order by seq limit 1",
         workspace_id,
         row.id,
-        subject.kind.value,
+        object_type.kind.value,
         row.version,
         time,
     )
     return None if record is None else EntryThen(record[0], record[1], Action(record[2]), *record[3:])
 
 
-class Extent(NamedTuple):
+class LedgerRange(NamedTuple):
     """The numbers of a ledger's last entry, and of the last entry that is no longer kept.
 
     All entries that are no longer kept were made at `since` at the latest. It is None if that time is unknown.
@@ -141,7 +143,7 @@ class Extent(NamedTuple):
     since: datetime | None
 
 
-async def extent(statements: Statements, workspace_id: UUID) -> Extent:
+async def ledger_range(statements: Executor, workspace_id: UUID) -> LedgerRange:
     """Return the range of entries that a ledger has."""
     record = await statements.fetchrow(
         """
@@ -155,10 +157,10 @@ async def extent(statements: Statements, workspace_id: UUID) -> Extent:
         workspace_id,
     )
     assert record is not None, "a caller has a workspace"
-    return Extent(*record)
+    return LedgerRange(*record)
 
 
-class Touched(NamedTuple):
+class TouchedObject(NamedTuple):
     """An object that a request changed: the numbers of its first and last entry, and whether it existed before."""
 
     kind: Kind
@@ -168,7 +170,7 @@ class Touched(NamedTuple):
     was_there: bool
 
 
-async def touched(statements: Statements, workspace_id: UUID, request_id: UUID) -> list[Touched]:
+async def touched(statements: Executor, workspace_id: UUID, request_id: UUID) -> list[TouchedObject]:
     """Return the objects that a request changed, in the order of their first change."""
     records = await statements.fetch(
         """
@@ -180,10 +182,10 @@ async def touched(statements: Statements, workspace_id: UUID, request_id: UUID) 
         workspace_id,
         request_id,
     )
-    return [Touched(Kind(record[0]), *record[1:]) for record in records]
+    return [TouchedObject(Kind(record[0]), *record[1:]) for record in records]
 
 
-async def may_be_cut(statements: Statements, workspace_id: UUID, request_id: UUID) -> bool:
+async def may_be_cut(statements: Executor, workspace_id: UUID, request_id: UUID) -> bool:
     """Whether some of the request's entries may have been trimmed from the ledger."""
     oldest: datetime | None = await statements.fetchval(
         """
@@ -206,7 +208,7 @@ class FirstEntry(NamedTuple):
     previous: bytes | None
 
 
-async def first_entries(statements: Statements, workspace_id: UUID, seqs: Collection[int]) -> dict[int, FirstEntry]:
+async def first_entries(statements: Executor, workspace_id: UUID, seqs: Collection[int]) -> dict[int, FirstEntry]:
     """Return entries by their numbers."""
     records = await statements.fetch(
         """
@@ -221,7 +223,7 @@ async def first_entries(statements: Statements, workspace_id: UUID, seqs: Collec
 
 
 async def private_ones(
-    statements: Statements, workspace_id: UUID, engagement_ids: Collection[UUID], comment_ids: Collection[UUID]
+    statements: Executor, workspace_id: UUID, engagement_ids: Collection[UUID], comment_ids: Collection[UUID]
 ) -> set[UUID]:
     """Return the private engagements, and the comments on private ones, deleted or not."""
     records: list[asyncpg.Record] = await statements.fetch(
@@ -291,7 +293,7 @@ class References(msgspec.Struct, frozen=True):
 
 
 # Limits how many referrers are examined, for all objects to be deleted together.
-MOST_COLLEAGUES: Final = 20_000
+MAX_COMPANY_CONTACTS: Final = 20_000
 # In each part, a lateral join with a limit forces a lookup by key for each row.
 _LINKED: Final[LiteralString] = """
     select from (
@@ -367,7 +369,7 @@ _REFERENCES: Final[LiteralString] = """
         going_tags text[], going_engagements uuid[], merging uuid[], aside uuid[], most int
     )
 """
-REFERENCES: Final = Shelf(
+REFERENCES: Final = Table(
     row=References,
     key=lambda references: references.around,
     load=_REFERENCES.replace(

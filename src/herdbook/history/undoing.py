@@ -13,32 +13,34 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
-from herdbook.engagements.actions import PRIVATE_READ, PRIVATE_WRITE
+from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable
 from herdbook.history import store
-from herdbook.history.actions import Preview, Turn, UndoTurns
+from herdbook.history.commands import Reversal, UndoPreview, UndoReversals
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, state_before
-from herdbook.history.references import Place
-from herdbook.history.store import FirstEntry, Touched
+from herdbook.history.references import ObjectKey
+from herdbook.history.store import FirstEntry, TouchedObject
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.ledger.changes import Action, Kind
 from herdbook.ledger.ledger import Written
-from herdbook.subjects import SUBJECTS
+from herdbook.object_types import OBJECT_TYPES
 
-MOST_AT_ONCE: Final = 500
+MAX_CHANGES: Final = 500
 SLICE: Final = 200
 # Limits the attempts at a slice while too many writes wait, and sets the pause before the first retry.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05
 _OF_ENGAGEMENTS: Final = (Kind.ENGAGEMENT, Kind.TRANSCRIPT)
-_KINDS: Final = {subject.name: kind for kind, subject in SUBJECTS.items()}
+_KINDS: Final = {object_type.name: kind for kind, object_type in OBJECT_TYPES.items()}
 
 
 async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     """Undo a request, and answer with the result. Refusals: Forbidden, NotFound, NoLongerKept, and the ledger's."""
-    if not any(call.caller.may(subject.write_scope) for subject in SUBJECTS.values() if subject.write_scope is not None):
-        raise Forbidden(SUBJECTS[Kind.CONTACT].write_scope or "")
+    if not any(
+        call.caller.may(object_type.write_scope) for object_type in OBJECT_TYPES.values() if object_type.write_scope is not None
+    ):
+        raise Forbidden(OBJECT_TYPES[Kind.CONTACT].write_scope or "")
     touched = await _touched(call, request_id)
     hidden = await _hidden(call, touched)
     _require_scopes(call.caller, (each.kind for each in touched if each not in hidden))
@@ -46,14 +48,14 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     if not may_see and len(hidden) == len(touched):
         raise _no_such_request()
     kept = [_kept(each, KeptReason.PRIVATE, names_it=may_see) for each in touched if each in hidden]
-    kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if SUBJECTS[each.kind].write_scope is None]
-    going = [each for each in touched if each not in hidden and SUBJECTS[each.kind].write_scope is not None]
+    kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if OBJECT_TYPES[each.kind].write_scope is None]
+    going = [each for each in touched if each not in hidden and OBJECT_TYPES[each.kind].write_scope is not None]
     undoing = _Undoing(call, request_id, touched[0].first, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
     return undoing.answer()
 
 
-async def _touched(call: Call, request_id: str) -> list[Touched]:
+async def _touched(call: Call, request_id: str) -> list[TouchedObject]:
     """Return the objects that a request changed. Refusals: NotFound, NoLongerKept."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     found = ids.decoded(ids.REQUEST, request_id)
@@ -61,7 +63,7 @@ async def _touched(call: Call, request_id: str) -> list[Touched]:
     if found is None or not touched:
         raise _no_such_request()
     if await store.may_be_cut(pool, workspace_id, found):
-        head, trimmed, _ = await store.extent(pool, workspace_id)
+        head, trimmed, _ = await store.ledger_range(pool, workspace_id)
         message = f"Entries up to {trimmed} are no longer kept, and some of this request may have been among them."
         raise NoLongerKept(message, trimmed, head)
     return touched
@@ -71,7 +73,7 @@ def _no_such_request() -> NotFound:
     return NotFound("request", "Check the id. The request may have changed nothing, or its entries are no longer kept.")
 
 
-async def _hidden(call: Call, touched: Sequence[Touched]) -> set[Touched]:
+async def _hidden(call: Call, touched: Sequence[TouchedObject]) -> set[TouchedObject]:
     """Return the objects of private engagements that the caller may not change."""
     if call.caller.may(PRIVATE_WRITE):
         return set()
@@ -87,15 +89,15 @@ async def _hidden(call: Call, touched: Sequence[Touched]) -> set[Touched]:
 def _require_scopes(caller: Caller, kinds: Iterable[Kind]) -> None:
     """Require the write scope of each kind, or the read scopes of a kind that has no write scope. Refusal: Forbidden."""
     for kind in dict.fromkeys(kinds):
-        subject = SUBJECTS[kind]
-        for scope in subject.read_scopes if subject.write_scope is None else (subject.write_scope,):
+        object_type = OBJECT_TYPES[kind]
+        for scope in object_type.read_scopes if object_type.write_scope is None else (object_type.write_scope,):
             caller.require(scope)
 
 
-def _kept(each: Touched, reason: KeptReason, *, names_it: bool = True) -> Kept:
-    subject = SUBJECTS[each.kind]
-    shown_id = ids.encoded(subject.prefix, each.object_id) if names_it else UNSET
-    return Kept(object=subject.name, id=shown_id, reason=reason, message=KEPT_MESSAGES[reason])
+def _kept(each: TouchedObject, reason: KeptReason, *, names_it: bool = True) -> Kept:
+    object_type = OBJECT_TYPES[each.kind]
+    shown_id = ids.encoded(object_type.prefix, each.object_id) if names_it else UNSET
+    return Kept(object=object_type.name, id=shown_id, reason=reason, message=KEPT_MESSAGES[reason])
 
 
 class _Undoing:
@@ -110,13 +112,13 @@ class _Undoing:
         self._kept = [*kept]
         self._key = call.idempotency_key()
         self._written: list[Written] = []
-        self._others: dict[Place, bool] = {}
+        self._others: dict[ObjectKey, bool] = {}
 
-    async def undo(self, touched: Sequence[Touched]) -> None:
+    async def undo(self, touched: Sequence[TouchedObject]) -> None:
         """Undo the changes of these objects, part by part."""
         for number, part in enumerate(_parts(touched)):
-            turns = await self._turns(part)
-            undo = await self._slice(number, turns)
+            reversals = await self._reversals(part)
+            undo = await self._slice(number, reversals)
             self._reverted += undo.reverted
             self._kept += undo.kept
             if self._is_dry_run:
@@ -134,17 +136,17 @@ class _Undoing:
         replayed = bool(self._written) and all(written.replayed for written in self._written)
         return Answer(msgspec.json.encode(undo), replayed=replayed)
 
-    async def _turns(self, part: Sequence[Touched]) -> tuple[Turn, ...]:
+    async def _reversals(self, part: Sequence[TouchedObject]) -> tuple[Reversal, ...]:
         pool, workspace_id = self._call.services.database.pool, self._call.caller.workspace_id
         entries = await store.first_entries(pool, workspace_id, [each.first for each in part])
         if len(entries) < len(part):
             raise _no_such_request()
-        return tuple(_turn(each, entries[each.first]) for each in part)
+        return tuple(_reversal(each, entries[each.first]) for each in part)
 
-    async def _slice(self, number: int, turns: tuple[Turn, ...]) -> Undo:
-        command = UndoTurns(
+    async def _slice(self, number: int, reversals: tuple[Reversal, ...]) -> Undo:
+        command = UndoReversals(
             request_id=self._request_id,
-            turns=turns,
+            reversals=reversals,
             since=self._since,
             may_name=self._may_name(),
             is_dry_run=self._is_dry_run,
@@ -152,12 +154,12 @@ class _Undoing:
         )
         try:
             written = await self._write(number, command)
-        except Preview as preview:
+        except UndoPreview as preview:
             return preview.undo
         self._written.append(written)
         return msgspec.json.decode(written.body, type=Undo)
 
-    async def _write(self, number: int, command: UndoTurns) -> Written:
+    async def _write(self, number: int, command: UndoReversals) -> Written:
         call, key = self._call, self._key
         if number and key is not None:
             key = key.part(number)
@@ -172,24 +174,24 @@ class _Undoing:
 
     def _may_name(self) -> frozenset[Kind]:
         caller = self._call.caller
-        named = {kind for kind, each in SUBJECTS.items() if each.claimants and caller.may(each.claimants.read_scope)}
+        named = {kind for kind, each in OBJECT_TYPES.items() if each.unique_key and caller.may(each.unique_key.read_scope)}
         return frozenset(named if caller.may(PRIVATE_READ) else named - {Kind.ENGAGEMENT})
 
 
-def _place(reverted: Reverted) -> Place:
+def _place(reverted: Reverted) -> ObjectKey:
     kind = _KINDS[reverted.object]
-    object_id = ids.decoded(SUBJECTS[kind].prefix, reverted.id)
+    object_id = ids.decoded(OBJECT_TYPES[kind].prefix, reverted.id)
     assert object_id is not None, "the server wrote this id"
     return kind, object_id
 
 
-def _parts(touched: Sequence[Touched]) -> Iterator[Sequence[Touched]]:
+def _parts(touched: Sequence[TouchedObject]) -> Iterator[Sequence[TouchedObject]]:
     """Yield the objects that one command each undoes.
 
     Contacts come after companies that are restored, and before companies that are deleted. They come before engagements that
     refer to them again, and after engagements that no longer do. Merged contacts stay together.
     """
-    if len(touched) <= MOST_AT_ONCE:
+    if len(touched) <= MAX_CHANGES:
         yield touched
         return
     contacts_go = any(each.kind is Kind.CONTACT and not each.was_there for each in touched)
@@ -200,7 +202,7 @@ def _parts(touched: Sequence[Touched]) -> Iterator[Sequence[Touched]]:
             yield ranked[start : start + SLICE]
 
 
-def _rank(each: Touched, *, contacts_go: bool) -> int:
+def _rank(each: TouchedObject, *, contacts_go: bool) -> int:
     match each.kind:
         case Kind.COMPANY:
             return 0 if each.was_there else 4
@@ -210,8 +212,8 @@ def _rank(each: Touched, *, contacts_go: bool) -> int:
             return 2
 
 
-def _turn(each: Touched, entry: FirstEntry) -> Turn:
-    type_, before, merged_into = SUBJECTS[each.kind].entry, None, None
+def _reversal(each: TouchedObject, entry: FirstEntry) -> Reversal:
+    type_, before, merged_into = OBJECT_TYPES[each.kind].entry, None, None
     match entry.action:
         case Action.UPDATED:
             assert entry.previous is not None, "an update has old values"
@@ -222,4 +224,4 @@ def _turn(each: Touched, entry: FirstEntry) -> Turn:
             merged_into = entry.merged_into
         case Action.CREATED:
             pass
-    return Turn(kind=each.kind, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into)
+    return Reversal(kind=each.kind, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into)

@@ -14,7 +14,7 @@ from typing import Any, Final, cast, get_type_hints
 import msgspec
 from msgspec import UNSET, inspect
 
-from herdbook.errors import LONGEST_QUOTE, MAX_ERRORS, FieldError, Invalid, UnsupportedCoding, UnsupportedMediaType, quoted
+from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, UnsupportedCoding, UnsupportedMediaType, quoted
 from herdbook.fields import HasRules, Rule
 
 _KINDS: Final[tuple[tuple[type, str], ...]] = (
@@ -209,7 +209,7 @@ def _first_error(error: Exception, path: str) -> FieldError:
     """Return the decoder's own message, for an error that the second reading did not find."""
     place = _place(error, path)
     why = _PLACE.sub("", str(error))
-    if len(place) > LONGEST_QUOTE:
+    if len(place) > MAX_QUOTE:
         place = quoted(place)
     code = "too_long" if _TOO_LONG.match(why) else "invalid"
     return FieldError(place, code, f"{_called(place)} is refused: {quoted(why)}.")
@@ -296,7 +296,7 @@ def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most similar to an unknown one, or None."""
-    if len(name) > LONGEST_QUOTE:
+    if len(name) > MAX_QUOTE:
         return None
     near = difflib.get_close_matches(name, known, n=1)
     return near[0] if near else None

@@ -10,21 +10,21 @@ from starlette.types import Scope
 from herdbook import ids
 from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.auth.sign_ins import SignIns
-from herdbook.db.database import Database, Found
-from herdbook.db.paging import Listed, PageQuery
+from herdbook.db.database import Database, ObjectRead
+from herdbook.db.paging import ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import CursorSigner, ListReader
 from herdbook.http.problems import Problem, problem_of
-from herdbook.ledger.book import Command, Origin
-from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.notifier import ChangeNotifier
+from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.media import Recordings
 from herdbook.settings import TargetRules
 
-LONGEST_KEY = 255
+MAX_KEY_LENGTH = 255
 
 
 class Services(NamedTuple):
@@ -34,7 +34,7 @@ class Services(NamedTuple):
     database: Database
     cursors: CursorSigner
     recordings: Recordings
-    heads: Heads
+    notifier: ChangeNotifier
     public_url: str | None = None
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.
@@ -109,7 +109,7 @@ class Call:
                 self.caller.require(scope)
         return query
 
-    def answer_page(self, rows: Sequence[Listed], query: PageQuery) -> Answer:
+    def answer_page(self, rows: Sequence[ListRow], query: PageQuery) -> Answer:
         """Return a page as an answer."""
         return self._list_reader().answer(rows, query)
 
@@ -118,7 +118,7 @@ class Call:
         """The origin of this request's commands, for the ledger."""
         return Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
 
-    async def answer_list(self, page: Callable[[Pool, UUID, PageQuery], Awaitable[Sequence[Listed]]]) -> Answer:
+    async def answer_list(self, page: Callable[[Pool, UUID, PageQuery], Awaitable[Sequence[ListRow]]]) -> Answer:
         """Return the requested page. Refusals: InvalidQuery, Forbidden."""
         query = self.page_query()
         return self.answer_page(await page(self.services.database.pages, self.caller.workspace_id, query), query)
@@ -149,8 +149,8 @@ class Call:
         if header is None:
             return None
         key = header.decode("latin-1")
-        if not 1 <= len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable():
-            message = f"`Idempotency-Key` must have 1 to {LONGEST_KEY} printable ASCII characters, such as a UUID."
+        if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+            message = f"`Idempotency-Key` must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, such as a UUID."
             raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
         precondition = self.headers.get(b"if-match", b"").decode("latin-1")
         if b"if-none-match" in self.headers:
@@ -167,7 +167,7 @@ def address_of(scope: Scope) -> str:
     return f"{scope['scheme']}://{shown}" + ("" if port is None else f":{port}")
 
 
-def answer_found(found: Found | None, kind: str) -> Answer:
+def answer_found(found: ObjectRead | None, kind: str) -> Answer:
     """Return a loaded object as an answer. Refusal: NotFound."""
     if found is None:
         raise NotFound(kind)

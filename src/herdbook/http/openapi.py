@@ -8,23 +8,23 @@ import msgspec
 
 from herdbook import errors, ids
 from herdbook.fields import NO_NUL_SCHEMA
-from herdbook.http.call import LONGEST_KEY
+from herdbook.http.call import MAX_KEY_LENGTH
 from herdbook.http.operation import Filter, ListOf, Operation
 from herdbook.http.page import (
     CRM,
     DEFAULT_LIMIT,
     EXPAND,
-    LONGEST_SEARCH,
-    MOST,
-    MOST_CRM_ASSOCIATIONS,
+    MAX_CRM_ASSOCIATIONS,
+    MAX_PAGE_SIZE,
+    MAX_SEARCH_LENGTH,
     filter_parameters,
     orders,
     time_parameters,
 )
-from herdbook.http.problems import INTERNAL_ERROR, KINDS, Kind, Problem, problem_of
+from herdbook.http.problems import INTERNAL_ERROR, PROBLEM_TYPES, Problem, ProblemType, problem_of
 from herdbook.http.schemas import PLACE, Json, schema_name, schema_ref, schemas_of
 from herdbook.http.unread import WrittenObject, needs_other_schema
-from herdbook.wire import Deleted
+from herdbook.shared_schemas import Deleted
 
 _MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json")
 _EXAMPLE_REQUEST_ID: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
@@ -50,7 +50,9 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.TooManyFollowers(1000),
     errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send 255 at most.")]),
     errors.KeyReused(),
-    errors.InvalidQuery([errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}.")]),
+    errors.InvalidQuery(
+        [errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MAX_PAGE_SIZE}.")]
+    ),
     errors.NotFound("object"),
     errors.Stale(1842),
     errors.Taken(
@@ -195,7 +197,7 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
             about = "The `ETag` that you have read: if it is no longer current, the answer is 412 and nothing is changed."
             parameters.append(_header_parameter("If-Match", about, {"type": "string"}))
         about = "Makes the write safe to repeat for 24 hours: choose a new key for each write, such as a UUID."
-        schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[ -~]+$"}
+        schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[ -~]+$"}
         parameters.append(_header_parameter("Idempotency-Key", about, schema))
     return parameters
 
@@ -218,8 +220,8 @@ def _header_parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _list_parameters(list_of: ListOf) -> list[Json]:
-    text: Json = {"type": "string", "maxLength": LONGEST_SEARCH, **NO_NUL_SCHEMA}
-    limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
+    text: Json = {"type": "string", "maxLength": MAX_SEARCH_LENGTH, **NO_NUL_SCHEMA}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_LIMIT}
     known = list(orders(list_of))
     order = {"type": "string", "enum": known, "default": known[0]}
     time = {"type": "string", "format": "date-time"}
@@ -291,7 +293,7 @@ def _crm_parameter(crm_types: Sequence[str]) -> Json:
         "required": ["id", "object_type"],
         "additionalProperties": False,
     }
-    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": MOST_CRM_ASSOCIATIONS}
+    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_CRM_ASSOCIATIONS}
     content = _content(schema, [{"id": "12345", "object_type": crm_types[0]}])
     return {"name": CRM, "in": "query", "required": False, "description": about, "content": content}
 
@@ -301,9 +303,9 @@ def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
     if operation.method == "GET" and operation.shows_version:
         headers = _headers((*_EVERYWHERE, "ETag", *_QUOTA))
         responses[304] = {"description": "If-None-Match names the current version.", "headers": headers}
-    by_status: dict[int, list[Kind]] = {500: [INTERNAL_ERROR]}
+    by_status: dict[int, list[ProblemType]] = {500: [INTERNAL_ERROR]}
     for refusal in refusals_of(operation):
-        by_status.setdefault(KINDS[refusal].status, []).append(KINDS[refusal])
+        by_status.setdefault(PROBLEM_TYPES[refusal].status, []).append(PROBLEM_TYPES[refusal])
     responses |= {status: _refusal(status, kinds) for status, kinds in by_status.items()}
     for status, other in (operation.other_answers or {}).items():
         headers = _headers((*_EVERYWHERE, *other.headers))
@@ -352,7 +354,7 @@ def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
     return response
 
 
-def _refusal(status: int, kinds: Iterable[Kind]) -> Json:
+def _refusal(status: int, kinds: Iterable[ProblemType]) -> Json:
     kinds = list(dict.fromkeys(kinds))
     quota = () if status == 401 else _QUOTA
     content = {

@@ -51,9 +51,10 @@ class Operation:
     request to the scope that each needs in addition. `form` is a form body (`application/x-www-form-urlencoded`), which the
     handler parses itself. `is_large` allows a body up to the server's limit instead of the limit for one object. `envelope` is
     decoded instead of `body` if the handler checks the parts of a body one by one, so that one invalid part does not spoil the
-    others. `query` declares the parameters of an operation that is not a list. `is_errand` marks a write that bypasses the
-    ledger. Without `has_version`, the answer can change while no object changes. `or_answer` is an alternative to `answer` that
-    the query can select. `event_stream` describes the stream for clients that accept `text/event-stream`; None: no stream.
+    others. `query` declares the parameters of an operation that is not a list. `bypasses_ledger` marks a write that the ledger
+    does not record. Without `has_version`, the answer can change while no object changes. `or_answer` is an alternative to
+    `answer` that the query can select. `event_stream` describes the stream for clients that accept `text/event-stream`; None:
+    no stream.
     """
 
     method: str
@@ -72,7 +73,7 @@ class Operation:
     is_large: bool = False
     envelope: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
-    is_errand: bool = False
+    bypasses_ledger: bool = False
     has_version: bool = True
     list_of: "ListOf | None" = None
     expand: Mapping[str, str | None] | None = None
@@ -84,7 +85,7 @@ class Operation:
     @property
     def shows_version(self) -> bool:
         """Whether the answer is the current state of an object, with its version as the ETag."""
-        return self.has_version and not self.is_errand and self.list_of is self.query is self.envelope is None
+        return self.has_version and not self.bypasses_ledger and self.list_of is self.query is self.envelope is None
 
     def narrows(self, status: int) -> bool:
         """Whether an answer may have more of an object than was sent, which only those are told who may read it.
@@ -96,7 +97,7 @@ class Operation:
     @property
     def is_write(self) -> bool:
         """Whether it writes through the ledger, and so accepts If-Match and Idempotency-Key."""
-        return self.method != "GET" and self.scopes is not None and not self.is_errand
+        return self.method != "GET" and self.scopes is not None and not self.bypasses_ledger
 
 
 class Filter(NamedTuple):

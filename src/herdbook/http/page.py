@@ -10,7 +10,7 @@ import msgspec
 from itsdangerous import BadData, URLSafeSerializer
 
 from herdbook import fields
-from herdbook.db.paging import Bound, CrmRecord, Listed, PageQuery, TimeColumn
+from herdbook.db.paging import Bound, CrmRecord, ListRow, PageQuery, TimeColumn
 from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery, quoted
 from herdbook.http.body import nearest
 from herdbook.http.operation import Answer, Filter, ListOf
@@ -18,15 +18,15 @@ from herdbook.http.query import pairs
 
 QueryT = TypeVar("QueryT", bound=msgspec.Struct)
 
-MOST: Final = 100
+MAX_PAGE_SIZE: Final = 100
 DEFAULT_LIMIT: Final = 25
-MOST_CRM_ASSOCIATIONS: Final = 20
-LONGEST_SEARCH: Final = 255
+MAX_CRM_ASSOCIATIONS: Final = 20
+MAX_SEARCH_LENGTH: Final = 255
 CRM: Final = "filter[crm_associations][eq]"
 EXPAND: Final = "expand"
 _STANDARD_ORDER: Final = "updated_at:desc"
 _BOUNDS: Final[tuple[Bound, ...]] = ("gt", "gte", "lt", "lte")
-_LONGEST_CRM_ID: Final = 255
+_MAX_CRM_ID_LENGTH: Final = 255
 _CRM_INDEXED: Final = re.compile(r"filter\[crm_associations\]\[eq\]\[(\d{1,3})\]\[(id|object_type)\]")
 
 
@@ -137,7 +137,7 @@ class ListReader:
             raise InvalidQuery(errors)
         return query
 
-    def answer(self, rows: Sequence[Listed], query: PageQuery) -> Answer:
+    def answer(self, rows: Sequence[ListRow], query: PageQuery) -> Answer:
         """Return the envelope of a page. A row beyond the limit means that more follow."""
         shown = rows[: query.limit]
         cursor = b"null"
@@ -245,17 +245,17 @@ class ListReader:
             message = f"`{CRM}` is not a list of objects with `id` and `object_type`: {error}."
             errors.append(FieldError(CRM, "invalid_format", message))
             return None
-        if not 1 <= len(items) <= MOST_CRM_ASSOCIATIONS:
-            message = f"`{CRM}` has {len(items)} objects. Send 1 to {MOST_CRM_ASSOCIATIONS}."
+        if not 1 <= len(items) <= MAX_CRM_ASSOCIATIONS:
+            message = f"`{CRM}` has {len(items)} objects. Send 1 to {MAX_CRM_ASSOCIATIONS}."
             errors.append(FieldError(CRM, "invalid_range", message))
         types = self._list_of.crm_types
-        for item in items[:MOST_CRM_ASSOCIATIONS]:
+        for item in items[:MAX_CRM_ASSOCIATIONS]:
             if item.object_type not in types:
                 choices = " or ".join(f"`{choice}`" for choice in types)
                 message = f"`{CRM}` must have `object_type` {choices} here, not `{quoted(item.object_type)}`."
                 errors.append(FieldError(CRM, "invalid_choice", message))
-            if not 1 <= len(item.id) <= _LONGEST_CRM_ID:
-                message = f"`{CRM}` has an `id` of {len(item.id)} characters. Send 1 to {_LONGEST_CRM_ID}."
+            if not 1 <= len(item.id) <= _MAX_CRM_ID_LENGTH:
+                message = f"`{CRM}` has an `id` of {len(item.id)} characters. Send 1 to {_MAX_CRM_ID_LENGTH}."
                 errors.append(FieldError(CRM, "invalid_format", message))
             if "\0" in item.id:
                 errors.append(FieldError(CRM, "invalid_characters", f"`{CRM}` holds a NUL character. Leave it out."))
@@ -280,9 +280,9 @@ def _limit(given: Mapping[str, str], errors: list[FieldError]) -> int | None:
     text = given.get("limit")
     if text is None:
         return None
-    if text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MOST:
+    if text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= MAX_PAGE_SIZE:
         return int(text)
-    errors.append(FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MOST}."))
+    errors.append(FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MAX_PAGE_SIZE}."))
     return None
 
 
@@ -292,7 +292,7 @@ def _search(given: Mapping[str, str], errors: list[FieldError]) -> str | None:
         return None
     if "\0" in text:
         errors.append(FieldError("search", "invalid_characters", "`search` holds a NUL character. Leave it out."))
-    elif len(text) > LONGEST_SEARCH:
-        message = f"`search` has {len(text)} characters. Send at most {LONGEST_SEARCH}."
+    elif len(text) > MAX_SEARCH_LENGTH:
+        message = f"`search` has {len(text)} characters. Send at most {MAX_SEARCH_LENGTH}."
         errors.append(FieldError("search", "too_long", message))
     return text or None

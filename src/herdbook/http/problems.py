@@ -10,7 +10,7 @@ from herdbook import errors
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class ProblemType:
     """The form of one kind of refusal: the last part of its `type`, its title, its status."""
 
     name: str
@@ -20,42 +20,46 @@ class Kind:
 
 
 # Descriptions are the vendor's for the statuses that its page lists.
-KINDS: Final[dict[type[errors.Refusal], Kind]] = {
-    errors.Unauthenticated: Kind("unauthorized", "Unauthorized", 401, "Authentication is missing or invalid."),
-    errors.Forbidden: Kind("forbidden", "Forbidden", 403, "Authenticated but missing required scope."),
-    errors.RateLimited: Kind("rate_limited", "Too Many Requests", 429, "Too many requests."),
-    errors.Busy: Kind("busy", "Too Many Requests", 429, "Too many requests."),
-    errors.TooManyFollowers: Kind("too_many_followers", "Too Many Requests", 429, "Too many requests."),
-    errors.Invalid: Kind("validation_failed", "Validation Failed", 422, "Request body validation failed."),
-    errors.KeyReused: Kind("idempotency_key_reused", "Idempotency Key Reused", 422, "Request body validation failed."),
-    errors.InvalidQuery: Kind("invalid_request", "Invalid Request", 400, "A query parameter is invalid."),
-    errors.NotFound: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),
-    errors.Stale: Kind(
+PROBLEM_TYPES: Final[dict[type[errors.Refusal], ProblemType]] = {
+    errors.Unauthenticated: ProblemType("unauthorized", "Unauthorized", 401, "Authentication is missing or invalid."),
+    errors.Forbidden: ProblemType("forbidden", "Forbidden", 403, "Authenticated but missing required scope."),
+    errors.RateLimited: ProblemType("rate_limited", "Too Many Requests", 429, "Too many requests."),
+    errors.Busy: ProblemType("busy", "Too Many Requests", 429, "Too many requests."),
+    errors.TooManyFollowers: ProblemType("too_many_followers", "Too Many Requests", 429, "Too many requests."),
+    errors.Invalid: ProblemType("validation_failed", "Validation Failed", 422, "Request body validation failed."),
+    errors.KeyReused: ProblemType("idempotency_key_reused", "Idempotency Key Reused", 422, "Request body validation failed."),
+    errors.InvalidQuery: ProblemType("invalid_request", "Invalid Request", 400, "A query parameter is invalid."),
+    errors.NotFound: ProblemType("not_found", "Not Found", 404, "The requested resource does not exist."),
+    errors.Stale: ProblemType(
         "precondition_failed", "Precondition Failed", 412, "If-Match names another version, or If-None-Match this one."
     ),
-    errors.Taken: Kind("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
-    errors.NoLongerKept: Kind("no_longer_kept", "No Longer Kept", 410, "The position is older than the oldest that is kept."),
-    errors.Unavailable: Kind(
+    errors.Taken: ProblemType("conflict", "Conflict", 409, "The request conflicts with an existing active resource."),
+    errors.NoLongerKept: ProblemType(
+        "no_longer_kept", "No Longer Kept", 410, "The position is older than the oldest that is kept."
+    ),
+    errors.Unavailable: ProblemType(
         "unavailable", "Service Unavailable", 503, "The database, the disk or the server is temporarily unavailable."
     ),
-    errors.OutcomeUnknown: Kind("outcome_unknown", "Outcome Unknown", 500, "Unexpected server error."),
-    errors.NoRoute: Kind("not_found", "Not Found", 404, "The requested resource does not exist."),
-    errors.MethodNotAllowed: Kind("method_not_allowed", "Method Not Allowed", 405, "This path does not support the method."),
-    errors.TooLarge: Kind("too_large", "Content Too Large", 413, "The body is too large."),
-    errors.UnsupportedMediaType: Kind(
+    errors.OutcomeUnknown: ProblemType("outcome_unknown", "Outcome Unknown", 500, "Unexpected server error."),
+    errors.NoRoute: ProblemType("not_found", "Not Found", 404, "The requested resource does not exist."),
+    errors.MethodNotAllowed: ProblemType(
+        "method_not_allowed", "Method Not Allowed", 405, "This path does not support the method."
+    ),
+    errors.TooLarge: ProblemType("too_large", "Content Too Large", 413, "The body is too large."),
+    errors.UnsupportedMediaType: ProblemType(
         "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something other than JSON."
     ),
-    errors.UnsupportedCoding: Kind(
+    errors.UnsupportedCoding: ProblemType(
         "unsupported_content_coding", "Unsupported Media Type", 415, "The body has an unsupported content coding."
     ),
-    errors.Malformed: Kind("malformed_request", "Bad Request", 400, "The request is not valid HTTP."),
-    errors.InvalidHeader: Kind("invalid_header", "Bad Request", 400, "A header is invalid."),
-    errors.HeadTooLarge: Kind(
+    errors.Malformed: ProblemType("malformed_request", "Bad Request", 400, "The request is not valid HTTP."),
+    errors.InvalidHeader: ProblemType("invalid_header", "Bad Request", 400, "A header is invalid."),
+    errors.HeadTooLarge: ProblemType(
         "head_too_large", "Request Header Fields Too Large", 431, "The request line and headers are too large."
     ),
-    errors.TooSlow: Kind("too_slow", "Request Timeout", 408, "The request did not arrive in time."),
+    errors.TooSlow: ProblemType("too_slow", "Request Timeout", 408, "The request did not arrive in time."),
 }
-INTERNAL_ERROR: Final = Kind("internal_error", "Internal Server Error", 500, "Unexpected server error.")
+INTERNAL_ERROR: Final = ProblemType("internal_error", "Internal Server Error", 500, "Unexpected server error.")
 
 
 class ErrorItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -98,7 +102,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_holder: bool) -> Problem:
     """Return the problem for a refusal. For any other exception, it reveals only the request id."""
-    kind = KINDS.get(type(refusal)) if isinstance(refusal, errors.Refusal) else None
+    kind = PROBLEM_TYPES.get(type(refusal)) if isinstance(refusal, errors.Refusal) else None
     members: dict[str, Any] = {}
     detail = "Something went wrong on our side. Report the request id to the operator of this server."
     if kind is None:

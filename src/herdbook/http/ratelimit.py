@@ -5,7 +5,7 @@ import time
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-_MOST_BUCKETS: Final = 10_000
+_MAX_BUCKETS: Final = 10_000
 
 
 class Quota(NamedTuple):
@@ -49,7 +49,7 @@ class TokenBuckets:
         tokens = min(float(self._burst), tokens + (now - then) * self._rate)
         wait = 0 if tokens >= 1 else max(1, math.ceil((1 - tokens) / self._rate))
         left = tokens if wait else tokens - 1
-        if len(self._buckets) >= _MOST_BUCKETS:
+        if len(self._buckets) >= _MAX_BUCKETS:
             # A bucket unused for a whole window is full again, like a new one.
             self._buckets = {key: held for key, held in self._buckets.items() if held[1] > now - self._window}
         self._buckets[credential_id] = (left, now)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast, get_args, g
 import msgspec
 
 from herdbook.auth.authenticate import Caller
-from herdbook.wire import Time
+from herdbook.shared_schemas import Time
 
 # Members that identify the object and confirm the write.
 _ALWAYS: Final = frozenset({"object", "id", "created_at", "updated_at"})

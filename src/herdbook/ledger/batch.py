@@ -13,8 +13,8 @@ import msgspec
 
 from herdbook import metrics
 from herdbook.db.pool import Connection
-from herdbook.ledger.book import Book, Need, Row, Shelf
 from herdbook.ledger.changes import SAVE_CHANGES, Change
+from herdbook.ledger.unit_of_work import Need, Row, Table, UnitOfWork
 
 _PARAMETERS: Final[tuple[LiteralString, ...]] = (
     *("$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15"),
@@ -67,9 +67,9 @@ _AHEAD: Final = timedelta(minutes=1)
 # Every batch of such a workspace would log the warning; one a minute is enough.
 _warned: Final = {"at": -_WARN_EVERY_SECONDS}
 _number: Final = attrgetter("number")
-_heads: Final = msgspec.json.Decoder(list[_Head])
+_head_decoder: Final = msgspec.json.Decoder(list[_Head])
 _encode: Final = msgspec.json.Encoder().encode
-_row_decoders: Final[dict[Shelf[Any], msgspec.json.Decoder[list[Any]]]] = {}
+_row_decoders: Final[dict[Table[Any], msgspec.json.Decoder[list[Any]]]] = {}
 
 
 async def lock_all(connection: Connection, workspace_ids: Iterable[UUID]) -> None:
@@ -82,55 +82,55 @@ async def lock_at_once(connection: Connection) -> None:
     await connection.execute("set local lock_timeout = '50ms'")
 
 
-async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, Book]:
-    """Open a book for each workspace that exists, with the rows needed. One statement loads them, so they share a snapshot.
+async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, UnitOfWork]:
+    """Open a unit of work, with the rows needed, for each workspace that exists.
 
-    A lock must be taken by an earlier statement, because a statement that waits for a lock keeps the snapshot from before it.
+    One statement loads them, so they share a snapshot. A lock must be taken by an earlier statement, because a statement that waits for a lock keeps the snapshot from before it.
     """
-    asked: dict[Shelf[Any], list[dict[str, Any]]] = {}
+    asked: dict[Table[Any], list[dict[str, Any]]] = {}
     for workspace_id, wanted in needs.items():
         for need in wanted:
-            asked.setdefault(need.shelf, []).append({"workspace_id": workspace_id, "key": need.key})
-    shelves = _in_order(asked)
-    record = await connection.fetchrow(_load_statement(shelves), list(needs), *(_encode(asked[shelf]) for shelf in shelves))
+            asked.setdefault(need.table, []).append({"workspace_id": workspace_id, "key": need.key})
+    tables = _in_order(asked)
+    record = await connection.fetchrow(_load_statement(tables), list(needs), *(_encode(asked[table]) for table in tables))
     assert record is not None, "a select without `from` has one row"
     now: datetime = record[0]
-    books = {
-        head.id: Book(head.id, head.seq, head.last_at, max(now, head.last_at + timedelta(microseconds=1)))
-        for head in (_heads.decode(record[1]) if record[1] else ())
+    units = {
+        head.id: UnitOfWork(head.id, head.seq, head.last_at, max(now, head.last_at + timedelta(microseconds=1)))
+        for head in (_head_decoder.decode(record[1]) if record[1] else ())
     }
-    _look_at_times(books.values(), now)
-    for shelf, rows in zip(shelves, record[2:], strict=True):
-        for row in _decoded_rows(shelf, rows):
-            if book := books.get(row.workspace_id):
-                book.lay(shelf, row)
-    return books
+    _look_at_times(units.values(), now)
+    for table, rows in zip(tables, record[2:], strict=True):
+        for row in _decoded_rows(table, rows):
+            if work := units.get(row.workspace_id):
+                work.add_loaded(table, row)
+    return units
 
 
-async def save(connection: Connection, books: Sequence[Book]) -> set[UUID]:
-    """Write the changes of the books in one statement; return the workspaces that no other process had changed meanwhile."""
-    heads = [_NewHead(book.workspace_id, book.loaded_seq, book.loaded_at, book.seq, book.at) for book in books]
-    put: dict[Shelf[Any], list[Row]] = {}
+async def save(connection: Connection, units: Sequence[UnitOfWork]) -> set[UUID]:
+    """Write all changes in one statement; return the workspaces that no other process had changed meanwhile."""
+    heads = [_NewHead(work.workspace_id, work.loaded_seq, work.loaded_at, work.seq, work.at) for work in units]
+    put: dict[Table[Any], list[Row]] = {}
     changes: list[Change] = []
-    for book in books:
-        changes += book.changes
-        for (shelf, _), row in book.put_rows.items():
-            put.setdefault(shelf, []).append(row)
-    shelves = _in_order(put)
+    for work in units:
+        changes += work.changes
+        for (table, _), row in work.changed_rows.items():
+            put.setdefault(table, []).append(row)
+    tables = _in_order(put)
     records = await connection.fetch(
-        _save_statement(shelves), _encode(heads), _encode(changes), *(_encode(put[shelf]) for shelf in shelves)
+        _save_statement(tables), _encode(heads), _encode(changes), *(_encode(put[table]) for table in tables)
     )
     return {record["id"] for record in records}
 
 
-def _in_order(shelves: Iterable[Shelf[Any]]) -> tuple[Shelf[Any], ...]:
-    """Return the shelves in a fixed order, so that batches with the same tables share one prepared statement."""
-    return tuple(sorted(shelves, key=_number))
+def _in_order(tables: Iterable[Table[Any]]) -> tuple[Table[Any], ...]:
+    """Return the tables in a fixed order, so that batches with the same tables share one prepared statement."""
+    return tuple(sorted(tables, key=_number))
 
 
-def _look_at_times(books: Iterable[Book], now: datetime) -> None:
+def _look_at_times(units: Iterable[UnitOfWork], now: datetime) -> None:
     """Warn of workspaces that were written while a clock was ahead; their times continue from there until clocks catch up."""
-    ahead = max((book.at - now for book in books), default=timedelta())
+    ahead = max((work.at - now for work in units), default=timedelta())
     is_ahead = ahead > _AHEAD
     metrics.AHEAD_SECONDS.set(ahead.total_seconds() if is_ahead else 0)
     now_seconds = time.monotonic()
@@ -140,20 +140,20 @@ def _look_at_times(books: Iterable[Book], now: datetime) -> None:
 
 
 @functools.cache
-def _load_statement(shelves: tuple[Shelf[Any], ...]) -> LiteralString:
+def _load_statement(tables: tuple[Table[Any], ...]) -> LiteralString:
     columns: list[LiteralString] = [_LOAD_HEADS]
-    for shelf, parameter in zip(shelves, _PARAMETERS[: len(shelves)], strict=True):
-        assert shelf.load is not None, "a command needs rows of a shelf that is only written"
-        columns.append("(select json_agg(r) from (" + shelf.load.replace("$rows", parameter) + ") as r)")
+    for table, parameter in zip(tables, _PARAMETERS[: len(tables)], strict=True):
+        assert table.load is not None, "a command needs rows of a table that is only written"
+        columns.append("(select json_agg(r) from (" + table.load.replace("$rows", parameter) + ") as r)")
     return "select " + ", ".join(columns)
 
 
 @functools.cache
-def _save_statement(shelves: tuple[Shelf[Any], ...]) -> LiteralString:
+def _save_statement(tables: tuple[Table[Any], ...]) -> LiteralString:
     fragments: list[LiteralString] = [SAVE_CHANGES]
-    for shelf in shelves:
-        assert shelf.save is not None, "a command writes rows of a shelf that is only read"
-        fragments.append(shelf.save)
+    for table in tables:
+        assert table.save is not None, "a command writes rows of a table that is only read"
+        fragments.append(table.save)
     numbered: list[LiteralString] = [
         fragment.replace("$rows", parameter)
         for fragment, parameter in zip(fragments, _PARAMETERS[: len(fragments)], strict=True)
@@ -161,12 +161,12 @@ def _save_statement(shelves: tuple[Shelf[Any], ...]) -> LiteralString:
     return _HOLD + ", " + ", ".join(numbered) + " select id from held"
 
 
-def _decoded_rows(shelf: Shelf[Any], rows: bytes | None) -> list[Any]:
+def _decoded_rows(table: Table[Any], rows: bytes | None) -> list[Any]:
     if rows is None:
         return []
-    decoder = _row_decoders.get(shelf)
+    decoder = _row_decoders.get(table)
     if decoder is None:
-        decoder = _row_decoders[shelf] = msgspec.json.Decoder(list[shelf.row])  # type: ignore[name-defined]
+        decoder = _row_decoders[table] = msgspec.json.Decoder(list[table.row])  # type: ignore[name-defined]
     return decoder.decode(rows)
 
 

@@ -1,6 +1,6 @@
 """Claims: unique keys. Only one active object of a workspace may hold a key such as an e-mail address or a domain.
 
-The table's primary key is the proof. A claim is decided in the book. It also says which object holds the key in the table
+The table's primary key is the proof. A unit of work decides a claim. It also says which object holds the key in the table
 before the batch is saved, so that a key that changes hands within a batch is moved, not given twice.
 """
 
@@ -12,7 +12,7 @@ import msgspec
 
 from herdbook import ids
 from herdbook.errors import FieldError, Taken
-from herdbook.ledger.book import Book, Need, Shelf
+from herdbook.ledger.unit_of_work import Need, Table, UnitOfWork
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Claim(msgspec.Struct, frozen=True):
     stored_holder_id: UUID | None
 
 
-ClaimShelf: TypeAlias = Shelf[Claim]
+ClaimTable: TypeAlias = Table[Claim]
 
 # A plain insert without `on conflict`: if two objects ever claimed the same key, the primary key must refuse the batch.
 _SAVE: Final[LiteralString] = """
@@ -52,62 +52,64 @@ _LOAD: Final[LiteralString] = """
 """
 
 
-def claim_shelf(table: LiteralString, key: LiteralString, holder: LiteralString) -> ClaimShelf:
-    """Return the shelf of a table (workspace_id, key, holder) whose primary key is the first two columns."""
+def claim_table(table_name: LiteralString, key: LiteralString, holder: LiteralString) -> ClaimTable:
+    """Return the mapping of a table (workspace_id, key, holder) whose primary key is the first two columns."""
 
     def stated(sql: LiteralString) -> LiteralString:
-        return sql.replace("$table", table).replace("$key", key).replace("$holder", holder)
+        return sql.replace("$table", table_name).replace("$key", key).replace("$holder", holder)
 
-    return Shelf(row=Claim, key=_key_of, load=stated(_LOAD), save=stated(_SAVE))
+    return Table(row=Claim, key=_key_of, load=stated(_LOAD), save=stated(_SAVE))
 
 
 def _key_of(claim: Claim) -> str:
     return claim.key
 
 
-class Claimants(NamedTuple):
+class UniqueKey(NamedTuple):
     """A unique key: its table, and the kind of its holders, the prefix of their ids, and the scope that may see them."""
 
-    shelf: ClaimShelf
+    table: ClaimTable
     kind: str
     prefix: str
     read_scope: str
 
     def needs(self, keys: Collection[str]) -> list[Need]:
         """Return the rows that a command must see to claim these keys."""
-        return [Need(self.shelf, key) for key in keys]
+        return [Need(self.table, key) for key in keys]
 
-    def holder(self, book: Book, key: str) -> UUID | None:
+    def holder(self, work: UnitOfWork, key: str) -> UUID | None:
         """Return the id of the object that holds a key, or None."""
-        claim = book.find(self.shelf, key)
+        claim = work.get(self.table, key)
         return None if claim is None else claim.holder_id
 
-    def claim(self, book: Book, object_id: UUID, old: Collection[str], new: Sequence[str], place: Callable[[int], str]) -> None:
+    def claim(
+        self, work: UnitOfWork, object_id: UUID, old: Collection[str], new: Sequence[str], field_path: Callable[[int], str]
+    ) -> None:
         """Claim the new keys for an object and free its old ones. Refusal: Taken; `place` returns the field of an index."""
         errors: list[FieldError] = []
         holders: list[tuple[str, str]] = []
         for index, key in enumerate(new):
-            holder = self.holder(book, key)
+            holder = self.holder(work, key)
             if holder not in (None, object_id):
-                named = place(index)
+                named = field_path(index)
                 message = f"`{named}` belongs to another active {self.kind} of this workspace. Use that one, or choose another."
                 errors.append(FieldError(named, "already_in_use", message))
                 holders.append((self.kind, ids.encoded(self.prefix, holder)))
         if errors:
             raise Taken(errors, holders, self.read_scope)
-        self.free(book, object_id, set(old).difference(new))
+        self.free(work, object_id, set(old).difference(new))
         for key in new:
             if key not in old:
-                claim = book.find(self.shelf, key)
-                book.put(
-                    self.shelf, Claim(book.workspace_id, key, object_id, None if claim is None else claim.stored_holder_id)
+                claim = work.get(self.table, key)
+                work.put(
+                    self.table, Claim(work.workspace_id, key, object_id, None if claim is None else claim.stored_holder_id)
                 )
 
-    def free(self, book: Book, object_id: UUID, keys: Collection[str]) -> None:
+    def free(self, work: UnitOfWork, object_id: UUID, keys: Collection[str]) -> None:
         """Free those of the keys that the object holds."""
         for key in keys:
-            claim = book.find(self.shelf, key)
+            claim = work.get(self.table, key)
             # Not loaded: the object's row lists this key, so the table already gives it to this object.
             if claim is None or claim.holder_id == object_id:
                 stored = object_id if claim is None else claim.stored_holder_id
-                book.put(self.shelf, Claim(book.workspace_id, key, None, stored))
+                work.put(self.table, Claim(work.workspace_id, key, None, stored))

@@ -8,7 +8,7 @@ import msgspec
 
 from herdbook.db.pool import Pool
 from herdbook.db.slices import SLICE, each_slice
-from herdbook.ledger.book import Shelf
+from herdbook.ledger.unit_of_work import Table
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
 
 
 # `coalesce` rules out the index by time, so the planner uses the primary key.
-IDEMPOTENCY_RECORDS: Final = Shelf(
+IDEMPOTENCY_RECORDS: Final = Table(
     row=IdempotencyRecord,
     key=lambda record: f"{record.credential_id}:{record.key}",
     load="""

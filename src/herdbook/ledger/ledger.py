@@ -25,9 +25,9 @@ from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
 from herdbook.ledger.batch import load, lock_all, lock_at_once, save, was_committed
-from herdbook.ledger.book import Book, Command, LongCommand, Need, Origin, Result
-from herdbook.ledger.heads import Heads
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
+from herdbook.ledger.notifier import ChangeNotifier
+from herdbook.ledger.unit_of_work import Command, LongCommand, Need, Origin, Result, UnitOfWork
 
 _log = logging.getLogger("herdbook.ledger")
 
@@ -92,7 +92,7 @@ class _Trial:
     """One attempt at a batch: its books, and the outcome of each command if the batch is saved."""
 
     def __init__(self) -> None:
-        self.books: dict[UUID, Book] = {}
+        self.units: dict[UUID, UnitOfWork] = {}
         self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
         self.saving = False
 
@@ -117,12 +117,12 @@ class Ledger:
     """The only way to write in the workspaces of one database."""
 
     def __init__(
-        self, pool: Pool, queue_limit: int, patience_seconds: float = _PATIENCE_SECONDS, heads: Heads | None = None
+        self, pool: Pool, queue_limit: int, patience_seconds: float = _PATIENCE_SECONDS, notifier: ChangeNotifier | None = None
     ) -> None:
         self._pool = pool
         self._queue_limit = queue_limit
         self._patience_seconds = patience_seconds
-        self._heads = heads
+        self._notifier = notifier
         self._queues: dict[UUID, deque[_Waiting]] = {}
         self._ready: deque[UUID] = deque()
         self._held: set[UUID] = set()
@@ -397,9 +397,9 @@ class Ledger:
         self._blocked -= workspace_ids
         if trial.saving:
             self._note_success()
-        if self._heads is not None:
+        if self._notifier is not None:
             # Late workspaces included: another process has moved their heads.
-            self._heads.moved([book.workspace_id for book in trial.books.values() if book.changes])
+            self._notifier.notify([work.workspace_id for work in trial.units.values() if work.changes])
         late: list[_Waiting] = []
         for one, outcome in trial.outcomes:
             if held is None or one.workspace_id in held:
@@ -418,21 +418,21 @@ class Ledger:
         needs: dict[UUID, set[Need]] = {}
         for one in waiting:
             needs.setdefault(one.workspace_id, set()).update(one.needs())
-        trial.books = await load(connection, needs)
+        trial.units = await load(connection, needs)
         # Skip callers that were answered meanwhile: the answer says that nothing was written.
         for one in waiting:
             if not one.done.done():
                 # From here on, the command will be saved. Set this first: a long command lets other tasks run, `_give_up` too.
                 one.is_sent = True
-                outcome = _outcome(trial.books.get(one.workspace_id), one)
+                outcome = _outcome(trial.units.get(one.workspace_id), one)
                 trial.outcomes.append((one, await outcome if isinstance(outcome, Coroutine) else outcome))
-        changed = [book for book in trial.books.values() if book.put_rows]
+        changed = [work for work in trial.units.values() if work.changed_rows]
         if not changed:
             return None
         trial.saving = True
         held = await save(connection, changed)
         # Unchanged workspaces are not late: their answers only claim what was read at one moment.
-        return held.union(trial.books.keys() - {book.workspace_id for book in changed})
+        return held.union(trial.units.keys() - {work.workspace_id for work in changed})
 
     async def _without_committed(
         self, connection: Connection, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]
@@ -445,9 +445,9 @@ class Ledger:
         answered: set[_Waiting] = set()
         for trial in doubts:
             committed = {
-                book.workspace_id
-                for book in trial.books.values()
-                if book.changes and await was_committed(connection, book.changes[-1])
+                work.workspace_id
+                for work in trial.units.values()
+                if work.changes and await was_committed(connection, work.changes[-1])
             }
             for one, outcome in trial.outcomes:
                 if one.workspace_id in committed:
@@ -467,45 +467,45 @@ def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
     return any(not one.done.done() for one in waiting)
 
 
-def _outcome(book: Book | None, one: _Waiting) -> Written | Exception | Coroutine[None, None, Written | Exception]:
+def _outcome(work: UnitOfWork | None, one: _Waiting) -> Written | Exception | Coroutine[None, None, Written | Exception]:
     """Apply one command; a refusal or a bug is the outcome of this command alone. A long command yields to other tasks."""
-    if book is None:
+    if work is None:
         return NotFound("workspace")
     if one.key is not None:
-        first = book.find(IDEMPOTENCY_RECORDS, f"{one.origin.credential_id}:{one.key.key}")
+        first = work.get(IDEMPOTENCY_RECORDS, f"{one.origin.credential_id}:{one.key.key}")
         if first is not None and first.fingerprint == one.key.fingerprint:
             return Written(first.version, bytes(first.answer), replayed=True)
         if first is not None:
             return KeyReused()
     if isinstance(one.command, LongCommand):
-        return _outcome_in_turns(book, one, one.command)
+        return _outcome_in_turns(work, one, one.command)
     try:
-        result = book.carry_out(one.command, one.origin)
+        result = work.carry_out(one.command, one.origin)
     except Exception as error:
         return error
-    return _written(book, one, result)
+    return _written(work, one, result)
 
 
-async def _outcome_in_turns(book: Book, one: _Waiting, command: LongCommand) -> Written | Exception:
+async def _outcome_in_turns(work: UnitOfWork, one: _Waiting, command: LongCommand) -> Written | Exception:
     try:
-        result = await book.carry_out_in_turns(command, one.origin)
+        result = await work.carry_out_in_turns(command, one.origin)
     except Exception as error:
         return error
-    return _written(book, one, result)
+    return _written(work, one, result)
 
 
-def _written(book: Book, one: _Waiting, result: Result) -> Written:
+def _written(work: UnitOfWork, one: _Waiting, result: Result) -> Written:
     """Encode the result of a command, and store it under its Idempotency-Key, if it has one."""
     body = msgspec.json.encode(result.answer)
     if one.key is not None:
-        book.put(
+        work.put(
             IDEMPOTENCY_RECORDS,
             IdempotencyRecord(
                 workspace_id=one.workspace_id,
                 credential_id=one.origin.credential_id,
                 key=one.key.key,
                 fingerprint=one.key.fingerprint,
-                at=book.at,
+                at=work.at,
                 version=result.version,
                 answer=msgspec.Raw(body),
             ),

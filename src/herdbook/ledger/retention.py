@@ -9,7 +9,7 @@ import functools
 from typing import Final
 from uuid import UUID
 
-from herdbook.db.pool import Pool, Statements
+from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 
 # Entries that a disabled webhook endpoint has not received are kept for this many more days.
@@ -23,7 +23,7 @@ async def trim_ledgers(pool: Pool, days: int) -> None:
         await each_slice(functools.partial(trim_slice, pool, workspace["id"], days))
 
 
-async def _mark(statements: Statements, workspace_id: UUID) -> None:
+async def _mark(statements: Executor, workspace_id: UUID) -> None:
     """Note the head of a ledger once a day. Entries that a wrong clock dated ahead count as old when a later mark is old."""
     await statements.execute(
         """
@@ -38,7 +38,7 @@ async def _mark(statements: Statements, workspace_id: UUID) -> None:
     )
 
 
-async def trim_slice(statements: Statements, workspace_id: UUID, days: int) -> int:
+async def trim_slice(statements: Executor, workspace_id: UUID, days: int) -> int:
     """Delete the oldest entries of a workspace, up to the first that is younger or must still be delivered to an endpoint.
 
     A disabled endpoint may never be enabled again, so entries are kept for it only `KEPT_FOR_DISABLED_DAYS` longer. The same

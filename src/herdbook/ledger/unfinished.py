@@ -4,10 +4,10 @@ from enum import Enum
 from typing import Final
 from uuid import UUID
 
-from herdbook.ledger.book import Book
-from herdbook.ledger.links import Link, link_shelf
+from herdbook.ledger.index_entries import IndexEntry, index_table
+from herdbook.ledger.unit_of_work import UnitOfWork
 
-UNFINISHED: Final = link_shelf("unfinished", "task", "text", "object_id")
+UNFINISHED: Final = index_table("unfinished", "task", "text", "object_id")
 
 
 class Task(Enum):
@@ -17,6 +17,6 @@ class Task(Enum):
     MOVE_ENGAGEMENTS = "move"
 
 
-def note(book: Book, task: Task, object_id: UUID, *, is_finished: bool) -> None:
+def note(work: UnitOfWork, task: Task, object_id: UUID, *, is_finished: bool) -> None:
     """Note whether a task for an object is finished, or must be continued later."""
-    book.put(UNFINISHED, Link(book.workspace_id, task.value, object_id, is_there=not is_finished))
+    work.put(UNFINISHED, IndexEntry(work.workspace_id, task.value, object_id, is_there=not is_finished))

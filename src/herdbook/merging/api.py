@@ -8,8 +8,7 @@ from herdbook import ids
 from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, Stale
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.ledger.objects import NOBODY
-from herdbook.merging.actions import MergeContacts, Preview
+from herdbook.merging.commands import MergeContacts, MergePreview
 from herdbook.merging.model import Merge, MergeQuery, MergeRequest
 from herdbook.merging.moving import move_rest
 from herdbook.merging.store import left
@@ -22,14 +21,14 @@ async def merge_contacts(call: Call, contact_id: str, asked: MergeRequest, query
         message = f"`{place}` is the target of the merge itself. Leave it out."
         raise Invalid([FieldError(place, "duplicate", message)])
     command = MergeContacts(
-        target_id=ids.decoded(ids.CONTACT, contact_id) or NOBODY,
+        target_id=ids.decoded(ids.CONTACT, contact_id) or ids.NIL,
         sources=asked.sources,
         is_dry_run=query.dry_run,
         if_version=call.if_version,
     )
     try:
         answer = await call.write(command)
-    except Preview as preview:
+    except MergePreview as preview:
         return Answer(msgspec.json.encode(preview.merge))
     services = call.services
     await move_rest(services.ledger, await left(services.database.pool, call.caller.workspace_id, command.source_ids))

@@ -18,7 +18,7 @@ from herdbook.contacts.model import (
 )
 from herdbook.errors import FieldError
 
-MOST_SOURCES: Final = 50
+MAX_SOURCES: Final = 50
 _ID: Final = fields.id_of(ids.CONTACT, "contact")
 _MEMBERS: Final = (
     *("first_name", "last_name", "description", "company", "emails", "phone_numbers", "crm_association", "time_zone"),
@@ -46,7 +46,7 @@ class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})], ...],
         Meta(
             min_length=1,
-            max_length=MOST_SOURCES,
+            max_length=MAX_SOURCES,
             description="The contacts to merge. Each field that the target lacks is taken from the first of them that has it.",
         ),
     ] = msgspec.field(name="from")

@@ -10,10 +10,10 @@ from typing import Final
 
 import msgspec
 
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.errors import Refusal
 from herdbook.ledger.ledger import Ledger
-from herdbook.merging.actions import Moved, MoveEngagements
+from herdbook.merging.commands import Moved, MoveEngagements
 from herdbook.merging.store import Left, left_anywhere
 
 _log: Final = logging.getLogger("herdbook.merging")
@@ -35,6 +35,6 @@ async def _move(ledger: Ledger, left: Left) -> None:
         moved = msgspec.json.decode(written.body, type=Moved)
 
 
-async def move_left_behind(statements: Statements, ledger: Ledger) -> None:
+async def move_left_behind(statements: Executor, ledger: Ledger) -> None:
     """Finish merges that any process left unfinished."""
     await move_rest(ledger, await left_anywhere(statements))

@@ -8,10 +8,10 @@ import asyncpg
 import msgspec
 
 from herdbook import ids
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.engagements.store import COLUMNS, EngagementRow
-from herdbook.ledger.book import Origin, Shelf
-from herdbook.ledger.objects import NOBODY, row_columns
+from herdbook.ledger.object_types import row_columns
+from herdbook.ledger.unit_of_work import Origin, Table
 
 
 class Involved(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Counted(msgspec.Struct, frozen=True):
     many: int
 
 
-MOST_INVOLVED: Final = 500
+MAX_MOVED_ENGAGEMENTS: Final = 500
 _INVOLVED: Final[LiteralString] = """
     select asked.workspace_id, asked.key as contact_ids, (
         select coalesce(json_agg(few), '[]') from (
@@ -53,13 +53,13 @@ _INVOLVED: Final[LiteralString] = """
     ) as engagements
     from json_to_recordset($rows) as asked(workspace_id uuid, key uuid[])
 """
-INVOLVED: Final = Shelf(
+INVOLVED: Final = Table(
     row=Involved,
     key=lambda involved: involved.contact_ids,
     load=_INVOLVED.replace("$columns", row_columns(COLUMNS)),
     save=None,
 )
-COUNTED: Final = Shelf(
+COUNTED: Final = Table(
     row=Counted,
     key=lambda counted: counted.contact_ids,
     load="""
@@ -81,7 +81,7 @@ class Left(NamedTuple):
     origin: Origin
 
 
-async def left(statements: Statements, workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Left]:
+async def left(statements: Executor, workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Left]:
     """Return those of the contacts that were merged and still have engagements."""
     # This form makes PostgreSQL look up engagements and entries by key, instead of reading those of all contacts.
     records = await statements.fetch(
@@ -103,7 +103,7 @@ async def left(statements: Statements, workspace_id: UUID, contact_ids: Sequence
     return _decoded(records)
 
 
-async def left_anywhere(statements: Statements) -> list[Left]:
+async def left_anywhere(statements: Executor) -> list[Left]:
     """Return all merged contacts that may still have engagements."""
     records = await statements.fetch(
         """
@@ -123,6 +123,6 @@ async def left_anywhere(statements: Statements) -> list[Left]:
 def _decoded(records: Sequence[asyncpg.Record]) -> list[Left]:
     # The origin is unknown if the entry is no longer kept.
     return [
-        Left(workspace_id, contact_id, Origin(request_id or ids.new_id(), credential_id or NOBODY))
+        Left(workspace_id, contact_id, Origin(request_id or ids.new_id(), credential_id or ids.NIL))
         for workspace_id, contact_id, request_id, credential_id in records
     ]

@@ -35,7 +35,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from herdbook import ids
 from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, new_token, read_token
 from herdbook.auth.sign_ins import SignIns
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid
 from herdbook.oauth import store
 from herdbook.oauth.model import (
@@ -52,7 +52,7 @@ from herdbook.oauth.model import (
 )
 
 _FORM: Final = "application/x-www-form-urlencoded"
-_MOST_PARAMETERS: Final = 100
+_MAX_PARAMETERS: Final = 100
 # Authlib requires https, but TLS may end at a proxy in front of this server.
 _HERE: Final = "https://localhost"
 _NO_CLIENT: Final = "The client is unknown, or its secret is wrong. Send both as they were issued."
@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
     members: Mapping[str, Any]
 
 
-async def issue_code(statements: Statements, request: CodeRequest) -> str:
+async def issue_code(statements: Executor, request: CodeRequest) -> str:
     """Issue an authorization code for a request that a user has approved (RFC 6749, section 4.1.2; RFC 7636, section 4.4).
 
     Refusal: Invalid, for an unknown client (`client_id`), a redirect URI that is not registered for it (`redirect_uri`; then
@@ -96,7 +96,7 @@ async def issue_code(statements: Statements, request: CodeRequest) -> str:
     return str(code)
 
 
-async def answer_token_request(statements: Statements, sign_ins: SignIns, sent: Sent) -> Outcome:
+async def answer_token_request(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
     """Exchange a secret, a code or a refresh token for tokens. A code or refresh token that is used again revokes its grant.
 
     Refusal: RateLimited, after too many failures of a client, with a code or refresh token, or from an address.
@@ -124,7 +124,7 @@ class _NoClient(InvalidClientError):
         super().__init__(_NO_CLIENT, status_code=401)
 
 
-async def _exchange(statements: Statements, sign_ins: SignIns, sent: Sent) -> Mapping[str, Any]:
+async def _exchange(statements: Executor, sign_ins: SignIns, sent: Sent) -> Mapping[str, Any]:
     """Return the tokens. Refusal: OAuth2Error."""
     form = _form(sent)
     client_id, client_secret = _credentials(sent.authorization, form)
@@ -139,7 +139,7 @@ async def _exchange(statements: Statements, sign_ins: SignIns, sent: Sent) -> Ma
         await presented.stored(form.get("refresh_token", ""), REFRESH_TOKEN_PREFIX, store.find_refresh_token),
     )
     server = _Server(known)
-    grant = _GRANTS[form["grant_type"]](_Request(form), server)
+    grant = _GRANTS[form["grant_type"]](_OAuthRequest(form), server)
     grant.validate_token_request()
     _, members, _ = grant.create_token_response()
     assert server.write is not None, "tokens are saved before they are given"
@@ -160,12 +160,12 @@ class _Known(NamedTuple):
 class _Write(NamedTuple):
     """A pending write: its statement, the id of the row, its grant, and the tokens."""
 
-    statement: Callable[[Statements, UUID, Issued], Awaitable[bool]]
+    statement: Callable[[Executor, UUID, Issued], Awaitable[bool]]
     row_id: UUID
     grant_id: UUID | None
     issued: Issued
 
-    async def carry_out(self, statements: Statements) -> bool:
+    async def carry_out(self, statements: Executor) -> bool:
         """Run the statement; return False if another request was faster."""
         return await self.statement(statements, self.row_id, self.issued)
 
@@ -220,7 +220,7 @@ class _RefreshToken(TokenMixin):
         return " ".join(self.token.scopes)
 
 
-class _Request(OAuth2Request):
+class _OAuthRequest(OAuth2Request):
     """A request, in Authlib's form."""
 
     def __init__(self, form: dict[str, str]) -> None:
@@ -339,7 +339,7 @@ def _form(sent: Sent) -> dict[str, str]:
     if media_type != _FORM.encode():
         raise InvalidRequestError(f"Send the parameters as a form, with `Content-Type: {_FORM}`.")
     try:
-        parameters = parse_qsl(sent.body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+        parameters = parse_qsl(sent.body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
     except ValueError:
         raise InvalidRequestError("The body cannot be read as a form.") from None
     form = dict(parameters)
@@ -372,7 +372,7 @@ def _credentials(authorization: bytes | None, form: Mapping[str, str]) -> tuple[
     return client_id, client_secret
 
 
-async def _client(statements: Statements, text: str) -> Client | None:
+async def _client(statements: Executor, text: str) -> Client | None:
     client_id = ids.decoded(CLIENT_PREFIX, text)
     return None if client_id is None else await store.find_client(statements, client_id)
 
@@ -385,7 +385,7 @@ class _Presented(NamedTuple):
     address: str
 
     async def stored(
-        self, text: str, prefix: str, find: Callable[[Statements, UUID], Awaitable[StoredT | None]]
+        self, text: str, prefix: str, find: Callable[[Executor, UUID], Awaitable[StoredT | None]]
     ) -> StoredT | None:
         """Return the stored grant or token, if it was issued to this client."""
         try:

@@ -9,7 +9,7 @@ import asyncpg
 
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
-from herdbook.db.pool import Pool, Statements
+from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.oauth.model import (
     ACCESS_TOKEN_LIFETIME,
@@ -54,7 +54,7 @@ class ListedClient(NamedTuple):
 
 
 async def create_client(
-    statements: Statements, workspace_id: UUID, name: str, scopes: Sequence[str], redirect_uris: Sequence[str]
+    statements: Executor, workspace_id: UUID, name: str, scopes: Sequence[str], redirect_uris: Sequence[str]
 ) -> NewClient:
     """Create a client. Its secret can never be read again.
 
@@ -77,7 +77,7 @@ async def create_client(
     return NewClient(ids.encoded(CLIENT_PREFIX, client_id), secret)
 
 
-async def list_clients(statements: Statements, workspace_id: UUID | None) -> list[ListedClient]:
+async def list_clients(statements: Executor, workspace_id: UUID | None) -> list[ListedClient]:
     """Return the clients of a workspace, or of all workspaces, the oldest first."""
     records = await statements.fetch(
         """
@@ -90,7 +90,7 @@ async def list_clients(statements: Statements, workspace_id: UUID | None) -> lis
     return [ListedClient(*record) for record in records]
 
 
-async def revoke_client(statements: Statements, client_id: UUID) -> bool:
+async def revoke_client(statements: Executor, client_id: UUID) -> bool:
     """Revoke a client and all its tokens now; return whether the client exists."""
     found: UUID | None = await statements.fetchval(
         "update oauth_client set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", client_id
@@ -98,7 +98,7 @@ async def revoke_client(statements: Statements, client_id: UUID) -> bool:
     return found is not None
 
 
-async def find_client(statements: Statements, client_id: UUID) -> Client | None:
+async def find_client(statements: Executor, client_id: UUID) -> Client | None:
     """Return a client, or None if it is unknown or revoked."""
     record: asyncpg.Record | None = await statements.fetchrow(
         "select id, workspace_id, scopes, redirect_uris, secret_hash from oauth_client where id = $1 and revoked_at is null",
@@ -108,7 +108,7 @@ async def find_client(statements: Statements, client_id: UUID) -> Client | None:
 
 
 async def add_grant(
-    statements: Statements, client: Client, request: CodeRequest, scopes: Sequence[str], code: Token
+    statements: Executor, client: Client, request: CodeRequest, scopes: Sequence[str], code: Token
 ) -> UUID | None:
     """Store a user's grant to a client; return its id, or None if the workspace has no such active user."""
     added: UUID | None = await statements.fetchval(
@@ -132,7 +132,7 @@ async def add_grant(
     return added
 
 
-async def find_grant(statements: Statements, grant_id: UUID) -> Grant | None:
+async def find_grant(statements: Executor, grant_id: UUID) -> Grant | None:
     """Return a grant of an active user. It may have expired: `use_code` checks that."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
@@ -151,7 +151,7 @@ async def find_grant(statements: Statements, grant_id: UUID) -> Grant | None:
     return None if record is None else Grant(*record)
 
 
-async def find_refresh_token(statements: Statements, token_id: UUID) -> RefreshToken | None:
+async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshToken | None:
     """Return a refresh token of an active user's grant. It may have expired: `use_refresh_token` checks that."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
@@ -171,7 +171,7 @@ async def find_refresh_token(statements: Statements, token_id: UUID) -> RefreshT
     return None if record is None else RefreshToken(*record)
 
 
-async def add_access_token(statements: Statements, client_id: UUID, issued: Issued) -> bool:
+async def add_access_token(statements: Executor, client_id: UUID, issued: Issued) -> bool:
     """Store an access token of a client that acts for no user. Return True always: without a grant, there is no race."""
     await statements.execute(
         """
@@ -187,7 +187,7 @@ async def add_access_token(statements: Statements, client_id: UUID, issued: Issu
     return True
 
 
-async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bool:
+async def use_code(statements: Executor, grant_id: UUID, issued: Issued) -> bool:
     """Use up a code and store its tokens; return False and do nothing if it was used, expired or revoked."""
     assert issued.refresh_token is not None, "a code is exchanged for two tokens"
     used: bool = await statements.fetchval(
@@ -217,7 +217,7 @@ async def use_code(statements: Statements, grant_id: UUID, issued: Issued) -> bo
     return used
 
 
-async def use_refresh_token(statements: Statements, token_id: UUID, issued: Issued) -> bool:
+async def use_refresh_token(statements: Executor, token_id: UUID, issued: Issued) -> bool:
     """Use up a refresh token and store the next tokens; return False and store none if it was used, expired or revoked."""
     assert issued.refresh_token is not None, "a refresh token is exchanged for the next one, too"
     used: bool = await statements.fetchval(
@@ -251,7 +251,7 @@ async def use_refresh_token(statements: Statements, token_id: UUID, issued: Issu
     return used
 
 
-async def revoke_grant(statements: Statements, grant_id: UUID) -> None:
+async def revoke_grant(statements: Executor, grant_id: UUID) -> None:
     """Revoke a grant and all its tokens."""
     await statements.execute("update oauth_grant set revoked_at = coalesce(revoked_at, now()) where id = $1", grant_id)
 
@@ -263,5 +263,5 @@ async def forget_old_tokens(pool: Pool) -> None:
     await each_slice(lambda: _forget_slice(pool, _OLD.replace("$table", "oauth_grant").replace("$end", "ends_at")))
 
 
-async def _forget_slice(statements: Statements, statement: LiteralString) -> int:
+async def _forget_slice(statements: Executor, statement: LiteralString) -> int:
     return await statements.fetchval(statement, SLICE)

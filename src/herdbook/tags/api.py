@@ -7,11 +7,10 @@ from herdbook import ids
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
-from herdbook.ledger.objects import NOBODY
+from herdbook.shared_schemas import Deleted
 from herdbook.tags import store
-from herdbook.tags.actions import CreateTag, DeleteTag, UpdateTag
+from herdbook.tags.commands import CreateTag, DeleteTag, UpdateTag
 from herdbook.tags.model import Tag, TagCreate, TagUpdate
-from herdbook.wire import Deleted
 
 
 async def list_tags(call: Call) -> Answer:
@@ -41,7 +40,7 @@ async def delete_tag(call: Call, tag_id: str) -> Answer:
 
 
 def _tag_id(text: str) -> UUID:
-    return ids.decoded(ids.TAG, text) or NOBODY
+    return ids.decoded(ids.TAG, text) or ids.NIL
 
 
 _TAG: Final = "subpackage_tags"

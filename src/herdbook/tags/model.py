@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields
 from herdbook.letter_case import without_case
-from herdbook.wire import Time
+from herdbook.shared_schemas import Time
 
 _COLOR_PATTERN: Final = "^#[A-Fa-f0-9]{6}$"
 _Color: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": _COLOR_PATTERN})]

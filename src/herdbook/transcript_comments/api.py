@@ -8,28 +8,27 @@ from herdbook.engagements.api import visible
 from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
-from herdbook.ledger.objects import NOBODY
+from herdbook.shared_schemas import Deleted
 from herdbook.transcript_comments import store
-from herdbook.transcript_comments.actions import (
+from herdbook.transcript_comments.commands import (
     CreateTranscriptComment,
     DeleteTranscriptComment,
     UpdateTranscriptComment,
 )
 from herdbook.transcript_comments.model import TranscriptComment, TranscriptCommentCreate, TranscriptCommentUpdate
-from herdbook.wire import Deleted
 
 
 async def list_comments(call: Call, engagement_id: str) -> Answer:
     """List the comments on the transcript of one engagement."""
     query = call.page_query()
-    engagement = await visible(call, ids.decoded(ids.ENGAGEMENT, engagement_id) or NOBODY)
+    engagement = await visible(call, ids.decoded(ids.ENGAGEMENT, engagement_id) or ids.NIL)
     rows = await store.page(call.services.database.pages, call.caller.workspace_id, query, engagement.id)
     return call.answer_page(rows, query)
 
 
 async def create_comment(call: Call, engagement_id: str, comment: TranscriptCommentCreate) -> Answer:
     """Comment on the transcript of one engagement."""
-    engagement = await visible(call, ids.decoded(ids.ENGAGEMENT, engagement_id) or NOBODY)
+    engagement = await visible(call, ids.decoded(ids.ENGAGEMENT, engagement_id) or ids.NIL)
     command = CreateTranscriptComment(
         engagement_id=engagement.id,
         fields=comment,
@@ -70,7 +69,7 @@ async def delete_comment(call: Call, transcript_comment_id: str) -> Answer:
 
 
 def _comment_id(text: str) -> UUID:
-    return ids.decoded(ids.TRANSCRIPT_COMMENT, text) or NOBODY
+    return ids.decoded(ids.TRANSCRIPT_COMMENT, text) or ids.NIL
 
 
 async def _visible_comment(call: Call, transcript_comment_id: str) -> tuple[UUID, UUID | None]:

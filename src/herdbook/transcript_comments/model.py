@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
 from herdbook.errors import FieldError
-from herdbook.wire import Time
+from herdbook.shared_schemas import Time
 
 _Body: TypeAlias = Annotated[str, Meta(min_length=1, max_length=50_000, extra_json_schema=fields.TEXT_SCHEMA)]
 _TimelineId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^tt_[A-Za-z0-9]+$"})]

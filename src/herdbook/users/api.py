@@ -6,7 +6,6 @@ from herdbook import ids
 from herdbook.errors import InvalidQuery, NotFound
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
-from herdbook.ledger.objects import NOBODY
 from herdbook.users import store
 from herdbook.users.model import User
 
@@ -18,7 +17,7 @@ async def list_users(call: Call) -> Answer:
 
 async def get_user(call: Call, user_id: str) -> Answer:
     """Read one user."""
-    found = await store.find(call.services.database, call.caller.workspace_id, ids.decoded(ids.USER, user_id) or NOBODY)
+    found = await store.find(call.services.database, call.caller.workspace_id, ids.decoded(ids.USER, user_id) or ids.NIL)
     return answer_found(found, "user")
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook.addresses import comparable_address, e164
-from herdbook.wire import Time
+from herdbook.shared_schemas import Time
 
 
 class UserObject(Enum):

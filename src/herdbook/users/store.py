@@ -8,13 +8,13 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.db.database import Database, Found, find_in
-from herdbook.db.paging import Conditions, Listed, PageQuery, Searched
-from herdbook.db.pool import Pool, Statements
-from herdbook.ledger.book import Shelf
-from herdbook.ledger.claims import Claimants, claim_shelf
-from herdbook.ledger.links import link_shelf
-from herdbook.ledger.objects import object_shelf
+from herdbook.db.database import Database, ObjectRead, find_in
+from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
+from herdbook.db.pool import Executor, Pool
+from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.index_entries import index_table
+from herdbook.ledger.object_types import object_table
+from herdbook.ledger.unit_of_work import Table
 from herdbook.users.model import User
 
 
@@ -32,9 +32,9 @@ class UserRow(msgspec.Struct, frozen=True, kw_only=True):
     object: User
 
 
-USERS: Final = object_shelf(UserRow, "workspace_user", {"is_active": "boolean", "phone_number_e164": "text", "search": "text"})
-USER_WORDS: Final = link_shelf("user_word", "word", "text", "user_id")
-HANDLES: Final = Claimants(claim_shelf("user_handle", "handle", "user_id"), "user", ids.USER, "users:read")
+USERS: Final = object_table(UserRow, "workspace_user", {"is_active": "boolean", "phone_number_e164": "text", "search": "text"})
+USER_WORDS: Final = index_table("user_word", "word", "text", "user_id")
+HANDLES: Final = UniqueKey(claim_table("user_handle", "handle", "user_id"), "user", ids.USER, "users:read")
 
 
 class KnownUser(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class KnownUser(msgspec.Struct, frozen=True):
     is_active: bool
 
 
-KNOWN_USERS: Final = Shelf(
+KNOWN_USERS: Final = Table(
     row=KnownUser,
     key=lambda known: known.handle,
     load="""
@@ -61,25 +61,25 @@ KNOWN_USERS: Final = Shelf(
     save=None,
 )
 
-_SEARCHED: Final = Searched(
+_SEARCH_INDEX: Final = SearchIndex(
     "workspace_user",
     "select w.user_id from user_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
 )
 
 
-async def find(database: Database, workspace_id: UUID, user_id: UUID) -> Found | None:
+async def find(database: Database, workspace_id: UUID, user_id: UUID) -> ObjectRead | None:
     """Return a user as the API shows it, with its version."""
     return await database.find(find_in("workspace_user"), workspace_id, user_id)
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the users of a page, and one more if there is a next page."""
-    conditions = Conditions(workspace_id, query)
-    await conditions.search(pool, _SEARCHED)
+    conditions = ListQuery(workspace_id, query)
+    await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "workspace_user")
 
 
-async def active_holders(statements: Statements, workspace_id: UUID, handles: Sequence[str]) -> dict[str, UUID]:
+async def active_holders(statements: Executor, workspace_id: UUID, handles: Sequence[str]) -> dict[str, UUID]:
     """Return the active users with these addresses and numbers, by address or number."""
     records = await statements.fetch(
         """
@@ -95,7 +95,7 @@ async def active_holders(statements: Statements, workspace_id: UUID, handles: Se
     return {record["handle"]: record["user_id"] for record in records}
 
 
-async def all_users(statements: Statements, workspace_id: UUID) -> list[User]:
+async def all_users(statements: Executor, workspace_id: UUID) -> list[User]:
     """Return all users of a workspace, oldest first."""
     records = await statements.fetch(
         "select object from workspace_user where workspace_id = $1 and deleted_at is null order by id", workspace_id

@@ -13,11 +13,11 @@ from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFou
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.http.page import DEFAULT_LIMIT, not_this_cursor, not_with_cursor
-from herdbook.ledger.book import Command
-from herdbook.ledger.objects import NOBODY
+from herdbook.ledger.unit_of_work import Command
 from herdbook.settings import TargetRules
-from herdbook.webhooks import deliveries, store
-from herdbook.webhooks.actions import (
+from herdbook.shared_schemas import Deleted, shown_time
+from herdbook.webhooks import delivery_log, store
+from herdbook.webhooks.commands import (
     CreateEndpoint,
     DeleteEndpoint,
     DisableEndpoint,
@@ -25,7 +25,7 @@ from herdbook.webhooks.actions import (
     RotateSecret,
     UpdateEndpoint,
 )
-from herdbook.webhooks.deliveries import Asked
+from herdbook.webhooks.delivery_log import DeliveryQuery
 from herdbook.webhooks.model import (
     Attempt,
     DeliveriesQuery,
@@ -35,9 +35,9 @@ from herdbook.webhooks.model import (
     DisabledReason,
     EnabledWebhookEndpoint,
     EnableRequest,
+    EndpointKey,
     FullDelivery,
     NewWebhookEndpoint,
-    Place,
     ResendRequest,
     Resent,
     RotateRequest,
@@ -51,8 +51,7 @@ from herdbook.webhooks.model import (
     shown_secret,
 )
 from herdbook.webhooks.samples import sample
-from herdbook.webhooks.store import Noted, Reading
-from herdbook.wire import Deleted, shown_time
+from herdbook.webhooks.store import DeliveryRow, EndpointState
 
 _NAME: Final = "webhook endpoint"
 # Headers that proxies add: a request with one of them comes from another machine.
@@ -150,18 +149,18 @@ async def list_deliveries(call: Call, webhook_endpoint_id: str, query: Deliverie
     """List the deliveries of one webhook endpoint, past and queued."""
     asked = _asked(call, webhook_endpoint_id, query)
     place, reading = await _reading(call, webhook_endpoint_id)
-    page = await deliveries.page(call.services.database.pool, place, reading, asked)
+    page = await delivery_log.page(call.services.database.pool, place, reading, asked)
     cursor = None
     if page.below is not None:
         continued = msgspec.structs.replace(asked, below=page.below)
         cursor = call.services.cursors.cursor(continued, _salt(call, webhook_endpoint_id))
-    data = tuple(deliveries.shown_in_list(place, row) for row in page.rows)
+    data = tuple(delivery_log.shown_in_list(place, row) for row in page.rows)
     return _answer(DeliveryList(object="list", data=data, has_more=cursor is not None, next_cursor=cursor))
 
 
 async def get_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
     """Read one delivery, with its request body and the responses."""
-    return _answer(deliveries.shown_whole(*await _delivery(call, webhook_endpoint_id, event_id)))
+    return _answer(delivery_log.shown_whole(*await _delivery(call, webhook_endpoint_id, event_id)))
 
 
 async def resend_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> Answer:
@@ -171,8 +170,8 @@ async def resend_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -
     if row.object is None:
         raise NotFound("event")
     if row.state != DeliveryState.QUEUED.value:
-        await store.send_again(call.services.database.pool, place, row, deliveries.type_of(row).value)
-    return _answer(deliveries.shown(*await _delivery(call, webhook_endpoint_id, event_id)))
+        await store.send_again(call.services.database.pool, place, row, delivery_log.type_of(row).value)
+    return _answer(delivery_log.shown(*await _delivery(call, webhook_endpoint_id, event_id)))
 
 
 async def resend_failed(call: Call, webhook_endpoint_id: str, asked: ResendRequest) -> Answer:
@@ -187,18 +186,18 @@ async def skip_delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> 
     """Give up one delivery."""
     place, row = await _delivery(call, webhook_endpoint_id, event_id)
     await store.skip(call.services.database.pool, place, row.seq)
-    return _answer(deliveries.shown(*await _delivery(call, webhook_endpoint_id, event_id)))
+    return _answer(delivery_log.shown(*await _delivery(call, webhook_endpoint_id, event_id)))
 
 
 def _endpoint_id(text: str) -> UUID:
-    return ids.decoded(ids.WEBHOOK_ENDPOINT, text) or NOBODY
+    return ids.decoded(ids.WEBHOOK_ENDPOINT, text) or ids.NIL
 
 
 async def _in_force(call: Call, endpoint_id: UUID, command: Command) -> Answer:
     """Change an endpoint, and answer once nothing is sent as before. Refusals: those of the command and the ledger."""
     answer = await call.write(command)
     assert answer.version is not None, "every change makes a version"
-    await store.until_in_force(call.services.database.pool, Place(call.caller.workspace_id, endpoint_id), answer.version)
+    await store.until_in_force(call.services.database.pool, EndpointKey(call.caller.workspace_id, endpoint_id), answer.version)
     return answer
 
 
@@ -208,7 +207,7 @@ def _answer(struct: msgspec.Struct) -> Answer:
 
 def _probing() -> Any:
     # Imported on first use: an HTTP client takes a third of a second to import.
-    return importlib.import_module("herdbook.webhooks.probing")
+    return importlib.import_module("herdbook.webhooks.probe")
 
 
 async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
@@ -229,19 +228,19 @@ def _targets(call: Call) -> TargetRules:
     return targets
 
 
-async def _reading(call: Call, webhook_endpoint_id: str) -> tuple[Place, Reading]:
+async def _reading(call: Call, webhook_endpoint_id: str) -> tuple[EndpointKey, EndpointState]:
     """Return an endpoint with its position. Refusal: NotFound."""
-    place = Place(call.caller.workspace_id, _endpoint_id(webhook_endpoint_id))
+    place = EndpointKey(call.caller.workspace_id, _endpoint_id(webhook_endpoint_id))
     reading = await store.read(call.services.database.pool, place)
     if reading is None:
         raise NotFound(_NAME)
     return place, reading
 
 
-async def _delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> tuple[Place, Noted]:
+async def _delivery(call: Call, webhook_endpoint_id: str, event_id: str) -> tuple[EndpointKey, DeliveryRow]:
     """Return a delivery. Refusal: NotFound."""
     place, reading = await _reading(call, webhook_endpoint_id)
-    row = await deliveries.find(call.services.database.pool, place, reading, event_id)
+    row = await delivery_log.find(call.services.database.pool, place, reading, event_id)
     if row is None:
         raise NotFound("delivery")
     return place, row
@@ -251,9 +250,9 @@ def _salt(call: Call, webhook_endpoint_id: str) -> str:
     return f"{call.operation.id}:{call.caller.workspace_id}:{webhook_endpoint_id}"
 
 
-def _asked(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Asked:
+def _asked(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> DeliveryQuery:
     """Return the query, or the one in the cursor. Filters sent with a cursor must equal its own. Refusal: InvalidQuery."""
-    asked = Asked(
+    asked = DeliveryQuery(
         limit=query.limit or DEFAULT_LIMIT,
         state=query.state or None,
         types=query.types or None,
@@ -262,7 +261,7 @@ def _asked(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Aske
     )
     if not query.cursor:
         return asked
-    carried = call.services.cursors.read(query.cursor, _salt(call, webhook_endpoint_id), Asked)
+    carried = call.services.cursors.read(query.cursor, _salt(call, webhook_endpoint_id), DeliveryQuery)
     if carried is None:
         raise InvalidQuery([not_this_cursor()])
     given = [name for name in ("state", "types", "after", "before") if getattr(query, name) is not UNSET]
@@ -432,7 +431,7 @@ OPERATIONS: Final = (
         body=TestRequest,
         answer=Attempt,
         answer_description="The attempt, whether it succeeded or failed.",
-        is_errand=True,
+        bypasses_ledger=True,
         refusals=(NotFound, Invalid),
     ),
     Operation(
@@ -475,7 +474,7 @@ OPERATIONS: Final = (
         handler=resend_delivery,
         answer=Delivery,
         answer_description="The delivery, now waiting for its next attempt.",
-        is_errand=True,
+        bypasses_ledger=True,
         refusals=(NotFound,),
     ),
     Operation(
@@ -490,7 +489,7 @@ OPERATIONS: Final = (
         body=ResendRequest,
         answer=Resent,
         answer_description="The number of events that will be sent again.",
-        is_errand=True,
+        bypasses_ledger=True,
         refusals=(NotFound, Invalid),
     ),
     Operation(
@@ -505,7 +504,7 @@ OPERATIONS: Final = (
         handler=skip_delivery,
         answer=Delivery,
         answer_description="The delivery, given up if it was waiting or had failed.",
-        is_errand=True,
+        bypasses_ledger=True,
         refusals=(NotFound,),
     ),
 )

@@ -19,9 +19,9 @@ import asyncpg
 
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.errors import Refusal
-from herdbook.webhooks import delivering
-from herdbook.webhooks.model import Place
-from herdbook.webhooks.rounds import Means, Round
+from herdbook.webhooks import delivery_store
+from herdbook.webhooks.delivery import DeliveryContext, EndpointDelivery
+from herdbook.webhooks.model import EndpointKey
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 _LOOK_EVERY_SECONDS: Final = 1.0
@@ -31,15 +31,15 @@ _DRAIN_SECONDS: Final = 10.0
 class Courier:
     """Delivers to all endpoints that it can lease."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
-        self._since = means.clock()
-        self._rounds: dict[Place, Round] = {}
+    def __init__(self, context: DeliveryContext) -> None:
+        self._context = context
+        self._since = context.clock()
+        self._rounds: dict[EndpointKey, EndpointDelivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # Enabled endpoints by workspace, as of the last look.
-        self._known: dict[UUID, list[Place]] = {}
+        self._known: dict[UUID, list[EndpointKey]] = {}
         # Settled entries beyond the positions that ended rounds have stored.
-        self._ahead: dict[Place, set[int]] = {}
+        self._ahead: dict[EndpointKey, set[int]] = {}
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -57,8 +57,8 @@ class Courier:
 
     async def look(self) -> None:
         """Start delivery to every endpoint that has work now."""
-        known: dict[UUID, list[Place]] = {}
-        enabled = await delivering.enabled_endpoints(self._means.pool, self._means.holder, self._means.clock())
+        known: dict[UUID, list[EndpointKey]] = {}
+        enabled = await delivery_store.enabled_endpoints(self._context.pool, self._context.holder, self._context.clock())
         for place, _ in enabled:
             known.setdefault(place.workspace_id, []).append(place)
         self._known = known
@@ -88,17 +88,17 @@ class Courier:
             for task in late:
                 task.cancel()
 
-    def _begin(self, place: Place) -> None:
+    def _begin(self, place: EndpointKey) -> None:
         current = self._rounds.get(place)
         if current is not None:
             current.wake.set()
         elif not self._stopping.is_set():
-            self._rounds[place] = Round(self._means, place, self._ahead.setdefault(place, set()), self._since)
+            self._rounds[place] = EndpointDelivery(self._context, place, self._ahead.setdefault(place, set()), self._since)
             task = asyncio.create_task(self._go(self._rounds[place]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _go(self, round_: Round) -> None:
+    async def _go(self, round_: EndpointDelivery) -> None:
         try:
             await round_.go()
         except (*CONNECTION_ERRORS, asyncpg.PostgresError, Refusal) as error:

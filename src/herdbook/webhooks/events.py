@@ -10,8 +10,8 @@ import msgspec
 
 from herdbook import ids
 from herdbook.engagements.model import Engagement
+from herdbook.shared_schemas import shown_time
 from herdbook.webhooks.model import EventType
-from herdbook.wire import shown_time
 
 _SEQ_BITS: Final = 48
 _WORKSPACE_BITS: Final = 32
@@ -29,7 +29,7 @@ _TYPES: Final[dict[str, EventType]] = {
 _LISTS_IN_DETAILS: Final = ("contact_ids", "company_ids", "tag_ids")
 
 
-class Told(NamedTuple):
+class Event(NamedTuple):
     """The event of a ledger entry: its id, its type, and the request body."""
 
     id: str
@@ -63,7 +63,7 @@ def seq_of(text: str) -> int | None:
     return None if decoded is None else decoded.int & ((1 << _SEQ_BITS) - 1)
 
 
-def told(workspace_id: UUID, seq: int, at: datetime, mark: str, object_: bytes, previous: bytes | None) -> Told | None:
+def to_event(workspace_id: UUID, seq: int, at: datetime, mark: str, object_: bytes, previous: bytes | None) -> Event | None:
     """Return the event of an entry, or None if webhooks send none for it.
 
     The event of a deleted object has its last state. A transcript without a timeline cannot be read, so it sends no event.
@@ -85,7 +85,7 @@ def told(workspace_id: UUID, seq: int, at: datetime, mark: str, object_: bytes, 
     ).encode() + object_
     if previous is not None:
         body += b',"previous_attributes":' + previous
-    return Told(id_, type_, body + b"}}")
+    return Event(id_, type_, body + b"}}")
 
 
 # All entries of a batch share one time, and a courier reads many entries of one workspace in a row.

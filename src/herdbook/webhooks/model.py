@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields
 from herdbook.errors import FieldError
-from herdbook.wire import Time, shown_time
+from herdbook.shared_schemas import Time, shown_time
 
 # A courier holds the lease of an endpoint for this long, unless it renews it.
 LEASE_SECONDS: Final = 5.0
@@ -22,8 +22,8 @@ LEASE_SECONDS: Final = 5.0
 # hundred times as much, which a statement still has time for.
 MAX_STORED_BYTES: Final = 2_097_152
 DEFAULT_OVERLAP_SECONDS: Final = 86_400
-_LONGEST_OVERLAP_SECONDS: Final = 604_800
-_MOST_PORTS: Final = 65_535
+_MAX_OVERLAP_SECONDS: Final = 604_800
+_MAX_PORTS: Final = 65_535
 # Strict, so that every URL parser splits the address into the same parts.
 _ADDRESS: Final = re.compile(
     r"[Hh][Tt][Tt][Pp][Ss]?://(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\x00-,/:-@\[-^`{-\x7f]+))"
@@ -37,7 +37,7 @@ _EndpointId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^whe
 _Secret: TypeAlias = Annotated[str, Meta(description="The secret that signs events. Store it where you receive them.")]
 
 
-class Place(NamedTuple):
+class EndpointKey(NamedTuple):
     """The key of an endpoint: its workspace and its id."""
 
     workspace_id: UUID
@@ -64,7 +64,7 @@ class EventType(Enum):
 
 def _address(value: str, path: str) -> Iterator[FieldError]:
     match = _ADDRESS.fullmatch(value)
-    if match is None or not _is_host(match["ipv6"], match["name"]) or not 0 < int(match["port"] or 80) <= _MOST_PORTS:
+    if match is None or not _is_host(match["ipv6"], match["name"]) or not 0 < int(match["port"] or 80) <= _MAX_PORTS:
         message = (
             f"`{path}` is not a webhook address. Send one such as `https://example.com/webhooks`: with `http` or "
             "`https` and a host, without user name, password and fragment."
@@ -85,7 +85,7 @@ def _is_host(ipv6: str | None, name: str | None) -> bool:
 
 _RULES: Final[dict[str, fields.Rule]] = {"url": _address, "description": fields.text}
 _EventTypes: TypeAlias = Annotated[
-    tuple[EventType, ...], Meta(min_length=1, max_length=fields.MOST_ITEMS, description="The event types to send; null: all.")
+    tuple[EventType, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS, description="The event types to send; null: all.")
 ]
 _EXAMPLE: Final = {
     "url": "http://127.0.0.1:9000/webhooks",
@@ -227,7 +227,7 @@ class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     overlap_seconds: Annotated[
         float,
-        Meta(ge=0, le=_LONGEST_OVERLAP_SECONDS, description="How long the former secret signs as well; one day by default."),
+        Meta(ge=0, le=_MAX_OVERLAP_SECONDS, description="How long the former secret signs as well; one day by default."),
     ] = DEFAULT_OVERLAP_SECONDS
 
 

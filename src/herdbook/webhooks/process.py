@@ -19,30 +19,30 @@ import uvloop
 
 from herdbook import ids
 from herdbook.db.pool import CONNECTION_ERRORS, connect, open_pool
-from herdbook.ledger.heads import CHANNEL
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.notifier import CHANNEL
 from herdbook.logs import configure_logs
 from herdbook.outgoing import Targets
 from herdbook.settings import COURIER_CONNECTIONS
 from herdbook.webhooks.courier import Courier
-from herdbook.webhooks.keeper import Order
-from herdbook.webhooks.rounds import Means
+from herdbook.webhooks.delivery import DeliveryContext
 from herdbook.webhooks.sender import Sender
+from herdbook.webhooks.supervisor import WorkerConfig
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 _LISTEN_AGAIN_SECONDS: Final = 1.0
 _NICE: Final = 10
 
 
-async def deliver(order: Order, is_over: asyncio.Event) -> None:
+async def deliver(config: WorkerConfig, is_over: asyncio.Event) -> None:
     """Deliver until `is_over` is set."""
-    pool = await open_pool(order.database_url, COURIER_CONNECTIONS - 1)
+    pool = await open_pool(config.database_url, COURIER_CONNECTIONS - 1)
     ledger = Ledger(pool, queue_limit=1000)
     ledger.open()
-    rules = order.targets
+    rules = config.targets
     targets = Targets(rules.allowed, allows_loopback=rules.allows_loopback, allows_private=rules.allows_private)
-    courier = Courier(Means(pool, ledger, Sender(targets), ids.new_id()))
-    tasks = [asyncio.create_task(courier.run()), asyncio.create_task(_listen(order.database_url, courier))]
+    courier = Courier(DeliveryContext(pool, ledger, Sender(targets), ids.new_id()))
+    tasks = [asyncio.create_task(courier.run()), asyncio.create_task(_listen(config.database_url, courier))]
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     await is_over.wait()
@@ -72,7 +72,7 @@ async def _listen(database_url: str, courier: Courier) -> None:
         await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 
 
-async def _main(order: Order) -> None:
+async def _main(config: WorkerConfig) -> None:
     loop = asyncio.get_running_loop()
     is_over = asyncio.Event()
 
@@ -83,7 +83,7 @@ async def _main(order: Order) -> None:
 
     loop.add_signal_handler(signal.SIGTERM, is_over.set)
     threading.Thread(target=end_with_input, daemon=True).start()
-    await deliver(order, is_over)
+    await deliver(config, is_over)
 
 
 if __name__ == "__main__":
@@ -91,6 +91,6 @@ if __name__ == "__main__":
     os.nice(_NICE)
     # Ctrl-C is for the server, which then closes this process's standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    given = msgspec.json.decode(sys.stdin.buffer.raw.readline(), type=Order)  # type: ignore[attr-defined]
+    given = msgspec.json.decode(sys.stdin.buffer.raw.readline(), type=WorkerConfig)  # type: ignore[attr-defined]
     configure_logs(given.log_level)
     uvloop.run(_main(given))

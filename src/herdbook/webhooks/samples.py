@@ -11,7 +11,7 @@ from herdbook.companies.model import Company
 from herdbook.contacts.model import Contact
 from herdbook.engagements.model import Engagement, Timeline
 from herdbook.tags.model import Tag
-from herdbook.webhooks.events import Told, marks, told
+from herdbook.webhooks.events import Event, marks, to_event
 from herdbook.webhooks.model import EventType
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -25,11 +25,11 @@ _OBJECTS: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
 }
 
 
-def sample(workspace_id: UUID, event_type: EventType) -> Told:
+def sample(workspace_id: UUID, event_type: EventType) -> Event:
     """Return an example event of a type. It looks real, but no ledger entry exists for it."""
     mark = marks([event_type])[0]
     object_, previous = _OBJECTS[mark[0]]
     is_update = mark[1] == "u"
-    event = told(workspace_id, 0, datetime.now(UTC), mark, _encode(object_), _encode(previous) if is_update else None)
+    event = to_event(workspace_id, 0, datetime.now(UTC), mark, _encode(object_), _encode(previous) if is_update else None)
     assert event is not None, "every type has a sample object"
     return event

@@ -27,7 +27,7 @@ _TIMEOUT_SECONDS: Final = 15.0
 # A name may have several addresses. If one does not answer, this leaves time for the next.
 _NEXT_ADDRESS_SECONDS: Final = 3.0
 # Give up on a longer response.
-_MOST_BYTES: Final = 1_048_576
+_MAX_BYTES: Final = 1_048_576
 _USER_AGENT: Final = f"herdbook/{version('herdbook')}"
 
 
@@ -77,7 +77,7 @@ class Address(NamedTuple):
         return cls(is_secure, parsed.raw_host.decode("ascii"), parsed.port or (443 if is_secure else 80), head)
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """A connection to an endpoint, for one request at a time."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         self._received += len(data)
-        if self._waiting is None or self._received > _MOST_BYTES:
+        if self._waiting is None or self._received > _MAX_BYTES:
             self._fail("the answer is too long" if self._waiting else "the endpoint sent data without a request")
             return
         try:
@@ -190,14 +190,14 @@ class Connection(asyncio.Protocol):
         return None if waiting is None or waiting.done() else waiting
 
 
-class Lane:
+class KeptConnection:
     """Sends requests to one endpoint, one after another, over a kept-alive connection."""
 
     def __init__(self, sender: "Sender", url: str) -> None:
         self._sender = sender
         self._url = url
         self._address = Address.of(url)
-        self._connection: Connection | None = None
+        self._connection: HttpConnection | None = None
         self._connected_at = 0.0
 
     async def attempt(
@@ -282,20 +282,20 @@ class Sender:
         self.timeout_seconds = timeout_seconds
         self._next_address_seconds = next_address_seconds
 
-    def lane(self, url: str) -> Lane:
-        """Return a new lane to an endpoint."""
-        return Lane(self, url)
+    def kept_connection(self, url: str) -> KeptConnection:
+        """Return a new connection to an endpoint."""
+        return KeptConnection(self, url)
 
     async def attempt(self, url: str, signing_secrets: Sequence[str], event_id: str, body: bytes) -> Attempt:
         """Send one event and return the attempt. Its `error` holds any failure to connect or to read the response."""
-        lane = self.lane(url)
+        kept = self.kept_connection(url)
         try:
-            attempt, _ = await lane.attempt(signing_secrets, event_id, body)
+            attempt, _ = await kept.attempt(signing_secrets, event_id, body)
             return attempt
         finally:
-            lane.close()
+            kept.close()
 
-    async def connect(self, address: Address) -> Connection:
+    async def connect(self, address: Address) -> HttpConnection:
         """Connect to the first checked address that answers. Raises TargetRefused."""
         loop = asyncio.get_running_loop()
         *others, last = await self._targets.addresses(address.host, address.port)
@@ -308,9 +308,9 @@ class Sender:
                 continue
         return await self._connect_to(loop, address, last)
 
-    async def _connect_to(self, loop: asyncio.AbstractEventLoop, address: Address, resolved: str) -> Connection:
+    async def _connect_to(self, loop: asyncio.AbstractEventLoop, address: Address, resolved: str) -> HttpConnection:
         _, connection = await loop.create_connection(
-            Connection,
+            HttpConnection,
             resolved,
             address.port,
             ssl=self._ssl_context() if address.is_secure else None,

@@ -11,18 +11,18 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from herdbook.db.database import Database, Found, find_in
-from herdbook.db.paging import Conditions, Listed, PageQuery
+from herdbook.db.database import Database, ObjectRead, find_in
+from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.db.slices import SLICE, each_slice
-from herdbook.ledger.book import Shelf
-from herdbook.ledger.objects import object_shelf
-from herdbook.webhooks.model import LEASE_SECONDS, Missed, Place, WebhookEndpoint, missed
+from herdbook.ledger.object_types import object_table
+from herdbook.ledger.unit_of_work import Table
+from herdbook.webhooks.model import LEASE_SECONDS, EndpointKey, Missed, WebhookEndpoint, missed
 from herdbook.webhooks.signing import signing_secrets
-from herdbook.webhooks.stretches import Stretch
+from herdbook.webhooks.subscription import SubscriptionSpan
 
 _SHORTEST_LOOK_SECONDS: Final = 0.005
-_LONGEST_LOOK_SECONDS: Final = 0.1
+_MAX_LOOK_SECONDS: Final = 0.1
 
 
 class WebhookEndpointRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,21 +51,21 @@ class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_id: UUID
     is_enabled: bool
     position: int
-    told: tuple[Stretch, ...]
+    told: tuple[SubscriptionSpan, ...]
     missed_from: int | None = None
     missed_to: int | None = None
     gives_up: bool = False
     begins_anew: bool = False
 
 
-WEBHOOK_ENDPOINTS: Final = object_shelf(
+WEBHOOK_ENDPOINTS: Final = object_table(
     WebhookEndpointRow,
     "webhook_endpoint",
     {"secret": "text", "former_secret": "text", "former_secret_until": "timestamptz"},
 )
 # The courier also writes these rows and moves the position all the time, so loaded values are never written back and a
 # position never decreases.
-READERS: Final = Shelf(
+READERS: Final = Table(
     row=ReaderRow,
     key=lambda reader: reader.endpoint_id,
     load="""
@@ -108,11 +108,11 @@ READERS: Final = Shelf(
 )
 
 
-class Reading(NamedTuple):
+class EndpointState(NamedTuple):
     """An active endpoint with its secrets and its position."""
 
     endpoint: WebhookEndpoint
-    told: tuple[Stretch, ...]
+    told: tuple[SubscriptionSpan, ...]
     secret: str
     former_secret: str | None
     former_secret_until: datetime | None
@@ -141,7 +141,7 @@ class Reading(NamedTuple):
         return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
 
 
-class Noted(NamedTuple):
+class DeliveryRow(NamedTuple):
     """A delivery: its ledger entry while that is kept, joined with its stored row if there is one.
 
     `mark` is the entry's kind and action. `event_type` comes from the stored row; `state` is None without one.
@@ -175,7 +175,7 @@ class Totals(NamedTuple):
 UNKNOWN: Final = Totals(*[math.nan] * 7)
 
 
-class Wanted(NamedTuple):
+class DeliveryFilter(NamedTuple):
     """A filter for deliveries: entries after one and before another, with these event types, and a state if one is given.
 
     `marks` are the kinds and actions of the entries that these event types stand for.
@@ -188,17 +188,17 @@ class Wanted(NamedTuple):
     state: str | None
 
 
-async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> Found | None:
+async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> ObjectRead | None:
     """Return an active webhook endpoint as the API shows it, with its version."""
     return await database.find(find_in("webhook_endpoint"), workspace_id, endpoint_id)
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[Listed]:
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the webhook endpoints of a page, plus one more if there is a next page."""
-    return await Conditions(workspace_id, query).fetch(pool, "webhook_endpoint")
+    return await ListQuery(workspace_id, query).fetch(pool, "webhook_endpoint")
 
 
-async def read(pool: Pool, place: Place) -> Reading | None:
+async def read(pool: Pool, place: EndpointKey) -> EndpointState | None:
     """Return an active endpoint with its position."""
     record = await pool.fetchrow(
         """
@@ -214,10 +214,10 @@ async def read(pool: Pool, place: Place) -> Reading | None:
     if record is None:
         return None
     endpoint = msgspec.json.decode(record[0], type=WebhookEndpoint)
-    return Reading(endpoint, msgspec.json.decode(record[1], type=tuple[Stretch, ...]), *record[2:])
+    return EndpointState(endpoint, msgspec.json.decode(record[1], type=tuple[SubscriptionSpan, ...]), *record[2:])
 
 
-async def until_in_force(pool: Pool, place: Place, version: int) -> None:
+async def until_in_force(pool: Pool, place: EndpointKey, version: int) -> None:
     """Wait until nobody sends as an older version of the endpoint than the committed one.
 
     A courier sends as one version until it reports otherwise or its lease ends. After the commit, no courier takes or renews a
@@ -228,14 +228,14 @@ async def until_in_force(pool: Pool, place: Place, version: int) -> None:
         async with asyncio.timeout(LEASE_SECONDS):
             while await _is_sent_as_before(pool, place, version):
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+                pause = min(2 * pause, _MAX_LOOK_SECONDS)
     except TimeoutError:
         return
     except (*CONNECTION_ERRORS, asyncpg.PostgresError):
         await asyncio.sleep(LEASE_SECONDS)
 
 
-async def _is_sent_as_before(pool: Pool, place: Place, version: int) -> bool:
+async def _is_sent_as_before(pool: Pool, place: EndpointKey, version: int) -> bool:
     is_sent: bool = await pool.fetchval(
         """
         select exists (
@@ -270,7 +270,7 @@ async def totals(pool: Pool) -> Totals:
     return Totals(*record)
 
 
-async def count_waiting(pool: Pool, place: Place) -> int:
+async def count_waiting(pool: Pool, place: EndpointKey) -> int:
     """Return the number of deliveries that wait for another attempt."""
     count: int = await pool.fetchval(
         """
@@ -327,7 +327,9 @@ async def behind_bytes(pool: Pool, workspace_id: UUID, behind: int, before: int,
     return floor
 
 
-async def deliveries(pool: Pool, place: Place, wanted: Wanted, told: Sequence[str], position: int, limit: int) -> list[Noted]:
+async def deliveries(
+    pool: Pool, place: EndpointKey, wanted: DeliveryFilter, told: Sequence[str], position: int, limit: int
+) -> list[DeliveryRow]:
     """Return deliveries, the latest first: subscribed entries, and entries with a stored delivery.
 
     An entry without a stored delivery was delivered at the first attempt if it is not after the endpoint's position.
@@ -366,10 +368,10 @@ async def deliveries(pool: Pool, place: Place, wanted: Wanted, told: Sequence[st
         position,
         limit,
     )
-    return [Noted(*record) for record in records]
+    return [DeliveryRow(*record) for record in records]
 
 
-async def deliveries_noted(pool: Pool, place: Place, wanted: Wanted, limit: int) -> list[Noted]:
+async def deliveries_noted(pool: Pool, place: EndpointKey, wanted: DeliveryFilter, limit: int) -> list[DeliveryRow]:
     """Return the stored deliveries in a state, the latest first."""
     records = await pool.fetch(
         """
@@ -389,10 +391,10 @@ async def deliveries_noted(pool: Pool, place: Place, wanted: Wanted, limit: int)
         wanted.state,
         limit,
     )
-    return [Noted(*record) for record in records]
+    return [DeliveryRow(*record) for record in records]
 
 
-async def find_delivery(pool: Pool, place: Place, seq: int) -> Noted | None:
+async def find_delivery(pool: Pool, place: EndpointKey, seq: int) -> DeliveryRow | None:
     """Return a delivery with the entry's object."""
     record = await pool.fetchrow(
         """
@@ -406,10 +408,10 @@ async def find_delivery(pool: Pool, place: Place, seq: int) -> Noted | None:
         *place,
         seq,
     )
-    return None if record is None else Noted(*record)
+    return None if record is None else DeliveryRow(*record)
 
 
-async def send_again(pool: Pool, place: Place, delivery: Noted, event_type: str) -> None:
+async def send_again(pool: Pool, place: EndpointKey, delivery: DeliveryRow, event_type: str) -> None:
     """Restart a delivery; its first attempt is due at once."""
     await pool.execute(
         """
@@ -427,7 +429,7 @@ async def send_again(pool: Pool, place: Place, delivery: Noted, event_type: str)
     )
 
 
-async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
+async def send_failed_again(pool: Pool, place: EndpointKey, since: datetime) -> int:
     """Restart the deliveries of all events since a time that failed for good. Return their number."""
     count: int = await pool.fetchval(
         """
@@ -444,7 +446,7 @@ async def send_failed_again(pool: Pool, place: Place, since: datetime) -> int:
     return count
 
 
-async def skip(pool: Pool, place: Place, seq: int) -> None:
+async def skip(pool: Pool, place: EndpointKey, seq: int) -> None:
     """Give up a delivery that waits for another attempt or has failed."""
     await pool.execute(
         """
@@ -472,13 +474,13 @@ async def forget_old_deliveries(pool: Pool) -> None:
         )
         # Events of an endpoint that was deleted just now may still be under way.
         for endpoint_id, is_deleted in readers:
-            place = Place(workspace["id"], endpoint_id)
+            place = EndpointKey(workspace["id"], endpoint_id)
             await each_slice(functools.partial(_forget_slice, pool, place, is_deleted=is_deleted))
             if is_deleted:
                 await pool.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
 
 
-async def _forget_slice(pool: Pool, place: Place, *, is_deleted: bool) -> int:
+async def _forget_slice(pool: Pool, place: EndpointKey, *, is_deleted: bool) -> int:
     count: int = await pool.fetchval(
         """
         with old as (

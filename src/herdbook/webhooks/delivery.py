@@ -15,16 +15,15 @@ from uuid import UUID
 from herdbook import ids
 from herdbook.db.pool import Pool
 from herdbook.errors import Stale
-from herdbook.ledger.book import Origin
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.objects import NOBODY
-from herdbook.webhooks import delivering
-from herdbook.webhooks.actions import DisableEndpoint
-from herdbook.webhooks.delivering import WELL, Due, Failing, Progress, Read, Tried
-from herdbook.webhooks.events import Told, marks, told
-from herdbook.webhooks.model import LEASE_SECONDS, MAX_STORED_BYTES, Attempt, DeliveryState, DisabledReason, Place
-from herdbook.webhooks.sender import Lane, NotBegun, Sender
-from herdbook.webhooks.stretches import stretch_of
+from herdbook.ledger.unit_of_work import Origin
+from herdbook.webhooks import delivery_store
+from herdbook.webhooks.commands import DisableEndpoint
+from herdbook.webhooks.delivery_store import WELL, DueDelivery, Failing, LedgerEntry, Progress, Tried
+from herdbook.webhooks.events import Event, marks, to_event
+from herdbook.webhooks.model import LEASE_SECONDS, MAX_STORED_BYTES, Attempt, DeliveryState, DisabledReason, EndpointKey
+from herdbook.webhooks.sender import KeptConnection, NotBegun, Sender
+from herdbook.webhooks.subscription import span_of
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 
@@ -42,7 +41,7 @@ _LOOK_FOR_DUE_EVERY_SECONDS: Final = 0.5
 _MAX_EVENTS: Final = 200
 _MAX_BYTES: Final = 8_388_608
 # Concurrent sends to a healthy endpoint at the start. Each success allows one more, up to the maximum.
-_FIRST_LANES: Final = 4
+_FIRST_CONNECTIONS: Final = 4
 _MAX_LANES: Final = 16
 # An endpoint with this many failures in a row is paused between attempts. Its events stay in the ledger meanwhile.
 _FAILURES: Final = 10
@@ -50,7 +49,7 @@ _MAX_PAUSE: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
-class Means:
+class DeliveryContext:
     """Dependencies of a courier. `clock` drives the schedule; `jitter` returns a number from 0 to 1.
 
     An endpoint without events is kept open for `linger_seconds`, together with its connections. While the position moves, it is
@@ -68,15 +67,15 @@ class Means:
 
 
 @dataclass(eq=False)
-class _Parcel:
+class PendingEvent:
     """An event to send; `due` is set if an earlier attempt failed or it is a resend."""
 
-    entry: Read
-    told: Told
-    due: Due | None
+    entry: LedgerEntry
+    told: Event
+    due: DueDelivery | None
 
 
-class Round:
+class EndpointDelivery:
     """Delivers to one endpoint while this courier holds its lease and the endpoint does not change.
 
     Events of one object are sent one after another. The position is the last entry before the first unsettled one. An entry is
@@ -89,21 +88,21 @@ class Round:
     version, and the event is sent again. `since` is when this courier started to deliver.
     """
 
-    def __init__(self, means: Means, place: Place, ahead: set[int], since: datetime) -> None:
+    def __init__(self, context: DeliveryContext, place: EndpointKey, ahead: set[int], since: datetime) -> None:
         self.place = place
         self.ahead = ahead
         self.wake = asyncio.Event()
         self.is_stopping = False
         self.is_outdated = False
-        self._means = means
+        self._context = context
         self._since = since
         self._unsettled: dict[int, None] = {}
         self._under_way: dict[int, None] = {}
         self._bytes = 0
-        self._behind: dict[UUID, deque[_Parcel]] = {}
-        self._ready: deque[_Parcel] = deque()
-        self._free: deque[asyncio.Future[_Parcel | None]] = deque()
-        self._lanes: set[asyncio.Task[None]] = set()
+        self._behind: dict[UUID, deque[PendingEvent]] = {}
+        self._ready: deque[PendingEvent] = deque()
+        self._free: deque[asyncio.Future[PendingEvent | None]] = deque()
+        self._connections: set[asyncio.Task[None]] = set()
         self._width = 1
         self._look_for_due_at = 0.0
         self._delivered = self._failed = 0
@@ -113,35 +112,35 @@ class Round:
     async def go(self) -> None:
         """Read and deliver until there is nothing left or a stop is requested."""
         began = time.monotonic()
-        leased = await delivering.lease(self._means.pool, self.place, self._means.holder)
+        leased = await delivery_store.lease(self._context.pool, self.place, self._context.holder)
         if leased is None:
             return
         self._leased = leased
         self._leased_until = began + LEASE_SECONDS
-        stretches = [each.event_types for each in leased.told]
-        self._marks = sorted({mark for event_types in stretches for mark in marks(event_types)})
+        spans = [each.event_types for each in leased.told]
+        self._marks = sorted({mark for event_types in spans for mark in marks(event_types)})
         self._read_to = leased.position
         self._failing = leased.failing
-        self._width = 1 if leased.failing.in_a_row else _FIRST_LANES
+        self._width = 1 if leased.failing.in_a_row else _FIRST_CONNECTIONS
         self._paused_until = leased.paused_until
         try:
             await self._deliver()
             # Begin nothing new, but keep the lease until the running attempts end.
             self._release_lanes()
-            while self._lanes:
+            while self._connections:
                 await self._store(gives_back=False)
-                if self._lanes:
-                    await asyncio.wait(self._lanes, timeout=self._means.store_seconds)
+                if self._connections:
+                    await asyncio.wait(self._connections, timeout=self._context.store_seconds)
         finally:
             self._release_lanes()
-            if self._lanes:
-                await asyncio.wait(self._lanes)
+            if self._connections:
+                await asyncio.wait(self._connections)
         if self._error is not None:
             raise self._error
         await self._store(gives_back=True)
 
     async def _deliver(self) -> None:
-        store_at = time.monotonic() + self._means.store_seconds
+        store_at = time.monotonic() + self._context.store_seconds
         while self._error is None and not self._is_over:
             self.wake.clear()
             is_more = not self.is_stopping and await self._read()
@@ -149,12 +148,12 @@ class Round:
             if is_idle and self.is_stopping:
                 return
             if not is_more or self._is_full:
-                seconds = self._means.linger_seconds if is_idle else max(store_at - time.monotonic(), 0)
+                seconds = self._context.linger_seconds if is_idle else max(store_at - time.monotonic(), 0)
                 if not await self._woken(seconds) and is_idle:
                     return
             if time.monotonic() >= store_at:
                 await self._store(gives_back=False)
-                store_at = time.monotonic() + self._means.store_seconds
+                store_at = time.monotonic() + self._context.store_seconds
 
     async def _woken(self, seconds: float) -> bool:
         """Wait for a wake-up. Return whether one came."""
@@ -167,21 +166,21 @@ class Round:
 
     async def _read(self) -> bool:
         """Read due deliveries and further ledger entries while there is room. Return whether there may be more."""
-        now = self._means.clock()
+        now = self._context.clock()
         if self._paused_until is not None and now < self._paused_until:
             return False
         if not self._is_full and time.monotonic() >= self._look_for_due_at:
             self._look_for_due_at = time.monotonic() + _LOOK_FOR_DUE_EVERY_SECONDS
             room = _MAX_EVENTS - len(self._under_way)
-            for due in await delivering.read_due(
-                self._means.pool, self.place, now, list(self._under_way), room, _MAX_BYTES - self._bytes
+            for due in await delivery_store.read_due(
+                self._context.pool, self.place, now, list(self._under_way), room, _MAX_BYTES - self._bytes
             ):
                 await self._take_due(due)
         if self._is_full:
             return True
         room = _MAX_BYTES - self._bytes
-        entries = await delivering.read_on(
-            self._means.pool, self.place.workspace_id, self._read_to, self._marks, _MAX_EVENTS, room
+        entries = await delivery_store.read_on(
+            self._context.pool, self.place.workspace_id, self._read_to, self._marks, _MAX_EVENTS, room
         )
         for entry in entries:
             self._read_to = entry.seq
@@ -193,7 +192,7 @@ class Round:
             event = self._told(entry)
             if event is not None and self._is_asked_for(entry, event):
                 self._unsettled[entry.seq] = None
-                self._take(_Parcel(entry, event, None))
+                self._take(PendingEvent(entry, event, None))
         return (
             len(entries) == _MAX_EVENTS
             or sum(entry.size for entry in entries) >= room
@@ -204,76 +203,76 @@ class Round:
     def _is_full(self) -> bool:
         return len(self._under_way) >= _MAX_EVENTS or self._bytes >= _MAX_BYTES
 
-    def _is_asked_for(self, entry: Read, event: Told) -> bool:
+    def _is_asked_for(self, entry: LedgerEntry, event: Event) -> bool:
         """Whether the endpoint subscribed to the event when it happened, and still does."""
-        stretch = stretch_of(self._leased.told, entry.seq) or self._leased.told[0]
-        return stretch.event_types is None or event.type in stretch.event_types
+        span = span_of(self._leased.told, entry.seq) or self._leased.told[0]
+        return span.event_types is None or event.type in span.event_types
 
-    async def _take_due(self, due: Due) -> None:
+    async def _take_due(self, due: DueDelivery) -> None:
         event_types = self._leased.event_types
         event = None if due.entry is None else self._told(due.entry)
         if due.entry is None or event is None:
-            await delivering.give_up(self._means.pool, self.place, due.seq, DeliveryState.EXPIRED)
+            await delivery_store.give_up(self._context.pool, self.place, due.seq, DeliveryState.EXPIRED)
         elif not due.is_resend and event_types is not None and due.event_type not in event_types:
-            await delivering.give_up(self._means.pool, self.place, due.seq, DeliveryState.SKIPPED)
+            await delivery_store.give_up(self._context.pool, self.place, due.seq, DeliveryState.SKIPPED)
         else:
-            self._take(_Parcel(due.entry, event, due))
+            self._take(PendingEvent(due.entry, event, due))
 
-    def _told(self, entry: Read) -> Told | None:
+    def _told(self, entry: LedgerEntry) -> Event | None:
         assert entry.object is not None, "only told entries get here"
-        return told(self.place.workspace_id, entry.seq, entry.at, entry.mark, entry.object, entry.previous)
+        return to_event(self.place.workspace_id, entry.seq, entry.at, entry.mark, entry.object, entry.previous)
 
-    def _take(self, parcel: _Parcel) -> None:
+    def _take(self, pending: PendingEvent) -> None:
         # The body holds everything that is needed of the entry, so free the rest.
-        parcel.entry = parcel.entry._replace(object=None, previous=None)
-        self._under_way[parcel.entry.seq] = None
-        self._bytes += len(parcel.told.body)
-        behind = self._behind.get(parcel.entry.object_id)
+        pending.entry = pending.entry._replace(object=None, previous=None)
+        self._under_way[pending.entry.seq] = None
+        self._bytes += len(pending.told.body)
+        behind = self._behind.get(pending.entry.object_id)
         if behind is not None:
-            behind.append(parcel)
+            behind.append(pending)
             return
-        self._behind[parcel.entry.object_id] = deque()
-        self._send(parcel)
+        self._behind[pending.entry.object_id] = deque()
+        self._send(pending)
 
-    def _send(self, parcel: _Parcel) -> None:
-        """Hand an event to a free lane, or queue it and open a new lane if the limit allows."""
+    def _send(self, pending: PendingEvent) -> None:
+        """Hand an event to a free connection, or queue it and open a new connection if the limit allows."""
         while self._free:
             free = self._free.popleft()
             if not free.done():
-                free.set_result(parcel)
+                free.set_result(pending)
                 return
-        self._ready.append(parcel)
+        self._ready.append(pending)
         self._widen()
 
     def _widen(self) -> None:
-        if self._ready and len(self._lanes) < self._width:
-            lane = asyncio.create_task(self._run_lane())
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lane_ended)
+        if self._ready and len(self._connections) < self._width:
+            kept = asyncio.create_task(self._run_connection())
+            self._connections.add(kept)
+            kept.add_done_callback(self._connection_ended)
 
-    def _lane_ended(self, lane: "asyncio.Task[None]") -> None:
-        self._lanes.discard(lane)
+    def _connection_ended(self, kept: "asyncio.Task[None]") -> None:
+        self._connections.discard(kept)
         if self._error is None and not self._is_over:
             self._widen()
 
-    async def _run_lane(self) -> None:
-        lane = self._means.sender.lane(self._leased.url)
+    async def _run_connection(self) -> None:
+        kept = self._context.sender.kept_connection(self._leased.url)
         try:
-            while (parcel := await self._next()) is not None:
-                await self._attempt(lane, parcel)
+            while (pending := await self._next()) is not None:
+                await self._attempt(kept, pending)
         except Exception as error:
             self._error = error
             self.wake.set()
         finally:
-            lane.close()
+            kept.close()
 
-    async def _next(self) -> _Parcel | None:
-        """Return the next event for a lane, or None if the lane is no longer needed."""
-        if self._error is not None or self._is_over or len(self._lanes) > self._width:
+    async def _next(self) -> PendingEvent | None:
+        """Return the next event for a connection, or None if the connection is no longer needed."""
+        if self._error is not None or self._is_over or len(self._connections) > self._width:
             return None
         if self._ready:
             return self._ready.popleft()
-        free: asyncio.Future[_Parcel | None] = asyncio.get_running_loop().create_future()
+        free: asyncio.Future[PendingEvent | None] = asyncio.get_running_loop().create_future()
         self._free.append(free)
         return await free
 
@@ -288,40 +287,40 @@ class Round:
         """Whether an attempt may begin now. A change of the endpoint waits no longer than the lease lasts."""
         return not self._is_over and time.monotonic() < self._leased_until
 
-    async def _attempt(self, lane: Lane, parcel: _Parcel) -> None:
-        signing_secrets = self._leased.signing_secrets(self._means.clock())
+    async def _attempt(self, kept: KeptConnection, pending: PendingEvent) -> None:
+        signing_secrets = self._leased.signing_secrets(self._context.clock())
         try:
-            attempt, retry_after = await lane.attempt(signing_secrets, parcel.told.id, parcel.told.body, self._may_send)
+            attempt, retry_after = await kept.attempt(signing_secrets, pending.told.id, pending.told.body, self._may_send)
         except NotBegun:
             self._end()
             return
         if attempt.is_success:
-            await self._taken(parcel, attempt)
-        elif not await self._not_taken(parcel, attempt, retry_after):
+            await self._taken(pending, attempt)
+        elif not await self._not_taken(pending, attempt, retry_after):
             return
-        self._settle(parcel)
+        self._settle(pending)
 
-    async def _taken(self, parcel: _Parcel, attempt: Attempt) -> None:
+    async def _taken(self, pending: PendingEvent, attempt: Attempt) -> None:
         self._delivered += 1
         self._failing = WELL
         if not self._is_over:
             self._paused_until = None
             self._width = min(self._width + 1, _MAX_LANES)
             self._widen()
-        if parcel.due is not None:
+        if pending.due is not None:
             tried = Tried(attempt, None, self._leased.version)
-            await delivering.enter_attempt(self._means.pool, self.place, parcel.due, tried)
+            await delivery_store.enter_attempt(self._context.pool, self.place, pending.due, tried)
 
-    async def _not_taken(self, parcel: _Parcel, attempt: Attempt, retry_after: str | None) -> bool:
+    async def _not_taken(self, pending: PendingEvent, attempt: Attempt, retry_after: str | None) -> bool:
         """Store a failure unless the endpoint has changed. Return whether it was stored."""
-        now = self._means.clock()
+        now = self._context.clock()
         asks_for = timedelta()
         if retry_after is not None and attempt.status in (429, 503):
             asks_for = min(_asked_for(retry_after, now), _MAX_RETRY_AFTER)
         if asks_for > timedelta():
             # Pause before storing the failure: meanwhile other events would still be sent.
             self._pause(now + asks_for)
-        if self.is_outdated or not await self._note_failure(parcel, attempt, asks_for, now):
+        if self.is_outdated or not await self._note_failure(pending, attempt, asks_for, now):
             self._outdate()
             return False
         self._failed += 1
@@ -335,15 +334,15 @@ class Round:
             await self._disable(DisabledReason.FAILING)
         return True
 
-    async def _note_failure(self, parcel: _Parcel, attempt: Attempt, asks_for: timedelta, now: datetime) -> bool:
-        made = 1 if parcel.due is None else parcel.due.attempt_count + 1
+    async def _note_failure(self, pending: PendingEvent, attempt: Attempt, asks_for: timedelta, now: datetime) -> bool:
+        made = 1 if pending.due is None else pending.due.attempt_count + 1
         next_at = None
         if made < len(SCHEDULE):
-            next_at = now + max(SCHEDULE[made] * (1 + _JITTER * self._means.jitter()), asks_for)
+            next_at = now + max(SCHEDULE[made] * (1 + _JITTER * self._context.jitter()), asks_for)
         tried = Tried(attempt, next_at, self._leased.version)
-        if parcel.due is not None:
-            return await delivering.enter_attempt(self._means.pool, self.place, parcel.due, tried)
-        return await delivering.enter_failure(self._means.pool, self.place, parcel.entry, parcel.told.type, tried)
+        if pending.due is not None:
+            return await delivery_store.enter_attempt(self._context.pool, self.place, pending.due, tried)
+        return await delivery_store.enter_failure(self._context.pool, self.place, pending.entry, pending.told.type, tried)
 
     def _failed_again(self, now: datetime) -> Failing:
         """Return the failure state after one more failure. Only time in which this courier could have tried counts."""
@@ -360,27 +359,27 @@ class Round:
     async def _disable(self, reason: DisabledReason) -> None:
         self._end()
         shown_id = ids.encoded(ids.WEBHOOK_ENDPOINT, self.place.endpoint_id)
-        origin = Origin(request_id=ids.new_id(), credential_id=NOBODY)
+        origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
         command = DisableEndpoint(self.place.endpoint_id, reason, frozenset({self._leased.version}))
         try:
-            await self._means.ledger.write(self.place.workspace_id, command, origin)
+            await self._context.ledger.write(self.place.workspace_id, command, origin)
         except Stale:
             self._outdate()
         else:
             _log.warning("a webhook endpoint is disabled", extra={"endpoint": shown_id, "reason": reason.value})
 
-    def _settle(self, parcel: _Parcel) -> None:
-        seq, bytes_before = parcel.entry.seq, self._bytes
+    def _settle(self, pending: PendingEvent) -> None:
+        seq, bytes_before = pending.entry.seq, self._bytes
         del self._under_way[seq]
-        self._bytes -= len(parcel.told.body)
-        if parcel.due is None:
+        self._bytes -= len(pending.told.body)
+        if pending.due is None:
             del self._unsettled[seq]
             self.ahead.add(seq)
-        behind = self._behind[parcel.entry.object_id]
+        behind = self._behind[pending.entry.object_id]
         if behind:
             self._send(behind.popleft())
         else:
-            del self._behind[parcel.entry.object_id]
+            del self._behind[pending.entry.object_id]
         if len(self._under_way) in (0, _MAX_EVENTS // 2) or bytes_before >= _MAX_BYTES // 2 > self._bytes:
             self.wake.set()
 
@@ -401,7 +400,9 @@ class Round:
             sends=not self._is_over,
         )
         self._delivered = self._failed = 0
-        version = await delivering.store(self._means.pool, self.place, self._means.holder, progress, gives_back=gives_back)
+        version = await delivery_store.store(
+            self._context.pool, self.place, self._context.holder, progress, gives_back=gives_back
+        )
         self.ahead.difference_update({seq for seq in self.ahead if seq <= position})
         if version == self._leased.version:
             self._leased_until = began + LEASE_SECONDS

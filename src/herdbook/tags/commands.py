@@ -9,9 +9,9 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.errors import Stale
-from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
-from herdbook.ledger.objects import Subject, claim, created, current, deleted, updated
+from herdbook.ledger.object_types import ObjectType, claim, created, current, deleted, updated
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.tags.model import Tag, TagCreate, TagObject, TagUpdate, comparable_name, patched
 from herdbook.tags.store import TAG_NAMES, TAGS, TagRow
 
@@ -25,14 +25,14 @@ class CreateTag(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from TAG_NAMES.needs([comparable_name(self.fields.name)])
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         if self.has_precondition:
             raise Stale(None)
         tag_id = ids.new_id()
-        blank = Tag(object=TagObject.TAG, id=ids.encoded(ids.TAG, tag_id), name="", created_at=book.time, updated_at=book.time)
+        blank = Tag(object=TagObject.TAG, id=ids.encoded(ids.TAG, tag_id), name="", created_at=work.time, updated_at=work.time)
         tag = patched(blank, self.fields)
-        claim(book, TAG, tag_id, None, tag)
-        return created(book, TAG, tag_id, tag)
+        claim(work, TAG, tag_id, None, tag)
+        return created(work, TAG, tag_id, tag)
 
 
 class UpdateTag(msgspec.Struct, frozen=True):
@@ -47,11 +47,11 @@ class UpdateTag(msgspec.Struct, frozen=True):
         if self.patch.name is not UNSET:
             yield from TAG_NAMES.needs([comparable_name(self.patch.name)])
 
-    def apply(self, book: Book) -> Result:
-        before = current(book, TAGS, self.tag_id, self.if_version, "tag")
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, TAGS, self.tag_id, self.if_version, "tag")
         after = patched(before.object, self.patch)
-        claim(book, TAG, self.tag_id, before.object, after)
-        return updated(book, TAG, before, after)
+        claim(work, TAG, self.tag_id, before.object, after)
+        return updated(work, TAG, before, after)
 
 
 class DeleteTag(msgspec.Struct, frozen=True):
@@ -63,26 +63,26 @@ class DeleteTag(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield Need(TAGS, self.tag_id)
 
-    def apply(self, book: Book) -> Result:
-        return deleted(book, TAG, current(book, TAGS, self.tag_id, self.if_version, "tag"))
+    def apply(self, work: UnitOfWork) -> Result:
+        return deleted(work, TAG, current(work, TAGS, self.tag_id, self.if_version, "tag"))
 
 
-def _row(book: Book, tag_id: UUID, version: int, _: TagRow | None, after: Tag) -> TagRow:
-    return TagRow(workspace_id=book.workspace_id, id=tag_id, version=version, updated_at=book.at, deleted_at=None, object=after)
+def _row(work: UnitOfWork, tag_id: UUID, version: int, _: TagRow | None, after: Tag) -> TagRow:
+    return TagRow(workspace_id=work.workspace_id, id=tag_id, version=version, updated_at=work.at, deleted_at=None, object=after)
 
 
-TAG: Final = Subject(
+TAG: Final = ObjectType(
     kind=Kind.TAG,
     name="tag",
     prefix=ids.TAG,
-    table="tag",
-    shelf=TAGS,
+    table_name="tag",
+    table=TAGS,
     entry=Tag,
     row=_row,
-    entered=lambda row: row.object,
+    to_entry=lambda row: row.object,
     read_scopes=Tag.read_scopes,
     write_scope="tags:write",
-    claimants=TAG_NAMES,
-    claimed=lambda tag: [comparable_name(tag.name)],
-    place=lambda _: "name",
+    unique_key=TAG_NAMES,
+    unique_values=lambda tag: [comparable_name(tag.name)],
+    field_path=lambda _: "name",
 )

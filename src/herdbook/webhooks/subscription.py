@@ -13,10 +13,10 @@ from herdbook.webhooks.model import EventType
 
 # After more changes than this, the oldest spans are forgotten. Spans of unread entries are always kept: there, each span
 # allows no more than the next one, so no more of them differ than there are event types.
-_MOST: Final = 100
+_MAX: Final = 100
 
 
-class Stretch(msgspec.Struct, frozen=True, array_like=True):
+class SubscriptionSpan(msgspec.Struct, frozen=True, array_like=True):
     """The subscription after a position, up to the next span. `event_types` None means all."""
 
     after: int
@@ -24,41 +24,43 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
 
 
 def told_otherwise(
-    stretches: Sequence[Stretch], position: int, seq: int, event_types: tuple[EventType, ...] | None
-) -> tuple[Stretch, ...]:
+    spans: Sequence[SubscriptionSpan], position: int, seq: int, event_types: tuple[EventType, ...] | None
+) -> tuple[SubscriptionSpan, ...]:
     """Return the spans after an enabled endpoint changes its subscription at an entry.
 
     Entries between its position and that entry may already be under way, so only types in both subscriptions are sent there.
     """
-    begun = max((index for index, each in enumerate(stretches) if each.after <= position), default=0)
-    between = (Stretch(max(each.after, position), _both(each.event_types, event_types)) for each in stretches[begun:])
-    return _joined(stretches, position, *between, Stretch(seq, event_types))
+    begun = max((index for index, each in enumerate(spans) if each.after <= position), default=0)
+    between = (SubscriptionSpan(max(each.after, position), _both(each.event_types, event_types)) for each in spans[begun:])
+    return _joined(spans, position, *between, SubscriptionSpan(seq, event_types))
 
 
-def told_anew(stretches: Sequence[Stretch], position: int, event_types: tuple[EventType, ...] | None) -> tuple[Stretch, ...]:
+def told_anew(
+    spans: Sequence[SubscriptionSpan], position: int, event_types: tuple[EventType, ...] | None
+) -> tuple[SubscriptionSpan, ...]:
     """Return the spans after a disabled endpoint changes its subscription. The new one applies after its position."""
-    return _joined(stretches, position, Stretch(position, event_types))
+    return _joined(spans, position, SubscriptionSpan(position, event_types))
 
 
 def passed_over(
-    stretches: Sequence[Stretch], position: int, seq: int, event_types: tuple[EventType, ...] | None
-) -> tuple[Stretch, ...]:
+    spans: Sequence[SubscriptionSpan], position: int, seq: int, event_types: tuple[EventType, ...] | None
+) -> tuple[SubscriptionSpan, ...]:
     """Return the spans of an endpoint that resumes at an entry and skips everything before it."""
-    return _joined(stretches, position, Stretch(position, ()), Stretch(seq, event_types))
+    return _joined(spans, position, SubscriptionSpan(position, ()), SubscriptionSpan(seq, event_types))
 
 
-def stretch_of(stretches: Sequence[Stretch], seq: int) -> Stretch | None:
+def span_of(spans: Sequence[SubscriptionSpan], seq: int) -> SubscriptionSpan | None:
     """Return the span that an entry lies in, or None if the entry is older than the endpoint."""
-    return next((each for each in reversed(stretches) if each.after < seq), None)
+    return next((each for each in reversed(spans) if each.after < seq), None)
 
 
-def _joined(stretches: Sequence[Stretch], position: int, *behind: Stretch) -> tuple[Stretch, ...]:
-    joined = (*(each for each in stretches if each.after < position), *behind)
-    if len(joined) > _MOST:
+def _joined(spans: Sequence[SubscriptionSpan], position: int, *behind: SubscriptionSpan) -> tuple[SubscriptionSpan, ...]:
+    joined = (*(each for each in spans if each.after < position), *behind)
+    if len(joined) > _MAX:
         joined = tuple(
             each for index, each in enumerate(joined) if index == 0 or each.event_types != joined[index - 1].event_types
         )
-    return joined[-_MOST:]
+    return joined[-_MAX:]
 
 
 def _both(one: tuple[EventType, ...] | None, other: tuple[EventType, ...] | None) -> tuple[EventType, ...] | None:

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address, e164
-from herdbook.contacts.actions import CreateContact, KnownContacts
+from herdbook.contacts.commands import CreateContact, KnownContacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import CONTACTS, KnownContact
 from herdbook.engagements.model import (
@@ -40,16 +40,16 @@ from herdbook.engagements.store import (
     TranscriptRow,
 )
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
-from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
-from herdbook.ledger.links import relink
-from herdbook.ledger.objects import Subject, active, claim, created, current, updated
+from herdbook.ledger.index_entries import reindex
+from herdbook.ledger.object_types import ObjectType, active, claim, created, current, updated
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.media import Media
 from herdbook.search_text import searchable, words
+from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
-from herdbook.users.actions import active_user
+from herdbook.users.commands import active_user
 from herdbook.users.store import KNOWN_USERS
-from herdbook.wire import shown_time
 
 PRIVATE_READ: Final = "engagements:private:read"
 PRIVATE_WRITE: Final = "engagements:private:write"
@@ -89,18 +89,18 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
             yield Need(KNOWN_USERS, handle)
         yield from KnownContacts.needs(addresses, numbers)
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         asked = self.fields
-        if (existing := EXTERNAL_IDS.holder(book, asked.external_id)) is not None:
+        if (existing := EXTERNAL_IDS.holder(work, asked.external_id)) is not None:
             raise ExternalIdKnown(existing)
-        owner_id = owner_among(asked.participants or (), partial(active_user, book)) or self.owner_user_id
+        owner_id = owner_among(asked.participants or (), partial(active_user, work)) or self.owner_user_id
         if self.has_precondition:
             raise Stale(None)
         if asked.media_url is not UNSET and self.media is None:
             raise ExternalIdGone
-        contacts = self._contacts(book)
+        contacts = self._contacts(work)
         owner = UNSET if owner_id is None else ids.encoded(ids.USER, owner_id)
-        start_at = book.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)
+        start_at = work.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)
         assert start_at is not None, "the body's rules refuse a malformed time"
         engagement = Engagement(
             object=EngagementObject.ENGAGEMENT,
@@ -109,8 +109,8 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
             engagement_type=EngagementType(asked.type),
             processing_status=ProcessingStatus.COMPLETED if asked.has_transcript else ProcessingStatus.PENDING,
             is_private=asked.is_private is True,
-            created_at=book.time,
-            updated_at=book.time,
+            created_at=work.time,
+            updated_at=work.time,
             data_source=asked.source_system,
             engagement_at=shown_time(start_at),
             start_at=shown_time(start_at),
@@ -133,24 +133,26 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         duration = self.duration_seconds if self.duration_seconds is not None else timeline and timeline.duration_seconds
         engagement = _lasting(engagement, start_at, duration)
         entry = _entry(engagement, details)
-        claim(book, ENGAGEMENT, self.engagement_id, None, entry)
-        result = created(book, ENGAGEMENT, self.engagement_id, entry)
+        claim(work, ENGAGEMENT, self.engagement_id, None, entry)
+        result = created(work, ENGAGEMENT, self.engagement_id, entry)
         if asked.has_transcript:
-            _put_transcript(book, engagement, self.engagement_id, timeline, asked.transcript)
+            _put_transcript(work, engagement, self.engagement_id, timeline, asked.transcript)
         return result
 
-    def _contacts(self, book: Book) -> list[KnownContact]:
+    def _contacts(self, work: UnitOfWork) -> list[KnownContact]:
         """Return the contacts of the participants who are not users and have an address or a number, each contact once."""
-        known = KnownContacts(book)
+        known = KnownContacts(work)
         found: dict[str, KnownContact] = {}
         for participant in self.fields.participants or ():
             known_by = handles(participant)
-            if known_by and not any(active_user(book, handle) for handle in known_by):
-                found |= dict.fromkeys(known_by, _contact_of(book, known, participant, found))
+            if known_by and not any(active_user(work, handle) for handle in known_by):
+                found |= dict.fromkeys(known_by, _contact_of(work, known, participant, found))
         return list({contact.id: contact for contact in found.values()}.values())
 
 
-def _contact_of(book: Book, known: KnownContacts, participant: Participant, found: Mapping[str, KnownContact]) -> KnownContact:
+def _contact_of(
+    work: UnitOfWork, known: KnownContacts, participant: Participant, found: Mapping[str, KnownContact]
+) -> KnownContact:
     address, number = _address(participant), _number(participant)
     holder = None if address is None else known.with_address(address)
     holder = holder or next((found[handle] for handle in handles(participant) if handle in found), None)
@@ -164,7 +166,7 @@ def _contact_of(book: Book, known: KnownContacts, participant: Participant, foun
         emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
         phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
     )
-    created = CreateContact(new).apply(book).answer
+    created = CreateContact(new).apply(work).answer
     assert isinstance(created, Contact), "the command creates a contact"
     contact_id = ids.decoded(ids.CONTACT, created.id)
     assert contact_id is not None, "the server wrote this id"
@@ -184,17 +186,17 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
         for contact_id in ids.decoded_all(ids.CONTACT, self.contact_ids):
             yield Need(CONTACTS, contact_id)
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         found = [ids.decoded(ids.CONTACT, text) for text in self.contact_ids]
-        _refuse_unknown("contact_ids", "contact", [active(book, CONTACTS, contact_id) for contact_id in found])
-        before = writable(book, self.engagement_id, self.private_scopes, self.if_version)
+        _refuse_unknown("contact_ids", "contact", [active(work, CONTACTS, contact_id) for contact_id in found])
+        before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         contact_ids = dict.fromkeys(contact_id for contact_id in found if contact_id is not None)
         details = msgspec.structs.replace(
             before.details,
             contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
-            company_ids=_companies_of(book, contact_ids),
+            company_ids=_companies_of(work, contact_ids),
         )
-        return updated(book, ENGAGEMENT, before, _entry(before.object, details))
+        return updated(work, ENGAGEMENT, before, _entry(before.object, details))
 
 
 class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,12 +212,12 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
         for tag_id in ids.decoded_all(ids.TAG, self.tag_ids):
             yield Need(TAGS, tag_id)
 
-    def apply(self, book: Book) -> Result:
-        found = [active(book, TAGS, ids.decoded(ids.TAG, text)) for text in self.tag_ids]
+    def apply(self, work: UnitOfWork) -> Result:
+        found = [active(work, TAGS, ids.decoded(ids.TAG, text)) for text in self.tag_ids]
         _refuse_unknown("tag_ids", "tag", found)
-        before = writable(book, self.engagement_id, self.private_scopes, self.if_version)
+        before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
-        return updated(book, ENGAGEMENT, before, _entry(before.object, details))
+        return updated(work, ENGAGEMENT, before, _entry(before.object, details))
 
 
 class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,10 +233,10 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(ENGAGEMENTS, self.engagement_id)
         yield Need(TRANSCRIPTS, self.engagement_id)
 
-    def apply(self, book: Book) -> Result:
-        before = writable(book, self.engagement_id, self.private_scopes, None)
+    def apply(self, work: UnitOfWork) -> Result:
+        before = writable(work, self.engagement_id, self.private_scopes, None)
         shown = before.object
-        transcript = active(book, TRANSCRIPTS, self.engagement_id)
+        transcript = active(work, TRANSCRIPTS, self.engagement_id)
         current_version = None if transcript is None or transcript.object is None else transcript.version
         if self.if_version is not None and current_version not in self.if_version:
             raise Stale(current_version)
@@ -243,9 +245,9 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         after = msgspec.structs.replace(shown, processing_status=ProcessingStatus.COMPLETED)
         if shown.duration_seconds is UNSET:
             after = _lasting(after, before.start_at, self.timeline.duration_seconds)
-        completed = updated(book, ENGAGEMENT, before, _entry(after, before.details)).answer
+        completed = updated(work, ENGAGEMENT, before, _entry(after, before.details)).answer
         assert isinstance(completed, Engagement), "the command updates an engagement"
-        version = _put_transcript(book, completed, self.engagement_id, self.timeline, UNSET)
+        version = _put_transcript(work, completed, self.engagement_id, self.timeline, UNSET)
         return Result(version, Timeline.of(shown.id, self.timeline))
 
 
@@ -286,16 +288,16 @@ def owner_among(participants: Sequence[Participant], user_known_by: Callable[[st
 
 
 def writable(
-    book: Book, engagement_id: UUID, private_scopes: frozenset[str], if_version: frozenset[int] | None
+    work: UnitOfWork, engagement_id: UUID, private_scopes: frozenset[str], if_version: frozenset[int] | None
 ) -> EngagementRow:
     """Return an engagement that a caller with these private scopes may change.
 
     Refusals: NotFound, also for a private one that the caller may not read; Forbidden for one that it may only read; Stale.
     """
-    row = current(book, ENGAGEMENTS, engagement_id, None, "engagement")
+    row = current(work, ENGAGEMENTS, engagement_id, None, "engagement")
     if row.is_private and PRIVATE_WRITE not in private_scopes:
         raise Forbidden(PRIVATE_WRITE) if PRIVATE_READ in private_scopes else NotFound("engagement")
-    return current(book, ENGAGEMENTS, engagement_id, if_version, "engagement")
+    return current(work, ENGAGEMENTS, engagement_id, if_version, "engagement")
 
 
 def _address(participant: Participant) -> str | None:
@@ -316,9 +318,9 @@ def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:
         raise Invalid(errors)
 
 
-def _companies_of(book: Book, contact_ids: Mapping[UUID, None]) -> tuple[str, ...]:
+def _companies_of(work: UnitOfWork, contact_ids: Mapping[UUID, None]) -> tuple[str, ...]:
     """Return the current companies of contacts."""
-    rows = [active(book, CONTACTS, contact_id) for contact_id in contact_ids]
+    rows = [active(work, CONTACTS, contact_id) for contact_id in contact_ids]
     return tuple(dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET))
 
 
@@ -340,16 +342,16 @@ def _shown_in(entry: EngagementEntry) -> Engagement:
     return Engagement(**{name: getattr(entry, name) for name in Engagement.__struct_fields__})
 
 
-def _row(book: Book, engagement_id: UUID, version: int, _: EngagementRow | None, after: EngagementEntry) -> EngagementRow:
+def _row(work: UnitOfWork, engagement_id: UUID, version: int, _: EngagementRow | None, after: EngagementEntry) -> EngagementRow:
     shown, details = _shown_in(after), after.details
     start_at = fields.parsed_time(shown.start_at or shown.created_at)
     assert start_at is not None, "the server wrote this time"
     owner = shown.owner_user_id
     return EngagementRow(
-        workspace_id=book.workspace_id,
+        workspace_id=work.workspace_id,
         id=engagement_id,
         version=version,
-        updated_at=book.at,
+        updated_at=work.at,
         deleted_at=None,
         engagement_type=shown.engagement_type.value,
         processing_status=shown.processing_status.value,
@@ -364,42 +366,42 @@ def _row(book: Book, engagement_id: UUID, version: int, _: EngagementRow | None,
     )
 
 
-def _relink(book: Book, before: EngagementRow | None, after: EngagementRow | None) -> None:
+def _reindex(work: UnitOfWork, before: EngagementRow | None, after: EngagementRow | None) -> None:
     engagement = after or before
     assert engagement is not None, "a change has a row before or after it"
     old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
-    relink(book, ENGAGEMENT_WORDS, engagement.id, old, new)
+    reindex(work, ENGAGEMENT_WORDS, engagement.id, old, new)
     old_contacts, contacts = (set[UUID]() if row is None else set(row.contact_ids) for row in (before, after))
-    relink(book, ENGAGEMENT_CONTACTS, engagement.id, old_contacts, contacts)
+    reindex(work, ENGAGEMENT_CONTACTS, engagement.id, old_contacts, contacts)
     old_companies, companies = (set[UUID]() if row is None else set(row.company_ids) for row in (before, after))
-    relink(book, ENGAGEMENT_COMPANIES, engagement.id, old_companies, companies)
+    reindex(work, ENGAGEMENT_COMPANIES, engagement.id, old_companies, companies)
     old_tags, tags = (set[str]() if row is None else set(row.details.tag_ids) for row in (before, after))
-    relink(book, ENGAGEMENT_TAGS, engagement.id, old_tags, tags)
+    reindex(work, ENGAGEMENT_TAGS, engagement.id, old_tags, tags)
 
 
-ENGAGEMENT: Final = Subject(
+ENGAGEMENT: Final = ObjectType(
     kind=Kind.ENGAGEMENT,
     name="engagement",
     prefix=ids.ENGAGEMENT,
-    table="engagement",
-    shelf=ENGAGEMENTS,
+    table_name="engagement",
+    table=ENGAGEMENTS,
     entry=EngagementEntry,
     row=_row,
-    entered=lambda row: _entry(row.object, row.details),
+    to_entry=lambda row: _entry(row.object, row.details),
     read_scopes=Engagement.read_scopes,
     write_scope="engagements:write",
-    relink=_relink,
-    claimants=EXTERNAL_IDS,
-    claimed=lambda engagement: [engagement.details.external_id],
-    place=lambda _: "external_id",
+    reindex=_reindex,
+    unique_key=EXTERNAL_IDS,
+    unique_values=lambda engagement: [engagement.details.external_id],
+    field_path=lambda _: "external_id",
 )
 
 
 def _put_transcript(
-    book: Book, engagement: Engagement, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
+    work: UnitOfWork, engagement: Engagement, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
 ) -> int:
     """Set the transcript of an engagement: the timeline, and the plain text, by default made from the timeline."""
-    before = active(book, TRANSCRIPTS, engagement_id)
+    before = active(work, TRANSCRIPTS, engagement_id)
     timeline_id = None if before is None else before.timeline_id
     if timeline is not None and timeline_id is None:
         timeline_id = ids.new_id()
@@ -410,20 +412,20 @@ def _put_transcript(
         engagement=engagement,
     )
     if before is None:
-        return created(book, TRANSCRIPT, engagement_id, entry).version
+        return created(work, TRANSCRIPT, engagement_id, entry).version
     if entry == msgspec.structs.replace(_transcript_entered(before), engagement=engagement):
         return before.version
-    return updated(book, TRANSCRIPT, before, entry).version
+    return updated(work, TRANSCRIPT, before, entry).version
 
 
 def _transcript_row(
-    book: Book, engagement_id: UUID, version: int, _: TranscriptRow | None, after: TranscriptEntry
+    work: UnitOfWork, engagement_id: UUID, version: int, _: TranscriptRow | None, after: TranscriptEntry
 ) -> TranscriptRow:
     return TranscriptRow(
-        workspace_id=book.workspace_id,
+        workspace_id=work.workspace_id,
         id=engagement_id,
         version=version,
-        updated_at=book.at,
+        updated_at=work.at,
         deleted_at=None,
         timeline_id=None if after.timeline_id is None else ids.decoded(ids.TRANSCRIPT_TIMELINE, after.timeline_id),
         text=after.text,
@@ -439,16 +441,16 @@ def _transcript_entered(row: TranscriptRow) -> TranscriptEntry:
     )
 
 
-TRANSCRIPT: Final = Subject(
+TRANSCRIPT: Final = ObjectType(
     kind=Kind.TRANSCRIPT,
     name="transcript",
     prefix=ids.ENGAGEMENT,
-    table="transcript",
-    shelf=TRANSCRIPTS,
+    table_name="transcript",
+    table=TRANSCRIPTS,
     entry=TranscriptEntry,
     row=_transcript_row,
-    entered=_transcript_entered,
+    to_entry=_transcript_entered,
     read_scopes=("engagements:read", "transcript_timelines:read"),
     write_scope="engagements:write",
-    beside=frozenset({"engagement"}),
+    context_fields=frozenset({"engagement"}),
 )

@@ -1,7 +1,7 @@
-"""A household: one process with its own PostgreSQL, as `herdbook serve` has it, and a crowd that writes there.
+"""A process to be killed: it has its own PostgreSQL, as `herdbook serve` has it, and concurrent callers that write there.
 
-`python -m tests.ledger.household FOLDER SEED` prints its workspaces on a line, and then the outcome of each command, as a crowd
-does.
+`python -m tests.ledger.crash_child FOLDER SEED` prints its workspaces on a line, and then the outcome of each command, as
+`concurrent_callers` does.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ import msgspec
 from herdbook.auth.store import create_workspace
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import prepare
-from tests.ledger.clerk import ledger_on
-from tests.ledger.crowd import Said, call_all
+from tests.ledger.concurrent_callers import Said, call_all
+from tests.ledger.ledger_client import ledger_on
 
 _WORKSPACES: Final = 3
 

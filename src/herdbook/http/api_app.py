@@ -14,7 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from herdbook import ids, metrics
-from herdbook.auth.authenticate import NOBODY, Authenticator, Caller
+from herdbook.auth.authenticate import ANONYMOUS, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Taken, TooLarge, Unavailable
@@ -51,7 +51,7 @@ class _Target(NamedTuple):
     narrowed: tuple[ShownObject, ...]
 
 
-class Wire(NamedTuple):
+class ApiOptions(NamedTuple):
     """HTTP settings of the operator."""
 
     body_limit: int
@@ -83,7 +83,7 @@ class Bodies:
             del self._by_workspace[workspace_id]
 
 
-class Requests:
+class ApiApp:
     """The ASGI application that serves the operations."""
 
     def __init__(  # noqa: PLR0913  # everything that a request needs
@@ -93,7 +93,7 @@ class Requests:
         services: Services,
         authenticator: Authenticator,
         rate_limit: RateLimit | None,
-        wire: Wire,
+        wire: ApiOptions,
         log: RequestLog | None,
         disk: DiskWatch | None = None,
     ) -> None:
@@ -140,7 +140,7 @@ class Requests:
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
         address: str = (scope.get("client") or ("",))[0]
-        caller = NOBODY if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
+        caller = ANONYMOUS if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
         request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
         body = b""

@@ -12,13 +12,12 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.errors import NotFound, Stale
-from herdbook.ledger.book import Book, Result, Shelf
 from herdbook.ledger.changes import Action, Entry, Kind
-from herdbook.ledger.claims import Claimants
-from herdbook.wire import Deleted
+from herdbook.ledger.claims import UniqueKey
+from herdbook.ledger.unit_of_work import Result, Table, UnitOfWork
+from herdbook.shared_schemas import Deleted
 
 # The nil id. Malformed ids are looked up as this one, so that they get the same 404 as unknown ids, after the body is checked.
-NOBODY: Final = UUID(int=0)
 
 
 class ObjectRow(Protocol):
@@ -43,44 +42,44 @@ Columns: TypeAlias = dict[LiteralString, LiteralString]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Subject(Generic[RowT, EntryT]):
+class ObjectType(Generic[RowT, EntryT]):
     """An object type of the ledger: each object has a row, and entries that record its history.
 
     `entry` is the struct that the ledger stores for an object; it holds everything that is kept of it. `row` returns the row
-    for an entry, given the row before it, if any; `entered` returns the entry for a row. `relink` updates the index entries of
-    an object from one row to the next; None stands for no entries. `relink_deleted` does the same for the index of deleted
-    objects. `claimants` is the unique key of the type, if any; `claimed` returns the keys that an entry holds, and `place` the
-    path of the field with the key of this index. `beside` names the members of an entry that describe another object. Reading
-    needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects.
+    for an entry, given the row before it, if any; `to_entry` returns the entry for a row. `reindex` updates the index entries
+    of an object from one row to the next; None stands for no entries. `reindex_deleted` does the same for the index of deleted
+    objects. `unique_key` is the unique key of the type, if any; `unique_values` returns the keys that an entry holds, and
+    `field_path` the path of the field with the key of this index. `context_fields` names the members of an entry that describe
+    another object. Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects.
     """
 
     kind: Kind
     name: str
     prefix: str
-    table: LiteralString
-    shelf: Shelf[RowT]
+    table_name: LiteralString
+    table: Table[RowT]
     entry: type[EntryT]
-    row: Callable[[Book, UUID, int, RowT | None, EntryT], RowT]
-    entered: Callable[[RowT], EntryT]
-    relink: Callable[[Book, RowT | None, RowT | None], None] = lambda _, __, ___: None
-    relink_deleted: Callable[[Book, RowT | None, RowT | None], None] = lambda _, __, ___: None
+    row: Callable[[UnitOfWork, UUID, int, RowT | None, EntryT], RowT]
+    to_entry: Callable[[RowT], EntryT]
+    reindex: Callable[[UnitOfWork, RowT | None, RowT | None], None] = lambda _, __, ___: None
+    reindex_deleted: Callable[[UnitOfWork, RowT | None, RowT | None], None] = lambda _, __, ___: None
     read_scopes: tuple[str, ...]
     write_scope: str | None = None
-    claimants: Claimants | None = None
-    claimed: Callable[[EntryT], list[str]] = lambda _: []
-    place: Callable[[int], str] = str
-    beside: frozenset[str] = frozenset()
+    unique_key: UniqueKey | None = None
+    unique_values: Callable[[EntryT], list[str]] = lambda _: []
+    field_path: Callable[[int], str] = str
+    context_fields: frozenset[str] = frozenset()
 
 
-def active(book: Book, shelf: Shelf[RowT], object_id: UUID | None) -> RowT | None:
+def active(work: UnitOfWork, table: Table[RowT], object_id: UUID | None) -> RowT | None:
     """Return the row of an object that exists and is not deleted, or None."""
-    row = book.find(shelf, object_id)
+    row = work.get(table, object_id)
     return None if row is None or row.deleted_at is not None else row
 
 
-def current(book: Book, shelf: Shelf[RowT], object_id: UUID, if_version: frozenset[int] | None, name: str) -> RowT:
+def current(work: UnitOfWork, table: Table[RowT], object_id: UUID, if_version: frozenset[int] | None, name: str) -> RowT:
     """Return the row of the object that a command changes. Refusals: NotFound, and Stale for another version."""
-    row = active(book, shelf, object_id)
+    row = active(work, table, object_id)
     if row is None:
         raise NotFound(name)
     if if_version is not None and row.version not in if_version:
@@ -88,50 +87,56 @@ def current(book: Book, shelf: Shelf[RowT], object_id: UUID, if_version: frozens
     return row
 
 
-def claim(book: Book, subject: Subject[Any, EntryT], object_id: UUID, before: EntryT | None, after: EntryT) -> None:
+def claim(
+    work: UnitOfWork, object_type: ObjectType[Any, EntryT], object_id: UUID, before: EntryT | None, after: EntryT
+) -> None:
     """Claim the keys of an object's new state, and free those that only its old state had. Refusal: Taken."""
-    assert subject.claimants is not None, "the type has a unique key"
-    old = [] if before is None else subject.claimed(before)
-    subject.claimants.claim(book, object_id, old, subject.claimed(after), subject.place)
+    assert object_type.unique_key is not None, "the type has a unique key"
+    old = [] if before is None else object_type.unique_values(before)
+    object_type.unique_key.claim(work, object_id, old, object_type.unique_values(after), object_type.field_path)
 
 
-def created(book: Book, subject: Subject[RowT, EntryT], object_id: UUID, after: EntryT) -> Result:
+def created(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], object_id: UUID, after: EntryT) -> Result:
     """Record a new object, and add its row."""
-    entry = Entry(kind=subject.kind, object_id=object_id, action=Action.CREATED, object=after)
-    return _laid(book, subject, object_id, entry, None, after)
+    entry = Entry(kind=object_type.kind, object_id=object_id, action=Action.CREATED, object=after)
+    return _stored(work, object_type, object_id, entry, None, after)
 
 
-def updated(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: EntryT) -> Result:
+def updated(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: RowT, after: EntryT) -> Result:
     """Record the new state of an object, and replace its row; write nothing if nothing changed."""
-    old = subject.entered(before)
+    old = object_type.to_entry(before)
     if after == old:
         return Result(before.version, before.object)
-    after = stamped(book, after)
+    after = stamped(work, after)
     entry = Entry(
-        kind=subject.kind,
+        kind=object_type.kind,
         object_id=before.id,
         action=Action.UPDATED,
         object=after,
-        previous=_previous(old, after, subject.beside),
+        previous=_previous(old, after, object_type.context_fields),
         previous_version=before.version,
     )
-    return _laid(book, subject, before.id, entry, before, after)
+    return _stored(work, object_type, before.id, entry, before, after)
 
 
 def deleted(
-    book: Book, subject: Subject[RowT, EntryT], before: RowT, merged_into: UUID | None = None, last: EntryT | None = None
+    work: UnitOfWork,
+    object_type: ObjectType[RowT, EntryT],
+    before: RowT,
+    merged_into: UUID | None = None,
+    last: EntryT | None = None,
 ) -> Result:
     """Record that an object was deleted, free its keys, remove its index entries, and mark its row.
 
     `last` is its last state, if that has more than the row shows.
     """
-    old = subject.entered(before) if last is None else last
-    if subject.claimants is not None:
-        subject.claimants.free(book, before.id, subject.claimed(old))
-    subject.relink(book, before, None)
-    version = book.enter(
+    old = object_type.to_entry(before) if last is None else last
+    if object_type.unique_key is not None:
+        object_type.unique_key.free(work, before.id, object_type.unique_values(old))
+    object_type.reindex(work, before, None)
+    version = work.record(
         Entry(
-            kind=subject.kind,
+            kind=object_type.kind,
             object_id=before.id,
             action=Action.DELETED,
             object=old,
@@ -139,54 +144,54 @@ def deleted(
             merged_into=merged_into,
         )
     )
-    marked: dict[str, Any] = {"version": version, "updated_at": book.at, "deleted_at": book.at}
+    marked: dict[str, Any] = {"version": version, "updated_at": work.at, "deleted_at": work.at}
     if merged_into is not None:
         marked["merged_into"] = merged_into
     row: Any = before
     row = msgspec.structs.replace(row, **marked)
-    book.put(subject.shelf, row)
-    subject.relink_deleted(book, None, row)
-    return Result(version, Deleted(ids.encoded(subject.prefix, before.id), subject.name))
+    work.put(object_type.table, row)
+    object_type.reindex_deleted(work, None, row)
+    return Result(version, Deleted(ids.encoded(object_type.prefix, before.id), object_type.name))
 
 
-def restored(book: Book, subject: Subject[RowT, EntryT], before: RowT, after: EntryT) -> Result:
+def restored(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: RowT, after: EntryT) -> Result:
     """Record that a deleted object is restored to this state, and add its row. The caller has claimed the state's keys."""
-    after = stamped(book, after)
+    after = stamped(work, after)
     entry = Entry(
-        kind=subject.kind,
+        kind=object_type.kind,
         object_id=before.id,
         action=Action.RESTORED,
         object=after,
         previous_version=before.version,
         merged_into=getattr(before, "merged_into", None),
     )
-    subject.relink_deleted(book, before, None)
-    return _laid(book, subject, before.id, entry, None, after)
+    object_type.reindex_deleted(work, before, None)
+    return _stored(work, object_type, before.id, entry, None, after)
 
 
-def _laid(
-    book: Book, subject: Subject[RowT, EntryT], object_id: UUID, entry: Entry, before: RowT | None, after: EntryT
+def _stored(
+    work: UnitOfWork, object_type: ObjectType[RowT, EntryT], object_id: UUID, entry: Entry, before: RowT | None, after: EntryT
 ) -> Result:
-    version = book.enter(entry)
-    row = subject.row(book, object_id, version, before, after)
-    book.put(subject.shelf, row)
-    subject.relink(book, before, row)
+    version = work.record(entry)
+    row = object_type.row(work, object_id, version, before, after)
+    work.put(object_type.table, row)
+    object_type.reindex(work, before, row)
     return Result(version, row.object)
 
 
-def stamped(book: Book, after: EntryT) -> EntryT:
+def stamped(work: UnitOfWork, after: EntryT) -> EntryT:
     """Return an object with `updated_at` set to now, if it has that member."""
     if "updated_at" not in after.__struct_fields__:
         return after
-    return msgspec.structs.replace(after, updated_at=book.time)
+    return msgspec.structs.replace(after, updated_at=work.time)
 
 
-def _previous(before: msgspec.Struct, after: msgspec.Struct, beside: AbstractSet[str]) -> dict[str, Any]:
+def _previous(before: msgspec.Struct, after: msgspec.Struct, context_fields: AbstractSet[str]) -> dict[str, Any]:
     """Return the old values of the members that changed, null for absent ones. `updated_at` is left out: it always changes."""
     changed: dict[str, Any] = {}
     for name in before.__struct_fields__:
         old = getattr(before, name)
-        if old != getattr(after, name) and name != "updated_at" and name not in beside:
+        if old != getattr(after, name) and name != "updated_at" and name not in context_fields:
             changed[name] = None if old is UNSET else old
     return changed
 
@@ -210,21 +215,21 @@ _LOAD: Final[LiteralString] = """
 """
 
 
-def object_shelf(row: type[RowT], table: LiteralString, columns: Columns) -> Shelf[RowT]:
-    """Return the shelf of a table of objects; `columns` are those beside the columns of all object tables."""
+def object_table(row: type[RowT], table_name: LiteralString, columns: Columns) -> Table[RowT]:
+    """Return the mapping of a table of objects; `columns` are those beside the columns of all object tables."""
     save = (
-        _SAVE.replace("$table", table)
+        _SAVE.replace("$table", table_name)
         .replace("$names", _each(columns, ", $name"))
         .replace("$values", _each(columns, ", r.$name"))
         .replace("$types", _each(columns, ", $name $type"))
         .replace("$sets", _each(columns, ", $name = excluded.$name"))
     )
-    load = "select " + row_columns(columns) + _LOAD.replace("$table", table)
-    return Shelf(row=row, key=lambda each: each.id, load=load, save=save)
+    load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
+    return Table(row=row, key=lambda each: each.id, load=load, save=save)
 
 
 def row_columns(columns: Columns) -> LiteralString:
-    """Return the columns that a select needs to build rows of a shelf; the table's alias is `c`."""
+    """Return the columns that a select needs to build rows of a table; the table's alias is `c`."""
     return "c.workspace_id, c.id, c.version, c.updated_at, c.deleted_at" + _each(columns, ", c.$name") + ", c.object"
 
 

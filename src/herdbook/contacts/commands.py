@@ -31,8 +31,8 @@ from herdbook.contacts.store import (
     FORMER_ADDRESSES,
     FORMER_HOLDERS,
     HOLDERS,
-    MOST_NUMBERED,
-    MOST_STAFF,
+    MAX_NUMBERED,
+    MAX_RELEASED_CONTACTS,
     NUMBERED,
     STAFF,
     ContactRow,
@@ -40,14 +40,14 @@ from herdbook.contacts.store import (
     deleted_with_staff,
     has_staff,
 )
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale
-from herdbook.fields import MOST_ITEMS
-from herdbook.ledger.book import Book, Need, Result
+from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.changes import Kind
-from herdbook.ledger.links import relink
-from herdbook.ledger.objects import Subject, active, claim, created, current, deleted, restored, updated
-from herdbook.wire import crm_link
+from herdbook.ledger.index_entries import reindex
+from herdbook.ledger.object_types import ObjectType, active, claim, created, current, deleted, restored, updated
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.shared_schemas import crm_link
 
 
 class CreateContact(msgspec.Struct, frozen=True):
@@ -59,14 +59,14 @@ class CreateContact(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
 
-    def apply(self, book: Book) -> Result:
-        _require_company(book, self.fields.company_id)
+    def apply(self, work: UnitOfWork) -> Result:
+        _require_company(work, self.fields.company_id)
         if self.has_precondition:
             raise Stale(None)
         contact_id = ids.new_id()
-        contact = patched(_blank(book, contact_id), self.fields)
-        claim(book, CONTACT, contact_id, None, contact)
-        return created(book, CONTACT, contact_id, contact)
+        contact = patched(_blank(work, contact_id), self.fields)
+        claim(work, CONTACT, contact_id, None, contact)
+        return created(work, CONTACT, contact_id, contact)
 
 
 class UpdateContact(msgspec.Struct, frozen=True):
@@ -80,13 +80,13 @@ class UpdateContact(msgspec.Struct, frozen=True):
         yield Need(CONTACTS, self.contact_id)
         yield from _references(self.patch)
 
-    def apply(self, book: Book) -> Result:
-        _require_company(book, self.patch.company_id)
-        before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
+    def apply(self, work: UnitOfWork) -> Result:
+        _require_company(work, self.patch.company_id)
+        before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
         after = patched(before.object, self.patch)
         if self.patch.emails is not UNSET:
-            claim(book, CONTACT, self.contact_id, before.object, after)
-        return updated(book, CONTACT, before, after)
+            claim(work, CONTACT, self.contact_id, before.object, after)
+        return updated(work, CONTACT, before, after)
 
 
 class Unforeseen(Exception):
@@ -118,48 +118,48 @@ class UpsertContact(msgspec.Struct, frozen=True):
         for company_id in self.foreseen.company_ids:
             yield Need(COMPANIES, company_id)
 
-    def apply(self, book: Book) -> Result:
-        _require_company(book, self.fields.company_id)
-        if (before := _holder(book, self.fields.match)) is not None:
+    def apply(self, work: UnitOfWork) -> Result:
+        _require_company(work, self.fields.company_id)
+        if (before := _holder(work, self.fields.match)) is not None:
             after = upserted(before.object, self.fields)
-            self._claim(book, before.id, before.object.emails, after)
-            return updated(book, CONTACT, before, after)
-        if (former := _former_holder(book, self.fields.match)) is not None:
-            after = upserted(self._what_is_left(book, former), self.fields)
-            self._claim(book, former.id, (), after)
-            return restored(book, CONTACT, former, after)
+            self._claim(work, before.id, before.object.emails, after)
+            return updated(work, CONTACT, before, after)
+        if (former := _former_holder(work, self.fields.match)) is not None:
+            after = upserted(self._what_is_left(work, former), self.fields)
+            self._claim(work, former.id, (), after)
+            return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()
-        contact = patched(_blank(book, contact_id), self.fields)
-        claim(book, CONTACT, contact_id, None, contact)
-        return created(book, CONTACT, contact_id, contact)
+        contact = patched(_blank(work, contact_id), self.fields)
+        claim(work, CONTACT, contact_id, None, contact)
+        return created(work, CONTACT, contact_id, contact)
 
     def _asked(self) -> dict[str, int]:
         return {comparable_address(item.email.strip()): index for index, item in enumerate(self.fields.emails)}
 
-    def _claim(self, book: Book, contact_id: UUID, had: Sequence[ContactEmail], after: Contact) -> None:
+    def _claim(self, work: UnitOfWork, contact_id: UUID, had: Sequence[ContactEmail], after: Contact) -> None:
         for name, items in (("emails", after.emails), ("phone_numbers", after.phone_numbers)):
-            if len(items) > MOST_ITEMS:
+            if len(items) > MAX_ITEMS:
                 message = (
                     f"`{name}` would have {len(items)} items, with those that the contact has. Send fewer: "
-                    f"{MOST_ITEMS} is the limit."
+                    f"{MAX_ITEMS} is the limit."
                 )
                 raise Invalid([FieldError(name, "too_long", message)])
-        old, new = [comparable_address(item.email) for item in had], CONTACT.claimed(after)
+        old, new = [comparable_address(item.email) for item in had], CONTACT.unique_values(after)
         # The contact may always keep its own addresses, so an address that is refused was sent in the request.
         asked = self._asked()
-        ADDRESSES.claim(book, contact_id, old, new, lambda index: CONTACT.place(asked[new[index]]))
+        ADDRESSES.claim(work, contact_id, old, new, lambda index: CONTACT.field_path(asked[new[index]]))
 
-    def _what_is_left(self, book: Book, former: ContactRow) -> Contact:
+    def _what_is_left(self, work: UnitOfWork, former: ContactRow) -> Contact:
         """Return a deleted contact with those of its addresses that are free, and its company if that still exists."""
         shown, company_id = former.object, former.company_id
         seen = self.foreseen.addresses.union(self._asked())
-        if any(address not in seen and book.find(ADDRESSES.shelf, address) is None for address in CONTACT.claimed(shown)):
+        if any(address not in seen and work.get(ADDRESSES.table, address) is None for address in CONTACT.unique_values(shown)):
             raise Unforeseen
-        if company_id is not None and company_id not in self.foreseen.company_ids and book.find(COMPANIES, company_id) is None:
+        if company_id is not None and company_id not in self.foreseen.company_ids and work.get(COMPANIES, company_id) is None:
             raise Unforeseen
-        if active(book, COMPANIES, company_id) is None:
+        if active(work, COMPANIES, company_id) is None:
             shown = msgspec.structs.replace(shown, company=UNSET)
-        free = [item for item in shown.emails if ADDRESSES.holder(book, comparable_address(item.email)) is None]
+        free = [item for item in shown.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
         return msgspec.structs.replace(shown, emails=tuple(free))
 
 
@@ -172,8 +172,8 @@ class DeleteContact(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield Need(CONTACTS, self.contact_id)
 
-    def apply(self, book: Book) -> Result:
-        return deleted(book, CONTACT, current(book, CONTACTS, self.contact_id, self.if_version, "contact"))
+    def apply(self, work: UnitOfWork) -> Result:
+        return deleted(work, CONTACT, current(work, CONTACTS, self.contact_id, self.if_version, "contact"))
 
 
 class SetContactCrmAssociation(msgspec.Struct, frozen=True):
@@ -186,19 +186,19 @@ class SetContactCrmAssociation(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield Need(CONTACTS, self.contact_id)
 
-    def apply(self, book: Book) -> Result:
-        before = current(book, CONTACTS, self.contact_id, self.if_version, "contact")
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
         after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
-        return updated(book, CONTACT, before, after)
+        return updated(work, CONTACT, before, after)
 
 
 class KnownContacts:
     """Active contacts by address or phone number, as the batch has them when this is created."""
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, work: UnitOfWork) -> None:
+        self._work = work
         self._numbered: dict[str, KnownContact] = {}
-        for row in sorted(book.put_on(CONTACTS), key=lambda row: row.id, reverse=True):
+        for row in sorted(work.changed_in(CONTACTS), key=lambda row: row.id, reverse=True):
             if row.deleted_at is None:
                 self._numbered |= dict.fromkeys(row.phone_numbers_e164 or (), KnownContact(row.id, row.company_id))
 
@@ -206,29 +206,29 @@ class KnownContacts:
     def needs(addresses: Iterable[str], numbers: Iterable[str]) -> Iterator[Need]:
         """Yield the needs of looking up these addresses and numbers."""
         for address in addresses:
-            yield Need(ADDRESSES.shelf, address)
+            yield Need(ADDRESSES.table, address)
             yield Need(HOLDERS, address)
         for number in numbers:
             yield Need(NUMBERED, number)
 
     def with_address(self, address: str) -> KnownContact | None:
         """Return the contact that has an address."""
-        row = _holder(self._book, address)
+        row = _holder(self._work, address)
         return None if row is None else KnownContact(row.id, row.company_id)
 
     def with_number(self, number: str) -> KnownContact | None:
         """Return the oldest contact that has a phone number. Raise Unforeseen if more contacts would have to be examined."""
-        numbered = self._book.find(NUMBERED, number)
+        numbered = self._work.get(NUMBERED, number)
         assert numbered is not None, "the command lists it as a need"
         found = [contact for contact in map(self._now, numbered.contacts, itertools.repeat(number)) if contact is not None]
-        if not found and len(numbered.contacts) == MOST_NUMBERED:
+        if not found and len(numbered.contacts) == MAX_NUMBERED:
             raise Unforeseen
         if (put := self._numbered.get(number)) is not None:
             found.append(put)
         return min(found, key=lambda contact: contact.id, default=None)
 
     def _now(self, loaded: KnownContact, number: str) -> KnownContact | None:
-        row = self._book.find(CONTACTS, loaded.id)
+        row = self._work.get(CONTACTS, loaded.id)
         if row is None:
             return loaded
         has_it = row.deleted_at is None and number in (row.phone_numbers_e164 or ())
@@ -242,59 +242,61 @@ class CompanyStaff:
         """Yield the need for the contacts of a company."""
         yield Need(STAFF, company_id)
 
-    def release(self, book: Book, company_id: UUID) -> bool:
+    def release(self, work: UnitOfWork, company_id: UUID) -> bool:
         """Remove the company from its contacts, each by a change of its own. Return whether these were all of them."""
-        staff = book.find(STAFF, company_id)
+        staff = work.get(STAFF, company_id)
         assert staff is not None, "the deletion needs it"
         # A row that the batch has changed replaces the row that it loaded.
-        known = {row.id: row for row in (*staff.contacts, *book.put_on(CONTACTS))}
+        known = {row.id: row for row in (*staff.contacts, *work.changed_in(CONTACTS))}
         for row in known.values():
             if row.company_id == company_id and row.deleted_at is None:
-                updated(book, CONTACT, row, msgspec.structs.replace(row.object, company=UNSET))
-        return len(staff.contacts) < MOST_STAFF
+                updated(work, CONTACT, row, msgspec.structs.replace(row.object, company=UNSET))
+        return len(staff.contacts) < MAX_RELEASED_CONTACTS
 
-    async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
+    async def is_left(self, statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
         """Whether a company has contacts."""
         return await has_staff(statements, workspace_id, company_id)
 
-    async def left_behind(self, statements: Statements) -> list[LeftBehind]:
+    async def left_behind(self, statements: Executor) -> list[LeftBehind]:
         """Return the deleted companies that may still have contacts."""
         return await deleted_with_staff(statements)
 
 
-def _blank(book: Book, contact_id: UUID) -> Contact:
+def _blank(work: UnitOfWork, contact_id: UUID) -> Contact:
     return Contact(
         object=ContactObject.CONTACT,
         id=ids.encoded(ids.CONTACT, contact_id),
-        created_at=book.time,
-        updated_at=book.time,
+        created_at=work.time,
+        updated_at=work.time,
     )
 
 
-def _holder(book: Book, address: str) -> ContactRow | None:
+def _holder(work: UnitOfWork, address: str) -> ContactRow | None:
     """Return the active contact that has an address."""
-    contact_id = ADDRESSES.holder(book, address)
+    contact_id = ADDRESSES.holder(work, address)
     if contact_id is None:
         return None
-    if (row := book.find(CONTACTS, contact_id)) is not None:
+    if (row := work.get(CONTACTS, contact_id)) is not None:
         return row
-    holder = book.find(HOLDERS, address)
-    assert holder is not None, "a contact that got the address in this batch has a row in the book"
+    holder = work.get(HOLDERS, address)
+    assert holder is not None, "a contact that got the address in this batch has a row in the unit of work"
     return holder.contact
 
 
-def _former_holder(book: Book, address: str) -> ContactRow | None:
+def _former_holder(work: UnitOfWork, address: str) -> ContactRow | None:
     """Return the contact that was deleted last among those that had an address, if no contact has the address now."""
     deleted_now: list[ContactRow] = []
-    if book.find(ADDRESSES.shelf, address) is not None:
+    if work.get(ADDRESSES.table, address) is not None:
         # A contact lost the address in this batch.
-        deleted_now = [row for row in book.put_on(CONTACTS) if _may_come_back(row) and address in CONTACT.claimed(row.object)]
+        deleted_now = [
+            row for row in work.changed_in(CONTACTS) if _may_come_back(row) and address in CONTACT.unique_values(row.object)
+        ]
     if deleted_now:
         return max(deleted_now, key=lambda row: row.version)
-    former = book.find(FORMER_HOLDERS, address)
+    former = work.get(FORMER_HOLDERS, address)
     if former is None:
         return None
-    row = book.find(CONTACTS, former.contact.id) or former.contact
+    row = work.get(CONTACTS, former.contact.id) or former.contact
     return row if _may_come_back(row) else None
 
 
@@ -309,20 +311,20 @@ def _references(asked: ContactUpdate | ContactCreate | ContactUpsert) -> Iterato
         yield from ADDRESSES.needs([comparable_address(item.email.strip()) for item in asked.emails])
 
 
-def _require_company(book: Book, company_id: str | None | UnsetType) -> None:
-    if isinstance(company_id, str) and active(book, COMPANIES, ids.decoded(ids.COMPANY, company_id)) is None:
+def _require_company(work: UnitOfWork, company_id: str | None | UnsetType) -> None:
+    if isinstance(company_id, str) and active(work, COMPANIES, ids.decoded(ids.COMPANY, company_id)) is None:
         message = "`company_id` names no company of this workspace. Create the company first, or leave the field out."
         raise Invalid([FieldError("company_id", "not_found", message)])
 
 
-def _row(book: Book, contact_id: UUID, version: int, before: ContactRow | None, after: Contact) -> ContactRow:
+def _row(work: UnitOfWork, contact_id: UUID, version: int, before: ContactRow | None, after: Contact) -> ContactRow:
     entry = search_entry(after)
     crm = after.crm_association
     return ContactRow(
-        workspace_id=book.workspace_id,
+        workspace_id=work.workspace_id,
         id=contact_id,
         version=version,
-        updated_at=book.at,
+        updated_at=work.at,
         deleted_at=None,
         company_id=_company_id(before, after),
         crm_object_id=None if crm is UNSET else crm.crm_object_id,
@@ -335,24 +337,24 @@ def _row(book: Book, contact_id: UUID, version: int, before: ContactRow | None, 
     )
 
 
-def _relink(book: Book, before: ContactRow | None, after: ContactRow | None) -> None:
+def _reindex(work: UnitOfWork, before: ContactRow | None, after: ContactRow | None) -> None:
     contact = after or before
     assert contact is not None, "a change has a row before or after it"
     if before is None or after is None or _found_by(before) != _found_by(after):
-        relink(book, CONTACT_WORDS, contact.id, _words(before), _words(after))
+        reindex(work, CONTACT_WORDS, contact.id, _words(before), _words(after))
     if before is None or after is None or before.company_id != after.company_id:
-        relink(book, COMPANY_CONTACTS, contact.id, _companies(before), _companies(after))
+        reindex(work, COMPANY_CONTACTS, contact.id, _companies(before), _companies(after))
 
 
-def _relink_deleted(book: Book, before: ContactRow | None, after: ContactRow | None) -> None:
+def _reindex_deleted(work: UnitOfWork, before: ContactRow | None, after: ContactRow | None) -> None:
     contact = after or before
     assert contact is not None, "a change has a row before or after it"
-    relink(book, FORMER_ADDRESSES, contact.id, _former_addresses(before), _former_addresses(after))
+    reindex(work, FORMER_ADDRESSES, contact.id, _former_addresses(before), _former_addresses(after))
 
 
 def _former_addresses(row: ContactRow | None) -> set[str]:
     # The addresses of a merged contact passed to the contact that replaces it.
-    return set() if row is None or row.merged_into is not None else set(CONTACT.claimed(row.object))
+    return set() if row is None or row.merged_into is not None else set(CONTACT.unique_values(row.object))
 
 
 def _found_by(row: ContactRow) -> tuple[str, str | None, str | None, tuple[str, ...] | None]:
@@ -380,20 +382,20 @@ def _e164_numbers(before: ContactRow | None, after: Contact) -> tuple[str, ...] 
     return tuple(number for item in after.phone_numbers if (number := e164(item.phone_number))) or None
 
 
-CONTACT: Final = Subject(
+CONTACT: Final = ObjectType(
     kind=Kind.CONTACT,
     name="contact",
     prefix=ids.CONTACT,
-    table="contact",
-    shelf=CONTACTS,
+    table_name="contact",
+    table=CONTACTS,
     entry=Contact,
     row=_row,
-    entered=lambda row: row.object,
+    to_entry=lambda row: row.object,
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",
-    relink=_relink,
-    relink_deleted=_relink_deleted,
-    claimants=ADDRESSES,
-    claimed=lambda contact: [comparable_address(item.email) for item in contact.emails],
-    place=lambda index: f"emails[{index}].email",
+    reindex=_reindex,
+    reindex_deleted=_reindex_deleted,
+    unique_key=ADDRESSES,
+    unique_values=lambda contact: [comparable_address(item.email) for item in contact.emails],
+    field_path=lambda index: f"emails[{index}].email",
 )

@@ -9,14 +9,14 @@ from typing import Final
 import msgspec
 
 from herdbook.db.pool import Pool
-from herdbook.ledger.heads import Heads
+from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.settings import TargetRules
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 _END_SECONDS: Final = 15.0
 
 
-class Order(msgspec.Struct, frozen=True):
+class WorkerConfig(msgspec.Struct, frozen=True):
     """Configuration of a courier process: the database, the allowed targets, and the log level."""
 
     database_url: str
@@ -24,19 +24,19 @@ class Order(msgspec.Struct, frozen=True):
     log_level: str
 
 
-class Keeper:
+class WorkerSupervisor:
     """Starts the courier process when it is needed, and restarts it if it dies."""
 
-    def __init__(self, pool: Pool, heads: Heads, order: Order) -> None:
+    def __init__(self, pool: Pool, notifier: ChangeNotifier, config: WorkerConfig) -> None:
         self._pool = pool
-        self._heads = heads
-        self._order = msgspec.json.encode(order)
+        self._notifier = notifier
+        self._config = msgspec.json.encode(config)
         self._courier: Process | None = None
 
     async def look(self) -> None:
         """Start a courier if an endpoint is enabled; stop it otherwise."""
         is_needed = await self._pool.fetchval("select exists (select from webhook_reader where is_enabled)")
-        self._heads.tells = is_needed
+        self._notifier.publishes = is_needed
         courier = self._courier
         if courier is not None and courier.returncode is not None:
             _log.warning("the courier died", extra={"exit_code": courier.returncode})
@@ -44,7 +44,7 @@ class Keeper:
         if is_needed and courier is None:
             self._courier = await asyncio.create_subprocess_exec(sys.executable, "-m", "herdbook.webhooks.process", stdin=PIPE)
             assert self._courier.stdin is not None, "it is a pipe"
-            self._courier.stdin.write(self._order + b"\n")
+            self._courier.stdin.write(self._config + b"\n")
         elif courier is not None and not is_needed:
             await self.close()
 

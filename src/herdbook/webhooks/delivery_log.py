@@ -13,21 +13,21 @@ import msgspec
 
 from herdbook import ids
 from herdbook.db.pool import Pool
+from herdbook.shared_schemas import shown_time
 from herdbook.webhooks import store
-from herdbook.webhooks.events import event_id, event_type, marks, seq_of, told
+from herdbook.webhooks.events import event_id, event_type, marks, seq_of, to_event
 from herdbook.webhooks.model import (
     MAX_STORED_BYTES,
     Attempt,
     Delivery,
     DeliveryObject,
     DeliveryState,
+    EndpointKey,
     EventType,
     FullDelivery,
-    Place,
 )
-from herdbook.webhooks.store import Noted, Reading, Wanted
-from herdbook.webhooks.stretches import stretch_of
-from herdbook.wire import shown_time
+from herdbook.webhooks.store import DeliveryFilter, DeliveryRow, EndpointState
+from herdbook.webhooks.subscription import span_of
 
 # The number of entries to walk over for one page.
 _WALKED: Final = 20_000
@@ -38,7 +38,7 @@ _PREFIXES: Final = {"contact": ids.CONTACT, "company": ids.COMPANY, "engagement"
 _attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...])
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A query for deliveries; `below` is the entry that the last page ended at."""
 
     limit: int
@@ -49,17 +49,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     below: int | None = None
 
 
-class Page(NamedTuple):
+class DeliveryPage(NamedTuple):
     """Deliveries, the latest first, and the entry that the next page begins below; None on the last page."""
 
-    rows: Sequence[Noted]
+    rows: Sequence[DeliveryRow]
     below: int | None
 
 
-async def page(pool: Pool, place: Place, reading: Reading, asked: Asked) -> Page:
+async def page(pool: Pool, place: EndpointKey, reading: EndpointState, asked: DeliveryQuery) -> DeliveryPage:
     """Return one page of an endpoint's deliveries."""
     types = tuple(EventType) if asked.types is None else asked.types
-    wanted = Wanted(
+    wanted = DeliveryFilter(
         behind=await _behind(pool, place.workspace_id, asked),
         before=await _before(pool, place.workspace_id, reading, asked),
         event_types=[each.value for each in types],
@@ -75,7 +75,7 @@ async def page(pool: Pool, place: Place, reading: Reading, asked: Asked) -> Page
     return _cut(rows, asked.limit, floor + 1 if floor > max(wanted.behind, _begin(reading)) else None)
 
 
-async def find(pool: Pool, place: Place, reading: Reading, shown_id: str) -> Noted | None:
+async def find(pool: Pool, place: EndpointKey, reading: EndpointState, shown_id: str) -> DeliveryRow | None:
     """Return the delivery of an event, or None if the endpoint is not subscribed to it."""
     seq = seq_of(shown_id)
     found = None if seq is None else await store.find_delivery(pool, place, seq)
@@ -83,12 +83,12 @@ async def find(pool: Pool, place: Place, reading: Reading, shown_id: str) -> Not
         return None
     if found.state is not None:
         return found
-    stretch = stretch_of(reading.told, found.seq)
-    is_told = stretch is not None and found.mark in marks(stretch.event_types) and _body(place, found) is not None
+    span = span_of(reading.told, found.seq)
+    is_told = span is not None and found.mark in marks(span.event_types) and _body(place, found) is not None
     return found._replace(state="queued" if found.seq > reading.position else "delivered") if is_told else None
 
 
-def shown(place: Place, row: Noted) -> Delivery:
+def shown(place: EndpointKey, row: DeliveryRow) -> Delivery:
     """Return a delivery as the API shows it."""
     type_ = type_of(row)
     return Delivery(
@@ -105,62 +105,64 @@ def shown(place: Place, row: Noted) -> Delivery:
     )
 
 
-def shown_in_list(place: Place, row: Noted) -> Delivery:
+def shown_in_list(place: EndpointKey, row: DeliveryRow) -> Delivery:
     """Return a delivery as lists show it: without response bodies, which may be long."""
     delivery = shown(place, row)
     attempts = tuple(msgspec.structs.replace(each, answer="") for each in delivery.attempts)
     return msgspec.structs.replace(delivery, attempts=attempts)
 
 
-def shown_whole(place: Place, row: Noted) -> FullDelivery:
+def shown_whole(place: EndpointKey, row: DeliveryRow) -> FullDelivery:
     """Return a delivery with its request body."""
     body = _body(place, row)
     delivery = msgspec.structs.asdict(shown(place, row))
     return FullDelivery(**delivery, request_body=None if body is None else body.decode())
 
 
-def type_of(row: Noted) -> EventType:
+def type_of(row: DeliveryRow) -> EventType:
     """Return the type of a delivery's event."""
     type_ = event_type(row.mark or "")
     return EventType(row.event_type) if type_ is None else type_
 
 
-async def _behind(pool: Pool, workspace_id: UUID, asked: Asked) -> int:
+async def _behind(pool: Pool, workspace_id: UUID, asked: DeliveryQuery) -> int:
     if asked.after is None:
         return 0
     return await store.last_before(pool, workspace_id, asked.after, included=True)
 
 
-async def _before(pool: Pool, workspace_id: UUID, reading: Reading, asked: Asked) -> int:
+async def _before(pool: Pool, workspace_id: UUID, reading: EndpointState, asked: DeliveryQuery) -> int:
     below = reading.head + 1 if asked.below is None else asked.below
     if asked.before is None:
         return below
     return min(below, await store.last_before(pool, workspace_id, asked.before, included=False) + 1)
 
 
-def _begin(reading: Reading) -> int:
+def _begin(reading: EndpointState) -> int:
     return reading.told[0].after if reading.told else reading.head
 
 
-async def _walked(pool: Pool, place: Place, reading: Reading, wanted: Wanted, limit: int) -> list[Noted]:
+async def _walked(
+    pool: Pool, place: EndpointKey, reading: EndpointState, wanted: DeliveryFilter, limit: int
+) -> list[DeliveryRow]:
     """Return deliveries from one span after another, the latest first."""
-    rows: list[Noted] = []
+    rows: list[DeliveryRow] = []
     end = wanted.before
-    for stretch in reversed(reading.told):
-        part = wanted._replace(behind=max(wanted.behind, stretch.after), before=end)
+    for span in reversed(reading.told):
+        part = wanted._replace(behind=max(wanted.behind, span.after), before=end)
         if len(rows) < limit and part.behind + 1 < part.before:
-            told_here = marks(stretch.event_types)
+            told_here = marks(span.event_types)
             rows += await store.deliveries(pool, place, part, told_here, reading.position, limit - len(rows))
-        end = min(end, stretch.after + 1)
+        end = min(end, span.after + 1)
     return rows
 
 
-def _cut(rows: Sequence[Noted], limit: int, below: int | None) -> Page:
-    return Page(rows[:limit], rows[limit - 1].seq) if len(rows) > limit else Page(rows, below)
+def _cut(rows: Sequence[DeliveryRow], limit: int, below: int | None) -> DeliveryPage:
+    return DeliveryPage(rows[:limit], rows[limit - 1].seq) if len(rows) > limit else DeliveryPage(rows, below)
 
 
-def _body(place: Place, row: Noted) -> bytes | None:
+def _body(place: EndpointKey, row: DeliveryRow) -> bytes | None:
     if row.mark is None or row.object is None:
         return None
-    event = told(place.workspace_id, row.seq, row.at, row.mark, row.object, row.previous)
+    event = to_event(place.workspace_id, row.seq, row.at, row.mark, row.object, row.previous)
     return None if event is None else event.body

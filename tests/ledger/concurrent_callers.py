@@ -1,6 +1,6 @@
-"""A crowd: random commands from many callers in a few workspaces, in this process or in another one.
+"""Random commands from many concurrent callers in a few workspaces, in this process or in another one.
 
-The program `python -m tests.ledger.crowd URL SEED COMMANDS WORKSPACE...` prints a line of JSON for each command as soon as it
+`python -m tests.ledger.concurrent_callers URL SEED COMMANDS WORKSPACE...` prints a line of JSON for each command as soon as it
 is answered, so that a test that kills it knows what was acknowledged.
 """
 
@@ -18,7 +18,7 @@ import asyncpg
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.actions import (
+from herdbook.contacts.commands import (
     CreateContact,
     DeleteContact,
     SetContactCrmAssociation,
@@ -28,7 +28,7 @@ from herdbook.contacts.model import ContactCrmAssociation, ContactUpdate, Contac
 from herdbook.errors import OutcomeUnknown
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
-from tests.ledger.clerk import Clerk, EnterTwice, ThinkTwice, creation, items, ledger_on, unstorable
+from tests.ledger.ledger_client import EnterTwice, LedgerClient, ThinkTwice, creation, items, ledger_on, unstorable
 from tests.ledger.promises import Record
 
 CALLERS: Final = 12
@@ -78,18 +78,18 @@ class _Caller:
         workspaces = list(self._known)
         workspace_id = workspaces[0] if self._dice.random() < 0.5 else self._dice.choice(workspaces)
         known = self._known[workspace_id]
-        clerk = Clerk(self._ledger, workspace_id, CREDENTIAL_ID)
+        ledger_client = LedgerClient(self._ledger, workspace_id, CREDENTIAL_ID)
         chance = self._dice.random()
         if chance < 0.025:
             bad = self._dice.choice([unstorable(), EnterTwice(), ThinkTwice(creation())])
-            await self._send(clerk, known, bad)
+            await self._send(ledger_client, known, bad)
         elif chance < 0.1:
             number = self._dice.randrange(_KEYS)
             key = IdempotencyKey(f"key {number}", str(number))
             command = creation(first_name=f"Key {number}")
-            await asyncio.gather(*(self._send(clerk, known, command, key) for _ in range(2)))
+            await asyncio.gather(*(self._send(ledger_client, known, command, key) for _ in range(2)))
         else:
-            await self._send(clerk, known, self._command(known))
+            await self._send(ledger_client, known, self._command(known))
 
     def _command(self, known: _Known) -> _Command:
         dice = self._dice
@@ -116,12 +116,12 @@ class _Caller:
         names = dice.sample(sorted(members), dice.choice([1, 1, 2]))
         return UpdateContact(contact_id, ContactUpdate(**{name: members[name] for name in names}), if_version)
 
-    async def _send(self, clerk: Clerk, known: _Known, command: Any, key: IdempotencyKey | None = None) -> None:
-        said = Said(clerk.workspace_id, ids.new_id(), key=None if key is None else key.key)
+    async def _send(self, ledger_client: LedgerClient, known: _Known, command: Any, key: IdempotencyKey | None = None) -> None:
+        said = Said(ledger_client.workspace_id, ids.new_id(), key=None if key is None else key.key)
         if versions := getattr(command, "if_version", None):
             [said.if_version] = versions
         try:
-            written = await clerk.write(command, key, said.request_id)
+            written = await ledger_client.write(command, key, said.request_id)
         except Exception as refusal:
             said.refusal = type(refusal).__name__
             said.is_unknown = isinstance(refusal, OutcomeUnknown)

@@ -39,7 +39,7 @@ def redirect(to: str) -> bytes:
     return answer(status="302 Found", location=to)
 
 
-class Studio:
+class MediaServer:
     """The server: its responses by path, and the heads of the requests it received. It runs until it is closed."""
 
     def __init__(self) -> None:
@@ -97,9 +97,9 @@ class Studio:
 
 
 @asynccontextmanager
-async def studio(certificate: ssl.SSLContext) -> AsyncGenerator[Studio]:
+async def media_server(certificate: ssl.SSLContext) -> AsyncGenerator[MediaServer]:
     """Serve recordings with a certificate."""
-    served = Studio()
+    served = MediaServer()
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0, ssl=certificate)
     served.port = server.sockets[0].getsockname()[1]
     try:

@@ -1,4 +1,4 @@
-"""Commands on webhook endpoints, applied to a book."""
+"""Commands on webhook endpoints, applied to a unit of work."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,10 +11,11 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.errors import FieldError, Invalid, Stale
-from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
-from herdbook.ledger.objects import Subject, active, created, current, deleted, updated
-from herdbook.webhooks import stretches
+from herdbook.ledger.object_types import ObjectType, active, created, current, deleted, updated
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.shared_schemas import Deleted
+from herdbook.webhooks import subscription
 from herdbook.webhooks.model import (
     DisabledReason,
     EnabledWebhookEndpoint,
@@ -30,7 +31,6 @@ from herdbook.webhooks.model import (
 )
 from herdbook.webhooks.signing import new_secret
 from herdbook.webhooks.store import READERS, WEBHOOK_ENDPOINTS, ReaderRow, WebhookEndpointRow
-from herdbook.wire import Deleted
 
 _NAME: Final = "webhook endpoint"
 
@@ -48,7 +48,7 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from ()
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         _require_none(self.faults)
         if self.has_precondition:
             raise Stale(None)
@@ -58,12 +58,12 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
             id=ids.encoded(ids.WEBHOOK_ENDPOINT, endpoint_id),
             url=self.fields.url,
             is_enabled=True,
-            created_at=book.time,
-            updated_at=book.time,
+            created_at=work.time,
+            updated_at=work.time,
         )
         endpoint = patched(blank, self.fields)
-        result = created(book, WEBHOOK_ENDPOINT, endpoint_id, endpoint)
-        secret = _row_of(book, endpoint_id).secret
+        result = created(work, WEBHOOK_ENDPOINT, endpoint_id, endpoint)
+        secret = _row_of(work, endpoint_id).secret
         return result._replace(answer=NewWebhookEndpoint(**msgspec.structs.asdict(endpoint), secret=secret))
 
 
@@ -77,9 +77,9 @@ class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(WEBHOOK_ENDPOINTS, self.endpoint_id)
         yield Need(READERS, self.endpoint_id)
 
-    def current(self, book: Book) -> WebhookEndpointRow:
+    def current(self, work: UnitOfWork) -> WebhookEndpointRow:
         """Return the endpoint's row. Refusals: NotFound, Stale."""
-        return current(book, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
+        return current(work, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
 
 
 class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
@@ -91,17 +91,17 @@ class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
     patch: WebhookEndpointUpdate
     faults: tuple[FieldError, ...] = ()
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         _require_none(self.faults)
-        before = self.current(book)
-        return updated(book, WEBHOOK_ENDPOINT, before, patched(before.object, self.patch))
+        before = self.current(work)
+        return updated(work, WEBHOOK_ENDPOINT, before, patched(before.object, self.patch))
 
 
 class DeleteEndpoint(_OfOne, frozen=True, kw_only=True):
     """Delete an endpoint, and send it nothing more. Refusals: NotFound, Stale."""
 
-    def apply(self, book: Book) -> Result:
-        return deleted(book, WEBHOOK_ENDPOINT, self.current(book))
+    def apply(self, work: UnitOfWork) -> Result:
+        return deleted(work, WEBHOOK_ENDPOINT, self.current(work))
 
 
 class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
@@ -109,18 +109,18 @@ class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
 
     start: EnableFrom
 
-    def apply(self, book: Book) -> Result:
-        before = self.current(book)
+    def apply(self, work: UnitOfWork) -> Result:
+        before = self.current(work)
         after = msgspec.structs.replace(before.object, is_enabled=True, disabled_reason=UNSET)
-        result = updated(book, WEBHOOK_ENDPOINT, before, after)
+        result = updated(work, WEBHOOK_ENDPOINT, before, after)
         if before.object.is_enabled:
             return result
-        reader = _reader_of(book, self.endpoint_id)
+        reader = _reader_of(work, self.endpoint_id)
         if self.start is EnableFrom.NOW:
-            told = stretches.passed_over(reader.told, reader.position, book.seq, after.event_types)
-            book.put(READERS, msgspec.structs.replace(reader, position=book.seq, told=told, gives_up=True))
+            told = subscription.passed_over(reader.told, reader.position, work.seq, after.event_types)
+            work.put(READERS, msgspec.structs.replace(reader, position=work.seq, told=told, gives_up=True))
         answer = EnabledWebhookEndpoint(
-            **msgspec.structs.asdict(_row_of(book, self.endpoint_id).object),
+            **msgspec.structs.asdict(_row_of(work, self.endpoint_id).object),
             missed=missed(reader.missed_from, reader.missed_to) or UNSET,
         )
         return result._replace(answer=answer)
@@ -140,14 +140,14 @@ class DisableEndpoint(msgspec.Struct, frozen=True):
         yield Need(WEBHOOK_ENDPOINTS, self.endpoint_id)
         yield Need(READERS, self.endpoint_id)
 
-    def apply(self, book: Book) -> Result:
-        if self.reason is not DisabledReason.BY_REQUEST and active(book, WEBHOOK_ENDPOINTS, self.endpoint_id) is None:
+    def apply(self, work: UnitOfWork) -> Result:
+        if self.reason is not DisabledReason.BY_REQUEST and active(work, WEBHOOK_ENDPOINTS, self.endpoint_id) is None:
             return Result(0, Deleted(ids.encoded(ids.WEBHOOK_ENDPOINT, self.endpoint_id), WEBHOOK_ENDPOINT.name))
-        before = current(book, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
+        before = current(work, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
         after = before.object
         if after.is_enabled:
             after = msgspec.structs.replace(after, is_enabled=False, disabled_reason=self.reason)
-        return updated(book, WEBHOOK_ENDPOINT, before, after)
+        return updated(work, WEBHOOK_ENDPOINT, before, after)
 
 
 class RotateSecret(_OfOne, frozen=True, kw_only=True):
@@ -155,18 +155,18 @@ class RotateSecret(_OfOne, frozen=True, kw_only=True):
 
     overlap_seconds: float
 
-    def apply(self, book: Book) -> Result:
-        before = self.current(book)
-        after = msgspec.structs.replace(before.object, secret_rotated_at=book.time)
-        result = updated(book, WEBHOOK_ENDPOINT, before, after)
+    def apply(self, work: UnitOfWork) -> Result:
+        before = self.current(work)
+        after = msgspec.structs.replace(before.object, secret_rotated_at=work.time)
+        result = updated(work, WEBHOOK_ENDPOINT, before, after)
         overlaps = self.overlap_seconds > 0
         row = msgspec.structs.replace(
-            _row_of(book, self.endpoint_id),
+            _row_of(work, self.endpoint_id),
             secret=new_secret(),
             former_secret=before.secret if overlaps else None,
-            former_secret_until=book.at + timedelta(seconds=self.overlap_seconds) if overlaps else None,
+            former_secret_until=work.at + timedelta(seconds=self.overlap_seconds) if overlaps else None,
         )
-        book.put(WEBHOOK_ENDPOINTS, row)
+        work.put(WEBHOOK_ENDPOINTS, row)
         return result._replace(answer=shown_secret(after.id, row.secret, row.former_secret_until))
 
 
@@ -175,26 +175,26 @@ def _require_none(faults: tuple[FieldError, ...]) -> None:
         raise Invalid(faults)
 
 
-def _row_of(book: Book, endpoint_id: UUID) -> WebhookEndpointRow:
-    row = book.find(WEBHOOK_ENDPOINTS, endpoint_id)
+def _row_of(work: UnitOfWork, endpoint_id: UUID) -> WebhookEndpointRow:
+    row = work.get(WEBHOOK_ENDPOINTS, endpoint_id)
     assert row is not None, "the command has just written it"
     return row
 
 
-def _reader_of(book: Book, endpoint_id: UUID) -> ReaderRow:
-    reader = book.find(READERS, endpoint_id)
+def _reader_of(work: UnitOfWork, endpoint_id: UUID) -> ReaderRow:
+    reader = work.get(READERS, endpoint_id)
     assert reader is not None, "each endpoint has one"
     return reader
 
 
 def _row(
-    book: Book, endpoint_id: UUID, version: int, before: WebhookEndpointRow | None, after: WebhookEndpoint
+    work: UnitOfWork, endpoint_id: UUID, version: int, before: WebhookEndpointRow | None, after: WebhookEndpoint
 ) -> WebhookEndpointRow:
     return WebhookEndpointRow(
-        workspace_id=book.workspace_id,
+        workspace_id=work.workspace_id,
         id=endpoint_id,
         version=version,
-        updated_at=book.at,
+        updated_at=work.at,
         deleted_at=None,
         secret=new_secret() if before is None else before.secret,
         former_secret=None if before is None else before.former_secret,
@@ -203,22 +203,22 @@ def _row(
     )
 
 
-def _reread(book: Book, before: WebhookEndpointRow | None, after: WebhookEndpointRow | None) -> None:
+def _reread(work: UnitOfWork, before: WebhookEndpointRow | None, after: WebhookEndpointRow | None) -> None:
     """Tell the courier whether the endpoint is enabled, and store its subscription.
 
     A new URL, or enabling the endpoint again, resets its failure state.
     """
     if before is None:
         assert after is not None, "a new endpoint has a row"
-        reader, told = _new_reader(after), (stretches.Stretch(after.version, after.object.event_types),)
+        reader, told = _new_reader(after), (subscription.SubscriptionSpan(after.version, after.object.event_types),)
     else:
-        reader = _reader_of(book, before.id)
+        reader = _reader_of(work, before.id)
         told = reader.told if after is None else _told(reader, before, after)
     is_enabled = after is not None and after.object.is_enabled
     is_moved = before is not None and after is not None and before.object.url != after.object.url
     if is_moved or (is_enabled, told) != (reader.is_enabled, reader.told):
         begins_anew = reader.begins_anew or is_moved or (is_enabled and not reader.is_enabled)
-        book.put(READERS, msgspec.structs.replace(reader, is_enabled=is_enabled, told=told, begins_anew=begins_anew))
+        work.put(READERS, msgspec.structs.replace(reader, is_enabled=is_enabled, told=told, begins_anew=begins_anew))
 
 
 def _new_reader(endpoint: WebhookEndpointRow) -> ReaderRow:
@@ -227,24 +227,26 @@ def _new_reader(endpoint: WebhookEndpointRow) -> ReaderRow:
     )
 
 
-def _told(reader: ReaderRow, before: WebhookEndpointRow, after: WebhookEndpointRow) -> tuple[stretches.Stretch, ...]:
+def _told(
+    reader: ReaderRow, before: WebhookEndpointRow, after: WebhookEndpointRow
+) -> tuple[subscription.SubscriptionSpan, ...]:
     event_types = after.object.event_types
     if event_types == before.object.event_types:
         return reader.told
     if not reader.is_enabled:
-        return stretches.told_anew(reader.told, reader.position, event_types)
-    return stretches.told_otherwise(reader.told, reader.position, after.version, event_types)
+        return subscription.told_anew(reader.told, reader.position, event_types)
+    return subscription.told_otherwise(reader.told, reader.position, after.version, event_types)
 
 
-WEBHOOK_ENDPOINT: Final = Subject(
+WEBHOOK_ENDPOINT: Final = ObjectType(
     kind=Kind.WEBHOOK_ENDPOINT,
     name="webhook_endpoint",
     prefix=ids.WEBHOOK_ENDPOINT,
-    table="webhook_endpoint",
-    shelf=WEBHOOK_ENDPOINTS,
+    table_name="webhook_endpoint",
+    table=WEBHOOK_ENDPOINTS,
     entry=WebhookEndpoint,
     row=_row,
-    entered=lambda row: row.object,
-    relink=_reread,
+    to_entry=lambda row: row.object,
+    reindex=_reread,
     read_scopes=(ADMIN,),
 )

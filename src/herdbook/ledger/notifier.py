@@ -18,38 +18,38 @@ CHANNEL: Final = "herdbook_heads"
 _LOOK_EVERY_SECONDS: Final = 1.0
 _TELL_AFTER_SECONDS: Final = 0.01
 # With more workspaces than this, the payload is empty and means "something moved": a notification holds 8,000 bytes.
-_MOST_TOLD: Final = 200
+_MAX_NOTIFIED: Final = 200
 
 _log: Final = logging.getLogger("herdbook.ledger")
 
 
-class Heads:
+class ChangeNotifier:
     """Wakes the followers of ledgers in this process, and notifies other processes."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._followers: dict[UUID, set[asyncio.Event]] = {}
         self._seen: dict[UUID, int] = {}
-        self._to_tell: set[UUID] = set()
-        self._telling: asyncio.Task[None] | None = None
+        self._to_publish: set[UUID] = set()
+        self._publishing: asyncio.Task[None] | None = None
         # A follower holds it while it makes a piece of changes ready.
         self.turn_to_tell = asyncio.Lock()
         self.is_closed = False
-        self.tells = False
+        self.publishes = False
 
-    def moved(self, workspace_ids: Collection[UUID]) -> None:
+    def notify(self, workspace_ids: Collection[UUID]) -> None:
         """Wake the followers of these workspaces; notify other processes, if any listens."""
         if self._followers:
             for workspace_id in workspace_ids:
                 for follower in self._followers.get(workspace_id, ()):
                     follower.set()
-        if self.tells:
-            self._to_tell.update(workspace_ids)
-            if self._telling is None:
-                self._telling = asyncio.create_task(self._tell())
+        if self.publishes:
+            self._to_publish.update(workspace_ids)
+            if self._publishing is None:
+                self._publishing = asyncio.create_task(self._publish())
 
     @contextmanager
-    def followed(self, workspace_id: UUID) -> Generator[asyncio.Event]:
+    def subscribed(self, workspace_id: UUID) -> Generator[asyncio.Event]:
         """Yield an event that is set whenever the workspace's head moves, and when the server stops."""
         follower = asyncio.Event()
         if self.is_closed:
@@ -68,7 +68,7 @@ class Heads:
         """Return the number of followers of a workspace."""
         return len(self._followers.get(workspace_id, ()))
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Poll for commits of other processes, for ever."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
@@ -93,10 +93,10 @@ class Heads:
             for follower in followers:
                 follower.set()
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         await asyncio.sleep(_TELL_AFTER_SECONDS)
-        told, self._to_tell, self._telling = self._to_tell, set(), None
-        payload = "".join(workspace_id.hex for workspace_id in told) if len(told) <= _MOST_TOLD else ""
+        told, self._to_publish, self._publishing = self._to_publish, set(), None
+        payload = "".join(workspace_id.hex for workspace_id in told) if len(told) <= _MAX_NOTIFIED else ""
         try:
             await self._pool.execute("select pg_notify('herdbook_heads', $1)", payload)
         except Exception as error:

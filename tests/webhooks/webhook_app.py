@@ -22,7 +22,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.outgoing import Targets
 from herdbook.settings import Settings
 from herdbook.webhooks.courier import Courier
-from herdbook.webhooks.rounds import Means
+from herdbook.webhooks.delivery import DeliveryContext
 from herdbook.webhooks.sender import Sender
 from tests.cast import Json, Person
 
@@ -44,7 +44,7 @@ class Clock:
         self.now += time
 
 
-class Post:
+class WebhookApp:
     """The office: a database, a client of the application, and a courier."""
 
     def __init__(self, pool: Pool, ledger: Ledger, client: httpx.AsyncClient) -> None:
@@ -56,7 +56,7 @@ class Post:
 
     def new_courier(self, sender: Sender | None = None, store_seconds: float = 0.05) -> Courier:
         """Return another courier, as another process would have it."""
-        means = Means(
+        context = DeliveryContext(
             self.pool,
             self._ledger,
             sender or Sender(Targets(("127.0.0.0/8",)), 60.0),
@@ -66,7 +66,7 @@ class Post:
             linger_seconds=0.0,
             store_seconds=store_seconds,
         )
-        return Courier(means)
+        return Courier(context)
 
     async def deliver(self) -> None:
         """Deliver everything that is due now."""
@@ -106,7 +106,7 @@ class Post:
 
 
 @asynccontextmanager
-async def post_on(database_url: str, folder: Path) -> AsyncGenerator[Post]:
+async def webhook_app_on(database_url: str, folder: Path) -> AsyncGenerator[WebhookApp]:
     """Run an office on an empty database."""
     await prepare(database_url)
     app = Herdbook(Settings(rate_limit=0, data_dir=folder), database_url)
@@ -114,7 +114,7 @@ async def post_on(database_url: str, folder: Path) -> AsyncGenerator[Post]:
     ledger = Ledger(pool, 1000)
     ledger.open()
     async with app.running(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://herdbook.test") as client:
-        yield Post(pool, ledger, client)
+        yield WebhookApp(pool, ledger, client)
     await ledger.close()
     await pool.close()
 

@@ -6,21 +6,21 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.actions import CONTACT
+from herdbook.contacts.commands import CONTACT
 from herdbook.contacts.model import Contact
 from herdbook.contacts.store import CONTACTS, ContactRow
-from herdbook.engagements.actions import ENGAGEMENT
+from herdbook.engagements.commands import ENGAGEMENT
 from herdbook.engagements.store import ENGAGEMENTS
 from herdbook.errors import FieldError, Invalid, NotFound
-from herdbook.fields import MOST_ITEMS
-from herdbook.ledger.book import Book, Need, Result
-from herdbook.ledger.objects import active, claim, current, deleted, updated
+from herdbook.fields import MAX_ITEMS
+from herdbook.ledger.object_types import active, claim, current, deleted, updated
 from herdbook.ledger.unfinished import Task, note
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.merging.model import Merge, merged
-from herdbook.merging.store import COUNTED, INVOLVED, MOST_INVOLVED, Involved
+from herdbook.merging.store import COUNTED, INVOLVED, MAX_MOVED_ENGAGEMENTS, Involved
 
 
-class Preview(Exception):
+class MergePreview(Exception):
     """The result that a merge would have, raised by a dry run so that nothing is written."""
 
     def __init__(self, merge: Merge) -> None:
@@ -47,28 +47,28 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(INVOLVED, self.source_ids)
         yield Need(COUNTED, self.source_ids)
 
-    def apply(self, book: Book) -> Result:
-        if active(book, CONTACTS, self.target_id) is None:
+    def apply(self, work: UnitOfWork) -> Result:
+        if active(work, CONTACTS, self.target_id) is None:
             raise NotFound("contact")
-        sources = self._found(book)
-        target = current(book, CONTACTS, self.target_id, self.if_version, "contact")
+        sources = self._found(work)
+        target = current(work, CONTACTS, self.target_id, self.if_version, "contact")
         after = merged(target.object, [source.object for source in sources])
         _require_few(after)
         # Deleting the sources first frees their addresses before the target claims them.
         for source in sources:
-            deleted(book, CONTACT, source, merged_into=target.id)
-        claim(book, CONTACT, target.id, target.object, after)
-        version, contact = updated(book, CONTACT, target, after)
+            deleted(work, CONTACT, source, merged_into=target.id)
+        claim(work, CONTACT, target.id, target.object, after)
+        version, contact = updated(work, CONTACT, target, after)
         assert isinstance(contact, Contact), "it is the contact"
         merge = Merge(
             object="merge",
             dry_run=self.is_dry_run,
             contact=contact,
             merged=self.sources,
-            engagements_moved=self._move(book),
+            engagements_moved=self._move(work),
         )
         if self.is_dry_run:
-            raise Preview(merge)
+            raise MergePreview(merge)
         return Result(version, merge)
 
     @property
@@ -76,8 +76,8 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         """The ids of the contacts to merge, without malformed ones."""
         return tuple(ids.decoded_all(ids.CONTACT, self.sources))
 
-    def _found(self, book: Book) -> list[ContactRow]:
-        rows = [active(book, CONTACTS, ids.decoded(ids.CONTACT, source)) for source in self.sources]
+    def _found(self, work: UnitOfWork) -> list[ContactRow]:
+        rows = [active(work, CONTACTS, ids.decoded(ids.CONTACT, source)) for source in self.sources]
         errors: list[FieldError] = []
         for index, row in enumerate(rows):
             if row is None:
@@ -87,15 +87,15 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
             raise Invalid(errors)
         return [row for row in rows if row is not None]
 
-    def _move(self, book: Book) -> int:
+    def _move(self, work: UnitOfWork) -> int:
         """Move as many engagements as one batch may. Return how many will have moved in the end."""
-        involved, counted = book.find(INVOLVED, self.source_ids), book.find(COUNTED, self.source_ids)
+        involved, counted = work.get(INVOLVED, self.source_ids), work.get(COUNTED, self.source_ids)
         assert involved is not None, "the command lists it as a need"
         assert counted is not None, "the command lists it as a need"
-        moved = _moved(book, involved, dict.fromkeys(self.source_ids, self.target_id))
-        if len(involved.engagements) == MOST_INVOLVED:
+        moved = _moved(work, involved, dict.fromkeys(self.source_ids, self.target_id))
+        if len(involved.engagements) == MAX_MOVED_ENGAGEMENTS:
             for source_id in self.source_ids:
-                note(book, Task.MOVE_ENGAGEMENTS, source_id, is_finished=False)
+                note(work, Task.MOVE_ENGAGEMENTS, source_id, is_finished=False)
         return counted.many - len(involved.engagements) + moved
 
 
@@ -114,38 +114,38 @@ class MoveEngagements(msgspec.Struct, frozen=True):
         yield Need(CONTACTS, self.contact_id)
         yield Need(INVOLVED, (self.contact_id,))
 
-    def apply(self, book: Book) -> Result:
-        contact, involved = book.find(CONTACTS, self.contact_id), book.find(INVOLVED, (self.contact_id,))
+    def apply(self, work: UnitOfWork) -> Result:
+        contact, involved = work.get(CONTACTS, self.contact_id), work.get(INVOLVED, (self.contact_id,))
         assert involved is not None, "the command lists it as a need"
         # The contact may have been restored since.
         is_merged = contact is not None and contact.merged_into is not None
-        is_finished = not is_merged or len(involved.engagements) < MOST_INVOLVED
+        is_finished = not is_merged or len(involved.engagements) < MAX_MOVED_ENGAGEMENTS
         if contact is not None and contact.merged_into is not None and involved.engagements:
-            _moved(book, involved, {contact.id: contact.merged_into})
+            _moved(work, involved, {contact.id: contact.merged_into})
             # The replacing contact may have been merged since, too.
-            note(book, Task.MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
+            note(work, Task.MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
         if is_finished:
-            note(book, Task.MOVE_ENGAGEMENTS, self.contact_id, is_finished=True)
-        return Result(book.seq, Moved(all=is_finished))
+            note(work, Task.MOVE_ENGAGEMENTS, self.contact_id, is_finished=True)
+        return Result(work.seq, Moved(all=is_finished))
 
 
-def _moved(book: Book, involved: Involved, places: Mapping[UUID, UUID]) -> int:
+def _moved(work: UnitOfWork, involved: Involved, places: Mapping[UUID, UUID]) -> int:
     """Replace contacts in engagements, without listing any twice. Return how many engagements changed."""
     # A row that the batch has changed replaces the row that it loaded.
-    known = {row.id: row for row in (*involved.engagements, *book.put_on(ENGAGEMENTS))}
+    known = {row.id: row for row in (*involved.engagements, *work.changed_in(ENGAGEMENTS))}
     moving = [row for row in known.values() if row.deleted_at is None and not places.keys().isdisjoint(row.contact_ids)]
     for row in moving:
         contact_ids = dict.fromkeys(places.get(contact_id, contact_id) for contact_id in row.contact_ids)
-        before = ENGAGEMENT.entered(row)
+        before = ENGAGEMENT.to_entry(row)
         details = msgspec.structs.replace(
             before.details, contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids)
         )
-        updated(book, ENGAGEMENT, row, msgspec.structs.replace(before, details=details))
+        updated(work, ENGAGEMENT, row, msgspec.structs.replace(before, details=details))
     return len(moving)
 
 
 def _require_few(contact: Contact) -> None:
     for name, items in (("e-mail addresses", contact.emails), ("phone numbers", contact.phone_numbers)):
-        if len(items) > MOST_ITEMS:
-            message = f"Together, the contacts have {len(items)} {name}. {MOST_ITEMS} is the limit. Leave some of them out."
+        if len(items) > MAX_ITEMS:
+            message = f"Together, the contacts have {len(items)} {name}. {MAX_ITEMS} is the limit. Leave some of them out."
             raise Invalid([FieldError("from", "too_long", message)])

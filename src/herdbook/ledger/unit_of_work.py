@@ -1,7 +1,7 @@
-"""The book: the rows of one workspace that a batch of commands reads and changes in memory.
+"""A unit of work: the rows of one workspace that a batch of commands reads and changes in memory.
 
-A domain describes each of its tables to the ledger as a `Shelf`. A command names the rows it needs, and is then applied to
-the book in plain synchronous Python. The ledger saves the changed rows of the whole batch in one statement.
+A domain describes each of its tables to the ledger as a `Table`. A command names the rows it needs, and is then applied to
+the unit of work in plain synchronous Python. The ledger saves the changed rows of the whole batch in one statement.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook.ledger.changes import Change, Entry
-from herdbook.wire import shown_time
+from herdbook.shared_schemas import shown_time
 
 
 class Row(Protocol):
@@ -29,7 +29,7 @@ RowT = TypeVar("RowT", bound=Row)
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf(Generic[RowT]):
+class Table(Generic[RowT]):
     """One table, as the ledger loads and saves it.
 
     `key` returns a row's primary key without the workspace. `load` is a query that selects the members of `row`, by their
@@ -44,13 +44,13 @@ class Shelf(Generic[RowT]):
     load: LiteralString | None
     save: LiteralString | None
     number: int = field(default_factory=itertools.count().__next__, init=False)
-    """Its position in the order of all shelves."""
+    """Its position in the order of all tables."""
 
 
 class Need(NamedTuple):
-    """A row that a command must see: its shelf, and its key without the workspace."""
+    """A row that a command must see: its table, and its key without the workspace."""
 
-    shelf: Shelf[Any]
+    table: Table[Any]
     key: Hashable
 
 
@@ -68,8 +68,8 @@ class Command(Protocol):
         """Return the rows that `apply` reads."""
         ...
 
-    def apply(self, book: "Book") -> Result:
-        """Change the book, or raise a refusal; the changes of a refused command are undone."""
+    def apply(self, work: "UnitOfWork") -> Result:
+        """Change the unit of work, or raise a refusal; the changes of a refused command are undone."""
         ...
 
 
@@ -80,13 +80,13 @@ class LongCommand(msgspec.Struct, frozen=True):
         """Return the rows that the steps read."""
         raise NotImplementedError
 
-    def steps(self, book: "Book") -> Generator[None, None, Result]:
-        """Change the book step by step, and return the result, or raise a refusal."""
+    def steps(self, work: "UnitOfWork") -> Generator[None, None, Result]:
+        """Change the unit of work step by step, and return the result, or raise a refusal."""
         raise NotImplementedError
 
-    def apply(self, book: "Book") -> Result:
+    def apply(self, work: "UnitOfWork") -> Result:
         """Run all steps at once."""
-        steps = self.steps(book)
+        steps = self.steps(work)
         while True:
             try:
                 next(steps)
@@ -101,7 +101,7 @@ class Origin(msgspec.Struct, frozen=True):
     credential_id: UUID
 
 
-class Book:
+class UnitOfWork:
     """The rows of one workspace during one batch."""
 
     def __init__(self, workspace_id: UUID, loaded_seq: int, loaded_at: datetime, at: datetime) -> None:
@@ -111,30 +111,30 @@ class Book:
         self.at = at
         self.time = shown_time(at)
         self.changes: list[Change] = []
-        self.put_rows: dict[tuple[Shelf[Any], Hashable], Row] = {}
-        self._rows: dict[tuple[Shelf[Any], Hashable], Row] = {}
+        self.changed_rows: dict[tuple[Table[Any], Hashable], Row] = {}
+        self._rows: dict[tuple[Table[Any], Hashable], Row] = {}
         self._origin: Origin | None = None
-        self._undo: list[tuple[tuple[Shelf[Any], Hashable], Row | None, bool]] = []
+        self._undo: list[tuple[tuple[Table[Any], Hashable], Row | None, bool]] = []
 
-    def lay(self, shelf: Shelf[RowT], row: RowT) -> None:
+    def add_loaded(self, table: Table[RowT], row: RowT) -> None:
         """Add a row as it was loaded."""
-        self._rows[shelf, shelf.key(row)] = row
+        self._rows[table, table.key(row)] = row
 
-    def find(self, shelf: Shelf[RowT], key: Hashable) -> RowT | None:
+    def get(self, table: Table[RowT], key: Hashable) -> RowT | None:
         """Return the row with the batch's changes so far; None if it does not exist or was not loaded."""
-        return self._rows.get((shelf, key))  # type: ignore[return-value]  # `lay` and `put` keep row and shelf together
+        return self._rows.get((table, key))  # type: ignore[return-value]  # `add_loaded` and `put` keep row and table together
 
-    def put(self, shelf: Shelf[RowT], row: RowT) -> None:
+    def put(self, table: Table[RowT], row: RowT) -> None:
         """Add a new row, or replace a changed one; the batch will save it."""
-        place = (shelf, shelf.key(row))
-        self._undo.append((place, self._rows.get(place), place in self.put_rows))
-        self._rows[place] = self.put_rows[place] = row
+        key = (table, table.key(row))
+        self._undo.append((key, self._rows.get(key), key in self.changed_rows))
+        self._rows[key] = self.changed_rows[key] = row
 
-    def put_on(self, shelf: Shelf[RowT]) -> list[RowT]:
+    def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""
-        return [row for (put_on, _), row in self.put_rows.items() if put_on is shelf]  # type: ignore[misc]  # as in `find`
+        return [row for (changed_in, _), row in self.changed_rows.items() if changed_in is table]  # type: ignore[misc]  # as in `get`
 
-    def enter(self, entry: Entry) -> int:
+    def record(self, entry: Entry) -> int:
         """Record a change; return the object's new version."""
         assert self._origin is not None, "only a command enters changes"
         self.seq += 1
@@ -157,7 +157,7 @@ class Book:
         return self.seq
 
     def carry_out(self, command: Command, origin: Origin) -> Result:
-        """Apply a command completely or not at all: a refusal leaves the book as it was."""
+        """Apply a command completely or not at all: a refusal leaves the unit of work as it was."""
         self._origin = origin
         self._undo.clear()
         return self.attempt(command)
@@ -165,7 +165,7 @@ class Book:
     async def carry_out_in_turns(self, command: LongCommand, origin: Origin) -> Result:
         """Apply a command as `carry_out` does, but yield to the event loop after each step.
 
-        No other task changes the book meanwhile, because it belongs to one batch.
+        No other task changes the unit of work meanwhile, because it belongs to one batch.
         """
         self._origin = origin
         self._undo.clear()
@@ -193,16 +193,16 @@ class Book:
     def _take_back_since(self, seq: int, entries: int, puts: int) -> None:
         self.seq = seq
         del self.changes[entries:]
-        for place, before, was_put in reversed(self._undo[puts:]):
-            self._take_back(place, before, was_put=was_put)
+        for key, before, was_put in reversed(self._undo[puts:]):
+            self._take_back(key, before, was_put=was_put)
         del self._undo[puts:]
 
-    def _take_back(self, place: tuple[Shelf[Any], Hashable], before: Row | None, *, was_put: bool) -> None:
+    def _take_back(self, key: tuple[Table[Any], Hashable], before: Row | None, *, was_put: bool) -> None:
         if before is None:
-            del self._rows[place]
+            del self._rows[key]
         else:
-            self._rows[place] = before
+            self._rows[key] = before
         if was_put and before is not None:
-            self.put_rows[place] = before
+            self.changed_rows[key] = before
         else:
-            del self.put_rows[place]
+            del self.changed_rows[key]

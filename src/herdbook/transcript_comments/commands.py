@@ -10,9 +10,9 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
 from herdbook.errors import FieldError, Invalid, NotFound, Stale
-from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
-from herdbook.ledger.objects import NOBODY, Subject, active, created, current, deleted, updated
+from herdbook.ledger.object_types import ObjectType, active, created, current, deleted, updated
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.transcript_comments.model import (
     TranscriptComment,
     TranscriptCommentCreate,
@@ -36,9 +36,9 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(ENGAGEMENTS, self.engagement_id)
         yield Need(TRANSCRIPTS, self.engagement_id)
 
-    def apply(self, book: Book) -> Result:
-        engagement = current(book, ENGAGEMENTS, self.engagement_id, None, "engagement")
-        timeline_id = self._timeline_id(book)
+    def apply(self, work: UnitOfWork) -> Result:
+        engagement = current(work, ENGAGEMENTS, self.engagement_id, None, "engagement")
+        timeline_id = self._timeline_id(work)
         if self.has_precondition:
             raise Stale(None)
         comment_id = ids.new_id()
@@ -49,15 +49,15 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
             transcript_timeline_id=timeline_id,
             body=self.fields.body.strip(),
             status=TranscriptCommentStatus.OPEN,
-            created_at=book.time,
-            updated_at=book.time,
+            created_at=work.time,
+            updated_at=work.time,
             anchor=self.fields.anchor,
             created_by=UNSET if self.user_id is None else ids.encoded(ids.USER, self.user_id),
         )
-        return created(book, TRANSCRIPT_COMMENT, comment_id, comment)
+        return created(work, TRANSCRIPT_COMMENT, comment_id, comment)
 
-    def _timeline_id(self, book: Book) -> str:
-        transcript = active(book, TRANSCRIPTS, self.engagement_id)
+    def _timeline_id(self, work: UnitOfWork) -> str:
+        transcript = active(work, TRANSCRIPTS, self.engagement_id)
         timeline = None if transcript is None else transcript.object
         timeline_id = None if transcript is None else transcript.timeline_id
         if timeline is None or timeline_id is None:
@@ -92,11 +92,11 @@ class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
     def needs(self) -> Iterator[Need]:
         yield from _needs(self.comment_id, self.engagement_id)
 
-    def apply(self, book: Book) -> Result:
-        before = _current(book, self.comment_id, self.engagement_id, self.if_version)
+    def apply(self, work: UnitOfWork) -> Result:
+        before = _current(work, self.comment_id, self.engagement_id, self.if_version)
         user_id = None if self.user_id is None else ids.encoded(ids.USER, self.user_id)
-        after = patched(before.object, self.patch, user_id, book.time)
-        return updated(book, TRANSCRIPT_COMMENT, before, after)
+        after = patched(before.object, self.patch, user_id, work.time)
+        return updated(work, TRANSCRIPT_COMMENT, before, after)
 
 
 class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,9 +109,9 @@ class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
     def needs(self) -> Iterator[Need]:
         yield from _needs(self.comment_id, self.engagement_id)
 
-    def apply(self, book: Book) -> Result:
-        before = _current(book, self.comment_id, self.engagement_id, self.if_version)
-        return deleted(book, TRANSCRIPT_COMMENT, before)
+    def apply(self, work: UnitOfWork) -> Result:
+        before = _current(work, self.comment_id, self.engagement_id, self.if_version)
+        return deleted(work, TRANSCRIPT_COMMENT, before)
 
 
 def _needs(comment_id: UUID, engagement_id: UUID | None) -> Iterator[Need]:
@@ -121,39 +121,39 @@ def _needs(comment_id: UUID, engagement_id: UUID | None) -> Iterator[Need]:
 
 
 def _current(
-    book: Book, comment_id: UUID, engagement_id: UUID | None, if_version: frozenset[int] | None
+    work: UnitOfWork, comment_id: UUID, engagement_id: UUID | None, if_version: frozenset[int] | None
 ) -> TranscriptCommentRow:
     """Return an active comment of an active engagement that the caller may see. Refusals: NotFound, Stale."""
-    row = active(book, TRANSCRIPT_COMMENTS, comment_id)
+    row = active(work, TRANSCRIPT_COMMENTS, comment_id)
     # A comment that was restored since the lookup may be about a private engagement, which was not checked.
-    if row is None or row.engagement_id != engagement_id or active(book, ENGAGEMENTS, engagement_id) is None:
+    if row is None or row.engagement_id != engagement_id or active(work, ENGAGEMENTS, engagement_id) is None:
         raise NotFound("transcript comment")
-    return current(book, TRANSCRIPT_COMMENTS, comment_id, if_version, "transcript comment")
+    return current(work, TRANSCRIPT_COMMENTS, comment_id, if_version, "transcript comment")
 
 
 def _row(
-    book: Book, comment_id: UUID, version: int, _: TranscriptCommentRow | None, after: TranscriptComment
+    work: UnitOfWork, comment_id: UUID, version: int, _: TranscriptCommentRow | None, after: TranscriptComment
 ) -> TranscriptCommentRow:
     return TranscriptCommentRow(
-        workspace_id=book.workspace_id,
+        workspace_id=work.workspace_id,
         id=comment_id,
         version=version,
-        updated_at=book.at,
+        updated_at=work.at,
         deleted_at=None,
-        engagement_id=ids.decoded(ids.ENGAGEMENT, after.engagement_id) or NOBODY,
+        engagement_id=ids.decoded(ids.ENGAGEMENT, after.engagement_id) or ids.NIL,
         object=after,
     )
 
 
-TRANSCRIPT_COMMENT: Final = Subject(
+TRANSCRIPT_COMMENT: Final = ObjectType(
     kind=Kind.TRANSCRIPT_COMMENT,
     name="transcript_comment",
     prefix=ids.TRANSCRIPT_COMMENT,
-    table="transcript_comment",
-    shelf=TRANSCRIPT_COMMENTS,
+    table_name="transcript_comment",
+    table=TRANSCRIPT_COMMENTS,
     entry=TranscriptComment,
     row=_row,
-    entered=lambda row: row.object,
+    to_entry=lambda row: row.object,
     read_scopes=TranscriptComment.read_scopes,
     write_scope="transcript_comments:write",
 )

@@ -13,21 +13,21 @@ from herdbook.webhooks.model import (
     MAX_STORED_BYTES,
     Attempt,
     DeliveryState,
+    EndpointKey,
     EventType,
-    Place,
     WebhookEndpoint,
 )
 from herdbook.webhooks.signing import signing_secrets
-from herdbook.webhooks.stretches import Stretch
+from herdbook.webhooks.subscription import SubscriptionSpan
 
 _KEPT_ATTEMPTS: Final = 20
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Enabled(NamedTuple):
+class EnabledEndpoint(NamedTuple):
     """An enabled endpoint, and whether this courier could deliver something to it now."""
 
-    place: Place
+    place: EndpointKey
     has_work: bool
 
 
@@ -43,14 +43,14 @@ class Failing(NamedTuple):
 WELL: Final = Failing(None, None, 0, 0.0)
 
 
-class Leased(NamedTuple):
+class Lease(NamedTuple):
     """An endpoint leased to this courier: its position, failure state, URL and secrets.
 
     `told` holds its subscription spans: the event types for each range of entries. `event_types` is the current subscription.
     """
 
     position: int
-    told: Sequence[Stretch]
+    told: Sequence[SubscriptionSpan]
     failing: Failing
     paused_until: datetime | None
     version: int
@@ -65,7 +65,7 @@ class Leased(NamedTuple):
         return signing_secrets(self.secret, self.former_secret, self.former_secret_until, now)
 
 
-class Read(NamedTuple):
+class LedgerEntry(NamedTuple):
     """A ledger entry and its size in bytes. `object` is None for entries that the endpoint is not told of.
 
     `stored` is how many bytes the whole entry takes in the database, 0 if the endpoint is not told of it.
@@ -81,7 +81,7 @@ class Read(NamedTuple):
     stored: int
 
 
-class Due(NamedTuple):
+class DueDelivery(NamedTuple):
     """A delivery whose next attempt is due, and its ledger entry if that is still kept.
 
     `is_resend`: a person asked for it, so it is sent even if the endpoint has unsubscribed from its event type.
@@ -92,7 +92,7 @@ class Due(NamedTuple):
     is_resend: bool
     attempt_count: int
     attempts: list[Attempt]
-    entry: Read | None
+    entry: LedgerEntry | None
 
 
 class Progress(NamedTuple):
@@ -118,7 +118,7 @@ class Tried(NamedTuple):
     version: int
 
 
-async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[Enabled]:
+async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[EnabledEndpoint]:
     """Return the enabled endpoints of all workspaces."""
     records = await pool.fetch(
         """
@@ -138,10 +138,10 @@ async def enabled_endpoints(pool: Pool, holder: UUID, now: datetime) -> list[Ena
         holder,
         now,
     )
-    return [Enabled(Place(record[0], record[1]), record[2]) for record in records]
+    return [EnabledEndpoint(EndpointKey(record[0], record[1]), record[2]) for record in records]
 
 
-async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
+async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
     """Lease an endpoint. Return None if another courier holds it or it is disabled.
 
     A change of the endpoint and a new lease exclude each other: the change must know whether somebody still sends as the former
@@ -175,9 +175,9 @@ async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
     if record is None:
         return None
     endpoint = msgspec.json.decode(record["object"], type=WebhookEndpoint)
-    return Leased(
+    return Lease(
         position=record["position"],
-        told=msgspec.json.decode(record["told"], type=tuple[Stretch, ...]),
+        told=msgspec.json.decode(record["told"], type=tuple[SubscriptionSpan, ...]),
         failing=Failing(*record[2:6]),
         paused_until=record["paused_until"],
         version=record["version"],
@@ -191,7 +191,7 @@ async def lease(pool: Pool, place: Place, holder: UUID) -> Leased | None:
 
 async def read_on(
     pool: Pool, workspace_id: UUID, position: int, marks: Sequence[str], limit: int, byte_limit: int
-) -> list[Read]:
+) -> list[LedgerEntry]:
     """Return the entries after a position; transcripts hold only what their event needs.
 
     Returns at most `limit` entries, and stops with the entry that reaches `byte_limit`, or the limit of stored bytes that
@@ -242,10 +242,12 @@ async def read_on(
         byte_limit,
         MAX_STORED_BYTES,
     )
-    return [Read(*record) for record in records]
+    return [LedgerEntry(*record) for record in records]
 
 
-async def read_due(pool: Pool, place: Place, now: datetime, under_way: Sequence[int], limit: int, byte_limit: int) -> list[Due]:
+async def read_due(
+    pool: Pool, place: EndpointKey, now: datetime, under_way: Sequence[int], limit: int, byte_limit: int
+) -> list[DueDelivery]:
     """Return due deliveries that are not under way, the longest due first. Limits are those of `read_on`."""
     records = await pool.fetch(
         """
@@ -295,19 +297,19 @@ async def read_due(pool: Pool, place: Place, now: datetime, under_way: Sequence[
         MAX_STORED_BYTES,
     )
     return [
-        Due(
+        DueDelivery(
             record[0],
             EventType(record[1]),
             record[2],
             record[3],
             msgspec.json.decode(record[4], type=list[Attempt]),
-            None if record[5] is None else Read(record[0], *record[5:]),
+            None if record[5] is None else LedgerEntry(record[0], *record[5:]),
         )
         for record in records
     ]
 
 
-async def store(pool: Pool, place: Place, holder: UUID, progress: Progress, *, gives_back: bool) -> int | None:
+async def store(pool: Pool, place: EndpointKey, holder: UUID, progress: Progress, *, gives_back: bool) -> int | None:
     """Store the progress of a round, and renew the lease or give it back.
 
     After the endpoint has changed, the round's failure state is discarded, and the round may begin no more attempts.
@@ -353,7 +355,7 @@ async def store(pool: Pool, place: Place, holder: UUID, progress: Progress, *, g
     return version
 
 
-async def enter_failure(pool: Pool, place: Place, entry: Read, event_type: EventType, tried: Tried) -> bool:
+async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, event_type: EventType, tried: Tried) -> bool:
     """Store a delivery whose first attempt failed, unless the endpoint has a newer version.
 
     Return whether the version is still the same.
@@ -381,7 +383,7 @@ async def enter_failure(pool: Pool, place: Place, entry: Read, event_type: Event
     return is_same
 
 
-async def enter_attempt(pool: Pool, place: Place, due: Due, tried: Tried) -> bool:
+async def enter_attempt(pool: Pool, place: EndpointKey, due: DueDelivery, tried: Tried) -> bool:
     """Store another attempt. There is no next attempt after a success or after the last failure.
 
     A failure is not stored if the endpoint has a newer version. Return whether the version is still the same.
@@ -409,7 +411,7 @@ async def enter_attempt(pool: Pool, place: Place, due: Due, tried: Tried) -> boo
     return is_same
 
 
-async def give_up(pool: Pool, place: Place, seq: int, state: DeliveryState) -> None:
+async def give_up(pool: Pool, place: EndpointKey, seq: int, state: DeliveryState) -> None:
     """End a waiting delivery with the given state; it gets no further attempt."""
     await pool.execute(
         """

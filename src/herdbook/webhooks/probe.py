@@ -13,7 +13,7 @@ import httpx
 from herdbook.errors import FieldError
 from herdbook.outgoing import TargetRefused, Targets, TargetUnknown
 from herdbook.settings import TargetRules
-from herdbook.webhooks.events import Told
+from herdbook.webhooks.events import Event
 from herdbook.webhooks.model import Attempt
 from herdbook.webhooks.sender import Address, Sender
 
@@ -35,7 +35,7 @@ async def faults(rules: TargetRules, url: str) -> tuple[FieldError, ...]:
     return ()
 
 
-async def attempt(rules: TargetRules, url: str, signing_secrets: Sequence[str], told: Told) -> Attempt:
+async def attempt(rules: TargetRules, url: str, signing_secrets: Sequence[str], told: Event) -> Attempt:
     """Send an event at once, and return the attempt."""
     return await _sender(rules).attempt(url, signing_secrets, told.id, told.body)
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook.ledger.book import Book, Shelf
+from herdbook.ledger.unit_of_work import Table, UnitOfWork
 
 
-class Link(msgspec.Struct, frozen=True):
+class IndexEntry(msgspec.Struct, frozen=True):
     """Whether an object is found by a key: a word, or the id of another object."""
 
     workspace_id: UUID
@@ -21,7 +21,7 @@ class Link(msgspec.Struct, frozen=True):
     is_there: bool
 
 
-LinkShelf: TypeAlias = Shelf[Link]
+IndexTable: TypeAlias = Table[IndexEntry]
 Key = TypeVar("Key", str, UUID)
 
 _SAVE: Final[LiteralString] = """
@@ -40,13 +40,13 @@ _SAVE: Final[LiteralString] = """
 """
 
 
-def link_shelf(table: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> LinkShelf:
-    """Return the write-only shelf of a table (workspace_id, key, object_id) whose primary key is all three columns."""
-    save = _SAVE.replace("$table", table).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
-    return Shelf(row=Link, key=lambda link: (link.key, link.object_id), load=None, save=save)
+def index_table(table_name: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> IndexTable:
+    """Return the write-only mapping of a table (workspace_id, key, object_id) whose primary key is all three columns."""
+    save = _SAVE.replace("$table", table_name).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
+    return Table(row=IndexEntry, key=lambda entry: (entry.key, entry.object_id), load=None, save=save)
 
 
-def relink(book: Book, shelf: LinkShelf, object_id: UUID, before: AbstractSet[Key], after: AbstractSet[Key]) -> None:
+def reindex(work: UnitOfWork, table: IndexTable, object_id: UUID, before: AbstractSet[Key], after: AbstractSet[Key]) -> None:
     """Replace the keys by which an object is found."""
     for key in before ^ after:
-        book.put(shelf, Link(book.workspace_id, key, object_id, is_there=key in after))
+        work.put(table, IndexEntry(work.workspace_id, key, object_id, is_there=key in after))

@@ -9,14 +9,14 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.actions import CreateContact, DeleteContact, UpdateContact
+from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdate, ContactUpdateEmail
 from herdbook.db.pool import open_pool
 from herdbook.errors import Refusal
-from herdbook.ledger.book import Book, Command, Need, Origin, Result
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
-from herdbook.wire import Deleted
+from herdbook.ledger.unit_of_work import Command, Need, Origin, Result, UnitOfWork
+from herdbook.shared_schemas import Deleted
 
 
 @asynccontextmanager
@@ -32,7 +32,7 @@ async def ledger_on(
     await pool.close()
 
 
-class Clerk:
+class LedgerClient:
     """A writer in one workspace, with one credential."""
 
     def __init__(self, ledger: Ledger, workspace_id: UUID, credential_id: UUID | None = None) -> None:
@@ -100,8 +100,8 @@ class ClaimUnseen(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from ()
 
-    def apply(self, book: Book) -> Result:
-        return creation(self.address, first_name="Mallory").apply(book)
+    def apply(self, work: UnitOfWork) -> Result:
+        return creation(self.address, first_name="Mallory").apply(work)
 
 
 class EnterTwice(msgspec.Struct, frozen=True):
@@ -110,9 +110,9 @@ class EnterTwice(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from ()
 
-    def apply(self, book: Book) -> Result:
-        result = creation(first_name="Mallory").apply(book)
-        book.changes.append(book.changes[-1])
+    def apply(self, work: UnitOfWork) -> Result:
+        result = creation(first_name="Mallory").apply(work)
+        work.changes.append(work.changes[-1])
         return result
 
 
@@ -124,8 +124,8 @@ class ThinkTwice(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from self.first.needs()
 
-    def apply(self, book: Book) -> Result:
-        self.first.apply(book)
+    def apply(self, work: UnitOfWork) -> Result:
+        self.first.apply(work)
         raise ChangedMind
 
 
@@ -139,11 +139,11 @@ class AttemptAll(msgspec.Struct, frozen=True):
         for part in self.parts:
             yield from part.needs()
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         result = Result(0, Deleted("", "contact"))
         for part in self.parts:
             with contextlib.suppress(ChangedMind, Refusal):
-                result = book.attempt(part)
+                result = work.attempt(part)
         if self.refuses:
             raise ChangedMind
         return result
@@ -155,8 +155,8 @@ class NeedNothingKnown(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         raise ChangedMind
 
-    def apply(self, book: Book) -> Result:
-        raise NotImplementedError(book)
+    def apply(self, work: UnitOfWork) -> Result:
+        raise NotImplementedError(work)
 
 
 class AnswerUnspeakable(msgspec.Struct, frozen=True):
@@ -165,7 +165,7 @@ class AnswerUnspeakable(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from ()
 
-    def apply(self, book: Book) -> Result:
-        version = creation(first_name="Mallory").apply(book).version
+    def apply(self, work: UnitOfWork) -> Result:
+        version = creation(first_name="Mallory").apply(work).version
         unspeakable: Any = object()
         return Result(version, Deleted(unspeakable, "contact"))

@@ -18,15 +18,15 @@ from herdbook.companies.model import (
     patched,
 )
 from herdbook.companies.store import COMPANIES, COMPANY_WORDS, DOMAINS, CompanyRow, LeftBehind
-from herdbook.db.pool import Statements
+from herdbook.db.pool import Executor
 from herdbook.errors import Stale
-from herdbook.ledger.book import Book, Need, Result
 from herdbook.ledger.changes import Kind
-from herdbook.ledger.links import relink
-from herdbook.ledger.objects import Subject, claim, created, current, deleted, updated
+from herdbook.ledger.index_entries import reindex
+from herdbook.ledger.object_types import ObjectType, claim, created, current, deleted, updated
 from herdbook.ledger.unfinished import Task, note
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.search_text import searchable, words
-from herdbook.wire import crm_link
+from herdbook.shared_schemas import crm_link
 
 
 class CreateCompany(msgspec.Struct, frozen=True):
@@ -38,19 +38,19 @@ class CreateCompany(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from DOMAINS.needs([normal_domain(item.domain) for item in self.fields.domains])
 
-    def apply(self, book: Book) -> Result:
+    def apply(self, work: UnitOfWork) -> Result:
         if self.has_precondition:
             raise Stale(None)
         company_id = ids.new_id()
         blank = Company(
             object=CompanyObject.COMPANY,
             id=ids.encoded(ids.COMPANY, company_id),
-            created_at=book.time,
-            updated_at=book.time,
+            created_at=work.time,
+            updated_at=work.time,
         )
         company = patched(blank, self.fields)
-        claim(book, COMPANY, company_id, None, company)
-        return created(book, COMPANY, company_id, company)
+        claim(work, COMPANY, company_id, None, company)
+        return created(work, COMPANY, company_id, company)
 
 
 class UpdateCompany(msgspec.Struct, frozen=True):
@@ -64,21 +64,21 @@ class UpdateCompany(msgspec.Struct, frozen=True):
         yield Need(COMPANIES, self.company_id)
         yield from DOMAINS.needs([normal_domain(item.domain) for item in self.patch.domains or ()])
 
-    def apply(self, book: Book) -> Result:
-        before = current(book, COMPANIES, self.company_id, self.if_version, "company")
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, COMPANIES, self.company_id, self.if_version, "company")
         after = patched(before.object, self.patch)
-        claim(book, COMPANY, self.company_id, before.object, after)
-        return updated(book, COMPANY, before, after)
+        claim(work, COMPANY, self.company_id, before.object, after)
+        return updated(work, COMPANY, before, after)
 
 
 class Staff(Protocol):
     """The contacts of companies. This package must not import contacts, so they implement this protocol."""
 
-    async def left_behind(self, statements: Statements) -> list[LeftBehind]:
+    async def left_behind(self, statements: Executor) -> list[LeftBehind]:
         """Return the deleted companies that may still have contacts."""
         ...
 
-    async def is_left(self, statements: Statements, workspace_id: UUID, company_id: UUID) -> bool:
+    async def is_left(self, statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
         """Whether a company has contacts."""
         ...
 
@@ -86,7 +86,7 @@ class Staff(Protocol):
         """Yield the need for a company's contacts, at most as many as a batch should change."""
         ...
 
-    def release(self, book: Book, company_id: UUID) -> bool:
+    def release(self, work: UnitOfWork, company_id: UUID) -> bool:
         """Remove the company from these contacts, each by a change of its own. Return whether these were all of them."""
         ...
 
@@ -105,11 +105,11 @@ class DeleteCompany(msgspec.Struct, frozen=True):
         yield Need(COMPANIES, self.company_id)
         yield from self.staff.needs(self.company_id)
 
-    def apply(self, book: Book) -> Result:
-        before = current(book, COMPANIES, self.company_id, self.if_version, "company")
-        result = deleted(book, COMPANY, before)
-        if not self.staff.release(book, self.company_id):
-            note(book, Task.RELEASE_CONTACTS, self.company_id, is_finished=False)
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, COMPANIES, self.company_id, self.if_version, "company")
+        result = deleted(work, COMPANY, before)
+        if not self.staff.release(work, self.company_id):
+            note(work, Task.RELEASE_CONTACTS, self.company_id, is_finished=False)
         return result
 
 
@@ -129,12 +129,12 @@ class ReleaseStaff(msgspec.Struct, frozen=True):
         yield Need(COMPANIES, self.company_id)
         yield from self.staff.needs(self.company_id)
 
-    def apply(self, book: Book) -> Result:
-        company = book.find(COMPANIES, self.company_id)
+    def apply(self, work: UnitOfWork) -> Result:
+        company = work.get(COMPANIES, self.company_id)
         is_deleted = company is not None and company.deleted_at is not None
-        is_finished = not is_deleted or self.staff.release(book, self.company_id)
+        is_finished = not is_deleted or self.staff.release(work, self.company_id)
         if is_finished:
-            note(book, Task.RELEASE_CONTACTS, self.company_id, is_finished=True)
+            note(work, Task.RELEASE_CONTACTS, self.company_id, is_finished=True)
         return Result(0 if company is None else company.version, Released(all=is_finished))
 
 
@@ -148,19 +148,19 @@ class SetCompanyCrmAssociation(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield Need(COMPANIES, self.company_id)
 
-    def apply(self, book: Book) -> Result:
-        before = current(book, COMPANIES, self.company_id, self.if_version, "company")
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, COMPANIES, self.company_id, self.if_version, "company")
         after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
-        return updated(book, COMPANY, before, after)
+        return updated(work, COMPANY, before, after)
 
 
-def _row(book: Book, company_id: UUID, version: int, _: CompanyRow | None, after: Company) -> CompanyRow:
+def _row(work: UnitOfWork, company_id: UUID, version: int, _: CompanyRow | None, after: Company) -> CompanyRow:
     crm = after.crm_association
     return CompanyRow(
-        workspace_id=book.workspace_id,
+        workspace_id=work.workspace_id,
         id=company_id,
         version=version,
-        updated_at=book.at,
+        updated_at=work.at,
         deleted_at=None,
         crm_object_id=None if crm is UNSET else crm.crm_object_id,
         search=searchable(after.name or ""),
@@ -168,26 +168,26 @@ def _row(book: Book, company_id: UUID, version: int, _: CompanyRow | None, after
     )
 
 
-def _relink(book: Book, before: CompanyRow | None, after: CompanyRow | None) -> None:
+def _reindex(work: UnitOfWork, before: CompanyRow | None, after: CompanyRow | None) -> None:
     company = after or before
     assert company is not None, "a change has a row before or after it"
     old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
-    relink(book, COMPANY_WORDS, company.id, old, new)
+    reindex(work, COMPANY_WORDS, company.id, old, new)
 
 
-COMPANY: Final = Subject(
+COMPANY: Final = ObjectType(
     kind=Kind.COMPANY,
     name="company",
     prefix=ids.COMPANY,
-    table="company",
-    shelf=COMPANIES,
+    table_name="company",
+    table=COMPANIES,
     entry=Company,
     row=_row,
-    entered=lambda row: row.object,
+    to_entry=lambda row: row.object,
     read_scopes=Company.read_scopes,
     write_scope="companies:write",
-    relink=_relink,
-    claimants=DOMAINS,
-    claimed=lambda company: [item.domain for item in company.domains],
-    place=lambda index: f"domains[{index}].domain",
+    reindex=_reindex,
+    unique_key=DOMAINS,
+    unique_values=lambda company: [item.domain for item in company.domains],
+    field_path=lambda index: f"domains[{index}].domain",
 )

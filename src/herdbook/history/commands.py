@@ -1,0 +1,434 @@
+"""The commands that restore deleted objects and undo requests."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import ids
+from herdbook.companies.store import COMPANIES
+from herdbook.contacts.model import Contact
+from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
+from herdbook.errors import NotFound, Stale
+from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
+from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided
+from herdbook.history.store import MAX_COMPANY_CONTACTS, REFERENCES, Around
+from herdbook.http.problems import Holder
+from herdbook.ledger.changes import Kind
+from herdbook.ledger.object_types import ObjectType, active, claim, deleted, restored, updated
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.object_types import OBJECT_TYPES
+
+
+class Unforeseen(Exception):
+    """The object to restore has changed since it was looked up. It must be looked up again, and the command repeated."""
+
+
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """Restore a deleted object in the state that it had. A contact whose company is gone comes back without a company.
+
+    `seen` is the version and `state` the content of the deleted row, if it was looked up. An object that is not deleted stays
+    unchanged. Refusals: NotFound, Stale, Taken. Also raises Unforeseen, which no caller sees.
+    """
+
+    object_type: ObjectType[Any, Any]
+    object_id: UUID
+    seen: int | None = None
+    state: Any = None
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(self.object_type.table, self.object_id)
+        if self.state is not None:
+            yield from _needs_to_be_there(self.object_type, self.state)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        object_type = self.object_type
+        row: Any = work.get(object_type.table, self.object_id)
+        if row is None:
+            raise NotFound(object_type.name)
+        if self.if_version is not None and row.version not in self.if_version:
+            raise Stale(row.version)
+        if row.deleted_at is None:
+            return Result(row.version, row.object)
+        if row.version != self.seen:
+            raise Unforeseen
+        after = object_type.to_entry(row)
+        if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
+            after = msgspec.structs.replace(after, company=UNSET)
+        claim(work, object_type, self.object_id, None, after)
+        return restored(work, object_type, row, after)
+
+
+class Reversal(msgspec.Struct, frozen=True, kw_only=True):
+    """A request's changes of one object, with the data that is needed to undo them.
+
+    `version` is the number of the request's last entry for the object. `before` is the object as it was before the first one.
+    None means that it did not exist; it may have been merged into another one.
+    """
+
+    kind: Kind
+    object_id: UUID
+    version: int
+    before: Any
+    merged_into: UUID | None = None
+
+    @property
+    def object_type(self) -> ObjectType[Any, Any]:
+        """The descriptor of the object's kind."""
+        return OBJECT_TYPES[self.kind]
+
+    @property
+    def place(self) -> ObjectKey:
+        """The kind and id of the object. The id alone is not unique, because a transcript has the id of its engagement."""
+        return self.kind, self.object_id
+
+    @property
+    def shown_id(self) -> str:
+        """The object's id as the API shows it."""
+        return ids.encoded(self.object_type.prefix, self.object_id)
+
+    def kept(self, reason: KeptReason) -> Kept:
+        """Report that the object is not undone, and why."""
+        return Kept(object=self.object_type.name, id=self.shown_id, reason=reason, message=KEPT_MESSAGES[reason])
+
+
+class UndoPreview(Exception):
+    """The result that an undo would have, raised by a dry run so that nothing is written."""
+
+    def __init__(self, undo: Undo) -> None:
+        super().__init__(undo)
+        self.undo = undo
+
+
+class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
+    """Give objects back their state before a request, if they have not changed since and the states are possible together.
+
+    An object that others need is kept, and no object gets back a reference to one that does not exist. Both rules apply from
+    `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
+    `may_name` are the kinds whose holders the caller may see. `others` are the objects that earlier commands of the same undo
+    have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A dry run raises Preview,
+    which no caller sees.
+    """
+
+    request_id: str
+    reversals: tuple[Reversal, ...]
+    may_name: frozenset[Kind]
+    since: int = 0
+    is_dry_run: bool = False
+    others: Mapping[ObjectKey, bool] = {}
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(REFERENCES, _around(self))
+        for reversal in self.reversals:
+            yield Need(reversal.object_type.table, reversal.object_id)
+            if reversal.before is not None and reversal.object_type.unique_key is not None:
+                yield from reversal.object_type.unique_key.needs(reversal.object_type.unique_values(reversal.before))
+            for engagement_id in _with_transcript(reversal):
+                yield Need(ENGAGEMENTS, engagement_id)
+                yield Need(TRANSCRIPTS, engagement_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        plan = _UndoPlan(work, self)
+        plan.settle()
+        reverted = _revert(work, plan.going)
+        undo = Undo(
+            object="undo",
+            request_id=self.request_id,
+            dry_run=self.is_dry_run,
+            reverted=tuple(reverted[reversal.place] for reversal in self.reversals if reversal.place in reverted),
+            kept=tuple(plan.kept[reversal.place] for reversal in self.reversals if reversal.place in plan.kept),
+        )
+        if self.is_dry_run:
+            raise UndoPreview(undo)
+        return Result(work.seq, undo)
+
+
+# Objects come back in this order, so that each finds the objects it refers to. They are deleted in the reverse order.
+_ORDER: Final = (Kind.COMPANY, Kind.TAG, Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT, Kind.TRANSCRIPT_COMMENT)
+# Maps the kind of a missing object to the reason why an object that referred to it is kept.
+_NOT_FOUND: Final = {
+    Kind.CONTACT: KeptReason.CONTACT_NOT_FOUND,
+    Kind.COMPANY: KeptReason.COMPANY_NOT_FOUND,
+    Kind.TAG: KeptReason.TAG_NOT_FOUND,
+    Kind.ENGAGEMENT: KeptReason.ENGAGEMENT_NOT_FOUND,
+    Kind.TRANSCRIPT: KeptReason.TRANSCRIPT_NOT_FOUND,
+}
+
+
+class _Move(NamedTuple):
+    """The effect of an undo on references: those an object has, those it gets back, and the targets it creates and removes."""
+
+    names: set[ObjectKey]
+    renames: set[ObjectKey]
+    gives: set[ObjectKey]
+    takes: set[ObjectKey]
+
+
+def _provides(kind: Kind, row: Any) -> set[ObjectKey]:
+    """Return the targets that an object offers to references now."""
+    if row is None or row.deleted_at is not None:
+        return set()
+    return provided(kind, row.id, OBJECT_TYPES[kind].to_entry(row))
+
+
+def _names(object_type: ObjectType[Any, Any], row: Any) -> set[ObjectKey]:
+    """Return the references that an object has now."""
+    if row.deleted_at is None:
+        return named(row.id, object_type.to_entry(row))
+    return named(row.id, None, getattr(row, "merged_into", None))
+
+
+def _with_transcript(reversal: Reversal) -> Iterator[UUID]:
+    """Yield the engagements that must be loaded to undo a turn, each with its transcript."""
+    if reversal.kind is Kind.TRANSCRIPT or (reversal.kind is Kind.ENGAGEMENT and reversal.before is None):
+        yield reversal.object_id
+    if (engagement_id := engagement_of(reversal.before)) is not None:
+        yield engagement_id
+
+
+def _move(reversal: Reversal, row: Any) -> _Move:
+    names = _names(reversal.object_type, row)
+    renames = named(reversal.object_id, reversal.before, reversal.merged_into)
+    if reversal.kind is not Kind.CONTACT or reversal.before is None:
+        renames -= names
+    before, after = _provides(reversal.kind, row), provided(reversal.kind, reversal.object_id, reversal.before)
+    return _Move(names, renames, after - before, before - after)
+
+
+class _UndoPlan:
+    """The choice of the turns that can be undone together: `going`.
+
+    Keeping one turn may block another. After some are kept, the rest is checked again, until none is blocked.
+    """
+
+    def __init__(self, work: UnitOfWork, command: UndoReversals) -> None:
+        self._work = work
+        self._command = command
+        self._claimed = {reversal.place: _claimed(reversal) for reversal in command.reversals}
+        self._moves: dict[ObjectKey, _Move] = {}
+        references = work.get(REFERENCES, _around(command))
+        assert references is not None, "the command lists it as a need"
+        self._gone = {each.id: each for each in references.gone}
+        self._needed = {*references.needed, *ids.decoded_all(ids.TAG, references.needed_tags)}
+        self._named_beside = self._named_in_batch()
+        self.going: dict[ObjectKey, Reversal] = {}
+        self.kept: dict[ObjectKey, Kept] = {}
+
+    def settle(self) -> None:
+        """Sort all turns into `going` and `kept`."""
+        for reversal in self._command.reversals:
+            row: Any = self._work.get(reversal.object_type.table, reversal.object_id)
+            if row is not None:
+                self._moves[reversal.place] = _move(reversal, row)
+            if row is None or row.version != reversal.version:
+                self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
+            elif _differs(reversal, row):
+                self.going[reversal.place] = reversal
+        is_settled = False
+        while not is_settled:
+            claimed = self._claimed_first()
+            given = {place for going in self.going for place in self._moves[going].gives}
+            taken = {place for going in self.going for place in self._moves[going].takes}
+            staying = {place for each, move in self._moves.items() if each not in self.going for place in move.names}
+            kept: dict[ObjectKey, Kept] = {}
+            for place, reversal in self.going.items():
+                obstacle = (
+                    self._need(reversal, staying) or self._missing(reversal, given, taken) or self._conflict(reversal, claimed)
+                )
+                if obstacle is not None:
+                    kept[place] = obstacle
+            for place in kept:
+                del self.going[place]
+            self.kept |= kept
+            is_settled = not kept
+
+    def _named_in_batch(self) -> set[ObjectKey]:
+        """Return the references of objects outside this undo: those that the batch has changed, and transcripts."""
+        rows: list[tuple[Kind, Any]] = [
+            (kind, row)
+            for kind in (Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT_COMMENT, Kind.TRANSCRIPT)
+            for row in self._work.changed_in(OBJECT_TYPES[kind].table)
+        ]
+        for engagement_id in {each for reversal in self._command.reversals for each in _with_transcript(reversal)}:
+            transcript = self._work.get(TRANSCRIPTS, engagement_id)
+            rows += [] if transcript is None else [(Kind.TRANSCRIPT, transcript)]
+        reversals = {reversal.place for reversal in self._command.reversals}
+        return {place for kind, row in rows if (kind, row.id) not in reversals for place in _names(OBJECT_TYPES[kind], row)}
+
+    def _claimed_first(self) -> dict[tuple[Kind, str], UUID]:
+        """Return the object that gets each unique key. During one request, two objects may have had a key in succession."""
+        claimed: dict[tuple[Kind, str], UUID] = {}
+        for reversal in self.going.values():
+            for key in self._claimed[reversal.place]:
+                claimed.setdefault((reversal.kind, key), reversal.object_id)
+        return claimed
+
+    def _missing(self, reversal: Reversal, given: AbstractSet[ObjectKey], taken: AbstractSet[ObjectKey]) -> Kept | None:
+        """Return why an object is kept that would refer to a missing object, or None if it would not."""
+        for place in sorted(self._moves[reversal.place].renames, key=lambda each: _ORDER.index(each[0])):
+            if place not in given and (place in taken or not self._is_there(reversal, place)):
+                return reversal.kept(_NOT_FOUND[place[0]])
+        return None
+
+    def _is_there(self, reversal: Reversal, place: ObjectKey) -> bool:
+        """Whether a target exists, or did not exist before the request either, so that the reference led nowhere then, too."""
+        kind, object_id = place
+        if place in self._command.others:
+            return self._command.others[place]
+        if kind in (Kind.ENGAGEMENT, Kind.TRANSCRIPT):
+            engagement_id = engagement_of(reversal.before) or reversal.object_id
+            rows: list[tuple[Kind, Any]] = [
+                (Kind.ENGAGEMENT, active(self._work, ENGAGEMENTS, engagement_id)),
+                (Kind.TRANSCRIPT, active(self._work, TRANSCRIPTS, engagement_id)),
+            ]
+            return any(place in _provides(of_kind, each) for of_kind, each in rows)
+        row: Any = self._work.get(OBJECT_TYPES[kind].table, object_id)
+        if row is None:
+            gone = self._gone.get(object_id)
+            is_there, version, is_merged = gone is None, gone and gone.version, gone is not None and gone.is_merged
+        else:
+            is_there, version = row.deleted_at is None, row.version
+            is_merged = getattr(row, "merged_into", None) is not None
+        if is_there or (reversal.kind is Kind.CONTACT and reversal.before is not None):
+            return is_there
+        # Engagements of a merged contact would be moved to the contact that replaces it.
+        is_followed = is_merged and reversal.kind is Kind.ENGAGEMENT
+        return version is not None and version < self._command.since and not is_followed
+
+    def _need(self, reversal: Reversal, staying: AbstractSet[ObjectKey]) -> Kept | None:
+        """Return why an object is kept that objects outside the undo need, or None if they do not."""
+        takes = self._moves[reversal.place].takes
+        is_needed = bool(takes) and reversal.object_id in self._needed
+        if is_needed or not takes.isdisjoint(staying) or not takes.isdisjoint(self._named_beside):
+            return reversal.kept(KeptReason.IN_USE)
+        return None
+
+    def _conflict(self, reversal: Reversal, claimed: Mapping[tuple[Kind, str], UUID]) -> Kept | None:
+        object_type = reversal.object_type
+        for index, key in enumerate(self._claimed[reversal.place]):
+            assert object_type.unique_key is not None, "only objects with unique keys claim any"
+            holder = object_type.unique_key.holder(self._work, key)
+            if holder is None or (reversal.kind, holder) in self.going or (reversal.kind, holder) in self._command.others:
+                holder = claimed[reversal.kind, key]
+            if holder != reversal.object_id:
+                return self._taken(reversal, index, holder)
+        return None
+
+    def _taken(self, reversal: Reversal, index: int, holder: UUID) -> Kept:
+        object_type, field = reversal.object_type, reversal.object_type.field_path(index)
+        may_name = reversal.kind in self._command.may_name
+        return Kept(
+            object=object_type.name,
+            id=reversal.shown_id,
+            reason=KeptReason.CONFLICT,
+            message=f"`{field}` now belongs to another active {object_type.name}. Free it there first.",
+            conflict=Holder(object_type.name, ids.encoded(object_type.prefix, holder)) if may_name else UNSET,
+        )
+
+
+def _around(command: UndoReversals) -> Around:
+    """Return the query about other objects that an undo depends on."""
+    reversals, others = command.reversals, command.others
+    renamed = {place for reversal in reversals for place in named(reversal.object_id, reversal.before, reversal.merged_into)}
+    # Comments on an engagement need its timeline, so a transcript that loses its timeline counts as going.
+    losing = [reversal for reversal in reversals if not provided(reversal.kind, reversal.object_id, reversal.before)]
+    going = {kind: [reversal.object_id for reversal in losing if reversal.kind is kind] for kind in Kind}
+    many = sum(map(len, going.values()))
+    return Around(
+        since=command.since,
+        contacts=_sorted(object_id for kind, object_id in renamed if kind is Kind.CONTACT),
+        companies=_sorted(object_id for kind, object_id in renamed if kind is Kind.COMPANY),
+        tags=_sorted(object_id for kind, object_id in renamed if kind is Kind.TAG),
+        going_contacts=tuple(going[Kind.CONTACT]),
+        going_companies=tuple(going[Kind.COMPANY]),
+        going_tags=tuple(ids.encoded(ids.TAG, tag_id) for tag_id in going[Kind.TAG]),
+        going_engagements=_sorted({*going[Kind.ENGAGEMENT], *going[Kind.TRANSCRIPT]}),
+        merging=tuple(reversal.object_id for reversal in losing if reversal.merged_into is not None),
+        aside=_sorted({*(reversal.object_id for reversal in reversals), *(object_id for _, object_id in others)})
+        if many
+        else (),
+        most=MAX_COMPANY_CONTACTS // max(many, 1),
+    )
+
+
+def _sorted(object_ids: Iterable[UUID]) -> tuple[UUID, ...]:
+    return tuple(sorted(object_ids))
+
+
+def _needs_to_be_there(object_type: ObjectType[Any, Any], state: Any) -> Iterator[Need]:
+    """Yield the needs of restoring an object in some state."""
+    if object_type.unique_key is not None:
+        yield from object_type.unique_key.needs(object_type.unique_values(state))
+    if (company_id := company_of(state)) is not None:
+        yield Need(COMPANIES, company_id)
+
+
+def _claimed(reversal: Reversal) -> list[str]:
+    return [] if reversal.before is None else reversal.object_type.unique_values(reversal.before)
+
+
+def _differs(reversal: Reversal, row: Any) -> bool:
+    """Whether an object differs from its state before the request."""
+    if reversal.before is None or row.deleted_at is not None:
+        return (reversal.before is None) != (row.deleted_at is not None)
+    now = reversal.object_type.to_entry(row)
+    aside = reversal.object_type.context_fields | {"updated_at"}
+    return any(getattr(now, name) != getattr(reversal.before, name) for name in now.__struct_fields__ if name not in aside)
+
+
+class _Rank(NamedTuple):
+    """The sort key for reverting: deletions last, then by kind, then restored objects after updated ones."""
+
+    goes: bool
+    order: int
+    comes_back: bool
+
+
+def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal]) -> dict[ObjectKey, Reverted]:
+    """Give objects back their earlier state. Return the result for each."""
+    rows: dict[ObjectKey, Any] = {
+        place: work.get(reversal.object_type.table, reversal.object_id) for place, reversal in going.items()
+    }
+    # All current unique keys are freed before any object claims its earlier ones.
+    for place, reversal in going.items():
+        object_type = reversal.object_type
+        if object_type.unique_key is not None and rows[place].deleted_at is None:
+            object_type.unique_key.free(work, reversal.object_id, object_type.unique_values(object_type.to_entry(rows[place])))
+
+    def rank(reversal: Reversal) -> _Rank:
+        goes, order = reversal.before is None, _ORDER.index(reversal.kind)
+        return _Rank(goes, -order if goes else order, rows[reversal.place].deleted_at is not None)
+
+    return {
+        reversal.place: Reverted(
+            object=reversal.object_type.name, id=reversal.shown_id, action=_reverted(work, reversal, rows[reversal.place])
+        )
+        for reversal in sorted(going.values(), key=rank)
+    }
+
+
+def _reverted(work: UnitOfWork, reversal: Reversal, row: Any) -> RevertedBy:
+    object_type = reversal.object_type
+    if reversal.before is None:
+        deleted(work, object_type, row, reversal.merged_into, _as_entered(work, reversal, object_type.to_entry(row)))
+        return RevertedBy.DELETED
+    after = _as_entered(work, reversal, reversal.before)
+    if object_type.unique_key is not None:
+        claim(work, object_type, reversal.object_id, None, after)
+    if row.deleted_at is not None:
+        restored(work, object_type, row, after)
+        return RevertedBy.RESTORED
+    updated(work, object_type, row, after)
+    return RevertedBy.UPDATED
+
+
+def _as_entered(work: UnitOfWork, reversal: Reversal, state: Any) -> Any:
+    """Return a state as the ledger records it. A transcript is recorded with its engagement."""
+    if reversal.kind is not Kind.TRANSCRIPT:
+        return state
+    engagement = work.get(ENGAGEMENTS, reversal.object_id)
+    return state if engagement is None else msgspec.structs.replace(state, engagement=engagement.object)
