@@ -85,7 +85,8 @@ async def lock_at_once(connection: Connection) -> None:
 async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, UnitOfWork]:
     """Open a unit of work, with the rows needed, for each workspace that exists.
 
-    One statement loads them, so they share a snapshot. A lock must be taken by an earlier statement, because a statement that waits for a lock keeps the snapshot from before it.
+    One statement loads them, so they share a snapshot. A lock must be taken by an earlier statement, because a statement that
+    waits for a lock keeps the snapshot from before it.
     """
     asked: dict[Table[Any], list[dict[str, Any]]] = {}
     for workspace_id, wanted in needs.items():
