@@ -35,6 +35,10 @@ class Caller(NamedTuple):
         """Whether the credential has the scope."""
         return scope in self.scopes or ADMIN in self.scopes
 
+    def may_all(self, scopes: frozenset[str]) -> bool:
+        """Whether the credential has all the scopes."""
+        return scopes <= self.scopes or ADMIN in self.scopes
+
     def require(self, scope: str) -> None:
         """Require the scope. Refusal: Forbidden."""
         if not self.may(scope):

@@ -131,7 +131,6 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
             max_inactive_connection_lifetime=0,
             server_settings=_SESSION | {"plan_cache_mode": "force_custom_plan"} if plan_anew else _SESSION,
             timeout=_CONNECT_SECONDS,
-            command_timeout=PATIENCE_SECONDS,
         )
     except OSError as error:
         raise _of_database(error) from None

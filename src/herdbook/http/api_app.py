@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -43,12 +43,19 @@ class _Disconnected(Exception):
 
 
 class _Target(NamedTuple):
-    """An operation, and the readers built once from its declaration."""
+    """An operation, and all that is built once from its declaration.
+
+    `body_limit` is in bytes. `narrowed` are the objects that an answer may show to callers who may not read them, and
+    `narrowed_scopes` are all scopes that reading them needs.
+    """
 
     operation: Operation
+    is_write: bool
+    body_limit: int
     body: BodyReader | None
     query: QueryReader | None
     narrowed: tuple[ShownObject, ...]
+    narrowed_scopes: frozenset[str]
 
 
 class ApiOptions(NamedTuple):
@@ -97,7 +104,7 @@ class ApiApp:
         log: RequestLog | None,
         disk: DiskWatch | None = None,
     ) -> None:
-        self._router = Router((operation, _target(operation)) for operation in operations)
+        self._router = Router((operation, _target(operation, wire.body_limit)) for operation in operations)
         self._services = services
         self._authenticator = authenticator
         self._rate_limit = rate_limit
@@ -110,7 +117,13 @@ class ApiApp:
         """Answer one request."""
         request = _Request(scope)
         try:
-            answer = await self._answer_or_again(request, scope, receive)
+            try:
+                answer = await self._answer(request, scope, receive)
+            except CONNECTION_ERRORS as error:
+                # A lost database session may be noticed only when its connection is used, so reads are tried once more.
+                if scope["method"] != "GET" or isinstance(error, TimeoutError):
+                    raise
+                answer = await self._answer(request, scope, receive)
             await self._send_answer(request, answer, receive, send)
         except _Disconnected:
             request.status = 499
@@ -121,17 +134,9 @@ class ApiApp:
             else:
                 await self._send_problem(request, error, send)
         finally:
-            request.lets_go()
+            if request.held:
+                self._bodies.give_back(request.workspace_id, request.held)
         request.finish(scope, self._log)
-
-    async def _answer_or_again(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
-        try:
-            return await self._answer(request, scope, receive)
-        except CONNECTION_ERRORS as error:
-            # A lost database session may be noticed only when its connection is used, so reads are tried once more.
-            if scope["method"] != "GET" or isinstance(error, TimeoutError):
-                raise
-            return await self._answer(request, scope, receive)
 
     async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
         parts = scope["path"].split("/")[1:]
@@ -142,25 +147,16 @@ class ApiApp:
         address: str = (scope.get("client") or ("",))[0]
         caller = ANONYMOUS if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
-        request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
+        if b"if-match" in headers or b"if-none-match" in headers:
+            request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
         body = b""
         arguments: list[object] = []
         if target.body is not None or operation.form is not None:
-            require_identity(headers.get(b"content-encoding"))
-            body = await self._body(request, receive)
-        if target.body is not None:
-            if body:
-                require_json(headers.get(b"content-type"))
-            if len(body) > LONG_BODY:
-                target.body.check_arrays(body)
-                # Let other tasks run.
-                await asyncio.sleep(0)
-            arguments.append(target.body.read(body))
-        elif operation.form is not None:
-            arguments.append(body)
+            body = await self._body(request, target.body_limit, receive)
+            arguments.append(body if target.body is None else await _read(target.body, body, headers))
         if target.query is not None:
             arguments.append(target.query.read(scope["query_string"]))
-        if self._disk.is_full and operation.is_write:
+        if target.is_write and self._disk.is_full:
             raise Unavailable(DISK_IS_FULL)
         call = Call(
             services=self._services,
@@ -179,10 +175,10 @@ class ApiApp:
             problem_type_base=self._wire.problem_type_base,
         )
         answer = await operation.handler(call, *parameters, *arguments)
-        if answer.is_own or not operation.narrows(answer.status or operation.status):
+        if caller.may_all(target.narrowed_scopes) or answer.is_own or not operation.narrows(answer.status or operation.status):
             return answer
         unread = [shown for shown in target.narrowed if not shown.may_be_read_by(caller)]
-        return answer._replace(body=without_unread(answer.body, body, unread)) if unread else answer
+        return answer._replace(body=without_unread(answer.body, body, unread))
 
     async def _caller(self, request: "_Request", scope: Scope, scopes: Iterable[str], address: str) -> Caller:
         """Return the authenticated caller with the needed scopes. Refusals: Unauthenticated, RateLimited, Forbidden."""
@@ -193,12 +189,14 @@ class ApiApp:
                 raise RateLimited(quota.retry_after)
         for needed in scopes:
             caller.require(needed)
-        scope.setdefault("state", {})[HAS_CALLER] = True
+        state: dict[str, object] | None = scope.get("state")
+        if state is not None:
+            state[HAS_CALLER] = True
         return caller
 
-    async def _body(self, request: "_Request", receive: Receive) -> bytes:
+    async def _body(self, request: "_Request", limit: int, receive: Receive) -> bytes:
         """Return the body. Refusals: TooLarge; Unavailable, if all bodies together are too large."""
-        limit = self._limit(request)
+        require_identity(request.headers.get(b"content-encoding"))
         length = request.headers.get(b"content-length")
         if length is not None and int(length) > limit:
             raise TooLarge(limit)
@@ -216,17 +214,11 @@ class ApiApp:
             if is_whole and not chunks and size <= LONG_BODY:
                 # A body in one piece, as nearly all are, is no larger than a connection's read buffer, so it is not counted.
                 return bytes(chunk)
-            request.holds(self._bodies, len(chunk))
+            self._bodies.take(request.workspace_id, len(chunk))
+            request.held += len(chunk)
             chunks.append(chunk)
             if is_whole:
                 return b"".join(chunks)
-
-    def _limit(self, request: "_Request") -> int:
-        operation = request.operation
-        assert operation is not None, "it was found"
-        if operation.form is not None:
-            return min(self._wire.body_limit, MAX_FORM_BYTES)
-        return self._wire.body_limit if operation.is_large else min(self._wire.body_limit, MAX_OBJECT_BYTES)
 
     async def _send_answer(self, request: "_Request", answer: Answer, receive: Receive, send: Send) -> None:
         operation = request.operation
@@ -269,8 +261,7 @@ class _Request:
     """The state of one request while it is handled."""
 
     __slots__ = (
-        *("_held", "_holder", "began", "caller", "headers", "id", "if_version", "is_head", "operation", "quota"),
-        *("shown_id", "status"),
+        *("began", "caller", "headers", "held", "id", "if_version", "is_head", "operation", "quota", "shown_id", "status"),
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -284,22 +275,12 @@ class _Request:
         self.quota: Quota | None = None
         self.status = 0
         self.if_version: frozenset[int] | None = None
-        self._holder: Bodies | None = None
-        self._held = 0
-
-    def holds(self, bodies: Bodies, size: int) -> None:
-        """Count more bytes of the body until the request is answered. Refusal: Unavailable."""
-        bodies.take(self._who, size)
-        self._holder = bodies
-        self._held += size
-
-    def lets_go(self) -> None:
-        """Stop counting the body."""
-        if self._holder is not None:
-            self._holder.give_back(self._who, self._held)
+        # The bytes of its body that are counted until it is answered.
+        self.held = 0
 
     @property
-    def _who(self) -> UUID | None:
+    def workspace_id(self) -> UUID | None:
+        """The caller's workspace, if a caller was authenticated."""
         return None if self.caller is None else self.caller.workspace_id
 
     def common_headers(self) -> list[tuple[bytes, bytes]]:
@@ -377,10 +358,26 @@ def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return headers
 
 
-def _target(operation: Operation) -> _Target:
+async def _read(reader: BodyReader, body: bytes, headers: Mapping[bytes, bytes]) -> object:
+    """Return what a body says. Refusals: UnsupportedMediaType, Invalid."""
+    if body:
+        require_json(headers.get(b"content-type"))
+    if len(body) > LONG_BODY:
+        reader.check_arrays(body)
+        # Let other tasks run.
+        await asyncio.sleep(0)
+    return reader.read(body)
+
+
+def _target(operation: Operation, body_limit: int) -> _Target:
+    narrowed = shown_objects(operation.answer) if operation.is_write else ()
+    most = MAX_FORM_BYTES if operation.form is not None else MAX_OBJECT_BYTES
     return _Target(
         operation,
+        operation.is_write,
+        body_limit if operation.is_large else min(body_limit, most),
         None if operation.body is None else BodyReader(operation.envelope or operation.body),
         None if operation.query is None else QueryReader(operation.query),
-        shown_objects(operation.answer) if operation.is_write else (),
+        narrowed,
+        frozenset(scope for shown in narrowed for scope in shown.scopes),
     )

@@ -132,16 +132,23 @@ class Front:
 
 
 class _Transport:
-    """A transport that ignores calls after its end. uvloop's fails between the end and the notification of it."""
+    """A transport that ignores calls after its end. uvloop's fails between the end and the notification of it.
+
+    It writes the head of an answer together with what follows, unless that comes in chunks: each write is a system call.
+    """
 
     def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None]) -> None:
         self._transport = transport
         self._when_unsent = when_unsent
+        # The request whose answer is about to begin, and the head that waits for the body.
+        self.answering: Any = None
+        self._head = b""
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.abort = transport.abort
 
     def close(self) -> None:
+        self.flush()
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._when_unsent()
@@ -159,10 +166,25 @@ class _Transport:
         return waiting
 
     def write(self, data: bytes) -> None:
-        if not self.is_closing():
+        if self.answering is not None:
+            is_whole, self.answering = self.answering.chunked_encoding is False, None
+            if is_whole:
+                self._head = data
+                return
+        if self.is_closing():
+            return
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        else:
             self._transport.write(data)
 
+    def flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
     def write_eof(self) -> None:
+        self.flush()
         if not self.is_closing():
             self._transport.write_eof()
 
@@ -204,6 +226,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._front = front
         self._limits = front.limits
+        self._head_awaited = ("head", front.limits.head_seconds)
+        self._body_awaited = ("body", front.limits.body_seconds)
         self._deadline: asyncio.TimerHandle | None = None
         # The incomplete part, `head` or `body`, and its time limit in seconds.
         self._awaited: tuple[str, float] | None = None
@@ -227,6 +251,8 @@ class Connection(HttpToolsProtocol):
         self._write_watch: asyncio.TimerHandle | None = None
         # The application notes in `scope["state"]` whether a caller was authenticated on this connection.
         self._state: dict[str, Any] = {}
+        # The `Host` of the last request; most send the same again.
+        self._valid_hosts: list[bytes] | None = None
 
     # Attributes set by uvicorn's protocol, with their actual types.
     transport: Any
@@ -298,7 +324,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read, as far as requests may lie here."""
         self._unset_keepalive_if_required()
-        self._unfed, self._fed = self._unfed[self._fed :] + data, 0
+        self._unfed, self._fed = self._unfed[self._fed :] + data if self._unfed else data, 0
         self._feed()
 
     def _feed(self) -> None:
@@ -310,9 +336,7 @@ class Connection(HttpToolsProtocol):
                 self.flow.pause_reading()
                 self.flow.holds = True
                 return
-            is_crowded = data.count(_HEAD_END, place, place + _PIECE_BYTES) > MAX_PIPELINED
-            size = _CROWDED_PIECE_BYTES if is_crowded else _PIECE_BYTES
-            piece = data[place : place + min(size, self._limits.head_bytes - self._fruitless)]
+            piece = data[place : place + self._piece_bytes(data, place)]
             self._fruitless += len(piece)
             read = len(piece)
             try:
@@ -338,6 +362,12 @@ class Connection(HttpToolsProtocol):
                 self._wait_for_next()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self._awaited[1], self._when_late)
+
+    def _piece_bytes(self, data: bytes, place: int) -> int:
+        """Return how many bytes the parser gets next."""
+        most = min(_PIECE_BYTES, self._limits.head_bytes - self._fruitless)
+        is_crowded = len(data) - place > _CROWDED_PIECE_BYTES and data.count(_HEAD_END, place, place + most) > MAX_PIPELINED
+        return min(_CROWDED_PIECE_BYTES, most) if is_crowded else most
 
     def _drop_unfed(self) -> None:
         self._unfed, self._fed = b"", 0
@@ -384,14 +414,17 @@ class Connection(HttpToolsProtocol):
         """Note that a head begins."""
         super().on_message_begin()
         self.scope["state"] = self._state
-        self._awaited = ("head", self._limits.head_seconds)
+        self._awaited = self._head_awaited
 
     def on_headers_complete(self) -> None:
         """Start a request, if its head is valid."""
         headers = self.headers
         if len(headers) > self._limits.head_lines:
             raise self._too_large()
-        self._check_host([value for name, value in headers if name == b"host"])
+        hosts = [value for name, value in headers if name == b"host"]
+        if hosts != self._valid_hosts:
+            self._check_host(hosts)
+            self._valid_hosts = hosts or None
         if self.parser.should_upgrade():
             _check_upgrade(headers)
         super().on_headers_complete()
@@ -399,7 +432,7 @@ class Connection(HttpToolsProtocol):
         self.headers = []
         self._has_asked = True
         self._waits_since = self.loop.time()
-        self._came_on(("body", self._limits.body_seconds))
+        self._came_on(self._body_awaited)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
@@ -413,6 +446,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request, or send the pending refusal."""
+        self.transport.flush()
         is_last = not self.pipeline
         self._silent_since = self.loop.time()
         super().on_response_complete()
@@ -430,7 +464,7 @@ class Connection(HttpToolsProtocol):
                 self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
+        self._running = self.transport.answering = cycle
         super()._start_asgi_task(cycle, app)
 
     def timeout_keep_alive_handler(self) -> None:
@@ -470,7 +504,8 @@ class Connection(HttpToolsProtocol):
     def _came_on(self, awaited: tuple[str, float] | None) -> None:
         self._fruitless = 0
         self._awaited = awaited
-        self._reset_deadline()
+        if self._deadline is not None:
+            self._reset_deadline()
 
     def _reset_deadline(self) -> None:
         if self._deadline is not None:

@@ -211,6 +211,7 @@ class Ledger:
         """
         taken: list[_Waiting] = []
         workspace_ids: set[UUID] = set()
+        left = 0
         for _ in range(min(len(self._ready), _BATCH_WORKSPACES)):
             if workspace_ids and self._ready[0] in self._blocked:
                 break
@@ -220,13 +221,14 @@ class Ledger:
             workspace_ids.add(workspace_id)
             while queue and len(taken) < _BATCH_COMMANDS:
                 one = queue.popleft()
-                metrics.QUEUE_LENGTH.dec()
+                left += 1
                 if not one.done.done():
                     taken.append(one)
             if not queue:
                 del self._queues[workspace_id]
             if len(taken) == _BATCH_COMMANDS or workspace_id in self._blocked:
                 break
+        metrics.QUEUE_LENGTH.dec(left)
         return taken, workspace_ids
 
     def _release(self, workspace_ids: Iterable[UUID]) -> None:
