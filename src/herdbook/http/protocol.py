@@ -142,7 +142,7 @@ class _Transport:
         self._when_unsent = when_unsent
         # The request whose answer is about to begin, and the head that waits for the body.
         self.answering: Any = None
-        self._head = b""
+        self.head = b""
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.abort = transport.abort
@@ -169,18 +169,18 @@ class _Transport:
         if self.answering is not None:
             is_whole, self.answering = self.answering.chunked_encoding is False, None
             if is_whole:
-                self._head = data
+                self.head = data
                 return
         if self.is_closing():
             return
-        if self._head:
-            self._transport.writelines((self._head, data))
-            self._head = b""
+        if self.head:
+            self._transport.writelines((self.head, data))
+            self.head = b""
         else:
             self._transport.write(data)
 
     def flush(self) -> None:
-        if self._head:
+        if self.head:
             self.write(b"")
 
     def write_eof(self) -> None:
@@ -355,7 +355,8 @@ class Connection(HttpToolsProtocol):
             if self._fruitless >= self._limits.head_bytes or len(self.headers) > self._limits.head_lines:
                 self._refuse(self._too_large())
                 return
-        self._drop_unfed()
+        self._unfed, self._fed = b"", 0
+        self.flow.holds = False
         if self._awaited is None:
             if self.cycle is not None and self.cycle.response_complete:
                 # This was the rest of a request that was answered before it was complete.
@@ -432,7 +433,10 @@ class Connection(HttpToolsProtocol):
         self.headers = []
         self._has_asked = True
         self._waits_since = self.loop.time()
-        self._came_on(self._body_awaited)
+        self._fruitless = 0
+        self._awaited = self._body_awaited
+        if self._deadline is not None:
+            self._reset_deadline()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
@@ -442,11 +446,15 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that a request is complete."""
         super().on_message_complete()
-        self._came_on(None)
+        self._fruitless = 0
+        self._awaited = None
+        if self._deadline is not None:
+            self._reset_deadline()
 
     def on_response_complete(self) -> None:
         """Continue with the next request, or send the pending refusal."""
-        self.transport.flush()
+        if self.transport.head:
+            self.transport.flush()
         is_last = not self.pipeline
         self._silent_since = self.loop.time()
         super().on_response_complete()
@@ -500,12 +508,6 @@ class Connection(HttpToolsProtocol):
     def _wait_for_next(self) -> None:
         if not self._is_refused and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def _came_on(self, awaited: tuple[str, float] | None) -> None:
-        self._fruitless = 0
-        self._awaited = awaited
-        if self._deadline is not None:
-            self._reset_deadline()
 
     def _reset_deadline(self) -> None:
         if self._deadline is not None:

@@ -14,7 +14,8 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from types import CoroutineType
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -427,7 +428,7 @@ class Ledger:
                 # From here on, the command will be saved. Set this first: a long command lets other tasks run, `_give_up` too.
                 one.is_sent = True
                 outcome = _outcome(trial.units.get(one.workspace_id), one)
-                trial.outcomes.append((one, await outcome if isinstance(outcome, Coroutine) else outcome))
+                trial.outcomes.append((one, await outcome if isinstance(outcome, CoroutineType) else outcome))
         changed = [work for work in trial.units.values() if work.changed_rows]
         if not changed:
             return None
@@ -469,7 +470,7 @@ def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
     return any(not one.done.done() for one in waiting)
 
 
-def _outcome(work: UnitOfWork | None, one: _Waiting) -> Written | Exception | Coroutine[None, None, Written | Exception]:
+def _outcome(work: UnitOfWork | None, one: _Waiting) -> Written | Exception | CoroutineType[None, None, Written | Exception]:
     """Apply one command; a refusal or a bug is the outcome of this command alone. A long command yields to other tasks."""
     if work is None:
         return NotFound("workspace")
