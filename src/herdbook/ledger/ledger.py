@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import CoroutineType
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -470,7 +470,7 @@ def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
     return any(not one.done.done() for one in waiting)
 
 
-def _outcome(work: UnitOfWork | None, one: _Waiting) -> Written | Exception | Coroutine[None, None, Written | Exception]:
+def _outcome(work: UnitOfWork | None, one: _Waiting) -> "Written | Exception | CoroutineType[None, None, Written | Exception]":
     """Apply one command; a refusal or a bug is the outcome of this command alone. A long command yields to other tasks."""
     if work is None:
         return NotFound("workspace")
