@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
+# Its UUID is a subclass in C, which the database driver returns, too.
+from asyncpg.pgproto import pgproto
+
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PYTHON_BASE_32: Final = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS: Final = [high + low for high in _CROCKFORD for low in _CROCKFORD]
@@ -32,7 +35,7 @@ EVENT: Final = "evt_"
 
 def new_id() -> UUID:
     """Return a new ULID as a UUID: the current millisecond, then 80 random bits."""
-    return UUID(int=time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10)))
+    return pgproto.UUID((time.time_ns() // 1_000_000).to_bytes(6) + os.urandom(10))
 
 
 def encoded(prefix: str, identifier: UUID) -> str:
@@ -51,7 +54,7 @@ def decoded(prefix: str, text: str) -> UUID | None:
     if not text.startswith(prefix) or len(body) != _LENGTH or not body.isascii() or body[0] > "7":
         return None
     try:
-        return UUID(int=int(body.translate(_TO_PYTHON), 32))
+        return pgproto.UUID(int(body.translate(_TO_PYTHON), 32).to_bytes(16))
     except ValueError:
         return None
 

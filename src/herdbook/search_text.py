@@ -10,8 +10,7 @@ import unicodedata
 from typing import Final
 
 WORD_START: Final = "\x1f"
-_WORD: Final = re.compile(r"[^\W_]+")
-_MARKED: Final = WORD_START + r"\g<0>"
+_BEFORE_WORD: Final = re.compile(r"(?<![^\W_])(?=[^\W_])")
 _MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
 # An index entry holds 2,704 bytes, and folding can turn one character into several.
 _MAX_WORD_LENGTH: Final = 200
@@ -41,7 +40,7 @@ def _decomposed(text: str) -> str:
 
 def searchable(text: str) -> str:
     """Return folded text with `WORD_START` before each word."""
-    return _WORD.sub(_MARKED, folded(text).replace(WORD_START, " "))
+    return _BEFORE_WORD.sub(WORD_START, folded(text).replace(WORD_START, " "))
 
 
 def searched(text: str) -> list[str]:

@@ -19,7 +19,7 @@ from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Taken, TooLarge, Unavailable
 from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
-from herdbook.http.call import Call, Services, address_of
+from herdbook.http.call import Call, Services
 from herdbook.http.etag import etag, if_version, none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
@@ -169,7 +169,7 @@ class ApiApp:
             path_parameters=parameters,
             query_string=scope["query_string"],
             body=body,
-            base_url=self._services.public_url or address_of(scope),
+            scope=scope,
             address=address,
             authenticator=self._authenticator,
             problem_type_base=self._wire.problem_type_base,

@@ -44,12 +44,11 @@ class Services(NamedTuple):
 class Call:
     """One request.
 
-    `base_url` is this server's public URL without a path. `if_version` holds the versions that If-Match and If-None-Match
-    allow; None allows any.
+    `if_version` holds the versions that If-Match and If-None-Match allow; None allows any.
     """
 
     __slots__ = (
-        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "address", "base_url", "caller", "headers"),
+        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "address", "caller", "headers"),
         *("if_version", "operation", "path", "query_string", "request_id", "services"),
     )
 
@@ -66,7 +65,7 @@ class Call:
         path_parameters: list[str],
         query_string: bytes,
         body: bytes,
-        base_url: str,
+        scope: Scope,
         address: str,
         authenticator: Authenticator,
         problem_type_base: str,
@@ -80,11 +79,16 @@ class Call:
         self.query_string = query_string
         self._path_parameters = path_parameters
         self._body = body
-        self.base_url = base_url
+        self._scope = scope
         self.if_version = if_version
         self.address = address
         self._authenticator = authenticator
         self._problem_type_base = problem_type_base
+
+    @property
+    def base_url(self) -> str:
+        """The server's public URL without a path."""
+        return self.services.public_url or address_of(self._scope)
 
     @property
     def has_precondition(self) -> bool:
