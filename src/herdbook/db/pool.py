@@ -134,51 +134,53 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
         )
     except OSError as error:
         raise _of_database(error) from None
-    return _Pool(pool)
+    return _Pool(pool, size)
 
 
 class _Pool:
     """A pool of asyncpg with time limits: by itself, it would wait for ever for a database that hangs."""
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
+    def __init__(self, pool: Any, size: int) -> None:
+        self.pool = pool
+        # The connections that nobody has. While there are any, nobody waits for one.
+        self.free = size
 
     def acquire(self) -> "_Lent":
-        return _Lent(self._pool)
+        return _Lent(self)
 
     async def execute(self, query: LiteralString, *args: Any) -> str:
-        async with _Lent(self._pool) as connection:
+        async with _Lent(self) as connection:
             return await connection.execute(query, *args)
 
     async def fetch(self, query: LiteralString, *args: Any) -> list[asyncpg.Record]:
-        async with _Lent(self._pool) as connection:
+        async with _Lent(self) as connection:
             return await connection.fetch(query, *args)
 
     async def fetchrow(self, query: LiteralString, *args: Any) -> asyncpg.Record | None:
-        async with _Lent(self._pool) as connection:
+        async with _Lent(self) as connection:
             return await connection.fetchrow(query, *args)
 
     async def fetchval(self, query: LiteralString, *args: Any) -> Any:
-        async with _Lent(self._pool) as connection:
+        async with _Lent(self) as connection:
             return await connection.fetchval(query, *args)
 
     async def close(self) -> None:
         """Close all connections; cut those to a database that does not answer."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._pool.close()
+                await self.pool.close()
         except CONNECTION_ERRORS:
             self.terminate()
 
     def terminate(self) -> None:
         """Cut all connections at once."""
-        self._pool.terminate()
+        self.pool.terminate()
 
     def get_size(self) -> int:
-        return self._pool.get_size()
+        return self.pool.get_size()
 
     def get_idle_size(self) -> int:
-        return self._pool.get_idle_size()
+        return self.pool.get_idle_size()
 
 
 class _Lent:
@@ -186,26 +188,36 @@ class _Lent:
 
     __slots__ = ("_connection", "_end", "_is_late", "_pool")
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: _Pool) -> None:
         self._pool = pool
         self._is_late = False
 
     async def __aenter__(self) -> Connection:
         loop = asyncio.get_running_loop()
         late_at = loop.time() + PATIENCE_SECONDS
+        # A free connection that is broken is opened again, in a shorter time.
+        limit = contextlib.nullcontext() if self._pool.free > 0 else asyncio.timeout_at(late_at)
+        self._pool.free -= 1
         try:
-            async with asyncio.timeout_at(late_at):
-                self._connection = await self._pool.acquire()
-        except OSError as error:
-            raise _of_database(error) from None
+            async with limit:
+                self._connection = await self._pool.pool.acquire()
+        except BaseException as error:
+            self._pool.free += 1
+            if isinstance(error, OSError):
+                raise _of_database(error) from None
+            raise
         self._end = loop.call_at(late_at, self._cut)
         return cast("Connection", self._connection)
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._end.cancel()
         # The release cancels an interrupted statement on the server. If the server does not answer, the connection is closed.
-        with contextlib.suppress(*CONNECTION_ERRORS):
-            await self._pool.release(self._connection, timeout=_GIVE_BACK_SECONDS)
+        try:
+            await self._pool.pool.release(self._connection, timeout=None if error is None else _GIVE_BACK_SECONDS)
+        except CONNECTION_ERRORS:
+            pass
+        finally:
+            self._pool.free += 1
         if self._is_late and isinstance(error, (OSError, *CONNECTION_ERRORS)):
             raise TimeoutError("the database did not answer in time") from error
         if isinstance(error, OSError):
