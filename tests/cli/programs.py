@@ -39,10 +39,10 @@ class Running:
     first: bool
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, headers={"Authorization": self.key}, timeout=10, **options)
+        return requests.get(self.url + path, headers={"Authorization": self.key}, timeout=PATIENCE, **options)
 
     def post(self, path: str, json: object) -> requests.Response:
-        return requests.post(self.url + path, json=json, headers={"Authorization": self.key}, timeout=10)
+        return requests.post(self.url + path, json=json, headers={"Authorization": self.key}, timeout=PATIENCE)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -98,6 +98,14 @@ def serving(
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HERDBOOK_")}
     return {**kept, **variables}
+
+
+def command_line(process: psutil.Process) -> str:
+    """Return the command line of a process, empty if it is gone: the database's processes come and go."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def kill(process: psutil.Process) -> None:

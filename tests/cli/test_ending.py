@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.cli.programs import PATIENCE, PROGRAM, environment, serving, until
+from tests.cli.test_workers import workers_of
 
 
 def listens_again(url: str) -> bool:
@@ -57,7 +58,7 @@ def test_a_request_is_answered_while_two_workers_drain(tmp_path: Path) -> None:
             # The server says this once it waits for the body.
             assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
             server.process.send_signal(signal.SIGTERM)
-            workers = [child for child in server.family() if "spawn_main" in " ".join(child.cmdline())]
+            workers = workers_of(server)
             # The idle worker ends first, so the other one has received the signal as well.
             until(lambda: sum(alive(worker) for worker in workers) == 1)
             client.sendall(b'{"first_name":"Ada"}')

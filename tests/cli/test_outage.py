@@ -178,8 +178,7 @@ def test_a_full_disk_refuses_writes_before_the_database_stops(tmp_path: Path) ->
         assert "herdbook_disk_free_bytes " in metrics
         assert create(server).status_code == 201
         assert postmaster(tmp_path) == first
-        log = (tmp_path / "err.txt").read_text()
-        assert f'"folder":"{data}/postgres"' in log
+        until(lambda: f'"folder":"{data}/postgres"' in (tmp_path / "err.txt").read_text())
 
 
 @as_root

@@ -16,19 +16,21 @@ def test_it_takes_the_place_of_an_older_one_in_one_step(tmp_path: Path) -> None:
     still_open.hardlink_to(file)
     command = [str(PROGRAM), "serve"]
     variables = environment({"HERDBOOK_PORT": "0", "HERDBOOK_READY_FILE": "ready.json"})
-    with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            until(lambda: process.poll() is not None or (file.exists() and file.read_text() != "old"))
-            content, mode = json.loads(file.read_text()), stat.S_IMODE(file.stat().st_mode)
-        finally:
-            process.terminate()
-            said, _ = process.communicate(timeout=PATIENCE)
+    with (tmp_path / "out.txt").open("w") as out:
+        process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=out)
+    try:
+        until(lambda: process.poll() is not None or (file.exists() and file.read_text() != "old"))
+        content, mode = json.loads(file.read_text()), stat.S_IMODE(file.stat().st_mode)
+        # The file is written before the output.
+        until(lambda: content["api_key"] in (tmp_path / "out.txt").read_text())
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
 
     assert still_open.read_text() == "old"
     assert mode == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["herdbook-data", "still-open.json"]
-    assert content["api_key"] in said
-    assert content["workspace_id"] in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["herdbook-data", "out.txt", "still-open.json"]
+    assert content["workspace_id"] in (tmp_path / "out.txt").read_text()
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -64,11 +64,11 @@ def test_it_says_so_to_people_too(server: Running) -> None:
 
 def test_it_listens_on_this_machine_alone(server: Running) -> None:
     """By default the server listens on a loopback address, and its database on no address at all."""
+    family = {process.pid for process in server.family()}
     listening = {
         connection.laddr.ip
-        for process in server.family()
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
+        for connection in psutil.net_connections("inet")
+        if connection.laddr and connection.status == psutil.CONN_LISTEN and connection.pid in family
     }
 
     assert listening == {"127.0.0.1"}

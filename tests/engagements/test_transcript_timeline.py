@@ -307,10 +307,12 @@ async def test_sound_entries_are_not_looked_at_one_by_one(alice: Person, step: M
     monkeypatch.setattr(fields, "text", text)
     sound = await alice.put(step.set_timeline_url, json=TIMELINE)
     asked_when_sound = [path for path in asked if "entries" in path]
+    asked.clear()
     wrong = {**TIMELINE["entries"][0], "text": " "}
     refused = await alice.put(step.set_timeline_url, json={**TIMELINE, "entries": [*TIMELINE["entries"], wrong]})
 
     assert (sound.status_code, asked_when_sound) == (200, [])
+    assert "entries[2].text" in asked
     assert faults(refused) == [("entries[2].text", "blank")]
 
 

@@ -93,6 +93,8 @@ async def test_conflicts_are_not_told_to_the_log(
 
 async def test_requests_need_not_be_logged(capsys: pytest.CaptureFixture[str], alice: Person, database_url: str) -> None:
     """At level `warning`, successful requests are not logged."""
+    LINES.flush()
+    capsys.readouterr()
     async with serving(Settings(log_level="warning"), database_url) as client:
         for _ in range(2):
             await client.get(URL, headers={"Authorization": str(alice.key)})

@@ -15,6 +15,7 @@ from herdbook.auth.store import create_workspace
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import prepare
 from herdbook.ledger.ledger import Ledger
+from tests.cli.programs import command_line
 from tests.ledger.concurrent_callers import Said, assert_kept, call_all, crowd_elsewhere, heard
 from tests.ledger.ledger_client import ledger_on
 from tests.ledger.promises import Pool, kept_promises
@@ -129,7 +130,7 @@ def kill_postgresql(server: EmbeddedPostgres, *, whole: bool) -> None:
             process.kill()
         psutil.wait_procs(others)
     else:
-        [serving, *_] = [process for process in others if "herdbook" in " ".join(process.cmdline())]
+        [serving, *_] = [process for process in others if "herdbook" in command_line(process)]
         serving.kill()
 
 

@@ -228,7 +228,7 @@ class WatchedSender(Sender):
         self.sent: list[Sent] = []
         self.answered = 0
 
-    def kept(self, url: str) -> KeptConnection:
+    def kept_connection(self, url: str) -> KeptConnection:
         """Return a recording lane."""
         kept = WatchedLane(self, url)
         kept.begun = self._begun

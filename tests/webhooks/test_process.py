@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cli.programs import PATIENCE, Running, kill, serving, until
+from tests.cli.programs import PATIENCE, Running, command_line, kill, serving, until
 
 MODULE = "herdbook.webhooks.process"
 
@@ -47,7 +47,7 @@ def inbox() -> Generator[Inbox]:
 
 def couriers(server: Running) -> list[psutil.Process]:
     """Return the courier processes of a server."""
-    return [process for process in server.family() if process.is_running() and MODULE in " ".join(process.cmdline())]
+    return [process for process in server.family() if MODULE in command_line(process)]
 
 
 def write(server: Running, name: str) -> None:
