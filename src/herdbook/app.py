@@ -284,7 +284,7 @@ class Herdbook:
             return JSONResponse({"ready": False, "database": _said_of_database(error)}, 503)
         found: dict[str, Any] = {"missing_migrations": schema.missing}
         if (failing := self._readiness.failing_writes()) is not None:
-            found["writes_fail"] = type(failing).__name__
+            found["writes_fail"] = "The last write failed, because the database is away or accepts no writes. The log says why."
         if self._disk.is_full:
             found["disk"] = "The disk is almost full, so writes are refused."
         is_ready = not schema.missing and failing is None and not self._disk.is_full

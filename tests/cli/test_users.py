@@ -142,7 +142,7 @@ def test_a_role_is_given(server: Running) -> None:
     users(server, "set-role", user_id, "INACTIVE")
     second = server.get(f"/api/v2/users/{user_id}")
 
-    assert (done.status, first.json()["role"]) == (0, "INACTIVE")
+    assert (done.status, done.said, first.json()["role"]) == (0, f"{user_id} is now INACTIVE.\n", "INACTIVE")
     assert (second.json(), second.headers["ETag"]) == (first.json(), first.headers["ETag"])
 
 

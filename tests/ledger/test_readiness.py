@@ -46,7 +46,11 @@ async def test_it_fails_when_writes_do(alice: Person, proxy: Proxy, tmp_path: Pa
         after = await client.get("/readyz")
 
     assert (before.status_code, failed.status_code, during.status_code) == (200, 503, 503)
-    assert during.json() == {"ready": False, "missing_migrations": [], "writes_fail": "DiskFullError"}
+    assert during.json() == {
+        "ready": False,
+        "missing_migrations": [],
+        "writes_fail": "The last write failed, because the database is away or accepts no writes. The log says why.",
+    }
     assert "herdbook_ledger_writes_fail 1.0" in metrics
     assert 'herdbook_ledger_failed_batches_total{error="DiskFullError"}' in metrics
     assert "base/" not in failed.text

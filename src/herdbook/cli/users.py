@@ -103,6 +103,7 @@ def set_role(
 
     """
     carry_out(database, workspace, SetRole(ids.decoded(ids.USER, user) or ids.NIL, role))
+    environment.say(f"{user} is now {role.value}.")
 
 
 @app.command(name="list")
