@@ -5,13 +5,14 @@ and the machine's own metadata. The address that a name resolves to is therefore
 that address (OWASP, Server-Side Request Forgery Prevention).
 """
 
-import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 import httpx
+
+from herdbook.resolver import Resolver
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # The prefix for translation from IPv6 to IPv4 (RFC 6052): such an address leads to the IPv4 address that it contains.
@@ -60,7 +61,15 @@ class Targets:
     whole.
     """
 
-    def __init__(self, allowed: Iterable[str], *, allows_loopback: bool = False, allows_private: bool | None = None) -> None:
+    def __init__(
+        self,
+        allowed: Iterable[str],
+        *,
+        allows_loopback: bool = False,
+        allows_private: bool | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._resolver = resolver or Resolver()
         self._allows_loopback = allows_loopback
         self._allows_private = allows_private
         self._hosts: set[str] = set()
@@ -80,12 +89,14 @@ class Targets:
         if port in _BAD_PORTS:
             raise TargetRefused(f"port {port} is not for web servers. Choose another one")
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await self._resolver.addresses(host)
+        except TimeoutError:
+            raise TargetUnknown(f"`{host}` cannot be resolved: its name server did not answer in time") from None
         except OSError as error:
             raise TargetUnknown(f"`{host}` cannot be resolved: {error.strerror}") from None
         except UnicodeError:
             raise TargetUnknown(f"`{host}` is not a valid host name") from None
-        addresses = {text: ipaddress.ip_address(text.partition("%")[0]) for text in (str(each[4][0]) for each in found)}
+        addresses = {text: ipaddress.ip_address(text.partition("%")[0]) for text in found}
         is_named = host.lower() in self._hosts
         may_be_here = self._allows_loopback and _names_this_machine(host)
         allowed = [

@@ -12,6 +12,7 @@ import svix
 import trustme
 
 from herdbook.outgoing import Targets
+from herdbook.resolver import Resolver
 from herdbook.webhooks.model import Attempt
 from herdbook.webhooks.sender import SHOWN_BYTES, KeptConnection, Sender
 from herdbook.webhooks.signing import new_secret
@@ -296,7 +297,7 @@ async def test_what_an_informational_answer_says_is_not_the_answers(sender: Send
 
 
 async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    receiver: Receiver,
 ) -> None:
     """Each address of a name but the last gets a part of the time limit, so that the next ones are tried."""
     tls = ssl.create_default_context()
@@ -308,13 +309,8 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
         # It accepts connections and never answers.
         silent = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.2", answering.port)
 
-        async def found(_: str, port: int, **__: object) -> list[object]:
-            return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
-
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
-        attempt = await send(
-            Sender(Targets(("two.test",)), 30.0, tls, next_address_seconds=0.05), f"https://two.test:{answering.port}/"
-        )
+        targets = Targets(("two.test",), resolver=Resolver(lambda _: ["127.0.0.2", "127.0.0.1"]))
+        attempt = await send(Sender(targets, 30.0, tls, next_address_seconds=0.05), f"https://two.test:{answering.port}/")
         silent.close()
 
     assert attempt.status == 204

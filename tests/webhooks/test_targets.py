@@ -1,7 +1,6 @@
 """The targets that endpoints may have, by the operator's settings."""
 
 import socket
-from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ async def allows(targets: Targets, address: str) -> bool:
 @pytest.mark.parametrize(
     "group", [PUBLIC, LOOPBACK, PRIVATE, METADATA, NOBODY], ids=["public", "loopback", "private", "metadata", "nobody"]
 )
-async def test_each_switch_allows_its_own(switches: dict[str, bool], allowed: list[list[str]], group: list[str]) -> None:
+async def test_each_switch_allows_its_own(switches: dict[str, Any], allowed: list[list[str]], group: list[str]) -> None:
     """Public addresses are always allowed, loopback and private networks each by its setting, and others never."""
     targets = Targets([], **switches)
 
@@ -83,18 +82,18 @@ class Names:
     def __init__(self, **addresses: list[str]) -> None:
         self.addresses = addresses
 
-    async def getaddrinfo(self, host: str, port: int, **_: Any) -> list[Any]:
-        """Replace the event loop's method."""
+    def getaddrinfo(self, host: str, port: None, **_: Any) -> list[Any]:
+        """Replace the system's function."""
         if host.lower() not in self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses[host.lower()]]
 
 
-@pytest_asyncio.fixture
-async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     """A resolver with invented names."""
     names = Names(hidden=["10.0.0.7"], mixed=["10.0.0.7", "93.184.216.34", "169.254.169.254", "93.184.216.35"])
-    monkeypatch.setattr(get_running_loop(), "getaddrinfo", names.getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
     return names
 
 

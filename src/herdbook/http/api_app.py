@@ -133,6 +133,9 @@ class ApiApp:
                 _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
             else:
                 await self._send_problem(request, error, send)
+            # Its frames may refer to the error, by a future that it came from. Such a cycle would stay until the next garbage
+            # collection, and a collection of many holds the event loop for 100 ms.
+            error.__traceback__ = None
         finally:
             if request.held:
                 self._bodies.give_back(request.workspace_id, request.held)

@@ -13,6 +13,7 @@ import re
 import struct
 import termios
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +29,7 @@ from uvicorn.server import ServerState
 from herdbook import ids, metrics
 from herdbook.errors import FieldError, HeadTooLarge, InvalidHeader, Malformed, Refusal, TooSlow, Unavailable
 from herdbook.http.problems import problem_headers, problem_of
+from herdbook.http.start_queue import StartQueue
 
 _log: Final = logging.getLogger("herdbook.connections")
 # The event loop reads what has arrived at least once in this time.
@@ -83,6 +85,7 @@ class Front:
         self._problem_media_type = problem_media_type
         self._warned_at: dict[str, float] = {}
         self._full_until = float("-inf")
+        self.start_queue: Final = StartQueue()
 
     def app_for(self, address: str, app: Any) -> Any:
         """Return the application for a client's address. Forwarding headers are trusted only from a known proxy."""
@@ -249,10 +252,12 @@ class Connection(HttpToolsProtocol):
         self._unsent = 0
         self._taken_at = 0.0
         self._write_watch: asyncio.TimerHandle | None = None
-        # The application notes in `scope["state"]` whether a caller was authenticated on this connection.
+        # The application notes in `scope["state"]` that it authenticated the caller of the current request.
         self._state: dict[str, Any] = {}
         # The `Host` of the last request; most send the same again.
         self._valid_hosts: list[bytes] | None = None
+        # Whether it did so for the request before.
+        self._was_known = False
 
     # Attributes set by uvicorn's protocol, with their actual types.
     transport: Any
@@ -274,10 +279,10 @@ class Connection(HttpToolsProtocol):
     def place_in_line(self, now: float) -> tuple[bool, bool, bool, float] | None:
         """Return what decides which connection is closed first, where room is needed; None while a request is at work.
 
-        Strangers' go before those on which a caller was authenticated. Among them silent ones go first, and of these those that
-        never asked anything; then those that wait for a body, or for the client to read; and each time the oldest.
+        Strangers' go before those whose last request had an authenticated caller. Among them silent ones go first, and of these
+        those that never asked anything; then those that wait for a body, or for the client to read; and each time the oldest.
         """
-        is_known = bool(self._state.get(HAS_CALLER))
+        is_known = self._was_known or HAS_CALLER in self._state
         if self.is_silent:
             if not self.transport.unsent():
                 return is_known, False, self._has_asked, self._silent_since
@@ -317,6 +322,7 @@ class Connection(HttpToolsProtocol):
         self._reset_deadline()
         self._stop_watching()
         self._drop_unfed()
+        self._front.start_queue.discard(self._address, self)
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -456,6 +462,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.head:
             self.transport.flush()
         is_last = not self.pipeline
+        self._was_known = self._state.pop(HAS_CALLER, False)
         self._silent_since = self.loop.time()
         super().on_response_complete()
         if self._unfed and not self.transport.is_closing():
@@ -473,7 +480,15 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = self.transport.answering = cycle
-        super()._start_asgi_task(cycle, app)
+        if self._was_known:
+            super()._start_asgi_task(cycle, app)
+        else:
+            start = partial(super()._start_asgi_task, cycle, app)
+            self._front.start_queue.add(self._address, self, start)
+
+    @property
+    def _address(self) -> str:
+        return "" if self.client is None else self.client[0]
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, unless a request has already arrived: the process may have been suspended."""

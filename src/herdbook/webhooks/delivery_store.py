@@ -23,6 +23,17 @@ from herdbook.webhooks.subscription import SubscriptionSpan
 _KEPT_ATTEMPTS: Final = 20
 _encode: Final = msgspec.json.Encoder().encode
 
+# Columns of an entry, as far as its event needs them: a transcript (`r`) may be long, and its event has nothing of its text.
+_TOLD_OBJECT: Final = """
+    case
+        when mark not like 'r%' then object
+        else json_build_object(
+            'timeline', (json_typeof(object -> 'timeline') = 'object') or null, 'engagement', object -> 'engagement'
+        )
+    end
+"""
+_TOLD_PREVIOUS: Final = "case when mark not like 'r%' then previous end"
+
 
 class EnabledEndpoint(NamedTuple):
     """An enabled endpoint, and whether this courier could deliver something to it now."""
@@ -199,20 +210,13 @@ async def read_on(
     """
     # Measure the stored bytes first, because that unpacks nothing. With an offset, only entries within the limit are unpacked.
     records = await pool.fetch(
-        """
+        f"""
         select seq, at, mark, object_id, object, previous, size, stored from (
             select *, sum(size) over (order by seq rows between unbounded preceding and 1 preceding) as size_before from (
                 select *, coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0) as size from (
                     select seq, at, mark, object_id, stored,
-                        case
-                            when not is_told then null
-                            when mark not like 'r%' then object
-                            else json_build_object(
-                                'timeline', (json_typeof(object -> 'timeline') = 'object') or null,
-                                'engagement', object -> 'engagement'
-                            )
-                        end as object,
-                        case when is_told and mark not like 'r%' then previous end as previous
+                        case when is_told then {_TOLD_OBJECT} end as object,
+                        case when is_told then {_TOLD_PREVIOUS} end as previous
                     from (
                         select *, sum(stored) over (order by seq rows between unbounded preceding and 1 preceding)
                             as stored_before
@@ -250,7 +254,7 @@ async def read_due(
 ) -> list[DueDelivery]:
     """Return due deliveries that are not under way, the longest due first. Limits are those of `read_on`."""
     records = await pool.fetch(
-        """
+        f"""
         select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, size, stored from (
             select *,
                 sum(size) over (order by next_attempt_at, seq rows between unbounded preceding and 1 preceding) as size_before
@@ -260,14 +264,7 @@ async def read_due(
                         + octet_length(attempts::text) as size
                 from (
                     select seq, event_type, is_resend, attempt_count, attempts, next_attempt_at, at, mark, object_id, stored,
-                        case
-                            when mark not like 'r%' then object
-                            else json_build_object(
-                                'timeline', (json_typeof(object -> 'timeline') = 'object') or null,
-                                'engagement', object -> 'engagement'
-                            )
-                        end as object,
-                        case when mark not like 'r%' then previous end as previous
+                        {_TOLD_OBJECT} as object, {_TOLD_PREVIOUS} as previous
                     from (
                         select *, sum(stored) over (
                                 order by next_attempt_at, seq rows between unbounded preceding and 1 preceding
