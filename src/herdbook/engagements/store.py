@@ -72,7 +72,7 @@ class TranscriptRow(msgspec.Struct, frozen=True, kw_only=True):
     object: Timeline | None
 
 
-TRANSCRIPTS: Final = object_table(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"})
+TRANSCRIPTS: Final = object_table(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"}, is_large=True)
 
 
 class FoundEngagement(NamedTuple):

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -34,6 +34,11 @@ _log = logging.getLogger("herdbook.ledger")
 _WRITERS: Final = 2
 _BATCH_COMMANDS: Final = 128
 _BATCH_WORKSPACES: Final = 64
+# Limits the bodies of a batch's requests and the large rows that it loads, unless a single command has more.
+BATCH_BYTES: Final = 1_048_576
+LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
+# A batch yields to other tasks after commands that need or write this many rows.
+TURN_ROWS: Final = 100
 _LOCKED_FOR_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_EVERY_SECONDS: Final = 0.25
@@ -61,19 +66,23 @@ class Written(NamedTuple):
 class _Waiting:
     """A command in the queue."""
 
-    __slots__ = ("command", "done", "is_sent", "key", "origin", "since", "workspace_id")
+    __slots__ = ("command", "done", "is_sent", "key", "large_needs", "needs", "origin", "since", "size", "workspace_id")
 
-    def __init__(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None) -> None:
+    def __init__(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None, size: int) -> None:
         self.workspace_id = workspace_id
         self.command = command
         self.origin = origin
         self.key = key
+        # The bytes of its request's body.
+        self.size = size
+        self.needs = tuple(self._needs())
+        self.large_needs = {(workspace_id, need) for need in self.needs if need.table.is_large}
         self.since = time.perf_counter()
         # Whether a save with its result is running, or broke and may still reach the database.
         self.is_sent = False
         self.done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
 
-    def needs(self) -> Iterable[Need]:
+    def _needs(self) -> Iterator[Need]:
         yield from self.command.needs()
         if self.key is not None:
             yield Need(IDEMPOTENCY_RECORDS, f"{self.origin.credential_id}:{self.key.key}")
@@ -86,6 +95,31 @@ class _Waiting:
             self.done.set_exception(outcome)
         else:
             self.done.set_result(outcome)
+
+
+class _Room:
+    """The room for commands in a batch: it is limited in number and in bytes."""
+
+    def __init__(self) -> None:
+        self._commands = 0
+        self._bytes = 0
+        self._large: set[tuple[UUID, Need]] = set()
+
+    def fits(self, one: _Waiting) -> bool:
+        """Whether there is room for another command."""
+        if not self._commands:
+            return True
+        return self._commands < _BATCH_COMMANDS and self._bytes + self._bytes_of(one) <= BATCH_BYTES
+
+    def take(self, one: _Waiting) -> None:
+        """Take a command's room."""
+        self._commands += 1
+        self._bytes += self._bytes_of(one)
+        self._large |= one.large_needs
+
+    def _bytes_of(self, one: _Waiting) -> int:
+        # Commands that need the same row share it.
+        return one.size + LARGE_ROW_BYTES * len(one.large_needs - self._large)
 
 
 class _Trial:
@@ -156,8 +190,10 @@ class Ledger:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def write(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None = None) -> Written:
-        """Carry out a command, and return once it is committed.
+    async def write(
+        self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None = None, size: int = 0
+    ) -> Written:
+        """Carry out a command, and return once it is committed. `size` is the length of its request's body, in bytes.
 
         Refusals: the command's own; Busy past the queue's limit; KeyReused; NotFound for an unknown workspace; Unavailable and
         OutcomeUnknown when the database goes away.
@@ -171,7 +207,7 @@ class Ledger:
                 self._ready.append(workspace_id)
         if len(queue) >= self._queue_limit:
             raise Busy(len(queue))
-        waiting = _Waiting(workspace_id, command, origin, key)
+        waiting = _Waiting(workspace_id, command, origin, key, size)
         queue.append(waiting)
         metrics.QUEUE_LENGTH.inc()
         self._work.set()
@@ -210,22 +246,25 @@ class Ledger:
         dropped.
         """
         taken: list[_Waiting] = []
+        room = _Room()
         workspace_ids: set[UUID] = set()
         for _ in range(min(len(self._ready), _BATCH_WORKSPACES)):
-            if workspace_ids and self._ready[0] in self._blocked:
-                break
-            workspace_id = self._ready.popleft()
+            workspace_id = self._ready[0]
             queue = self._queues[workspace_id]
+            if workspace_ids and (workspace_id in self._blocked or (queue and not room.fits(queue[0]))):
+                break
+            self._ready.popleft()
             self._held.add(workspace_id)
             workspace_ids.add(workspace_id)
-            while queue and len(taken) < _BATCH_COMMANDS:
+            while queue and room.fits(queue[0]):
                 one = queue.popleft()
                 metrics.QUEUE_LENGTH.dec()
                 if not one.done.done():
+                    room.take(one)
                     taken.append(one)
             if not queue:
                 del self._queues[workspace_id]
-            if len(taken) == _BATCH_COMMANDS or workspace_id in self._blocked:
+            if queue or workspace_id in self._blocked:
                 break
         return taken, workspace_ids
 
@@ -417,15 +456,21 @@ class Ledger:
         """Load, apply and save; return the workspaces that were saved, or None if there was nothing to save."""
         needs: dict[UUID, set[Need]] = {}
         for one in waiting:
-            needs.setdefault(one.workspace_id, set()).update(one.needs())
+            needs.setdefault(one.workspace_id, set()).update(one.needs)
         trial.units = await load(connection, needs)
+        rows = 0
         # Skip callers that were answered meanwhile: the answer says that nothing was written.
         for one in waiting:
             if not one.done.done():
                 # From here on, the command will be saved. Set this first: a long command lets other tasks run, `_give_up` too.
                 one.is_sent = True
-                outcome = _outcome(trial.units.get(one.workspace_id), one)
+                work = trial.units.get(one.workspace_id)
+                outcome = _outcome(work, one)
                 trial.outcomes.append((one, await outcome if isinstance(outcome, Coroutine) else outcome))
+                rows += 1 + len(one.needs) + (0 if work is None else work.rows_put)
+                if rows > TURN_ROWS:
+                    rows = 0
+                    await asyncio.sleep(0)
         changed = [work for work in trial.units.values() if work.changed_rows]
         if not changed:
             return None
