@@ -1,6 +1,7 @@
 """Batches of the ledger, in one process and in two: commands share a transaction, and bad ones fail alone."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -127,6 +128,24 @@ async def test_others_have_their_turn_in_a_batch(ledger_client: LedgerClient, po
 
     assert await transactions_of(pool, [ledger_client.workspace_id]) == 1
     assert max(Counter(noted).values()) <= 4
+
+
+async def test_refused_commands_leave_no_garbage(ledger_client: LedgerClient) -> None:
+    """Refusals and their commands do not refer to each other, because collecting thousands of them takes long."""
+
+    async def refused() -> None:
+        with pytest.raises(NotFound):
+            await ledger_client.delete(ids.new_id())
+
+    await refused()
+    gc.collect()
+    gc.disable()
+    for _ in range(100):
+        await refused()
+    garbage = gc.collect()
+    gc.enable()
+
+    assert garbage < 100
 
 
 async def test_others_have_their_turn_while_rows_are_encoded() -> None:

@@ -18,22 +18,26 @@ from herdbook.auth.authenticate import ANONYMOUS, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Taken, TooLarge, Unavailable
-from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
+from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
 from herdbook.http.call import Call, Services, address_of
 from herdbook.http.etag import etag, if_version, none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
-from herdbook.http.protocol import HAS_CALLER
+from herdbook.http.protocol import HAS_CALLER, READ_BYTES
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
 from herdbook.http.unread import ShownObject, shown_objects, without_unread
 from herdbook.logs import RequestLine, RequestLog
+from herdbook.turns import TimeSlices
 
 _log: Final = logging.getLogger("herdbook.requests")
 _PROBLEM_JSON: Final = b"application/problem+json"
 # Maximum size of a form, small because anybody may send one without a credential.
 MAX_FORM_BYTES: Final = 16_384
+# A body up to this size is handled at once. A longer one waits for a slice of the event loop's time, because a hundred phone
+# numbers in it take some milliseconds.
+SHORT_BODY: Final = 1024
 # All bodies together may be this many times as large as the largest one.
 MANY_BODIES: Final = 8
 
@@ -104,6 +108,7 @@ class ApiApp:
         self._disk = disk or DiskWatch(None)
         self._wire = wire
         self._bodies = Bodies(wire.body_limit * MANY_BODIES)
+        self._slices = TimeSlices()
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,11 +156,9 @@ class ApiApp:
         if target.body is not None:
             if body:
                 require_json(headers.get(b"content-type"))
-            if len(body) > LONG_BODY:
-                target.body.check_arrays(body)
-                # Let other tasks run.
-                await asyncio.sleep(0)
-            arguments.append(target.body.read(body))
+            is_short = len(body) <= SHORT_BODY
+            steps = target.body.steps(body)
+            arguments.append(await self._slices.run(request.workspace_id, steps, begins_at_once=is_short))
         elif operation.form is not None:
             arguments.append(body)
         if target.query is not None:
@@ -176,6 +179,7 @@ class ApiApp:
             base_url=self._services.public_url or address_of(scope),
             address=address,
             authenticator=self._authenticator,
+            slices=self._slices,
             problem_type_base=self._wire.problem_type_base,
         )
         answer = await operation.handler(call, *parameters, *arguments)
@@ -213,12 +217,13 @@ class ApiApp:
             if size > limit:
                 raise TooLarge(limit)
             is_whole = not message.get("more_body", False)
-            if is_whole and not chunks and size <= LONG_BODY:
+            if is_whole and not chunks and size <= READ_BYTES:
                 # A body in one piece, as nearly all are, is no larger than a connection's read buffer, so it is not counted.
                 return bytes(chunk)
             request.holds(self._bodies, len(chunk))
             chunks.append(chunk)
             if is_whole:
+                await self._slices.next(request.workspace_id)
                 return b"".join(chunks)
 
     def _limit(self, request: "_Request") -> int:
@@ -289,17 +294,18 @@ class _Request:
 
     def holds(self, bodies: Bodies, size: int) -> None:
         """Count more bytes of the body until the request is answered. Refusal: Unavailable."""
-        bodies.take(self._who, size)
+        bodies.take(self.workspace_id, size)
         self._holder = bodies
         self._held += size
 
     def lets_go(self) -> None:
         """Stop counting the body."""
         if self._holder is not None:
-            self._holder.give_back(self._who, self._held)
+            self._holder.give_back(self.workspace_id, self._held)
 
     @property
-    def _who(self) -> UUID | None:
+    def workspace_id(self) -> UUID | None:
+        """The caller's workspace; None without a caller."""
         return None if self.caller is None else self.caller.workspace_id
 
     def common_headers(self) -> list[tuple[bytes, bytes]]:

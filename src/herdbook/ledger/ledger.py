@@ -23,7 +23,16 @@ import msgspec
 
 from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
-from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
+from herdbook.errors import (
+    DATABASE_IS_FULL,
+    DISK_IS_FULL,
+    Busy,
+    KeyReused,
+    NotFound,
+    OutcomeUnknown,
+    Refusal,
+    Unavailable,
+)
 from herdbook.ledger.batch import load, lock_all, lock_at_once, save, was_committed
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 from herdbook.ledger.notifier import ChangeNotifier
@@ -198,6 +207,12 @@ class Ledger:
         Refusals: the command's own; Busy past the queue's limit; KeyReused; NotFound for an unknown workspace; Unavailable and
         OutcomeUnknown when the database goes away.
         """
+        # The future is no variable here: the traceback of a refusal would refer to it, and it refers to the refusal.
+        return await self._queued(workspace_id, command, origin, key, size)
+
+    def _queued(
+        self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None, size: int
+    ) -> asyncio.Future[Written]:
         if self._closing:
             raise Unavailable("The server is stopping. Nothing was written. Try again shortly.")
         queue = self._queues.get(workspace_id)
@@ -211,7 +226,7 @@ class Ledger:
         queue.append(waiting)
         metrics.QUEUE_LENGTH.inc()
         self._work.set()
-        return await waiting.done
+        return waiting.done
 
     async def _write_batches(self) -> None:
         while True:
@@ -527,7 +542,7 @@ def _outcome(work: UnitOfWork | None, one: _Waiting) -> Written | Exception | Co
     try:
         result = work.carry_out(one.command, one.origin)
     except Exception as error:
-        return error
+        return _failed(error)
     return _written(work, one, result)
 
 
@@ -535,8 +550,19 @@ async def _outcome_in_turns(work: UnitOfWork, one: _Waiting, command: LongComman
     try:
         result = await work.carry_out_in_turns(command, one.origin)
     except Exception as error:
-        return error
+        return _failed(error)
     return _written(work, one, result)
+
+
+def _failed(error: Exception) -> Exception:
+    """Return the outcome of a command that failed; a refusal is without its frames.
+
+    The frames refer to the command, which refers to its outcome. All would stay until the next garbage collection.
+    """
+    if isinstance(error, Refusal):
+        error.__context__ = None
+        error.__traceback__ = None
+    return error
 
 
 def _written(work: UnitOfWork, one: _Waiting, result: Result) -> Written:
