@@ -13,6 +13,7 @@ import logging
 import re
 import struct
 import termios
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
@@ -162,15 +163,16 @@ class _Transport:
 
     def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None]) -> None:
         self._transport = transport
-        self._when_unsent = when_unsent
+        # A strong reference would be a cycle. Collecting thousands of connections at once takes long.
+        self._when_unsent = weakref.WeakMethod(when_unsent)
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.abort = transport.abort
 
     def close(self) -> None:
         self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self._when_unsent()
+        if self._transport.get_write_buffer_size() and (when_unsent := self._when_unsent()):
+            when_unsent()
 
     def unsent(self) -> int:
         """Return how many bytes the client has not taken: of what lies here, and of what lies with the system."""
