@@ -117,9 +117,9 @@ class Call:
                 self.caller.require(scope)
         return query
 
-    def answer_page(self, rows: Sequence[ListRow], query: PageQuery) -> Answer:
-        """Return a page as an answer."""
-        return self._list_reader().answer(rows, query)
+    def answer_page(self, rows: Sequence[ListRow], query: PageQuery, count: int | None = None) -> Answer:
+        """Return a page as an answer: as many rows as the query allows, or `count`."""
+        return self._list_reader().answer(rows, query, count)
 
     @property
     def origin(self) -> Origin:
