@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -84,17 +84,14 @@ class _Waiting:
         self.key = key
         # The bytes of its request's body.
         self.size = size
-        self.needs = tuple(self._needs())
+        self.needs = [*command.needs()]
         self.large_needs = {(workspace_id, need) for need in self.needs if need.table.is_large}
+        if key is not None:
+            self.needs.append(Need(IDEMPOTENCY_RECORDS, f"{origin.credential_id}:{key.key}"))
         self.since = time.perf_counter()
         # Whether a save with its result is running, or broke and may still reach the database.
         self.is_sent = False
         self.done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-
-    def _needs(self) -> Iterator[Need]:
-        yield from self.command.needs()
-        if self.key is not None:
-            yield Need(IDEMPOTENCY_RECORDS, f"{self.origin.credential_id}:{self.key.key}")
 
     def answer(self, outcome: Written | Exception) -> None:
         # Done already: the caller went away and cancelled it, or waited too long and was answered.
@@ -128,7 +125,7 @@ class _Room:
 
     def _bytes_of(self, one: _Waiting) -> int:
         # Commands that need the same row share it.
-        return one.size + LARGE_ROW_BYTES * len(one.large_needs - self._large)
+        return one.size + LARGE_ROW_BYTES * len(one.large_needs - self._large) if one.large_needs else one.size
 
 
 class _Trial:
