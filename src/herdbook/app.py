@@ -122,6 +122,8 @@ class Herdbook:
             self._folder.register(FolderCollector(data_dir))
         self._document = openapi.document(OPERATIONS, settings.problem_type_base)
         self._encoded_document = msgspec.json.encode(self._document)
+        # Pages are made in a thread, one after the other, because anybody may ask for them.
+        self._making_page = asyncio.Lock()
         self._pages = Starlette(
             routes=[
                 Route("/healthz", _healthz),
@@ -256,7 +258,9 @@ class Herdbook:
         return importlib.import_module("herdbook.http.docs_page").DocsPage(self._document)
 
     async def _docs(self, request: Request) -> Response:
-        page: Response = self._docs_page.get(self._settings.public_url or address_of(request.scope))
+        base_url = self._settings.public_url or address_of(request.scope)
+        async with self._making_page:
+            page: Response = await asyncio.to_thread(lambda: self._docs_page.get(base_url))
         return page
 
     async def _openapi(self, _: Request) -> Response:

@@ -53,6 +53,7 @@ class Recordings:
         self._allowed_targets = allowed_targets
         self._most_bytes = most_bytes
         self._fetcher: Any = None
+        self._making = asyncio.Lock()
         self._undecided: set[BinaryIO] = set()
 
     @asynccontextmanager
@@ -62,11 +63,11 @@ class Recordings:
         The file is removed again unless `stays` is set there. If the outcome of the write is unknown, the file stays locked
         until the outcome is decided, and is left to the next sweep. Refusals: Invalid, Busy, Unavailable.
         """
-        if self._fetcher is None:
-            # Import it for the first recording: an HTTP client takes a third of a second to import, and most servers need none.
-            outgoing = importlib.import_module("herdbook.outgoing")
-            fetcher = importlib.import_module("herdbook.media_fetch").Fetcher
-            self._fetcher = fetcher(outgoing.Targets(self._allowed_targets), self._most_bytes)
+        async with self._making:
+            if self._fetcher is None:
+                # Make it for the first recording, because most servers need no HTTP client, and in a thread, because its import
+                # takes a third of a second.
+                self._fetcher = await asyncio.to_thread(self._new_fetcher)
         path = self._path(workspace_id, recording_id)
         fetched = await self._fetcher.fetch(url, workspace_id, path)
         recording = Recording(Media(fetched.content_type, fetched.size), fetched.duration_seconds)
@@ -81,6 +82,11 @@ class Recordings:
             if not recording.stays:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             asyncio.get_running_loop().call_later(locked_for_seconds, self._let_go, fetched.file)
+
+    def _new_fetcher(self) -> Any:
+        outgoing = importlib.import_module("herdbook.outgoing")
+        fetcher = importlib.import_module("herdbook.media_fetch").Fetcher
+        return fetcher(outgoing.Targets(self._allowed_targets), self._most_bytes)
 
     def address(self, workspace_id: UUID, recording_id: UUID, media: Media) -> str:
         """Return the path of a URL under which a recording is served for the next `VALID_SECONDS`."""

@@ -1,15 +1,68 @@
-"""Turns: a limit on slow work in parallel, so that no workspace keeps another one waiting."""
+"""Turns: limits on work in parallel and on the work of one iteration of the event loop, so that nobody keeps others waiting."""
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from herdbook.errors import Busy
 
 _RETRY_AFTER_SECONDS: Final = 10
+T = TypeVar("T")
+
+
+class TimeSlices:
+    """Slices of the event loop's time for long work: one in each iteration, for one workspace after the other."""
+
+    def __init__(self) -> None:
+        # The order of the keys is the order of the next slices.
+        self._queues: dict[UUID | None, deque[asyncio.Future[None]]] = {}
+
+    async def next(self, workspace_id: UUID | None) -> None:
+        """Wait for the workspace's next slice. The slice ends when the task waits for anything else."""
+        loop = asyncio.get_running_loop()
+        if not self._queues:
+            loop.call_soon(self._give)
+        given = loop.create_future()
+        self._queues.setdefault(workspace_id, deque()).append(given)
+        await given
+
+    async def run(self, workspace_id: UUID | None, steps: Generator[None, None, T], *, begins_at_once: bool = False) -> T:
+        """Run work in steps, each in a slice of its own, and return its result. Refusals: those of the work.
+
+        If it begins at once, its first step has no slice, because it is short.
+        """
+        if not begins_at_once:
+            await self.next(workspace_id)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                return ended.value
+            await self.next(workspace_id)
+
+    def _give(self) -> None:
+        workspace_id = next(iter(self._queues))
+        # The rest of its queue goes behind all others.
+        queue = self._queues.pop(workspace_id)
+        given = queue.popleft()
+        if queue:
+            self._queues[workspace_id] = queue
+        if self._queues:
+            given.get_loop().call_soon(self._give)
+        if not given.done():
+            given.set_result(None)
+
+
+def finished(steps: Generator[None, None, T]) -> T:
+    """Run all steps of some work at once, and return its result. Refusals: those of the work."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return ended.value
 
 
 class Turns:

@@ -1,5 +1,6 @@
 """POST /herdbook/contacts/bulk: single operations and whole requests."""
 
+import gc
 from asyncio import FIRST_COMPLETED, create_task, sleep, timeout, wait
 from datetime import UTC, datetime
 from typing import Final
@@ -344,6 +345,20 @@ async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
     assert done >= 49
     assert turns >= 98
     assert (work.seq, len(work.changes)) == (1000, 1000)
+
+
+@pytest.mark.parametrize("operation", [delete(UNKNOWN), create(unknown_field=1)], ids=["refused by the ledger", "invalid"])
+async def test_refused_operations_leave_no_garbage(alice: Person, operation: Json) -> None:
+    """Refusals and their operations do not refer to each other, because collecting thousands of them takes long."""
+    await write(alice, operation)
+    gc.collect()
+    gc.disable()
+    found = await results(alice, *([operation] * 200))
+    garbage = gc.collect()
+    gc.enable()
+
+    assert verdicts(found) == ["failed"] * 200
+    assert garbage < 200
 
 
 @both_forms

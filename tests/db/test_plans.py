@@ -627,7 +627,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "send a webhook again": (send_again, 2),
     "skip a webhook": (lambda database: webhooks.skip(database.pool, place(database, BUSY), 204), 1),
     "expanded transcript": (
-        lambda database: store.texts(database.pool, database.ledger_client.workspace_id, [database.one]),
+        lambda database: store.texts(database.pool, database.ledger_client.workspace_id, [database.one], 1),
         1,
     ),
 }

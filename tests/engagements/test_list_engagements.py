@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from herdbook.app import OPERATIONS
+from herdbook.engagements.api import MAX_PAGE_BYTES, MAX_PAGE_REFERENCES
 from herdbook.users.model import NewUser
 from tests.cast import Json, Person, Team, Thing, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, create
@@ -654,6 +655,32 @@ async def test_expansions_are_those_of_single_reads(alice: Person, variety: Vari
     assert [[tag["name"] for tag in each["tags"]] for each in met] == [["Renewal"], [], [], []]
     assert [each["transcript"] for each in met] == ["Shall we begin?"] * 3 + [None]
     assert [each["media_url"] is not None for each in met] == [False, False, False, True]
+
+
+async def test_a_page_of_long_transcripts_ends_early(alice: Person) -> None:
+    """A page with expansions is limited in bytes; what does not fit is on the next pages, and each has one at least."""
+    for number in range(7):
+        await create(alice, str(number), transcript="a" * 899_999)
+    pages = [page async for page in LISTING.pages(alice, {"limit": 7, "expand": "transcript"})]
+    plain = (await alice.get(URL, params={"limit": 7})).json()["data"]
+
+    assert [len(page) for page in pages] == [5, 2]
+    assert sum(len(each["transcript"]) for each in pages[0][:-1]) < MAX_PAGE_BYTES
+    assert [each["id"] for page in pages for each in page] == [each["id"] for each in plain]
+
+
+async def test_a_page_of_very_many_contacts_ends_early(alice: Person) -> None:
+    """A page with expansions is limited in the contacts, companies and tags that its engagements name."""
+    operation: Json = {"action": "create", "contact": {}}
+    created = (await alice.post("/api/herdbook/contacts/bulk", json={"operations": [operation] * 1000})).json()["results"]
+    contact_ids = [result["contact"]["id"] for result in created]
+    for number in range(6):
+        (made,) = await create(alice, str(number))
+        assert (await alice.put(f"{URL}/{made.id}/contacts", json={"contact_ids": contact_ids})).status_code == 200
+    pages = [page async for page in LISTING.pages(alice, {"limit": 6, "expand": "contacts"})]
+
+    assert [len(page) for page in pages] == [MAX_PAGE_REFERENCES // 1000, 1]
+    assert [len(each["contacts"]) for page in pages for each in page] == [1000] * 6
 
 
 async def test_what_was_deleted_is_not_shown(alice: Person, variety: Variety, renewal: Thing) -> None:

@@ -5,7 +5,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from herdbook.http.body import MAX_ARRAYS, MAX_COLONS
+from herdbook.contacts.model import BulkEnvelope
+from herdbook.errors import Invalid
+from herdbook.http.body import MAX_ARRAYS, MAX_COLONS, BodyReader
 from tests.cast import Json, Person, Stored, Thing, faults
 
 JSON = {"Content-Type": "application/json"}
@@ -214,6 +216,37 @@ async def test_some_bodies_may_be_large(alice: Person) -> None:
     more = await alice.post(BULK, content=operation.ljust(LARGE_LIMIT + 1), headers=JSON)
 
     assert (whole.status_code, more.status_code) == (200, 413)
+
+
+_READER = BodyReader(BulkEnvelope)
+_MANY = (LARGE_LIMIT // 16) * b'"operations":1,'
+
+
+@pytest.mark.parametrize(
+    ("body", "passes"),
+    [
+        pytest.param(b'{"operations":[%s1]}' % (b"1," * 1000), 1, id="a short one"),
+        pytest.param(b'{"operations":[%s1]}' % (b"1," * (LARGE_LIMIT // 2 - 20)), 3, id="too many items"),
+        pytest.param(b'{%s"n":1}' % _MANY, 3, id="a field again and again"),
+        pytest.param(b'{"%s":1}' % (b"n" * (LARGE_LIMIT - 10)), 3, id="a long name"),
+        pytest.param(b'{"operations":"%s"}' % (b"n" * (LARGE_LIMIT - 20)), 3, id="a long text"),
+    ],
+)
+def test_a_long_body_is_checked_in_steps(body: bytes, passes: int) -> None:
+    """Others have their turn between the passes over a long body; the errors of a short one are listed in a second step."""
+    steps = _READER.steps(body)
+    for _ in range(passes):
+        next(steps)
+    with pytest.raises(Invalid):
+        list(steps)
+
+
+def test_a_short_valid_body_is_read_at_once() -> None:
+    """A body of a usual size takes a single step."""
+    with pytest.raises(StopIteration) as ended:
+        next(_READER.steps(b'{"operations":[{}]}'))
+
+    assert [bytes(operation) for operation in ended.value.value.operations] == [b"{}"]
 
 
 @pytest.mark.parametrize("item", [b"1", b"{}", b"[]", b'""', b'{"action":"create","contact":{}}'])

@@ -1,5 +1,6 @@
 """The documentation page."""
 
+import asyncio
 import json
 import shlex
 from html.parser import HTMLParser
@@ -7,7 +8,9 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from herdbook.app import OPERATIONS
+from herdbook.app import OPERATIONS, Herdbook
+from herdbook.http.docs_page import DocsPage
+from herdbook.http.openapi import document
 from herdbook.settings import Settings
 from tests.cast import Person
 from tests.serving import serving
@@ -91,6 +94,35 @@ async def test_the_commands_go_to_this_server(client: httpx.AsyncClient) -> None
     assert len(curls) == len(OPERATIONS)
     assert all("http://herdbook.test/api/" in command for command in curls)
     assert sum("$HERDBOOK_API_KEY" in command for command in curls) == sum(each.scopes is not None for each in OPERATIONS)
+
+
+async def test_others_have_their_turn_while_it_is_made(database_url: str) -> None:
+    """The page takes long to make, so it is made beside the event loop."""
+    app = Herdbook(Settings(), database_url)
+    transport = httpx.ASGITransport(app)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    async with httpx.AsyncClient(transport=transport, base_url="http://herdbook.test") as client:
+        page = await client.get("/docs")
+    counting.cancel()
+
+    assert page.status_code == 200
+    assert turns > 50
+
+
+def test_it_is_made_once() -> None:
+    """The page of an address is kept for the next readers."""
+    page = DocsPage(document(OPERATIONS, "https://herdbook.test/errors/"))
+
+    assert page.get("http://a.test") is page.get("http://a.test")
+    assert page.get("http://a.test") is not page.get("http://b.test")
 
 
 async def test_the_commands_go_to_the_public_address(database_url: str) -> None:

@@ -116,6 +116,21 @@ class EnterTwice(msgspec.Struct, frozen=True):
         return result
 
 
+class CreateAmong(msgspec.Struct, frozen=True):
+    """A command that needs some rows, creates a contact, and notes in which iteration of the event loop it is applied."""
+
+    rows: tuple[Need, ...]
+    noted: list[int]
+    iterations: list[None]
+
+    def needs(self) -> Iterator[Need]:
+        yield from self.rows
+
+    def apply(self, work: UnitOfWork) -> Result:
+        self.noted.append(len(self.iterations))
+        return creation(first_name="Ada").apply(work)
+
+
 class ThinkTwice(msgspec.Struct, frozen=True):
     """A command that applies another one and then refuses: nothing of it may remain."""
 

@@ -1,6 +1,8 @@
 """Batches of the ledger, in one process and in two: commands share a transaction, and bad ones fail alone."""
 
 import asyncio
+import gc
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,15 +16,20 @@ from herdbook import ids
 from herdbook.auth.store import create_workspace
 from herdbook.contacts.commands import DeleteContact, UpdateContact
 from herdbook.contacts.model import ContactUpdate
+from herdbook.contacts.store import CONTACTS
+from herdbook.engagements.store import TRANSCRIPTS
 from herdbook.errors import Busy, KeyReused, NotFound, Stale, Taken, Unavailable
+from herdbook.ledger.batch import TURN_BYTES, encoded_in_turns
 from herdbook.ledger.idempotency import IdempotencyKey
-from herdbook.ledger.ledger import Ledger, Written
+from herdbook.ledger.ledger import BATCH_BYTES, TURN_ROWS, Ledger, Written
+from herdbook.ledger.unit_of_work import Need, Origin
 from tests.cast import Stored
 from tests.ledger.ledger_client import (
     AnswerUnspeakable,
     AttemptAll,
     ChangedMind,
     ClaimUnseen,
+    CreateAmong,
     LedgerClient,
     NeedNothingKnown,
     ThinkTwice,
@@ -79,6 +86,85 @@ async def test_concurrent_commands_share_transactions(ledger_client: LedgerClien
     assert [contact_of(one).first_name for one in written] == [f"Ada {number}" for number in range(200)]
     assert await transactions_of(pool, [ledger_client.workspace_id]) == 2
     await kept_promises(pool, ledger_client.workspace_id)
+
+
+@pytest.mark.parametrize(("size", "transactions"), [(BATCH_BYTES, 6), (BATCH_BYTES // 3, 2), (BATCH_BYTES // 6, 1)])
+async def test_large_requests_share_no_transaction(
+    ledger_client: LedgerClient, pool: Pool, size: int, transactions: int
+) -> None:
+    """The bodies of a batch's requests are limited together, so that its rows are, too."""
+    origin = Origin(request_id=ids.new_id(), credential_id=ledger_client.credential_id)
+    ledger, workspace_id = ledger_client.ledger, ledger_client.workspace_id
+    await asyncio.gather(*(ledger.write(workspace_id, creation(), origin, size=size) for _ in range(6)))
+
+    assert await transactions_of(pool, [workspace_id]) == transactions
+
+
+@pytest.mark.parametrize(("transcripts", "transactions"), [(6, 3), (1, 1)])
+async def test_few_large_rows_are_loaded_at_once(
+    ledger_client: LedgerClient, pool: Pool, transcripts: int, transactions: int
+) -> None:
+    """A batch needs only some transcripts. Commands that need the same one share it."""
+    needs = [Need(TRANSCRIPTS, ids.new_id()) for _ in range(transcripts)] * (6 // transcripts)
+    await asyncio.gather(*(ledger_client.write(CreateAmong((need,), [], [])) for need in needs))
+
+    assert await transactions_of(pool, [ledger_client.workspace_id]) == transactions
+
+
+async def test_others_have_their_turn_in_a_batch(ledger_client: LedgerClient, pool: Pool) -> None:
+    """However much the commands of a batch need, one iteration of the event loop applies a limited number of them."""
+    iterations: list[None] = []
+    noted: list[int] = []
+
+    async def count() -> None:
+        while True:
+            iterations.append(None)
+            await asyncio.sleep(0)
+
+    needs = tuple(Need(CONTACTS, ids.new_id()) for _ in range(TURN_ROWS // 4))
+    counting = asyncio.create_task(count())
+    await asyncio.gather(*(ledger_client.write(CreateAmong(needs, noted, iterations)) for _ in range(100)))
+    counting.cancel()
+
+    assert await transactions_of(pool, [ledger_client.workspace_id]) == 1
+    assert max(Counter(noted).values()) <= 4
+
+
+async def test_refused_commands_leave_no_garbage(ledger_client: LedgerClient) -> None:
+    """Refusals and their commands do not refer to each other, because collecting thousands of them takes long."""
+
+    async def refused() -> None:
+        with pytest.raises(NotFound):
+            await ledger_client.delete(ids.new_id())
+
+    await refused()
+    gc.collect()
+    gc.disable()
+    for _ in range(100):
+        await refused()
+    garbage = gc.collect()
+    gc.enable()
+
+    assert garbage < 100
+
+
+async def test_others_have_their_turn_while_rows_are_encoded() -> None:
+    """One iteration of the event loop encodes a limited number of bytes."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    await asyncio.sleep(0)
+    encoded = await encoded_in_turns(["a" * TURN_BYTES] * 10)
+    counting.cancel()
+
+    assert msgspec.json.decode(encoded) == ["a" * TURN_BYTES] * 10
+    assert turns >= 9
 
 
 async def test_batch_spans_workspaces(ledger: Ledger, pool: Pool) -> None:

@@ -42,8 +42,10 @@ WAVE: Final = 50
 _WAVE_ITEMS: Final = 500
 # An atomic write yields to other tasks after this many operations.
 _STEP: Final = 10
-# Reading yields to other tasks after this many operations, addresses and numbers.
+# Reading waits for another slice of the event loop's time after this many operations, addresses and numbers.
 _TURN: Final = 100
+# Counting addresses and numbers does so after this many bytes of operations.
+_COUNTED_BYTES: Final = 1_048_576
 # Limits the attempts without progress, and sets the pause before the first retry.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05
@@ -211,7 +213,7 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     """Apply all operations or none. Refusals: Invalid, and the ledger's."""
     items: list[WriteItem] = []
     refused: list[tuple[int, Sequence[FieldError]]] = []
-    reading = _Reading(operations)
+    reading = await _reading(call, operations)
     for index in range(len(operations)):
         try:
             items.append(await reading.read(index))
@@ -232,7 +234,7 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
 
 async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     """Apply each operation independently, in order. Refusals: Invalid, KeyReused, and those of a malformed key."""
-    reading = _Reading(operations)
+    reading = await _reading(call, operations)
     key = call.idempotency_key()
     if key is not None:
         await call.services.ledger.write(call.caller.workspace_id, Begin(), call.origin, key)
@@ -247,16 +249,23 @@ async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     return Answer(body, replayed=bool(replayed) and all(replayed))
 
 
-def _require_few(operations: Sequence[msgspec.Raw]) -> list[int]:
-    """Return how many addresses and numbers each operation has. Refusal: Invalid, if they are too many together."""
-    sizes = [_size_of(operation) for operation in operations]
+async def _reading(call: Call, operations: Sequence[msgspec.Raw]) -> "_Reading":
+    """Return a reader of operations. Refusal: Invalid, if all together have too many addresses and numbers."""
+    sizes: list[int] = []
+    counted = 0
+    for operation in operations:
+        if counted > _COUNTED_BYTES:
+            counted = 0
+            await call.time_slice()
+        counted += len(memoryview(operation))
+        sizes.append(_size_of(operation))
     if sum(sizes) > MAX_BULK_ITEMS:
         message = (
             f"`operations` has {sum(sizes)} e-mail addresses and phone numbers in total. {MAX_BULK_ITEMS} is the limit. "
             "Send them in several requests."
         )
         raise Invalid([FieldError("operations", "too_long", message)])
-    return sizes
+    return _Reading(call, operations, sizes)
 
 
 def _size_of(operation: msgspec.Raw) -> int:
@@ -288,7 +297,8 @@ async def _wave(
         try:
             waiting.append(await reading.read(index))
         except Invalid as invalid:
-            outcomes[index] = invalid
+            # The traceback would refer to this frame, and so to the outcomes, until the next garbage collection.
+            outcomes[index] = invalid.with_traceback(None)
     tries = 0
     while waiting and tries < _TRIES:
         if tries:
@@ -358,14 +368,14 @@ def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:
 
 
 class _Reading:
-    """The reader of a request's operations, which yields to other tasks in between.
+    """The reader of a request's operations, in slices of the event loop's time. `sizes` are their addresses and numbers.
 
-    All errors of an operation are reported, but only one once `MAX_ERRORS` were reported. Refusal: Invalid, if all operations
-    together have too many addresses and numbers.
+    All errors of an operation are reported, but only one once `MAX_ERRORS` were reported.
     """
 
-    def __init__(self, operations: Sequence[msgspec.Raw]) -> None:
-        self.sizes = _require_few(operations)
+    def __init__(self, call: Call, operations: Sequence[msgspec.Raw], sizes: Sequence[int]) -> None:
+        self.sizes = sizes
+        self._call = call
         self._operations = operations
         self._most_errors = MAX_ERRORS
         self._since_turn = 0
@@ -376,7 +386,7 @@ class _Reading:
         self._since_turn += 1 + self.sizes[index] + len(operation) * _TURN // LONG_BODY
         if self._since_turn > _TURN:
             self._since_turn = 0
-            await asyncio.sleep(0)
+            await self._call.time_slice()
         if len(operation) > MAX_OBJECT_BYTES:
             path = f"operations[{index}]"
             message = f"`{path}` has {len(operation)} bytes. Send at most {MAX_OBJECT_BYTES} in one operation."

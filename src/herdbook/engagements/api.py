@@ -45,6 +45,11 @@ from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
 from herdbook.users.store import active_holders
 
+# A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
+MAX_PAGE_BYTES: Final = 4_194_304
+MAX_PAGE_REFERENCES: Final = 5000
+# Joining a page waits for another slice of the event loop's time after this many bytes.
+_SLICE_BYTES: Final = 1_048_576
 # How often an engagement is tried to be created anew, where others change at the same time what it depends on.
 _TRIES: Final = 6
 _ENGAGEMENTS_CHANGE: Final = "Other requests keep creating and deleting this `external_id`"
@@ -232,10 +237,16 @@ async def _listed(call: Call, within: store.Within | None) -> Answer:
     )
     if not query.expand:
         return call.answer_page(rows, query)
-    shown = [_Shown(_id_in(row.body), row.body, store.decoded_details(row.more[0])) for row in rows[: query.limit]]
+    shown: list[_Shown] = []
+    references = 0
+    for row in rows[: query.limit]:
+        shown.append(_Shown(_id_in(row.body), row.body, store.decoded_details(row.more[0])))
+        references += shown[-1].references
+        if references >= MAX_PAGE_REFERENCES:
+            break
     bodies = await _expanded(call, shown, query.expand)
     expanded = [row._replace(body=body) for row, body in zip(rows, bodies, strict=False)]
-    return call.answer_page([*expanded, *rows[query.limit :]], query)
+    return call.answer_page([*expanded, *rows[len(expanded) :]], query, len(expanded))
 
 
 class _Shown(NamedTuple):
@@ -244,6 +255,11 @@ class _Shown(NamedTuple):
     id: UUID
     body: bytes
     details: Details
+
+    @property
+    def references(self) -> int:
+        """The number of its contacts, companies and tags."""
+        return len(self.details.contact_ids) + len(self.details.company_ids) + len(self.details.tag_ids)
 
 
 class _Identified(msgspec.Struct):
@@ -260,37 +276,45 @@ def _id_in(body: bytes) -> UUID:
 
 
 async def _expanded(call: Call, shown: Sequence[_Shown], expand: Iterable[str]) -> list[bytes]:
-    """Return the engagements with the requested fields. Each field takes one statement for all engagements."""
+    """Return the engagements with the requested fields, up to `MAX_PAGE_BYTES`. Each field takes one statement for all."""
     members = await asyncio.gather(*(_member(call, shown, name) for name in expand))
     bodies: list[bytes] = []
-    for index, each in enumerate(shown):
-        more = b"".join(b',"%s":%s' % (name.encode(), values[index]) for name, values in zip(expand, members, strict=True))
+    size = in_slice = 0
+    for each, values in zip(shown, zip(*members, strict=False), strict=False):
+        more = b"".join(b',"%s":%s' % (name.encode(), value) for name, value in zip(expand, values, strict=True))
         bodies.append(each.body[:-1] + more + b"}")
+        size += len(bodies[-1])
+        in_slice += len(bodies[-1])
+        if size >= MAX_PAGE_BYTES:
+            break
+        if in_slice >= _SLICE_BYTES:
+            in_slice = 0
+            await call.time_slice()
     return bodies
 
 
-async def _member(call: Call, shown: Sequence[_Shown], name: str) -> list[bytes]:
-    """Return one field of each engagement, in JSON."""
+async def _member(call: Call, shown: Sequence[_Shown], name: str) -> Iterable[bytes]:
+    """Return one field of each engagement, in JSON. Transcripts end where there are `MAX_PAGE_BYTES` of them."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     match name:
         case "companies":
             named = [ids.decoded_all(ids.COMPANY, each.details.company_ids) for each in shown]
             found = await store.objects(pool, workspace_id, name, {each for some in named for each in some})
             parts = {key: msgspec.json.encode(EngagementCompany.of(_company.decode(body))) for key, body in found.items()}
-            return [_array(parts[key] for key in some if key in parts) for some in named]
+            return (_array(parts[key] for key in some if key in parts) for some in named)
         case "contacts" | "tags":
             prefix = ids.CONTACT if name == "contacts" else ids.TAG
             texts = [each.details.contact_ids if name == "contacts" else each.details.tag_ids for each in shown]
             named = [ids.decoded_all(prefix, some) for some in texts]
             found = await store.objects(pool, workspace_id, name, {each for some in named for each in some})
-            return [_array(found[key] for key in some if key in found) for some in named]
+            return (_array(found[key] for key in some if key in found) for some in named)
         case "owner":
             owners = [ids.decoded_all(ids.USER, [_identified.decode(each.body).owner_user_id or ""]) for each in shown]
             found = await store.objects(pool, workspace_id, name, {each for some in owners for each in some})
             return [next((found[key] for key in some if key in found), b"null") for some in owners]
         case "transcript":
-            said = await store.texts(pool, workspace_id, [each.id for each in shown])
-            return [msgspec.json.encode(said.get(each.id)) for each in shown]
+            texts = await store.texts(pool, workspace_id, [each.id for each in shown], MAX_PAGE_BYTES)
+            return (msgspec.json.encode(texts.found.get(each.id)) for each in shown[: texts.covered])
         case "media_url":
             return [msgspec.json.encode(_media_url(call, each)) for each in shown]
         case _:

@@ -72,7 +72,7 @@ class TranscriptRow(msgspec.Struct, frozen=True, kw_only=True):
     object: Timeline | None
 
 
-TRANSCRIPTS: Final = object_table(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"})
+TRANSCRIPTS: Final = object_table(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"}, is_large=True)
 
 
 class FoundEngagement(NamedTuple):
@@ -233,17 +233,36 @@ async def objects(pool: Pool, workspace_id: UUID, name: str, wanted: Collection[
     return {record["id"]: record["object"] for record in records}
 
 
-async def texts(pool: Pool, workspace_id: UUID, engagement_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Return the transcripts of engagements as plain text."""
+class Texts(NamedTuple):
+    """The transcripts of the first `covered` of some engagements."""
+
+    found: dict[UUID, str]
+    covered: int
+
+
+async def texts(pool: Pool, workspace_id: UUID, engagement_ids: Sequence[UUID], most_bytes: int) -> Texts:
+    """Return the transcripts of engagements as plain text, up to the first that begins after so many bytes."""
     records = await pool.fetch(
         """
-        select id, text from transcript
-        where workspace_id = $1 and id = any($2) and coalesce(deleted_at, 'infinity') = 'infinity'
+        select id, place, case when bytes_before < $3 then text end as text
+        from (
+            select t.id, t.text, asked.place,
+                coalesce(sum(octet_length(t.text)) over earlier, 0) as bytes_before
+            from unnest($2::uuid[]) with ordinality as asked(id, place)
+            cross join lateral (
+                select t.id, t.text from transcript t
+                where t.workspace_id = $1 and t.id = asked.id and coalesce(t.deleted_at, 'infinity') = 'infinity'
+                limit 1
+            ) as t
+            window earlier as (order by asked.place rows between unbounded preceding and 1 preceding)
+        ) as t
         """,
         workspace_id,
         list(engagement_ids),
+        most_bytes,
     )
-    return {record["id"]: record["text"] for record in records}
+    covered: int = min((record["place"] - 1 for record in records if record["text"] is None), default=len(engagement_ids))
+    return Texts({record["id"]: record["text"] for record in records}, covered)
 
 
 def decoded_details(details: Any) -> Details:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -18,22 +18,26 @@ from herdbook.auth.authenticate import ANONYMOUS, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
 from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Taken, TooLarge, Unavailable
-from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
+from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
 from herdbook.http.call import Call, Services
 from herdbook.http.etag import etag, if_version, none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
-from herdbook.http.protocol import HAS_CALLER
+from herdbook.http.protocol import HAS_CALLER, READ_BYTES
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
 from herdbook.http.unread import ShownObject, shown_objects, without_unread
 from herdbook.logs import RequestLine, RequestLog
+from herdbook.turns import TimeSlices
 
 _log: Final = logging.getLogger("herdbook.requests")
 _PROBLEM_JSON: Final = b"application/problem+json"
 # Maximum size of a form, small because anybody may send one without a credential.
 MAX_FORM_BYTES: Final = 16_384
+# A body up to this size is handled at once. A longer one waits for a slice of the event loop's time, because a hundred phone
+# numbers in it take some milliseconds.
+SHORT_BODY: Final = 1024
 # All bodies together may be this many times as large as the largest one.
 MANY_BODIES: Final = 8
 
@@ -111,6 +115,7 @@ class ApiApp:
         self._disk = disk or DiskWatch(None)
         self._wire = wire
         self._bodies = Bodies(wire.body_limit * MANY_BODIES)
+        self._slices = TimeSlices()
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,7 +161,7 @@ class ApiApp:
         arguments: list[object] = []
         if target.body is not None or operation.form is not None:
             body = await self._body(request, target.body_limit, receive)
-            arguments.append(body if target.body is None else await _read(target.body, body, headers))
+            arguments.append(body if target.body is None else await self._read(request, target.body, body))
         if target.query is not None:
             arguments.append(target.query.read(scope["query_string"]))
         if target.is_write and self._disk.is_full:
@@ -175,6 +180,7 @@ class ApiApp:
             scope=scope,
             address=address,
             authenticator=self._authenticator,
+            slices=self._slices,
             problem_type_base=self._wire.problem_type_base,
         )
         answer = await operation.handler(call, *parameters, *arguments)
@@ -197,6 +203,12 @@ class ApiApp:
             state[HAS_CALLER] = True
         return caller
 
+    async def _read(self, request: "_Request", reader: BodyReader, body: bytes) -> object:
+        """Return what a body says. Refusals: UnsupportedMediaType, Invalid."""
+        if body:
+            require_json(request.headers.get(b"content-type"))
+        return await self._slices.run(request.workspace_id, reader.steps(body), begins_at_once=len(body) <= SHORT_BODY)
+
     async def _body(self, request: "_Request", limit: int, receive: Receive) -> bytes:
         """Return the body. Refusals: TooLarge; Unavailable, if all bodies together are too large."""
         require_identity(request.headers.get(b"content-encoding"))
@@ -214,13 +226,14 @@ class ApiApp:
             if size > limit:
                 raise TooLarge(limit)
             is_whole = not message.get("more_body", False)
-            if is_whole and not chunks and size <= LONG_BODY:
+            if is_whole and not chunks and size <= READ_BYTES:
                 # A body in one piece, as nearly all are, is no larger than a connection's read buffer, so it is not counted.
                 return bytes(chunk)
             self._bodies.take(request.workspace_id, len(chunk))
             request.held += len(chunk)
             chunks.append(chunk)
             if is_whole:
+                await self._slices.next(request.workspace_id)
                 return b"".join(chunks)
 
     async def _send_answer(self, request: "_Request", answer: Answer, receive: Receive, send: Send) -> None:
@@ -359,17 +372,6 @@ def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
             values.setdefault(name, []).append(value)
         headers = {name: b", ".join(several) for name, several in values.items()}
     return headers
-
-
-async def _read(reader: BodyReader, body: bytes, headers: Mapping[bytes, bytes]) -> object:
-    """Return what a body says. Refusals: UnsupportedMediaType, Invalid."""
-    if body:
-        require_json(headers.get(b"content-type"))
-    if len(body) > LONG_BODY:
-        reader.check_arrays(body)
-        # Let other tasks run.
-        await asyncio.sleep(0)
-    return reader.read(body)
 
 
 def _target(operation: Operation, body_limit: int) -> _Target:

@@ -8,7 +8,7 @@ import difflib
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, Final, cast, get_type_hints
 
 import msgspec
@@ -16,6 +16,7 @@ from msgspec import UNSET, inspect
 
 from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, UnsupportedCoding, UnsupportedMediaType, quoted
 from herdbook.fields import HasRules, Rule
+from herdbook.turns import finished
 
 _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (inspect.StrType, "a string"),
@@ -28,7 +29,8 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (inspect.NoneType, "null"),
 )
 
-# A JSON body up to this size is checked completely, which does not block the event loop. A longer body is checked in part.
+# A JSON body up to this size is checked completely, which does not block the event loop. A longer body is checked in part, and
+# in steps: each is one pass over the body at most.
 LONG_BODY: Final = 65_536
 # The largest body of an operation on one object, and the largest such part of a larger body.
 MAX_OBJECT_BYTES: Final = 1_048_576
@@ -64,61 +66,78 @@ class BodyReader:
         fields = [(field.encode_name, msgspec.Raw, msgspec.Raw()) for field in self._type.fields]
         return msgspec.json.Decoder(msgspec.defstruct("Known", fields))
 
-    def check_arrays(self, body: bytes) -> None:
-        """Refuse arrays that are too long, before anything is made of their items. Refusal: Invalid."""
+    def read(self, body: bytes, path: str = "", most_errors: int = MAX_ERRORS) -> Any:
+        """Return the struct; `path` is the part's path in the body. Refusal: Invalid, with at most `most_errors` errors."""
+        return finished(self.steps(body, path, most_errors))
+
+    def steps(self, body: bytes, path: str = "", most_errors: int = MAX_ERRORS) -> Generator[None, None, Any]:
+        """Read a body as `read` does, in steps. A short valid body takes a single one."""
+        if len(body) > LONG_BODY and (why := self._error_of_arrays(body)):
+            yield
+            raise (yield from self._invalid(why, body, path, most_errors))
+        if len(body) > LONG_BODY:
+            yield
+        try:
+            struct = self._decoder.decode(body or b"{}")
+        except (msgspec.DecodeError, RecursionError) as error:
+            # An error that were kept would keep this frame, and so the body.
+            why = str(error)
+        except UnicodeDecodeError:
+            raise _not_json("it is not UTF-8", path) from None
+        else:
+            errors = (
+                error
+                for name, rule in self._rules.items()
+                if (value := getattr(struct, self._attributes[name])) is not UNSET
+                for error in rule(value, _member_of(path, name))
+            )
+            if found := list(itertools.islice(errors, most_errors)):
+                raise Invalid(found)
+            return struct
+        yield
+        raise (yield from self._invalid(why, body, path, most_errors))
+
+    def _error_of_arrays(self, body: bytes) -> str | None:
+        """Return the error if an array is too long, before anything is made of its items. Refusal: Invalid for many arrays."""
         if body.count(b"[") > MAX_ARRAYS and next(itertools.islice(_ARRAY.finditer(body), MAX_ARRAYS, None), None):
             message = f"The body has more than {MAX_ARRAYS} arrays. Send fewer, in several requests, and each field once."
             raise Invalid([FieldError("", "too_long", message)])
         try:
             self._outline.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
-            if _TOO_MANY.match(str(error)):
-                raise self._invalid(error, body, "", MAX_ERRORS) from None
-            # `read` reports all other errors.
+            # All other errors are found when the body is decoded.
+            return str(error) if _TOO_MANY.match(str(error)) else None
+        return None
 
-    def read(self, body: bytes, path: str = "", most_errors: int = MAX_ERRORS) -> Any:
-        """Return the struct; `path` is the part's path in the body. Refusal: Invalid, with at most `most_errors` errors."""
-        try:
-            struct = self._decoder.decode(body or b"{}")
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise self._invalid(error, body, path, most_errors) from None
-        except UnicodeDecodeError:
-            raise _not_json("it is not UTF-8", path) from None
-        errors = (
-            error
-            for name, rule in self._rules.items()
-            if (value := getattr(struct, self._attributes[name])) is not UNSET
-            for error in rule(value, _member_of(path, name))
-        )
-        if found := list(itertools.islice(errors, most_errors)):
-            raise Invalid(found)
-        return struct
-
-    def _invalid(self, error: Exception, body: bytes, path: str, most_errors: int) -> Invalid:
-        if errors := list(itertools.islice(self._explained(body, path), most_errors)):
+    def _invalid(self, why: str, body: bytes, path: str, most_errors: int) -> Generator[None, None, Invalid]:
+        """Return the refusal of a body that the decoder refused, with all errors, not only the first."""
+        if errors := (yield from self._explained(body, path, most_errors)):
             return Invalid(errors)
         if len(body) > LONG_BODY:
-            return Invalid([_first_error(error, path)])
+            return Invalid([_first_error(why, path)])
         # The decoder checks every member of the same name, but only the last is left here.
         message = f"{_called(path)} has a field twice, once with an invalid value. Send each field once."
         return Invalid([FieldError(path, "duplicate", message)])
 
-    def _explained(self, body: bytes, path: str) -> Iterator[FieldError]:
+    def _explained(self, body: bytes, path: str, most_errors: int) -> Generator[None, None, list[FieldError]]:
+        value: object
         try:
-            value: object = self._members(body) if len(body) > LONG_BODY else msgspec.json.decode(body or b"{}")
+            if len(body) > LONG_BODY:
+                value = yield from self._members(body)
+            else:
+                value = msgspec.json.decode(body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _not_json(str(error), path) from None
         except RecursionError:
             raise _not_json("it is nested too deeply", path) from None
         if not isinstance(value, dict):
             message = f"{_called(path)} must be a JSON object, not {_kind_of(value)}."
-            yield FieldError(path, "invalid_type", message)
-            return
+            return [FieldError(path, "invalid_type", message)]
         members = cast("dict[str, Any]", value)
-        yield from self._member_errors(members, path)
-        yield from _missing(self._type, members, path)
+        errors = itertools.chain(self._member_errors(members, path), _missing(self._type, members, path))
+        return list(itertools.islice(errors, most_errors))
 
-    def _members(self, body: bytes) -> object:
+    def _members(self, body: bytes) -> Generator[None, None, object]:
         """Return the members of a long body; values too long to check become `_UNSEEN`."""
         if body.lstrip()[:1] != b"{":
             return _of_kind(body)
@@ -128,6 +147,7 @@ class BodyReader:
             members = {name: raw for name, raw in msgspec.structs.asdict(known).items() if bytes(raw)}
         else:
             members = {**_raw_members(body)}
+        yield
         types = {field.encode_name: unwrapped(field.type)[0] for field in self._type.fields}
         left = LONG_BODY
         for name, raw in members.items():
@@ -143,9 +163,11 @@ class BodyReader:
                     left -= len(bytes(item))
                     seen.append(msgspec.json.decode(item) if left > 0 else _UNSEEN)
                 members[name] = _Beginning(seen)
+                yield
             elif isinstance(declared, inspect.StrType) and bytes(raw)[:1] == b'"':
                 # A text is one value, however long it is.
                 members[name] = msgspec.json.decode(raw)
+                yield
             elif len(bytes(raw)) < left:
                 left -= len(bytes(raw))
                 members[name] = msgspec.json.decode(raw)
@@ -205,18 +227,18 @@ def _of_kind(body: bytes) -> object:
     return kinds.get(body.lstrip()[:1], 0)
 
 
-def _first_error(error: Exception, path: str) -> FieldError:
+def _first_error(why: str, path: str) -> FieldError:
     """Return the decoder's own message, for an error that the second reading did not find."""
-    place = _place(error, path)
-    why = _PLACE.sub("", str(error))
+    place = _place(why, path)
+    why = _PLACE.sub("", why)
     if len(place) > MAX_QUOTE:
         place = quoted(place)
     code = "too_long" if _TOO_LONG.match(why) else "invalid"
     return FieldError(place, code, f"{_called(place)} is refused: {quoted(why)}.")
 
 
-def _place(error: Exception, path: str) -> str:
-    found = _PLACE.search(str(error))
+def _place(why: str, path: str) -> str:
+    found = _PLACE.search(why)
     if found is None:
         return path
     return found[1] if not path or found[1].startswith("[") else f"{path}.{found[1]}"

@@ -23,6 +23,7 @@ from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.media import Recordings
 from herdbook.settings import TargetRules
+from herdbook.turns import TimeSlices
 
 MAX_KEY_LENGTH = 255
 
@@ -48,7 +49,8 @@ class Call:
     """
 
     __slots__ = (
-        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "address", "caller", "headers"),
+        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "_slices"),
+        *("address", "caller", "headers"),
         *("if_version", "operation", "path", "query_string", "request_id", "services"),
     )
 
@@ -68,6 +70,7 @@ class Call:
         scope: Scope,
         address: str,
         authenticator: Authenticator,
+        slices: TimeSlices,
         problem_type_base: str,
     ) -> None:
         self.services = services
@@ -83,6 +86,7 @@ class Call:
         self.if_version = if_version
         self.address = address
         self._authenticator = authenticator
+        self._slices = slices
         self._problem_type_base = problem_type_base
 
     @property
@@ -99,6 +103,10 @@ class Call:
         """Look whether the caller's credential still stands, in a request that takes its time. Refusal: Unauthenticated."""
         await self._authenticator.caller(self.headers.get(b"authorization"), self.address)
 
+    async def time_slice(self) -> None:
+        """Wait for a slice of the event loop's time, in work that takes long. The work of others has its turn before."""
+        await self._slices.next(self.caller.workspace_id)
+
     @property
     def sign_ins(self) -> SignIns:
         """The service that looks up credentials."""
@@ -113,9 +121,9 @@ class Call:
                 self.caller.require(scope)
         return query
 
-    def answer_page(self, rows: Sequence[ListRow], query: PageQuery) -> Answer:
-        """Return a page as an answer."""
-        return self._list_reader().answer(rows, query)
+    def answer_page(self, rows: Sequence[ListRow], query: PageQuery, count: int | None = None) -> Answer:
+        """Return a page as an answer: as many rows as the query allows, or `count`."""
+        return self._list_reader().answer(rows, query, count)
 
     @property
     def origin(self) -> Origin:
@@ -129,7 +137,8 @@ class Call:
 
     async def write(self, command: Command) -> Answer:
         """Execute a command in the ledger. Refusals: those of the command and the ledger."""
-        written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, self.idempotency_key())
+        key = self.idempotency_key()
+        written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, key, len(self._body))
         return Answer(written.body, written.version, written.replayed)
 
     def _list_reader(self) -> ListReader:

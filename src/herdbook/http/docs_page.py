@@ -1,9 +1,9 @@
 """The documentation page: the OpenAPI document as one HTML file that needs no script and no network."""
 
+import functools
 import json
 import shlex
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -86,9 +86,11 @@ class DocsPage:
             (tag["x-displayName"], [shown for shown, tags in _shown(document) if tag["name"] in tags])
             for tag in document["tags"]
         ]
+        # A server has few addresses, and to make a page takes long.
+        self.get = functools.lru_cache(maxsize=8)(self._made)
 
-    def get(self, base_url: str) -> Response:
-        """Answer with the page, whose commands use this server address."""
+    def _made(self, base_url: str) -> Response:
+        """Return the page, whose commands use this server address."""
         prefix: str = self._document["servers"][0]["url"]
         server = base_url + prefix
         page = self._template.render(
@@ -96,7 +98,7 @@ class DocsPage:
             groups=self._groups,
             server=server,
             prefix=prefix,
-            curl=partial(curl, server=server),
+            curl=functools.partial(curl, server=server),
         )
         return HTMLResponse(page, headers=_HEADERS)
 

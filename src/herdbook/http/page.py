@@ -137,14 +137,14 @@ class ListReader:
             raise InvalidQuery(errors)
         return query
 
-    def answer(self, rows: Sequence[ListRow], query: PageQuery) -> Answer:
-        """Return the envelope of a page. A row beyond the limit means that more follow."""
-        shown = rows[: query.limit]
+    def answer(self, rows: Sequence[ListRow], query: PageQuery, count: int | None = None) -> Answer:
+        """Return the envelope of a page: as many rows as the query allows, or `count`. Further rows mean that more follow."""
+        shown = rows[: query.limit if count is None else count]
         cursor = b"null"
-        if len(rows) > query.limit:
+        if len(rows) > len(shown):
             continued = msgspec.structs.replace(query, after=shown[-1].place)
             cursor = b'"%s"' % self._signer.cursor(continued, self._salt).encode()
-        more = b"true" if len(rows) > query.limit else b"false"
+        more = b"true" if len(rows) > len(shown) else b"false"
         data = b",".join(row.body for row in shown)
         return Answer(b'{"object":"list","data":[' + data + b'],"has_more":' + more + b',"next_cursor":' + cursor + b"}")
 

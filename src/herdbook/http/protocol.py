@@ -6,12 +6,15 @@ of a process are limited. A request beyond a limit gets a problem, and its conne
 
 import asyncio
 import fcntl
+import functools
 import heapq
 import ipaddress
 import logging
 import re
 import struct
 import termios
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
@@ -35,6 +38,10 @@ _log: Final = logging.getLogger("herdbook.connections")
 # The event loop reads what has arrived at least once in this time.
 _TURN_SECONDS: Final = 0.01
 _PIECE_BYTES: Final = 8192
+# The most that is read from a connection at once. A read of more than a piece is parsed in its turn.
+READ_BYTES: Final = 65_536
+# Connections whose large reads are parsed in one iteration of the event loop.
+MAX_TURNS: Final = 4
 # Requests that wait behind the one that is being answered. Past that, what was read is kept as it came, and no more is read.
 MAX_PIPELINED: Final = 16
 _HEAD_END: Final = b"\r\n\r\n"
@@ -86,6 +93,26 @@ class Front:
         self._warned_at: dict[str, float] = {}
         self._full_until = float("-inf")
         self.start_queue: Final = StartQueue()
+        self._in_turn: deque[Connection] = deque()
+
+    @functools.cached_property
+    def read_buffer(self) -> memoryview:
+        """The buffer of all reads: each is copied before the next begins."""
+        # It comes into being where it is used, because a worker's copy of this object comes to it through a pipe.
+        return memoryview(bytearray(READ_BYTES))
+
+    def queue(self, connection: "Connection") -> None:
+        """Parse a connection's large read in its turn, so that many large bodies do not hold up small requests."""
+        if not self._in_turn:
+            connection.loop.call_soon(self._give_turns)
+        self._in_turn.append(connection)
+
+    def _give_turns(self) -> None:
+        for _ in range(min(MAX_TURNS, len(self._in_turn))):
+            connection = self._in_turn.popleft()
+            connection.loop.call_soon(connection.take_turn)
+        if self._in_turn:
+            self._in_turn[0].loop.call_soon(self._give_turns)
 
     def app_for(self, address: str, app: Any) -> Any:
         """Return the application for a client's address. Forwarding headers are trusted only from a known proxy."""
@@ -142,7 +169,8 @@ class _Transport:
 
     def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None]) -> None:
         self._transport = transport
-        self._when_unsent = when_unsent
+        # A strong reference would be a cycle. Collecting thousands of connections at once takes long.
+        self._when_unsent = weakref.WeakMethod(when_unsent)
         # The request whose answer is about to begin, and the head that waits for the body.
         self.answering: Any = None
         self.head = b""
@@ -153,8 +181,8 @@ class _Transport:
     def close(self) -> None:
         self.flush()
         self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self._when_unsent()
+        if self._transport.get_write_buffer_size() and (when_unsent := self._when_unsent()):
+            when_unsent()
 
     def unsent(self) -> int:
         """Return how many bytes the client has not taken: of what lies here, and of what lies with the system."""
@@ -203,14 +231,29 @@ class _Transport:
 class _Flow(FlowControl):
     """Reading and writing, paused and resumed; nothing is read while what was read before is held."""
 
+    is_wanted = True
     holds = False
 
+    def pause_reading(self) -> None:
+        self.is_wanted = False
+        super().pause_reading()
+
     def resume_reading(self) -> None:
+        self.is_wanted = True
         if not self.holds:
             super().resume_reading()
 
+    def hold(self) -> None:
+        self.holds = True
+        super().pause_reading()
 
-class Connection(HttpToolsProtocol):
+    def let_go(self) -> None:
+        self.holds = False
+        if self.is_wanted:
+            super().resume_reading()
+
+
+class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     """One connection.
 
     An incomplete head or body has a deadline, `_deadline`. For a head it counts from its first byte or the start of the
@@ -323,15 +366,35 @@ class Connection(HttpToolsProtocol):
         self._stop_watching()
         self._drop_unfed()
         self._front.start_queue.discard(self._address, self)
+        # Otherwise it and the request would refer to each other.
+        self.transport.answering = None
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
 
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the event loop passes it
+        """Return the buffer for the next read."""
+        return self._front.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(self._front.read_buffer[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
-        """Read, as far as requests may lie here."""
+        """Parse what was read: a small part at once, a large one in its turn. Nothing more is read until then."""
         self._unset_keepalive_if_required()
         self._unfed, self._fed = self._unfed[self._fed :] + data if self._unfed else data, 0
-        self._feed()
+        if len(data) > _PIECE_BYTES:
+            self.flow.hold()
+            self._front.queue(self)
+        else:
+            self._feed()
+
+    def take_turn(self) -> None:
+        """Parse a large read."""
+        # The connection may have ended meanwhile.
+        if self._unfed:
+            self._feed()
 
     def _feed(self) -> None:
         """Parse what was read, in pieces: within one, nobody knows how many bytes came to nothing."""
@@ -339,8 +402,7 @@ class Connection(HttpToolsProtocol):
         while place < len(data) and not self._is_refused and not self.transport.is_closing():
             if len(self.pipeline) >= MAX_PIPELINED:
                 self._fed = place
-                self.flow.pause_reading()
-                self.flow.holds = True
+                self.flow.hold()
                 return
             piece = data[place : place + self._piece_bytes(data, place)]
             self._fruitless += len(piece)
@@ -362,7 +424,7 @@ class Connection(HttpToolsProtocol):
                 self._refuse(self._too_large())
                 return
         self._unfed, self._fed = b"", 0
-        self.flow.holds = False
+        self.flow.let_go()
         if self._awaited is None:
             if self.cycle is not None and self.cycle.response_complete:
                 # This was the rest of a request that was answered before it was complete.
@@ -378,7 +440,7 @@ class Connection(HttpToolsProtocol):
 
     def _drop_unfed(self) -> None:
         self._unfed, self._fed = b"", 0
-        self.flow.holds = False
+        self.flow.let_go()
 
     def pause_writing(self) -> None:
         """Wait for the client to read."""
@@ -473,10 +535,8 @@ class Connection(HttpToolsProtocol):
 
     def _feed_on(self) -> None:
         self._feed()
-        if not self._unfed:
-            self.flow.resume_reading()
-            if self._is_stopping:
-                self.cycle.keep_alive = False
+        if not self._unfed and self._is_stopping:
+            self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = self.transport.answering = cycle
@@ -508,7 +568,10 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _close_if_silent(self) -> None:
-        if self._awaited is not None and self._awaited[0] == "head":
+        if self._unfed:
+            # Parse the earlier bytes first.
+            self.loop.call_later(_TURN_SECONDS, self._close_if_silent)
+        elif self._awaited is not None and self._awaited[0] == "head":
             self._refuse(_stopping())
         elif self.is_silent:
             self.transport.close()

@@ -1,5 +1,6 @@
 """A batch: one transaction that loads the rows its commands need, applies the commands in memory, and saves the changes."""
 
+import asyncio
 import functools
 import logging
 import time
@@ -22,6 +23,8 @@ _PARAMETERS: Final[tuple[LiteralString, ...]] = (
 )
 
 _WARN_EVERY_SECONDS: Final = 60.0
+# The bytes of rows that are encoded before others have their turn.
+TURN_BYTES: Final = 1_048_576
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
 # Use the database's time, so that all servers share one clock.
@@ -118,10 +121,24 @@ async def save(connection: Connection, units: Sequence[UnitOfWork]) -> set[UUID]
         for (table, _), row in work.changed_rows.items():
             put.setdefault(table, []).append(row)
     tables = _in_order(put)
-    records = await connection.fetch(
-        _save_statement(tables), _encode(heads), _encode(changes), *(_encode(put[table]) for table in tables)
-    )
+    parameters = [await encoded_in_turns(rows) for rows in (heads, changes, *(put[table] for table in tables))]
+    records = await connection.fetch(_save_statement(tables), *parameters)
     return {record["id"] for record in records}
+
+
+async def encoded_in_turns(rows: Sequence[Any]) -> bytes:
+    """Return rows as a JSON array. Others have their turn while a large one is encoded."""
+    encoded: list[bytes] = []
+    size = 0
+    for row in rows:
+        part = _encode(row)
+        encoded.append(part)
+        # A small row takes as long as some hundred bytes.
+        size += len(part) + 100
+        if size > TURN_BYTES:
+            size = 0
+            await asyncio.sleep(0)
+    return b"[" + b",".join(encoded) + b"]"
 
 
 def _in_order(tables: Iterable[Table[Any]]) -> tuple[Table[Any], ...]:

@@ -24,7 +24,16 @@ import msgspec
 
 from herdbook import metrics
 from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
-from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, Busy, KeyReused, NotFound, OutcomeUnknown, Unavailable
+from herdbook.errors import (
+    DATABASE_IS_FULL,
+    DISK_IS_FULL,
+    Busy,
+    KeyReused,
+    NotFound,
+    OutcomeUnknown,
+    Refusal,
+    Unavailable,
+)
 from herdbook.ledger.batch import load, lock_all, lock_at_once, save, was_committed
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 from herdbook.ledger.notifier import ChangeNotifier
@@ -35,6 +44,11 @@ _log = logging.getLogger("herdbook.ledger")
 _WRITERS: Final = 2
 _BATCH_COMMANDS: Final = 128
 _BATCH_WORKSPACES: Final = 64
+# Limits the bodies of a batch's requests and the large rows that it loads, unless a single command has more.
+BATCH_BYTES: Final = 1_048_576
+LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
+# A batch yields to other tasks after commands that need or write this many rows.
+TURN_ROWS: Final = 100
 _LOCKED_FOR_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_EVERY_SECONDS: Final = 0.25
@@ -62,22 +76,23 @@ class Written(NamedTuple):
 class _Waiting:
     """A command in the queue."""
 
-    __slots__ = ("command", "done", "is_sent", "key", "origin", "since", "workspace_id")
+    __slots__ = ("command", "done", "is_sent", "key", "large_needs", "needs", "origin", "since", "size", "workspace_id")
 
-    def __init__(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None) -> None:
+    def __init__(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None, size: int) -> None:
         self.workspace_id = workspace_id
         self.command = command
         self.origin = origin
         self.key = key
+        # The bytes of its request's body.
+        self.size = size
+        self.needs = [*command.needs()]
+        self.large_needs = {(workspace_id, need) for need in self.needs if need.table.is_large}
+        if key is not None:
+            self.needs.append(Need(IDEMPOTENCY_RECORDS, f"{origin.credential_id}:{key.key}"))
         self.since = time.perf_counter()
         # Whether a save with its result is running, or broke and may still reach the database.
         self.is_sent = False
         self.done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-
-    def needs(self) -> Iterable[Need]:
-        yield from self.command.needs()
-        if self.key is not None:
-            yield Need(IDEMPOTENCY_RECORDS, f"{self.origin.credential_id}:{self.key.key}")
 
     def answer(self, outcome: Written | Exception) -> None:
         # Done already: the caller went away and cancelled it, or waited too long and was answered.
@@ -87,6 +102,31 @@ class _Waiting:
             self.done.set_exception(outcome)
         else:
             self.done.set_result(outcome)
+
+
+class _Room:
+    """The room for commands in a batch: it is limited in number and in bytes."""
+
+    def __init__(self) -> None:
+        self._commands = 0
+        self._bytes = 0
+        self._large: set[tuple[UUID, Need]] = set()
+
+    def fits(self, one: _Waiting) -> bool:
+        """Whether there is room for another command."""
+        if not self._commands:
+            return True
+        return self._commands < _BATCH_COMMANDS and self._bytes + self._bytes_of(one) <= BATCH_BYTES
+
+    def take(self, one: _Waiting) -> None:
+        """Take a command's room."""
+        self._commands += 1
+        self._bytes += self._bytes_of(one)
+        self._large |= one.large_needs
+
+    def _bytes_of(self, one: _Waiting) -> int:
+        # Commands that need the same row share it.
+        return one.size + LARGE_ROW_BYTES * len(one.large_needs - self._large) if one.large_needs else one.size
 
 
 class _Trial:
@@ -157,12 +197,20 @@ class Ledger:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def write(self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None = None) -> Written:
-        """Carry out a command, and return once it is committed.
+    async def write(
+        self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None = None, size: int = 0
+    ) -> Written:
+        """Carry out a command, and return once it is committed. `size` is the length of its request's body, in bytes.
 
         Refusals: the command's own; Busy past the queue's limit; KeyReused; NotFound for an unknown workspace; Unavailable and
         OutcomeUnknown when the database goes away.
         """
+        # The future is no variable here: the traceback of a refusal would refer to it, and it refers to the refusal.
+        return await self._queued(workspace_id, command, origin, key, size)
+
+    def _queued(
+        self, workspace_id: UUID, command: Command, origin: Origin, key: IdempotencyKey | None, size: int
+    ) -> asyncio.Future[Written]:
         if self._closing:
             raise Unavailable("The server is stopping. Nothing was written. Try again shortly.")
         queue = self._queues.get(workspace_id)
@@ -172,11 +220,11 @@ class Ledger:
                 self._ready.append(workspace_id)
         if len(queue) >= self._queue_limit:
             raise Busy(len(queue))
-        waiting = _Waiting(workspace_id, command, origin, key)
+        waiting = _Waiting(workspace_id, command, origin, key, size)
         queue.append(waiting)
         metrics.QUEUE_LENGTH.inc()
         self._work.set()
-        return await waiting.done
+        return waiting.done
 
     async def _write_batches(self) -> None:
         while True:
@@ -211,23 +259,26 @@ class Ledger:
         dropped.
         """
         taken: list[_Waiting] = []
+        room = _Room()
         workspace_ids: set[UUID] = set()
         left = 0
         for _ in range(min(len(self._ready), _BATCH_WORKSPACES)):
-            if workspace_ids and self._ready[0] in self._blocked:
-                break
-            workspace_id = self._ready.popleft()
+            workspace_id = self._ready[0]
             queue = self._queues[workspace_id]
+            if workspace_ids and (workspace_id in self._blocked or (queue and not room.fits(queue[0]))):
+                break
+            self._ready.popleft()
             self._held.add(workspace_id)
             workspace_ids.add(workspace_id)
-            while queue and len(taken) < _BATCH_COMMANDS:
+            while queue and room.fits(queue[0]):
                 one = queue.popleft()
                 left += 1
                 if not one.done.done():
+                    room.take(one)
                     taken.append(one)
             if not queue:
                 del self._queues[workspace_id]
-            if len(taken) == _BATCH_COMMANDS or workspace_id in self._blocked:
+            if queue or workspace_id in self._blocked:
                 break
         metrics.QUEUE_LENGTH.dec(left)
         return taken, workspace_ids
@@ -420,15 +471,21 @@ class Ledger:
         """Load, apply and save; return the workspaces that were saved, or None if there was nothing to save."""
         needs: dict[UUID, set[Need]] = {}
         for one in waiting:
-            needs.setdefault(one.workspace_id, set()).update(one.needs())
+            needs.setdefault(one.workspace_id, set()).update(one.needs)
         trial.units = await load(connection, needs)
+        rows = 0
         # Skip callers that were answered meanwhile: the answer says that nothing was written.
         for one in waiting:
             if not one.done.done():
                 # From here on, the command will be saved. Set this first: a long command lets other tasks run, `_give_up` too.
                 one.is_sent = True
-                outcome = _outcome(trial.units.get(one.workspace_id), one)
+                work = trial.units.get(one.workspace_id)
+                outcome = _outcome(work, one)
                 trial.outcomes.append((one, await outcome if isinstance(outcome, CoroutineType) else outcome))
+                rows += 1 + len(one.needs) + (0 if work is None else work.rows_put)
+                if rows > TURN_ROWS:
+                    rows = 0
+                    await asyncio.sleep(0)
         changed = [work for work in trial.units.values() if work.changed_rows]
         if not changed:
             return None
@@ -485,7 +542,7 @@ def _outcome(work: UnitOfWork | None, one: _Waiting) -> "Written | Exception | C
     try:
         result = work.carry_out(one.command, one.origin)
     except Exception as error:
-        return error
+        return _failed(error)
     return _written(work, one, result)
 
 
@@ -493,8 +550,19 @@ async def _outcome_in_turns(work: UnitOfWork, one: _Waiting, command: LongComman
     try:
         result = await work.carry_out_in_turns(command, one.origin)
     except Exception as error:
-        return error
+        return _failed(error)
     return _written(work, one, result)
+
+
+def _failed(error: Exception) -> Exception:
+    """Return the outcome of a command that failed; a refusal is without its frames.
+
+    The frames refer to the command, which refers to its outcome. All would stay until the next garbage collection.
+    """
+    if isinstance(error, Refusal):
+        error.__context__ = None
+        error.__traceback__ = None
+    return error
 
 
 def _written(work: UnitOfWork, one: _Waiting, result: Result) -> Written:

@@ -215,7 +215,7 @@ _LOAD: Final[LiteralString] = """
 """
 
 
-def object_table(row: type[RowT], table_name: LiteralString, columns: Columns) -> Table[RowT]:
+def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *, is_large: bool = False) -> Table[RowT]:
     """Return the mapping of a table of objects; `columns` are those beside the columns of all object tables."""
     save = (
         _SAVE.replace("$table", table_name)
@@ -225,7 +225,7 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns) -
         .replace("$sets", _each(columns, ", $name = excluded.$name"))
     )
     load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
-    return Table(row=row, key=lambda each: each.id, load=load, save=save)
+    return Table(row=row, key=lambda each: each.id, load=load, save=save, is_large=is_large)
 
 
 def row_columns(columns: Columns) -> LiteralString:

@@ -45,6 +45,8 @@ class Table(Generic[RowT]):
     save: LiteralString | None
     number: int = field(default_factory=itertools.count().__next__, init=False)
     """Its position in the order of all tables."""
+    is_large: bool = field(default=False, kw_only=True)
+    """Whether a row may have megabytes, so that a batch loads few of them."""
 
 
 class Need(NamedTuple):
@@ -129,6 +131,11 @@ class UnitOfWork:
         key = (table, table.key(row))
         self._undo.append((key, self._rows.get(key), key in self.changed_rows))
         self._rows[key] = self.changed_rows[key] = row
+
+    @property
+    def rows_put(self) -> int:
+        """The number of rows that the current command has put, and that were not taken back."""
+        return len(self._undo)
 
     def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""

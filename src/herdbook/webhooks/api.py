@@ -1,5 +1,6 @@
 """/herdbook/webhooks: the operations."""
 
+import asyncio
 import importlib
 from typing import Any, Final
 from uuid import UUID
@@ -142,7 +143,8 @@ async def test_endpoint(call: Call, webhook_endpoint_id: str, asked: TestRequest
     _, reading = await _reading(call, webhook_endpoint_id)
     event = sample(call.caller.workspace_id, asked.type)
     secrets = reading.signing_secrets
-    return _answer(await _probing().attempt(_targets(call), reading.endpoint.url, secrets, event))
+    probe = await _probe()
+    return _answer(await probe.attempt(_targets(call), reading.endpoint.url, secrets, event))
 
 
 async def list_deliveries(call: Call, webhook_endpoint_id: str, query: DeliveriesQuery) -> Answer:
@@ -205,9 +207,9 @@ def _answer(struct: msgspec.Struct) -> Answer:
     return Answer(msgspec.json.encode(struct))
 
 
-def _probing() -> Any:
-    # Imported on first use: an HTTP client takes a third of a second to import.
-    return importlib.import_module("herdbook.webhooks.probe")
+async def _probe() -> Any:
+    # Imported on first use, in a thread: an HTTP client takes a third of a second to import.
+    return await asyncio.to_thread(importlib.import_module, "herdbook.webhooks.probe")
 
 
 async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
@@ -216,7 +218,8 @@ async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
     The command raises them, so that a repeated request gets its first answer even if the name resolves to another address by
     then.
     """
-    faults: tuple[FieldError, ...] = await _probing().faults(_targets(call), url)
+    probe = await _probe()
+    faults: tuple[FieldError, ...] = await probe.faults(_targets(call), url)
     return faults
 
 
