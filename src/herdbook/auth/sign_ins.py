@@ -106,7 +106,7 @@ class SignIns:
         Refusal: RateLimited, after many failures.
         """
         tried: _Tried = (find, credential_id)
-        sent, network = secret_hash(secret), _network(address)
+        sent, network = secret_hash(secret), network_of(address)
         until, known = self._looked_up.get(tried, (0.0, None))
         if until > self._clock() and not _stands(known, sent):
             _refuse_after(max(self._by_address.take(network), self._by_credential.take(tried)))
@@ -168,7 +168,7 @@ def _refuse_after(seconds: int) -> None:
         raise RateLimited(seconds, "failed sign-ins")
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """Return the network that one sender typically controls: an IPv4 address, or a /64 of IPv6."""
     if ":" not in address:
         return address
