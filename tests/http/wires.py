@@ -12,6 +12,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from herdbook.http.listener import Server
 from herdbook.http.protocol import Connection, Front, Limits
 from tests.cast import Person
 
@@ -84,11 +85,11 @@ async def wired(
     if of_both_families:
         listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     else:
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     config = uvicorn.Config(
         app, http=protocol, lifespan="off", ws="none", log_config=None, access_log=False, proxy_headers=False
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     serving = asyncio.create_task(server.serve([listener]))
     wires = Wires(server, ("127.0.0.1", listener.getsockname()[1]))
     yield wires

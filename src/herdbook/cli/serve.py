@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import Multiprocess, multiprocess
 
 from herdbook import ids
 from herdbook.cli.environment import CommandFailed, environment
@@ -43,6 +43,10 @@ _APP: Final = "herdbook.app"
 # One process would answer more connections too slowly. Some files are for the database, the log and recordings.
 _MAX_CONNECTIONS: Final = 20_000
 _OTHER_FILES: Final = 128
+# Connections that may be accepted and wait to be opened, unless there may be few files.
+_MAX_WAITING: Final = 1024
+# Bytes of an answer that the system takes beyond those that it has sent.
+_MAX_NOT_SENT: Final = 131_072
 # Called with the server's address once it answers requests.
 Announce = Callable[[str, Prepared], None]
 
@@ -123,6 +127,9 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
         ) from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not_sent := getattr(socket, "TCP_NOTSENT_LOWAT", None):
+            # The system would otherwise take megabytes for each client that does not read.
+            listener.setsockopt(socket.IPPROTO_TCP, not_sent, _MAX_NOT_SENT)
         # The workers of a killed server release the port within a moment.
         give_up_at = time.monotonic() + _PORT_SECONDS
         while True:
@@ -162,8 +169,9 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
     protocol = importlib.import_module("herdbook.http.protocol")
+    listener_module = importlib.import_module("herdbook.http.listener")
     front = protocol.Front(
-        protocol.Limits(connections=_most_connections()),
+        protocol.Limits(*_most_connections()),
         proxies=settings.proxies,
         problem_type_base=settings.problem_type_base,
         problem_media_type=settings.problem_media_type,
@@ -182,7 +190,7 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     if settings.workers == 1:
-        server = uvicorn.Server(config)
+        server = listener_module.Server(config)
         try:
             server.run(sockets=[listener])
         except SystemExit as end:
@@ -194,6 +202,8 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         return
     # The workers read this variable on import; with it they share their metrics.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder = tempfile.mkdtemp(prefix="herdbook-metrics-")
+    # uvicorn has no setting for the class of its workers.
+    multiprocess.Process = listener_module.Worker
     supervisor = _Supervisor(config, sockets=[listener])
     try:
         supervisor.run()
@@ -235,14 +245,16 @@ def _end(exit_code: int | None) -> dict[str, int | str | None]:
     return {"signal": signal.Signals(number).name if number in set(signal.Signals) else str(number)}
 
 
-def _most_connections() -> int:
-    """Raise the limit of open files to its maximum, and return how many connections each process may have."""
+def _most_connections() -> tuple[int, int]:
+    """Raise the limit of open files to its maximum, and return how many connections each process may have and keep waiting."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard == resource.RLIM_INFINITY:
-        return _MAX_CONNECTIONS
-    return min(_MAX_CONNECTIONS, hard - min(_OTHER_FILES, hard // 2))
+        return _MAX_CONNECTIONS, _MAX_WAITING
+    files = hard - min(_OTHER_FILES, hard // 2)
+    waiting = min(_MAX_WAITING, files // 8)
+    return min(_MAX_CONNECTIONS, files - waiting), waiting
 
 
 def _did_not_start() -> CommandFailed:

@@ -201,20 +201,25 @@ async def _events(call: Call, view: View, first: _EncodedPage, reach: _Reach) ->
     # Send the position first: if the connection breaks before the first event, the client resumes from there.
     yield b"retry: %d\nid: %d\n\n" % (_RETRY_MILLISECONDS, first.after)
     for text in _as_events(first):
+        await _have_turn(call)
         yield text
-        await asyncio.sleep(0)
     said_at = loop.time()
     with contextlib.suppress(Refusal):
         async with contextlib.aclosing(_following(call, view, first.position, reach, math.inf)) as pages:
             async for page in pages:
                 for text in _as_events(page):
+                    await _have_turn(call)
                     yield text
                     said_at = loop.time()
-                    # A client that takes everything never makes this wait, so others get their turn here.
-                    await asyncio.sleep(0)
                 if loop.time() - said_at >= _HEARTBEAT_SECONDS:
                     yield b":\n\n"
                     said_at = loop.time()
+
+
+async def _have_turn(call: Call) -> None:
+    """Wait until this stream may send a part. All streams together send one in each iteration of the event loop."""
+    async with call.services.notifier.turn_to_tell:
+        await asyncio.sleep(0)
 
 
 def _as_events(page: _EncodedPage) -> Iterator[bytes]:

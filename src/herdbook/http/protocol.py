@@ -16,9 +16,8 @@ import termios
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import httptools
 import msgspec
@@ -30,9 +29,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from herdbook import ids, metrics
+from herdbook.auth.sign_ins import network_of
 from herdbook.errors import FieldError, HeadTooLarge, InvalidHeader, Malformed, Refusal, TooSlow, Unavailable
+from herdbook.http.fair_queue import MAX_TURNS, FairQueue
 from herdbook.http.problems import problem_headers, problem_of
-from herdbook.http.start_queue import StartQueue
 
 _log: Final = logging.getLogger("herdbook.connections")
 # The event loop reads what has arrived at least once in this time.
@@ -40,18 +40,22 @@ _TURN_SECONDS: Final = 0.01
 _PIECE_BYTES: Final = 8192
 # The most that is read from a connection at once. A read of more than a piece is parsed in its turn.
 READ_BYTES: Final = 65_536
-# Connections whose large reads are parsed in one iteration of the event loop.
-MAX_TURNS: Final = 4
+# Four of them are parsed in one iteration of the event loop.
+_LARGE_READ_COST: Final = MAX_TURNS // 4
+# Requests of connections without a known caller that start in one iteration of the event loop.
+MAX_STRANGERS: Final = 4
 # Requests that wait behind the one that is being answered. Past that, what was read is kept as it came, and no more is read.
-MAX_PIPELINED: Final = 16
+MAX_PIPELINED: Final = 4
 _HEAD_END: Final = b"\r\n\r\n"
-# Pieces are so small where many heads lie together: 15 requests are all that fits in.
-_CROWDED_PIECE_BYTES: Final = 256
+# Pieces are so small where many heads lie together: three requests are all that fits in.
+_CROWDED_PIECE_BYTES: Final = 64
 # How often, in the time that an unread answer has, it is looked whether the client took some of it.
 _LOOKS: Final = 12
 # How long bytes are read and dropped after a refusal: unread, they would make the client lose it (RFC 9112, section 9.6).
 _LINGER_SECONDS: Final = 2.0
 _WARN_EVERY_SECONDS: Final = 10.0
+# After a look for a connection to close that found none, none is looked for, for so long for each connection.
+_LOOK_SECONDS: Final = 5e-5
 # An IPv4 address as an IPv6 one, perhaps with a port behind it (RFC 4291, section 2.5.5.2).
 _IPV4_MAPPED: Final = re.compile(rb"\[?::ffff:(\d+\.\d+\.\d+\.\d+)\]?", re.IGNORECASE)
 # uri-host and port (RFC 9110, section 7.2).
@@ -66,6 +70,8 @@ class Limits(NamedTuple):
     """Limits of one connection, and the maximum number of connections in this process."""
 
     connections: int
+    # Connections that are accepted and wait to be opened. They come on top.
+    waiting: int = 1024
     head_bytes: int = 65_536
     head_lines: int = 256
     head_seconds: float = 20.0
@@ -73,6 +79,10 @@ class Limits(NamedTuple):
     # A client that takes nothing of an answer for so long loses its connection; where room is needed, after the shorter time.
     write_seconds: float = 60.0
     stuck_seconds: float = 2.0
+
+
+# This decides which connection is closed first, if room is needed.
+Place: TypeAlias = tuple[bool, bool, bool, float]
 
 
 class Front:
@@ -92,27 +102,16 @@ class Front:
         self._problem_media_type = problem_media_type
         self._warned_at: dict[str, float] = {}
         self._full_until = float("-inf")
-        self.start_queue: Final = StartQueue()
-        self._in_turn: deque[Connection] = deque()
+        # Connections that may be closed, in their order when they were last looked at, and those that came since then.
+        self._in_line: deque[tuple[Place, Connection]] = deque()
+        self._newcomers: deque[Connection] = deque()
+        self.work = FairQueue()
 
     @functools.cached_property
     def read_buffer(self) -> memoryview:
         """The buffer of all reads: each is copied before the next begins."""
         # It comes into being where it is used, because a worker's copy of this object comes to it through a pipe.
         return memoryview(bytearray(READ_BYTES))
-
-    def queue(self, connection: "Connection") -> None:
-        """Parse a connection's large read in its turn, so that many large bodies do not hold up small requests."""
-        if not self._in_turn:
-            connection.loop.call_soon(self._give_turns)
-        self._in_turn.append(connection)
-
-    def _give_turns(self) -> None:
-        for _ in range(min(MAX_TURNS, len(self._in_turn))):
-            connection = self._in_turn.popleft()
-            connection.loop.call_soon(connection.take_turn)
-        if self._in_turn:
-            self._in_turn[0].loop.call_soon(self._give_turns)
 
     def app_for(self, address: str, app: Any) -> Any:
         """Return the application for a client's address. Forwarding headers are trusted only from a known proxy."""
@@ -137,28 +136,57 @@ class Front:
         return problem.status, headers, body
 
     def make_room(self, newcomer: "Connection", connections: set[Any], now: float) -> bool:
-        """Close connections that have no request at work, in the order of `Connection.place_in_line`."""
+        """Close a connection that has no request at work: the first in the order of `Connection.place_in_line`."""
         if now < self._full_until:
             return False
-        places = [(place, each) for each in connections if each is not newcomer and (place := each.place_in_line(now))]
-        # Several at once, since looking for them takes as long as there are connections.
-        going = heapq.nsmallest(max(1, self.limits.connections // 16), places, key=itemgetter(0))
-        for _, each in going:
-            # To close it properly would be to wait for its client.
-            each.transport.abort()
-            connections.discard(each)
-        metrics.CONNECTIONS_CLOSED.inc(len(going) or 1)
-        if going:
-            self._warn(now, "as many connections as there may be: some that wait for their clients are closed", len(going))
-        else:
-            self._full_until = now + _TURN_SECONDS
-            self._warn(now, "as many connections as there may be, and all are at work: new ones are refused")
-        return bool(going)
+        self._newcomers.append(newcomer)
+        going = self._next_in_line(connections, now)
+        if going is None:
+            self._look(newcomer, connections, now)
+            going = self._next_in_line(connections, now)
+        metrics.CONNECTIONS_CLOSED.inc()
+        if going is None:
+            # To look for them takes as long as there are connections.
+            self._full_until = now + _LOOK_SECONDS * len(connections)
+            self.warn(now, "as many connections as there may be, and all are at work: new ones are refused")
+            return False
+        # To close it properly would be to wait for its client.
+        going.transport.abort()
+        connections.discard(going)
+        self.warn(now, "as many connections as there may be: those that wait for their clients are closed")
+        return True
 
-    def _warn(self, now: float, message: str, closed: int = 0) -> None:
+    def _look(self, newcomer: "Connection", connections: set[Any], now: float) -> None:
+        """Put connections in line: several at once, because it takes as long as there are connections."""
+        places = ((place, each) for each in connections if each is not newcomer and (place := each.place_in_line(now)))
+        count = max(1, self.limits.connections // 16)
+        self._in_line = deque(heapq.nsmallest(count, places, key=itemgetter(0)))
+        self._newcomers.clear()
+
+    def _next_in_line(self, connections: set[Any], now: float) -> "Connection | None":
+        while self._in_line:
+            place, each = self._in_line[0]
+            # Strangers who came later go before known callers.
+            if place[0] and (stranger := self._next_stranger(connections, now)):
+                return stranger
+            self._in_line.popleft()
+            if each in connections and each.place_in_line(now) == place:
+                return each
+        return None
+
+    def _next_stranger(self, connections: set[Any], now: float) -> "Connection | None":
+        # The last one is the newcomer for whom room is made.
+        while len(self._newcomers) > 1:
+            each = self._newcomers.popleft()
+            if each in connections and (place := each.place_in_line(now)) and not place[0]:
+                return each
+        return None
+
+    def warn(self, now: float, message: str) -> None:
+        """Log a warning, but not the same one every time."""
         if now >= self._warned_at.get(message, float("-inf")) + _WARN_EVERY_SECONDS:
             self._warned_at[message] = now
-            _log.warning(message, extra={"connections": self.limits.connections, **({"closed": closed} if closed else {})})
+            _log.warning(message, extra={"connections": self.limits.connections})
 
 
 class _Transport:
@@ -288,6 +316,11 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         # Bytes that were read and are not parsed yet, from `_fed` on.
         self._unfed = b""
         self._fed = 0
+        self._waits_for_turn = False
+        # The client, for its turns.
+        self._network = ""
+        # Whether the request that begins next waited behind another one.
+        self._is_pipelined = False
         # The request that is being answered; `cycle` is the last that came.
         self._running: Any = None
         self._waits_since = 0.0
@@ -319,12 +352,14 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Return how much was read and is not parsed yet."""
         return len(self._unfed) - self._fed
 
-    def place_in_line(self, now: float) -> tuple[bool, bool, bool, float] | None:
+    def place_in_line(self, now: float) -> Place | None:
         """Return what decides which connection is closed first, where room is needed; None while a request is at work.
 
         Strangers' go before those whose last request had an authenticated caller. Among them silent ones go first, and of these
         those that never asked anything; then those that wait for a body, or for the client to read; and each time the oldest.
         """
+        if self._waits_for_turn:
+            return None
         is_known = self._was_known or HAS_CALLER in self._state
         if self.is_silent:
             if not self.transport.unsent():
@@ -355,17 +390,31 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.transport.close()
             return
         if self.client is not None:
+            self._network = network_of(self.client[0])
             self.app = self._front.app_for(self.client[0], self.app)
         self._deadline = self.loop.call_later(self._limits.head_seconds, self._when_late)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Close when it is the client's turn: thousands may leave at once."""
+        if self._front.work.takes():
+            return False
+        self._front.work.add(self._network, self.transport.close)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget what was waited for, and tell the request that is being answered."""
+        """Forget what was waited for, and tell the request that is being answered when it is the client's turn."""
+        self.connections.discard(self)
+        if self._front.work.takes():
+            self._end(exc)
+        else:
+            self._front.work.add(self._network, functools.partial(self._end, exc))
+
+    def _end(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._reset_deadline()
         self._stop_watching()
         self._drop_unfed()
-        self._front.start_queue.discard(self._address, self)
         # Otherwise it and the request would refer to each other.
         self.transport.answering = None
         if self._running is not None and not self._running.response_complete:
@@ -381,20 +430,34 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.data_received(bytes(self._front.read_buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        """Parse what was read: a small part at once, a large one in its turn. Nothing more is read until then."""
+        """Parse what was read: a little at once, if not much is to do, and otherwise when it is the client's turn."""
         self._unset_keepalive_if_required()
         self._unfed, self._fed = self._unfed[self._fed :] + data if self._unfed else data, 0
-        if len(data) > _PIECE_BYTES:
+        if len(self._unfed) > _PIECE_BYTES:
             self.flow.hold()
-            self._front.queue(self)
+            self._wait_for_turn(is_large=True)
+        elif self._waits_for_turn or not self._front.work.takes():
+            self._wait_for_turn()
         else:
             self._feed()
 
-    def take_turn(self) -> None:
-        """Parse a large read."""
+    def _wait_for_turn(self, *, is_large: bool = False) -> None:
+        if not self._waits_for_turn:
+            self._waits_for_turn = True
+            if is_large:
+                # Large reads have turns of their own, so that a client's small requests overtake them.
+                self._front.work.add((self._network, "large"), self._take_turn, _LARGE_READ_COST)
+            else:
+                self._front.work.add(self._network, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._waits_for_turn = False
         # The connection may have ended meanwhile.
         if self._unfed:
+            self._unset_keepalive_if_required()
             self._feed()
+            if not self._unfed and self._is_stopping and self.cycle is not None:
+                self.cycle.keep_alive = False
 
     def _feed(self) -> None:
         """Parse what was read, in pieces: within one, nobody knows how many bytes came to nothing."""
@@ -507,9 +570,12 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._reset_deadline()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Take a part of a body. The application gets small parts together."""
         self._fruitless = 0
-        super().on_body(body)
+        if len(self.cycle.body) + len(body) < _PIECE_BYTES and not self.cycle.response_complete:
+            self.cycle.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that a request is complete."""
@@ -525,30 +591,28 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.transport.flush()
         is_last = not self.pipeline
         self._was_known = self._state.pop(HAS_CALLER, False)
+        self._is_pipelined = not is_last
         self._silent_since = self.loop.time()
         super().on_response_complete()
         if self._unfed and not self.transport.is_closing():
-            self._feed_on()
+            self._wait_for_turn()
         if is_last and self._last_word is not None:
             self._unset_keepalive_if_required()
             self._end_with(self._last_word)
 
-    def _feed_on(self) -> None:
-        self._feed()
-        if not self._unfed and self._is_stopping:
-            self.cycle.keep_alive = False
-
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = self.transport.answering = cycle
-        if self._was_known:
+        if self._was_known and not self._is_pipelined:
             super()._start_asgi_task(cycle, app)
         else:
-            start = partial(super()._start_asgi_task, cycle, app)
-            self._front.start_queue.add(self._address, self, start)
+            # Refusing a stranger is cheap, but refusing many in one iteration would keep known callers waiting.
+            cost = 1 if self._was_known else MAX_TURNS // MAX_STRANGERS
+            self._front.work.add(self._network, functools.partial(self._start_in_turn, cycle, app), cost)
+        self._is_pipelined = False
 
-    @property
-    def _address(self) -> str:
-        return "" if self.client is None else self.client[0]
+    def _start_in_turn(self, cycle: Any, app: Any) -> None:
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, unless a request has already arrived: the process may have been suspended."""
@@ -594,9 +658,15 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def _when_late(self) -> None:
         # If this process was suspended, the rest may have arrived meanwhile.
-        self._deadline = self.loop.call_later(_TURN_SECONDS, self._refuse_late)
+        self._deadline = self.loop.call_later(_TURN_SECONDS, self._refuse_in_turn)
 
-    def _refuse_late(self) -> None:
+    def _refuse_in_turn(self) -> None:
+        # Thousands may be late at once. Bytes that arrived before are parsed first.
+        self._front.work.add(self._network, functools.partial(self._refuse_late, self._deadline))
+
+    def _refuse_late(self, deadline: asyncio.TimerHandle | None) -> None:
+        if deadline is None or self._deadline is not deadline:
+            return
         self._deadline = None
         part, seconds = self._awaited or ("head", self._limits.head_seconds)
         if self.flow.read_paused or (part == "head" and not self.is_silent):

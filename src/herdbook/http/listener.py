@@ -1,0 +1,150 @@
+"""Accepts connections, and opens them in turns.
+
+The system has one queue for all clients, and the event loop takes one connection of it at a time. A client that opens thousands
+would keep all others waiting there.
+"""
+
+import asyncio
+import errno
+import fcntl
+import functools
+import logging
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.supervisors import multiprocess
+
+from herdbook import metrics
+from herdbook.auth.sign_ins import network_of
+from herdbook.http.protocol import Front
+
+_log: Final = logging.getLogger("herdbook.connections")
+# More than come in one iteration of the event loop.
+_MAX_ACCEPTED: Final = 256
+# How long nothing is accepted after the system refused to.
+_PAUSE_SECONDS: Final = 0.1
+
+
+class Listener:
+    """Sockets that listen, as uvicorn expects of a server of the event loop."""
+
+    def __init__(self, sockets: Sequence[socket.socket], protocol_factory: Any, front: Front) -> None:
+        self.sockets = sockets
+        self._protocol_factory = protocol_factory
+        self._front = front
+        self._loop = asyncio.get_running_loop()
+        self._waiting: Counter[str] = Counter()
+        self._opening: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
+        for each in sockets:
+            each.setblocking(False)  # noqa: FBT003
+            self._listen(each)
+
+    def _listen(self, listening: socket.socket) -> None:
+        if not self._is_closed:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_MAX_ACCEPTED):
+            try:
+                accepted, address = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno != errno.ECONNABORTED:
+                    _log.warning("no connection can be accepted", extra={"error": str(error)})
+                    self._loop.remove_reader(listening)
+                    self._loop.call_later(_PAUSE_SECONDS, self._listen, listening)
+                    return
+                continue
+            self._take(accepted, network_of(address[0]))
+
+    def _take(self, accepted: socket.socket, client: str) -> None:
+        if self._front.work.takes():
+            self._open(accepted)
+            return
+        most = self._front.limits.waiting
+        # One client has half of the places at most.
+        if self._waiting[client] >= most // 2 or self._waiting.total() >= most:
+            accepted.close()
+            metrics.CONNECTIONS_CLOSED.inc()
+            self._front.warn(self._loop.time(), "connections come faster than they can be opened: some are closed")
+            return
+        self._waiting[client] += 1
+        self._front.work.add(client, functools.partial(self._open_waiting, accepted, client))
+
+    def _open_waiting(self, accepted: socket.socket, client: str) -> None:
+        self._waiting[client] -= 1
+        if not self._waiting[client]:
+            del self._waiting[client]
+        self._open(accepted)
+
+    def _open(self, accepted: socket.socket) -> None:
+        if self._is_closed:
+            accepted.close()
+            return
+        opening = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol_factory, accepted))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._is_closed = True
+        for each in self.sockets:
+            self._loop.remove_reader(each)
+
+    async def wait_closed(self) -> None:
+        """Do nothing: the sockets are their owner's."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, with a `Listener`. Its protocol is a `Connection` with its `front` as a keyword."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        protocol: Any = config.http
+        self._front: Front = protocol.keywords["front"]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, and listen."""
+        assert sockets is not None
+        await super().startup(sockets=[])
+        if self.should_exit:
+            return
+        limits = self._front.limits
+        _prepare_for_files(sockets[0], limits.connections + limits.waiting)
+        factory = functools.partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers: list[Any] = [Listener(sockets, factory, self._front)]
+
+
+class Worker(multiprocess.Process):
+    """A worker of uvicorn's supervisor with such a server."""
+
+    @property
+    def server(self) -> Server:
+        """Return the server, which the worker's process makes."""
+        if self._server is None:
+            self._server = Server(self.config)
+        assert isinstance(self._server, Server)
+        return self._server
+
+
+def _prepare_for_files(any_socket: socket.socket, count: int) -> None:
+    """Let the system make its table of open files as large as it may become.
+
+    It would otherwise double the table again and again while connections are accepted, and stop all threads for some ms.
+    """
+    try:
+        highest = fcntl.fcntl(any_socket, fcntl.F_DUPFD_CLOEXEC, count)
+    except OSError:
+        # There may not be so many.
+        return
+    socket.close(highest)
