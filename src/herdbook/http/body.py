@@ -54,7 +54,8 @@ class BodyReader:
         self._decoder: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(struct)
         self._rules: Mapping[str, Rule] = cast("type[HasRules]", struct).rules
         self._type = cast("inspect.StructType", inspect.type_info(struct))
-        self._attributes = {field.encode_name: field.name for field in self._type.fields}
+        attributes = {field.encode_name: field.name for field in self._type.fields}
+        self._checks = [(name, attributes[name], rule) for name, rule in self._rules.items()]
         self._hints = get_type_hints(struct, include_extras=True)
 
     @functools.cached_property
@@ -87,9 +88,9 @@ class BodyReader:
         else:
             errors = (
                 error
-                for name, rule in self._rules.items()
-                if (value := getattr(struct, self._attributes[name])) is not UNSET
-                for error in rule(value, _member_of(path, name))
+                for name, attribute, rule in self._checks
+                if (value := getattr(struct, attribute)) is not UNSET
+                for error in rule(value, _member_of(path, name) if path else name)
             )
             if found := list(itertools.islice(errors, most_errors)):
                 raise Invalid(found)

@@ -222,7 +222,6 @@ class Ledger:
             raise Busy(len(queue))
         waiting = _Waiting(workspace_id, command, origin, key, size)
         queue.append(waiting)
-        metrics.QUEUE_LENGTH.inc()
         self._work.set()
         return waiting.done
 
@@ -261,7 +260,6 @@ class Ledger:
         taken: list[_Waiting] = []
         room = _Room()
         workspace_ids: set[UUID] = set()
-        left = 0
         for _ in range(min(len(self._ready), _BATCH_WORKSPACES)):
             workspace_id = self._ready[0]
             queue = self._queues[workspace_id]
@@ -272,7 +270,6 @@ class Ledger:
             workspace_ids.add(workspace_id)
             while queue and room.fits(queue[0]):
                 one = queue.popleft()
-                left += 1
                 if not one.done.done():
                     room.take(one)
                     taken.append(one)
@@ -280,7 +277,6 @@ class Ledger:
                 del self._queues[workspace_id]
             if queue or workspace_id in self._blocked:
                 break
-        metrics.QUEUE_LENGTH.dec(left)
         return taken, workspace_ids
 
     def _release(self, workspace_ids: Iterable[UUID]) -> None:
@@ -298,7 +294,6 @@ class Ledger:
         for one in reversed(waiting):
             self._queues.setdefault(one.workspace_id, deque()).appendleft(one)
             self._aside.add(one.workspace_id)
-            metrics.QUEUE_LENGTH.inc()
 
     def _bring_back(self, workspace_id: UUID) -> None:
         self._aside.discard(workspace_id)
@@ -314,7 +309,7 @@ class Ledger:
             for queue in self._queues.values():
                 while queue and queue[0].since <= before:
                     late.append(queue.popleft())
-                    metrics.QUEUE_LENGTH.dec()
+            metrics.QUEUE_LENGTH.set(sum(map(len, self._queues.values())))
             late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
             self._give_up([one for one in late if not one.done.done()])
             self._cut(before)
