@@ -1,17 +1,19 @@
 """Recordings: files in the data folder, which are served under signed URLs for a limited time."""
 
 import asyncio
-import importlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from herdbook.errors import OutcomeUnknown
+
+if TYPE_CHECKING:
+    from herdbook.media_fetch import Fetcher
 
 PATH: Final = "/api/herdbook/media/"
 VALID_SECONDS: Final = 900
@@ -52,7 +54,7 @@ class Recordings:
         self._serializer = URLSafeTimedSerializer(secret, salt="media")
         self._allowed_targets = allowed_targets
         self._most_bytes = most_bytes
-        self._fetcher: Any = None
+        self._fetcher: Fetcher | None = None
         self._undecided: set[BinaryIO] = set()
 
     @asynccontextmanager
@@ -64,9 +66,10 @@ class Recordings:
         """
         if self._fetcher is None:
             # Import it for the first recording: an HTTP client takes a third of a second to import, and most servers need none.
-            outgoing = importlib.import_module("herdbook.outgoing")
-            fetcher = importlib.import_module("herdbook.media_fetch").Fetcher
-            self._fetcher = fetcher(outgoing.Targets(self._allowed_targets), self._most_bytes)
+            from herdbook.media_fetch import Fetcher  # noqa: PLC0415
+            from herdbook.outgoing import Targets  # noqa: PLC0415
+
+            self._fetcher = Fetcher(Targets(self._allowed_targets), self._most_bytes)
         path = self._path(workspace_id, recording_id)
         fetched = await self._fetcher.fetch(url, workspace_id, path)
         recording = Recording(Media(fetched.content_type, fetched.size), fetched.duration_seconds)

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import functools
-import importlib
 import json
 import logging
 import os
@@ -20,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -39,7 +37,6 @@ from herdbook.settings import Settings
 _log: Final = logging.getLogger("herdbook.serve")
 _DRAIN_SECONDS: Final = 10
 _PORT_SECONDS: Final = 2.0
-_APP: Final = "herdbook.app"
 # One process would answer more connections too slowly. Some files are for the database, the log and recordings.
 _MAX_CONNECTIONS: Final = 20_000
 _OTHER_FILES: Final = 128
@@ -151,7 +148,8 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(server.start)
             # Import the application while the database starts, to save time.
-            importlib.import_module(_APP)
+            import herdbook.app  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
+
             database_url = started.result()
         yield database_url, server.announce
     finally:
@@ -161,9 +159,10 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
 
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
-    protocol = importlib.import_module("herdbook.http.protocol")
-    front = protocol.Front(
-        protocol.Limits(connections=_most_connections()),
+    from herdbook.http.protocol import Connection, Front, Limits  # noqa: PLC0415  # not imported before the database starts
+
+    front = Front(
+        Limits(connections=_most_connections()),
         proxies=settings.proxies,
         problem_type_base=settings.problem_type_base,
         problem_media_type=settings.problem_media_type,
@@ -172,7 +171,7 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         functools.partial(_create_app, settings, database_url),
         factory=True,
         workers=settings.workers,
-        http=cast("type[asyncio.Protocol]", functools.partial(protocol.Connection, front=front)),
+        http=cast("type[asyncio.Protocol]", functools.partial(Connection, front=front)),
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -250,25 +249,9 @@ def _did_not_start() -> CommandFailed:
 
 
 def _create_app(settings: Settings, database_url: str) -> ASGIApp:
-    is_told_to_stop = _note_signals()
-    create_app = importlib.import_module(_APP).create_app
-    app: ASGIApp = create_app(settings, database_url, delivers=True, is_told_to_stop=is_told_to_stop)
-    return app
+    from herdbook.app import create_app  # noqa: PLC0415  # workers import it, and this command while the database starts
 
-
-def _note_signals() -> Callable[[], bool]:
-    """Return a function that says whether a stop signal has arrived since now; a start that waits must notice one."""
-    told: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handled = signal.getsignal(number)
-        assert callable(handled), "uvicorn has installed its handlers"
-
-        def note(number: int, frame: FrameType | None, then: Callable[[int, FrameType | None], object] = handled) -> None:
-            told.append(number)
-            then(number, frame)
-
-        signal.signal(number, note)
-    return lambda: bool(told)
+    return create_app(settings, database_url, delivers=True)
 
 
 def _url(host: str, listener: socket.socket) -> str:

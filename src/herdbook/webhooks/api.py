@@ -1,7 +1,6 @@
 """/herdbook/webhooks: the operations."""
 
-import importlib
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -136,7 +135,10 @@ async def test_endpoint(call: Call, endpoint_id: UUID, asked: TestRequest) -> An
     _, reading = await _reading(call, endpoint_id)
     event = sample(call.caller.workspace_id, asked.type)
     secrets = reading.signing_secrets
-    return _answer(await _probing().attempt(_targets(call), reading.endpoint.url, secrets, event))
+    # Imported on first use, as in `_faults`.
+    from herdbook.webhooks import probe  # noqa: PLC0415
+
+    return _answer(await probe.attempt(_targets(call), reading.endpoint.url, secrets, event))
 
 
 async def list_deliveries(call: Call, endpoint_id: UUID, query: DeliveriesQuery) -> Answer:
@@ -195,19 +197,16 @@ def _answer(struct: msgspec.Struct) -> Answer:
     return Answer(msgspec.json.encode(struct))
 
 
-def _probing() -> Any:
-    # Imported on first use: an HTTP client takes a third of a second to import.
-    return importlib.import_module("herdbook.webhooks.probe")
-
-
 async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
     """Return the errors of an endpoint's URL.
 
     The command raises them, so that a repeated request gets its first answer even if the name resolves to another address by
     then.
     """
-    faults: tuple[FieldError, ...] = await _probing().faults(_targets(call), url)
-    return faults
+    # Imported on first use: an HTTP client takes a third of a second to import.
+    from herdbook.webhooks import probe  # noqa: PLC0415
+
+    return await probe.faults(_targets(call), url)
 
 
 def _targets(call: Call) -> TargetRules:
