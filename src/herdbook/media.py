@@ -1,17 +1,19 @@
 """Recordings: files in the data folder, which are served under signed URLs for a limited time."""
 
 import asyncio
-import importlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from herdbook.errors import OutcomeUnknown
+
+if TYPE_CHECKING:
+    from herdbook.media_fetch import Fetcher
 
 PATH: Final = "/api/herdbook/media/"
 VALID_SECONDS: Final = 900
@@ -52,7 +54,7 @@ class Recordings:
         self._serializer = URLSafeTimedSerializer(secret, salt="media")
         self._allowed_targets = allowed_targets
         self._most_bytes = most_bytes
-        self._fetcher: Any = None
+        self._fetcher: Fetcher | None = None
         self._making = asyncio.Lock()
         self._undecided: set[BinaryIO] = set()
 
@@ -83,10 +85,11 @@ class Recordings:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
             asyncio.get_running_loop().call_later(locked_for_seconds, self._let_go, fetched.file)
 
-    def _new_fetcher(self) -> Any:
-        outgoing = importlib.import_module("herdbook.outgoing")
-        fetcher = importlib.import_module("herdbook.media_fetch").Fetcher
-        return fetcher(outgoing.Targets(self._allowed_targets), self._most_bytes)
+    def _new_fetcher(self) -> "Fetcher":
+        from herdbook.media_fetch import Fetcher  # noqa: PLC0415  # see `fetched`
+        from herdbook.outgoing import Targets  # noqa: PLC0415
+
+        return Fetcher(Targets(self._allowed_targets), self._most_bytes)
 
     def address(self, workspace_id: UUID, recording_id: UUID, media: Media) -> str:
         """Return the path of a URL under which a recording is served for the next `VALID_SECONDS`."""

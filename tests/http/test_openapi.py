@@ -91,6 +91,36 @@ def test_each_refusal_is_declared_with_an_example(operation: Operation) -> None:
         assert (example["status"], example["type"]) == (kind.status, TYPE_BASE + kind.name)
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_its_scopes_are_in_its_description(operation: Operation) -> None:
+    """A description names each scope that its operation needs, and says whether the vendor has the operation."""
+    description = OURS["paths"][operation.path][operation.method.lower()]["description"]
+
+    assert [scope for scope in operation.scopes or () if f"`{scope}`" not in description] == []
+    assert ("Not part of the vendor's API." in description) == operation.path.startswith("/herdbook/")
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "refusals"),
+    [
+        ("list-contacts", {errors.InvalidQuery}),
+        ("create-contact", {errors.Taken, errors.Stale, errors.Invalid, errors.KeyReused}),
+        ("get-contact-by-id", {errors.NotFound}),
+        ("get-engagement-by-id", {errors.NotFound, errors.InvalidQuery}),
+        ("delete-contact", {errors.NotFound, errors.Stale, errors.Invalid, errors.KeyReused}),
+        ("test-webhook-endpoint", {errors.NotFound, errors.Invalid}),
+        ("get-webhook-secret", {errors.NotFound}),
+        ("oauth-token", set[type[errors.Refusal]]()),
+    ],
+)
+def test_refusals_follow_from_the_declaration(operation_id: str, refusals: set[type[errors.Refusal]]) -> None:
+    """The refusals of writes, of ids in the path, of queries and of bodies follow from what an operation declares."""
+    [operation] = [each for each in OPERATIONS if each.id == operation_id]
+
+    decided = {errors.Taken, errors.Stale, errors.Invalid, errors.KeyReused, errors.NotFound, errors.InvalidQuery}
+    assert decided.intersection(refusals_of(operation)) == refusals
+
+
 def test_every_kind_of_refusal_is_possible_somewhere() -> None:
     """Every kind of refusal appears in the document, except those of requests that reach no operation."""
     possible = {refusal for operation in OPERATIONS for refusal in refusals_of(operation)}

@@ -1,11 +1,18 @@
 """Routing: the operation that a path and a method reach."""
 
+from typing import Final
+
 import httpx
 import pytest
 
-from tests.cast import Person, Thing
+from herdbook import ids
+from herdbook.app import OPERATIONS
+from herdbook.http.operation import Operation
+from tests.cast import Json, Person, Thing
 
-UNKNOWN = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+NEVER_GIVEN: Final = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+UNKNOWN: Final = ids.CONTACT + NEVER_GIVEN
+OF_ONE_OBJECT: Final = [operation for operation in OPERATIONS if operation.path_parameters]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +47,24 @@ async def test_a_slash_more_is_another_path(alice: Person) -> None:
     response = await alice.get("/api/v2/contacts/")
 
     assert response.status_code == 404
+
+
+def path_with(operation: Operation, form: str) -> str:
+    """Return the path of an operation with ids of this form, in which `*` stands for the prefix."""
+    given = {f"{name}_id": form.replace("*", ids.PREFIXES[name]) for name in operation.path_parameters}
+    return "/api" + operation.path.format(**given)
+
+
+@pytest.mark.parametrize("form", ["*", NEVER_GIVEN, f"*{NEVER_GIVEN.lower()}", f"*{NEVER_GIVEN}0", "rid_" + NEVER_GIVEN])
+@pytest.mark.parametrize("operation", OF_ONE_OBJECT, ids=lambda operation: operation.id)
+async def test_a_malformed_id_is_unknown(charlie: Person, operation: Operation, form: str) -> None:
+    """A malformed id gets the same 404 as an unknown one, after the body is checked."""
+    body: Json = getattr(operation.body, "example", None)
+    malformed = await charlie.request(operation.method, path_with(operation, form), json=body)
+    unknown = await charlie.request(operation.method, path_with(operation, f"*{NEVER_GIVEN}"), json=body)
+
+    assert malformed.status_code == unknown.status_code == 404
+    assert malformed.json()["detail"] == unknown.json()["detail"]
 
 
 @pytest.mark.parametrize(

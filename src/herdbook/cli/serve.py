@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import functools
-import importlib
 import json
 import logging
 import os
@@ -20,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -39,7 +37,6 @@ from herdbook.settings import Settings
 _log: Final = logging.getLogger("herdbook.serve")
 _DRAIN_SECONDS: Final = 10
 _PORT_SECONDS: Final = 2.0
-_APP: Final = "herdbook.app"
 # One process would answer more connections too slowly. Some files are for the database, the log and recordings.
 _MAX_CONNECTIONS: Final = 20_000
 _OTHER_FILES: Final = 128
@@ -158,7 +155,8 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(server.start)
             # Import the application while the database starts, to save time.
-            importlib.import_module(_APP)
+            import herdbook.app  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
+
             database_url = started.result()
         yield database_url, server.announce
     finally:
@@ -168,10 +166,11 @@ def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]
 
 
 def _run_workers(settings: Settings, database_url: str, listener: socket.socket) -> None:
-    protocol = importlib.import_module("herdbook.http.protocol")
-    listener_module = importlib.import_module("herdbook.http.listener")
-    front = protocol.Front(
-        protocol.Limits(*_most_connections()),
+    from herdbook.http.listener import Server, Worker  # noqa: PLC0415  # not imported before the database starts
+    from herdbook.http.protocol import Connection, Front, Limits  # noqa: PLC0415  # not imported before the database starts
+
+    front = Front(
+        Limits(*_most_connections()),
         proxies=settings.proxies,
         problem_type_base=settings.problem_type_base,
         problem_media_type=settings.problem_media_type,
@@ -180,7 +179,7 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         functools.partial(_create_app, settings, database_url),
         factory=True,
         workers=settings.workers,
-        http=cast("type[asyncio.Protocol]", functools.partial(protocol.Connection, front=front)),
+        http=cast("type[asyncio.Protocol]", functools.partial(Connection, front=front)),
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -190,7 +189,7 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     if settings.workers == 1:
-        server = listener_module.Server(config)
+        server = Server(config)
         try:
             server.run(sockets=[listener])
         except SystemExit as end:
@@ -203,7 +202,7 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
     # The workers read this variable on import; with it they share their metrics.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder = tempfile.mkdtemp(prefix="herdbook-metrics-")
     # uvicorn has no setting for the class of its workers.
-    multiprocess.Process = listener_module.Worker
+    multiprocess.Process = Worker
     supervisor = _Supervisor(config, sockets=[listener])
     try:
         supervisor.run()
@@ -262,25 +261,9 @@ def _did_not_start() -> CommandFailed:
 
 
 def _create_app(settings: Settings, database_url: str) -> ASGIApp:
-    is_told_to_stop = _note_signals()
-    create_app = importlib.import_module(_APP).create_app
-    app: ASGIApp = create_app(settings, database_url, delivers=True, is_told_to_stop=is_told_to_stop)
-    return app
+    from herdbook.app import create_app  # noqa: PLC0415  # workers import it, and this command while the database starts
 
-
-def _note_signals() -> Callable[[], bool]:
-    """Return a function that says whether a stop signal has arrived since now; a start that waits must notice one."""
-    told: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handled = signal.getsignal(number)
-        assert callable(handled), "uvicorn has installed its handlers"
-
-        def note(number: int, frame: FrameType | None, then: Callable[[int, FrameType | None], object] = handled) -> None:
-            told.append(number)
-            then(number, frame)
-
-        signal.signal(number, note)
-    return lambda: bool(told)
+    return create_app(settings, database_url, delivers=True)
 
 
 def _url(host: str, listener: socket.socket) -> str:

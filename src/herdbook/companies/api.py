@@ -4,12 +4,11 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from herdbook import ids
 from herdbook.companies import store
 from herdbook.companies.commands import CreateCompany, DeleteCompany, SetCompanyCrmAssociation, Staff, UpdateCompany
 from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
 from herdbook.companies.releasing import release_rest
-from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
+from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
@@ -26,39 +25,33 @@ async def create_company(call: Call, company: CompanyCreate) -> Answer:
     return await call.write(CreateCompany(company, call.has_precondition))
 
 
-async def get_company(call: Call, company_id: str) -> Answer:
+async def get_company(call: Call, company_id: UUID) -> Answer:
     """Read one company."""
-    found = await store.find(call.services.database, call.caller.workspace_id, _company_id(company_id))
-    return answer_found(found, "company")
+    return answer_found(await store.find(call.services.database, call.caller.workspace_id, company_id), "company")
 
 
-async def update_company(call: Call, company_id: str, patch: CompanyUpdate) -> Answer:
+async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> Answer:
     """Change some fields of one company. Absent leaves a field unchanged; null clears it."""
-    return await call.write(UpdateCompany(_company_id(company_id), patch, call.if_version))
+    return await call.write(UpdateCompany(company_id, patch, call.if_version))
 
 
-async def delete_company(staff: Staff, call: Call, company_id: str) -> Answer:
+async def delete_company(staff: Staff, call: Call, company_id: UUID) -> Answer:
     """Delete one company, and clear it from its contacts."""
-    found = _company_id(company_id)
     workspace_id = call.caller.workspace_id
-    answer = await call.write(DeleteCompany(found, staff, call.if_version))
-    if await staff.is_left(call.services.database.pool, workspace_id, found):
-        await release_rest(call.services.ledger, staff, workspace_id, found, call.origin)
-    return answer._replace(version=None)
+    answer = await call.write(DeleteCompany(company_id, staff, call.if_version))
+    if await staff.is_left(call.services.database.pool, workspace_id, company_id):
+        await release_rest(call.services.ledger, staff, workspace_id, company_id, call.origin)
+    return answer
 
 
-async def set_crm_association(call: Call, company_id: str, association: CompanyCrmAssociation) -> Answer:
+async def set_crm_association(call: Call, company_id: UUID, association: CompanyCrmAssociation) -> Answer:
     """Link one company to a CRM record."""
-    return await call.write(SetCompanyCrmAssociation(_company_id(company_id), association, call.if_version))
+    return await call.write(SetCompanyCrmAssociation(company_id, association, call.if_version))
 
 
-async def clear_crm_association(call: Call, company_id: str) -> Answer:
+async def clear_crm_association(call: Call, company_id: UUID) -> Answer:
     """Unlink one company from its CRM record."""
-    return await call.write(SetCompanyCrmAssociation(_company_id(company_id), None, call.if_version))
-
-
-def _company_id(text: str) -> UUID:
-    return ids.decoded(ids.COMPANY, text) or ids.NIL
+    return await call.write(SetCompanyCrmAssociation(company_id, None, call.if_version))
 
 
 _TAG: Final = "subpackage_companies"
@@ -75,7 +68,7 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
             path="/v2/companies",
             id="list-companies",
             summary="List companies",
-            description="Lists the workspace's companies. Requires the `companies:read` scope.",
+            description="Lists the workspace's companies.",
             tag=_TAG,
             scopes=_READ,
             handler=list_companies,
@@ -86,14 +79,13 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
                 crm_types=("company",),
                 filters=(Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),),
             ),
-            refusals=(InvalidQuery,),
         ),
         Operation(
             method="POST",
             path="/v2/companies",
             id="create-company",
             summary="Create company",
-            description="Creates a workspace company. Requires the `companies:write` scope.",
+            description="Creates a workspace company.",
             tag=_TAG,
             scopes=_WRITE,
             handler=create_company,
@@ -101,74 +93,69 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
             answer=Company,
             answer_description="Created company response.",
             status=201,
-            refusals=(Taken, Stale, Invalid, KeyReused),
+            refusals=(Taken,),
         ),
         Operation(
             method="GET",
             path="/v2/companies/{company_id}",
             id="get-company-by-id",
             summary="Get company",
-            description="Reads a single workspace company. Requires the `companies:read` scope.",
+            description="Reads a single workspace company.",
             tag=_TAG,
             scopes=_READ,
             handler=get_company,
             answer=Company,
             answer_description="Company response.",
-            refusals=(NotFound,),
         ),
         Operation(
             method="PATCH",
             path="/v2/companies/{company_id}",
             id="update-company",
             summary="Update company",
-            description="Updates a single workspace company. Requires the `companies:write` scope.",
+            description="Updates a single workspace company.",
             tag=_TAG,
             scopes=_WRITE,
             handler=update_company,
             body=CompanyUpdate,
             answer=Company,
             answer_description="Updated company response.",
-            refusals=(NotFound, Taken, Stale, Invalid, KeyReused),
+            refusals=(Taken,),
         ),
         Operation(
             method="DELETE",
             path="/v2/companies/{company_id}",
             id="delete-company",
             summary="Delete company",
-            description="Deletes a single workspace company, and clears it from its contacts. "
-            "Requires the `companies:write` scope.",
+            description="Deletes a single workspace company, and clears it from its contacts.",
             tag=_TAG,
             scopes=_WRITE,
             handler=partial(delete_company, staff),
             answer=Deleted,
             answer_description="Deleted company response.",
-            refusals=(NotFound, Stale, KeyReused),
         ),
         Operation(
             method="PUT",
             path="/v2/companies/{company_id}/crm_association",
             id="set-company-crm-association",
             summary="Set company CRM association",
-            description="Replaces the CRM association of a company. Requires the `companies:write` scope.",
+            description="Replaces the CRM association of a company.",
             tag=_TAG,
             scopes=_WRITE,
             handler=set_crm_association,
             body=CompanyCrmAssociation,
             answer=Company,
             answer_description="Updated company response.",
-            refusals=(NotFound, Stale, Invalid, KeyReused),
         ),
         Operation(
             method="DELETE",
             path="/v2/companies/{company_id}/crm_association",
             id="clear-company-crm-association",
             summary="Clear company CRM association",
-            description="Removes the CRM association of a company. Requires the `companies:write` scope.",
+            description="Removes the CRM association of a company.",
             tag=_TAG,
             scopes=_WRITE,
             handler=clear_crm_association,
             answer=Company,
             answer_description="Updated company response.",
-            refusals=(NotFound, Stale, KeyReused),
         ),
     )

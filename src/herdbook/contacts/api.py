@@ -21,7 +21,7 @@ from herdbook.contacts.model import (
     MergedContact,
     read_numbers,
 )
-from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
+from herdbook.errors import Stale, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation, OtherAnswer
 from herdbook.shared_schemas import Deleted
@@ -38,38 +38,37 @@ async def create_contact(call: Call, contact: ContactCreate) -> Answer:
     return await call.write(CreateContact(contact, call.has_precondition))
 
 
-async def get_contact(call: Call, contact_id: str) -> Answer:
+async def get_contact(call: Call, contact_id: UUID) -> Answer:
     """Read one contact. Redirect from a merged contact to the contact that replaces it."""
-    database, workspace_id, found_id = call.services.database, call.caller.workspace_id, _contact_id(contact_id)
-    found = await store.find(database, workspace_id, found_id)
-    if found is None and (survivor := await store.survivor(database.pool, workspace_id, found_id)) is not None:
-        merged_into = ids.encoded(ids.CONTACT, survivor)
-        merged = MergedContact(object=ContactObject.CONTACT, id=contact_id, merged_into=merged_into)
-        location = call.path.removesuffix(contact_id) + merged_into
+    database, workspace_id = call.services.database, call.caller.workspace_id
+    found = await store.find(database, workspace_id, contact_id)
+    if found is None and (survivor := await store.survivor(database.pool, workspace_id, contact_id)) is not None:
+        shown_id, merged_into = ids.encoded(ids.CONTACT, contact_id), ids.encoded(ids.CONTACT, survivor)
+        merged = MergedContact(object=ContactObject.CONTACT, id=shown_id, merged_into=merged_into)
+        location = call.path.removesuffix(shown_id) + merged_into
         return Answer(msgspec.json.encode(merged), status=308, headers=((b"location", location.encode()),))
     return answer_found(found, "contact")
 
 
-async def update_contact(call: Call, contact_id: str, patch: ContactUpdate) -> Answer:
+async def update_contact(call: Call, contact_id: UUID, patch: ContactUpdate) -> Answer:
     """Change some fields of one contact. Absent leaves a field alone; null clears it."""
     read_numbers(patch)
-    return await call.write(UpdateContact(_contact_id(contact_id), patch, call.if_version))
+    return await call.write(UpdateContact(contact_id, patch, call.if_version))
 
 
-async def delete_contact(call: Call, contact_id: str) -> Answer:
+async def delete_contact(call: Call, contact_id: UUID) -> Answer:
     """Delete one contact."""
-    answer = await call.write(DeleteContact(_contact_id(contact_id), call.if_version))
-    return answer._replace(version=None)
+    return await call.write(DeleteContact(contact_id, call.if_version))
 
 
-async def set_crm_association(call: Call, contact_id: str, association: ContactCrmAssociation) -> Answer:
+async def set_crm_association(call: Call, contact_id: UUID, association: ContactCrmAssociation) -> Answer:
     """Link one contact to a CRM record."""
-    return await call.write(SetContactCrmAssociation(_contact_id(contact_id), association, call.if_version))
+    return await call.write(SetContactCrmAssociation(contact_id, association, call.if_version))
 
 
-async def clear_crm_association(call: Call, contact_id: str) -> Answer:
+async def clear_crm_association(call: Call, contact_id: UUID) -> Answer:
     """Unlink one contact from its CRM record."""
-    return await call.write(SetContactCrmAssociation(_contact_id(contact_id), None, call.if_version))
+    return await call.write(SetContactCrmAssociation(contact_id, None, call.if_version))
 
 
 async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
@@ -78,10 +77,6 @@ async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
         raise Stale(None)
     write = write_all if bulk.atomic else write_each
     return await write(call, bulk.operations)
-
-
-def _contact_id(text: str) -> UUID:
-    return ids.decoded(ids.CONTACT, text) or ids.NIL
 
 
 _TAG: Final = "subpackage_contacts"
@@ -94,7 +89,7 @@ OPERATIONS: Final = (
         path="/v2/contacts",
         id="list-contacts",
         summary="List contacts",
-        description="Lists the workspace's contacts. Requires the `contacts:read` scope.",
+        description="Lists the workspace's contacts.",
         tag=_TAG,
         scopes=_READ,
         handler=list_contacts,
@@ -105,14 +100,13 @@ OPERATIONS: Final = (
             "are ignored.",
             crm_types=("contact",),
         ),
-        refusals=(InvalidQuery,),
     ),
     Operation(
         method="POST",
         path="/v2/contacts",
         id="create-contact",
         summary="Create contact",
-        description="Creates a workspace contact. Requires the `contacts:write` scope.",
+        description="Creates a workspace contact.",
         tag=_TAG,
         scopes=_WRITE,
         handler=create_contact,
@@ -120,14 +114,14 @@ OPERATIONS: Final = (
         answer=Contact,
         answer_description="Created contact response.",
         status=201,
-        refusals=(Taken, Stale, Invalid, KeyReused),
+        refusals=(Taken,),
     ),
     Operation(
         method="GET",
         path="/v2/contacts/{contact_id}",
         id="get-contact-by-id",
         summary="Get contact",
-        description="Reads a single workspace contact. Requires the `contacts:read` scope.",
+        description="Reads a single workspace contact.",
         tag=_TAG,
         scopes=_READ,
         handler=get_contact,
@@ -136,61 +130,57 @@ OPERATIONS: Final = (
         other_answers={
             308: OtherAnswer(MergedContact, "The contact was merged into another one, which `Location` names.", ("Location",))
         },
-        refusals=(NotFound,),
     ),
     Operation(
         method="PATCH",
         path="/v2/contacts/{contact_id}",
         id="update-contact",
         summary="Update contact",
-        description="Updates a single workspace contact. Requires the `contacts:write` scope.",
+        description="Updates a single workspace contact.",
         tag=_TAG,
         scopes=_WRITE,
         handler=update_contact,
         body=ContactUpdate,
         answer=Contact,
         answer_description="Updated contact response.",
-        refusals=(NotFound, Taken, Stale, Invalid, KeyReused),
+        refusals=(Taken,),
     ),
     Operation(
         method="DELETE",
         path="/v2/contacts/{contact_id}",
         id="delete-contact",
         summary="Delete contact",
-        description="Deletes a single workspace contact. Requires the `contacts:write` scope.",
+        description="Deletes a single workspace contact.",
         tag=_TAG,
         scopes=_WRITE,
         handler=delete_contact,
         answer=Deleted,
         answer_description="Deleted contact response.",
-        refusals=(NotFound, Stale, KeyReused),
     ),
     Operation(
         method="PUT",
         path="/v2/contacts/{contact_id}/crm_association",
         id="set-contact-crm-association",
         summary="Set contact CRM association",
-        description="Replaces the CRM association of a contact. Requires the `contacts:write` scope.",
+        description="Replaces the CRM association of a contact.",
         tag=_TAG,
         scopes=_WRITE,
         handler=set_crm_association,
         body=ContactCrmAssociation,
         answer=Contact,
         answer_description="Updated contact response.",
-        refusals=(NotFound, Stale, Invalid, KeyReused),
     ),
     Operation(
         method="DELETE",
         path="/v2/contacts/{contact_id}/crm_association",
         id="clear-contact-crm-association",
         summary="Clear contact CRM association",
-        description="Removes the CRM association of a contact. Requires the `contacts:write` scope.",
+        description="Removes the CRM association of a contact.",
         tag=_TAG,
         scopes=_WRITE,
         handler=clear_crm_association,
         answer=Contact,
         answer_description="Updated contact response.",
-        refusals=(NotFound, Stale, KeyReused),
     ),
     Operation(
         method="POST",
@@ -198,7 +188,7 @@ OPERATIONS: Final = (
         id="bulk-write-contacts",
         summary="Write many contacts",
         description="Creates, updates, deletes and upserts up to 1,000 contacts, in the order of the operations: each "
-        "independently or, with `atomic`, all or none. Requires the `contacts:write` scope.",
+        "independently or, with `atomic`, all or none.",
         tag=_TAG,
         scopes=_WRITE,
         handler=bulk_write,
@@ -207,6 +197,5 @@ OPERATIONS: Final = (
         envelope=BulkEnvelope,
         answer=BulkResult,
         answer_description="The result of each operation.",
-        refusals=(Stale, Invalid, KeyReused),
     ),
 )

@@ -39,7 +39,7 @@ from herdbook.engagements.model import (
     TimelineRequest,
     timeline_errors,
 )
-from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken, Unavailable
+from herdbook.errors import FieldError, Invalid, NotFound, Taken, Unavailable
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
@@ -72,20 +72,18 @@ async def list_engagements(call: Call) -> Answer:
     return await _listed(call, None)
 
 
-async def list_contact_engagements(call: Call, contact_id: str) -> Answer:
+async def list_contact_engagements(call: Call, contact_id: UUID) -> Answer:
     """List the engagements that a contact takes part in."""
-    found = ids.decoded(ids.CONTACT, contact_id) or ids.NIL
-    if await contacts.find(call.services.database, call.caller.workspace_id, found) is None:
+    if await contacts.find(call.services.database, call.caller.workspace_id, contact_id) is None:
         raise NotFound("contact")
-    return await _listed(call, store.Within("contact_ids", found))
+    return await _listed(call, store.Within("contact_ids", contact_id))
 
 
-async def list_company_engagements(call: Call, company_id: str) -> Answer:
+async def list_company_engagements(call: Call, company_id: UUID) -> Answer:
     """List the engagements that a company is part of."""
-    found = ids.decoded(ids.COMPANY, company_id) or ids.NIL
-    if await companies.find(call.services.database, call.caller.workspace_id, found) is None:
+    if await companies.find(call.services.database, call.caller.workspace_id, company_id) is None:
         raise NotFound("company")
-    return await _listed(call, store.Within("company_ids", found))
+    return await _listed(call, store.Within("company_ids", company_id))
 
 
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
@@ -131,21 +129,21 @@ async def _created(call: Call, engagement: EngagementCreate) -> Answer:
         return answer
 
 
-async def get_engagement(call: Call, engagement_id: str) -> Answer:
+async def get_engagement(call: Call, engagement_id: UUID) -> Answer:
     """Read one engagement."""
     expand = call.page_query().expand
-    found = await _visible(call, engagement_id)
+    found = await visible(call, engagement_id)
     if not expand:
-        return answer_found(found.row.found, "engagement")
-    (body,) = await _expanded(call, [_Shown(found.id, found.row.found.body, found.row.details)], expand)
+        return answer_found(found.found, "engagement")
+    (body,) = await _expanded(call, [_Shown(engagement_id, found.found.body, found.details)], expand)
     # The ETag is the version of the engagement alone. It does not cover the expanded fields, so there is no 304 for them.
-    return Answer(body, headers=((b"etag", etag(found.row.found.version)),))
+    return Answer(body, headers=((b"etag", etag(found.found.version)),))
 
 
-async def replace_contacts(call: Call, engagement_id: str, asked: EngagementContacts) -> Answer:
+async def replace_contacts(call: Call, engagement_id: UUID, asked: EngagementContacts) -> Answer:
     """Replace the contacts of one engagement."""
     command = ReplaceContacts(
-        engagement_id=_engagement_id(engagement_id),
+        engagement_id=engagement_id,
         contact_ids=asked.contact_ids,
         private_scopes=private_scopes(call),
         if_version=call.if_version,
@@ -153,10 +151,10 @@ async def replace_contacts(call: Call, engagement_id: str, asked: EngagementCont
     return await call.write(command)
 
 
-async def replace_tags(call: Call, engagement_id: str, asked: EngagementTags) -> Answer:
+async def replace_tags(call: Call, engagement_id: UUID, asked: EngagementTags) -> Answer:
     """Replace the tags of one engagement."""
     command = ReplaceTags(
-        engagement_id=_engagement_id(engagement_id),
+        engagement_id=engagement_id,
         tag_ids=asked.tag_ids,
         private_scopes=private_scopes(call),
         if_version=call.if_version,
@@ -164,19 +162,19 @@ async def replace_tags(call: Call, engagement_id: str, asked: EngagementTags) ->
     return await call.write(command)
 
 
-async def get_timeline(call: Call, engagement_id: str) -> Answer:
+async def get_timeline(call: Call, engagement_id: UUID) -> Answer:
     """Read the transcript timeline of one engagement."""
-    found = await _visible(call, engagement_id, needed=("engagements:read", PRIVATE_READ))
-    timeline = await store.find_timeline(call.services.database, call.caller.workspace_id, found.id)
+    await visible(call, engagement_id, needed=("engagements:read", PRIVATE_READ))
+    timeline = await store.find_timeline(call.services.database, call.caller.workspace_id, engagement_id)
     return answer_found(timeline, "transcript timeline")
 
 
-async def set_timeline(call: Call, engagement_id: str, timeline: TimelineRequest) -> Answer:
+async def set_timeline(call: Call, engagement_id: UUID, timeline: TimelineRequest) -> Answer:
     """Set the transcript timeline of one engagement, which completes it."""
     if errors := timeline_errors(timeline):
         raise Invalid(errors)
     command = SetTimeline(
-        engagement_id=_engagement_id(engagement_id),
+        engagement_id=engagement_id,
         timeline=timeline,
         private_scopes=private_scopes(call),
         if_version=call.if_version,
@@ -190,27 +188,12 @@ def private_scopes(call: Call) -> frozenset[str]:
     return frozenset(scope for scope in (PRIVATE_READ, PRIVATE_WRITE) if call.caller.may(scope))
 
 
-class Visible(NamedTuple):
-    """An engagement that a caller may see."""
-
-    id: UUID
-    row: store.FoundEngagement
-
-
-async def visible(call: Call, engagement_id: UUID, needed: Sequence[str] = (PRIVATE_READ,)) -> Visible:
+async def visible(call: Call, engagement_id: UUID, needed: Sequence[str] = (PRIVATE_READ,)) -> store.FoundEngagement:
     """Return an engagement that the caller may see. A private one requires the scopes in `needed`. Refusal: NotFound."""
     found = await store.find(call.services.database, call.caller.workspace_id, engagement_id)
     if found is None or (found.is_private and not all(call.caller.may(scope) for scope in needed)):
         raise NotFound("engagement")
-    return Visible(engagement_id, found)
-
-
-async def _visible(call: Call, engagement_id: str, needed: Sequence[str] = (PRIVATE_READ,)) -> Visible:
-    return await visible(call, _engagement_id(engagement_id), needed)
-
-
-def _engagement_id(text: str) -> UUID:
-    return ids.decoded(ids.ENGAGEMENT, text) or ids.NIL
+    return found
 
 
 async def _existing(call: Call, engagement_id: UUID) -> Answer | None:
@@ -272,7 +255,7 @@ _company: Final = msgspec.json.Decoder(Company)
 
 
 def _id_in(body: bytes) -> UUID:
-    return _engagement_id(_identified.decode(body).id)
+    return ids.decoded(ids.ENGAGEMENT, _identified.decode(body).id) or ids.NIL
 
 
 async def _expanded(call: Call, shown: Sequence[_Shown], expand: Iterable[str]) -> list[bytes]:
@@ -376,8 +359,7 @@ OPERATIONS: Final = (
         path="/v2/engagements",
         id="list-engagements",
         summary="List engagements",
-        description="Lists the workspace's engagements. Requires the `engagements:read` scope. Private engagements are listed "
-        "only with the `engagements:private:read` scope.",
+        description="Lists the workspace's engagements. Private ones are listed only with `engagements:private:read`.",
         tag=_TAG,
         scopes=_READ,
         handler=list_engagements,
@@ -385,7 +367,6 @@ OPERATIONS: Final = (
         answer_description="Engagement list response.",
         list_of=_LIST_OF,
         expand=_EXPAND,
-        refusals=(InvalidQuery,),
     ),
     Operation(
         method="POST",
@@ -393,7 +374,7 @@ OPERATIONS: Final = (
         id="create-engagement",
         summary="Create engagement",
         description="Creates an engagement from a transcript, or from a recording that is fetched from `media_url`. Sending an "
-        "`external_id` again returns the existing engagement, unchanged. Requires the `engagements:write` scope.",
+        "`external_id` again returns the existing engagement, unchanged.",
         tag=_TAG,
         scopes=_WRITE,
         handler=create_engagement,
@@ -403,66 +384,61 @@ OPERATIONS: Final = (
         answer_description="Created engagement response.",
         status=201,
         other_answers={200: OtherAnswer(Engagement, "The existing engagement with this `external_id`.")},
-        refusals=(Taken, Stale, Invalid, KeyReused),
+        refusals=(Taken,),
     ),
     Operation(
         method="GET",
         path="/v2/engagements/{engagement_id}",
         id="get-engagement-by-id",
         summary="Get engagement",
-        description="Reads a single engagement. Requires the `engagements:read` scope; a private engagement also requires the "
-        "`engagements:private:read` scope.",
+        description="Reads a single engagement. A private one is shown only with the `engagements:private:read` scope.",
         tag=_TAG,
         scopes=_READ,
         handler=get_engagement,
         answer=Engagement,
         answer_description="Engagement response.",
         expand=_EXPAND,
-        refusals=(NotFound, InvalidQuery),
     ),
     Operation(
         method="PUT",
         path="/v2/engagements/{engagement_id}/contacts",
         id="replace-engagement-contacts",
         summary="Replace engagement contacts",
-        description="Replaces the contacts of an engagement, and its companies by those of the contacts. Requires the "
-        "`engagements:write` scope; a private engagement also requires the `engagements:private:write` scope.",
+        description="Replaces the contacts of an engagement, and its companies by those of the contacts. A private "
+        "engagement is changed only with the `engagements:private:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=replace_contacts,
         body=EngagementContacts,
         answer=Engagement,
         answer_description="Updated engagement response.",
-        refusals=(NotFound, Stale, Invalid, KeyReused),
     ),
     Operation(
         method="PUT",
         path="/v2/engagements/{engagement_id}/tags",
         id="replace-engagement-tags",
         summary="Replace engagement tags",
-        description="Replaces the tags of an engagement. Requires the `engagements:write` scope; a private engagement also "
-        "requires the `engagements:private:write` scope.",
+        description="Replaces the tags of an engagement. A private engagement is changed only with the "
+        "`engagements:private:write` scope.",
         tag=_TAG,
         scopes=_WRITE,
         handler=replace_tags,
         body=EngagementTags,
         answer=Engagement,
         answer_description="Updated engagement response.",
-        refusals=(NotFound, Stale, Invalid, KeyReused),
     ),
     Operation(
         method="GET",
         path="/v2/engagements/{engagement_id}/transcript_timeline",
         id="get-engagement-transcript-timeline",
         summary="Get engagement transcript timeline",
-        description="Reads the transcript timeline of an engagement. Requires the `transcript_timelines:read` scope; a private "
-        "engagement also requires the `engagements:read` and `engagements:private:read` scopes.",
+        description="Reads the transcript timeline of an engagement. That of a private engagement is shown only with the "
+        "`engagements:read` and `engagements:private:read` scopes.",
         tag="subpackage_transcriptTimelines",
         scopes=("transcript_timelines:read",),
         handler=get_timeline,
         answer=Timeline,
         answer_description="Transcript timeline response.",
-        refusals=(NotFound,),
     ),
     Operation(
         method="PUT",
@@ -470,8 +446,7 @@ OPERATIONS: Final = (
         id="set-engagement-transcript-timeline",
         summary="Set engagement transcript timeline",
         description="Sets the transcript timeline of an engagement, which completes it: herdbook transcribes nothing itself. "
-        "Requires the `engagements:write` scope; a private engagement also requires the `engagements:private:write` scope. "
-        "Not part of the vendor's API.",
+        "A private engagement is changed only with the `engagements:private:write` scope.",
         tag="subpackage_transcriptTimelines",
         scopes=_WRITE,
         handler=set_timeline,
@@ -479,14 +454,13 @@ OPERATIONS: Final = (
         body=TimelineRequest,
         answer=Timeline,
         answer_description="Transcript timeline response.",
-        refusals=(NotFound, Stale, Invalid, KeyReused),
     ),
     Operation(
         method="GET",
         path="/v2/contacts/{contact_id}/engagements",
         id="list-contact-engagements",
         summary="List contact engagements",
-        description="Lists the engagements that a contact takes part in. Requires the `engagements:read` scope.",
+        description="Lists the engagements that a contact takes part in.",
         tag="subpackage_contacts",
         scopes=_READ,
         handler=list_contact_engagements,
@@ -494,14 +468,13 @@ OPERATIONS: Final = (
         answer_description="Engagement list response.",
         list_of=_LIST_OF,
         expand=_EXPAND,
-        refusals=(InvalidQuery, NotFound),
     ),
     Operation(
         method="GET",
         path="/v2/companies/{company_id}/engagements",
         id="list-company-engagements",
         summary="List company engagements",
-        description="Lists the engagements that a company is part of. Requires the `engagements:read` scope.",
+        description="Lists the engagements that a company is part of.",
         tag="subpackage_companies",
         scopes=_READ,
         handler=list_company_engagements,
@@ -509,6 +482,5 @@ OPERATIONS: Final = (
         answer_description="Engagement list response.",
         list_of=_LIST_OF,
         expand=_EXPAND,
-        refusals=(InvalidQuery, NotFound),
     ),
 )

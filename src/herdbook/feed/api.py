@@ -291,8 +291,7 @@ OPERATIONS: Final = (
         "happened: none is missing, and none is repeated. To follow the feed, send `position` as `after`, with a `wait` if you "
         "like. With `Accept: text/event-stream`, changes come as server-sent events. Requires the scopes for reading the "
         "objects: of all `types`, or without `types` of any kind. Private engagements and their objects also require "
-        "`engagements:private:read`; the `details` of engagements require `contacts:read`. Not part of the vendor's "
-        "API.",
+        "`engagements:private:read`; the `details` of engagements require `contacts:read`.",
         tag="subpackage_changes",
         scopes=(),
         handler=list_changes,
@@ -301,6 +300,6 @@ OPERATIONS: Final = (
         answer_description="Changes, and the position to continue from.",
         event_stream="Each change is an event: its `id` is the position, its `event` the type, its `data` the change as in a "
         "list. The stream lasts for as long as the client reads it.",
-        refusals=(InvalidQuery, NoLongerKept, TooManyFollowers),
+        refusals=(NoLongerKept, TooManyFollowers),
     ),
 )

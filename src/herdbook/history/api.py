@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
@@ -17,7 +18,7 @@ from herdbook.contacts.commands import CONTACT
 from herdbook.contacts.model import Contact
 from herdbook.engagements.commands import ENGAGEMENT, PRIVATE_READ
 from herdbook.engagements.model import Engagement
-from herdbook.errors import Invalid, InvalidQuery, KeyReused, NoLongerKept, NotFound, Stale, Taken, Unavailable
+from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken, Unavailable
 from herdbook.history import store
 from herdbook.history.commands import Restore, Unforeseen
 from herdbook.history.model import (
@@ -52,10 +53,10 @@ _TRIES: Final = 6
 _LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
 
 
-async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id: str, query: HistoryQuery) -> Answer:
+async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id: UUID, query: HistoryQuery) -> Answer:
     """Return the changes of an object or, with `at`, the object as it was at that time."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
-    row = await store.stored_object(pool, object_type, workspace_id, ids.decoded(object_type.prefix, object_id) or ids.NIL)
+    row = await store.stored_object(pool, object_type, workspace_id, object_id)
     if row is None or (row.is_private and not call.caller.may(PRIVATE_READ)):
         raise NotFound(object_type.name)
     if query.at is not UNSET:
@@ -63,7 +64,7 @@ async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id:
             raise InvalidQuery([not_with_cursor("at")])
         return await _as_it_was(object_type, call, row, query.at)
     version = row.version
-    salt = f"{call.operation.id}:{workspace_id}:{object_id}"
+    salt = call.cursor_salt
     if query.cursor is not UNSET:
         cursor = call.services.cursors.read(query.cursor, salt, HistoryCursor)
         if cursor is None:
@@ -169,13 +170,12 @@ def _was_not_there(object_type: ObjectType[Any, Any]) -> NotFound:
     return NotFound(object_type.name, "It did not exist at that time.")
 
 
-async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: str) -> Answer:
+async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: UUID) -> Answer:
     """Restore a deleted object."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
-    found = ids.decoded(object_type.prefix, object_id) or ids.NIL
     for _ in range(_TRIES):
-        row = await store.stored_object(pool, object_type, workspace_id, found)
-        command = Restore(object_type=object_type, object_id=found, if_version=call.if_version)
+        row = await store.stored_object(pool, object_type, workspace_id, object_id)
+        command = Restore(object_type=object_type, object_id=object_id, if_version=call.if_version)
         if row is not None and row.is_deleted:
             state = msgspec.json.decode(row.object, type=object_type.entry)
             command = msgspec.structs.replace(command, seen=row.version, state=state)
@@ -199,9 +199,8 @@ def _plural(object_type: ObjectType[Any, Any]) -> str:
 
 def _history_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]) -> Operation:
     name = object_type.name
-    needs = " and ".join(f"`{scope}`" for scope in object_type.read_scopes)
     private = (
-        " A private engagement also requires the `engagements:private:read` scope. Linked contacts and companies are shown "
+        " A private one is shown only with the `engagements:private:read` scope. Linked contacts and companies are shown "
         "only to credentials that may read them."
     )
     return Operation(
@@ -210,7 +209,7 @@ def _history_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]
         id=f"get-{name}-history",
         summary=f"Get {name} history",
         description=f"Lists the changes of a single {name}, deleted or not, latest first. With `at`, returns the {name} as it "
-        f"was at that time, with the ETag that it had. Requires the {needs} scope."
+        f"was at that time, with the ETag that it had."
         f"{private if object_type is ENGAGEMENT else ''}",
         tag=f"subpackage_{_plural(object_type)}",
         scopes=object_type.read_scopes,
@@ -219,7 +218,7 @@ def _history_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]
         answer=History,
         or_answer=object_,
         answer_description=f"The changes of the {name} or, with `at`, the {name}.",
-        refusals=(NotFound, InvalidQuery, NoLongerKept),
+        refusals=(NoLongerKept,),
     )
 
 
@@ -231,14 +230,13 @@ def _restore_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]
         id=f"restore-{name}",
         summary=f"Restore {name}",
         description=f"Restores a single deleted {name} as it was. If it is not deleted, it stays unchanged. {about} "
-        "If-Match is compared with the version of the deletion, which the history shows. "
-        f"Requires the `{object_type.write_scope}` scope.",
+        "If-Match is compared with the version of the deletion, which the history shows.",
         tag=f"subpackage_{_plural(object_type)}",
         scopes=(object_type.write_scope or "",),
         handler=partial(restore_object, object_type),
         answer=object_,
         answer_description=f"Restored {name} response.",
-        refusals=(NotFound, Taken, Stale, Invalid, KeyReused),
+        refusals=(Taken,),
     )
 
 
@@ -273,7 +271,7 @@ def _operations() -> Iterator[Operation]:
         query=UndoQuery,
         answer=Undo,
         answer_description="The result of the undo or, for a dry run, the expected result.",
-        refusals=(NotFound, Stale, Invalid, InvalidQuery, NoLongerKept, KeyReused),
+        refusals=(NotFound, NoLongerKept),
     )
 
 

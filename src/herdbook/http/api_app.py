@@ -29,6 +29,7 @@ from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
 from herdbook.http.unread import ShownObject, shown_objects, without_unread
 from herdbook.logs import RequestLine, RequestLog
+from herdbook.shared_schemas import Deleted
 from herdbook.turns import TimeSlices
 
 _log: Final = logging.getLogger("herdbook.requests")
@@ -56,6 +57,7 @@ class _Target(NamedTuple):
     operation: Operation
     is_write: bool
     body_limit: int
+    id_prefixes: tuple[str, ...]
     body: BodyReader | None
     query: QueryReader | None
     narrowed: tuple[ShownObject, ...]
@@ -158,7 +160,11 @@ class ApiApp:
         if b"if-match" in headers or b"if-none-match" in headers:
             request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
         body = b""
-        arguments: list[object] = []
+        arguments: list[object] = [
+            # A malformed id is looked up as the nil id, which is unknown, too.
+            ids.decoded(prefix, text) or ids.NIL
+            for prefix, text in zip(target.id_prefixes, parameters, strict=True)
+        ]
         if target.body is not None or operation.form is not None:
             body = await self._body(request, target.body_limit, receive)
             arguments.append(body if target.body is None else await self._read(request, target.body, body))
@@ -183,7 +189,7 @@ class ApiApp:
             slices=self._slices,
             problem_type_base=self._wire.problem_type_base,
         )
-        answer = await operation.handler(call, *parameters, *arguments)
+        answer = await operation.handler(call, *arguments)
         if caller.may_all(target.narrowed_scopes) or answer.is_own or not operation.narrows(answer.status or operation.status):
             return answer
         unread = [shown for shown in target.narrowed if not shown.may_be_read_by(caller)]
@@ -241,7 +247,7 @@ class ApiApp:
         assert operation is not None, "only operations make answers"
         status, body = answer.status or operation.status, answer.body
         headers = request.common_headers() + list(answer.headers)
-        if answer.version is not None:
+        if answer.version is not None and operation.answer is not Deleted:
             headers.append((b"etag", etag(answer.version)))
             if not operation.is_write and not none_match(request.headers.get(b"if-none-match"), answer.version):
                 status, body = 304, b""
@@ -381,6 +387,7 @@ def _target(operation: Operation, body_limit: int) -> _Target:
         operation,
         operation.is_write,
         body_limit if operation.is_large else min(body_limit, most),
+        tuple(ids.PREFIXES[name] for name in operation.path_parameters),
         None if operation.body is None else BodyReader(operation.envelope or operation.body),
         None if operation.query is None else QueryReader(operation.query),
         narrowed,

@@ -126,6 +126,11 @@ class Call:
         return self._list_reader().answer(rows, query, count)
 
     @property
+    def cursor_salt(self) -> str:
+        """The salt of this operation's cursors: a cursor is valid only for the path and workspace that it was made for."""
+        return ":".join([self.operation.id, str(self.caller.workspace_id), *self._path_parameters])
+
+    @property
     def origin(self) -> Origin:
         """The origin of this request's commands, for the ledger."""
         return Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
@@ -145,7 +150,7 @@ class Call:
         operation = self.operation
         return ListReader(
             self.services.cursors,
-            ":".join([operation.id, str(self.caller.workspace_id), *self._path_parameters]),
+            self.cursor_salt,
             operation.list_of,
             operation.expand or (),
         )

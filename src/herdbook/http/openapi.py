@@ -28,7 +28,8 @@ from herdbook.shared_schemas import Deleted
 
 _MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json")
 _EXAMPLE_REQUEST_ID: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
-_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+# Paths that the vendor's API does not have.
+_OWN_PATHS: Final = "/herdbook/"
 _ABOUT: Final = """\
 Every request must authenticate: `Authorization: Bearer <token>`, or an API key as the whole value of that header.
 Every error is a problem (RFC 9457) with a stable `type`; quote its `request_id` when you ask for help.
@@ -139,16 +140,20 @@ def tag_title(tag: str) -> str:
 
 
 def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
-    """Return all refusals of an operation: those it declares, and those that follow from its properties."""
+    """Return all refusals of an operation: those that it declares, and those that follow from its declaration."""
     found: list[type[errors.Refusal]] = [*operation.refusals, errors.Unavailable]
     if operation.scopes is not None:
         found += (errors.Unauthenticated, errors.Forbidden, errors.RateLimited)
+    if operation.path_parameters:
+        found.append(errors.NotFound)
+    if not operation.list_of is operation.query is operation.expand is None:
+        found.append(errors.InvalidQuery)
     if operation.is_write:
-        found += (errors.Busy, errors.Invalid, errors.OutcomeUnknown)
+        found += (errors.Stale, errors.Invalid, errors.KeyReused, errors.Busy, errors.OutcomeUnknown)
     if operation.body is not None or operation.form is not None:
         found += (errors.TooLarge, errors.UnsupportedCoding)
     if operation.body is not None:
-        found.append(errors.UnsupportedMediaType)
+        found += (errors.Invalid, errors.UnsupportedMediaType)
     return tuple(dict.fromkeys(found))
 
 
@@ -156,7 +161,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
     described: Json = {
         "operationId": operation.id,
         "summary": operation.summary,
-        "description": operation.description,
+        "description": _description(operation),
         "tags": [operation.tag],
         "security": [] if operation.scopes is None else [{name: list(operation.scopes)} for name in ("BearerAuth", "ApiKey")],
         "parameters": _parameters(operation, operations),
@@ -173,9 +178,19 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
     return described
 
 
+def _description(operation: Operation) -> str:
+    """Return the description, with the scopes that the operation needs."""
+    sentences = [operation.description]
+    if operation.scopes:
+        named = " and ".join(f"`{scope}`" for scope in operation.scopes)
+        sentences.append(f"Requires the {named} scope{'s' if len(operation.scopes) > 1 else ''}.")
+    if operation.path.startswith(_OWN_PATHS):
+        sentences.append("Not part of the vendor's API.")
+    return " ".join(sentences)
+
+
 def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[Json]:
-    named = _PATH_PARAMETER.findall(operation.path)
-    parameters = [_path_parameter(name, operations) for name in named]
+    parameters = [_path_parameter(kind, operations) for kind in operation.path_parameters]
     if operation.scopes is None:
         return parameters
     authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
@@ -193,7 +208,7 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
         about = "The `ETag` of your copy: the answer is 304, without a body, if it is still current."
         parameters.append(_header_parameter("If-None-Match", about, {"type": "string"}))
     if operation.is_write:
-        if named:
+        if operation.path_parameters:
             about = "The `ETag` that you have read: if it is no longer current, the answer is 412 and nothing is changed."
             parameters.append(_header_parameter("If-Match", about, {"type": "string"}))
         about = "Makes the write safe to repeat for 24 hours: choose a new key for each write, such as a UUID."
@@ -202,11 +217,11 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
     return parameters
 
 
-def _path_parameter(name: str, operations: Sequence[Operation]) -> Json:
-    kind = name.removesuffix("_id")
-    parameter = {"name": name, "in": "path", "required": True, "description": f"Identifier of the {kind.replace('_', ' ')}."}
+def _path_parameter(kind: str, operations: Sequence[Operation]) -> Json:
+    about = f"Identifier of the {kind.replace('_', ' ')}."
+    parameter = {"name": f"{kind}_id", "in": "path", "required": True, "description": about, "schema": {"type": "string"}}
     example = _example_of(kind, operations)
-    return parameter | {"schema": {"type": "string"}} | ({"example": example["id"]} if example else {})
+    return parameter | ({"example": example["id"]} if example else {})
 
 
 def _example_of(kind: str, operations: Sequence[Operation]) -> Json | None:
@@ -333,7 +348,7 @@ def _success(operation: Operation, operations: Sequence[Operation]) -> Json:
         reference = {"$ref": PLACE + _list_name(operation)}
         example = example and {"object": "list", "data": [example], "has_more": False, "next_cursor": None}
     elif operation.answer is Deleted:
-        object_ = _example_of(_PATH_PARAMETER.findall(operation.path)[-1].removesuffix("_id"), operations)
+        object_ = _example_of(operation.path_parameters[-1], operations)
         example = object_ and {"id": object_["id"], "object": object_["object"], "deleted": True}
     elif operation.scopes is not None and operation.shows_version:
         names = (*names, "ETag")

@@ -1,13 +1,17 @@
 """An operation of the API, declared once. Routing, scopes, decoding and the OpenAPI document read the declaration."""
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from functools import cached_property
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from herdbook.db.paging import TimeColumn
 from herdbook.errors import Refusal
+
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Answer(NamedTuple):
@@ -39,22 +43,26 @@ class OtherAnswer(NamedTuple):
     headers: tuple[str, ...] = ()
 
 
-# Takes the call, the path parameters in order, then the body and the query, if the operation has them.
+# Takes the call, the ids in the path in order, then the body and the query, if the operation has them.
 Handler: TypeAlias = Callable[..., Awaitable[Answer]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One operation. `path` is relative to `/api`, and also works without that prefix.
+    """One operation: only the facts that do not follow from others.
 
-    A caller needs all `scopes`; None means that no authentication is needed. `expand` maps members that an answer has only on
-    request to the scope that each needs in addition. `form` is a form body (`application/x-www-form-urlencoded`), which the
-    handler parses itself. `is_large` allows a body up to the server's limit instead of the limit for one object. `envelope` is
-    decoded instead of `body` if the handler checks the parts of a body one by one, so that one invalid part does not spoil the
-    others. `query` declares the parameters of an operation that is not a list. `bypasses_ledger` marks a write that the ledger
-    does not record. Without `has_version`, the answer can change while no object changes. `or_answer` is an alternative to
-    `answer` that the query can select. `event_stream` describes the stream for clients that accept `text/event-stream`; None:
-    no stream.
+    `path` is relative to `/api`, and also works without that prefix; its parameters are ids. The document adds the scopes to
+    the `description`. A caller needs all `scopes`; None means that no authentication is needed.
+
+    `form` is a form body (`application/x-www-form-urlencoded`), which the handler parses itself. `is_large` allows a body up
+    to the server's limit instead of the limit for one object. `envelope` is decoded instead of `body` if the handler checks
+    the parts of a body one by one, so that one invalid part does not spoil the others. `query` declares the parameters of an
+    operation that is not a list.
+
+    `bypasses_ledger` says that the answer is no object of the ledger, so it has no version, and that a write is not recorded.
+    `expand` maps members that an answer has only on request to the scope that each needs in addition. `refusals` are those
+    that do not follow from the rest; `openapi.refusals_of` returns all. `event_stream` describes the stream for clients that
+    accept `text/event-stream`; None: no stream. `or_answer` is an alternative to `answer` that the query can select.
     """
 
     method: str
@@ -74,7 +82,6 @@ class Operation:
     envelope: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     bypasses_ledger: bool = False
-    has_version: bool = True
     list_of: "ListOf | None" = None
     expand: Mapping[str, str | None] | None = None
     refusals: tuple[type[Refusal], ...] = ()
@@ -82,10 +89,15 @@ class Operation:
     event_stream: str | None = None
     or_answer: type[msgspec.Struct] | None = None
 
-    @property
+    @cached_property
+    def path_parameters(self) -> tuple[str, ...]:
+        """The names of the objects whose ids are in the path, such as `contact`, in order."""
+        return tuple(name.removesuffix("_id") for name in _PATH_PARAMETER.findall(self.path))
+
+    @cached_property
     def shows_version(self) -> bool:
         """Whether the answer is the current state of an object, with its version as the ETag."""
-        return self.has_version and not self.bypasses_ledger and self.list_of is self.query is self.envelope is None
+        return not self.bypasses_ledger and self.list_of is self.query is self.envelope is None
 
     def narrows(self, status: int) -> bool:
         """Whether an answer may have more of an object than was sent, which only those are told who may read it.
@@ -94,7 +106,7 @@ class Operation:
         """
         return self.is_write and status != 201
 
-    @property
+    @cached_property
     def is_write(self) -> bool:
         """Whether it writes through the ledger, and so accepts If-Match and Idempotency-Key."""
         return self.method != "GET" and self.scopes is not None and not self.bypasses_ledger

@@ -1,11 +1,12 @@
 """The operation /herdbook/contacts/{contact_id}/merge."""
 
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.errors import FieldError, Invalid, InvalidQuery, KeyReused, NotFound, Stale
+from herdbook.errors import FieldError, Invalid
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 from herdbook.merging.commands import MergeContacts, MergePreview
@@ -14,14 +15,14 @@ from herdbook.merging.moving import move_rest
 from herdbook.merging.store import left
 
 
-async def merge_contacts(call: Call, contact_id: str, asked: MergeRequest, query: MergeQuery) -> Answer:
+async def merge_contacts(call: Call, contact_id: UUID, asked: MergeRequest, query: MergeQuery) -> Answer:
     """Merge contacts into another one."""
-    if contact_id in asked.sources:
-        place = f"from[{asked.sources.index(contact_id)}]"
+    if (target := ids.encoded(ids.CONTACT, contact_id)) in asked.sources:
+        place = f"from[{asked.sources.index(target)}]"
         message = f"`{place}` is the target of the merge itself. Leave it out."
         raise Invalid([FieldError(place, "duplicate", message)])
     command = MergeContacts(
-        target_id=ids.decoded(ids.CONTACT, contact_id) or ids.NIL,
+        target_id=contact_id,
         sources=asked.sources,
         is_dry_run=query.dry_run,
         if_version=call.if_version,
@@ -42,7 +43,7 @@ OPERATIONS: Final = (
         id="merge-contacts",
         summary="Merge contacts",
         description="Merges contacts into another one, which gets the fields that it lacks, all their addresses and "
-        "numbers, and their engagements. Requires the `contacts:write` scope.",
+        "numbers, and their engagements.",
         tag="subpackage_contacts",
         scopes=("contacts:write",),
         handler=merge_contacts,
@@ -50,6 +51,5 @@ OPERATIONS: Final = (
         query=MergeQuery,
         answer=Merge,
         answer_description="The result of the merge or, for a dry run, the expected result.",
-        refusals=(NotFound, Stale, Invalid, InvalidQuery, KeyReused),
     ),
 )

@@ -3,8 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from herdbook import ids
-from herdbook.errors import Invalid, InvalidQuery, KeyReused, NotFound, Stale, Taken
+from herdbook.errors import Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.shared_schemas import Deleted
@@ -23,24 +22,19 @@ async def create_tag(call: Call, tag: TagCreate) -> Answer:
     return await call.write(CreateTag(tag, call.has_precondition))
 
 
-async def get_tag(call: Call, tag_id: str) -> Answer:
+async def get_tag(call: Call, tag_id: UUID) -> Answer:
     """Read one tag."""
-    return answer_found(await store.find(call.services.database, call.caller.workspace_id, _tag_id(tag_id)), "tag")
+    return answer_found(await store.find(call.services.database, call.caller.workspace_id, tag_id), "tag")
 
 
-async def update_tag(call: Call, tag_id: str, patch: TagUpdate) -> Answer:
+async def update_tag(call: Call, tag_id: UUID, patch: TagUpdate) -> Answer:
     """Change some fields of one tag. Absent leaves a field unchanged; null clears it."""
-    return await call.write(UpdateTag(_tag_id(tag_id), patch, call.if_version))
+    return await call.write(UpdateTag(tag_id, patch, call.if_version))
 
 
-async def delete_tag(call: Call, tag_id: str) -> Answer:
+async def delete_tag(call: Call, tag_id: UUID) -> Answer:
     """Delete one tag."""
-    answer = await call.write(DeleteTag(_tag_id(tag_id), call.if_version))
-    return answer._replace(version=None)
-
-
-def _tag_id(text: str) -> UUID:
-    return ids.decoded(ids.TAG, text) or ids.NIL
+    return await call.write(DeleteTag(tag_id, call.if_version))
 
 
 _TAG: Final = "subpackage_tags"
@@ -53,21 +47,20 @@ OPERATIONS: Final = (
         path="/v2/tags",
         id="list-tags",
         summary="List tags",
-        description="Lists the workspace's tags. Requires the `tags:read` scope.",
+        description="Lists the workspace's tags.",
         tag=_TAG,
         scopes=_READ,
         handler=list_tags,
         answer=Tag,
         answer_description="Tag list response.",
         list_of=ListOf(),
-        refusals=(InvalidQuery,),
     ),
     Operation(
         method="POST",
         path="/v2/tags",
         id="create-tag",
         summary="Create tag",
-        description="Creates a workspace tag. Requires the `tags:write` scope.",
+        description="Creates a workspace tag.",
         tag=_TAG,
         scopes=_WRITE,
         handler=create_tag,
@@ -75,46 +68,44 @@ OPERATIONS: Final = (
         answer=Tag,
         answer_description="Created tag response.",
         status=201,
-        refusals=(Taken, Stale, Invalid, KeyReused),
+        refusals=(Taken,),
     ),
     Operation(
         method="GET",
         path="/v2/tags/{tag_id}",
         id="get-tag-by-id",
         summary="Get tag",
-        description="Reads a single workspace tag. Requires the `tags:read` scope.",
+        description="Reads a single workspace tag.",
         tag=_TAG,
         scopes=_READ,
         handler=get_tag,
         answer=Tag,
         answer_description="Tag response.",
-        refusals=(NotFound,),
     ),
     Operation(
         method="PATCH",
         path="/v2/tags/{tag_id}",
         id="update-tag",
         summary="Update tag",
-        description="Updates a single workspace tag. Requires the `tags:write` scope.",
+        description="Updates a single workspace tag.",
         tag=_TAG,
         scopes=_WRITE,
         handler=update_tag,
         body=TagUpdate,
         answer=Tag,
         answer_description="Updated tag response.",
-        refusals=(NotFound, Taken, Stale, Invalid, KeyReused),
+        refusals=(Taken,),
     ),
     Operation(
         method="DELETE",
         path="/v2/tags/{tag_id}",
         id="delete-tag",
         summary="Delete tag",
-        description="Deletes a single workspace tag. Requires the `tags:write` scope.",
+        description="Deletes a single workspace tag.",
         tag=_TAG,
         scopes=_WRITE,
         handler=delete_tag,
         answer=Deleted,
         answer_description="Deleted tag response.",
-        refusals=(NotFound, Stale, KeyReused),
     ),
 )

@@ -1,9 +1,8 @@
 """The operations of /v2/users."""
 
 from typing import Final
+from uuid import UUID
 
-from herdbook import ids
-from herdbook.errors import InvalidQuery, NotFound
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.users import store
@@ -15,10 +14,9 @@ async def list_users(call: Call) -> Answer:
     return await call.answer_list(store.page)
 
 
-async def get_user(call: Call, user_id: str) -> Answer:
+async def get_user(call: Call, user_id: UUID) -> Answer:
     """Read one user."""
-    found = await store.find(call.services.database, call.caller.workspace_id, ids.decoded(ids.USER, user_id) or ids.NIL)
-    return answer_found(found, "user")
+    return answer_found(await store.find(call.services.database, call.caller.workspace_id, user_id), "user")
 
 
 _TAG: Final = "subpackage_users"
@@ -30,7 +28,7 @@ OPERATIONS: Final = (
         path="/v2/users",
         id="list-users",
         summary="List users",
-        description="Lists the workspace's users. Requires the `users:read` scope.",
+        description="Lists the workspace's users.",
         tag=_TAG,
         scopes=_READ,
         handler=list_users,
@@ -40,19 +38,17 @@ OPERATIONS: Final = (
             search="Search words. Each must match the start of a word in the full name or an e-mail address; case and accents "
             "are ignored."
         ),
-        refusals=(InvalidQuery,),
     ),
     Operation(
         method="GET",
         path="/v2/users/{user_id}",
         id="get-user-by-id",
         summary="Get user",
-        description="Reads a single workspace user. Requires the `users:read` scope.",
+        description="Reads a single workspace user.",
         tag=_TAG,
         scopes=_READ,
         handler=get_user,
         answer=User,
         answer_description="User response.",
-        refusals=(NotFound,),
     ),
 )

@@ -1,0 +1,99 @@
+"""The pages beside the API: health, readiness, documentation and recordings."""
+
+import asyncio
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import asyncpg
+import msgspec
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from herdbook.db.pool import CONNECTION_ERRORS
+from herdbook.disk import DiskWatch
+from herdbook.engagements import store as engagements_store
+from herdbook.http.call import Services, address_of
+from herdbook.http.schemas import Json
+from herdbook.ledger.readiness import NOT_READY, Readiness
+from herdbook.media import PATH
+
+
+class Pages:
+    """The pages of a running server."""
+
+    def __init__(self, document: Json, services: Services, readiness: Readiness, disk: DiskWatch) -> None:
+        self._document = document
+        self._encoded_document = msgspec.json.encode(document)
+        self._services = services
+        self._readiness = readiness
+        self._disk = disk
+        self._making_page = asyncio.Lock()
+
+    def routes(self) -> list[Route]:
+        """Return the paths of the pages."""
+        return [
+            Route("/healthz", _healthz),
+            Route("/readyz", self._readyz),
+            Route("/docs", self._docs),
+            Route("/openapi.json", self._openapi),
+            Route("/api/openapi.json", self._openapi),
+            Route(PATH + "{token}", self._recording),
+        ]
+
+    @cached_property
+    def _docs_page(self) -> Callable[[str], Response]:
+        # Import it for the first reader: it is a fifth of the imports of a start, and programs do not read the page.
+        from herdbook.http.docs_page import DocsPage  # noqa: PLC0415
+
+        return DocsPage(self._document).get
+
+    async def _docs(self, request: Request) -> Response:
+        base_url = self._services.public_url or address_of(request.scope)
+        # In a thread, one after the other, because anybody may ask for it.
+        async with self._making_page:
+            return await asyncio.to_thread(lambda: self._docs_page(base_url))
+
+    async def _openapi(self, _: Request) -> Response:
+        return Response(self._encoded_document, media_type="application/json")
+
+    async def _recording(self, request: Request) -> Response:
+        found = self._services.recordings.find(request.path_params["token"])
+        try:
+            is_there = found and await engagements_store.find(self._services.database, found.workspace_id, found.recording_id)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+            return Response("The database cannot be reached. Try again shortly.\n", 503)
+        if found is None or is_there is None:
+            return Response("This address is invalid or has expired. Read the engagement again to get a new one.\n", 404)
+        # The browser must neither guess another type nor run anything.
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "Cache-Control": "private"}
+        return FileResponse(found.path, media_type=found.content_type, headers=headers)
+
+    async def _readyz(self, _: Request) -> Response:
+        try:
+            schema = await self._readiness.schema()
+        except NOT_READY as error:
+            return JSONResponse({"ready": False, "database": _said_of_database(error)}, 503)
+        found: dict[str, Any] = {"missing_migrations": schema.missing}
+        if (failing := self._readiness.failing_writes()) is not None:
+            found["writes_fail"] = "The last write failed, because the database is away or accepts no writes. The log says why."
+        if self._disk.is_full:
+            found["disk"] = "The disk is almost full, so writes are refused."
+        is_ready = not schema.missing and failing is None and not self._disk.is_full
+        if schema.unknown:
+            # This is no fault: a newer release keeps the schema usable for this one, so that servers can be replaced in turn.
+            found["unknown_migrations"] = schema.unknown
+        return JSONResponse({"ready": is_ready, **found}, 200 if is_ready else 503)
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"alive": True})
+
+
+def _said_of_database(error: Exception) -> str:
+    if isinstance(error, CONNECTION_ERRORS):
+        return "It cannot be reached."
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return "It is read-only."
+    return f"It reports an error ({type(error).__name__})."

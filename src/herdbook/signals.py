@@ -1,0 +1,37 @@
+"""Signals that tell a worker to stop, and the end of its parent."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+
+def before_stop(act: Callable[[], object]) -> None:
+    """Call `act` at each signal to stop, before the present handler, which waits for pending answers."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # Only the main thread can handle signals.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handled = signal.getsignal(number)
+        if callable(handled) and handled is not signal.default_int_handler:
+
+            def handle(number: int, frame: FrameType | None, then: Callable[[int, FrameType | None], object] = handled) -> None:
+                act()
+                then(number, frame)
+
+            signal.signal(number, handle)
+
+
+def stop_if_orphaned() -> None:
+    """Stop this worker as soon as its parent process is gone, because it would block the port for the next server."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.remove_reader(parent.sentinel)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        loop.add_reader(parent.sentinel, stop)
