@@ -58,10 +58,12 @@ from herdbook.merging import api as merging_api
 from herdbook.merging.moving import move_left_behind
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import Settings
 from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.users import api as users_api
+from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
@@ -78,6 +80,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *oauth_api.OPERATIONS,
     *feed_api.OPERATIONS,
     *history_api.OPERATIONS,
+    *webhook_endpoints_api.OPERATIONS,
     *webhooks_api.OPERATIONS,
 )
 
@@ -201,6 +204,7 @@ class Herdbook:
                 CursorSigner(secret),
                 recordings,
                 notifier,
+                OBJECT_TYPES,
                 settings.public_url,
                 targets,
                 settings.loopback_webhook_targets == "yes",
