@@ -20,6 +20,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.logs import RequestLog
 from herdbook.media import Recordings
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import Settings
 
 
@@ -61,6 +62,7 @@ def answering(operations: Iterable[Operation], pool: Pool) -> ApiApp:
             CursorSigner("secret"),
             Recordings(Path(), "secret", (), 0),
             ChangeNotifier(pool),
+            OBJECT_TYPES,
         ),
         authenticator=Authenticator(pool),
         rate_limit=None,

@@ -47,12 +47,14 @@ from herdbook.merging.moving import move_left_behind
 from herdbook.metrics_page import MetricsPage
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.pages import Pages
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.users import api as users_api
+from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
@@ -69,6 +71,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *oauth_api.OPERATIONS,
     *feed_api.OPERATIONS,
     *history_api.OPERATIONS,
+    *webhook_endpoints_api.OPERATIONS,
     *webhooks_api.OPERATIONS,
 )
 
@@ -149,6 +152,7 @@ class Herdbook:
             CursorSigner(secret),
             recordings,
             notifier,
+            OBJECT_TYPES,
             settings.public_url,
             targets,
             settings.loopback_webhook_targets == "yes",

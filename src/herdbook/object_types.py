@@ -1,18 +1,14 @@
-"""All kinds of objects, as the ledger stores them."""
+"""All kinds of objects. The feed, histories and webhooks read this list."""
 
-from typing import Any, Final
+from typing import Final
 
-from herdbook.companies.commands import COMPANY
-from herdbook.contacts.commands import CONTACT
-from herdbook.engagements.commands import ENGAGEMENT, TRANSCRIPT
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.object_types import ObjectType
-from herdbook.tags.commands import TAG
-from herdbook.transcript_comments.commands import TRANSCRIPT_COMMENT
-from herdbook.users.commands import USER
-from herdbook.webhooks.commands import WEBHOOK_ENDPOINT
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.store import CONTACT
+from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
+from herdbook.ledger.object_types import ObjectTypes
+from herdbook.tags.store import TAG
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
+from herdbook.users.store import USER
+from herdbook.webhook_endpoints.store import WEBHOOK_ENDPOINT
 
-OBJECT_TYPES: Final[dict[Kind, ObjectType[Any, Any]]] = {
-    object_type.kind: object_type
-    for object_type in (CONTACT, COMPANY, USER, TAG, ENGAGEMENT, TRANSCRIPT, TRANSCRIPT_COMMENT, WEBHOOK_ENDPOINT)
-}
+OBJECT_TYPES: Final = ObjectTypes(CONTACT, COMPANY, USER, TAG, ENGAGEMENT, TRANSCRIPT, TRANSCRIPT_COMMENT, WEBHOOK_ENDPOINT)

@@ -25,9 +25,11 @@ from herdbook.auth.store import create_key, create_workspace, find_access_token,
 from herdbook.companies import store as companies
 from herdbook.companies.commands import CreateCompany, DeleteCompany, ReleaseStaff
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
+from herdbook.companies.store import COMPANY
 from herdbook.contacts import store as contacts
-from herdbook.contacts.commands import CONTACT, CompanyStaff, DeleteContact, Foreseen, SetContactCrmAssociation, UpsertContact
+from herdbook.contacts.commands import CompanyStaff, DeleteContact, Foreseen, SetContactCrmAssociation, UpsertContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
+from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
 from herdbook.db.paging import CrmRecord, CursorPosition, PageQuery
@@ -39,15 +41,19 @@ from herdbook.feed import store as feed
 from herdbook.history import store as history
 from herdbook.history.commands import Reversal, UndoReversals
 from herdbook.history.store import MAX_COMPANY_CONTACTS
-from herdbook.ledger.changes import Kind
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.retention import SLICE, trim_slice
 from herdbook.merging import store as merging
 from herdbook.merging.commands import MergeContacts
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags import store as tags
+from herdbook.tags.store import TAG
 from herdbook.transcript_comments import store as comments
 from herdbook.users import store as users
+from herdbook.webhook_endpoints import store as webhook_endpoints
+from herdbook.webhook_endpoints.model import EndpointKey
 from herdbook.webhooks import store as webhooks
 from tests.db.conftest import database_on
 from tests.ledger.ledger_client import LedgerClient, id_of, items
@@ -370,15 +376,15 @@ def page_of_an_instant(**asked: Any) -> Callable[[PlansDatabase], Awaitable[Any]
     return read
 
 
-def changes(kind: Kind) -> Callable[[PlansDatabase], Awaitable[Any]]:
+def changes(object_type: ObjectType[Any, Any]) -> Callable[[PlansDatabase], Awaitable[Any]]:
     """Read changes of a kind from the middle of a ledger."""
-    view = feed.View((kind,), sees_private=False, sees_details=False)
+    view = feed.View((object_type,), sees_private=False, sees_details=False)
     return lambda database: feed.page(database.pool, database.ledger_client.workspace_id, _MANY // 2, view, 100)
 
 
-def place(database: PlansDatabase, endpoint_id: UUID) -> webhooks.EndpointKey:
+def place(database: PlansDatabase, endpoint_id: UUID) -> EndpointKey:
     """Return the key of an endpoint."""
-    return webhooks.EndpointKey(database.ledger_client.workspace_id, endpoint_id)
+    return EndpointKey(database.ledger_client.workspace_id, endpoint_id)
 
 
 def wanted(state: str | None, marks: Sequence[str]) -> webhooks.DeliveryFilter:
@@ -490,13 +496,13 @@ async def take_back(database: PlansDatabase) -> None:
     pool, workspace_id, request_id = database.pool, database.ledger_client.workspace_id, ids.new_id()
     contact_id = id_of(await database.ledger_client.create("f@x.test"))
     await database.ledger_client.write(DeleteContact(contact_id), request_id=request_id)
-    (touched,) = await history.touched(pool, workspace_id, request_id)
+    (touched,) = await history.touched(pool, OBJECT_TYPES, workspace_id, request_id)
     await history.may_be_cut(pool, workspace_id, request_id)
     await history.first_entries(pool, workspace_id, [touched.first])
     await history.private_ones(pool, workspace_id, [database.one], [database.one])
     reversals = (
-        Reversal(kind=Kind.CONTACT, object_id=contact_id, version=touched.last, before=None),
-        Reversal(kind=Kind.COMPANY, object_id=database.company_id, version=touched.last, before=None),
+        Reversal(object_type=CONTACT, object_id=contact_id, version=touched.last, before=None),
+        Reversal(object_type=COMPANY, object_id=database.company_id, version=touched.last, before=None),
     )
     await database.ledger_client.write(UndoReversals(request_id="", reversals=reversals, may_name=frozenset()))
 
@@ -601,13 +607,13 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
         lambda database: store.objects(database.pool, database.ledger_client.workspace_id, "owner", [database.one]),
         1,
     ),
-    "changes": (changes(Kind.CONTACT), 101),
-    "changes of a rare kind": (changes(Kind.TAG), feed.LOOKED_AT),
+    "changes": (changes(CONTACT), 101),
+    "changes of a rare kind": (changes(TAG), feed.LOOKED_AT),
     "end of the changes": (lambda database: feed.read_head(database.pool, database.ledger_client.workspace_id), 0),
     "nothing to forget": (lambda database: trim_slice(database.pool, database.ledger_client.workspace_id, 90), 2),
     "much to forget": (lambda database: trim_slice(database.pool, database.neighbour_id, 0), 2 * SLICE + 2),
-    "webhook endpoints": (rows(webhooks.page), 26),
-    "webhook endpoint's reading": (lambda database: webhooks.read(database.pool, place(database, BUSY)), 2),
+    "webhook endpoints": (rows(webhook_endpoints.page), 26),
+    "webhook endpoint's reading": (lambda database: webhook_endpoints.read(database.pool, place(database, BUSY)), 2),
     "webhook deliveries that wait": (
         lambda database: webhooks.count_waiting(database.pool, place(database, BUSY)),
         _MANY // 2000 + 1,

@@ -11,7 +11,7 @@ from tests.engagements.calls import Made
 from tests.engagements.conftest import Keys
 from tests.feed.feed import URL, now, read, told
 
-KINDS: Final = {object_type.name: object_type for object_type in OBJECT_TYPES.values()}
+KINDS: Final = {object_type.name: object_type for object_type in OBJECT_TYPES}
 PRIVATE: Final = "engagements:private:read"
 
 

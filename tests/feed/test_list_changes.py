@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from herdbook import ids, shared_schemas
-from herdbook.contacts.commands import CONTACT
+from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Pool
+from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.feed import api, store
 from herdbook.feed.store import LOOKED_AT, PAGE_BYTES, View
-from herdbook.ledger.changes import Kind
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import deleted, restored
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
@@ -121,7 +121,7 @@ class MergeAndRestore:
         deleted(work, CONTACT, before, self._into)
         after = work.get(CONTACT.table, self._contact_id)
         assert after is not None, "a deleted object keeps its row"
-        return restored(work, CONTACT, after, CONTACT.to_entry(before))
+        return restored(work, CONTACT, after, before.entry)
 
 
 async def test_a_merge_and_its_undoing_are_told(alice: Person, ada: Thing, grace: Thing, ledger: Ledger) -> None:
@@ -237,7 +237,7 @@ async def test_what_is_read_for_a_page_is_bounded(alice: Person, pool: Connectio
         call = {"type": "CALL", "title": "Long", "source_system": "dialer", "external_id": f"long-{number}"}
         await alice.post("/api/v2/engagements", json={**call, "transcript": "all the same " * 60_000})
     counted = Counted(pool)
-    view = View((Kind.TRANSCRIPT, Kind.ENGAGEMENT), sees_private=True, sees_details=True)
+    view = View((TRANSCRIPT, ENGAGEMENT), sees_private=True, sees_details=True)
     page = await store.page(cast("Pool", counted), alice.workspace_id, position, view, 1000, 1_000_000)
 
     told = sum(len(entry.object) for entry in page.entries)
@@ -247,7 +247,7 @@ async def test_what_is_read_for_a_page_is_bounded(alice: Person, pool: Connectio
     for number in range(30):
         await alice.post("/api/v2/contacts", json={"first_name": f"Ada {number}"})
     counted = Counted(pool)
-    view = View((Kind.CONTACT,), sees_private=True, sees_details=True)
+    view = View((CONTACT,), sees_private=True, sees_details=True)
     page = await store.page(cast("Pool", counted), alice.workspace_id, position, view, 1000)
     assert (len(page.entries), counted.statements) == (30, 1)
 

@@ -21,7 +21,7 @@ from tests.engagements.calls import TIMELINE, call
 from tests.feed.feed import URL
 from tests.history.consistency import assert_consistent
 
-_BY_NAME = {object_type.name: object_type for object_type in OBJECT_TYPES.values()}
+_BY_NAME = {object_type.name: object_type for object_type in OBJECT_TYPES}
 _CONTACTS = "/api/v2/contacts"
 
 
@@ -102,7 +102,7 @@ async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> di
     for name, object_type in _BY_NAME.items():
         details = "details" if name == "engagement" else "null::json"
         merged_into = "merged_into" if name == "contact" else "null::uuid"
-        query = f"select id, version, updated_at, deleted_at, object, {details}, {merged_into} from {object_type.table_name}"
+        query = f"select id, version, updated_at, deleted_at, object, {details}, {merged_into} from {object_type.table.name}"
         for record in await pool.fetch(query + " where workspace_id = $1", workspace_id):
             parts = [part if part is None else part.encode() for part in record[4:6]]
             object_, details_ = parts[0] or b"null", parts[1]

@@ -7,12 +7,14 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from herdbook.companies.store import COMPANY_WORDS
-from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES
-from herdbook.engagements.store import ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, ENGAGEMENT_TAGS, ENGAGEMENT_WORDS
-from herdbook.ledger.changes import Kind
+from herdbook.companies.store import COMPANY, COMPANY_WORDS
+from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT, CONTACT_WORDS, FORMER_ADDRESSES
+from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, ENGAGEMENT_TAGS, ENGAGEMENT_WORDS
+from herdbook.ledger.index_entries import reindex
+from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.tags.store import TAG
 from herdbook.users.store import USER_WORDS
 
 _LINKS: Final[dict[Table[Any], str]] = {
@@ -26,11 +28,11 @@ _LINKS: Final[dict[Table[Any], str]] = {
     ENGAGEMENT_COMPANIES: "select company_id, engagement_id from engagement_company",
     ENGAGEMENT_TAGS: "select tag_id, engagement_id from engagement_tag",
 }
-_CLAIMS: Final = {
-    Kind.CONTACT: "select address, contact_id from contact_email",
-    Kind.COMPANY: "select domain, company_id from company_domain",
-    Kind.TAG: "select name, tag_id from tag_name",
-    Kind.ENGAGEMENT: "select external_id, engagement_id from engagement_external_id",
+_CLAIMS: Final[dict[ObjectType[Any, Any], str]] = {
+    CONTACT: "select address, contact_id from contact_email",
+    COMPANY: "select domain, company_id from company_domain",
+    TAG: "select name, tag_id from tag_name",
+    ENGAGEMENT: "select external_id, engagement_id from engagement_external_id",
 }
 
 
@@ -38,21 +40,17 @@ async def assert_consistent(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: 
     """Check that claims and links are exactly those that the rows imply."""
     moment = datetime.now(UTC)
     work = UnitOfWork(workspace_id, 0, moment, moment)
-    for kind, object_type in OBJECT_TYPES.items():
-        if kind is Kind.WEBHOOK_ENDPOINT:
-            continue
+    for object_type in OBJECT_TYPES:
         held: set[tuple[str, UUID]] = set()
         for record in await pool.fetch(
-            f"select to_json(c) from {object_type.table_name} c where workspace_id = $1", workspace_id
+            f"select to_json(c) from {object_type.table.name} c where workspace_id = $1", workspace_id
         ):
             row = msgspec.json.decode(record[0], type=object_type.table.row)
-            if row.deleted_at is not None:
-                object_type.reindex_deleted(work, None, row)
-                continue
-            object_type.reindex(work, None, row)
-            held |= {(key, row.id) for key in object_type.unique_values(object_type.to_entry(row))}
-        if kind in _CLAIMS:
-            assert await _pairs(pool, _CLAIMS[kind], workspace_id) == held, kind
+            reindex(work, object_type.indexes, None, row)
+            if row.deleted_at is None:
+                held |= {(key, row.id) for key in object_type.keys(row.entry)}
+        if object_type in _CLAIMS:
+            assert await _pairs(pool, _CLAIMS[object_type], workspace_id) == held, object_type.name
     linked: dict[Table[Any], set[tuple[Any, ...]]] = {table: set() for table in _LINKS}
     for (table, _), link in work.changed_rows.items():
         known: Any = link

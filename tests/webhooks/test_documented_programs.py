@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from herdbook.webhooks.signing import new_secret
+from herdbook.webhook_endpoints.signing import new_secret
 from tests.cast import Person
 from tests.webhooks.endpoints import WEBHOOKS, Endpoint
 from tests.webhooks.test_signatures import FOLDER

@@ -11,8 +11,8 @@ from herdbook import ids
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.retention import trim_slice
 from herdbook.ledger.unit_of_work import Origin
-from herdbook.webhooks.commands import DisableEndpoint
-from herdbook.webhooks.model import DisabledReason
+from herdbook.webhook_endpoints.commands import DisableEndpoint
+from herdbook.webhook_endpoints.model import DisabledReason
 from tests.cast import Json, Person, Stored, faults
 from tests.webhooks.endpoints import UNKNOWN, DeliveryTables, Endpoint, add_contacts
 

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from herdbook import ids
-from herdbook.engagements.commands import ENGAGEMENT
-from herdbook.engagements.store import ENGAGEMENTS
+from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import current, deleted
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
-from herdbook.webhooks.events import event_id, event_type, marks, seq_of, to_event
-from herdbook.webhooks.model import EventType
+from herdbook.object_types import OBJECT_TYPES
+from herdbook.webhook_endpoints.model import EventType
+from herdbook.webhooks.events import EventEntry, event_id, event_type, marks, seq_of, to_event
 from tests.cast import Json, Person
 from tests.engagements.calls import call, timed
 
@@ -87,11 +87,15 @@ class ApiOptions:
         """Return the events of all entries, in order."""
         events: list[Event] = []
         for seq, at, mark, object_, previous in await self.entries():
-            event = to_event(self.alice.workspace_id, seq, at, mark, object_.encode(), previous and previous.encode())
+            event = to_event(
+                OBJECT_TYPES,
+                self.alice.workspace_id,
+                EventEntry(seq, at, mark, object_.encode(), previous and previous.encode()),
+            )
             if event is not None:
                 body = json.loads(event.body)
-                assert (body["id"], body["type"]) == (event.id, event.type.value)
-                events.append(Event(event.type.value, body))
+                assert (body["id"], body["type"]) == (event.id, event.type)
+                events.append(Event(event.type, body))
         return events
 
 
@@ -255,23 +259,25 @@ async def test_an_event_is_the_same_each_time(wire: ApiOptions) -> None:
     """An event is the same byte for byte each time, including its id, so that receivers recognise repeats."""
     await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
     ((seq, at, mark, object_, _),) = await wire.entries()
-    first, second = [to_event(wire.alice.workspace_id, seq, at, mark, object_.encode(), None) for _ in range(2)]
+    first, second = [
+        to_event(OBJECT_TYPES, wire.alice.workspace_id, EventEntry(seq, at, mark, object_.encode(), None)) for _ in range(2)
+    ]
 
     assert first == second
 
 
 def test_what_is_restored_is_created_again() -> None:
     """A restored object is sent as created, because receivers have deleted their copy."""
-    assert event_type("cr") is event_type("cc") is EventType.CONTACT_CREATED
+    assert event_type(OBJECT_TYPES, "cr") == event_type(OBJECT_TYPES, "cc") == EventType.CONTACT_CREATED
 
 
 def test_each_type_has_its_entries() -> None:
     """Each of the thirteen types selects its own entries only."""
-    assert {event_type(mark) for mark in marks(None)} == set(EventType)
+    assert {event_type(OBJECT_TYPES, mark) for mark in marks(OBJECT_TYPES, None)} == set(EventType)
     assert len(EventType) == 13
-    assert marks([EventType.TAG_DELETED]) == ["td"]
-    assert marks([EventType.CONTACT_CREATED, EventType.TRANSCRIPT_TIMELINE_COMPLETED]) == ["cc", "cr", "rc", "ru"]
-    assert event_type("uc") is event_type("nc") is event_type("wu") is None
+    assert marks(OBJECT_TYPES, [EventType.TAG_DELETED]) == ["td"]
+    assert marks(OBJECT_TYPES, [EventType.CONTACT_CREATED, EventType.TRANSCRIPT_TIMELINE_COMPLETED]) == ["cc", "cr", "rc", "ru"]
+    assert [event_type(OBJECT_TYPES, mark) for mark in ("uc", "nc", "wu")] == [None, None, None]
 
 
 @pytest.mark.parametrize("seq", [1, 2, 4711, 2**40, 2**48 - 1])

@@ -13,9 +13,9 @@ import trustme
 
 from herdbook.outgoing import Targets
 from herdbook.resolver import Resolver
+from herdbook.webhook_endpoints.signing import new_secret
 from herdbook.webhooks.model import Attempt
 from herdbook.webhooks.sender import SHOWN_BYTES, KeptConnection, Sender
-from herdbook.webhooks.signing import new_secret
 from tests.webhooks.receiver import Receiver, answer, receiving
 
 LOOPBACK = ("127.0.0.0/8",)

@@ -11,7 +11,7 @@ import pytest
 import standardwebhooks
 import svix
 
-from herdbook.webhooks.signing import new_secret, signed_headers
+from herdbook.webhook_endpoints.signing import new_secret, signed_headers
 from tests.cast import Json, Person
 from tests.webhooks.endpoints import WEBHOOKS, Endpoint
 from tests.webhooks.receiver import Receiver

@@ -2,8 +2,8 @@
 
 import pytest
 
-from herdbook.webhooks.model import EventType
-from herdbook.webhooks.subscription import SubscriptionSpan, passed_over, span_of, told_anew, told_otherwise
+from herdbook.webhook_endpoints.model import EventType
+from herdbook.webhook_endpoints.subscription import SubscriptionSpan, passed_over, span_of, told_anew, told_otherwise
 from tests.cast import Person
 from tests.webhooks.endpoints import WEBHOOKS, DeliveryTables, Endpoint, add_contacts
 

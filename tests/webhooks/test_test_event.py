@@ -12,7 +12,7 @@ from herdbook.companies.model import Company
 from herdbook.contacts.model import Contact
 from herdbook.engagements.model import Engagement
 from herdbook.tags.model import Tag
-from herdbook.webhooks.model import EventType
+from herdbook.webhook_endpoints.model import EventType
 from tests.cast import Json, Person, Stored, faults
 from tests.webhooks.endpoints import UNKNOWN, WEBHOOKS, Endpoint
 from tests.webhooks.receiver import Receiver, answer

@@ -1,11 +1,10 @@
 """The commands that change companies."""
 
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.companies.model import (
@@ -17,15 +16,12 @@ from herdbook.companies.model import (
     normal_domain,
     patched,
 )
-from herdbook.companies.store import COMPANIES, COMPANY_WORDS, DOMAINS, CompanyRow, LeftBehind
+from herdbook.companies.store import COMPANIES, COMPANY, DOMAINS, LeftBehind
 from herdbook.db.pool import Executor
 from herdbook.errors import Stale
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.index_entries import reindex
-from herdbook.ledger.object_types import ObjectType, claim, created, current, deleted, updated
+from herdbook.ledger.object_types import created, current, deleted, updated
 from herdbook.ledger.unfinished import Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
-from herdbook.search_text import searchable, words
 from herdbook.shared_schemas import crm_link
 
 
@@ -49,7 +45,7 @@ class CreateCompany(msgspec.Struct, frozen=True):
             updated_at=work.time,
         )
         company = patched(blank, self.fields)
-        claim(work, COMPANY, company_id, None, company)
+        COMPANY.claim(work, company_id, None, company)
         return created(work, COMPANY, company_id, company)
 
 
@@ -67,7 +63,7 @@ class UpdateCompany(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, COMPANIES, self.company_id, self.if_version, "company")
         after = patched(before.object, self.patch)
-        claim(work, COMPANY, self.company_id, before.object, after)
+        COMPANY.claim(work, self.company_id, before.object, after)
         return updated(work, COMPANY, before, after)
 
 
@@ -152,42 +148,3 @@ class SetCompanyCrmAssociation(msgspec.Struct, frozen=True):
         before = current(work, COMPANIES, self.company_id, self.if_version, "company")
         after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
         return updated(work, COMPANY, before, after)
-
-
-def _row(work: UnitOfWork, company_id: UUID, version: int, _: CompanyRow | None, after: Company) -> CompanyRow:
-    crm = after.crm_association
-    return CompanyRow(
-        workspace_id=work.workspace_id,
-        id=company_id,
-        version=version,
-        updated_at=work.at,
-        deleted_at=None,
-        crm_object_id=None if crm is UNSET else crm.crm_object_id,
-        search=searchable(after.name or ""),
-        object=after,
-    )
-
-
-def _reindex(work: UnitOfWork, before: CompanyRow | None, after: CompanyRow | None) -> None:
-    company = after or before
-    assert company is not None, "a change has a row before or after it"
-    old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
-    reindex(work, COMPANY_WORDS, company.id, old, new)
-
-
-COMPANY: Final = ObjectType(
-    kind=Kind.COMPANY,
-    name="company",
-    prefix=ids.COMPANY,
-    table_name="company",
-    table=COMPANIES,
-    entry=Company,
-    row=_row,
-    to_entry=lambda row: row.object,
-    read_scopes=Company.read_scopes,
-    write_scope="companies:write",
-    reindex=_reindex,
-    unique_key=DOMAINS,
-    unique_values=lambda company: [item.domain for item in company.domains],
-    field_path=lambda index: f"domains[{index}].domain",
-)

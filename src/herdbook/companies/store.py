@@ -1,10 +1,10 @@
-"""Every SQL statement about companies."""
+"""The type of companies, with its tables, and every SQL statement about them."""
 
-from datetime import datetime
-from typing import Final, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
-import msgspec
+from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.companies.model import Company
@@ -12,27 +12,46 @@ from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.index_entries import index_table
-from herdbook.ledger.object_types import object_table
+from herdbook.ledger.index_entries import Index, index_table
+from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Origin
+from herdbook.search_text import searchable, words
 
 
-class CompanyRow(msgspec.Struct, frozen=True, kw_only=True):
+class CompanyRow(ObjectRow, frozen=True, kw_only=True):
     """A company's row: the company as the API shows it, and the columns that queries use."""
 
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
     crm_object_id: str | None
     search: str
     object: Company
 
+    @classmethod
+    def columns(cls, before: Self | None, after: Company) -> dict[str, Any]:  # noqa: ARG003  # all follows from the company
+        crm = after.crm_association
+        return {"crm_object_id": None if crm is UNSET else crm.crm_object_id, "search": searchable(after.name or "")}
+
 
 COMPANIES: Final = object_table(CompanyRow, "company", {"crm_object_id": "text", "search": "text"})
 COMPANY_WORDS: Final = index_table("company_word", "word", "text", "company_id")
-DOMAINS: Final = UniqueKey(claim_table("company_domain", "domain", "company_id"), "company", ids.COMPANY, "companies:read")
+DOMAINS: Final = UniqueKey[Company](
+    claim_table("company_domain", "domain", "company_id"),
+    keys=lambda company: [item.domain for item in company.domains],
+    field_path=lambda index: f"domains[{index}].domain",
+)
+COMPANY: Final = ObjectType(
+    kind="o",
+    name="company",
+    plural="companies",
+    prefix=ids.COMPANY,
+    table=COMPANIES,
+    entry=Company,
+    example=Company.example,
+    indexes=(Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: set(words(company.search))),),
+    unique_key=DOMAINS,
+    read_scopes=Company.read_scopes,
+    write_scope="companies:write",
+    events=Events.of_changes("company", example_previous={"name": "Difference Engine"}),
+)
 
 
 class LeftBehind(NamedTuple):

@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address
 from herdbook.companies.store import COMPANIES, LeftBehind
 from herdbook.contacts.model import (
     Contact,
@@ -20,15 +19,12 @@ from herdbook.contacts.model import (
     ContactUpdate,
     ContactUpsert,
     patched,
-    search_entry,
     upserted,
 )
 from herdbook.contacts.store import (
     ADDRESSES,
-    COMPANY_CONTACTS,
-    CONTACT_WORDS,
+    CONTACT,
     CONTACTS,
-    FORMER_ADDRESSES,
     FORMER_HOLDERS,
     HOLDERS,
     MAX_NUMBERED,
@@ -43,9 +39,7 @@ from herdbook.contacts.store import (
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.index_entries import reindex
-from herdbook.ledger.object_types import ObjectType, active, claim, created, current, deleted, restored, updated
+from herdbook.ledger.object_types import active, created, current, deleted, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.shared_schemas import crm_link
 
@@ -65,7 +59,7 @@ class CreateContact(msgspec.Struct, frozen=True):
             raise Stale(None)
         contact_id = ids.new_id()
         contact = patched(_blank(work, contact_id), self.fields)
-        claim(work, CONTACT, contact_id, None, contact)
+        CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
 
 
@@ -85,7 +79,7 @@ class UpdateContact(msgspec.Struct, frozen=True):
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
         after = patched(before.object, self.patch)
         if self.patch.emails is not UNSET:
-            claim(work, CONTACT, self.contact_id, before.object, after)
+            CONTACT.claim(work, self.contact_id, before.object, after)
         return updated(work, CONTACT, before, after)
 
 
@@ -130,7 +124,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
             return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()
         contact = patched(_blank(work, contact_id), self.fields)
-        claim(work, CONTACT, contact_id, None, contact)
+        CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
 
     def _asked(self) -> dict[str, int]:
@@ -144,16 +138,16 @@ class UpsertContact(msgspec.Struct, frozen=True):
                     f"{MAX_ITEMS} is the limit."
                 )
                 raise Invalid([FieldError(name, "too_long", message)])
-        old, new = [comparable_address(item.email) for item in had], CONTACT.unique_values(after)
+        old, new = [comparable_address(item.email) for item in had], CONTACT.keys(after)
         # The contact may always keep its own addresses, so an address that is refused was sent in the request.
         asked = self._asked()
-        ADDRESSES.claim(work, contact_id, old, new, lambda index: CONTACT.field_path(asked[new[index]]))
+        ADDRESSES.claim(work, CONTACT, contact_id, old, new, lambda index: ADDRESSES.field_path(asked[new[index]]))
 
     def _what_is_left(self, work: UnitOfWork, former: ContactRow) -> Contact:
         """Return a deleted contact with those of its addresses that are free, and its company if that still exists."""
         shown, company_id = former.object, former.company_id
         seen = self.foreseen.addresses.union(self._asked())
-        if any(address not in seen and work.get(ADDRESSES.table, address) is None for address in CONTACT.unique_values(shown)):
+        if any(address not in seen and work.get(ADDRESSES.table, address) is None for address in CONTACT.keys(shown)):
             raise Unforeseen
         if company_id is not None and company_id not in self.foreseen.company_ids and work.get(COMPANIES, company_id) is None:
             raise Unforeseen
@@ -288,9 +282,7 @@ def _former_holder(work: UnitOfWork, address: str) -> ContactRow | None:
     deleted_now: list[ContactRow] = []
     if work.get(ADDRESSES.table, address) is not None:
         # A contact lost the address in this batch.
-        deleted_now = [
-            row for row in work.changed_in(CONTACTS) if _may_come_back(row) and address in CONTACT.unique_values(row.object)
-        ]
+        deleted_now = [row for row in work.changed_in(CONTACTS) if _may_come_back(row) and address in CONTACT.keys(row.object)]
     if deleted_now:
         return max(deleted_now, key=lambda row: row.version)
     former = work.get(FORMER_HOLDERS, address)
@@ -315,87 +307,3 @@ def _require_company(work: UnitOfWork, company_id: str | None | UnsetType) -> No
     if isinstance(company_id, str) and active(work, COMPANIES, ids.decoded(ids.COMPANY, company_id)) is None:
         message = "`company_id` names no company of this workspace. Create the company first, or leave the field out."
         raise Invalid([FieldError("company_id", "not_found", message)])
-
-
-def _row(work: UnitOfWork, contact_id: UUID, version: int, before: ContactRow | None, after: Contact) -> ContactRow:
-    entry = search_entry(after)
-    crm = after.crm_association
-    return ContactRow(
-        workspace_id=work.workspace_id,
-        id=contact_id,
-        version=version,
-        updated_at=work.at,
-        deleted_at=None,
-        company_id=_company_id(before, after),
-        crm_object_id=None if crm is UNSET else crm.crm_object_id,
-        phone_numbers_e164=_e164_numbers(before, after),
-        search=entry.text,
-        first_name_word=entry.first_name_word,
-        last_name_word=entry.last_name_word,
-        merged_into=None,
-        object=after,
-    )
-
-
-def _reindex(work: UnitOfWork, before: ContactRow | None, after: ContactRow | None) -> None:
-    contact = after or before
-    assert contact is not None, "a change has a row before or after it"
-    if before is None or after is None or _found_by(before) != _found_by(after):
-        reindex(work, CONTACT_WORDS, contact.id, _words(before), _words(after))
-    if before is None or after is None or before.company_id != after.company_id:
-        reindex(work, COMPANY_CONTACTS, contact.id, _companies(before), _companies(after))
-
-
-def _reindex_deleted(work: UnitOfWork, before: ContactRow | None, after: ContactRow | None) -> None:
-    contact = after or before
-    assert contact is not None, "a change has a row before or after it"
-    reindex(work, FORMER_ADDRESSES, contact.id, _former_addresses(before), _former_addresses(after))
-
-
-def _former_addresses(row: ContactRow | None) -> set[str]:
-    # The addresses of a merged contact passed to the contact that replaces it.
-    return set() if row is None or row.merged_into is not None else set(CONTACT.unique_values(row.object))
-
-
-def _found_by(row: ContactRow) -> tuple[str, str | None, str | None, tuple[str, ...] | None]:
-    return row.search, row.first_name_word, row.last_name_word, row.phone_numbers_e164
-
-
-def _words(row: ContactRow | None) -> set[str]:
-    return set() if row is None else row.search_entry.other_words.union(row.phone_numbers_e164 or ())
-
-
-def _companies(row: ContactRow | None) -> set[UUID]:
-    return set() if row is None or row.company_id is None else {row.company_id}
-
-
-# Decoding an id and parsing a phone number cost more than everything else here, and most updates change neither.
-def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
-    if before is not None and before.object.company == after.company:
-        return before.company_id
-    return None if after.company is UNSET else ids.decoded(ids.COMPANY, after.company.id)
-
-
-def _e164_numbers(before: ContactRow | None, after: Contact) -> tuple[str, ...] | None:
-    if before is not None and before.object.phone_numbers == after.phone_numbers:
-        return before.phone_numbers_e164
-    return tuple(number for item in after.phone_numbers if (number := e164(item.phone_number))) or None
-
-
-CONTACT: Final = ObjectType(
-    kind=Kind.CONTACT,
-    name="contact",
-    prefix=ids.CONTACT,
-    table_name="contact",
-    table=CONTACTS,
-    entry=Contact,
-    row=_row,
-    to_entry=lambda row: row.object,
-    read_scopes=Contact.read_scopes,
-    write_scope="contacts:write",
-    reindex=_reindex,
-    reindex_deleted=_reindex_deleted,
-    unique_key=ADDRESSES,
-    unique_values=lambda contact: [comparable_address(item.email) for item in contact.emails],
-    field_path=lambda index: f"emails[{index}].email",
-)

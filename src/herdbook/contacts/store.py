@@ -1,32 +1,29 @@
-"""Every SQL statement about contacts."""
+"""The type of contacts, with its tables, and every SQL statement about them."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Final, LiteralString, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, LiteralString, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.companies.store import LeftBehind
-from herdbook.contacts.model import Contact, ContactEmail, SearchEntry
+from herdbook.addresses import comparable_address, e164
+from herdbook.companies.store import COMPANY, LeftBehind
+from herdbook.contacts.model import Contact, ContactEmail, SearchEntry, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.index_entries import index_table
-from herdbook.ledger.object_types import Columns, object_table, row_columns
+from herdbook.ledger.index_entries import Index, index_table
+from herdbook.ledger.object_types import Columns, Events, ObjectRow, ObjectType, object_table, row_columns
 from herdbook.ledger.unit_of_work import Origin, Table
 
 
-class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
+class ContactRow(ObjectRow, frozen=True, kw_only=True):
     """A contact's row: the contact as the API shows it, and the columns that queries use."""
 
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
     company_id: UUID | None
     crm_object_id: str | None
     phone_numbers_e164: tuple[str, ...] | None
@@ -36,10 +33,47 @@ class ContactRow(msgspec.Struct, frozen=True, kw_only=True):
     merged_into: UUID | None
     object: Contact
 
+    @classmethod
+    def columns(cls, before: Self | None, after: Contact) -> dict[str, Any]:
+        entry, crm = search_entry(after), after.crm_association
+        return {
+            "company_id": _company_id(before, after),
+            "crm_object_id": None if crm is UNSET else crm.crm_object_id,
+            "phone_numbers_e164": _e164_numbers(before, after),
+            "search": entry.text,
+            "first_name_word": entry.first_name_word,
+            "last_name_word": entry.last_name_word,
+            "merged_into": None,
+        }
+
     @property
-    def search_entry(self) -> SearchEntry:
-        """The search data of the contact."""
-        return SearchEntry(self.search, self.first_name_word, self.last_name_word)
+    def words(self) -> set[str]:
+        """The numbers and the words by which the contact is found, except those that the row itself has."""
+        entry = SearchEntry(self.search, self.first_name_word, self.last_name_word)
+        return entry.other_words.union(self.phone_numbers_e164 or ())
+
+    @property
+    def companies(self) -> set[UUID]:
+        """The company of the contact, if any."""
+        return set() if self.company_id is None else {self.company_id}
+
+    @property
+    def former_addresses(self) -> set[str]:
+        """The addresses of a deleted contact. Those of a merged one passed to the contact that replaces it."""
+        return set() if self.merged_into is not None else set(ADDRESSES.keys(self.object))
+
+
+# Decoding an id and parsing a phone number cost more than all other columns, and most updates change neither.
+def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
+    if before is not None and before.object.company == after.company:
+        return before.company_id
+    return None if after.company is UNSET else ids.decoded(ids.COMPANY, after.company.id)
+
+
+def _e164_numbers(before: ContactRow | None, after: Contact) -> tuple[str, ...] | None:
+    if before is not None and before.object.phone_numbers == after.phone_numbers:
+        return before.phone_numbers_e164
+    return tuple(number for item in after.phone_numbers if (number := e164(item.phone_number))) or None
 
 
 _COLUMNS: Final[Columns] = {
@@ -52,12 +86,39 @@ _COLUMNS: Final[Columns] = {
     "merged_into": "uuid",
 }
 CONTACTS: Final = object_table(ContactRow, "contact", _COLUMNS)
-ADDRESSES: Final = UniqueKey(claim_table("contact_email", "address", "contact_id"), "contact", ids.CONTACT, "contacts:read")
+ADDRESSES: Final = UniqueKey[Contact](
+    claim_table("contact_email", "address", "contact_id"),
+    keys=lambda contact: [comparable_address(item.email) for item in contact.emails],
+    field_path=lambda index: f"emails[{index}].email",
+)
 # Holds phone numbers, which no search asks for, and words. The first word of each name is in the contact's row instead.
 CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = index_table("company_contact", "company_id", "uuid", "contact_id")
 # Holds the addresses that deleted contacts had.
 FORMER_ADDRESSES: Final = index_table("contact_former_email", "address", "text", "contact_id")
+CONTACT: Final = ObjectType(
+    kind="c",
+    name="contact",
+    plural="contacts",
+    prefix=ids.CONTACT,
+    table=CONTACTS,
+    entry=Contact,
+    example=Contact.example,
+    indexes=(
+        Index[ContactRow](
+            CONTACT_WORDS,
+            attrgetter("search", "first_name_word", "last_name_word", "phone_numbers_e164"),
+            attrgetter("words"),
+        ),
+        Index[ContactRow](COMPANY_CONTACTS, attrgetter("company_id"), attrgetter("companies")),
+        Index[ContactRow](FORMER_ADDRESSES, attrgetter("object.emails"), attrgetter("former_addresses"), is_of_deleted=True),
+    ),
+    unique_key=ADDRESSES,
+    refers_to=(COMPANY,),
+    read_scopes=Contact.read_scopes,
+    write_scope="contacts:write",
+    events=Events.of_changes("contact", example_previous={"last_name": "Byron"}),
+)
 
 
 class Staff(msgspec.Struct, frozen=True):

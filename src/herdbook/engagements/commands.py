@@ -29,23 +29,17 @@ from herdbook.engagements.model import (
     TranscriptEntry,
 )
 from herdbook.engagements.store import (
-    ENGAGEMENT_COMPANIES,
-    ENGAGEMENT_CONTACTS,
-    ENGAGEMENT_TAGS,
-    ENGAGEMENT_WORDS,
+    ENGAGEMENT,
     ENGAGEMENTS,
     EXTERNAL_IDS,
+    TRANSCRIPT,
     TRANSCRIPTS,
     EngagementRow,
-    TranscriptRow,
 )
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.index_entries import reindex
-from herdbook.ledger.object_types import ObjectType, active, claim, created, current, updated
+from herdbook.ledger.object_types import active, created, current, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.media import Media
-from herdbook.search_text import searchable, words
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
 from herdbook.users.commands import active_user
@@ -132,8 +126,8 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         timeline = None if asked.transcript_timeline is UNSET else asked.transcript_timeline
         duration = self.duration_seconds if self.duration_seconds is not None else timeline and timeline.duration_seconds
         engagement = _lasting(engagement, start_at, duration)
-        entry = _entry(engagement, details)
-        claim(work, ENGAGEMENT, self.engagement_id, None, entry)
+        entry = EngagementEntry.of(engagement, details)
+        ENGAGEMENT.claim(work, self.engagement_id, None, entry)
         result = created(work, ENGAGEMENT, self.engagement_id, entry)
         if asked.has_transcript:
             _put_transcript(work, engagement, self.engagement_id, timeline, asked.transcript)
@@ -196,7 +190,7 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
             contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
             company_ids=_companies_of(work, contact_ids),
         )
-        return updated(work, ENGAGEMENT, before, _entry(before.object, details))
+        return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
 
 
 class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +211,7 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
         _refuse_unknown("tag_ids", "tag", found)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
-        return updated(work, ENGAGEMENT, before, _entry(before.object, details))
+        return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
 
 
 class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,7 +239,7 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         after = msgspec.structs.replace(shown, processing_status=ProcessingStatus.COMPLETED)
         if shown.duration_seconds is UNSET:
             after = _lasting(after, before.start_at, self.timeline.duration_seconds)
-        completed = updated(work, ENGAGEMENT, before, _entry(after, before.details)).answer
+        completed = updated(work, ENGAGEMENT, before, EngagementEntry.of(after, before.details)).answer
         assert isinstance(completed, Engagement), "the command updates an engagement"
         version = _put_transcript(work, completed, self.engagement_id, self.timeline, UNSET)
         return Result(version, Timeline.of(shown.id, self.timeline))
@@ -333,70 +327,6 @@ def _lasting(engagement: Engagement, start_at: datetime, seconds: float | None) 
     return msgspec.structs.replace(engagement, end_at=end_at, duration_seconds=int(seconds + 0.5))
 
 
-def _entry(engagement: Engagement, details: Details) -> EngagementEntry:
-    members = {name: getattr(engagement, name) for name in engagement.__struct_fields__}
-    return EngagementEntry(**members, details=details)
-
-
-def _shown_in(entry: EngagementEntry) -> Engagement:
-    return Engagement(**{name: getattr(entry, name) for name in Engagement.__struct_fields__})
-
-
-def _row(work: UnitOfWork, engagement_id: UUID, version: int, _: EngagementRow | None, after: EngagementEntry) -> EngagementRow:
-    shown, details = _shown_in(after), after.details
-    start_at = fields.parsed_time(shown.start_at or shown.created_at)
-    assert start_at is not None, "the server wrote this time"
-    owner = shown.owner_user_id
-    return EngagementRow(
-        workspace_id=work.workspace_id,
-        id=engagement_id,
-        version=version,
-        updated_at=work.at,
-        deleted_at=None,
-        engagement_type=shown.engagement_type.value,
-        processing_status=shown.processing_status.value,
-        is_private=shown.is_private,
-        start_at=start_at,
-        owner_user_id=None if owner is UNSET else ids.decoded(ids.USER, owner),
-        contact_ids=tuple(ids.decoded_all(ids.CONTACT, details.contact_ids)),
-        company_ids=tuple(ids.decoded_all(ids.COMPANY, details.company_ids)),
-        search=searchable(shown.title),
-        details=details,
-        object=shown,
-    )
-
-
-def _reindex(work: UnitOfWork, before: EngagementRow | None, after: EngagementRow | None) -> None:
-    engagement = after or before
-    assert engagement is not None, "a change has a row before or after it"
-    old, new = (set[str]() if row is None else set(words(row.search)) for row in (before, after))
-    reindex(work, ENGAGEMENT_WORDS, engagement.id, old, new)
-    old_contacts, contacts = (set[UUID]() if row is None else set(row.contact_ids) for row in (before, after))
-    reindex(work, ENGAGEMENT_CONTACTS, engagement.id, old_contacts, contacts)
-    old_companies, companies = (set[UUID]() if row is None else set(row.company_ids) for row in (before, after))
-    reindex(work, ENGAGEMENT_COMPANIES, engagement.id, old_companies, companies)
-    old_tags, tags = (set[str]() if row is None else set(row.details.tag_ids) for row in (before, after))
-    reindex(work, ENGAGEMENT_TAGS, engagement.id, old_tags, tags)
-
-
-ENGAGEMENT: Final = ObjectType(
-    kind=Kind.ENGAGEMENT,
-    name="engagement",
-    prefix=ids.ENGAGEMENT,
-    table_name="engagement",
-    table=ENGAGEMENTS,
-    entry=EngagementEntry,
-    row=_row,
-    to_entry=lambda row: _entry(row.object, row.details),
-    read_scopes=Engagement.read_scopes,
-    write_scope="engagements:write",
-    reindex=_reindex,
-    unique_key=EXTERNAL_IDS,
-    unique_values=lambda engagement: [engagement.details.external_id],
-    field_path=lambda _: "external_id",
-)
-
-
 def _put_transcript(
     work: UnitOfWork, engagement: Engagement, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
 ) -> int:
@@ -413,44 +343,6 @@ def _put_transcript(
     )
     if before is None:
         return created(work, TRANSCRIPT, engagement_id, entry).version
-    if entry == msgspec.structs.replace(_transcript_entered(before), engagement=engagement):
+    if entry == msgspec.structs.replace(before.entry, engagement=engagement):
         return before.version
     return updated(work, TRANSCRIPT, before, entry).version
-
-
-def _transcript_row(
-    work: UnitOfWork, engagement_id: UUID, version: int, _: TranscriptRow | None, after: TranscriptEntry
-) -> TranscriptRow:
-    return TranscriptRow(
-        workspace_id=work.workspace_id,
-        id=engagement_id,
-        version=version,
-        updated_at=work.at,
-        deleted_at=None,
-        timeline_id=None if after.timeline_id is None else ids.decoded(ids.TRANSCRIPT_TIMELINE, after.timeline_id),
-        text=after.text,
-        object=after.timeline,
-    )
-
-
-def _transcript_entered(row: TranscriptRow) -> TranscriptEntry:
-    return TranscriptEntry(
-        timeline_id=None if row.timeline_id is None else ids.encoded(ids.TRANSCRIPT_TIMELINE, row.timeline_id),
-        text=row.text,
-        timeline=row.object,
-    )
-
-
-TRANSCRIPT: Final = ObjectType(
-    kind=Kind.TRANSCRIPT,
-    name="transcript",
-    prefix=ids.ENGAGEMENT,
-    table_name="transcript",
-    table=TRANSCRIPTS,
-    entry=TranscriptEntry,
-    row=_transcript_row,
-    to_entry=_transcript_entered,
-    read_scopes=("engagements:read", "transcript_timelines:read"),
-    write_scope="engagements:write",
-    context_fields=frozenset({"engagement"}),
-)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -418,6 +418,16 @@ class EngagementEntry(Engagement, frozen=True, kw_only=True):
     """An engagement as the ledger records it, with its details."""
 
     details: Details
+
+    @classmethod
+    def of(cls, engagement: Engagement, details: Details) -> Self:
+        """Return the entry for an engagement and its details."""
+        return cls(**{name: getattr(engagement, name) for name in Engagement.__struct_fields__}, details=details)
+
+    @property
+    def shown(self) -> Engagement:
+        """The engagement as the API always shows it."""
+        return Engagement(**{name: getattr(self, name) for name in Engagement.__struct_fields__})
 
 
 class TimelineObject(Enum):

@@ -1,30 +1,33 @@
-"""Every SQL statement about engagements and their transcripts."""
+"""The types of engagements and their transcripts, with their tables, and every SQL statement about them."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Final, LiteralString, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, LiteralString, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
-from herdbook import ids
+from herdbook import fields, ids
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex, is_common
 from herdbook.db.pool import Executor, Pool
-from herdbook.engagements.model import Details, Engagement, Timeline
+from herdbook.engagements.events import engagement_data, transcript_data
+from herdbook.engagements.model import Details, Engagement, EngagementEntry, Timeline, TranscriptEntry
+from herdbook.ledger.changes import Action
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.index_entries import index_table
-from herdbook.ledger.object_types import Columns, object_table
+from herdbook.ledger.index_entries import Index, index_table
+from herdbook.ledger.object_types import Columns, Events, ObjectRow, ObjectType, object_table
+from herdbook.search_text import searchable, words
+from herdbook.tags.store import TAG
 
 
-class EngagementRow(msgspec.Struct, frozen=True, kw_only=True):
+class EngagementRow(ObjectRow, frozen=True, kw_only=True):
     """An engagement's row: the engagement as the API always shows it, its details, and the columns that queries use."""
 
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
     engagement_type: str
     processing_status: str
     is_private: bool
@@ -35,6 +38,28 @@ class EngagementRow(msgspec.Struct, frozen=True, kw_only=True):
     search: str
     details: Details
     object: Engagement
+
+    @property
+    def entry(self) -> EngagementEntry:
+        return EngagementEntry.of(self.object, self.details)
+
+    @classmethod
+    def columns(cls, before: Self | None, after: EngagementEntry) -> dict[str, Any]:  # noqa: ARG003  # all follows from the entry
+        shown, details, owner = after.shown, after.details, after.owner_user_id
+        start_at = fields.parsed_time(shown.start_at or shown.created_at)
+        assert start_at is not None, "the server wrote this time"
+        return {
+            "engagement_type": shown.engagement_type.value,
+            "processing_status": shown.processing_status.value,
+            "is_private": shown.is_private,
+            "start_at": start_at,
+            "owner_user_id": None if owner is UNSET else ids.decoded(ids.USER, owner),
+            "contact_ids": tuple(ids.decoded_all(ids.CONTACT, details.contact_ids)),
+            "company_ids": tuple(ids.decoded_all(ids.COMPANY, details.company_ids)),
+            "search": searchable(shown.title),
+            "details": details,
+            "object": shown,
+        }
 
 
 COLUMNS: Final[Columns] = {
@@ -54,25 +79,73 @@ ENGAGEMENT_CONTACTS: Final = index_table("engagement_contact", "contact_id", "uu
 ENGAGEMENT_COMPANIES: Final = index_table("engagement_company", "company_id", "uuid", "engagement_id")
 # This index has the tags' ids as the API shows them.
 ENGAGEMENT_TAGS: Final = index_table("engagement_tag", "tag_id", "text", "engagement_id")
-EXTERNAL_IDS: Final = UniqueKey(
-    claim_table("engagement_external_id", "external_id", "engagement_id"), "engagement", ids.ENGAGEMENT, "engagements:read"
+EXTERNAL_IDS: Final = UniqueKey[EngagementEntry](
+    claim_table("engagement_external_id", "external_id", "engagement_id"),
+    keys=lambda engagement: [engagement.details.external_id],
+    field_path=lambda _: "external_id",
+)
+ENGAGEMENT: Final = ObjectType(
+    kind="e",
+    name="engagement",
+    plural="engagements",
+    prefix=ids.ENGAGEMENT,
+    table=ENGAGEMENTS,
+    entry=EngagementEntry,
+    example=Engagement.example,
+    indexes=(
+        Index[EngagementRow](ENGAGEMENT_WORDS, attrgetter("search"), lambda row: set(words(row.search))),
+        Index[EngagementRow](ENGAGEMENT_CONTACTS, attrgetter("contact_ids"), lambda row: set(row.contact_ids)),
+        Index[EngagementRow](ENGAGEMENT_COMPANIES, attrgetter("company_ids"), lambda row: set(row.company_ids)),
+        Index[EngagementRow](ENGAGEMENT_TAGS, attrgetter("details.tag_ids"), lambda row: set(row.details.tag_ids)),
+    ),
+    unique_key=EXTERNAL_IDS,
+    refers_to=(CONTACT, COMPANY, TAG),
+    read_scopes=Engagement.read_scopes,
+    write_scope="engagements:write",
+    is_public="object ->> 'is_private' = 'false'",
+    events=Events.of_changes("engagement", example_previous={"title": "The next step"}, data=engagement_data),
 )
 
 
-class TranscriptRow(msgspec.Struct, frozen=True, kw_only=True):
+class TranscriptRow(ObjectRow, frozen=True, kw_only=True):
     """A transcript's row, under the engagement's id: the text, and the timeline if there is one."""
 
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
     timeline_id: UUID | None
     text: str
     object: Timeline | None
 
+    @property
+    def entry(self) -> TranscriptEntry:
+        shown_id = None if self.timeline_id is None else ids.encoded(ids.TRANSCRIPT_TIMELINE, self.timeline_id)
+        return TranscriptEntry(timeline_id=shown_id, text=self.text, timeline=self.object)
+
+    @classmethod
+    def columns(cls, before: Self | None, after: TranscriptEntry) -> dict[str, Any]:  # noqa: ARG003  # all follows from the entry
+        timeline_id = None if after.timeline_id is None else ids.decoded(ids.TRANSCRIPT_TIMELINE, after.timeline_id)
+        return {"timeline_id": timeline_id, "text": after.text, "object": after.timeline}
+
 
 TRANSCRIPTS: Final = object_table(TranscriptRow, "transcript", {"timeline_id": "uuid", "text": "text"}, is_large=True)
+TRANSCRIPT: Final = ObjectType(
+    kind="r",
+    name="transcript",
+    plural="transcripts",
+    prefix=ids.ENGAGEMENT,
+    table=TRANSCRIPTS,
+    entry=TranscriptEntry,
+    example={"timeline": Timeline.example, "engagement": Engagement.example},
+    context_fields=frozenset({"engagement"}),
+    refers_to=(ENGAGEMENT,),
+    read_scopes=("engagements:read", "transcript_timelines:read"),
+    write_scope="engagements:write",
+    is_public="""(
+        select not e.is_private from engagement e where e.workspace_id = change.workspace_id and e.id = change.object_id
+    )""",
+    events=Events(
+        types=dict.fromkeys((Action.CREATED, Action.UPDATED), "v1.engagement.transcript_timeline.completed"),
+        data=transcript_data,
+    ),
+)
 
 
 class FoundEngagement(NamedTuple):

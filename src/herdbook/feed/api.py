@@ -12,15 +12,16 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
+from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ
+from herdbook.engagements.store import ENGAGEMENT
 from herdbook.errors import FieldError, Forbidden, InvalidQuery, NoLongerKept, Refusal, TooManyFollowers
 from herdbook.feed import store
-from herdbook.feed.model import KINDS, NOW, ChangeList, ChangesQuery, position_of
+from herdbook.feed.model import NOW, ChangeList, ChangesQuery, position_of
 from herdbook.feed.store import PAGE_BYTES, FeedEntry, View
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.ledger.changes import Kind
-from herdbook.object_types import OBJECT_TYPES
+from herdbook.ledger.object_types import ObjectTypes
 from herdbook.shared_schemas import shown_time
 
 _EVENT_STREAM: Final = b"text/event-stream"
@@ -82,7 +83,7 @@ class _EncodedPage(NamedTuple):
 
 async def list_changes(call: Call, query: ChangesQuery) -> Answer:
     """List the changes after a position, wait for them, or stream them."""
-    view = _view(call.caller, query)
+    view = _view(call.caller, query, call.services.object_types)
     is_stream = _EVENT_STREAM in call.headers.get(b"accept", b"")
     name, after = "after", query.after
     if is_stream and (last := call.headers.get(b"last-event-id")):
@@ -109,18 +110,17 @@ def _require_room(call: Call) -> None:
         raise TooManyFollowers(following)
 
 
-def _view(caller: Caller, query: ChangesQuery) -> View:
+def _view(caller: Caller, query: ChangesQuery, object_types: ObjectTypes) -> View:
     """Return the part of the feed that a caller may see. Refusal: Forbidden, if that is nothing or less than requested."""
     if query.types is UNSET:
-        kinds = [kind for kind, each in OBJECT_TYPES.items() if all(caller.may(scope) for scope in each.read_scopes)]
-        if not kinds:
-            raise Forbidden(OBJECT_TYPES[Kind.CONTACT].read_scopes[0])
+        shown = [each for each in object_types if all(caller.may(scope) for scope in each.read_scopes)]
+        if not shown:
+            raise Forbidden(CONTACT.read_scopes[0])
     else:
-        kinds = [KINDS[name] for name in dict.fromkeys(query.types)]
-        for scope in (scope for kind in kinds for scope in OBJECT_TYPES[kind].read_scopes):
+        shown = [object_types.named(name) for name in dict.fromkeys(query.types)]
+        for scope in (scope for each in shown for scope in each.read_scopes):
             caller.require(scope)
-    details_scopes = OBJECT_TYPES[Kind.CONTACT].read_scopes
-    return View(tuple(kinds), caller.may(PRIVATE_READ), all(caller.may(scope) for scope in details_scopes))
+    return View(tuple(shown), caller.may(PRIVATE_READ), all(caller.may(scope) for scope in CONTACT.read_scopes))
 
 
 async def _first_page(call: Call, view: View, name: str, text: str, reach: _Reach) -> _EncodedPage:
@@ -248,10 +248,9 @@ def _answer(page: _EncodedPage) -> Answer:
 
 
 def _encoded_change(entry: FeedEntry, view: View) -> _EncodedChange:
-    object_, previous = entry.object, entry.previous
-    if entry.kind is Kind.ENGAGEMENT and not view.sees_details:
+    object_, previous, object_type = entry.object, entry.previous, entry.object_type
+    if object_type is ENGAGEMENT and not view.sees_details:
         object_, previous = _without_details(object_), previous and _without_details(previous)
-    object_type = OBJECT_TYPES[entry.kind]
     type_ = f"{object_type.name}.{entry.action.name.lower()}"
     head = (
         f'{{"object":"change","position":{entry.seq},"type":"{type_}","at":"{shown_time(entry.at)}",'

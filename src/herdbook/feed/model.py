@@ -9,12 +9,12 @@ from msgspec import UNSET, Meta, UnsetType
 from herdbook import fields
 from herdbook.contacts.model import Contact
 from herdbook.errors import FieldError, quoted
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Action
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.shared_schemas import Time
 
 NOW: Final = "now"
-KINDS: Final[dict[str, Kind]] = {object_type.name: kind for kind, object_type in OBJECT_TYPES.items()}
+_KINDS: Final = tuple(object_type.name for object_type in OBJECT_TYPES)
 
 
 def position_of(text: str) -> int | None:
@@ -30,8 +30,8 @@ def _position(value: str, path: str) -> Iterator[FieldError]:
 
 def _kinds(values: Sequence[str], path: str) -> Iterator[FieldError]:
     for value in values:
-        if value not in KINDS:
-            choices = ", ".join(f"`{kind}`" for kind in KINDS)
+        if value not in _KINDS:
+            choices = ", ".join(f"`{kind}`" for kind in _KINDS)
             yield FieldError(path, "invalid_choice", f"`{path}` cannot be `{quoted(value)}`. Choose from {choices}.")
 
 
@@ -51,7 +51,7 @@ class ChangesQuery(msgspec.Struct, frozen=True, kw_only=True):
     ] = "0"
     types: (
         Annotated[
-            tuple[Annotated[str, Meta(extra_json_schema={"enum": list(KINDS)})], ...],
+            tuple[Annotated[str, Meta(extra_json_schema={"enum": list(_KINDS)})], ...],
             Meta(min_length=1, description="Only changes of these object types; by default all that the credential may read."),
         ]
         | UnsetType

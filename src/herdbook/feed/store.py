@@ -1,12 +1,14 @@
 """All SQL statements of the change feed."""
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 from herdbook.db.pool import Pool
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Action
+from herdbook.ledger.object_types import ObjectType
 
 # The number of entries that a page scans if most of them do not match.
 LOOKED_AT: Final = 20_000
@@ -19,7 +21,7 @@ _MAX_COMPRESSED: Final = 256
 class View(NamedTuple):
     """The part of the feed that a caller may see."""
 
-    kinds: tuple[Kind, ...]
+    object_types: tuple[ObjectType[Any, Any], ...]
     sees_private: bool
     sees_details: bool
 
@@ -36,7 +38,7 @@ class FeedEntry(NamedTuple):
 
     seq: int
     at: datetime
-    kind: Kind
+    object_type: ObjectType[Any, Any]
     action: Action
     object_id: UUID
     request_id: UUID
@@ -87,54 +89,53 @@ def _size(page: FeedPage) -> int:
     return sum(len(entry.object) + len(entry.previous or b"") for entry in page.entries)
 
 
+_PIECE: Final[LiteralString] = """
+    select found.seq, found.at, found.kind::text, found.action::text, found.object_id, found.request_id,
+        found.credential_id, coalesce((select true from oauth_client o where o.id = found.credential_id), false),
+        found.merged_into,
+        case when found.size <= $7 then found.object end, case when found.size <= $7 then found.previous end,
+        w.seq, coalesce(t.seq, 0)
+    from workspace w
+    left join change_trimmed t on t.workspace_id = w.id
+    left join (
+        select c.*, coalesce(
+            sum(
+                pg_column_size(c.object) * case when pg_column_compression(c.object) is null then 1 else $8::int end
+                + coalesce(pg_column_size(c.previous), 0)
+                * case when pg_column_compression(c.previous) is null then 1 else $8::int end
+            ) over (order by c.seq rows between unbounded preceding and 1 preceding), 0
+        ) as size
+        from (
+            select * from change
+            where workspace_id = $1 and seq > $2 and seq <= $3
+                and kind::text = any($4)
+                and ($5 or $is_public)
+            order by seq limit $6
+        ) c
+    ) found on true
+    where w.id = $1
+    order by found.seq
+"""
+
+
+@functools.cache
+def _statement(guarded: tuple[ObjectType[Any, Any], ...]) -> LiteralString:
+    """Return the statement for a part of the feed in which these types may have private objects."""
+    cases: list[LiteralString] = [" when '" + each.kind + "' then " + (each.is_public or "true") for each in guarded]
+    return _PIECE.replace("$is_public", "case kind::text" + "".join(cases) + " else true end" if cases else "true")
+
+
 async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view: View, reach: _Reach) -> FeedPage:
     """Return entries between two positions from a single statement, so that all data are from the same moment.
 
     An object that might exceed the page is not loaded, but left to the next statement.
     """
+    by_kind = {each.kind: each for each in view.object_types}
     records = await pool.fetch(
-        """
-        select found.seq, found.at, found.kind::text, found.action::text, found.object_id, found.request_id,
-            found.credential_id, coalesce((select true from oauth_client o where o.id = found.credential_id), false),
-            found.merged_into,
-            case when found.size <= $7 then found.object end, case when found.size <= $7 then found.previous end,
-            w.seq, coalesce(t.seq, 0)
-        from workspace w
-        left join change_trimmed t on t.workspace_id = w.id
-        left join (
-            select c.*, coalesce(
-                sum(
-                    pg_column_size(c.object) * case when pg_column_compression(c.object) is null then 1 else $8::int end
-                    + coalesce(pg_column_size(c.previous), 0)
-                    * case when pg_column_compression(c.previous) is null then 1 else $8::int end
-                ) over (order by c.seq rows between unbounded preceding and 1 preceding), 0
-            ) as size
-            from (
-                select * from change
-                where workspace_id = $1 and seq > $2 and seq <= $3
-                    and kind::text = any($4)
-                    and ($5 or case kind::text
-                        when 'e' then object ->> 'is_private' = 'false'
-                        when 'r' then (
-                            select not e.is_private from engagement e where e.workspace_id = $1 and e.id = change.object_id
-                        )
-                        when 'n' then (
-                            select not e.is_private
-                            from transcript_comment n
-                            join engagement e on e.workspace_id = n.workspace_id and e.id = n.engagement_id
-                            where n.workspace_id = $1 and n.id = change.object_id
-                        )
-                        else true
-                    end)
-                order by seq limit $6
-            ) c
-        ) found on true
-        where w.id = $1
-        order by found.seq
-        """,
+        _statement(tuple(each for each in view.object_types if each.is_public is not None)),
         workspace_id,
         *between,
-        [kind.value for kind in view.kinds],
+        list(by_kind),
         view.sees_private,
         *reach,
         _MAX_COMPRESSED,
@@ -143,7 +144,7 @@ async def _piece(pool: Pool, workspace_id: UUID, between: tuple[int, int], view:
     # Without entries, one row holds only the head; entries that do not fit come without their objects.
     found = [record for record in records if record[0] is not None]
     entries = [
-        FeedEntry(record[0], record[1], Kind(record[2]), Action(record[3]), *record[4:11])
+        FeedEntry(record[0], record[1], by_kind[record[2]], Action(record[3]), *record[4:11])
         for record in found
         if record[9] is not None
     ]

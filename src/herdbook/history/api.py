@@ -12,12 +12,13 @@ from msgspec import UNSET
 from herdbook import fields, ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
-from herdbook.companies.commands import COMPANY
 from herdbook.companies.model import Company
-from herdbook.contacts.commands import CONTACT
+from herdbook.companies.store import COMPANY
 from herdbook.contacts.model import Contact
-from herdbook.engagements.commands import ENGAGEMENT, PRIVATE_READ
+from herdbook.contacts.store import CONTACT
+from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.engagements.model import Engagement
+from herdbook.engagements.store import ENGAGEMENT
 from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken, Unavailable
 from herdbook.history import store
 from herdbook.history.commands import Restore, Unforeseen
@@ -44,8 +45,8 @@ from herdbook.http.page import not_this_cursor, not_with_cursor
 from herdbook.ledger.changes import Action
 from herdbook.ledger.object_types import ObjectType
 from herdbook.shared_schemas import shown_time
-from herdbook.tags.commands import TAG
 from herdbook.tags.model import Tag
+from herdbook.tags.store import TAG
 
 # Limits the attempts to restore an object that other requests restore and delete at the same time.
 _TRIES: Final = 6
@@ -193,11 +194,7 @@ async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answ
     return await undo(call, asked.request_id, is_dry_run=query.dry_run)
 
 
-def _plural(object_type: ObjectType[Any, Any]) -> str:
-    return "companies" if object_type is COMPANY else f"{object_type.name}s"
-
-
-def _history_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]) -> Operation:
+def _history_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct]) -> Operation:
     name = object_type.name
     private = (
         " A private one is shown only with the `engagements:private:read` scope. Linked contacts and companies are shown "
@@ -205,13 +202,13 @@ def _history_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]
     )
     return Operation(
         method="GET",
-        path=f"/herdbook/{_plural(object_type)}/{{{name}_id}}/history",
+        path=path,
         id=f"get-{name}-history",
         summary=f"Get {name} history",
         description=f"Lists the changes of a single {name}, deleted or not, latest first. With `at`, returns the {name} as it "
         f"was at that time, with the ETag that it had."
         f"{private if object_type is ENGAGEMENT else ''}",
-        tag=f"subpackage_{_plural(object_type)}",
+        tag=f"subpackage_{object_type.plural}",
         scopes=object_type.read_scopes,
         handler=partial(show_history, object_type),
         query=HistoryQuery,
@@ -222,16 +219,16 @@ def _history_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]
     )
 
 
-def _restore_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct], about: str) -> Operation:
+def _restore_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct], about: str) -> Operation:
     name = object_type.name
     return Operation(
         method="POST",
-        path=f"/herdbook/{_plural(object_type)}/{{{name}_id}}/restore",
+        path=path,
         id=f"restore-{name}",
         summary=f"Restore {name}",
         description=f"Restores a single deleted {name} as it was. If it is not deleted, it stays unchanged. {about} "
         "If-Match is compared with the version of the deletion, which the history shows.",
-        tag=f"subpackage_{_plural(object_type)}",
+        tag=f"subpackage_{object_type.plural}",
         scopes=(object_type.write_scope or "",),
         handler=partial(restore_object, object_type),
         answer=object_,
@@ -241,20 +238,24 @@ def _restore_of(object_type: ObjectType[Any, Any], object_: type[msgspec.Struct]
 
 
 def _operations() -> Iterator[Operation]:
-    yield _history_of(CONTACT, Contact)
+    yield _history_of(CONTACT, "/herdbook/contacts/{contact_id}/history", Contact)
     yield _restore_of(
         CONTACT,
+        "/herdbook/contacts/{contact_id}/restore",
         Contact,
         "If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that it was "
         "merged into keeps its data: to reverse the whole merge, undo the request.",
     )
-    yield _history_of(COMPANY, Company)
+    yield _history_of(COMPANY, "/herdbook/companies/{company_id}/history", Company)
     yield _restore_of(
-        COMPANY, Company, "Its contacts stay without a company: to link them again, undo the request that deleted the company."
+        COMPANY,
+        "/herdbook/companies/{company_id}/restore",
+        Company,
+        "Its contacts stay without a company: to link them again, undo the request that deleted the company.",
     )
-    yield _history_of(TAG, Tag)
-    yield _restore_of(TAG, Tag, "Engagements that had the tag have it again.")
-    yield _history_of(ENGAGEMENT, Engagement)
+    yield _history_of(TAG, "/herdbook/tags/{tag_id}/history", Tag)
+    yield _restore_of(TAG, "/herdbook/tags/{tag_id}/restore", Tag, "Engagements that had the tag have it again.")
+    yield _history_of(ENGAGEMENT, "/herdbook/engagements/{engagement_id}/history", Engagement)
     yield Operation(
         method="POST",
         path="/herdbook/undo",

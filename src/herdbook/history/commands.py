@@ -2,25 +2,26 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.companies.store import COMPANIES
+from herdbook.companies.store import COMPANIES, COMPANY
 from herdbook.contacts.model import Contact
-from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
+from herdbook.contacts.store import CONTACT
+from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS
 from herdbook.errors import NotFound, Stale
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
 from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided
 from herdbook.history.store import MAX_COMPANY_CONTACTS, REFERENCES, Around
 from herdbook.http.problems import Holder
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.object_types import ObjectType, active, claim, deleted, restored, updated
+from herdbook.ledger.object_types import ObjectType, active, deleted, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.tags.store import TAG
 
 
 class Unforeseen(Exception):
@@ -56,11 +57,15 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
             return Result(row.version, row.object)
         if row.version != self.seen:
             raise Unforeseen
-        after = object_type.to_entry(row)
+        after = row.entry
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
-        claim(work, object_type, self.object_id, None, after)
+        object_type.claim(work, self.object_id, None, after)
         return restored(work, object_type, row, after)
+
+
+# A unique key of a type.
+ClaimedKey: TypeAlias = tuple[ObjectType[Any, Any], str]
 
 
 class Reversal(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,21 +75,16 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
     None means that it did not exist; it may have been merged into another one.
     """
 
-    kind: Kind
+    object_type: ObjectType[Any, Any]
     object_id: UUID
     version: int
     before: Any
     merged_into: UUID | None = None
 
     @property
-    def object_type(self) -> ObjectType[Any, Any]:
-        """The descriptor of the object's kind."""
-        return OBJECT_TYPES[self.kind]
-
-    @property
     def place(self) -> ObjectKey:
-        """The kind and id of the object. The id alone is not unique, because a transcript has the id of its engagement."""
-        return self.kind, self.object_id
+        """The type and id of the object. The id alone is not unique, because a transcript has the id of its engagement."""
+        return self.object_type, self.object_id
 
     @property
     def shown_id(self) -> str:
@@ -109,14 +109,14 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
 
     An object that others need is kept, and no object gets back a reference to one that does not exist. Both rules apply from
     `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
-    `may_name` are the kinds whose holders the caller may see. `others` are the objects that earlier commands of the same undo
+    `may_name` are the types whose holders the caller may see. `others` are the objects that earlier commands of the same undo
     have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A dry run raises Preview,
     which no caller sees.
     """
 
     request_id: str
     reversals: tuple[Reversal, ...]
-    may_name: frozenset[Kind]
+    may_name: frozenset[ObjectType[Any, Any]]
     since: int = 0
     is_dry_run: bool = False
     others: Mapping[ObjectKey, bool] = {}
@@ -126,7 +126,7 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
         for reversal in self.reversals:
             yield Need(reversal.object_type.table, reversal.object_id)
             if reversal.before is not None and reversal.object_type.unique_key is not None:
-                yield from reversal.object_type.unique_key.needs(reversal.object_type.unique_values(reversal.before))
+                yield from reversal.object_type.unique_key.needs(reversal.object_type.keys(reversal.before))
             for engagement_id in _with_transcript(reversal):
                 yield Need(ENGAGEMENTS, engagement_id)
                 yield Need(TRANSCRIPTS, engagement_id)
@@ -147,15 +147,9 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
         return Result(work.seq, undo)
 
 
-# Objects come back in this order, so that each finds the objects it refers to. They are deleted in the reverse order.
-_ORDER: Final = (Kind.COMPANY, Kind.TAG, Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT, Kind.TRANSCRIPT_COMMENT)
-# Maps the kind of a missing object to the reason why an object that referred to it is kept.
+# The reasons why an object is kept that referred to a missing one. A type that others refer to has one.
 _NOT_FOUND: Final = {
-    Kind.CONTACT: KeptReason.CONTACT_NOT_FOUND,
-    Kind.COMPANY: KeptReason.COMPANY_NOT_FOUND,
-    Kind.TAG: KeptReason.TAG_NOT_FOUND,
-    Kind.ENGAGEMENT: KeptReason.ENGAGEMENT_NOT_FOUND,
-    Kind.TRANSCRIPT: KeptReason.TRANSCRIPT_NOT_FOUND,
+    target: KeptReason[f"{target.name.upper()}_NOT_FOUND"] for each in OBJECT_TYPES for target in each.refers_to
 }
 
 
@@ -168,34 +162,34 @@ class _Move(NamedTuple):
     takes: set[ObjectKey]
 
 
-def _provides(kind: Kind, row: Any) -> set[ObjectKey]:
+def _provides(object_type: ObjectType[Any, Any], row: Any) -> set[ObjectKey]:
     """Return the targets that an object offers to references now."""
     if row is None or row.deleted_at is not None:
         return set()
-    return provided(kind, row.id, OBJECT_TYPES[kind].to_entry(row))
+    return provided(object_type, row.id, row.entry)
 
 
-def _names(object_type: ObjectType[Any, Any], row: Any) -> set[ObjectKey]:
+def _names(row: Any) -> set[ObjectKey]:
     """Return the references that an object has now."""
     if row.deleted_at is None:
-        return named(row.id, object_type.to_entry(row))
+        return named(row.id, row.entry)
     return named(row.id, None, getattr(row, "merged_into", None))
 
 
 def _with_transcript(reversal: Reversal) -> Iterator[UUID]:
     """Yield the engagements that must be loaded to undo a turn, each with its transcript."""
-    if reversal.kind is Kind.TRANSCRIPT or (reversal.kind is Kind.ENGAGEMENT and reversal.before is None):
+    if reversal.object_type is TRANSCRIPT or (reversal.object_type is ENGAGEMENT and reversal.before is None):
         yield reversal.object_id
     if (engagement_id := engagement_of(reversal.before)) is not None:
         yield engagement_id
 
 
 def _move(reversal: Reversal, row: Any) -> _Move:
-    names = _names(reversal.object_type, row)
+    names = _names(row)
     renames = named(reversal.object_id, reversal.before, reversal.merged_into)
-    if reversal.kind is not Kind.CONTACT or reversal.before is None:
+    if reversal.object_type is not CONTACT or reversal.before is None:
         renames -= names
-    before, after = _provides(reversal.kind, row), provided(reversal.kind, reversal.object_id, reversal.before)
+    before, after = _provides(reversal.object_type, row), provided(reversal.object_type, reversal.object_id, reversal.before)
     return _Move(names, renames, after - before, before - after)
 
 
@@ -208,7 +202,7 @@ class _UndoPlan:
     def __init__(self, work: UnitOfWork, command: UndoReversals) -> None:
         self._work = work
         self._command = command
-        self._claimed = {reversal.place: _claimed(reversal) for reversal in command.reversals}
+        self._claimed = {reversal.place: reversal.object_type.keys(reversal.before) for reversal in command.reversals}
         self._moves: dict[ObjectKey, _Move] = {}
         references = work.get(REFERENCES, _around(command))
         assert references is not None, "the command lists it as a need"
@@ -248,55 +242,56 @@ class _UndoPlan:
 
     def _named_in_batch(self) -> set[ObjectKey]:
         """Return the references of objects outside this undo: those that the batch has changed, and transcripts."""
-        rows: list[tuple[Kind, Any]] = [
-            (kind, row)
-            for kind in (Kind.CONTACT, Kind.ENGAGEMENT, Kind.TRANSCRIPT_COMMENT, Kind.TRANSCRIPT)
-            for row in self._work.changed_in(OBJECT_TYPES[kind].table)
+        rows: list[tuple[ObjectType[Any, Any], Any]] = [
+            (object_type, row)
+            for object_type in OBJECT_TYPES
+            if object_type.refers_to
+            for row in self._work.changed_in(object_type.table)
         ]
         for engagement_id in {each for reversal in self._command.reversals for each in _with_transcript(reversal)}:
             transcript = self._work.get(TRANSCRIPTS, engagement_id)
-            rows += [] if transcript is None else [(Kind.TRANSCRIPT, transcript)]
+            rows += [] if transcript is None else [(TRANSCRIPT, transcript)]
         reversals = {reversal.place for reversal in self._command.reversals}
-        return {place for kind, row in rows if (kind, row.id) not in reversals for place in _names(OBJECT_TYPES[kind], row)}
+        return {place for each, row in rows if (each, row.id) not in reversals for place in _names(row)}
 
-    def _claimed_first(self) -> dict[tuple[Kind, str], UUID]:
+    def _claimed_first(self) -> dict[ClaimedKey, UUID]:
         """Return the object that gets each unique key. During one request, two objects may have had a key in succession."""
-        claimed: dict[tuple[Kind, str], UUID] = {}
+        claimed: dict[ClaimedKey, UUID] = {}
         for reversal in self.going.values():
             for key in self._claimed[reversal.place]:
-                claimed.setdefault((reversal.kind, key), reversal.object_id)
+                claimed.setdefault((reversal.object_type, key), reversal.object_id)
         return claimed
 
     def _missing(self, reversal: Reversal, given: AbstractSet[ObjectKey], taken: AbstractSet[ObjectKey]) -> Kept | None:
         """Return why an object is kept that would refer to a missing object, or None if it would not."""
-        for place in sorted(self._moves[reversal.place].renames, key=lambda each: _ORDER.index(each[0])):
+        for place in sorted(self._moves[reversal.place].renames, key=lambda each: each[0].undo_order):
             if place not in given and (place in taken or not self._is_there(reversal, place)):
                 return reversal.kept(_NOT_FOUND[place[0]])
         return None
 
     def _is_there(self, reversal: Reversal, place: ObjectKey) -> bool:
         """Whether a target exists, or did not exist before the request either, so that the reference led nowhere then, too."""
-        kind, object_id = place
+        object_type, object_id = place
         if place in self._command.others:
             return self._command.others[place]
-        if kind in (Kind.ENGAGEMENT, Kind.TRANSCRIPT):
+        if object_type in (ENGAGEMENT, TRANSCRIPT):
             engagement_id = engagement_of(reversal.before) or reversal.object_id
-            rows: list[tuple[Kind, Any]] = [
-                (Kind.ENGAGEMENT, active(self._work, ENGAGEMENTS, engagement_id)),
-                (Kind.TRANSCRIPT, active(self._work, TRANSCRIPTS, engagement_id)),
+            rows: list[tuple[ObjectType[Any, Any], Any]] = [
+                (ENGAGEMENT, active(self._work, ENGAGEMENTS, engagement_id)),
+                (TRANSCRIPT, active(self._work, TRANSCRIPTS, engagement_id)),
             ]
-            return any(place in _provides(of_kind, each) for of_kind, each in rows)
-        row: Any = self._work.get(OBJECT_TYPES[kind].table, object_id)
+            return any(place in _provides(each, row) for each, row in rows)
+        row: Any = self._work.get(object_type.table, object_id)
         if row is None:
             gone = self._gone.get(object_id)
             is_there, version, is_merged = gone is None, gone and gone.version, gone is not None and gone.is_merged
         else:
             is_there, version = row.deleted_at is None, row.version
             is_merged = getattr(row, "merged_into", None) is not None
-        if is_there or (reversal.kind is Kind.CONTACT and reversal.before is not None):
+        if is_there or (reversal.object_type is CONTACT and reversal.before is not None):
             return is_there
         # Engagements of a merged contact would be moved to the contact that replaces it.
-        is_followed = is_merged and reversal.kind is Kind.ENGAGEMENT
+        is_followed = is_merged and reversal.object_type is ENGAGEMENT
         return version is not None and version < self._command.since and not is_followed
 
     def _need(self, reversal: Reversal, staying: AbstractSet[ObjectKey]) -> Kept | None:
@@ -307,20 +302,21 @@ class _UndoPlan:
             return reversal.kept(KeptReason.IN_USE)
         return None
 
-    def _conflict(self, reversal: Reversal, claimed: Mapping[tuple[Kind, str], UUID]) -> Kept | None:
+    def _conflict(self, reversal: Reversal, claimed: Mapping[ClaimedKey, UUID]) -> Kept | None:
         object_type = reversal.object_type
         for index, key in enumerate(self._claimed[reversal.place]):
             assert object_type.unique_key is not None, "only objects with unique keys claim any"
             holder = object_type.unique_key.holder(self._work, key)
-            if holder is None or (reversal.kind, holder) in self.going or (reversal.kind, holder) in self._command.others:
-                holder = claimed[reversal.kind, key]
+            if holder is None or (object_type, holder) in self.going or (object_type, holder) in self._command.others:
+                holder = claimed[object_type, key]
             if holder != reversal.object_id:
                 return self._taken(reversal, index, holder)
         return None
 
     def _taken(self, reversal: Reversal, index: int, holder: UUID) -> Kept:
-        object_type, field = reversal.object_type, reversal.object_type.field_path(index)
-        may_name = reversal.kind in self._command.may_name
+        object_type = reversal.object_type
+        assert object_type.unique_key is not None, "only objects with unique keys claim any"
+        field, may_name = object_type.unique_key.field_path(index), object_type in self._command.may_name
         return Kept(
             object=object_type.name,
             id=reversal.shown_id,
@@ -335,23 +331,24 @@ def _around(command: UndoReversals) -> Around:
     reversals, others = command.reversals, command.others
     renamed = {place for reversal in reversals for place in named(reversal.object_id, reversal.before, reversal.merged_into)}
     # Comments on an engagement need its timeline, so a transcript that loses its timeline counts as going.
-    losing = [reversal for reversal in reversals if not provided(reversal.kind, reversal.object_id, reversal.before)]
-    going = {kind: [reversal.object_id for reversal in losing if reversal.kind is kind] for kind in Kind}
-    many = sum(map(len, going.values()))
+    losing = [reversal for reversal in reversals if not provided(reversal.object_type, reversal.object_id, reversal.before)]
+    going: dict[ObjectType[Any, Any], list[UUID]] = {}
+    for reversal in losing:
+        going.setdefault(reversal.object_type, []).append(reversal.object_id)
     return Around(
         since=command.since,
-        contacts=_sorted(object_id for kind, object_id in renamed if kind is Kind.CONTACT),
-        companies=_sorted(object_id for kind, object_id in renamed if kind is Kind.COMPANY),
-        tags=_sorted(object_id for kind, object_id in renamed if kind is Kind.TAG),
-        going_contacts=tuple(going[Kind.CONTACT]),
-        going_companies=tuple(going[Kind.COMPANY]),
-        going_tags=tuple(ids.encoded(ids.TAG, tag_id) for tag_id in going[Kind.TAG]),
-        going_engagements=_sorted({*going[Kind.ENGAGEMENT], *going[Kind.TRANSCRIPT]}),
+        contacts=_sorted(object_id for each, object_id in renamed if each is CONTACT),
+        companies=_sorted(object_id for each, object_id in renamed if each is COMPANY),
+        tags=_sorted(object_id for each, object_id in renamed if each is TAG),
+        going_contacts=tuple(going.get(CONTACT, ())),
+        going_companies=tuple(going.get(COMPANY, ())),
+        going_tags=tuple(ids.encoded(ids.TAG, tag_id) for tag_id in going.get(TAG, ())),
+        going_engagements=_sorted({*going.get(ENGAGEMENT, ()), *going.get(TRANSCRIPT, ())}),
         merging=tuple(reversal.object_id for reversal in losing if reversal.merged_into is not None),
         aside=_sorted({*(reversal.object_id for reversal in reversals), *(object_id for _, object_id in others)})
-        if many
+        if losing
         else (),
-        most=MAX_COMPANY_CONTACTS // max(many, 1),
+        most=MAX_COMPANY_CONTACTS // max(len(losing), 1),
     )
 
 
@@ -362,30 +359,18 @@ def _sorted(object_ids: Iterable[UUID]) -> tuple[UUID, ...]:
 def _needs_to_be_there(object_type: ObjectType[Any, Any], state: Any) -> Iterator[Need]:
     """Yield the needs of restoring an object in some state."""
     if object_type.unique_key is not None:
-        yield from object_type.unique_key.needs(object_type.unique_values(state))
+        yield from object_type.unique_key.needs(object_type.keys(state))
     if (company_id := company_of(state)) is not None:
         yield Need(COMPANIES, company_id)
-
-
-def _claimed(reversal: Reversal) -> list[str]:
-    return [] if reversal.before is None else reversal.object_type.unique_values(reversal.before)
 
 
 def _differs(reversal: Reversal, row: Any) -> bool:
     """Whether an object differs from its state before the request."""
     if reversal.before is None or row.deleted_at is not None:
         return (reversal.before is None) != (row.deleted_at is not None)
-    now = reversal.object_type.to_entry(row)
+    now = row.entry
     aside = reversal.object_type.context_fields | {"updated_at"}
     return any(getattr(now, name) != getattr(reversal.before, name) for name in now.__struct_fields__ if name not in aside)
-
-
-class _Rank(NamedTuple):
-    """The sort key for reverting: deletions last, then by kind, then restored objects after updated ones."""
-
-    goes: bool
-    order: int
-    comes_back: bool
 
 
 def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal]) -> dict[ObjectKey, Reverted]:
@@ -397,28 +382,31 @@ def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal]) -> dict[Objec
     for place, reversal in going.items():
         object_type = reversal.object_type
         if object_type.unique_key is not None and rows[place].deleted_at is None:
-            object_type.unique_key.free(work, reversal.object_id, object_type.unique_values(object_type.to_entry(rows[place])))
+            object_type.unique_key.free(work, reversal.object_id, object_type.keys(rows[place].entry))
 
-    def rank(reversal: Reversal) -> _Rank:
-        goes, order = reversal.before is None, _ORDER.index(reversal.kind)
-        return _Rank(goes, -order if goes else order, rows[reversal.place].deleted_at is not None)
-
+    # Restored objects come back after those that only change. What goes, goes last, and in the reverse order.
+    staying = sorted(
+        (each for each in going.values() if each.before is not None),
+        key=lambda each: (each.object_type.undo_order, rows[each.place].deleted_at is not None),
+    )
+    leaving = sorted(
+        (each for each in going.values() if each.before is None), key=lambda each: each.object_type.undo_order, reverse=True
+    )
     return {
         reversal.place: Reverted(
             object=reversal.object_type.name, id=reversal.shown_id, action=_reverted(work, reversal, rows[reversal.place])
         )
-        for reversal in sorted(going.values(), key=rank)
+        for reversal in (*staying, *leaving)
     }
 
 
 def _reverted(work: UnitOfWork, reversal: Reversal, row: Any) -> RevertedBy:
     object_type = reversal.object_type
     if reversal.before is None:
-        deleted(work, object_type, row, reversal.merged_into, _as_entered(work, reversal, object_type.to_entry(row)))
+        deleted(work, object_type, row, reversal.merged_into, _as_entered(work, reversal, row.entry))
         return RevertedBy.DELETED
     after = _as_entered(work, reversal, reversal.before)
-    if object_type.unique_key is not None:
-        claim(work, object_type, reversal.object_id, None, after)
+    object_type.claim(work, reversal.object_id, None, after)
     if row.deleted_at is not None:
         restored(work, object_type, row, after)
         return RevertedBy.RESTORED
@@ -428,7 +416,7 @@ def _reverted(work: UnitOfWork, reversal: Reversal, row: Any) -> RevertedBy:
 
 def _as_entered(work: UnitOfWork, reversal: Reversal, state: Any) -> Any:
     """Return a state as the ledger records it. A transcript is recorded with its engagement."""
-    if reversal.kind is not Kind.TRANSCRIPT:
+    if reversal.object_type is not TRANSCRIPT:
         return state
     engagement = work.get(ENGAGEMENTS, reversal.object_id)
     return state if engagement is None else msgspec.structs.replace(state, engagement=engagement.object)

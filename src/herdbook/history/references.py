@@ -11,50 +11,54 @@ from uuid import UUID
 from msgspec import UNSET
 
 from herdbook import ids
+from herdbook.companies.store import COMPANY
 from herdbook.contacts.model import Contact
+from herdbook.contacts.store import CONTACT
 from herdbook.engagements.model import EngagementEntry, ProcessingStatus, TranscriptEntry
-from herdbook.ledger.changes import Kind
+from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
+from herdbook.ledger.object_types import ObjectType
+from herdbook.tags.store import TAG
 from herdbook.transcript_comments.model import TranscriptComment
 
 # The target of a reference. A transcript under its timeline's id is the timeline; under its engagement's id, the fact that
 # the engagement is completed.
-ObjectKey: TypeAlias = tuple[Kind, UUID]
+ObjectKey: TypeAlias = tuple[ObjectType[Any, Any], UUID]
 
 
 def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[ObjectKey]:
     """Return the references of an object. The state None is that of a missing object, which may have been merged."""
     match state:
         case None:
-            return _places(Kind.CONTACT, merged_into)
+            return _places(CONTACT, merged_into)
         case Contact():
-            return _places(Kind.COMPANY, company_of(state))
+            return _places(COMPANY, company_of(state))
         case EngagementEntry(details=details):
             return {
-                *((Kind.CONTACT, each) for each in ids.decoded_all(ids.CONTACT, details.contact_ids)),
-                *((Kind.COMPANY, each) for each in ids.decoded_all(ids.COMPANY, details.company_ids)),
-                *((Kind.TAG, each) for each in ids.decoded_all(ids.TAG, details.tag_ids)),
+                *((CONTACT, each) for each in ids.decoded_all(ids.CONTACT, details.contact_ids)),
+                *((COMPANY, each) for each in ids.decoded_all(ids.COMPANY, details.company_ids)),
+                *((TAG, each) for each in ids.decoded_all(ids.TAG, details.tag_ids)),
             }
         case TranscriptEntry():
-            return {(Kind.ENGAGEMENT, object_id), (Kind.TRANSCRIPT, object_id)}
+            return {(ENGAGEMENT, object_id), (TRANSCRIPT, object_id)}
         case TranscriptComment():
             timeline_id = ids.decoded(ids.TRANSCRIPT_TIMELINE, state.transcript_timeline_id)
-            return _places(Kind.ENGAGEMENT, engagement_of(state)) | _places(Kind.TRANSCRIPT, timeline_id)
+            return _places(ENGAGEMENT, engagement_of(state)) | _places(TRANSCRIPT, timeline_id)
         case _:
             return set()
 
 
-def provided(kind: Kind, object_id: UUID, state: Any) -> set[ObjectKey]:
+def provided(object_type: ObjectType[Any, Any], object_id: UUID, state: Any) -> set[ObjectKey]:
     """Return the targets that an object offers to references in some state."""
     match state:
         case None:
             return set()
         case TranscriptEntry():
             timeline_id = ids.decoded(ids.TRANSCRIPT_TIMELINE, state.timeline_id or "")
-            return set() if state.timeline is None else _places(kind, timeline_id)
+            return set() if state.timeline is None else _places(object_type, timeline_id)
         case EngagementEntry(processing_status=ProcessingStatus.COMPLETED):
-            return {(kind, object_id), (Kind.TRANSCRIPT, object_id)}
+            return {(object_type, object_id), (TRANSCRIPT, object_id)}
         case _:
-            return {(kind, object_id)}
+            return {(object_type, object_id)}
 
 
 def company_of(state: Any) -> UUID | None:
@@ -67,5 +71,5 @@ def engagement_of(state: Any) -> UUID | None:
     return ids.decoded(ids.ENGAGEMENT, state.engagement_id) if isinstance(state, TranscriptComment) else None
 
 
-def _places(kind: Kind, object_id: UUID | None) -> set[ObjectKey]:
-    return set() if object_id is None else {(kind, object_id)}
+def _places(object_type: ObjectType[Any, Any], object_id: UUID | None) -> set[ObjectKey]:
+    return set() if object_id is None else {(object_type, object_id)}

@@ -9,8 +9,8 @@ import asyncpg
 import msgspec
 
 from herdbook.db.pool import Executor
-from herdbook.ledger.changes import Action, Kind
-from herdbook.ledger.object_types import ObjectType
+from herdbook.ledger.changes import Action
+from herdbook.ledger.object_types import ObjectType, ObjectTypes
 from herdbook.ledger.unit_of_work import Table
 
 
@@ -36,7 +36,7 @@ async def stored_object(
     statements: Executor, object_type: ObjectType[Any, Any], workspace_id: UUID, object_id: UUID
 ) -> StoredObject | None:
     """Return the row of an object, deleted or not."""
-    record = await statements.fetchrow(_STORED_OBJECT.replace("$table", object_type.table_name), workspace_id, object_id)
+    record = await statements.fetchrow(_STORED_OBJECT.replace("$table", object_type.table.name), workspace_id, object_id)
     return None if record is None else StoredObject(*record)
 
 
@@ -99,7 +99,7 @@ async def entries(
         """,
         workspace_id,
         object_id,
-        object_type.kind.value,
+        object_type.kind,
         version,
         limit,
     )
@@ -125,7 +125,7 @@ async def entry_at(
         _BACK_BY_TIME + "select seq, at, action::text, object, previous, previous_version from chain order by seq limit 1",
         workspace_id,
         row.id,
-        object_type.kind.value,
+        object_type.kind,
         row.version,
         time,
     )
@@ -163,14 +163,14 @@ async def ledger_range(statements: Executor, workspace_id: UUID) -> LedgerRange:
 class TouchedObject(NamedTuple):
     """An object that a request changed: the numbers of its first and last entry, and whether it existed before."""
 
-    kind: Kind
+    object_type: ObjectType[Any, Any]
     object_id: UUID
     first: int
     last: int
     was_there: bool
 
 
-async def touched(statements: Executor, workspace_id: UUID, request_id: UUID) -> list[TouchedObject]:
+async def touched(statements: Executor, object_types: ObjectTypes, workspace_id: UUID, request_id: UUID) -> list[TouchedObject]:
     """Return the objects that a request changed, in the order of their first change."""
     records = await statements.fetch(
         """
@@ -182,7 +182,7 @@ async def touched(statements: Executor, workspace_id: UUID, request_id: UUID) ->
         workspace_id,
         request_id,
     )
-    return [TouchedObject(Kind(record[0]), *record[1:]) for record in records]
+    return [TouchedObject(object_types.of(record[0]), *record[1:]) for record in records]
 
 
 async def may_be_cut(statements: Executor, workspace_id: UUID, request_id: UUID) -> bool:

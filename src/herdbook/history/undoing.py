@@ -6,14 +6,17 @@ undo finds the reverted objects changed since, and undoes the rest.
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
+from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable
 from herdbook.history import store
 from herdbook.history.commands import Reversal, UndoPreview, UndoReversals
@@ -22,34 +25,33 @@ from herdbook.history.references import ObjectKey
 from herdbook.history.store import FirstEntry, TouchedObject
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
-from herdbook.ledger.changes import Action, Kind
+from herdbook.ledger.changes import Action
 from herdbook.ledger.ledger import Written
-from herdbook.object_types import OBJECT_TYPES
+from herdbook.ledger.object_types import ObjectType
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 
 MAX_CHANGES: Final = 500
 SLICE: Final = 200
 # Limits the attempts at a slice while too many writes wait, and sets the pause before the first retry.
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.05
-_OF_ENGAGEMENTS: Final = (Kind.ENGAGEMENT, Kind.TRANSCRIPT)
-_KINDS: Final = {object_type.name: kind for kind, object_type in OBJECT_TYPES.items()}
+_OF_ENGAGEMENTS: Final = (ENGAGEMENT, TRANSCRIPT)
 
 
 async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     """Undo a request, and answer with the result. Refusals: Forbidden, NotFound, NoLongerKept, and the ledger's."""
-    if not any(
-        call.caller.may(object_type.write_scope) for object_type in OBJECT_TYPES.values() if object_type.write_scope is not None
-    ):
-        raise Forbidden(OBJECT_TYPES[Kind.CONTACT].write_scope or "")
+    write_scopes = [each.write_scope for each in call.services.object_types if each.write_scope is not None]
+    if not any(map(call.caller.may, write_scopes)):
+        raise Forbidden(write_scopes[0])
     touched = await _touched(call, request_id)
     hidden = await _hidden(call, touched)
-    _require_scopes(call.caller, (each.kind for each in touched if each not in hidden))
+    _require_scopes(call.caller, (each.object_type for each in touched if each not in hidden))
     may_see = call.caller.may(PRIVATE_READ)
     if not may_see and len(hidden) == len(touched):
         raise _no_such_request()
     kept = [_kept(each, KeptReason.PRIVATE, names_it=may_see) for each in touched if each in hidden]
-    kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if OBJECT_TYPES[each.kind].write_scope is None]
-    going = [each for each in touched if each not in hidden and OBJECT_TYPES[each.kind].write_scope is not None]
+    kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if each.object_type.write_scope is None]
+    going = [each for each in touched if each not in hidden and each.object_type.write_scope is not None]
     undoing = _Undoing(call, request_id, touched[0].first, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
     return undoing.answer()
@@ -59,7 +61,7 @@ async def _touched(call: Call, request_id: str) -> list[TouchedObject]:
     """Return the objects that a request changed. Refusals: NotFound, NoLongerKept."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     found = ids.decoded(ids.REQUEST, request_id)
-    touched = [] if found is None else await store.touched(pool, workspace_id, found)
+    touched = [] if found is None else await store.touched(pool, call.services.object_types, workspace_id, found)
     if found is None or not touched:
         raise _no_such_request()
     if await store.may_be_cut(pool, workspace_id, found):
@@ -77,8 +79,8 @@ async def _hidden(call: Call, touched: Sequence[TouchedObject]) -> set[TouchedOb
     """Return the objects of private engagements that the caller may not change."""
     if call.caller.may(PRIVATE_WRITE):
         return set()
-    engagement_ids = [each.object_id for each in touched if each.kind in _OF_ENGAGEMENTS]
-    comment_ids = [each.object_id for each in touched if each.kind is Kind.TRANSCRIPT_COMMENT]
+    engagement_ids = [each.object_id for each in touched if each.object_type in _OF_ENGAGEMENTS]
+    comment_ids = [each.object_id for each in touched if each.object_type is TRANSCRIPT_COMMENT]
     if not engagement_ids and not comment_ids:
         return set()
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
@@ -86,16 +88,15 @@ async def _hidden(call: Call, touched: Sequence[TouchedObject]) -> set[TouchedOb
     return {each for each in touched if each.object_id in private}
 
 
-def _require_scopes(caller: Caller, kinds: Iterable[Kind]) -> None:
-    """Require the write scope of each kind, or the read scopes of a kind that has no write scope. Refusal: Forbidden."""
-    for kind in dict.fromkeys(kinds):
-        object_type = OBJECT_TYPES[kind]
+def _require_scopes(caller: Caller, object_types: Iterable[ObjectType[Any, Any]]) -> None:
+    """Require the write scope of each type, or the read scopes of a type that has no write scope. Refusal: Forbidden."""
+    for object_type in dict.fromkeys(object_types):
         for scope in object_type.read_scopes if object_type.write_scope is None else (object_type.write_scope,):
             caller.require(scope)
 
 
 def _kept(each: TouchedObject, reason: KeptReason, *, names_it: bool = True) -> Kept:
-    object_type = OBJECT_TYPES[each.kind]
+    object_type = each.object_type
     shown_id = ids.encoded(object_type.prefix, each.object_id) if names_it else UNSET
     return Kept(object=object_type.name, id=shown_id, reason=reason, message=KEPT_MESSAGES[reason])
 
@@ -122,7 +123,7 @@ class _Undoing:
             self._reverted += undo.reverted
             self._kept += undo.kept
             if self._is_dry_run:
-                self._others |= {_place(each): each.action is not RevertedBy.DELETED for each in undo.reverted}
+                self._others |= {self._place(each): each.action is not RevertedBy.DELETED for each in undo.reverted}
 
     def answer(self) -> Answer:
         """Return the answer with all results."""
@@ -172,17 +173,16 @@ class _Undoing:
             await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
         raise Unavailable("Too many writes are waiting. Only some changes are undone. Send the request again to undo the rest.")
 
-    def _may_name(self) -> frozenset[Kind]:
+    def _may_name(self) -> frozenset[ObjectType[Any, Any]]:
         caller = self._call.caller
-        named = {kind for kind, each in OBJECT_TYPES.items() if each.unique_key and caller.may(each.unique_key.read_scope)}
-        return frozenset(named if caller.may(PRIVATE_READ) else named - {Kind.ENGAGEMENT})
+        named = {each for each in self._call.services.object_types if each.unique_key and caller.may(each.read_scopes[0])}
+        return frozenset(named if caller.may(PRIVATE_READ) else named - {ENGAGEMENT})
 
-
-def _place(reverted: Reverted) -> ObjectKey:
-    kind = _KINDS[reverted.object]
-    object_id = ids.decoded(OBJECT_TYPES[kind].prefix, reverted.id)
-    assert object_id is not None, "the server wrote this id"
-    return kind, object_id
+    def _place(self, reverted: Reverted) -> ObjectKey:
+        object_type = self._call.services.object_types.named(reverted.object)
+        object_id = ids.decoded(object_type.prefix, reverted.id)
+        assert object_id is not None, "the server wrote this id"
+        return object_type, object_id
 
 
 def _parts(touched: Sequence[TouchedObject]) -> Iterator[Sequence[TouchedObject]]:
@@ -194,7 +194,7 @@ def _parts(touched: Sequence[TouchedObject]) -> Iterator[Sequence[TouchedObject]
     if len(touched) <= MAX_CHANGES:
         yield touched
         return
-    contacts_go = any(each.kind is Kind.CONTACT and not each.was_there for each in touched)
+    contacts_go = any(each.object_type is CONTACT and not each.was_there for each in touched)
     ranks = [_rank(each, contacts_go=contacts_go) for each in touched]
     for rank in sorted(set(ranks)):
         ranked = [each for each, of_it in zip(touched, ranks, strict=True) if of_it == rank]
@@ -203,17 +203,15 @@ def _parts(touched: Sequence[TouchedObject]) -> Iterator[Sequence[TouchedObject]
 
 
 def _rank(each: TouchedObject, *, contacts_go: bool) -> int:
-    match each.kind:
-        case Kind.COMPANY:
-            return 0 if each.was_there else 4
-        case Kind.CONTACT:
-            return 3 if contacts_go else 1
-        case _:
-            return 2
+    if each.object_type is COMPANY:
+        return 0 if each.was_there else 4
+    if each.object_type is CONTACT:
+        return 3 if contacts_go else 1
+    return 2
 
 
 def _reversal(each: TouchedObject, entry: FirstEntry) -> Reversal:
-    type_, before, merged_into = OBJECT_TYPES[each.kind].entry, None, None
+    type_, before, merged_into = each.object_type.entry, None, None
     match entry.action:
         case Action.UPDATED:
             assert entry.previous is not None, "an update has old values"
@@ -224,4 +222,6 @@ def _reversal(each: TouchedObject, entry: FirstEntry) -> Reversal:
             merged_into = entry.merged_into
         case Action.CREATED:
             pass
-    return Reversal(kind=each.kind, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into)
+    return Reversal(
+        object_type=each.object_type, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into
+    )

@@ -20,6 +20,7 @@ from herdbook.http.problems import Problem, problem_of
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
+from herdbook.ledger.object_types import ObjectTypes
 from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.media import Recordings
 from herdbook.settings import TargetRules
@@ -36,6 +37,7 @@ class Services(NamedTuple):
     cursors: CursorSigner
     recordings: Recordings
     notifier: ChangeNotifier
+    object_types: ObjectTypes
     public_url: str | None = None
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.

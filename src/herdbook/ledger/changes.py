@@ -8,23 +8,6 @@ from uuid import UUID
 import msgspec
 
 
-class Kind(Enum):
-    """The kind of the changed object; one byte in the table, because there are more entries than anything else."""
-
-    CONTACT = "c"
-    COMPANY = "o"
-    USER = "u"
-    TAG = "t"
-    ENGAGEMENT = "e"
-    TRANSCRIPT = "r"
-    TRANSCRIPT_COMMENT = "n"
-    WEBHOOK_ENDPOINT = "w"
-
-    # An undo looks up thousands of members, and `Enum` computes its hash anew each time. Each member exists once, so its
-    # identity will do.
-    __hash__ = object.__hash__
-
-
 class Action(Enum):
     """The action of a change; one byte in the table."""
 
@@ -37,12 +20,13 @@ class Action(Enum):
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The part of an entry that describes an object.
 
-    `object` is the object after the change, with everything that is kept of it. `previous` holds the old values of the members
-    that an update changed; it is None for the other actions. `previous_version` is the number of the object's entry before this
-    one. `merged_into` is the object that replaces this one, in entries that delete an object by merging or restore it after.
+    `kind` is the letter of its type: one byte in the table, because there are more entries than anything else. `object` is the
+    object after the change, with everything that is kept of it. `previous` holds the old values of the members that an update
+    changed; it is None for the other actions. `previous_version` is the number of the object's entry before this one.
+    `merged_into` is the object that replaces this one, in entries that delete an object by merging or restore it after.
     """
 
-    kind: Kind
+    kind: str
     object_id: UUID
     action: Action
     object: Any
@@ -57,7 +41,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     workspace_id: UUID
     seq: int
     at: datetime
-    kind: Kind
+    kind: str
     object_id: UUID
     action: Action
     request_id: UUID

@@ -5,7 +5,8 @@ before the batch is saved, so that a key that changes hands within a batch is mo
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, LiteralString, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Final, Generic, LiteralString, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -65,13 +66,30 @@ def _key_of(claim: Claim) -> str:
     return claim.key
 
 
-class UniqueKey(NamedTuple):
-    """A unique key: its table, and the kind of its holders, the prefix of their ids, and the scope that may see them."""
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
+
+
+class HolderType(Protocol):
+    """The type of the objects that hold keys: its name, the prefix of their ids, and the scopes that may see them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def prefix(self) -> str: ...
+    @property
+    def read_scopes(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class UniqueKey(Generic[EntryT]):
+    """A unique key of a type of objects.
+
+    `keys` returns the keys of an entry as they are compared, and `field_path` the path of the field with the key of an index.
+    """
 
     table: ClaimTable
-    kind: str
-    prefix: str
-    read_scope: str
+    keys: Callable[[EntryT], list[str]]
+    field_path: Callable[[int], str]
 
     def needs(self, keys: Collection[str]) -> list[Need]:
         """Return the rows that a command must see to claim these keys."""
@@ -82,21 +100,28 @@ class UniqueKey(NamedTuple):
         claim = work.get(self.table, key)
         return None if claim is None else claim.holder_id
 
-    def claim(
-        self, work: UnitOfWork, object_id: UUID, old: Collection[str], new: Sequence[str], field_path: Callable[[int], str]
+    def claim(  # the object, its keys, and how to refuse one
+        self,
+        work: UnitOfWork,
+        holder_type: HolderType,
+        object_id: UUID,
+        old: Collection[str],
+        new: Sequence[str],
+        field_path: Callable[[int], str] | None = None,
     ) -> None:
-        """Claim the new keys for an object and free its old ones. Refusal: Taken; `place` returns the field of an index."""
+        """Claim the new keys for an object and free its old ones. Refusal: Taken. `field_path` may replace that of the key."""
         errors: list[FieldError] = []
         holders: list[tuple[str, str]] = []
+        kind = holder_type.name
         for index, key in enumerate(new):
             holder = self.holder(work, key)
             if holder not in (None, object_id):
-                named = field_path(index)
-                message = f"`{named}` belongs to another active {self.kind} of this workspace. Use that one, or choose another."
+                named = (field_path or self.field_path)(index)
+                message = f"`{named}` belongs to another active {kind} of this workspace. Use that one, or choose another."
                 errors.append(FieldError(named, "already_in_use", message))
-                holders.append((self.kind, ids.encoded(self.prefix, holder)))
+                holders.append((kind, ids.encoded(holder_type.prefix, holder)))
         if errors:
-            raise Taken(errors, holders, self.read_scope)
+            raise Taken(errors, holders, holder_type.read_scopes[0])
         self.free(work, object_id, set(old).difference(new))
         for key in new:
             if key not in old:

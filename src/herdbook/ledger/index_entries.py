@@ -3,8 +3,10 @@
 They have their own tables, so that only a write that changes them touches these indexes.
 """
 
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from typing import Final, LiteralString, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, LiteralString, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -22,7 +24,26 @@ class IndexEntry(msgspec.Struct, frozen=True):
 
 
 IndexTable: TypeAlias = Table[IndexEntry]
-Key = TypeVar("Key", str, UUID)
+RowT = TypeVar("RowT")
+
+
+@dataclass(frozen=True, eq=False)
+class Index(Generic[RowT]):
+    """An index of objects: `keys` returns the keys by which the object of a row is found.
+
+    `source` returns the part of a row that the keys are made of: while that stays the same, no keys are computed. The index has
+    active objects, or deleted ones if `is_of_deleted`.
+    """
+
+    table: IndexTable
+    source: Callable[[RowT], object]
+    keys: Callable[[RowT], AbstractSet[str] | AbstractSet[UUID]]
+    is_of_deleted: bool = False
+
+    def has(self, row: Any) -> bool:
+        """Whether the index has the object of a row."""
+        return row is not None and (row.deleted_at is not None) == self.is_of_deleted
+
 
 _SAVE: Final[LiteralString] = """
     $table_entry as (
@@ -46,7 +67,13 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
     return Table(row=IndexEntry, key=lambda entry: (entry.key, entry.object_id), load=None, save=save)
 
 
-def reindex(work: UnitOfWork, table: IndexTable, object_id: UUID, before: AbstractSet[Key], after: AbstractSet[Key]) -> None:
-    """Replace the keys by which an object is found."""
-    for key in before ^ after:
-        work.put(table, IndexEntry(work.workspace_id, key, object_id, is_there=key in after))
+def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after: Any) -> None:
+    """Bring the index entries of an object from one row to the next; there may be no row before."""
+    for index in indexes:
+        was_there, is_there = index.has(before), index.has(after)
+        if was_there and is_there and index.source(before) == index.source(after):
+            continue
+        old = index.keys(before) if was_there else frozenset[Any]()
+        new = index.keys(after) if is_there else frozenset[Any]()
+        for key in old ^ new:
+            work.put(index.table, IndexEntry(work.workspace_id, key, after.id, is_there=key in new))

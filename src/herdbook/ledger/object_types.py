@@ -1,10 +1,11 @@
 """Objects with a version: the steps that commands on contacts, companies and the other kinds share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Generic, LiteralString, Protocol, TypeAlias, TypeVar
+from functools import cached_property
+from typing import Any, Final, Generic, LiteralString, NamedTuple, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -12,27 +13,40 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.errors import NotFound, Stale
-from herdbook.ledger.changes import Action, Entry, Kind
+from herdbook.ledger.changes import Action, Entry
 from herdbook.ledger.claims import UniqueKey
+from herdbook.ledger.index_entries import Index, reindex
 from herdbook.ledger.unit_of_work import Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
-# The nil id. Malformed ids are looked up as this one, so that they get the same 404 as unknown ids, after the body is checked.
 
+class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The row of an object: its id, its version, and its form in the API. Each type adds the columns that its queries use."""
 
-class ObjectRow(Protocol):
-    """The row of an object: its id, its version, and its form in the API."""
+    workspace_id: UUID
+    id: UUID
+    version: int
+    updated_at: datetime
+    deleted_at: datetime | None
+    object: Any
 
     @property
-    def workspace_id(self) -> UUID: ...
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def deleted_at(self) -> datetime | None: ...
-    @property
-    def object(self) -> Any: ...
+    def entry(self) -> Any:
+        """The object as the ledger records it, with everything that is kept of it."""
+        return self.object
+
+    @classmethod
+    def of(cls, work: UnitOfWork, object_id: UUID, version: int, before: Self | None, after: Any) -> Self:
+        """Return the row for an entry, given the row before it, if any."""
+        members = {"object": after, **cls.columns(before, after)}
+        return cls(
+            workspace_id=work.workspace_id, id=object_id, version=version, updated_at=work.at, deleted_at=None, **members
+        )
+
+    @classmethod
+    def columns(cls, before: Any, after: Any) -> dict[str, Any]:  # noqa: ARG003  # for the types that have more
+        """Return the columns beside those of all rows, and `object` if that is not the entry itself."""
+        return {}
 
 
 RowT = TypeVar("RowT", bound=ObjectRow)
@@ -42,33 +56,107 @@ Columns: TypeAlias = dict[LiteralString, LiteralString]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ObjectTable(Table[RowT]):
+    """The table of a type of objects."""
+
+    name: LiteralString
+
+
+class EventData(NamedTuple):
+    """An object as events show it, and the old values of the fields that an update changed."""
+
+    object: bytes
+    previous: bytes | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Events:
+    """The events that webhooks send for changes of a type.
+
+    `types` names them by the action of a change; other actions send none. `data` returns the data of the event for the object
+    and the old values of an entry, or None if the entry sends no event. `example_previous` are old values for `example`.
+    """
+
+    types: Mapping[Action, str]
+    example_previous: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    data: Callable[[bytes, bytes | None], EventData | None] = EventData
+
+    @classmethod
+    def of_changes(cls, name: str, **others: Any) -> Self:
+        """Return the events `v1.name.created`, `updated` and `deleted`. Restoring an object sends `created`, like a new one."""
+        created = f"v1.{name}.created"
+        types = {
+            Action.CREATED: created,
+            Action.UPDATED: f"v1.{name}.updated",
+            Action.DELETED: f"v1.{name}.deleted",
+            Action.RESTORED: created,
+        }
+        return cls(types=types, **others)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ObjectType(Generic[RowT, EntryT]):
     """An object type of the ledger: each object has a row, and entries that record its history.
 
-    `entry` is the struct that the ledger stores for an object; it holds everything that is kept of it. `row` returns the row
-    for an entry, given the row before it, if any; `to_entry` returns the entry for a row. `reindex` updates the index entries
-    of an object from one row to the next; None stands for no entries. `reindex_deleted` does the same for the index of deleted
-    objects. `unique_key` is the unique key of the type, if any; `unique_values` returns the keys that an entry holds, and
-    `field_path` the path of the field with the key of this index. `context_fields` names the members of an entry that describe
-    another object. Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects.
+    `kind` is the letter of the type in the ledger. `name` and `plural` are its names in the API, and `prefix` begins its ids.
+    `entry` is the struct that the ledger stores for an object; it holds everything that is kept of it. `example` is such an
+    entry for documents and sample events. `indexes` are the indexes by which objects are found; the ledger keeps them up to
+    date. `unique_key` is the unique key of the type, if any. `context_fields` names the members of an entry that describe
+    another object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last.
+    Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects. `is_public` is an SQL
+    condition on an entry `change` that tells whether the object is not private; None if no object of the type is private.
+    `events` are the events of webhooks; None if there are none.
     """
 
-    kind: Kind
+    kind: LiteralString
     name: str
+    plural: str
     prefix: str
-    table_name: LiteralString
-    table: Table[RowT]
+    table: ObjectTable[RowT]
     entry: type[EntryT]
-    row: Callable[[UnitOfWork, UUID, int, RowT | None, EntryT], RowT]
-    to_entry: Callable[[RowT], EntryT]
-    reindex: Callable[[UnitOfWork, RowT | None, RowT | None], None] = lambda _, __, ___: None
-    reindex_deleted: Callable[[UnitOfWork, RowT | None, RowT | None], None] = lambda _, __, ___: None
+    example: Mapping[str, Any]
+    indexes: tuple[Index[RowT], ...] = ()
+    unique_key: UniqueKey[EntryT] | None = None
+    context_fields: frozenset[str] = frozenset()
+    refers_to: "tuple[ObjectType[Any, Any], ...]" = ()
     read_scopes: tuple[str, ...]
     write_scope: str | None = None
-    unique_key: UniqueKey | None = None
-    unique_values: Callable[[EntryT], list[str]] = lambda _: []
-    field_path: Callable[[int], str] = str
-    context_fields: frozenset[str] = frozenset()
+    is_public: LiteralString | None = None
+    events: Events | None = None
+
+    @cached_property
+    def undo_order(self) -> tuple[int, str]:
+        """The sort key of the types in an undo: each comes after those that it refers to."""
+        return 1 + max((each.undo_order[0] for each in self.refers_to), default=-1), self.name
+
+    def keys(self, entry: EntryT | None) -> list[str]:
+        """Return the unique keys that an entry holds."""
+        return [] if entry is None or self.unique_key is None else self.unique_key.keys(entry)
+
+    def claim(self, work: UnitOfWork, object_id: UUID, before: EntryT | None, after: EntryT) -> None:
+        """Claim the keys of an object's new state, and free those that only its old state had. Refusal: Taken."""
+        if self.unique_key is not None:
+            self.unique_key.claim(work, self, object_id, self.keys(before), self.keys(after))
+
+
+class ObjectTypes:
+    """A list of object types, and how to find one by its kind."""
+
+    def __init__(self, *types: ObjectType[Any, Any]) -> None:
+        self._types = types
+        self._by_kind = {each.kind: each for each in types}
+        assert len(self._by_kind) == len({each.name for each in types}) == len(types), "kinds and names are unique"
+
+    def __iter__(self) -> Iterator[ObjectType[Any, Any]]:
+        return iter(self._types)
+
+    def of(self, kind: str) -> ObjectType[Any, Any]:
+        """Return the type with this letter."""
+        return self._by_kind[kind]
+
+    def named(self, name: str) -> ObjectType[Any, Any]:
+        """Return the type with this name."""
+        return next(each for each in self._types if each.name == name)
 
 
 def active(work: UnitOfWork, table: Table[RowT], object_id: UUID | None) -> RowT | None:
@@ -87,24 +175,15 @@ def current(work: UnitOfWork, table: Table[RowT], object_id: UUID, if_version: f
     return row
 
 
-def claim(
-    work: UnitOfWork, object_type: ObjectType[Any, EntryT], object_id: UUID, before: EntryT | None, after: EntryT
-) -> None:
-    """Claim the keys of an object's new state, and free those that only its old state had. Refusal: Taken."""
-    assert object_type.unique_key is not None, "the type has a unique key"
-    old = [] if before is None else object_type.unique_values(before)
-    object_type.unique_key.claim(work, object_id, old, object_type.unique_values(after), object_type.field_path)
-
-
 def created(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], object_id: UUID, after: EntryT) -> Result:
     """Record a new object, and add its row."""
     entry = Entry(kind=object_type.kind, object_id=object_id, action=Action.CREATED, object=after)
-    return _stored(work, object_type, object_id, entry, None, after)
+    return _stored(work, object_type, entry, None, after)
 
 
 def updated(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: RowT, after: EntryT) -> Result:
     """Record the new state of an object, and replace its row; write nothing if nothing changed."""
-    old = object_type.to_entry(before)
+    old: Any = before.entry
     if after == old:
         return Result(before.version, before.object)
     after = stamped(work, after)
@@ -116,7 +195,7 @@ def updated(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: Row
         previous=_previous(old, after, object_type.context_fields),
         previous_version=before.version,
     )
-    return _stored(work, object_type, before.id, entry, before, after)
+    return _stored(work, object_type, entry, before, after)
 
 
 def deleted(
@@ -130,10 +209,9 @@ def deleted(
 
     `last` is its last state, if that has more than the row shows.
     """
-    old = object_type.to_entry(before) if last is None else last
+    old: Any = before.entry if last is None else last
     if object_type.unique_key is not None:
-        object_type.unique_key.free(work, before.id, object_type.unique_values(old))
-    object_type.reindex(work, before, None)
+        object_type.unique_key.free(work, before.id, object_type.keys(old))
     version = work.record(
         Entry(
             kind=object_type.kind,
@@ -147,10 +225,7 @@ def deleted(
     marked: dict[str, Any] = {"version": version, "updated_at": work.at, "deleted_at": work.at}
     if merged_into is not None:
         marked["merged_into"] = merged_into
-    row: Any = before
-    row = msgspec.structs.replace(row, **marked)
-    work.put(object_type.table, row)
-    object_type.reindex_deleted(work, None, row)
+    _put(work, object_type, before, msgspec.structs.replace(before, **marked))
     return Result(version, Deleted(ids.encoded(object_type.prefix, before.id), object_type.name))
 
 
@@ -165,18 +240,23 @@ def restored(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: Ro
         previous_version=before.version,
         merged_into=getattr(before, "merged_into", None),
     )
-    object_type.reindex_deleted(work, before, None)
-    return _stored(work, object_type, before.id, entry, None, after)
+    return _stored(work, object_type, entry, before, after)
 
 
 def _stored(
-    work: UnitOfWork, object_type: ObjectType[RowT, EntryT], object_id: UUID, entry: Entry, before: RowT | None, after: EntryT
+    work: UnitOfWork, object_type: ObjectType[RowT, EntryT], entry: Entry, before: RowT | None, after: EntryT
 ) -> Result:
     version = work.record(entry)
-    row = object_type.row(work, object_id, version, before, after)
-    work.put(object_type.table, row)
-    object_type.reindex(work, before, row)
+    # Only a row that shows the object as it is now can lend its columns.
+    active_before = None if before is None or before.deleted_at is not None else before
+    row = object_type.table.row.of(work, entry.object_id, version, active_before, after)
+    _put(work, object_type, before, row)
     return Result(version, row.object)
+
+
+def _put(work: UnitOfWork, object_type: ObjectType[RowT, Any], before: RowT | None, after: RowT) -> None:
+    work.put(object_type.table, after)
+    reindex(work, object_type.indexes, before, after)
 
 
 def stamped(work: UnitOfWork, after: EntryT) -> EntryT:
@@ -215,7 +295,7 @@ _LOAD: Final[LiteralString] = """
 """
 
 
-def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *, is_large: bool = False) -> Table[RowT]:
+def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *, is_large: bool = False) -> ObjectTable[RowT]:
     """Return the mapping of a table of objects; `columns` are those beside the columns of all object tables."""
     save = (
         _SAVE.replace("$table", table_name)
@@ -225,7 +305,7 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
         .replace("$sets", _each(columns, ", $name = excluded.$name"))
     )
     load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
-    return Table(row=row, key=lambda each: each.id, load=load, save=save, is_large=is_large)
+    return ObjectTable(row=row, key=lambda each: each.id, load=load, save=save, is_large=is_large, name=table_name)
 
 
 def row_columns(columns: Columns) -> LiteralString:

@@ -6,14 +6,12 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.commands import CONTACT
 from herdbook.contacts.model import Contact
-from herdbook.contacts.store import CONTACTS, ContactRow
-from herdbook.engagements.commands import ENGAGEMENT
-from herdbook.engagements.store import ENGAGEMENTS
+from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
+from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.fields import MAX_ITEMS
-from herdbook.ledger.object_types import active, claim, current, deleted, updated
+from herdbook.ledger.object_types import active, current, deleted, updated
 from herdbook.ledger.unfinished import Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.merging.model import Merge, merged
@@ -57,7 +55,7 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         # Deleting the sources first frees their addresses before the target claims them.
         for source in sources:
             deleted(work, CONTACT, source, merged_into=target.id)
-        claim(work, CONTACT, target.id, target.object, after)
+        CONTACT.claim(work, target.id, target.object, after)
         version, contact = updated(work, CONTACT, target, after)
         assert isinstance(contact, Contact), "it is the contact"
         merge = Merge(
@@ -136,7 +134,7 @@ def _moved(work: UnitOfWork, involved: Involved, places: Mapping[UUID, UUID]) ->
     moving = [row for row in known.values() if row.deleted_at is None and not places.keys().isdisjoint(row.contact_ids)]
     for row in moving:
         contact_ids = dict.fromkeys(places.get(contact_id, contact_id) for contact_id in row.contact_ids)
-        before = ENGAGEMENT.to_entry(row)
+        before = row.entry
         details = msgspec.structs.replace(
             before.details, contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids)
         )

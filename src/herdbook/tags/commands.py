@@ -1,7 +1,6 @@
 """The commands that change tags."""
 
 from collections.abc import Iterator
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -9,11 +8,10 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.errors import Stale
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.object_types import ObjectType, claim, created, current, deleted, updated
+from herdbook.ledger.object_types import created, current, deleted, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.tags.model import Tag, TagCreate, TagObject, TagUpdate, comparable_name, patched
-from herdbook.tags.store import TAG_NAMES, TAGS, TagRow
+from herdbook.tags.store import TAG, TAG_NAMES, TAGS
 
 
 class CreateTag(msgspec.Struct, frozen=True):
@@ -31,7 +29,7 @@ class CreateTag(msgspec.Struct, frozen=True):
         tag_id = ids.new_id()
         blank = Tag(object=TagObject.TAG, id=ids.encoded(ids.TAG, tag_id), name="", created_at=work.time, updated_at=work.time)
         tag = patched(blank, self.fields)
-        claim(work, TAG, tag_id, None, tag)
+        TAG.claim(work, tag_id, None, tag)
         return created(work, TAG, tag_id, tag)
 
 
@@ -50,7 +48,7 @@ class UpdateTag(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, TAGS, self.tag_id, self.if_version, "tag")
         after = patched(before.object, self.patch)
-        claim(work, TAG, self.tag_id, before.object, after)
+        TAG.claim(work, self.tag_id, before.object, after)
         return updated(work, TAG, before, after)
 
 
@@ -65,24 +63,3 @@ class DeleteTag(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         return deleted(work, TAG, current(work, TAGS, self.tag_id, self.if_version, "tag"))
-
-
-def _row(work: UnitOfWork, tag_id: UUID, version: int, _: TagRow | None, after: Tag) -> TagRow:
-    return TagRow(workspace_id=work.workspace_id, id=tag_id, version=version, updated_at=work.at, deleted_at=None, object=after)
-
-
-TAG: Final = ObjectType(
-    kind=Kind.TAG,
-    name="tag",
-    prefix=ids.TAG,
-    table_name="tag",
-    table=TAGS,
-    entry=Tag,
-    row=_row,
-    to_entry=lambda row: row.object,
-    read_scopes=Tag.read_scopes,
-    write_scope="tags:write",
-    unique_key=TAG_NAMES,
-    unique_values=lambda tag: [comparable_name(tag.name)],
-    field_path=lambda _: "name",
-)

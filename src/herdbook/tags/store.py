@@ -1,33 +1,42 @@
-"""Every SQL statement about tags."""
+"""The type of tags, with its tables, and every SQL statement about them."""
 
-from datetime import datetime
 from typing import Final
 from uuid import UUID
-
-import msgspec
 
 from herdbook import ids
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.object_types import object_table
-from herdbook.tags.model import Tag
+from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
+from herdbook.tags.model import Tag, comparable_name
 
 
-class TagRow(msgspec.Struct, frozen=True, kw_only=True):
+class TagRow(ObjectRow, frozen=True, kw_only=True):
     """A tag's row."""
 
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
     object: Tag
 
 
 TAGS: Final = object_table(TagRow, "tag", {})
-TAG_NAMES: Final = UniqueKey(claim_table("tag_name", "name", "tag_id"), "tag", ids.TAG, "tags:read")
+TAG_NAMES: Final = UniqueKey[Tag](
+    claim_table("tag_name", "name", "tag_id"),
+    keys=lambda tag: [comparable_name(tag.name)],
+    field_path=lambda _: "name",
+)
+TAG: Final = ObjectType(
+    kind="t",
+    name="tag",
+    plural="tags",
+    prefix=ids.TAG,
+    table=TAGS,
+    entry=Tag,
+    example=Tag.example,
+    unique_key=TAG_NAMES,
+    read_scopes=Tag.read_scopes,
+    write_scope="tags:write",
+    events=Events.of_changes("tag", example_previous={"hex_color": None}),
+)
 
 
 async def find(database: Database, workspace_id: UUID, tag_id: UUID) -> ObjectRead | None:

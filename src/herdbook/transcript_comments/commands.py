@@ -1,7 +1,6 @@
 """The commands that change transcript comments."""
 
 from collections.abc import Iterator
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -10,8 +9,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
 from herdbook.errors import FieldError, Invalid, NotFound, Stale
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.object_types import ObjectType, active, created, current, deleted, updated
+from herdbook.ledger.object_types import active, created, current, deleted, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.transcript_comments.model import (
     TranscriptComment,
@@ -21,7 +19,7 @@ from herdbook.transcript_comments.model import (
     TranscriptCommentUpdate,
     patched,
 )
-from herdbook.transcript_comments.store import TRANSCRIPT_COMMENTS, TranscriptCommentRow
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_COMMENTS, TranscriptCommentRow
 
 
 class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,31 +127,3 @@ def _current(
     if row is None or row.engagement_id != engagement_id or active(work, ENGAGEMENTS, engagement_id) is None:
         raise NotFound("transcript comment")
     return current(work, TRANSCRIPT_COMMENTS, comment_id, if_version, "transcript comment")
-
-
-def _row(
-    work: UnitOfWork, comment_id: UUID, version: int, _: TranscriptCommentRow | None, after: TranscriptComment
-) -> TranscriptCommentRow:
-    return TranscriptCommentRow(
-        workspace_id=work.workspace_id,
-        id=comment_id,
-        version=version,
-        updated_at=work.at,
-        deleted_at=None,
-        engagement_id=ids.decoded(ids.ENGAGEMENT, after.engagement_id) or ids.NIL,
-        object=after,
-    )
-
-
-TRANSCRIPT_COMMENT: Final = ObjectType(
-    kind=Kind.TRANSCRIPT_COMMENT,
-    name="transcript_comment",
-    prefix=ids.TRANSCRIPT_COMMENT,
-    table_name="transcript_comment",
-    table=TRANSCRIPT_COMMENTS,
-    entry=TranscriptComment,
-    row=_row,
-    to_entry=lambda row: row.object,
-    read_scopes=TranscriptComment.read_scopes,
-    write_scope="transcript_comments:write",
-)

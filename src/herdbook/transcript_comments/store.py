@@ -1,31 +1,46 @@
-"""Every SQL statement about transcript comments."""
+"""The type of transcript comments, with its table, and every SQL statement about them."""
 
-from datetime import datetime
-from typing import Final
+from typing import Any, Final, Self
 from uuid import UUID
 
-import msgspec
-
+from herdbook import ids
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Pool
-from herdbook.ledger.object_types import object_table
+from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
+from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
 from herdbook.transcript_comments.model import TranscriptComment
 
 
-class TranscriptCommentRow(msgspec.Struct, frozen=True, kw_only=True):
+class TranscriptCommentRow(ObjectRow, frozen=True, kw_only=True):
     """A comment's row."""
 
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
     engagement_id: UUID
     object: TranscriptComment
 
+    @classmethod
+    def columns(cls, before: Self | None, after: TranscriptComment) -> dict[str, Any]:  # noqa: ARG003  # all is in the comment
+        return {"engagement_id": ids.decoded(ids.ENGAGEMENT, after.engagement_id) or ids.NIL}
+
 
 TRANSCRIPT_COMMENTS: Final = object_table(TranscriptCommentRow, "transcript_comment", {"engagement_id": "uuid"})
+TRANSCRIPT_COMMENT: Final = ObjectType(
+    kind="n",
+    name="transcript_comment",
+    plural="transcript_comments",
+    prefix=ids.TRANSCRIPT_COMMENT,
+    table=TRANSCRIPT_COMMENTS,
+    entry=TranscriptComment,
+    example=TranscriptComment.example,
+    refers_to=(ENGAGEMENT, TRANSCRIPT),
+    read_scopes=TranscriptComment.read_scopes,
+    write_scope="transcript_comments:write",
+    is_public="""(
+        select not e.is_private
+        from transcript_comment n join engagement e on e.workspace_id = n.workspace_id and e.id = n.engagement_id
+        where n.workspace_id = change.workspace_id and n.id = change.object_id
+    )""",
+)
 
 
 async def find(database: Database, workspace_id: UUID, comment_id: UUID) -> ObjectRead | None:

@@ -1,20 +1,16 @@
 """The commands that change users. The API only reads users; the command line creates them."""
 
 from collections.abc import Iterator
-from typing import Final
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.index_entries import reindex
-from herdbook.ledger.object_types import ObjectType, created, current, updated
+from herdbook.ledger.object_types import created, current, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
-from herdbook.search_text import searchable, words
 from herdbook.users.model import NewUser, User, UserEmail, UserObject, UserRole
-from herdbook.users.store import HANDLES, KNOWN_USERS, USER_WORDS, USERS, UserRow
+from herdbook.users.store import HANDLES, KNOWN_USERS, USER, USERS
 
 
 class CreateUser(msgspec.Struct, frozen=True):
@@ -29,7 +25,7 @@ class CreateUser(msgspec.Struct, frozen=True):
         new = self.new
         user_id = ids.new_id()
         handles = list(new.handles())
-        HANDLES.claim(work, user_id, [], handles, lambda index: handles[index])
+        HANDLES.claim(work, USER, user_id, [], handles, lambda index: handles[index])
         user = User(
             object=UserObject.USER,
             id=ids.encoded(ids.USER, user_id),
@@ -72,37 +68,3 @@ def active_user(work: UnitOfWork, handle: str) -> UUID | None:
     row = None if user_id is None else work.get(USERS, user_id)
     is_active = (known is not None and known.is_active) if row is None else row.is_active and row.deleted_at is None
     return user_id if is_active else None
-
-
-def _row(work: UnitOfWork, user_id: UUID, version: int, before: UserRow | None, after: User) -> UserRow:
-    return UserRow(
-        workspace_id=work.workspace_id,
-        id=user_id,
-        version=version,
-        updated_at=work.at,
-        deleted_at=None,
-        is_active=after.role.is_active,
-        phone_number_e164=None if before is None else before.phone_number_e164,
-        search=searchable("\n".join([after.first_name or "", after.last_name or "", *(item.email for item in after.emails)])),
-        object=after,
-    )
-
-
-def _reindex(work: UnitOfWork, before: UserRow | None, after: UserRow | None) -> None:
-    user = after or before
-    assert user is not None, "a change has a row before or after it"
-    reindex(work, USER_WORDS, user.id, set(words(before.search if before else "")), set(words(after.search if after else "")))
-
-
-USER: Final = ObjectType(
-    kind=Kind.USER,
-    name="user",
-    prefix=ids.USER,
-    table_name="workspace_user",
-    table=USERS,
-    entry=User,
-    row=_row,
-    to_entry=lambda row: row.object,
-    read_scopes=("users:read",),
-    reindex=_reindex,
-)

@@ -1,40 +1,62 @@
-"""Every SQL statement about users."""
+"""The type of users, with its tables, and every SQL statement about them."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, Self
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
+from herdbook.addresses import comparable_address
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.index_entries import index_table
-from herdbook.ledger.object_types import object_table
+from herdbook.ledger.index_entries import Index, index_table
+from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Table
+from herdbook.search_text import searchable, words
 from herdbook.users.model import User
 
 
-class UserRow(msgspec.Struct, frozen=True, kw_only=True):
+class UserRow(ObjectRow, frozen=True, kw_only=True):
     """A user's row: the user as the API shows it, and the columns that queries use."""
 
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
     is_active: bool
     phone_number_e164: str | None
     search: str
     object: User
 
+    @classmethod
+    def columns(cls, before: Self | None, after: User) -> dict[str, Any]:
+        text = "\n".join([after.first_name or "", after.last_name or "", *(item.email for item in after.emails)])
+        return {
+            "is_active": after.role.is_active,
+            "phone_number_e164": None if before is None else before.phone_number_e164,
+            "search": searchable(text),
+        }
+
 
 USERS: Final = object_table(UserRow, "workspace_user", {"is_active": "boolean", "phone_number_e164": "text", "search": "text"})
 USER_WORDS: Final = index_table("user_word", "word", "text", "user_id")
-HANDLES: Final = UniqueKey(claim_table("user_handle", "handle", "user_id"), "user", ids.USER, "users:read")
+# A user's number is a key, too, but no part of the entry: the command that creates a user claims all handles itself.
+HANDLES: Final = UniqueKey[User](
+    claim_table("user_handle", "handle", "user_id"),
+    keys=lambda user: [comparable_address(item.email) for item in user.emails],
+    field_path=lambda index: f"emails[{index}].email",
+)
+USER: Final = ObjectType(
+    kind="u",
+    name="user",
+    plural="users",
+    prefix=ids.USER,
+    table=USERS,
+    entry=User,
+    example=User.example,
+    indexes=(Index[UserRow](USER_WORDS, attrgetter("search"), lambda user: set(words(user.search))),),
+    read_scopes=("users:read",),
+)
 
 
 class KnownUser(msgspec.Struct, frozen=True):

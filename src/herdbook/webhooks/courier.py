@@ -19,9 +19,9 @@ import asyncpg
 
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.errors import Refusal
+from herdbook.webhook_endpoints.model import EndpointKey
 from herdbook.webhooks import delivery_store
 from herdbook.webhooks.delivery import DeliveryContext, EndpointDelivery
-from herdbook.webhooks.model import EndpointKey
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 _LOOK_EVERY_SECONDS: Final = 1.0

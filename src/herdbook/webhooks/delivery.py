@@ -16,14 +16,17 @@ from herdbook import ids
 from herdbook.db.pool import Pool
 from herdbook.errors import Stale
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.object_types import ObjectTypes
 from herdbook.ledger.unit_of_work import Origin
+from herdbook.object_types import OBJECT_TYPES
+from herdbook.webhook_endpoints.commands import DisableEndpoint
+from herdbook.webhook_endpoints.model import LEASE_SECONDS, DisabledReason, EndpointKey
+from herdbook.webhook_endpoints.subscription import span_of
 from herdbook.webhooks import delivery_store
-from herdbook.webhooks.commands import DisableEndpoint
 from herdbook.webhooks.delivery_store import WELL, DueDelivery, Failing, LedgerEntry, Progress, Tried
-from herdbook.webhooks.events import Event, marks, to_event
-from herdbook.webhooks.model import LEASE_SECONDS, MAX_STORED_BYTES, Attempt, DeliveryState, DisabledReason, EndpointKey
+from herdbook.webhooks.events import Event, EventEntry, marks, to_event
+from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, DeliveryState
 from herdbook.webhooks.sender import KeptConnection, NotBegun, Sender
-from herdbook.webhooks.subscription import span_of
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 
@@ -64,6 +67,7 @@ class DeliveryContext:
     jitter: Callable[[], float] = random.random
     linger_seconds: float = 2.0
     store_seconds: float = 1.0
+    object_types: ObjectTypes = OBJECT_TYPES
 
 
 @dataclass(eq=False)
@@ -118,7 +122,7 @@ class EndpointDelivery:
         self._leased = leased
         self._leased_until = began + LEASE_SECONDS
         spans = [each.event_types for each in leased.told]
-        self._marks = sorted({mark for event_types in spans for mark in marks(event_types)})
+        self._marks = sorted({mark for event_types in spans for mark in marks(self._context.object_types, event_types)})
         self._read_to = leased.position
         self._failing = leased.failing
         self._width = 1 if leased.failing.in_a_row else _FIRST_CONNECTIONS
@@ -220,7 +224,8 @@ class EndpointDelivery:
 
     def _told(self, entry: LedgerEntry) -> Event | None:
         assert entry.object is not None, "only told entries get here"
-        return to_event(self.place.workspace_id, entry.seq, entry.at, entry.mark, entry.object, entry.previous)
+        told = EventEntry(entry.seq, entry.at, entry.mark, entry.object, entry.previous)
+        return to_event(self._context.object_types, self.place.workspace_id, told)
 
     def _take(self, pending: PendingEvent) -> None:
         # The body holds everything that is needed of the entry, so free the rest.

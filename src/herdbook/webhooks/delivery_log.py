@@ -13,28 +13,20 @@ import msgspec
 
 from herdbook import ids
 from herdbook.db.pool import Pool
+from herdbook.ledger.object_types import ObjectTypes
 from herdbook.shared_schemas import shown_time
+from herdbook.webhook_endpoints.model import EndpointKey, EventType
+from herdbook.webhook_endpoints.store import EndpointState
+from herdbook.webhook_endpoints.subscription import span_of
 from herdbook.webhooks import store
-from herdbook.webhooks.events import event_id, event_type, marks, seq_of, to_event
-from herdbook.webhooks.model import (
-    MAX_STORED_BYTES,
-    Attempt,
-    Delivery,
-    DeliveryObject,
-    DeliveryState,
-    EndpointKey,
-    EventType,
-    FullDelivery,
-)
-from herdbook.webhooks.store import DeliveryFilter, DeliveryRow, EndpointState
-from herdbook.webhooks.subscription import span_of
+from herdbook.webhooks.events import EventEntry, event_id, event_type, marks, seq_of, to_event
+from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, Delivery, DeliveryObject, DeliveryState, FullDelivery
+from herdbook.webhooks.store import DeliveryFilter, DeliveryRow
 
 # The number of entries to walk over for one page.
 _WALKED: Final = 20_000
 # Deliveries in these states always have a row.
 _NOTED: Final = (DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.SKIPPED, DeliveryState.EXPIRED)
-# Keyed by the second word of an event's type.
-_PREFIXES: Final = {"contact": ids.CONTACT, "company": ids.COMPANY, "engagement": ids.ENGAGEMENT, "tag": ids.TAG}
 _attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...])
 
 
@@ -56,14 +48,16 @@ class DeliveryPage(NamedTuple):
     below: int | None
 
 
-async def page(pool: Pool, place: EndpointKey, reading: EndpointState, asked: DeliveryQuery) -> DeliveryPage:
+async def page(
+    pool: Pool, object_types: ObjectTypes, place: EndpointKey, reading: EndpointState, asked: DeliveryQuery
+) -> DeliveryPage:
     """Return one page of an endpoint's deliveries."""
-    types = tuple(EventType) if asked.types is None else asked.types
+    types: Sequence[str] = tuple(EventType) if asked.types is None else asked.types
     wanted = DeliveryFilter(
         behind=await _behind(pool, place.workspace_id, asked),
         before=await _before(pool, place.workspace_id, reading, asked),
-        event_types=[each.value for each in types],
-        marks=marks(types),
+        event_types=types,
+        marks=marks(object_types, types),
         state=asked.state and asked.state.value,
     )
     if asked.state in _NOTED:
@@ -71,11 +65,14 @@ async def page(pool: Pool, place: EndpointKey, reading: EndpointState, asked: De
         return _cut(rows, asked.limit, None)
     floor = max(wanted.behind, wanted.before - 1 - _WALKED)
     floor = await store.behind_bytes(pool, place.workspace_id, floor, wanted.before, MAX_STORED_BYTES)
-    rows = await _walked(pool, place, reading, wanted._replace(behind=floor), asked.limit + 1)
+    spans = [(span.after, marks(object_types, span.event_types)) for span in reading.told]
+    rows = await _walked(pool, place, spans, reading.position, wanted._replace(behind=floor), asked.limit + 1)
     return _cut(rows, asked.limit, floor + 1 if floor > max(wanted.behind, _begin(reading)) else None)
 
 
-async def find(pool: Pool, place: EndpointKey, reading: EndpointState, shown_id: str) -> DeliveryRow | None:
+async def find(
+    pool: Pool, object_types: ObjectTypes, place: EndpointKey, reading: EndpointState, shown_id: str
+) -> DeliveryRow | None:
     """Return the delivery of an event, or None if the endpoint is not subscribed to it."""
     seq = seq_of(shown_id)
     found = None if seq is None else await store.find_delivery(pool, place, seq)
@@ -84,19 +81,22 @@ async def find(pool: Pool, place: EndpointKey, reading: EndpointState, shown_id:
     if found.state is not None:
         return found
     span = span_of(reading.told, found.seq)
-    is_told = span is not None and found.mark in marks(span.event_types) and _body(place, found) is not None
+    is_told = span is not None and found.mark in marks(object_types, span.event_types)
+    is_told = is_told and _body(object_types, place, found) is not None
     return found._replace(state="queued" if found.seq > reading.position else "delivered") if is_told else None
 
 
-def shown(place: EndpointKey, row: DeliveryRow) -> Delivery:
+def shown(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> Delivery:
     """Return a delivery as the API shows it."""
-    type_ = type_of(row)
+    object_id = None
+    if row.object_id is not None and row.mark is not None:
+        object_id = ids.encoded(object_types.of(row.mark[0]).prefix, row.object_id)
     return Delivery(
         object=DeliveryObject.WEBHOOK_DELIVERY,
         id=event_id(place.workspace_id, row.seq, row.at),
-        type=type_,
+        type=EventType(type_of(object_types, row)),
         created_at=shown_time(row.at),
-        object_id=None if row.object_id is None else ids.encoded(_PREFIXES[type_.value.split(".")[1]], row.object_id),
+        object_id=object_id,
         state=DeliveryState(row.state),
         # A delivery without a row took one attempt.
         attempt_count=int(row.state == "delivered") if row.attempt_count is None else row.attempt_count,
@@ -105,24 +105,25 @@ def shown(place: EndpointKey, row: DeliveryRow) -> Delivery:
     )
 
 
-def shown_in_list(place: EndpointKey, row: DeliveryRow) -> Delivery:
+def shown_in_list(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> Delivery:
     """Return a delivery as lists show it: without response bodies, which may be long."""
-    delivery = shown(place, row)
+    delivery = shown(object_types, place, row)
     attempts = tuple(msgspec.structs.replace(each, answer="") for each in delivery.attempts)
     return msgspec.structs.replace(delivery, attempts=attempts)
 
 
-def shown_whole(place: EndpointKey, row: DeliveryRow) -> FullDelivery:
+def shown_whole(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> FullDelivery:
     """Return a delivery with its request body."""
-    body = _body(place, row)
-    delivery = msgspec.structs.asdict(shown(place, row))
+    body = _body(object_types, place, row)
+    delivery = msgspec.structs.asdict(shown(object_types, place, row))
     return FullDelivery(**delivery, request_body=None if body is None else body.decode())
 
 
-def type_of(row: DeliveryRow) -> EventType:
-    """Return the type of a delivery's event."""
-    type_ = event_type(row.mark or "")
-    return EventType(row.event_type) if type_ is None else type_
+def type_of(object_types: ObjectTypes, row: DeliveryRow) -> str:
+    """Return the type of a delivery's event. Only its stored row tells it once the entry is trimmed."""
+    found = row.event_type if row.mark is None else event_type(object_types, row.mark)
+    assert found is not None, "only entries with an event have a delivery"
+    return found
 
 
 async def _behind(pool: Pool, workspace_id: UUID, asked: DeliveryQuery) -> int:
@@ -142,18 +143,17 @@ def _begin(reading: EndpointState) -> int:
     return reading.told[0].after if reading.told else reading.head
 
 
-async def _walked(
-    pool: Pool, place: EndpointKey, reading: EndpointState, wanted: DeliveryFilter, limit: int
+async def _walked(  # one statement with all its limits
+    pool: Pool, place: EndpointKey, spans: Sequence[tuple[int, list[str]]], position: int, wanted: DeliveryFilter, limit: int
 ) -> list[DeliveryRow]:
     """Return deliveries from one span after another, the latest first."""
     rows: list[DeliveryRow] = []
     end = wanted.before
-    for span in reversed(reading.told):
-        part = wanted._replace(behind=max(wanted.behind, span.after), before=end)
+    for after, told in reversed(spans):
+        part = wanted._replace(behind=max(wanted.behind, after), before=end)
         if len(rows) < limit and part.behind + 1 < part.before:
-            told_here = marks(span.event_types)
-            rows += await store.deliveries(pool, place, part, told_here, reading.position, limit - len(rows))
-        end = min(end, span.after + 1)
+            rows += await store.deliveries(pool, place, part, told, position, limit - len(rows))
+        end = min(end, after + 1)
     return rows
 
 
@@ -161,8 +161,8 @@ def _cut(rows: Sequence[DeliveryRow], limit: int, below: int | None) -> Delivery
     return DeliveryPage(rows[:limit], rows[limit - 1].seq) if len(rows) > limit else DeliveryPage(rows, below)
 
 
-def _body(place: EndpointKey, row: DeliveryRow) -> bytes | None:
+def _body(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> bytes | None:
     if row.mark is None or row.object is None:
         return None
-    event = to_event(place.workspace_id, row.seq, row.at, row.mark, row.object, row.previous)
+    event = to_event(object_types, place.workspace_id, EventEntry(row.seq, row.at, row.mark, row.object, row.previous))
     return None if event is None else event.body

@@ -2,37 +2,31 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from herdbook.db.pool import Pool
-from herdbook.webhooks.model import (
-    LEASE_SECONDS,
-    MAX_STORED_BYTES,
-    Attempt,
-    DeliveryState,
-    EndpointKey,
-    EventType,
-    WebhookEndpoint,
-)
-from herdbook.webhooks.signing import signing_secrets
-from herdbook.webhooks.subscription import SubscriptionSpan
+from herdbook.engagements.store import TRANSCRIPT
+from herdbook.webhook_endpoints.model import LEASE_SECONDS, EndpointKey, EventType, WebhookEndpoint
+from herdbook.webhook_endpoints.signing import signing_secrets
+from herdbook.webhook_endpoints.subscription import SubscriptionSpan
+from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, DeliveryState
 
 _KEPT_ATTEMPTS: Final = 20
 _encode: Final = msgspec.json.Encoder().encode
 
-# Columns of an entry, as far as its event needs them: a transcript (`r`) may be long, and its event has nothing of its text.
-_TOLD_OBJECT: Final = """
+# Columns of an entry, as far as its event needs them: a transcript may be long, and its event has nothing of its text.
+_TOLD_OBJECT: Final[LiteralString] = f"""
     case
-        when mark not like 'r%' then object
+        when left(mark, 1) is distinct from '{TRANSCRIPT.kind}' then object
         else json_build_object(
             'timeline', (json_typeof(object -> 'timeline') = 'object') or null, 'engagement', object -> 'engagement'
         )
     end
 """
-_TOLD_PREVIOUS: Final = "case when mark not like 'r%' then previous end"
+_TOLD_PREVIOUS: Final[LiteralString] = f"case when left(mark, 1) is distinct from '{TRANSCRIPT.kind}' then previous end"
 
 
 class EnabledEndpoint(NamedTuple):
@@ -99,7 +93,7 @@ class DueDelivery(NamedTuple):
     """
 
     seq: int
-    event_type: EventType
+    event_type: str
     is_resend: bool
     attempt_count: int
     attempts: list[Attempt]
@@ -296,7 +290,7 @@ async def read_due(
     return [
         DueDelivery(
             record[0],
-            EventType(record[1]),
+            record[1],
             record[2],
             record[3],
             msgspec.json.decode(record[4], type=list[Attempt]),
@@ -352,7 +346,7 @@ async def store(pool: Pool, place: EndpointKey, holder: UUID, progress: Progress
     return version
 
 
-async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, event_type: EventType, tried: Tried) -> bool:
+async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, event_type: str, tried: Tried) -> bool:
     """Store a delivery whose first attempt failed, unless the endpoint has a newer version.
 
     Return whether the version is still the same.
@@ -371,7 +365,7 @@ async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, even
         """,
         *place,
         entry.seq,
-        event_type.value,
+        event_type,
         entry.at,
         tried.next_attempt_at,
         _encode([tried.attempt]),

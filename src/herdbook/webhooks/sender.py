@@ -19,8 +19,8 @@ import httptools
 import httpx
 
 from herdbook.outgoing import Targets
+from herdbook.webhook_endpoints.signing import signed_headers
 from herdbook.webhooks.model import Attempt
-from herdbook.webhooks.signing import signed_headers
 
 SHOWN_BYTES: Final = 4096
 _TIMEOUT_SECONDS: Final = 15.0

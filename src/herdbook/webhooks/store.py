@@ -1,144 +1,16 @@
-"""All SQL statements about webhook endpoints and their deliveries, except the courier's."""
+"""All SQL statements about deliveries, except the courier's."""
 
-import asyncio
 import functools
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import asyncpg
-import msgspec
-
-from herdbook.db.database import Database, ObjectRead, find_in
-from herdbook.db.paging import ListQuery, ListRow, PageQuery
-from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.db.pool import Pool
 from herdbook.db.slices import SLICE, each_slice
-from herdbook.ledger.object_types import object_table
-from herdbook.ledger.unit_of_work import Table
-from herdbook.webhooks.model import LEASE_SECONDS, EndpointKey, Missed, WebhookEndpoint, missed
-from herdbook.webhooks.signing import signing_secrets
-from herdbook.webhooks.subscription import SubscriptionSpan
-
-_SHORTEST_LOOK_SECONDS: Final = 0.005
-_MAX_LOOK_SECONDS: Final = 0.1
-
-
-class WebhookEndpointRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook endpoint's row."""
-
-    workspace_id: UUID
-    id: UUID
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
-    secret: str
-    former_secret: str | None
-    former_secret_until: datetime | None
-    object: WebhookEndpoint
-
-
-class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint's position in the ledger: the columns that commands write. The courier writes the others.
-
-    `missed_from` and `missed_to` are the entries that were trimmed before they could be sent because the endpoint was disabled.
-    `gives_up` drops the deliveries that wait for another attempt. `begins_anew` resets the failure state and retries waiting
-    deliveries at once.
-    """
-
-    workspace_id: UUID
-    endpoint_id: UUID
-    is_enabled: bool
-    position: int
-    told: tuple[SubscriptionSpan, ...]
-    missed_from: int | None = None
-    missed_to: int | None = None
-    gives_up: bool = False
-    begins_anew: bool = False
-
-
-WEBHOOK_ENDPOINTS: Final = object_table(
-    WebhookEndpointRow,
-    "webhook_endpoint",
-    {"secret": "text", "former_secret": "text", "former_secret_until": "timestamptz"},
-)
-# The courier also writes these rows and moves the position all the time, so loaded values are never written back and a
-# position never decreases.
-READERS: Final = Table(
-    row=ReaderRow,
-    key=lambda reader: reader.endpoint_id,
-    load="""
-        select t.workspace_id, t.endpoint_id, t.is_enabled, t.position, t.told, t.missed_from, t.missed_to
-        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
-        join webhook_reader t on t.workspace_id = asked.workspace_id and t.endpoint_id = asked.key
-    """,
-    save="""
-        webhook_reader_asked as (
-            select r.* from json_to_recordset($rows) as r(
-                workspace_id uuid, endpoint_id uuid, is_enabled boolean, position bigint, told json, gives_up boolean,
-                begins_anew boolean
-            )
-            join held on held.id = r.workspace_id
-        ), webhook_reader_created as (
-            insert into webhook_reader (workspace_id, endpoint_id, is_enabled, position, told)
-            select workspace_id, endpoint_id, is_enabled, position, told from webhook_reader_asked
-            on conflict do nothing
-        ), webhook_reader_saved as (
-            update webhook_reader t
-            set is_enabled = r.is_enabled, position = greatest(t.position, r.position), told = r.told,
-                failing_since = case when not r.begins_anew then t.failing_since end,
-                failed_at = case when not r.begins_anew then t.failed_at end,
-                failing_seconds = case when r.begins_anew then 0 else t.failing_seconds end,
-                failures_in_a_row = case when r.begins_anew then 0 else t.failures_in_a_row end,
-                paused_until = case when not r.begins_anew then t.paused_until end,
-                missed_from = case when r.is_enabled or not t.is_enabled then t.missed_from end,
-                missed_to = case when r.is_enabled or not t.is_enabled then t.missed_to end
-            from webhook_reader_asked r
-            where t.workspace_id = r.workspace_id and t.endpoint_id = r.endpoint_id
-        ), webhook_delivery_begun_anew as (
-            update webhook_delivery d
-            set state = case when r.gives_up then 'skipped' else d.state end,
-                next_attempt_at = case when not r.gives_up then least(d.next_attempt_at, now()) end
-            from webhook_reader_asked r
-            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and d.state = 'waiting'
-                and (r.gives_up or r.begins_anew)
-        )
-    """,
-)
-
-
-class EndpointState(NamedTuple):
-    """An active endpoint with its secrets and its position."""
-
-    endpoint: WebhookEndpoint
-    told: tuple[SubscriptionSpan, ...]
-    secret: str
-    former_secret: str | None
-    former_secret_until: datetime | None
-    position: int
-    failing_since: datetime | None
-    delivered: int
-    failed: int
-    missed_from: int | None
-    missed_to: int | None
-    head: int
-
-    @property
-    def missed(self) -> Missed | None:
-        """The entries that it missed because it was disabled for too long."""
-        return missed(self.missed_from, self.missed_to)
-
-    @property
-    def former_signs_until(self) -> datetime | None:
-        """The time until which the former secret also signs, or None if it no longer does."""
-        until = self.former_secret_until
-        return until if until is not None and until > datetime.now(UTC) else None
-
-    @property
-    def signing_secrets(self) -> list[str]:
-        """The secrets to sign with."""
-        return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
+from herdbook.engagements.store import TRANSCRIPT
+from herdbook.webhook_endpoints.model import EndpointKey
 
 
 class DeliveryRow(NamedTuple):
@@ -186,67 +58,6 @@ class DeliveryFilter(NamedTuple):
     event_types: Sequence[str]
     marks: Sequence[str]
     state: str | None
-
-
-async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> ObjectRead | None:
-    """Return an active webhook endpoint as the API shows it, with its version."""
-    return await database.find(find_in("webhook_endpoint"), workspace_id, endpoint_id)
-
-
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
-    """Return the webhook endpoints of a page, plus one more if there is a next page."""
-    return await ListQuery(workspace_id, query).fetch(pool, "webhook_endpoint")
-
-
-async def read(pool: Pool, place: EndpointKey) -> EndpointState | None:
-    """Return an active endpoint with its position."""
-    record = await pool.fetchrow(
-        """
-        select e.object, r.told, e.secret, e.former_secret, e.former_secret_until,
-            r.position, r.failing_since, r.delivered, r.failed, r.missed_from, r.missed_to, w.seq
-        from webhook_endpoint e
-        join webhook_reader r on r.workspace_id = e.workspace_id and r.endpoint_id = e.id
-        join workspace w on w.id = e.workspace_id
-        where e.workspace_id = $1 and e.id = $2 and coalesce(e.deleted_at, 'infinity') = 'infinity'
-        """,
-        *place,
-    )
-    if record is None:
-        return None
-    endpoint = msgspec.json.decode(record[0], type=WebhookEndpoint)
-    return EndpointState(endpoint, msgspec.json.decode(record[1], type=tuple[SubscriptionSpan, ...]), *record[2:])
-
-
-async def until_in_force(pool: Pool, place: EndpointKey, version: int) -> None:
-    """Wait until nobody sends as an older version of the endpoint than the committed one.
-
-    A courier sends as one version until it reports otherwise or its lease ends. After the commit, no courier takes or renews a
-    lease for the older version. This takes no longer than a lease, even if the courier is dead or the database is away.
-    """
-    pause = _SHORTEST_LOOK_SECONDS
-    try:
-        async with asyncio.timeout(LEASE_SECONDS):
-            while await _is_sent_as_before(pool, place, version):
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _MAX_LOOK_SECONDS)
-    except TimeoutError:
-        return
-    except (*CONNECTION_ERRORS, asyncpg.PostgresError):
-        await asyncio.sleep(LEASE_SECONDS)
-
-
-async def _is_sent_as_before(pool: Pool, place: EndpointKey, version: int) -> bool:
-    is_sent: bool = await pool.fetchval(
-        """
-        select exists (
-            select from webhook_reader
-            where workspace_id = $1 and endpoint_id = $2 and sends_as < $3 and leased_until > now()
-        )
-        """,
-        *place,
-        version,
-    )
-    return is_sent
 
 
 async def totals(pool: Pool) -> Totals:
@@ -315,7 +126,7 @@ async def behind_bytes(pool: Pool, workspace_id: UUID, behind: int, before: int,
         select coalesce(max(seq), $2) from (
             select seq, sum(pg_column_size(object)) over (order by seq desc rows between unbounded preceding and 1 preceding)
                 as stored_before
-            from change where workspace_id = $1 and seq > $2 and seq < $3 and kind = 'r'
+            from change where workspace_id = $1 and seq > $2 and seq < $3 and kind::text = $5
         ) as summed
         where stored_before >= $4
         """,
@@ -323,6 +134,7 @@ async def behind_bytes(pool: Pool, workspace_id: UUID, behind: int, before: int,
         behind,
         before,
         byte_limit,
+        TRANSCRIPT.kind,
     )
     return floor
 
@@ -352,7 +164,7 @@ async def deliveries(
                     d.seq is not null
                     or (
                         c.kind::text || c.action::text = any($7)
-                        and (c.kind <> 'r' or json_typeof(c.object -> 'timeline') = 'object')
+                        and (c.kind::text <> $10 or json_typeof(c.object -> 'timeline') = 'object')
                     )
                 )
         ) as delivery
@@ -367,6 +179,7 @@ async def deliveries(
         told,
         position,
         limit,
+        TRANSCRIPT.kind,
     )
     return [DeliveryRow(*record) for record in records]
 

@@ -9,14 +9,12 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.auth.scopes import ADMIN
 from herdbook.errors import FieldError, Invalid, Stale
-from herdbook.ledger.changes import Kind
-from herdbook.ledger.object_types import ObjectType, active, created, current, deleted, updated
+from herdbook.ledger.object_types import active, created, current, deleted, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.shared_schemas import Deleted
-from herdbook.webhooks import subscription
-from herdbook.webhooks.model import (
+from herdbook.webhook_endpoints import subscription
+from herdbook.webhook_endpoints.model import (
     DisabledReason,
     EnabledWebhookEndpoint,
     EnableFrom,
@@ -29,8 +27,8 @@ from herdbook.webhooks.model import (
     patched,
     shown_secret,
 )
-from herdbook.webhooks.signing import new_secret
-from herdbook.webhooks.store import READERS, WEBHOOK_ENDPOINTS, ReaderRow, WebhookEndpointRow
+from herdbook.webhook_endpoints.signing import new_secret
+from herdbook.webhook_endpoints.store import READERS, WEBHOOK_ENDPOINT, WEBHOOK_ENDPOINTS, ReaderRow, WebhookEndpointRow
 
 _NAME: Final = "webhook endpoint"
 
@@ -63,8 +61,16 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
         )
         endpoint = patched(blank, self.fields)
         result = created(work, WEBHOOK_ENDPOINT, endpoint_id, endpoint)
-        secret = _row_of(work, endpoint_id).secret
-        return result._replace(answer=NewWebhookEndpoint(**msgspec.structs.asdict(endpoint), secret=secret))
+        row = _row_of(work, endpoint_id)
+        reader = ReaderRow(
+            workspace_id=work.workspace_id,
+            endpoint_id=endpoint_id,
+            is_enabled=True,
+            position=row.version,
+            told=(subscription.SubscriptionSpan(row.version, endpoint.event_types),),
+        )
+        work.put(READERS, reader)
+        return result._replace(answer=NewWebhookEndpoint(**msgspec.structs.asdict(endpoint), secret=row.secret))
 
 
 class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,14 +100,17 @@ class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         _require_none(self.faults)
         before = self.current(work)
-        return updated(work, WEBHOOK_ENDPOINT, before, patched(before.object, self.patch))
+        return _changed(work, before, patched(before.object, self.patch))
 
 
 class DeleteEndpoint(_OfOne, frozen=True, kw_only=True):
     """Delete an endpoint, and send it nothing more. Refusals: NotFound, Stale."""
 
     def apply(self, work: UnitOfWork) -> Result:
-        return deleted(work, WEBHOOK_ENDPOINT, self.current(work))
+        before = self.current(work)
+        result = deleted(work, WEBHOOK_ENDPOINT, before)
+        _follow(work, before)
+        return result
 
 
 class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
@@ -112,7 +121,7 @@ class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         before = self.current(work)
         after = msgspec.structs.replace(before.object, is_enabled=True, disabled_reason=UNSET)
-        result = updated(work, WEBHOOK_ENDPOINT, before, after)
+        result = _changed(work, before, after)
         if before.object.is_enabled:
             return result
         reader = _reader_of(work, self.endpoint_id)
@@ -147,7 +156,7 @@ class DisableEndpoint(msgspec.Struct, frozen=True):
         after = before.object
         if after.is_enabled:
             after = msgspec.structs.replace(after, is_enabled=False, disabled_reason=self.reason)
-        return updated(work, WEBHOOK_ENDPOINT, before, after)
+        return _changed(work, before, after)
 
 
 class RotateSecret(_OfOne, frozen=True, kw_only=True):
@@ -187,44 +196,23 @@ def _reader_of(work: UnitOfWork, endpoint_id: UUID) -> ReaderRow:
     return reader
 
 
-def _row(
-    work: UnitOfWork, endpoint_id: UUID, version: int, before: WebhookEndpointRow | None, after: WebhookEndpoint
-) -> WebhookEndpointRow:
-    return WebhookEndpointRow(
-        workspace_id=work.workspace_id,
-        id=endpoint_id,
-        version=version,
-        updated_at=work.at,
-        deleted_at=None,
-        secret=new_secret() if before is None else before.secret,
-        former_secret=None if before is None else before.former_secret,
-        former_secret_until=None if before is None else before.former_secret_until,
-        object=after,
-    )
+def _changed(work: UnitOfWork, before: WebhookEndpointRow, after: WebhookEndpoint) -> Result:
+    result = updated(work, WEBHOOK_ENDPOINT, before, after)
+    _follow(work, before)
+    return result
 
 
-def _reread(work: UnitOfWork, before: WebhookEndpointRow | None, after: WebhookEndpointRow | None) -> None:
-    """Tell the courier whether the endpoint is enabled, and store its subscription.
+def _follow(work: UnitOfWork, before: WebhookEndpointRow) -> None:
+    """Tell the courier whether the endpoint is enabled now, and store its subscription.
 
     A new URL, or enabling the endpoint again, resets its failure state.
     """
-    if before is None:
-        assert after is not None, "a new endpoint has a row"
-        reader, told = _new_reader(after), (subscription.SubscriptionSpan(after.version, after.object.event_types),)
-    else:
-        reader = _reader_of(work, before.id)
-        told = reader.told if after is None else _told(reader, before, after)
-    is_enabled = after is not None and after.object.is_enabled
-    is_moved = before is not None and after is not None and before.object.url != after.object.url
+    reader, after = _reader_of(work, before.id), _row_of(work, before.id)
+    told, is_enabled = _told(reader, before, after), after.deleted_at is None and after.object.is_enabled
+    is_moved = before.object.url != after.object.url
     if is_moved or (is_enabled, told) != (reader.is_enabled, reader.told):
         begins_anew = reader.begins_anew or is_moved or (is_enabled and not reader.is_enabled)
         work.put(READERS, msgspec.structs.replace(reader, is_enabled=is_enabled, told=told, begins_anew=begins_anew))
-
-
-def _new_reader(endpoint: WebhookEndpointRow) -> ReaderRow:
-    return ReaderRow(
-        workspace_id=endpoint.workspace_id, endpoint_id=endpoint.id, is_enabled=False, position=endpoint.version, told=()
-    )
 
 
 def _told(
@@ -236,17 +224,3 @@ def _told(
     if not reader.is_enabled:
         return subscription.told_anew(reader.told, reader.position, event_types)
     return subscription.told_otherwise(reader.told, reader.position, after.version, event_types)
-
-
-WEBHOOK_ENDPOINT: Final = ObjectType(
-    kind=Kind.WEBHOOK_ENDPOINT,
-    name="webhook_endpoint",
-    prefix=ids.WEBHOOK_ENDPOINT,
-    table_name="webhook_endpoint",
-    table=WEBHOOK_ENDPOINTS,
-    entry=WebhookEndpoint,
-    row=_row,
-    to_entry=lambda row: row.object,
-    reindex=_reread,
-    read_scopes=(ADMIN,),
-)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from herdbook.webhooks.model import EventType
+from herdbook.webhook_endpoints.model import EventType
 
 # After more changes than this, the oldest spans are forgotten. Spans of unread entries are always kept: there, each span
 # allows no more than the next one, so no more of them differ than there are event types.

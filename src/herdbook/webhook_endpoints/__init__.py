@@ -1,0 +1,1 @@
+"""Webhook endpoints: where a workspace wants its events sent."""
