@@ -96,9 +96,8 @@ async def test_the_commands_go_to_this_server(client: httpx.AsyncClient) -> None
     assert sum("$HERDBOOK_API_KEY" in command for command in curls) == sum(each.scopes is not None for each in OPERATIONS)
 
 
-async def test_others_have_their_turn_while_it_is_made(database_url: str) -> None:
+async def test_others_have_their_turn_while_it_is_made(app: Herdbook) -> None:
     """The page takes long to make, so it is made beside the event loop."""
-    app = Herdbook(Settings(), database_url)
     transport = httpx.ASGITransport(app)
     turns = 0
 

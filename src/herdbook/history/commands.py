@@ -384,7 +384,7 @@ def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal]) -> dict[Objec
         if object_type.unique_key is not None and rows[place].deleted_at is None:
             object_type.unique_key.free(work, reversal.object_id, object_type.keys(rows[place].entry))
 
-    # Restored objects come back after those that only change. What goes, goes last, and in the reverse order.
+    # Restored objects come back after those that only change. Objects that go away come last, in the reverse order.
     staying = sorted(
         (each for each in going.values() if each.before is not None),
         key=lambda each: (each.object_type.undo_order, rows[each.place].deleted_at is not None),
