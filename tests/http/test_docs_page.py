@@ -108,7 +108,7 @@ async def test_others_have_their_turn_while_it_is_made(app: Herdbook) -> None:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    async with httpx.AsyncClient(transport=transport, base_url="http://herdbook.test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://first-reader.test") as client:
         page = await client.get("/docs")
     counting.cancel()
 
