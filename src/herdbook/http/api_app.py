@@ -239,7 +239,8 @@ class ApiApp:
             request.held += len(chunk)
             chunks.append(chunk)
             if is_whole:
-                await self._slices.next(request.workspace_id)
+                if size > READ_BYTES:
+                    await self._slices.next(request.workspace_id)
                 return b"".join(chunks)
 
     async def _send_answer(self, request: "_Request", answer: Answer, receive: Receive, send: Send) -> None:

@@ -25,7 +25,6 @@ _PARAMETERS: Final[tuple[LiteralString, ...]] = (
 _WARN_EVERY_SECONDS: Final = 60.0
 # The bytes of rows that are encoded before others have their turn.
 TURN_BYTES: Final = 1_048_576
-_ROWS_AT_ONCE: Final = 8
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
 # Use the database's time, so that all servers share one clock.
@@ -131,10 +130,11 @@ async def encoded_in_turns(rows: Sequence[Any]) -> bytes:
     """Return rows as a JSON array. Others have their turn while a large one is encoded."""
     encoded: list[bytes] = []
     size = 0
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        part = _encode(rows[start : start + _ROWS_AT_ONCE])[1:-1]
+    for row in rows:
+        part = _encode(row)
         encoded.append(part)
-        size += len(part)
+        # A small row takes as long as some hundred bytes.
+        size += len(part) + 100
         if size > TURN_BYTES:
             size = 0
             await asyncio.sleep(0)
