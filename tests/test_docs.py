@@ -1,6 +1,8 @@
 """The documentation matches the code."""
 
 import dataclasses
+import fnmatch
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -115,3 +117,41 @@ def test_the_server_has_thirty_seconds_to_stop_wherever_it_is_said() -> None:
 
     assert re.findall(r"TimeoutStopSec=(\d+)|--stop-timeout (\d+)", operations) == [("30", ""), ("", "30")]
     assert re.findall(r"stop_grace_period: (\w+)", compose + operations) == ["30s", "30s"]
+
+
+def test_the_map_names_each_file() -> None:
+    """The architecture's map has each file and folder of the source, and none that is not there."""
+    source = ROOT / "src/herdbook"
+    shown: set[str] = set()
+    folder = ""
+    layout = (ROOT / "docs/architecture.md").read_text().partition("```\nsrc/herdbook/\n")[2].partition("```")[0]
+    for line in layout.splitlines():
+        names = re.findall(r"\w+(?:\.\w+|/)(?=  )", line)
+        if names and names[0].endswith("/") and not line.startswith("    "):
+            (folder,) = names
+            same = re.findall(r"\b(?:model|commands|store|api)\b", line.partition(";")[2])
+            shown |= {folder, *(f"{folder}{stem}.py" for stem in same)}
+        else:
+            shown |= {(folder if line.startswith("    ") else "") + name for name in names}
+    there = {
+        path.relative_to(source).as_posix() + ("/" if path.is_dir() else "")
+        for path in source.rglob("*")
+        if "__pycache__" not in path.parts and path.name not in ("__init__.py", "py.typed")
+    }
+    there = {path for path in there if not path.startswith(("db/migrations/0", "http/templates/docs"))}
+
+    assert shown == there
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_a_path_leads_to_its_folder(operation: Operation) -> None:
+    """The first row of the architecture's table that fits a path names the folder of its operation."""
+    rows = (ROOT / "docs/architecture.md").read_text().partition("| path | folder or file |")[2].partition("\n\n")[0]
+    folders = [
+        row.split("|")[2].strip(" `")
+        for row in rows.splitlines()
+        if any(fnmatch.fnmatchcase(operation.path, pattern) for pattern in re.findall(r"`(/[^`]+)`", row))
+    ]
+    handler = operation.handler.func if isinstance(operation.handler, functools.partial) else operation.handler
+
+    assert handler.__module__ == f"herdbook.{folders[0].removesuffix('/')}.api"
