@@ -12,7 +12,6 @@ from herdbook import fields, ids
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
-from herdbook.contacts.commands import Unforeseen
 from herdbook.engagements import store
 from herdbook.engagements.commands import (
     PRIVATE_READ,
@@ -52,8 +51,6 @@ MAX_PAGE_REFERENCES: Final = 5000
 _SLICE_BYTES: Final = 1_048_576
 # How often an engagement is tried to be created anew, where others change at the same time what it depends on.
 _TRIES: Final = 6
-_ENGAGEMENTS_CHANGE: Final = "Other requests keep creating and deleting this `external_id`"
-_CONTACTS_CHANGE: Final = "Other requests keep changing contacts with a phone number of `participants`"
 # Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
 _EXPAND: Final = {
     "companies": "companies:read",
@@ -91,19 +88,15 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     engagement.require_content()
     # Parse the phone numbers here, because the ledger applies the command without a pause.
     handles_of(engagement)
-    changing = _ENGAGEMENTS_CHANGE
     for _ in range(_TRIES):
         try:
             return await _created(call, engagement)
         except ExternalIdKnown as known:
             if (existing := await _existing(call, known.engagement_id)) is not None:
                 return existing
-            changing = _ENGAGEMENTS_CHANGE
         except ExternalIdGone:
-            changing = _ENGAGEMENTS_CHANGE
-        except Unforeseen:
-            changing = _CONTACTS_CHANGE
-    raise Unavailable(f"{changing}. Nothing was written. Try again shortly.")
+            continue
+    raise Unavailable("Other requests keep creating and deleting this `external_id`. Nothing was written. Try again shortly.")
 
 
 async def _created(call: Call, engagement: EngagementCreate) -> Answer:
@@ -115,13 +108,14 @@ async def _created(call: Call, engagement: EngagementCreate) -> Answer:
         owner_user_id=call.caller.user_id,
         has_precondition=call.has_precondition,
     )
+    if not isinstance(engagement.media_url, str):
+        return await call.write(command)
     # An existing external id returns its engagement, whatever else was sent, so its media is not fetched again.
-    is_known = await store.find_by_external_id(pool, workspace_id, engagement.external_id) is not None
-    if not isinstance(engagement.media_url, str) or is_known:
+    if await store.find_by_external_id(pool, workspace_id, engagement.external_id) is not None:
         return await call.write(command)
     # Check the owner first, so that media is not fetched for a request that will be refused.
     users = await active_holders(pool, workspace_id, [handle for some in handles_of(engagement) for handle in some])
-    owner_among(engagement.participants or (), users.get)
+    owner_among(engagement.participants or (), users)
     async with call.services.recordings.fetched(engagement.media_url, workspace_id, command.engagement_id) as recording:
         command = msgspec.structs.replace(command, media=recording.media, duration_seconds=recording.duration_seconds)
         answer = await call.write(command)

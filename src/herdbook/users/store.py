@@ -15,7 +15,6 @@ from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
-from herdbook.ledger.unit_of_work import Table
 from herdbook.search_text import searchable, words
 from herdbook.users.model import User
 
@@ -58,30 +57,6 @@ USER: Final = ObjectType(
     read_scopes=("users:read",),
 )
 
-
-class KnownUser(msgspec.Struct, frozen=True):
-    """The user with an address or a number, and whether that user is active."""
-
-    workspace_id: UUID
-    handle: str
-    user_id: UUID
-    is_active: bool
-
-
-KNOWN_USERS: Final = Table(
-    row=KnownUser,
-    key=lambda known: known.handle,
-    load="""
-        select asked.workspace_id, asked.key as handle, h.user_id, u.is_active and u.deleted_at is null as is_active
-        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
-        join user_handle h on h.workspace_id = asked.workspace_id and h.handle = asked.key
-        cross join lateral (
-            select u.is_active, u.deleted_at from workspace_user u
-            where u.workspace_id = h.workspace_id and u.id = h.user_id offset 0
-        ) as u
-    """,
-    save=None,
-)
 
 _SEARCH_INDEX: Final = SearchIndex(
     "workspace_user",
