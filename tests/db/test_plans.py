@@ -571,19 +571,11 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
         lambda database: store.find_timeline(database.database, database.ledger_client.workspace_id, database.one),
         1,
     ),
-    "find by external id": (
-        lambda database: store.find_by_external_id(database.pool, database.ledger_client.workspace_id, "17"),
-        1,
-    ),
     "create an engagement": (engage, 40),
     "needed recordings": (
         lambda database: store.needing_recordings(
             database.pool, [database.ledger_client.workspace_id] * 2, [database.one, ids.new_id()]
         ),
-        2,
-    ),
-    "known users": (
-        lambda database: users.active_holders(database.pool, database.ledger_client.workspace_id, ["17@user.test"]),
         2,
     ),
     "expanded contacts": (

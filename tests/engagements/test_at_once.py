@@ -12,7 +12,7 @@ from herdbook.companies.commands import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact
 from herdbook.contacts.model import ContactCreate, ContactUpdate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.engagements.commands import CreateEngagement, ExternalIdGone
+from herdbook.engagements.commands import CreateEngagement, RecordingNeeded
 from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.ledger.index_entries import MAX_RANGE
 from herdbook.ledger.ledger import Ledger, Written
@@ -133,6 +133,6 @@ async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person
 
 
 async def test_a_recording_is_not_left_out(ledger_client: LedgerClient) -> None:
-    """The command must be retried if the engagement with the external id is gone by then."""
-    with pytest.raises(ExternalIdGone):
+    """The command must be repeated with the recording if no engagement with the external id exists."""
+    with pytest.raises(RecordingNeeded):
         await ledger_client.write(engaging(media_url="https://media.test/1"))

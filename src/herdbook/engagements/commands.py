@@ -52,20 +52,24 @@ PRIVATE_WRITE: Final = "engagements:private:write"
 class ExternalIdKnown(Exception):
     """An engagement with this external id exists already."""
 
-    def __init__(self, engagement_id: UUID) -> None:
-        super().__init__(engagement_id)
-        self.engagement_id = engagement_id
+    def __init__(self, engagement: EngagementRow) -> None:
+        super().__init__(engagement)
+        self.engagement = engagement
 
 
-class ExternalIdGone(Exception):
-    """The engagement that had the external id is gone since that was looked up, so that the recording is needed."""
+class RecordingNeeded(Exception):
+    """The engagement can be created, but not before the recording at this URL was fetched."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
 
 
 class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     """Create an engagement, and a contact for each participant who is neither a user nor a contact yet.
 
     `owner_user_id` is the owner where no participant is marked as one. Refusals: Stale where a version is asked for, Invalid
-    (participants); ExternalIdKnown and ExternalIdGone, which are no refusals to the caller.
+    (participants); ExternalIdKnown and RecordingNeeded, which are no refusals to the caller.
     """
 
     engagement_id: UUID
@@ -86,17 +90,17 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         asked = self.fields
         if (existing := EXTERNAL_IDS.holder(work, asked.external_id)) is not None:
-            raise ExternalIdKnown(existing)
+            raise ExternalIdKnown(current(work, ENGAGEMENTS, existing, None, "engagement"))
         known: dict[str, ContactRow] = {}
         # Go on without contacts that were not loaded, so that missing users are loaded together with them.
         with contextlib.suppress(NotLoaded):
             known = known_contacts(work, *handles_of(asked))
         users = active_users(work, [handle for some in handles_of(asked) for handle in some])
         owner_id = owner_among(asked.participants or (), users) or self.owner_user_id
+        if isinstance(asked.media_url, str) and self.media is None:
+            raise RecordingNeeded(asked.media_url)
         if self.has_precondition:
             raise Stale(None)
-        if asked.media_url is not UNSET and self.media is None:
-            raise ExternalIdGone
         contacts = self._contacts(work, users, known)
         owner = UNSET if owner_id is None else ids.encoded(ids.USER, owner_id)
         start_at = work.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)

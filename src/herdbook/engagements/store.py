@@ -174,16 +174,6 @@ async def find_timeline(database: Database, workspace_id: UUID, engagement_id: U
     return None if found is None or found.more[0] is None else found
 
 
-async def find_by_external_id(statements: Executor, workspace_id: UUID, external_id: str) -> UUID | None:
-    """Return the id of the engagement with an external id."""
-    found: UUID | None = await statements.fetchval(
-        "select engagement_id from engagement_external_id where workspace_id = $1 and external_id = $2",
-        workspace_id,
-        external_id,
-    )
-    return found
-
-
 async def needing_recordings(
     statements: Executor, workspace_ids: Sequence[UUID], engagement_ids: Sequence[UUID]
 ) -> set[tuple[UUID, UUID]]:

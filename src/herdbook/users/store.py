@@ -1,6 +1,5 @@
 """The type of users, with its tables, and every SQL statement about them."""
 
-from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final, Self
 from uuid import UUID
@@ -74,22 +73,6 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow
     conditions = ListQuery(workspace_id, query)
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "workspace_user")
-
-
-async def active_holders(statements: Executor, workspace_id: UUID, handles: Sequence[str]) -> dict[str, UUID]:
-    """Return the active users with these addresses and numbers, by address or number."""
-    records = await statements.fetch(
-        """
-        select h.handle, h.user_id from user_handle h
-        where h.workspace_id = $1 and h.handle = any($2) and (
-            select u.is_active and u.deleted_at is null
-            from workspace_user u where u.workspace_id = h.workspace_id and u.id = h.user_id
-        )
-        """,
-        workspace_id,
-        list(handles),
-    )
-    return {record["handle"]: record["user_id"] for record in records}
 
 
 async def all_users(statements: Executor, workspace_id: UUID) -> list[User]:
