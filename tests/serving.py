@@ -46,7 +46,7 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
     statements: list[str] = []
     async with pool.acquire() as connection:
         logged: Any = connection
-        logged.add_query_logger(_appending_to(statements))
+        logged.add_query_logger(appending_to(statements))
     async with _client_of(answering(operations, pool)) as client:
         yield Watched(client, statements)
     await pool.close()
@@ -71,7 +71,8 @@ def answering(operations: Iterable[Operation], pool: Pool) -> ApiApp:
     )
 
 
-def _appending_to(statements: list[str]) -> Callable[[Any], None]:
+def appending_to(statements: list[str]) -> Callable[[Any], None]:
+    """Return a query logger that records the text of each statement."""
     return lambda record: statements.append(record.query)
 
 

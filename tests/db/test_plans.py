@@ -27,7 +27,7 @@ from herdbook.companies.commands import CreateCompany, DeleteCompany, ReleaseSta
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
 from herdbook.contacts import store as contacts
-from herdbook.contacts.commands import CompanyStaff, DeleteContact, Foreseen, SetContactCrmAssociation, UpsertContact
+from herdbook.contacts.commands import CompanyStaff, DeleteContact, SetContactCrmAssociation, UpsertContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database
@@ -239,7 +239,9 @@ _FILL: Final = """
         select workspace_id, id, n, now() + n * interval '1 millisecond', id, '{}' from one
     ), users as (
         insert into workspace_user (workspace_id, id, version, updated_at, is_active, search, object)
-        select workspace_id, id, n, now() + n * interval '1 millisecond', true, format(E'\\x1fuser \\x1f%s', n), '{}' from one
+        select workspace_id, id, n, now() + n * interval '1 millisecond', true, format(E'\\x1fuser \\x1f%s', n),
+            '{"object": "user", "id": "", "role": "MEMBER", "created_at": "", "updated_at": ""}'
+        from one
     ), user_words as (
         insert into user_word (workspace_id, word, user_id)
         select workspace_id, word, id from one, unnest(array['user', n::text]) as word
@@ -444,8 +446,7 @@ async def upsert_all_there_is(database: PlansDatabase) -> None:
         fields = ContactUpsert(last_name=last_name, emails=items("d@x.test", "e@x.test"))
         written = await database.ledger_client.write(UpsertContact(fields))
     await database.ledger_client.delete(id_of(written))
-    foreseen = Foreseen(frozenset(["d@x.test", "e@x.test"]))
-    await database.ledger_client.delete(id_of(await database.ledger_client.write(UpsertContact(fields, foreseen))))
+    await database.ledger_client.delete(id_of(await database.ledger_client.write(UpsertContact(fields))))
 
 
 async def merge_all_there_is(database: PlansDatabase) -> None:
@@ -512,12 +513,6 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "write": (write_all_there_is, 40),
     "upsert": (upsert_all_there_is, 80),
     "delete company": (delete_a_company, 120),
-    "belongings": (
-        lambda database: contacts.belongings(
-            database.pool, database.ledger_client.workspace_id, ["augusta@engine.test", "d@x.test"], [database.ada]
-        ),
-        6,
-    ),
     "merge": (merge_all_there_is, 40),
     "history": (look_back, 60),
     "undo": (take_back, MAX_COMPANY_CONTACTS + 60),
@@ -576,19 +571,11 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
         lambda database: store.find_timeline(database.database, database.ledger_client.workspace_id, database.one),
         1,
     ),
-    "find by external id": (
-        lambda database: store.find_by_external_id(database.pool, database.ledger_client.workspace_id, "17"),
-        1,
-    ),
     "create an engagement": (engage, 40),
     "needed recordings": (
         lambda database: store.needing_recordings(
             database.pool, [database.ledger_client.workspace_id] * 2, [database.one, ids.new_id()]
         ),
-        2,
-    ),
-    "known users": (
-        lambda database: users.active_holders(database.pool, database.ledger_client.workspace_id, ["17@user.test"]),
         2,
     ),
     "expanded contacts": (

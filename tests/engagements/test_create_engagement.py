@@ -2,13 +2,11 @@
 
 import re
 from asyncio import gather
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from herdbook.contacts import commands as contact_commands
-from herdbook.engagements import store
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Json, Person, Stored, Team, Thing, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded, timed
@@ -683,25 +681,3 @@ async def test_the_owner_comes_before_if_match(alice: Person) -> None:
     response = await alice.post(URL, json=body, headers={"If-Match": "*"})
 
     assert response.status_code == 422
-
-
-async def test_it_is_told_what_changes_too_fast(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal because of concurrent changes names them: contacts with a number, or engagements with the id."""
-    with monkeypatch.context() as patch:
-        # As if all contacts that were looked up were gone each time.
-        patch.setattr(contact_commands, "MAX_NUMBERED", 0)
-        numbered = await alice.post(URL, json=call(participants=[{"phone": "+44 20 7946 0000"}]))
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "find_by_external_id", known)
-        body = call(media_url="https://media.test/call.mp3")
-        del body["transcript"]
-        fetched = await alice.post(URL, json=body)
-
-    assert (numbered.status_code, fetched.status_code) == (503, 503)
-    assert numbered.json()["detail"].startswith("Other requests keep changing contacts with a phone number of `participants`")
-    assert fetched.json()["detail"].startswith("Other requests keep creating and deleting this `external_id`")
-
-
-async def known(*_: object) -> UUID:
-    """Say of an external id that there is an engagement."""
-    return UUID(int=1)

@@ -28,7 +28,7 @@ from herdbook.contacts.model import ContactCrmAssociation, ContactUpdate, Contac
 from herdbook.errors import OutcomeUnknown
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
-from tests.ledger.ledger_client import EnterTwice, LedgerClient, ThinkTwice, creation, items, ledger_on, unstorable
+from tests.ledger.ledger_client import EnterTwice, LedgerClient, ThinkTwice, Unprepared, creation, items, ledger_on, unstorable
 from tests.ledger.promises import Record
 
 CALLERS: Final = 12
@@ -121,7 +121,8 @@ class _Caller:
         if versions := getattr(command, "if_version", None):
             [said.if_version] = versions
         try:
-            written = await ledger_client.write(command, key, said.request_id)
+            sent = Unprepared(command) if self._dice.random() < 0.1 else command
+            written = await ledger_client.write(sent, key, said.request_id)
         except Exception as refusal:
             said.refusal = type(refusal).__name__
             said.is_unknown = isinstance(refusal, OutcomeUnknown)

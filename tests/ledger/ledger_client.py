@@ -11,8 +11,10 @@ import msgspec
 from herdbook import ids
 from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdate, ContactUpdateEmail
+from herdbook.contacts.store import ADDRESSES, CONTACTS
 from herdbook.db.pool import open_pool
 from herdbook.errors import Refusal
+from herdbook.ledger.claims import Claim
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Command, Need, Origin, Result, UnitOfWork
@@ -93,7 +95,7 @@ class ChangedMind(Exception):
 
 
 class ClaimUnseen(msgspec.Struct, frozen=True):
-    """A command with a bug: it claims an address for a new contact without having loaded that claim."""
+    """A command with a bug: it claims an address for a new contact without looking at whose it is."""
 
     address: str
 
@@ -101,7 +103,10 @@ class ClaimUnseen(msgspec.Struct, frozen=True):
         yield from ()
 
     def apply(self, work: UnitOfWork) -> Result:
-        return creation(self.address, first_name="Mallory").apply(work)
+        result = creation(first_name="Mallory").apply(work)
+        (row,) = [row for row in work.changed_in(CONTACTS) if row.version == result.version]
+        work.put(ADDRESSES.table, Claim(work.workspace_id, self.address, row.id, None))
+        return result
 
 
 class EnterTwice(msgspec.Struct, frozen=True):
@@ -129,6 +134,18 @@ class CreateAmong(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         self.noted.append(len(self.iterations))
         return creation(first_name="Ada").apply(work)
+
+
+class Unprepared(msgspec.Struct, frozen=True):
+    """Another command, of which no need is named beforehand."""
+
+    command: Any
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, work: UnitOfWork) -> Result:
+        return self.command.apply(work)
 
 
 class ThinkTwice(msgspec.Struct, frozen=True):

@@ -13,6 +13,8 @@ import pytest_asyncio
 
 from herdbook.app import Herdbook
 from herdbook.auth.store import create_workspace
+from herdbook.contacts.commands import UpsertContact
+from herdbook.contacts.model import ContactUpsert
 from herdbook.db.pool import open_pool
 from herdbook.errors import OutcomeUnknown, Unavailable
 from herdbook.ledger.ledger import Ledger, Written
@@ -20,7 +22,7 @@ from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.settings import Settings
 from tests.cast import Person, Thing
 from tests.ledger.frozen import frozen
-from tests.ledger.ledger_client import LedgerClient, id_of, ledger_on
+from tests.ledger.ledger_client import LedgerClient, id_of, items, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 from tests.ledger.test_connection_cut import loads, saves, together, until_blocked
@@ -110,6 +112,57 @@ async def test_what_was_called_unwritten_is_not_written(proxy: Proxy, workspace_
     assert answers == [Unavailable]
     assert written.version == 1
     assert len(await kept_promises(pool, workspace_id)) == 1
+
+
+async def test_what_hangs_between_two_loads_is_not_written(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
+    """A batch that hangs while it loads further rows has sent nothing, so none of its commands is in doubt or written later."""
+    await ledger_client.create("ada@engine.test")
+    neighbour_id = await create_workspace(pool, "Neighbour")
+    async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
+        client, neighbour = LedgerClient(ledger, ledger_client.workspace_id), LedgerClient(ledger, neighbour_id)
+        first = proxy.trap(loads)
+        given_up = asyncio.create_task(
+            outcomes_of(
+                neighbour.create("a@x.test"),
+                client.create("b@x.test"),
+                client.write(UpsertContact(ContactUpsert(emails=items("ada@engine.test"), first_name="Ada"))),
+            )
+        )
+        caught = await first
+        second = proxy.trap(loads)
+        caught.let_go()
+        caught = await second
+        answers = await given_up
+        caught.let_go()
+        written = [(await one.create("c@x.test")).version for one in (neighbour, client)]
+
+    assert answers == [Unavailable] * 3
+    assert written == [1, 2]
+    assert [len(await kept_promises(pool, each)) for each in (neighbour_id, ledger_client.workspace_id)] == [1, 2]
+
+
+async def test_a_caller_that_leaves_between_two_loads_leaves_nothing(
+    proxy: Proxy, ledger_client: LedgerClient, pool: Pool
+) -> None:
+    """A command whose caller goes away while its batch loads further rows is not written; the others are."""
+    await ledger_client.create("ada@engine.test")
+    neighbour_id = await create_workspace(pool, "Neighbour")
+    async with ledger_on(proxy.url) as ledger:
+        client, neighbour = LedgerClient(ledger, ledger_client.workspace_id), LedgerClient(ledger, neighbour_id)
+        first = proxy.trap(loads)
+        leaving, staying = [asyncio.create_task(neighbour.create(address)) for address in ("a@x.test", "b@x.test")]
+        upserted = asyncio.create_task(client.write(UpsertContact(ContactUpsert(emails=items("ada@engine.test")))))
+        caught = await first
+        second = proxy.trap(loads)
+        caught.let_go()
+        caught = await second
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        caught.let_go()
+        written = [(await each).version for each in (staying, upserted)]
+
+    assert written == [1, 1]
+    assert [len(await kept_promises(pool, each)) for each in (neighbour_id, ledger_client.workspace_id)] == [1, 1]
 
 
 async def test_close_tries_nothing_that_nobody_waits_for(proxy: Proxy, workspace_id: UUID, pool: Pool) -> None:

@@ -18,7 +18,7 @@ from herdbook.contacts.model import ContactCrmAssociation, ContactUpdate
 from herdbook.errors import KeyReused, NotFound, Stale, Taken
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
-from tests.ledger.ledger_client import ChangedMind, LedgerClient, ThinkTwice, creation, items, unstorable
+from tests.ledger.ledger_client import ChangedMind, LedgerClient, ThinkTwice, Unprepared, creation, items, unstorable
 from tests.ledger.promises import Pool, kept_promises
 
 Json: TypeAlias = Any
@@ -37,6 +37,7 @@ class Wish:
     version: str
     key: str | None
     workspace: int
+    is_prepared: bool
 
 
 @dataclass
@@ -64,6 +65,7 @@ wishes: Final = st.builds(
     version=st.sampled_from(["any", "any", "current", "old"]),
     key=st.sampled_from([None, None, None, "k", "l"]),
     workspace=st.sampled_from([0, 0, 1]),
+    is_prepared=st.booleans(),
 )
 programs: Final = st.lists(st.lists(wishes, min_size=1, max_size=8), min_size=1, max_size=12)
 
@@ -86,7 +88,11 @@ async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: lis
             fingerprint = repr(replace(wish, workspace=0))
             asked.append((wish, command, None if wish.key is None else IdempotencyKey(wish.key, fingerprint)))
         outcomes = await asyncio.gather(
-            *(clerks[wish.workspace].write(command, key) for wish, command, key in asked), return_exceptions=True
+            *(
+                clerks[wish.workspace].write(command if wish.is_prepared else Unprepared(command), key)
+                for wish, command, key in asked
+            ),
+            return_exceptions=True,
         )
         for (wish, command, key), outcome in zip(asked, outcomes, strict=True):
             assert_foretold(models[wish.workspace], command, key, outcome)

@@ -13,9 +13,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.addresses import comparable_address
-from herdbook.contacts import store
-from herdbook.contacts.commands import CreateContact, DeleteContact, Foreseen, Unforeseen, UpdateContact, UpsertContact
+from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact, UpsertContact
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
     BulkItem,
@@ -34,7 +32,7 @@ from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Written
-from herdbook.ledger.unit_of_work import LongCommand, Need, Result, UnitOfWork
+from herdbook.ledger.unit_of_work import LongCommand, Need, NotLoaded, Result, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
 # Limits the operations of a wave, and its addresses and numbers, unless a single operation has more.
@@ -165,7 +163,7 @@ class WriteItem(msgspec.Struct, frozen=True):
 
 
 class WriteAll(LongCommand, frozen=True):
-    """Apply all operations or none. Refusal: Invalid, with the errors of each that is refused. Also raises Unforeseen.
+    """Apply all operations or none. Refusal: Invalid, with the errors of each that is refused.
 
     Each operation is judged on the result of those before it. `refused` are the operations whose content is invalid.
     """
@@ -185,6 +183,9 @@ class WriteAll(LongCommand, frozen=True):
                 yield
             try:
                 answer = work.attempt(item).answer
+            except NotLoaded:
+                # All operations will be applied again. Go on, so that the rows that the others miss are loaded, too.
+                continue
             except Refusal as refusal:
                 refused[item.index] = item.faults(refusal)
             else:
@@ -219,17 +220,8 @@ async def write_all(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
             items.append(await reading.read(index))
         except Invalid as invalid:
             refused.append((index, invalid.errors))
-    deleted: list[UUID] = []
-    for _ in range(_TRIES):
-        foreseen = await _foreseeing(call, items, deleted)
-        try:
-            answer = await call.write(WriteAll(tuple(foreseen), tuple(refused)))
-        except Unforeseen:
-            # An upsert may restore a contact that gets the address and is deleted within this request.
-            deleted = [item.command.contact_id for item in items if isinstance(item.command, DeleteContact)]
-        else:
-            return answer._replace(version=None)
-    raise _changing()
+    answer = await call.write(WriteAll(tuple(items), tuple(refused)))
+    return answer._replace(version=None)
 
 
 async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
@@ -303,15 +295,9 @@ async def _wave(
     while waiting and tries < _TRIES:
         if tries:
             await asyncio.sleep(_PAUSE_SECONDS * 2 ** (tries - 1))
-        try:
-            waiting = await _foreseeing(call, waiting)
-        except Exception as error:
-            # Operations that were applied before stay applied and are reported.
-            outcomes |= dict.fromkeys((item.index for item in waiting), error)
-            break
         found = await asyncio.gather(*(_write(call, key, item) for item in waiting), return_exceptions=True)
         outcomes |= {item.index: outcome for item, outcome in zip(waiting, found, strict=True)}
-        left = [item for item in waiting if isinstance(outcomes[item.index], Busy | Unforeseen)]
+        left = [item for item in waiting if isinstance(outcomes[item.index], Busy)]
         tries = tries + 1 if len(left) == len(waiting) else 1
         waiting = left
     return [outcomes[index] for index in sorted(outcomes)]
@@ -323,41 +309,12 @@ async def _write(call: Call, key: IdempotencyKey | None, item: WriteItem) -> Wri
 
 
 def _failed(call: Call, index: int, error: BaseException) -> bytes:
-    if isinstance(error, Unforeseen):
-        error = _changing()
-    elif isinstance(error, CONNECTION_ERRORS):
+    if isinstance(error, CONNECTION_ERRORS):
         error = Unavailable("The database cannot be reached. Nothing was written. Try again shortly.")
     elif not isinstance(error, Refusal):
         _log.error("an operation failed", extra={"request_id": ids.encoded(ids.REQUEST, call.request_id)}, exc_info=error)
     assert isinstance(error, Exception), "commands are not cancelled"
     return msgspec.json.encode(BulkItem(index=index, result=BulkOutcome.FAILED, problem=call.problem_of(error)))
-
-
-def _changing() -> Unavailable:
-    return Unavailable("Other requests are deleting and restoring the same contacts. Nothing was written. Try again shortly.")
-
-
-async def _foreseeing(call: Call, items: Sequence[WriteItem], others: Sequence[UUID] = ()) -> list[WriteItem]:
-    """Look up the contacts that upserts may restore, also among `others`. Return the operations with what they need to know."""
-    matches = {item.command.fields.match for item in items if isinstance(item.command, UpsertContact)}
-    if not matches:
-        return list(items)
-    by_address: dict[str | None, list[store.Belongings]] = {}
-    for found in await store.belongings(call.services.database.pool, call.caller.workspace_id, [*matches], others):
-        by_address.setdefault(found.address, []).append(found)
-    foreseen: list[WriteItem] = []
-    for item in items:
-        command = item.command
-        if isinstance(command, UpsertContact):
-            of_it = [*by_address.get(command.fields.match, ()), *by_address.get(None, ())]
-            command = UpsertContact(command.fields, _foreseen(of_it))
-        foreseen.append(WriteItem(item.index, command))
-    return foreseen
-
-
-def _foreseen(found: Iterable[store.Belongings]) -> Foreseen:
-    addresses = frozenset(comparable_address(email) for each in found for email in each.emails)
-    return Foreseen(addresses, frozenset(each.company_id for each in found if each.company_id is not None))
 
 
 def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:

@@ -1,8 +1,7 @@
 """The type of contacts, with its tables, and every SQL statement about them."""
 
-from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, Final, LiteralString, NamedTuple, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 import msgspec
@@ -11,13 +10,13 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.addresses import comparable_address, e164
 from herdbook.companies.store import COMPANY, LeftBehind
-from herdbook.contacts.model import Contact, ContactEmail, SearchEntry, search_entry
+from herdbook.contacts.model import Contact, SearchEntry, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Columns, Events, ObjectRow, ObjectType, object_table, row_columns
+from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Origin, Table
 
 
@@ -76,16 +75,19 @@ def _e164_numbers(before: ContactRow | None, after: Contact) -> tuple[str, ...] 
     return tuple(number for item in after.phone_numbers if (number := e164(item.phone_number))) or None
 
 
-_COLUMNS: Final[Columns] = {
-    "company_id": "uuid",
-    "crm_object_id": "text",
-    "phone_numbers_e164": "text[]",
-    "search": "text",
-    "first_name_word": "text",
-    "last_name_word": "text",
-    "merged_into": "uuid",
-}
-CONTACTS: Final = object_table(ContactRow, "contact", _COLUMNS)
+CONTACTS: Final = object_table(
+    ContactRow,
+    "contact",
+    {
+        "company_id": "uuid",
+        "crm_object_id": "text",
+        "phone_numbers_e164": "text[]",
+        "search": "text",
+        "first_name_word": "text",
+        "last_name_word": "text",
+        "merged_into": "uuid",
+    },
+)
 ADDRESSES: Final = UniqueKey[Contact](
     claim_table("contact_email", "address", "contact_id"),
     keys=lambda contact: [comparable_address(item.email) for item in contact.emails],
@@ -121,112 +123,35 @@ CONTACT: Final = ObjectType(
 )
 
 
-class Staff(msgspec.Struct, frozen=True):
-    """The contacts of a company, at most as many as a batch should change."""
-
-    workspace_id: UUID
-    company_id: UUID
-    contacts: tuple[ContactRow, ...]
-
-
+# Limits how many contacts a batch clears a deleted company from.
 MAX_RELEASED_CONTACTS: Final = 500
-# This form makes PostgreSQL look up contacts by key, whatever its statistics say.
-_STAFF: Final[LiteralString] = """
-    select asked.workspace_id, asked.key as company_id, (
-        select coalesce(json_agg(few), '[]') from (
-            select c.*
-            from (
-                select l.workspace_id, l.contact_id from company_contact l
-                where l.workspace_id = asked.workspace_id and l.company_id = asked.key
-                order by l.contact_id
-                limit 500
-            ) as l
-            cross join lateral (
-                select $columns from contact c where c.workspace_id = l.workspace_id and c.id = l.contact_id offset 0
-            ) as c
-        ) as few
-    ) as contacts
-    from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
-"""
-STAFF: Final = Table(
-    row=Staff, key=lambda staff: staff.company_id, load=_STAFF.replace("$columns", row_columns(_COLUMNS)), save=None
-)
 
 
-class AddressHolder(msgspec.Struct, frozen=True):
-    """The contact that has an address, or had it when it was deleted."""
+class FormerHolder(msgspec.Struct, frozen=True):
+    """The contact that was deleted last among those that had an address."""
 
     workspace_id: UUID
     address: str
-    contact: ContactRow
+    contact_id: UUID
 
 
-# Here and below, `offset 0` forces a lookup by key, even in a plan that was made while the table was empty.
-_HOLDERS: Final[LiteralString] = """
-    select asked.workspace_id, asked.key as address, to_json(found) as contact
-    from json_to_recordset($rows) as asked(workspace_id uuid, key text)
-    join contact_email h on h.workspace_id = asked.workspace_id and h.address = asked.key
-    cross join lateral (
-        select $columns from contact c where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
-    ) as found
-"""
-HOLDERS: Final = Table(
-    row=AddressHolder, key=lambda holder: holder.address, load=_HOLDERS.replace("$columns", row_columns(_COLUMNS)), save=None
-)
-# If several contacts had an address, this returns the one that was deleted last.
-_FORMER_HOLDERS: Final[LiteralString] = """
-    select asked.workspace_id, asked.key as address, to_json(found) as contact
-    from json_to_recordset($rows) as asked(workspace_id uuid, key text)
-    cross join lateral (
-        select c.*
-        from contact_former_email h cross join lateral (
-            select $columns from contact c where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
-        ) as c
-        where h.workspace_id = asked.workspace_id and h.address = asked.key
-        order by c.version desc
-        limit 1
-    ) as found
-"""
+# `offset 0` forces a lookup by key, even in a plan that was made while the table was empty.
 FORMER_HOLDERS: Final = Table(
-    row=AddressHolder,
+    row=FormerHolder,
     key=lambda holder: holder.address,
-    load=_FORMER_HOLDERS.replace("$columns", row_columns(_COLUMNS)),
-    save=None,
-)
-
-
-class KnownContact(msgspec.Struct, frozen=True):
-    """The part of an active contact that an engagement needs."""
-
-    id: UUID
-    company_id: UUID | None
-
-
-class Numbered(msgspec.Struct, frozen=True):
-    """The contacts with a phone number, the oldest first, at most as many as a batch should examine."""
-
-    workspace_id: UUID
-    number: str
-    contacts: tuple[KnownContact, ...]
-
-
-MAX_NUMBERED: Final = 100
-NUMBERED: Final = Table(
-    row=Numbered,
-    key=lambda numbered: numbered.number,
     load="""
-        select asked.workspace_id, asked.key as number, (
-            select coalesce(json_agg(few), '[]') from (
-                select w.contact_id as id, c.company_id
-                from contact_word w cross join lateral (
-                    select c.company_id from contact c where c.workspace_id = w.workspace_id and c.id = w.contact_id offset 0
-                ) as c
-                where w.workspace_id = asked.workspace_id and w.word = asked.key
-                order by w.contact_id
-                limit 100
-            ) as few
-        ) as contacts
+        select asked.workspace_id, asked.key as address, found.id as contact_id
         from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        cross join lateral (
+            select c.id
+            from contact_former_email h cross join lateral (
+                select c.id, c.version from contact c
+                where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
+            ) as c
+            where h.workspace_id = asked.workspace_id and h.address = asked.key
+            order by c.version desc
+            limit 1
+        ) as found
     """,
     save=None,
 )
@@ -281,51 +206,6 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow
     conditions.require_crm_records("contact")
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")
-
-
-class Belongings(NamedTuple):
-    """The addresses, as stored, and the company of a contact. Both must be checked before it is restored."""
-
-    address: str | None
-    emails: tuple[str, ...]
-    company_id: UUID | None
-
-
-async def belongings(
-    statements: Executor, workspace_id: UUID, addresses: Sequence[str], contact_ids: Sequence[UUID]
-) -> list[Belongings]:
-    """Return the belongings of contacts that have or had these addresses, by address, and of contacts by id, under None."""
-    records = await statements.fetch(
-        """
-        select h.address, c.company_id, c.emails
-        from contact_email h cross join lateral (
-            select c.company_id, c.emails from contact c
-            where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
-        ) as c
-        where h.workspace_id = $1 and h.address = any($2)
-        union all
-        select asked.address, c.company_id, c.emails
-        from unnest($2::text[]) as asked(address) cross join lateral (
-            select c.company_id, c.emails
-            from contact_former_email h cross join lateral (
-                select c.version, c.company_id, c.emails from contact c
-                where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
-            ) as c
-            where h.workspace_id = $1 and h.address = asked.address
-            order by c.version desc
-            limit 1
-        ) as c
-        union all
-        select null, c.company_id, c.emails from contact c where c.workspace_id = $1 and c.id = any($3)
-        """,
-        workspace_id,
-        list(addresses),
-        list(contact_ids),
-    )
-    return [
-        Belongings(address, tuple(item.email for item in msgspec.json.decode(emails, type=list[ContactEmail])), company_id)
-        for address, company_id, emails in records
-    ]
 
 
 async def has_staff(statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:

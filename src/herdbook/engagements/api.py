@@ -12,19 +12,17 @@ from herdbook import fields, ids
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
-from herdbook.contacts.commands import Unforeseen
 from herdbook.engagements import store
 from herdbook.engagements.commands import (
     PRIVATE_READ,
     PRIVATE_WRITE,
     CreateEngagement,
-    ExternalIdGone,
     ExternalIdKnown,
+    RecordingNeeded,
     ReplaceContacts,
     ReplaceTags,
     SetTimeline,
     handles_of,
-    owner_among,
 )
 from herdbook.engagements.model import (
     Details,
@@ -39,21 +37,16 @@ from herdbook.engagements.model import (
     TimelineRequest,
     timeline_errors,
 )
-from herdbook.errors import FieldError, Invalid, NotFound, Taken, Unavailable
+from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
-from herdbook.users.store import active_holders
 
 # A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
 MAX_PAGE_BYTES: Final = 4_194_304
 MAX_PAGE_REFERENCES: Final = 5000
 # Joining a page waits for another slice of the event loop's time after this many bytes.
 _SLICE_BYTES: Final = 1_048_576
-# How often an engagement is tried to be created anew, where others change at the same time what it depends on.
-_TRIES: Final = 6
-_ENGAGEMENTS_CHANGE: Final = "Other requests keep creating and deleting this `external_id`"
-_CONTACTS_CHANGE: Final = "Other requests keep changing contacts with a phone number of `participants`"
 # Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
 _EXPAND: Final = {
     "companies": "companies:read",
@@ -91,23 +84,6 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     engagement.require_content()
     # Parse the phone numbers here, because the ledger applies the command without a pause.
     handles_of(engagement)
-    changing = _ENGAGEMENTS_CHANGE
-    for _ in range(_TRIES):
-        try:
-            return await _created(call, engagement)
-        except ExternalIdKnown as known:
-            if (existing := await _existing(call, known.engagement_id)) is not None:
-                return existing
-            changing = _ENGAGEMENTS_CHANGE
-        except ExternalIdGone:
-            changing = _ENGAGEMENTS_CHANGE
-        except Unforeseen:
-            changing = _CONTACTS_CHANGE
-    raise Unavailable(f"{changing}. Nothing was written. Try again shortly.")
-
-
-async def _created(call: Call, engagement: EngagementCreate) -> Answer:
-    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     command = CreateEngagement(
         engagement_id=ids.new_id(),
         fields=engagement,
@@ -115,14 +91,19 @@ async def _created(call: Call, engagement: EngagementCreate) -> Answer:
         owner_user_id=call.caller.user_id,
         has_precondition=call.has_precondition,
     )
-    # An existing external id returns its engagement, whatever else was sent, so its media is not fetched again.
-    is_known = await store.find_by_external_id(pool, workspace_id, engagement.external_id) is not None
-    if not isinstance(engagement.media_url, str) or is_known:
+    try:
+        return await _created(call, command)
+    except ExternalIdKnown as known:
+        return _existing(call, known.engagement)
+
+
+async def _created(call: Call, command: CreateEngagement) -> Answer:
+    # A recording is fetched only if the engagement can be created, since it takes long.
+    try:
         return await call.write(command)
-    # Check the owner first, so that media is not fetched for a request that will be refused.
-    users = await active_holders(pool, workspace_id, [handle for some in handles_of(engagement) for handle in some])
-    owner_among(engagement.participants or (), users.get)
-    async with call.services.recordings.fetched(engagement.media_url, workspace_id, command.engagement_id) as recording:
+    except RecordingNeeded as needed:
+        url = needed.url
+    async with call.services.recordings.fetched(url, call.caller.workspace_id, command.engagement_id) as recording:
         command = msgspec.structs.replace(command, media=recording.media, duration_seconds=recording.duration_seconds)
         answer = await call.write(command)
         recording.stays = not answer.replayed
@@ -196,20 +177,17 @@ async def visible(call: Call, engagement_id: UUID, needed: Sequence[str] = (PRIV
     return found
 
 
-async def _existing(call: Call, engagement_id: UUID) -> Answer | None:
+def _existing(call: Call, engagement: store.EngagementRow) -> Answer:
     """Answer with an existing engagement. A private one is shown only to its creator and to callers that may see it.
 
-    Return None if it no longer exists. Refusal: Taken.
+    Refusal: Taken.
     """
-    found = await store.find(call.services.database, call.caller.workspace_id, engagement_id)
-    if found is None:
-        return None
-    is_creator = found.details.created_by == str(call.caller.credential_id)
-    if found.is_private and not is_creator and not private_scopes(call):
+    is_creator = engagement.details.created_by == str(call.caller.credential_id)
+    if engagement.is_private and not is_creator and not private_scopes(call):
         message = "`external_id` belongs to an engagement that this credential may not see. Use another `external_id`."
-        holder = ("engagement", ids.encoded(ids.ENGAGEMENT, engagement_id))
+        holder = ("engagement", ids.encoded(ids.ENGAGEMENT, engagement.id))
         raise Taken([FieldError("external_id", "already_in_use", message)], [holder], PRIVATE_READ)
-    return answer_found(found.found, "engagement")._replace(status=200, is_own=is_creator)
+    return Answer(msgspec.json.encode(engagement.object), engagement.version, status=200, is_own=is_creator)
 
 
 async def _listed(call: Call, within: store.Within | None) -> Answer:

@@ -1,9 +1,8 @@
 """The commands that change engagements and their transcripts."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -12,9 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address, e164
-from herdbook.contacts.commands import CreateContact, KnownContacts
+from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.contacts.store import CONTACTS, KnownContact
+from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
 from herdbook.engagements.model import (
     Details,
     Engagement,
@@ -35,15 +34,16 @@ from herdbook.engagements.store import (
     TRANSCRIPT,
     TRANSCRIPTS,
     EngagementRow,
+    TranscriptRow,
 )
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
-from herdbook.ledger.object_types import active, created, current, updated
-from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.ledger.object_types import active, all_active, created, current, updated
+from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
-from herdbook.users.commands import active_user
-from herdbook.users.store import KNOWN_USERS
+from herdbook.users.commands import active_users
+from herdbook.users.store import HANDLES
 
 PRIVATE_READ: Final = "engagements:private:read"
 PRIVATE_WRITE: Final = "engagements:private:write"
@@ -52,20 +52,24 @@ PRIVATE_WRITE: Final = "engagements:private:write"
 class ExternalIdKnown(Exception):
     """An engagement with this external id exists already."""
 
-    def __init__(self, engagement_id: UUID) -> None:
-        super().__init__(engagement_id)
-        self.engagement_id = engagement_id
+    def __init__(self, engagement: EngagementRow) -> None:
+        super().__init__(engagement)
+        self.engagement = engagement
 
 
-class ExternalIdGone(Exception):
-    """The engagement that had the external id is gone since that was looked up, so that the recording is needed."""
+class RecordingNeeded(Exception):
+    """The engagement can be created, but not before the recording at this URL was fetched."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
 
 
 class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     """Create an engagement, and a contact for each participant who is neither a user nor a contact yet.
 
     `owner_user_id` is the owner where no participant is marked as one. Refusals: Stale where a version is asked for, Invalid
-    (participants); ExternalIdKnown, ExternalIdGone and Unforeseen, which are no refusals to the caller.
+    (participants); ExternalIdKnown and RecordingNeeded, which are no refusals to the caller.
     """
 
     engagement_id: UUID
@@ -79,20 +83,25 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     def needs(self) -> Iterator[Need]:
         yield from EXTERNAL_IDS.needs([self.fields.external_id])
         addresses, numbers = handles_of(self.fields)
-        for handle in (*addresses, *numbers):
-            yield Need(KNOWN_USERS, handle)
-        yield from KnownContacts.needs(addresses, numbers)
+        yield from HANDLES.needs([*addresses, *numbers])
+        yield from ADDRESSES.needs(addresses)
+        yield from CONTACT_WORDS.needs(numbers)
 
     def apply(self, work: UnitOfWork) -> Result:
         asked = self.fields
         if (existing := EXTERNAL_IDS.holder(work, asked.external_id)) is not None:
-            raise ExternalIdKnown(existing)
-        owner_id = owner_among(asked.participants or (), partial(active_user, work)) or self.owner_user_id
+            raise ExternalIdKnown(current(work, ENGAGEMENTS, existing, None, "engagement"))
+        known: dict[str, ContactRow] = {}
+        # Go on without contacts that were not loaded, so that missing users are loaded together with them.
+        with contextlib.suppress(NotLoaded):
+            known = known_contacts(work, *handles_of(asked))
+        users = active_users(work, [handle for some in handles_of(asked) for handle in some])
+        owner_id = owner_among(asked.participants or (), users) or self.owner_user_id
+        if isinstance(asked.media_url, str) and self.media is None:
+            raise RecordingNeeded(asked.media_url)
         if self.has_precondition:
             raise Stale(None)
-        if asked.media_url is not UNSET and self.media is None:
-            raise ExternalIdGone
-        contacts = self._contacts(work)
+        contacts = self._contacts(work, users, known)
         owner = UNSET if owner_id is None else ids.encoded(ids.USER, owner_id)
         start_at = work.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)
         assert start_at is not None, "the body's rules refuse a malformed time"
@@ -130,27 +139,26 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         ENGAGEMENT.claim(work, self.engagement_id, None, entry)
         result = created(work, ENGAGEMENT, self.engagement_id, entry)
         if asked.has_transcript:
-            _put_transcript(work, engagement, self.engagement_id, timeline, asked.transcript)
+            _put_transcript(work, engagement, self.engagement_id, None, timeline, asked.transcript)
         return result
 
-    def _contacts(self, work: UnitOfWork) -> list[KnownContact]:
+    def _contacts(self, work: UnitOfWork, users: Mapping[str, UUID], known: Mapping[str, ContactRow]) -> list[ContactRow]:
         """Return the contacts of the participants who are not users and have an address or a number, each contact once."""
-        known = KnownContacts(work)
-        found: dict[str, KnownContact] = {}
+        found: dict[str, ContactRow] = {}
         for participant in self.fields.participants or ():
             known_by = handles(participant)
-            if known_by and not any(active_user(work, handle) for handle in known_by):
-                found |= dict.fromkeys(known_by, _contact_of(work, known, participant, found))
+            if known_by and users.keys().isdisjoint(known_by):
+                found |= dict.fromkeys(known_by, _contact_of(work, participant, found, known))
         return list({contact.id: contact for contact in found.values()}.values())
 
 
 def _contact_of(
-    work: UnitOfWork, known: KnownContacts, participant: Participant, found: Mapping[str, KnownContact]
-) -> KnownContact:
+    work: UnitOfWork, participant: Participant, found: Mapping[str, ContactRow], known: Mapping[str, ContactRow]
+) -> ContactRow:
     address, number = _address(participant), _number(participant)
-    holder = None if address is None else known.with_address(address)
+    holder = known.get(address or "")
     holder = holder or next((found[handle] for handle in handles(participant) if handle in found), None)
-    holder = holder or (None if number is None else known.with_number(number))
+    holder = holder or known.get(number or "")
     if holder is not None:
         return holder
     first_name, _, last_name = (participant.name or "").strip().partition(" ")
@@ -162,9 +170,9 @@ def _contact_of(
     )
     created = CreateContact(new).apply(work).answer
     assert isinstance(created, Contact), "the command creates a contact"
-    contact_id = ids.decoded(ids.CONTACT, created.id)
-    assert contact_id is not None, "the server wrote this id"
-    return KnownContact(contact_id, None)
+    contact = work.get(CONTACTS, ids.decoded(ids.CONTACT, created.id))
+    assert contact is not None, "the command has just written it"
+    return contact
 
 
 class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,13 +190,15 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         found = [ids.decoded(ids.CONTACT, text) for text in self.contact_ids]
-        _refuse_unknown("contact_ids", "contact", [active(work, CONTACTS, contact_id) for contact_id in found])
+        rows = all_active(work, CONTACTS, found)
+        _refuse_unknown("contact_ids", "contact", rows)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         contact_ids = dict.fromkeys(contact_id for contact_id in found if contact_id is not None)
+        companies = dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET)
         details = msgspec.structs.replace(
             before.details,
             contact_ids=tuple(ids.encoded(ids.CONTACT, contact_id) for contact_id in contact_ids),
-            company_ids=_companies_of(work, contact_ids),
+            company_ids=tuple(companies),
         )
         return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
 
@@ -207,7 +217,7 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
             yield Need(TAGS, tag_id)
 
     def apply(self, work: UnitOfWork) -> Result:
-        found = [active(work, TAGS, ids.decoded(ids.TAG, text)) for text in self.tag_ids]
+        found = all_active(work, TAGS, [ids.decoded(ids.TAG, text) for text in self.tag_ids])
         _refuse_unknown("tag_ids", "tag", found)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
@@ -241,7 +251,7 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
             after = _lasting(after, before.start_at, self.timeline.duration_seconds)
         completed = updated(work, ENGAGEMENT, before, EngagementEntry.of(after, before.details)).answer
         assert isinstance(completed, Engagement), "the command updates an engagement"
-        version = _put_transcript(work, completed, self.engagement_id, self.timeline, UNSET)
+        version = _put_transcript(work, completed, self.engagement_id, transcript, self.timeline, UNSET)
         return Result(version, Timeline.of(shown.id, self.timeline))
 
 
@@ -266,11 +276,11 @@ def handles(participant: Participant) -> list[str]:
     return [handle for handle in (_address(participant), _number(participant)) if handle is not None]
 
 
-def owner_among(participants: Sequence[Participant], user_known_by: Callable[[str], UUID | None]) -> UUID | None:
-    """Return the user of the participant that is marked as owner. Refusal: Invalid if none is active."""
+def owner_among(participants: Sequence[Participant], users: Mapping[str, UUID]) -> UUID | None:
+    """Return the user of the participant that is marked as owner, by the active users. Refusal: Invalid if it is none."""
     for index, participant in enumerate(participants):
         if participant.is_owner:
-            owner = next((user_id for handle in handles(participant) if (user_id := user_known_by(handle))), None)
+            owner = next((users[handle] for handle in handles(participant) if handle in users), None)
             if owner is None:
                 place = f"participants[{index}]"
                 message = (
@@ -312,12 +322,6 @@ def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:
         raise Invalid(errors)
 
 
-def _companies_of(work: UnitOfWork, contact_ids: Mapping[UUID, None]) -> tuple[str, ...]:
-    """Return the current companies of contacts."""
-    rows = [active(work, CONTACTS, contact_id) for contact_id in contact_ids]
-    return tuple(dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET))
-
-
 def _lasting(engagement: Engagement, start_at: datetime, seconds: float | None) -> Engagement:
     if seconds is None:
         return engagement
@@ -328,10 +332,14 @@ def _lasting(engagement: Engagement, start_at: datetime, seconds: float | None) 
 
 
 def _put_transcript(
-    work: UnitOfWork, engagement: Engagement, engagement_id: UUID, timeline: TimelineRequest | None, text: str | UnsetType
+    work: UnitOfWork,
+    engagement: Engagement,
+    engagement_id: UUID,
+    before: TranscriptRow | None,
+    timeline: TimelineRequest | None,
+    text: str | UnsetType,
 ) -> int:
     """Set the transcript of an engagement: the timeline, and the plain text, by default made from the timeline."""
-    before = active(work, TRANSCRIPTS, engagement_id)
     timeline_id = None if before is None else before.timeline_id
     if timeline is not None and timeline_id is None:
         timeline_id = ids.new_id()

@@ -20,7 +20,7 @@ from herdbook.engagements.model import Details, Engagement, EngagementEntry, Tim
 from herdbook.ledger.changes import Action
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Columns, Events, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
 from herdbook.search_text import searchable, words
 from herdbook.tags.store import TAG
 
@@ -62,18 +62,21 @@ class EngagementRow(ObjectRow, frozen=True, kw_only=True):
         }
 
 
-COLUMNS: Final[Columns] = {
-    "engagement_type": "text",
-    "processing_status": "text",
-    "is_private": "boolean",
-    "start_at": "timestamptz",
-    "owner_user_id": "uuid",
-    "contact_ids": "uuid[]",
-    "company_ids": "uuid[]",
-    "search": "text",
-    "details": "json",
-}
-ENGAGEMENTS: Final = object_table(EngagementRow, "engagement", COLUMNS)
+ENGAGEMENTS: Final = object_table(
+    EngagementRow,
+    "engagement",
+    {
+        "engagement_type": "text",
+        "processing_status": "text",
+        "is_private": "boolean",
+        "start_at": "timestamptz",
+        "owner_user_id": "uuid",
+        "contact_ids": "uuid[]",
+        "company_ids": "uuid[]",
+        "search": "text",
+        "details": "json",
+    },
+)
 ENGAGEMENT_WORDS: Final = index_table("engagement_word", "word", "text", "engagement_id")
 ENGAGEMENT_CONTACTS: Final = index_table("engagement_contact", "contact_id", "uuid", "engagement_id")
 ENGAGEMENT_COMPANIES: Final = index_table("engagement_company", "company_id", "uuid", "engagement_id")
@@ -169,16 +172,6 @@ async def find_timeline(database: Database, workspace_id: UUID, engagement_id: U
     found = await database.find(find_in("transcript", ", c.timeline_id"), workspace_id, engagement_id)
     # A plain text has no timeline.
     return None if found is None or found.more[0] is None else found
-
-
-async def find_by_external_id(statements: Executor, workspace_id: UUID, external_id: str) -> UUID | None:
-    """Return the id of the engagement with an external id."""
-    found: UUID | None = await statements.fetchval(
-        "select engagement_id from engagement_external_id where workspace_id = $1 and external_id = $2",
-        workspace_id,
-        external_id,
-    )
-    return found
 
 
 async def needing_recordings(

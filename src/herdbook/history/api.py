@@ -19,9 +19,9 @@ from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.engagements.model import Engagement
 from herdbook.engagements.store import ENGAGEMENT
-from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken, Unavailable
+from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken
 from herdbook.history import store
-from herdbook.history.commands import Restore, Unforeseen
+from herdbook.history.commands import Restore
 from herdbook.history.model import (
     History,
     HistoryAction,
@@ -48,8 +48,6 @@ from herdbook.shared_schemas import shown_time
 from herdbook.tags.model import Tag
 from herdbook.tags.store import TAG
 
-# Limits the attempts to restore an object that other requests restore and delete at the same time.
-_TRIES: Final = 6
 # Maps each list in an engagement's details to the scope that is needed to see it in a history.
 _LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
 
@@ -173,18 +171,7 @@ def _was_not_there(object_type: ObjectType[Any, Any]) -> NotFound:
 
 async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: UUID) -> Answer:
     """Restore a deleted object."""
-    pool, workspace_id = call.services.database.pool, call.caller.workspace_id
-    for _ in range(_TRIES):
-        row = await store.stored_object(pool, object_type, workspace_id, object_id)
-        command = Restore(object_type=object_type, object_id=object_id, if_version=call.if_version)
-        if row is not None and row.is_deleted:
-            state = msgspec.json.decode(row.object, type=object_type.entry)
-            command = msgspec.structs.replace(command, seen=row.version, state=state)
-        try:
-            return await call.write(command)
-        except Unforeseen:
-            continue
-    raise Unavailable("Other requests are deleting and restoring the same object. Nothing was written. Try again shortly.")
+    return await call.write(Restore(object_type=object_type, object_id=object_id, if_version=call.if_version))
 
 
 async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answer:

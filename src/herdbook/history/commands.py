@@ -24,27 +24,18 @@ from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags.store import TAG
 
 
-class Unforeseen(Exception):
-    """The object to restore has changed since it was looked up. It must be looked up again, and the command repeated."""
-
-
 class Restore(msgspec.Struct, frozen=True, kw_only=True):
     """Restore a deleted object in the state that it had. A contact whose company is gone comes back without a company.
 
-    `seen` is the version and `state` the content of the deleted row, if it was looked up. An object that is not deleted stays
-    unchanged. Refusals: NotFound, Stale, Taken. Also raises Unforeseen, which no caller sees.
+    An object that is not deleted stays unchanged. Refusals: NotFound, Stale, Taken.
     """
 
     object_type: ObjectType[Any, Any]
     object_id: UUID
-    seen: int | None = None
-    state: Any = None
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
         yield Need(self.object_type.table, self.object_id)
-        if self.state is not None:
-            yield from _needs_to_be_there(self.object_type, self.state)
 
     def apply(self, work: UnitOfWork) -> Result:
         object_type = self.object_type
@@ -55,9 +46,8 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
             raise Stale(row.version)
         if row.deleted_at is None:
             return Result(row.version, row.object)
-        if row.version != self.seen:
-            raise Unforeseen
         after = row.entry
+        work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
         object_type.claim(work, self.object_id, None, after)
@@ -123,15 +113,10 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(REFERENCES, _around(self))
-        for reversal in self.reversals:
-            yield Need(reversal.object_type.table, reversal.object_id)
-            if reversal.before is not None and reversal.object_type.unique_key is not None:
-                yield from reversal.object_type.unique_key.needs(reversal.object_type.keys(reversal.before))
-            for engagement_id in _with_transcript(reversal):
-                yield Need(ENGAGEMENTS, engagement_id)
-                yield Need(TRANSCRIPTS, engagement_id)
+        yield from _rows_needed(self.reversals)
 
     def apply(self, work: UnitOfWork) -> Result:
+        work.require(_rows_needed(self.reversals))
         plan = _UndoPlan(work, self)
         plan.settle()
         reverted = _revert(work, plan.going)
@@ -174,6 +159,18 @@ def _names(row: Any) -> set[ObjectKey]:
     if row.deleted_at is None:
         return named(row.id, row.entry)
     return named(row.id, None, getattr(row, "merged_into", None))
+
+
+def _rows_needed(reversals: Iterable[Reversal]) -> Iterator[Need]:
+    """Yield the needs of undoing objects, without their references."""
+    for reversal in reversals:
+        object_type = reversal.object_type
+        yield Need(object_type.table, reversal.object_id)
+        if reversal.before is not None and object_type.unique_key is not None:
+            yield from object_type.unique_key.needs(object_type.keys(reversal.before))
+        for engagement_id in _with_transcript(reversal):
+            yield Need(ENGAGEMENTS, engagement_id)
+            yield Need(TRANSCRIPTS, engagement_id)
 
 
 def _with_transcript(reversal: Reversal) -> Iterator[UUID]:
@@ -281,7 +278,8 @@ class _UndoPlan:
                 (TRANSCRIPT, active(self._work, TRANSCRIPTS, engagement_id)),
             ]
             return any(place in _provides(each, row) for each, row in rows)
-        row: Any = self._work.get(object_type.table, object_id)
+        # `REFERENCES` says of an object that is not loaded whether it is gone.
+        row: Any = self._work.get_if_loaded(object_type.table, object_id)
         if row is None:
             gone = self._gone.get(object_id)
             is_there, version, is_merged = gone is None, gone and gone.version, gone is not None and gone.is_merged

@@ -4,10 +4,10 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -85,12 +85,42 @@ async def lock_at_once(connection: Connection) -> None:
     await connection.execute("set local lock_timeout = '50ms'")
 
 
-async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUID, UnitOfWork]:
+async def load(connection: Connection, needs: Mapping[UUID, Collection[Need]]) -> dict[UUID, UnitOfWork]:
     """Open a unit of work, with the rows needed, for each workspace that exists.
 
     One statement loads them, so they share a snapshot. A lock must be taken by an earlier statement, because a statement that
     waits for a lock keeps the snapshot from before it.
     """
+    loaded = await _loaded(connection, needs)
+    units = {
+        head.id: UnitOfWork(head.id, head.seq, head.last_at, max(loaded.now, head.last_at + timedelta(microseconds=1)))
+        for head in loaded.heads
+    }
+    _look_at_times(units.values(), loaded.now)
+    _add(units, needs, loaded)
+    return units
+
+
+async def load_more(
+    connection: Connection, units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]]
+) -> set[UUID]:
+    """Load further rows into units of work. Return the workspaces that another process has changed since their first load."""
+    loaded = await _loaded(connection, needs)
+    _add(units, needs, loaded)
+    return {
+        head.id for head in loaded.heads if (head.seq, head.last_at) != (units[head.id].loaded_seq, units[head.id].loaded_at)
+    }
+
+
+class _Loaded(NamedTuple):
+    """One snapshot: the time, the heads of the workspaces, and the rows of each table in JSON."""
+
+    now: datetime
+    heads: Sequence[_Head]
+    rows: Sequence[tuple[Table[Any], bytes | None]]
+
+
+async def _loaded(connection: Connection, needs: Mapping[UUID, Collection[Need]]) -> _Loaded:
     asked: dict[Table[Any], list[dict[str, Any]]] = {}
     for workspace_id, wanted in needs.items():
         for need in wanted:
@@ -98,17 +128,18 @@ async def load(connection: Connection, needs: dict[UUID, set[Need]]) -> dict[UUI
     tables = _in_order(asked)
     record = await connection.fetchrow(_load_statement(tables), list(needs), *(_encode(asked[table]) for table in tables))
     assert record is not None, "a select without `from` has one row"
-    now: datetime = record[0]
-    units = {
-        head.id: UnitOfWork(head.id, head.seq, head.last_at, max(now, head.last_at + timedelta(microseconds=1)))
-        for head in (_head_decoder.decode(record[1]) if record[1] else ())
-    }
-    _look_at_times(units.values(), now)
-    for table, rows in zip(tables, record[2:], strict=True):
+    heads = _head_decoder.decode(record[1]) if record[1] else ()
+    return _Loaded(record[0], heads, list(zip(tables, record[2:], strict=True)))
+
+
+def _add(units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]], loaded: _Loaded) -> None:
+    for workspace_id, wanted in needs.items():
+        if work := units.get(workspace_id):
+            work.note_looked_up(wanted)
+    for table, rows in loaded.rows:
         for row in _decoded_rows(table, rows):
             if work := units.get(row.workspace_id):
                 work.add_loaded(table, row)
-    return units
 
 
 async def save(connection: Connection, units: Sequence[UnitOfWork]) -> set[UUID]:

@@ -112,9 +112,12 @@ class UniqueKey(Generic[EntryT]):
         """Claim the new keys for an object and free its old ones. Refusal: Taken. `field_path` may replace that of the key."""
         errors: list[FieldError] = []
         holders: list[tuple[str, str]] = []
+        added = [key for key in new if key not in old]
+        claims = dict(zip(added, work.get_all(self.table, added), strict=True))
         kind = holder_type.name
         for index, key in enumerate(new):
-            holder = self.holder(work, key)
+            claim = claims.get(key)
+            holder = None if claim is None else claim.holder_id
             if holder not in (None, object_id):
                 named = (field_path or self.field_path)(index)
                 message = f"`{named}` belongs to another active {kind} of this workspace. Use that one, or choose another."
@@ -123,17 +126,13 @@ class UniqueKey(Generic[EntryT]):
         if errors:
             raise Taken(errors, holders, holder_type.read_scopes[0])
         self.free(work, object_id, set(old).difference(new))
-        for key in new:
-            if key not in old:
-                claim = work.get(self.table, key)
-                work.put(
-                    self.table, Claim(work.workspace_id, key, object_id, None if claim is None else claim.stored_holder_id)
-                )
+        for key, claim in claims.items():
+            work.put(self.table, Claim(work.workspace_id, key, object_id, None if claim is None else claim.stored_holder_id))
 
     def free(self, work: UnitOfWork, object_id: UUID, keys: Collection[str]) -> None:
         """Free those of the keys that the object holds."""
         for key in keys:
-            claim = work.get(self.table, key)
+            claim = work.get_if_loaded(self.table, key)
             # Not loaded: the object's row lists this key, so the table already gives it to this object.
             if claim is None or claim.holder_id == object_id:
                 stored = object_id if claim is None else claim.stored_holder_id

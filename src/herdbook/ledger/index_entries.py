@@ -1,17 +1,19 @@
 """Links: index entries by which an object is found, such as the words of its name, or its company.
 
-They have their own tables, so that only a write that changes them touches these indexes.
+They have their own tables, so that only a write that changes them touches these indexes. A command finds objects by them in
+ranges, in the order of the objects' ids.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Final, Generic, LiteralString, TypeAlias, TypeVar
+from typing import Any, Final, Generic, LiteralString, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from herdbook.ledger.unit_of_work import Table, UnitOfWork
+from herdbook import ids
+from herdbook.ledger.unit_of_work import Need, Table, UnitOfWork
 
 
 class IndexEntry(msgspec.Struct, frozen=True):
@@ -23,7 +25,33 @@ class IndexEntry(msgspec.Struct, frozen=True):
     is_there: bool
 
 
-IndexTable: TypeAlias = Table[IndexEntry]
+class IndexRange(msgspec.Struct, frozen=True):
+    """The first objects after one id that are found by a key, in the order of their ids; `MAX_RANGE` of them if there are more.
+
+    `key` is text here, also if it is an id.
+    """
+
+    workspace_id: UUID
+    key: str
+    after: UUID
+    object_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IndexTable(Table[IndexEntry]):
+    """A table of index entries, which is only written; `ranges` reads it."""
+
+    ranges: Table[IndexRange]
+
+    def needs(self, keys: Iterable[str | UUID]) -> list[Need]:
+        """Return the rows that a command must see to find the first objects of these keys."""
+        return [self.range_after(key, ids.NIL) for key in keys]
+
+    def range_after(self, key: str | UUID, after: UUID) -> Need:
+        """Return the need for the objects of a key that follow an id."""
+        return Need(self.ranges, (str(key), after))
+
+
 RowT = TypeVar("RowT")
 
 
@@ -45,6 +73,17 @@ class Index(Generic[RowT]):
         return row is not None and (row.deleted_at is not None) == self.is_of_deleted
 
 
+MAX_RANGE: Final = 500
+_LOAD: Final[LiteralString] = """
+    select asked.workspace_id, asked.key ->> 0 as key, asked.key ->> 1 as after, array(
+        select t.$object from $table t
+        where t.workspace_id = asked.workspace_id and t.$key = (asked.key ->> 0)::$type
+            and t.$object > (asked.key ->> 1)::uuid
+        order by t.$object
+        limit 500
+    ) as object_ids
+    from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+"""
 _SAVE: Final[LiteralString] = """
     $table_entry as (
         select r.workspace_id, r.key, r.object_id, r.is_there
@@ -62,9 +101,15 @@ _SAVE: Final[LiteralString] = """
 
 
 def index_table(table_name: LiteralString, key: LiteralString, key_type: LiteralString, object_id: LiteralString) -> IndexTable:
-    """Return the write-only mapping of a table (workspace_id, key, object_id) whose primary key is all three columns."""
-    save = _SAVE.replace("$table", table_name).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
-    return Table(row=IndexEntry, key=lambda entry: (entry.key, entry.object_id), load=None, save=save)
+    """Return the mapping of a table (workspace_id, key, object_id) whose primary key is all three columns."""
+
+    def stated(sql: LiteralString) -> LiteralString:
+        return sql.replace("$table", table_name).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
+
+    ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after), load=stated(_LOAD), save=None)
+    return IndexTable(
+        row=IndexEntry, key=lambda entry: (entry.key, entry.object_id), load=None, save=stated(_SAVE), ranges=ranges
+    )
 
 
 def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after: Any) -> None:
@@ -77,3 +122,29 @@ def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after:
         new = index.keys(after) if is_there else frozenset[Any]()
         for key in old ^ new:
             work.put(index.table, IndexEntry(work.workspace_id, key, after.id, is_there=key in new))
+
+
+class IndexReader:
+    """The objects that the keys of an index find, as the batch has them when this is created."""
+
+    def __init__(self, work: UnitOfWork, index: IndexTable) -> None:
+        self._work = work
+        self._index = index
+        self._changed: dict[str | UUID, dict[UUID, bool]] = {}
+        for entry in work.changed_in(index):
+            self._changed.setdefault(entry.key, {})[entry.object_id] = entry.is_there
+
+    def find(self, key: str | UUID) -> Iterator[UUID]:
+        """Yield the objects that a key finds, in the order of their ids."""
+        changed = self._changed.get(key, {})
+        after = ids.NIL
+        while True:
+            found: IndexRange | None = self._work.get(*self._index.range_after(key, after))
+            assert found is not None, "a range without objects has a row, too"
+            stored = found.object_ids
+            is_last = len(stored) < MAX_RANGE
+            added = {each for each, is_there in changed.items() if is_there and each > after and (is_last or each < stored[-1])}
+            yield from sorted(added.union(each for each in stored if changed.get(each, True)))
+            if is_last:
+                return
+            after = stored[-1]

@@ -34,10 +34,10 @@ from herdbook.errors import (
     Refusal,
     Unavailable,
 )
-from herdbook.ledger.batch import load, lock_all, lock_at_once, save, was_committed
+from herdbook.ledger.batch import load, load_more, lock_all, lock_at_once, save, was_committed
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS, IdempotencyKey, IdempotencyRecord
 from herdbook.ledger.notifier import ChangeNotifier
-from herdbook.ledger.unit_of_work import Command, LongCommand, Need, Origin, Result, UnitOfWork
+from herdbook.ledger.unit_of_work import Command, LongCommand, Need, NotLoaded, Origin, Result, Savepoint, UnitOfWork
 
 _log = logging.getLogger("herdbook.ledger")
 
@@ -50,6 +50,9 @@ LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 # A batch yields to other tasks after commands that need or write this many rows.
 TURN_ROWS: Final = 100
 _LOCKED_FOR_SECONDS: Final = 1.0
+# Limits how often more rows are loaded for one command. Each load gets all rows that the command has missed so far, so honest
+# commands need a few loads: one for each step of a path from row to row.
+MAX_LOADS: Final = 8
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_EVERY_SECONDS: Final = 0.25
 # The pause before the first retry; it doubles with each further one.
@@ -129,13 +132,75 @@ class _Room:
         return one.size + LARGE_ROW_BYTES * len(one.large_needs - self._large) if one.large_needs else one.size
 
 
-class _Trial:
-    """One attempt at a batch: its books, and the outcome of each command if the batch is saved."""
+class TooManyLoads(Exception):
+    """A command has a bug: it asks for rows that were not loaded again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Command) -> None:
+        super().__init__(f"`{type(command).__name__}` still asks for rows after {MAX_LOADS} further loads.")
+
+
+class _Missed(NamedTuple):
+    """The rows that a workspace's commands miss, and the state of its unit of work before the first such command."""
+
+    savepoint: Savepoint
+    needs: set[Need]
+
+
+class _Trial:
+    """One attempt at a batch: its units of work, and the outcome of each command if the batch is saved.
+
+    `in_doubt` says whether an earlier attempt may have been committed, or may still be.
+    """
+
+    def __init__(self, *, in_doubt: bool) -> None:
+        self.in_doubt = in_doubt
         self.units: dict[UUID, UnitOfWork] = {}
         self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
         self.saving = False
+        self._loads: dict[_Waiting, int] = {}
+
+    async def apply(self, waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], dict[UUID, set[Need]]]:
+        """Apply commands. Return those to be applied again, and the rows that must be loaded before, by workspace.
+
+        After a command that misses rows, the later ones of its workspace are applied only to find what they miss as well. Then
+        all of these are taken back, because each must see what the ones before it do.
+        """
+        again: list[_Waiting] = []
+        missed: dict[UUID, _Missed] = {}
+        rows = 0
+        for one in waiting:
+            # Skip callers that were answered meanwhile: the answer says that nothing was written.
+            if one.done.done():
+                continue
+            # From here on, the command may be saved. Set this first: a long command lets other tasks run, `_give_up` too.
+            one.is_sent = True
+            work = self.units.get(one.workspace_id)
+            outcome = _outcome(work, one)
+            if isinstance(outcome, CoroutineType):
+                outcome = await outcome
+            if isinstance(outcome, NotLoaded):
+                outcome = self._note_missed(one, outcome, missed)
+            if one.workspace_id in missed:
+                one.is_sent = self.in_doubt
+                again.append(one)
+            else:
+                self.outcomes.append((one, outcome))
+            rows += 1 + len(one.needs) + (0 if work is None else work.rows_put)
+            if rows > TURN_ROWS:
+                rows = 0
+                await asyncio.sleep(0)
+        for workspace_id, (savepoint, _) in missed.items():
+            self.units[workspace_id].roll_back(savepoint)
+        return again, {workspace_id: needs for workspace_id, (_, needs) in missed.items()}
+
+    def _note_missed(self, one: _Waiting, outcome: NotLoaded, missed: dict[UUID, _Missed]) -> Exception:
+        """Note the rows that a command misses. Return its outcome, which is final if it has missed rows too often."""
+        loads = self._loads[one] = self._loads.get(one, 0) + 1
+        if loads > MAX_LOADS:
+            return TooManyLoads(one.command)
+        savepoint = self.units[one.workspace_id].savepoint()
+        missed.setdefault(one.workspace_id, _Missed(savepoint, set())).needs.update(outcome.needs)
+        return outcome
 
 
 class _Batch:
@@ -358,7 +423,7 @@ class Ledger:
         pause = _PAUSE_SECONDS
         has_failed = False
         while waiting := [one for one in waiting if not one.done.done()]:
-            trial = _Trial()
+            trial = _Trial(in_doubt=bool(doubts))
             try:
                 waiting = await self._attempt(batch, waiting, trial, doubts, lock=lock)
             except Exception as error:
@@ -425,7 +490,7 @@ class Ledger:
     async def _attempt(
         self, batch: _Batch, waiting: Sequence[_Waiting], trial: _Trial, doubts: Sequence[_Trial], *, lock: bool
     ) -> Sequence[_Waiting]:
-        """Try a batch once; answer committed and refused commands, return those that came too late."""
+        """Try a batch once; answer committed and refused commands, return those that begin again."""
         workspace_ids = {one.workspace_id for one in waiting}
         is_blocked = not self._blocked.isdisjoint(workspace_ids)
         async with self._pool.acquire() as connection:
@@ -438,9 +503,9 @@ class Ledger:
                         await lock_all(connection, workspace_ids)
                         if doubts:
                             waiting = await self._without_committed(connection, waiting, doubts)
-                        held = await self._work_through(connection, waiting, trial)
+                        again = await self._work_through(connection, waiting, trial)
                 else:
-                    held = await self._work_through(connection, waiting, trial)
+                    again = await self._work_through(connection, waiting, trial)
             finally:
                 batch.connection = None
         self._blocked -= workspace_ids
@@ -449,45 +514,43 @@ class Ledger:
         if self._notifier is not None:
             # Late workspaces included: another process has moved their heads.
             self._notifier.notify([work.workspace_id for work in trial.units.values() if work.changes])
-        late: list[_Waiting] = []
         for one, outcome in trial.outcomes:
-            if held is None or one.workspace_id in held:
+            if one.workspace_id not in again:
                 one.answer(outcome)
-            else:
-                one.is_sent = False
-                late.append(one)
+        late = [one for one in waiting if one.workspace_id in again]
+        for one in late:
+            one.is_sent = trial.in_doubt
         if late:
             metrics.LATE_BATCHES.inc()
             until = time.monotonic() + _LOCKED_FOR_SECONDS
             self._locked_until.update((one.workspace_id, until) for one in late)
         return late
 
-    async def _work_through(self, connection: Connection, waiting: Sequence[_Waiting], trial: _Trial) -> set[UUID] | None:
-        """Load, apply and save; return the workspaces that were saved, or None if there was nothing to save."""
+    async def _work_through(self, connection: Connection, waiting: Sequence[_Waiting], trial: _Trial) -> set[UUID]:
+        """Load, apply and save; return the workspaces where nothing was saved, so that their commands begin again."""
         needs: dict[UUID, set[Need]] = {}
         for one in waiting:
             needs.setdefault(one.workspace_id, set()).update(one.needs)
         trial.units = await load(connection, needs)
-        rows = 0
-        # Skip callers that were answered meanwhile: the answer says that nothing was written.
-        for one in waiting:
-            if not one.done.done():
-                # From here on, the command will be saved. Set this first: a long command lets other tasks run, `_give_up` too.
+        again: set[UUID] = set()
+        waiting, missed = await trial.apply(waiting)
+        while missed:
+            applied = [one for one, _ in trial.outcomes]
+            for one in applied:
+                one.is_sent = trial.in_doubt
+            again |= await load_more(connection, trial.units, missed)
+            for one in applied:
                 one.is_sent = True
-                work = trial.units.get(one.workspace_id)
-                outcome = _outcome(work, one)
-                trial.outcomes.append((one, await outcome if isinstance(outcome, CoroutineType) else outcome))
-                rows += 1 + len(one.needs) + (0 if work is None else work.rows_put)
-                if rows > TURN_ROWS:
-                    rows = 0
-                    await asyncio.sleep(0)
-        changed = [work for work in trial.units.values() if work.changed_rows]
-        if not changed:
-            return None
-        trial.saving = True
-        held = await save(connection, changed)
-        # Unchanged workspaces are not late: their answers only claim what was read at one moment.
-        return held.union(trial.units.keys() - {work.workspace_id for work in changed})
+                # A caller that was answered meanwhile was told that nothing was written.
+                if one.done.done():
+                    again.add(one.workspace_id)
+            waiting, missed = await trial.apply([one for one in waiting if one.workspace_id not in again])
+        changed = [work for work in trial.units.values() if work.changed_rows and work.workspace_id not in again]
+        if changed:
+            trial.saving = True
+            again |= {work.workspace_id for work in changed} - await save(connection, changed)
+        # Unchanged workspaces need not begin again: their answers only claim what was read at one moment.
+        return again
 
     async def _without_committed(
         self, connection: Connection, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]

@@ -1,6 +1,6 @@
 """Objects with a version: the steps that commands on contacts, companies and the other kinds share."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -161,8 +161,14 @@ class ObjectTypes:
 
 def active(work: UnitOfWork, table: Table[RowT], object_id: UUID | None) -> RowT | None:
     """Return the row of an object that exists and is not deleted, or None."""
-    row = work.get(table, object_id)
+    row = None if object_id is None else work.get(table, object_id)
     return None if row is None or row.deleted_at is not None else row
+
+
+def all_active(work: UnitOfWork, table: Table[RowT], object_ids: Sequence[UUID | None]) -> list[RowT | None]:
+    """Return what `active` does for each object. Rows that were not loaded are missed together."""
+    work.get_all(table, [object_id for object_id in object_ids if object_id is not None])
+    return [active(work, table, object_id) for object_id in object_ids]
 
 
 def current(work: UnitOfWork, table: Table[RowT], object_id: UUID, if_version: frozenset[int] | None, name: str) -> RowT:

@@ -1,15 +1,16 @@
 """A unit of work: the rows of one workspace that a batch of commands reads and changes in memory.
 
 A domain describes each of its tables to the ledger as a `Table`. A command names the rows it needs, and is then applied to
-the unit of work in plain synchronous Python. The ledger saves the changed rows of the whole batch in one statement.
+the unit of work in plain synchronous Python. If it asks for a row that was not loaded, the ledger loads the row and applies
+the command again. The ledger saves the changed rows of the whole batch in one statement.
 """
 
 import asyncio
 import itertools
-from collections.abc import Callable, Generator, Hashable, Iterable
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, LiteralString, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, LiteralString, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -46,7 +47,7 @@ class Table(Generic[RowT]):
     number: int = field(default_factory=itertools.count().__next__, init=False)
     """Its position in the order of all tables."""
     is_large: bool = field(default=False, kw_only=True)
-    """Whether a row may have megabytes, so that a batch loads few of them."""
+    """Whether a row may have megabytes. A batch loads few of them, as far as its commands name them as needs."""
 
 
 class Need(NamedTuple):
@@ -54,6 +55,14 @@ class Need(NamedTuple):
 
     table: Table[Any]
     key: Hashable
+
+
+class NotLoaded(Exception):
+    """A command asked for rows that were not loaded. The ledger loads them and applies the command again."""
+
+    def __init__(self, needs: frozenset[Need]) -> None:
+        super().__init__(needs)
+        self.needs = needs
 
 
 class Result(NamedTuple):
@@ -67,11 +76,14 @@ class Command(Protocol):
     """One write that a caller requests, as data."""
 
     def needs(self) -> Iterable[Need]:
-        """Return the rows that `apply` reads."""
+        """Return the rows that `apply` is known to read. Each row left out costs a round trip, but changes no result."""
         ...
 
     def apply(self, work: "UnitOfWork") -> Result:
-        """Change the unit of work, or raise a refusal; the changes of a refused command are undone."""
+        """Change the unit of work, or raise a refusal; the changes of a refused command are undone.
+
+        If rows were not loaded, it is called again, with all its changes undone, once they are.
+        """
         ...
 
 
@@ -79,7 +91,7 @@ class LongCommand(msgspec.Struct, frozen=True):
     """A command that takes long, so the event loop runs other tasks after each of its steps."""
 
     def needs(self) -> Iterable[Need]:
-        """Return the rows that the steps read."""
+        """Return the rows that the steps are known to read."""
         raise NotImplementedError
 
     def steps(self, work: "UnitOfWork") -> Generator[None, None, Result]:
@@ -103,6 +115,17 @@ class Origin(msgspec.Struct, frozen=True):
     credential_id: UUID
 
 
+class Savepoint(NamedTuple):
+    """A state of a unit of work to return to: its sequence, its number of entries, and the length of its log of puts."""
+
+    seq: int
+    entries: int
+    puts: int
+
+
+_UNKNOWN: Final = object()
+
+
 class UnitOfWork:
     """The rows of one workspace during one batch."""
 
@@ -114,28 +137,62 @@ class UnitOfWork:
         self.time = shown_time(at)
         self.changes: list[Change] = []
         self.changed_rows: dict[tuple[Table[Any], Hashable], Row] = {}
-        self._rows: dict[tuple[Table[Any], Hashable], Row] = {}
+        # Maps what was looked up to the row, or to None if there is no such row.
+        self._loaded: dict[tuple[Table[Any], Hashable], Row | None] = {}
+        self._missing: set[Need] = set()
         self._origin: Origin | None = None
-        self._undo: list[tuple[tuple[Table[Any], Hashable], Row | None, bool]] = []
+        self._undo: list[tuple[tuple[Table[Any], Hashable], Row | None]] = []
+        self._start = self.savepoint()
+
+    def note_looked_up(self, needs: Iterable[Need]) -> None:
+        """Note that rows were looked up. Those that are not added as loaded do not exist."""
+        self._loaded.update(dict.fromkeys(needs))
 
     def add_loaded(self, table: Table[RowT], row: RowT) -> None:
         """Add a row as it was loaded."""
-        self._rows[table, table.key(row)] = row
+        self._loaded[table, table.key(row)] = row
 
     def get(self, table: Table[RowT], key: Hashable) -> RowT | None:
-        """Return the row with the batch's changes so far; None if it does not exist or was not loaded."""
-        return self._rows.get((table, key))  # type: ignore[return-value]  # `add_loaded` and `put` keep row and table together
+        """Return the row with the batch's changes so far, or None if it does not exist. Raise NotLoaded if that is unknown."""
+        place = (table, key)
+        # `add_loaded` and `put` keep row and table together.
+        row: Any = self.changed_rows.get(place)
+        if row is None:
+            row = self._loaded.get(place, _UNKNOWN)
+            if row is _UNKNOWN:
+                self.require([Need(table, key)])
+        return row
+
+    def get_all(self, table: Table[RowT], keys: Collection[Hashable]) -> list[RowT | None]:
+        """Return what `get` does for each key. All rows that were not loaded are missed at once, and so loaded together."""
+        try:
+            return [self.get(table, key) for key in keys]
+        except NotLoaded:
+            self.require(Need(table, key) for key in keys)
+            raise
+
+    def get_if_loaded(self, table: Table[RowT], key: Hashable) -> RowT | None:
+        """Return what `get` does, or None if the row was not loaded."""
+        place = (table, key)
+        return self.changed_rows.get(place) or self._loaded.get(place)  # type: ignore[return-value]  # as in `get`
+
+    def require(self, needs: Iterable[Need]) -> None:
+        """Raise NotLoaded if it is unknown of any of these rows whether they exist."""
+        missing = [need for need in needs if need not in self._loaded and need not in self.changed_rows]
+        if missing:
+            self._missing.update(missing)
+            raise NotLoaded(frozenset(missing))
 
     def put(self, table: Table[RowT], row: RowT) -> None:
         """Add a new row, or replace a changed one; the batch will save it."""
         key = (table, table.key(row))
-        self._undo.append((key, self._rows.get(key), key in self.changed_rows))
-        self._rows[key] = self.changed_rows[key] = row
+        self._undo.append((key, self.changed_rows.get(key)))
+        self.changed_rows[key] = row
 
     @property
     def rows_put(self) -> int:
         """The number of rows that the current command has put, and that were not taken back."""
-        return len(self._undo)
+        return len(self._undo) - self._start.puts
 
     def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""
@@ -164,52 +221,71 @@ class UnitOfWork:
         return self.seq
 
     def carry_out(self, command: Command, origin: Origin) -> Result:
-        """Apply a command completely or not at all: a refusal leaves the unit of work as it was."""
-        self._origin = origin
-        self._undo.clear()
-        return self.attempt(command)
+        """Apply a command completely or not at all: a refusal leaves the unit of work as it was, and so does NotLoaded."""
+        self._begin(origin)
+        try:
+            result = command.apply(self)
+        except Exception:
+            self._take_back()
+            raise
+        if self._missing:
+            self._take_back()
+        return result
 
     async def carry_out_in_turns(self, command: LongCommand, origin: Origin) -> Result:
         """Apply a command as `carry_out` does, but yield to the event loop after each step.
 
         No other task changes the unit of work meanwhile, because it belongs to one batch.
         """
-        self._origin = origin
-        self._undo.clear()
-        seq, entries = self.seq, len(self.changes)
+        self._begin(origin)
         steps = command.steps(self)
-        while True:
-            try:
+        try:
+            while True:
                 next(steps)
-            except StopIteration as ended:
-                return ended.value
-            except BaseException:
-                self._take_back_since(seq, entries, 0)
-                raise
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        except StopIteration as ended:
+            if self._missing:
+                self._take_back()
+            return ended.value
+        except Exception:
+            self._take_back()
+            raise
 
     def attempt(self, command: Command) -> Result:
-        """Apply a part of the current command completely or not at all; earlier changes stay."""
-        seq, entries, puts = self.seq, len(self.changes), len(self._undo)
+        """Apply a part of the current command completely or not at all; earlier changes stay.
+
+        An attempt that raises NotLoaded has no outcome yet. The current command may go on, to find the rows that its other
+        parts miss; whatever it returns or raises then, it is applied again.
+        """
+        start = self.savepoint()
         try:
             return command.apply(self)
         except BaseException:
-            self._take_back_since(seq, entries, puts)
+            self.roll_back(start)
             raise
 
-    def _take_back_since(self, seq: int, entries: int, puts: int) -> None:
-        self.seq = seq
-        del self.changes[entries:]
-        for key, before, was_put in reversed(self._undo[puts:]):
-            self._take_back(key, before, was_put=was_put)
-        del self._undo[puts:]
+    def savepoint(self) -> Savepoint:
+        """Return the current state, for `roll_back`."""
+        return Savepoint(self.seq, len(self.changes), len(self._undo))
 
-    def _take_back(self, key: tuple[Table[Any], Hashable], before: Row | None, *, was_put: bool) -> None:
-        if before is None:
-            del self._rows[key]
-        else:
-            self._rows[key] = before
-        if was_put and before is not None:
-            self.changed_rows[key] = before
-        else:
-            del self.changed_rows[key]
+    def roll_back(self, savepoint: Savepoint) -> None:
+        """Take back all changes since a savepoint. The rows loaded since then stay."""
+        self.seq = savepoint.seq
+        del self.changes[savepoint.entries :]
+        for key, before in reversed(self._undo[savepoint.puts :]):
+            if before is None:
+                del self.changed_rows[key]
+            else:
+                self.changed_rows[key] = before
+        del self._undo[savepoint.puts :]
+
+    def _begin(self, origin: Origin) -> None:
+        self._origin = origin
+        self._missing.clear()
+        self._start = self.savepoint()
+
+    def _take_back(self) -> None:
+        """Take back the current command. If it missed rows, raise NotLoaded in place of whatever it returned or raised."""
+        self.roll_back(self._start)
+        if self._missing:
+            raise NotLoaded(frozenset(self._missing))

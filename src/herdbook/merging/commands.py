@@ -1,6 +1,7 @@
 """The commands that merge contacts."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -8,14 +9,15 @@ import msgspec
 from herdbook import ids
 from herdbook.contacts.model import Contact
 from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
-from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS
+from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENT_CONTACTS, ENGAGEMENTS
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.fields import MAX_ITEMS
-from herdbook.ledger.object_types import active, current, deleted, updated
+from herdbook.ledger.index_entries import IndexReader
+from herdbook.ledger.object_types import active, all_active, current, deleted, updated
 from herdbook.ledger.unfinished import Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.merging.model import Merge, merged
-from herdbook.merging.store import COUNTED, INVOLVED, MAX_MOVED_ENGAGEMENTS, Involved
+from herdbook.merging.store import COUNTED, MAX_MOVED_ENGAGEMENTS
 
 
 class MergePreview(Exception):
@@ -42,8 +44,7 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(CONTACTS, self.target_id)
         for source_id in self.source_ids:
             yield Need(CONTACTS, source_id)
-        yield Need(INVOLVED, self.source_ids)
-        yield Need(COUNTED, self.source_ids)
+        yield from ENGAGEMENT_CONTACTS.needs(self.source_ids)
 
     def apply(self, work: UnitOfWork) -> Result:
         if active(work, CONTACTS, self.target_id) is None:
@@ -75,7 +76,7 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(ids.decoded_all(ids.CONTACT, self.sources))
 
     def _found(self, work: UnitOfWork) -> list[ContactRow]:
-        rows = [active(work, CONTACTS, ids.decoded(ids.CONTACT, source)) for source in self.sources]
+        rows = all_active(work, CONTACTS, [ids.decoded(ids.CONTACT, source) for source in self.sources])
         errors: list[FieldError] = []
         for index, row in enumerate(rows):
             if row is None:
@@ -87,14 +88,14 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
 
     def _move(self, work: UnitOfWork) -> int:
         """Move as many engagements as one batch may. Return how many will have moved in the end."""
-        involved, counted = work.get(INVOLVED, self.source_ids), work.get(COUNTED, self.source_ids)
-        assert involved is not None, "the command lists it as a need"
-        assert counted is not None, "the command lists it as a need"
-        moved = _moved(work, involved, dict.fromkeys(self.source_ids, self.target_id))
-        if len(involved.engagements) == MAX_MOVED_ENGAGEMENTS:
-            for source_id in self.source_ids:
-                note(work, Task.MOVE_ENGAGEMENTS, source_id, is_finished=False)
-        return counted.many - len(involved.engagements) + moved
+        moved = _moved(work, dict.fromkeys(self.source_ids, self.target_id))
+        if moved < MAX_MOVED_ENGAGEMENTS:
+            return moved
+        counted = work.get(COUNTED, self.source_ids)
+        assert counted is not None, "a count of none has a row, too"
+        for source_id in self.source_ids:
+            note(work, Task.MOVE_ENGAGEMENTS, source_id, is_finished=False)
+        return counted.many
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -110,29 +111,30 @@ class MoveEngagements(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(CONTACTS, self.contact_id)
-        yield Need(INVOLVED, (self.contact_id,))
+        yield from ENGAGEMENT_CONTACTS.needs([self.contact_id])
 
     def apply(self, work: UnitOfWork) -> Result:
-        contact, involved = work.get(CONTACTS, self.contact_id), work.get(INVOLVED, (self.contact_id,))
-        assert involved is not None, "the command lists it as a need"
+        contact = work.get(CONTACTS, self.contact_id)
+        moved = 0
         # The contact may have been restored since.
-        is_merged = contact is not None and contact.merged_into is not None
-        is_finished = not is_merged or len(involved.engagements) < MAX_MOVED_ENGAGEMENTS
-        if contact is not None and contact.merged_into is not None and involved.engagements:
-            _moved(work, involved, {contact.id: contact.merged_into})
-            # The replacing contact may have been merged since, too.
-            note(work, Task.MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
+        if contact is not None and contact.merged_into is not None:
+            moved = _moved(work, {contact.id: contact.merged_into})
+            if moved:
+                # The replacing contact may have been merged since, too.
+                note(work, Task.MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
+        is_finished = moved < MAX_MOVED_ENGAGEMENTS
         if is_finished:
             note(work, Task.MOVE_ENGAGEMENTS, self.contact_id, is_finished=True)
         return Result(work.seq, Moved(all=is_finished))
 
 
-def _moved(work: UnitOfWork, involved: Involved, places: Mapping[UUID, UUID]) -> int:
-    """Replace contacts in engagements, without listing any twice. Return how many engagements changed."""
-    # A row that the batch has changed replaces the row that it loaded.
-    known = {row.id: row for row in (*involved.engagements, *work.changed_in(ENGAGEMENTS))}
-    moving = [row for row in known.values() if row.deleted_at is None and not places.keys().isdisjoint(row.contact_ids)]
-    for row in moving:
+def _moved(work: UnitOfWork, places: Mapping[UUID, UUID]) -> int:
+    """Replace contacts in engagements, without listing any twice. Return how many engagements changed, at most a batch's."""
+    work.require(ENGAGEMENT_CONTACTS.needs(places))
+    reader = IndexReader(work, ENGAGEMENT_CONTACTS)
+    found = {each for contact_id in places for each in islice(reader.find(contact_id), MAX_MOVED_ENGAGEMENTS)}
+    for row in (moving := work.get_all(ENGAGEMENTS, sorted(found)[:MAX_MOVED_ENGAGEMENTS])):
+        assert row is not None, "an index names rows that exist"
         contact_ids = dict.fromkeys(places.get(contact_id, contact_id) for contact_id in row.contact_ids)
         before = row.entry
         details = msgspec.structs.replace(

@@ -1,7 +1,7 @@
 """Every SQL statement about merging."""
 
 from collections.abc import Sequence
-from typing import Final, LiteralString, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -9,17 +9,7 @@ import msgspec
 
 from herdbook import ids
 from herdbook.db.pool import Executor
-from herdbook.engagements.store import COLUMNS, EngagementRow
-from herdbook.ledger.object_types import row_columns
 from herdbook.ledger.unit_of_work import Origin, Table
-
-
-class Involved(msgspec.Struct, frozen=True):
-    """The engagements of some contacts, at most as many as a batch should change."""
-
-    workspace_id: UUID
-    contact_ids: tuple[UUID, ...]
-    engagements: tuple[EngagementRow, ...]
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -30,35 +20,8 @@ class Counted(msgspec.Struct, frozen=True):
     many: int
 
 
+# Limits how many engagements a batch moves.
 MAX_MOVED_ENGAGEMENTS: Final = 500
-_INVOLVED: Final[LiteralString] = """
-    select asked.workspace_id, asked.key as contact_ids, (
-        select coalesce(json_agg(few), '[]') from (
-            select c.*
-            from (
-                select distinct of_one.engagement_id
-                from unnest(asked.key) as contact(id) cross join lateral (
-                    select l.engagement_id from engagement_contact l
-                    where l.workspace_id = asked.workspace_id and l.contact_id = contact.id
-                    order by l.engagement_id
-                    limit 500
-                ) as of_one
-                order by of_one.engagement_id
-                limit 500
-            ) as l
-            cross join lateral (
-                select $columns from engagement c where c.workspace_id = asked.workspace_id and c.id = l.engagement_id offset 0
-            ) as c
-        ) as few
-    ) as engagements
-    from json_to_recordset($rows) as asked(workspace_id uuid, key uuid[])
-"""
-INVOLVED: Final = Table(
-    row=Involved,
-    key=lambda involved: involved.contact_ids,
-    load=_INVOLVED.replace("$columns", row_columns(COLUMNS)),
-    save=None,
-)
 COUNTED: Final = Table(
     row=Counted,
     key=lambda counted: counted.contact_ids,

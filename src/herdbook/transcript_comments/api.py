@@ -4,6 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.engagements.api import visible
+from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.errors import NotFound
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation
@@ -27,11 +28,11 @@ async def list_comments(call: Call, engagement_id: UUID) -> Answer:
 
 async def create_comment(call: Call, engagement_id: UUID, comment: TranscriptCommentCreate) -> Answer:
     """Comment on the transcript of one engagement."""
-    await visible(call, engagement_id)
     command = CreateTranscriptComment(
         engagement_id=engagement_id,
         fields=comment,
         user_id=call.caller.user_id,
+        sees_private=call.caller.may(PRIVATE_READ),
         has_precondition=call.has_precondition,
     )
     return await call.write(command)
@@ -42,7 +43,10 @@ async def get_comment(call: Call, transcript_comment_id: UUID) -> Answer:
     found = await store.find(call.services.database, call.caller.workspace_id, transcript_comment_id)
     if found is None:
         raise NotFound("transcript comment")
-    await _require_visible(call, found.more[0])
+    try:
+        await visible(call, found.more[0])
+    except NotFound:
+        raise NotFound("transcript comment") from None
     return answer_found(found, "transcript comment")
 
 
@@ -50,7 +54,7 @@ async def update_comment(call: Call, transcript_comment_id: UUID, patch: Transcr
     """Change the text of one comment, or resolve it."""
     command = UpdateTranscriptComment(
         comment_id=transcript_comment_id,
-        engagement_id=await _visible_engagement(call, transcript_comment_id),
+        sees_private=call.caller.may(PRIVATE_READ),
         patch=patch,
         user_id=call.caller.user_id,
         if_version=call.if_version,
@@ -60,29 +64,10 @@ async def update_comment(call: Call, transcript_comment_id: UUID, patch: Transcr
 
 async def delete_comment(call: Call, transcript_comment_id: UUID) -> Answer:
     """Delete one comment."""
-    engagement_id = await _visible_engagement(call, transcript_comment_id)
-    return await call.write(
-        DeleteTranscriptComment(comment_id=transcript_comment_id, engagement_id=engagement_id, if_version=call.if_version)
+    command = DeleteTranscriptComment(
+        comment_id=transcript_comment_id, sees_private=call.caller.may(PRIVATE_READ), if_version=call.if_version
     )
-
-
-async def _visible_engagement(call: Call, comment_id: UUID) -> UUID | None:
-    """Return the engagement of a comment that the caller may see, or None if there is no such comment. Refusal: NotFound.
-
-    The ledger decides about None, because the comment may have been deleted by the request that this one repeats.
-    """
-    found = await store.find(call.services.database, call.caller.workspace_id, comment_id)
-    if found is None:
-        return None
-    await _require_visible(call, found.more[0])
-    return found.more[0]
-
-
-async def _require_visible(call: Call, engagement_id: UUID) -> None:
-    try:
-        await visible(call, engagement_id)
-    except NotFound:
-        raise NotFound("transcript comment") from None
+    return await call.write(command)
 
 
 _TAG: Final = "subpackage_transcriptComments"

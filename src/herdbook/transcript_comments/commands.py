@@ -23,11 +23,15 @@ from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_CO
 
 
 class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Comment on the timeline of an engagement. Refusals: NotFound, Stale if a version is required, Invalid."""
+    """Comment on the timeline of an engagement.
+
+    Refusals: NotFound, also for a private engagement that is hidden; Stale if a version is required; Invalid.
+    """
 
     engagement_id: UUID
     fields: TranscriptCommentCreate
     user_id: UUID | None
+    sees_private: bool
     has_precondition: bool = False
 
     def needs(self) -> Iterator[Need]:
@@ -35,7 +39,9 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
         yield Need(TRANSCRIPTS, self.engagement_id)
 
     def apply(self, work: UnitOfWork) -> Result:
-        engagement = current(work, ENGAGEMENTS, self.engagement_id, None, "engagement")
+        engagement = active(work, ENGAGEMENTS, self.engagement_id)
+        if engagement is None or (engagement.is_private and not self.sees_private):
+            raise NotFound("engagement")
         timeline_id = self._timeline_id(work)
         if self.has_precondition:
             raise Stale(None)
@@ -76,54 +82,45 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Change the text of a comment, or resolve it. Refusals: NotFound, Stale.
-
-    `engagement_id` is the comment's engagement, which the caller may see. None means that the comment was not found.
-    """
+    """Change the text of a comment, or resolve it. Refusals: NotFound, also on a private engagement that is hidden; Stale."""
 
     comment_id: UUID
-    engagement_id: UUID | None
+    sees_private: bool
     patch: TranscriptCommentUpdate
     user_id: UUID | None
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
-        yield from _needs(self.comment_id, self.engagement_id)
+        yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
 
     def apply(self, work: UnitOfWork) -> Result:
-        before = _current(work, self.comment_id, self.engagement_id, self.if_version)
+        before = _current(work, self.comment_id, self.if_version, sees_private=self.sees_private)
         user_id = None if self.user_id is None else ids.encoded(ids.USER, self.user_id)
         after = patched(before.object, self.patch, user_id, work.time)
         return updated(work, TRANSCRIPT_COMMENT, before, after)
 
 
 class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Delete a comment. `engagement_id` is as in `UpdateTranscriptComment`. Refusals: NotFound, Stale."""
+    """Delete a comment. Refusals: NotFound, also on a private engagement that is hidden; Stale."""
 
     comment_id: UUID
-    engagement_id: UUID | None
+    sees_private: bool
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
-        yield from _needs(self.comment_id, self.engagement_id)
+        yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
 
     def apply(self, work: UnitOfWork) -> Result:
-        before = _current(work, self.comment_id, self.engagement_id, self.if_version)
+        before = _current(work, self.comment_id, self.if_version, sees_private=self.sees_private)
         return deleted(work, TRANSCRIPT_COMMENT, before)
 
 
-def _needs(comment_id: UUID, engagement_id: UUID | None) -> Iterator[Need]:
-    yield Need(TRANSCRIPT_COMMENTS, comment_id)
-    if engagement_id is not None:
-        yield Need(ENGAGEMENTS, engagement_id)
-
-
 def _current(
-    work: UnitOfWork, comment_id: UUID, engagement_id: UUID | None, if_version: frozenset[int] | None
+    work: UnitOfWork, comment_id: UUID, if_version: frozenset[int] | None, *, sees_private: bool
 ) -> TranscriptCommentRow:
-    """Return an active comment of an active engagement that the caller may see. Refusals: NotFound, Stale."""
+    """Return an active comment on an active engagement that the caller may see. Refusals: NotFound, Stale."""
     row = active(work, TRANSCRIPT_COMMENTS, comment_id)
-    # A comment that was restored since the lookup may be about a private engagement, which was not checked.
-    if row is None or row.engagement_id != engagement_id or active(work, ENGAGEMENTS, engagement_id) is None:
+    engagement = None if row is None else active(work, ENGAGEMENTS, row.engagement_id)
+    if engagement is None or (engagement.is_private and not sees_private):
         raise NotFound("transcript comment")
     return current(work, TRANSCRIPT_COMMENTS, comment_id, if_version, "transcript comment")

@@ -1,16 +1,16 @@
 """The commands that change users. The API only reads users; the command line creates them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.ledger.object_types import created, current, updated
+from herdbook.ledger.object_types import all_active, created, current, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.users.model import NewUser, User, UserEmail, UserObject, UserRole
-from herdbook.users.store import HANDLES, KNOWN_USERS, USER, USERS
+from herdbook.users.store import HANDLES, USER, USERS
 
 
 class CreateUser(msgspec.Struct, frozen=True):
@@ -60,11 +60,9 @@ class SetRole(msgspec.Struct, frozen=True):
         return updated(work, USER, before, msgspec.structs.replace(before.object, role=self.role))
 
 
-def active_user(work: UnitOfWork, handle: str) -> UUID | None:
-    """Return the active user with an address or number, as the batch has it now. The command must need `KNOWN_USERS`."""
-    known = work.get(KNOWN_USERS, handle)
-    user_id = HANDLES.holder(work, handle) or (None if known is None else known.user_id)
-    # A user that got the handle in this batch has a row in the unit of work.
-    row = None if user_id is None else work.get(USERS, user_id)
-    is_active = (known is not None and known.is_active) if row is None else row.is_active and row.deleted_at is None
-    return user_id if is_active else None
+def active_users(work: UnitOfWork, handles: Sequence[str]) -> dict[str, UUID]:
+    """Return the active users with these addresses and numbers, by address or number."""
+    work.require(HANDLES.needs(handles))
+    holders = {handle: holder for handle in handles if (holder := HANDLES.holder(work, handle)) is not None}
+    rows = all_active(work, USERS, list(holders.values()))
+    return {handle: row.id for handle, row in zip(holders, rows, strict=True) if row is not None and row.is_active}

@@ -1,6 +1,5 @@
 """The type of users, with its tables, and every SQL statement about them."""
 
-from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final, Self
 from uuid import UUID
@@ -15,7 +14,6 @@ from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
-from herdbook.ledger.unit_of_work import Table
 from herdbook.search_text import searchable, words
 from herdbook.users.model import User
 
@@ -59,30 +57,6 @@ USER: Final = ObjectType(
 )
 
 
-class KnownUser(msgspec.Struct, frozen=True):
-    """The user with an address or a number, and whether that user is active."""
-
-    workspace_id: UUID
-    handle: str
-    user_id: UUID
-    is_active: bool
-
-
-KNOWN_USERS: Final = Table(
-    row=KnownUser,
-    key=lambda known: known.handle,
-    load="""
-        select asked.workspace_id, asked.key as handle, h.user_id, u.is_active and u.deleted_at is null as is_active
-        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
-        join user_handle h on h.workspace_id = asked.workspace_id and h.handle = asked.key
-        cross join lateral (
-            select u.is_active, u.deleted_at from workspace_user u
-            where u.workspace_id = h.workspace_id and u.id = h.user_id offset 0
-        ) as u
-    """,
-    save=None,
-)
-
 _SEARCH_INDEX: Final = SearchIndex(
     "workspace_user",
     "select w.user_id from user_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
@@ -99,22 +73,6 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow
     conditions = ListQuery(workspace_id, query)
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "workspace_user")
-
-
-async def active_holders(statements: Executor, workspace_id: UUID, handles: Sequence[str]) -> dict[str, UUID]:
-    """Return the active users with these addresses and numbers, by address or number."""
-    records = await statements.fetch(
-        """
-        select h.handle, h.user_id from user_handle h
-        where h.workspace_id = $1 and h.handle = any($2) and (
-            select u.is_active and u.deleted_at is null
-            from workspace_user u where u.workspace_id = h.workspace_id and u.id = h.user_id
-        )
-        """,
-        workspace_id,
-        list(handles),
-    )
-    return {record["handle"]: record["user_id"] for record in records}
 
 
 async def all_users(statements: Executor, workspace_id: UUID) -> list[User]:
