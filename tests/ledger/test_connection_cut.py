@@ -265,7 +265,7 @@ async def test_database_that_stays_away_is_given_up(
     proxy: Proxy, workspace_id: UUID, pool: Pool, matches: Callable[[str], bool], refusal: type[Refusal]
 ) -> None:
     """Without patience left, the ledger says that nothing was written, or that the outcome is unknown; it recovers later."""
-    async with ledger_on(proxy.url, patience_seconds=0.2) as ledger:
+    async with ledger_on(proxy.url, patience_seconds=1.0) as ledger:
         ledger_client = LedgerClient(ledger, workspace_id)
         trap = proxy.trap(matches)
         writes = together(ledger_client.create("a@x.test"), ledger_client.create("b@x.test"))
