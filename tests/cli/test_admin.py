@@ -1,4 +1,4 @@
-"""`herdbook keys`, `workspaces`, `migrate`, `version`, and the messages for wrong usage."""
+"""`herdbook keys`, `workspaces`, `migrate`, `--version`, and the messages for wrong usage."""
 
 import asyncio
 import re
@@ -187,8 +187,15 @@ def test_a_folder_without_data(tmp_path: Path) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is that of the installed package."""
-    assert main(["version"]) == ExitStatus.OK
+    assert main(["--version"]) == ExitStatus.OK
     assert capsys.readouterr().out == f"herdbook {version('herdbook')}\n"
+
+
+@pytest.mark.parametrize("command", ["keys", "clients", "workspaces", "users"])
+def test_no_other_version_is_shown(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command of a group does not print the version of the library that reads its arguments."""
+    assert main([command, "list", "--version"]) == ExitStatus.USAGE
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["serve", "--port", "many"], ["keys", "create"]])

@@ -16,7 +16,7 @@ from herdbook.errors import Invalid
 from herdbook.oauth import store
 from herdbook.settings import DatabaseSettings
 
-app = App(name="clients", help="Create, list and revoke OAuth clients: programs of third parties.")
+app = App(name="clients", help="Create, list and revoke OAuth clients: programs of third parties.", version_flags=[])
 
 
 @app.command

@@ -18,7 +18,7 @@ from herdbook.db.pool import Connection
 from herdbook.settings import DatabaseSettings
 from herdbook.users.store import all_users
 
-app = App(name="keys", help="Create, list and revoke API keys.")
+app = App(name="keys", help="Create, list and revoke API keys.", version_flags=[])
 
 
 @app.command

@@ -33,7 +33,7 @@ app = App(
     help="An open, self-hosted system of record for the people and companies a team deals with.",
     config=Env("HERDBOOK_", command=False),
     default_parameter=Parameter(show_env_var=True, negative=()),
-    version_flags=[],
+    version=lambda: f"herdbook {installed_version('herdbook')}",
 )
 # Registered by name, so that each command imports only what it needs.
 app.command("herdbook.cli.demo:demo", help="Serve sample data: contacts, companies, engagements, and a key for them.")
@@ -55,12 +55,6 @@ def migrate(*, database: Annotated[DatabaseSettings, Parameter(name="*")] = Data
     with open_database(database) as url:
         applied = asyncio.run(apply_migrations(url))
     environment.say(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
-
-
-@app.command
-def version() -> None:
-    """Print the version."""
-    environment.say(f"herdbook {installed_version('herdbook')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

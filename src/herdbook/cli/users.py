@@ -26,7 +26,11 @@ def _spelled(name: str) -> str:
 # Roles are shown as the API spells them; lower case and hyphens work, too.
 _Role = Annotated[UserRole, Parameter(name="--role", name_transform=_spelled)]
 
-app = App(name="users", help="Create and list users: the people of the team, who own engagements and write comments.")
+app = App(
+    name="users",
+    help="Create and list users: the people of the team, who own engagements and write comments.",
+    version_flags=[],
+)
 
 
 @app.command

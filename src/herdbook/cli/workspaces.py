@@ -12,7 +12,7 @@ from herdbook.cli.tables import new_table, show
 from herdbook.first_start import create_owned_workspace
 from herdbook.settings import DatabaseSettings
 
-app = App(name="workspaces", help="Create and list workspaces: tenants with separate data.")
+app = App(name="workspaces", help="Create and list workspaces: tenants with separate data.", version_flags=[])
 
 
 @app.command
