@@ -1,7 +1,7 @@
 """The preparation of a database: the schema, a secret for cursors, and, the first time, a workspace with a key."""
 
 import secrets
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from herdbook import ids
@@ -14,6 +14,8 @@ from herdbook.ledger.batch import load, save
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
+
+FIRST_KEY_NAME: Final = "First key"
 
 
 class Prepared(NamedTuple):
@@ -67,7 +69,7 @@ async def note_shown(database_url: str) -> None:
 
 
 async def _first_key(connection: Connection, workspace_id: UUID) -> ApiKey:
-    key = await create_key(connection, workspace_id, "First key", [ADMIN])
+    key = await create_key(connection, workspace_id, FIRST_KEY_NAME, [ADMIN])
     await connection.execute(
         """
         insert into setting (name, value) values ('unshown_key', $1)

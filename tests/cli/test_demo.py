@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.programs import Running, serving, until
+from tests.cli.programs import Running, herdbook, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,11 @@ def test_it_can_be_started_again(tmp_path: Path) -> None:
 
     assert after == before
     assert second.key != first.key
+
+
+def test_a_key_that_nobody_saw_is_invalid(demo: Running) -> None:
+    """The key that was printed is the only valid one."""
+    listed = herdbook("keys", "list", "--data-dir=herdbook-demo", folder=demo.folder).said
+    states = [line.split()[-1] for line in listed.splitlines() if "apik_" in line]
+
+    assert states.count("works") == 1

@@ -27,7 +27,7 @@ from herdbook.db.paging import PageQuery
 from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements.commands import PRIVATE_WRITE, CreateEngagement, ReplaceTags
 from herdbook.engagements.model import EngagementCreate, Participant, TimelineEntry, TimelineRequest, TimelineSpeaker
-from herdbook.first_start import Prepared
+from herdbook.first_start import FIRST_KEY_NAME, Prepared
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.search_text import folded
@@ -130,15 +130,16 @@ class _Demonstration:
         ready = await self._prepare(database_url)
         pool = await open_pool(database_url, size=2)
         try:
-            earlier = [key for key in await list_keys(pool, ready.workspace_id) if key.name == _KEY_NAME]
-            if ready.api_key is None and not earlier:
+            earlier = [key for key in await list_keys(pool, ready.workspace_id) if key.name in (FIRST_KEY_NAME, _KEY_NAME)]
+            if ready.api_key is None and _KEY_NAME not in (key.name for key in earlier):
                 raise CommandFailed(
                     "This database is not the demo's. Choose another folder with --data-dir; "
                     "unset HERDBOOK_DATA_DIR and HERDBOOK_DATABASE_URL if they are set."
                 )
+            api_key = await create_key(pool, ready.workspace_id, _KEY_NAME, [ADMIN])
+            # The demo shows its own key instead of the first one, so nobody knows that one.
             for key in earlier:
                 await revoke_key(pool, key.id)
-            api_key = await create_key(pool, ready.workspace_id, _KEY_NAME, [ADMIN])
             if await pool.fetchval("select not exists (select from contact where workspace_id = $1)", ready.workspace_id):
                 await _fill(pool, ready.workspace_id, api_key.id)
             for listed in (await page(pool, ready.workspace_id, PageQuery(limit=1, descending=False)))[:1]:
