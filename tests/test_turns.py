@@ -1,10 +1,12 @@
 """Time slices: long work takes turns with everything else in the event loop."""
 
 import asyncio
+import time
 from collections.abc import Generator
 from uuid import uuid4
 
 from herdbook.turns import TimeSlices
+from tests.waiting import until
 
 
 async def test_an_iteration_has_one_slice() -> None:
@@ -32,6 +34,31 @@ async def test_an_iteration_has_one_slice() -> None:
 
     assert len(noted) == len(set(noted)) == 200
     assert max(results) == 200
+
+
+async def test_others_have_the_loop_for_as_long_as_a_slice() -> None:
+    """A task that needs many iterations of the event loop meets one slice of long work, and not one in each iteration."""
+    slices, workspace_id = TimeSlices(), uuid4()
+    taken = 0
+
+    def steps() -> Generator[None, None, None]:
+        nonlocal taken
+        for _ in range(10):
+            end = time.perf_counter() + 0.05
+            while time.perf_counter() < end:
+                pass
+            taken += 1
+            yield
+
+    work = asyncio.create_task(slices.run(workspace_id, steps()))
+    await until(lambda: taken > 0)
+    before = taken
+    for _ in range(20):
+        await asyncio.sleep(0)
+    met = taken - before
+    await work
+
+    assert met <= 1
 
 
 async def test_workspaces_have_slices_in_turn() -> None:

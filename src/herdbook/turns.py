@@ -1,6 +1,7 @@
 """Turns: limits on work in parallel and on the work of one iteration of the event loop, so that nobody keeps others waiting."""
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -14,16 +15,21 @@ T = TypeVar("T")
 
 
 class TimeSlices:
-    """Slices of the event loop's time for long work: one in each iteration, for one workspace after the other."""
+    """Slices of the event loop's time for long work, for one workspace after the other.
+
+    After a slice, other tasks have the loop for as long as the slice took, because a usual request needs several iterations.
+    """
 
     def __init__(self) -> None:
         # The order of the keys is the order of the next slices.
         self._queues: dict[UUID | None, deque[asyncio.Future[None]]] = {}
+        self._is_giving = False
 
     async def next(self, workspace_id: UUID | None) -> None:
         """Wait for the workspace's next slice. The slice ends when the task waits for anything else."""
         loop = asyncio.get_running_loop()
-        if not self._queues:
+        if not self._is_giving:
+            self._is_giving = True
             loop.call_soon(self._give)
         given = loop.create_future()
         self._queues.setdefault(workspace_id, deque()).append(given)
@@ -50,10 +56,15 @@ class TimeSlices:
         given = queue.popleft()
         if queue:
             self._queues[workspace_id] = queue
-        if self._queues:
-            given.get_loop().call_soon(self._give)
         if not given.done():
             given.set_result(None)
+        # The task runs before that.
+        given.get_loop().call_soon(self._rest, time.perf_counter())
+
+    def _rest(self, began: float) -> None:
+        self._is_giving = bool(self._queues)
+        if self._is_giving:
+            asyncio.get_running_loop().call_later(time.perf_counter() - began, self._give)
 
 
 def finished(steps: Generator[None, None, T]) -> T:
