@@ -41,7 +41,7 @@ _PORT_SECONDS: Final = 2.0
 _MAX_CONNECTIONS: Final = 20_000
 _OTHER_FILES: Final = 128
 # Connections that may be accepted and wait to be opened, unless there may be few files.
-_MAX_WAITING: Final = 1024
+_MAX_WAITING: Final = 8192
 # Bytes of an answer that the system takes beyond those that it has sent.
 _MAX_NOT_SENT: Final = 131_072
 # Called with the server's address once it answers requests.
@@ -252,7 +252,7 @@ def _most_connections() -> tuple[int, int]:
     if hard == resource.RLIM_INFINITY:
         return _MAX_CONNECTIONS, _MAX_WAITING
     files = hard - min(_OTHER_FILES, hard // 2)
-    waiting = min(_MAX_WAITING, files // 8)
+    waiting = min(_MAX_WAITING, files // 4)
     return min(_MAX_CONNECTIONS, files - waiting), waiting
 
 

@@ -71,7 +71,7 @@ class Limits(NamedTuple):
 
     connections: int
     # Connections that are accepted and wait to be opened. They come on top.
-    waiting: int = 1024
+    waiting: int = 8192
     head_bytes: int = 65_536
     head_lines: int = 256
     head_seconds: float = 20.0
