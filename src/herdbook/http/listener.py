@@ -23,7 +23,7 @@ from herdbook.http.protocol import Front
 
 _log: Final = logging.getLogger("herdbook.connections")
 # More than come in one iteration of the event loop.
-_MAX_ACCEPTED: Final = 64
+_MAX_ACCEPTED: Final = 256
 # How long nothing is accepted after the system refused to.
 _PAUSE_SECONDS: Final = 0.1
 
