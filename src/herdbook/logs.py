@@ -7,7 +7,6 @@ import atexit
 import contextlib
 import logging
 import os
-import queue
 import select
 import sys
 import threading
@@ -18,7 +17,6 @@ from typing import Any, Final
 import msgspec
 
 _MAX_WAITING: Final = 10_000
-_MAX_AT_ONCE: Final = 1000
 _FLUSH_SECONDS: Final = 1.0
 _GATHER_SECONDS: Final = 0.02
 _encode: Final = msgspec.json.Encoder().encode
@@ -48,8 +46,13 @@ class Lines:
 
     def __init__(self) -> None:
         self.count_dropped: Callable[[], object] = lambda: None
-        self._waiting: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting: list[bytes] = []
+        self._flushes: list[threading.Event] = []
+        # The number of lines that are being written.
+        self._in_hand = 0
         self._dropped = 0
+        self._has_work = threading.Event()
         self._is_flushing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,48 +62,48 @@ class Lines:
             self._thread = threading.Thread(target=self._write, name="log", daemon=True)
             self._thread.start()
             atexit.register(self.flush)
-        if self._waiting.qsize() < _MAX_WAITING:
-            self._waiting.put(line)
-        else:
-            self._dropped += 1
+        with self._lock:
+            is_full = len(self._waiting) + self._in_hand >= _MAX_WAITING
+            if is_full:
+                self._dropped += 1
+            else:
+                self._waiting.append(line)
+        if is_full:
             self.count_dropped()
+        elif not self._has_work.is_set():
+            self._has_work.set()
 
     def flush(self) -> None:
         """Wait until all added lines are written, for a second at most."""
         if self._thread is not None:
             written = threading.Event()
-            self._waiting.put(written)
+            with self._lock:
+                self._flushes.append(written)
+            self._has_work.set()
             self._is_flushing.set()
             written.wait(_FLUSH_SECONDS)
 
     def _write(self) -> None:
         while True:
-            lines: list[bytes] = []
-            flushes: list[threading.Event] = []
-            item: bytes | threading.Event | None = self._waiting.get()
+            self._has_work.wait()
             # Waking for each line would take the interpreter from the event loop each time.
             self._is_flushing.wait(_GATHER_SECONDS)
+            self._has_work.clear()
             self._is_flushing.clear()
-            while item is not None:
-                if isinstance(item, bytes):
-                    lines.append(item)
-                else:
-                    flushes.append(item)
-                item = self._next() if len(lines) < _MAX_AT_ONCE else None
-            if dropped := self._dropped:
-                self._dropped = 0
+            with self._lock:
+                lines, self._waiting = self._waiting, []
+                flushes, self._flushes = self._flushes, []
+                dropped, self._dropped = self._dropped, 0
+                self._in_hand = len(lines)
+            if dropped:
                 lines.append(_encode(_Dropped(timestamp=datetime.now(UTC), lines=dropped)))
             # Standard error may be closed, or its reader gone.
             with contextlib.suppress(OSError, ValueError):
-                _write_all(b"".join(line + b"\n" for line in lines))
+                _write_all(b"\n".join([*lines, b""]))
+            with self._lock:
+                self._in_hand = 0
             for flush in flushes:
                 flush.set()
-
-    def _next(self) -> bytes | threading.Event | None:
-        try:
-            return self._waiting.get_nowait()
-        except queue.Empty:
-            return None
 
 
 LINES: Final = Lines()
