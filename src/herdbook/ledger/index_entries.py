@@ -68,10 +68,6 @@ class Index(Generic[RowT]):
     keys: Callable[[RowT], AbstractSet[str] | AbstractSet[UUID]]
     is_of_deleted: bool = False
 
-    def has(self, row: Any) -> bool:
-        """Whether the index has the object of a row."""
-        return row is not None and (row.deleted_at is not None) == self.is_of_deleted
-
 
 MAX_RANGE: Final = 500
 _LOAD: Final[LiteralString] = """
@@ -114,9 +110,11 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
 
 def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after: Any) -> None:
     """Bring the index entries of an object from one row to the next; there may be no row before."""
+    was_deleted = None if before is None else before.deleted_at is not None
+    is_deleted = after.deleted_at is not None
     for index in indexes:
-        was_there, is_there = index.has(before), index.has(after)
-        if was_there and is_there and index.source(before) == index.source(after):
+        was_there, is_there = was_deleted is index.is_of_deleted, is_deleted is index.is_of_deleted
+        if was_there is is_there and (not is_there or index.source(before) == index.source(after)):
             continue
         old = index.keys(before) if was_there else frozenset[Any]()
         new = index.keys(after) if is_there else frozenset[Any]()
