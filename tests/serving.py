@@ -18,6 +18,7 @@ from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
+from herdbook.ledger.object_types import ObjectTypes
 from herdbook.logs import RequestLog
 from herdbook.media import Recordings
 from herdbook.object_types import OBJECT_TYPES
@@ -35,7 +36,7 @@ class Watched(NamedTuple):
 async def serving(settings: Settings, database_url: str) -> AsyncGenerator[httpx.AsyncClient]:
     """Run an application with these settings; yield its client."""
     app = Herdbook(settings, database_url)
-    async with app.running(), _client_of(app) as client:
+    async with app.running(), client_of(app) as client:
         yield client
 
 
@@ -47,22 +48,24 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
     async with pool.acquire() as connection:
         logged: Any = connection
         logged.add_query_logger(appending_to(statements))
-    async with _client_of(answering(operations, pool)) as client:
+    async with client_of(answering(operations, pool)) as client:
         yield Watched(client, statements)
     await pool.close()
 
 
-def answering(operations: Iterable[Operation], pool: Pool) -> ApiApp:
-    """Return the application that serves reads of these operations."""
+def answering(
+    operations: Iterable[Operation], pool: Pool, ledger: Ledger | None = None, object_types: ObjectTypes = OBJECT_TYPES
+) -> ApiApp:
+    """Return the application that serves these operations: reads only, unless there is an open ledger."""
     return ApiApp(
         operations=operations,
         services=Services(
-            Ledger(pool, 1),
+            ledger or Ledger(pool, 1),
             Database(pool, pool),
             CursorSigner("secret"),
             Recordings(Path(), "secret", (), 0),
             ChangeNotifier(pool),
-            OBJECT_TYPES,
+            object_types,
         ),
         authenticator=Authenticator(pool),
         rate_limit=None,
@@ -76,5 +79,6 @@ def appending_to(statements: list[str]) -> Callable[[Any], None]:
     return lambda record: statements.append(record.query)
 
 
-def _client_of(app: ASGIApp) -> httpx.AsyncClient:
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
+    """Return a client of an application."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://herdbook.test")

@@ -31,17 +31,6 @@ REQUEST: Final = "rid_"
 CREDENTIAL: Final = "apik_"
 WEBHOOK_ENDPOINT: Final = "whep_"
 EVENT: Final = "evt_"
-# Prefixes of the ids in paths, by the name of the object: the path parameter `{contact_id}` is a contact's.
-PREFIXES: Final = {
-    "contact": CONTACT,
-    "company": COMPANY,
-    "user": USER,
-    "tag": TAG,
-    "engagement": ENGAGEMENT,
-    "transcript_comment": TRANSCRIPT_COMMENT,
-    "webhook_endpoint": WEBHOOK_ENDPOINT,
-    "event": EVENT,
-}
 
 
 def new_id() -> UUID:

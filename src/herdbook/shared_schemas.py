@@ -1,7 +1,9 @@
 """The parts of the API's JSON that several kinds of objects share."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
+from functools import cache
+from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -32,6 +34,26 @@ class CrmAssociation(msgspec.Struct, frozen=True):
     object_type: Annotated[str, Meta(description="CRM object type.")]
     crm_object_id: Annotated[str, Meta(description="The record ID in the source CRM system.")]
     source: Annotated[str, Meta(description="CRM source system.")]
+
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+def patched(before: StructT, patch: msgspec.Struct, others: Mapping[str, Any] | None = None) -> StructT:
+    """Return an object with a patch applied (RFC 7396): absent leaves a field unchanged, null gives it its default.
+
+    `others` are the new values of the fields that a patch does not simply replace.
+    """
+    changes, defaults = dict[str, Any](others or {}), _defaults(type(before))
+    for name in patch.__struct_fields__:
+        if name in defaults and name not in changes and (value := getattr(patch, name)) is not UNSET:
+            changes[name] = defaults[name] if value is None else value
+    return msgspec.structs.replace(before, **changes)
+
+
+@cache
+def _defaults(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
+    return {field.name: field.default for field in msgspec.structs.fields(struct)}
 
 
 class CrmRequest(Protocol):

@@ -8,8 +8,10 @@ import pytest
 from herdbook import ids
 from herdbook.app import OPERATIONS
 from herdbook.http.operation import Operation
+from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person, Thing
 
+_PREFIXES: Final = {each.name: each.prefix for each in OBJECT_TYPES} | {"event": ids.EVENT}
 NEVER_GIVEN: Final = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 UNKNOWN: Final = ids.CONTACT + NEVER_GIVEN
 OF_ONE_OBJECT: Final = [operation for operation in OPERATIONS if operation.path_parameters]
@@ -51,7 +53,7 @@ async def test_a_slash_more_is_another_path(alice: Person) -> None:
 
 def path_with(operation: Operation, form: str) -> str:
     """Return the path of an operation with ids of this form, in which `*` stands for the prefix."""
-    given = {f"{name}_id": form.replace("*", ids.PREFIXES[name]) for name in operation.path_parameters}
+    given = {f"{name}_id": form.replace("*", _PREFIXES[name]) for name in operation.path_parameters}
     return "/api" + operation.path.format(**given)
 
 

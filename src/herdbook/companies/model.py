@@ -9,7 +9,7 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields
+from herdbook import fields, shared_schemas
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import CrmAssociation, Time
 
@@ -154,16 +154,12 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
 
 def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
     """Return the company with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
-    changed: dict[str, Any] = {}
-    if patch.name is not UNSET:
-        changed["name"] = patch.name
-    if patch.description is not UNSET:
-        changed["description"] = UNSET if patch.description is None else patch.description
+    others: dict[str, Any] = {}
     if patch.domains is not UNSET:
         items = patch.domains or ()
         old = next((item.domain for item in before.domains if item.is_primary), None)
         primary = fields.primary_index(items, lambda item: normal_domain(item.domain) == old)
-        changed["domains"] = tuple(
+        others["domains"] = tuple(
             CompanyDomain(normal_domain(item.domain), index == primary) for index, item in enumerate(items)
         )
-    return msgspec.structs.replace(before, **changed)
+    return shared_schemas.patched(before, patch, others)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAli
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields, ids
+from herdbook import fields, ids, shared_schemas
 from herdbook.addresses import NotAnAddress, comparable_address, e164
 from herdbook.errors import FieldError
 from herdbook.http.problems import Problem
@@ -129,20 +129,14 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     time_zone: _TimeZone | UnsetType = UNSET
 
 
-class ContactUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for updating the contact with the primary address, or creating one if no contact has it."""
 
     schema_name: ClassVar[str] = "contact_upsert_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES
     example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "emails": [{"email": "ada@example.com"}]}
 
-    first_name: fields.Name | None | UnsetType = UNSET
-    last_name: fields.Name | None | UnsetType = UNSET
-    description: fields.Description | None | UnsetType = UNSET
-    company_id: _CompanyId | None | UnsetType = UNSET
-    phone_numbers: _PhoneNumbers | UnsetType = UNSET
-    time_zone: _TimeZone | None | UnsetType = UNSET
-    emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS)]
+    # Unlike an update, an upsert must have them.
+    emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS)]  # pyright: ignore[reportGeneralTypeIssues]
 
     @property
     def match(self) -> str:
@@ -151,7 +145,7 @@ class ContactUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return comparable_address(marked.email.strip())
 
 
-def read_numbers(contact: ContactCreate | ContactUpdate | ContactUpsert) -> None:
+def read_numbers(contact: ContactCreate | ContactUpdate) -> None:
     """Read the phone numbers, so that they are known when the ledger carries it out, which goes on without a pause."""
     for item in contact.phone_numbers or ():
         e164(item.phone_number)
@@ -261,22 +255,16 @@ class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
-def patched(before: Contact, patch: ContactUpdate | ContactCreate | ContactUpsert) -> Contact:
+def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:
     """Return the contact with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
-    changed: dict[str, Any] = {}
-    for name in ("first_name", "last_name"):
-        if (value := getattr(patch, name)) is not UNSET:
-            changed[name] = value
-    for name in ("description", "time_zone"):
-        if (value := getattr(patch, name)) is not UNSET:
-            changed[name] = UNSET if value is None else value
+    others: dict[str, Any] = {}
     if patch.company_id is not UNSET:
-        changed["company"] = UNSET if patch.company_id is None else ResourceRef(patch.company_id, "company")
+        others["company"] = UNSET if patch.company_id is None else ResourceRef(patch.company_id, "company")
     if patch.emails is not UNSET:
-        changed["emails"] = _patched_emails(before, patch.emails)
+        others["emails"] = _patched_emails(before, patch.emails)
     if patch.phone_numbers is not UNSET:
-        changed["phone_numbers"] = _patched_phone_numbers(before, patch.phone_numbers)
-    return msgspec.structs.replace(before, **changed)
+        others["phone_numbers"] = _patched_phone_numbers(before, patch.phone_numbers)
+    return shared_schemas.patched(before, patch, others)
 
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:

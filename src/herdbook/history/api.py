@@ -181,7 +181,8 @@ async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answ
     return await undo(call, asked.request_id, is_dry_run=query.dry_run)
 
 
-def _history_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct]) -> Operation:
+def history_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct]) -> Operation:
+    """Return the operation that reads the history of an object; the API shows the object as `object_`."""
     name = object_type.name
     private = (
         " A private one is shown only with the `engagements:private:read` scope. Linked contacts and companies are shown "
@@ -206,7 +207,8 @@ def _history_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgs
     )
 
 
-def _restore_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct], about: str) -> Operation:
+def restore_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct], about: str) -> Operation:
+    """Return the operation that restores a deleted object; `about` says what becomes of its references."""
     name = object_type.name
     return Operation(
         method="POST",
@@ -225,24 +227,24 @@ def _restore_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgs
 
 
 def _operations() -> Iterator[Operation]:
-    yield _history_of(CONTACT, "/herdbook/contacts/{contact_id}/history", Contact)
-    yield _restore_of(
+    yield history_of(CONTACT, "/herdbook/contacts/{contact_id}/history", Contact)
+    yield restore_of(
         CONTACT,
         "/herdbook/contacts/{contact_id}/restore",
         Contact,
         "If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that it was "
         "merged into keeps its data: to reverse the whole merge, undo the request.",
     )
-    yield _history_of(COMPANY, "/herdbook/companies/{company_id}/history", Company)
-    yield _restore_of(
+    yield history_of(COMPANY, "/herdbook/companies/{company_id}/history", Company)
+    yield restore_of(
         COMPANY,
         "/herdbook/companies/{company_id}/restore",
         Company,
         "Its contacts stay without a company: to link them again, undo the request that deleted the company.",
     )
-    yield _history_of(TAG, "/herdbook/tags/{tag_id}/history", Tag)
-    yield _restore_of(TAG, "/herdbook/tags/{tag_id}/restore", Tag, "Engagements that had the tag have it again.")
-    yield _history_of(ENGAGEMENT, "/herdbook/engagements/{engagement_id}/history", Engagement)
+    yield history_of(TAG, "/herdbook/tags/{tag_id}/history", Tag)
+    yield restore_of(TAG, "/herdbook/tags/{tag_id}/restore", Tag, "Engagements that had the tag have it again.")
+    yield history_of(ENGAGEMENT, "/herdbook/engagements/{engagement_id}/history", Engagement)
     yield Operation(
         method="POST",
         path="/herdbook/undo",

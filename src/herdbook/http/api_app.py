@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -110,7 +110,9 @@ class ApiApp:
         log: RequestLog | None,
         disk: DiskWatch | None = None,
     ) -> None:
-        self._router = Router((operation, _target(operation, wire.body_limit)) for operation in operations)
+        # The path parameter `{contact_id}` is a contact's id.
+        prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT}
+        self._router = Router((operation, _target(operation, wire.body_limit, prefixes)) for operation in operations)
         self._services = services
         self._authenticator = authenticator
         self._rate_limit = rate_limit
@@ -381,14 +383,14 @@ def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return headers
 
 
-def _target(operation: Operation, body_limit: int) -> _Target:
+def _target(operation: Operation, body_limit: int, prefixes: Mapping[str, str]) -> _Target:
     narrowed = shown_objects(operation.answer) if operation.is_write else ()
     most = MAX_FORM_BYTES if operation.form is not None else MAX_OBJECT_BYTES
     return _Target(
         operation,
         operation.is_write,
         body_limit if operation.is_large else min(body_limit, most),
-        tuple(ids.PREFIXES[name] for name in operation.path_parameters),
+        tuple(prefixes[name] for name in operation.path_parameters),
         None if operation.body is None else BodyReader(operation.envelope or operation.body),
         None if operation.query is None else QueryReader(operation.query),
         narrowed,

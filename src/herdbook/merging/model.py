@@ -20,9 +20,8 @@ from herdbook.errors import FieldError
 
 MAX_SOURCES: Final = 50
 _ID: Final = fields.id_of(ids.CONTACT, "contact")
-_MEMBERS: Final = (
-    *("first_name", "last_name", "description", "company", "emails", "phone_numbers", "crm_association", "time_zone"),
-)
+# All fields of a contact, except those that tell which contact it is and since when.
+_MEMBERS: Final = tuple(name for name in Contact.__struct_fields__ if name not in {"object", "id", "created_at", "updated_at"})
 _NOTHING: Final = (None, UNSET, ())
 
 

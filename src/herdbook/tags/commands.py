@@ -10,7 +10,8 @@ from herdbook import ids
 from herdbook.errors import Stale
 from herdbook.ledger.object_types import created, current, deleted, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
-from herdbook.tags.model import Tag, TagCreate, TagObject, TagUpdate, comparable_name, patched
+from herdbook.shared_schemas import patched
+from herdbook.tags.model import Tag, TagCreate, TagObject, TagUpdate, comparable_name
 from herdbook.tags.store import TAG, TAG_NAMES, TAGS
 
 

@@ -79,12 +79,6 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
 
 
-def patched(before: Tag, patch: TagUpdate | TagCreate) -> Tag:
-    """Return the tag with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
-    asked = {name: getattr(patch, name) for name in patch.__struct_fields__}
-    return msgspec.structs.replace(before, **{name: value for name, value in asked.items() if value is not UNSET})
-
-
 def comparable_name(name: str) -> str:
     """Return the form in which a tag's name is compared: without case, width, and surrounding white space.
 

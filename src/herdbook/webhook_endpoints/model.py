@@ -12,7 +12,7 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields
+from herdbook import fields, shared_schemas
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import Time, shown_time
 
@@ -190,12 +190,11 @@ class EnabledWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
 
 def patched(before: WebhookEndpoint, patch: WebhookEndpointUpdate | WebhookEndpointCreate) -> WebhookEndpoint:
     """Return the endpoint with the patch applied. Absent leaves a field alone; null clears it (RFC 7396)."""
-    asked = {name: getattr(patch, name) for name in patch.__struct_fields__}
-    changes = {name: value for name, value in asked.items() if value is not UNSET}
-    if (chosen := changes.get("event_types")) is not None:
+    others: dict[str, Any] = {}
+    if patch.event_types is not UNSET and patch.event_types is not None:
         # Sort and remove duplicates, so that the same set of types makes no change.
-        changes["event_types"] = tuple(each for each in EventType if each in chosen)
-    return msgspec.structs.replace(before, **changes)
+        others["event_types"] = tuple(each for each in EventType if each in patch.event_types)
+    return shared_schemas.patched(before, patch, others)
 
 
 class EnableFrom(Enum):

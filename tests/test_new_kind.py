@@ -1,0 +1,238 @@
+"""A new kind of object needs one declaration: here a toy, on a private list, with its own table."""
+
+import dataclasses
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any, ClassVar, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key
+from herdbook.db.pool import Pool, open_pool
+from herdbook.feed import api as feed_api
+from herdbook.first_start import prepare
+from herdbook.history import api as history_api
+from herdbook.ledger.index_entries import Index, index_table
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.object_types import (
+    Events,
+    ObjectRow,
+    ObjectType,
+    ObjectTypes,
+    created,
+    current,
+    object_table,
+    updated,
+)
+from herdbook.ledger.unit_of_work import Command, Need, Origin, Result, UnitOfWork
+from herdbook.object_types import OBJECT_TYPES
+from herdbook.outgoing import Targets
+from herdbook.webhook_endpoints.commands import CreateEndpoint
+from herdbook.webhook_endpoints.model import WebhookEndpointCreate
+from herdbook.webhooks.courier import Courier
+from herdbook.webhooks.delivery import DeliveryContext
+from herdbook.webhooks.sender import Sender
+from tests.cast import Json, Person
+from tests.db.conftest import database_on
+from tests.serving import answering, client_of
+from tests.webhooks.receiver import receiving
+
+_PREFIX: Final = "toy_"
+_TABLES: Final = """
+    create table toy (
+        workspace_id uuid not null, id uuid not null, version bigint not null, updated_at timestamptz not null,
+        deleted_at timestamptz, object json not null, primary key (workspace_id, id)
+    );
+    create table toy_color (
+        workspace_id uuid not null, color text not null, toy_id uuid not null, primary key (workspace_id, color, toy_id)
+    )
+"""
+
+
+class Toy(msgspec.Struct, frozen=True, kw_only=True):
+    """A toy."""
+
+    example: ClassVar[dict[str, Any]] = {"object": "toy", "id": "toy_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "color": "red"}
+
+    object: str = "toy"
+    id: str
+    color: str
+    created_at: str
+    updated_at: str
+
+
+class ToyRow(ObjectRow, frozen=True, kw_only=True):
+    """A toy's row."""
+
+    object: Toy
+
+
+TOY: Final = ObjectType(
+    kind="y",
+    name="toy",
+    plural="toys",
+    prefix=_PREFIX,
+    table=object_table(ToyRow, "toy", {}),
+    entry=Toy,
+    example=Toy.example,
+    indexes=(
+        Index[ToyRow](
+            index_table("toy_color", "color", "text", "toy_id"), lambda toy: toy.object.color, lambda toy: {toy.object.color}
+        ),
+    ),
+    read_scopes=("tags:read",),
+    write_scope="tags:write",
+    events=Events.of_changes("toy"),
+)
+_LIST: Final = ObjectTypes(*OBJECT_TYPES, TOY)
+
+
+class PutToy(msgspec.Struct, frozen=True):
+    """Create a toy, or change its colour."""
+
+    toy_id: UUID
+    color: str
+
+    def needs(self) -> Iterator[Need]:
+        """Name the toy."""
+        yield Need(TOY.table, self.toy_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        """Create or change it."""
+        if work.get(TOY.table, self.toy_id) is None:
+            shown_id = ids.encoded(_PREFIX, self.toy_id)
+            toy = Toy(id=shown_id, color=self.color, created_at=work.time, updated_at=work.time)
+            return created(work, TOY, self.toy_id, toy)
+        before = current(work, TOY.table, self.toy_id, None, TOY.name)
+        return updated(work, TOY, before, msgspec.structs.replace(before.object, color=self.color))
+
+
+class Shop(NamedTuple):
+    """An application that knows toys, its administrator, and its ledger."""
+
+    pool: Pool
+    ledger: Ledger
+    owner: Person
+    toy_id: UUID
+
+    @property
+    def url(self) -> str:
+        """The URL of the toy."""
+        return f"/api/herdbook/toys/{ids.encoded(_PREFIX, self.toy_id)}"
+
+    async def write(self, command: Command) -> str:
+        """Carry out a command; return the id of its request."""
+        request_id = ids.new_id()
+        await self.ledger.write(self.owner.workspace_id, command, Origin(request_id, self.owner.key.id))
+        return ids.encoded(ids.REQUEST, request_id)
+
+    async def undo(self, request_id: str) -> Json:
+        """Undo a request; return the answer."""
+        response = await self.owner.post("/api/herdbook/undo", json={"request_id": request_id})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def colors(self) -> list[str]:
+        """Return the colours in the index of toys."""
+        return [record["color"] for record in await self.pool.fetch("select color from toy_color order by color")]
+
+
+@pytest_asyncio.fixture
+async def shop(database_url: str) -> AsyncGenerator[Shop]:
+    """An application that knows toys."""
+    operations = (
+        *feed_api.OPERATIONS,
+        *history_api.OPERATIONS,
+        history_api.history_of(TOY, "/herdbook/toys/{toy_id}/history", Toy),
+        history_api.restore_of(TOY, "/herdbook/toys/{toy_id}/restore", Toy, ""),
+    )
+    async with database_on(database_url) as url:
+        workspace_id = (await prepare(url)).workspace_id
+        pool = await open_pool(url, 4)
+        await pool.execute(_TABLES)
+        ledger = Ledger(pool, 1000)
+        ledger.open()
+        async with client_of(answering(operations, pool, ledger, _LIST)) as client:
+            key = await create_key(pool, workspace_id, "Administrator", [ADMIN])
+            yield Shop(pool, ledger, Person(client, workspace_id, key), ids.new_id())
+        await ledger.close()
+        await pool.close()
+
+
+async def test_the_feed_tells_of_it(shop: Shop) -> None:
+    """Changes of a new kind are in the feed, with its name and its ids."""
+    await shop.write(PutToy(shop.toy_id, "red"))
+    await shop.write(PutToy(shop.toy_id, "blue"))
+    changes = (await shop.owner.get("/api/herdbook/changes")).json()["data"]
+
+    assert [(change["type"], change["object_id"], change["data"]["object"]["color"]) for change in changes[-2:]] == [
+        ("toy.created", ids.encoded(_PREFIX, shop.toy_id), "red"),
+        ("toy.updated", ids.encoded(_PREFIX, shop.toy_id), "blue"),
+    ]
+
+
+async def test_it_has_a_history(shop: Shop) -> None:
+    """The history of an object of a new kind tells each change of a field."""
+    await shop.write(PutToy(shop.toy_id, "red"))
+    await shop.write(PutToy(shop.toy_id, "blue"))
+    page = (await shop.owner.get(f"{shop.url}/history")).json()
+
+    assert [entry["changes"]["color"] for entry in page["data"]] == [
+        {"from": "red", "to": "blue"},
+        {"from": None, "to": "red"},
+    ]
+
+
+async def test_an_undo_takes_it_back(shop: Shop) -> None:
+    """An undo reverts a change of a new kind, and its creation, and a restoration brings it back; the index follows."""
+    made, changed = await shop.write(PutToy(shop.toy_id, "red")), await shop.write(PutToy(shop.toy_id, "blue"))
+    assert await shop.colors() == ["blue"]
+
+    assert [each["action"] for each in (await shop.undo(changed))["reverted"]] == ["updated"]
+    assert await shop.colors() == ["red"]
+    assert [each["reason"] for each in (await shop.undo(made))["kept"]] == ["changed_since"]
+    assert (await shop.owner.get(f"{shop.url}/history")).json()["complete"]
+
+
+async def test_an_undo_deletes_what_the_request_created(shop: Shop) -> None:
+    """An undo deletes an object of a new kind that the request created; it can be restored, and the index follows."""
+    made = await shop.write(PutToy(shop.toy_id, "red"))
+
+    assert [each["action"] for each in (await shop.undo(made))["reverted"]] == ["deleted"]
+    assert await shop.colors() == []
+    assert (await shop.owner.post(f"{shop.url}/restore")).json()["color"] == "red"
+    assert await shop.colors() == ["red"]
+
+
+async def test_webhooks_send_its_events(shop: Shop) -> None:
+    """An endpoint that receives all types is sent the events of a new kind."""
+    async with receiving() as receiver:
+        await shop.write(CreateEndpoint(WebhookEndpointCreate(url=receiver.url)))
+        await shop.write(PutToy(shop.toy_id, "red"))
+        courier = Courier(
+            DeliveryContext(
+                shop.pool, shop.ledger, Sender(Targets(("127.0.0.0/8",))), ids.new_id(), linger_seconds=0.0, object_types=_LIST
+            )
+        )
+        await courier.look()
+        await courier.settled()
+
+    assert [(request.event["type"], request.event["data"]["object"]["color"]) for request in receiver.requests] == [
+        ("v1.toy.created", "red")
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"kind": "t"}, {"name": "tag"}], ids=["letter", "name"])
+def test_two_kinds_cannot_share_a_letter_or_a_name(changes: dict[str, Any]) -> None:
+    """A list in which two kinds have the same letter or name is refused at once."""
+    with pytest.raises(AssertionError):
+        ObjectTypes(*OBJECT_TYPES, dataclasses.replace(TOY, **changes))
+
+
+def test_each_kind_comes_after_those_that_it_refers_to() -> None:
+    """An undo brings objects back after those that they refer to."""
+    assert all(target.undo_order < each.undo_order for each in OBJECT_TYPES for target in each.refers_to)
