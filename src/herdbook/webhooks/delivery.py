@@ -45,7 +45,7 @@ _MAX_EVENTS: Final = 200
 _MAX_BYTES: Final = 8_388_608
 # Concurrent sends to a healthy endpoint at the start. Each success allows one more, up to the maximum.
 _FIRST_CONNECTIONS: Final = 4
-_MAX_LANES: Final = 16
+_MAX_CONNECTIONS: Final = 16
 # An endpoint with this many failures in a row is paused between attempts. Its events stay in the ledger meanwhile.
 _FAILURES: Final = 10
 _MAX_PAUSE: Final = timedelta(seconds=60)
@@ -310,7 +310,7 @@ class EndpointDelivery:
         self._failing = WELL
         if not self._is_over:
             self._paused_until = None
-            self._width = min(self._width + 1, _MAX_LANES)
+            self._width = min(self._width + 1, _MAX_CONNECTIONS)
             self._widen()
         if pending.due is not None:
             tried = Tried(attempt, None, self._leased.version)
