@@ -21,7 +21,7 @@ from bench.trials import Trial, ratio
 from bench.under_attack import Attacked, Wait
 from bench.webhooks import Flow
 
-LONGEST_WAIT = 50.0  # milliseconds that a neighbour should wait at most
+MAX_WAIT = 50.0  # milliseconds that a neighbour should wait at most
 THEMES = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#e6edf3", "#3d444d")}
 COLOURS = {"herdbook": "#2f81f7", "PocketBase": "#d29922", "bare SQL": "#8b949e"}
 
@@ -175,7 +175,7 @@ def attack_table(attacked: Sequence[Attacked]) -> str:
 
 
 def marked(wait: Wait) -> str:
-    return f"**{wait}**" if wait.longest_unqueued >= LONGEST_WAIT else str(wait)
+    return f"**{wait}**" if wait.longest_unqueued >= MAX_WAIT else str(wait)
 
 
 def flow_text(flow: Flow) -> str:

@@ -27,7 +27,7 @@ WORKSPACE = UUID(int=2)
 CONTACTS = 10_000
 USUAL_OPEN_FILES = 1024
 """The open files that most systems allow a program unless it asks for more."""
-LONGEST_REST = 60.0
+MAX_REST = 60.0
 """Seconds after which the next attack begins, even if the server is still busy with the last one."""
 
 
@@ -181,7 +181,7 @@ class Program:
 
 def await_rest(server: Server) -> None:
     """Wait until the server has been idle for a while, so that no attack is blamed for the one before."""
-    deadline = time.monotonic() + LONGEST_REST
+    deadline = time.monotonic() + MAX_REST
     rested = 0
     while rested < 20 and time.monotonic() < deadline:
         rested = 0 if any(map(is_busy, server.family())) else rested + 1

@@ -201,8 +201,8 @@ class Sent(NamedTuple):
     seq: int
 
 
-class WatchedLane(KeptConnection):
-    """A lane that records each attempt when it begins."""
+class WatchedConnection(KeptConnection):
+    """A connection that records each attempt when it begins."""
 
     begun: Callable[[str, Sequence[str], str], None]
 
@@ -229,8 +229,8 @@ class WatchedSender(Sender):
         self.answered = 0
 
     def kept_connection(self, url: str) -> KeptConnection:
-        """Return a recording lane."""
-        kept = WatchedLane(self, url)
+        """Return a recording connection."""
+        kept = WatchedConnection(self, url)
         kept.begun = self._begun
         return kept
 

@@ -42,7 +42,7 @@ async def send(sender: Sender, url: str) -> Attempt:
 
 
 async def connected(sender: Sender, receiver: Receiver) -> KeptConnection:
-    """Return a lane that is connected, so that all the time of what it sends next goes to the answer."""
+    """Return a connection that is open, so that all the time of what it sends next goes to the answer."""
     kept = sender.kept_connection(receiver.url)
     await kept.attempt([new_secret()], EVENT, BODY)
     return kept
