@@ -20,13 +20,13 @@ class FairQueue:
         self._left = MAX_AT_ONCE
         self._goes_on = False
 
-    def takes(self) -> bool:
+    def takes(self, cost: int = 1) -> bool:
         """Whether a piece of work may be done at once. Otherwise it must be added."""
-        if self._queues or not self._left:
+        if self._queues or self._left < cost:
             return False
         if not self._goes_on:
             self._go_on_soon()
-        self._left -= 1
+        self._left -= cost
         return True
 
     def add(self, client: Hashable, work: Callable[[], object], cost: int = 1) -> None:

@@ -24,6 +24,8 @@ from herdbook.http.protocol import Front
 _log: Final = logging.getLogger("herdbook.connections")
 # More than come in one iteration of the event loop.
 _MAX_ACCEPTED: Final = 256
+# Opening a connection takes as long as several small reads.
+_OPENING_COST: Final = 4
 # How long nothing is accepted after the system refused to.
 _PAUSE_SECONDS: Final = 0.1
 
@@ -63,7 +65,7 @@ class Listener:
             self._take(accepted, network_of(address[0]))
 
     def _take(self, accepted: socket.socket, client: str) -> None:
-        if self._front.work.takes():
+        if self._front.work.takes(_OPENING_COST):
             self._open(accepted)
             return
         most = self._front.limits.waiting
