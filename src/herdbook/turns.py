@@ -99,13 +99,14 @@ class Turns:
     @asynccontextmanager
     async def turn(self, workspace_id: UUID) -> AsyncGenerator[None]:
         """Wait for a turn, and hold it during the block. Refusal: Busy, if too many wait or this one has waited too long."""
-        await self._begin(workspace_id)
+        await self.begin(workspace_id)
         try:
             yield
         finally:
-            self._end(workspace_id)
+            self.end(workspace_id)
 
-    async def _begin(self, workspace_id: UUID) -> None:
+    async def begin(self, workspace_id: UUID) -> None:
+        """Wait for a turn that lasts until `end`, because it outlives its caller. Refusal: Busy, as for `turn`."""
         if self._may(workspace_id):
             self._under_way[workspace_id] += 1
             return
@@ -135,14 +136,15 @@ class Turns:
     def _leave(self, workspace_id: UUID, called: "asyncio.Future[None]") -> None:
         if called.done():
             # Its turn came just as it left, so pass the turn on.
-            self._end(workspace_id)
+            self.end(workspace_id)
             return
         queue = self._queues[workspace_id]
         queue.remove(called)
         if not queue:
             del self._queues[workspace_id]
 
-    def _end(self, workspace_id: UUID) -> None:
+    def end(self, workspace_id: UUID) -> None:
+        """End a turn, and begin the next one."""
         self._under_way[workspace_id] -= 1
         if not self._under_way[workspace_id]:
             del self._under_way[workspace_id]
