@@ -1,4 +1,11 @@
-"""Turns: limits on work in parallel and on the work of one iteration of the event loop, so that nobody keeps others waiting."""
+"""Turns: limits on work in parallel and on the work of one iteration of the event loop, so that nobody keeps others waiting.
+
+There are three mechanisms. Choose by the work:
+
+- `Turns`: work that waits for something outside and holds a scarce thing meanwhile, such as a thread. It limits how many run.
+- `TimeSlices`: work of a workspace that holds the event loop for milliseconds. It is cut into steps, with pauses between them.
+- `FairQueue` in `http/fair_queue.py`: very many short calls before a caller is known. It counts calls, and goes by address.
+"""
 
 import asyncio
 import time
