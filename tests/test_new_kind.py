@@ -20,6 +20,7 @@ from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import (
     Events,
+    HistoryNotes,
     ObjectRow,
     ObjectType,
     ObjectTypes,
@@ -87,6 +88,7 @@ TOY: Final = ObjectType(
     read_scopes=("tags:read",),
     write_scope="tags:write",
     events=Events.of_changes("toy"),
+    history=HistoryNotes(restoring="It has its colour again."),
 )
 _LIST: Final = ObjectTypes(*OBJECT_TYPES, TOY)
 
@@ -147,8 +149,7 @@ async def shop(database_url: str) -> AsyncGenerator[Shop]:
     operations = (
         *feed_api.OPERATIONS,
         *history_api.OPERATIONS,
-        history_api.history_of(TOY, "/herdbook/toys/{toy_id}/history", Toy),
-        history_api.restore_of(TOY, "/herdbook/toys/{toy_id}/restore", Toy, ""),
+        *history_api.history_of(TOY),
     )
     async with database_on(database_url) as url:
         workspace_id = (await prepare(url)).workspace_id

@@ -13,7 +13,7 @@ from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.search_text import searchable, words
 
@@ -51,6 +51,9 @@ COMPANY: Final = ObjectType(
     read_scopes=Company.read_scopes,
     write_scope="companies:write",
     events=Events.of_changes("company", example_previous={"name": "Difference Engine"}),
+    history=HistoryNotes(
+        restoring="Its contacts stay without a company: to link them again, undo the request that deleted the company."
+    ),
 )
 
 

@@ -16,7 +16,7 @@ from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Origin, Table
 
 
@@ -120,6 +120,10 @@ CONTACT: Final = ObjectType(
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",
     events=Events.of_changes("contact", example_previous={"last_name": "Byron"}),
+    history=HistoryNotes(
+        restoring="If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that "
+        "it was merged into keeps its data: to reverse the whole merge, undo the request."
+    ),
 )
 
 

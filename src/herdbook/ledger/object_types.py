@@ -1,6 +1,6 @@
 """Objects with a version: the steps that commands on contacts, companies and the other kinds share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,6 +94,13 @@ class Events:
         return cls(types=types, **others)
 
 
+class HistoryNotes(NamedTuple):
+    """Notes in the API document: on an object's history and, if the API restores objects, on what becomes of references."""
+
+    history: str = ""
+    restoring: str | None = None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ObjectType(Generic[RowT, EntryT]):
     """An object type of the ledger: each object has a row, and entries that record its history.
@@ -105,7 +112,8 @@ class ObjectType(Generic[RowT, EntryT]):
     another object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last.
     Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects. `is_public` is an SQL
     condition on an entry `change` that tells whether the object is not private; None if no object of the type is private.
-    `events` are the events of webhooks; None if there are none.
+    `events` are the events of webhooks; None if there are none. `history` are notes on the operations that show an object's
+    history and restore it; None if the API has no such operations.
     """
 
     kind: LiteralString
@@ -123,11 +131,22 @@ class ObjectType(Generic[RowT, EntryT]):
     write_scope: str | None = None
     is_public: LiteralString | None = None
     events: Events | None = None
+    history: HistoryNotes | None = None
+
+    @cached_property
+    def shown(self) -> Any:
+        """The type of an object in the API."""
+        return next(field.type for field in msgspec.structs.fields(self.table.row) if field.name == "object")
 
     @cached_property
     def undo_order(self) -> tuple[int, str]:
         """The sort key of the types in an undo: each comes after those that it refers to."""
         return 1 + max((each.undo_order[0] for each in self.refers_to), default=-1), self.name
+
+    @property
+    def event_types(self) -> Iterable[str]:
+        """The types of the events that webhooks send for changes of such objects, each once."""
+        return () if self.events is None else dict.fromkeys(self.events.types.values())
 
     def keys(self, entry: EntryT | None) -> list[str]:
         """Return the unique keys that an entry holds."""

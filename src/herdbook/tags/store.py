@@ -8,7 +8,7 @@ from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.tags.model import Tag, comparable_name
 
 
@@ -36,6 +36,7 @@ TAG: Final = ObjectType(
     read_scopes=Tag.read_scopes,
     write_scope="tags:write",
     events=Events.of_changes("tag", example_previous={"hex_color": None}),
+    history=HistoryNotes(restoring="Engagements that had the tag have it again."),
 )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, shared_schemas
+from herdbook.business_types import BUSINESS_TYPES
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import Time, shown_time
 
@@ -44,19 +45,8 @@ class EndpointKey(NamedTuple):
 class EventType(StrEnum):
     """The type of an event, named as on the vendor's webhooks page."""
 
-    CONTACT_CREATED = "v1.contact.created"
-    CONTACT_UPDATED = "v1.contact.updated"
-    CONTACT_DELETED = "v1.contact.deleted"
-    COMPANY_CREATED = "v1.company.created"
-    COMPANY_UPDATED = "v1.company.updated"
-    COMPANY_DELETED = "v1.company.deleted"
-    ENGAGEMENT_CREATED = "v1.engagement.created"
-    ENGAGEMENT_UPDATED = "v1.engagement.updated"
-    ENGAGEMENT_DELETED = "v1.engagement.deleted"
-    TRANSCRIPT_TIMELINE_COMPLETED = "v1.engagement.transcript_timeline.completed"
-    TAG_CREATED = "v1.tag.created"
-    TAG_UPDATED = "v1.tag.updated"
-    TAG_DELETED = "v1.tag.deleted"
+    # Each kind of object declares its events.
+    vars().update((name, name) for object_type in BUSINESS_TYPES for name in object_type.event_types)
 
 
 def _address(value: str, path: str) -> Iterator[FieldError]:

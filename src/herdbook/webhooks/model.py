@@ -59,7 +59,7 @@ class TestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: ClassVar[dict[str, fields.Rule]] = {}
     example: ClassVar[dict[str, Any]] = {"type": "v1.contact.updated"}
 
-    type: EventType = EventType.CONTACT_UPDATED
+    type: EventType = EventType("v1.contact.updated")
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
