@@ -13,9 +13,11 @@ import pytest
 from herdbook import ids
 from herdbook.contacts import bulk
 from herdbook.contacts.bulk import WriteAll, WriteItem
-from herdbook.contacts.commands import CreateContact, DeleteContact
+from herdbook.contacts.commands import CreateContact
 from herdbook.contacts.model import ContactCreate
+from herdbook.contacts.store import CONTACT
 from herdbook.errors import Invalid
+from herdbook.ledger.commands import Delete
 from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from herdbook.settings import Settings
 from tests.cast import Json, Person, Stored, Thing, faults
@@ -338,7 +340,7 @@ async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await work.carry_out_in_turns(WriteAll(items), origin)
     done = turns
-    nobody = DeleteContact(ids.new_id())
+    nobody = Delete(CONTACT, ids.new_id())
     work.note_looked_up(nobody.needs())
     with pytest.raises(Invalid):
         await work.carry_out_in_turns(WriteAll((*items, WriteItem(1000, nobody))), origin)

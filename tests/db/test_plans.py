@@ -23,11 +23,11 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.auth.store import create_key, create_workspace, find_access_token, find_key, note_use
 from herdbook.companies import store as companies
-from herdbook.companies.commands import CreateCompany, DeleteCompany, ReleaseStaff
+from herdbook.companies.commands import DeleteCompany, ReleaseStaff
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
 from herdbook.contacts import store as contacts
-from herdbook.contacts.commands import CompanyStaff, DeleteContact, SetContactCrmAssociation, UpsertContact
+from herdbook.contacts.commands import CompanyStaff, UpsertContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database
@@ -41,6 +41,7 @@ from herdbook.feed import store as feed
 from herdbook.history import store as history
 from herdbook.history.commands import Reversal, UndoReversals
 from herdbook.history.store import MAX_COMPANY_CONTACTS
+from herdbook.ledger.commands import Create, Delete, SetCrmAssociation
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
@@ -125,7 +126,7 @@ async def database(request: pytest.FixtureRequest, database_url: str) -> AsyncGe
             for one in (ledger_client, neighbour)
         ]
         created = [
-            await one.write(CreateCompany(CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))))
+            await one.write(Create(COMPANY, CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))))
             for one in (ledger_client, neighbour)
         ]
         company_id = ids.decoded(ids.COMPANY, json.loads(created[0].body)["id"])
@@ -419,7 +420,7 @@ async def write_all_there_is(database: PlansDatabase) -> None:
     created = await ledger_client.create("b@x.test", first_name="Grace", key=IdempotencyKey(str(ids.new_id()), ""))
     contact_id = id_of(created)
     await ledger_client.update(contact_id, emails=items("b@x.test", "c@x.test"), first_name="Grace Brewster")
-    await ledger_client.write(SetContactCrmAssociation(contact_id, crm("8")))
+    await ledger_client.write(SetCrmAssociation(CONTACT, contact_id, crm("8")))
     await ledger_client.delete(contact_id)
     await asyncio.gather(
         ledger_client.create("augusta@engine.test"), ledger_client.update(database.ada, if_version=7), return_exceptions=True
@@ -429,7 +430,7 @@ async def write_all_there_is(database: PlansDatabase) -> None:
 async def delete_a_company(database: PlansDatabase) -> None:
     """Check whether a company has contacts, delete it, and release its contacts."""
     ledger_client, staff = database.ledger_client, CompanyStaff()
-    written = await ledger_client.write(CreateCompany(CompanyCreate(domains=(), name="The Mill")))
+    written = await ledger_client.write(Create(COMPANY, CompanyCreate(domains=(), name="The Mill")))
     shown: str = json.loads(written.body)["id"]
     company_id = ids.decoded(ids.COMPANY, shown)
     assert company_id is not None
@@ -496,7 +497,7 @@ async def take_back(database: PlansDatabase) -> None:
     """Read the changes of a request, and undo it as far as possible."""
     pool, workspace_id, request_id = database.pool, database.ledger_client.workspace_id, ids.new_id()
     contact_id = id_of(await database.ledger_client.create("f@x.test"))
-    await database.ledger_client.write(DeleteContact(contact_id), request_id=request_id)
+    await database.ledger_client.write(Delete(CONTACT, contact_id), request_id=request_id)
     (touched,) = await history.touched(pool, OBJECT_TYPES, workspace_id, request_id)
     await history.may_be_cut(pool, workspace_id, request_id)
     await history.first_entries(pool, workspace_id, [touched.first])

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.companies.model import Company
+from herdbook.companies.model import Company, CompanyObject, patched
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
@@ -51,6 +51,8 @@ COMPANY: Final = ObjectType(
     read_scopes=Company.read_scopes,
     write_scope="companies:write",
     events=Events.of_changes("company", example_previous={"name": "Difference Engine"}),
+    blank=lambda company_id, time: Company(object=CompanyObject.COMPANY, id=company_id, created_at=time, updated_at=time),
+    patched=patched,
     history=HistoryNotes(
         restoring="Its contacts stay without a company: to link them again, undo the request that deleted the company."
     ),

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact, UpsertContact
+from herdbook.contacts.commands import CreateContact, UpdateContact, UpsertContact
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
     BulkItem,
@@ -24,12 +24,14 @@ from herdbook.contacts.model import (
     ContactUpsert,
     read_numbers,
 )
+from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.errors import MAX_ERRORS, Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
 from herdbook.fields import Rule
 from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
+from herdbook.ledger.commands import Delete
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.unit_of_work import LongCommand, Need, NotLoaded, Result, UnitOfWork
@@ -122,7 +124,7 @@ class WriteItem(msgspec.Struct, frozen=True):
     """Apply one operation of several. Refusals: the command's, with fields named by their path in the whole body."""
 
     index: int
-    command: CreateContact | UpdateContact | DeleteContact | UpsertContact
+    command: CreateContact | UpdateContact | Delete | UpsertContact
 
     def needs(self) -> Iterator[Need]:
         yield from self.command.needs()
@@ -383,14 +385,14 @@ def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
     return WriteItem(index, command)
 
 
-def _command(asked: object, contact: object) -> CreateContact | UpdateContact | DeleteContact | UpsertContact:
+def _command(asked: object, contact: object) -> CreateContact | UpdateContact | Delete | UpsertContact:
     match asked, contact:
         case _Create(), ContactCreate():
             return CreateContact(contact)
         case _Update(), ContactUpdate():
             return UpdateContact(_contact_id(asked.id), contact)
         case _Delete(), None:
-            return DeleteContact(_contact_id(asked.id))
+            return Delete(CONTACT, _contact_id(asked.id))
         case _:
             assert isinstance(contact, ContactUpsert), "it is the only case left"
             return UpsertContact(contact)

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.addresses import comparable_address, e164
 from herdbook.companies.store import COMPANY, LeftBehind
-from herdbook.contacts.model import Contact, SearchEntry, search_entry
+from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
@@ -120,6 +120,8 @@ CONTACT: Final = ObjectType(
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",
     events=Events.of_changes("contact", example_previous={"last_name": "Byron"}),
+    blank=lambda contact_id, time: Contact(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
+    patched=patched,
     history=HistoryNotes(
         restoring="If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that "
         "it was merged into keeps its data: to reverse the whole merge, undo the request."

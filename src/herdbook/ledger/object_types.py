@@ -11,12 +11,12 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from herdbook import ids
+from herdbook import ids, shared_schemas
 from herdbook.errors import NotFound, Stale
 from herdbook.ledger.changes import Action, Entry
 from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import Index, reindex
-from herdbook.ledger.unit_of_work import Result, Table, UnitOfWork
+from herdbook.ledger.unit_of_work import Need, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
 
@@ -113,7 +113,8 @@ class ObjectType(Generic[RowT, EntryT]):
     Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects. `is_public` is an SQL
     condition on an entry `change` that tells whether the object is not private; None if no object of the type is private.
     `events` are the events of webhooks; None if there are none. `history` are notes on the operations that show an object's
-    history and restore it; None if the API has no such operations.
+    history and restore it; None if the API has no such operations. `blank` returns a new object without any field set, for its
+    id and the time; None if requests create none. `patched` returns an object with the fields of a request body.
     """
 
     kind: LiteralString
@@ -132,6 +133,8 @@ class ObjectType(Generic[RowT, EntryT]):
     is_public: LiteralString | None = None
     events: Events | None = None
     history: HistoryNotes | None = None
+    blank: Callable[[str, str], EntryT] | None = None
+    patched: Callable[[EntryT, Any], EntryT] = shared_schemas.patched
 
     @cached_property
     def shown(self) -> Any:
@@ -151,6 +154,15 @@ class ObjectType(Generic[RowT, EntryT]):
     def keys(self, entry: EntryT | None) -> list[str]:
         """Return the unique keys that an entry holds."""
         return [] if entry is None or self.unique_key is None else self.unique_key.keys(entry)
+
+    def new(self, object_id: UUID, time: str, fields: msgspec.Struct) -> EntryT:
+        """Return a new object with the fields of a request body."""
+        assert self.blank is not None, "requests create such objects"
+        return self.patched(self.blank(ids.encoded(self.prefix, object_id), time), fields)
+
+    def key_needs(self, fields: msgspec.Struct) -> list[Need]:
+        """Return the rows that a command must see to claim the unique keys in a request body."""
+        return [] if self.unique_key is None else self.unique_key.needs(self.keys(self.new(ids.NIL, "", fields)))
 
     def claim(self, work: UnitOfWork, object_id: UUID, before: EntryT | None, after: EntryT) -> None:
         """Claim the keys of an object's new state, and free those that only its old state had. Refusal: Taken."""

@@ -70,6 +70,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     last_activity_at: Time | UnsetType = UNSET
 
 
+class RoleUpdate(msgspec.Struct, frozen=True):
+    """The change of a user's role."""
+
+    role: UserRole
+
+
 class NewUser(NamedTuple):
     """The data of a new user. The first address is the primary one."""
 

@@ -21,7 +21,6 @@ from herdbook.webhook_endpoints.model import (
     NewWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointCreate,
-    WebhookEndpointObject,
     WebhookEndpointUpdate,
     missed,
     patched,
@@ -51,15 +50,7 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
         if self.has_precondition:
             raise Stale(None)
         endpoint_id = ids.new_id()
-        blank = WebhookEndpoint(
-            object=WebhookEndpointObject.WEBHOOK_ENDPOINT,
-            id=ids.encoded(ids.WEBHOOK_ENDPOINT, endpoint_id),
-            url=self.fields.url,
-            is_enabled=True,
-            created_at=work.time,
-            updated_at=work.time,
-        )
-        endpoint = patched(blank, self.fields)
+        endpoint = WEBHOOK_ENDPOINT.new(endpoint_id, work.time, self.fields)
         result = created(work, WEBHOOK_ENDPOINT, endpoint_id, endpoint)
         row = _row_of(work, endpoint_id)
         reader = ReaderRow(

@@ -15,7 +15,15 @@ from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Table
-from herdbook.webhook_endpoints.model import LEASE_SECONDS, EndpointKey, Missed, WebhookEndpoint, missed
+from herdbook.webhook_endpoints.model import (
+    LEASE_SECONDS,
+    EndpointKey,
+    Missed,
+    WebhookEndpoint,
+    WebhookEndpointObject,
+    missed,
+    patched,
+)
 from herdbook.webhook_endpoints.signing import new_secret, signing_secrets
 from herdbook.webhook_endpoints.subscription import SubscriptionSpan
 
@@ -73,6 +81,15 @@ WEBHOOK_ENDPOINT: Final = ObjectType(
     entry=WebhookEndpoint,
     example=WebhookEndpoint.example,
     read_scopes=(ADMIN,),
+    blank=lambda endpoint_id, time: WebhookEndpoint(
+        object=WebhookEndpointObject.WEBHOOK_ENDPOINT,
+        id=endpoint_id,
+        url="",
+        is_enabled=True,
+        created_at=time,
+        updated_at=time,
+    ),
+    patched=patched,
 )
 # The courier also writes these rows and moves the position all the time, so loaded values are never written back and a
 # position never decreases.
