@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -23,7 +24,7 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.auth.store import create_key, create_workspace, find_access_token, find_key, note_use
 from herdbook.companies import store as companies
-from herdbook.companies.commands import DeleteCompany, ReleaseStaff
+from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
 from herdbook.contacts import store as contacts
@@ -46,8 +47,8 @@ from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.retention import SLICE, trim_slice
-from herdbook.merging import store as merging
-from herdbook.merging.commands import MergeContacts
+from herdbook.ledger.unfinished import finish
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MergeContacts, MoveEngagements
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags import store as tags
 from herdbook.tags.store import TAG
@@ -428,7 +429,7 @@ async def write_all_there_is(database: PlansDatabase) -> None:
 
 
 async def delete_a_company(database: PlansDatabase) -> None:
-    """Check whether a company has contacts, delete it, and release its contacts."""
+    """Delete a company, release its contacts, and look for unfinished work."""
     ledger_client, staff = database.ledger_client, CompanyStaff()
     written = await ledger_client.write(Create(COMPANY, CompanyCreate(domains=(), name="The Mill")))
     shown: str = json.loads(written.body)["id"]
@@ -436,9 +437,10 @@ async def delete_a_company(database: PlansDatabase) -> None:
     assert company_id is not None
     for name in ("Grace", "Mary"):
         await ledger_client.create(first_name=name, company_id=shown)
-    assert await contacts.has_staff(database.pool, ledger_client.workspace_id, company_id)
     await ledger_client.write(DeleteCompany(company_id, staff))
     await ledger_client.write(ReleaseStaff(company_id, staff))
+    these = (ledger_client.workspace_id, [company_id])
+    await finish(database.pool, ledger_client.ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=staff), these)
 
 
 async def upsert_all_there_is(database: PlansDatabase) -> None:
@@ -455,7 +457,8 @@ async def merge_all_there_is(database: PlansDatabase) -> None:
     target, *sources = [id_of(await database.ledger_client.create(first_name=name)) for name in ("Ada", "Augusta", "King")]
     shown = tuple(ids.encoded(ids.CONTACT, source) for source in sources)
     await database.ledger_client.write(MergeContacts(target_id=target, sources=shown))
-    await merging.left(database.pool, database.ledger_client.workspace_id, sources)
+    these = (database.ledger_client.workspace_id, sources)
+    await finish(database.pool, database.ledger_client.ledger, MOVE_ENGAGEMENTS, MoveEngagements, these)
 
 
 async def engage(database: PlansDatabase) -> None:

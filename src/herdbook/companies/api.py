@@ -5,9 +5,8 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.companies import store
-from herdbook.companies.commands import DeleteCompany, Staff
+from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff, Staff
 from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
-from herdbook.companies.releasing import release_rest
 from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
@@ -39,10 +38,8 @@ async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> 
 
 async def delete_company(staff: Staff, call: Call, company_id: UUID) -> Answer:
     """Delete one company, and clear it from its contacts."""
-    workspace_id = call.caller.workspace_id
     answer = await call.write(DeleteCompany(company_id, staff, call.if_version))
-    if await staff.is_left(call.services.database.pool, workspace_id, company_id):
-        await release_rest(call.services.ledger, staff, workspace_id, company_id, call.origin)
+    await call.finish(RELEASE_CONTACTS, partial(ReleaseStaff, staff=staff), [company_id])
     return answer
 
 

@@ -1,28 +1,21 @@
 """The commands that delete companies."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
 
-from herdbook.companies.store import COMPANIES, COMPANY, LeftBehind
-from herdbook.db.pool import Executor
+from herdbook.companies.store import COMPANIES, COMPANY
 from herdbook.ledger.object_types import current, deleted
-from herdbook.ledger.unfinished import Task, note
+from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+
+RELEASE_CONTACTS: Final = Task("release", COMPANIES.name)
 
 
 class Staff(Protocol):
     """The contacts of companies. This package must not import contacts, so they implement this protocol."""
-
-    async def left_behind(self, statements: Executor) -> list[LeftBehind]:
-        """Return the deleted companies that may still have contacts."""
-        ...
-
-    async def is_left(self, statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
-        """Whether a company has contacts."""
-        ...
 
     def needs(self, company_id: UUID) -> Iterator[Need]:
         """Yield the need for a company's contacts, at most as many as a batch should change."""
@@ -51,14 +44,8 @@ class DeleteCompany(msgspec.Struct, frozen=True):
         before = current(work, COMPANIES, self.company_id, self.if_version, "company")
         result = deleted(work, COMPANY, before)
         if not self.staff.release(work, self.company_id):
-            note(work, Task.RELEASE_CONTACTS, self.company_id, is_finished=False)
+            note(work, RELEASE_CONTACTS, self.company_id, is_finished=False)
         return result
-
-
-class Released(msgspec.Struct, frozen=True):
-    """The answer to `ReleaseStaff`: whether the deleted company has no contacts left."""
-
-    all: bool
 
 
 class ReleaseStaff(msgspec.Struct, frozen=True):
@@ -76,5 +63,5 @@ class ReleaseStaff(msgspec.Struct, frozen=True):
         is_deleted = company is not None and company.deleted_at is not None
         is_finished = not is_deleted or self.staff.release(work, self.company_id)
         if is_finished:
-            note(work, Task.RELEASE_CONTACTS, self.company_id, is_finished=True)
-        return Result(0 if company is None else company.version, Released(all=is_finished))
+            note(work, RELEASE_CONTACTS, self.company_id, is_finished=True)
+        return Result(0 if company is None else company.version, SliceDone(all=is_finished))

@@ -1,7 +1,7 @@
 """The type of companies, with its tables, and every SQL statement about them."""
 
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from msgspec import UNSET
@@ -14,7 +14,6 @@ from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
-from herdbook.ledger.unit_of_work import Origin
 from herdbook.search_text import searchable, words
 
 
@@ -57,14 +56,6 @@ COMPANY: Final = ObjectType(
         restoring="Its contacts stay without a company: to link them again, undo the request that deleted the company."
     ),
 )
-
-
-class LeftBehind(NamedTuple):
-    """A deleted company that may still have contacts, and the origin of the command that deleted it."""
-
-    workspace_id: UUID
-    company_id: UUID
-    origin: Origin
 
 
 _SEARCH_INDEX: Final = SearchIndex(

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import ids
 from herdbook.addresses import comparable_address
-from herdbook.companies.store import COMPANIES, LeftBehind
+from herdbook.companies.store import COMPANIES
 from herdbook.contacts.model import (
     Contact,
     ContactCreate,
@@ -28,10 +28,7 @@ from herdbook.contacts.store import (
     FORMER_HOLDERS,
     MAX_RELEASED_CONTACTS,
     ContactRow,
-    deleted_with_staff,
-    has_staff,
 )
-from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
@@ -144,14 +141,6 @@ class CompanyStaff:
             assert row is not None, "an index names rows that exist"
             updated(work, CONTACT, row, msgspec.structs.replace(row.object, company=UNSET))
         return len(contact_ids) < MAX_RELEASED_CONTACTS
-
-    async def is_left(self, statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
-        """Whether a company has contacts."""
-        return await has_staff(statements, workspace_id, company_id)
-
-    async def left_behind(self, statements: Executor) -> list[LeftBehind]:
-        """Return the deleted companies that may still have contacts."""
-        return await deleted_with_staff(statements)
 
 
 def _holder(work: UnitOfWork, address: str) -> ContactRow | None:

@@ -1,7 +1,7 @@
 """A call: one routed and authenticated request, as a handler sees it."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.object_types import ObjectTypes
+from herdbook.ledger.unfinished import Task, finish
 from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.media import Recordings
 from herdbook.settings import TargetRules
@@ -147,6 +148,11 @@ class Call:
         key = self.idempotency_key()
         written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, key, len(self._body))
         return Answer(written.body, written.version, written.replayed)
+
+    async def finish(self, task: Task, next_slice: Callable[[UUID], Command], object_ids: Collection[UUID]) -> None:
+        """Finish a task that this request's command may have left unfinished for these objects."""
+        these = (self.caller.workspace_id, object_ids)
+        await finish(self.services.database.pool, self.services.ledger, task, next_slice, these)
 
     def _list_reader(self) -> ListReader:
         operation = self.operation
