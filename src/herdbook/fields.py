@@ -57,6 +57,11 @@ def matching(pattern: str, what: str) -> Rule:
     return rule
 
 
+def id_schema(prefix: str, description: str | None = None) -> Meta:
+    """Return the part of a type that describes identifiers of a kind."""
+    return Meta(description=description, extra_json_schema={"pattern": f"^{prefix}[A-Za-z0-9]+$"})
+
+
 def id_of(prefix: str, kind: str) -> Rule:
     """Refuse text that does not look like an identifier of this kind; whether the object exists is checked later."""
     looks_right = re.compile(re.escape(prefix) + "[A-Za-z0-9]+")

@@ -9,7 +9,7 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields, shared_schemas
+from herdbook import fields, ids, shared_schemas
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import CrmAssociation, Time
 
@@ -131,7 +131,7 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     read_scopes: ClassVar[tuple[str, ...]] = ("companies:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "company",
-        "id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.COMPANY),
         "name": "Analytical Engines",
         "domains": [{"domain": "example.com", "is_primary": True}],
         "created_at": "2026-03-01T12:00:00.000000Z",
@@ -139,7 +139,7 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: CompanyObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+    id: Annotated[str, fields.id_schema(ids.COMPANY)]
     created_at: Time
     updated_at: Time
     name: Annotated[str | None, Meta(description="Display name of the company.")] = None

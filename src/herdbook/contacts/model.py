@@ -16,7 +16,7 @@ from herdbook.http.problems import Problem
 from herdbook.search_text import first_word, searchable, words
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 
-_CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+_CompanyId: TypeAlias = Annotated[str, fields.id_schema(ids.COMPANY)]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 _TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema={"format": "iana-time-zone"})]
 
@@ -194,10 +194,10 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     read_scopes: ClassVar[tuple[str, ...]] = ("contacts:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "contact",
-        "id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.CONTACT),
         "first_name": "Ada",
         "last_name": "Lovelace",
-        "company": {"id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "object": "company"},
+        "company": {"id": ids.example(ids.COMPANY), "object": "company"},
         "emails": [{"email": "ada@example.com", "is_primary": True}],
         "phone_numbers": [{"phone_number": "+44 20 7946 0958", "is_primary": True}],
         "time_zone": "Europe/London",
@@ -208,7 +208,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     object: Annotated[ContactObject, Meta(description="Resource discriminator for contact payloads.")]
     id: Annotated[
         str,
-        Meta(description="Stable AskElephant contact identifier.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"}),
+        fields.id_schema(ids.CONTACT, "Stable AskElephant contact identifier."),
     ]
     first_name: Annotated[str | None, Meta(description="Contact given name.")] = None
     last_name: Annotated[str | None, Meta(description="Contact family name.")] = None
@@ -244,15 +244,13 @@ class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "merged_contact"
     example: ClassVar[dict[str, Any]] = {
         "object": "contact",
-        "id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
-        "merged_into": "cnt_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ",
+        "id": ids.example(ids.CONTACT),
+        "merged_into": ids.example(ids.CONTACT, "01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ"),
     }
 
     object: ContactObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})]
-    merged_into: Annotated[
-        str, Meta(description="The contact that replaces it.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})
-    ]
+    id: Annotated[str, fields.id_schema(ids.CONTACT)]
+    merged_into: Annotated[str, fields.id_schema(ids.CONTACT, "The contact that replaces it.")]
 
 
 def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:

@@ -12,7 +12,7 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields, shared_schemas
+from herdbook import fields, ids, shared_schemas
 from herdbook.business_types import BUSINESS_TYPES
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import Time, shown_time
@@ -31,7 +31,7 @@ _ADDRESS: Final = re.compile(
 _Url: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=2000, description="The URL to send events to.", extra_json_schema={"format": "uri"})
 ]
-EndpointId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^whep_[A-Za-z0-9]+$"})]
+EndpointId: TypeAlias = Annotated[str, fields.id_schema(ids.WEBHOOK_ENDPOINT)]
 _Secret: TypeAlias = Annotated[str, Meta(description="The secret that signs events. Store it where you receive them.")]
 
 
@@ -125,7 +125,7 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "webhook_endpoint"
     example: ClassVar[dict[str, Any]] = {
         "object": "webhook_endpoint",
-        "id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.WEBHOOK_ENDPOINT),
         "is_enabled": True,
         "created_at": "2026-03-01T12:00:00.000000Z",
         "updated_at": "2026-03-01T12:00:00.000000Z",
