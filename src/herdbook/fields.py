@@ -109,6 +109,32 @@ def one_primary(items: Sequence[MaybePrimary | None], path: str) -> Iterator[Fie
         yield FieldError(f"{path}[{index}].is_primary", "multiple_primary", message)
 
 
+def each_once(member: str, noun: str, what: str, comparable: Callable[[str], str]) -> Rule:
+    """Refuse more than one primary item, and items whose member is malformed or given twice.
+
+    `comparable` returns the form in which members are compared, or raises a ValueError that says what is wrong. `noun` names a
+    member in messages, and `what` describes a sound one.
+    """
+
+    def rule(items: Sequence[MaybePrimary | None] | None, path: str) -> Iterator[FieldError]:
+        yield from one_primary(items or (), path)
+        seen: dict[str, int] = {}
+        for index, item in enumerate(items or ()):
+            if item is None:
+                continue
+            place = f"{path}[{index}].{member}"
+            try:
+                first = seen.setdefault(comparable(getattr(item, member)), index)
+            except ValueError as error:
+                yield FieldError(place, "invalid_format", f"`{place}` is not {what}: {str(error).removesuffix('.')}.")
+                continue
+            if first != index:
+                message = f"`{place}` is the same {noun} as `{path}[{first}].{member}`. Send each {noun} once."
+                yield FieldError(place, "duplicate", message)
+
+    return rule
+
+
 def primary_index(items: Sequence[ItemT], was_primary: Callable[[ItemT], bool]) -> int:
     """Return the index of the primary item: the marked one, otherwise the previous one, otherwise the first."""
     for index, item in enumerate(items):

@@ -1,7 +1,6 @@
 """The company as clients see it, and the rules that need nothing but the company itself."""
 
 import re
-from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -10,7 +9,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
-from herdbook.errors import FieldError
 from herdbook.shared_schemas import CrmAssociation, Time
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -39,27 +37,6 @@ def normal_domain(domain: str) -> str:
     return name
 
 
-def _domains(items: Sequence["CompanyDomainRequest | None"] | None, path: str) -> Iterator[FieldError]:
-    if items is None:
-        return
-    yield from fields.one_primary(items, path)
-    seen: dict[str, int] = {}
-    for index, item in enumerate(items):
-        if item is None:
-            continue
-        place = f"{path}[{index}].domain"
-        try:
-            domain = normal_domain(item.domain)
-        except NotADomain as error:
-            message = f"`{place}` is not a domain name: {error}."
-            yield FieldError(place, "invalid_format", message)
-            continue
-        first = seen.setdefault(domain, index)
-        if first != index:
-            message = f"`{place}` is the same domain as `{path}[{first}].domain`. Send each domain once."
-            yield FieldError(place, "duplicate", message)
-
-
 class CompanyDomainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A domain to give a company."""
 
@@ -69,7 +46,11 @@ class CompanyDomainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     is_primary: bool | UnsetType = UNSET
 
 
-_RULES: Final[dict[str, fields.Rule]] = {"domains": _domains, "name": fields.text, "description": fields.text}
+_RULES: Final[dict[str, fields.Rule]] = {
+    "domains": fields.each_once("domain", "domain", "a domain name", normal_domain),
+    "name": fields.text,
+    "description": fields.text,
+}
 _Domains: TypeAlias = Annotated[tuple[CompanyDomainRequest, ...], Meta(max_length=fields.MAX_ITEMS)]
 
 

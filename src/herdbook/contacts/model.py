@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
-from herdbook.addresses import NotAnAddress, comparable_address, e164
+from herdbook.addresses import comparable_address, e164
 from herdbook.errors import FieldError
 from herdbook.http.problems import Problem
 from herdbook.search_text import first_word, searchable, words
@@ -56,24 +56,6 @@ _Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=f
 _PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=fields.MAX_ITEMS)]
 
 
-def _emails(items: Sequence[ContactUpdateEmail | None], path: str) -> Iterator[FieldError]:
-    yield from fields.one_primary(items, path)
-    seen: dict[str, int] = {}
-    for index, item in enumerate(items):
-        if item is None:
-            continue
-        place = f"{path}[{index}].email"
-        try:
-            address = comparable_address(item.email.strip())
-        except NotAnAddress as error:
-            yield FieldError(place, "invalid_format", f"`{place}` is not an e-mail address: {error}")
-            continue
-        first = seen.setdefault(address, index)
-        if first != index:
-            message = f"`{place}` is the same address as `{path}[{first}].email`. Send each address once."
-            yield FieldError(place, "duplicate", message)
-
-
 def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber | None], path: str) -> Iterator[FieldError]:
     yield from fields.one_primary(items, path)
     for index, item in enumerate(items):
@@ -86,7 +68,7 @@ _RULES: Final[dict[str, fields.Rule]] = {
     "last_name": fields.text,
     "description": fields.text,
     "company_id": fields.id_of(ids.COMPANY, "company"),
-    "emails": _emails,
+    "emails": fields.each_once("email", "address", "an e-mail address", lambda email: comparable_address(email.strip())),
     "phone_numbers": _phone_numbers,
     "time_zone": _known_time_zone,
 }
