@@ -10,8 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from herdbook import ids
-from herdbook.contacts import bulk
+from herdbook import ids, turns
 from herdbook.contacts.bulk import WriteAll, WriteItem
 from herdbook.contacts.commands import CreateContact
 from herdbook.contacts.model import ContactCreate
@@ -451,7 +450,7 @@ async def test_a_queue_that_is_too_short_is_waited_for(
     alice: Person, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wave too large for the workspace's queue is sent in parts, in order, until all of it is done."""
-    monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(turns, "_PAUSE_SECONDS", 0.001)
     async with serving(Settings(rate_limit=0, queue_limit=7), database_url) as client:
         found = await results(Person(client, alice.workspace_id, alice.key), *(create() for _ in range(60)))
 
@@ -462,7 +461,7 @@ async def test_what_does_not_fit_in_the_queue_fails(
     alice: Person, ada: Thing, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each operation fails like a single request while the queue stays full, and none of them is applied."""
-    monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(turns, "_PAUSE_SECONDS", 0.001)
     async with serving(Settings(rate_limit=0, queue_limit=1), database_url) as client, timeout(20):
         person = Person(client, alice.workspace_id, alice.key)
         async with pool.acquire() as connection, connection.transaction():

@@ -36,6 +36,7 @@ from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.unit_of_work import LongCommand, Need, NotLoaded, Result, UnitOfWork
 from herdbook.shared_schemas import Deleted
+from herdbook.turns import MAX_TRIES, pause
 
 # Limits the operations of a wave, and its addresses and numbers, unless a single operation has more.
 WAVE: Final = 50
@@ -46,9 +47,6 @@ _STEP: Final = 10
 _TURN: Final = 100
 # Counting addresses and numbers does so after this many bytes of operations.
 _COUNTED_BYTES: Final = 1_048_576
-# Limits the attempts without progress, and sets the pause before the first retry.
-_TRIES: Final = 6
-_PAUSE_SECONDS: Final = 0.05
 
 _log: Final = logging.getLogger("herdbook.contacts")
 
@@ -294,9 +292,9 @@ async def _wave(
             # The traceback would refer to this frame, and so to the outcomes, until the next garbage collection.
             outcomes[index] = invalid.with_traceback(None)
     tries = 0
-    while waiting and tries < _TRIES:
+    while waiting and tries < MAX_TRIES:
         if tries:
-            await asyncio.sleep(_PAUSE_SECONDS * 2 ** (tries - 1))
+            await pause(tries)
         found = await asyncio.gather(*(_write(call, key, item) for item in waiting), return_exceptions=True)
         outcomes |= {item.index: outcome for item, outcome in zip(waiting, found, strict=True)}
         left = [item for item in waiting if isinstance(outcomes[item.index], Busy)]
