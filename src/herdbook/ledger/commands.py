@@ -53,7 +53,7 @@ class Update(_OfOne, frozen=True):
         yield from self.object_type.key_needs(self.patch)
 
     def apply(self, work: UnitOfWork) -> Result:
-        before = current(work, self.object_type.table, self.object_id, self.if_version, self.object_type.name)
+        before = current(work, self.object_type.table, self.object_id, self.if_version, self.object_type.noun)
         after = self.object_type.patched(before.entry, self.patch)
         self.object_type.claim(work, self.object_id, before.entry, after)
         return updated(work, self.object_type, before, after)
@@ -65,7 +65,7 @@ class Delete(_OfOne, frozen=True):
     if_version: frozenset[int] | None = None
 
     def apply(self, work: UnitOfWork) -> Result:
-        before = current(work, self.object_type.table, self.object_id, self.if_version, self.object_type.name)
+        before = current(work, self.object_type.table, self.object_id, self.if_version, self.object_type.noun)
         return deleted(work, self.object_type, before)
 
 
@@ -76,6 +76,6 @@ class SetCrmAssociation(_OfOne, frozen=True):
     if_version: frozenset[int] | None = None
 
     def apply(self, work: UnitOfWork) -> Result:
-        before = current(work, self.object_type.table, self.object_id, self.if_version, self.object_type.name)
+        before = current(work, self.object_type.table, self.object_id, self.if_version, self.object_type.noun)
         after = msgspec.structs.replace(before.entry, crm_association=crm_link(self.association))
         return updated(work, self.object_type, before, after)

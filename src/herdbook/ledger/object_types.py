@@ -136,6 +136,11 @@ class ObjectType(Generic[RowT, EntryT]):
     blank: Callable[[str, str], EntryT] | None = None
     patched: Callable[[EntryT, Any], EntryT] = shared_schemas.patched
 
+    @property
+    def noun(self) -> str:
+        """The name of an object in messages."""
+        return self.name.replace("_", " ")
+
     @cached_property
     def shown(self) -> Any:
         """The type of an object in the API."""

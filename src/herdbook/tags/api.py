@@ -4,7 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.errors import Taken
-from herdbook.http.call import Call, answer_found
+from herdbook.http.call import Call
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.ledger.commands import Create, Delete, Update
 from herdbook.shared_schemas import Deleted
@@ -25,7 +25,7 @@ async def create_tag(call: Call, tag: TagCreate) -> Answer:
 
 async def get_tag(call: Call, tag_id: UUID) -> Answer:
     """Read one tag."""
-    return answer_found(await store.find(call.services.database, call.caller.workspace_id, tag_id), "tag")
+    return await call.answer_object(TAG, tag_id)
 
 
 async def update_tag(call: Call, tag_id: UUID, patch: TagUpdate) -> Answer:

@@ -4,7 +4,6 @@ from typing import Final
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
@@ -40,11 +39,6 @@ TAG: Final = ObjectType(
     blank=lambda tag_id, time: Tag(object=TagObject.TAG, id=tag_id, name="", created_at=time, updated_at=time),
     history=HistoryNotes(restoring="Engagements that had the tag have it again."),
 )
-
-
-async def find(database: Database, workspace_id: UUID, tag_id: UUID) -> ObjectRead | None:
-    """Return an active tag as the API shows it, with its version."""
-    return await database.find(find_in("tag"), workspace_id, tag_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

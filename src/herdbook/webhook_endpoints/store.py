@@ -10,7 +10,6 @@ import msgspec
 
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
-from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
@@ -167,11 +166,6 @@ class EndpointState(NamedTuple):
     def signing_secrets(self) -> list[str]:
         """The secrets to sign with."""
         return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
-
-
-async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> ObjectRead | None:
-    """Return an active webhook endpoint as the API shows it, with its version."""
-    return await database.find(find_in("webhook_endpoint"), workspace_id, endpoint_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
