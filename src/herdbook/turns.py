@@ -18,6 +18,9 @@ from uuid import UUID
 from herdbook.errors import Busy
 
 _RETRY_AFTER_SECONDS: Final = 10
+# Limits how often long work tries a write while the queue of writes is full.
+MAX_TRIES: Final = 6
+_PAUSE_SECONDS: Final = 0.05
 T = TypeVar("T")
 
 
@@ -67,6 +70,11 @@ class TimeSlices:
         self._is_giving = bool(self._queues)
         if self._is_giving:
             asyncio.get_running_loop().call_later(time.perf_counter() - began, self._give)
+
+
+async def pause(tries: int) -> None:
+    """Wait before another try, after so many in vain: longer each time."""
+    await asyncio.sleep(_PAUSE_SECONDS * 2 ** (tries - 1))
 
 
 def finished(steps: Generator[None, None, T]) -> T:

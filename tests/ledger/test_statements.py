@@ -9,13 +9,14 @@ import msgspec
 import pytest_asyncio
 
 from herdbook import ids
-from herdbook.companies.commands import CreateCompany
 from herdbook.companies.model import CompanyCreate
+from herdbook.companies.store import COMPANY
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.ledger.batch import load, save
+from herdbook.ledger.commands import Create
 from herdbook.ledger.unit_of_work import Command, Need, Origin, Table
-from herdbook.tags.commands import CreateTag
 from herdbook.tags.model import TagCreate
+from herdbook.tags.store import TAG
 from tests.ledger.ledger_client import creation
 from tests.ledger.test_connection_cut import loads, saves
 
@@ -45,8 +46,8 @@ async def test_the_same_tables_are_the_same_statement(statements_pool: Pool, wor
         for number in range(_BATCHES):
             commands: list[Command] = [
                 creation(f"ada{number}@x.test", first_name="Ada"),
-                CreateCompany(CompanyCreate(name=f"Company {number}", domains=())),
-                CreateTag(TagCreate(name=f"Tag {number}")),
+                Create(COMPANY, CompanyCreate(name=f"Company {number}", domains=())),
+                Create(TAG, TagCreate(name=f"Tag {number}")),
             ]
             dice.shuffle(commands)
             await carry_out(connection, workspace_id, commands, dice)
