@@ -140,6 +140,7 @@ async def test_what_came_while_the_process_stood_still_is_answered(wires: Wires)
     assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 200")
     (connection,) = [each for each in wires.connections if each.client == client.getsockname()]
 
+    connection.timeout_keep_alive = 0
     client.send(_GET + b"Connection: close\r\n\r\n")
     connection.timeout_keep_alive_handler()
 
