@@ -37,7 +37,7 @@ class UserEmail(msgspec.Struct, frozen=True):
 
     schema_name: ClassVar[str] = "UserEmailsItems"
 
-    email: Annotated[str, Meta(extra_json_schema={"format": "email"})]
+    email: str
     is_primary: bool
 
 
