@@ -15,7 +15,16 @@ from tests.webhooks.test_documented_programs import free_port
 
 ROOT: Final = Path(__file__).parents[1]
 # The pages with blocks that begin with a command behind a `$`.
-PAGES: Final = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "```\n$ " in page.read_text()]
+PAGES: Final = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "\n$ " in page.read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_command_is_in_a_block(page: Path) -> None:
+    """No command is left out of the test below, for example because its block names a language."""
+    text = page.read_text()
+    typed = "\n".join(block.commands for block in blocks(text)).splitlines()
+
+    assert [command for command in re.findall(r"^\s*\$ (.*)", text, re.MULTILINE) if command not in typed] == []
 
 
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="curl or bash is not installed")
