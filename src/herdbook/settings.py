@@ -109,7 +109,7 @@ class Settings(DatabaseSettings):
     """Whether webhooks may be on this machine; `auto`: if it listens only there, without public URL or proxy."""
 
     problem_type_base: str = "https://app.askelephant.ai/errors/"
-    """The beginning of the `type` of each problem."""
+    """The beginning of the `type` of each problem, a URI."""
 
     problem_media_type: Literal["application/json", "application/problem+json"] = "application/json"
     """The media type of problems for clients whose `Accept` does not name `application/problem+json`."""
