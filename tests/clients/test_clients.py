@@ -1,8 +1,7 @@
 """Clients that third-party generators make of the document: they compile, and a program reads and writes with each.
 
 openapi-generator comes as a Python package, and needs a Java runtime. The other generators but datamodel-code-generator need
-Node.js and what `npm ci` installs in `typescript`. If Go is not installed, only the names in its client are
-compared.
+Node.js and what `npm ci` installs in `typescript`. Without Go, only the names in its client are compared.
 """
 
 import importlib.resources
