@@ -114,10 +114,10 @@ async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
     then.
     """
     faults = await asyncio.to_thread(_faults_of_target)
-    return await faults(allowed_targets(call), url)
+    return await faults(allowed_targets(call), url, call.caller.workspace_id)
 
 
-def _faults_of_target() -> Callable[[TargetRules, str], Awaitable[tuple[FieldError, ...]]]:
+def _faults_of_target() -> Callable[[TargetRules, str, UUID], Awaitable[tuple[FieldError, ...]]]:
     # Imported on first use, in a thread: an HTTP client takes a third of a second to import.
     from herdbook.webhook_endpoints.targets import faults  # noqa: PLC0415
 
