@@ -2,8 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-# What verifies webhooks there, for the tests; without npm, these are left out.
-JAVASCRIPT := tests/webhooks/javascript
+# Programs for the tests, which leave out those in JavaScript if there is no npm.
+JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript
 
 .PHONY: demo test check bench deep dev lock
 
@@ -49,7 +49,7 @@ lock:
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT)/package-lock.json .venv/installed
+.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@if command -v npm >/dev/null; then cd $(JAVASCRIPT) && npm ci --silent --no-audit --no-fund; fi
+	@if command -v npm >/dev/null; then for folder in $(JAVASCRIPT); do npm ci --prefix $$folder --silent --no-audit --no-fund || exit; done; fi
 	@touch $@

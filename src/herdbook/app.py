@@ -167,7 +167,7 @@ class Herdbook:
             wire=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             logs_requests=settings.log_level in ("debug", "info"),
         )
-        document = openapi.document(OPERATIONS, settings.problem_type_base)
+        document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
         self._pages = _pages([*page_routes, Route("/metrics", MetricsPage((pool, pages), data_dir).get)], self._api)
         supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, targets, settings.log_level))

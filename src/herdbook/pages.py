@@ -50,10 +50,9 @@ class Pages:
         return DocsPage(self._document).get
 
     async def _docs(self, request: Request) -> Response:
-        base_url = self._services.public_url or address_of(request.scope)
         # In a thread, one after the other, because anybody may ask for it.
         async with self._making_page:
-            return await asyncio.to_thread(lambda: self._docs_page(base_url))
+            return await asyncio.to_thread(lambda: self._docs_page(address_of(request.scope)))
 
     async def _openapi(self, _: Request) -> Response:
         return Response(self._encoded_document, media_type="application/json")

@@ -1,6 +1,7 @@
 """The settings: read once, from the command line or the environment, and frozen."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -108,7 +109,7 @@ class Settings(DatabaseSettings):
     """Whether webhooks may be on this machine; `auto`: if it listens only there, without public URL or proxy."""
 
     problem_type_base: str = "https://app.askelephant.ai/errors/"
-    """The beginning of the `type` of each problem."""
+    """The beginning of the `type` of each problem, a URI."""
 
     problem_media_type: Literal["application/json", "application/problem+json"] = "application/json"
     """The media type of problems for clients whose `Accept` does not name `application/problem+json`."""
@@ -150,6 +151,11 @@ class Settings(DatabaseSettings):
         except ValueError as error:
             raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
         self._require_allowed_targets()
+        if not _is_uri(self.problem_type_base):
+            raise SettingOutOfRange(
+                "--problem-type-base must be the beginning of a URI, such as https://example.com/errors/, "
+                f"not `{self.problem_type_base}`."
+            )
         if self.rate_limit_store is not None and not _is_store(self.rate_limit_store):
             # The address may hold a password, so the message does not repeat it.
             schemes = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES)
@@ -184,6 +190,11 @@ def _is_web_address(text: str) -> bool:
     # An address with a query, a fragment or a user cannot be the beginning of others.
     is_plain = not any(char in text for char in "?#@") and text.isprintable() and " " not in text and port != 0
     return parts.scheme in ("http", "https") and bool(parts.hostname) and is_plain
+
+
+def _is_uri(text: str) -> bool:
+    # RFC 3986, appendix A, without the rules of each part.
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*", text) is not None
 
 
 def _is_store(text: str) -> bool:

@@ -126,9 +126,9 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str | None, Meta(description="Display name of the company.")] = None
     description: str | UnsetType = UNSET
     industry: str | UnsetType = UNSET
-    website: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    website: str | UnsetType = UNSET
     number_of_employees: int | UnsetType = UNSET
-    logo_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    logo_url: str | UnsetType = UNSET
     crm_association: CrmAssociation | UnsetType = UNSET
     domains: tuple[CompanyDomain, ...] = ()
 

@@ -157,7 +157,7 @@ class ContactEmail(msgspec.Struct, frozen=True):
 
     schema_name: ClassVar[str] = "ContactEmailsItems"
 
-    email: Annotated[_Email, Meta(description="Contact email address.")]
+    email: Annotated[str, Meta(description="Contact email address.")]
     is_primary: Annotated[bool, Meta(description="Indicates whether this is the primary email address.")]
 
 

@@ -1,6 +1,8 @@
 """The OpenAPI document, generated from the declarations of the operations alone."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -193,8 +195,6 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
     parameters = [_path_parameter(kind, operations) for kind in operation.path_parameters]
     if operation.scopes is None:
         return parameters
-    authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
-    parameters.append(authorization | {"schema": {"type": "string"}})
     if operation.list_of is not None:
         parameters += _list_parameters(operation.list_of)
     if operation.query is not None:
@@ -295,22 +295,15 @@ def _query_parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _crm_parameter(crm_types: Sequence[str]) -> Json:
+    choices = " or ".join(f"`{crm_type}`" for crm_type in crm_types)
     about = (
-        f"Only objects linked to one of these CRM records: a JSON array as a string. `{CRM}[0][id]` and "
-        f"`{CRM}[0][object_type]`, and so on by index, are an alternative."
+        f"Only objects linked to one of these CRM records: a JSON array of 1 to {MAX_CRM_ASSOCIATIONS} objects with `id` and "
+        f"`object_type` ({choices}), as a string. `{CRM}[0][id]` and `{CRM}[0][object_type]`, and so on by index, are an "
+        "alternative."
     )
-    item = {
-        "type": "object",
-        "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": 255, **NO_NUL_SCHEMA},
-            "object_type": {"type": "string", "enum": list(crm_types)},
-        },
-        "required": ["id", "object_type"],
-        "additionalProperties": False,
-    }
-    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_CRM_ASSOCIATIONS}
-    content = _content(schema, [{"id": "12345", "object_type": crm_types[0]}])
-    return {"name": CRM, "in": "query", "required": False, "description": about, "content": content}
+    example = json.dumps([{"id": "12345", "object_type": crm_types[0]}])
+    # A string, because few generators of clients can encode a parameter that is declared by its `content`.
+    return _query_parameter(CRM, about, {"type": "string"}) | {"example": example}
 
 
 def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
@@ -425,7 +418,19 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Json]:
         structs |= dict.fromkeys(each for each in (operation.body, operation.form) if each is not None)
         if operation.list_of is not None:
             lists[_list_name(operation)] = _list_schema(operation)
-    return dict(sorted((schemas_of(structs) | lists).items()))
+    schemas = schemas_of(structs) | lists
+    _name_members_apart(schemas)
+    return dict(sorted(schemas.items()))
+
+
+def _name_members_apart(schemas: dict[str, Json]) -> None:
+    """Name the members of enums that share one after their enum, because Go and others declare all members side by side."""
+    enums = {name: schema for name, schema in schemas.items() if "enum" in schema}
+    shared = Counter(value.lower() for schema in enums.values() for value in schema["enum"])
+    for name, schema in enums.items():
+        if any(shared[value.lower()] > 1 for value in schema["enum"]):
+            prefix = re.sub("(?<=[a-z])(?=[A-Z])", "_", name)
+            schema["x-enum-varnames"] = [f"{prefix}_{value}".upper() for value in schema["enum"]]
 
 
 def _list_schema(operation: Operation) -> Json:

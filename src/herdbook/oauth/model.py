@@ -32,7 +32,7 @@ _S256_CHALLENGE: Final = re.compile("[A-Za-z0-9_-]{43}")
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Form for requesting tokens. The required fields depend on `grant_type`."""
 
-    schema_name: ClassVar[str] = "oauth_token_request"
+    schema_name: ClassVar[str] = "oauth_grant_request"
     example: ClassVar[dict[str, Any]] = {
         "grant_type": "client_credentials",
         "client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",

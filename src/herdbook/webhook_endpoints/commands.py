@@ -17,10 +17,10 @@ from herdbook.webhook_endpoints.model import (
     DisabledReason,
     EnabledWebhookEndpoint,
     EnableFrom,
-    NewWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointCreate,
     WebhookEndpointUpdate,
+    WebhookEndpointWithSecret,
     missed,
     patched,
     shown_secret,
@@ -58,7 +58,7 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
             told=(subscription.SubscriptionSpan(row.version, endpoint.event_types),),
         )
         work.put(READERS, reader)
-        return result._replace(answer=NewWebhookEndpoint(**msgspec.structs.asdict(endpoint), secret=row.secret))
+        return result._replace(answer=WebhookEndpointWithSecret(**msgspec.structs.asdict(endpoint), secret=row.secret))
 
 
 class _OfOne(msgspec.Struct, frozen=True, kw_only=True):

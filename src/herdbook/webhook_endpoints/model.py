@@ -28,9 +28,7 @@ _ADDRESS: Final = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?:[/?][!\"$-~]*)?"
 )
 
-_Url: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=2000, description="The URL to send events to.", extra_json_schema={"format": "uri"})
-]
+_Url: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, description="The URL to send events to.")]
 EndpointId: TypeAlias = Annotated[str, fields.id_schema(ids.WEBHOOK_ENDPOINT)]
 _Secret: TypeAlias = Annotated[str, Meta(description="The secret that signs events. Store it where you receive them.")]
 
@@ -143,10 +141,10 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     secret_rotated_at: Time | UnsetType = UNSET
 
 
-class NewWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
+class WebhookEndpointWithSecret(WebhookEndpoint, frozen=True, kw_only=True):
     """A newly created webhook endpoint, with the secret that signs its events."""
 
-    schema_name: ClassVar[str] = "new_webhook_endpoint"
+    schema_name: ClassVar[str] = "webhook_endpoint_with_secret"
     example: ClassVar[dict[str, Any]] = WebhookEndpoint.example | {
         "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
     }
@@ -230,7 +228,7 @@ class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
     example: ClassVar[dict[str, Any]] = {
         "object": "webhook_secret",
         "endpoint_id": WebhookEndpoint.example["id"],
-        "secret": NewWebhookEndpoint.example["secret"],
+        "secret": WebhookEndpointWithSecret.example["secret"],
         "former_secret_until": None,
     }
 
