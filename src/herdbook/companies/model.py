@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, shared_schemas
+from herdbook.addresses import without_www
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import CrmAssociation, Time
 
@@ -23,9 +24,10 @@ class NotADomain(ValueError):
 
 
 def normal_domain(domain: str) -> str:
-    """Return a domain in lower case and A-label form (RFC 5890), without a trailing dot. Raise NotADomain if it is malformed.
+    """Return a domain in lower case and A-label form (RFC 5890), without a trailing dot or a leading `www.`.
 
-    The address of a web page, such as `https://Example.com/about`, is reduced to its domain.
+    Raise NotADomain if it is malformed. The address of a web page, such as `https://www.Example.com/about`, is reduced to its
+    domain.
     """
     address = domain.strip().lower()
     name = _BEHIND.sub("", _SCHEME.sub("", address, count=1) if _SCHEME.match(address) else address, count=1).removesuffix(".")
@@ -36,7 +38,7 @@ def normal_domain(domain: str) -> str:
             raise NotADomain(str(error)) from None
     if _LABELS.fullmatch(name) is None:
         raise NotADomain("a domain is two or more labels of letters, digits and hyphens, such as `example.com`")
-    return name
+    return without_www(name)
 
 
 def _domains(items: Sequence["CompanyDomainRequest | None"] | None, path: str) -> Iterator[FieldError]:
@@ -157,7 +159,7 @@ def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
     others: dict[str, Any] = {}
     if patch.domains is not UNSET:
         items = patch.domains or ()
-        old = next((item.domain for item in before.domains if item.is_primary), None)
+        old = next((without_www(item.domain) for item in before.domains if item.is_primary), None)
         primary = fields.primary_index(items, lambda item: normal_domain(item.domain) == old)
         others["domains"] = tuple(
             CompanyDomain(normal_domain(item.domain), index == primary) for index, item in enumerate(items)
