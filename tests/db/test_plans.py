@@ -34,6 +34,7 @@ from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
 from herdbook.db.paging import CrmRecord, CursorPosition, PageQuery
 from herdbook.db.pool import Pool, open_pool
+from herdbook.db.survivors import survivors
 from herdbook.engagements import store
 from herdbook.engagements.commands import CreateEngagement
 from herdbook.engagements.model import EngagementCreate, Participant
@@ -46,7 +47,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.retention import SLICE, trim_slice
 from herdbook.merging import store as merging
-from herdbook.merging.commands import MergeContacts
+from herdbook.merging.commands import Merge
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags import store as tags
 from herdbook.tags.store import TAG
@@ -453,8 +454,8 @@ async def merge_all_there_is(database: PlansDatabase) -> None:
     """Merge two contacts into a third, and look for engagements that still belong to them."""
     target, *sources = [id_of(await database.ledger_client.create(first_name=name)) for name in ("Ada", "Augusta", "King")]
     shown = tuple(ids.encoded(ids.CONTACT, source) for source in sources)
-    await database.ledger_client.write(MergeContacts(target_id=target, sources=shown))
-    await merging.left(database.pool, database.ledger_client.workspace_id, sources)
+    await database.ledger_client.write(Merge(merge_type=merging.CONTACT_MERGE, target_id=target, sources=shown))
+    await merging.left_of(database.pool, merging.CONTACT_MERGE, database.ledger_client.workspace_id, sources)
 
 
 async def engage(database: PlansDatabase) -> None:
@@ -489,7 +490,7 @@ async def look_back(database: PlansDatabase) -> None:
     assert len(found) == 3
     assert await history.entry_at(pool, CONTACT, workspace_id, row, found[-1].at) is not None
     await history.ledger_range(pool, workspace_id)
-    await contacts.survivor(pool, workspace_id, contact_id)
+    await survivors(pool, "contact", workspace_id, [contact_id])
 
 
 async def take_back(database: PlansDatabase) -> None:

@@ -15,9 +15,9 @@ from herdbook.engagements.commands import CreateEngagement
 from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
-from herdbook.merging.commands import MergeContacts, MoveEngagements
+from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.moving import move_left_behind
-from herdbook.merging.store import MAX_MOVED_ENGAGEMENTS
+from herdbook.merging.store import CONTACT_MERGE, MAX_MOVED
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import addresses, delete, numbers, result, results, upsert
 from tests.engagements.calls import Made
@@ -405,9 +405,7 @@ async def moved(pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, source: Thi
     return [(record["request_id"], record["credential_id"]) for record in records]
 
 
-@pytest.mark.parametrize(
-    "many", [MAX_MOVED_ENGAGEMENTS - 1, MAX_MOVED_ENGAGEMENTS, MAX_MOVED_ENGAGEMENTS + 1, 2 * MAX_MOVED_ENGAGEMENTS + 100]
-)
+@pytest.mark.parametrize("many", [MAX_MOVED - 1, MAX_MOVED, MAX_MOVED + 1, 2 * MAX_MOVED + 100])
 async def test_very_many_engagements(
     alice: Person, ada: Thing, grace: Thing, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]", many: int
 ) -> None:
@@ -430,9 +428,9 @@ async def test_very_many_engagements(
 
 async def interrupted(ledger: Ledger, alice: Person, ada: Thing, grace: Thing) -> Origin:
     """Merge like a process that dies before the second slice; return the command's origin."""
-    await engage_often(ledger, alice, grace, MAX_MOVED_ENGAGEMENTS + 20)
+    await engage_often(ledger, alice, grace, MAX_MOVED + 20)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
-    await ledger.write(alice.workspace_id, MergeContacts(target_id=ada.uuid, sources=(grace.id,)), origin)
+    await ledger.write(alice.workspace_id, Merge(merge_type=CONTACT_MERGE, target_id=ada.uuid, sources=(grace.id,)), origin)
     return origin
 
 
@@ -444,8 +442,8 @@ async def test_what_was_interrupted_is_finished(
     before = len(await moved(pool, alice, grace))
     await move_left_behind(cast("Executor", pool), ledger)
 
-    assert before == MAX_MOVED_ENGAGEMENTS
-    assert await moved(pool, alice, grace) == [(origin.request_id, origin.credential_id)] * (MAX_MOVED_ENGAGEMENTS + 20)
+    assert before == MAX_MOVED
+    assert await moved(pool, alice, grace) == [(origin.request_id, origin.credential_id)] * (MAX_MOVED + 20)
 
 
 async def test_what_is_left_follows_the_chain(
@@ -471,7 +469,7 @@ async def test_a_slice_leaves_alone_who_is_there(alice: Person, ada: Thing, grac
     await alice.delete(grace.url)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     for each in (ada, grace):
-        written = await ledger.write(alice.workspace_id, MoveEngagements(each.uuid), origin)
+        written = await ledger.write(alice.workspace_id, MoveReferences(CONTACT_MERGE, each.uuid), origin)
         assert written.body == b'{"all":true}'
 
     assert await engaged(alice, made) == [ada.id]

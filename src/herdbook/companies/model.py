@@ -154,6 +154,23 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     domains: tuple[CompanyDomain, ...] = ()
 
 
+class MergedCompany(msgspec.Struct, frozen=True, kw_only=True):
+    """A company that was merged into another one, which replaces it."""
+
+    schema_name: ClassVar[str] = "merged_company"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "company",
+        "id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "merged_into": "cmp_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ",
+    }
+
+    object: CompanyObject
+    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+    merged_into: Annotated[
+        str, Meta(description="The company that replaces it.", extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})
+    ]
+
+
 def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
     """Return the company with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
     others: dict[str, Any] = {}

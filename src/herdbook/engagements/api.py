@@ -68,14 +68,14 @@ async def list_engagements(call: Call) -> Answer:
 async def list_contact_engagements(call: Call, contact_id: UUID) -> Answer:
     """List the engagements that a contact takes part in."""
     if await contacts.find(call.services.database, call.caller.workspace_id, contact_id) is None:
-        raise NotFound("contact")
+        raise NotFound("contact", object_id=contact_id)
     return await _listed(call, store.Within("contact_ids", contact_id))
 
 
 async def list_company_engagements(call: Call, company_id: UUID) -> Answer:
     """List the engagements that a company is part of."""
     if await companies.find(call.services.database, call.caller.workspace_id, company_id) is None:
-        raise NotFound("company")
+        raise NotFound("company", object_id=company_id)
     return await _listed(call, store.Within("company_ids", company_id))
 
 

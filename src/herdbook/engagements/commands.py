@@ -191,7 +191,7 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         found = [ids.decoded(ids.CONTACT, text) for text in self.contact_ids]
         rows = all_active(work, CONTACTS, found)
-        _refuse_unknown("contact_ids", "contact", rows)
+        _refuse_unknown("contact_ids", "contact", self.contact_ids, rows)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         contact_ids = dict.fromkeys(contact_id for contact_id in found if contact_id is not None)
         companies = dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET)
@@ -218,7 +218,7 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         found = all_active(work, TAGS, [ids.decoded(ids.TAG, text) for text in self.tag_ids])
-        _refuse_unknown("tag_ids", "tag", found)
+        _refuse_unknown("tag_ids", "tag", self.tag_ids, found)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
         return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
@@ -312,10 +312,12 @@ def _number(participant: Participant) -> str | None:
     return None if participant.phone is None else e164(participant.phone)
 
 
-def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:
+def _refuse_unknown(path: str, kind: str, shown_ids: Sequence[str], found: list[Any]) -> None:
     errors = [
-        FieldError(f"{path}[{index}]", "not_found", f"`{path}[{index}]` names no {kind} of this workspace. Leave it out.")
-        for index, row in enumerate(found)
+        FieldError(
+            f"{path}[{index}]", "not_found", f"`{path}[{index}]` names no {kind} of this workspace. Leave it out.", shown_id
+        )
+        for index, (shown_id, row) in enumerate(zip(shown_ids, found, strict=True))
         if row is None
     ]
     if errors:

@@ -240,7 +240,8 @@ def _operations() -> Iterator[Operation]:
         COMPANY,
         "/herdbook/companies/{company_id}/restore",
         Company,
-        "Its contacts stay without a company: to link them again, undo the request that deleted the company.",
+        "Its contacts stay without a company, or with the one that it was merged into: to link them again, undo the request "
+        "that deleted or merged it.",
     )
     yield history_of(TAG, "/herdbook/tags/{tag_id}/history", Tag)
     yield restore_of(TAG, "/herdbook/tags/{tag_id}/restore", Tag, "Engagements that had the tag have it again.")

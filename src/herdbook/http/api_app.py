@@ -21,6 +21,7 @@ from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal
 from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
 from herdbook.http.call import Call, Services
 from herdbook.http.etag import etag, if_version, none_match
+from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
 from herdbook.http.protocol import HAS_CALLER, READ_BYTES
@@ -271,6 +272,9 @@ class ApiApp:
             elif isinstance(error, asyncpg.InsufficientResourcesError):
                 error = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
+        if request.caller is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
         problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)
         body = msgspec.json.encode(problem)

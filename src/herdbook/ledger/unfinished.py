@@ -15,6 +15,7 @@ class Task(Enum):
 
     RELEASE_CONTACTS = "release"
     MOVE_ENGAGEMENTS = "move"
+    MOVE_OF_COMPANY = "move_company"
 
 
 def note(work: UnitOfWork, task: Task, object_id: UUID, *, is_finished: bool) -> None:

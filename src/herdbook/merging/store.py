@@ -1,91 +1,190 @@
-"""Every SQL statement about merging."""
+"""The types of merges, one for each kind of object that can be merged, and every SQL statement about merging."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from herdbook import ids
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT, ContactRow
 from herdbook.db.pool import Executor
+from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, EngagementRow
+from herdbook.ledger.index_entries import IndexTable
+from herdbook.ledger.object_types import ObjectType
+from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Origin, Table
+from herdbook.merging.model import CompanyMerge, ContactMerge, merged_company, merged_contact
+from herdbook.shared_schemas import ResourceRef
+
+# Limits how many objects that refer to merged ones a batch moves.
+MAX_MOVED: Final = 500
+# Maps each object that is replaced to the one that replaces it.
+Replacements: TypeAlias = Mapping[UUID, UUID]
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """The number of engagements that some contacts have together."""
+    """The number of objects that refer to any of some others."""
 
     workspace_id: UUID
-    contact_ids: tuple[UUID, ...]
+    referred_ids: tuple[UUID, ...]
     many: int
 
 
-# Limits how many engagements a batch moves.
-MAX_MOVED_ENGAGEMENTS: Final = 500
-COUNTED: Final = Table(
-    row=Counted,
-    key=lambda counted: counted.contact_ids,
-    load="""
-        select asked.workspace_id, asked.key as contact_ids, (
-            select count(distinct l.engagement_id) from engagement_contact l
-            where l.workspace_id = asked.workspace_id and l.contact_id = any(asked.key)
+def _counting(table: LiteralString, key: LiteralString, object_id: LiteralString) -> Table[Counted]:
+    load: LiteralString = """
+        select asked.workspace_id, asked.key as referred_ids, (
+            select count(distinct l.$object) from $table l
+            where l.workspace_id = asked.workspace_id and l.$key = any(asked.key)
         ) as many
         from json_to_recordset($rows) as asked(workspace_id uuid, key uuid[])
-    """,
-    save=None,
+    """
+    return Table(
+        row=Counted,
+        key=lambda counted: counted.referred_ids,
+        load=load.replace("$table", table).replace("$key", key).replace("$object", object_id),
+        save=None,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Referrers:
+    """Objects of a type that refer to the merged ones, and move to the one that remains.
+
+    `index` finds them by the object that they refer to, and `count` counts them. `replaced` returns the entry of such an object
+    with other references. `moved` is the member of the answer that has their number.
+    """
+
+    object_type: ObjectType[Any, Any]
+    index: IndexTable
+    count: Table[Counted]
+    replaced: Callable[[Any, Replacements], Any]
+    moved: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MergeType:
+    """How objects of a type are merged.
+
+    `combined` returns the target after the merge, from the target and the sources before it. `lists` names its lists, of which
+    all items are kept, and what they hold. `referrers` move in this order. `task` moves the rest of them later.
+    `tasks_of_target` are due if the target has been merged or deleted since. `answer` is the result as clients see it.
+    """
+
+    object_type: ObjectType[Any, Any]
+    combined: Callable[[Any, Sequence[Any]], Any]
+    lists: Mapping[str, str]
+    referrers: tuple[Referrers, ...]
+    task: Task
+    tasks_of_target: tuple[Task, ...]
+    answer: type[ContactMerge | CompanyMerge]
+
+
+def _with_other_contacts(row: EngagementRow, replacements: Replacements) -> Any:
+    return _with_details(row, contact_ids=_replaced(ids.CONTACT, row.contact_ids, replacements))
+
+
+def _with_other_companies(row: EngagementRow, replacements: Replacements) -> Any:
+    return _with_details(row, company_ids=_replaced(ids.COMPANY, row.company_ids, replacements))
+
+
+def _with_details(row: EngagementRow, **members: Any) -> Any:
+    entry = row.entry
+    return msgspec.structs.replace(entry, details=msgspec.structs.replace(entry.details, **members))
+
+
+def _replaced(prefix: str, object_ids: Sequence[UUID], replacements: Replacements) -> tuple[str, ...]:
+    """Return the ids with replacements, each once."""
+    return tuple(ids.encoded(prefix, each) for each in dict.fromkeys(replacements.get(each, each) for each in object_ids))
+
+
+def _with_other_company(row: ContactRow, replacements: Replacements) -> Any:
+    assert row.company_id is not None, "the index of companies found it"
+    company_id = ids.encoded(ids.COMPANY, replacements[row.company_id])
+    return msgspec.structs.replace(row.entry, company=ResourceRef(company_id, COMPANY.name))
+
+
+CONTACT_MERGE: Final = MergeType(
+    object_type=CONTACT,
+    combined=merged_contact,
+    lists={"emails": "e-mail addresses", "phone_numbers": "phone numbers"},
+    referrers=(
+        Referrers(
+            object_type=ENGAGEMENT,
+            index=ENGAGEMENT_CONTACTS,
+            count=_counting("engagement_contact", "contact_id", "engagement_id"),
+            replaced=_with_other_contacts,
+            moved="engagements_moved",
+        ),
+    ),
+    task=Task.MOVE_ENGAGEMENTS,
+    tasks_of_target=(Task.MOVE_ENGAGEMENTS,),
+    answer=ContactMerge,
 )
+# A new engagement gets the companies of its contacts. It gets no merged one once the contacts have moved, so they come first.
+COMPANY_MERGE: Final = MergeType(
+    object_type=COMPANY,
+    combined=merged_company,
+    lists={"domains": "domains"},
+    referrers=(
+        Referrers(
+            object_type=CONTACT,
+            index=COMPANY_CONTACTS,
+            count=_counting("company_contact", "company_id", "contact_id"),
+            replaced=_with_other_company,
+            moved="contacts_moved",
+        ),
+        Referrers(
+            object_type=ENGAGEMENT,
+            index=ENGAGEMENT_COMPANIES,
+            count=_counting("engagement_company", "company_id", "engagement_id"),
+            replaced=_with_other_companies,
+            moved="engagements_moved",
+        ),
+    ),
+    task=Task.MOVE_OF_COMPANY,
+    tasks_of_target=(Task.MOVE_OF_COMPANY, Task.RELEASE_CONTACTS),
+    answer=CompanyMerge,
+)
+MERGE_TYPES: Final = (CONTACT_MERGE, COMPANY_MERGE)
 
 
 class Left(NamedTuple):
-    """A merged contact that may still have engagements, and the origin of the command that merged it."""
+    """A merged object to which others may still refer, and the origin of the command that merged it."""
 
     workspace_id: UUID
-    contact_id: UUID
+    object_id: UUID
     origin: Origin
 
 
-async def left(statements: Executor, workspace_id: UUID, contact_ids: Sequence[UUID]) -> list[Left]:
-    """Return those of the contacts that were merged and still have engagements."""
-    # This form makes PostgreSQL look up engagements and entries by key, instead of reading those of all contacts.
-    records = await statements.fetch(
-        """
-        select c.workspace_id, c.id, e.request_id, e.credential_id
-        from contact c
-        cross join lateral (
-            select from engagement_contact l where l.workspace_id = c.workspace_id and l.contact_id = c.id limit 1
-        ) as engaged
-        left join lateral (
-            select e.request_id, e.credential_id from change e
-            where e.workspace_id = c.workspace_id and e.seq = c.version offset 0
-        ) as e on true
-        where c.merged_into is not null and c.workspace_id = $1 and c.id = any($2)
-        """,
-        workspace_id,
-        list(contact_ids),
-    )
-    return _decoded(records)
+_LEFT: Final[LiteralString] = """
+    select u.workspace_id, u.object_id, e.request_id, e.credential_id
+    from unfinished u
+    left join lateral (
+        select e.request_id, e.credential_id
+        from $table c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
+        where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
+    ) as e on true
+    where u.task = $1
+"""
 
 
-async def left_anywhere(statements: Executor) -> list[Left]:
-    """Return all merged contacts that may still have engagements."""
-    records = await statements.fetch(
-        """
-        select u.workspace_id, u.object_id, e.request_id, e.credential_id
-        from unfinished u
-        left join lateral (
-            select e.request_id, e.credential_id
-            from contact c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
-            where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
-        ) as e on true
-        where u.task = 'move'
-        """
-    )
-    return _decoded(records)
+async def left_anywhere(statements: Executor, merge_type: MergeType) -> list[Left]:
+    """Return all merged objects to which others may still refer."""
+    return await _left(statements, merge_type, "")
 
 
-def _decoded(records: Sequence[asyncpg.Record]) -> list[Left]:
+async def left_of(statements: Executor, merge_type: MergeType, workspace_id: UUID, object_ids: Sequence[UUID]) -> list[Left]:
+    """Return those of the merged objects to which others may still refer."""
+    return await _left(statements, merge_type, " and u.workspace_id = $2 and u.object_id = any($3)", workspace_id, object_ids)
+
+
+async def _left(statements: Executor, merge_type: MergeType, condition: LiteralString, *values: Any) -> list[Left]:
+    select = _LEFT.replace("$table", merge_type.object_type.table.name) + condition
     # The origin is unknown if the entry is no longer kept.
     return [
-        Left(workspace_id, contact_id, Origin(request_id or ids.new_id(), credential_id or ids.NIL))
-        for workspace_id, contact_id, request_id, credential_id in records
+        Left(workspace_id, object_id, Origin(request_id or ids.new_id(), credential_id or ids.NIL))
+        for workspace_id, object_id, request_id, credential_id in await statements.fetch(select, merge_type.task.value, *values)
     ]
