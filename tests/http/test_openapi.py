@@ -164,3 +164,15 @@ def test_what_the_vendor_documents_is_there() -> None:
     assert len(documented) == 35
     assert documented - ours == set()
     assert all(operation.split()[1].startswith("/herdbook/") for operation in ours - documented)
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.list_of is not None], ids=lambda each: each.id)
+def test_each_list_says_how_to_copy_it(operation: Operation) -> None:
+    """The order for a full copy is named beside `cursor` and `order_by` and in `next_cursor`, and `gte` beside `gt`."""
+    declared = OURS["paths"][operation.path][operation.method.lower()]
+    about = {each["name"]: each["description"] for each in declared["parameters"] if each["in"] == "query"}
+    schema = declared["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    next_cursor = OURS["components"]["schemas"][schema]["properties"]["next_cursor"]["description"]
+
+    assert all("use `order_by=updated_at:asc`" in each for each in (about["cursor"], about["order_by"], next_cursor))
+    assert "go on with `gte`" in about["filter[updated_at][gt]"]
