@@ -26,6 +26,9 @@ _MAX_LENGTH: Final = 254
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
+# Google gives rooms, equipment and calendars addresses such as `c_1@resource.calendar.google.com`. The others are devices in
+# meeting rooms.
+_DOMAINS_OF_ROOMS: Final = ("calendar.google.com", "rooms.webex.com", "zoomcrc.com")
 # In front of a name with a dot, so that `www.com` stays as it is.
 _WWW: Final = re.compile(r"\A(?:www\.)+(?=[^.]+\.)")
 
@@ -61,6 +64,12 @@ def _closely_read(email: str) -> str:
     except EmailNotValidError as error:
         raise NotAnAddress(str(error)) from None
     return f"{without_case(read.local_part)}@{(read.ascii_domain or read.domain).lower()}"
+
+
+def is_of_a_room(address: str) -> bool:
+    """Whether a comparable address belongs to a room, to equipment or to a calendar, and not to a person."""
+    domain = address.rpartition("@")[2]
+    return any(domain == each or domain.endswith(f".{each}") for each in _DOMAINS_OF_ROOMS)
 
 
 def without_www(domain: str) -> str:

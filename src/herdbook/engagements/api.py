@@ -41,12 +41,15 @@ from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
+from herdbook.names import person_name
 
 # A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
 MAX_PAGE_BYTES: Final = 4_194_304
 MAX_PAGE_REFERENCES: Final = 5000
 # Joining a page waits for another slice of the event loop's time after this many bytes.
 _SLICE_BYTES: Final = 1_048_576
+# Parsing names does so after this many.
+_NAMES_AT_ONCE: Final = 10
 # Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
 _EXPAND: Final = {
     "companies": "companies:read",
@@ -82,8 +85,13 @@ async def list_company_engagements(call: Call, company_id: UUID) -> Answer:
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
-    # Parse the phone numbers here, because the ledger applies the command without a pause.
+    # Parse phone numbers and names here, because the ledger applies the command without a pause.
     handles_of(engagement)
+    for count, participant in enumerate(engagement.participants or (), start=1):
+        if participant.name is not None:
+            person_name(participant.name)
+        if count % _NAMES_AT_ONCE == 0:
+            await call.time_slice()
     command = CreateEngagement(
         engagement_id=ids.new_id(),
         fields=engagement,

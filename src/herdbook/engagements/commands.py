@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address, e164, is_of_a_room
 from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
@@ -40,6 +40,7 @@ from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
 from herdbook.ledger.object_types import active, all_active, created, current, updated
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
+from herdbook.names import person_name
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
 from herdbook.users.commands import active_users
@@ -147,24 +148,28 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         found: dict[str, ContactRow] = {}
         for participant in self.fields.participants or ():
             known_by = handles(participant)
-            if known_by and users.keys().isdisjoint(known_by):
-                found |= dict.fromkeys(known_by, _contact_of(work, participant, found, known))
+            is_person = bool(known_by) and users.keys().isdisjoint(known_by)
+            if is_person and (contact := _contact_of(work, participant, found, known)) is not None:
+                found |= dict.fromkeys(known_by, contact)
         return list({contact.id: contact for contact in found.values()}.values())
 
 
 def _contact_of(
     work: UnitOfWork, participant: Participant, found: Mapping[str, ContactRow], known: Mapping[str, ContactRow]
-) -> ContactRow:
+) -> ContactRow | None:
+    """Return the contact of a participant, perhaps a new one. A room that is no contact yet becomes none."""
     address, number = _address(participant), _number(participant)
     holder = known.get(address or "")
     holder = holder or next((found[handle] for handle in handles(participant) if handle in found), None)
     holder = holder or known.get(number or "")
     if holder is not None:
         return holder
-    first_name, _, last_name = (participant.name or "").strip().partition(" ")
+    if address is not None and is_of_a_room(address):
+        return None
+    name = person_name(participant.name or "")
     new = ContactCreate(
-        first_name=first_name or UNSET,
-        last_name=last_name.strip() or UNSET,
+        first_name=name.first or UNSET,
+        last_name=name.last or UNSET,
         emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
         phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
     )
