@@ -48,6 +48,7 @@ from herdbook.metrics_page import MetricsPage
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.older_export import api as older_export_api
 from herdbook.pages import Pages
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
@@ -68,6 +69,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *merging_api.OPERATIONS,
     *engagements_api.OPERATIONS,
     *transcript_comments_api.OPERATIONS,
+    *older_export_api.OPERATIONS,
     *oauth_api.OPERATIONS,
     *feed_api.OPERATIONS,
     *history_api.OPERATIONS,

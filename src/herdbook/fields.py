@@ -16,7 +16,8 @@ Rule: TypeAlias = Callable[[Any, str], Iterator[FieldError]]
 
 _NUL: Final = "\x00"
 # Characters that nothing shows of, beside white space: formats such as a zero-width space, and letters and symbols that are
-# blank, such as the Hangul fillers. The schema leaves out those beyond the Basic Multilingual Plane, because validators disagree about them.
+# blank, such as the Hangul fillers. Those beyond the Basic Multilingual Plane are not in the schema: validators disagree
+# about them.
 _INVISIBLE: Final = (
     r"\u0000\u001c-\u001f\u0085\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"

@@ -138,6 +138,12 @@ def document(operations: Sequence[Operation], problem_type_base: str, server: st
                     "name": "Authorization",
                     "description": "The key is the whole value: `Authorization: sk-apik_<id>.<secret>`.",
                 },
+                "OlderApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Api-Key",
+                    "description": "Only of the older export.",
+                },
             },
         },
     }
@@ -172,7 +178,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         "summary": operation.summary,
         "description": _description(operation),
         "tags": [operation.tag],
-        "security": [] if operation.scopes is None else [{name: list(operation.scopes)} for name in ("BearerAuth", "ApiKey")],
+        "security": [{name: list(operation.scopes)} for name in _schemes(operation)] if operation.scopes is not None else [],
         "parameters": _parameters(operation, operations),
         "responses": _responses(operation, operations),
     }
@@ -185,6 +191,10 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         content = _content(schema_ref(operation.form), _example(operation.form), "application/x-www-form-urlencoded")
         described["requestBody"] = {"content": content, "required": True}
     return described
+
+
+def _schemes(operation: Operation) -> tuple[str, ...]:
+    return ("BearerAuth", "ApiKey", "OlderApiKey") if operation.is_older else ("BearerAuth", "ApiKey")
 
 
 def _description(operation: Operation) -> str:
@@ -202,8 +212,9 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
     parameters = [_path_parameter(kind, operations) for kind in operation.path_parameters]
     if operation.scopes is None:
         return parameters
-    authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
-    parameters.append(authorization | {"schema": {"type": "string"}})
+    if not operation.is_older:
+        authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
+        parameters.append(authorization | {"schema": {"type": "string"}})
     if operation.list_of is not None:
         parameters += _list_parameters(operation.list_of)
     if operation.query is not None:

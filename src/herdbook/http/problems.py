@@ -107,6 +107,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     ) = UNSET
     oldest: Annotated[int, Meta(description="The oldest position to continue from.")] | UnsetType = UNSET
     head: Annotated[int, Meta(description="The position of the latest change.")] | UnsetType = UNSET
+    retry_after_seconds: (
+        Annotated[int, Meta(description="The value of `Retry-After`, in a 429 of the older export.")] | UnsetType
+    ) = msgspec.field(default=UNSET, name="retryAfterSeconds")
 
 
 def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_holder: bool) -> Problem:
@@ -137,6 +140,15 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
         request_id=request_id,
         **members,
     )
+
+
+def with_retry_after(problem: Problem, refusal: Exception) -> Problem:
+    """Return the problem of a refusal with the seconds to wait, if it is a 429."""
+    match refusal:
+        case errors.RateLimited(retry_after=seconds) | errors.Busy(retry_after=seconds):
+            return msgspec.structs.replace(problem, retry_after_seconds=seconds)
+        case _:
+            return problem
 
 
 def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
