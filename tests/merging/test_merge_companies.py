@@ -1,5 +1,6 @@
 """POST /herdbook/companies/{company_id}/merge."""
 
+from functools import partial
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -8,15 +9,16 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.companies.commands import CreateCompany
+from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseStaff
 from herdbook.companies.model import CompanyCreate
-from herdbook.companies.releasing import release_left_behind
+from herdbook.companies.store import COMPANY
 from herdbook.contacts.commands import CompanyStaff
 from herdbook.db.pool import Executor
+from herdbook.ledger.commands import Create
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
-from herdbook.merging.commands import Merge
-from herdbook.merging.moving import move_left_behind
+from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.store import COMPANY_MERGE, MAX_MOVED
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.engagements.calls import Made
@@ -251,6 +253,16 @@ async def interrupted(ledger: Ledger, alice: Person, target: Thing, source: Thin
     return origin
 
 
+async def move_rest(statements: Executor, ledger: Ledger) -> None:
+    """Finish merges of companies, as the server does every minute."""
+    await finish(statements, ledger, COMPANY_MERGE.task, partial(MoveReferences, COMPANY_MERGE))
+
+
+async def release_rest(statements: Executor, ledger: Ledger) -> None:
+    """Finish deletions of companies, as the server does every minute."""
+    await finish(statements, ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=CompanyStaff()))
+
+
 async def test_what_was_interrupted_is_finished(
     alice: Person, engine: Thing, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]"
 ) -> None:
@@ -259,7 +271,7 @@ async def test_what_was_interrupted_is_finished(
     origin = await interrupted(ledger, alice, engine, mill)
     moved = await staff(pool, engine)
     for _ in range(2):
-        await move_left_behind(cast("Executor", pool), ledger)
+        await move_rest(cast("Executor", pool), ledger)
     requests = await pool.fetch(
         "select distinct request_id from change where workspace_id = $1 and action = 'u' and kind in ('c', 'e') "
         "and object ->> 'company' like '%' || $2 || '%'",
@@ -286,9 +298,9 @@ async def test_what_is_left_when_the_target_goes(
         await alice.delete(engine.url)
     statements = cast("Executor", pool)
     for _ in range(3):
-        await release_left_behind(statements, ledger, CompanyStaff())
-        await move_left_behind(statements, ledger)
-    await release_left_behind(statements, ledger, CompanyStaff())
+        await release_rest(statements, ledger)
+        await move_rest(statements, ledger)
+    await release_rest(statements, ledger)
 
     assert [await staff(pool, each) for each in (mill, engine, last)] == [0, 0, MAX_MOVED + 21 if is_merged else 0]
     assert not await pool.fetch("select from unfinished where workspace_id = $1", alice.workspace_id)
@@ -302,7 +314,7 @@ async def test_companies_whose_domains_became_one_are_merged(
     for number in range(2):
         holder = await company_named(alice, f"{number}.acme.test")
         written = await ledger.write(
-            alice.workspace_id, CreateCompany(CompanyCreate(domains=())), Origin(ids.new_id(), alice.key.id)
+            alice.workspace_id, Create(COMPANY, CompanyCreate(domains=())), Origin(ids.new_id(), alice.key.id)
         )
         other = Thing(await alice.patch(f"/api/v2/companies/{_id_in(written.body)}", json={"name": "Acme"}))
         listed = f'"domains":[{{"domain":"www.{number}.acme.test","is_primary":true}}]'

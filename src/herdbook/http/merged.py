@@ -16,7 +16,7 @@ async def naming_survivors(refusal: Exception, object_types: ObjectTypes, statem
     """Return a refusal in which missing objects that were merged are named together with those that replace them."""
     match refusal:
         case NotFound(kind=kind, object_id=UUID() as object_id):
-            of_kind = [each for each in object_types if each.name == kind]
+            of_kind = [each for each in object_types if each.noun == kind]
             shown = {ids.encoded(each.prefix, object_id) for each in of_kind}
             for survivor in (await _survivors(shown, of_kind, statements, caller)).values():
                 return NotFound(kind, f"It was merged into `{survivor}`. Use that one.", object_id, survivor)

@@ -10,10 +10,9 @@ from herdbook import ids
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.merging.commands import Merge, MergePreview
+from herdbook.merging.commands import Merge, MergePreview, MoveReferences
 from herdbook.merging.model import CompanyMergeRequest, MergeQuery, MergeRequest
-from herdbook.merging.moving import move_rest
-from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE, MergeType, left_of
+from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE, MergeType
 
 
 async def merge(
@@ -35,9 +34,7 @@ async def merge(
         answer = await call.write(command)
     except MergePreview as preview:
         return Answer(msgspec.json.encode(preview.merge))
-    services, workspace_id = call.services, call.caller.workspace_id
-    left = await left_of(services.database.pool, merge_type, workspace_id, command.source_ids)
-    await move_rest(services.ledger, merge_type, left)
+    await call.finish(merge_type.task, partial(MoveReferences, merge_type), command.source_ids)
     return answer
 
 

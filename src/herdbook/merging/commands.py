@@ -12,7 +12,7 @@ from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, current, deleted, updated
-from herdbook.ledger.unfinished import note
+from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.merging.model import CompanyMerge, ContactMerge
 from herdbook.merging.store import MAX_MOVED, MergeType, Referrers, Replacements
@@ -50,9 +50,9 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         object_type = self.merge_type.object_type
         if active(work, object_type.table, self.target_id) is None:
-            raise NotFound(object_type.name, object_id=self.target_id)
+            raise NotFound(object_type.noun, object_id=self.target_id)
         sources = self._found(work)
-        target: Any = current(work, object_type.table, self.target_id, self.if_version, object_type.name)
+        target: Any = current(work, object_type.table, self.target_id, self.if_version, object_type.noun)
         after = self.merge_type.combined(target.object, [source.object for source in sources])
         self._require_few(after)
         # Deleting the sources first frees their keys before the target claims them.
@@ -111,12 +111,6 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
         return {each.moved: many for each, many in zip(referrers, moved, strict=True)}
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """The answer to `MoveReferences`: whether nothing refers to the merged object any more."""
-
-    all: bool
-
-
 class MoveReferences(msgspec.Struct, frozen=True):
     """Move some of the objects that refer to a merged one to the one that replaces it."""
 
@@ -142,7 +136,7 @@ class MoveReferences(msgspec.Struct, frozen=True):
         is_finished = moved < MAX_MOVED
         if is_finished:
             note(work, merge_type.task, self.object_id, is_finished=True)
-        return Result(work.seq, Moved(all=is_finished))
+        return Result(work.seq, SliceDone(all=is_finished))
 
 
 def _moved(work: UnitOfWork, referrers: Sequence[Referrers], replacements: Replacements) -> list[int]:

@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
+from typing import Any, Final, LiteralString, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.companies.store import COMPANY
-from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT, ContactRow
-from herdbook.db.pool import Executor
+from herdbook.companies.commands import RELEASE_CONTACTS
+from herdbook.companies.store import COMPANIES, COMPANY
+from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT, CONTACTS, ContactRow
 from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, EngagementRow
 from herdbook.ledger.index_entries import IndexTable
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unfinished import Task
-from herdbook.ledger.unit_of_work import Origin, Table
+from herdbook.ledger.unit_of_work import Table
 from herdbook.merging.model import CompanyMerge, ContactMerge, merged_company, merged_contact
 from herdbook.shared_schemas import ResourceRef
 
@@ -106,6 +106,8 @@ def _with_other_company(row: ContactRow, replacements: Replacements) -> Any:
     return msgspec.structs.replace(row.entry, company=ResourceRef(company_id, COMPANY.name))
 
 
+_MOVE_OF_CONTACT: Final = Task("move", CONTACTS.name)
+_MOVE_OF_COMPANY: Final = Task("move_company", COMPANIES.name)
 CONTACT_MERGE: Final = MergeType(
     object_type=CONTACT,
     combined=merged_contact,
@@ -119,8 +121,8 @@ CONTACT_MERGE: Final = MergeType(
             moved="engagements_moved",
         ),
     ),
-    task=Task.MOVE_ENGAGEMENTS,
-    tasks_of_target=(Task.MOVE_ENGAGEMENTS,),
+    task=_MOVE_OF_CONTACT,
+    tasks_of_target=(_MOVE_OF_CONTACT,),
     answer=ContactMerge,
 )
 # A new engagement gets the companies of its contacts. It gets no merged one once the contacts have moved, so they come first.
@@ -144,47 +146,8 @@ COMPANY_MERGE: Final = MergeType(
             moved="engagements_moved",
         ),
     ),
-    task=Task.MOVE_OF_COMPANY,
-    tasks_of_target=(Task.MOVE_OF_COMPANY, Task.RELEASE_CONTACTS),
+    task=_MOVE_OF_COMPANY,
+    tasks_of_target=(_MOVE_OF_COMPANY, RELEASE_CONTACTS),
     answer=CompanyMerge,
 )
 MERGE_TYPES: Final = (CONTACT_MERGE, COMPANY_MERGE)
-
-
-class Left(NamedTuple):
-    """A merged object to which others may still refer, and the origin of the command that merged it."""
-
-    workspace_id: UUID
-    object_id: UUID
-    origin: Origin
-
-
-_LEFT: Final[LiteralString] = """
-    select u.workspace_id, u.object_id, e.request_id, e.credential_id
-    from unfinished u
-    left join lateral (
-        select e.request_id, e.credential_id
-        from $table c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
-        where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
-    ) as e on true
-    where u.task = $1
-"""
-
-
-async def left_anywhere(statements: Executor, merge_type: MergeType) -> list[Left]:
-    """Return all merged objects to which others may still refer."""
-    return await _left(statements, merge_type, "")
-
-
-async def left_of(statements: Executor, merge_type: MergeType, workspace_id: UUID, object_ids: Sequence[UUID]) -> list[Left]:
-    """Return those of the merged objects to which others may still refer."""
-    return await _left(statements, merge_type, " and u.workspace_id = $2 and u.object_id = any($3)", workspace_id, object_ids)
-
-
-async def _left(statements: Executor, merge_type: MergeType, condition: LiteralString, *values: Any) -> list[Left]:
-    select = _LEFT.replace("$table", merge_type.object_type.table.name) + condition
-    # The origin is unknown if the entry is no longer kept.
-    return [
-        Left(workspace_id, object_id, Origin(request_id or ids.new_id(), credential_id or ids.NIL))
-        for workspace_id, object_id, request_id, credential_id in await statements.fetch(select, merge_type.task.value, *values)
-    ]
