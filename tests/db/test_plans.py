@@ -50,7 +50,7 @@ from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.retention import SLICE, trim_slice
 from herdbook.ledger.unfinished import finish
 from herdbook.merging.commands import Merge, MoveReferences
-from herdbook.merging.store import CONTACT_MERGE
+from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags import store as tags
 from herdbook.tags.store import TAG
@@ -465,6 +465,20 @@ async def merge_all_there_is(database: PlansDatabase) -> None:
     )
 
 
+async def merge_companies(database: PlansDatabase) -> None:
+    """Merge two companies with contacts into a third, and look for contacts that still belong to them."""
+    ledger_client, workspace_id = database.ledger_client, database.ledger_client.workspace_id
+    created = [await ledger_client.write(Create(COMPANY, CompanyCreate(domains=()))) for _ in range(3)]
+    target, *sources = [ids.decoded(ids.COMPANY, json.loads(written.body)["id"]) or ids.NIL for written in created]
+    shown = tuple(ids.encoded(ids.COMPANY, source) for source in sources)
+    for company_id in shown:
+        await ledger_client.create(company_id=company_id)
+    await ledger_client.write(Merge(merge_type=COMPANY_MERGE, target_id=target, sources=shown))
+    these = (workspace_id, sources)
+    await finish(database.pool, ledger_client.ledger, COMPANY_MERGE.task, partial(MoveReferences, COMPANY_MERGE), these)
+    await survivors(database.pool, "company", workspace_id, sources)
+
+
 async def engage(database: PlansDatabase) -> None:
     """Create an engagement with a user, a contact by address, one by number, and an unknown person."""
     people: tuple[dict[str, Any], ...] = (
@@ -522,6 +536,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "upsert": (upsert_all_there_is, 80),
     "delete company": (delete_a_company, 120),
     "merge": (merge_all_there_is, 40),
+    "merge companies": (merge_companies, 60),
     "history": (look_back, 60),
     "undo": (take_back, MAX_COMPANY_CONTACTS + 60),
     "find": (lambda database: contacts.find(database.database, database.ledger_client.workspace_id, database.ada), 1),
@@ -555,6 +570,12 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "company with link": (rows(companies.page, crm_records=records("company", "7")), 6),
     "company with rare word": (rows(companies.page, search=_LAST), 10),
     "company with common word": (rows(companies.page, search="engine"), _COMMON + 30),
+    "contacts of a company": (
+        lambda database: contacts.page(
+            database.pages, database.ledger_client.workspace_id, PageQuery(), company_id=database.company_id
+        ),
+        _COMMON + 30,
+    ),
     "users": (rows(users.page), 26),
     "user with rare word": (rows(users.page, search=_LAST), 10),
     "tags": (rows(tags.page), 26),
