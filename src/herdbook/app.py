@@ -44,11 +44,13 @@ from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
-from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
+from herdbook.merging.commands import MoveReferences
+from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.older_export import api as older_export_api
 from herdbook.pages import Pages
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
@@ -69,6 +71,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *merging_api.OPERATIONS,
     *engagements_api.OPERATIONS,
     *transcript_comments_api.OPERATIONS,
+    *older_export_api.OPERATIONS,
     *oauth_api.OPERATIONS,
     *feed_api.OPERATIONS,
     *history_api.OPERATIONS,
@@ -207,7 +210,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
         Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=_STAFF))),
-        Chore(60, partial(finish, pool, ledger, MOVE_ENGAGEMENTS, MoveEngagements)),
+        *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),

@@ -15,10 +15,17 @@ from herdbook.errors import FieldError
 Rule: TypeAlias = Callable[[Any, str], Iterator[FieldError]]
 
 _NUL: Final = "\x00"
-# A visible character: no white space by the definitions of Unicode, Python and ECMAScript together, so that all validators of
-# the schema agree.
-_SHOWING: Final = r"[^\s\u0000\u001c-\u001f\u0085\ufeff]"
-shows: Final = re.compile(_SHOWING).search
+# Characters that nothing shows of, beside white space: formats such as a zero-width space, and letters and symbols that are
+# blank, such as the Hangul fillers. Those beyond the Basic Multilingual Plane are not in the schema: validators disagree
+# about them.
+_INVISIBLE: Final = (
+    r"\u0000\u001c-\u001f\u0085\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+)
+_INVISIBLE_BEYOND: Final = r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+# White space is that by the definitions of Unicode, Python and ECMAScript together, so that all validators of the schema agree.
+_SHOWING: Final = rf"[^\s{_INVISIBLE}]"
+shows: Final = re.compile(rf"[^\s{_INVISIBLE}{_INVISIBLE_BEYOND}]").search
 # Patterns that show in schemas which texts are refused.
 NO_NUL_SCHEMA: Final = {"pattern": r"^[^\u0000]*$"}
 TEXT_SCHEMA: Final = {"pattern": rf"^[^\u0000]*{_SHOWING}[^\u0000]*$"}
@@ -37,13 +44,13 @@ class HasRules(Protocol):
 
 
 def text(value: str | None, path: str) -> Iterator[FieldError]:
-    """Refuse text that PostgreSQL cannot store, and text without a visible character."""
+    """Refuse text that PostgreSQL cannot store, and text of which nothing shows."""
     if value is None:
         return
     if _NUL in value:
         yield FieldError(path, "invalid_characters", f"`{path}` holds a NUL character. Leave it out.")
     elif not shows(value):
-        yield FieldError(path, "blank", f"`{path}` holds nothing but white space. Send some text.")
+        yield FieldError(path, "blank", f"`{path}` holds nothing that shows. Send some text.")
 
 
 def matching(pattern: str, what: str) -> Rule:

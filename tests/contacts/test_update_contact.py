@@ -393,6 +393,11 @@ async def test_text_that_is_too_long_is_refused(alice: Person, ada: Thing, name:
     [
         ("", "too_short"),
         (" ", "blank"),
+        ("\u200b", "blank"),
+        ("\u3164", "blank"),
+        ("\u2800 \ufe0f", "blank"),
+        ("\u2066\u00ad\u200d", "blank"),
+        ("\U000e0041", "blank"),
         ("\t\n\u00a0\u2003\u3000", "blank"),
         ("\u0000", "invalid_characters"),
         ("a\u0000b", "invalid_characters"),

@@ -190,10 +190,25 @@ async def test_its_problem_types_are_those_of_the_answers(alice: Person, ada: Th
 
 
 def test_what_the_vendor_documents_is_there() -> None:
-    """Each operation of the vendor has its method, path, name and scopes; our own operations have paths of their own."""
+    """Each operation of the vendor has its method, path, name and scopes; our own operations have paths of their own.
+
+    Programs that call the vendor's older export are the only source about it.
+    """
     documented = set((CONTRACT / "operations.txt").read_text("utf-8").splitlines())
     ours = {" ".join([each.method, each.path, each.id, *(each.scopes or ["none"])]) for each in OPERATIONS}
 
     assert len(documented) == 35
     assert documented - ours == set()
-    assert all(operation.split()[1].startswith("/herdbook/") for operation in ours - documented)
+    assert all(operation.split()[1].startswith(("/herdbook/", "/v1/meetings/export")) for operation in ours - documented)
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.list_of is not None], ids=lambda each: each.id)
+def test_each_list_says_how_to_copy_it(operation: Operation) -> None:
+    """The order for a full copy is named beside `cursor` and `order_by` and in `next_cursor`, and `gte` beside `gt`."""
+    declared = OURS["paths"][operation.path][operation.method.lower()]
+    about = {each["name"]: each["description"] for each in declared["parameters"] if each["in"] == "query"}
+    schema = declared["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    next_cursor = OURS["components"]["schemas"][schema]["properties"]["next_cursor"]["description"]
+
+    assert all("use `order_by=updated_at:asc`" in each for each in (about["cursor"], about["order_by"], next_cursor))
+    assert "go on with `gte`" in about["filter[updated_at][gt]"]

@@ -228,11 +228,13 @@ def make_contact_possible(body: dict[str, Any]) -> None:
 
 
 def make_merging_possible(case: schemathesis.Case[Any], url: str, headers: dict[str, str]) -> None:
-    """Create the contacts to be merged, in a request that must succeed, because a merge deletes them."""
+    """Create the contacts or companies to be merged, in a request that must succeed, because a merge deletes them."""
     if not case.operation.path.endswith("/merge") or case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if isinstance(case.body, dict):
-        case.body["from"] = [httpx.post(f"{url}/v2/contacts", json={}, headers=headers).json()["id"]]
+        plural = "companies" if "/companies/" in case.operation.path else "contacts"
+        empty: dict[str, Any] = {"domains": []} if plural == "companies" else {}
+        case.body["from"] = [httpx.post(f"{url}/v2/{plural}", json=empty, headers=headers).json()["id"]]
 
 
 def make_engagement_possible(body: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from herdbook.companies.store import COMPANY
 from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry, searched_fields
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Executor, Pool
+from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
@@ -191,34 +191,16 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Obje
     return await database.find(find_in("contact"), workspace_id, contact_id)
 
 
-async def survivor(statements: Executor, workspace_id: UUID, contact_id: UUID) -> UUID | None:
-    """Return the active contact that replaces a merged one, directly or through other merged contacts."""
-    # Undoing can turn the chain into a circle. `union` ends there, because it takes each contact once. The limit forces a
-    # lookup per contact, by the whole key.
-    found: UUID | None = await statements.fetchval(
-        """
-        with recursive goes_on as (
-            select c.id, c.merged_into, c.deleted_at from contact c
-            where c.workspace_id = $1 and c.id = $2 and c.deleted_at is not null
-            union
-            select c.id, c.merged_into, c.deleted_at
-            from goes_on cross join lateral (
-                select c.id, c.merged_into, c.deleted_at from contact c
-                where c.workspace_id = $1 and c.id = goes_on.merged_into limit 1
-            ) as c
-            where goes_on.deleted_at is not null
-        )
-        select id from goes_on where deleted_at is null
-        """,
-        workspace_id,
-        contact_id,
-    )
-    return found
-
-
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
-    """Return the contacts of a page, and one more if there is a next page."""
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUID | None = None) -> list[ListRow]:
+    """Return the contacts of a page, of one company if it is given, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("contact")
+    if company_id is not None:
+        await conditions.require_links(
+            pool,
+            "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($ids)",
+            "coalesce(c.company_id = any($value::uuid[]), false)",
+            [company_id],
+        )
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")

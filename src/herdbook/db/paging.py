@@ -160,6 +160,13 @@ class ListQuery:
         else:
             self.require(found)
 
+    async def require_links(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
+        """Require a link to one of these objects. `linked` selects rows by `$ids`; `holds` checks a row for `$value`."""
+        if await is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
+            self.add(holds, wanted)
+        else:
+            self.require_few(linked.replace("$ids", self.parameter(wanted)))
+
     async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[ListRow]:
         """Return the matching rows of a table in the page's order, and one more than the page holds, if there is one.
 

@@ -43,7 +43,7 @@ create table change (
     object json not null,
     -- The entries of an object are a chain, from the version in its row back to the first one.
     previous_version bigint,
-    -- The contact that replaces this one, in entries that delete a contact by merging or restore it afterwards.
+    -- The object that replaces this one, in entries that delete an object by merging or restore it afterwards.
     merged_into uuid,
     primary key (workspace_id, seq)
 );
@@ -86,8 +86,8 @@ create table idempotency_record (
 -- The deletion of old records in slices finds them by time.
 create index idempotency_record_by_time on idempotency_record (at);
 
--- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving engagements of
--- a merged contact to another one. The table is nearly always empty, so finding them costs nothing.
+-- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving to another one
+-- the engagements of a merged contact, or the contacts and engagements of a merged company. The table is nearly always empty, so finding them costs nothing.
 create table unfinished (
     workspace_id uuid not null,
     task text not null,
@@ -95,7 +95,8 @@ create table unfinished (
     primary key (workspace_id, task, object_id)
 );
 
-comment on column unfinished.task is 'release (the contacts of a company), move (the engagements of a contact)';
+comment on column unfinished.task is
+    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company)';
 
 -- Companies.
 
@@ -109,6 +110,8 @@ create table company (
     name text generated always as (object ->> 'name') virtual,
     crm_object_id text,
     search text not null default '',
+    -- The company that replaces this one, if it was deleted by merging.
+    merged_into uuid,
     primary key (workspace_id, id)
 ) with (fillfactor = 85);
 
@@ -117,6 +120,7 @@ create index company_by_crm_object on company (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
 -- Deleted companies, whose contacts may still have to be released.
 create index company_deleted on company (workspace_id, id) where deleted_at is not null;
+create index company_merged on company (workspace_id, merged_into) where merged_into is not null;
 
 create table company_word (
     workspace_id uuid not null,

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address, e164, is_of_a_room
 from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
@@ -40,6 +40,7 @@ from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
 from herdbook.ledger.object_types import active, all_active, created, current, updated
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
+from herdbook.names import person_name
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
 from herdbook.users.commands import active_users
@@ -147,24 +148,28 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         found: dict[str, ContactRow] = {}
         for participant in self.fields.participants or ():
             known_by = handles(participant)
-            if known_by and users.keys().isdisjoint(known_by):
-                found |= dict.fromkeys(known_by, _contact_of(work, participant, found, known))
+            is_person = bool(known_by) and users.keys().isdisjoint(known_by)
+            if is_person and (contact := _contact_of(work, participant, found, known)) is not None:
+                found |= dict.fromkeys(known_by, contact)
         return list({contact.id: contact for contact in found.values()}.values())
 
 
 def _contact_of(
     work: UnitOfWork, participant: Participant, found: Mapping[str, ContactRow], known: Mapping[str, ContactRow]
-) -> ContactRow:
+) -> ContactRow | None:
+    """Return the contact of a participant, perhaps a new one. A room that is no contact yet becomes none."""
     address, number = _address(participant), _number(participant)
     holder = known.get(address or "")
     holder = holder or next((found[handle] for handle in handles(participant) if handle in found), None)
     holder = holder or known.get(number or "")
     if holder is not None:
         return holder
-    first_name, _, last_name = (participant.name or "").strip().partition(" ")
+    if address is not None and is_of_a_room(address):
+        return None
+    name = person_name(participant.name or "")
     new = ContactCreate(
-        first_name=first_name or UNSET,
-        last_name=last_name.strip() or UNSET,
+        first_name=name.first or UNSET,
+        last_name=name.last or UNSET,
         emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
         phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
     )
@@ -191,7 +196,7 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         found = [ids.decoded(ids.CONTACT, text) for text in self.contact_ids]
         rows = all_active(work, CONTACTS, found)
-        _refuse_unknown("contact_ids", "contact", rows)
+        _refuse_unknown("contact_ids", "contact", self.contact_ids, rows)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         contact_ids = dict.fromkeys(contact_id for contact_id in found if contact_id is not None)
         companies = dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET)
@@ -218,7 +223,7 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         found = all_active(work, TAGS, [ids.decoded(ids.TAG, text) for text in self.tag_ids])
-        _refuse_unknown("tag_ids", "tag", found)
+        _refuse_unknown("tag_ids", "tag", self.tag_ids, found)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
         return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
@@ -312,10 +317,12 @@ def _number(participant: Participant) -> str | None:
     return None if participant.phone is None else e164(participant.phone)
 
 
-def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:
+def _refuse_unknown(path: str, kind: str, shown_ids: Sequence[str], found: list[Any]) -> None:
     errors = [
-        FieldError(f"{path}[{index}]", "not_found", f"`{path}[{index}]` names no {kind} of this workspace. Leave it out.")
-        for index, row in enumerate(found)
+        FieldError(
+            f"{path}[{index}]", "not_found", f"`{path}[{index}]` names no {kind} of this workspace. Leave it out.", shown_id
+        )
+        for index, (shown_id, row) in enumerate(zip(shown_ids, found, strict=True))
         if row is None
     ]
     if errors:

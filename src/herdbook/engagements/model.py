@@ -132,7 +132,7 @@ def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
 
 def _is_sound(entry: TimelineEntry, speakers: int) -> bool:
     """Whether nothing is wrong with an entry, but for characters that text may not hold."""
-    is_said = entry.text[0].isalnum() or fields.shows(entry.text) is not None
+    is_said = (entry.text[0].isascii() and entry.text[0].isalnum()) or fields.shows(entry.text) is not None
     return is_said and entry.speaker_index < speakers and entry.start_seconds <= entry.end_seconds
 
 

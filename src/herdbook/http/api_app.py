@@ -21,8 +21,9 @@ from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal
 from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
 from herdbook.http.call import Call, Services
 from herdbook.http.etag import etag, if_version, none_match
+from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
-from herdbook.http.problems import problem_headers, problem_of
+from herdbook.http.problems import problem_headers, problem_of, with_retry_after
 from herdbook.http.protocol import ANSWER, HAS_CALLER, READ_BYTES
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
@@ -157,6 +158,8 @@ class ApiApp:
         target, parameters = self._router.find(scope["method"], parts)
         operation = request.operation = target.operation
         address: str = (scope.get("client") or ("",))[0]
+        if operation.is_older and b"authorization" not in request.headers and b"x-api-key" in request.headers:
+            request.headers[b"authorization"] = request.headers[b"x-api-key"]
         caller = ANONYMOUS if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
         if b"if-match" in headers or b"if-none-match" in headers:
@@ -277,8 +280,13 @@ class ApiApp:
             elif isinstance(error, asyncpg.InsufficientResourcesError):
                 error = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
+        if request.caller is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
         problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)
+        if request.operation is not None and request.operation.is_older:
+            problem = with_retry_after(problem, error)
         body = msgspec.json.encode(problem)
         media_type = self._wire.problem_media_type.encode()
         if _PROBLEM_JSON in request.headers.get(b"accept", b""):

@@ -37,12 +37,21 @@ Every request must authenticate: `Authorization: Bearer <token>`, or an API key 
 Every error is a problem (RFC 9457) with a stable `type`; quote its `request_id` when you ask for help.
 
 **Lists** come in pages: until `has_more` is false, send `next_cursor` as `cursor`, optionally with a `limit`, and nothing else.
+To copy everything, begin with `order_by=updated_at:asc`: in the default order, an object that is updated meanwhile moves to the
+pages that you have already read, and you miss it.
 
 **Retries** are safe with an `Idempotency-Key`: a repeated write returns the first answer and changes nothing.
 
 **Concurrent edits** of one object are safe with `If-Match`: send the `ETag` that you have read, and 412 tells you that the
 object has changed since.
 """
+
+_TO_COPY: Final = (
+    "To copy a whole list, use `order_by=updated_at:asc`: in the default order, an object that is updated while you read moves "
+    "to the beginning, and you miss it."
+)
+_UPDATED_AFTER: Final = "filter[updated_at][gt]"
+_SAME_TIME: Final = " Objects of one bulk share a time: go on with `gte` the latest that you have, not with `gt`."
 
 # One instance of each refusal: the examples are made from them, so that they look like real ones.
 _SAMPLES: Final[tuple[Exception, ...]] = (
@@ -131,6 +140,12 @@ def document(operations: Sequence[Operation], problem_type_base: str, server: st
                     "name": "Authorization",
                     "description": "The key is the whole value: `Authorization: sk-apik_<id>.<secret>`.",
                 },
+                "OlderApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Api-Key",
+                    "description": "Only of the older export.",
+                },
             },
         },
     }
@@ -165,7 +180,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         "summary": operation.summary,
         "description": _description(operation),
         "tags": [operation.tag],
-        "security": [] if operation.scopes is None else [{name: list(operation.scopes)} for name in ("BearerAuth", "ApiKey")],
+        "security": [{name: list(operation.scopes)} for name in _schemes(operation)] if operation.scopes is not None else [],
         "parameters": _parameters(operation, operations),
         "responses": _responses(operation, operations),
     }
@@ -178,6 +193,10 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         content = _content(schema_ref(operation.form), _example(operation.form), "application/x-www-form-urlencoded")
         described["requestBody"] = {"content": content, "required": True}
     return described
+
+
+def _schemes(operation: Operation) -> tuple[str, ...]:
+    return ("BearerAuth", "ApiKey", "OlderApiKey") if operation.is_older else ("BearerAuth", "ApiKey")
 
 
 def _description(operation: Operation) -> str:
@@ -242,7 +261,11 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
     time = {"type": "string", "format": "date-time"}
     when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
     times = [
-        _query_parameter(name, f"Only objects with an `{column}` {when[bound]} this time.", time)
+        _query_parameter(
+            name,
+            f"Only objects with an `{column}` {when[bound]} this time.{_SAME_TIME if name == _UPDATED_AFTER else ''}",
+            time,
+        )
         for name, (column, bound) in time_parameters(list_of).items()
     ]
     parameters = [
@@ -250,10 +273,10 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
         _query_parameter(
             "cursor",
             "The `next_cursor` of the last page, unchanged. It contains search, filters, order and `expand`: leave them out, "
-            "or send them with the same values.",
+            "or send them with the same values. " + _TO_COPY,
             {"type": "string"},
         ),
-        _query_parameter("order_by", "The order of the objects.", order),
+        _query_parameter("order_by", "The order of the objects. " + _TO_COPY, order),
         *times,
     ]
     if list_of.search is not None:
@@ -442,7 +465,7 @@ def _list_schema(operation: Operation) -> Json:
             "object": {"type": "string", "enum": ["list"]},
             "data": {"type": "array", "items": schema_ref(operation.answer), "description": "The objects of this page."},
             "has_more": {"type": "boolean", "description": "Whether another page follows."},
-            "next_cursor": {"type": ["string", "null"], "description": "The `cursor` of the next page."},
+            "next_cursor": {"type": ["string", "null"], "description": f"The `cursor` of the next page. {_TO_COPY}"},
         },
         "required": ["object", "data", "has_more", "next_cursor"],
     }

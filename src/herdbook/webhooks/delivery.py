@@ -224,7 +224,7 @@ class EndpointDelivery:
 
     def _told(self, entry: LedgerEntry) -> Event | None:
         assert entry.object is not None, "only told entries get here"
-        told = EventEntry(entry.seq, entry.at, entry.mark, entry.object, entry.previous)
+        told = EventEntry(entry.seq, entry.at, entry.mark, entry.object, entry.previous, entry.merged_into)
         return to_event(self._context.object_types, self.place.workspace_id, told)
 
     def _take(self, pending: PendingEvent) -> None:
