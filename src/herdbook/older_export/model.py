@@ -58,7 +58,7 @@ class ExportedEngagement(msgspec.Struct, frozen=True, kw_only=True, rename="came
     updated_at: Time
     temp_media_download_url: Annotated[
         str | None,
-        Meta(description="An address that plays the recording for some minutes.", extra_json_schema={"format": "uri"}),
+        Meta(description="An address that plays the recording for some minutes."),
     ]
 
     @classmethod
