@@ -37,7 +37,8 @@ OPERATIONS: Final = (
         form=TokenRequest,
         answer=TokenAnswer,
         refusals=(RateLimited,),
-        answer_description="The tokens. A refresh token can be used once; using it again revokes all tokens of its grant.",
+        answer_description="The tokens. A refresh token can be used once. Sent again within ten seconds, or before the "
+        "next tokens were used, it gives the same next one; later, it revokes all tokens of its grant.",
         other_answers={
             400: OtherAnswer(OAuthError, "The request was refused; `error` says why."),
             401: OtherAnswer(OAuthError, "The client is unknown, or its secret is wrong."),

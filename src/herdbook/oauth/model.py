@@ -21,6 +21,8 @@ CLIENT_SECRET_PREFIX: Final = "ocs_"  # noqa: S105
 CODE_LIFETIME: Final = timedelta(seconds=60)
 ACCESS_TOKEN_LIFETIME: Final = timedelta(hours=1)
 REFRESH_TOKEN_LIFETIME: Final = timedelta(days=30)
+# A refresh token may come twice for so long, because two processes of a program may refresh at once.
+REPEAT_WITHIN: Final = timedelta(seconds=10)
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # The port is between the host of a loopback address and the path, the query or the end.
@@ -111,7 +113,11 @@ class Grant(NamedTuple):
 
 
 class RefreshToken(NamedTuple):
-    """A refresh token, and the needed parts of its grant."""
+    """A refresh token, and the needed parts of its grant.
+
+    Once it was used, `successor_id` and `successor_salt` are those of the next one. `may_be_repeated` says that a client which
+    sends it again gets the same next one.
+    """
 
     id: UUID
     grant_id: UUID
@@ -120,6 +126,9 @@ class RefreshToken(NamedTuple):
     scopes: Sequence[str]
     secret_hash: bytes
     was_used: bool
+    may_be_repeated: bool
+    successor_id: UUID | None
+    successor_salt: bytes | None
 
 
 class Issued(NamedTuple):

@@ -8,7 +8,9 @@ their decision is written last, by statements that check it once more.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import base64
+import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, unquote_plus
 from uuid import UUID
@@ -33,7 +35,7 @@ from authlib.oauth2.rfc6750 import BearerTokenGenerator
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from herdbook import ids
-from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, new_token, read_token
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, Token, derived_secret, new_token, read_token
 from herdbook.auth.sign_ins import SignIns
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid
@@ -99,6 +101,7 @@ async def issue_code(statements: Executor, request: CodeRequest) -> str:
 async def answer_token_request(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
     """Exchange a secret, a code or a refresh token for tokens. A code or refresh token that is used again revokes its grant.
 
+    A refresh that is sent again within ten seconds, or while its tokens have not been used, gets the same refresh token.
     Refusal: RateLimited, after too many failures of a client, with a code or refresh token, or from an address.
     """
     try:
@@ -133,20 +136,25 @@ async def _exchange(statements: Executor, sign_ins: SignIns, sent: Sent) -> Mapp
     if client is None:
         raise _NoClient
     presented = _Presented(sign_ins, client, sent.address)
-    known = _Known(
-        client,
-        await presented.stored(form.get("code", ""), CODE_PREFIX, store.find_grant),
-        await presented.stored(form.get("refresh_token", ""), REFRESH_TOKEN_PREFIX, store.find_refresh_token),
-    )
-    server = _Server(known)
-    grant = _GRANTS[form["grant_type"]](_OAuthRequest(form), server)
-    grant.validate_token_request()
-    _, members, _ = grant.create_token_response()
-    assert server.write is not None, "tokens are saved before they are given"
-    if not await server.write.carry_out(statements):
-        assert server.write.grant_id is not None, "a token without a grant can always be written"
-        raise _UsedUp(server.write.grant_id)
-    return cast("Mapping[str, Any]", members)
+    form_token = form.get("refresh_token", "")
+    # A refresh that another one was faster than is tried once more: then it is one that was sent again.
+    for is_last in (False, True):
+        known = _Known(
+            client,
+            await presented.stored(form.get("code", ""), CODE_PREFIX, store.find_grant),
+            await presented.stored(form_token, REFRESH_TOKEN_PREFIX, store.find_refresh_token),
+        )
+        server = _Server(known, form_token)
+        grant = _GRANTS[form["grant_type"]](_OAuthRequest(form), server)
+        grant.validate_token_request()
+        _, members, _ = grant.create_token_response()
+        assert server.write is not None, "tokens are saved before they are given"
+        if await server.write.statement(statements):
+            return cast("Mapping[str, Any]", members)
+        if is_last or known.refresh_token is None:
+            break
+    assert server.write.grant_id is not None, "a token without a grant can always be written"
+    raise _UsedUp(server.write.grant_id)
 
 
 class _Known(NamedTuple):
@@ -158,16 +166,10 @@ class _Known(NamedTuple):
 
 
 class _Write(NamedTuple):
-    """A pending write: its statement, the id of the row, its grant, and the tokens."""
+    """A pending write: its statement, which returns False if another request was faster, and its grant."""
 
-    statement: Callable[[Executor, UUID, Issued], Awaitable[bool]]
-    row_id: UUID
+    statement: Callable[[Executor], Awaitable[bool]]
     grant_id: UUID | None
-    issued: Issued
-
-    async def carry_out(self, statements: Executor) -> bool:
-        """Run the statement; return False if another request was faster."""
-        return await self.statement(statements, self.row_id, self.issued)
 
 
 class _Client(ClientMixin):
@@ -236,11 +238,22 @@ class _OAuthRequest(OAuth2Request):
 class _Server(AuthorizationServer):
     """An authorization server for one request: `known` is its loaded data, and `write` the write that Authlib decides on."""
 
-    def __init__(self, known: _Known) -> None:
+    def __init__(self, known: _Known, refresh_token: str) -> None:
         super().__init__()
         self.known = known
         self.write: _Write | None = None
-        self.register_token_generator("default", BearerTokenGenerator(_access_token, _refresh_token, _expires_in))
+        self._sent_refresh_token = refresh_token
+        self._salt = secrets.token_bytes(32)
+        self.register_token_generator("default", BearerTokenGenerator(_access_token, self._next_refresh_token, _expires_in))
+
+    def _next_refresh_token(self, **_: object) -> str:
+        """Return the refresh token that follows the one that was sent: the same each time, once that was used."""
+        used = self.known.refresh_token
+        if used is None:
+            return str(new_token(REFRESH_TOKEN_PREFIX))
+        sent = read_token(self._sent_refresh_token, REFRESH_TOKEN_PREFIX, "refresh token")
+        next_id, salt = used.successor_id or ids.new_id(), used.successor_salt or self._salt
+        return str(Token(REFRESH_TOKEN_PREFIX, next_id, derived_secret(sent.secret, salt)))
 
     def authenticate_client(self, request: OAuth2Request, methods: Collection[str], endpoint: str = "token") -> ClientMixin:
         # The client is already authenticated. Authlib's own methods would reveal whether the client or the secret is wrong.
@@ -256,12 +269,16 @@ class _Server(AuthorizationServer):
         )
         if isinstance(request.refresh_token, _RefreshToken):
             used = request.refresh_token.token
-            self.write = _Write(store.use_refresh_token, used.id, used.grant_id, issued)
+            if used.was_used:
+                statement = partial(store.repeat_refresh, grant_id=used.grant_id, issued=issued)
+            else:
+                statement = partial(store.use_refresh_token, token_id=used.id, issued=issued, salt=self._salt)
+            self.write = _Write(statement, used.grant_id)
         elif isinstance(request.authorization_code, _Code):
             grant_id = request.authorization_code.grant.id
-            self.write = _Write(store.use_code, grant_id, grant_id, issued)
+            self.write = _Write(partial(store.use_code, grant_id=grant_id, issued=issued), grant_id)
         else:
-            self.write = _Write(store.add_access_token, self.known.client.id, None, issued)
+            self.write = _Write(partial(store.add_access_token, client_id=self.known.client.id, issued=issued), None)
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Do nothing, because nothing listens."""
@@ -303,7 +320,7 @@ class _Refresh(RefreshTokenGrant):
         token = self.server.known.refresh_token
         if token is None:
             raise InvalidGrantError(_NO_GRANT)
-        if token.was_used:
+        if token.was_used and not token.may_be_repeated:
             raise _UsedUp(token.grant_id)
         return _RefreshToken(token)
 
@@ -323,10 +340,6 @@ _GRANTS: Final = {
 
 def _access_token(**_: object) -> str:
     return str(new_token(ACCESS_TOKEN_PREFIX))
-
-
-def _refresh_token(**_: object) -> str:
-    return str(new_token(REFRESH_TOKEN_PREFIX))
 
 
 def _expires_in(*_: object) -> int:
