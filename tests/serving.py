@@ -19,7 +19,6 @@ from herdbook.http.page import CursorSigner
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.object_types import ObjectTypes
-from herdbook.logs import RequestLog
 from herdbook.media import Recordings
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.settings import Settings
@@ -70,7 +69,7 @@ def answering(
         authenticator=Authenticator(pool),
         rate_limit=None,
         wire=ApiOptions(1000, "https://herdbook.test/errors/", "application/json"),
-        log=RequestLog(),
+        logs_requests=True,
     )
 
 

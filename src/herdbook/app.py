@@ -39,7 +39,7 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.readiness import Readiness
 from herdbook.ledger.retention import trim_ledgers
-from herdbook.logs import LINES, RequestLog, configure_logs
+from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
@@ -164,7 +164,7 @@ class Herdbook:
             rate_limit=rate_limit,
             disk=disk,
             wire=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
-            log=RequestLog() if settings.log_level in ("debug", "info") else None,
+            logs_requests=settings.log_level in ("debug", "info"),
         )
         document = openapi.document(OPERATIONS, settings.problem_type_base)
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()

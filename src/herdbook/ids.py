@@ -13,11 +13,14 @@ from uuid import UUID
 from asyncpg.pgproto import pgproto
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PYTHON_BASE_32: Final = "0123456789abcdefghijklmnopqrstuv"
+_PYTHON_BASE_32: Final = b"0123456789abcdefghijklmnopqrstuv"
 _PAIRS: Final = [high + low for high in _CROCKFORD for low in _CROCKFORD]
 # Lower case and the letters that Crockford leaves out map to a character that `int` refuses, so each id has only one spelling.
-_TO_PYTHON: Final = dict.fromkeys(range(128), "!") | str.maketrans(_CROCKFORD, _PYTHON_BASE_32)
+_TO_PYTHON: Final = bytes(
+    _PYTHON_BASE_32[_CROCKFORD.index(chr(code))] if chr(code) in _CROCKFORD else ord("!") for code in range(256)
+)
 _LENGTH: Final = 26
+_LOW_60_BITS: Final = (1 << 60) - 1
 
 CONTACT: Final = "cnt_"
 COMPANY: Final = "cmp_"
@@ -40,12 +43,14 @@ def new_id() -> UUID:
 
 def encoded(prefix: str, identifier: UUID) -> str:
     """Return the external form of an identifier, such as `cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T`."""
-    rest = identifier.int
-    characters = [""] * (_LENGTH // 2)
-    for place in range(_LENGTH // 2 - 1, -1, -1):
-        characters[place] = _PAIRS[rest & 1023]
-        rest >>= 10
-    return prefix + "".join(characters)
+    number, pairs = identifier.int, _PAIRS
+    high, low = number >> 60, number & _LOW_60_BITS
+    # A loop would take twice as long, and every request has an id to show.
+    return (
+        f"{prefix}{pairs[high >> 60]}{pairs[high >> 50 & 1023]}{pairs[high >> 40 & 1023]}{pairs[high >> 30 & 1023]}"
+        f"{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}{pairs[low >> 50]}{pairs[low >> 40 & 1023]}"
+        f"{pairs[low >> 30 & 1023]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
 
 
 def decoded(prefix: str, text: str) -> UUID | None:
@@ -54,7 +59,7 @@ def decoded(prefix: str, text: str) -> UUID | None:
     if not text.startswith(prefix) or len(body) != _LENGTH or not body.isascii() or body[0] > "7":
         return None
     try:
-        return pgproto.UUID(int(body.translate(_TO_PYTHON), 32).to_bytes(16))
+        return pgproto.UUID(int(body.encode().translate(_TO_PYTHON), 32).to_bytes(16))
     except ValueError:
         return None
 

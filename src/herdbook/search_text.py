@@ -11,7 +11,8 @@ from typing import Final
 
 WORD_START: Final = "\x1f"
 _BEFORE_WORD: Final = re.compile(r"(?<![^\W_])(?=[^\W_])")
-_MARKED_WORD: Final = re.compile(WORD_START + r"([^\W_]+)")
+_WORD: Final = re.compile(r"[^\W_]+")
+_ASCII_WORDS: Final = bytes(code if chr(code).isalnum() else ord(" ") for code in range(128)) + bytes(128)
 # An index entry holds 2,704 bytes, and folding can turn one character into several.
 _MAX_WORD_LENGTH: Final = 200
 # The soft hyphen and zero-width characters: they are invisible within a word, so they must not split it.
@@ -54,8 +55,8 @@ def searched(text: str) -> list[str]:
 
 def first_word(searchable_text: str) -> str | None:
     """Return the first word of a text that `searchable` prepared, cut off like the words of `words`."""
-    found = _MARKED_WORD.search(searchable_text)
-    return None if found is None else found[1][:_MAX_WORD_LENGTH]
+    found = _WORD.search(searchable_text)
+    return None if found is None else found[0][:_MAX_WORD_LENGTH]
 
 
 def words(searchable_text: str) -> list[str]:
@@ -63,4 +64,9 @@ def words(searchable_text: str) -> list[str]:
 
     Words of stored texts and of queries are cut off alike; the texts themselves are compared in full.
     """
-    return [word[:_MAX_WORD_LENGTH] for word in _MARKED_WORD.findall(searchable_text)]
+    if searchable_text.isascii():
+        # This takes a third of the time of the regular expression, and most texts are ASCII.
+        found = searchable_text.encode().translate(_ASCII_WORDS).decode().split()
+    else:
+        found = _WORD.findall(searchable_text)
+    return found if len(searchable_text) <= _MAX_WORD_LENGTH else [word[:_MAX_WORD_LENGTH] for word in found]

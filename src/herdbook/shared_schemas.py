@@ -45,8 +45,8 @@ def patched(before: StructT, patch: msgspec.Struct, others: Mapping[str, Any] | 
     `others` are the new values of the fields that a patch does not simply replace.
     """
     changes, defaults = dict[str, Any](others or {}), _defaults(type(before))
-    for name in patch.__struct_fields__:
-        if name in defaults and name not in changes and (value := getattr(patch, name)) is not UNSET:
+    for name, value in zip(patch.__struct_fields__, msgspec.structs.astuple(patch), strict=True):
+        if value is not UNSET and name in defaults and name not in changes:
             changes[name] = defaults[name] if value is None else value
     return msgspec.structs.replace(before, **changes)
 

@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from herdbook.logs import Lines
@@ -23,9 +24,9 @@ def test_lines_that_nobody_takes_are_dropped_and_counted(monkeypatch: pytest.Mon
         lines = Lines()
         lines.count_dropped = lambda: dropped.append(None)
         # One line exceeds the pipe's capacity, and so does a single write.
-        lines.add(b"x" * 2_000_000)
+        lines.add(msgspec.Raw(b"x" * 2_000_000))
         for _ in range(3 * _CAPACITY):
-            lines.add(b"line")
+            lines.add(msgspec.Raw(b"line"))
 
         assert len(dropped) >= _CAPACITY
         taken: list[bytes] = []

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from importlib import resources
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -341,13 +342,18 @@ class SearchEntry(NamedTuple):
     @property
     def other_words(self) -> set[str]:
         """The words of the text, except the first word of each name."""
-        return set(words(self.text)).difference((self.first_name_word, self.last_name_word))
+        return set(words(self.text)) - {self.first_name_word, self.last_name_word}
+
+
+searched_fields: Final = attrgetter("first_name", "last_name", "emails")
+"""The fields that the search data of a contact is made of."""
 
 
 def search_entry(contact: Contact) -> SearchEntry:
     """Return the search data of a contact, made from the full name and the e-mail addresses."""
-    names = [(name or "").replace("\n", " ") for name in (contact.first_name, contact.last_name)]
-    text = searchable("\n".join([*names, *(item.email for item in contact.emails)]))
+    first_name, last_name, emails = searched_fields(contact)
+    names = [(name or "").replace("\n", " ") for name in (first_name, last_name)]
+    text = searchable("\n".join([*names, *(item.email for item in emails)]))
     first_name, last_name, *_ = text.split("\n", 2)
     return SearchEntry(text, first_word(first_name), first_word(last_name))
 

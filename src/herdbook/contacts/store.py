@@ -10,7 +10,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.addresses import comparable_address, e164
 from herdbook.companies.store import COMPANY, LeftBehind
-from herdbook.contacts.model import Contact, SearchEntry, search_entry
+from herdbook.contacts.model import Contact, SearchEntry, search_entry, searched_fields
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
@@ -34,7 +34,7 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
 
     @classmethod
     def columns(cls, before: Self | None, after: Contact) -> dict[str, Any]:
-        entry, crm = search_entry(after), after.crm_association
+        entry, crm = _search_entry(before, after), after.crm_association
         return {
             "company_id": _company_id(before, after),
             "crm_object_id": None if crm is UNSET else crm.crm_object_id,
@@ -48,8 +48,12 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
     @property
     def words(self) -> set[str]:
         """The numbers and the words by which the contact is found, except those that the row itself has."""
-        entry = SearchEntry(self.search, self.first_name_word, self.last_name_word)
-        return entry.other_words.union(self.phone_numbers_e164 or ())
+        return self.search_entry.other_words.union(self.phone_numbers_e164 or ())
+
+    @property
+    def search_entry(self) -> SearchEntry:
+        """The data by which a search finds the contact."""
+        return SearchEntry(self.search, self.first_name_word, self.last_name_word)
 
     @property
     def companies(self) -> set[UUID]:
@@ -62,7 +66,13 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
         return set() if self.merged_into is not None else set(ADDRESSES.keys(self.object))
 
 
-# Decoding an id and parsing a phone number cost more than all other columns, and most updates change neither.
+# Searched text, ids and phone numbers cost more than all other columns, and most updates change few of them.
+def _search_entry(before: ContactRow | None, after: Contact) -> SearchEntry:
+    if before is not None and searched_fields(before.object) == searched_fields(after):
+        return before.search_entry
+    return search_entry(after)
+
+
 def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
     if before is not None and before.object.company == after.company:
         return before.company_id

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -23,12 +23,12 @@ from herdbook.http.call import Call, Services
 from herdbook.http.etag import etag, if_version, none_match
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of
-from herdbook.http.protocol import HAS_CALLER, READ_BYTES
+from herdbook.http.protocol import ANSWER, HAS_CALLER, READ_BYTES
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
 from herdbook.http.router import Router
 from herdbook.http.unread import ShownObject, shown_objects, without_unread
-from herdbook.logs import RequestLine, RequestLog
+from herdbook.logs import LINES, RequestLine
 from herdbook.shared_schemas import Deleted
 from herdbook.turns import TimeSlices
 
@@ -107,7 +107,7 @@ class ApiApp:
         authenticator: Authenticator,
         rate_limit: RateLimit | None,
         wire: ApiOptions,
-        log: RequestLog | None,
+        logs_requests: bool,
         disk: DiskWatch | None = None,
     ) -> None:
         # The path parameter `{contact_id}` is a contact's id.
@@ -120,7 +120,7 @@ class ApiApp:
         self._wire = wire
         self._bodies = Bodies(wire.body_limit * MANY_BODIES)
         self._slices = TimeSlices()
-        self._log = log
+        self._logs_requests = logs_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -148,7 +148,7 @@ class ApiApp:
         finally:
             if request.held:
                 self._bodies.give_back(request.workspace_id, request.held)
-        request.finish(scope, self._log)
+        request.finish(scope, is_logged=self._logs_requests)
 
     async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
         parts = scope["path"].split("/")[1:]
@@ -286,13 +286,28 @@ class _Request:
     """The state of one request while it is handled."""
 
     __slots__ = (
-        *("began", "caller", "headers", "held", "id", "if_version", "is_head", "operation", "quota", "shown_id", "status"),
+        *(
+            "answer_at_once",
+            "began",
+            "caller",
+            "headers",
+            "held",
+            "id",
+            "if_version",
+            "is_head",
+            "operation",
+            "quota",
+            "shown_id",
+            "status",
+        ),
     )
 
     def __init__(self, scope: Scope) -> None:
         self.began = time.perf_counter()
         self.id: UUID = ids.new_id()
         self.shown_id = ids.encoded(ids.REQUEST, self.id)
+        # The server offers it; tests of the application alone have no server.
+        self.answer_at_once: Callable[[int, list[tuple[bytes, bytes]], bytes], bool] | None = scope.get("state", {}).get(ANSWER)
         self.is_head = scope["method"] == "HEAD"
         self.headers = _headers(scope["headers"])
         self.operation: Operation | None = None
@@ -316,8 +331,9 @@ class _Request:
 
     async def send(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:
         self.status = status
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if self.answer_at_once is None or not self.answer_at_once(status, headers, body):
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
 
     async def stream(
         self, status: int, headers: list[tuple[bytes, bytes]], parts: AsyncGenerator[bytes], receive: Receive, send: Send
@@ -345,13 +361,13 @@ class _Request:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
-    def finish(self, scope: Scope, log: RequestLog | None) -> None:
-        """Count the request, and log its line."""
+    def finish(self, scope: Scope, *, is_logged: bool) -> None:
+        """Count the request, and log its line if that is wanted."""
         seconds = time.perf_counter() - self.began
         name = "none" if self.operation is None else self.operation.id
         metrics.count_request(name, self.status, seconds)
-        if log is not None:
-            log.add(
+        if is_logged:
+            LINES.add(
                 RequestLine(
                     timestamp=datetime.now(UTC),
                     request_id=self.shown_id,

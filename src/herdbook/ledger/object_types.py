@@ -275,9 +275,10 @@ def stamped(work: UnitOfWork, after: EntryT) -> EntryT:
 def _previous(before: msgspec.Struct, after: msgspec.Struct, context_fields: AbstractSet[str]) -> dict[str, Any]:
     """Return the old values of the members that changed, null for absent ones. `updated_at` is left out: it always changes."""
     changed: dict[str, Any] = {}
-    for name in before.__struct_fields__:
-        old = getattr(before, name)
-        if old != getattr(after, name) and name != "updated_at" and name not in context_fields:
+    olds, news = msgspec.structs.astuple(before), msgspec.structs.astuple(after)
+    for name, old, new in zip(before.__struct_fields__, olds, news, strict=True):
+        # Most members are the very same object.
+        if old is not new and old != new and name != "updated_at" and name not in context_fields:
             changed[name] = None if old is UNSET else old
     return changed
 
