@@ -21,6 +21,7 @@ _RANGES: Final = {
     "rate_limit_burst": (1, _MANY),
     "queue_limit": (1, _MANY),
     "body_limit": (1024, _MANY),
+    "keep_alive": (1, 86_400),
     "media_limit": (0, 2**40),
     "history_days": (0, 36_500),
 }
@@ -82,6 +83,9 @@ class Settings(DatabaseSettings):
 
     body_limit: int = 8_388_608
     """The largest body of a request, in bytes."""
+
+    keep_alive: int = 75
+    """Seconds for which a connection without a request stays open; it must be longer than a proxy keeps it."""
 
     public_url: str | None = None
     """The server's URL for clients, as `https://herdbook.example.com`. Without it, the address of each request is used."""
