@@ -35,19 +35,14 @@ class TimeSlices:
         self._queues.setdefault(workspace_id, deque()).append(given)
         await given
 
-    async def run(self, workspace_id: UUID | None, steps: Generator[None, None, T], *, begins_at_once: bool = False) -> T:
-        """Run work in steps, each in a slice of its own, and return its result. Refusals: those of the work.
-
-        If it begins at once, its first step has no slice, because it is short.
-        """
-        if not begins_at_once:
-            await self.next(workspace_id)
+    async def run(self, workspace_id: UUID | None, steps: Generator[None, None, T]) -> T:
+        """Run work in steps, each in a slice of its own, and return its result. Refusals: those of the work."""
         while True:
+            await self.next(workspace_id)
             try:
                 next(steps)
             except StopIteration as ended:
                 return ended.value
-            await self.next(workspace_id)
 
     def _give(self) -> None:
         workspace_id = next(iter(self._queues))

@@ -215,7 +215,13 @@ class ApiApp:
         """Return what a body says. Refusals: UnsupportedMediaType, Invalid."""
         if body:
             require_json(request.headers.get(b"content-type"))
-        return await self._slices.run(request.workspace_id, reader.steps(body), begins_at_once=len(body) <= SHORT_BODY)
+        steps = reader.steps(body)
+        if len(body) <= SHORT_BODY:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                return ended.value
+        return await self._slices.run(request.workspace_id, steps)
 
     async def _body(self, request: "_Request", limit: int, receive: Receive) -> bytes:
         """Return the body. Refusals: TooLarge; Unavailable, if all bodies together are too large."""
@@ -286,20 +292,8 @@ class _Request:
     """The state of one request while it is handled."""
 
     __slots__ = (
-        *(
-            "answer_at_once",
-            "began",
-            "caller",
-            "headers",
-            "held",
-            "id",
-            "if_version",
-            "is_head",
-            "operation",
-            "quota",
-            "shown_id",
-            "status",
-        ),
+        *("answer_at_once", "began", "caller", "headers", "held", "id", "if_version", "is_head"),
+        *("operation", "quota", "shown_id", "status"),
     )
 
     def __init__(self, scope: Scope) -> None:

@@ -86,13 +86,12 @@ class BodyReader:
         except UnicodeDecodeError:
             raise _not_json("it is not UTF-8", path) from None
         else:
-            errors = (
-                error
-                for name, attribute, rule in self._checks
-                if (value := getattr(struct, attribute)) is not UNSET
-                for error in rule(value, _member_of(path, name) if path else name)
-            )
-            if found := list(itertools.islice(errors, most_errors)):
+            found: list[FieldError] = []
+            for name, attribute, rule in self._checks:
+                value = getattr(struct, attribute)
+                if value is not UNSET and len(found) < most_errors:
+                    found += itertools.islice(rule(value, _member_of(path, name) if path else name), most_errors - len(found))
+            if found:
                 raise Invalid(found)
             return struct
         yield
