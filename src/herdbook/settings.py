@@ -93,6 +93,9 @@ class Settings(DatabaseSettings):
     trusted_proxies: str | None = None
     """Proxies whose `Host` and `X-Forwarded-*` are trusted, as addresses and networks with commas: `127.0.0.1,10.1.0.0/16`."""
 
+    cors_origins: str | None = None
+    """Web pages that may use the API, as origins with commas (`https://app.example.com,http://localhost:3000`); `*`: all."""
+
     media_limit: int = 1_073_741_824
     """The largest recording that the server fetches, in bytes."""
 
@@ -143,6 +146,11 @@ class Settings(DatabaseSettings):
         names = (self.trusted_proxies or "").split(",")
         return tuple(ipaddress.ip_network(name.strip()) for name in names if name.strip())
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of web pages that may use the API, as browsers send them."""
+        return tuple(origin.strip().rstrip("/").lower() for origin in (self.cors_origins or "").split(",") if origin.strip())
+
     def __post_init__(self) -> None:
         """Refuse values that cannot work. Refusal: SettingOutOfRange."""
         for name, (least, most) in _RANGES.items():
@@ -154,6 +162,11 @@ class Settings(DatabaseSettings):
         except ValueError as error:
             raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
         self._require_allowed_targets()
+        for origin in self.origins:
+            if origin != "*" and not _is_origin(origin):
+                raise SettingOutOfRange(
+                    f"--cors-origins must be origins such as https://app.example.com, without a path, or *; not `{origin}`."
+                )
         if self.rate_limit_store is not None and not _is_store(self.rate_limit_store):
             # The address may hold a password, so the message does not repeat it.
             schemes = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES)
@@ -188,6 +201,13 @@ def _is_web_address(text: str) -> bool:
     # An address with a query, a fragment or a user cannot be the beginning of others.
     is_plain = not any(char in text for char in "?#@") and text.isprintable() and " " not in text and port != 0
     return parts.scheme in ("http", "https") and bool(parts.hostname) and is_plain
+
+
+def _is_origin(text: str) -> bool:
+    scheme, separator, rest = text.partition("://")
+    # Extensions of browsers have origins of their own schemes.
+    is_extension = scheme.endswith("-extension") and rest.isalnum()
+    return bool(separator) and "/" not in rest and (is_extension or _is_web_address(text))
 
 
 def _is_store(text: str) -> bool:

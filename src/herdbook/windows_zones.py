@@ -1,4 +1,4 @@
-"""Names of time zones in Windows, each with the name in IANA's database that CLDR gives for the world (`windowsZones`, `001`)."""
+"""Names of time zones in Windows, each with the IANA name that CLDR gives for the world (`windowsZones`, territory `001`)."""
 
 from typing import Final
 

@@ -28,6 +28,7 @@ UNWORKABLE: Final = {
     "HISTORY_DAYS": "-1",
     "TRUSTED_PROXIES": "proxy.example",
     "PROBLEM_MEDIA_TYPE": "text/html",
+    "CORS_ORIGINS": "app.example",
     "LOOPBACK_WEBHOOK_TARGETS": "perhaps",
     "LOG_LEVEL": "loud",
 }
