@@ -18,7 +18,7 @@ from herdbook import metrics
 from herdbook.auth.authenticate import Authenticator
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
-from herdbook.companies.releasing import release_left_behind
+from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseStaff
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.commands import CompanyStaff
 from herdbook.db.database import Database
@@ -40,11 +40,12 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.readiness import Readiness
 from herdbook.ledger.retention import trim_ledgers
+from herdbook.ledger.unfinished import finish
 from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
-from herdbook.merging.moving import move_left_behind
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
 from herdbook.metrics_page import MetricsPage
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
@@ -77,6 +78,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
+# Headers of answers that pages of other origins may read.
+_EXPOSED_HEADERS: Final = (
+    *("ETag", "X-Request-Id", "X-Api-Version", "Idempotency-Replayed", "Location", "Retry-After", "WWW-Authenticate", "Allow"),
+    *("RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Accept-Encoding"),
+)
 _PAGE_CONNECTIONS: Final = 2
 # As long as the embedded database is restarted before the server gives up.
 _DATABASE_SECONDS: Final = GIVE_UP_SECONDS
@@ -207,8 +213,8 @@ class Herdbook:
 def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[Chore]:
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
-        Chore(60, partial(release_left_behind, pool, ledger, _STAFF)),
-        Chore(60, partial(move_left_behind, pool, ledger)),
+        Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=_STAFF))),
+        Chore(60, partial(finish, pool, ledger, MOVE_ENGAGEMENTS, MoveEngagements)),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),
@@ -238,7 +244,7 @@ def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=methods,
         allow_headers=["*"],
-        expose_headers=["*", "Authorization"],
+        expose_headers=_EXPOSED_HEADERS,
         max_age=600,
     )
 

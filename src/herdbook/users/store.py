@@ -8,7 +8,6 @@ import msgspec
 
 from herdbook import ids
 from herdbook.addresses import comparable_address
-from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
@@ -61,11 +60,6 @@ _SEARCH_INDEX: Final = SearchIndex(
     "workspace_user",
     "select w.user_id from user_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
 )
-
-
-async def find(database: Database, workspace_id: UUID, user_id: UUID) -> ObjectRead | None:
-    """Return a user as the API shows it, with its version."""
-    return await database.find(find_in("workspace_user"), workspace_id, user_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
