@@ -32,7 +32,9 @@ from authlib.oauth2.rfc6749 import (
 )
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc6750 import BearerTokenGenerator
+from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7636 import CodeChallenge
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from herdbook import ids
 from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, Token, derived_secret, new_token, read_token
@@ -48,6 +50,7 @@ from herdbook.oauth.model import (
     CodeRequest,
     Grant,
     Issued,
+    KnownToken,
     RefreshToken,
     check_code_request,
     granted_scopes,
@@ -112,6 +115,46 @@ async def answer_token_request(statements: Executor, sign_ins: SignIns, sent: Se
         return Outcome(error.status_code, dict(error.get_body()))
 
 
+async def revoke_presented(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
+    """Revoke the token that a client presents (RFC 7009); a refresh token ends with its grant. Refusal: RateLimited."""
+    return await _answer_about_token(statements, sign_ins, sent, _Revocation)
+
+
+async def introspect_presented(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
+    """Say whether a token of the client is active, and what it may do (RFC 7662). Refusal: RateLimited."""
+    return await _answer_about_token(statements, sign_ins, sent, _Introspection)
+
+
+async def _answer_about_token(
+    statements: Executor, sign_ins: SignIns, sent: Sent, endpoint: "type[_Revocation | _Introspection]"
+) -> Outcome:
+    try:
+        form = _form(sent)
+        client = await _authenticated(sign_ins, sent, form)
+        if "token" not in form:
+            raise InvalidRequestError("`token` is missing.")
+        # An unknown hint does not matter (RFC 7009, section 2.2).
+        form.pop("token_type_hint", None)
+        server = _Server(_Known(client, None, None, await _known_token(sign_ins, form.get("token", ""), sent.address)), "")
+        status, members, _ = endpoint(server).create_endpoint_response(_OAuthRequest(form))
+    except OAuth2Error as error:
+        return Outcome(error.status_code, dict(error.get_body()))
+    if server.revoked is not None:
+        await store.revoke_token(statements, server.revoked)
+    return Outcome(status, members)
+
+
+async def _known_token(sign_ins: SignIns, text: str, address: str) -> KnownToken | None:
+    kinds = ((ACCESS_TOKEN_PREFIX, store.known_access_token), (REFRESH_TOKEN_PREFIX, store.known_refresh_token))
+    for prefix, find in kinds:
+        try:
+            token = read_token(text, prefix, "token")
+        except NotAKey:
+            continue
+        return await sign_ins.stored(find, token.id, token.secret, address)
+    return None
+
+
 class _UsedUp(InvalidGrantError):
     """A code or a refresh token is over, or was used before and so may be stolen (RFC 9700, section 4.14.2)."""
 
@@ -130,11 +173,11 @@ class _NoClient(InvalidClientError):
 async def _exchange(statements: Executor, sign_ins: SignIns, sent: Sent) -> Mapping[str, Any]:
     """Return the tokens. Refusal: OAuth2Error."""
     form = _form(sent)
-    client_id, client_secret = _credentials(sent.authorization, form)
-    decoded = ids.decoded(CLIENT_PREFIX, client_id)
-    client = None if decoded is None else await sign_ins.stored(store.find_client, decoded, client_secret, sent.address)
-    if client is None:
-        raise _NoClient
+    if "grant_type" not in form:
+        raise InvalidRequestError("`grant_type` is missing.")
+    if form["grant_type"] not in _GRANTS:
+        raise OAuth2Error(f"`grant_type` must be one of {', '.join(_GRANTS)}.", error="unsupported_grant_type")
+    client = await _authenticated(sign_ins, sent, form)
     presented = _Presented(sign_ins, client, sent.address)
     form_token = form.get("refresh_token", "")
     # A refresh that another one was faster than is tried once more: then it is one that was sent again.
@@ -158,11 +201,15 @@ async def _exchange(statements: Executor, sign_ins: SignIns, sent: Sent) -> Mapp
 
 
 class _Known(NamedTuple):
-    """The data loaded for a request: the authenticated client, and its code's grant and refresh token, if it sent them."""
+    """The data loaded for a request: the authenticated client, and its code's grant and refresh token, if it sent them.
+
+    `token` is the token that is to be revoked or described, whoever it belongs to.
+    """
 
     client: Client
     grant: Grant | None
     refresh_token: RefreshToken | None
+    token: KnownToken | None = None
 
 
 class _Write(NamedTuple):
@@ -242,6 +289,7 @@ class _Server(AuthorizationServer):
         super().__init__()
         self.known = known
         self.write: _Write | None = None
+        self.revoked: KnownToken | None = None
         self._sent_refresh_token = refresh_token
         self._salt = secrets.token_bytes(32)
         self.register_token_generator("default", BearerTokenGenerator(_access_token, self._next_refresh_token, _expires_in))
@@ -282,6 +330,68 @@ class _Server(AuthorizationServer):
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Do nothing, because nothing listens."""
+
+
+class _PresentedToken(TokenMixin):
+    """A token to be revoked or described, in Authlib's form."""
+
+    def __init__(self, token: KnownToken) -> None:
+        self.token = token
+
+    def check_client(self, client: ClientMixin) -> bool:
+        return client.get_client_id() == str(self.token.client_id)
+
+    def is_expired(self) -> bool:
+        return self.token.is_over
+
+    def is_revoked(self) -> bool:
+        return self.token.is_over
+
+
+class _Revocation(RevocationEndpoint):
+    """RFC 7009. A token that is unknown counts as revoked; one of another client is refused."""
+
+    server: _Server
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> _PresentedToken | None:
+        del token_string, token_type_hint
+        token = self.server.known.token
+        if token is not None and token.client_id != self.server.known.client.id:
+            raise InvalidGrantError("This token was issued to another client. Only that one can revoke it.")
+        return None if token is None else _PresentedToken(token)
+
+    def revoke_token(self, token: _PresentedToken, request: OAuth2Request) -> None:
+        del request
+        self.server.revoked = token.token
+
+
+class _Introspection(IntrospectionEndpoint):
+    """RFC 7662, for the client's own tokens."""
+
+    server: _Server
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> _PresentedToken | None:
+        del token_string, token_type_hint
+        token = self.server.known.token
+        return None if token is None else _PresentedToken(token)
+
+    def check_permission(self, token: _PresentedToken, client: ClientMixin, request: OAuth2Request) -> bool:
+        del request
+        return token.check_client(client)
+
+    def introspect_token(self, token: _PresentedToken) -> dict[str, Any]:
+        known = token.token
+        described: dict[str, Any] = {
+            "active": True,
+            "scope": " ".join(known.scopes),
+            "client_id": ids.encoded(CLIENT_PREFIX, known.client_id),
+            "exp": int(known.expires_at.timestamp()),
+        }
+        if known.is_access_token:
+            described |= {"token_type": "Bearer"}
+        if known.user_id is not None:
+            described["sub"] = ids.encoded(ids.USER, known.user_id)
+        return described
 
 
 class _AuthorizationCode(AuthorizationCodeGrant):
@@ -358,12 +468,17 @@ def _form(sent: Sent) -> dict[str, str]:
     form = dict(parameters)
     if len(form) < len(parameters):
         raise InvalidRequestError("A parameter was sent more than once. Send each once.")
-    form = {name: value for name, value in form.items() if value}
-    if "grant_type" not in form:
-        raise InvalidRequestError("`grant_type` is missing.")
-    if form["grant_type"] not in _GRANTS:
-        raise OAuth2Error(f"`grant_type` must be one of {', '.join(_GRANTS)}.", error="unsupported_grant_type")
-    return form
+    return {name: value for name, value in form.items() if value}
+
+
+async def _authenticated(sign_ins: SignIns, sent: Sent, form: Mapping[str, str]) -> Client:
+    """Return the client that sends a request. Refusals: OAuth2Error, RateLimited."""
+    client_id, client_secret = _credentials(sent.authorization, form)
+    decoded = ids.decoded(CLIENT_PREFIX, client_id)
+    client = None if decoded is None else await sign_ins.stored(store.find_client, decoded, client_secret, sent.address)
+    if client is None:
+        raise _NoClient
+    return client
 
 
 def _credentials(authorization: bytes | None, form: Mapping[str, str]) -> tuple[str, str]:

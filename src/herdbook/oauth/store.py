@@ -21,6 +21,7 @@ from herdbook.oauth.model import (
     CodeRequest,
     Grant,
     Issued,
+    KnownToken,
     RefreshToken,
     check_client,
 )
@@ -278,6 +279,56 @@ async def repeat_refresh(statements: Executor, grant_id: UUID, issued: Issued) -
         ACCESS_TOKEN_LIFETIME,
     )
     return added is not None
+
+
+async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken | None:
+    """Return an access token, whether or not it is over."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        """
+        select token.id, token.client_id, token.grant_id, g.user_id, token.scopes, token.secret_hash, token.expires_at,
+            token.expires_at <= now() or g.revoked_at is not null or g.id is not null and not exists (
+                select from workspace_user u
+                where u.workspace_id = client.workspace_id and u.id = g.user_id
+                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            ),
+            true
+        from oauth_access_token token
+        join oauth_client client on client.id = token.client_id
+        left join oauth_grant g on g.id = token.grant_id
+        where token.id = $1
+        """,
+        token_id,
+    )
+    return None if record is None else KnownToken(*record)
+
+
+async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToken | None:
+    """Return a refresh token, whether or not it is over."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        """
+        select token.id, g.client_id, g.id, g.user_id, g.scopes, token.secret_hash, token.expires_at,
+            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null or not exists (
+                select from workspace_user u
+                where u.workspace_id = client.workspace_id and u.id = g.user_id
+                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            ),
+            false
+        from oauth_refresh_token token
+        join oauth_grant g on g.id = token.grant_id
+        join oauth_client client on client.id = g.client_id
+        where token.id = $1
+        """,
+        token_id,
+    )
+    return None if record is None else KnownToken(*record)
+
+
+async def revoke_token(statements: Executor, token: KnownToken) -> None:
+    """Revoke an access token; of a refresh token, the whole grant (RFC 7009, section 2.1)."""
+    if token.is_access_token:
+        await statements.execute("update oauth_access_token set expires_at = least(expires_at, now()) where id = $1", token.id)
+    elif token.grant_id is not None:
+        await revoke_grant(statements, token.grant_id)
 
 
 async def revoke_grant(statements: Executor, grant_id: UUID) -> None:
