@@ -106,7 +106,7 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Introspection(msgspec.Struct, frozen=True, kw_only=True):
-    """The description of a token (RFC 7662, section 2.2). A token that is not active, or is another client's, has only `active`."""
+    """The description of a token (RFC 7662, section 2.2). One that is not active, or is another client's, has only `active`."""
 
     schema_name: ClassVar[str] = "oauth_introspection"
     example: ClassVar[dict[str, Any]] = {
