@@ -422,6 +422,7 @@ create table webhook_endpoint (
     former_secret text,
     former_secret_until timestamptz,
     object json not null,
+    own_headers text,
     primary key (workspace_id, id)
 );
 
