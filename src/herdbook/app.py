@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
 import asyncpg
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -80,6 +81,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
+# Headers of answers that pages of other origins may read.
+_EXPOSED_HEADERS: Final = (
+    *("ETag", "X-Request-Id", "X-Api-Version", "Idempotency-Replayed", "Location", "Retry-After", "WWW-Authenticate", "Allow"),
+    *("RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Accept-Encoding"),
+)
 _PAGE_CONNECTIONS: Final = 2
 # As long as the embedded database is restarted before the server gives up.
 _DATABASE_SECONDS: Final = GIVE_UP_SECONDS
@@ -161,7 +167,7 @@ class Herdbook:
             targets,
             settings.loopback_webhook_targets == "yes",
         )
-        self._api = ApiApp(
+        api = ApiApp(
             operations=OPERATIONS,
             services=services,
             authenticator=authenticator,
@@ -170,6 +176,7 @@ class Herdbook:
             wire=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             logs_requests=settings.log_level in ("debug", "info"),
         )
+        self._api = _for_web_pages(api, settings.origins)
         document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
         self._pages = _pages([*page_routes, Route("/metrics", MetricsPage((pool, pages), data_dir).get)], self._api)
@@ -228,6 +235,21 @@ def _pages(routes: list[Route], api: ASGIApp) -> ASGIApp:
     # A redirect would lead to whatever host the request names.
     pages.router.redirect_slashes = False
     return pages
+
+
+def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Return an application that browsers let pages of these origins use."""
+    if not origins:
+        return api
+    methods = sorted({operation.method for operation in OPERATIONS})
+    return CORSMiddleware(
+        api,
+        allow_origins=origins,
+        allow_methods=methods,
+        allow_headers=["*"],
+        expose_headers=_EXPOSED_HEADERS,
+        max_age=600,
+    )
 
 
 def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:

@@ -219,10 +219,12 @@ class UnsupportedMediaType(Refusal):
 
 
 class UnsupportedCoding(Refusal):
-    """The body has a content coding, and the server decodes none (RFC 9110, section 8.4)."""
+    """The body has a content coding that the server cannot undo, or not the one that it declares (RFC 9110, section 8.4)."""
 
-    def __init__(self, coding: str) -> None:
-        super().__init__(f"The body has the content coding `{quoted(coding)}`. Send it plain, without `Content-Encoding`.")
+    def __init__(self, coding: str, *, is_broken: bool = False) -> None:
+        fault = "is not complete and valid" if is_broken else "has the content coding"
+        named = f"in the content coding `{quoted(coding)}`" if is_broken else f"`{quoted(coding)}`"
+        super().__init__(f"The body {fault} {named}. Send it as `gzip` or `deflate`, or plain, without `Content-Encoding`.")
 
 
 class Malformed(Refusal):

@@ -385,13 +385,18 @@ create table oauth_grant (
 
 create index oauth_grant_by_end on oauth_grant (ends_at);
 
--- Used tokens are kept until they expire, so that a second use reveals a theft.
+-- Used tokens are kept until they expire, so that a second use reveals a theft. The secret of the successor follows from that of
+-- the used token and a salt, so that a refresh that is sent again gets the same one. `received_at` is the time of the first use
+-- of this token or of an access token that was issued with it.
 create table oauth_refresh_token (
     id uuid primary key,
     grant_id uuid not null,
     secret_hash bytea not null,
     expires_at timestamptz not null,
-    used_at timestamptz
+    used_at timestamptz,
+    successor_id uuid,
+    successor_salt bytea,
+    received_at timestamptz
 ) with (fillfactor = 80);
 
 create index oauth_refresh_token_by_expiry on oauth_refresh_token (expires_at);
@@ -403,7 +408,8 @@ create table oauth_access_token (
     grant_id uuid,
     scopes text[] not null,
     secret_hash bytea not null,
-    expires_at timestamptz not null
+    expires_at timestamptz not null,
+    refresh_token_id uuid
 );
 
 create index oauth_access_token_by_expiry on oauth_access_token (expires_at);
@@ -420,6 +426,7 @@ create table webhook_endpoint (
     former_secret text,
     former_secret_until timestamptz,
     object json not null,
+    own_headers text,
     primary key (workspace_id, id)
 );
 

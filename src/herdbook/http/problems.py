@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import errors
+from herdbook.http.coding import CODINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,10 @@ PROBLEM_TYPES: Final[dict[type[errors.Refusal], ProblemType]] = {
         "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something other than JSON."
     ),
     errors.UnsupportedCoding: ProblemType(
-        "unsupported_content_coding", "Unsupported Media Type", 415, "The body has an unsupported content coding."
+        "unsupported_content_coding",
+        "Unsupported Media Type",
+        415,
+        "The body has an unsupported content coding, or not the one that it declares.",
     ),
     errors.Malformed: ProblemType("malformed_request", "Bad Request", 400, "The request is not valid HTTP."),
     errors.InvalidHeader: ProblemType("invalid_header", "Bad Request", 400, "A header is invalid."),
@@ -163,7 +167,7 @@ def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
         case errors.Stale(version=int() as version):
             return [(b"etag", f'"{version}"'.encode())]
         case errors.UnsupportedCoding():
-            return [(b"accept-encoding", b"identity")]
+            return [(b"accept-encoding", CODINGS.encode())]
         case errors.MethodNotAllowed():
             return [(b"allow", ", ".join(refusal.allowed).encode())]
         case _:

@@ -54,6 +54,9 @@ _CROWDED_PIECE_BYTES: Final = 64
 _LOOKS: Final = 12
 # How long bytes are read and dropped after a refusal: unread, they would make the client lose it (RFC 9112, section 9.6).
 _LINGER_SECONDS: Final = 2.0
+# How much of a body is read and dropped after its request was answered, because many clients read nothing before they have sent
+# all of it.
+MAX_DROPPED_BYTES: Final = 67_108_864
 _WARN_EVERY_SECONDS: Final = 10.0
 # After a look for a connection to close that found none, none is looked for, for so long for each connection.
 _LOOK_SECONDS: Final = 5e-5
@@ -202,10 +205,11 @@ class _Transport:
     It writes the head of an answer together with what follows, unless that comes in chunks: each write is a system call.
     """
 
-    def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None], must_stay: Callable[[], bool]) -> None:
         self._transport = transport
         # A strong reference would be a cycle. Collecting thousands of connections at once takes long.
         self._when_unsent = weakref.WeakMethod(when_unsent)
+        self._must_stay = weakref.WeakMethod(must_stay)
         # The request whose answer is about to begin, and the head that waits for the body.
         self.answering: Any = None
         self.head = b""
@@ -215,6 +219,8 @@ class _Transport:
 
     def close(self) -> None:
         self.flush()
+        if (must_stay := self._must_stay()) and must_stay():
+            return
         self._transport.close()
         if self._transport.get_write_buffer_size() and (when_unsent := self._when_unsent()):
             when_unsent()
@@ -332,6 +338,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._is_pipelined = False
         # The request that is being answered; `cycle` is the last that came.
         self._running: Any = None
+        # Bytes of a body that were dropped, and whether the connection ends with that body.
+        self._dropped = 0
+        self._ends_with_body = False
         self._waits_since = 0.0
         # Bytes that the client had not taken when it was last looked, and when it last took some.
         self._unsent = 0
@@ -386,7 +395,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there is room."""
-        wrapped: Any = _Transport(transport, self._watch_unsent)
+        wrapped: Any = _Transport(transport, self._watch_unsent, self._must_read_body)
         super().connection_made(wrapped)
         self.flow = _Flow(wrapped)
         # A socket that listens at `::` says IPv4 addresses as IPv6 ones.
@@ -506,7 +515,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             except httptools.HttpParserError as error:
                 cause = error.__context__
                 if not isinstance(cause, Refusal):
-                    cause = Malformed(f"This is not an HTTP request: {error}.")
+                    cause = self._malformed(error, cause)
                 # Its traceback would hold this frame, and so the bytes of the read, until the next garbage collection.
                 self._refuse(cause.with_traceback(None))
                 return
@@ -642,7 +651,11 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of a body. The application gets small parts together."""
         self._fruitless = 0
-        if len(self.cycle.body) + len(body) < _PIECE_BYTES and not self.cycle.response_complete:
+        if self.cycle.response_complete:
+            self._dropped += len(body)
+            if self._dropped > MAX_DROPPED_BYTES:
+                self.transport.abort()
+        elif len(self.cycle.body) + len(body) < _PIECE_BYTES:
             self.cycle.body += body
         else:
             super().on_body(body)
@@ -656,6 +669,10 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._awaited = None
         if self._deadline is not None:
             self._reset_deadline()
+        if self.cycle.response_complete:
+            self._dropped = 0
+            if self._ends_with_body:
+                self.transport.close()
 
     def on_response_complete(self) -> None:
         """Continue with the next request, or send the pending refusal."""
@@ -822,6 +839,28 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.flow.resume_reading()
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    def _must_read_body(self) -> bool:
+        """Whether the connection stays open for the rest of a body whose request has been answered."""
+        answered = self._running
+        if self._ends_with_body or self._is_refused or answered is None:
+            return False
+        self._ends_with_body = answered.response_complete and answered.more_body and not answered.disconnected
+        if self._ends_with_body:
+            # A client that reads on sees the end of the answer.
+            self.transport.write_eof()
+        return self._ends_with_body
+
+    def _malformed(self, error: Exception, cause: BaseException | None) -> Malformed:
+        if isinstance(error, httptools.HttpParserInvalidURLError) or isinstance(cause, httptools.HttpParserInvalidURLError):
+            return Malformed(
+                "The URL holds a character that it cannot hold as it is. Percent-encode it as UTF-8 (RFC 3986), such as "
+                "`%C3%BC` for `ü` and `%20` for a space."
+            )
+        message = f"This is not an HTTP request: {error}."
+        if self.url and self._awaited == self._head_awaited and not self.headers:
+            message += " A space in a URL is sent as `%20`."
+        return Malformed(message)
 
     def _write(self, refusal: Refusal) -> None:
         status, headers, body = self._front.answer_to(refusal)

@@ -261,7 +261,7 @@ class EndpointDelivery:
             self._widen()
 
     async def _run_connection(self) -> None:
-        kept = self._context.sender.kept_connection(self._leased.url, self.place.workspace_id)
+        kept = self._context.sender.kept_connection(self._leased.url, self.place.workspace_id, self._leased.own_headers)
         try:
             while (pending := await self._next()) is not None:
                 await self._attempt(kept, pending)

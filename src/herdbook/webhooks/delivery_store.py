@@ -64,6 +64,7 @@ class Lease(NamedTuple):
     secret: str
     former_secret: str | None
     former_secret_until: datetime | None
+    own_headers: str | None
 
     def signing_secrets(self, now: datetime) -> list[str]:
         """Return the secrets to sign with: two for a while after a rotation."""
@@ -162,7 +163,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
                 and (lease_holder is null or lease_holder = $3 or leased_until < now())
             for update
         ), endpoint as materialized (
-            select e.version, e.object, e.secret, e.former_secret, e.former_secret_until
+            select e.version, e.object, e.secret, e.former_secret, e.former_secret_until, e.own_headers
             from webhook_endpoint e join reader on reader.endpoint_id = e.id
             where e.workspace_id = $1
             for share of e skip locked
@@ -172,7 +173,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
         from endpoint e
         where r.workspace_id = $1 and r.endpoint_id = $2
         returning r.position, r.told, r.failing_since, r.failed_at, r.failures_in_a_row, r.failing_seconds, r.paused_until,
-            e.version, e.object, e.secret, e.former_secret, e.former_secret_until
+            e.version, e.object, e.secret, e.former_secret, e.former_secret_until, e.own_headers
         """,
         *place,
         holder,
@@ -192,6 +193,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
         secret=record["secret"],
         former_secret=record["former_secret"],
         former_secret_until=record["former_secret_until"],
+        own_headers=record["own_headers"],
     )
 
 
