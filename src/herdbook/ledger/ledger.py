@@ -50,8 +50,8 @@ LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 # A batch yields to other tasks after commands that need or write this many rows.
 TURN_ROWS: Final = 100
 _LOCKED_FOR_SECONDS: Final = 1.0
-# Limits how often more rows are loaded for one command. Each load gets all rows that the command has missed so far, so honest
-# commands need a few loads: one for each step of a path from row to row.
+# Limits how often more rows are loaded for one command after all earlier ones of its workspace are applied. Each load gets all
+# rows that the command has missed so far, so honest commands need a few loads: one for each step of a path from row to row.
 MAX_LOADS: Final = 8
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_EVERY_SECONDS: Final = 0.25
@@ -195,9 +195,11 @@ class _Trial:
 
     def _note_missed(self, one: _Waiting, outcome: NotLoaded, missed: dict[UUID, _Missed]) -> Exception:
         """Note the rows that a command misses. Return its outcome, which is final if it has missed rows too often."""
-        loads = self._loads[one] = self._loads.get(one, 0) + 1
-        if loads > MAX_LOADS:
-            return TooManyLoads(one.command)
+        # Before the earlier commands are applied, it may miss other rows each time.
+        if one.workspace_id not in missed:
+            loads = self._loads[one] = self._loads.get(one, 0) + 1
+            if loads > MAX_LOADS:
+                return TooManyLoads(one.command)
         savepoint = self.units[one.workspace_id].savepoint()
         missed.setdefault(one.workspace_id, _Missed(savepoint, set())).needs.update(outcome.needs)
         return outcome
