@@ -9,6 +9,7 @@ No caller waits longer than the patience, whatever the database does: late calle
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -371,21 +372,31 @@ class Ledger:
         """Answer callers that have waited too long, and cut batches without a waiting caller, for ever."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
-            before = time.perf_counter() - max(self._patience_seconds, _LOOK_EVERY_SECONDS)
-            late: list[_Waiting] = []
-            for queue in self._queues.values():
-                while queue and queue[0].since <= before:
-                    late.append(queue.popleft())
-            metrics.QUEUE_LENGTH.set(sum(map(len, self._queues.values())))
-            late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
-            self._give_up([one for one in late if not one.done.done()])
-            self._cut(before)
+            try:
+                self._look()
+            except Exception:
+                # Without this task, callers would wait for ever.
+                _log.exception("a look at the waiting callers failed with an unexpected error")
+
+    def _look(self) -> None:
+        before = time.perf_counter() - max(self._patience_seconds, _LOOK_EVERY_SECONDS)
+        late: list[_Waiting] = []
+        for queue in self._queues.values():
+            while queue and queue[0].since <= before:
+                late.append(queue.popleft())
+        metrics.QUEUE_LENGTH.set(sum(map(len, self._queues.values())))
+        late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
+        self._give_up([one for one in late if not one.done.done()])
+        self._cut(before)
 
     def _cut(self, before: float = math.inf) -> None:
         """Cut the connections of batches that began to wait before a time and have no waiting caller any more."""
         for batch in self._batches:
             if batch.connection is not None and batch.waiting[0].since <= before and not _is_awaited(batch.waiting):
-                batch.connection.terminate()
+                connection, batch.connection = batch.connection, None
+                # The pool has taken the connection back if it is closed already.
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    connection.terminate()
 
     def _give_up(self, waiting: Sequence[_Waiting]) -> None:
         """Refuse commands that cannot be carried out now. Once answered, a command that was not sent never will be."""
