@@ -143,6 +143,37 @@ async def test_what_hangs_between_two_loads_is_not_written(proxy: Proxy, ledger_
     assert [len(await kept_promises(pool, each)) for each in (neighbour_id, ledger_client.workspace_id)] == [1, 2]
 
 
+async def test_only_the_workspaces_of_a_save_are_in_doubt(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
+    """While a save hangs, commands of workspaces that it leaves out are not in doubt: overtaken ones, and refused ones."""
+    await ledger_client.create("ada@engine.test")
+    saved_id, refused_id = [await create_workspace(pool, name) for name in ("Saved", "Refused")]
+    async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
+        overtaken, saved, refused = [
+            LedgerClient(ledger, workspace_id) for workspace_id in (ledger_client.workspace_id, saved_id, refused_id)
+        ]
+        first = proxy.trap(loads)
+        given_up = asyncio.create_task(
+            outcomes_of(
+                overtaken.create("b@x.test"),
+                overtaken.write(UpsertContact(ContactUpsert(emails=items("ada@engine.test"), first_name="Ada"))),
+                refused.delete(ledger_client.workspace_id),
+                saved.create("a@x.test"),
+            )
+        )
+        caught = await first
+        second = proxy.trap(loads)
+        caught.let_go()
+        caught = await second
+        await ledger_client.create("c@x.test")
+        save = proxy.trap(saves)
+        caught.let_go()
+        await save
+        async with asyncio.timeout(5):
+            answers = await given_up
+
+    assert answers == [Unavailable, Unavailable, Unavailable, OutcomeUnknown]
+
+
 async def test_a_caller_that_leaves_between_two_loads_leaves_nothing(
     proxy: Proxy, ledger_client: LedgerClient, pool: Pool
 ) -> None:
@@ -208,7 +239,7 @@ async def test_callers_are_answered_after_a_batch_was_cut(proxy: Proxy, ledger_c
     async with connections.acquire() as one, connections.acquire() as another:
         for each in (one, another):
             listening: Any = each
-            listening.add_termination_listener(lambda _: ended.set())
+            listening.add_termination_listener(lambda *_: ended.set())
     ledger = Ledger(connections, 100, 0.4)
     ledger.open()
     thinking = asyncio.create_task(LedgerClient(ledger, ledger_client.workspace_id).write(Think(begins)))

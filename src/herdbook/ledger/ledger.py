@@ -94,7 +94,7 @@ class _Waiting:
         if key is not None:
             self.needs.append(Need(IDEMPOTENCY_RECORDS, f"{origin.credential_id}:{key.key}"))
         self.since = time.perf_counter()
-        # Whether a save with its result is running, or broke and may still reach the database.
+        # Whether a save with its changes is running, or broke and may still reach the database.
         self.is_sent = False
         self.done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
 
@@ -148,16 +148,13 @@ class _Missed(NamedTuple):
 
 
 class _Trial:
-    """One attempt at a batch: its units of work, and the outcome of each command if the batch is saved.
+    """One attempt at a batch: its units of work, and the outcome of each command if the batch is saved."""
 
-    `in_doubt` says whether an earlier attempt may have been committed, or may still be.
-    """
-
-    def __init__(self, *, in_doubt: bool) -> None:
-        self.in_doubt = in_doubt
+    def __init__(self) -> None:
         self.units: dict[UUID, UnitOfWork] = {}
         self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
-        self.saving = False
+        # The workspaces whose changes are in the save, once it runs.
+        self.saved_ids: frozenset[UUID] = frozenset()
         self._loads: dict[_Waiting, int] = {}
 
     async def apply(self, waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], dict[UUID, set[Need]]]:
@@ -173,8 +170,6 @@ class _Trial:
             # Skip callers that were answered meanwhile: the answer says that nothing was written.
             if one.done.done():
                 continue
-            # From here on, the command may be saved. Set this first: a long command lets other tasks run, `_give_up` too.
-            one.is_sent = True
             work = self.units.get(one.workspace_id)
             outcome = _outcome(work, one)
             if isinstance(outcome, CoroutineType):
@@ -182,7 +177,6 @@ class _Trial:
             if isinstance(outcome, NotLoaded):
                 outcome = self._note_missed(one, outcome, missed)
             if one.workspace_id in missed:
-                one.is_sent = self.in_doubt
                 again.append(one)
             else:
                 self.outcomes.append((one, outcome))
@@ -436,15 +430,15 @@ class Ledger:
         pause = _PAUSE_SECONDS
         has_failed = False
         while waiting := [one for one in waiting if not one.done.done()]:
-            trial = _Trial(in_doubt=bool(doubts))
+            trial = _Trial()
             try:
                 waiting = await self._attempt(batch, waiting, trial, doubts, lock=lock)
             except Exception as error:
                 is_away = isinstance(error, CONNECTION_ERRORS)
-                if trial.saving and (is_away or not isinstance(error, asyncpg.PostgresError)):
+                if trial.saved_ids and (is_away or not isinstance(error, asyncpg.PostgresError)):
                     doubts.append(trial)
                 for one in waiting:
-                    one.is_sent = bool(doubts)
+                    one.is_sent = _is_in_doubt(one, doubts)
                 if isinstance(error, asyncpg.LockNotAvailableError):
                     await self._part(batch, waiting, doubts)
                     return
@@ -484,7 +478,7 @@ class Ledger:
     async def _halve(self, batch: _Batch, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
         """Carry out the two halves of a failed batch, recursively, until the command at fault is alone."""
         if len(waiting) == 1:
-            waiting[0].answer(OutcomeUnknown() if doubts else error)
+            waiting[0].answer(OutcomeUnknown() if waiting[0].is_sent else error)
             return
         _log.warning("a batch failed and is split into halves", extra={"error": type(error).__name__})
         middle = len(waiting) // 2
@@ -522,7 +516,7 @@ class Ledger:
             finally:
                 batch.connection = None
         self._blocked -= workspace_ids
-        if trial.saving:
+        if trial.saved_ids:
             self._note_success()
         if self._notifier is not None:
             # Late workspaces included: another process has moved their heads.
@@ -532,7 +526,7 @@ class Ledger:
                 one.answer(outcome)
         late = [one for one in waiting if one.workspace_id in again]
         for one in late:
-            one.is_sent = trial.in_doubt
+            one.is_sent = _is_in_doubt(one, doubts)
         if late:
             metrics.LATE_BATCHES.inc()
             until = time.monotonic() + _LOCKED_FOR_SECONDS
@@ -548,20 +542,17 @@ class Ledger:
         again: set[UUID] = set()
         waiting, missed = await trial.apply(waiting)
         while missed:
-            applied = [one for one, _ in trial.outcomes]
-            for one in applied:
-                one.is_sent = trial.in_doubt
             again |= await load_more(connection, trial.units, missed)
-            for one in applied:
-                one.is_sent = True
-                # A caller that was answered meanwhile was told that nothing was written.
-                if one.done.done():
-                    again.add(one.workspace_id)
             waiting, missed = await trial.apply([one for one in waiting if one.workspace_id not in again])
+        # A caller that was answered meanwhile was told that nothing was written.
+        again.update(one.workspace_id for one, _ in trial.outcomes if one.done.done())
         changed = [work for work in trial.units.values() if work.changed_rows and work.workspace_id not in again]
         if changed:
-            trial.saving = True
-            again |= {work.workspace_id for work in changed} - await save(connection, changed)
+            trial.saved_ids = frozenset(work.workspace_id for work in changed)
+            for one, _ in trial.outcomes:
+                if one.workspace_id in trial.saved_ids:
+                    one.is_sent = True
+            again |= trial.saved_ids - await save(connection, changed)
         # Unchanged workspaces need not begin again: their answers only claim what was read at one moment.
         return again
 
@@ -596,6 +587,11 @@ class Ledger:
 
 def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
     return any(not one.done.done() for one in waiting)
+
+
+def _is_in_doubt(one: _Waiting, doubts: Iterable[_Trial]) -> bool:
+    """Whether an earlier save with a command's changes may have been committed, or may still be."""
+    return any(one.workspace_id in trial.saved_ids for trial in doubts)
 
 
 def _outcome(work: UnitOfWork | None, one: _Waiting) -> "Written | Exception | CoroutineType[None, None, Written | Exception]":
