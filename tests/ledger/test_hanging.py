@@ -236,10 +236,14 @@ async def test_callers_are_answered_after_a_batch_was_cut(proxy: Proxy, ledger_c
     neighbour_id = await create_workspace(pool, "Neighbour")
     connections = await open_pool(proxy.url, 2)
     ended, begins = asyncio.Event(), asyncio.Event()
+
+    def note(_: Any) -> None:
+        ended.set()
+
     async with connections.acquire() as one, connections.acquire() as another:
         for each in (one, another):
             listening: Any = each
-            listening.add_termination_listener(lambda *_: ended.set())
+            listening.add_termination_listener(note)
     ledger = Ledger(connections, 100, 0.4)
     ledger.open()
     thinking = asyncio.create_task(LedgerClient(ledger, ledger_client.workspace_id).write(Think(begins)))
