@@ -47,7 +47,7 @@ class Resolver:
     async def addresses(self, host: str, workspace_id: UUID) -> list[str]:
         """Return the addresses of a host.
 
-        Raise the errors of `find`, and TimeoutError after some seconds. Refusal: Busy, if the look-up has no turn after as many.
+        Raise the errors of `find`, and TimeoutError after some seconds. Refusal: Busy, if it has no turn in that time.
         """
         lookup = self._lookups.get(host)
         if lookup is None:
@@ -79,7 +79,8 @@ class Resolver:
         addresses, error = list[str](), None
         try:
             addresses = self._find(host)
-        except Exception as raised:  # noqa: BLE001  # whatever it is, the callers are told, and the turn ends
+        # Any error must reach the callers, and end the turn.
+        except Exception as raised:
             error = raised
         # The loop may have been closed meanwhile.
         with contextlib.suppress(RuntimeError):

@@ -27,7 +27,7 @@ from herdbook.errors import Refusal
 from herdbook.history.commands import Restore, Reversal, UndoReversals
 from herdbook.ledger.commands import Create, Delete, SetCrmAssociation, Update
 from herdbook.ledger.index_entries import MIN_RANGE
-from herdbook.ledger.ledger import MAX_LOADS, Ledger, TooManyLoads, Written
+from herdbook.ledger.ledger import MAX_LOADS, MAX_MISSED_ROWS, Ledger, TooManyLoads, Written
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unit_of_work import Command, Need, Result, UnitOfWork
 from herdbook.merging.commands import Merge
@@ -404,6 +404,16 @@ async def test_the_ranges_of_all_merged_objects_are_loaded_together(watched: Wat
 
     assert in_short(watched.statements) == "llls"
     assert msgspec.json.decode(merged.body)["contacts_moved"] == 3
+
+
+async def test_further_rows_are_loaded_for_a_few_commands_at_a_time(watched: Watched) -> None:
+    """Deletions of companies with many contacts in one batch load the contacts one after the other."""
+    client = watched.client
+    companies = [(await staffed(client, MAX_MISSED_ROWS - 1))[0] for _ in range(4)]
+    watched.statements.clear()
+    await gather(*(client.write(DeleteCompany(company, CompanyStaff())) for company in companies))
+
+    assert in_short(watched.statements) == "llls"
 
 
 async def test_a_change_between_two_loads_begins_the_commands_again(

@@ -50,6 +50,8 @@ BATCH_BYTES: Final = 1_048_576
 LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 # A batch yields to other tasks after commands that need or write this many rows.
 TURN_ROWS: Final = 100
+# A statement loads no rows for further commands once those before them miss this many.
+MAX_MISSED_ROWS: Final = 500
 _LOCKED_FOR_SECONDS: Final = 1.0
 # Limits how often more rows are loaded for one command after all earlier ones of its workspace are applied. Each load gets all
 # rows that the command has missed so far, so honest commands need a few loads: one for each step of a path from row to row.
@@ -156,19 +158,24 @@ class _Trial:
         # The workspaces whose changes are in the save, once it runs.
         self.saved_ids: frozenset[UUID] = frozenset()
         self._loads: dict[_Waiting, int] = {}
+        self._missed_rows: dict[_Waiting, int] = {}
 
     async def apply(self, waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], dict[UUID, set[Need]]]:
         """Apply commands. Return those to be applied again, and the rows that must be loaded before, by workspace.
 
         After a command that misses rows, the later ones of its workspace are applied only to find what they miss as well. Then
-        all of these are taken back, because each must see what the ones before it do.
+        all of these are taken back, because each must see what the ones before it do. Once very many rows are missed, the later
+        commands of all workspaces wait for the load.
         """
         again: list[_Waiting] = []
         missed: dict[UUID, _Missed] = {}
-        rows = 0
+        rows = missed_rows = 0
         for one in waiting:
             # Skip callers that were answered meanwhile: the answer says that nothing was written.
             if one.done.done():
+                continue
+            if missed_rows >= MAX_MISSED_ROWS:
+                again.append(one)
                 continue
             work = self.units.get(one.workspace_id)
             outcome = _outcome(work, one)
@@ -176,11 +183,12 @@ class _Trial:
                 outcome = await outcome
             if isinstance(outcome, NotLoaded):
                 outcome = self._note_missed(one, outcome, missed)
+                missed_rows = sum(len(each.needs) for each in missed.values())
             if one.workspace_id in missed:
                 again.append(one)
             else:
                 self.outcomes.append((one, outcome))
-            rows += 1 + len(one.needs) + (0 if work is None else work.rows_put)
+            rows += 1 + len(one.needs) + self._missed_rows.get(one, 0) + (0 if work is None else work.rows_put)
             if rows > TURN_ROWS:
                 rows = 0
                 await asyncio.sleep(0)
@@ -195,6 +203,7 @@ class _Trial:
             loads = self._loads[one] = self._loads.get(one, 0) + 1
             if loads > MAX_LOADS:
                 return TooManyLoads(one.command)
+        self._missed_rows[one] = self._missed_rows.get(one, 0) + len(outcome.needs)
         savepoint = self.units[one.workspace_id].savepoint()
         missed.setdefault(one.workspace_id, _Missed(savepoint, set())).needs.update(outcome.needs)
         return outcome
