@@ -32,6 +32,7 @@ from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unit_of_work import Command, Need, Result, UnitOfWork
 from herdbook.merging.commands import Merge
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags.model import TagCreate, TagUpdate
 from herdbook.tags.store import TAG
 from herdbook.users.commands import CreateUser
@@ -102,7 +103,7 @@ def write_all(*commands: CreateContact | UpdateContact | Delete | UpsertContact)
 def undo(object_type: ObjectType[Any, Any], object_id: UUID, version: int, before: Any) -> UndoReversals:
     """Return the command that undoes the changes of one object."""
     reversal = Reversal(object_type=object_type, object_id=object_id, version=version, before=before)
-    return UndoReversals(request_id="", reversals=(reversal,), may_name=frozenset())
+    return UndoReversals(request_id="", reversals=(reversal,), object_types=OBJECT_TYPES, may_name=frozenset())
 
 
 def company_id(world: World) -> UUID:
@@ -156,6 +157,7 @@ _COMMANDS: Final[dict[str, Makes]] = {
             Reversal(object_type=CONTACT, object_id=contact_id, version=version, before=None)
             for contact_id, version in ((world.ada, 3), (world.grace, 4), *((ids.new_id(), 1) for _ in range(20)))
         ),
+        object_types=OBJECT_TYPES,
         may_name=frozenset(),
     ),
     "merge of many": lambda world: Merge(
