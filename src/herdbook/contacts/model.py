@@ -4,17 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from importlib import resources
-from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
-from herdbook.addresses import NotAnAddress, comparable_address, e164
+from herdbook.addresses import NotAnAddress, comparable_address, e164, forms, read_number
 from herdbook.errors import FieldError
 from herdbook.http.problems import Problem
-from herdbook.search_text import first_word, searchable, words
+from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 
 _CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
@@ -333,7 +332,10 @@ def comparable_number(phone_number: str) -> str:
 
 
 class SearchEntry(NamedTuple):
-    """The search data of a contact: the text that a search compares, the first word of each name, and all other words."""
+    """The search data of a contact: the text that a search compares, the first word of each name, and all other words.
+
+    The text has two sections: the names, then the e-mail addresses and the phone numbers.
+    """
 
     text: str
     first_name_word: str | None
@@ -342,20 +344,46 @@ class SearchEntry(NamedTuple):
     @property
     def other_words(self) -> set[str]:
         """The words of the text, except the first word of each name."""
-        return set(words(self.text)) - {self.first_name_word, self.last_name_word}
+        return indexed(self.text) - {self.first_name_word, self.last_name_word}
 
 
-searched_fields: Final = attrgetter("first_name", "last_name", "emails")
-"""The fields that the search data of a contact is made of."""
+def search_entry(contact: Contact, before: Contact | None = None, entry_before: SearchEntry | None = None) -> SearchEntry:
+    """Return the search data of a contact, given its state before with the search data of that, if any.
+
+    Only what changed is made anew, because text costs more than all other columns of a row.
+    """
+    # A release that had no sections wrote no `END`.
+    if before is None or entry_before is None or not entry_before.text.endswith(END):
+        names, first_name_word, last_name_word = _names_entry(contact)
+        return SearchEntry(names + END + _handles_text(contact), first_name_word, last_name_word)
+    text, first_name_word, last_name_word = entry_before
+    names, _, handles = text.partition(END)
+    if contact.first_name != before.first_name or contact.last_name != before.last_name:
+        names, first_name_word, last_name_word = _names_entry(contact)
+    if contact.emails != before.emails or contact.phone_numbers != before.phone_numbers:
+        handles = _handles_text(contact)
+    return SearchEntry(names + END + handles, first_name_word, last_name_word)
 
 
-def search_entry(contact: Contact) -> SearchEntry:
-    """Return the search data of a contact, made from the full name and the e-mail addresses."""
-    first_name, last_name, emails = searched_fields(contact)
-    names = [(name or "").replace("\n", " ") for name in (first_name, last_name)]
-    text = searchable("\n".join([*names, *(item.email for item in emails)]))
+def _names_entry(contact: Contact) -> SearchEntry:
+    """Return the first section of a contact's text, with the words of its names."""
+    text = searchable_name(contact.first_name or "", contact.last_name or "")
     first_name, last_name, *_ = text.split("\n", 2)
     return SearchEntry(text, first_word(first_name), first_word(last_name))
+
+
+def _handles_text(contact: Contact) -> str:
+    """Return the second section of a contact's text: its addresses and numbers."""
+    lines = [searchable(form) for item in contact.emails for form in forms(item.email)]
+    lines += [text for item in contact.phone_numbers if (text := _searchable_number(item.phone_number))]
+    return "\n".join(lines) + END
+
+
+def _searchable_number(phone_number: str) -> str:
+    number = read_number(phone_number)
+    if number is None:
+        return ""
+    return searchable_number(number.digits, number.national, is_international=number.e164 is not None)
 
 
 _BulkId: TypeAlias = Annotated[

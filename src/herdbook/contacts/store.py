@@ -10,7 +10,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.addresses import comparable_address, e164
 from herdbook.companies.store import COMPANY, LeftBehind
-from herdbook.contacts.model import Contact, SearchEntry, search_entry, searched_fields
+from herdbook.contacts.model import Contact, SearchEntry, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
@@ -34,7 +34,8 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
 
     @classmethod
     def columns(cls, before: Self | None, after: Contact) -> dict[str, Any]:
-        entry, crm = _search_entry(before, after), after.crm_association
+        crm = after.crm_association
+        entry = search_entry(after) if before is None else search_entry(after, before.object, before.search_entry)
         return {
             "company_id": _company_id(before, after),
             "crm_object_id": None if crm is UNSET else crm.crm_object_id,
@@ -66,13 +67,7 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
         return set() if self.merged_into is not None else set(ADDRESSES.keys(self.object))
 
 
-# Searched text, ids and phone numbers cost more than all other columns, and most updates change few of them.
-def _search_entry(before: ContactRow | None, after: Contact) -> SearchEntry:
-    if before is not None and searched_fields(before.object) == searched_fields(after):
-        return before.search_entry
-    return search_entry(after)
-
-
+# Ids and phone numbers cost more than most columns, and most updates change few of them.
 def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
     if before is not None and before.object.company == after.company:
         return before.company_id
@@ -177,6 +172,7 @@ _SEARCH_INDEX: Final = SearchIndex(
     union all
     select w.contact_id from contact_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most
     """,
+    "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)",
 )
 
 
