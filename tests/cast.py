@@ -14,10 +14,12 @@ import httpx
 
 from herdbook import ids
 from herdbook.auth.keys import ApiKey
+from herdbook.ledger.commands import Update
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Command, Origin
-from herdbook.users.commands import CreateUser, SetRole
-from herdbook.users.model import NewUser, UserRole
+from herdbook.users.commands import CreateUser
+from herdbook.users.model import NewUser, RoleUpdate, UserRole
+from herdbook.users.store import USER
 
 Json = Any
 
@@ -96,7 +98,7 @@ class Team:
 
     async def set_role(self, user: Thing, role: UserRole) -> None:
         """Set a user's role."""
-        await self._write(SetRole(user.uuid, role))
+        await self._write(Update(USER, user.uuid, RoleUpdate(role)))
 
     async def _write(self, command: Command) -> bytes:
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)

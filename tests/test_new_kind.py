@@ -1,8 +1,9 @@
 """A new kind of object needs one declaration: here a toy, on a private list, with its own table."""
 
 import dataclasses
-from collections.abc import AsyncGenerator, Iterator
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -16,19 +17,18 @@ from herdbook.db.pool import Pool, open_pool
 from herdbook.feed import api as feed_api
 from herdbook.first_start import prepare
 from herdbook.history import api as history_api
+from herdbook.ledger.commands import Create, Delete, Update
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import (
     Events,
+    HistoryNotes,
     ObjectRow,
     ObjectType,
     ObjectTypes,
-    created,
-    current,
     object_table,
-    updated,
 )
-from herdbook.ledger.unit_of_work import Command, Need, Origin, Result, UnitOfWork
+from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.outgoing import Targets
 from herdbook.webhook_endpoints.commands import CreateEndpoint
@@ -86,49 +86,48 @@ TOY: Final = ObjectType(
     ),
     read_scopes=("tags:read",),
     write_scope="tags:write",
+    blank=lambda toy_id, time: Toy(id=toy_id, color="", created_at=time, updated_at=time),
     events=Events.of_changes("toy"),
+    history=HistoryNotes(restoring="It has its colour again."),
 )
 _LIST: Final = ObjectTypes(*OBJECT_TYPES, TOY)
 
 
-class PutToy(msgspec.Struct, frozen=True):
-    """Create a toy, or change its colour."""
+class Paint(msgspec.Struct, frozen=True):
+    """The body of a request for a toy, or for another colour of it."""
 
-    toy_id: UUID
     color: str
 
-    def needs(self) -> Iterator[Need]:
-        """Name the toy."""
-        yield Need(TOY.table, self.toy_id)
 
-    def apply(self, work: UnitOfWork) -> Result:
-        """Create or change it."""
-        if work.get(TOY.table, self.toy_id) is None:
-            shown_id = ids.encoded(_PREFIX, self.toy_id)
-            toy = Toy(id=shown_id, color=self.color, created_at=work.time, updated_at=work.time)
-            return created(work, TOY, self.toy_id, toy)
-        before = current(work, TOY.table, self.toy_id, None, TOY.name)
-        return updated(work, TOY, before, msgspec.structs.replace(before.object, color=self.color))
-
-
-class Shop(NamedTuple):
+@dataclass
+class Shop:
     """An application that knows toys, its administrator, and its ledger."""
 
     pool: Pool
     ledger: Ledger
     owner: Person
-    toy_id: UUID
+    toy_id: UUID = ids.NIL
 
     @property
     def url(self) -> str:
         """The URL of the toy."""
         return f"/api/herdbook/toys/{ids.encoded(_PREFIX, self.toy_id)}"
 
-    async def write(self, command: Command) -> str:
-        """Carry out a command; return the id of its request."""
+    async def write(self, command: Command) -> tuple[str, Json]:
+        """Carry out a command; return the id of its request, and the answer."""
         request_id = ids.new_id()
-        await self.ledger.write(self.owner.workspace_id, command, Origin(request_id, self.owner.key.id))
-        return ids.encoded(ids.REQUEST, request_id)
+        written = await self.ledger.write(self.owner.workspace_id, command, Origin(request_id, self.owner.key.id))
+        return ids.encoded(ids.REQUEST, request_id), msgspec.json.decode(written.body)
+
+    async def create(self, color: str) -> str:
+        """Create the toy; return the id of the request."""
+        request_id, toy = await self.write(Create(TOY, Paint(color)))
+        self.toy_id = ids.decoded(_PREFIX, toy["id"]) or ids.NIL
+        return request_id
+
+    async def paint(self, color: str) -> str:
+        """Change the toy's colour; return the id of the request."""
+        return (await self.write(Update(TOY, self.toy_id, Paint(color))))[0]
 
     async def undo(self, request_id: str) -> Json:
         """Undo a request; return the answer."""
@@ -147,8 +146,7 @@ async def shop(database_url: str) -> AsyncGenerator[Shop]:
     operations = (
         *feed_api.OPERATIONS,
         *history_api.OPERATIONS,
-        history_api.history_of(TOY, "/herdbook/toys/{toy_id}/history", Toy),
-        history_api.restore_of(TOY, "/herdbook/toys/{toy_id}/restore", Toy, ""),
+        *history_api.history_of(TOY),
     )
     async with database_on(database_url) as url:
         workspace_id = (await prepare(url)).workspace_id
@@ -158,15 +156,15 @@ async def shop(database_url: str) -> AsyncGenerator[Shop]:
         ledger.open()
         async with client_of(answering(operations, pool, ledger, _LIST)) as client:
             key = await create_key(pool, workspace_id, "Administrator", [ADMIN])
-            yield Shop(pool, ledger, Person(client, workspace_id, key), ids.new_id())
+            yield Shop(pool, ledger, Person(client, workspace_id, key))
         await ledger.close()
         await pool.close()
 
 
 async def test_the_feed_tells_of_it(shop: Shop) -> None:
     """Changes of a new kind are in the feed, with its name and its ids."""
-    await shop.write(PutToy(shop.toy_id, "red"))
-    await shop.write(PutToy(shop.toy_id, "blue"))
+    await shop.create("red")
+    await shop.paint("blue")
     changes = (await shop.owner.get("/api/herdbook/changes")).json()["data"]
 
     assert [(change["type"], change["object_id"], change["data"]["object"]["color"]) for change in changes[-2:]] == [
@@ -177,8 +175,8 @@ async def test_the_feed_tells_of_it(shop: Shop) -> None:
 
 async def test_it_has_a_history(shop: Shop) -> None:
     """The history of an object of a new kind tells each change of a field."""
-    await shop.write(PutToy(shop.toy_id, "red"))
-    await shop.write(PutToy(shop.toy_id, "blue"))
+    await shop.create("red")
+    await shop.paint("blue")
     page = (await shop.owner.get(f"{shop.url}/history")).json()
 
     assert [entry["changes"]["color"] for entry in page["data"]] == [
@@ -189,7 +187,7 @@ async def test_it_has_a_history(shop: Shop) -> None:
 
 async def test_an_undo_takes_it_back(shop: Shop) -> None:
     """An undo reverts a change of a new kind, and its creation, and a restoration brings it back; the index follows."""
-    made, changed = await shop.write(PutToy(shop.toy_id, "red")), await shop.write(PutToy(shop.toy_id, "blue"))
+    made, changed = await shop.create("red"), await shop.paint("blue")
     assert await shop.colors() == ["blue"]
 
     assert [each["action"] for each in (await shop.undo(changed))["reverted"]] == ["updated"]
@@ -200,7 +198,7 @@ async def test_an_undo_takes_it_back(shop: Shop) -> None:
 
 async def test_an_undo_deletes_what_the_request_created(shop: Shop) -> None:
     """An undo deletes an object of a new kind that the request created; it can be restored, and the index follows."""
-    made = await shop.write(PutToy(shop.toy_id, "red"))
+    made = await shop.create("red")
 
     assert [each["action"] for each in (await shop.undo(made))["reverted"]] == ["deleted"]
     assert await shop.colors() == []
@@ -208,11 +206,21 @@ async def test_an_undo_deletes_what_the_request_created(shop: Shop) -> None:
     assert await shop.colors() == ["red"]
 
 
+async def test_it_is_deleted(shop: Shop) -> None:
+    """An object of a new kind can be deleted, and the index follows."""
+    await shop.create("red")
+    await shop.write(Delete(TOY, shop.toy_id))
+    changes = (await shop.owner.get("/api/herdbook/changes")).json()["data"]
+
+    assert changes[-1]["type"] == "toy.deleted"
+    assert await shop.colors() == []
+
+
 async def test_webhooks_send_its_events(shop: Shop) -> None:
     """An endpoint that receives all types is sent the events of a new kind."""
     async with receiving() as receiver:
         await shop.write(CreateEndpoint(WebhookEndpointCreate(url=receiver.url)))
-        await shop.write(PutToy(shop.toy_id, "red"))
+        await shop.create("red")
         courier = Courier(
             DeliveryContext(
                 shop.pool, shop.ledger, Sender(Targets(("127.0.0.0/8",))), ids.new_id(), linger_seconds=0.0, object_types=_LIST

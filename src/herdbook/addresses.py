@@ -74,7 +74,7 @@ def forms(email: str) -> list[str]:
     return list(dict.fromkeys([email, f"{local_part}@{shown}", f"{local_part}@{domain}"]))
 
 
-_AROUND_ADDRESSES: Final = ",;:!?\"()[]<>"
+_AROUND_ADDRESSES: Final = ',;:!?"()[]<>'
 
 
 def addresses_in(text: str) -> list[str]:
@@ -187,8 +187,12 @@ def _digits(dialled: str) -> str:
     return phonenumbers.normalize_digits_only(phonenumbers.convert_alpha_characters_in_number(dialled))
 
 
-_URI: Final = re.compile(r"(?:.*<)?\s*(?:sips?|tel|callto|whatsapp|sms|skype|facetime|facetime-audio)\s*:/*([^>]*)", re.IGNORECASE)
-_EXTENSION: Final = re.compile(r"(?<=[\d)])[\s,]*(?:ext(?:n|ension)?\.?|x|#|,|доб\.?|anexo|int\.?)[\s:.=]*\d{1,9}\s*#?\s*", re.IGNORECASE)
+_URI: Final = re.compile(
+    r"(?:.*<)?\s*(?:sips?|tel|callto|whatsapp|sms|skype|facetime|facetime-audio)\s*:/*([^>]*)", re.IGNORECASE
+)
+_EXTENSION: Final = re.compile(
+    r"(?<=[\d)])[\s,]*(?:ext(?:n|ension)?\.?|x|#|,|доб\.?|anexo|int\.?)[\s:.=]*\d{1,9}\s*#?\s*", re.IGNORECASE
+)
 _WHATSAPP: Final = ("c.us", "s.whatsapp.net")
 
 

@@ -17,7 +17,7 @@ from herdbook import metrics
 from herdbook.auth.authenticate import Authenticator
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
-from herdbook.companies.releasing import release_left_behind
+from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseStaff
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.commands import CompanyStaff
 from herdbook.db.database import Database
@@ -39,16 +39,18 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.ledger.readiness import Readiness
 from herdbook.ledger.retention import trim_ledgers
+from herdbook.ledger.unfinished import finish
 from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
-from herdbook.merging.moving import move_left_behind
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
 from herdbook.metrics_page import MetricsPage
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.pages import Pages
+from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.tags import api as tags_api
@@ -205,8 +207,9 @@ class Herdbook:
 def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[Chore]:
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
-        Chore(60, partial(release_left_behind, pool, ledger, _STAFF)),
-        Chore(60, partial(move_left_behind, pool, ledger)),
+        Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=_STAFF))),
+        Chore(60, partial(finish, pool, ledger, MOVE_ENGAGEMENTS, MoveEngagements)),
+        Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),

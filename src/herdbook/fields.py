@@ -57,6 +57,11 @@ def matching(pattern: str, what: str) -> Rule:
     return rule
 
 
+def id_schema(prefix: str, description: str | None = None) -> Meta:
+    """Return the part of a type that describes identifiers of a kind."""
+    return Meta(description=description, extra_json_schema={"pattern": f"^{prefix}[A-Za-z0-9]+$"})
+
+
 def id_of(prefix: str, kind: str) -> Rule:
     """Refuse text that does not look like an identifier of this kind; whether the object exists is checked later."""
     looks_right = re.compile(re.escape(prefix) + "[A-Za-z0-9]+")
@@ -102,6 +107,32 @@ def one_primary(items: Sequence[MaybePrimary | None], path: str) -> Iterator[Fie
     for index in marked[1:]:
         message = f"`{path}` has more than one primary item. Mark one at most."
         yield FieldError(f"{path}[{index}].is_primary", "multiple_primary", message)
+
+
+def each_once(member: str, noun: str, what: str, comparable: Callable[[str], str]) -> Rule:
+    """Refuse more than one primary item, and items whose member is malformed or given twice.
+
+    `comparable` returns the form in which members are compared, or raises a ValueError that says what is wrong. `noun` names a
+    member in messages, and `what` describes a sound one.
+    """
+
+    def rule(items: Sequence[MaybePrimary | None] | None, path: str) -> Iterator[FieldError]:
+        yield from one_primary(items or (), path)
+        seen: dict[str, int] = {}
+        for index, item in enumerate(items or ()):
+            if item is None:
+                continue
+            place = f"{path}[{index}].{member}"
+            try:
+                first = seen.setdefault(comparable(getattr(item, member)), index)
+            except ValueError as error:
+                yield FieldError(place, "invalid_format", f"`{place}` is not {what}: {str(error).removesuffix('.')}.")
+                continue
+            if first != index:
+                message = f"`{place}` is the same {noun} as `{path}[{first}].{member}`. Send each {noun} once."
+                yield FieldError(place, "duplicate", message)
+
+    return rule
 
 
 def primary_index(items: Sequence[ItemT], was_primary: Callable[[ItemT], bool]) -> int:

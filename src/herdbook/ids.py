@@ -36,6 +36,11 @@ WEBHOOK_ENDPOINT: Final = "whep_"
 EVENT: Final = "evt_"
 
 
+def example(prefix: str, text: str = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T") -> str:
+    """Return an identifier for examples."""
+    return prefix + text
+
+
 def new_id() -> UUID:
     """Return a new ULID as a UUID: the current millisecond, then 80 random bits."""
     return pgproto.UUID((time.time_ns() // 1_000_000).to_bytes(6) + os.urandom(10))

@@ -88,7 +88,7 @@ class Fetcher:
             part = path.with_suffix(".part")
             file = await _on_disk(part, _created, part)
             try:
-                content_type, size = await self._downloaded(url, part, file)
+                content_type, size = await self._downloaded(url, workspace_id, part, file)
                 await _on_disk(part, _synced, file)
                 duration = await self._duration(part)
                 await _on_disk(path, _put, part, path)
@@ -101,11 +101,11 @@ class Fetcher:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _downloaded(self, url: str, part: Path, file: BinaryIO) -> tuple[str, int]:
+    async def _downloaded(self, url: str, workspace_id: UUID, part: Path, file: BinaryIO) -> tuple[str, int]:
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(began + _FIRST_SECONDS) as limit:
-                response = await self._opened(url)
+                response = await self._opened(url, workspace_id)
                 try:
                     content_type = _type_of(response)
                     self._require_small(int(response.headers.get("content-length", 0)))
@@ -131,9 +131,9 @@ class Fetcher:
             raise _refusal("unreachable", "the answer was empty")
         return content_type, size
 
-    async def _opened(self, url: str) -> httpx.Response:
+    async def _opened(self, url: str, workspace_id: UUID) -> httpx.Response:
         """Return the response after all redirects; only its head has been read."""
-        request = self._client.build_request("GET", url)
+        request = self._client.build_request("GET", url, extensions={"workspace_id": workspace_id})
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self._client.send(request, stream=True)
             if response.next_request is None:

@@ -9,9 +9,11 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from typing import Final, TypeAlias
+from uuid import UUID
 
 import httpx
 
+from herdbook.errors import Busy
 from herdbook.resolver import Resolver
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -80,16 +82,21 @@ class Targets:
             except ValueError:
                 self._hosts.add(text.lower())
 
-    async def resolve(self, host: str, port: int) -> str:
-        """Return the address to connect to. Refusals: TargetRefused, TargetUnknown."""
-        return (await self.addresses(host, port))[0]
+    async def resolve(self, host: str, port: int, workspace_id: UUID) -> str:
+        """Return the address to connect to for a workspace. Refusals: TargetRefused, TargetUnknown."""
+        return (await self.addresses(host, port, workspace_id))[0]
 
-    async def addresses(self, host: str, port: int) -> list[str]:
-        """Return the addresses that may be connected to, the best first. Refusals: TargetRefused, TargetUnknown."""
+    async def addresses(self, host: str, port: int, workspace_id: UUID) -> list[str]:
+        """Return the addresses that may be connected to, the best first. Refusals: TargetRefused, TargetUnknown.
+
+        The look-up takes the turn of the workspace.
+        """
         if port in _BAD_PORTS:
             raise TargetRefused(f"port {port} is not for web servers. Choose another one")
         try:
-            found = await self._resolver.addresses(host)
+            found = await self._resolver.addresses(host, workspace_id)
+        except Busy:
+            raise TargetUnknown(f"`{host}` cannot be resolved: other host names are looked up first. Try again") from None
         except TimeoutError:
             raise TargetUnknown(f"`{host}` cannot be resolved: its name server did not answer in time") from None
         except OSError as error:
@@ -154,7 +161,10 @@ def _within(address: _Address) -> _Address:
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """Connects only to allowed targets, and only over HTTPS, for redirects as well."""
+    """Connects only to allowed targets, and only over HTTPS, for redirects as well.
+
+    The extension `workspace_id` of a request is the workspace that it is made for. Redirects keep it.
+    """
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
@@ -169,7 +179,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             raise TargetRefused(f"`{url.scheme}` is not `https`")
         # Use the ASCII form (IDNA 2008): the resolver would convert other letters by older rules, to another name.
         host = url.raw_host.decode("ascii")
-        address = await self._targets.resolve(host, url.port or 443)
+        address = await self._targets.resolve(host, url.port or 443, request.extensions["workspace_id"])
         # The `Host` header is already set, and the certificate is checked for the name. Send a copy, because redirects are
         # relative to the original request.
         pinned = httpx.Request(

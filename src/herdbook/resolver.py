@@ -1,7 +1,7 @@
 """Look-ups of host names, in threads of their own.
 
 A caller chooses the host, and so the name server, which may never answer. Nothing can end a look-up, so a host holds one
-thread at most, and nobody waits for it longer than a deadline.
+thread at most, a workspace's hosts hold a share of all threads, and nobody waits for longer than a deadline.
 """
 
 import asyncio
@@ -10,8 +10,15 @@ import socket
 import threading
 from collections.abc import Callable
 from typing import Final
+from uuid import UUID
 
-_MAX_LOOKUPS: Final = 16
+from herdbook.turns import Turns
+
+MAX_LOOKUPS: Final = 16
+MAX_LOOKUPS_OF_WORKSPACE: Final = 4
+# A waiting look-up costs little: its caller gives up after the deadline.
+_MAX_WAITING: Final = 4096
+_MAX_WAITING_OF_WORKSPACE: Final = 256
 _SECONDS: Final = 5.0
 
 
@@ -26,29 +33,47 @@ class Resolver:
     def __init__(self, find: Callable[[str], list[str]] = find_addresses, seconds: float = _SECONDS) -> None:
         self._find = find
         self._seconds = seconds
-        self._slots = asyncio.Semaphore(_MAX_LOOKUPS)
+        self._turns = Turns(
+            "look-ups of host names",
+            at_once=MAX_LOOKUPS,
+            at_once_each=MAX_LOOKUPS_OF_WORKSPACE,
+            waiting=_MAX_WAITING,
+            waiting_each=_MAX_WAITING_OF_WORKSPACE,
+            seconds=seconds,
+        )
         self._lookups: dict[str, asyncio.Task[list[str]]] = {}
 
-    async def addresses(self, host: str) -> list[str]:
-        """Return the addresses of a host. Raise the errors of `find`, and TimeoutError after some seconds."""
+    async def addresses(self, host: str, workspace_id: UUID) -> list[str]:
+        """Return the addresses of a host.
+
+        Raise the errors of `find`, and TimeoutError after some seconds. Refusal: Busy, if the look-up has no turn by then.
+        """
+        until = asyncio.get_running_loop().time() + self._seconds
         lookup = self._lookups.get(host)
         if lookup is None:
-            lookup = self._lookups[host] = asyncio.create_task(self._look_up(host))
-            # Its error is nobody's if all who asked have gone.
-            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
-        async with asyncio.timeout(self._seconds):
+            await self._turns.begin(workspace_id)
+            lookup = self._lookups.get(host)
+            if lookup is None:
+                lookup = self._lookups[host] = asyncio.create_task(self._look_up(host, workspace_id))
+                # Its error is nobody's if all who asked have gone.
+                lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
+            else:
+                # Another caller's look-up of the host began while this one waited. It holds the thread.
+                self._turns.end(workspace_id)
+        async with asyncio.timeout_at(until):
             return await asyncio.shield(lookup)
 
-    async def _look_up(self, host: str) -> list[str]:
+    async def _look_up(self, host: str, workspace_id: UUID) -> list[str]:
+        """Look up a host during a turn that has begun, and end the turn."""
         loop = asyncio.get_running_loop()
         try:
-            async with self._slots:
-                found: asyncio.Future[list[str]] = loop.create_future()
-                # A thread of a pool would keep the process from ending.
-                threading.Thread(target=self._run, args=(host, loop, found), daemon=True).start()
-                return await found
+            found: asyncio.Future[list[str]] = loop.create_future()
+            # A thread of a pool would keep the process from ending.
+            threading.Thread(target=self._run, args=(host, loop, found), daemon=True).start()
+            return await found
         finally:
             del self._lookups[host]
+            self._turns.end(workspace_id)
 
     def _run(self, host: str, loop: asyncio.AbstractEventLoop, found: "asyncio.Future[list[str]]") -> None:
         addresses, error = list[str](), None

@@ -21,8 +21,8 @@ _DIGITS: Final = "N"
 _REVERSED: Final = "R"
 # Follows the reversed digits of a number with its country code, so that they differ from the same digits without one.
 _INTERNATIONAL: Final = "P"
-# The letters of scripts without spaces between words: Thai and Lao, Burmese, the leading parts of Hangul syllables, Khmer, kana,
-# bopomofo, Chinese characters.
+# The letters of scripts without spaces between words: Thai and Lao, Burmese, the leading parts of Hangul syllables, Khmer,
+# kana, bopomofo, Chinese characters.
 _UNSPACED: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1100-\u115f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
@@ -61,12 +61,19 @@ def _unmarked_letters() -> dict[str, str]:
     named = re.compile(r"LATIN SMALL LETTER ([A-Z]{1,2}) WITH .*").fullmatch
     found = (
         (chr(code), named(unicodedata.name(chr(code), "")))
-        for first, last in ((0xC0, 0x24F), (0x250, 0x2AF), (0x1D00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xAB30, 0xAB6F))
+        for first, last in (
+            (0xC0, 0x24F),
+            (0x250, 0x2AF),
+            (0x1D00, 0x1EFF),
+            (0x2C60, 0x2C7F),
+            (0xA720, 0xA7FF),
+            (0xAB30, 0xAB6F),
+        )
         for code in range(first, last + 1)
     )
     letters = {letter: match[1].lower() for letter, match in found if match is not None}
-    others = {"æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i", "ȷ": "j", "ŋ": "n", "ĸ": "k", "ƿ": "w", "ǝ": "e", "ə": "e"}
-    return letters | others | {"ɛ": "e", "ɔ": "o", "ɑ": "a", "ɩ": "i", "ʊ": "u", "ʋ": "v", "ɣ": "g", "ʒ": "z", "ꜳ": "aa", "ꜵ": "ao"}
+    others = zip("ðıȷŋĸƿǝəɛɔɑɩʊʋɣʒ", "dijnkweeeoaiuvgz", strict=True)  # they look alike, hence this table
+    return letters | dict(others) | {"æ": "ae", "œ": "oe", "þ": "th", "ꜳ": "aa", "ꜵ": "ao"}
 
 
 _APOSTROPHES: Final = "\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u055a\u05f3\u2018\u2019\u201b\u2032\ua78c"

@@ -1,4 +1,11 @@
-"""Turns: limits on work in parallel and on the work of one iteration of the event loop, so that nobody keeps others waiting."""
+"""Turns: limits on work in parallel and on the work of one iteration of the event loop, so that nobody keeps others waiting.
+
+There are three mechanisms. Choose by the work:
+
+- `Turns`: work that waits for something outside and holds a scarce thing meanwhile, such as a thread. It limits how many run.
+- `TimeSlices`: work of a workspace that holds the event loop for milliseconds. It is cut into steps, with pauses between them.
+- `FairQueue` in `http/fair_queue.py`: very many short calls before a caller is known. It counts calls, and goes by address.
+"""
 
 import asyncio
 import time
@@ -11,6 +18,9 @@ from uuid import UUID
 from herdbook.errors import Busy
 
 _RETRY_AFTER_SECONDS: Final = 10
+# Limits how often long work tries a write while the queue of writes is full.
+MAX_TRIES: Final = 6
+_PAUSE_SECONDS: Final = 0.05
 T = TypeVar("T")
 
 
@@ -62,6 +72,11 @@ class TimeSlices:
             asyncio.get_running_loop().call_later(time.perf_counter() - began, self._give)
 
 
+async def pause(tries: int) -> None:
+    """Wait before another try, after so many in vain: longer each time."""
+    await asyncio.sleep(_PAUSE_SECONDS * 2 ** (tries - 1))
+
+
 def finished(steps: Generator[None, None, T]) -> T:
     """Run all steps of some work at once, and return its result. Refusals: those of the work."""
     while True:
@@ -94,13 +109,14 @@ class Turns:
     @asynccontextmanager
     async def turn(self, workspace_id: UUID) -> AsyncGenerator[None]:
         """Wait for a turn, and hold it during the block. Refusal: Busy, if too many wait or this one has waited too long."""
-        await self._begin(workspace_id)
+        await self.begin(workspace_id)
         try:
             yield
         finally:
-            self._end(workspace_id)
+            self.end(workspace_id)
 
-    async def _begin(self, workspace_id: UUID) -> None:
+    async def begin(self, workspace_id: UUID) -> None:
+        """Wait for a turn that lasts until `end`, because it outlives its caller. Refusal: Busy, as for `turn`."""
         if self._may(workspace_id):
             self._under_way[workspace_id] += 1
             return
@@ -130,14 +146,15 @@ class Turns:
     def _leave(self, workspace_id: UUID, called: "asyncio.Future[None]") -> None:
         if called.done():
             # Its turn came just as it left, so pass the turn on.
-            self._end(workspace_id)
+            self.end(workspace_id)
             return
         queue = self._queues[workspace_id]
         queue.remove(called)
         if not queue:
             del self._queues[workspace_id]
 
-    def _end(self, workspace_id: UUID) -> None:
+    def end(self, workspace_id: UUID) -> None:
+        """End a turn, and begin the next one."""
         self._under_way[workspace_id] -= 1
         if not self._under_way[workspace_id]:
             del self._under_way[workspace_id]

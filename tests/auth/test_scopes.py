@@ -11,19 +11,11 @@ from herdbook.app import OPERATIONS
 from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.auth.store import create_key
 from herdbook.http.operation import Operation
+from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person
 
 NEVER_GIVEN: Final = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
-UNKNOWN: Final = {
-    "contact_id": ids.CONTACT + NEVER_GIVEN,
-    "company_id": ids.COMPANY + NEVER_GIVEN,
-    "user_id": ids.USER + NEVER_GIVEN,
-    "tag_id": ids.TAG + NEVER_GIVEN,
-    "engagement_id": ids.ENGAGEMENT + NEVER_GIVEN,
-    "transcript_comment_id": ids.TRANSCRIPT_COMMENT + NEVER_GIVEN,
-    "webhook_endpoint_id": ids.WEBHOOK_ENDPOINT + NEVER_GIVEN,
-    "event_id": ids.EVENT + NEVER_GIVEN,
-}
+UNKNOWN: Final = {f"{each.name}_id": each.prefix + NEVER_GIVEN for each in OBJECT_TYPES} | {"event_id": ids.EVENT + NEVER_GIVEN}
 # Scopes that are enough for operations whose scopes depend on the objects.
 OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "list-changes": ("contacts:read",),

@@ -3,6 +3,7 @@
 import json
 from asyncio import TaskGroup
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 from uuid import uuid4
 
@@ -11,12 +12,12 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.companies.commands import DeleteCompany, ReleaseStaff
-from herdbook.companies.releasing import release_left_behind
+from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff
 from herdbook.contacts.commands import CompanyStaff
 from herdbook.contacts.store import MAX_RELEASED_CONTACTS
 from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Person, Stored, Thing
 
@@ -332,7 +333,7 @@ async def test_what_was_interrupted_is_finished(
     interrupted = len(await released(stored, engine))
     unfinished = "select object_id from unfinished where workspace_id = $1"
     noted = await pool.fetchval(unfinished, alice.workspace_id)
-    await release_left_behind(cast("Executor", pool), ledger, CompanyStaff())
+    await finish(cast("Executor", pool), ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=CompanyStaff()))
 
     assert noted == engine.uuid
     assert await pool.fetchval(unfinished, alice.workspace_id) is None

@@ -10,12 +10,13 @@ import asyncpg
 import httpx
 import pytest
 
-from herdbook import ids
-from herdbook.contacts import bulk
+from herdbook import ids, turns
 from herdbook.contacts.bulk import WriteAll, WriteItem
-from herdbook.contacts.commands import CreateContact, DeleteContact
+from herdbook.contacts.commands import CreateContact
 from herdbook.contacts.model import ContactCreate
+from herdbook.contacts.store import CONTACT
 from herdbook.errors import Invalid
+from herdbook.ledger.commands import Delete
 from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from herdbook.settings import Settings
 from tests.cast import Json, Person, Stored, Thing, faults
@@ -338,7 +339,7 @@ async def test_others_have_their_turn_in_an_atomic_bulk(alice: Person) -> None:
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     await work.carry_out_in_turns(WriteAll(items), origin)
     done = turns
-    nobody = DeleteContact(ids.new_id())
+    nobody = Delete(CONTACT, ids.new_id())
     work.note_looked_up(nobody.needs())
     with pytest.raises(Invalid):
         await work.carry_out_in_turns(WriteAll((*items, WriteItem(1000, nobody))), origin)
@@ -449,7 +450,7 @@ async def test_a_queue_that_is_too_short_is_waited_for(
     alice: Person, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wave too large for the workspace's queue is sent in parts, in order, until all of it is done."""
-    monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(turns, "_PAUSE_SECONDS", 0.001)
     async with serving(Settings(rate_limit=0, queue_limit=7), database_url) as client:
         found = await results(Person(client, alice.workspace_id, alice.key), *(create() for _ in range(60)))
 
@@ -460,7 +461,7 @@ async def test_what_does_not_fit_in_the_queue_fails(
     alice: Person, ada: Thing, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each operation fails like a single request while the queue stays full, and none of them is applied."""
-    monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(turns, "_PAUSE_SECONDS", 0.001)
     async with serving(Settings(rate_limit=0, queue_limit=1), database_url) as client, timeout(20):
         person = Person(client, alice.workspace_id, alice.key)
         async with pool.acquire() as connection, connection.transaction():

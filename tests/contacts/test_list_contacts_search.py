@@ -1,13 +1,18 @@
 """GET /v2/contacts: search."""
 
 import asyncio
+from typing import cast
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from herdbook import ids
+from herdbook.db.pool import Executor
+from herdbook.search_refresh import refresh_search
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import URL, listed, walked
+from tests.ledger.ledger_client import ledger_on
 
 PEOPLE: list[Json] = [
     {"first_name": "Ada", "last_name": "Lovelace", "emails": [{"email": "ada.king@engine.test"}]},
@@ -180,7 +185,9 @@ async def test_addresses_are_found_in_either_form_of_their_domain(alice: Person,
 ALIKE = ("jo.1@corp.example", "jo.1@corp.example.org", "ann.jo.1@corp.example")
 
 
-@pytest.mark.parametrize("search", ["jo.1@corp.example", "JO.1@corp.example,", "<jo.1@corp.example>", "right jo.1@corp.example"])
+@pytest.mark.parametrize(
+    "search", ["jo.1@corp.example", "JO.1@corp.example,", "<jo.1@corp.example>", "right jo.1@corp.example"]
+)
 @pytest.mark.parametrize("order", ["updated_at:desc", "updated_at:asc"])
 @pytest.mark.parametrize("limit", ["1", "2", "25"])
 async def test_the_holder_of_an_address_comes_first(alice: Person, search: str, order: str, limit: str) -> None:
@@ -278,7 +285,7 @@ FILL = """
     with one as (
         insert into contact (workspace_id, id, version, updated_at, search, object)
         select $1, gen_random_uuid(), n, now() + n * interval '1 millisecond',
-            case when n <= 5100 then E'\\x1fold \\x1fada' when n <= 5200 then E'\\x1fbold' else '' end,
+            case when n <= 5100 then E'\\x1fold \\x1fada' when n <= 5200 then E'\\x1fbold' else '' end || E'\\x1e',
             json_build_object('first_name', n)
         from generate_series(1, 25500) as n
         returning workspace_id, id, version as n
@@ -297,3 +304,41 @@ async def test_a_common_word_of_what_was_not_changed_for_long(alice: Person, poo
 
     assert newest == list(range(5100, 0, -1))
     assert oldest == [1, 2]
+
+
+EARLIER = """
+    with one as (
+        insert into contact (
+            workspace_id, id, version, updated_at, search, first_name_word, last_name_word, phone_numbers_e164, object
+        )
+        values (
+            $1, $2, 7, now(), E'\\x1f小龙\\n\\x1fo\\'\\x1fbrien\\n\\x1fx@\\x1fx', '小龙', 'o', '{+442079460958}',
+            json_build_object(
+                'object', 'contact', 'id', $3::text, 'first_name', '小龙', 'last_name', 'O''Brien',
+                'emails', '[{"email": "x@x.test", "is_primary": true}]'::json,
+                'phone_numbers', '[{"phone_number": "+44 20 7946 0958", "is_primary": true}]'::json,
+                'created_at', '2026-03-01T12:00:00.000000Z', 'updated_at', '2026-03-01T12:00:00.000000Z'
+            )
+        )
+    ), address as (
+        insert into contact_email (workspace_id, address, contact_id) values ($1, 'x@x.test', $2)
+    )
+    insert into contact_word (workspace_id, word, contact_id)
+    select $1, word, $2 from unnest('{brien,x,+442079460958}'::text[]) as word
+"""
+
+
+async def test_what_an_earlier_release_wrote_is_found_in_the_new_ways(
+    alice: Person, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Rows of an earlier release get the search data of this one, without a change of the contact."""
+    contact_id = ids.new_id()
+    await pool.execute(EARLIER, alice.workspace_id, contact_id, ids.encoded(ids.CONTACT, contact_id))
+    before = await alice.get(f"{URL}/{ids.encoded(ids.CONTACT, contact_id)}")
+    async with ledger_on(database_url) as ledger:
+        await refresh_search(cast("Executor", pool), ledger)
+    after = await alice.get(f"{URL}/{ids.encoded(ids.CONTACT, contact_id)}")
+
+    assert [await listed(alice, {"search": search}) for search in ("龙", "obrien", "0958", "x@x.test")] == [["小龙"]] * 4
+    assert (before.json(), before.headers["etag"]) == (after.json(), after.headers["etag"])
+    assert await pool.fetchval("select count(*) from contact where strpos(search, chr(30)) = 0 and deleted_at is null") == 0

@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -23,11 +24,11 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.auth.store import create_key, create_workspace, find_access_token, find_key, note_use
 from herdbook.companies import store as companies
-from herdbook.companies.commands import CreateCompany, DeleteCompany, ReleaseStaff
+from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
 from herdbook.contacts import store as contacts
-from herdbook.contacts.commands import CompanyStaff, DeleteContact, SetContactCrmAssociation, UpsertContact
+from herdbook.contacts.commands import CompanyStaff, UpsertContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database
@@ -41,12 +42,13 @@ from herdbook.feed import store as feed
 from herdbook.history import store as history
 from herdbook.history.commands import Reversal, UndoReversals
 from herdbook.history.store import MAX_COMPANY_CONTACTS
+from herdbook.ledger.commands import Create, Delete, SetCrmAssociation
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.retention import SLICE, trim_slice
-from herdbook.merging import store as merging
-from herdbook.merging.commands import MergeContacts
+from herdbook.ledger.unfinished import finish
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MergeContacts, MoveEngagements
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags import store as tags
 from herdbook.tags.store import TAG
@@ -125,7 +127,7 @@ async def database(request: pytest.FixtureRequest, database_url: str) -> AsyncGe
             for one in (ledger_client, neighbour)
         ]
         created = [
-            await one.write(CreateCompany(CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))))
+            await one.write(Create(COMPANY, CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))))
             for one in (ledger_client, neighbour)
         ]
         company_id = ids.decoded(ids.COMPANY, json.loads(created[0].body)["id"])
@@ -419,7 +421,7 @@ async def write_all_there_is(database: PlansDatabase) -> None:
     created = await ledger_client.create("b@x.test", first_name="Grace", key=IdempotencyKey(str(ids.new_id()), ""))
     contact_id = id_of(created)
     await ledger_client.update(contact_id, emails=items("b@x.test", "c@x.test"), first_name="Grace Brewster")
-    await ledger_client.write(SetContactCrmAssociation(contact_id, crm("8")))
+    await ledger_client.write(SetCrmAssociation(CONTACT, contact_id, crm("8")))
     await ledger_client.delete(contact_id)
     await asyncio.gather(
         ledger_client.create("augusta@engine.test"), ledger_client.update(database.ada, if_version=7), return_exceptions=True
@@ -427,17 +429,18 @@ async def write_all_there_is(database: PlansDatabase) -> None:
 
 
 async def delete_a_company(database: PlansDatabase) -> None:
-    """Check whether a company has contacts, delete it, and release its contacts."""
+    """Delete a company, release its contacts, and look for unfinished work."""
     ledger_client, staff = database.ledger_client, CompanyStaff()
-    written = await ledger_client.write(CreateCompany(CompanyCreate(domains=(), name="The Mill")))
+    written = await ledger_client.write(Create(COMPANY, CompanyCreate(domains=(), name="The Mill")))
     shown: str = json.loads(written.body)["id"]
     company_id = ids.decoded(ids.COMPANY, shown)
     assert company_id is not None
     for name in ("Grace", "Mary"):
         await ledger_client.create(first_name=name, company_id=shown)
-    assert await contacts.has_staff(database.pool, ledger_client.workspace_id, company_id)
     await ledger_client.write(DeleteCompany(company_id, staff))
     await ledger_client.write(ReleaseStaff(company_id, staff))
+    these = (ledger_client.workspace_id, [company_id])
+    await finish(database.pool, ledger_client.ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=staff), these)
 
 
 async def upsert_all_there_is(database: PlansDatabase) -> None:
@@ -454,7 +457,8 @@ async def merge_all_there_is(database: PlansDatabase) -> None:
     target, *sources = [id_of(await database.ledger_client.create(first_name=name)) for name in ("Ada", "Augusta", "King")]
     shown = tuple(ids.encoded(ids.CONTACT, source) for source in sources)
     await database.ledger_client.write(MergeContacts(target_id=target, sources=shown))
-    await merging.left(database.pool, database.ledger_client.workspace_id, sources)
+    these = (database.ledger_client.workspace_id, sources)
+    await finish(database.pool, database.ledger_client.ledger, MOVE_ENGAGEMENTS, MoveEngagements, these)
 
 
 async def engage(database: PlansDatabase) -> None:
@@ -496,7 +500,7 @@ async def take_back(database: PlansDatabase) -> None:
     """Read the changes of a request, and undo it as far as possible."""
     pool, workspace_id, request_id = database.pool, database.ledger_client.workspace_id, ids.new_id()
     contact_id = id_of(await database.ledger_client.create("f@x.test"))
-    await database.ledger_client.write(DeleteContact(contact_id), request_id=request_id)
+    await database.ledger_client.write(Delete(CONTACT, contact_id), request_id=request_id)
     (touched,) = await history.touched(pool, OBJECT_TYPES, workspace_id, request_id)
     await history.may_be_cut(pool, workspace_id, request_id)
     await history.first_entries(pool, workspace_id, [touched.first])

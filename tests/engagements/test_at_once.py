@@ -8,17 +8,20 @@ import msgspec
 import pytest
 
 from herdbook import ids
-from herdbook.companies.commands import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
-from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.commands import CreateContact, UpdateContact
 from herdbook.contacts.model import ContactCreate, ContactUpdate, ContactUpdateEmail, ContactUpdatePhoneNumber
+from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import CreateEngagement, RecordingNeeded
 from herdbook.engagements.model import EngagementCreate, Participant
+from herdbook.ledger.commands import Create, Delete, Update
 from herdbook.ledger.index_entries import MAX_RANGE
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Command
-from herdbook.users.commands import CreateUser, SetRole
-from herdbook.users.model import NewUser, UserRole
+from herdbook.users.commands import CreateUser
+from herdbook.users.model import NewUser, RoleUpdate, UserRole
+from herdbook.users.store import USER
 from tests.cast import Json, Person
 from tests.engagements.calls import URL, Made, call, expanded
 from tests.ledger.ledger_client import LedgerClient, id_of
@@ -63,7 +66,7 @@ async def test_one_person_becomes_one_contact(alice: Person, known_by: Json) -> 
 async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Person, ledger_client: LedgerClient) -> None:
     """A contact created just before is found by address and number, with its company."""
     made = CompanyCreate(name="Engine", domains=(CompanyDomainRequest("engine.test"),))
-    company = msgspec.json.decode((await ledger_client.write(CreateCompany(made))).body)
+    company = msgspec.json.decode((await ledger_client.write(Create(COMPANY, made))).body)
     new = ContactCreate(
         company_id=company["id"],
         emails=(ContactUpdateEmail("ada@engine.test"),),
@@ -87,7 +90,7 @@ async def test_a_contact_that_goes_first_is_not_taken(alice: Person, ledger_clie
     first, second = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(2)]
 
     def leaving(contact_id: UUID) -> Command:
-        return DeleteContact(contact_id) if how == "deleted" else UpdateContact(contact_id, ContactUpdate(phone_numbers=()))
+        return Delete(CONTACT, contact_id) if how == "deleted" else UpdateContact(contact_id, ContactUpdate(phone_numbers=()))
 
     _, still, _, none = await gather(
         ledger_client.write(leaving(first)),
@@ -106,7 +109,7 @@ async def test_a_number_of_very_many_is_looked_at_further(alice: Person, ledger_
     """If all contacts that were found first lose the number in one batch, the command finds the next contact."""
     numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
     contacts = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(MAX_RANGE + 1)]
-    deletions = [ledger_client.write(DeleteContact(contact_id)) for contact_id in contacts[:-1]]
+    deletions = [ledger_client.write(Delete(CONTACT, contact_id)) for contact_id in contacts[:-1]]
     *_, engaged = await gather(*deletions, ledger_client.write(engaging(Participant(phone=NUMBER))))
 
     assert await contacts_of(alice, engaged) == [ids.encoded(ids.CONTACT, contacts[-1])]
@@ -123,7 +126,7 @@ async def test_somebody_who_joins_or_leaves_first_is_or_is_no_user(alice: Person
     found = ids.decoded(ids.USER, user_id)
     assert found is not None
     _, left = await gather(
-        ledger_client.write(SetRole(found, UserRole.INACTIVE)),
+        ledger_client.write(Update(USER, found, RoleUpdate(UserRole.INACTIVE))),
         ledger_client.write(engaging(Participant(email="edith@grid.test"), external_id="3")),
     )
 

@@ -20,6 +20,7 @@ from tests.engagements.calls import LISTING, TIMELINE, URL, Made, expanded
 from tests.engagements.labs import MAX_BYTES, WAV, Lab, certificate, lab, recorded
 from tests.engagements.media_server import SECONDS, MediaServer, answer, media_server, redirect, unending
 
+WORKSPACE_ID = uuid4()
 METADATA = "https://169.254.169.254/latest/meta-data/"
 
 
@@ -479,7 +480,7 @@ async def test_a_name_that_leads_nowhere_is_refused(far: Lab, alice: Person, hos
 async def test_an_address_that_is_not_public_is_refused(address: str) -> None:
     """Loopback, private, link-local, shared, multicast and reserved targets are refused, in IPv6 too. The setting is named."""
     with pytest.raises(TargetRefused, match="allowed_targets"):
-        await Targets([]).resolve(address, 443)
+        await Targets([]).resolve(address, 443, WORKSPACE_ID)
 
 
 @pytest.mark.parametrize(
@@ -496,7 +497,7 @@ async def test_an_address_that_is_not_public_is_refused(address: str) -> None:
 )
 async def test_an_address_that_is_public_is_connected_to(address: str) -> None:
     """All other addresses are allowed."""
-    assert await Targets([]).resolve(address, 443) == address
+    assert await Targets([]).resolve(address, 443, WORKSPACE_ID) == address
 
 
 @pytest.mark.parametrize(
@@ -519,22 +520,22 @@ async def test_an_operator_may_allow_more(allowed: list[str], host: str, expecte
     targets = Targets(allowed)
     if expected is None:
         with pytest.raises(TargetRefused):
-            await targets.resolve(host, 443)
+            await targets.resolve(host, 443, WORKSPACE_ID)
     else:
-        assert await targets.resolve(host, 443) == expected
+        assert await targets.resolve(host, 443, WORKSPACE_ID) == expected
 
 
 async def test_an_operator_may_allow_a_name() -> None:
     """An allowed host may have any address, in any case of its name; other names of that address stay refused."""
-    assert await Targets(["LocalHost"]).resolve("localHOST", 443) in ("127.0.0.1", "::1")
+    assert await Targets(["LocalHost"]).resolve("localHOST", 443, WORKSPACE_ID) in ("127.0.0.1", "::1")
     with pytest.raises(TargetRefused):
-        await Targets(["localhost.test"]).resolve("localhost", 443)
+        await Targets(["localhost.test"]).resolve("localhost", 443, WORKSPACE_ID)
 
 
 async def test_a_refusal_does_not_tell_what_is_there() -> None:
     """A refusal does not reveal the address of a name."""
     with pytest.raises(TargetRefused) as refusal:
-        await Targets([]).resolve("localhost", 443)
+        await Targets([]).resolve("localhost", 443, WORKSPACE_ID)
 
     assert "127.0.0.1" not in str(refusal.value)
     assert "::1" not in str(refusal.value)

@@ -11,7 +11,8 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
-from herdbook.merging.moving import move_left_behind
+from herdbook.ledger.unfinished import finish
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
 from tests.cast import Json, Person, Thing
 from tests.engagements.calls import TIMELINE, Made, call, timed
 from tests.history.chains import assert_chained
@@ -220,7 +221,7 @@ async def test_a_merge_that_went_on_leaves_its_engagements(
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     undone = await undo(alice, response)
     entries = await register.entries()
-    await move_left_behind(cast("Executor", pool), ledger)
+    await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
     expanded = await alice.get(engagement.url, params={"expand": "contacts"})
 
     assert undone.reverted == {}

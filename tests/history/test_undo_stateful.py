@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace
-from herdbook.companies.releasing import release_left_behind
+from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseStaff
 from herdbook.contacts.commands import CompanyStaff
 from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
-from herdbook.merging.moving import move_left_behind
+from herdbook.ledger.unfinished import finish
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
 from tests.cast import Json, Person
 from tests.engagements.calls import TIMELINE, timed
 from tests.engagements.calls import URL as CALLS
@@ -104,8 +106,8 @@ class Story:
     async def work_through_chores(self) -> None:
         """Finish the background work."""
         statements = cast("Executor", self.pool)
-        await release_left_behind(statements, self.ledger, CompanyStaff())
-        await move_left_behind(statements, self.ledger)
+        await finish(statements, self.ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=CompanyStaff()))
+        await finish(statements, self.ledger, MOVE_ENGAGEMENTS, MoveEngagements)
 
     def contact_members(self, wish: Wish) -> Json:
         """Return the fields of a contact for a body."""

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 
+import pytest
 from starlette.types import Receive, Scope, Send
 
 from herdbook.http.fair_queue import MAX_AT_ONCE, MAX_TURNS
@@ -79,6 +80,30 @@ async def test_a_newcomer_does_not_wait_for_all_connections_of_another_client() 
     assert answer.startswith(b"HTTP/1.1 200")
     assert opened < 400
     assert answered < 600
+
+
+@pytest.mark.parametrize(
+    "forwarded", [b"X-Forwarded-For: %s\r\n", b"X-Forwarded-For: 192.0.2.9\r\nx-forwarded-for:::ffff:%s\r\n"]
+)
+async def test_clients_of_a_trusted_proxy_have_turns_of_their_own(forwarded: bytes) -> None:
+    """A client behind a trusted proxy does not wait for 300 requests that the proxy has from another client."""
+    began: list[str] = []
+
+    async def app(scope: Scope, _: Receive, send: Send) -> None:
+        began.append(scope["client"][0])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with wired(app, _LIMITS, ("127.0.0.1",)) as wires:
+        clients = _connected(wires, 301)
+        await until_there_are(wires, 301)
+        for number, client in enumerate(clients):
+            address = b"192.0.2.8" if number == 300 else b"192.0.2.7"
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + forwarded % address + b"\r\n")
+        await until(lambda: len(began) == 301)
+        _close(clients)
+
+    assert began.index("192.0.2.8") < _MOST
 
 
 async def test_a_client_may_not_take_all_places_where_connections_wait() -> None:

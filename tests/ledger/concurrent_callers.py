@@ -18,14 +18,11 @@ import asyncpg
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.commands import (
-    CreateContact,
-    DeleteContact,
-    SetContactCrmAssociation,
-    UpdateContact,
-)
+from herdbook.contacts.commands import CreateContact, UpdateContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpdate, ContactUpdatePhoneNumber
+from herdbook.contacts.store import CONTACT
 from herdbook.errors import OutcomeUnknown
+from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from tests.ledger.ledger_client import EnterTwice, LedgerClient, ThinkTwice, Unprepared, creation, items, ledger_on, unstorable
@@ -39,7 +36,7 @@ _ADDRESSES: Final = tuple(f"{name}@{domain}" for name in "abcdefghij" for domain
 _KEYS: Final = 150
 _ROOT: Final = Path(__file__).parents[2]
 
-_Command: TypeAlias = CreateContact | UpdateContact | DeleteContact | SetContactCrmAssociation
+_Command: TypeAlias = CreateContact | UpdateContact | Delete | SetCrmAssociation
 
 
 class Said(msgspec.Struct):
@@ -99,10 +96,10 @@ class _Caller:
         contact_id = dice.choice(list(known.versions))
         if_version = frozenset({known.versions[contact_id]}) if dice.random() < 0.4 else None
         if chance < 0.14:
-            return DeleteContact(contact_id, if_version)
+            return Delete(CONTACT, contact_id, if_version)
         if chance < 0.2:
             link = ContactCrmAssociation(object_type="contact", crm_object_id=f"crm {dice.randrange(5)}", source="test")
-            return SetContactCrmAssociation(contact_id, dice.choice([None, link]), if_version)
+            return SetCrmAssociation(CONTACT, contact_id, dice.choice([None, link]), if_version)
         if chance < 0.4:
             patch = ContactUpdate(emails=items(*dice.sample(_ADDRESSES, dice.choice([0, 1, 1, 2]))))
             return UpdateContact(contact_id, patch, if_version)

@@ -9,12 +9,13 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact
+from herdbook.contacts.commands import CreateContact, UpdateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdate, ContactUpdateEmail
-from herdbook.contacts.store import ADDRESSES, CONTACTS
+from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS
 from herdbook.db.pool import open_pool
 from herdbook.errors import Refusal
 from herdbook.ledger.claims import Claim
+from herdbook.ledger.commands import Delete
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Command, Need, Origin, Result, UnitOfWork
@@ -60,7 +61,7 @@ class LedgerClient:
 
     async def delete(self, contact_id: UUID) -> Written:
         """Delete a contact."""
-        return await self.write(DeleteContact(contact_id))
+        return await self.write(Delete(CONTACT, contact_id))
 
 
 def creation(*addresses: str, **members: Any) -> CreateContact:
@@ -151,7 +152,7 @@ class Unprepared(msgspec.Struct, frozen=True):
 class ThinkTwice(msgspec.Struct, frozen=True):
     """A command that applies another one and then refuses: nothing of it may remain."""
 
-    first: CreateContact | UpdateContact | DeleteContact
+    first: CreateContact | UpdateContact | Delete
 
     def needs(self) -> Iterator[Need]:
         yield from self.first.needs()
@@ -164,7 +165,7 @@ class ThinkTwice(msgspec.Struct, frozen=True):
 class AttemptAll(msgspec.Struct, frozen=True):
     """A command that applies several others, skips those that refuse, and may refuse itself at the end."""
 
-    parts: tuple[CreateContact | UpdateContact | DeleteContact | ThinkTwice, ...]
+    parts: tuple[CreateContact | UpdateContact | Delete | ThinkTwice, ...]
     refuses: bool = False
 
     def needs(self) -> Iterator[Need]:

@@ -14,12 +14,13 @@ import pytest
 
 from herdbook import ids
 from herdbook.auth.store import create_workspace
-from herdbook.contacts.commands import DeleteContact, UpdateContact
+from herdbook.contacts.commands import UpdateContact
 from herdbook.contacts.model import ContactUpdate
-from herdbook.contacts.store import CONTACTS
+from herdbook.contacts.store import CONTACT, CONTACTS
 from herdbook.engagements.store import TRANSCRIPTS
 from herdbook.errors import Busy, KeyReused, NotFound, Stale, Taken, Unavailable
 from herdbook.ledger.batch import TURN_BYTES, encoded_in_turns
+from herdbook.ledger.commands import Delete
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import BATCH_BYTES, TURN_ROWS, Ledger, Written
 from herdbook.ledger.unit_of_work import Need, Origin
@@ -579,7 +580,7 @@ async def test_a_part_that_refuses_takes_back_itself_alone(ledger_client: Ledger
             ThinkTwice(creation("ada@engine.test")),
             creation("ada@home.test"),
             creation("ada@engine.test", first_name="Augusta"),
-            ThinkTwice(DeleteContact(ada)),
+            ThinkTwice(Delete(CONTACT, ada)),
         ),
         refuses,
     )

@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from herdbook import ids
 from herdbook.auth.store import create_workspace
-from herdbook.companies.commands import CreateCompany, DeleteCompany, SetCompanyCrmAssociation, UpdateCompany
+from herdbook.companies.commands import DeleteCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest, CompanyUpdate
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.bulk import WriteAll, WriteItem
-from herdbook.contacts.commands import CompanyStaff, CreateContact, DeleteContact, UpdateContact, UpsertContact
+from herdbook.contacts.commands import CompanyStaff, CreateContact, UpdateContact, UpsertContact
 from herdbook.contacts.model import ContactUpdate, ContactUpdatePhoneNumber, ContactUpsert
 from herdbook.contacts.store import CONTACT, CONTACTS
 from herdbook.db.pool import Pool, open_pool
@@ -25,11 +25,11 @@ from herdbook.engagements.commands import CreateEngagement, ReplaceContacts, Rep
 from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.errors import Refusal
 from herdbook.history.commands import Restore, Reversal, UndoReversals
+from herdbook.ledger.commands import Create, Delete, SetCrmAssociation, Update
 from herdbook.ledger.ledger import Ledger, TooManyLoads, Written
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unit_of_work import Command, Need, Result, UnitOfWork
 from herdbook.merging.commands import MergeContacts
-from herdbook.tags.commands import CreateTag, DeleteTag, UpdateTag
 from herdbook.tags.model import TagCreate, TagUpdate
 from herdbook.tags.store import TAG
 from herdbook.users.commands import CreateUser
@@ -63,7 +63,7 @@ async def world_of(client: LedgerClient) -> World:
     async def make(command: Command) -> str:
         return msgspec.json.decode((await client.write(command)).body)["id"]
 
-    company = await make(CreateCompany(CompanyCreate(name="Engine", domains=(CompanyDomainRequest("engine.test"),))))
+    company = await make(Create(COMPANY, CompanyCreate(name="Engine", domains=(CompanyDomainRequest("engine.test"),))))
     await make(CreateUser(NewUser("Edith", "Clarke", ("edith@grid.test",))))
     ada = id_of(await client.create("ada@engine.test", "king@x.test", first_name="Ada", company_id=company))
     numbers = (ContactUpdatePhoneNumber(NUMBER),)
@@ -71,7 +71,7 @@ async def world_of(client: LedgerClient) -> World:
     gone = id_of(await client.create("gone@x.test", "left@x.test", first_name="Mary", company_id=company))
     gone_version = (await client.delete(gone)).version
     talk = await make(engaging("ada@engine.test", "grace@x.test"))
-    tag = await make(CreateTag(TagCreate(name="Renewal")))
+    tag = await make(Create(TAG, TagCreate(name="Renewal")))
     engagement_id, tag_id = ids.decoded(ids.ENGAGEMENT, talk), ids.decoded(ids.TAG, tag)
     assert engagement_id is not None
     assert tag_id is not None
@@ -92,7 +92,7 @@ def upsert(*addresses: str, **members: Any) -> UpsertContact:
     return UpsertContact(ContactUpsert(emails=items(*addresses), **members))
 
 
-def write_all(*commands: CreateContact | UpdateContact | DeleteContact | UpsertContact) -> WriteAll:
+def write_all(*commands: CreateContact | UpdateContact | Delete | UpsertContact) -> WriteAll:
     """Return these commands as one."""
     return WriteAll(tuple(WriteItem(index, command) for index, command in enumerate(commands)))
 
@@ -125,20 +125,20 @@ _COMMANDS: Final[dict[str, Makes]] = {
     "update": lambda world: UpdateContact(world.ada, ContactUpdate(first_name="A.", emails=items("a@x.test"))),
     "update with an address taken": lambda world: UpdateContact(world.ada, ContactUpdate(emails=items("grace@x.test"))),
     "update of nobody": lambda _: UpdateContact(ids.NIL, ContactUpdate(first_name="A.")),
-    "delete": lambda world: DeleteContact(world.ada),
+    "delete": lambda world: Delete(CONTACT, world.ada),
     "upsert of one there": lambda _: upsert("grace@x.test", "g@x.test", first_name="G."),
     "upsert of one gone": lambda _: upsert("gone@x.test", first_name="M."),
     "upsert of a new one": lambda _: upsert("new@x.test"),
     "restore": lambda world: Restore(object_type=CONTACT, object_id=world.gone),
     "restore of one there": lambda world: Restore(object_type=COMPANY, object_id=company_id(world)),
     "merge": lambda world: MergeContacts(target_id=world.ada, sources=shown(world.grace)),
-    "company": lambda _: CreateCompany(CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))),
-    "company update": lambda world: UpdateCompany(company_id(world), CompanyUpdate(name="Mill")),
-    "company link": lambda world: SetCompanyCrmAssociation(company_id(world), None),
+    "company": lambda _: Create(COMPANY, CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))),
+    "company update": lambda world: Update(COMPANY, company_id(world), CompanyUpdate(name="Mill")),
+    "company link": lambda world: SetCrmAssociation(COMPANY, company_id(world), None),
     "company deletion": lambda world: DeleteCompany(company_id(world), CompanyStaff()),
-    "tag": lambda _: CreateTag(TagCreate(name="renewal")),
-    "tag update": lambda world: UpdateTag(world.tag, TagUpdate(name="Renewals")),
-    "tag deletion": lambda world: DeleteTag(world.tag),
+    "tag": lambda _: Create(TAG, TagCreate(name="renewal")),
+    "tag update": lambda world: Update(TAG, world.tag, TagUpdate(name="Renewals")),
+    "tag deletion": lambda world: Delete(TAG, world.tag),
     "user": lambda _: CreateUser(NewUser("Edith", "Clarke", ("edith@grid.test",))),
     "engagement": lambda _: engaging("edith@grid.test", "ada@engine.test", "new@x.test", external_id="2", numbers=(NUMBER,)),
     "contacts": lambda world: ReplaceContacts(
@@ -161,9 +161,9 @@ _COMMANDS: Final[dict[str, Makes]] = {
     ),
     "undo of something changed": lambda world: undo(TAG, world.tag, 1, None),
     "bulk": lambda world: write_all(
-        upsert("gone@x.test"), DeleteContact(world.ada), upsert("king@x.test"), creation("ada2@x.test")
+        upsert("gone@x.test"), Delete(CONTACT, world.ada), upsert("king@x.test"), creation("ada2@x.test")
     ),
-    "bulk refused": lambda _: write_all(upsert("gone@x.test"), DeleteContact(ids.NIL), creation("grace@x.test")),
+    "bulk refused": lambda _: write_all(upsert("gone@x.test"), Delete(CONTACT, ids.NIL), creation("grace@x.test")),
 }
 
 
@@ -296,7 +296,7 @@ _COSTS: Final[list[tuple[Makes, str]]] = [
     (lambda world: creation("new@x.test", company_id=world.company), "ls"),
     (lambda world: UpdateContact(world.ada, ContactUpdate(first_name="Augusta")), "ls"),
     (lambda world: UpdateContact(world.ada, ContactUpdate(emails=items("king@x.test", "new@x.test"))), "ls"),
-    (lambda world: DeleteContact(world.ada), "ls"),
+    (lambda world: Delete(CONTACT, world.ada), "ls"),
     (lambda _: upsert("new@x.test"), "ls"),
     (lambda _: upsert("grace@x.test", first_name="G."), "lls"),
     (lambda _: upsert("gone@x.test", first_name="M."), "llls"),

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from herdbook import ids
 from herdbook.auth.store import create_workspace
-from herdbook.contacts.commands import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
+from herdbook.contacts.commands import CreateContact, UpdateContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpdate
+from herdbook.contacts.store import CONTACT
 from herdbook.errors import KeyReused, NotFound, Stale, Taken
+from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger, Written
 from tests.ledger.ledger_client import ChangedMind, LedgerClient, ThinkTwice, Unprepared, creation, items, unstorable
@@ -124,8 +126,8 @@ def command_of(model: Model, wish: Wish) -> Any:
     link = ContactCrmAssociation(object_type="contact", crm_object_id="7", source="test") if wish.place % 2 else None
     return {
         "update": update,
-        "delete": DeleteContact(contact_id, if_version),
-        "link": SetContactCrmAssociation(contact_id, link, if_version),
+        "delete": Delete(CONTACT, contact_id, if_version),
+        "link": SetCrmAssociation(CONTACT, contact_id, link, if_version),
         "think twice": ThinkTwice(update),
         "unstorable": unstorable(),
     }[wish.kind]
@@ -151,7 +153,7 @@ def assert_foretold(model: Model, command: Any, key: IdempotencyKey | None, outc
     contact_id = ids.decoded(ids.CONTACT, body["id"])
     assert contact_id is not None
     version, before = model.contacts.get(contact_id, (0, blank()))
-    after = None if isinstance(command, DeleteContact) else applied(before, command)
+    after = None if isinstance(command, Delete) else applied(before, command)
     if after != before or isinstance(command, CreateContact):
         model.seq += 1
         version = model.seq
@@ -176,7 +178,7 @@ def refusal_of(model: Model, command: Any) -> type[Exception] | None:
         return refusal_of(model, command.first) or ChangedMind
     contact_id = None
     if not isinstance(command, CreateContact):
-        contact_id = command.contact_id
+        contact_id = command.contact_id if isinstance(command, UpdateContact) else command.object_id
         if contact_id not in model.contacts:
             return NotFound
         if command.if_version is not None and model.contacts[contact_id][0] not in command.if_version:
@@ -195,7 +197,7 @@ def blank() -> Json:
 
 def applied(before: Json, command: Any) -> Json:
     """Return a contact after a command."""
-    if isinstance(command, SetContactCrmAssociation):
+    if isinstance(command, SetCrmAssociation):
         one = command.association
         link = None
         if one is not None:

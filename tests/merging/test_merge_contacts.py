@@ -14,9 +14,9 @@ from herdbook.db.pool import Executor
 from herdbook.engagements.commands import CreateEngagement
 from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
-from herdbook.merging.commands import MergeContacts, MoveEngagements
-from herdbook.merging.moving import move_left_behind
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MergeContacts, MoveEngagements
 from herdbook.merging.store import MAX_MOVED_ENGAGEMENTS
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import addresses, delete, numbers, result, results, upsert
@@ -442,7 +442,7 @@ async def test_what_was_interrupted_is_finished(
     """A later round finishes an interrupted merge, and enters the changes under the original request."""
     origin = await interrupted(ledger, alice, ada, grace)
     before = len(await moved(pool, alice, grace))
-    await move_left_behind(cast("Executor", pool), ledger)
+    await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
 
     assert before == MAX_MOVED_ENGAGEMENTS
     assert await moved(pool, alice, grace) == [(origin.request_id, origin.credential_id)] * (MAX_MOVED_ENGAGEMENTS + 20)
@@ -456,12 +456,12 @@ async def test_what_is_left_follows_the_chain(
     mary = await contact(alice, "mary@science.test")
     await merge(alice, mary, ada)
     for _ in range(2):
-        await move_left_behind(cast("Executor", pool), ledger)
+        await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
 
     named = await pool.fetch("select distinct contact_id from engagement_contact where workspace_id = $1", alice.workspace_id)
     assert [record["contact_id"] for record in named] == [mary.uuid]
     # The last round finds that the final contact was not merged itself.
-    await move_left_behind(cast("Executor", pool), ledger)
+    await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
     assert not await pool.fetch("select from unfinished where workspace_id = $1", alice.workspace_id)
 
 

@@ -8,7 +8,9 @@ import asyncpg
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from tests.cast import Json, Person, Thing
+from herdbook.contacts.model import Contact
+from herdbook.contacts.store import ContactRow
+from tests.cast import Json, Person, Stored, Thing
 from tests.contacts.bulks import result, upsert
 from tests.engagements.calls import Made
 from tests.merging.merges import contact, engage, merge
@@ -91,3 +93,27 @@ async def test_nothing_is_lost_and_all_agrees(
     for step, places in [("create", [0]), ("create", [1, 2]), ("create", []), *steps]:
         await story.go_on(step, places)
     await assert_agreement(pool, alice.workspace_id)
+
+
+# The members that tell which contact it is, since when, and whether it is there. A merge takes all others.
+_OF_ITSELF: Final = frozenset(
+    {"object", "id", "created_at", "updated_at", "workspace_id", "version", "deleted_at", "merged_into"}
+)
+
+
+async def test_every_member_is_taken(alice: Person, engine: Thing, stored: Stored) -> None:
+    """A contact without data gets every member of the merged one, and its row every column, so no new field is forgotten."""
+    numbers, crm = [{"phone_number": "+44 20 7946 0958"}], {"object_type": "contact", "crm_object_id": "1", "source": "hubspot"}
+    members = {"first_name": "Ada", "last_name": "King", "description": "Countess", "time_zone": "Europe/London"}
+    source = await contact(alice, "ada@x.test", **members, company_id=engine.id, phone_numbers=numbers)
+    full, full_row = (await alice.put(f"{source.url}/crm_association", json=crm)).json(), await stored.row(source)
+    target = await contact(alice)
+    response = await merge(alice, target, source)
+    shown, row = response.json()["contact"], await stored.row(target)
+    of_contact, of_row = [{*struct.__struct_fields__} - _OF_ITSELF for struct in (Contact, ContactRow)]
+
+    assert all(full.get(name) for name in of_contact), "the test fills every member"
+    assert all(full_row[name] for name in of_row), "the test fills every column"
+    assert {name: shown.get(name) for name in of_contact} == {name: full[name] for name in of_contact}
+    assert {name: row[name] for name in of_row} == {name: full_row[name] for name in of_row}
+    assert all(shown[name] == target.json[name] for name in ("object", "id", "created_at"))

@@ -268,15 +268,16 @@ async def test_an_event_is_the_same_each_time(wire: ApiOptions) -> None:
 
 def test_what_is_restored_is_created_again() -> None:
     """A restored object is sent as created, because receivers have deleted their copy."""
-    assert event_type(OBJECT_TYPES, "cr") == event_type(OBJECT_TYPES, "cc") == EventType.CONTACT_CREATED
+    assert event_type(OBJECT_TYPES, "cr") == event_type(OBJECT_TYPES, "cc") == "v1.contact.created"
 
 
 def test_each_type_has_its_entries() -> None:
     """Each of the thirteen types selects its own entries only."""
     assert {event_type(OBJECT_TYPES, mark) for mark in marks(OBJECT_TYPES, None)} == set(EventType)
     assert len(EventType) == 13
-    assert marks(OBJECT_TYPES, [EventType.TAG_DELETED]) == ["td"]
-    assert marks(OBJECT_TYPES, [EventType.CONTACT_CREATED, EventType.TRANSCRIPT_TIMELINE_COMPLETED]) == ["cc", "cr", "rc", "ru"]
+    assert marks(OBJECT_TYPES, ["v1.tag.deleted"]) == ["td"]
+    assert marks(OBJECT_TYPES, ["v1.contact.created"]) == ["cc", "cr"]
+    assert marks(OBJECT_TYPES, ["v1.engagement.transcript_timeline.completed"]) == ["rc", "ru"]
     assert [event_type(OBJECT_TYPES, mark) for mark in ("uc", "nc", "wu")] == [None, None, None]
 
 

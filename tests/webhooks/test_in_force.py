@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import httpx
 import pytest
@@ -228,9 +229,9 @@ class WatchedSender(Sender):
         self.sent: list[Sent] = []
         self.answered = 0
 
-    def kept_connection(self, url: str) -> KeptConnection:
+    def kept_connection(self, url: str, workspace_id: UUID) -> KeptConnection:
         """Return a recording connection."""
-        kept = WatchedConnection(self, url)
+        kept = WatchedConnection(self, url, workspace_id)
         kept.begun = self._begun
         return kept
 

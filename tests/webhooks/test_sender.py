@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator
 from importlib.metadata import version
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,7 @@ from herdbook.webhooks.model import Attempt
 from herdbook.webhooks.sender import SHOWN_BYTES, KeptConnection, Sender
 from tests.webhooks.receiver import Receiver, answer, receiving
 
+WORKSPACE_ID = uuid4()
 LOOPBACK = ("127.0.0.0/8",)
 EVENT = "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 BODY = '{"name":"Zoë"}'.encode()
@@ -38,12 +40,12 @@ def sender() -> Sender:
 
 async def send(sender: Sender, url: str) -> Attempt:
     """Send an event once."""
-    return await sender.attempt(url, [new_secret()], EVENT, BODY)
+    return await sender.attempt(url, WORKSPACE_ID, [new_secret()], EVENT, BODY)
 
 
 async def connected(sender: Sender, receiver: Receiver) -> KeptConnection:
     """Return a connection that is open, so that all the time of what it sends next goes to the answer."""
-    kept = sender.kept_connection(receiver.url)
+    kept = sender.kept_connection(receiver.url, WORKSPACE_ID)
     await kept.attempt([new_secret()], EVENT, BODY)
     return kept
 
@@ -66,7 +68,7 @@ async def test_the_request_is_whole(sender: Sender, receiver: Receiver) -> None:
 async def test_both_libraries_verify_it(sender: Sender, receiver: Receiver) -> None:
     """Standard Webhooks and Svix verify a request, each by its own headers, and nothing else."""
     secret = new_secret()
-    await sender.attempt(receiver.url, [secret], EVENT, BODY)
+    await sender.attempt(receiver.url, WORKSPACE_ID, [secret], EVENT, BODY)
     (request,) = receiver.requests
 
     assert standardwebhooks.Webhook(secret).verify(request.body, request.headers) == {"name": "Zoë"}
@@ -80,7 +82,7 @@ async def test_both_libraries_verify_it(sender: Sender, receiver: Receiver) -> N
 async def test_two_secrets_sign_side_by_side(sender: Sender, receiver: Receiver) -> None:
     """Both secrets sign during a rotation, so receivers with either one verify the request."""
     old, new = new_secret(), new_secret()
-    await sender.attempt(receiver.url, [new, old], EVENT, BODY)
+    await sender.attempt(receiver.url, WORKSPACE_ID, [new, old], EVENT, BODY)
     (request,) = receiver.requests
 
     for secret in (old, new):
@@ -89,7 +91,7 @@ async def test_two_secrets_sign_side_by_side(sender: Sender, receiver: Receiver)
 
 async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
     """Successive events share one connection."""
-    kept = sender.kept_connection(receiver.url)
+    kept = sender.kept_connection(receiver.url, WORKSPACE_ID)
     for _ in range(3):
         attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)
         assert attempt.is_success
@@ -101,7 +103,7 @@ async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
 async def test_a_connection_that_is_to_be_closed_is_not_used_again(sender: Sender, receiver: Receiver) -> None:
     """A connection is not reused after an answer that closes it."""
     receiver.answering = lambda _: answer(200, Connection="close")
-    kept = sender.kept_connection(receiver.url)
+    kept = sender.kept_connection(receiver.url, WORKSPACE_ID)
     for _ in range(2):
         attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)
         assert attempt.is_success
@@ -112,7 +114,7 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again(sender: Sende
 
 async def test_a_kept_connection_may_have_been_closed(sender: Sender, receiver: Receiver) -> None:
     """A reused connection that the endpoint has closed is replaced, and the event arrives."""
-    kept = sender.kept_connection(receiver.url)
+    kept = sender.kept_connection(receiver.url, WORKSPACE_ID)
     await kept.attempt([new_secret()], EVENT, BODY)
     receiver.hang_up()
     attempt, _ = await kept.attempt([new_secret()], EVENT, BODY)

@@ -7,7 +7,7 @@ from herdbook.webhook_endpoints.subscription import SubscriptionSpan, passed_ove
 from tests.cast import Person
 from tests.webhooks.endpoints import WEBHOOKS, DeliveryTables, Endpoint, add_contacts
 
-A, B, C = EventType.CONTACT_CREATED, EventType.TAG_CREATED, EventType.COMPANY_CREATED
+A, B, C = map(EventType, ("v1.contact.created", "v1.tag.created", "v1.company.created"))
 ALL = SubscriptionSpan(0, None)
 
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from tests.cast import Person, Stored
 from tests.serving import serving
 from tests.webhooks.endpoints import WEBHOOKS, Endpoint
 
+WORKSPACE_ID = uuid4()
 LOOPBACK = ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
 PRIVATE = [
     *("10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1", "100.127.255.255"),
@@ -35,7 +37,7 @@ PUBLIC = ["93.184.216.34", "172.15.0.1", "100.128.0.1", "192.169.0.1", "2606:280
 async def allows(targets: Targets, address: str) -> bool:
     """Whether a connection to an address is allowed."""
     try:
-        return await targets.resolve(address, 443) == address
+        return await targets.resolve(address, 443, WORKSPACE_ID) == address
     except TargetRefused:
         return False
 
@@ -101,9 +103,9 @@ async def test_of_several_addresses_the_allowed_ones_are_taken(names: Names) -> 
     """Only the allowed ones of a name's addresses are used."""
     targets = Targets([])
 
-    assert await targets.addresses("mixed", 443) == ["93.184.216.34", "93.184.216.35"]
-    assert await targets.resolve("mixed", 443) == "93.184.216.34"
-    assert await Targets(["mixed"]).addresses("MIXED", 443) == names.addresses["mixed"]
+    assert await targets.addresses("mixed", 443, WORKSPACE_ID) == ["93.184.216.34", "93.184.216.35"]
+    assert await targets.resolve("mixed", 443, WORKSPACE_ID) == "93.184.216.34"
+    assert await Targets(["mixed"]).addresses("MIXED", 443, WORKSPACE_ID) == names.addresses["mixed"]
 
 
 @pytest.mark.usefixtures("names")
@@ -112,7 +114,7 @@ async def test_a_refusal_names_the_setting_and_not_the_address() -> None:
     refusals: list[str] = []
     for targets in (Targets([]), Targets([], allows_private=False)):
         with pytest.raises(TargetRefused) as refused:
-            await targets.resolve("hidden", 443)
+            await targets.resolve("hidden", 443, WORKSPACE_ID)
         refusals.append(str(refused.value))
 
     plain, with_switch = refusals
@@ -126,7 +128,7 @@ async def test_what_is_no_name_is_unknown() -> None:
     """An unknown name gets another error than a forbidden target."""
     for host in ("nobody.test", "a" * 64 + ".test"):
         with pytest.raises(TargetUnknown):
-            await Targets([]).resolve(host, 443)
+            await Targets([]).resolve(host, 443, WORKSPACE_ID)
 
 
 # Settings
@@ -244,9 +246,9 @@ async def test_ports_that_are_no_webs_are_refused(port: int) -> None:
     """Ports that browsers refuse are refused, whatever the operator allows."""
     targets = Targets(["127.0.0.1"])
     with pytest.raises(TargetRefused):
-        await targets.resolve("127.0.0.1", port)
+        await targets.resolve("127.0.0.1", port, WORKSPACE_ID)
 
-    assert await targets.resolve("127.0.0.1", 8080) == "127.0.0.1"
+    assert await targets.resolve("127.0.0.1", 8080, WORKSPACE_ID) == "127.0.0.1"
 
 
 async def test_a_name_that_leads_to_this_machine_does_not_name_it(names: Names) -> None:
@@ -254,9 +256,9 @@ async def test_a_name_that_leads_to_this_machine_does_not_name_it(names: Names) 
     names.addresses |= {"elsewhere.test": ["127.0.0.1"], "localhost": ["127.0.0.1"]}
     targets = Targets([], allows_loopback=True)
 
-    assert await targets.resolve("localhost", 80) == "127.0.0.1"
+    assert await targets.resolve("localhost", 80, WORKSPACE_ID) == "127.0.0.1"
     with pytest.raises(TargetRefused):
-        await targets.resolve("elsewhere.test", 80)
+        await targets.resolve("elsewhere.test", 80, WORKSPACE_ID)
 
 
 @pytest.mark.parametrize(

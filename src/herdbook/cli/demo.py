@@ -18,8 +18,8 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.serve import preparing, serve
-from herdbook.companies.commands import CreateCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
+from herdbook.companies.store import COMPANY
 from herdbook.contacts.commands import CreateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import page
@@ -28,12 +28,13 @@ from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements.commands import PRIVATE_WRITE, CreateEngagement, ReplaceTags
 from herdbook.engagements.model import EngagementCreate, Participant, TimelineEntry, TimelineRequest, TimelineSpeaker
 from herdbook.first_start import FIRST_KEY_NAME, Prepared
+from herdbook.ledger.commands import Create
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.search_text import folded
 from herdbook.settings import Settings
-from herdbook.tags.commands import CreateTag
 from herdbook.tags.model import TagCreate
+from herdbook.tags.store import TAG
 from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
 
@@ -177,12 +178,12 @@ async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
     origin = Origin(request_id=ids.new_id(), credential_id=credential_id)
     try:
         companies = await asyncio.gather(
-            *(ledger.write(workspace_id, CreateCompany(company), origin) for company in _companies())
+            *(ledger.write(workspace_id, Create(COMPANY, company), origin) for company in _companies())
         )
         asked = _contacts([_id_of(company) for company in companies])
         contacts = await asyncio.gather(*(ledger.write(workspace_id, CreateContact(contact), origin) for contact in asked))
         users = await asyncio.gather(*(ledger.write(workspace_id, CreateUser(user), origin) for user in _USERS))
-        tags = await asyncio.gather(*(ledger.write(workspace_id, CreateTag(tag), origin) for tag in _TAGS))
+        tags = await asyncio.gather(*(ledger.write(workspace_id, Create(TAG, tag), origin) for tag in _TAGS))
         calls = list(_calls([msgspec.json.decode(contact.body, type=Contact) for contact in contacts], users, credential_id))
         engagements = await asyncio.gather(*(ledger.write(workspace_id, call, origin) for call in calls))
         assert len(engagements) == len(calls), "each external id is unique"

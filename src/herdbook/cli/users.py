@@ -13,10 +13,11 @@ from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.contacts.model import time_zones
 from herdbook.db.pool import Connection
+from herdbook.ledger.commands import Update
 from herdbook.settings import DatabaseSettings
-from herdbook.users.commands import CreateUser, SetRole
-from herdbook.users.model import NewUser, User, UserRole
-from herdbook.users.store import all_users
+from herdbook.users.commands import CreateUser
+from herdbook.users.model import NewUser, RoleUpdate, User, UserRole
+from herdbook.users.store import USER, all_users
 
 
 def _spelled(name: str) -> str:
@@ -106,7 +107,7 @@ def set_role(
         The workspace's id; not needed if there is only one.
 
     """
-    carry_out(database, workspace, SetRole(ids.decoded(ids.USER, user) or ids.NIL, role))
+    carry_out(database, workspace, Update(USER, ids.decoded(ids.USER, user) or ids.NIL, RoleUpdate(role)))
     environment.say(f"{user} is now {role.value}.")
 
 

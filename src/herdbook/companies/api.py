@@ -5,13 +5,14 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.companies import store
-from herdbook.companies.commands import CreateCompany, DeleteCompany, SetCompanyCrmAssociation, Staff, UpdateCompany
+from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff, Staff
 from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
-from herdbook.companies.releasing import release_rest
+from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call, answer_found
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
+from herdbook.ledger.commands import Create, SetCrmAssociation, Update
 from herdbook.shared_schemas import Deleted
 
 
@@ -22,7 +23,7 @@ async def list_companies(call: Call) -> Answer:
 
 async def create_company(call: Call, company: CompanyCreate) -> Answer:
     """Create a company."""
-    return await call.write(CreateCompany(company, call.has_precondition))
+    return await call.write(Create(COMPANY, company, call.has_precondition))
 
 
 async def get_company(call: Call, company_id: UUID) -> Answer:
@@ -32,26 +33,24 @@ async def get_company(call: Call, company_id: UUID) -> Answer:
 
 async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> Answer:
     """Change some fields of one company. Absent leaves a field unchanged; null clears it."""
-    return await call.write(UpdateCompany(company_id, patch, call.if_version))
+    return await call.write(Update(COMPANY, company_id, patch, call.if_version))
 
 
 async def delete_company(staff: Staff, call: Call, company_id: UUID) -> Answer:
     """Delete one company, and clear it from its contacts."""
-    workspace_id = call.caller.workspace_id
     answer = await call.write(DeleteCompany(company_id, staff, call.if_version))
-    if await staff.is_left(call.services.database.pool, workspace_id, company_id):
-        await release_rest(call.services.ledger, staff, workspace_id, company_id, call.origin)
+    await call.finish(RELEASE_CONTACTS, partial(ReleaseStaff, staff=staff), [company_id])
     return answer
 
 
 async def set_crm_association(call: Call, company_id: UUID, association: CompanyCrmAssociation) -> Answer:
     """Link one company to a CRM record."""
-    return await call.write(SetCompanyCrmAssociation(company_id, association, call.if_version))
+    return await call.write(SetCrmAssociation(COMPANY, company_id, association, call.if_version))
 
 
 async def clear_crm_association(call: Call, company_id: UUID) -> Answer:
     """Unlink one company from its CRM record."""
-    return await call.write(SetCompanyCrmAssociation(company_id, None, call.if_version))
+    return await call.write(SetCrmAssociation(COMPANY, company_id, None, call.if_version))
 
 
 _TAG: Final = "subpackage_companies"
@@ -75,7 +74,8 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
             answer=Company,
             answer_description="Company list response.",
             list_of=ListOf(
-                search="Search words. Each must match the start of a word in the display name; case and accents are ignored.",
+                search="Search words. Each must match the start of a word in the display name; case, accents, apostrophes and "
+                "hyphens are ignored.",
                 crm_types=("company",),
                 filters=(Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),),
             ),

@@ -1,7 +1,6 @@
 """The company as clients see it, and the rules that need nothing but the company itself."""
 
 import re
-from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -9,8 +8,7 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields, shared_schemas
-from herdbook.errors import FieldError
+from herdbook import fields, ids, shared_schemas
 from herdbook.shared_schemas import CrmAssociation, Time
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -39,27 +37,6 @@ def normal_domain(domain: str) -> str:
     return name
 
 
-def _domains(items: Sequence["CompanyDomainRequest | None"] | None, path: str) -> Iterator[FieldError]:
-    if items is None:
-        return
-    yield from fields.one_primary(items, path)
-    seen: dict[str, int] = {}
-    for index, item in enumerate(items):
-        if item is None:
-            continue
-        place = f"{path}[{index}].domain"
-        try:
-            domain = normal_domain(item.domain)
-        except NotADomain as error:
-            message = f"`{place}` is not a domain name: {error}."
-            yield FieldError(place, "invalid_format", message)
-            continue
-        first = seen.setdefault(domain, index)
-        if first != index:
-            message = f"`{place}` is the same domain as `{path}[{first}].domain`. Send each domain once."
-            yield FieldError(place, "duplicate", message)
-
-
 class CompanyDomainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A domain to give a company."""
 
@@ -69,7 +46,11 @@ class CompanyDomainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     is_primary: bool | UnsetType = UNSET
 
 
-_RULES: Final[dict[str, fields.Rule]] = {"domains": _domains, "name": fields.text, "description": fields.text}
+_RULES: Final[dict[str, fields.Rule]] = {
+    "domains": fields.each_once("domain", "domain", "a domain name", normal_domain),
+    "name": fields.text,
+    "description": fields.text,
+}
 _Domains: TypeAlias = Annotated[tuple[CompanyDomainRequest, ...], Meta(max_length=fields.MAX_ITEMS)]
 
 
@@ -131,7 +112,7 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     read_scopes: ClassVar[tuple[str, ...]] = ("companies:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "company",
-        "id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.COMPANY),
         "name": "Analytical Engines",
         "domains": [{"domain": "example.com", "is_primary": True}],
         "created_at": "2026-03-01T12:00:00.000000Z",
@@ -139,7 +120,7 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: CompanyObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+    id: Annotated[str, fields.id_schema(ids.COMPANY)]
     created_at: Time
     updated_at: Time
     name: Annotated[str | None, Meta(description="Display name of the company.")] = None

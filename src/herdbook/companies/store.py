@@ -1,20 +1,19 @@
 """The type of companies, with its tables, and every SQL statement about them."""
 
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.companies.model import Company
+from herdbook.companies.model import Company, CompanyObject, patched
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
-from herdbook.ledger.unit_of_work import Origin
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.search_text import END, indexed, searchable_name
 
 
@@ -51,15 +50,12 @@ COMPANY: Final = ObjectType(
     read_scopes=Company.read_scopes,
     write_scope="companies:write",
     events=Events.of_changes("company", example_previous={"name": "Difference Engine"}),
+    blank=lambda company_id, time: Company(object=CompanyObject.COMPANY, id=company_id, created_at=time, updated_at=time),
+    patched=patched,
+    history=HistoryNotes(
+        restoring="Its contacts stay without a company: to link them again, undo the request that deleted the company."
+    ),
 )
-
-
-class LeftBehind(NamedTuple):
-    """A deleted company that may still have contacts, and the origin of the command that deleted it."""
-
-    workspace_id: UUID
-    company_id: UUID
-    origin: Origin
 
 
 _SEARCH_INDEX: Final = SearchIndex(

@@ -6,9 +6,10 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
+from herdbook.addresses import comparable_address, read_number
 from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
-from herdbook.contacts.commands import CreateContact, DeleteContact, SetContactCrmAssociation, UpdateContact
+from herdbook.contacts.commands import CreateContact, UpdateContact
 from herdbook.contacts.model import (
     BulkEnvelope,
     BulkResult,
@@ -21,9 +22,11 @@ from herdbook.contacts.model import (
     MergedContact,
     read_numbers,
 )
+from herdbook.contacts.store import CONTACT
 from herdbook.errors import Stale, Taken
 from herdbook.http.call import Call, answer_found
-from herdbook.http.operation import Answer, ListOf, Operation, OtherAnswer
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
+from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.shared_schemas import Deleted
 
 
@@ -58,17 +61,17 @@ async def update_contact(call: Call, contact_id: UUID, patch: ContactUpdate) -> 
 
 async def delete_contact(call: Call, contact_id: UUID) -> Answer:
     """Delete one contact."""
-    return await call.write(DeleteContact(contact_id, call.if_version))
+    return await call.write(Delete(CONTACT, contact_id, call.if_version))
 
 
 async def set_crm_association(call: Call, contact_id: UUID, association: ContactCrmAssociation) -> Answer:
     """Link one contact to a CRM record."""
-    return await call.write(SetContactCrmAssociation(contact_id, association, call.if_version))
+    return await call.write(SetCrmAssociation(CONTACT, contact_id, association, call.if_version))
 
 
 async def clear_crm_association(call: Call, contact_id: UUID) -> Answer:
     """Unlink one contact from its CRM record."""
-    return await call.write(SetContactCrmAssociation(contact_id, None, call.if_version))
+    return await call.write(SetCrmAssociation(CONTACT, contact_id, None, call.if_version))
 
 
 async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
@@ -77,6 +80,18 @@ async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
         raise Stale(None)
     write = write_all if bulk.atomic else write_each
     return await write(call, bulk.operations)
+
+
+def _address(text: str) -> str:
+    # An unencoded plus sign in a query arrives as a space, which is only allowed between quotation marks.
+    return comparable_address(text if '"' in text else text.strip().replace(" ", "+"))
+
+
+def _phone_number(text: str) -> str:
+    number = "+" + text.lstrip() if text.startswith(" ") else text
+    if read_number(number) is None:
+        raise ValueError("a phone number has digits")
+    return number
 
 
 _TAG: Final = "subpackage_contacts"
@@ -96,9 +111,28 @@ OPERATIONS: Final = (
         answer=Contact,
         answer_description="Contact list response.",
         list_of=ListOf(
-            search="Search words. Each must match the start of a word in the full name or an e-mail address; case and accents "
-            "are ignored.",
+            search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
+            "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number. A "
+            "contact that has exactly the searched address comes first.",
             crm_types=("contact",),
+            filters=(
+                Filter(
+                    "email",
+                    _address,
+                    {"type": "string", "format": "idn-email"},
+                    "Only the contact that has this address.",
+                    most=1,
+                ),
+                Filter(
+                    "phone_number",
+                    _phone_number,
+                    {"type": "string", "pattern": "[0-9]"},
+                    "Only contacts that have this number, in any form in which a telephone system sends it. Without a country "
+                    "code, it is read as a number of the workspace's region.",
+                    most=1,
+                ),
+                id_filter("company_id", ids.COMPANY, "company", "Only contacts of this company."),
+            ),
         ),
     ),
     Operation(

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.commands import CreateContact, DeleteContact, UpdateContact, UpsertContact
+from herdbook.contacts.commands import CreateContact, UpdateContact, UpsertContact
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
     BulkItem,
@@ -24,16 +24,19 @@ from herdbook.contacts.model import (
     ContactUpsert,
     read_numbers,
 )
+from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.errors import MAX_ERRORS, Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
 from herdbook.fields import Rule
 from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
+from herdbook.ledger.commands import Delete
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.unit_of_work import LongCommand, Need, NotLoaded, Result, UnitOfWork
 from herdbook.shared_schemas import Deleted
+from herdbook.turns import MAX_TRIES, pause
 
 # Limits the operations of a wave, and its addresses and numbers, unless a single operation has more.
 WAVE: Final = 50
@@ -44,9 +47,6 @@ _STEP: Final = 10
 _TURN: Final = 100
 # Counting addresses and numbers does so after this many bytes of operations.
 _COUNTED_BYTES: Final = 1_048_576
-# Limits the attempts without progress, and sets the pause before the first retry.
-_TRIES: Final = 6
-_PAUSE_SECONDS: Final = 0.05
 
 _log: Final = logging.getLogger("herdbook.contacts")
 
@@ -122,7 +122,7 @@ class WriteItem(msgspec.Struct, frozen=True):
     """Apply one operation of several. Refusals: the command's, with fields named by their path in the whole body."""
 
     index: int
-    command: CreateContact | UpdateContact | DeleteContact | UpsertContact
+    command: CreateContact | UpdateContact | Delete | UpsertContact
 
     def needs(self) -> Iterator[Need]:
         yield from self.command.needs()
@@ -292,9 +292,9 @@ async def _wave(
             # The traceback would refer to this frame, and so to the outcomes, until the next garbage collection.
             outcomes[index] = invalid.with_traceback(None)
     tries = 0
-    while waiting and tries < _TRIES:
+    while waiting and tries < MAX_TRIES:
         if tries:
-            await asyncio.sleep(_PAUSE_SECONDS * 2 ** (tries - 1))
+            await pause(tries)
         found = await asyncio.gather(*(_write(call, key, item) for item in waiting), return_exceptions=True)
         outcomes |= {item.index: outcome for item, outcome in zip(waiting, found, strict=True)}
         left = [item for item in waiting if isinstance(outcomes[item.index], Busy)]
@@ -383,14 +383,14 @@ def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
     return WriteItem(index, command)
 
 
-def _command(asked: object, contact: object) -> CreateContact | UpdateContact | DeleteContact | UpsertContact:
+def _command(asked: object, contact: object) -> CreateContact | UpdateContact | Delete | UpsertContact:
     match asked, contact:
         case _Create(), ContactCreate():
             return CreateContact(contact)
         case _Update(), ContactUpdate():
             return UpdateContact(_contact_id(asked.id), contact)
         case _Delete(), None:
-            return DeleteContact(_contact_id(asked.id))
+            return Delete(CONTACT, _contact_id(asked.id))
         case _:
             assert isinstance(contact, ContactUpsert), "it is the only case left"
             return UpsertContact(contact)

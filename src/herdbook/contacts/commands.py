@@ -9,13 +9,11 @@ from msgspec import UNSET, UnsetType
 
 from herdbook import ids
 from herdbook.addresses import comparable_address
-from herdbook.companies.store import COMPANIES, LeftBehind
+from herdbook.companies.store import COMPANIES
 from herdbook.contacts.model import (
     Contact,
     ContactCreate,
-    ContactCrmAssociation,
     ContactEmail,
-    ContactObject,
     ContactUpdate,
     ContactUpsert,
     patched,
@@ -30,16 +28,12 @@ from herdbook.contacts.store import (
     FORMER_HOLDERS,
     MAX_RELEASED_CONTACTS,
     ContactRow,
-    deleted_with_staff,
-    has_staff,
 )
-from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
-from herdbook.ledger.object_types import active, all_active, created, current, deleted, restored, updated
+from herdbook.ledger.object_types import active, all_active, created, current, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
-from herdbook.shared_schemas import crm_link
 
 
 class CreateContact(msgspec.Struct, frozen=True):
@@ -56,7 +50,7 @@ class CreateContact(msgspec.Struct, frozen=True):
         if self.has_precondition:
             raise Stale(None)
         contact_id = ids.new_id()
-        contact = patched(_blank(work, contact_id), self.fields)
+        contact = CONTACT.new(contact_id, work.time, self.fields)
         CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
 
@@ -105,7 +99,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
             self._claim(work, former.id, (), after)
             return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()
-        contact = patched(_blank(work, contact_id), self.fields)
+        contact = CONTACT.new(contact_id, work.time, self.fields)
         CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
 
@@ -121,35 +115,6 @@ class UpsertContact(msgspec.Struct, frozen=True):
         # The contact may always keep its own addresses, so an address that is refused was sent in the request.
         asked = {comparable_address(item.email.strip()): index for index, item in enumerate(self.fields.emails)}
         ADDRESSES.claim(work, CONTACT, contact_id, old, new, lambda index: ADDRESSES.field_path(asked[new[index]]))
-
-
-class DeleteContact(msgspec.Struct, frozen=True):
-    """Delete a contact, and free its e-mail addresses. Refusals: NotFound, Stale."""
-
-    contact_id: UUID
-    if_version: frozenset[int] | None = None
-
-    def needs(self) -> Iterator[Need]:
-        yield Need(CONTACTS, self.contact_id)
-
-    def apply(self, work: UnitOfWork) -> Result:
-        return deleted(work, CONTACT, current(work, CONTACTS, self.contact_id, self.if_version, "contact"))
-
-
-class SetContactCrmAssociation(msgspec.Struct, frozen=True):
-    """Replace the link of a contact to a CRM record; None removes it. Refusals: NotFound, Stale."""
-
-    contact_id: UUID
-    association: ContactCrmAssociation | None
-    if_version: frozenset[int] | None = None
-
-    def needs(self) -> Iterator[Need]:
-        yield Need(CONTACTS, self.contact_id)
-
-    def apply(self, work: UnitOfWork) -> Result:
-        before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
-        after = msgspec.structs.replace(before.object, crm_association=crm_link(self.association))
-        return updated(work, CONTACT, before, after)
 
 
 def known_contacts(work: UnitOfWork, addresses: Sequence[str], numbers: Sequence[str]) -> dict[str, ContactRow]:
@@ -176,23 +141,6 @@ class CompanyStaff:
             assert row is not None, "an index names rows that exist"
             updated(work, CONTACT, row, msgspec.structs.replace(row.object, company=UNSET))
         return len(contact_ids) < MAX_RELEASED_CONTACTS
-
-    async def is_left(self, statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
-        """Whether a company has contacts."""
-        return await has_staff(statements, workspace_id, company_id)
-
-    async def left_behind(self, statements: Executor) -> list[LeftBehind]:
-        """Return the deleted companies that may still have contacts."""
-        return await deleted_with_staff(statements)
-
-
-def _blank(work: UnitOfWork, contact_id: UUID) -> Contact:
-    return Contact(
-        object=ContactObject.CONTACT,
-        id=ids.encoded(ids.CONTACT, contact_id),
-        created_at=work.time,
-        updated_at=work.time,
-    )
 
 
 def _holder(work: UnitOfWork, address: str) -> ContactRow | None:

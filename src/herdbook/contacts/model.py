@@ -10,13 +10,13 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
-from herdbook.addresses import NotAnAddress, comparable_address, e164, forms, read_number
+from herdbook.addresses import comparable_address, e164, forms, read_number
 from herdbook.errors import FieldError
 from herdbook.http.problems import Problem
 from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 
-_CompanyId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+_CompanyId: TypeAlias = Annotated[str, fields.id_schema(ids.COMPANY)]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 _TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema={"format": "iana-time-zone"})]
 
@@ -55,24 +55,6 @@ _Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=f
 _PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=fields.MAX_ITEMS)]
 
 
-def _emails(items: Sequence[ContactUpdateEmail | None], path: str) -> Iterator[FieldError]:
-    yield from fields.one_primary(items, path)
-    seen: dict[str, int] = {}
-    for index, item in enumerate(items):
-        if item is None:
-            continue
-        place = f"{path}[{index}].email"
-        try:
-            address = comparable_address(item.email.strip())
-        except NotAnAddress as error:
-            yield FieldError(place, "invalid_format", f"`{place}` is not an e-mail address: {error}")
-            continue
-        first = seen.setdefault(address, index)
-        if first != index:
-            message = f"`{place}` is the same address as `{path}[{first}].email`. Send each address once."
-            yield FieldError(place, "duplicate", message)
-
-
 def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber | None], path: str) -> Iterator[FieldError]:
     yield from fields.one_primary(items, path)
     for index, item in enumerate(items):
@@ -85,7 +67,7 @@ _RULES: Final[dict[str, fields.Rule]] = {
     "last_name": fields.text,
     "description": fields.text,
     "company_id": fields.id_of(ids.COMPANY, "company"),
-    "emails": _emails,
+    "emails": fields.each_once("email", "address", "an e-mail address", lambda email: comparable_address(email.strip())),
     "phone_numbers": _phone_numbers,
     "time_zone": _known_time_zone,
 }
@@ -194,10 +176,10 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     read_scopes: ClassVar[tuple[str, ...]] = ("contacts:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "contact",
-        "id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.CONTACT),
         "first_name": "Ada",
         "last_name": "Lovelace",
-        "company": {"id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T", "object": "company"},
+        "company": {"id": ids.example(ids.COMPANY), "object": "company"},
         "emails": [{"email": "ada@example.com", "is_primary": True}],
         "phone_numbers": [{"phone_number": "+44 20 7946 0958", "is_primary": True}],
         "time_zone": "Europe/London",
@@ -208,7 +190,7 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     object: Annotated[ContactObject, Meta(description="Resource discriminator for contact payloads.")]
     id: Annotated[
         str,
-        Meta(description="Stable AskElephant contact identifier.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"}),
+        fields.id_schema(ids.CONTACT, "Stable AskElephant contact identifier."),
     ]
     first_name: Annotated[str | None, Meta(description="Contact given name.")] = None
     last_name: Annotated[str | None, Meta(description="Contact family name.")] = None
@@ -244,15 +226,13 @@ class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "merged_contact"
     example: ClassVar[dict[str, Any]] = {
         "object": "contact",
-        "id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
-        "merged_into": "cnt_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ",
+        "id": ids.example(ids.CONTACT),
+        "merged_into": ids.example(ids.CONTACT, "01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ"),
     }
 
     object: ContactObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})]
-    merged_into: Annotated[
-        str, Meta(description="The contact that replaces it.", extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})
-    ]
+    id: Annotated[str, fields.id_schema(ids.CONTACT)]
+    merged_into: Annotated[str, fields.id_schema(ids.CONTACT, "The contact that replaces it.")]
 
 
 def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:

@@ -1,23 +1,25 @@
 """The type of contacts, with its tables, and every SQL statement about them."""
 
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164
-from herdbook.companies.store import COMPANY, LeftBehind
-from herdbook.contacts.model import Contact, SearchEntry, search_entry
+from herdbook.addresses import comparable_address, e164, looked_up
+from herdbook.auth.store import region_of
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
-from herdbook.ledger.unit_of_work import Origin, Table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
+from herdbook.ledger.unit_of_work import Table
+from herdbook.search_text import reversed_digits
 
 
 class ContactRow(ObjectRow, frozen=True, kw_only=True):
@@ -103,6 +105,15 @@ CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = index_table("company_contact", "company_id", "uuid", "contact_id")
 # Holds the addresses that deleted contacts had.
 FORMER_ADDRESSES: Final = index_table("contact_former_email", "address", "text", "contact_id")
+
+
+def number_keys(phone_number: str, region: str | None) -> list[str]:
+    """Return the keys of `CONTACT_WORDS` for contacts with a number, the surest first."""
+    number = looked_up(phone_number, region)
+    known = () if number.e164 is None else (number.e164,)
+    return [*known, *(reversed_digits(digits) for digits in number.national), *number.international]
+
+
 CONTACT: Final = ObjectType(
     kind="c",
     name="contact",
@@ -125,6 +136,12 @@ CONTACT: Final = ObjectType(
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",
     events=Events.of_changes("contact", example_previous={"last_name": "Byron"}),
+    blank=lambda contact_id, time: Contact(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
+    patched=patched,
+    history=HistoryNotes(
+        restoring="If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that "
+        "it was merged into keeps its data: to reverse the whole merge, undo the request."
+    ),
 )
 
 
@@ -161,6 +178,10 @@ FORMER_HOLDERS: Final = Table(
     save=None,
 )
 
+_HOLDERS: Final[LiteralString] = "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)"
+_STAFF: Final[LiteralString] = (
+    "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($ids)"
+)
 _SEARCH_INDEX: Final = SearchIndex(
     "contact",
     """
@@ -172,7 +193,7 @@ _SEARCH_INDEX: Final = SearchIndex(
     union all
     select w.contact_id from contact_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most
     """,
-    "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)",
+    _HOLDERS,
 )
 
 
@@ -210,33 +231,19 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow
     """Return the contacts of a page, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("contact")
+    filters = query.filters
+    if (addresses := filters.get("email")) is not None:
+        held = conditions.parameter(list(addresses))
+        conditions.require_few(_HOLDERS.replace("$2", held))
+    if (numbers := filters.get("phone_number")) is not None:
+        region = await region_of(pool, workspace_id)
+        keys = conditions.parameter([key for number in numbers for key in number_keys(number, region)])
+        conditions.require_few(
+            "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any(" + keys + ") limit 5000"
+        )
+    if (companies := filters.get("company_id")) is not None:
+        await conditions.require_linked(
+            pool, _STAFF, "c.company_id = any($value::uuid[])", ids.decoded_all(ids.COMPANY, companies)
+        )
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")
-
-
-async def has_staff(statements: Executor, workspace_id: UUID, company_id: UUID) -> bool:
-    """Whether a company has contacts."""
-    return await statements.fetchval(
-        "select exists (select from company_contact where workspace_id = $1 and company_id = $2)", workspace_id, company_id
-    )
-
-
-async def deleted_with_staff(statements: Executor) -> list[LeftBehind]:
-    """Return the deleted companies that may still have contacts."""
-    records = await statements.fetch(
-        """
-        select u.workspace_id, u.object_id, e.request_id, e.credential_id
-        from unfinished u
-        left join lateral (
-            select e.request_id, e.credential_id
-            from company c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
-            where c.workspace_id = u.workspace_id and c.id = u.object_id limit 1
-        ) as e on true
-        where u.task = 'release'
-        """
-    )
-    # The origin is unknown if the entry is no longer kept.
-    return [
-        LeftBehind(workspace_id, company_id, Origin(request_id or ids.new_id(), credential_id or ids.NIL))
-        for workspace_id, company_id, request_id, credential_id in records
-    ]

@@ -12,16 +12,13 @@ from uuid import UUID
 import msgspec
 
 from herdbook.addresses import addresses_in
+from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Pool
 from herdbook.search_text import readings, words
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
 TimeColumn: TypeAlias = Literal["updated_at", "start_at"]
 
-_PARAMETERS: Final[tuple[LiteralString, ...]] = (
-    *("$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16"),
-    *("$17", "$18", "$19", "$20", "$21", "$22", "$23", "$24", "$25", "$26", "$27", "$28", "$29", "$30", "$31", "$32"),
-)
 _COMPARISONS: Final[dict[Bound, LiteralString]] = {"gt": " > ", "gte": " >= ", "lt": " < ", "lte": " <= "}
 _TIMES: Final[dict[TimeColumn, LiteralString]] = {"updated_at": "c.updated_at", "start_at": "c.start_at"}
 # A list is sorted by two columns: the time, and a tie-breaker for rows of the same time.
@@ -122,7 +119,7 @@ class ListQuery:
     def parameter(self, value: Any) -> LiteralString:
         """Add a parameter; return its placeholder."""
         self._values.append(value)
-        return _PARAMETERS[len(self._values) - 1]
+        return placeholder(len(self._values))
 
     def require(self, condition: LiteralString) -> None:
         """Add a condition."""
@@ -138,6 +135,16 @@ class ListQuery:
             crm_ids = self.parameter([record.id for record in self._query.crm_records])
             found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
             self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
+
+    async def require_linked(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
+        """Require a link to one of some objects.
+
+        `linked` selects the linked ids for the objects `$ids`. If these are many, the rows are checked by `holds`, on `$value`.
+        """
+        if await _is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
+            self.add(holds, wanted)
+        else:
+            self.require_few(linked.replace("$ids", self.parameter(wanted)))
 
     async def search(self, pool: Pool, within: SearchIndex) -> None:
         """Require the query's search terms, if any."""
@@ -155,7 +162,9 @@ class ListQuery:
         self._asked_before_search = len(self._values)
         # The planner expects few matches of `like`, and would sort all rows for them. It expects `coalesce` to match half of
         # the rows, so it scans in list order until the page is full.
-        searched: LiteralString = " or ".join(["c.search like all(" + self.parameter(_patterns(terms)) + ")" for terms in found])
+        searched: LiteralString = " or ".join(
+            ["c.search like all(" + self.parameter(_patterns(terms)) + ")" for terms in found]
+        )
         self._searched = "coalesce(" + searched + ", false)"
         self._asked_in_search = len(self._values)
         candidates = [sorted({word for term in terms for word in words(term)}) for terms in found]
@@ -226,7 +235,7 @@ class ListQuery:
         return [ListRow(CursorPosition(record[0], record[1], self._ahead), record[2], record[3:]) for record in records]
 
 
-async def is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
+async def _is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
     """Whether a select finds too many ids to look at each; it reads at most 5,000 of them."""
     count: int = await pool.fetchval("select count(*) from (" + ids + " limit 5000) as few", *values)
     return count >= _COMMON

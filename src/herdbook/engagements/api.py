@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from herdbook import fields, ids
+from herdbook import ids
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
@@ -40,7 +39,7 @@ from herdbook.engagements.model import (
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
-from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 
 # A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
 MAX_PAGE_BYTES: Final = 4_194_304
@@ -294,16 +293,6 @@ def _array(items: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(items) + b"]"
 
 
-def _id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
-    return Filter(name, partial(_id_text, prefix, kind), {"type": "string", "pattern": f"^{prefix}[A-Za-z0-9]+$"}, description)
-
-
-def _id_text(prefix: str, kind: str, text: str) -> str:
-    if any(fields.id_of(prefix, kind)(text, "")):
-        raise ValueError(f"the id of a {kind} is `{prefix}` followed by letters and digits, as the API returned it")
-    return text
-
-
 def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingStatus], description: str) -> Filter:
     values = [choice.value for choice in choices]
 
@@ -316,15 +305,16 @@ def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingSta
 
 
 _LIST_OF: Final = ListOf(
-    search="Search words. Each must match the start of a word in the title; case and accents are ignored.",
+    search="Search words. Each must match the start of a word in the title; case, accents, apostrophes and hyphens are "
+    "ignored.",
     crm_types=("company", "contact", "deal"),
     times=("updated_at", "start_at"),
     filters=(
         _choice_filter("engagement_type", EngagementType, "Only engagements of this type."),
         _choice_filter("processing_status", ProcessingStatus, "Only engagements with this status."),
-        _id_filter("company_ids", ids.COMPANY, "company", "Only engagements that this company is part of."),
-        _id_filter("contact_ids", ids.CONTACT, "contact", "Only engagements that this contact takes part in."),
-        _id_filter("owner_ids", ids.USER, "user", "Only engagements that this user owns."),
+        id_filter("company_ids", ids.COMPANY, "company", "Only engagements that this company is part of."),
+        id_filter("contact_ids", ids.CONTACT, "contact", "Only engagements that this contact takes part in."),
+        id_filter("owner_ids", ids.USER, "user", "Only engagements that this user owns."),
     ),
 )
 _TAG: Final = "subpackage_engagements"

@@ -32,7 +32,7 @@ _SourceSystem: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100, ext
 _Uri: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048, extra_json_schema={"format": "uri"})]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=31_536_000)]
-_UserId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-Za-z0-9]+$"})]
+_UserId: TypeAlias = Annotated[str, fields.id_schema(ids.USER)]
 _LINK: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f]+")
 # A browser would run links with these schemes.
 _RUN_BY_BROWSERS: Final = ("javascript", "data", "vbscript", "blob", "file")
@@ -258,9 +258,7 @@ class EngagementContacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     rules: ClassVar[dict[str, fields.Rule]] = {"contact_ids": _link_rule(ids.CONTACT, "contact")}
     example: ClassVar[dict[str, Any]] = {"contact_ids": []}
 
-    contact_ids: Annotated[
-        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MAX_LINKS)
-    ]
+    contact_ids: Annotated[tuple[Annotated[str, fields.id_schema(ids.CONTACT)], ...], Meta(max_length=_MAX_LINKS)]
 
 
 class EngagementTags(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -270,9 +268,7 @@ class EngagementTags(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     rules: ClassVar[dict[str, fields.Rule]] = {"tag_ids": _link_rule(ids.TAG, "tag")}
     example: ClassVar[dict[str, Any]] = {"tag_ids": []}
 
-    tag_ids: Annotated[
-        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^tag_[A-Za-z0-9]+$"})], ...], Meta(max_length=_MAX_LINKS)
-    ]
+    tag_ids: Annotated[tuple[Annotated[str, fields.id_schema(ids.TAG)], ...], Meta(max_length=_MAX_LINKS)]
 
 
 class EngagementObject(Enum):
@@ -314,7 +310,7 @@ class EngagementCompany(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "engagement_company"
 
     object: EngagementCompanyObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+    id: Annotated[str, fields.id_schema(ids.COMPANY)]
     name: str | None
     crm_association: CrmAssociation | UnsetType = UNSET
 
@@ -357,7 +353,7 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     read_scopes: ClassVar[tuple[str, ...]] = ("engagements:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "engagement",
-        "id": "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.ENGAGEMENT),
         "title": "The engine's next step",
         "engagement_type": "CALL",
         "processing_status": "COMPLETED",
@@ -369,7 +365,7 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: EngagementObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
+    id: Annotated[str, fields.id_schema(ids.ENGAGEMENT)]
     title: str
     engagement_type: EngagementType
     processing_status: ProcessingStatus
@@ -442,12 +438,12 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "transcript_timeline"
     example: ClassVar[dict[str, Any]] = {
         "object": "transcript_timeline",
-        "engagement_id": "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "engagement_id": ids.example(ids.ENGAGEMENT),
         "overall_sentiment": None,
     } | TimelineRequest.example
 
     object: TimelineObject
-    engagement_id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
+    engagement_id: Annotated[str, fields.id_schema(ids.ENGAGEMENT)]
     speakers: tuple[TimelineSpeaker, ...]
     entries: tuple[TimelineEntry, ...]
     overall_sentiment: Annotated[float | None, Meta(description="The average sentiment of the speakers who have one.")]

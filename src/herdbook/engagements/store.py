@@ -13,14 +13,14 @@ from herdbook import fields, ids
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database, ObjectRead, find_in
-from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex, is_common
+from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.engagements.events import engagement_data, transcript_data
 from herdbook.engagements.model import Details, Engagement, EngagementEntry, Timeline, TranscriptEntry
 from herdbook.ledger.changes import Action
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.search_text import END, indexed, searchable_name
 from herdbook.tags.store import TAG
 
@@ -107,6 +107,10 @@ ENGAGEMENT: Final = ObjectType(
     write_scope="engagements:write",
     is_public="object ->> 'is_private' = 'false'",
     events=Events.of_changes("engagement", example_previous={"title": "The next step"}, data=engagement_data),
+    history=HistoryNotes(
+        "A private one is shown only with the `engagements:private:read` scope. Linked contacts and companies are shown "
+        "only to credentials that may read them."
+    ),
 )
 
 
@@ -262,21 +266,14 @@ async def page(
             wanted = ids.decoded_all(bucket.prefix, filters.get(bucket.name, ()))
             if crm_ids:
                 wanted += [record["id"] for record in await pool.fetch(bucket.resolve, workspace_id, crm_ids)]
-            await _require_links(pool, conditions, workspace_id, bucket, wanted)
+            await conditions.require_linked(pool, bucket.linked, bucket.holds, wanted)
         if within is not None and within.name == bucket.name:
-            await _require_links(pool, conditions, workspace_id, bucket, [within.id])
+            await conditions.require_linked(pool, bucket.linked, bucket.holds, [within.id])
     if any(record.object_type == "deal" for record in records):
         # Deals belong to the project bucket. herdbook has no deals, so a filter by deal matches nothing.
         conditions.require("false")
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "engagement", ", c.details")
-
-
-async def _require_links(pool: Pool, conditions: ListQuery, workspace_id: UUID, bucket: Bucket, wanted: Sequence[UUID]) -> None:
-    if await is_common(pool, bucket.linked.replace("$ids", "$2"), workspace_id, wanted):
-        conditions.add(bucket.holds, wanted)
-    else:
-        conditions.require_few(bucket.linked.replace("$ids", conditions.parameter(wanted)))
 
 
 # Loads the objects that engagements are expanded with, in one statement for a whole page. As for single objects, the condition

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields
+from herdbook import fields, ids
 from herdbook.contacts.model import Contact
 from herdbook.errors import FieldError, quoted
 from herdbook.ledger.changes import Action
@@ -81,7 +81,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     ]
     at: Time
     object_id: Annotated[str, Meta(description="The object's id; for a transcript, the id of its engagement.")]
-    request_id: Annotated[str, Meta(extra_json_schema={"pattern": "^rid_[0-9A-Z]+$"})]
+    request_id: Annotated[str, Meta(extra_json_schema={"pattern": f"^{ids.REQUEST}[0-9A-Z]+$"})]
     credential_id: Annotated[str, Meta(description="An API key or an OAuth client.")] | None
     data: ChangeData
     merged_into: Annotated[str, Meta(description="The contact that this one was merged into.")] | UnsetType = UNSET
@@ -100,8 +100,8 @@ class ChangeList(msgspec.Struct, frozen=True, kw_only=True):
                 "type": "contact.updated",
                 "at": "2026-03-01T12:00:00.000000Z",
                 "object_id": Contact.example["id"],
-                "request_id": "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
-                "credential_id": "apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+                "request_id": ids.example(ids.REQUEST),
+                "credential_id": ids.example(ids.CREDENTIAL),
                 "data": {
                     "object": Contact.example,
                     "previous_attributes": {"first_name": "Augusta"},

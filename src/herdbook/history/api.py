@@ -12,13 +12,7 @@ from msgspec import UNSET
 from herdbook import fields, ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
-from herdbook.companies.model import Company
-from herdbook.companies.store import COMPANY
-from herdbook.contacts.model import Contact
-from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ
-from herdbook.engagements.model import Engagement
-from herdbook.engagements.store import ENGAGEMENT
 from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken
 from herdbook.history import store
 from herdbook.history.commands import Restore
@@ -44,9 +38,8 @@ from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import not_this_cursor, not_with_cursor
 from herdbook.ledger.changes import Action
 from herdbook.ledger.object_types import ObjectType
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.shared_schemas import shown_time
-from herdbook.tags.model import Tag
-from herdbook.tags.store import TAG
 
 # Maps each list in an engagement's details to the scope that is needed to see it in a history.
 _LISTS: Final = {"contact_ids": "contacts:read", "company_ids": "companies:read", "tag_ids": None}
@@ -181,71 +174,48 @@ async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answ
     return await undo(call, asked.request_id, is_dry_run=query.dry_run)
 
 
-def history_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct]) -> Operation:
-    """Return the operation that reads the history of an object; the API shows the object as `object_`."""
-    name = object_type.name
-    private = (
-        " A private one is shown only with the `engagements:private:read` scope. Linked contacts and companies are shown "
-        "only to credentials that may read them."
-    )
-    return Operation(
+def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
+    """Yield the operations on the history of an object that its type has."""
+    if object_type.history is None:
+        return
+    name, plural = object_type.name, object_type.plural
+    yield Operation(
         method="GET",
-        path=path,
+        path=f"/herdbook/{plural}/{{{name}_id}}/history",
         id=f"get-{name}-history",
         summary=f"Get {name} history",
         description=f"Lists the changes of a single {name}, deleted or not, latest first. With `at`, returns the {name} as it "
-        f"was at that time, with the ETag that it had."
-        f"{private if object_type is ENGAGEMENT else ''}",
-        tag=f"subpackage_{object_type.plural}",
+        f"was at that time, with the ETag that it had. {object_type.history.history}".strip(),
+        tag=f"subpackage_{plural}",
         scopes=object_type.read_scopes,
         handler=partial(show_history, object_type),
         query=HistoryQuery,
         answer=History,
-        or_answer=object_,
+        or_answer=object_type.shown,
         answer_description=f"The changes of the {name} or, with `at`, the {name}.",
         refusals=(NoLongerKept,),
     )
-
-
-def restore_of(object_type: ObjectType[Any, Any], path: str, object_: type[msgspec.Struct], about: str) -> Operation:
-    """Return the operation that restores a deleted object; `about` says what becomes of its references."""
-    name = object_type.name
-    return Operation(
+    if object_type.history.restoring is None or object_type.write_scope is None:
+        return
+    yield Operation(
         method="POST",
-        path=path,
+        path=f"/herdbook/{plural}/{{{name}_id}}/restore",
         id=f"restore-{name}",
         summary=f"Restore {name}",
-        description=f"Restores a single deleted {name} as it was. If it is not deleted, it stays unchanged. {about} "
-        "If-Match is compared with the version of the deletion, which the history shows.",
-        tag=f"subpackage_{object_type.plural}",
-        scopes=(object_type.write_scope or "",),
+        description=f"Restores a single deleted {name} as it was. If it is not deleted, it stays unchanged. "
+        f"{object_type.history.restoring} If-Match is compared with the version of the deletion, which the history shows.",
+        tag=f"subpackage_{plural}",
+        scopes=(object_type.write_scope,),
         handler=partial(restore_object, object_type),
-        answer=object_,
+        answer=object_type.shown,
         answer_description=f"Restored {name} response.",
         refusals=(Taken,),
     )
 
 
-def _operations() -> Iterator[Operation]:
-    yield history_of(CONTACT, "/herdbook/contacts/{contact_id}/history", Contact)
-    yield restore_of(
-        CONTACT,
-        "/herdbook/contacts/{contact_id}/restore",
-        Contact,
-        "If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that it was "
-        "merged into keeps its data: to reverse the whole merge, undo the request.",
-    )
-    yield history_of(COMPANY, "/herdbook/companies/{company_id}/history", Company)
-    yield restore_of(
-        COMPANY,
-        "/herdbook/companies/{company_id}/restore",
-        Company,
-        "Its contacts stay without a company: to link them again, undo the request that deleted the company.",
-    )
-    yield history_of(TAG, "/herdbook/tags/{tag_id}/history", Tag)
-    yield restore_of(TAG, "/herdbook/tags/{tag_id}/restore", Tag, "Engagements that had the tag have it again.")
-    yield history_of(ENGAGEMENT, "/herdbook/engagements/{engagement_id}/history", Engagement)
-    yield Operation(
+OPERATIONS: Final = (
+    *(operation for object_type in OBJECT_TYPES for operation in history_of(object_type)),
+    Operation(
         method="POST",
         path="/herdbook/undo",
         id="undo-request",
@@ -262,7 +232,5 @@ def _operations() -> Iterator[Operation]:
         answer=Undo,
         answer_description="The result of the undo or, for a dry run, the expected result.",
         refusals=(NotFound, NoLongerKept),
-    )
-
-
-OPERATIONS: Final = tuple(_operations())
+    ),
+)

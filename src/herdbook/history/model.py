@@ -15,9 +15,9 @@ from herdbook.shared_schemas import Time
 
 Members: TypeAlias = dict[str, msgspec.Raw]
 
-_RequestId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^rid_[A-Za-z0-9]+$"})]
-_EXAMPLE_REQUEST: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
-_EXAMPLE_CONTACT: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+_RequestId: TypeAlias = Annotated[str, fields.id_schema(ids.REQUEST)]
+_EXAMPLE_REQUEST: Final = ids.example(ids.REQUEST)
+_EXAMPLE_CONTACT: Final = ids.example(ids.CONTACT)
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +85,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
         "at": "2026-03-01T12:00:00.000000Z",
         "request_id": _EXAMPLE_REQUEST,
         "by": {
-            "credential_id": "apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+            "credential_id": ids.example(ids.CREDENTIAL),
             "credential_name": "Nightly sync",
-            "user_id": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+            "user_id": ids.example(ids.USER),
         },
         "changes": {"first_name": {"from": "Ada", "to": "Augusta"}},
     }

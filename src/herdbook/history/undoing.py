@@ -4,7 +4,6 @@ Slices keep other writes from waiting for the whole undo. Each slice is atomic, 
 undo finds the reverted objects changed since, and undoes the rest.
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -29,12 +28,10 @@ from herdbook.ledger.changes import Action
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.object_types import ObjectType
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
+from herdbook.turns import MAX_TRIES, pause
 
 MAX_CHANGES: Final = 500
 SLICE: Final = 200
-# Limits the attempts at a slice while too many writes wait, and sets the pause before the first retry.
-_TRIES: Final = 6
-_PAUSE_SECONDS: Final = 0.05
 _OF_ENGAGEMENTS: Final = (ENGAGEMENT, TRANSCRIPT)
 
 
@@ -164,13 +161,13 @@ class _Undoing:
         call, key = self._call, self._key
         if number and key is not None:
             key = key.part(number)
-        for tries in range(_TRIES):
+        for tries in range(1, MAX_TRIES + 1):
             try:
                 return await call.services.ledger.write(call.caller.workspace_id, command, call.origin, key)
             except Busy:
                 if not number:
                     raise
-            await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
+            await pause(tries)
         raise Unavailable("Too many writes are waiting. Only some changes are undone. Send the request again to undo the rest.")
 
     def _may_name(self) -> frozenset[ObjectType[Any, Any]]:

@@ -1,8 +1,8 @@
 """A call: one routed and authenticated request, as a handler sees it."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from starlette.types import Scope
@@ -10,7 +10,7 @@ from starlette.types import Scope
 from herdbook import ids
 from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.auth.sign_ins import SignIns
-from herdbook.db.database import Database, ObjectRead
+from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
@@ -20,7 +20,8 @@ from herdbook.http.problems import Problem, problem_of
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
-from herdbook.ledger.object_types import ObjectTypes
+from herdbook.ledger.object_types import ObjectType, ObjectTypes
+from herdbook.ledger.unfinished import Task, finish
 from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.media import Recordings
 from herdbook.settings import TargetRules
@@ -137,6 +138,11 @@ class Call:
         """The origin of this request's commands, for the ledger."""
         return Origin(request_id=self.request_id, credential_id=self.caller.credential_id)
 
+    async def answer_object(self, object_type: ObjectType[Any, Any], object_id: UUID) -> Answer:
+        """Return an object as an answer. Refusal: NotFound."""
+        found = await self.services.database.find(find_in(object_type.table.name), self.caller.workspace_id, object_id)
+        return answer_found(found, object_type.noun)
+
     async def answer_list(self, page: Callable[[Pool, UUID, PageQuery], Awaitable[Sequence[ListRow]]]) -> Answer:
         """Return the requested page. Refusals: InvalidQuery, Forbidden."""
         query = self.page_query()
@@ -147,6 +153,11 @@ class Call:
         key = self.idempotency_key()
         written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, key, len(self._body))
         return Answer(written.body, written.version, written.replayed)
+
+    async def finish(self, task: Task, next_slice: Callable[[UUID], Command], object_ids: Collection[UUID]) -> None:
+        """Finish a task that this request's command may have left unfinished for these objects."""
+        these = (self.caller.workspace_id, object_ids)
+        await finish(self.services.database.pool, self.services.ledger, task, next_slice, these)
 
     def _list_reader(self) -> ListReader:
         operation = self.operation

@@ -27,7 +27,7 @@ from herdbook.http.unread import WrittenObject, needs_other_schema
 from herdbook.shared_schemas import Deleted
 
 _MEDIA_TYPES_OF_PROBLEMS: Final = ("application/json", "application/problem+json")
-_EXAMPLE_REQUEST_ID: Final = "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+_EXAMPLE_REQUEST_ID: Final = ids.example(ids.REQUEST)
 # Paths that the vendor's API does not have.
 _OWN_PATHS: Final = "/herdbook/"
 _ABOUT: Final = """\

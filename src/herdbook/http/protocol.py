@@ -58,6 +58,7 @@ _WARN_EVERY_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 5e-5
 # An IPv4 address as an IPv6 one, perhaps with a port behind it (RFC 4291, section 2.5.5.2).
 _IPV4_MAPPED: Final = re.compile(rb"\[?::ffff:(\d+\.\d+\.\d+\.\d+)\]?", re.IGNORECASE)
+_find_forwarded_for: Final = re.compile(rb"\r\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE).findall
 # uri-host and port (RFC 9110, section 7.2).
 _is_host: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*").fullmatch
 
@@ -323,8 +324,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._unfed = b""
         self._fed = 0
         self._waits_for_turn = False
-        # The client, for its turns.
+        # The client, for its turns. A trusted proxy is the client of its connections, and names the client of each request.
         self._network = ""
+        self._proxied: _Proxied | None = None
         # Whether the request that begins next waited behind another one.
         self._is_pipelined = False
         # The request that is being answered; `cycle` is the last that came.
@@ -398,6 +400,8 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self.client is not None:
             self._network = network_of(self.client[0])
             self.app = self._front.app_for(self.client[0], self.app)
+            if isinstance(self.app, _Proxied):
+                self._proxied = self.app
         self._deadline = self.loop.call_later(self._limits.head_seconds, self._when_late)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -451,11 +455,28 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     def _wait_for_turn(self, *, is_large: bool = False) -> None:
         if not self._waits_for_turn:
             self._waits_for_turn = True
+            client = self._client_of_unfed()
             if is_large:
                 # Large reads have turns of their own, so that a client's small requests overtake them.
-                self._front.work.add((self._network, "large"), self._take_turn, _LARGE_READ_COST)
+                self._front.work.add((client, "large"), self._take_turn, _LARGE_READ_COST)
             else:
-                self._front.work.add(self._network, self._take_turn)
+                self._front.work.add(client, self._take_turn)
+
+    def _client_of_unfed(self) -> str:
+        """Return the client whose turn parses what was read."""
+        if self._proxied is None or self._awaited is self._body_awaited:
+            # A body could name any client.
+            return self._network
+        head_end = self._unfed.find(_HEAD_END, self._fed)
+        head = self._unfed[self._fed : head_end if head_end >= 0 else None]
+        return self._proxied.network_of_client(_find_forwarded_for(head)) or self._network
+
+    def _client_of(self, cycle: Any) -> str:
+        """Return the client whose turn begins a request."""
+        if self._proxied is None:
+            return self._network
+        values = [value for name, value in cycle.scope["headers"] if name == b"x-forwarded-for"]
+        return self._proxied.network_of_client(values) or self._network
 
     def _take_turn(self) -> None:
         self._waits_for_turn = False
@@ -614,7 +635,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         else:
             # Refusing a stranger is cheap, but refusing many in one iteration would keep known callers waiting.
             cost = 1 if self._was_known else MAX_TURNS // MAX_STRANGERS
-            self._front.work.add(self._network, functools.partial(self._start_in_turn, cycle, app), cost)
+            self._front.work.add(self._client_of(cycle), functools.partial(self._start_in_turn, cycle, app), cost)
         self._is_pipelined = False
 
     def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
@@ -757,6 +778,13 @@ class _Proxied:
     def __init__(self, app: Any, proxies: list[str]) -> None:
         self._app = ProxyHeadersMiddleware(app, proxies)
 
+    def network_of_client(self, forwarded_for: Sequence[bytes]) -> str:
+        """Return the network of the client that `X-Forwarded-For` names as the middleware reads it, or an empty string."""
+        if not forwarded_for:
+            return ""
+        joined = b", ".join(map(_without_mapping, forwarded_for)).decode("latin1")
+        return network_of(self._app.trusted_hosts.get_trusted_client_address(joined)[0])
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         host = headers.get(b"x-forwarded-host", headers.get(b"host", b"")).partition(b",")[0].strip()
@@ -765,14 +793,19 @@ class _Proxied:
             scope["server"] = (host.decode(), None)
         # Addresses that lists of proxies can be compared with.
         scope["headers"] = [
-            (name, _IPV4_MAPPED.sub(rb"\1", value) if name == b"x-forwarded-for" else value) for name, value in scope["headers"]
+            (name, _without_mapping(value) if name == b"x-forwarded-for" else value) for name, value in scope["headers"]
         ]
         await self._app(scope, receive, send)  # type: ignore[arg-type]
 
 
+def _without_mapping(addresses: bytes) -> bytes:
+    """Return a list with each IPv4 address that is written as an IPv6 one as what it is."""
+    return _IPV4_MAPPED.sub(rb"\1", addresses)
+
+
 def unmapped(address: str) -> str:
     """Return an IPv4 address that is written as an IPv6 one as what it is, and any other as it came."""
-    return _IPV4_MAPPED.sub(rb"\1", address.encode()).decode() if address[:7].lower() == "::ffff:" else address
+    return _without_mapping(address.encode()).decode() if address[:7].lower() == "::ffff:" else address
 
 
 def _unmapped_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

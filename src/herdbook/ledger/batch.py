@@ -13,15 +13,13 @@ from uuid import UUID
 import msgspec
 
 from herdbook import metrics
+from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Connection
 from herdbook.ledger.changes import SAVE_CHANGES, Change
 from herdbook.ledger.unit_of_work import Need, Row, Table, UnitOfWork
 
-_PARAMETERS: Final[tuple[LiteralString, ...]] = (
-    *("$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15"),
-    *("$16", "$17", "$18", "$19", "$20", "$21", "$22", "$23", "$24", "$25", "$26", "$27", "$28", "$29"),
-)
-
+# The first parameter of a batch's statements is its workspaces; the rows of each table follow.
+_FIRST_ROWS: Final = 2
 _WARN_EVERY_SECONDS: Final = 60.0
 # The bytes of rows that are encoded before others have their turn.
 TURN_BYTES: Final = 1_048_576
@@ -191,9 +189,9 @@ def _look_at_times(units: Iterable[UnitOfWork], now: datetime) -> None:
 @functools.cache
 def _load_statement(tables: tuple[Table[Any], ...]) -> LiteralString:
     columns: list[LiteralString] = [_LOAD_HEADS]
-    for table, parameter in zip(tables, _PARAMETERS[: len(tables)], strict=True):
+    for number, table in enumerate(tables, _FIRST_ROWS):
         assert table.load is not None, "a command needs rows of a table that is only written"
-        columns.append("(select json_agg(r) from (" + table.load.replace("$rows", parameter) + ") as r)")
+        columns.append("(select json_agg(r) from (" + table.load.replace("$rows", placeholder(number)) + ") as r)")
     return "select " + ", ".join(columns)
 
 
@@ -204,8 +202,7 @@ def _save_statement(tables: tuple[Table[Any], ...]) -> LiteralString:
         assert table.save is not None, "a command writes rows of a table that is only read"
         fragments.append(table.save)
     numbered: list[LiteralString] = [
-        fragment.replace("$rows", parameter)
-        for fragment, parameter in zip(fragments, _PARAMETERS[: len(fragments)], strict=True)
+        fragment.replace("$rows", placeholder(number)) for number, fragment in enumerate(fragments, _FIRST_ROWS)
     ]
     return _HOLD + ", " + ", ".join(numbered) + " select id from held"
 

@@ -1,6 +1,6 @@
 """Objects with a version: the steps that commands on contacts, companies and the other kinds share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,12 +11,12 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from herdbook import ids
+from herdbook import ids, shared_schemas
 from herdbook.errors import NotFound, Stale
 from herdbook.ledger.changes import Action, Entry
 from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import Index, reindex
-from herdbook.ledger.unit_of_work import Result, Table, UnitOfWork
+from herdbook.ledger.unit_of_work import Need, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
 
@@ -94,6 +94,13 @@ class Events:
         return cls(types=types, **others)
 
 
+class HistoryNotes(NamedTuple):
+    """Notes in the API document: on an object's history and, if the API restores objects, on what becomes of references."""
+
+    history: str = ""
+    restoring: str | None = None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ObjectType(Generic[RowT, EntryT]):
     """An object type of the ledger: each object has a row, and entries that record its history.
@@ -105,7 +112,9 @@ class ObjectType(Generic[RowT, EntryT]):
     another object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last.
     Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects. `is_public` is an SQL
     condition on an entry `change` that tells whether the object is not private; None if no object of the type is private.
-    `events` are the events of webhooks; None if there are none.
+    `events` are the events of webhooks; None if there are none. `history` are notes on the operations that show an object's
+    history and restore it; None if the API has no such operations. `blank` returns a new object without any field set, for its
+    id and the time; None if requests create none. `patched` returns an object with the fields of a request body.
     """
 
     kind: LiteralString
@@ -123,15 +132,42 @@ class ObjectType(Generic[RowT, EntryT]):
     write_scope: str | None = None
     is_public: LiteralString | None = None
     events: Events | None = None
+    history: HistoryNotes | None = None
+    blank: Callable[[str, str], EntryT] | None = None
+    patched: Callable[[EntryT, Any], EntryT] = shared_schemas.patched
+
+    @property
+    def noun(self) -> str:
+        """The name of an object in messages."""
+        return self.name.replace("_", " ")
+
+    @cached_property
+    def shown(self) -> Any:
+        """The type of an object in the API."""
+        return next(field.type for field in msgspec.structs.fields(self.table.row) if field.name == "object")
 
     @cached_property
     def undo_order(self) -> tuple[int, str]:
         """The sort key of the types in an undo: each comes after those that it refers to."""
         return 1 + max((each.undo_order[0] for each in self.refers_to), default=-1), self.name
 
+    @property
+    def event_types(self) -> Iterable[str]:
+        """The types of the events that webhooks send for changes of such objects, each once."""
+        return () if self.events is None else dict.fromkeys(self.events.types.values())
+
     def keys(self, entry: EntryT | None) -> list[str]:
         """Return the unique keys that an entry holds."""
         return [] if entry is None or self.unique_key is None else self.unique_key.keys(entry)
+
+    def new(self, object_id: UUID, time: str, fields: msgspec.Struct) -> EntryT:
+        """Return a new object with the fields of a request body."""
+        assert self.blank is not None, "requests create such objects"
+        return self.patched(self.blank(ids.encoded(self.prefix, object_id), time), fields)
+
+    def key_needs(self, fields: msgspec.Struct) -> list[Need]:
+        """Return the rows that a command must see to claim the unique keys in a request body."""
+        return [] if self.unique_key is None else self.unique_key.needs(self.keys(self.new(ids.NIL, "", fields)))
 
     def claim(self, work: UnitOfWork, object_id: UUID, before: EntryT | None, after: EntryT) -> None:
         """Claim the keys of an object's new state, and free those that only its old state had. Refusal: Taken."""

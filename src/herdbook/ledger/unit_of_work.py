@@ -17,6 +17,7 @@ import msgspec
 
 from herdbook.ledger.changes import Change, Entry
 from herdbook.shared_schemas import shown_time
+from herdbook.turns import finished
 
 
 class Row(Protocol):
@@ -100,12 +101,7 @@ class LongCommand(msgspec.Struct, frozen=True):
 
     def apply(self, work: "UnitOfWork") -> Result:
         """Run all steps at once."""
-        steps = self.steps(work)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as ended:
-                return ended.value
+        return finished(self.steps(work))
 
 
 class Origin(msgspec.Struct, frozen=True):

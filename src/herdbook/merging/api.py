@@ -9,10 +9,8 @@ from herdbook import ids
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.merging.commands import MergeContacts, MergePreview
+from herdbook.merging.commands import MOVE_ENGAGEMENTS, MergeContacts, MergePreview, MoveEngagements
 from herdbook.merging.model import Merge, MergeQuery, MergeRequest
-from herdbook.merging.moving import move_rest
-from herdbook.merging.store import left
 
 
 async def merge_contacts(call: Call, contact_id: UUID, asked: MergeRequest, query: MergeQuery) -> Answer:
@@ -31,8 +29,7 @@ async def merge_contacts(call: Call, contact_id: UUID, asked: MergeRequest, quer
         answer = await call.write(command)
     except MergePreview as preview:
         return Answer(msgspec.json.encode(preview.merge))
-    services = call.services
-    await move_rest(services.ledger, await left(services.database.pool, call.caller.workspace_id, command.source_ids))
+    await call.finish(MOVE_ENGAGEMENTS, MoveEngagements, command.source_ids)
     return answer
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -14,10 +15,12 @@ from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, current, deleted, updated
-from herdbook.ledger.unfinished import Task, note
+from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.merging.model import Merge, merged
 from herdbook.merging.store import COUNTED, MAX_MOVED_ENGAGEMENTS
+
+MOVE_ENGAGEMENTS: Final = Task("move", CONTACTS.name)
 
 
 class MergePreview(Exception):
@@ -94,14 +97,8 @@ class MergeContacts(msgspec.Struct, frozen=True, kw_only=True):
         counted = work.get(COUNTED, self.source_ids)
         assert counted is not None, "a count of none has a row, too"
         for source_id in self.source_ids:
-            note(work, Task.MOVE_ENGAGEMENTS, source_id, is_finished=False)
+            note(work, MOVE_ENGAGEMENTS, source_id, is_finished=False)
         return counted.many
-
-
-class Moved(msgspec.Struct, frozen=True):
-    """The answer to `MoveEngagements`: whether the merged contact has no engagements left."""
-
-    all: bool
 
 
 class MoveEngagements(msgspec.Struct, frozen=True):
@@ -121,11 +118,11 @@ class MoveEngagements(msgspec.Struct, frozen=True):
             moved = _moved(work, {contact.id: contact.merged_into})
             if moved:
                 # The replacing contact may have been merged since, too.
-                note(work, Task.MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
+                note(work, MOVE_ENGAGEMENTS, contact.merged_into, is_finished=False)
         is_finished = moved < MAX_MOVED_ENGAGEMENTS
         if is_finished:
-            note(work, Task.MOVE_ENGAGEMENTS, self.contact_id, is_finished=True)
-        return Result(work.seq, Moved(all=is_finished))
+            note(work, MOVE_ENGAGEMENTS, self.contact_id, is_finished=True)
+        return Result(work.seq, SliceDone(all=is_finished))
 
 
 def _moved(work: UnitOfWork, places: Mapping[UUID, UUID]) -> int:

@@ -39,10 +39,10 @@ class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     schema_name: ClassVar[str] = "contact_merge_request"
     rules: ClassVar[dict[str, fields.Rule]] = {"from": _sources}
-    example: ClassVar[dict[str, Any]] = {"from": ["cnt_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ"]}
+    example: ClassVar[dict[str, Any]] = {"from": [ids.example(ids.CONTACT, "01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ")]}
 
     sources: Annotated[
-        tuple[Annotated[str, Meta(extra_json_schema={"pattern": "^cnt_[A-Za-z0-9]+$"})], ...],
+        tuple[Annotated[str, fields.id_schema(ids.CONTACT)], ...],
         Meta(
             min_length=1,
             max_length=MAX_SOURCES,

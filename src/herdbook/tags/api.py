@@ -4,12 +4,13 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.errors import Taken
-from herdbook.http.call import Call, answer_found
+from herdbook.http.call import Call
 from herdbook.http.operation import Answer, ListOf, Operation
+from herdbook.ledger.commands import Create, Delete, Update
 from herdbook.shared_schemas import Deleted
 from herdbook.tags import store
-from herdbook.tags.commands import CreateTag, DeleteTag, UpdateTag
 from herdbook.tags.model import Tag, TagCreate, TagUpdate
+from herdbook.tags.store import TAG
 
 
 async def list_tags(call: Call) -> Answer:
@@ -19,22 +20,22 @@ async def list_tags(call: Call) -> Answer:
 
 async def create_tag(call: Call, tag: TagCreate) -> Answer:
     """Create a tag."""
-    return await call.write(CreateTag(tag, call.has_precondition))
+    return await call.write(Create(TAG, tag, call.has_precondition))
 
 
 async def get_tag(call: Call, tag_id: UUID) -> Answer:
     """Read one tag."""
-    return answer_found(await store.find(call.services.database, call.caller.workspace_id, tag_id), "tag")
+    return await call.answer_object(TAG, tag_id)
 
 
 async def update_tag(call: Call, tag_id: UUID, patch: TagUpdate) -> Answer:
     """Change some fields of one tag. Absent leaves a field unchanged; null clears it."""
-    return await call.write(UpdateTag(tag_id, patch, call.if_version))
+    return await call.write(Update(TAG, tag_id, patch, call.if_version))
 
 
 async def delete_tag(call: Call, tag_id: UUID) -> Answer:
     """Delete one tag."""
-    return await call.write(DeleteTag(tag_id, call.if_version))
+    return await call.write(Delete(TAG, tag_id, call.if_version))
 
 
 _TAG: Final = "subpackage_tags"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields
+from herdbook import fields, ids
 from herdbook.letter_case import without_case
 from herdbook.shared_schemas import Time
 
@@ -60,14 +60,14 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     read_scopes: ClassVar[tuple[str, ...]] = ("tags:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "tag",
-        "id": "tag_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.TAG),
         "created_at": "2026-03-01T12:00:00.000000Z",
         "updated_at": "2026-03-01T12:00:00.000000Z",
         "auto_tagging_enabled": False,
     } | _EXAMPLE
 
     object: TagObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^tag_[A-Za-z0-9]+$"})]
+    id: Annotated[str, fields.id_schema(ids.TAG)]
     name: str
     created_at: Time
     updated_at: Time

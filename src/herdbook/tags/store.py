@@ -4,12 +4,11 @@ from typing import Final
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.object_types import Events, ObjectRow, ObjectType, object_table
-from herdbook.tags.model import Tag, comparable_name
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
+from herdbook.tags.model import Tag, TagObject, comparable_name
 
 
 class TagRow(ObjectRow, frozen=True, kw_only=True):
@@ -21,7 +20,8 @@ class TagRow(ObjectRow, frozen=True, kw_only=True):
 TAGS: Final = object_table(TagRow, "tag", {})
 TAG_NAMES: Final = UniqueKey[Tag](
     claim_table("tag_name", "name", "tag_id"),
-    keys=lambda tag: [comparable_name(tag.name)],
+    # Only a blank tag has no name.
+    keys=lambda tag: [comparable_name(tag.name)] if tag.name else [],
     field_path=lambda _: "name",
 )
 TAG: Final = ObjectType(
@@ -36,12 +36,9 @@ TAG: Final = ObjectType(
     read_scopes=Tag.read_scopes,
     write_scope="tags:write",
     events=Events.of_changes("tag", example_previous={"hex_color": None}),
+    blank=lambda tag_id, time: Tag(object=TagObject.TAG, id=tag_id, name="", created_at=time, updated_at=time),
+    history=HistoryNotes(restoring="Engagements that had the tag have it again."),
 )
-
-
-async def find(database: Database, workspace_id: UUID, tag_id: UUID) -> ObjectRead | None:
-    """Return an active tag as the API shows it, with its version."""
-    return await database.find(find_in("tag"), workspace_id, tag_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

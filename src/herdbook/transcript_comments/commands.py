@@ -81,46 +81,40 @@ class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
         return shown
 
 
-class UpdateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
-    """Change the text of a comment, or resolve it. Refusals: NotFound, also on a private engagement that is hidden; Stale."""
+class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
+    """A command on an existing comment."""
 
     comment_id: UUID
     sees_private: bool
-    patch: TranscriptCommentUpdate
-    user_id: UUID | None
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
         yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
 
+    def current(self, work: UnitOfWork) -> TranscriptCommentRow:
+        """Return an active comment on an active engagement that the caller may see. Refusals: NotFound, Stale."""
+        row = active(work, TRANSCRIPT_COMMENTS, self.comment_id)
+        engagement = None if row is None else active(work, ENGAGEMENTS, row.engagement_id)
+        if engagement is None or (engagement.is_private and not self.sees_private):
+            raise NotFound("transcript comment")
+        return current(work, TRANSCRIPT_COMMENTS, self.comment_id, self.if_version, "transcript comment")
+
+
+class UpdateTranscriptComment(_OfOne, frozen=True, kw_only=True):
+    """Change the text of a comment, or resolve it. Refusals: NotFound, also on a private engagement that is hidden; Stale."""
+
+    patch: TranscriptCommentUpdate
+    user_id: UUID | None
+
     def apply(self, work: UnitOfWork) -> Result:
-        before = _current(work, self.comment_id, self.if_version, sees_private=self.sees_private)
+        before = self.current(work)
         user_id = None if self.user_id is None else ids.encoded(ids.USER, self.user_id)
         after = patched(before.object, self.patch, user_id, work.time)
         return updated(work, TRANSCRIPT_COMMENT, before, after)
 
 
-class DeleteTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
+class DeleteTranscriptComment(_OfOne, frozen=True, kw_only=True):
     """Delete a comment. Refusals: NotFound, also on a private engagement that is hidden; Stale."""
 
-    comment_id: UUID
-    sees_private: bool
-    if_version: frozenset[int] | None = None
-
-    def needs(self) -> Iterator[Need]:
-        yield Need(TRANSCRIPT_COMMENTS, self.comment_id)
-
     def apply(self, work: UnitOfWork) -> Result:
-        before = _current(work, self.comment_id, self.if_version, sees_private=self.sees_private)
-        return deleted(work, TRANSCRIPT_COMMENT, before)
-
-
-def _current(
-    work: UnitOfWork, comment_id: UUID, if_version: frozenset[int] | None, *, sees_private: bool
-) -> TranscriptCommentRow:
-    """Return an active comment on an active engagement that the caller may see. Refusals: NotFound, Stale."""
-    row = active(work, TRANSCRIPT_COMMENTS, comment_id)
-    engagement = None if row is None else active(work, ENGAGEMENTS, row.engagement_id)
-    if engagement is None or (engagement.is_private and not sees_private):
-        raise NotFound("transcript comment")
-    return current(work, TRANSCRIPT_COMMENTS, comment_id, if_version, "transcript comment")
+        return deleted(work, TRANSCRIPT_COMMENT, self.current(work))

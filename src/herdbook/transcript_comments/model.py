@@ -12,8 +12,8 @@ from herdbook.errors import FieldError
 from herdbook.shared_schemas import Time
 
 _Body: TypeAlias = Annotated[str, Meta(min_length=1, max_length=50_000, extra_json_schema=fields.TEXT_SCHEMA)]
-_TimelineId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^tt_[A-Za-z0-9]+$"})]
-_UserId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-Za-z0-9]+$"})]
+_TimelineId: TypeAlias = Annotated[str, fields.id_schema(ids.TRANSCRIPT_TIMELINE)]
+_UserId: TypeAlias = Annotated[str, fields.id_schema(ids.USER)]
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
@@ -87,22 +87,22 @@ class TranscriptComment(msgspec.Struct, frozen=True, kw_only=True):
     read_scopes: ClassVar[tuple[str, ...]] = ("engagements:read", "transcript_comments:read")
     example: ClassVar[dict[str, Any]] = {
         "object": "transcript_comment",
-        "id": "tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
-        "engagement_id": "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
-        "transcript_timeline_id": "tt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.TRANSCRIPT_COMMENT),
+        "engagement_id": ids.example(ids.ENGAGEMENT),
+        "transcript_timeline_id": ids.example(ids.TRANSCRIPT_TIMELINE),
         "body": "Is that a promise?",
         "status": "OPEN",
         "created_at": "2026-03-01T12:00:00.000000Z",
         "updated_at": "2026-03-01T12:00:00.000000Z",
         "anchor": {"entry_index": 1},
-        "created_by": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "created_by": ids.example(ids.USER),
         "resolved_by": None,
         "resolved_at": None,
     }
 
     object: TranscriptCommentObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^tano_[A-Za-z0-9]+$"})]
-    engagement_id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
+    id: Annotated[str, fields.id_schema(ids.TRANSCRIPT_COMMENT)]
+    engagement_id: Annotated[str, fields.id_schema(ids.ENGAGEMENT)]
     transcript_timeline_id: _TimelineId
     body: str
     status: TranscriptCommentStatus

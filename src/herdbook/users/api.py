@@ -3,10 +3,11 @@
 from typing import Final
 from uuid import UUID
 
-from herdbook.http.call import Call, answer_found
+from herdbook.http.call import Call
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.users import store
 from herdbook.users.model import User
+from herdbook.users.store import USER
 
 
 async def list_users(call: Call) -> Answer:
@@ -16,7 +17,7 @@ async def list_users(call: Call) -> Answer:
 
 async def get_user(call: Call, user_id: UUID) -> Answer:
     """Read one user."""
-    return answer_found(await store.find(call.services.database, call.caller.workspace_id, user_id), "user")
+    return await call.answer_object(USER, user_id)
 
 
 _TAG: Final = "subpackage_users"
@@ -35,8 +36,8 @@ OPERATIONS: Final = (
         answer=User,
         answer_description="User list response.",
         list_of=ListOf(
-            search="Search words. Each must match the start of a word in the full name or an e-mail address; case and accents "
-            "are ignored."
+            search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
+            "apostrophes and hyphens are ignored. A user who has exactly the searched address comes first."
         ),
     ),
     Operation(

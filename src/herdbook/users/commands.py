@@ -7,9 +7,9 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.ledger.object_types import all_active, created, current, updated
+from herdbook.ledger.object_types import all_active, created
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
-from herdbook.users.model import NewUser, User, UserEmail, UserObject, UserRole
+from herdbook.users.model import NewUser, User, UserEmail, UserObject
 from herdbook.users.store import HANDLES, USER, USERS
 
 
@@ -44,20 +44,6 @@ class CreateUser(msgspec.Struct, frozen=True):
             # The number is not part of the API's user, so the ledger's entry lacks it.
             work.put(USERS, msgspec.structs.replace(row, phone_number_e164=handles[-1]))
         return result
-
-
-class SetRole(msgspec.Struct, frozen=True):
-    """Give a user another role. Refusal: NotFound."""
-
-    user_id: UUID
-    role: UserRole
-
-    def needs(self) -> Iterator[Need]:
-        yield Need(USERS, self.user_id)
-
-    def apply(self, work: UnitOfWork) -> Result:
-        before = current(work, USERS, self.user_id, None, "user")
-        return updated(work, USER, before, msgspec.structs.replace(before.object, role=self.role))
 
 
 def active_users(work: UnitOfWork, handles: Sequence[str]) -> dict[str, UUID]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from herdbook import fields, ids
 from herdbook.addresses import comparable_address, e164
 from herdbook.shared_schemas import Time
 
@@ -47,7 +48,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "user"
     example: ClassVar[dict[str, Any]] = {
         "object": "user",
-        "id": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.USER),
         "role": "MEMBER",
         "created_at": "2026-03-01T12:00:00.000000Z",
         "updated_at": "2026-03-01T12:00:00.000000Z",
@@ -58,7 +59,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: UserObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^usr_[A-Za-z0-9]+$"})]
+    id: Annotated[str, fields.id_schema(ids.USER)]
     role: UserRole
     created_at: Time
     updated_at: Time
@@ -68,6 +69,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     emails: tuple[UserEmail, ...] = ()
     time_zone: str | UnsetType = UNSET
     last_activity_at: Time | UnsetType = UNSET
+
+
+class RoleUpdate(msgspec.Struct, frozen=True):
+    """The change of a user's role."""
+
+    role: UserRole
 
 
 class NewUser(NamedTuple):

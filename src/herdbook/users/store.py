@@ -8,7 +8,6 @@ import msgspec
 
 from herdbook import ids
 from herdbook.addresses import comparable_address, forms
-from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
@@ -63,11 +62,6 @@ _SEARCH_INDEX: Final = SearchIndex(
     "select w.user_id from user_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
     "select h.user_id from user_handle h where h.workspace_id = $1 and h.handle = any($2)",
 )
-
-
-async def find(database: Database, workspace_id: UUID, user_id: UUID) -> ObjectRead | None:
-    """Return a user as the API shows it, with its version."""
-    return await database.find(find_in("workspace_user"), workspace_id, user_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from herdbook.auth.scopes import ADMIN
 from herdbook.errors import FieldError, NotFound
-from herdbook.http.call import Call, answer_found
+from herdbook.http.call import Call
 from herdbook.http.operation import Answer, ListOf, Operation
 from herdbook.ledger.unit_of_work import Command
 from herdbook.settings import TargetRules
@@ -37,9 +37,8 @@ from herdbook.webhook_endpoints.model import (
     WebhookSecret,
     shown_secret,
 )
-from herdbook.webhook_endpoints.store import EndpointState
+from herdbook.webhook_endpoints.store import WEBHOOK_ENDPOINT, EndpointState
 
-_NAME: Final = "webhook endpoint"
 _NO_STORE: Final = ((b"cache-control", b"no-store"),)
 # Headers that proxies add: a request with one of them comes from another machine.
 _OF_PROXIES: Final = (
@@ -60,8 +59,7 @@ async def create_endpoint(call: Call, endpoint: WebhookEndpointCreate) -> Answer
 
 async def get_endpoint(call: Call, endpoint_id: UUID) -> Answer:
     """Read one webhook endpoint."""
-    found = await store.find(call.services.database, call.caller.workspace_id, endpoint_id)
-    return answer_found(found, _NAME)
+    return await call.answer_object(WEBHOOK_ENDPOINT, endpoint_id)
 
 
 async def update_endpoint(call: Call, endpoint_id: UUID, patch: WebhookEndpointUpdate) -> Answer:
@@ -114,10 +112,10 @@ async def _faults(call: Call, url: str) -> tuple[FieldError, ...]:
     then.
     """
     faults = await asyncio.to_thread(_faults_of_target)
-    return await faults(allowed_targets(call), url)
+    return await faults(allowed_targets(call), url, call.caller.workspace_id)
 
 
-def _faults_of_target() -> Callable[[TargetRules, str], Awaitable[tuple[FieldError, ...]]]:
+def _faults_of_target() -> Callable[[TargetRules, str, UUID], Awaitable[tuple[FieldError, ...]]]:
     # Imported on first use, in a thread: an HTTP client takes a third of a second to import.
     from herdbook.webhook_endpoints.targets import faults  # noqa: PLC0415
 
@@ -137,7 +135,7 @@ async def endpoint_state(call: Call, endpoint_id: UUID) -> tuple[EndpointKey, En
     place = EndpointKey(call.caller.workspace_id, endpoint_id)
     reading = await store.read(call.services.database.pool, place)
     if reading is None:
-        raise NotFound(_NAME)
+        raise NotFound(WEBHOOK_ENDPOINT.noun)
     return place, reading
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -21,7 +20,6 @@ from herdbook.webhook_endpoints.model import (
     NewWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointCreate,
-    WebhookEndpointObject,
     WebhookEndpointUpdate,
     missed,
     patched,
@@ -29,8 +27,6 @@ from herdbook.webhook_endpoints.model import (
 )
 from herdbook.webhook_endpoints.signing import new_secret
 from herdbook.webhook_endpoints.store import READERS, WEBHOOK_ENDPOINT, WEBHOOK_ENDPOINTS, ReaderRow, WebhookEndpointRow
-
-_NAME: Final = "webhook endpoint"
 
 
 class CreateEndpoint(msgspec.Struct, frozen=True):
@@ -51,15 +47,7 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
         if self.has_precondition:
             raise Stale(None)
         endpoint_id = ids.new_id()
-        blank = WebhookEndpoint(
-            object=WebhookEndpointObject.WEBHOOK_ENDPOINT,
-            id=ids.encoded(ids.WEBHOOK_ENDPOINT, endpoint_id),
-            url=self.fields.url,
-            is_enabled=True,
-            created_at=work.time,
-            updated_at=work.time,
-        )
-        endpoint = patched(blank, self.fields)
+        endpoint = WEBHOOK_ENDPOINT.new(endpoint_id, work.time, self.fields)
         result = created(work, WEBHOOK_ENDPOINT, endpoint_id, endpoint)
         row = _row_of(work, endpoint_id)
         reader = ReaderRow(
@@ -85,7 +73,7 @@ class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
 
     def current(self, work: UnitOfWork) -> WebhookEndpointRow:
         """Return the endpoint's row. Refusals: NotFound, Stale."""
-        return current(work, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
+        return current(work, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, WEBHOOK_ENDPOINT.noun)
 
 
 class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
@@ -152,7 +140,7 @@ class DisableEndpoint(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         if self.reason is not DisabledReason.BY_REQUEST and active(work, WEBHOOK_ENDPOINTS, self.endpoint_id) is None:
             return Result(0, Deleted(ids.encoded(ids.WEBHOOK_ENDPOINT, self.endpoint_id), WEBHOOK_ENDPOINT.name))
-        before = current(work, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, _NAME)
+        before = current(work, WEBHOOK_ENDPOINTS, self.endpoint_id, self.if_version, WEBHOOK_ENDPOINT.noun)
         after = before.object
         if after.is_enabled:
             after = msgspec.structs.replace(after, is_enabled=False, disabled_reason=self.reason)

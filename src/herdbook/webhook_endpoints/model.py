@@ -12,7 +12,8 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields, shared_schemas
+from herdbook import fields, ids, shared_schemas
+from herdbook.business_types import BUSINESS_TYPES
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import Time, shown_time
 
@@ -30,7 +31,7 @@ _ADDRESS: Final = re.compile(
 _Url: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=2000, description="The URL to send events to.", extra_json_schema={"format": "uri"})
 ]
-EndpointId: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": "^whep_[A-Za-z0-9]+$"})]
+EndpointId: TypeAlias = Annotated[str, fields.id_schema(ids.WEBHOOK_ENDPOINT)]
 _Secret: TypeAlias = Annotated[str, Meta(description="The secret that signs events. Store it where you receive them.")]
 
 
@@ -44,19 +45,8 @@ class EndpointKey(NamedTuple):
 class EventType(StrEnum):
     """The type of an event, named as on the vendor's webhooks page."""
 
-    CONTACT_CREATED = "v1.contact.created"
-    CONTACT_UPDATED = "v1.contact.updated"
-    CONTACT_DELETED = "v1.contact.deleted"
-    COMPANY_CREATED = "v1.company.created"
-    COMPANY_UPDATED = "v1.company.updated"
-    COMPANY_DELETED = "v1.company.deleted"
-    ENGAGEMENT_CREATED = "v1.engagement.created"
-    ENGAGEMENT_UPDATED = "v1.engagement.updated"
-    ENGAGEMENT_DELETED = "v1.engagement.deleted"
-    TRANSCRIPT_TIMELINE_COMPLETED = "v1.engagement.transcript_timeline.completed"
-    TAG_CREATED = "v1.tag.created"
-    TAG_UPDATED = "v1.tag.updated"
-    TAG_DELETED = "v1.tag.deleted"
+    # Each kind of object declares its events.
+    vars().update((name, name) for object_type in BUSINESS_TYPES for name in object_type.event_types)
 
 
 def _address(value: str, path: str) -> Iterator[FieldError]:
@@ -135,7 +125,7 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     schema_name: ClassVar[str] = "webhook_endpoint"
     example: ClassVar[dict[str, Any]] = {
         "object": "webhook_endpoint",
-        "id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "id": ids.example(ids.WEBHOOK_ENDPOINT),
         "is_enabled": True,
         "created_at": "2026-03-01T12:00:00.000000Z",
         "updated_at": "2026-03-01T12:00:00.000000Z",

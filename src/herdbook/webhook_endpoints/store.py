@@ -10,12 +10,19 @@ import msgspec
 
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
-from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Table
-from herdbook.webhook_endpoints.model import LEASE_SECONDS, EndpointKey, Missed, WebhookEndpoint, missed
+from herdbook.webhook_endpoints.model import (
+    LEASE_SECONDS,
+    EndpointKey,
+    Missed,
+    WebhookEndpoint,
+    WebhookEndpointObject,
+    missed,
+    patched,
+)
 from herdbook.webhook_endpoints.signing import new_secret, signing_secrets
 from herdbook.webhook_endpoints.subscription import SubscriptionSpan
 
@@ -73,6 +80,15 @@ WEBHOOK_ENDPOINT: Final = ObjectType(
     entry=WebhookEndpoint,
     example=WebhookEndpoint.example,
     read_scopes=(ADMIN,),
+    blank=lambda endpoint_id, time: WebhookEndpoint(
+        object=WebhookEndpointObject.WEBHOOK_ENDPOINT,
+        id=endpoint_id,
+        url="",
+        is_enabled=True,
+        created_at=time,
+        updated_at=time,
+    ),
+    patched=patched,
 )
 # The courier also writes these rows and moves the position all the time, so loaded values are never written back and a
 # position never decreases.
@@ -150,11 +166,6 @@ class EndpointState(NamedTuple):
     def signing_secrets(self) -> list[str]:
         """The secrets to sign with."""
         return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
-
-
-async def find(database: Database, workspace_id: UUID, endpoint_id: UUID) -> ObjectRead | None:
-    """Return an active webhook endpoint as the API shows it, with its version."""
-    return await database.find(find_in("webhook_endpoint"), workspace_id, endpoint_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

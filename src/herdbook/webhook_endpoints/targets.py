@@ -6,6 +6,7 @@ Imported on first use: an HTTP client takes a third of a second to import, and m
 import asyncio
 from functools import lru_cache
 from typing import Final
+from uuid import UUID
 
 import httpx
 
@@ -16,13 +17,13 @@ from herdbook.settings import TargetRules
 _PATIENCE_SECONDS: Final = 5.0
 
 
-async def faults(rules: TargetRules, url: str) -> tuple[FieldError, ...]:
+async def faults(rules: TargetRules, url: str, workspace_id: UUID) -> tuple[FieldError, ...]:
     """Return the errors of a target: it cannot be resolved, or the rules do not allow it."""
     try:
         parsed = httpx.URL(url)
         port = parsed.port or (443 if parsed.scheme == "https" else 80)
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            await allowed_by(rules).resolve(parsed.raw_host.decode("ascii"), port)
+            await allowed_by(rules).resolve(parsed.raw_host.decode("ascii"), port, workspace_id)
     except TargetRefused as refused:
         return (FieldError("url", "target_not_allowed", f"`url` is not an allowed target: {refused}."),)
     except TimeoutError:

@@ -60,7 +60,8 @@ async def test_endpoint(call: Call, endpoint_id: UUID, asked: TestRequest) -> An
     _, reading = await endpoint_state(call, endpoint_id)
     event = sample(call.services.object_types, call.caller.workspace_id, asked.type)
     attempt = await asyncio.to_thread(_probe)
-    return _answer(await attempt(allowed_targets(call), reading.endpoint.url, reading.signing_secrets, event))
+    endpoint = reading.endpoint
+    return _answer(await attempt(allowed_targets(call), endpoint.url, call.caller.workspace_id, reading.signing_secrets, event))
 
 
 async def list_deliveries(call: Call, endpoint_id: UUID, query: DeliveriesQuery) -> Answer:
@@ -108,7 +109,7 @@ async def skip_delivery(call: Call, endpoint_id: UUID, event_id: UUID) -> Answer
     return _answer(delivery_log.shown(call.services.object_types, *await _delivery(call, endpoint_id, event_id)))
 
 
-def _probe() -> Callable[[TargetRules, str, Sequence[str], Event], Awaitable[Attempt]]:
+def _probe() -> Callable[[TargetRules, str, UUID, Sequence[str], Event], Awaitable[Attempt]]:
     # Imported on first use, in a thread: an HTTP client takes a third of a second to import.
     from herdbook.webhooks.probe import attempt  # noqa: PLC0415
 

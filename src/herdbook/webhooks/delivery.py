@@ -261,7 +261,7 @@ class EndpointDelivery:
             self._widen()
 
     async def _run_connection(self) -> None:
-        kept = self._context.sender.kept_connection(self._leased.url)
+        kept = self._context.sender.kept_connection(self._leased.url, self.place.workspace_id)
         try:
             while (pending := await self._next()) is not None:
                 await self._attempt(kept, pending)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields
+from herdbook import fields, ids
 from herdbook.shared_schemas import Time
 from herdbook.webhook_endpoints.model import EndpointId, EventType, Missed, WebhookEndpoint
 
@@ -59,7 +59,7 @@ class TestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: ClassVar[dict[str, fields.Rule]] = {}
     example: ClassVar[dict[str, Any]] = {"type": "v1.contact.updated"}
 
-    type: EventType = EventType.CONTACT_UPDATED
+    type: EventType = EventType("v1.contact.updated")
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,7 +74,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         "at": "2026-03-01T12:00:00.250000Z",
         "url": WebhookEndpoint.example["url"],
         "headers": {
-            "webhook-id": "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+            "webhook-id": ids.example(ids.EVENT),
             "webhook-timestamp": "1772366400",
             "webhook-signature": "v1,zjFIB8HjEhFDZxTzXFYcsCJqNWLvzT9+TFnd4xbIVUI=",
         },
@@ -126,7 +126,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         "id": Attempt.example["headers"]["webhook-id"],
         "type": "v1.contact.updated",
         "created_at": "2026-03-01T12:00:00.000000Z",
-        "object_id": "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "object_id": ids.example(ids.CONTACT),
         "state": "delivered",
         "attempt_count": 2,
         "next_attempt_at": None,
@@ -134,9 +134,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: DeliveryObject
-    id: Annotated[
-        str, Meta(description="The event's id, as its receiver sees it.", extra_json_schema={"pattern": "^evt_[A-Za-z0-9]+$"})
-    ]
+    id: Annotated[str, fields.id_schema(ids.EVENT, "The event's id, as its receiver sees it.")]
     type: EventType
     created_at: Time
     object_id: Annotated[
@@ -153,7 +151,7 @@ class FullDelivery(Delivery, frozen=True, kw_only=True):
 
     schema_name: ClassVar[str] = "webhook_delivery_with_body"
     example: ClassVar[dict[str, Any]] = Delivery.example | {
-        "request_body": '{"id":"evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T","type":"v1.contact.updated"}'
+        "request_body": f'{{"id":"{ids.example(ids.EVENT)}","type":"v1.contact.updated"}}'
     }
 
     request_body: str | None

@@ -5,6 +5,7 @@ Imported on first use: an HTTP client takes a third of a second to import, and m
 
 from collections.abc import Sequence
 from functools import lru_cache
+from uuid import UUID
 
 from herdbook.settings import TargetRules
 from herdbook.webhook_endpoints.targets import allowed_by
@@ -13,9 +14,9 @@ from herdbook.webhooks.model import Attempt
 from herdbook.webhooks.sender import Sender
 
 
-async def attempt(rules: TargetRules, url: str, signing_secrets: Sequence[str], told: Event) -> Attempt:
+async def attempt(rules: TargetRules, url: str, workspace_id: UUID, signing_secrets: Sequence[str], told: Event) -> Attempt:
     """Send an event at once, and return the attempt."""
-    return await _sender(rules).attempt(url, signing_secrets, told.id, told.body)
+    return await _sender(rules).attempt(url, workspace_id, signing_secrets, told.id, told.body)
 
 
 @lru_cache

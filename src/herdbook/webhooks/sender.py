@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Final, NamedTuple, cast
+from uuid import UUID
 
 import httptools
 import httpx
@@ -193,9 +194,10 @@ class HttpConnection(asyncio.Protocol):
 class KeptConnection:
     """Sends requests to one endpoint, one after another, over a kept-alive connection."""
 
-    def __init__(self, sender: "Sender", url: str) -> None:
+    def __init__(self, sender: "Sender", url: str, workspace_id: UUID) -> None:
         self._sender = sender
         self._url = url
+        self._workspace_id = workspace_id
         self._address = Address.of(url)
         self._connection: HttpConnection | None = None
         self._connected_at = 0.0
@@ -258,7 +260,7 @@ class KeptConnection:
                     raise
         self.close()
         async with asyncio.timeout(until - time.perf_counter()):
-            connection = self._connection = await self._sender.connect(self._address)
+            connection = self._connection = await self._sender.connect(self._address, self._workspace_id)
         self._connected_at = time.perf_counter()
         if not may_begin():
             raise NotBegun
@@ -282,23 +284,25 @@ class Sender:
         self.timeout_seconds = timeout_seconds
         self._next_address_seconds = next_address_seconds
 
-    def kept_connection(self, url: str) -> KeptConnection:
-        """Return a new connection to an endpoint."""
-        return KeptConnection(self, url)
+    def kept_connection(self, url: str, workspace_id: UUID) -> KeptConnection:
+        """Return a new connection to an endpoint of a workspace."""
+        return KeptConnection(self, url, workspace_id)
 
-    async def attempt(self, url: str, signing_secrets: Sequence[str], event_id: str, body: bytes) -> Attempt:
+    async def attempt(
+        self, url: str, workspace_id: UUID, signing_secrets: Sequence[str], event_id: str, body: bytes
+    ) -> Attempt:
         """Send one event and return the attempt. Its `error` holds any failure to connect or to read the response."""
-        kept = self.kept_connection(url)
+        kept = self.kept_connection(url, workspace_id)
         try:
             attempt, _ = await kept.attempt(signing_secrets, event_id, body)
             return attempt
         finally:
             kept.close()
 
-    async def connect(self, address: Address) -> HttpConnection:
+    async def connect(self, address: Address, workspace_id: UUID) -> HttpConnection:
         """Connect to the first checked address that answers. Raises TargetRefused."""
         loop = asyncio.get_running_loop()
-        *others, last = await self._targets.addresses(address.host, address.port)
+        *others, last = await self._targets.addresses(address.host, address.port, workspace_id)
         for resolved in others:
             try:
                 async with asyncio.timeout(self._next_address_seconds):

@@ -60,6 +60,12 @@ class DeliveryFilter(NamedTuple):
     state: str | None
 
 
+async def any_enabled(pool: Pool) -> bool:
+    """Whether an endpoint of any workspace is enabled."""
+    found: bool = await pool.fetchval("select exists (select from webhook_reader where is_enabled)")
+    return found
+
+
 async def totals(pool: Pool) -> Totals:
     """Return totals over the endpoints of all workspaces."""
     record = await pool.fetchrow(

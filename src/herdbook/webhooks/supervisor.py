@@ -11,6 +11,7 @@ import msgspec
 from herdbook.db.pool import Pool
 from herdbook.ledger.notifier import ChangeNotifier
 from herdbook.settings import TargetRules
+from herdbook.webhooks.store import any_enabled
 
 _log: Final = logging.getLogger("herdbook.webhooks")
 _END_SECONDS: Final = 15.0
@@ -35,7 +36,7 @@ class WorkerSupervisor:
 
     async def look(self) -> None:
         """Start a courier if an endpoint is enabled; stop it otherwise."""
-        is_needed = await self._pool.fetchval("select exists (select from webhook_reader where is_enabled)")
+        is_needed = await any_enabled(self._pool)
         self._notifier.publishes = is_needed
         courier = self._courier
         if courier is not None and courier.returncode is not None:

@@ -1,0 +1,12 @@
+"""The kinds of business objects: all kinds but webhook endpoints, whose types of events follow from this list."""
+
+from typing import Final
+
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.store import CONTACT
+from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
+from herdbook.tags.store import TAG
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
+from herdbook.users.store import USER
+
+BUSINESS_TYPES: Final = (CONTACT, COMPANY, USER, TAG, ENGAGEMENT, TRANSCRIPT, TRANSCRIPT_COMMENT)

@@ -1,0 +1,1 @@
+comment on column change.kind is 'The letter of an object type: `kind` in the declaration of each `ObjectType`.';
