@@ -62,6 +62,11 @@ def _closely_read(email: str) -> str:
     return f"{without_case(read.local_part)}@{(read.ascii_domain or read.domain).lower()}"
 
 
+def regions() -> frozenset[str]:
+    """Return the countries that phone numbers may belong to, as two letters (ISO 3166-1)."""
+    return frozenset(phonenumbers.SUPPORTED_REGIONS)
+
+
 def forms(email: str) -> list[str]:
     """Return an address as it is written, and with its domain in the two forms of RFC 5890 if it is internationalized."""
     if email.isascii() and "xn--" not in email.lower():

@@ -60,6 +60,7 @@ from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
+from herdbook.workspaces import api as workspaces_api
 
 _STAFF: Final = CompanyStaff()
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -75,6 +76,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *history_api.OPERATIONS,
     *webhook_endpoints_api.OPERATIONS,
     *webhooks_api.OPERATIONS,
+    *workspaces_api.OPERATIONS,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")

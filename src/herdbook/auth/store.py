@@ -19,6 +19,7 @@ class Workspace(NamedTuple):
     name: str
     created_at: datetime
     changes: int
+    region: str | None
 
 
 class Credential(NamedTuple):
@@ -67,7 +68,7 @@ async def set_region(statements: Executor, workspace_id: UUID, region: str | Non
 
 async def list_workspaces(statements: Executor) -> list[Workspace]:
     """Return all workspaces, the oldest first."""
-    records = await statements.fetch("select id, name, created_at, seq as changes from workspace order by id")
+    records = await statements.fetch("select id, name, created_at, seq as changes, region from workspace order by id")
     return [Workspace(*record) for record in records]
 
 

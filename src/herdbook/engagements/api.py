@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
+from herdbook.auth.store import region_of
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
@@ -82,13 +83,16 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
     # Parse the phone numbers here, because the ledger applies the command without a pause.
-    handles_of(engagement)
+    has_number = any(participant.phone is not None for participant in engagement.participants or ())
+    region = await region_of(call.services.database.pool, call.caller.workspace_id) if has_number else None
+    handles_of(engagement, region)
     command = CreateEngagement(
         engagement_id=ids.new_id(),
         fields=engagement,
         created_by=call.caller.credential_id,
         owner_user_id=call.caller.user_id,
         has_precondition=call.has_precondition,
+        region=region,
     )
     try:
         return await _created(call, command)
