@@ -44,7 +44,7 @@ _MAX_JOINED: Final = 8
 _ASCII_WORDS: Final = bytes(code if chr(code).isalnum() else ord(" ") for code in range(128)) + bytes(128)
 # An index entry holds 2,704 bytes, and folding can turn one character into several.
 _MAX_WORD_LENGTH: Final = 200
-# A word of a script without spaces goes on to the end of the run. So many characters of it are indexed.
+# A word of a script without spaces goes on to the end of the run. An index has this many characters of it.
 _MAX_UNSPACED_LENGTH: Final = 16
 # The soft hyphen and zero-width characters: they are invisible within a word, so they must not split it.
 _UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")

@@ -194,7 +194,7 @@ _FILL: Final = """
         select $1, gen_random_uuid(), n + 100, now() + n * interval '1 millisecond', case when n < 4 then '7' end,
             format(
                 E'\\x1fada \\x1f%s\n\\x1flovelace\x1e\\x1fada%s@\\x1fx.\\x1ftest\n\\x1fN49%s\n\\x1fR%s\n\\x1f王\\x1f%s\x1e',
-                n, n, lpad(n::text, 7, '0'), reverse(lpad(n::text, 7, '0')), chr(19968 + n % 20000)
+                n, n, lpad(n::text, 7, '0'), reverse(lpad(n::text, 7, '0')), chr((19968 + n % 20000)::int)
             ),
             'ada', 'lovelace', '{}'
         from generate_series($2::int + 1, $4::int) as n
@@ -203,7 +203,7 @@ _FILL: Final = """
         insert into contact_word (workspace_id, word, contact_id)
         select workspace_id, word, id from one, unnest(array[
             'ada' || n, n::text, 'x', 'test', 'N49' || lpad(n::text, 7, '0'), 'R' || reverse(lpad(n::text, 7, '0')),
-            '王' || chr(19968 + n % 20000)
+            '王' || chr((19968 + n % 20000)::int)
         ]) as word
     ), emails as (
         insert into contact_email (workspace_id, address, contact_id)
@@ -555,12 +555,12 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "rare first name": (page(search="augusta"), 10),
     "rare last name": (page(search="kin", descending=False), 10),
     "rare word": (page(search=f"ada{_LAST}"), 10),
-    "rare and common": (page(search=f"lovelace ada{_LAST}"), _COMMON + 400),
+    "rare and common": (page(search=f"lovelace ada{_LAST}"), _COMMON + _RARE + 400),
     "unknown": (page(search="babbage"), 0),
-    "common": (page(search="lovelace"), _COMMON + 30),
-    "common after": (page_after_middle(search="lovelace", descending=False), _COMMON + 30),
+    "common": (page(search="lovelace"), _COMMON + _RARE + 30),
+    "common after": (page_after_middle(search="lovelace", descending=False), _COMMON + _RARE + 30),
     # This word has eleven thousand matches in a million, none of them among the newest.
-    "common among the old": (page(search="17"), _COMMON + 2 * 20_000 + 4 * 11_111),
+    "common among the old": (page(search="17"), _COMMON + _RARE + 2 * 20_000 + 4 * 11_111),
     "phone number": (page(search=f"+49 {_NUMBER[:3]} {_NUMBER[3:]}"), 4 * _RARE + 10),
     "end of a phone number": (page(search=_NUMBER[1:]), 4 * _RARE + 10),
     "common beginning of phone numbers": (page(search="+490"), 2 * _COMMON + 30),
@@ -569,12 +569,12 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "contact of an address": (page(filters={"email": (f"ada{_LAST}@x.test",)}), 3),
     "contacts of a number": (page(filters={"phone_number": (f"49{_NUMBER}",)}), 5),
     "contacts of a company": (contacts_of_one, 6),
-    "linked and searched": (page(search="lovelace", crm_records=records("contact", "7")), _COMMON + 6),
+    "linked and searched": (page(search="lovelace", crm_records=records("contact", "7")), _COMMON + _RARE + 6),
     "companies": (rows(companies.page), 26),
     "company of a domain": (rows(companies.page, filters={"domain": ("17.test",)}), 3),
     "company with link": (rows(companies.page, crm_records=records("company", "7")), 6),
     "company with rare word": (rows(companies.page, search=_LAST), 10),
-    "company with common word": (rows(companies.page, search="engine"), _COMMON + 30),
+    "company with common word": (rows(companies.page, search="engine"), _COMMON + _RARE + 30),
     "users": (rows(users.page), 26),
     "user with rare word": (rows(users.page, search=_LAST), 10),
     "tags": (rows(tags.page), 26),
@@ -590,10 +590,10 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "engagements of a company": (engagements(company_ids=("one",)), 6),
     "engagements within a company": (engagements(within="company_ids", sees_private=False), 6),
     "engagements of a busy company": (engagements(company_ids=("busy",)), _COMMON + 30),
-    "engagements of a contact": (engagements(contact_ids=("one",), search="talk"), _COMMON + 10),
+    "engagements of a contact": (engagements(contact_ids=("one",), search="talk"), _COMMON + _RARE + 10),
     "engagements of a contact by link": (engagements(records=records("contact", "7")), 12),
     "engagement with rare word": (engagements(search=_LAST), 10),
-    "engagement with common word": (engagements(search="talk"), _COMMON + 30),
+    "engagement with common word": (engagements(search="talk"), _COMMON + _RARE + 30),
     "find engagement": (lambda database: store.find(database.database, database.ledger_client.workspace_id, database.one), 1),
     "find timeline": (
         lambda database: store.find_timeline(database.database, database.ledger_client.workspace_id, database.one),

@@ -120,7 +120,7 @@ async def test_the_changes_are_entered(alice: Person, stored: Stored) -> None:
 
     assert (engagement.kind, engagement.action, engagement.previous) == ("e", "c", None)
     details = engagement.object.pop("details")
-    assert engagement.object == created.json
+    assert engagement.object == shown
     assert details == {
         "source_system": "dialer",
         "external_id": "call-1842",
