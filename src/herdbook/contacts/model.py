@@ -62,6 +62,24 @@ def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber | None], path: str) 
             yield from fields.text(item.phone_number, f"{path}[{index}].phone_number")
 
 
+class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for linking a contact to a CRM record."""
+
+    schema_name: ClassVar[str] = "contact_crm_association_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"crm_object_id": fields.text, "source": fields.text}
+    example: ClassVar[dict[str, Any]] = {"object_type": "contact", "crm_object_id": "12345", "source": "hubspot"}
+
+    object_type: Literal["contact"]
+    crm_object_id: fields.Name
+    source: fields.Name
+
+
+def _crm_association(value: ContactCrmAssociation | None, path: str) -> Iterator[FieldError]:
+    if value is not None:
+        yield from fields.text(value.crm_object_id, f"{path}.crm_object_id")
+        yield from fields.text(value.source, f"{path}.source")
+
+
 _RULES: Final[dict[str, fields.Rule]] = {
     "first_name": fields.text,
     "last_name": fields.text,
@@ -93,7 +111,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request payload for creating a contact."""
 
     schema_name: ClassVar[str] = "contact_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
     example: ClassVar[dict[str, Any]] = {
         "first_name": "Ada",
         "last_name": "Lovelace",
@@ -109,6 +127,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     emails: _Emails | UnsetType = UNSET
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
     time_zone: _TimeZone | UnsetType = UNSET
+    crm_association: ContactCrmAssociation | UnsetType = UNSET
 
 
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,8 +136,11 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
     schema_name: ClassVar[str] = "contact_upsert_request"
     example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "emails": [{"email": "ada@example.com"}]}
 
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
+
     # Unlike an update, an upsert must have them.
     emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS)]  # pyright: ignore[reportGeneralTypeIssues]
+    crm_association: ContactCrmAssociation | None | UnsetType = UNSET
 
     @property
     def match(self) -> str:
@@ -131,18 +153,6 @@ def read_numbers(contact: ContactCreate | ContactUpdate) -> None:
     """Read the phone numbers, so that they are known when the ledger carries it out, which goes on without a pause."""
     for item in contact.phone_numbers or ():
         e164(item.phone_number)
-
-
-class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Request payload for linking a contact to a CRM record."""
-
-    schema_name: ClassVar[str] = "contact_crm_association_request"
-    rules: ClassVar[dict[str, fields.Rule]] = {"crm_object_id": fields.text, "source": fields.text}
-    example: ClassVar[dict[str, Any]] = {"object_type": "contact", "crm_object_id": "12345", "source": "hubspot"}
-
-    object_type: Literal["contact"]
-    crm_object_id: fields.Name
-    source: fields.Name
 
 
 class ContactObject(Enum):
@@ -244,6 +254,9 @@ def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:
         others["emails"] = _patched_emails(before, patch.emails)
     if patch.phone_numbers is not UNSET:
         others["phone_numbers"] = _patched_phone_numbers(before, patch.phone_numbers)
+    # An update leaves the link to operations of its own.
+    if isinstance(patch, ContactCreate | ContactUpsert) and patch.crm_association is not UNSET:
+        others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
     return shared_schemas.patched(before, patch, others)
 
 
