@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.addresses import comparable_address, e164, forms, read_number
-from herdbook.errors import FieldError
+from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
 from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
@@ -131,22 +131,43 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Request payload for updating the contact with the primary address, or creating one if no contact has it."""
+    """Request payload for updating the contact that is looked up by `match_by`, or creating one if there is none.
+
+    Members that are looked up must be there: at least one address or number, or the link.
+    """
 
     schema_name: ClassVar[str] = "contact_upsert_request"
     example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "emails": [{"email": "ada@example.com"}]}
 
     rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
 
-    # Unlike an update, an upsert must have them.
-    emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS)]  # pyright: ignore[reportGeneralTypeIssues]
+    match_by: Annotated[
+        Literal["emails", "phone_numbers", "crm_association"],
+        Meta(description="The member by which the contact is looked up: its primary item, or the link."),
+    ] = "emails"
     crm_association: ContactCrmAssociation | None | UnsetType = UNSET
 
+    def require_match(self, path: str) -> None:
+        """Refuse an upsert without a value to look up; `path` is that of the contact. Refusal: Invalid."""
+        value = getattr(self, self.match_by)
+        if not value:
+            place = f"{path}.{self.match_by}"
+            message = f"`{place}` is missing or empty, and the contact is looked up by it. Send it, or another `match_by`."
+            raise Invalid([FieldError(place, "too_short" if value == () else "required", message)])
+
     @property
-    def match(self) -> str:
+    def address(self) -> str:
         """The address by which the contact is looked up, in the form in which addresses are compared."""
+        assert self.emails, "the request has an address"
         marked = next((item for item in self.emails if item.is_primary is True), self.emails[0])
         return comparable_address(marked.email.strip())
+
+    @property
+    def phone_number(self) -> str:
+        """The number by which the contact is looked up, as it was sent."""
+        assert self.phone_numbers, "the request has a number"
+        marked = next((item for item in self.phone_numbers if item.is_primary is True), self.phone_numbers[0])
+        return marked.phone_number
 
 
 def read_numbers(contact: ContactCreate | ContactUpdate) -> None:
@@ -282,7 +303,9 @@ ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
 
 def upserted(before: Contact, asked: ContactUpsert) -> Contact:
     """Return the contact with the upsert applied. Its addresses and numbers are added to those that the contact has."""
-    changes: dict[str, Any] = {"emails": with_emails(before.emails, asked.emails)}
+    changes: dict[str, Any] = {}
+    if asked.emails is not UNSET:
+        changes["emails"] = with_emails(before.emails, asked.emails)
     if asked.phone_numbers is not UNSET:
         changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers)
     return patched(before, msgspec.structs.replace(asked, **changes))

@@ -178,6 +178,30 @@ FORMER_HOLDERS: Final = Table(
     save=None,
 )
 
+
+class LinkedContacts(msgspec.Struct, frozen=True):
+    """The oldest active contacts that are linked to a CRM record of an id, whatever its source."""
+
+    workspace_id: UUID
+    crm_object_id: str
+    contact_ids: tuple[UUID, ...]
+
+
+LINKED_CONTACTS: Final = Table(
+    row=LinkedContacts,
+    key=lambda linked: linked.crm_object_id,
+    load="""
+        select asked.workspace_id, asked.key as crm_object_id, array(
+            select c.id from contact c
+            where c.workspace_id = asked.workspace_id and c.crm_object_id = asked.key and c.deleted_at is null
+            order by c.id
+            limit 100
+        ) as contact_ids
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    """,
+    save=None,
+)
+
 _HOLDERS: Final[LiteralString] = "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)"
 _STAFF: Final[LiteralString] = (
     "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($ids)"
