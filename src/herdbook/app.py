@@ -34,6 +34,7 @@ from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
+from herdbook.http.protocol import ANSWER
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
@@ -242,7 +243,7 @@ def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     if not origins:
         return api
     methods = sorted({operation.method for operation in OPERATIONS})
-    return CORSMiddleware(
+    middleware = CORSMiddleware(
         api,
         allow_origins=origins,
         allow_methods=methods,
@@ -250,6 +251,13 @@ def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         expose_headers=_EXPOSED_HEADERS,
         max_age=600,
     )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # An answer in one step would not pass through the middleware.
+        scope.get("state", {}).pop(ANSWER, None)
+        await middleware(scope, receive, send)
+
+    return app
 
 
 def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:
