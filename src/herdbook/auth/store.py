@@ -162,11 +162,12 @@ async def find_access_token(statements: Executor, token_id: UUID) -> StoredCrede
                         and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
                 ) as user_id,
                 token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at,
-                refresh_token.received_at is null and refresh_token.id is not null as is_first_use
+                coalesce(
+                    (select r.received_at is null from oauth_refresh_token r where r.id = token.refresh_token_id), false
+                ) as is_first_use
             from oauth_access_token token
             join oauth_client client on client.id = token.client_id
             left join oauth_grant g on g.id = token.grant_id
-            left join oauth_refresh_token refresh_token on refresh_token.id = token.refresh_token_id
             where token.id = $1
         )
         select workspace_id, id, secret_hash, scopes, user_id,
