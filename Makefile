@@ -2,10 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-# What verifies webhooks there, for the tests; without npm, these are left out.
-JAVASCRIPT := tests/webhooks/javascript
+# Programs for the tests, which leave out those in JavaScript if there is no npm.
+JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript
 
-.PHONY: demo test check bench deep dev lock
+.PHONY: demo test quick check bench deep dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
@@ -17,6 +17,11 @@ test: check
 	@$(BIN)/python -m pytest tests/http/test_schemathesis.py & made_up=$$!; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/http/test_schemathesis.py; status=$$?; \
 	wait $$made_up && exit $$status
+
+# The part of it that takes less than a minute, for between edits.
+quick: check
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 --ignore tests/test_documented_shells.py tests/test_*.py \
+		tests/contacts/test_update_contact.py tests/ledger/test_batches.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check
@@ -49,7 +54,7 @@ lock:
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT)/package-lock.json .venv/installed
+.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@if command -v npm >/dev/null; then cd $(JAVASCRIPT) && npm ci --silent --no-audit --no-fund; fi
+	@if command -v npm >/dev/null; then for folder in $(JAVASCRIPT); do npm ci --prefix $$folder --silent --no-audit --no-fund || exit; done; fi
 	@touch $@

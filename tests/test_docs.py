@@ -96,12 +96,6 @@ def printed(program: str) -> list[str]:
     return [line for line in lines if re.match(rf"(?:\$ )?(?:\.venv/bin/)?{program} (?!answers)", line)]
 
 
-@pytest.mark.parametrize("command", [line for line in printed("curl") if " -d" in line and "/oauth/" not in line])
-def test_a_printed_request_says_that_it_sends_json(command: str) -> None:
-    """Each printed request sets its media type, because `curl` sends a body as a form otherwise, and that is refused."""
-    assert "-H 'Content-Type: application/json'" in command
-
-
 @pytest.mark.parametrize("command", printed("herdbook"))
 def test_a_printed_command_is_understood(command: str) -> None:
     """Each command on the pages exists, with all its options."""

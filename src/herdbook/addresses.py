@@ -2,7 +2,7 @@
 
 Both are stored as sent. E-mail addresses are compared by local part, ignoring case and Unicode normal form, and by domain,
 ignoring case, in A-label form (RFC 5890). Phone numbers are compared by their E.164 form, if they have one. A number that a
-telephone system sends is looked up by everything that it may be.
+telephone system sends is looked up by everything that it may be. Domains of companies are compared without `www.` in front.
 """
 
 import re
@@ -27,6 +27,13 @@ _MAX_LENGTH: Final = 254
 
 # This is the library's way to allow them: nothing is sent to these addresses, so `.local` and `localhost` do no harm.
 SPECIAL_USE_DOMAIN_NAMES.clear()
+
+
+# Google gives rooms, equipment and calendars addresses such as `c_1@resource.calendar.google.com`. The others are devices in
+# meeting rooms.
+_DOMAINS_OF_ROOMS: Final = ("calendar.google.com", "rooms.webex.com", "zoomcrc.com")
+# In front of a name with a dot, so that `www.com` stays as it is.
+_WWW: Final = re.compile(r"\A(?:www\.)+(?=[^.]+\.)")
 
 
 class NotAnAddress(ValueError):
@@ -60,6 +67,17 @@ def _closely_read(email: str) -> str:
     except EmailNotValidError as error:
         raise NotAnAddress(str(error)) from None
     return f"{without_case(read.local_part)}@{(read.ascii_domain or read.domain).lower()}"
+
+
+def is_of_a_room(address: str) -> bool:
+    """Whether a comparable address belongs to a room, to equipment or to a calendar, and not to a person."""
+    domain = address.rpartition("@")[2]
+    return any(domain == each or domain.endswith(f".{each}") for each in _DOMAINS_OF_ROOMS)
+
+
+def without_www(domain: str) -> str:
+    """Return a domain in lower case without `www.` in front."""
+    return _WWW.sub("", domain)
 
 
 def regions() -> frozenset[str]:

@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
 import asyncpg
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -33,6 +34,7 @@ from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
+from herdbook.http.protocol import ANSWER
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
@@ -44,11 +46,13 @@ from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
-from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
+from herdbook.merging.commands import MoveReferences
+from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.older_export import api as older_export_api
 from herdbook.pages import Pages
 from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
@@ -71,6 +75,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *merging_api.OPERATIONS,
     *engagements_api.OPERATIONS,
     *transcript_comments_api.OPERATIONS,
+    *older_export_api.OPERATIONS,
     *oauth_api.OPERATIONS,
     *feed_api.OPERATIONS,
     *history_api.OPERATIONS,
@@ -80,6 +85,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
+# Headers of answers that pages of other origins may read.
+_EXPOSED_HEADERS: Final = (
+    *("ETag", "X-Request-Id", "X-Api-Version", "Idempotency-Replayed", "Location", "Retry-After", "WWW-Authenticate", "Allow"),
+    *("RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Accept-Encoding"),
+)
 _PAGE_CONNECTIONS: Final = 2
 # As long as the embedded database is restarted before the server gives up.
 _DATABASE_SECONDS: Final = GIVE_UP_SECONDS
@@ -161,7 +171,7 @@ class Herdbook:
             targets,
             settings.loopback_webhook_targets == "yes",
         )
-        self._api = ApiApp(
+        api = ApiApp(
             operations=OPERATIONS,
             services=services,
             authenticator=authenticator,
@@ -170,7 +180,8 @@ class Herdbook:
             wire=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             logs_requests=settings.log_level in ("debug", "info"),
         )
-        document = openapi.document(OPERATIONS, settings.problem_type_base)
+        self._api = _for_web_pages(api, settings.origins)
+        document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
         self._pages = _pages([*page_routes, Route("/metrics", MetricsPage((pool, pages), data_dir).get)], self._api)
         supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, targets, settings.log_level))
@@ -210,7 +221,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
         Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=_STAFF))),
-        Chore(60, partial(finish, pool, ledger, MOVE_ENGAGEMENTS, MoveEngagements)),
+        *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
@@ -229,6 +240,28 @@ def _pages(routes: list[Route], api: ASGIApp) -> ASGIApp:
     # A redirect would lead to whatever host the request names.
     pages.router.redirect_slashes = False
     return pages
+
+
+def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Return an application that browsers let pages of these origins use."""
+    if not origins:
+        return api
+    methods = sorted({operation.method for operation in OPERATIONS})
+    middleware = CORSMiddleware(
+        api,
+        allow_origins=origins,
+        allow_methods=methods,
+        allow_headers=["*"],
+        expose_headers=_EXPOSED_HEADERS,
+        max_age=600,
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # An answer in one step would not pass through the middleware.
+        scope.get("state", {}).pop(ANSWER, None)
+        await middleware(scope, receive, send)
+
+    return app
 
 
 def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:

@@ -23,6 +23,7 @@
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+from uuid import UUID
 
 # Messages quote at most this many characters of a request, and a refusal lists at most this many errors.
 MAX_QUOTE: Final = 100
@@ -35,11 +36,16 @@ def quoted(text: str) -> str:
 
 
 class FieldError(NamedTuple):
-    """One error of one field: a path such as `emails[1].email`, a stable code, and a message with the remedy."""
+    """One error of one field: a path such as `emails[1].email`, a stable code, and a message with the remedy.
+
+    `missing` is the id that the field holds, if no object has it. `merged_into` is the object that replaces that one.
+    """
 
     field: str
     code: str
     message: str
+    missing: str = ""
+    merged_into: str = ""
 
 
 class Refusal(Exception):
@@ -115,10 +121,22 @@ class InvalidQuery(FieldsRefusal):
 
 
 class NotFound(Refusal):
-    """The object does not exist, was deleted, or belongs to another workspace; the caller cannot tell which."""
+    """The object does not exist, was deleted, or belongs to another workspace; the caller cannot tell which.
 
-    def __init__(self, kind: str, remedy: str = "Check the id, and that it was not deleted.") -> None:
+    `merged_into` is the object that replaces it, if it was merged and the caller may know that.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        remedy: str = "Check the id, and that it was not deleted.",
+        object_id: UUID | None = None,
+        merged_into: str | None = None,
+    ) -> None:
         super().__init__(f"There is no such {kind} in this workspace. {remedy}")
+        self.kind = kind
+        self.object_id = object_id
+        self.merged_into = merged_into
 
 
 class Stale(Refusal):
@@ -201,10 +219,12 @@ class UnsupportedMediaType(Refusal):
 
 
 class UnsupportedCoding(Refusal):
-    """The body has a content coding, and the server decodes none (RFC 9110, section 8.4)."""
+    """The body has a content coding that the server cannot undo, or not the one that it declares (RFC 9110, section 8.4)."""
 
-    def __init__(self, coding: str) -> None:
-        super().__init__(f"The body has the content coding `{quoted(coding)}`. Send it plain, without `Content-Encoding`.")
+    def __init__(self, coding: str, *, is_broken: bool = False) -> None:
+        fault = "is not complete and valid" if is_broken else "has the content coding"
+        named = f"in the content coding `{quoted(coding)}`" if is_broken else f"`{quoted(coding)}`"
+        super().__init__(f"The body {fault} {named}. Send it as `gzip` or `deflate`, or plain, without `Content-Encoding`.")
 
 
 class Malformed(Refusal):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
@@ -18,6 +19,7 @@ from herdbook.http.call import Services, address_of
 from herdbook.http.schemas import Json
 from herdbook.ledger.readiness import NOT_READY, Readiness
 from herdbook.media import PATH
+from herdbook.oauth.api import METADATA_PATH, metadata
 
 
 class Pages:
@@ -39,6 +41,7 @@ class Pages:
             Route("/docs", self._docs),
             Route("/openapi.json", self._openapi),
             Route("/api/openapi.json", self._openapi),
+            Route(METADATA_PATH + "{path:path}", self._authorization_server),
             Route(PATH + "{token}", self._recording),
         ]
 
@@ -50,13 +53,19 @@ class Pages:
         return DocsPage(self._document).get
 
     async def _docs(self, request: Request) -> Response:
-        base_url = self._services.public_url or address_of(request.scope)
         # In a thread, one after the other, because anybody may ask for it.
         async with self._making_page:
-            return await asyncio.to_thread(lambda: self._docs_page(base_url))
+            return await asyncio.to_thread(lambda: self._docs_page(address_of(request.scope)))
 
     async def _openapi(self, _: Request) -> Response:
         return Response(self._encoded_document, media_type="application/json")
+
+    async def _authorization_server(self, request: Request) -> Response:
+        issuer = self._services.public_url or address_of(request.scope)
+        # A server below a path of its host has the path behind the name (RFC 8414, section 3.1).
+        if request.path_params["path"].rstrip("/") not in ("", urlsplit(issuer).path):
+            return Response("There is no authorization server here.\n", 404)
+        return JSONResponse(metadata(issuer))
 
     async def _recording(self, request: Request) -> Response:
         found = self._services.recordings.find(request.path_params["token"])

@@ -1,6 +1,7 @@
 """The settings: read once, from the command line or the environment, and frozen."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -21,6 +22,7 @@ _RANGES: Final = {
     "rate_limit_burst": (1, _MANY),
     "queue_limit": (1, _MANY),
     "body_limit": (1024, _MANY),
+    "keep_alive": (1, 86_400),
     "media_limit": (0, 2**40),
     "history_days": (0, 36_500),
 }
@@ -83,11 +85,17 @@ class Settings(DatabaseSettings):
     body_limit: int = 8_388_608
     """The largest body of a request, in bytes."""
 
+    keep_alive: int = 75
+    """Seconds for which a connection without a request stays open; it must be longer than a proxy keeps it."""
+
     public_url: str | None = None
     """The server's URL for clients, as `https://herdbook.example.com`. Without it, the address of each request is used."""
 
     trusted_proxies: str | None = None
     """Proxies whose `Host` and `X-Forwarded-*` are trusted, as addresses and networks with commas: `127.0.0.1,10.1.0.0/16`."""
+
+    cors_origins: str | None = None
+    """Web pages that may use the API, as origins with commas (`https://app.example.com,http://localhost:3000`); `*`: all."""
 
     media_limit: int = 1_073_741_824
     """The largest recording that the server fetches, in bytes."""
@@ -108,7 +116,7 @@ class Settings(DatabaseSettings):
     """Whether webhooks may be on this machine; `auto`: if it listens only there, without public URL or proxy."""
 
     problem_type_base: str = "https://app.askelephant.ai/errors/"
-    """The beginning of the `type` of each problem."""
+    """The beginning of the `type` of each problem, a URI."""
 
     problem_media_type: Literal["application/json", "application/problem+json"] = "application/json"
     """The media type of problems for clients whose `Accept` does not name `application/problem+json`."""
@@ -139,6 +147,11 @@ class Settings(DatabaseSettings):
         names = (self.trusted_proxies or "").split(",")
         return tuple(ipaddress.ip_network(name.strip()) for name in names if name.strip())
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of web pages that may use the API, as browsers send them."""
+        return tuple(origin.strip().rstrip("/").lower() for origin in (self.cors_origins or "").split(",") if origin.strip())
+
     def __post_init__(self) -> None:
         """Refuse values that cannot work. Refusal: SettingOutOfRange."""
         for name, (least, most) in _RANGES.items():
@@ -150,6 +163,16 @@ class Settings(DatabaseSettings):
         except ValueError as error:
             raise SettingOutOfRange(f"--trusted-proxies must be addresses and networks: {error}.") from None
         self._require_allowed_targets()
+        if not _is_uri(self.problem_type_base):
+            raise SettingOutOfRange(
+                "--problem-type-base must be the beginning of a URI, such as https://example.com/errors/, "
+                f"not `{self.problem_type_base}`."
+            )
+        for origin in self.origins:
+            if origin != "*" and not _is_origin(origin):
+                raise SettingOutOfRange(
+                    f"--cors-origins must be origins such as https://app.example.com, without a path, or *; not `{origin}`."
+                )
         if self.rate_limit_store is not None and not _is_store(self.rate_limit_store):
             # The address may hold a password, so the message does not repeat it.
             schemes = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES)
@@ -184,6 +207,18 @@ def _is_web_address(text: str) -> bool:
     # An address with a query, a fragment or a user cannot be the beginning of others.
     is_plain = not any(char in text for char in "?#@") and text.isprintable() and " " not in text and port != 0
     return parts.scheme in ("http", "https") and bool(parts.hostname) and is_plain
+
+
+def _is_uri(text: str) -> bool:
+    # RFC 3986, appendix A, without the rules of each part.
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*", text) is not None
+
+
+def _is_origin(text: str) -> bool:
+    scheme, separator, rest = text.partition("://")
+    # Extensions of browsers have origins of their own schemes.
+    is_extension = scheme.endswith("-extension") and rest.isalnum()
+    return bool(separator) and "/" not in rest and (is_extension or _is_web_address(text))
 
 
 def _is_store(text: str) -> bool:

@@ -75,7 +75,7 @@ def crm_link(asked: CrmRequest | None) -> CrmAssociation | UnsetType:
 class Deleted(msgspec.Struct, frozen=True):
     """The answer for a deleted object."""
 
-    schema_name: ClassVar[str] = "deleted"
+    schema_name: ClassVar[str] = "deleted_object"
 
     id: str
     object: str

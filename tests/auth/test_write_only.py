@@ -49,6 +49,9 @@ async def test_no_write_reads(house: House, pool: "asyncpg.Pool[asyncpg.Record]"
     if operation.id == "merge-contacts":
         other = await owner.post("/api/v2/contacts", json={"first_name": "Other"})
         sent = {"from": [other.json()["id"]]}
+    if operation.id == "merge-companies":
+        other = await owner.post("/api/v2/companies", json={"domains": []})
+        sent = {"from": [other.json()["id"]]}
     key = await create_key(pool, owner.workspace_id, "Writer", operation.scopes or ())
     writer = Person(owner.client, owner.workspace_id, key)
     response = await writer.request(operation.method, "/api" + operation.path.format(**house.ids), json=sent)

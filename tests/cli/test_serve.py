@@ -339,3 +339,15 @@ def test_a_client_that_leaves_makes_no_failure(tmp_path: Path, when: str) -> Non
 
     assert "Traceback" not in log
     assert '"level":"error"' not in log
+
+
+def test_a_connection_stays_open_as_long_as_the_setting_says(tmp_path: Path) -> None:
+    """An idle connection is closed after the setting's time. By default this is longer than the minute of common proxies."""
+    with serving(tmp_path, HERDBOOK_KEEP_ALIVE="1") as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port), timeout=4) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            parts = iter(lambda: connection.recv(1000), b"")
+            assert b"".join(parts).startswith(b"HTTP/1.1 200")
+
+    assert Settings().keep_alive > 60

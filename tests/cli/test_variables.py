@@ -23,10 +23,12 @@ UNWORKABLE: Final = {
     "RATE_LIMIT_BURST": "0",
     "QUEUE_LIMIT": "0",
     "BODY_LIMIT": "1",
+    "KEEP_ALIVE": "0",
     "MEDIA_LIMIT": "-1",
     "HISTORY_DAYS": "-1",
     "TRUSTED_PROXIES": "proxy.example",
     "PROBLEM_MEDIA_TYPE": "text/html",
+    "CORS_ORIGINS": "app.example",
     "LOOPBACK_WEBHOOK_TARGETS": "perhaps",
     "LOG_LEVEL": "loud",
 }

@@ -92,6 +92,18 @@ async def test_a_domain_that_is_taken_is_refused(alice: Person, engine: Thing, s
     assert len(await stored.changes()) == 1
 
 
+@pytest.mark.parametrize(("known", "asked"), [("acme.example", "www.acme.example"), ("www.acme.example", "acme.example")])
+async def test_www_makes_no_difference(alice: Person, known: str, asked: str) -> None:
+    """A domain with `www.` is the same domain as without: whichever comes first has it."""
+    first = Thing(await alice.post(URL, json={"domains": [{"domain": known}]}))
+    response = await alice.post(URL, json={"domains": [{"domain": asked}]})
+    found = [(await alice.get(URL, params={"filter[domain][eq]": each})).json()["data"] for each in (known, asked)]
+
+    assert response.status_code == 409
+    assert response.json()["conflict"]["id"] == first.id
+    assert found == [[first.json], [first.json]]
+
+
 async def test_the_holder_is_hidden_from_those_who_may_not_read(dave: Person, engine: Thing) -> None:
     """A caller without the read scope learns that the domain is taken, but not by whom."""
     response = await dave.post(URL, json={"domains": engine.json["domains"]})
@@ -113,6 +125,7 @@ MISTAKES: list[tuple[Json, list[tuple[str, str]]]] = [
         [("domains[0].domain", "invalid_type"), ("domains[1].domain", "invalid_format")],
     ),
     ({"domains": [{"domain": "a.test"}, {"domain": "A.test"}]}, [("domains[1].domain", "duplicate")]),
+    ({"domains": [{"domain": "a.test"}, {"domain": "www.a.test"}]}, [("domains[1].domain", "duplicate")]),
     (
         {"domains": [{"domain": "a.test", "is_primary": True}, {"domain": "b.test", "is_primary": True}]},
         [("domains[1].is_primary", "multiple_primary")],
@@ -139,7 +152,13 @@ async def test_what_is_no_company_is_refused(alice: Person, body: Json, expected
     ("sent", "kept"),
     [
         ("https://engine.test", "engine.test"),
-        ("HTTPS://www.Engine.test:8443/about?x=1#y", "www.engine.test"),
+        ("HTTPS://www.Engine.test:8443/about?x=1#y", "engine.test"),
+        ("WWW.engine.test", "engine.test"),
+        ("www.www.engine.test.", "engine.test"),
+        ("www.bücher.example", "xn--bcher-kva.example"),
+        ("www.com", "www.com"),
+        ("wwww.engine.test", "wwww.engine.test"),
+        ("www2.engine.test", "www2.engine.test"),
         ("engine.test/", "engine.test"),
         ("engine.test:443", "engine.test"),
         ("engine.test./about", "engine.test"),

@@ -154,6 +154,7 @@ async def test_the_primary_domain(alice: Person, engine: Thing, domains: Json, p
     [
         ({"name": ""}, [("name", "too_short")]),
         ({"name": "\u3000"}, [("name", "blank")]),
+        ({"name": "\u200b"}, [("name", "blank")]),
         ({"name": "x" * 256, "description": "x" * 2001}, [("name", "too_long"), ("description", "too_long")]),
         ({"description": 1}, [("description", "invalid_type")]),
         ({"domains": {"domain": "a.test"}}, [("domains", "invalid_type")]),

@@ -369,6 +369,45 @@ async def test_other_time_zones_are_refused(alice: Person, ada: Thing, time_zone
     assert faults(response) == [("time_zone", "unknown_time_zone")]
 
 
+@pytest.mark.parametrize(
+    ("sent", "right"),
+    [
+        *(("W. Europe Standard Time", "Europe/Berlin"), ("w. europe standard time", "Europe/Berlin"), ("utc", "UTC")),
+        *(("Eastern Standard Time", "America/New_York"), ("China Standard Time", "Asia/Shanghai"), ("gmt", "GMT")),
+        *(("europe/berlin", "Europe/Berlin"), ("EUROPE/LONDON", "Europe/London"), (" UTC", "UTC"), ("gb-eire", "GB-Eire")),
+        *(("america/new york", "America/New_York"), ("America/New York", "America/New_York")),
+        *(("UTC-02", "Etc/GMT+2"), ("AUS Eastern  Standard Time", "Australia/Sydney"), ("Factory", "Europe/London")),
+        *(("Mars/Olympus", "Europe/London"), ("+01:00", "Europe/London")),
+    ],
+)
+async def test_the_name_of_a_time_zone_is_told(alice: Person, ada: Thing, sent: str, right: str) -> None:
+    """Names of Windows and other spellings are refused with the name in IANA's database, and others with an example."""
+    response = await alice.patch(ada.url, json={"time_zone": sent})
+
+    assert faults(response) == [("time_zone", "unknown_time_zone")]
+    assert f"`{right}`" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("contact", "remedy"),
+    [
+        ({"first_name": ""}, "eave the field out"),
+        ({"description": ""}, "eave the field out"),
+        ({"time_zone": ""}, "eave the field out"),
+        ({"emails": [{"email": ""}]}, "eave the item out"),
+        ({"emails": [{"email": " "}]}, "eave the item out"),
+        ({"phone_numbers": [{"phone_number": ""}]}, "eave the item out"),
+    ],
+)
+async def test_what_a_form_sends_for_nothing_is_refused_with_the_remedy(
+    alice: Person, ada: Thing, contact: Json, remedy: str
+) -> None:
+    """An empty text is no value; whether it means "nothing" or "clear" is the client's to say, and the refusal says how."""
+    for response in (await alice.patch(ada.url, json=contact), await alice.post("/api/v2/contacts", json=contact)):
+        assert response.status_code == 422
+        assert remedy in response.json()["detail"]
+
+
 @pytest.mark.parametrize(("name", "most"), [("first_name", 255), ("last_name", 255), ("description", 2000)])
 async def test_text_of_the_greatest_length_is_kept(alice: Person, ada: Thing, name: str, most: int) -> None:
     """Lengths count characters, not bytes."""
@@ -393,6 +432,11 @@ async def test_text_that_is_too_long_is_refused(alice: Person, ada: Thing, name:
     [
         ("", "too_short"),
         (" ", "blank"),
+        ("\u200b", "blank"),
+        ("\u3164", "blank"),
+        ("\u2800 \ufe0f", "blank"),
+        ("\u2066\u00ad\u200d", "blank"),
+        ("\U000e0041", "blank"),
         ("\t\n\u00a0\u2003\u3000", "blank"),
         ("\u0000", "invalid_characters"),
         ("a\u0000b", "invalid_characters"),

@@ -35,6 +35,7 @@ from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
 from herdbook.db.paging import CrmRecord, CursorPosition, PageQuery
 from herdbook.db.pool import Pool, open_pool
+from herdbook.db.survivors import survivors
 from herdbook.engagements import store
 from herdbook.engagements.commands import CreateEngagement
 from herdbook.engagements.model import EngagementCreate, Participant
@@ -48,7 +49,8 @@ from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.retention import SLICE, trim_slice
 from herdbook.ledger.unfinished import finish
-from herdbook.merging.commands import MOVE_ENGAGEMENTS, MergeContacts, MoveEngagements
+from herdbook.merging.commands import Merge, MoveReferences
+from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags import store as tags
 from herdbook.tags.store import TAG
@@ -472,9 +474,25 @@ async def merge_all_there_is(database: PlansDatabase) -> None:
     """Merge two contacts into a third, and look for engagements that still belong to them."""
     target, *sources = [id_of(await database.ledger_client.create(first_name=name)) for name in ("Ada", "Augusta", "King")]
     shown = tuple(ids.encoded(ids.CONTACT, source) for source in sources)
-    await database.ledger_client.write(MergeContacts(target_id=target, sources=shown))
+    await database.ledger_client.write(Merge(merge_type=CONTACT_MERGE, target_id=target, sources=shown))
     these = (database.ledger_client.workspace_id, sources)
-    await finish(database.pool, database.ledger_client.ledger, MOVE_ENGAGEMENTS, MoveEngagements, these)
+    await finish(
+        database.pool, database.ledger_client.ledger, CONTACT_MERGE.task, partial(MoveReferences, CONTACT_MERGE), these
+    )
+
+
+async def merge_companies(database: PlansDatabase) -> None:
+    """Merge two companies with contacts into a third, and look for contacts that still belong to them."""
+    ledger_client, workspace_id = database.ledger_client, database.ledger_client.workspace_id
+    created = [await ledger_client.write(Create(COMPANY, CompanyCreate(domains=()))) for _ in range(3)]
+    target, *sources = [ids.decoded(ids.COMPANY, json.loads(written.body)["id"]) or ids.NIL for written in created]
+    shown = tuple(ids.encoded(ids.COMPANY, source) for source in sources)
+    for company_id in shown:
+        await ledger_client.create(company_id=company_id)
+    await ledger_client.write(Merge(merge_type=COMPANY_MERGE, target_id=target, sources=shown))
+    these = (workspace_id, sources)
+    await finish(database.pool, ledger_client.ledger, COMPANY_MERGE.task, partial(MoveReferences, COMPANY_MERGE), these)
+    await survivors(database.pool, "company", workspace_id, sources)
 
 
 async def engage(database: PlansDatabase) -> None:
@@ -509,7 +527,7 @@ async def look_back(database: PlansDatabase) -> None:
     assert len(found) == 3
     assert await history.entry_at(pool, CONTACT, workspace_id, row, found[-1].at) is not None
     await history.ledger_range(pool, workspace_id)
-    await contacts.survivor(pool, workspace_id, contact_id)
+    await survivors(pool, "contact", workspace_id, [contact_id])
 
 
 async def take_back(database: PlansDatabase) -> None:
@@ -534,6 +552,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "upsert": (upsert_all_there_is, 80),
     "delete company": (delete_a_company, 120),
     "merge": (merge_all_there_is, 40),
+    "merge companies": (merge_companies, 60),
     "history": (look_back, 60),
     "undo": (take_back, MAX_COMPANY_CONTACTS + 60),
     "find": (lambda database: contacts.find(database.database, database.ledger_client.workspace_id, database.ada), 1),
@@ -575,6 +594,12 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "company with link": (rows(companies.page, crm_records=records("company", "7")), 6),
     "company with rare word": (rows(companies.page, search=_LAST), 10),
     "company with common word": (rows(companies.page, search="engine"), _COMMON + _RARE + 30),
+    "contacts within a company": (
+        lambda database: contacts.page(
+            database.pages, database.ledger_client.workspace_id, PageQuery(), company_id=database.company_id
+        ),
+        _COMMON + _RARE + 30,
+    ),
     "users": (rows(users.page), 26),
     "user with rare word": (rows(users.page, search=_LAST), 10),
     "tags": (rows(tags.page), 26),

@@ -282,6 +282,7 @@ async def test_a_text_is_too_long_in_a_long_body_too(alice: Person, members: Jso
         (timeline({"end_seconds": 31_536_001}), ("transcript_timeline.entries[0].end_seconds", "invalid_range")),
         (timeline({"text": ""}), ("transcript_timeline.entries[0].text", "too_short")),
         (timeline({"text": " "}), ("transcript_timeline.entries[0].text", "blank")),
+        (timeline({"text": "\u3164"}), ("transcript_timeline.entries[0].text", "blank")),
         (timeline({"text": "a\u0000"}), ("transcript_timeline.entries[0].text", "invalid_characters")),
         (timeline({"text": "x" * 50_001}), ("transcript_timeline.entries[0].text", "too_long")),
         (timeline({"speaker": 0}), ("transcript_timeline.entries[0].speaker", "unknown_field")),
@@ -405,6 +406,40 @@ async def test_who_is_not_known_becomes_a_contact(alice: Person, stored: Stored)
     assert ada["phone_numbers"] == [{"phone_number": "+442079460018", "is_primary": True}]
     assert (somebody["first_name"], somebody["last_name"], somebody["emails"]) == (None, None, [])
     assert (await alice.get(f"/api/v2/contacts/{ada['id']}")).json() == ada
+
+
+@pytest.mark.parametrize(
+    ("name", "first_name", "last_name"),
+    [
+        ("Lovelace, Ada", "Ada", "Lovelace"),
+        ('"Ada Lovelace"', "Ada", "Lovelace"),
+        ("Ludwig van Beethoven", "Ludwig", "van Beethoven"),
+        ("ada@x.example", None, None),
+    ],
+)
+async def test_a_new_contact_has_the_name_of_the_person(
+    alice: Person, name: str, first_name: str | None, last_name: str | None
+) -> None:
+    """Names are understood as mail programs and calendars send them; an address is no name."""
+    created = Made(await alice.post(URL, json=call(participants=[{"name": name, "email": "ada@x.example"}])))
+
+    (contact,) = await expanded(alice, created, "contacts")
+    assert (contact["first_name"], contact["last_name"]) == (first_name, last_name)
+
+
+@pytest.mark.parametrize(
+    "email", ["c_1@resource.calendar.google.com", "C_1@group.calendar.google.com", "ada.desk@acme.rooms.webex.com"]
+)
+async def test_a_room_becomes_no_contact(alice: Person, email: str) -> None:
+    """Rooms and equipment that take part become no contacts, but one that somebody added is known."""
+    participants: Json = [{"name": "Room 1", "email": email, "phone": "+442079460018"}, {"email": "ada@x.example"}]
+    first = Made(await alice.post(URL, json=call("1", participants=participants)))
+    (ada,) = await expanded(alice, first, "contacts")
+    added = Thing(await alice.post("/api/v2/contacts", json={"emails": [{"email": email}]}))
+    second = Made(await alice.post(URL, json=call("2", participants=participants)))
+
+    assert ada["emails"][0]["email"] == "ada@x.example"
+    assert [each["id"] for each in await expanded(alice, second, "contacts")] == [added.id, ada["id"]]
 
 
 async def test_the_new_contacts_are_known_from_then_on(alice: Person, stored: Stored) -> None:

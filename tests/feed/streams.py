@@ -32,11 +32,12 @@ class Stream:
         self._fields: dict[str, str] = {}
 
     async def next(self) -> Event | None:
-        """Return the next event, or None at the end of the stream."""
+        """Return the next change, or None at the end of the stream."""
         async for line in self._lines:
             if not line:
                 event = self._dispatched()
-                if event is not None:
+                assert event is not None, "each block has data"
+                if event.type != "position":
                     return event
                 continue
             name, _, value = line.partition(":")
@@ -59,7 +60,7 @@ class Stream:
         types: list[str] = []
         async for line in self._lines:
             name, _, value = line.partition(": ")
-            if name == "event":
+            if name == "event" and value != "position":
                 types.append(value)
             if name == "id":
                 self.last_id = value

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+import httpx_sse
 import pytest
 
 from herdbook.auth.keys import read_key
@@ -82,6 +83,30 @@ async def test_a_stream_says_its_position_first(server: Running, alice: Person, 
 
     assert event is not None
     assert (event.type, event.data["position"]) == ("contact.updated", position + 1)
+
+
+async def test_each_event_has_data(server: Running, alice: Person, ada: Thing) -> None:
+    """A client that takes each block for an event finds an id and data in each, also in the first and between changes."""
+    began = await now(alice)
+    headers, params = {"Authorization": str(alice.key)}, {"after": began, "types": "contact"}
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client,
+        httpx_sse.aconnect_sse(client, "GET", URL, params=params, headers=headers) as source,
+    ):
+        events = source.aiter_sse()
+        first = await anext(events)
+        # A tag is left out, so that only the position moves on.
+        await alice.post("/api/v2/tags", json={"name": "renewal"})
+        second = await anext(events)
+        await alice.patch(ada.url, json={"first_name": "Augusta"})
+        third = await anext(events)
+
+    assert [(each.event, each.id, each.json()["position"]) for each in (first, second, third)] == [
+        ("position", str(began), began),
+        ("position", str(began + 1), began + 1),
+        ("contact.updated", str(began + 2), began + 2),
+    ]
+    assert all(each.json()["type"] == each.event for each in (first, second, third))
 
 
 async def test_many_changes_come_in_order(server: Running, alice: Person) -> None:
@@ -164,6 +189,9 @@ async def test_silence_is_told(server: Running, alice: Person) -> None:
     async with opened(server.url, alice, after="now") as stream:
         began = time.monotonic()
         comment = await stream.comment()
+        # No empty line follows, which would end an event without data.
+        await alice.post("/api/v2/contacts", json={})
+        assert await stream.next() is not None
 
     assert comment == ":"
     assert 14 < time.monotonic() - began < 20

@@ -183,7 +183,7 @@ async def test_a_cursor_is_of_one_history(alice: Person, ada: Thing, grace: Thin
     await alice.patch(ada.url, json={"first_name": "Augusta"})
     cursor = (await history(alice, ada, limit=1))["next_cursor"]
 
-    for thing, sent in ((grace, cursor), (ada, "1"), (ada, ""), (ada, cursor[:-1])):
+    for thing, sent in ((grace, cursor), (ada, "1"), (ada, cursor[:-1])):
         response = await alice.get(beside(thing, "history"), params={"cursor": sent})
         assert (response.status_code, faults(response)) == (400, [("cursor", "invalid_cursor")])
 

@@ -1,6 +1,7 @@
 """Objects that cannot be reverted stay as they are, with all that depend on them; everything else is undone."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -12,7 +13,8 @@ from herdbook import ids
 from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unfinished import finish
-from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
+from herdbook.merging.commands import MoveReferences
+from herdbook.merging.store import CONTACT_MERGE
 from tests.cast import Json, Person, Thing
 from tests.engagements.calls import TIMELINE, Made, call, timed
 from tests.history.chains import assert_chained
@@ -221,7 +223,7 @@ async def test_a_merge_that_went_on_leaves_its_engagements(
     await alice.patch(grace.url, json={"first_name": "Amazing"})
     undone = await undo(alice, response)
     entries = await register.entries()
-    await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
+    await finish(cast("Executor", pool), ledger, CONTACT_MERGE.task, partial(MoveReferences, CONTACT_MERGE))
     expanded = await alice.get(engagement.url, params={"expand": "contacts"})
 
     assert undone.reverted == {}

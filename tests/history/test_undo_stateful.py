@@ -21,7 +21,8 @@ from herdbook.contacts.commands import CompanyStaff
 from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unfinished import finish
-from herdbook.merging.commands import MOVE_ENGAGEMENTS, MoveEngagements
+from herdbook.merging.commands import MoveReferences
+from herdbook.merging.store import CONTACT_MERGE
 from tests.cast import Json, Person
 from tests.engagements.calls import TIMELINE, timed
 from tests.engagements.calls import URL as CALLS
@@ -107,7 +108,7 @@ class Story:
         """Finish the background work."""
         statements = cast("Executor", self.pool)
         await finish(statements, self.ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=CompanyStaff()))
-        await finish(statements, self.ledger, MOVE_ENGAGEMENTS, MoveEngagements)
+        await finish(statements, self.ledger, CONTACT_MERGE.task, partial(MoveReferences, CONTACT_MERGE))
 
     def contact_members(self, wish: Wish) -> Json:
         """Return the fields of a contact for a body."""

@@ -140,6 +140,7 @@ async def test_what_came_while_the_process_stood_still_is_answered(wires: Wires)
     assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 200")
     (connection,) = [each for each in wires.connections if each.client == client.getsockname()]
 
+    connection.timeout_keep_alive = 0
     client.send(_GET + b"Connection: close\r\n\r\n")
     connection.timeout_keep_alive_handler()
 
@@ -667,3 +668,21 @@ async def test_large_bodies_have_a_budget_together(app: Herdbook, alice: Person,
     assert small.status_code == 201
     assert statuses == [422] * 8
     assert await again.run(app) == 422
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("/api/v2/contacts?search=Müller".encode(), "/api/v2/contacts?search=Müller".encode("latin-1")),
+        *("/api/v2/contacts/Müller".encode(), "/docs/Müller".encode(), "http://herdbook.test/?ü".encode()),
+        *(b"/api/v2/contacts?search=Ann Lee", b"/api/v2/contacts?search=a\x01b", b"/a b/c"),
+    ],
+)
+async def test_what_a_url_cannot_hold_is_named(wires: Wires, target: bytes) -> None:
+    """A URL that is not percent-encoded gets a problem that says how to encode it, with a request id."""
+    answer = await wires.exchange(b"GET " + target + b" HTTP/1.1\r\nHost: herdbook.test\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"/errors/malformed_request" in answer
+    assert b"%20" in answer
+    assert b"x-request-id: rid_" in answer

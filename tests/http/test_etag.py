@@ -33,6 +33,9 @@ IF_MATCH: list[tuple[bytes | None, set[int] | None]] = [
     (b'""', set()),
     ('"\u0661"'.encode(), set()),
     (b'"a,b", "7"', {7}),
+    *((b'"428%s"' % suffix, {428}) for suffix in (b"-gzip", b"--gzip", b";gzip", b"-br", b"-zstd", b"-deflate")),
+    *((b'"428%s"' % suffix, set()) for suffix in (b"-", b"-x", b"-gzip-gzip", b"gzip", b"-GZIP", b"---gzip", b"-gzip1")),
+    (b'W/"428-gzip"', set()),
     (b'"*"', set()),
 ]
 MALFORMED = [

@@ -37,3 +37,28 @@ async def test_rubbish_around_a_tag_names_no_version(alice: Person, ada: Thing, 
 
     assert response.status_code == 412
     assert (await alice.get(ada.url)).headers["ETag"] == ada.etag
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+@pytest.mark.parametrize("suffix", ["-gzip", "--gzip", ";gzip", "-br"])
+async def test_a_tag_that_a_proxy_extended_is_the_tag(alice: Person, ada: Thing, method: str, suffix: str) -> None:
+    """Proxies that compress an answer append the coding to its tag; both headers compare the tag that was issued."""
+    tag = ada.etag[:-1] + suffix + '"'
+    unchanged = await alice.get(ada.url, headers={"If-None-Match": tag})
+    refused = await alice.request(method, ada.url, headers={"If-None-Match": tag})
+    done = await alice.request(method, ada.url, headers={"If-Match": tag})
+
+    assert (unchanged.status_code, refused.status_code, done.status_code) == (304, 412, 200)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+@pytest.mark.parametrize("more", ["", "-gzip"])
+async def test_a_weak_tag_is_told_why_it_never_matches(alice: Person, ada: Thing, method: str, more: str) -> None:
+    """If-Match compares strongly, so a weak tag never matches (RFC 9110, section 13.1.1); the refusal says so."""
+    weak = f'W/{ada.etag[:-1]}{more}"'
+    response = await alice.request(method, ada.url, headers={"If-Match": weak})
+    stale = await alice.request(method, ada.url, headers={"If-Match": '"9999"'})
+
+    assert (response.status_code, stale.status_code) == (412, 412)
+    assert "without `W/`" in response.json()["detail"]
+    assert "`W/`" not in stale.json()["detail"]

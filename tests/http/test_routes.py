@@ -1,12 +1,16 @@
 """Routing: the operation that a path and a method reach."""
 
 from typing import Final
+from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
 from herdbook import ids
 from herdbook.app import OPERATIONS
+from herdbook.auth.scopes import ADMIN
+from herdbook.auth.store import create_key
 from herdbook.http.operation import Operation
 from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person, Thing
@@ -49,6 +53,41 @@ async def test_a_slash_more_is_another_path(alice: Person) -> None:
     response = await alice.get("/api/v2/contacts/")
 
     assert response.status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("/api/v2/contacts/", "/api/v2/contacts"),
+        ("/v2/contacts//", "/v2/contacts"),
+        ("/api//v2/contacts", "/api/v2/contacts"),
+        ("/api/v2//contacts", "/api/v2/contacts"),
+        ("/api/v2/contacts//crm_association", "/api/v2/contacts/crm_association"),
+        (f"/api/v2/contacts/{UNKNOWN}/", f"/api/v2/contacts/{UNKNOWN}"),
+        (f"/api/v2/contacts/{UNKNOWN}/crm_association/", f"/api/v2/contacts/{UNKNOWN}/crm_association"),
+        ("/api/v1/oauth/token/", "/api/v1/oauth/token"),
+        ("/api/herdbook/changes/", "/api/herdbook/changes"),
+        *(("/docs/", "/docs"), ("/healthz/", "/healthz"), ("/readyz/", "/readyz"), ("/openapi.json/", "/openapi.json")),
+        *(("/api/openapi.json/", "/api/openapi.json"), ("/metrics/", "/metrics"), ("/nowhere/", "/nowhere")),
+    ],
+)
+async def test_a_slash_too_many_is_named(alice: Person, method: str, path: str, right: str) -> None:
+    """A path with an empty part, such as a slash at its end, gets a problem with the path to send, whatever the method."""
+    response = await alice.request(method, path)
+
+    assert response.status_code == 404
+    assert f"send `{right}`" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+async def test_no_operation_has_a_slash_at_its_end(alice: Person, operation: Operation) -> None:
+    """Each operation names its path to those who append a slash."""
+    path = path_with(operation, "*" + NEVER_GIVEN)
+    response = await alice.request(operation.method, path + "/")
+
+    assert response.status_code == 404
+    assert f"send `{path[:100]}" in response.json()["detail"]
 
 
 def path_with(operation: Operation, form: str) -> str:
@@ -113,3 +152,18 @@ async def test_head_has_its_scope_and_its_conditions(alice: Person, dave: Person
     refused = await dave.request("HEAD", ada.url)
 
     assert (fresh.status_code, refused.status_code) == (304, 403)
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if each.list_of is not None], ids=lambda operation: operation.id
+)
+async def test_an_empty_cursor_is_that_of_the_first_page(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID, operation: Operation
+) -> None:
+    """Every list takes an empty cursor for none."""
+    key = await create_key(pool, workspace_id, "all", [ADMIN])
+    path = path_with(operation, "*" + NEVER_GIVEN)
+    urls = [f"{path}?cursor=", path]
+    answers = [await alice.request("GET", url, headers={"Authorization": str(key)}) for url in urls]
+
+    assert answers[0].status_code == answers[1].status_code != 400

@@ -2,6 +2,7 @@
 
 from asyncio import gather
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
@@ -16,8 +17,8 @@ from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
-from herdbook.merging.commands import MOVE_ENGAGEMENTS, MergeContacts, MoveEngagements
-from herdbook.merging.store import MAX_MOVED_ENGAGEMENTS
+from herdbook.merging.commands import Merge, MoveReferences
+from herdbook.merging.store import CONTACT_MERGE, MAX_MOVED
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import addresses, delete, numbers, result, results, upsert
 from tests.engagements.calls import Made
@@ -405,9 +406,7 @@ async def moved(pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, source: Thi
     return [(record["request_id"], record["credential_id"]) for record in records]
 
 
-@pytest.mark.parametrize(
-    "many", [MAX_MOVED_ENGAGEMENTS - 1, MAX_MOVED_ENGAGEMENTS, MAX_MOVED_ENGAGEMENTS + 1, 2 * MAX_MOVED_ENGAGEMENTS + 100]
-)
+@pytest.mark.parametrize("many", [MAX_MOVED - 1, MAX_MOVED, MAX_MOVED + 1, 2 * MAX_MOVED + 100])
 async def test_very_many_engagements(
     alice: Person, ada: Thing, grace: Thing, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]", many: int
 ) -> None:
@@ -430,9 +429,9 @@ async def test_very_many_engagements(
 
 async def interrupted(ledger: Ledger, alice: Person, ada: Thing, grace: Thing) -> Origin:
     """Merge like a process that dies before the second slice; return the command's origin."""
-    await engage_often(ledger, alice, grace, MAX_MOVED_ENGAGEMENTS + 20)
+    await engage_often(ledger, alice, grace, MAX_MOVED + 20)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
-    await ledger.write(alice.workspace_id, MergeContacts(target_id=ada.uuid, sources=(grace.id,)), origin)
+    await ledger.write(alice.workspace_id, Merge(merge_type=CONTACT_MERGE, target_id=ada.uuid, sources=(grace.id,)), origin)
     return origin
 
 
@@ -442,10 +441,10 @@ async def test_what_was_interrupted_is_finished(
     """A later round finishes an interrupted merge, and enters the changes under the original request."""
     origin = await interrupted(ledger, alice, ada, grace)
     before = len(await moved(pool, alice, grace))
-    await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
+    await finish(cast("Executor", pool), ledger, CONTACT_MERGE.task, partial(MoveReferences, CONTACT_MERGE))
 
-    assert before == MAX_MOVED_ENGAGEMENTS
-    assert await moved(pool, alice, grace) == [(origin.request_id, origin.credential_id)] * (MAX_MOVED_ENGAGEMENTS + 20)
+    assert before == MAX_MOVED
+    assert await moved(pool, alice, grace) == [(origin.request_id, origin.credential_id)] * (MAX_MOVED + 20)
 
 
 async def test_what_is_left_follows_the_chain(
@@ -456,12 +455,12 @@ async def test_what_is_left_follows_the_chain(
     mary = await contact(alice, "mary@science.test")
     await merge(alice, mary, ada)
     for _ in range(2):
-        await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
+        await finish(cast("Executor", pool), ledger, CONTACT_MERGE.task, partial(MoveReferences, CONTACT_MERGE))
 
     named = await pool.fetch("select distinct contact_id from engagement_contact where workspace_id = $1", alice.workspace_id)
     assert [record["contact_id"] for record in named] == [mary.uuid]
     # The last round finds that the final contact was not merged itself.
-    await finish(cast("Executor", pool), ledger, MOVE_ENGAGEMENTS, MoveEngagements)
+    await finish(cast("Executor", pool), ledger, CONTACT_MERGE.task, partial(MoveReferences, CONTACT_MERGE))
     assert not await pool.fetch("select from unfinished where workspace_id = $1", alice.workspace_id)
 
 
@@ -471,7 +470,7 @@ async def test_a_slice_leaves_alone_who_is_there(alice: Person, ada: Thing, grac
     await alice.delete(grace.url)
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
     for each in (ada, grace):
-        written = await ledger.write(alice.workspace_id, MoveEngagements(each.uuid), origin)
+        written = await ledger.write(alice.workspace_id, MoveReferences(CONTACT_MERGE, each.uuid), origin)
         assert written.body == b'{"all":true}'
 
     assert await engaged(alice, made) == [ada.id]

@@ -79,13 +79,19 @@ class Program:
         assert response.status_code == 200, response.text
         return response.json()
 
+    async def reuse(self, refresh_token: str, **form: str) -> httpx.Response:
+        """Send a refresh token again, more than ten seconds after it was used, and after its successor was."""
+        await self._pool.execute("update oauth_refresh_token set received_at = now()")
+        await self.let_pass(timedelta(seconds=11))
+        return await self.refresh(refresh_token, **form)
+
     async def let_pass(self, time: timedelta) -> None:
         """Move the stored times of this client's tokens back, because the database's clock decides."""
         for statement in (
             "update oauth_grant set ends_at = ends_at - $2::interval where client_id = $1",
             "update oauth_access_token set expires_at = expires_at - $2::interval where client_id = $1",
             """
-            update oauth_refresh_token set expires_at = expires_at - $2::interval
+            update oauth_refresh_token set expires_at = expires_at - $2::interval, used_at = used_at - $2::interval
             where grant_id in (select id from oauth_grant where client_id = $1)
             """,
         ):

@@ -35,7 +35,7 @@ async def test_one_that_comes_back_revokes_the_whole_family(
     for _ in range(generations):
         family.append((await program.refresh(family[-1]["refresh_token"])).json())
 
-    assert refused(await program.refresh(family[0]["refresh_token"], scope=scope)) == (400, "invalid_grant")
+    assert refused(await program.reuse(family[0]["refresh_token"], scope=scope)) == (400, "invalid_grant")
     assert {await status_with(client, each["access_token"]) for each in family} == {401}
     assert refused(await program.refresh(family[-1]["refresh_token"])) == (400, "invalid_grant")
 
@@ -44,27 +44,75 @@ async def test_one_that_comes_back_revokes_no_other_family(client: httpx.AsyncCl
     """Reuse of a refresh token leaves the user's other grants to the client alone."""
     family, other = await program.tokens(), await program.tokens()
     await program.refresh(family["refresh_token"])
-    await program.refresh(family["refresh_token"])
+    await program.reuse(family["refresh_token"])
 
     assert await status_with(client, other["access_token"]) == 200
     assert (await program.refresh(other["refresh_token"])).status_code == 200
 
 
-async def test_of_two_refreshes_at_once_one_gets_tokens(client: httpx.AsyncClient, pool: Connections, program: Program) -> None:
-    """Only one of two simultaneous refreshes gets tokens, and they are revoked, because the refresh token was used twice."""
+async def test_two_refreshes_at_once_get_the_same_successor(
+    client: httpx.AsyncClient, pool: Connections, program: Program
+) -> None:
+    """Two processes of a program may refresh at once: both get the same next refresh token, and an access token each."""
     tokens = await program.tokens()
     row = (
         "select from oauth_refresh_token where grant_id in (select id from oauth_grant where client_id = $1) for update",
         program.uuid,
     )
     responses = await while_locked(
-        pool, row, "oauth_refresh_token set used_at", lambda: program.refresh(tokens["refresh_token"])
+        pool, row, "set used_at = now(), received_at", lambda: program.refresh(tokens["refresh_token"])
     )
-    granted = [response.json() for response in responses if response.status_code == 200]
+    first, second = (response.json() for response in responses)
 
-    assert sorted(response.status_code for response in responses) == [200, 400]
-    assert await status_with(client, granted[0]["access_token"]) == 401
-    assert refused(await program.refresh(granted[0]["refresh_token"])) == (400, "invalid_grant")
+    assert first["refresh_token"] == second["refresh_token"]
+    assert [await status_with(client, each["access_token"]) for each in (first, second)] == [200, 200]
+    assert (await program.refresh(first["refresh_token"])).status_code == 200
+
+
+async def test_within_ten_seconds_it_may_come_again(client: httpx.AsyncClient, program: Program) -> None:
+    """A second refresh within ten seconds gets the same successor, even if that is already in use; its scope may differ."""
+    old = await program.tokens()
+    new = (await program.refresh(old["refresh_token"])).json()
+    assert await status_with(client, new["access_token"]) == 200
+    await program.let_pass(timedelta(seconds=8))
+    again = (await program.refresh(old["refresh_token"], scope="contacts:write")).json()
+
+    assert (again["refresh_token"], again["scope"]) == (new["refresh_token"], "contacts:write")
+    assert await status_with(client, again["access_token"]) == 403
+    assert (await program.refresh(new["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("time", [timedelta(seconds=11), timedelta(hours=3)])
+async def test_a_lost_answer_may_be_asked_for_again(client: httpx.AsyncClient, program: Program, time: timedelta) -> None:
+    """As long as nobody has used what an answer gave, it may have been lost: the same successor comes again."""
+    old = await program.tokens()
+    lost = (await program.refresh(old["refresh_token"])).json()
+    await program.let_pass(time)
+    again = (await program.refresh(old["refresh_token"])).json()
+
+    assert again["refresh_token"] == lost["refresh_token"]
+    assert await status_with(client, again["access_token"]) == 200
+    assert (await program.refresh(again["refresh_token"])).status_code == 200
+
+
+async def test_an_answer_that_was_used_was_not_lost(client: httpx.AsyncClient, program: Program) -> None:
+    """After ten seconds, an access token that was used shows that its client has the successor: reuse."""
+    old = await program.tokens()
+    new = (await program.refresh(old["refresh_token"])).json()
+    assert await status_with(client, new["access_token"]) == 200
+    await program.let_pass(timedelta(seconds=11))
+
+    assert refused(await program.refresh(old["refresh_token"])) == (400, "invalid_grant")
+    assert refused(await program.refresh(new["refresh_token"])) == (400, "invalid_grant")
+
+
+async def test_a_revoked_grant_repeats_nothing(pool: Connections, program: Program) -> None:
+    """A refresh that is sent again after its grant was revoked gets nothing."""
+    old = await program.tokens()
+    await program.refresh(old["refresh_token"])
+    await pool.execute("update oauth_grant set revoked_at = now() where client_id = $1", program.uuid)
+
+    assert refused(await program.refresh(old["refresh_token"])) == (400, "invalid_grant")
 
 
 async def test_a_grant_that_is_revoked_meanwhile_gives_nothing(pool: Connections, program: Program) -> None:
@@ -72,7 +120,7 @@ async def test_a_grant_that_is_revoked_meanwhile_gives_nothing(pool: Connections
     tokens = await program.tokens()
     revoke = ("update oauth_grant set revoked_at = now() where client_id = $1", program.uuid)
     responses = await while_locked(
-        pool, revoke, "oauth_refresh_token set used_at", lambda: program.refresh(tokens["refresh_token"])
+        pool, revoke, "set used_at = now(), received_at", lambda: program.refresh(tokens["refresh_token"])
     )
 
     assert [refused(response) for response in responses] == [(400, "invalid_grant")] * 2

@@ -117,6 +117,29 @@ async def test_a_failure_holds_up_nobody(post: WebhookApp, owner: Person, receiv
     assert row["next_attempt_at"] == post.clock.now + timedelta(seconds=5)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_merged_contact_is_told_with_its_survivor(
+    post: WebhookApp, owner: Person, receiver: Receiver, *, at_once: bool
+) -> None:
+    """The deletion of a merged contact names the contact that replaces it, also when it is sent again; others name none."""
+    endpoint = await subscribe(owner, receiver.url, event_types=["v1.contact.deleted"])
+    one, other, third = [await write_contact(owner) for _ in range(3)]
+    receiver.answering = lambda _: TAKEN if at_once or len(receiver.requests) > 2 else answer(500)
+    await owner.post(f"/api/herdbook/contacts/{one['id']}/merge", json={"from": [other["id"]]})
+    await owner.delete(f"/api/v2/contacts/{third['id']}")
+    await post.deliver()
+    if not at_once:
+        post.clock.go(timedelta(seconds=5))
+        await post.deliver()
+    told = {request.event["data"]["object"]["id"]: request for request in receiver.requests}
+    event_id = told[other["id"]].event["id"]
+    delivery = (await owner.get(f"{WEBHOOKS}/{endpoint['id']}/deliveries/{event_id}")).json()
+
+    assert told[other["id"]].event["merged_into"] == one["id"]
+    assert delivery["request_body"].encode() == told[other["id"]].body
+    assert "merged_into" not in told[third["id"]].event
+
+
 async def test_the_whole_schedule(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """An event that always fails is sent eight times under the same id, and then counts as failed."""
     endpoint = await subscribe(owner, receiver.url)

@@ -229,9 +229,9 @@ class WatchedSender(Sender):
         self.sent: list[Sent] = []
         self.answered = 0
 
-    def kept_connection(self, url: str, workspace_id: UUID) -> KeptConnection:
+    def kept_connection(self, url: str, workspace_id: UUID, own_headers: str | None = None) -> KeptConnection:
         """Return a recording connection."""
-        kept = WatchedConnection(self, url, workspace_id)
+        kept = WatchedConnection(self, url, workspace_id, own_headers)
         kept.begun = self._begun
         return kept
 

@@ -1,6 +1,7 @@
 """Authentication: from the Authorization header to the caller."""
 
 import asyncio
+import contextlib
 import hashlib
 import math
 import time
@@ -8,11 +9,13 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from herdbook import ids
 from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, PREFIX, NotAKey, read_token
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.sign_ins import SignIns
-from herdbook.auth.store import find_access_token, find_key, note_use
+from herdbook.auth.store import find_access_token, find_key, note_received, note_use
 from herdbook.db.pool import Pool
 from herdbook.errors import Forbidden, Unauthenticated
 
@@ -114,6 +117,10 @@ class Authenticator:
             raise Unauthenticated(f"This {name} is unknown here.")
         if stored.is_over:
             raise Unauthenticated(f"This {name} has expired or was revoked, or its user is no longer active. Use another one.")
+        if stored.is_first_use:
+            # A database that accepts no writes still authenticates.
+            with contextlib.suppress(asyncpg.PostgresError):
+                await note_received(self._pool, sent.id)
         caller = Caller(
             stored.workspace_id,
             stored.credential_id,

@@ -1,6 +1,7 @@
 """API keys and OAuth tokens: `<prefix><id>.<secret>`. Only a hash of the secret is kept."""
 
 import hashlib
+import hmac
 import secrets
 import string
 import zlib
@@ -58,6 +59,12 @@ def new_secret() -> str:
     return random + _checksum(random)
 
 
+def derived_secret(secret: str, salt: bytes) -> str:
+    """Return the secret that follows from another one and a random salt: only both together reveal it."""
+    random = _digits(int.from_bytes(hmac.digest(secret.encode(), salt, "sha256")), _RANDOM_LENGTH)
+    return random + _checksum(random)
+
+
 def read_key(text: str) -> ApiKey:
     """Parse an API key. Raise NotAKey if the text cannot be one."""
     _, key_id, secret = read_token(text, PREFIX, "API key")
@@ -82,9 +89,12 @@ def secret_hash(secret: str) -> bytes:
 
 
 def _checksum(random: str) -> str:
-    number = zlib.crc32(random.encode())
+    return _digits(zlib.crc32(random.encode()), _CHECKSUM_LENGTH)
+
+
+def _digits(number: int, count: int) -> str:
     digits = ""
-    for _ in range(_CHECKSUM_LENGTH):
+    for _ in range(count):
         number, digit = divmod(number, len(_ALPHABET))
         digits = _ALPHABET[digit] + digits
     return digits

@@ -36,7 +36,10 @@ class Credential(NamedTuple):
 
 
 class StoredCredential(NamedTuple):
-    """A stored credential, for authentication; `seconds_left` is None if it does not expire."""
+    """A stored credential, for authentication; `seconds_left` is None if it does not expire.
+
+    `is_first_use` says that no access token of a refresh has been used yet.
+    """
 
     workspace_id: UUID
     credential_id: UUID
@@ -45,6 +48,7 @@ class StoredCredential(NamedTuple):
     user_id: UUID | None
     is_over: bool
     seconds_left: float | None
+    is_first_use: bool = False
 
 
 async def create_workspace(statements: Executor, name: str) -> UUID:
@@ -170,7 +174,10 @@ async def find_access_token(statements: Executor, token_id: UUID) -> StoredCrede
                     where u.workspace_id = client.workspace_id and u.id = g.user_id
                         and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
                 ) as user_id,
-                token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at
+                token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at,
+                coalesce(
+                    (select r.received_at is null from oauth_refresh_token r where r.id = token.refresh_token_id), false
+                ) as is_first_use
             from oauth_access_token token
             join oauth_client client on client.id = token.client_id
             left join oauth_grant g on g.id = token.grant_id
@@ -178,12 +185,23 @@ async def find_access_token(statements: Executor, token_id: UUID) -> StoredCrede
         )
         select workspace_id, id, secret_hash, scopes, user_id,
             expires_at <= now() or revoked_at is not null or grant_id is not null and user_id is null,
-            extract(epoch from expires_at - now())::float8
+            extract(epoch from expires_at - now())::float8, is_first_use
         from found
         """,
         token_id,
     )
     return None if record is None else StoredCredential(*record)
+
+
+async def note_received(statements: Executor, token_id: UUID) -> None:
+    """Note that the tokens that an access token was issued with have reached their client."""
+    await statements.execute(
+        """
+        update oauth_refresh_token set received_at = now()
+        where id = (select refresh_token_id from oauth_access_token where id = $1) and received_at is null
+        """,
+        token_id,
+    )
 
 
 async def note_use(statements: Executor, credential_ids: Sequence[UUID]) -> None:

@@ -186,6 +186,7 @@ def _run_workers(settings: Settings, database_url: str, listener: socket.socket)
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     if settings.workers == 1:

@@ -11,10 +11,10 @@ from herdbook.addresses import NotAnAddress, e164
 from herdbook.cli.database import carry_out, with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
-from herdbook.contacts.model import time_zones
 from herdbook.db.pool import Connection
 from herdbook.ledger.commands import Update
 from herdbook.settings import DatabaseSettings
+from herdbook.time_zones import not_a_time_zone, time_zones
 from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, RoleUpdate, User, UserRole
 from herdbook.users.store import USER, all_users
@@ -75,7 +75,7 @@ def create(  # noqa: PLR0913  # one argument per field of a user
     if job_title is not None:
         require_name(job_title, "A job title must be readable; leave it out if there is none.")
     if time_zone is not None and time_zone not in time_zones():
-        raise CommandFailed(f"`{time_zone}` is not a name in IANA's time zone database. Use one such as Europe/London.")
+        raise CommandFailed(f"`{time_zone}` {not_a_time_zone(time_zone)}")
     if phone is not None and e164(phone) is None:
         raise CommandFailed(f"`{phone}` is not a phone number with its country code. Use one such as +44 20 7946 0018.")
     addresses = dict.fromkeys(email)

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from herdbook.companies import store
 from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff, Staff
-from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, normal_domain
+from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, MergedCompany, normal_domain
 from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
-from herdbook.http.call import Call, answer_found
-from herdbook.http.operation import Answer, Filter, ListOf, Operation
+from herdbook.http.call import Call
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
 from herdbook.ledger.commands import Create, SetCrmAssociation, Update
 from herdbook.shared_schemas import Deleted
 
@@ -27,8 +27,9 @@ async def create_company(call: Call, company: CompanyCreate) -> Answer:
 
 
 async def get_company(call: Call, company_id: UUID) -> Answer:
-    """Read one company."""
-    return answer_found(await store.find(call.services.database, call.caller.workspace_id, company_id), "company")
+    """Read one company. Redirect from a merged company to the company that replaces it."""
+    found = await store.find(call.services.database, call.caller.workspace_id, company_id)
+    return await call.answer_unless_merged(found, COMPANY, company_id)
 
 
 async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> Answer:
@@ -106,6 +107,11 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
             handler=get_company,
             answer=Company,
             answer_description="Company response.",
+            other_answers={
+                308: OtherAnswer(
+                    MergedCompany, "The company was merged into another one, which `Location` names.", ("Location",)
+                )
+            },
         ),
         Operation(
             method="PATCH",

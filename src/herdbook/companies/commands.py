@@ -60,7 +60,8 @@ class ReleaseStaff(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         company = work.get(COMPANIES, self.company_id)
-        is_deleted = company is not None and company.deleted_at is not None
+        # The contacts of a merged company go to the one that replaces it.
+        is_deleted = company is not None and company.deleted_at is not None and company.merged_into is None
         is_finished = not is_deleted or self.staff.release(work, self.company_id)
         if is_finished:
             note(work, RELEASE_CONTACTS, self.company_id, is_finished=True)

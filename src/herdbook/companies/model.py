@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
+from herdbook.addresses import without_www
 from herdbook.shared_schemas import CrmAssociation, Time
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -21,9 +22,10 @@ class NotADomain(ValueError):
 
 
 def normal_domain(domain: str) -> str:
-    """Return a domain in lower case and A-label form (RFC 5890), without a trailing dot. Raise NotADomain if it is malformed.
+    """Return a domain in lower case and A-label form (RFC 5890), without a trailing dot or a leading `www.`.
 
-    The address of a web page, such as `https://Example.com/about`, is reduced to its domain.
+    Raise NotADomain if it is malformed. The address of a web page, such as `https://www.Example.com/about`, is reduced to its
+    domain.
     """
     address = domain.strip().lower()
     name = _BEHIND.sub("", _SCHEME.sub("", address, count=1) if _SCHEME.match(address) else address, count=1).removesuffix(".")
@@ -34,7 +36,7 @@ def normal_domain(domain: str) -> str:
             raise NotADomain(str(error)) from None
     if _LABELS.fullmatch(name) is None:
         raise NotADomain("a domain is two or more labels of letters, digits and hyphens, such as `example.com`")
-    return name
+    return without_www(name)
 
 
 class CompanyDomainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,11 +128,28 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str | None, Meta(description="Display name of the company.")] = None
     description: str | UnsetType = UNSET
     industry: str | UnsetType = UNSET
-    website: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    website: str | UnsetType = UNSET
     number_of_employees: int | UnsetType = UNSET
-    logo_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    logo_url: str | UnsetType = UNSET
     crm_association: CrmAssociation | UnsetType = UNSET
     domains: tuple[CompanyDomain, ...] = ()
+
+
+class MergedCompany(msgspec.Struct, frozen=True, kw_only=True):
+    """A company that was merged into another one, which replaces it."""
+
+    schema_name: ClassVar[str] = "merged_company"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "company",
+        "id": "cmp_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "merged_into": "cmp_01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ",
+    }
+
+    object: CompanyObject
+    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
+    merged_into: Annotated[
+        str, Meta(description="The company that replaces it.", extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})
+    ]
 
 
 def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
@@ -138,7 +157,7 @@ def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
     others: dict[str, Any] = {}
     if patch.domains is not UNSET:
         items = patch.domains or ()
-        old = next((item.domain for item in before.domains if item.is_primary), None)
+        old = next((without_www(item.domain) for item in before.domains if item.is_primary), None)
         primary = fields.primary_index(items, lambda item: normal_domain(item.domain) == old)
         others["domains"] = tuple(
             CompanyDomain(normal_domain(item.domain), index == primary) for index, item in enumerate(items)

@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import UNSET
 
 from herdbook import ids
+from herdbook.addresses import without_www
 from herdbook.companies.model import Company, CompanyObject, patched
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
@@ -22,19 +23,24 @@ class CompanyRow(ObjectRow, frozen=True, kw_only=True):
 
     crm_object_id: str | None
     search: str
+    merged_into: UUID | None
     object: Company
 
     @classmethod
     def columns(cls, before: Self | None, after: Company) -> dict[str, Any]:  # noqa: ARG003  # all follows from the company
         crm = after.crm_association
-        return {"crm_object_id": None if crm is UNSET else crm.crm_object_id, "search": searchable_name(after.name or "") + END}
+        return {
+            "crm_object_id": None if crm is UNSET else crm.crm_object_id,
+            "search": searchable_name(after.name or "") + END,
+            "merged_into": None,
+        }
 
 
-COMPANIES: Final = object_table(CompanyRow, "company", {"crm_object_id": "text", "search": "text"})
+COMPANIES: Final = object_table(CompanyRow, "company", {"crm_object_id": "text", "search": "text", "merged_into": "uuid"})
 COMPANY_WORDS: Final = index_table("company_word", "word", "text", "company_id")
 DOMAINS: Final = UniqueKey[Company](
     claim_table("company_domain", "domain", "company_id"),
-    keys=lambda company: [item.domain for item in company.domains],
+    keys=lambda company: [without_www(item.domain) for item in company.domains],
     field_path=lambda index: f"domains[{index}].domain",
 )
 COMPANY: Final = ObjectType(
@@ -53,7 +59,8 @@ COMPANY: Final = ObjectType(
     blank=lambda company_id, time: Company(object=CompanyObject.COMPANY, id=company_id, created_at=time, updated_at=time),
     patched=patched,
     history=HistoryNotes(
-        restoring="Its contacts stay without a company: to link them again, undo the request that deleted the company."
+        restoring="Its contacts stay without a company, or with the one that it was merged into: to link them again, undo the "
+        "request that deleted or merged it."
     ),
 )
 

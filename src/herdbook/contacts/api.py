@@ -1,12 +1,12 @@
 """The operations of /v2/contacts."""
 
+from functools import partial
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from herdbook import ids
 from herdbook.addresses import comparable_address, read_number
+from herdbook.companies import store as companies
 from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
 from herdbook.contacts.commands import CreateContact, UpdateContact
@@ -17,14 +17,13 @@ from herdbook.contacts.model import (
     Contact,
     ContactCreate,
     ContactCrmAssociation,
-    ContactObject,
     ContactUpdate,
     MergedContact,
     read_numbers,
 )
 from herdbook.contacts.store import CONTACT
-from herdbook.errors import Stale, Taken
-from herdbook.http.call import Call, answer_found
+from herdbook.errors import NotFound, Stale, Taken
+from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.shared_schemas import Deleted
@@ -35,6 +34,13 @@ async def list_contacts(call: Call) -> Answer:
     return await call.answer_list(store.page)
 
 
+async def list_company_contacts(call: Call, company_id: UUID) -> Answer:
+    """List the contacts of one company."""
+    if await companies.find(call.services.database, call.caller.workspace_id, company_id) is None:
+        raise NotFound("company", object_id=company_id)
+    return await call.answer_list(partial(store.page, company_id=company_id))
+
+
 async def create_contact(call: Call, contact: ContactCreate) -> Answer:
     """Create a contact."""
     read_numbers(contact)
@@ -43,14 +49,8 @@ async def create_contact(call: Call, contact: ContactCreate) -> Answer:
 
 async def get_contact(call: Call, contact_id: UUID) -> Answer:
     """Read one contact. Redirect from a merged contact to the contact that replaces it."""
-    database, workspace_id = call.services.database, call.caller.workspace_id
-    found = await store.find(database, workspace_id, contact_id)
-    if found is None and (survivor := await store.survivor(database.pool, workspace_id, contact_id)) is not None:
-        shown_id, merged_into = ids.encoded(ids.CONTACT, contact_id), ids.encoded(ids.CONTACT, survivor)
-        merged = MergedContact(object=ContactObject.CONTACT, id=shown_id, merged_into=merged_into)
-        location = call.path.removesuffix(shown_id) + merged_into
-        return Answer(msgspec.json.encode(merged), status=308, headers=((b"location", location.encode()),))
-    return answer_found(found, "contact")
+    found = await store.find(call.services.database, call.caller.workspace_id, contact_id)
+    return await call.answer_unless_merged(found, CONTACT, contact_id)
 
 
 async def update_contact(call: Call, contact_id: UUID, patch: ContactUpdate) -> Answer:
@@ -97,6 +97,30 @@ def _phone_number(text: str) -> str:
 _TAG: Final = "subpackage_contacts"
 _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)
+_LIST: Final = ListOf(
+    search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
+    "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number. A "
+    "contact that has exactly the searched address comes first.",
+    crm_types=("contact",),
+    filters=(
+        Filter(
+            "email",
+            _address,
+            {"type": "string", "format": "idn-email"},
+            "Only the contact that has this address.",
+            most=1,
+        ),
+        Filter(
+            "phone_number",
+            _phone_number,
+            {"type": "string", "pattern": "[0-9]"},
+            "Only contacts that have this number, in any form in which a telephone system sends it. Without a country "
+            "code, it is read as a number of the workspace's region.",
+            most=1,
+        ),
+        id_filter("company_id", ids.COMPANY, "company", "Only contacts of this company."),
+    ),
+)
 
 OPERATIONS: Final = (
     Operation(
@@ -110,30 +134,20 @@ OPERATIONS: Final = (
         handler=list_contacts,
         answer=Contact,
         answer_description="Contact list response.",
-        list_of=ListOf(
-            search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
-            "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number. A "
-            "contact that has exactly the searched address comes first.",
-            crm_types=("contact",),
-            filters=(
-                Filter(
-                    "email",
-                    _address,
-                    {"type": "string", "format": "idn-email"},
-                    "Only the contact that has this address.",
-                    most=1,
-                ),
-                Filter(
-                    "phone_number",
-                    _phone_number,
-                    {"type": "string", "pattern": "[0-9]"},
-                    "Only contacts that have this number, in any form in which a telephone system sends it. Without a country "
-                    "code, it is read as a number of the workspace's region.",
-                    most=1,
-                ),
-                id_filter("company_id", ids.COMPANY, "company", "Only contacts of this company."),
-            ),
-        ),
+        list_of=_LIST,
+    ),
+    Operation(
+        method="GET",
+        path="/herdbook/companies/{company_id}/contacts",
+        id="list-company-contacts",
+        summary="List company contacts",
+        description="Lists the contacts of a company.",
+        tag=_TAG,
+        scopes=_READ,
+        handler=list_company_contacts,
+        answer=Contact,
+        answer_description="Contact list response.",
+        list_of=_LIST,
     ),
     Operation(
         method="POST",

@@ -27,7 +27,7 @@ from herdbook.contacts.model import (
 )
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import CONNECTION_ERRORS
-from herdbook.errors import MAX_ERRORS, Busy, FieldError, FieldsRefusal, Invalid, Refusal, Taken, Unavailable
+from herdbook.errors import MAX_ERRORS, Busy, FieldError, FieldsRefusal, Invalid, NotFound, Refusal, Taken, Unavailable
 from herdbook.fields import Rule
 from herdbook.http.body import LONG_BODY, MAX_OBJECT_BYTES, BodyReader
 from herdbook.http.call import Call
@@ -151,13 +151,15 @@ class WriteItem(msgspec.Struct, frozen=True):
         if isinstance(refusal, FieldsRefusal):
             return refusal.errors
         message = f"`{self.path}.id` names no contact of this workspace. Leave the operation out."
-        return [FieldError(f"{self.path}.id", "not_found", message)]
+        object_id = refusal.object_id if isinstance(refusal, NotFound) else None
+        missing = "" if object_id is None else ids.encoded(ids.CONTACT, object_id)
+        return [FieldError(f"{self.path}.id", "not_found", message, missing)]
 
     def _in_place(self, refusal: FieldsRefusal) -> FieldsRefusal:
         errors: list[FieldError] = []
-        for field, code, message in refusal.errors:
-            place = f"{self.path}.contact.{field}"
-            errors.append(FieldError(place, code, message.replace(f"`{field}`", f"`{place}`")))
+        for error in refusal.errors:
+            place = f"{self.path}.contact.{error.field}"
+            errors.append(error._replace(field=place, message=error.message.replace(f"`{error.field}`", f"`{place}`")))
         if isinstance(refusal, Taken):
             return Taken(errors, refusal.holders, refusal.read_scope)
         return Invalid(errors)
@@ -236,7 +238,7 @@ async def write_each(call: Call, operations: Sequence[msgspec.Raw]) -> Answer:
     for start, end in _waves(reading.sizes):
         outcomes = await _wave(call, key, reading, range(start, end))
         for index, outcome in enumerate(outcomes, start):
-            results.append(outcome.body if isinstance(outcome, Written) else _failed(call, index, outcome))
+            results.append(outcome.body if isinstance(outcome, Written) else await _failed(call, index, outcome))
         replayed += [outcome.replayed for outcome in outcomes if isinstance(outcome, Written)]
     body = b'{"object":"bulk_result","atomic":false,"results":[' + b",".join(results) + b"]}"
     return Answer(body, replayed=bool(replayed) and all(replayed))
@@ -310,13 +312,13 @@ async def _write(call: Call, key: IdempotencyKey | None, item: WriteItem) -> Wri
     return await call.services.ledger.write(call.caller.workspace_id, item, call.origin, own)
 
 
-def _failed(call: Call, index: int, error: BaseException) -> bytes:
+async def _failed(call: Call, index: int, error: BaseException) -> bytes:
     if isinstance(error, CONNECTION_ERRORS):
         error = Unavailable("The database cannot be reached. Nothing was written. Try again shortly.")
     elif not isinstance(error, Refusal):
         _log.error("an operation failed", extra={"request_id": ids.encoded(ids.REQUEST, call.request_id)}, exc_info=error)
     assert isinstance(error, Exception), "commands are not cancelled"
-    return msgspec.json.encode(BulkItem(index=index, result=BulkOutcome.FAILED, problem=call.problem_of(error)))
+    return msgspec.json.encode(BulkItem(index=index, result=BulkOutcome.FAILED, problem=await call.problem_of(error)))
 
 
 def _of_each(errors: Iterable[Sequence[FieldError]]) -> list[FieldError]:

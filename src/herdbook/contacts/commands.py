@@ -228,4 +228,4 @@ def _company_need(company_id: UUID | None) -> list[Need]:
 def _require_company(work: UnitOfWork, company_id: str | None | UnsetType) -> None:
     if isinstance(company_id, str) and active(work, COMPANIES, ids.decoded(ids.COMPANY, company_id)) is None:
         message = "`company_id` names no company of this workspace. Create the company first, or leave the field out."
-        raise Invalid([FieldError("company_id", "not_found", message)])
+        raise Invalid([FieldError("company_id", "not_found", message, company_id)])

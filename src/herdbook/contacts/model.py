@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from functools import cache
-from importlib import resources
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -15,22 +13,16 @@ from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
 from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
+from herdbook.time_zones import not_a_time_zone, time_zones
 
 _CompanyId: TypeAlias = Annotated[str, fields.id_schema(ids.COMPANY)]
 _Email: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "email"})]
 _TimeZone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, extra_json_schema={"format": "iana-time-zone"})]
 
 
-@cache
-def time_zones() -> frozenset[str]:
-    """Return the names in IANA's time zone database, aliases included."""
-    return frozenset(resources.files("tzdata").joinpath("zones").read_text("utf-8").split())
-
-
 def _known_time_zone(value: str | None, path: str) -> Iterator[FieldError]:
     if value is not None and value not in time_zones():
-        message = f"`{path}` is not a name in IANA's time zone database. Send one such as `Europe/London`."
-        yield FieldError(path, "unknown_time_zone", message)
+        yield FieldError(path, "unknown_time_zone", f"`{path}` {not_a_time_zone(value)}")
 
 
 class ContactUpdateEmail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -187,7 +179,7 @@ class ContactEmail(msgspec.Struct, frozen=True):
 
     schema_name: ClassVar[str] = "ContactEmailsItems"
 
-    email: Annotated[_Email, Meta(description="Contact email address.")]
+    email: Annotated[str, Meta(description="Contact email address.")]
     is_primary: Annotated[bool, Meta(description="Indicates whether this is the primary email address.")]
 
 

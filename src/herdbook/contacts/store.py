@@ -14,7 +14,7 @@ from herdbook.companies.store import COMPANY
 from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Executor, Pool
+from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
@@ -203,9 +203,6 @@ LINKED_CONTACTS: Final = Table(
 )
 
 _HOLDERS: Final[LiteralString] = "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)"
-_STAFF: Final[LiteralString] = (
-    "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($ids)"
-)
 _SEARCH_INDEX: Final = SearchIndex(
     "contact",
     """
@@ -226,33 +223,8 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Obje
     return await database.find(find_in("contact"), workspace_id, contact_id)
 
 
-async def survivor(statements: Executor, workspace_id: UUID, contact_id: UUID) -> UUID | None:
-    """Return the active contact that replaces a merged one, directly or through other merged contacts."""
-    # Undoing can turn the chain into a circle. `union` ends there, because it takes each contact once. The limit forces a
-    # lookup per contact, by the whole key.
-    found: UUID | None = await statements.fetchval(
-        """
-        with recursive goes_on as (
-            select c.id, c.merged_into, c.deleted_at from contact c
-            where c.workspace_id = $1 and c.id = $2 and c.deleted_at is not null
-            union
-            select c.id, c.merged_into, c.deleted_at
-            from goes_on cross join lateral (
-                select c.id, c.merged_into, c.deleted_at from contact c
-                where c.workspace_id = $1 and c.id = goes_on.merged_into limit 1
-            ) as c
-            where goes_on.deleted_at is not null
-        )
-        select id from goes_on where deleted_at is null
-        """,
-        workspace_id,
-        contact_id,
-    )
-    return found
-
-
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
-    """Return the contacts of a page, and one more if there is a next page."""
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUID | None = None) -> list[ListRow]:
+    """Return the contacts of a page, of one company if it is given, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("contact")
     filters = query.filters
@@ -265,9 +237,15 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow
         conditions.require_few(
             "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any(" + keys + ") limit 5000"
         )
-    if (companies := filters.get("company_id")) is not None:
-        await conditions.require_linked(
-            pool, _STAFF, "c.company_id = any($value::uuid[])", ids.decoded_all(ids.COMPANY, companies)
+    companies = ids.decoded_all(ids.COMPANY, filters["company_id"]) if "company_id" in filters else []
+    if company_id is not None:
+        companies.append(company_id)
+    if companies:
+        await conditions.require_links(
+            pool,
+            "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($ids)",
+            "coalesce(c.company_id = any($value::uuid[]), false)",
+            companies,
         )
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")

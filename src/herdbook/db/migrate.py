@@ -15,6 +15,7 @@ from typing import Final, LiteralString, cast
 import asyncpg
 
 from herdbook.db.claims_by_case import claim_by_case
+from herdbook.db.domains_without_www import claim_without_www
 from herdbook.db.pool import Connection, Executor, connect
 
 _log: Final = logging.getLogger("herdbook.db")
@@ -25,7 +26,10 @@ _OLDEST: Final = 18
 # Building an index concurrently with writes is not possible in a transaction, so such a file holds one statement.
 _CONCURRENTLY: Final = "_concurrently"
 _INDEX: Final = re.compile(r"create index concurrently if not exists (\w+) on")
-_STEPS: Final[dict[str, Callable[[Executor], Awaitable[None]]]] = {"0008_claims_by_case": claim_by_case}
+_STEPS: Final[dict[str, Callable[[Executor], Awaitable[None]]]] = {
+    "0008_claims_by_case": claim_by_case,
+    "0011_companies": claim_without_www,
+}
 _NOTE: Final = "insert into migration (name) values ($1)"
 # Writes to a table queue behind a migration that waits for its lock, so the migration waits no longer than this.
 _WAIT_FOR_LOCKS: Final = "set local lock_timeout = '3s'"

@@ -136,16 +136,6 @@ class ListQuery:
             found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
             self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
 
-    async def require_linked(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
-        """Require a link to one of some objects.
-
-        `linked` selects the linked ids for the objects `$ids`. If these are many, the rows are checked by `holds`, on `$value`.
-        """
-        if await _is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
-            self.add(holds, wanted)
-        else:
-            self.require_few(linked.replace("$ids", self.parameter(wanted)))
-
     async def search(self, pool: Pool, within: SearchIndex) -> None:
         """Require the query's search terms, if any."""
         if self._query.search is None:
@@ -195,6 +185,13 @@ class ListQuery:
             self._few = found
         else:
             self.require(found)
+
+    async def require_links(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
+        """Require a link to one of these objects. `linked` selects rows by `$ids`; `holds` checks a row for `$value`."""
+        if await _is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
+            self.add(holds, wanted)
+        else:
+            self.require_few(linked.replace("$ids", self.parameter(wanted)))
 
     async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[ListRow]:
         """Return the matching rows of a table in the page's order, and one more than the page holds, if there is one.

@@ -45,7 +45,7 @@ create table change (
     object json not null,
     -- The entries of an object are a chain, from the version in its row back to the first one.
     previous_version bigint,
-    -- The contact that replaces this one, in entries that delete a contact by merging or restore it afterwards.
+    -- The object that replaces this one, in entries that delete an object by merging or restore it afterwards.
     merged_into uuid,
     primary key (workspace_id, seq)
 );
@@ -88,8 +88,8 @@ create table idempotency_record (
 -- The deletion of old records in slices finds them by time.
 create index idempotency_record_by_time on idempotency_record (at);
 
--- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving engagements of
--- a merged contact to another one. The table is nearly always empty, so finding them costs nothing.
+-- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving to another one
+-- the engagements of a merged contact, or the contacts and engagements of a merged company. The table is nearly always empty, so finding them costs nothing.
 create table unfinished (
     workspace_id uuid not null,
     task text not null,
@@ -97,7 +97,8 @@ create table unfinished (
     primary key (workspace_id, task, object_id)
 );
 
-comment on column unfinished.task is 'release (the contacts of a company), move (the engagements of a contact)';
+comment on column unfinished.task is
+    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company)';
 
 -- Companies.
 
@@ -111,6 +112,8 @@ create table company (
     name text generated always as (object ->> 'name') virtual,
     crm_object_id text,
     search text not null default '',
+    -- The company that replaces this one, if it was deleted by merging.
+    merged_into uuid,
     primary key (workspace_id, id)
 ) with (fillfactor = 85);
 
@@ -119,6 +122,7 @@ create index company_by_crm_object on company (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
 -- Deleted companies, whose contacts may still have to be released.
 create index company_deleted on company (workspace_id, id) where deleted_at is not null;
+create index company_merged on company (workspace_id, merged_into) where merged_into is not null;
 
 create table company_word (
     workspace_id uuid not null,
@@ -383,13 +387,18 @@ create table oauth_grant (
 
 create index oauth_grant_by_end on oauth_grant (ends_at);
 
--- Used tokens are kept until they expire, so that a second use reveals a theft.
+-- Used tokens are kept until they expire, so that a second use reveals a theft. The secret of the successor follows from that of
+-- the used token and a salt, so that a refresh that is sent again gets the same one. `received_at` is the time of the first use
+-- of this token or of an access token that was issued with it.
 create table oauth_refresh_token (
     id uuid primary key,
     grant_id uuid not null,
     secret_hash bytea not null,
     expires_at timestamptz not null,
-    used_at timestamptz
+    used_at timestamptz,
+    successor_id uuid,
+    successor_salt bytea,
+    received_at timestamptz
 ) with (fillfactor = 80);
 
 create index oauth_refresh_token_by_expiry on oauth_refresh_token (expires_at);
@@ -401,7 +410,8 @@ create table oauth_access_token (
     grant_id uuid,
     scopes text[] not null,
     secret_hash bytea not null,
-    expires_at timestamptz not null
+    expires_at timestamptz not null,
+    refresh_token_id uuid
 );
 
 create index oauth_access_token_by_expiry on oauth_access_token (expires_at);
@@ -418,6 +428,7 @@ create table webhook_endpoint (
     former_secret text,
     former_secret_until timestamptz,
     object json not null,
+    own_headers text,
     primary key (workspace_id, id)
 );
 

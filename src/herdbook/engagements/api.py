@@ -12,6 +12,7 @@ from herdbook.auth.store import region_of
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
+from herdbook.db.paging import ListRow
 from herdbook.engagements import store
 from herdbook.engagements.commands import (
     PRIVATE_READ,
@@ -41,12 +42,15 @@ from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
+from herdbook.names import person_name
 
 # A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
 MAX_PAGE_BYTES: Final = 4_194_304
 MAX_PAGE_REFERENCES: Final = 5000
 # Joining a page waits for another slice of the event loop's time after this many bytes.
 _SLICE_BYTES: Final = 1_048_576
+# Parsing names does so after this many.
+_NAMES_AT_ONCE: Final = 10
 # Members that an answer has only when it is asked for them, and the scope that each needs beside the operation's own.
 _EXPAND: Final = {
     "companies": "companies:read",
@@ -68,24 +72,29 @@ async def list_engagements(call: Call) -> Answer:
 async def list_contact_engagements(call: Call, contact_id: UUID) -> Answer:
     """List the engagements that a contact takes part in."""
     if await contacts.find(call.services.database, call.caller.workspace_id, contact_id) is None:
-        raise NotFound("contact")
+        raise NotFound("contact", object_id=contact_id)
     return await _listed(call, store.Within("contact_ids", contact_id))
 
 
 async def list_company_engagements(call: Call, company_id: UUID) -> Answer:
     """List the engagements that a company is part of."""
     if await companies.find(call.services.database, call.caller.workspace_id, company_id) is None:
-        raise NotFound("company")
+        raise NotFound("company", object_id=company_id)
     return await _listed(call, store.Within("company_ids", company_id))
 
 
 async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
-    # Parse the phone numbers here, because the ledger applies the command without a pause.
+    # Parse phone numbers and names here, because the ledger applies the command without a pause.
     has_number = any(participant.phone is not None for participant in engagement.participants or ())
     region = await region_of(call.services.database.pool, call.caller.workspace_id) if has_number else None
     handles_of(engagement, region)
+    for count, participant in enumerate(engagement.participants or (), start=1):
+        if participant.name is not None:
+            person_name(participant.name)
+        if count % _NAMES_AT_ONCE == 0:
+            await call.time_slice()
     command = CreateEngagement(
         engagement_id=ids.new_id(),
         fields=engagement,
@@ -119,7 +128,7 @@ async def get_engagement(call: Call, engagement_id: UUID) -> Answer:
     found = await visible(call, engagement_id)
     if not expand:
         return answer_found(found.found, "engagement")
-    (body,) = await _expanded(call, [_Shown(engagement_id, found.found.body, found.details)], expand)
+    (body,) = await expanded(call, [ShownEngagement(engagement_id, found.found.body, found.details)], expand)
     # The ETag is the version of the engagement alone. It does not cover the expanded fields, so there is no 304 for them.
     return Answer(body, headers=((b"etag", etag(found.found.version)),))
 
@@ -201,24 +210,29 @@ async def _listed(call: Call, within: store.Within | None) -> Answer:
     )
     if not query.expand:
         return call.answer_page(rows, query)
-    shown: list[_Shown] = []
+    shown: list[ShownEngagement] = []
     references = 0
     for row in rows[: query.limit]:
-        shown.append(_Shown(_id_in(row.body), row.body, store.decoded_details(row.more[0])))
+        shown.append(ShownEngagement.of_row(row))
         references += shown[-1].references
         if references >= MAX_PAGE_REFERENCES:
             break
-    bodies = await _expanded(call, shown, query.expand)
-    expanded = [row._replace(body=body) for row, body in zip(rows, bodies, strict=False)]
-    return call.answer_page([*expanded, *rows[len(expanded) :]], query, len(expanded))
+    bodies = await expanded(call, shown, query.expand)
+    whole = [row._replace(body=body) for row, body in zip(rows, bodies, strict=False)]
+    return call.answer_page([*whole, *rows[len(whole) :]], query, len(whole))
 
 
-class _Shown(NamedTuple):
+class ShownEngagement(NamedTuple):
     """An engagement to show: its id, the JSON that the API always shows, and the details."""
 
     id: UUID
     body: bytes
     details: Details
+
+    @classmethod
+    def of_row(cls, row: ListRow) -> "ShownEngagement":
+        """Return the engagement of a row of a list."""
+        return cls(_id_in(row.body), row.body, store.decoded_details(row.more[0]))
 
     @property
     def references(self) -> int:
@@ -239,7 +253,7 @@ def _id_in(body: bytes) -> UUID:
     return ids.decoded(ids.ENGAGEMENT, _identified.decode(body).id) or ids.NIL
 
 
-async def _expanded(call: Call, shown: Sequence[_Shown], expand: Iterable[str]) -> list[bytes]:
+async def expanded(call: Call, shown: Sequence[ShownEngagement], expand: Iterable[str]) -> list[bytes]:
     """Return the engagements with the requested fields, up to `MAX_PAGE_BYTES`. Each field takes one statement for all."""
     members = await asyncio.gather(*(_member(call, shown, name) for name in expand))
     bodies: list[bytes] = []
@@ -257,7 +271,7 @@ async def _expanded(call: Call, shown: Sequence[_Shown], expand: Iterable[str]) 
     return bodies
 
 
-async def _member(call: Call, shown: Sequence[_Shown], name: str) -> Iterable[bytes]:
+async def _member(call: Call, shown: Sequence[ShownEngagement], name: str) -> Iterable[bytes]:
     """Return one field of each engagement, in JSON. Transcripts end where there are `MAX_PAGE_BYTES` of them."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     match name:
@@ -286,7 +300,7 @@ async def _member(call: Call, shown: Sequence[_Shown], name: str) -> Iterable[by
             return [b"[]"] * len(shown)
 
 
-def _media_url(call: Call, each: _Shown) -> str | None:
+def _media_url(call: Call, each: ShownEngagement) -> str | None:
     media = each.details.media
     if media is None:
         return None

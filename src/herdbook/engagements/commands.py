@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, looked_up
+from herdbook.addresses import comparable_address, is_of_a_room, looked_up
 from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
 from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow, number_keys
@@ -41,6 +41,7 @@ from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
 from herdbook.ledger.object_types import active, all_active, created, current, updated
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
+from herdbook.names import person_name
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
 from herdbook.users.commands import active_users
@@ -159,7 +160,7 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             if (contact := _contact_of(work, participant, self.region, found, known)) is not None:
                 found |= dict.fromkeys(known_by, contact)
-            elif participant.phone is not None:
+            elif participant.phone is not None and participant.email is None:
                 unknown.append(UnknownParticipant(index, participant.phone))
         return list({contact.id: contact for contact in found.values()}.values()), unknown
 
@@ -171,22 +172,25 @@ def _contact_of(
     found: Mapping[str, ContactRow],
     known: Mapping[str, ContactRow],
 ) -> ContactRow | None:
-    """Return the contact of a participant, a new one if need be; None if the next call would not find that one again."""
+    """Return the contact of a participant, new if need be. None for rooms and for numbers without a country."""
     known_by = handles(participant, region)
     holder = known.get(_address(participant) or "")
     holder = holder or next((found[handle] for handle in known_by if handle in found), None)
     holder = holder or next((known[handle] for handle in known_by if handle in known), None)
     if holder is not None:
         return holder
+    address = _address(participant)
+    if address is not None and is_of_a_room(address):
+        return None
     number = None if participant.phone is None else looked_up(participant.phone, region).e164
     if participant.email is None and number is None:
         return None
     # A number that only this workspace's region or a telephone system makes complete is kept in its complete form.
     phone = participant.phone if number is None or (participant.phone or "").startswith("+") else number
-    first_name, _, last_name = (participant.name or "").strip().partition(" ")
+    name = person_name(participant.name or "")
     new = ContactCreate(
-        first_name=first_name or UNSET,
-        last_name=last_name.strip() or UNSET,
+        first_name=name.first or UNSET,
+        last_name=name.last or UNSET,
         emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
         phone_numbers=UNSET if phone is None else (ContactUpdatePhoneNumber(phone),),
     )
@@ -213,7 +217,7 @@ class ReplaceContacts(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         found = [ids.decoded(ids.CONTACT, text) for text in self.contact_ids]
         rows = all_active(work, CONTACTS, found)
-        _refuse_unknown("contact_ids", "contact", rows)
+        _refuse_unknown("contact_ids", "contact", self.contact_ids, rows)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         contact_ids = dict.fromkeys(contact_id for contact_id in found if contact_id is not None)
         companies = dict.fromkeys(row.object.company.id for row in rows if row is not None and row.object.company is not UNSET)
@@ -240,7 +244,7 @@ class ReplaceTags(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         found = all_active(work, TAGS, [ids.decoded(ids.TAG, text) for text in self.tag_ids])
-        _refuse_unknown("tag_ids", "tag", found)
+        _refuse_unknown("tag_ids", "tag", self.tag_ids, found)
         before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
         details = msgspec.structs.replace(before.details, tag_ids=tuple(dict.fromkeys(self.tag_ids)))
         return updated(work, ENGAGEMENT, before, EngagementEntry.of(before.object, details))
@@ -335,10 +339,12 @@ def _numbers(participant: Participant, region: str | None) -> list[str]:
     return [] if participant.phone is None else number_keys(participant.phone, region)
 
 
-def _refuse_unknown(path: str, kind: str, found: list[Any]) -> None:
+def _refuse_unknown(path: str, kind: str, shown_ids: Sequence[str], found: list[Any]) -> None:
     errors = [
-        FieldError(f"{path}[{index}]", "not_found", f"`{path}[{index}]` names no {kind} of this workspace. Leave it out.")
-        for index, row in enumerate(found)
+        FieldError(
+            f"{path}[{index}]", "not_found", f"`{path}[{index}]` names no {kind} of this workspace. Leave it out.", shown_id
+        )
+        for index, (shown_id, row) in enumerate(zip(shown_ids, found, strict=True))
         if row is None
     ]
     if errors:

@@ -62,7 +62,7 @@ class TimelineSpeaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     schema_name: ClassVar[str] = "transcript_timeline_speaker"
 
     name: fields.Name | None = None
-    email: _Email | None = None
+    email: str | None = None
     sentiment: Annotated[float, Meta(ge=-1, le=1, description="The mood of the speaker, from -1 (bad) to 1 (good).")] | None = (
         None
     )
@@ -132,7 +132,7 @@ def _timeline(value: TimelineRequest, path: str) -> Iterator[FieldError]:
 
 def _is_sound(entry: TimelineEntry, speakers: int) -> bool:
     """Whether nothing is wrong with an entry, but for characters that text may not hold."""
-    is_said = entry.text[0].isalnum() or fields.shows(entry.text) is not None
+    is_said = (entry.text[0].isascii() and entry.text[0].isalnum()) or fields.shows(entry.text) is not None
     return is_said and entry.speaker_index < speakers and entry.start_seconds <= entry.end_seconds
 
 
@@ -388,7 +388,7 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     start_at: Time | UnsetType = UNSET
     end_at: Time | UnsetType = UNSET
     duration_seconds: int | UnsetType = UNSET
-    meeting_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | UnsetType = UNSET
+    meeting_url: str | UnsetType = UNSET
     external_url: (
         Annotated[str, Meta(description="A link back into the system that the engagement comes from.")] | UnsetType
     ) = UNSET
@@ -396,7 +396,7 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     owner_user_id: _UserId | UnsetType = UNSET
     host_user_id: _UserId | UnsetType = UNSET
     transcript: str | None | UnsetType = UNSET
-    media_url: Annotated[str, Meta(extra_json_schema={"format": "uri"})] | None | UnsetType = UNSET
+    media_url: str | None | UnsetType = UNSET
     companies: tuple[EngagementCompany, ...] | UnsetType = UNSET
     contacts: tuple[Contact, ...] | UnsetType = UNSET
     owner: User | None | UnsetType = UNSET

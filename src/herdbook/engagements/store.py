@@ -266,9 +266,9 @@ async def page(
             wanted = ids.decoded_all(bucket.prefix, filters.get(bucket.name, ()))
             if crm_ids:
                 wanted += [record["id"] for record in await pool.fetch(bucket.resolve, workspace_id, crm_ids)]
-            await conditions.require_linked(pool, bucket.linked, bucket.holds, wanted)
+            await conditions.require_links(pool, bucket.linked, bucket.holds, wanted)
         if within is not None and within.name == bucket.name:
-            await conditions.require_linked(pool, bucket.linked, bucket.holds, [within.id])
+            await conditions.require_links(pool, bucket.linked, bucket.holds, [within.id])
     if any(record.object_type == "deal" for record in records):
         # Deals belong to the project bucket. herdbook has no deals, so a filter by deal matches nothing.
         conditions.require("false")

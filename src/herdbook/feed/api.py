@@ -198,8 +198,8 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 async def _events(call: Call, view: View, first: _EncodedPage, reach: _Reach) -> AsyncGenerator[bytes]:
     """Yield changes as server-sent events (WHATWG HTML, section 9.2) until the server stops or refuses."""
     loop = asyncio.get_running_loop()
-    # Send the position first: if the connection breaks before the first event, the client resumes from there.
-    yield b"retry: %d\nid: %d\n\n" % (_RETRY_MILLISECONDS, first.after)
+    # Send the position first: if the connection breaks before the first change, the client resumes from there.
+    yield b"retry: %d\n" % _RETRY_MILLISECONDS + _position_event(first.after)
     for text in _as_events(first):
         await _have_turn(call)
         yield text
@@ -212,7 +212,8 @@ async def _events(call: Call, view: View, first: _EncodedPage, reach: _Reach) ->
                     yield text
                     said_at = loop.time()
                 if loop.time() - said_at >= _HEARTBEAT_SECONDS:
-                    yield b":\n\n"
+                    # Without an empty line behind it: some clients take that for the end of an event without data.
+                    yield b":\n"
                     said_at = loop.time()
 
 
@@ -233,10 +234,17 @@ def _as_events(page: _EncodedPage) -> Iterator[bytes]:
             yield b"".join(part)
             part, size = [], 0
     if page.moves_on_silently:
-        # Without data this is not an event, but a client that reconnects resumes from this id.
-        part.append(b"id: %d\n\n" % page.position)
+        part.append(_position_event(page.position))
     if part:
         yield b"".join(part)
+
+
+def _position_event(position: int) -> bytes:
+    """Return an event that says only where a client resumes that reconnects.
+
+    The standard also allows an `id` without data, but some clients take it for an event and fail to read its data.
+    """
+    return b'id: %d\nevent: position\ndata: {"object":"position","type":"position","position":%d}\n\n' % (position, position)
 
 
 def _answer(page: _EncodedPage) -> Answer:
@@ -298,7 +306,8 @@ OPERATIONS: Final = (
         answer=ChangeList,
         answer_description="Changes, and the position to continue from.",
         event_stream="Each change is an event: its `id` is the position, its `event` the type, its `data` the change as in a "
-        "list. The stream lasts for as long as the client reads it.",
+        "list. Events of the type `position` tell only the position: the first event is one, and others pass over changes that "
+        "are left out. The stream lasts for as long as the client reads it.",
         refusals=(NoLongerKept, TooManyFollowers),
     ),
 )

@@ -84,7 +84,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     request_id: Annotated[str, Meta(extra_json_schema={"pattern": f"^{ids.REQUEST}[0-9A-Z]+$"})]
     credential_id: Annotated[str, Meta(description="An API key or an OAuth client.")] | None
     data: ChangeData
-    merged_into: Annotated[str, Meta(description="The contact that this one was merged into.")] | UnsetType = UNSET
+    merged_into: Annotated[str, Meta(description="The object that this one was merged into.")] | UnsetType = UNSET
 
 
 class ChangeList(msgspec.Struct, frozen=True, kw_only=True):

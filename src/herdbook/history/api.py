@@ -52,12 +52,12 @@ async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id:
     if row is None or (row.is_private and not call.caller.may(PRIVATE_READ)):
         raise NotFound(object_type.name)
     if query.at is not UNSET:
-        if query.cursor is not UNSET:
+        if query.cursor:
             raise InvalidQuery([not_with_cursor("at")])
         return await _as_it_was(object_type, call, row, query.at)
     version = row.version
     salt = call.cursor_salt
-    if query.cursor is not UNSET:
+    if query.cursor:
         cursor = call.services.cursors.read(query.cursor, salt, HistoryCursor)
         if cursor is None:
             raise InvalidQuery([not_this_cursor()])

@@ -154,11 +154,11 @@ def _provides(object_type: ObjectType[Any, Any], row: Any) -> set[ObjectKey]:
     return provided(object_type, row.id, row.entry)
 
 
-def _names(row: Any) -> set[ObjectKey]:
+def _names(object_type: ObjectType[Any, Any], row: Any) -> set[ObjectKey]:
     """Return the references that an object has now."""
     if row.deleted_at is None:
-        return named(row.id, row.entry)
-    return named(row.id, None, getattr(row, "merged_into", None))
+        return named(object_type, row.id, row.entry)
+    return named(object_type, row.id, None, getattr(row, "merged_into", None))
 
 
 def _rows_needed(reversals: Iterable[Reversal]) -> Iterator[Need]:
@@ -182,12 +182,17 @@ def _with_transcript(reversal: Reversal) -> Iterator[UUID]:
 
 
 def _move(reversal: Reversal, row: Any) -> _Move:
-    names = _names(row)
-    renames = named(reversal.object_id, reversal.before, reversal.merged_into)
+    names = _names(reversal.object_type, row)
+    renames = _renamed(reversal)
     if reversal.object_type is not CONTACT or reversal.before is None:
         renames -= names
     before, after = _provides(reversal.object_type, row), provided(reversal.object_type, reversal.object_id, reversal.before)
     return _Move(names, renames, after - before, before - after)
+
+
+def _renamed(reversal: Reversal) -> set[ObjectKey]:
+    """Return the references that an object had before the request."""
+    return named(reversal.object_type, reversal.object_id, reversal.before, reversal.merged_into)
 
 
 class _UndoPlan:
@@ -249,7 +254,7 @@ class _UndoPlan:
             transcript = self._work.get(TRANSCRIPTS, engagement_id)
             rows += [] if transcript is None else [(TRANSCRIPT, transcript)]
         reversals = {reversal.place for reversal in self._command.reversals}
-        return {place for each, row in rows if (each, row.id) not in reversals for place in _names(row)}
+        return {place for each, row in rows if (each, row.id) not in reversals for place in _names(each, row)}
 
     def _claimed_first(self) -> dict[ClaimedKey, UUID]:
         """Return the object that gets each unique key. During one request, two objects may have had a key in succession."""
@@ -288,7 +293,7 @@ class _UndoPlan:
             is_merged = getattr(row, "merged_into", None) is not None
         if is_there or (reversal.object_type is CONTACT and reversal.before is not None):
             return is_there
-        # Engagements of a merged contact would be moved to the contact that replaces it.
+        # Engagements of a merged contact or company would be moved to the one that replaces it.
         is_followed = is_merged and reversal.object_type is ENGAGEMENT
         return version is not None and version < self._command.since and not is_followed
 
@@ -327,7 +332,7 @@ class _UndoPlan:
 def _around(command: UndoReversals) -> Around:
     """Return the query about other objects that an undo depends on."""
     reversals, others = command.reversals, command.others
-    renamed = {place for reversal in reversals for place in named(reversal.object_id, reversal.before, reversal.merged_into)}
+    renamed = {place for reversal in reversals for place in _renamed(reversal)}
     # Comments on an engagement need its timeline, so a transcript that loses its timeline counts as going.
     losing = [reversal for reversal in reversals if not provided(reversal.object_type, reversal.object_id, reversal.before)]
     going: dict[ObjectType[Any, Any], list[UUID]] = {}

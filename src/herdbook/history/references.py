@@ -1,8 +1,8 @@
 """The references between objects, which an undo must not break.
 
-A contact refers to its company and, once merged, to the contact that replaces it. An engagement refers to contacts, companies
-and tags. A transcript refers to its engagement, and to the fact that it is completed. A comment refers to its engagement and
-to its timeline. References to users are left out, because users always exist.
+A contact refers to its company. Once merged, a contact or a company refers to the one that replaces it. An engagement refers
+to contacts, companies and tags. A transcript refers to its engagement, and to the fact that it is completed. A comment refers
+to its engagement and to its timeline. References to users are left out, because users always exist.
 """
 
 from typing import Any, TypeAlias
@@ -25,11 +25,11 @@ from herdbook.transcript_comments.model import TranscriptComment
 ObjectKey: TypeAlias = tuple[ObjectType[Any, Any], UUID]
 
 
-def named(object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[ObjectKey]:
+def named(object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[ObjectKey]:
     """Return the references of an object. The state None is that of a missing object, which may have been merged."""
     match state:
         case None:
-            return _places(CONTACT, merged_into)
+            return _places(object_type, merged_into)
         case Contact():
             return _places(COMPANY, company_of(state))
         case EngagementEntry(details=details):

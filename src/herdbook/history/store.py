@@ -255,10 +255,10 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """Two questions: which objects are missing, and which of those to be deleted are needed by others.
 
     `contacts`, `companies` and `tags` are expected to exist. The `going_` objects are to be deleted, and are needed if objects
-    other than `aside` refer to them. An engagement or a merged contact counts only if it changed from entry `since` on: an
+    other than `aside` refer to them. An engagement or a merged object counts only if it changed from entry `since` on: an
     earlier reference was made while its target did not exist. At most `most` referrers are examined for each object, and an
-    object with more is needed. `merging` are contacts for which any engagement counts. `going_tags` are ids as the API shows
-    them.
+    object with more is needed. `merging` are contacts and companies for which any engagement counts. `going_tags` are ids as
+    the API shows them.
     """
 
     since: int
@@ -313,6 +313,16 @@ _LINKED: Final[LiteralString] = """
     ) as seen
     where seen.version >= k.since or seen.many > k.most
 """
+_MERGED: Final[LiteralString] = """
+    select from (
+        select m.version, count(*) over () as many from (
+            select m.version from $table m
+            where m.workspace_id = asked.workspace_id and m.merged_into = going.id and m.id not in (select unnest(k.aside))
+            limit k.most + 1
+        ) as m
+    ) as seen
+    where seen.version >= k.since or seen.many > k.most
+"""
 _GONE: Final[LiteralString] = """
     select named.id, c.version, coalesce($merged, false) as is_merged
     from unnest(k.$names) as named(id)
@@ -331,25 +341,19 @@ _REFERENCES: Final[LiteralString] = """
                 select from company_contact l
                 where l.workspace_id = asked.workspace_id and l.company_id = going.id
                     and l.contact_id not in (select unnest(k.aside))
-            ) or exists ($linked_companies)
+            ) or exists ($linked_companies) or exists ($merged_companies)
             union all
             select going.id from unnest(k.going_contacts) as going(id)
-            where exists ($linked_contacts) or exists (
-                select from (
-                    select m.version, count(*) over () as many from (
-                        select m.version from contact m
-                        where m.workspace_id = asked.workspace_id and m.merged_into = going.id
-                            and m.id not in (select unnest(k.aside))
-                        limit k.most + 1
-                    ) as m
-                ) as seen
-                where seen.version >= k.since or seen.many > k.most
-            )
+            where exists ($linked_contacts) or exists ($merged_contacts)
             union all
             select going.id from unnest(k.merging) as going(id)
             where exists (
                 select from engagement_contact l
                 where l.workspace_id = asked.workspace_id and l.contact_id = going.id
+                    and l.engagement_id not in (select unnest(k.aside))
+            ) or exists (
+                select from engagement_company l
+                where l.workspace_id = asked.workspace_id and l.company_id = going.id
                     and l.engagement_id not in (select unnest(k.aside))
             )
             union all
@@ -376,10 +380,15 @@ REFERENCES: Final = Table(
         "$gone_contacts",
         _GONE.replace("$names", "contacts").replace("$table", "contact").replace("$merged", "c.merged_into is not null"),
     )
-    .replace("$gone_companies", _GONE.replace("$names", "companies").replace("$table", "company").replace("$merged", "false"))
+    .replace(
+        "$gone_companies",
+        _GONE.replace("$names", "companies").replace("$table", "company").replace("$merged", "c.merged_into is not null"),
+    )
     .replace("$gone_tags", _GONE.replace("$names", "tags").replace("$table", "tag").replace("$merged", "false"))
     .replace("$linked_contacts", _LINKED.replace("$kind", "contact"))
     .replace("$linked_companies", _LINKED.replace("$kind", "company"))
-    .replace("$linked_tags", _LINKED.replace("$kind", "tag")),
+    .replace("$linked_tags", _LINKED.replace("$kind", "tag"))
+    .replace("$merged_contacts", _MERGED.replace("$table", "contact"))
+    .replace("$merged_companies", _MERGED.replace("$table", "company")),
     save=None,
 )

@@ -4,7 +4,7 @@ Slices keep other writes from waiting for the whole undo. Each slice is atomic, 
 undo finds the reverted objects changed since, and undoes the rest.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -186,24 +186,25 @@ def _parts(touched: Sequence[TouchedObject]) -> Iterator[Sequence[TouchedObject]
     """Yield the objects that one command each undoes.
 
     Contacts come after companies that are restored, and before companies that are deleted. They come before engagements that
-    refer to them again, and after engagements that no longer do. Merged contacts stay together.
+    refer to them again, and after engagements that no longer do. Merged contacts stay together, and so do merged companies.
     """
     if len(touched) <= MAX_CHANGES:
         yield touched
         return
-    contacts_go = any(each.object_type is CONTACT and not each.was_there for each in touched)
-    ranks = [_rank(each, contacts_go=contacts_go) for each in touched]
+    going = {each.object_type for each in touched if not each.was_there}
+    ranks = [_rank(each.object_type, going) for each in touched]
     for rank in sorted(set(ranks)):
         ranked = [each for each, of_it in zip(touched, ranks, strict=True) if of_it == rank]
         for start in range(0, len(ranked), SLICE):
             yield ranked[start : start + SLICE]
 
 
-def _rank(each: TouchedObject, *, contacts_go: bool) -> int:
-    if each.object_type is COMPANY:
-        return 0 if each.was_there else 4
-    if each.object_type is CONTACT:
-        return 3 if contacts_go else 1
+def _rank(object_type: ObjectType[Any, Any], going: Collection[ObjectType[Any, Any]]) -> int:
+    """Return the place of a type in the order, if objects of the types `going` did not exist before the request."""
+    if object_type is COMPANY:
+        return 4 if COMPANY in going else 0
+    if object_type is CONTACT:
+        return 3 if CONTACT in going else 1
     return 2
 
 

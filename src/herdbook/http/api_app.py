@@ -17,12 +17,15 @@ from herdbook import ids, metrics
 from herdbook.auth.authenticate import ANONYMOUS, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
-from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Taken, TooLarge, Unavailable
-from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_identity, require_json
+from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Stale, Taken, TooLarge, Unavailable
+from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_json
 from herdbook.http.call import Call, Services
-from herdbook.http.etag import etag, if_version, none_match
+from herdbook.http.canonical import canonical
+from herdbook.http.coding import coding_of, unpacked
+from herdbook.http.etag import WEAK_TAG, etag, if_version, none_match
+from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
-from herdbook.http.problems import problem_headers, problem_of
+from herdbook.http.problems import problem_headers, problem_of, with_retry_after
 from herdbook.http.protocol import ANSWER, HAS_CALLER, READ_BYTES
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
@@ -30,10 +33,12 @@ from herdbook.http.router import Router
 from herdbook.http.unread import ShownObject, shown_objects, without_unread
 from herdbook.logs import LINES, RequestLine
 from herdbook.shared_schemas import Deleted
-from herdbook.turns import TimeSlices
+from herdbook.turns import TimeSlices, finished
 
 _log: Final = logging.getLogger("herdbook.requests")
 _PROBLEM_JSON: Final = b"application/problem+json"
+# Some programs begin a text with it, and RFC 8259, section 8.1, allows to ignore it.
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # Maximum size of a form, small because anybody may send one without a credential.
 MAX_FORM_BYTES: Final = 16_384
 # A body up to this size is handled at once. A longer one waits for a slice of the event loop's time, because a hundred phone
@@ -154,9 +159,11 @@ class ApiApp:
         parts = scope["path"].split("/")[1:]
         if parts[:1] == ["api"]:
             del parts[0]
-        target, parameters = self._router.find(scope["method"], parts)
+        target, parameters = self._router.find(scope["method"], parts, scope["path"])
         operation = request.operation = target.operation
         address: str = (scope.get("client") or ("",))[0]
+        if operation.is_older and b"authorization" not in request.headers and b"x-api-key" in request.headers:
+            request.headers[b"authorization"] = request.headers[b"x-api-key"]
         caller = ANONYMOUS if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
         if b"if-match" in headers or b"if-none-match" in headers:
@@ -169,7 +176,13 @@ class ApiApp:
         ]
         if target.body is not None or operation.form is not None:
             body = await self._body(request, target.body_limit, receive)
+            if b"content-encoding" in headers:
+                body = await self._unpacked(request, body, target.body_limit)
+            body = body.removeprefix(_BYTE_ORDER_MARK)
             arguments.append(body if target.body is None else await self._read(request, target.body, body))
+            if body and b"idempotency-key" in headers:
+                steps = canonical(body)
+                body = finished(steps) if len(body) <= SHORT_BODY else await self._slices.run(request.workspace_id, steps)
         if target.query is not None:
             arguments.append(target.query.read(scope["query_string"]))
         if target.is_write and self._disk.is_full:
@@ -223,9 +236,20 @@ class ApiApp:
                 return ended.value
         return await self._slices.run(request.workspace_id, steps)
 
+    async def _unpacked(self, request: "_Request", body: bytes, limit: int) -> bytes:
+        """Undo a body's content coding. Refusals: UnsupportedCoding, TooLarge, Unavailable."""
+        coding = coding_of(request.headers[b"content-encoding"])
+        if coding is None or not body:
+            return body
+
+        def count(size: int) -> None:
+            self._bodies.take(request.workspace_id, size)
+            request.held += size
+
+        return await self._slices.run(request.workspace_id, unpacked(coding, body, limit, count))
+
     async def _body(self, request: "_Request", limit: int, receive: Receive) -> bytes:
         """Return the body. Refusals: TooLarge; Unavailable, if all bodies together are too large."""
-        require_identity(request.headers.get(b"content-encoding"))
         length = request.headers.get(b"content-length")
         if length is not None and int(length) > limit:
             raise TooLarge(limit)
@@ -277,8 +301,15 @@ class ApiApp:
             elif isinstance(error, asyncpg.InsufficientResourcesError):
                 error = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
+        if request.caller is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
+        if isinstance(error, Stale) and b"W/" in request.headers.get(b"if-match", b""):
+            error.detail += WEAK_TAG
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
         problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)
+        if request.operation is not None and request.operation.is_older:
+            problem = with_retry_after(problem, error)
         body = msgspec.json.encode(problem)
         media_type = self._wire.problem_media_type.encode()
         if _PROBLEM_JSON in request.headers.get(b"accept", b""):

@@ -14,7 +14,7 @@ from typing import Any, Final, cast, get_type_hints
 import msgspec
 from msgspec import UNSET, inspect
 
-from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, UnsupportedCoding, UnsupportedMediaType, quoted
+from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, UnsupportedMediaType, quoted
 from herdbook.fields import HasRules, Rule
 from herdbook.turns import finished
 
@@ -44,6 +44,12 @@ MAX_COLONS: Final = 20_000
 # How the decoder tells where a value is that it refuses, and that an array has too many items.
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
 _TOO_LONG: Final = re.compile(r"Expected `\w+` of length <= ")
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+# The first escape of half a surrogate pair, behind other escapes and whole pairs.
+_HALF_PAIR: Final = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u(?:[0-9a-ce-f].{3}|d[0-7]..|d[89ab]..\\ud[c-f]..))*+(\\ud[89a-f][0-9a-f]{2})",
+    re.DOTALL | re.IGNORECASE,
+)
 _TOO_MANY: Final = re.compile("Expected `array` of at most length")
 
 
@@ -83,6 +89,8 @@ class BodyReader:
         except (msgspec.DecodeError, RecursionError) as error:
             # An error that were kept would keep this frame, and so the body.
             why = str(error)
+            if fault := _fault_of_text(body, why):
+                raise _not_json(fault, path) from None
         except UnicodeDecodeError:
             raise _not_json("it is not UTF-8", path) from None
         else:
@@ -188,12 +196,6 @@ class BodyReader:
                 yield from rule([_item_or_none(one, item_type) for one in cast("list[Any]", item)[:MAX_ERRORS]], place)
 
 
-def require_identity(content_coding: bytes | None) -> None:
-    """Refuse a body with a content coding, such as gzip."""
-    if content_coding is not None and content_coding.strip().lower() not in (b"", b"identity"):
-        raise UnsupportedCoding(content_coding.decode("latin-1"))
-
-
 def require_json(content_type: bytes | None) -> None:
     """Refuse a body declared as anything but JSON in UTF-8 (RFC 8259). No declaration counts as JSON."""
     if content_type is None or content_type == b"application/json":
@@ -204,6 +206,15 @@ def require_json(content_type: bytes | None) -> None:
     charsets = [part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")]
     if not is_json or any(charset not in ("utf-8", "utf8") for charset in charsets):
         raise UnsupportedMediaType(declared)
+
+
+def _fault_of_text(body: bytes, why: str) -> str | None:
+    """Return the fault of a text that the decoder finds malformed, if it is one of its encoding."""
+    if body.startswith(_UTF_16_MARKS) or b"\0" in body[:2]:
+        return "it is not UTF-8"
+    if ("malformed" in why or "truncated" in why) and (half := _HALF_PAIR.match(body, 0, MAX_OBJECT_BYTES)):
+        return f"`{half[1].decode()}` at byte {half.start(1)} is half of a surrogate pair, which is no character"
+    return None
 
 
 def _not_json(why: str, path: str) -> Invalid:
@@ -305,8 +316,11 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
         yield unknown_field(struct, name, place, "field", "unknown_field")
         return
     for error in value_errors(field.type, value, place):
-        may_be_left_out = error.code == "too_short" and error.field == place and not field.required
-        yield error._replace(message=f"{error.message[:-1]}, or leave the field out.") if may_be_left_out else error
+        if error.code == "too_short" and error.field == place and not (field.required and not path.endswith("]")):
+            what = "item" if field.required else "field"
+            yield error._replace(message=f"{error.message[:-1]}, or leave the {what} out.")
+        else:
+            yield error
 
 
 def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, code: str) -> FieldError:

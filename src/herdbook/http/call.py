@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from starlette.types import Scope
 
 from herdbook import ids
@@ -13,7 +14,9 @@ from herdbook.auth.sign_ins import SignIns
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
 from herdbook.db.pool import Pool
+from herdbook.db.survivors import survivors
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
+from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.page import CursorSigner, ListReader
 from herdbook.http.problems import Problem, problem_of
@@ -148,6 +151,21 @@ class Call:
         query = self.page_query()
         return self.answer_page(await page(self.services.database.pages, self.caller.workspace_id, query), query)
 
+    async def answer_unless_merged(
+        self, found: ObjectRead | None, object_type: ObjectType[Any, Any], object_id: UUID
+    ) -> Answer:
+        """Return a loaded object as an answer, or a redirect from a merged one to its survivor. Refusal: NotFound."""
+        if found is None:
+            pool, table = self.services.database.pool, object_type.table.name
+            survivor = (await survivors(pool, table, self.caller.workspace_id, [object_id])).get(object_id)
+            if survivor is None:
+                raise NotFound(object_type.name)
+            shown_id, merged_into = ids.encoded(object_type.prefix, object_id), ids.encoded(object_type.prefix, survivor)
+            body = {"object": object_type.name, "id": shown_id, "merged_into": merged_into}
+            location = self.path.removesuffix(shown_id) + merged_into
+            return Answer(msgspec.json.encode(body), status=308, headers=((b"location", location.encode()),))
+        return Answer(found.body, found.version)
+
     async def write(self, command: Command) -> Answer:
         """Execute a command in the ledger. Refusals: those of the command and the ledger."""
         key = self.idempotency_key()
@@ -168,8 +186,9 @@ class Call:
             operation.expand or (),
         )
 
-    def problem_of(self, refusal: Exception) -> Problem:
+    async def problem_of(self, refusal: Exception) -> Problem:
         """Return a refusal as the problem that this caller may see, for use inside an answer."""
+        refusal = await naming_survivors(refusal, self.services.object_types, self.services.database.pool, self.caller)
         may_name_holder = isinstance(refusal, Taken) and self.caller.may(refusal.read_scope)
         request_id = ids.encoded(ids.REQUEST, self.request_id)
         return problem_of(refusal, request_id, self._problem_type_base, may_name_holder=may_name_holder)

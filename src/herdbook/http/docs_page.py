@@ -5,7 +5,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -90,14 +90,13 @@ class DocsPage:
         self.get = functools.lru_cache(maxsize=8)(self._made)
 
     def _made(self, base_url: str) -> Response:
-        """Return the page, whose commands use this server address."""
-        prefix: str = self._document["servers"][0]["url"]
-        server = base_url + prefix
+        """Return the page, whose commands use the document's server, as a reader at this address sees it."""
+        server = urljoin(base_url, self._document["servers"][0]["url"])
         page = self._template.render(
             info=self._document["info"],
             groups=self._groups,
             server=server,
-            prefix=prefix,
+            prefix=urlsplit(server).path,
             curl=functools.partial(curl, server=server),
         )
         return HTMLResponse(page, headers=_HEADERS)
@@ -177,8 +176,7 @@ def _refusals(operation: Json) -> Iterator[Refused]:
 
 def _parameters(operation: Json, document: Json) -> Iterator[Field]:
     for parameter in operation["parameters"]:
-        schema = parameter["schema"] if "schema" in parameter else _content(parameter)["schema"]
-        field = _field(parameter["name"], schema, document, required=parameter["required"])
+        field = _field(parameter["name"], parameter["schema"], document, required=parameter["required"])
         yield field._replace(description=parameter["description"], where=parameter["in"])
 
 

@@ -6,8 +6,13 @@ from typing import Final, cast
 # One tag of a list with its separator; an empty element is allowed (RFC 9110, section 5.6.1). Possessive quantifiers make
 # the match linear.
 _ITEM: Final = re.compile(r'[ \t]*+(?:(W/)?"([!#-~\x80-\xff]*+)"[ \t]*+)?+(?:,|\Z)')
-# A version exactly as `etag` writes it: tags are compared by character, and a version fits in a `bigint`.
-_VERSION: Final = re.compile("[1-9][0-9]{0,18}")
+# A version exactly as `etag` writes it: tags are compared by character, and a version fits in a `bigint`. Proxies that compress
+# answers append the coding to the tag.
+_VERSION: Final = re.compile("([1-9][0-9]{0,18})(?:(?:-|--|;)(?:gzip|br|zstd|deflate))?")
+WEAK_TAG: Final = (
+    " `If-Match` holds a weak tag (`W/`), which never matches (RFC 9110, section 13.1.1): send the tag without `W/`, and "
+    "tell the proxy that made it weak to leave tags alone."
+)
 _NOT_THERE: Final = cast("frozenset[int]", frozenset({None}))
 
 
@@ -56,7 +61,7 @@ def _versions(header: bytes) -> list[tuple[str, int]]:
         item = _ITEM.match(text, place)
         if item is None:
             return []
-        if item[2] is not None and _VERSION.fullmatch(item[2]):
-            found.append((item[1] or "", int(item[2])))
+        if item[2] is not None and (version := _VERSION.fullmatch(item[2])):
+            found.append((item[1] or "", int(version[1])))
         place = item.end()
     return found

@@ -1,6 +1,8 @@
 """The OpenAPI document, generated from the declarations of the operations alone."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -35,12 +37,21 @@ Every request must authenticate: `Authorization: Bearer <token>`, or an API key 
 Every error is a problem (RFC 9457) with a stable `type`; quote its `request_id` when you ask for help.
 
 **Lists** come in pages: until `has_more` is false, send `next_cursor` as `cursor`, optionally with a `limit`, and nothing else.
+To copy everything, begin with `order_by=updated_at:asc`: in the default order, an object that is updated meanwhile moves to the
+pages that you have already read, and you miss it.
 
 **Retries** are safe with an `Idempotency-Key`: a repeated write returns the first answer and changes nothing.
 
 **Concurrent edits** of one object are safe with `If-Match`: send the `ETag` that you have read, and 412 tells you that the
 object has changed since.
 """
+
+_TO_COPY: Final = (
+    "To copy a whole list, use `order_by=updated_at:asc`: in the default order, an object that is updated while you read moves "
+    "to the beginning, and you miss it."
+)
+_UPDATED_AFTER: Final = "filter[updated_at][gt]"
+_SAME_TIME: Final = " Objects of one bulk share a time: go on with `gte` the latest that you have, not with `gt`."
 
 # One instance of each refusal: the examples are made from them, so that they look like real ones.
 _SAMPLES: Final[tuple[Exception, ...]] = (
@@ -129,6 +140,12 @@ def document(operations: Sequence[Operation], problem_type_base: str, server: st
                     "name": "Authorization",
                     "description": "The key is the whole value: `Authorization: sk-apik_<id>.<secret>`.",
                 },
+                "OlderApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Api-Key",
+                    "description": "Only of the older export.",
+                },
             },
         },
     }
@@ -163,7 +180,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         "summary": operation.summary,
         "description": _description(operation),
         "tags": [operation.tag],
-        "security": [] if operation.scopes is None else [{name: list(operation.scopes)} for name in ("BearerAuth", "ApiKey")],
+        "security": [{name: list(operation.scopes)} for name in _schemes(operation)] if operation.scopes is not None else [],
         "parameters": _parameters(operation, operations),
         "responses": _responses(operation, operations),
     }
@@ -176,6 +193,10 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         content = _content(schema_ref(operation.form), _example(operation.form), "application/x-www-form-urlencoded")
         described["requestBody"] = {"content": content, "required": True}
     return described
+
+
+def _schemes(operation: Operation) -> tuple[str, ...]:
+    return ("BearerAuth", "ApiKey", "OlderApiKey") if operation.is_older else ("BearerAuth", "ApiKey")
 
 
 def _description(operation: Operation) -> str:
@@ -193,8 +214,6 @@ def _parameters(operation: Operation, operations: Sequence[Operation]) -> list[J
     parameters = [_path_parameter(kind, operations) for kind in operation.path_parameters]
     if operation.scopes is None:
         return parameters
-    authorization = {"name": "Authorization", "in": "header", "description": "Bearer authentication", "required": True}
-    parameters.append(authorization | {"schema": {"type": "string"}})
     if operation.list_of is not None:
         parameters += _list_parameters(operation.list_of)
     if operation.query is not None:
@@ -242,7 +261,11 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
     time = {"type": "string", "format": "date-time"}
     when = {"gt": "after", "gte": "at or after", "lt": "before", "lte": "at or before"}
     times = [
-        _query_parameter(name, f"Only objects with an `{column}` {when[bound]} this time.", time)
+        _query_parameter(
+            name,
+            f"Only objects with an `{column}` {when[bound]} this time.{_SAME_TIME if name == _UPDATED_AFTER else ''}",
+            time,
+        )
         for name, (column, bound) in time_parameters(list_of).items()
     ]
     parameters = [
@@ -250,10 +273,10 @@ def _list_parameters(list_of: ListOf) -> list[Json]:
         _query_parameter(
             "cursor",
             "The `next_cursor` of the last page, unchanged. It contains search, filters, order and `expand`: leave them out, "
-            "or send them with the same values.",
+            "or send them with the same values. " + _TO_COPY,
             {"type": "string"},
         ),
-        _query_parameter("order_by", "The order of the objects.", order),
+        _query_parameter("order_by", "The order of the objects. " + _TO_COPY, order),
         *times,
     ]
     if list_of.search is not None:
@@ -295,22 +318,15 @@ def _query_parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _crm_parameter(crm_types: Sequence[str]) -> Json:
+    choices = " or ".join(f"`{crm_type}`" for crm_type in crm_types)
     about = (
-        f"Only objects linked to one of these CRM records: a JSON array as a string. `{CRM}[0][id]` and "
-        f"`{CRM}[0][object_type]`, and so on by index, are an alternative."
+        f"Only objects linked to one of these CRM records: a JSON array of 1 to {MAX_CRM_ASSOCIATIONS} objects with `id` and "
+        f"`object_type` ({choices}), as a string. `{CRM}[0][id]` and `{CRM}[0][object_type]`, and so on by index, are an "
+        "alternative."
     )
-    item = {
-        "type": "object",
-        "properties": {
-            "id": {"type": "string", "minLength": 1, "maxLength": 255, **NO_NUL_SCHEMA},
-            "object_type": {"type": "string", "enum": list(crm_types)},
-        },
-        "required": ["id", "object_type"],
-        "additionalProperties": False,
-    }
-    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_CRM_ASSOCIATIONS}
-    content = _content(schema, [{"id": "12345", "object_type": crm_types[0]}])
-    return {"name": CRM, "in": "query", "required": False, "description": about, "content": content}
+    example = json.dumps([{"id": "12345", "object_type": crm_types[0]}])
+    # A string, because few generators of clients can encode a parameter that is declared by its `content`.
+    return _query_parameter(CRM, about, {"type": "string"}) | {"example": example}
 
 
 def _responses(operation: Operation, operations: Sequence[Operation]) -> Json:
@@ -425,7 +441,19 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Json]:
         structs |= dict.fromkeys(each for each in (operation.body, operation.form) if each is not None)
         if operation.list_of is not None:
             lists[_list_name(operation)] = _list_schema(operation)
-    return dict(sorted((schemas_of(structs) | lists).items()))
+    schemas = schemas_of(structs) | lists
+    _name_members_apart(schemas)
+    return dict(sorted(schemas.items()))
+
+
+def _name_members_apart(schemas: dict[str, Json]) -> None:
+    """Name the members of enums that share one after their enum, because Go and others declare all members side by side."""
+    enums = {name: schema for name, schema in schemas.items() if "enum" in schema}
+    shared = Counter(value.lower() for schema in enums.values() for value in schema["enum"])
+    for name, schema in enums.items():
+        if any(shared[value.lower()] > 1 for value in schema["enum"]):
+            prefix = re.sub("(?<=[a-z])(?=[A-Z])", "_", name)
+            schema["x-enum-varnames"] = [f"{prefix}_{value}".upper() for value in schema["enum"]]
 
 
 def _list_schema(operation: Operation) -> Json:
@@ -437,7 +465,7 @@ def _list_schema(operation: Operation) -> Json:
             "object": {"type": "string", "enum": ["list"]},
             "data": {"type": "array", "items": schema_ref(operation.answer), "description": "The objects of this page."},
             "has_more": {"type": "boolean", "description": "Whether another page follows."},
-            "next_cursor": {"type": ["string", "null"], "description": "The `cursor` of the next page."},
+            "next_cursor": {"type": ["string", "null"], "description": f"The `cursor` of the next page. {_TO_COPY}"},
         },
         "required": ["object", "data", "has_more", "next_cursor"],
     }

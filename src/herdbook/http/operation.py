@@ -63,7 +63,8 @@ class Operation:
     `bypasses_ledger` says that the answer is no object of the ledger, so it has no version, and that a write is not recorded.
     `expand` maps members that an answer has only on request to the scope that each needs in addition. `refusals` are those
     that do not follow from the rest; `openapi.refusals_of` returns all. `event_stream` describes the stream for clients that
-    accept `text/event-stream`; None: no stream. `or_answer` is an alternative to `answer` that the query can select.
+    accept `text/event-stream`; None: no stream. `or_answer` is an alternative to `answer` that the query can select. `is_older`
+    says that it is of the vendor's older API: it also takes the key in `X-Api-Key`, and a 429 has `retryAfterSeconds`.
     """
 
     method: str
@@ -89,6 +90,7 @@ class Operation:
     other_answers: Mapping[int, OtherAnswer] | None = None
     event_stream: str | None = None
     or_answer: type[msgspec.Struct] | None = None
+    is_older: bool = False
 
     @cached_property
     def path_parameters(self) -> tuple[str, ...]:

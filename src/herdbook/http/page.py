@@ -131,7 +131,8 @@ class ListReader:
             if len(errors) == MAX_ERRORS:
                 break
         query = self._asked(given, crm, errors)
-        if "cursor" in given:
+        # Some programs send it empty with the first page.
+        if given.get("cursor"):
             query = self._continued(query, given | ({CRM: ""} if crm else {}), errors)
         if errors:
             raise InvalidQuery(errors)

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import errors
+from herdbook.http.coding import CODINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,10 @@ PROBLEM_TYPES: Final[dict[type[errors.Refusal], ProblemType]] = {
         "unsupported_media_type", "Unsupported Media Type", 415, "The body is declared as something other than JSON."
     ),
     errors.UnsupportedCoding: ProblemType(
-        "unsupported_content_coding", "Unsupported Media Type", 415, "The body has an unsupported content coding."
+        "unsupported_content_coding",
+        "Unsupported Media Type",
+        415,
+        "The body has an unsupported content coding, or not the one that it declares.",
     ),
     errors.Malformed: ProblemType("malformed_request", "Bad Request", 400, "The request is not valid HTTP."),
     errors.InvalidHeader: ProblemType("invalid_header", "Bad Request", 400, "A header is invalid."),
@@ -70,6 +74,9 @@ class ErrorItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     field: Annotated[str, Meta(description="Request field or parameter associated with the error.")] = ""
     code: Annotated[str, Meta(description="Stable machine-readable error code.")]
     message: Annotated[str, Meta(description="Human-readable explanation of the error.")]
+    merged_into: Annotated[
+        str, Meta(description="The object that replaces the one that the field names, which was merged.")
+    ] = ""
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -96,8 +103,17 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[Holder, Meta(description="The object that already has the claimed value, if the caller may read it.")]
         | UnsetType
     ) = UNSET
+    merged_into: (
+        Annotated[
+            str, Meta(description="The object that replaces the requested one, which was merged, if the caller may read it.")
+        ]
+        | UnsetType
+    ) = UNSET
     oldest: Annotated[int, Meta(description="The oldest position to continue from.")] | UnsetType = UNSET
     head: Annotated[int, Meta(description="The position of the latest change.")] | UnsetType = UNSET
+    retry_after_seconds: (
+        Annotated[int, Meta(description="The value of `Retry-After`, in a 429 of the older export.")] | UnsetType
+    ) = msgspec.field(default=UNSET, name="retryAfterSeconds")
 
 
 def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_holder: bool) -> Problem:
@@ -111,9 +127,13 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
         assert isinstance(refusal, errors.Refusal)
         detail = refusal.detail
     if isinstance(refusal, errors.FieldsRefusal):
-        members["errors"] = tuple(ErrorItem(field=e.field, code=e.code, message=e.message) for e in refusal.errors)
+        members["errors"] = tuple(
+            ErrorItem(field=e.field, code=e.code, message=e.message, merged_into=e.merged_into) for e in refusal.errors
+        )
     if isinstance(refusal, errors.Taken) and may_name_holder:
         members["conflict"] = Holder(*refusal.holders[0])
+    if isinstance(refusal, errors.NotFound) and refusal.merged_into is not None:
+        members["merged_into"] = refusal.merged_into
     if isinstance(refusal, errors.NoLongerKept):
         members |= {"oldest": refusal.oldest, "head": refusal.head}
     return Problem(
@@ -124,6 +144,15 @@ def problem_of(refusal: Exception, request_id: str, type_base: str, *, may_name_
         request_id=request_id,
         **members,
     )
+
+
+def with_retry_after(problem: Problem, refusal: Exception) -> Problem:
+    """Return the problem of a refusal with the seconds to wait, if it is a 429."""
+    match refusal:
+        case errors.RateLimited(retry_after=seconds) | errors.Busy(retry_after=seconds):
+            return msgspec.structs.replace(problem, retry_after_seconds=seconds)
+        case _:
+            return problem
 
 
 def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
@@ -138,7 +167,7 @@ def problem_headers(refusal: Exception) -> list[tuple[bytes, bytes]]:
         case errors.Stale(version=int() as version):
             return [(b"etag", f'"{version}"'.encode())]
         case errors.UnsupportedCoding():
-            return [(b"accept-encoding", b"identity")]
+            return [(b"accept-encoding", CODINGS.encode())]
         case errors.MethodNotAllowed():
             return [(b"allow", ", ".join(refusal.allowed).encode())]
         case _:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -25,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from herdbook import ids, metrics
@@ -53,6 +54,9 @@ _CROWDED_PIECE_BYTES: Final = 64
 _LOOKS: Final = 12
 # How long bytes are read and dropped after a refusal: unread, they would make the client lose it (RFC 9112, section 9.6).
 _LINGER_SECONDS: Final = 2.0
+# How much of a body is read and dropped after its request was answered, because many clients read nothing before they have sent
+# all of it.
+MAX_DROPPED_BYTES: Final = 67_108_864
 _WARN_EVERY_SECONDS: Final = 10.0
 # After a look for a connection to close that found none, none is looked for, for so long for each connection.
 _LOOK_SECONDS: Final = 5e-5
@@ -201,10 +205,11 @@ class _Transport:
     It writes the head of an answer together with what follows, unless that comes in chunks: each write is a system call.
     """
 
-    def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, when_unsent: Callable[[], None], must_stay: Callable[[], bool]) -> None:
         self._transport = transport
         # A strong reference would be a cycle. Collecting thousands of connections at once takes long.
         self._when_unsent = weakref.WeakMethod(when_unsent)
+        self._must_stay = weakref.WeakMethod(must_stay)
         # The request whose answer is about to begin, and the head that waits for the body.
         self.answering: Any = None
         self.head = b""
@@ -214,6 +219,8 @@ class _Transport:
 
     def close(self) -> None:
         self.flush()
+        if (must_stay := self._must_stay()) and must_stay():
+            return
         self._transport.close()
         if self._transport.get_write_buffer_size() and (when_unsent := self._when_unsent()):
             when_unsent()
@@ -331,6 +338,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._is_pipelined = False
         # The request that is being answered; `cycle` is the last that came.
         self._running: Any = None
+        # Bytes of a body that were dropped, and whether the connection ends with that body.
+        self._dropped = 0
+        self._ends_with_body = False
         self._waits_since = 0.0
         # Bytes that the client had not taken when it was last looked, and when it last took some.
         self._unsent = 0
@@ -346,6 +356,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
     # Attributes set by uvicorn's protocol, with their actual types.
     transport: Any
     parser: Any
+    pipeline: Any
     cycle: Any
     flow: Any
     headers: list[tuple[bytes, bytes]]
@@ -384,7 +395,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there is room."""
-        wrapped: Any = _Transport(transport, self._watch_unsent)
+        wrapped: Any = _Transport(transport, self._watch_unsent, self._must_read_body)
         super().connection_made(wrapped)
         self.flow = _Flow(wrapped)
         # A socket that listens at `::` says IPv4 addresses as IPv6 ones.
@@ -442,7 +453,6 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what was read: a little at once, if not much is to do, and otherwise when it is the client's turn."""
-        self._unset_keepalive_if_required()
         self._unfed, self._fed = self._unfed[self._fed :] + data if self._unfed else data, 0
         if len(self._unfed) > _PIECE_BYTES:
             self.flow.hold()
@@ -482,7 +492,6 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._waits_for_turn = False
         # The connection may have ended meanwhile.
         if self._unfed:
-            self._unset_keepalive_if_required()
             self._feed()
             if not self._unfed and self._is_stopping and self.cycle is not None:
                 self.cycle.keep_alive = False
@@ -506,7 +515,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             except httptools.HttpParserError as error:
                 cause = error.__context__
                 if not isinstance(cause, Refusal):
-                    cause = Malformed(f"This is not an HTTP request: {error}.")
+                    cause = self._malformed(error, cause)
                 # Its traceback would hold this frame, and so the bytes of the read, until the next garbage collection.
                 self._refuse(cause.with_traceback(None))
                 return
@@ -519,6 +528,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self._awaited is None:
             if self.cycle is not None and self.cycle.response_complete:
                 # This was the rest of a request that was answered before it was complete.
+                self._silent_since = self.loop.time()
                 self._wait_for_next()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self._awaited[1], self._when_late)
@@ -572,8 +582,9 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
-        super().on_message_begin()
-        self.scope["state"] = self._state
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._awaited = self._head_awaited
 
     def on_headers_complete(self) -> None:
@@ -587,7 +598,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._valid_hosts = hosts or None
         if self.parser.should_upgrade():
             _check_upgrade(headers)
-        super().on_headers_complete()
+        self._begin_request(headers)
         # Trailers after a chunked body are not headers (RFC 9110, section 6.5.1).
         self.headers = []
         self._has_asked = True
@@ -597,21 +608,71 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._reset_deadline()
 
+    def _begin_request(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Begin a request, or let it wait for the answers to earlier ones: uvicorn's own way, without what is switched off."""
+        parser, earlier = self.parser, self.cycle
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "headers": headers,
+            "state": self._state,
+            "method": parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+        }
+        self.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
     def on_body(self, body: bytes) -> None:
         """Take a part of a body. The application gets small parts together."""
         self._fruitless = 0
-        if len(self.cycle.body) + len(body) < _PIECE_BYTES and not self.cycle.response_complete:
+        if self.cycle.response_complete:
+            self._dropped += len(body)
+            if self._dropped > MAX_DROPPED_BYTES:
+                self.transport.abort()
+        elif len(self.cycle.body) + len(body) < _PIECE_BYTES:
             self.cycle.body += body
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that a request is complete."""
-        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
         self._fruitless = 0
         self._awaited = None
         if self._deadline is not None:
             self._reset_deadline()
+        if self.cycle.response_complete:
+            self._dropped = 0
+            if self._ends_with_body:
+                self.transport.close()
 
     def on_response_complete(self) -> None:
         """Continue with the next request, or send the pending refusal."""
@@ -621,9 +682,15 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._was_known = self._state.pop(HAS_CALLER, False)
         self._is_pipelined = not is_last
         self._silent_since = self.loop.time()
-        super().on_response_complete()
-        if self._unfed and not self.transport.is_closing():
-            self._wait_for_turn()
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if is_last:
+                self._wait_for_next()
+            else:
+                self._start_asgi_task(*self.pipeline.pop())
+            if self._unfed:
+                self._wait_for_turn()
         if is_last and self._last_word is not None:
             self._unset_keepalive_if_required()
             self._end_with(self._last_word)
@@ -662,7 +729,24 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, unless a request has already arrived: the process may have been suspended."""
-        self.timeout_keep_alive_task = self.loop.call_later(_TURN_SECONDS, self.transport.close)
+        self.timeout_keep_alive_task = None
+        if self._is_idle:
+            # A timer for each request would take longer than one that looks again.
+            left = self._silent_since + self.timeout_keep_alive - self.loop.time()
+            if left > 0:
+                self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+            else:
+                self.timeout_keep_alive_task = self.loop.call_later(_TURN_SECONDS, self._close_if_idle)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing of a next request has arrived."""
+        return self.is_silent and self._awaited is None and not self._unfed
+
+    def _close_if_idle(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._is_idle:
+            self.transport.close()
 
     def shutdown(self) -> None:
         """Finish the current answer, and refuse requests that are waiting or still arrive."""
@@ -694,7 +778,7 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         await send({"type": "http.response.body", "body": body})
 
     def _wait_for_next(self) -> None:
-        if not self._is_refused and not self.transport.is_closing():
+        if self.timeout_keep_alive_task is None and not self._is_refused and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _reset_deadline(self) -> None:
@@ -755,6 +839,28 @@ class Connection(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.flow.resume_reading()
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    def _must_read_body(self) -> bool:
+        """Whether the connection stays open for the rest of a body whose request has been answered."""
+        answered = self._running
+        if self._ends_with_body or self._is_refused or answered is None:
+            return False
+        self._ends_with_body = answered.response_complete and answered.more_body and not answered.disconnected
+        if self._ends_with_body:
+            # A client that reads on sees the end of the answer.
+            self.transport.write_eof()
+        return self._ends_with_body
+
+    def _malformed(self, error: Exception, cause: BaseException | None) -> Malformed:
+        if isinstance(error, httptools.HttpParserInvalidURLError) or isinstance(cause, httptools.HttpParserInvalidURLError):
+            return Malformed(
+                "The URL holds a character that it cannot hold as it is. Percent-encode it as UTF-8 (RFC 3986), such as "
+                "`%C3%BC` for `ü` and `%20` for a space."
+            )
+        message = f"This is not an HTTP request: {error}."
+        if self.url and self._awaited == self._head_awaited and not self.headers:
+            message += " A space in a URL is sent as `%20`."
+        return Malformed(message)
 
     def _write(self, refusal: Refusal) -> None:
         status, headers, body = self._front.answer_to(refusal)

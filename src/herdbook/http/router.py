@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
-from herdbook.errors import MethodNotAllowed, NoRoute
+from herdbook.errors import MethodNotAllowed, NoRoute, quoted
 from herdbook.http.operation import Operation
 
 T = TypeVar("T")
@@ -32,8 +32,8 @@ class Router(Generic[T]):
             assert operation.method not in node.methods, f"{operation.method} {operation.path} is there twice"
             node.methods[operation.method] = target
 
-    def find(self, method: str, parts: Sequence[str]) -> tuple[T, list[str]]:
-        """Return the target for a method and the segments of a path, with the path parameters.
+    def find(self, method: str, parts: Sequence[str], path: str) -> tuple[T, list[str]]:
+        """Return the target for a method and the segments of a path, with the path parameters. `path` is for the refusal.
 
         HEAD is routed like GET (RFC 9110, section 9.3.2). Refusals: NoRoute, MethodNotAllowed.
         """
@@ -42,14 +42,22 @@ class Router(Generic[T]):
         for part in parts:
             assert node is not None
             following = node.parts.get(part)
-            if following is None and (following := node.parameter) is not None:
+            if following is None and part and (following := node.parameter) is not None:
                 parameters.append(part)
             node = following
             if node is None:
                 break
         if node is None or not node.methods:
-            raise NoRoute("There is no operation at this path. See `/docs` for the list of operations.")
+            raise NoRoute(_missing(path))
         target = node.methods.get("GET" if method == "HEAD" else method)
         if target is None:
             raise MethodNotAllowed(sorted({*node.methods, "HEAD"} if "GET" in node.methods else node.methods))
         return target, parameters
+
+
+def _missing(path: str) -> str:
+    message = "There is no operation at this path."
+    if path != "/" and (path.endswith("/") or "//" in path):
+        whole = "/" + "/".join(part for part in path.split("/") if part)
+        return f"{message} Paths have no empty parts and no slash at their end: send `{quoted(whole)}`."
+    return f"{message} See `/docs` for the list of operations."

@@ -27,6 +27,8 @@ class Claim(msgspec.Struct, frozen=True):
 
 ClaimTable: TypeAlias = Table[Claim]
 
+# An object may list a key that another one holds, because a migration made their keys the same. The table frees and moves a key
+# only if the object holds it.
 # A plain insert without `on conflict`: if two objects ever claimed the same key, the primary key must refuse the batch.
 _SAVE: Final[LiteralString] = """
     $table_claim as (
@@ -35,11 +37,12 @@ _SAVE: Final[LiteralString] = """
         join held on held.id = r.workspace_id
     ), $table_freed as (
         delete from $table t using $table_claim claim
-        where t.workspace_id = claim.workspace_id and t.$key = claim.key and claim.holder_id is null
+        where t.workspace_id = claim.workspace_id and t.$key = claim.key and t.$holder = claim.stored_holder_id
+            and claim.holder_id is null
     ), $table_moved as (
         update $table t set $holder = claim.holder_id from $table_claim claim
         where t.workspace_id = claim.workspace_id and t.$key = claim.key
-            and claim.holder_id <> claim.stored_holder_id
+            and t.$holder = claim.stored_holder_id and claim.holder_id <> claim.stored_holder_id
     ), $table_claimed as (
         insert into $table (workspace_id, $key, $holder)
         select workspace_id, key, holder_id from $table_claim

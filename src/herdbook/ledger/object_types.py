@@ -151,6 +151,11 @@ class ObjectType(Generic[RowT, EntryT]):
         """The sort key of the types in an undo: each comes after those that it refers to."""
         return 1 + max((each.undo_order[0] for each in self.refers_to), default=-1), self.name
 
+    @cached_property
+    def merges(self) -> bool:
+        """Whether objects of this type can be merged into one another."""
+        return "merged_into" in self.table.row.__struct_fields__
+
     @property
     def event_types(self) -> Iterable[str]:
         """The types of the events that webhooks send for changes of such objects, each once."""
@@ -211,7 +216,7 @@ def current(work: UnitOfWork, table: Table[RowT], object_id: UUID, if_version: f
     """Return the row of the object that a command changes. Refusals: NotFound, and Stale for another version."""
     row = active(work, table, object_id)
     if row is None:
-        raise NotFound(name)
+        raise NotFound(name, object_id=object_id)
     if if_version is not None and row.version not in if_version:
         raise Stale(row.version)
     return row

@@ -1,5 +1,6 @@
-"""The operation /herdbook/contacts/{contact_id}/merge."""
+"""The operations /herdbook/contacts/{contact_id}/merge and /herdbook/companies/{company_id}/merge."""
 
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -9,18 +10,22 @@ from herdbook import ids
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.merging.commands import MOVE_ENGAGEMENTS, MergeContacts, MergePreview, MoveEngagements
-from herdbook.merging.model import Merge, MergeQuery, MergeRequest
+from herdbook.merging.commands import Merge, MergePreview, MoveReferences
+from herdbook.merging.model import CompanyMergeRequest, MergeQuery, MergeRequest
+from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE, MergeType
 
 
-async def merge_contacts(call: Call, contact_id: UUID, asked: MergeRequest, query: MergeQuery) -> Answer:
-    """Merge contacts into another one."""
-    if (target := ids.encoded(ids.CONTACT, contact_id)) in asked.sources:
+async def merge(
+    merge_type: MergeType, call: Call, target_id: UUID, asked: MergeRequest | CompanyMergeRequest, query: MergeQuery
+) -> Answer:
+    """Merge objects into another one."""
+    if (target := ids.encoded(merge_type.object_type.prefix, target_id)) in asked.sources:
         place = f"from[{asked.sources.index(target)}]"
         message = f"`{place}` is the target of the merge itself. Leave it out."
         raise Invalid([FieldError(place, "duplicate", message)])
-    command = MergeContacts(
-        target_id=contact_id,
+    command = Merge(
+        merge_type=merge_type,
+        target_id=target_id,
         sources=asked.sources,
         is_dry_run=query.dry_run,
         if_version=call.if_version,
@@ -29,7 +34,7 @@ async def merge_contacts(call: Call, contact_id: UUID, asked: MergeRequest, quer
         answer = await call.write(command)
     except MergePreview as preview:
         return Answer(msgspec.json.encode(preview.merge))
-    await call.finish(MOVE_ENGAGEMENTS, MoveEngagements, command.source_ids)
+    await call.finish(merge_type.task, partial(MoveReferences, merge_type), command.source_ids)
     return answer
 
 
@@ -43,10 +48,25 @@ OPERATIONS: Final = (
         "numbers, and their engagements.",
         tag="subpackage_contacts",
         scopes=("contacts:write",),
-        handler=merge_contacts,
+        handler=partial(merge, CONTACT_MERGE),
         body=MergeRequest,
         query=MergeQuery,
-        answer=Merge,
+        answer=CONTACT_MERGE.answer,
+        answer_description="The result of the merge or, for a dry run, the expected result.",
+    ),
+    Operation(
+        method="POST",
+        path="/herdbook/companies/{company_id}/merge",
+        id="merge-companies",
+        summary="Merge companies",
+        description="Merges companies into another one, which gets the fields that it lacks, all their domains, their contacts "
+        "and their engagements.",
+        tag="subpackage_companies",
+        scopes=("companies:write",),
+        handler=partial(merge, COMPANY_MERGE),
+        body=CompanyMergeRequest,
+        query=MergeQuery,
+        answer=COMPANY_MERGE.answer,
         answer_description="The result of the merge or, for a dry run, the expected result.",
     ),
 )

@@ -1,12 +1,14 @@
-"""The merge of contacts as clients see it, and the rules by which fields are combined."""
+"""The merges of contacts and companies as clients see them, and the rules by which fields are combined."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta
 
 from herdbook import fields, ids
+from herdbook.companies.model import Company, CompanyDomainRequest, CompanyUpdate, normal_domain
+from herdbook.companies.model import patched as patched_company
 from herdbook.contacts.model import (
     Contact,
     ContactUpdate,
@@ -19,26 +21,30 @@ from herdbook.contacts.model import (
 from herdbook.errors import FieldError
 
 MAX_SOURCES: Final = 50
-_ID: Final = fields.id_of(ids.CONTACT, "contact")
-# All fields of a contact, except those that tell which contact it is and since when.
-_MEMBERS: Final = tuple(name for name in Contact.__struct_fields__ if name not in {"object", "id", "created_at", "updated_at"})
+# The fields that tell which object it is and since when.
+_IDENTITY: Final = frozenset({"object", "id", "created_at", "updated_at"})
 _NOTHING: Final = (None, UNSET, ())
 
 
-def _sources(values: Sequence[str], path: str) -> Iterator[FieldError]:
-    for index, value in enumerate(values):
-        place = f"{path}[{index}]"
-        yield from _ID(value, place)
-        if value in values[:index]:
-            message = f"`{place}` is the same contact as `{path}[{values.index(value)}]`. Send each contact once."
-            yield FieldError(place, "duplicate", message)
+def _sources_of(prefix: str, kind: str) -> fields.Rule:
+    id_rule = fields.id_of(prefix, kind)
+
+    def rule(values: Sequence[str], path: str) -> Iterator[FieldError]:
+        for index, value in enumerate(values):
+            place = f"{path}[{index}]"
+            yield from id_rule(value, place)
+            if value in values[:index]:
+                message = f"`{place}` is the same {kind} as `{path}[{values.index(value)}]`. Send each {kind} once."
+                yield FieldError(place, "duplicate", message)
+
+    return rule
 
 
 class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for merging contacts into another one."""
 
     schema_name: ClassVar[str] = "contact_merge_request"
-    rules: ClassVar[dict[str, fields.Rule]] = {"from": _sources}
+    rules: ClassVar[dict[str, fields.Rule]] = {"from": _sources_of(ids.CONTACT, "contact")}
     example: ClassVar[dict[str, Any]] = {"from": [ids.example(ids.CONTACT, "01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ")]}
 
     sources: Annotated[
@@ -51,16 +57,33 @@ class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ] = msgspec.field(name="from")
 
 
+class CompanyMergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for merging companies into another one."""
+
+    schema_name: ClassVar[str] = "company_merge_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"from": _sources_of(ids.COMPANY, "company")}
+    example: ClassVar[dict[str, Any]] = {"from": [ids.example(ids.COMPANY, "01HQXVB5M3Y3Y7Q2J7Y5R9T0WZ")]}
+
+    sources: Annotated[
+        tuple[Annotated[str, fields.id_schema(ids.COMPANY)], ...],
+        Meta(
+            min_length=1,
+            max_length=MAX_SOURCES,
+            description="The companies to merge. Each field that the target lacks is taken from the first of them that has it.",
+        ),
+    ] = msgspec.field(name="from")
+
+
 class MergeQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The query parameters of a merge."""
 
-    schema_name: ClassVar[str] = "contact_merge_query"
+    schema_name: ClassVar[str] = "merge_query"
     rules: ClassVar[dict[str, fields.Rule]] = {}
 
     dry_run: Annotated[bool, Meta(description="Whether to return the expected result only, and change nothing.")] = False
 
 
-class Merge(msgspec.Struct, frozen=True, kw_only=True):
+class ContactMerge(msgspec.Struct, frozen=True, kw_only=True):
     """The result of merging contacts."""
 
     schema_name: ClassVar[str] = "contact_merge"
@@ -79,17 +102,47 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
     engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the contact.")]
 
 
-def merged(target: Contact, sources: Sequence[Contact]) -> Contact:
+class CompanyMerge(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of merging companies."""
+
+    schema_name: ClassVar[str] = "company_merge"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "merge",
+        "dry_run": False,
+        "company": Company.example,
+        "merged": CompanyMergeRequest.example["from"],
+        "contacts_moved": 12,
+        "engagements_moved": 2,
+    }
+
+    object: Literal["merge"]
+    dry_run: bool
+    company: Annotated[Company, Meta(description="The company that the others were merged into.")]
+    merged: Annotated[tuple[str, ...], Meta(description="The companies that were merged, which no longer exist.")]
+    contacts_moved: Annotated[int, Meta(description="The number of contacts that move to the company.")]
+    engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the company.")]
+
+
+ObjectT = TypeVar("ObjectT", Contact, Company)
+
+
+def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
+    """Return the target with missing fields taken from the first source that has them."""
+    members: dict[str, Any] = {}
+    for name in target.__struct_fields__:
+        if name not in _IDENTITY:
+            values = (getattr(each, name) for each in (target, *sources))
+            members[name] = next((value for value in values if value not in _NOTHING), getattr(target, name))
+    return msgspec.structs.replace(target, **members)
+
+
+def merged_contact(target: Contact, sources: Sequence[Contact]) -> Contact:
     """Return the target with missing fields taken from the first source that has them, and all addresses and numbers.
 
     The target's primary address stays primary. If it has none, the first source with a primary address provides it. The same
     holds for numbers.
     """
-    members: dict[str, Any] = {}
-    for name in _MEMBERS:
-        values = (getattr(each, name) for each in (target, *sources))
-        members[name] = next((value for value in values if value not in _NOTHING), getattr(target, name))
-    first = msgspec.structs.replace(target, **members)
+    first = _filled(target, sources)
     others = ContactUpdate(
         emails=with_emails(first.emails, [ContactUpdateEmail(item.email) for each in sources for item in each.emails]),
         phone_numbers=with_phone_numbers(
@@ -98,3 +151,13 @@ def merged(target: Contact, sources: Sequence[Contact]) -> Contact:
         ),
     )
     return patched(first, others)
+
+
+def merged_company(target: Company, sources: Sequence[Company]) -> Company:
+    """Return the target with missing fields taken from the first source that has them, and all domains, each once.
+
+    The target's primary domain stays primary. If it has none, the first source with domains provides it.
+    """
+    first = _filled(target, sources)
+    domains = dict.fromkeys(normal_domain(item.domain) for each in (first, *sources) for item in each.domains)
+    return patched_company(first, CompanyUpdate(domains=tuple(map(CompanyDomainRequest, domains))))

@@ -1,14 +1,18 @@
-"""/v1/oauth/token: the operation."""
+"""The operations of OAuth, and the metadata by which clients find them (RFC 8414)."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import msgspec
 
+from herdbook.auth.scopes import ADMIN, SCOPES
+from herdbook.auth.sign_ins import SignIns
+from herdbook.db.pool import Executor
 from herdbook.errors import RateLimited
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation, OtherAnswer
-from herdbook.oauth.model import OAuthError, TokenAnswer, TokenRequest
-from herdbook.oauth.server import Sent, answer_token_request
+from herdbook.oauth.model import Introspection, OAuthError, PresentedToken, Revoked, TokenAnswer, TokenRequest
+from herdbook.oauth.server import Outcome, Sent, answer_token_request, introspect_presented, revoke_presented
 
 _NOT_KEPT: Final = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _CHALLENGE: Final = (b"www-authenticate", b'Basic realm="herdbook", charset="UTF-8"')
@@ -16,16 +20,64 @@ _CHALLENGE: Final = (b"www-authenticate", b'Basic realm="herdbook", charset="UTF
 
 async def give_tokens(call: Call, body: bytes) -> Answer:
     """Exchange a client's secret, a code or a refresh token for tokens."""
+    return await _answer(call, body, answer_token_request)
+
+
+async def revoke(call: Call, body: bytes) -> Answer:
+    """Revoke a token of a client."""
+    return await _answer(call, body, revoke_presented)
+
+
+async def introspect(call: Call, body: bytes) -> Answer:
+    """Describe a token of a client."""
+    return await _answer(call, body, introspect_presented)
+
+
+async def _answer(call: Call, body: bytes, answer: Callable[[Executor, SignIns, Sent], Awaitable[Outcome]]) -> Answer:
     sent = Sent(call.headers.get(b"authorization"), call.headers.get(b"content-type"), body, call.address)
-    outcome = await answer_token_request(call.services.database.pool, call.sign_ins, sent)
+    outcome = await answer(call.services.database.pool, call.sign_ins, sent)
     headers = (*_NOT_KEPT, _CHALLENGE) if outcome.status == 401 else _NOT_KEPT
     return Answer(msgspec.json.encode(outcome.members), status=outcome.status, headers=headers)
 
 
+METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+_TOKEN_PATH: Final = "/v1/oauth/token"  # noqa: S105  # a path
+_REVOCATION_PATH: Final = "/herdbook/oauth/revoke"
+_INTROSPECTION_PATH: Final = "/herdbook/oauth/introspect"
+_CLIENT_METHODS: Final = ["client_secret_basic", "client_secret_post"]
+
+
+def metadata(base_url: str) -> dict[str, Any]:
+    """Return the metadata of the server at a URL.
+
+    There is no page yet on which a user authorizes a client, so the grant that needs one is not among the grant types.
+    """
+    api = f"{base_url}/api"
+    return {
+        "issuer": base_url,
+        "token_endpoint": api + _TOKEN_PATH,
+        "token_endpoint_auth_methods_supported": _CLIENT_METHODS,
+        "revocation_endpoint": api + _REVOCATION_PATH,
+        "revocation_endpoint_auth_methods_supported": _CLIENT_METHODS,
+        "introspection_endpoint": api + _INTROSPECTION_PATH,
+        "introspection_endpoint_auth_methods_supported": _CLIENT_METHODS,
+        "grant_types_supported": ["client_credentials", "refresh_token"],
+        "response_types_supported": [],
+        "scopes_supported": sorted(SCOPES.keys() - {ADMIN}),
+        "code_challenge_methods_supported": ["S256"],
+        "service_documentation": f"{base_url}/docs",
+    }
+
+
+_REFUSED: Final = {
+    400: OtherAnswer(OAuthError, "The request was refused; `error` says why."),
+    401: OtherAnswer(OAuthError, "The client is unknown, or its secret is wrong."),
+}
+
 OPERATIONS: Final = (
     Operation(
         method="POST",
-        path="/v1/oauth/token",
+        path=_TOKEN_PATH,
         id="oauth-token",
         summary="Get tokens",
         description="Issues tokens to an OAuth client (RFC 6749), for itself (`client_credentials`) or for a user who has "
@@ -37,10 +89,39 @@ OPERATIONS: Final = (
         form=TokenRequest,
         answer=TokenAnswer,
         refusals=(RateLimited,),
-        answer_description="The tokens. A refresh token can be used once; using it again revokes all tokens of its grant.",
-        other_answers={
-            400: OtherAnswer(OAuthError, "The request was refused; `error` says why."),
-            401: OtherAnswer(OAuthError, "The client is unknown, or its secret is wrong."),
-        },
+        answer_description="The tokens. A refresh token can be used once. Sent again within ten seconds, or before the "
+        "next tokens were used, it gives the same next one; later, it revokes all tokens of its grant.",
+        other_answers=_REFUSED,
+    ),
+    Operation(
+        method="POST",
+        path=_REVOCATION_PATH,
+        id="revoke-oauth-token",
+        summary="Revoke token",
+        description="Revokes a token of an OAuth client (RFC 7009): an access token alone, or with a refresh token all tokens "
+        "of its grant. An unknown token counts as revoked.",
+        tag="subpackage_authentication",
+        scopes=None,
+        handler=revoke,
+        form=PresentedToken,
+        answer=Revoked,
+        refusals=(RateLimited,),
+        answer_description="The token works no more, in all processes within five seconds.",
+        other_answers=_REFUSED,
+    ),
+    Operation(
+        method="POST",
+        path=_INTROSPECTION_PATH,
+        id="introspect-oauth-token",
+        summary="Introspect token",
+        description="Says whether a token of an OAuth client is active, until when, and with which scopes (RFC 7662).",
+        tag="subpackage_authentication",
+        scopes=None,
+        handler=introspect,
+        form=PresentedToken,
+        answer=Introspection,
+        refusals=(RateLimited,),
+        answer_description="The description of the token.",
+        other_answers=_REFUSED,
     ),
 )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -21,6 +21,8 @@ CLIENT_SECRET_PREFIX: Final = "ocs_"  # noqa: S105
 CODE_LIFETIME: Final = timedelta(seconds=60)
 ACCESS_TOKEN_LIFETIME: Final = timedelta(hours=1)
 REFRESH_TOKEN_LIFETIME: Final = timedelta(days=30)
+# A refresh token may come twice for so long, because two processes of a program may refresh at once.
+REPEAT_WITHIN: Final = timedelta(seconds=10)
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # The port is between the host of a loopback address and the path, the query or the end.
@@ -32,7 +34,7 @@ _S256_CHALLENGE: Final = re.compile("[A-Za-z0-9_-]{43}")
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Form for requesting tokens. The required fields depend on `grant_type`."""
 
-    schema_name: ClassVar[str] = "oauth_token_request"
+    schema_name: ClassVar[str] = "oauth_grant_request"
     example: ClassVar[dict[str, Any]] = {
         "grant_type": "client_credentials",
         "client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
@@ -78,6 +80,52 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ) = UNSET
 
 
+class PresentedToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Form for asking about a token, or for revoking one."""
+
+    schema_name: ClassVar[str] = "oauth_presented_token"
+    example: ClassVar[dict[str, Any]] = {
+        "token": "ort_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.<secret>",
+        "client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "client_secret": "ocs_SECRET",
+    }
+
+    token: Annotated[str, Meta(description="The access token or refresh token.")]
+    token_type_hint: Annotated[str, Meta(description="Not needed: a token shows its kind.")] | UnsetType = UNSET
+    client_id: Annotated[str, Meta(description="The client, if there is no Authorization header.")] | UnsetType = UNSET
+    client_secret: Annotated[str, Meta(description="The client's secret, if there is no Authorization header.")] | UnsetType = (
+        UNSET
+    )
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a revocation: an empty object (RFC 7009, section 2.2)."""
+
+    schema_name: ClassVar[str] = "oauth_revoked"
+    example: ClassVar[dict[str, Any]] = {}
+
+
+class Introspection(msgspec.Struct, frozen=True, kw_only=True):
+    """The description of a token (RFC 7662, section 2.2). One that is not active, or is another client's, has only `active`."""
+
+    schema_name: ClassVar[str] = "oauth_introspection"
+    example: ClassVar[dict[str, Any]] = {
+        "active": True,
+        "scope": "contacts:read",
+        "client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+        "token_type": "Bearer",
+        "exp": 1772370000,
+        "sub": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    }
+
+    active: bool
+    scope: Annotated[str, Meta(description="The scopes, separated by spaces.")] | UnsetType = UNSET
+    client_id: str | UnsetType = UNSET
+    token_type: Annotated[str, Meta(description="`Bearer`; refresh tokens have none.")] | UnsetType = UNSET
+    exp: Annotated[int, Meta(description="When it expires, in seconds since 1970.")] | UnsetType = UNSET
+    sub: Annotated[str, Meta(description="The user for whom it acts, if there is one.")] | UnsetType = UNSET
+
+
 class OAuthError(msgspec.Struct, frozen=True, kw_only=True):
     """A refusal of the token endpoint (RFC 6749, section 5.2)."""
 
@@ -111,7 +159,11 @@ class Grant(NamedTuple):
 
 
 class RefreshToken(NamedTuple):
-    """A refresh token, and the needed parts of its grant."""
+    """A refresh token, and the needed parts of its grant.
+
+    Once it was used, `successor_id` and `successor_salt` are those of the next one. `may_be_repeated` says that a client which
+    sends it again gets the same next one.
+    """
 
     id: UUID
     grant_id: UUID
@@ -120,6 +172,23 @@ class RefreshToken(NamedTuple):
     scopes: Sequence[str]
     secret_hash: bytes
     was_used: bool
+    may_be_repeated: bool
+    successor_id: UUID | None
+    successor_salt: bytes | None
+
+
+class KnownToken(NamedTuple):
+    """An access token or refresh token as it is stored. `is_over` says that it has expired or was revoked or used."""
+
+    id: UUID
+    client_id: UUID
+    grant_id: UUID | None
+    user_id: UUID | None
+    scopes: Sequence[str]
+    secret_hash: bytes
+    expires_at: datetime
+    is_over: bool
+    is_access_token: bool
 
 
 class Issued(NamedTuple):

@@ -8,7 +8,9 @@ their decision is written last, by statements that check it once more.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import base64
+import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl, unquote_plus
 from uuid import UUID
@@ -30,10 +32,12 @@ from authlib.oauth2.rfc6749 import (
 )
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc6750 import BearerTokenGenerator
+from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7636 import CodeChallenge
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 
 from herdbook import ids
-from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, new_token, read_token
+from herdbook.auth.keys import ACCESS_TOKEN_PREFIX, CLIENT_PREFIX, NotAKey, Token, derived_secret, new_token, read_token
 from herdbook.auth.sign_ins import SignIns
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid
@@ -46,6 +50,7 @@ from herdbook.oauth.model import (
     CodeRequest,
     Grant,
     Issued,
+    KnownToken,
     RefreshToken,
     check_code_request,
     granted_scopes,
@@ -99,6 +104,7 @@ async def issue_code(statements: Executor, request: CodeRequest) -> str:
 async def answer_token_request(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
     """Exchange a secret, a code or a refresh token for tokens. A code or refresh token that is used again revokes its grant.
 
+    A refresh that is sent again within ten seconds, or while its tokens have not been used, gets the same refresh token.
     Refusal: RateLimited, after too many failures of a client, with a code or refresh token, or from an address.
     """
     try:
@@ -107,6 +113,46 @@ async def answer_token_request(statements: Executor, sign_ins: SignIns, sent: Se
         if isinstance(error, _UsedUp):
             await store.revoke_grant(statements, error.grant_id)
         return Outcome(error.status_code, dict(error.get_body()))
+
+
+async def revoke_presented(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
+    """Revoke the token that a client presents (RFC 7009); a refresh token ends with its grant. Refusal: RateLimited."""
+    return await _answer_about_token(statements, sign_ins, sent, _Revocation)
+
+
+async def introspect_presented(statements: Executor, sign_ins: SignIns, sent: Sent) -> Outcome:
+    """Say whether a token of the client is active, and what it may do (RFC 7662). Refusal: RateLimited."""
+    return await _answer_about_token(statements, sign_ins, sent, _Introspection)
+
+
+async def _answer_about_token(
+    statements: Executor, sign_ins: SignIns, sent: Sent, endpoint: "type[_Revocation | _Introspection]"
+) -> Outcome:
+    try:
+        form = _form(sent)
+        client = await _authenticated(sign_ins, sent, form)
+        if "token" not in form:
+            raise InvalidRequestError("`token` is missing.")
+        # An unknown hint does not matter (RFC 7009, section 2.2).
+        form.pop("token_type_hint", None)
+        server = _Server(_Known(client, None, None, await _known_token(sign_ins, form.get("token", ""), sent.address)), "")
+        status, members, _ = endpoint(server).create_endpoint_response(_OAuthRequest(form))
+    except OAuth2Error as error:
+        return Outcome(error.status_code, dict(error.get_body()))
+    if server.revoked is not None:
+        await store.revoke_token(statements, server.revoked)
+    return Outcome(status, members)
+
+
+async def _known_token(sign_ins: SignIns, text: str, address: str) -> KnownToken | None:
+    kinds = ((ACCESS_TOKEN_PREFIX, store.known_access_token), (REFRESH_TOKEN_PREFIX, store.known_refresh_token))
+    for prefix, find in kinds:
+        try:
+            token = read_token(text, prefix, "token")
+        except NotAKey:
+            continue
+        return await sign_ins.stored(find, token.id, token.secret, address)
+    return None
 
 
 class _UsedUp(InvalidGrantError):
@@ -127,47 +173,50 @@ class _NoClient(InvalidClientError):
 async def _exchange(statements: Executor, sign_ins: SignIns, sent: Sent) -> Mapping[str, Any]:
     """Return the tokens. Refusal: OAuth2Error."""
     form = _form(sent)
-    client_id, client_secret = _credentials(sent.authorization, form)
-    decoded = ids.decoded(CLIENT_PREFIX, client_id)
-    client = None if decoded is None else await sign_ins.stored(store.find_client, decoded, client_secret, sent.address)
-    if client is None:
-        raise _NoClient
+    if "grant_type" not in form:
+        raise InvalidRequestError("`grant_type` is missing.")
+    if form["grant_type"] not in _GRANTS:
+        raise OAuth2Error(f"`grant_type` must be one of {', '.join(_GRANTS)}.", error="unsupported_grant_type")
+    client = await _authenticated(sign_ins, sent, form)
     presented = _Presented(sign_ins, client, sent.address)
-    known = _Known(
-        client,
-        await presented.stored(form.get("code", ""), CODE_PREFIX, store.find_grant),
-        await presented.stored(form.get("refresh_token", ""), REFRESH_TOKEN_PREFIX, store.find_refresh_token),
-    )
-    server = _Server(known)
-    grant = _GRANTS[form["grant_type"]](_OAuthRequest(form), server)
-    grant.validate_token_request()
-    _, members, _ = grant.create_token_response()
-    assert server.write is not None, "tokens are saved before they are given"
-    if not await server.write.carry_out(statements):
-        assert server.write.grant_id is not None, "a token without a grant can always be written"
-        raise _UsedUp(server.write.grant_id)
-    return cast("Mapping[str, Any]", members)
+    form_token = form.get("refresh_token", "")
+    # A refresh that another one was faster than is tried once more: then it is one that was sent again.
+    for is_last in (False, True):
+        known = _Known(
+            client,
+            await presented.stored(form.get("code", ""), CODE_PREFIX, store.find_grant),
+            await presented.stored(form_token, REFRESH_TOKEN_PREFIX, store.find_refresh_token),
+        )
+        server = _Server(known, form_token)
+        grant = _GRANTS[form["grant_type"]](_OAuthRequest(form), server)
+        grant.validate_token_request()
+        _, members, _ = grant.create_token_response()
+        assert server.write is not None, "tokens are saved before they are given"
+        if await server.write.statement(statements):
+            return cast("Mapping[str, Any]", members)
+        if is_last or known.refresh_token is None:
+            break
+    assert server.write.grant_id is not None, "a token without a grant can always be written"
+    raise _UsedUp(server.write.grant_id)
 
 
 class _Known(NamedTuple):
-    """The data loaded for a request: the authenticated client, and its code's grant and refresh token, if it sent them."""
+    """The data loaded for a request: the authenticated client, and its code's grant and refresh token, if it sent them.
+
+    `token` is the token that is to be revoked or described, whoever it belongs to.
+    """
 
     client: Client
     grant: Grant | None
     refresh_token: RefreshToken | None
+    token: KnownToken | None = None
 
 
 class _Write(NamedTuple):
-    """A pending write: its statement, the id of the row, its grant, and the tokens."""
+    """A pending write: its statement, which returns False if another request was faster, and its grant."""
 
-    statement: Callable[[Executor, UUID, Issued], Awaitable[bool]]
-    row_id: UUID
+    statement: Callable[[Executor], Awaitable[bool]]
     grant_id: UUID | None
-    issued: Issued
-
-    async def carry_out(self, statements: Executor) -> bool:
-        """Run the statement; return False if another request was faster."""
-        return await self.statement(statements, self.row_id, self.issued)
 
 
 class _Client(ClientMixin):
@@ -236,11 +285,23 @@ class _OAuthRequest(OAuth2Request):
 class _Server(AuthorizationServer):
     """An authorization server for one request: `known` is its loaded data, and `write` the write that Authlib decides on."""
 
-    def __init__(self, known: _Known) -> None:
+    def __init__(self, known: _Known, refresh_token: str) -> None:
         super().__init__()
         self.known = known
         self.write: _Write | None = None
-        self.register_token_generator("default", BearerTokenGenerator(_access_token, _refresh_token, _expires_in))
+        self.revoked: KnownToken | None = None
+        self._sent_refresh_token = refresh_token
+        self._salt = secrets.token_bytes(32)
+        self.register_token_generator("default", BearerTokenGenerator(_access_token, self._next_refresh_token, _expires_in))
+
+    def _next_refresh_token(self, **_: object) -> str:
+        """Return the refresh token that follows the one that was sent: the same each time, once that was used."""
+        used = self.known.refresh_token
+        if used is None:
+            return str(new_token(REFRESH_TOKEN_PREFIX))
+        sent = read_token(self._sent_refresh_token, REFRESH_TOKEN_PREFIX, "refresh token")
+        next_id, salt = used.successor_id or ids.new_id(), used.successor_salt or self._salt
+        return str(Token(REFRESH_TOKEN_PREFIX, next_id, derived_secret(sent.secret, salt)))
 
     def authenticate_client(self, request: OAuth2Request, methods: Collection[str], endpoint: str = "token") -> ClientMixin:
         # The client is already authenticated. Authlib's own methods would reveal whether the client or the secret is wrong.
@@ -256,15 +317,81 @@ class _Server(AuthorizationServer):
         )
         if isinstance(request.refresh_token, _RefreshToken):
             used = request.refresh_token.token
-            self.write = _Write(store.use_refresh_token, used.id, used.grant_id, issued)
+            if used.was_used:
+                statement = partial(store.repeat_refresh, grant_id=used.grant_id, issued=issued)
+            else:
+                statement = partial(store.use_refresh_token, token_id=used.id, issued=issued, salt=self._salt)
+            self.write = _Write(statement, used.grant_id)
         elif isinstance(request.authorization_code, _Code):
             grant_id = request.authorization_code.grant.id
-            self.write = _Write(store.use_code, grant_id, grant_id, issued)
+            self.write = _Write(partial(store.use_code, grant_id=grant_id, issued=issued), grant_id)
         else:
-            self.write = _Write(store.add_access_token, self.known.client.id, None, issued)
+            self.write = _Write(partial(store.add_access_token, client_id=self.known.client.id, issued=issued), None)
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         """Do nothing, because nothing listens."""
+
+
+class _PresentedToken(TokenMixin):
+    """A token to be revoked or described, in Authlib's form."""
+
+    def __init__(self, token: KnownToken) -> None:
+        self.token = token
+
+    def check_client(self, client: ClientMixin) -> bool:
+        return client.get_client_id() == str(self.token.client_id)
+
+    def is_expired(self) -> bool:
+        return self.token.is_over
+
+    def is_revoked(self) -> bool:
+        return self.token.is_over
+
+
+class _Revocation(RevocationEndpoint):
+    """RFC 7009. A token that is unknown counts as revoked; one of another client is refused."""
+
+    server: _Server
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> _PresentedToken | None:
+        del token_string, token_type_hint
+        token = self.server.known.token
+        if token is not None and token.client_id != self.server.known.client.id:
+            raise InvalidGrantError("This token was issued to another client. Only that one can revoke it.")
+        return None if token is None else _PresentedToken(token)
+
+    def revoke_token(self, token: _PresentedToken, request: OAuth2Request) -> None:
+        del request
+        self.server.revoked = token.token
+
+
+class _Introspection(IntrospectionEndpoint):
+    """RFC 7662, for the client's own tokens."""
+
+    server: _Server
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> _PresentedToken | None:
+        del token_string, token_type_hint
+        token = self.server.known.token
+        return None if token is None else _PresentedToken(token)
+
+    def check_permission(self, token: _PresentedToken, client: ClientMixin, request: OAuth2Request) -> bool:
+        del request
+        return token.check_client(client)
+
+    def introspect_token(self, token: _PresentedToken) -> dict[str, Any]:
+        known = token.token
+        described: dict[str, Any] = {
+            "active": True,
+            "scope": " ".join(known.scopes),
+            "client_id": ids.encoded(CLIENT_PREFIX, known.client_id),
+            "exp": int(known.expires_at.timestamp()),
+        }
+        if known.is_access_token:
+            described |= {"token_type": "Bearer"}
+        if known.user_id is not None:
+            described["sub"] = ids.encoded(ids.USER, known.user_id)
+        return described
 
 
 class _AuthorizationCode(AuthorizationCodeGrant):
@@ -303,7 +430,7 @@ class _Refresh(RefreshTokenGrant):
         token = self.server.known.refresh_token
         if token is None:
             raise InvalidGrantError(_NO_GRANT)
-        if token.was_used:
+        if token.was_used and not token.may_be_repeated:
             raise _UsedUp(token.grant_id)
         return _RefreshToken(token)
 
@@ -325,10 +452,6 @@ def _access_token(**_: object) -> str:
     return str(new_token(ACCESS_TOKEN_PREFIX))
 
 
-def _refresh_token(**_: object) -> str:
-    return str(new_token(REFRESH_TOKEN_PREFIX))
-
-
 def _expires_in(*_: object) -> int:
     return int(ACCESS_TOKEN_LIFETIME.total_seconds())
 
@@ -345,12 +468,17 @@ def _form(sent: Sent) -> dict[str, str]:
     form = dict(parameters)
     if len(form) < len(parameters):
         raise InvalidRequestError("A parameter was sent more than once. Send each once.")
-    form = {name: value for name, value in form.items() if value}
-    if "grant_type" not in form:
-        raise InvalidRequestError("`grant_type` is missing.")
-    if form["grant_type"] not in _GRANTS:
-        raise OAuth2Error(f"`grant_type` must be one of {', '.join(_GRANTS)}.", error="unsupported_grant_type")
-    return form
+    return {name: value for name, value in form.items() if value}
+
+
+async def _authenticated(sign_ins: SignIns, sent: Sent, form: Mapping[str, str]) -> Client:
+    """Return the client that sends a request. Refusals: OAuth2Error, RateLimited."""
+    client_id, client_secret = _credentials(sent.authorization, form)
+    decoded = ids.decoded(CLIENT_PREFIX, client_id)
+    client = None if decoded is None else await sign_ins.stored(store.find_client, decoded, client_secret, sent.address)
+    if client is None:
+        raise _NoClient
+    return client
 
 
 def _credentials(authorization: bytes | None, form: Mapping[str, str]) -> tuple[str, str]:

@@ -16,10 +16,12 @@ from herdbook.oauth.model import (
     CLIENT_SECRET_PREFIX,
     CODE_LIFETIME,
     REFRESH_TOKEN_LIFETIME,
+    REPEAT_WITHIN,
     Client,
     CodeRequest,
     Grant,
     Issued,
+    KnownToken,
     RefreshToken,
     check_client,
 )
@@ -155,10 +157,13 @@ async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshTok
     """Return a refresh token of an active user's grant. It may have expired: `use_refresh_token` checks that."""
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null
+        select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null,
+            successor.id is not null and (token.used_at > now() - $2::interval or successor.received_at is null),
+            token.successor_id, token.successor_salt
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
+        left join oauth_refresh_token successor on successor.id = token.successor_id
         where token.id = $1
             and (
                 select u.is_active from workspace_user u
@@ -167,6 +172,7 @@ async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshTok
             )
         """,
         token_id,
+        REPEAT_WITHIN,
     )
     return None if record is None else RefreshToken(*record)
 
@@ -200,8 +206,8 @@ async def use_code(statements: Executor, grant_id: UUID, issued: Issued) -> bool
             insert into oauth_refresh_token (id, grant_id, secret_hash, expires_at)
             select $2, id, $3, now() + $7::interval from granted
         ), access_token as (
-            insert into oauth_access_token (id, client_id, grant_id, scopes, secret_hash, expires_at)
-            select $4, client_id, id, $6, $5, now() + $8::interval from granted
+            insert into oauth_access_token (id, client_id, grant_id, refresh_token_id, scopes, secret_hash, expires_at)
+            select $4, client_id, id, $2, $6, $5, now() + $8::interval from granted
         )
         select exists (select from granted)
         """,
@@ -217,13 +223,17 @@ async def use_code(statements: Executor, grant_id: UUID, issued: Issued) -> bool
     return used
 
 
-async def use_refresh_token(statements: Executor, token_id: UUID, issued: Issued) -> bool:
-    """Use up a refresh token and store the next tokens; return False and store none if it was used, expired or revoked."""
+async def use_refresh_token(statements: Executor, token_id: UUID, issued: Issued, salt: bytes) -> bool:
+    """Use up a refresh token and store the next tokens; return False and store none if it was used, expired or revoked.
+
+    The salt is that from which the next token's secret follows.
+    """
     assert issued.refresh_token is not None, "a refresh token is exchanged for the next one, too"
     used: bool = await statements.fetchval(
         """
         with used as (
-            update oauth_refresh_token set used_at = now()
+            update oauth_refresh_token
+            set used_at = now(), received_at = coalesce(received_at, now()), successor_id = $2, successor_salt = $9
             where id = $1 and used_at is null and expires_at > now()
             returning grant_id
         ), granted as (
@@ -234,8 +244,8 @@ async def use_refresh_token(statements: Executor, token_id: UUID, issued: Issued
             insert into oauth_refresh_token (id, grant_id, secret_hash, expires_at)
             select $2, id, $3, now() + $7::interval from granted
         ), access_token as (
-            insert into oauth_access_token (id, client_id, grant_id, scopes, secret_hash, expires_at)
-            select $4, client_id, id, $6, $5, now() + $8::interval from granted
+            insert into oauth_access_token (id, client_id, grant_id, refresh_token_id, scopes, secret_hash, expires_at)
+            select $4, client_id, id, $2, $6, $5, now() + $8::interval from granted
         )
         select exists (select from granted)
         """,
@@ -247,8 +257,78 @@ async def use_refresh_token(statements: Executor, token_id: UUID, issued: Issued
         list(issued.scopes),
         REFRESH_TOKEN_LIFETIME,
         ACCESS_TOKEN_LIFETIME,
+        salt,
     )
     return used
+
+
+async def repeat_refresh(statements: Executor, grant_id: UUID, issued: Issued) -> bool:
+    """Store another access token for a refresh that was sent again; return False if its grant was revoked."""
+    assert issued.refresh_token is not None, "it is the same one again"
+    added: UUID | None = await statements.fetchval(
+        """
+        insert into oauth_access_token (id, client_id, grant_id, refresh_token_id, scopes, secret_hash, expires_at)
+        select $2, client_id, id, $3, $4, $5, now() + $6::interval from oauth_grant where id = $1 and revoked_at is null
+        returning id
+        """,
+        grant_id,
+        issued.access_token.id,
+        issued.refresh_token.id,
+        list(issued.scopes),
+        secret_hash(issued.access_token.secret),
+        ACCESS_TOKEN_LIFETIME,
+    )
+    return added is not None
+
+
+async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken | None:
+    """Return an access token, whether or not it is over."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        """
+        select token.id, token.client_id, token.grant_id, g.user_id, token.scopes, token.secret_hash, token.expires_at,
+            token.expires_at <= now() or g.revoked_at is not null or g.id is not null and not exists (
+                select from workspace_user u
+                where u.workspace_id = client.workspace_id and u.id = g.user_id
+                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            ),
+            true
+        from oauth_access_token token
+        join oauth_client client on client.id = token.client_id
+        left join oauth_grant g on g.id = token.grant_id
+        where token.id = $1
+        """,
+        token_id,
+    )
+    return None if record is None else KnownToken(*record)
+
+
+async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToken | None:
+    """Return a refresh token, whether or not it is over."""
+    record: asyncpg.Record | None = await statements.fetchrow(
+        """
+        select token.id, g.client_id, g.id, g.user_id, g.scopes, token.secret_hash, token.expires_at,
+            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null or not exists (
+                select from workspace_user u
+                where u.workspace_id = client.workspace_id and u.id = g.user_id
+                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+            ),
+            false
+        from oauth_refresh_token token
+        join oauth_grant g on g.id = token.grant_id
+        join oauth_client client on client.id = g.client_id
+        where token.id = $1
+        """,
+        token_id,
+    )
+    return None if record is None else KnownToken(*record)
+
+
+async def revoke_token(statements: Executor, token: KnownToken) -> None:
+    """Revoke an access token; of a refresh token, the whole grant (RFC 7009, section 2.1)."""
+    if token.is_access_token:
+        await statements.execute("update oauth_access_token set expires_at = least(expires_at, now()) where id = $1", token.id)
+    elif token.grant_id is not None:
+        await revoke_grant(statements, token.grant_id)
 
 
 async def revoke_grant(statements: Executor, grant_id: UUID) -> None:

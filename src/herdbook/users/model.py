@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address, e164
@@ -38,7 +38,7 @@ class UserEmail(msgspec.Struct, frozen=True):
 
     schema_name: ClassVar[str] = "UserEmailsItems"
 
-    email: Annotated[str, Meta(extra_json_schema={"format": "email"})]
+    email: str
     is_primary: bool
 
 

@@ -1,11 +1,12 @@
 """Commands on webhook endpoints, applied to a unit of work."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from herdbook import ids
 from herdbook.errors import FieldError, Invalid, Stale
@@ -17,10 +18,12 @@ from herdbook.webhook_endpoints.model import (
     DisabledReason,
     EnabledWebhookEndpoint,
     EnableFrom,
-    NewWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointCreate,
     WebhookEndpointUpdate,
+    WebhookEndpointWithSecret,
+    WebhookHeader,
+    header_lines,
     missed,
     patched,
     shown_secret,
@@ -49,7 +52,7 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
         endpoint_id = ids.new_id()
         endpoint = WEBHOOK_ENDPOINT.new(endpoint_id, work.time, self.fields)
         result = created(work, WEBHOOK_ENDPOINT, endpoint_id, endpoint)
-        row = _row_of(work, endpoint_id)
+        row = _with_headers(work, endpoint_id, self.fields.headers)
         reader = ReaderRow(
             workspace_id=work.workspace_id,
             endpoint_id=endpoint_id,
@@ -58,7 +61,8 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
             told=(subscription.SubscriptionSpan(row.version, endpoint.event_types),),
         )
         work.put(READERS, reader)
-        return result._replace(answer=NewWebhookEndpoint(**msgspec.structs.asdict(endpoint), secret=row.secret))
+        shown: dict[str, Any] = msgspec.structs.asdict(endpoint) | {"headers": self.fields.headers or UNSET}
+        return result._replace(answer=WebhookEndpointWithSecret(**shown, secret=row.secret))
 
 
 class _OfOne(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +92,13 @@ class UpdateEndpoint(_OfOne, frozen=True, kw_only=True):
     def apply(self, work: UnitOfWork) -> Result:
         _require_none(self.faults)
         before = self.current(work)
-        return _changed(work, before, patched(before.object, self.patch))
+        after = patched(before.object, self.patch)
+        if self.patch.headers is UNSET or header_lines(self.patch.headers) == before.own_headers:
+            return _changed(work, before, after)
+        # The values are no part of the object, and their change is a change.
+        result = _changed(work, before, msgspec.structs.replace(after, headers_set_at=work.time))
+        _with_headers(work, self.endpoint_id, self.patch.headers)
+        return result
 
 
 class DeleteEndpoint(_OfOne, frozen=True, kw_only=True):
@@ -175,6 +185,14 @@ def _require_none(faults: tuple[FieldError, ...]) -> None:
 def _row_of(work: UnitOfWork, endpoint_id: UUID) -> WebhookEndpointRow:
     row = work.get(WEBHOOK_ENDPOINTS, endpoint_id)
     assert row is not None, "the command has just written it"
+    return row
+
+
+def _with_headers(
+    work: UnitOfWork, endpoint_id: UUID, headers: Sequence[WebhookHeader] | UnsetType | None
+) -> WebhookEndpointRow:
+    row = msgspec.structs.replace(_row_of(work, endpoint_id), own_headers=header_lines(headers))
+    work.put(WEBHOOK_ENDPOINTS, row)
     return row
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeAlias
@@ -28,9 +28,7 @@ _ADDRESS: Final = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?:[/?][!\"$-~]*)?"
 )
 
-_Url: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=2000, description="The URL to send events to.", extra_json_schema={"format": "uri"})
-]
+_Url: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000, description="The URL to send events to.")]
 EndpointId: TypeAlias = Annotated[str, fields.id_schema(ids.WEBHOOK_ENDPOINT)]
 _Secret: TypeAlias = Annotated[str, Meta(description="The secret that signs events. Store it where you receive them.")]
 
@@ -54,7 +52,8 @@ def _address(value: str, path: str) -> Iterator[FieldError]:
     if match is None or not _is_host(match["ipv6"], match["name"]) or not 0 < int(match["port"] or 80) <= _MAX_PORTS:
         message = (
             f"`{path}` is not a webhook address. Send one such as `https://example.com/webhooks`: with `http` or "
-            "`https` and a host, without user name, password and fragment."
+            "`https` and a host, without user name, password and fragment. A receiver that asks for a password gets an "
+            "`Authorization` header: send it in `headers`."
         )
         yield FieldError(path, "invalid_format", message)
 
@@ -70,7 +69,69 @@ def _is_host(ipv6: str | None, name: str | None) -> bool:
     return True
 
 
-_RULES: Final[dict[str, fields.Rule]] = {"url": _address, "description": fields.text}
+# The names that HTTP gives to one connection, those of the message itself, and those that authenticate an event.
+_RESERVED_HEADERS: Final = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "http2-settings", "host", "content-length", "content-type", "content-encoding"),
+        *("expect", "accept", "user-agent", "date"),
+    }
+)
+_RESERVED_PREFIXES: Final = ("svix-", "webhook-")
+_HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_HEADER_VALUE: Final = r"[!-~](?:[ \t!-~]*[!-~])?"
+_header_name: Final = re.compile(_HEADER_NAME).fullmatch
+_header_value: Final = re.compile(_HEADER_VALUE).fullmatch
+_MAX_HEADERS: Final = 20
+
+
+class ShownHeader(msgspec.Struct, frozen=True):
+    """A header that is sent with each event. Its value is shown only in the answer to the request that sets it at creation."""
+
+    schema_name: ClassVar[str] = "webhook_header_name"
+
+    name: str
+
+
+class WebhookHeader(ShownHeader, frozen=True, forbid_unknown_fields=True):
+    """A header of the caller's own, such as a gateway's key, that is sent with each event. Its value is kept as a secret."""
+
+    schema_name: ClassVar[str] = "webhook_header"
+
+    name: Annotated[str, Meta(min_length=1, max_length=100, extra_json_schema={"pattern": f"^{_HEADER_NAME}$"})]
+    value: Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema={"pattern": f"^{_HEADER_VALUE}$"})]
+
+
+def _headers(items: Sequence[WebhookHeader | None] | None, path: str) -> Iterator[FieldError]:
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items or ()):
+        if item is None:
+            continue
+        place, name = f"{path}[{index}]", item.name.lower()
+        if _header_name(name) is None:
+            message = f"`{place}.name` is not the name of a header, such as `X-Api-Key`."
+            yield FieldError(f"{place}.name", "invalid_format", message)
+        elif name in _RESERVED_HEADERS or name.startswith(_RESERVED_PREFIXES):
+            message = f"`{place}.name` is a header that the server or the connection sets. Choose another one."
+            yield FieldError(f"{place}.name", "reserved", message)
+        elif seen.setdefault(name, index) != index:
+            message = f"`{place}.name` is the same as `{path}[{seen[name]}].name`. Send each header once."
+            yield FieldError(f"{place}.name", "duplicate", message)
+        if _header_value(item.value) is None:
+            message = f"`{place}.value` must be ASCII text in one line, without white space around it."
+            yield FieldError(f"{place}.value", "invalid_characters", message)
+
+
+def header_lines(headers: Sequence[WebhookHeader] | UnsetType | None) -> str | None:
+    """Return headers as they are sent, or None if there are none."""
+    return "".join(f"{header.name}: {header.value}\r\n" for header in headers or ()) or None
+
+
+_RULES: Final[dict[str, fields.Rule]] = {"url": _address, "description": fields.text, "headers": _headers}
+_Headers: TypeAlias = Annotated[
+    tuple[WebhookHeader, ...],
+    Meta(max_length=_MAX_HEADERS, description="Own headers to send with each event. Their values are not shown again."),
+]
 _EventTypes: TypeAlias = Annotated[
     tuple[EventType, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS, description="The event types to send; null: all.")
 ]
@@ -91,6 +152,7 @@ class WebhookEndpointCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     url: _Url
     description: fields.Description | UnsetType = UNSET
     event_types: _EventTypes | None = None
+    headers: _Headers | UnsetType = UNSET
 
 
 class WebhookEndpointUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,6 +165,7 @@ class WebhookEndpointUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     url: _Url | UnsetType = UNSET
     description: fields.Description | None | UnsetType = UNSET
     event_types: _EventTypes | None | UnsetType = UNSET
+    headers: _Headers | None | UnsetType = UNSET
 
 
 class WebhookEndpointObject(Enum):
@@ -141,17 +204,20 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     event_types: _EventTypes | None = None
     disabled_reason: DisabledReason | UnsetType = UNSET
     secret_rotated_at: Time | UnsetType = UNSET
+    headers: tuple[ShownHeader, ...] | UnsetType = UNSET
+    headers_set_at: Time | UnsetType = UNSET
 
 
-class NewWebhookEndpoint(WebhookEndpoint, frozen=True, kw_only=True):
-    """A newly created webhook endpoint, with the secret that signs its events."""
+class WebhookEndpointWithSecret(WebhookEndpoint, frozen=True, kw_only=True):
+    """A newly created webhook endpoint, with the secret that signs its events, and its own headers with their values."""
 
-    schema_name: ClassVar[str] = "new_webhook_endpoint"
+    schema_name: ClassVar[str] = "webhook_endpoint_with_secret"
     example: ClassVar[dict[str, Any]] = WebhookEndpoint.example | {
         "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
     }
 
     secret: _Secret
+    headers: tuple[WebhookHeader, ...] | UnsetType = UNSET
 
 
 class Missed(msgspec.Struct, frozen=True):
@@ -184,6 +250,8 @@ def patched(before: WebhookEndpoint, patch: WebhookEndpointUpdate | WebhookEndpo
     if patch.event_types is not UNSET and patch.event_types is not None:
         # Sort and remove duplicates, so that the same set of types makes no change.
         others["event_types"] = tuple(each for each in EventType if each in patch.event_types)
+    if patch.headers is not UNSET:
+        others["headers"] = tuple(ShownHeader(header.name) for header in patch.headers or ()) or UNSET
     return shared_schemas.patched(before, patch, others)
 
 
@@ -230,7 +298,7 @@ class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
     example: ClassVar[dict[str, Any]] = {
         "object": "webhook_secret",
         "endpoint_id": WebhookEndpoint.example["id"],
-        "secret": NewWebhookEndpoint.example["secret"],
+        "secret": WebhookEndpointWithSecret.example["secret"],
         "former_secret_until": None,
     }
 

@@ -36,6 +36,7 @@ class WebhookEndpointRow(ObjectRow, frozen=True, kw_only=True):
     secret: str
     former_secret: str | None
     former_secret_until: datetime | None
+    own_headers: str | None
     object: WebhookEndpoint
 
     @classmethod
@@ -44,6 +45,7 @@ class WebhookEndpointRow(ObjectRow, frozen=True, kw_only=True):
             "secret": new_secret() if before is None else before.secret,
             "former_secret": None if before is None else before.former_secret,
             "former_secret_until": None if before is None else before.former_secret_until,
+            "own_headers": None if before is None else before.own_headers,
         }
 
 
@@ -69,7 +71,7 @@ class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
 WEBHOOK_ENDPOINTS: Final = object_table(
     WebhookEndpointRow,
     "webhook_endpoint",
-    {"secret": "text", "former_secret": "text", "former_secret_until": "timestamptz"},
+    {"secret": "text", "former_secret": "text", "former_secret_until": "timestamptz", "own_headers": "text"},
 )
 WEBHOOK_ENDPOINT: Final = ObjectType(
     kind="w",
@@ -143,6 +145,7 @@ class EndpointState(NamedTuple):
     secret: str
     former_secret: str | None
     former_secret_until: datetime | None
+    own_headers: str | None
     position: int
     failing_since: datetime | None
     delivered: int
@@ -177,7 +180,7 @@ async def read(pool: Pool, place: EndpointKey) -> EndpointState | None:
     """Return an active endpoint with its position."""
     record = await pool.fetchrow(
         """
-        select e.object, r.told, e.secret, e.former_secret, e.former_secret_until,
+        select e.object, r.told, e.secret, e.former_secret, e.former_secret_until, e.own_headers,
             r.position, r.failing_since, r.delivered, r.failed, r.missed_from, r.missed_to, w.seq
         from webhook_endpoint e
         join webhook_reader r on r.workspace_id = e.workspace_id and r.endpoint_id = e.id

@@ -1,7 +1,7 @@
 """The operations of /herdbook/webhooks on deliveries."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from herdbook.settings import TargetRules
 from herdbook.shared_schemas import shown_time
 from herdbook.webhook_endpoints.api import allowed_targets, endpoint_state
 from herdbook.webhook_endpoints.model import EndpointKey
+from herdbook.webhook_endpoints.store import EndpointState
 from herdbook.webhooks import delivery_log, store
 from herdbook.webhooks.delivery_log import DeliveryQuery
 from herdbook.webhooks.events import Event, sample
@@ -60,8 +61,7 @@ async def test_endpoint(call: Call, endpoint_id: UUID, asked: TestRequest) -> An
     _, reading = await endpoint_state(call, endpoint_id)
     event = sample(call.services.object_types, call.caller.workspace_id, asked.type)
     attempt = await asyncio.to_thread(_probe)
-    endpoint = reading.endpoint
-    return _answer(await attempt(allowed_targets(call), endpoint.url, call.caller.workspace_id, reading.signing_secrets, event))
+    return _answer(await attempt(allowed_targets(call), call.caller.workspace_id, reading, event))
 
 
 async def list_deliveries(call: Call, endpoint_id: UUID, query: DeliveriesQuery) -> Answer:
@@ -109,7 +109,7 @@ async def skip_delivery(call: Call, endpoint_id: UUID, event_id: UUID) -> Answer
     return _answer(delivery_log.shown(call.services.object_types, *await _delivery(call, endpoint_id, event_id)))
 
 
-def _probe() -> Callable[[TargetRules, str, UUID, Sequence[str], Event], Awaitable[Attempt]]:
+def _probe() -> Callable[[TargetRules, UUID, EndpointState, Event], Awaitable[Attempt]]:
     # Imported on first use, in a thread: an HTTP client takes a third of a second to import.
     from herdbook.webhooks.probe import attempt  # noqa: PLC0415
 

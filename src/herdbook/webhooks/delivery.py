@@ -224,7 +224,7 @@ class EndpointDelivery:
 
     def _told(self, entry: LedgerEntry) -> Event | None:
         assert entry.object is not None, "only told entries get here"
-        told = EventEntry(entry.seq, entry.at, entry.mark, entry.object, entry.previous)
+        told = EventEntry(entry.seq, entry.at, entry.mark, entry.object, entry.previous, entry.merged_into)
         return to_event(self._context.object_types, self.place.workspace_id, told)
 
     def _take(self, pending: PendingEvent) -> None:
@@ -261,7 +261,7 @@ class EndpointDelivery:
             self._widen()
 
     async def _run_connection(self) -> None:
-        kept = self._context.sender.kept_connection(self._leased.url, self.place.workspace_id)
+        kept = self._context.sender.kept_connection(self._leased.url, self.place.workspace_id, self._leased.own_headers)
         try:
             while (pending := await self._next()) is not None:
                 await self._attempt(kept, pending)

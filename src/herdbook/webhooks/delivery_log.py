@@ -164,5 +164,6 @@ def _cut(rows: Sequence[DeliveryRow], limit: int, below: int | None) -> Delivery
 def _body(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> bytes | None:
     if row.mark is None or row.object is None:
         return None
-    event = to_event(object_types, place.workspace_id, EventEntry(row.seq, row.at, row.mark, row.object, row.previous))
+    entry = EventEntry(row.seq, row.at, row.mark, row.object, row.previous, row.merged_into)
+    event = to_event(object_types, place.workspace_id, entry)
     return None if event is None else event.body

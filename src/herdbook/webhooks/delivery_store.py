@@ -64,6 +64,7 @@ class Lease(NamedTuple):
     secret: str
     former_secret: str | None
     former_secret_until: datetime | None
+    own_headers: str | None
 
     def signing_secrets(self, now: datetime) -> list[str]:
         """Return the secrets to sign with: two for a while after a rotation."""
@@ -82,6 +83,7 @@ class LedgerEntry(NamedTuple):
     object_id: UUID
     object: bytes | None
     previous: bytes | None
+    merged_into: UUID | None
     size: int
     stored: int
 
@@ -161,7 +163,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
                 and (lease_holder is null or lease_holder = $3 or leased_until < now())
             for update
         ), endpoint as materialized (
-            select e.version, e.object, e.secret, e.former_secret, e.former_secret_until
+            select e.version, e.object, e.secret, e.former_secret, e.former_secret_until, e.own_headers
             from webhook_endpoint e join reader on reader.endpoint_id = e.id
             where e.workspace_id = $1
             for share of e skip locked
@@ -171,7 +173,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
         from endpoint e
         where r.workspace_id = $1 and r.endpoint_id = $2
         returning r.position, r.told, r.failing_since, r.failed_at, r.failures_in_a_row, r.failing_seconds, r.paused_until,
-            e.version, e.object, e.secret, e.former_secret, e.former_secret_until
+            e.version, e.object, e.secret, e.former_secret, e.former_secret_until, e.own_headers
         """,
         *place,
         holder,
@@ -191,6 +193,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
         secret=record["secret"],
         former_secret=record["former_secret"],
         former_secret_until=record["former_secret_until"],
+        own_headers=record["own_headers"],
     )
 
 
@@ -205,10 +208,10 @@ async def read_on(
     # Measure the stored bytes first, because that unpacks nothing. With an offset, only entries within the limit are unpacked.
     records = await pool.fetch(
         f"""
-        select seq, at, mark, object_id, object, previous, size, stored from (
+        select seq, at, mark, object_id, object, previous, merged_into, size, stored from (
             select *, sum(size) over (order by seq rows between unbounded preceding and 1 preceding) as size_before from (
                 select *, coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0) as size from (
-                    select seq, at, mark, object_id, stored,
+                    select seq, at, mark, object_id, merged_into, stored,
                         case when is_told then {_TOLD_OBJECT} end as object,
                         case when is_told then {_TOLD_PREVIOUS} end as previous
                     from (
@@ -219,7 +222,7 @@ async def read_on(
                                 case when is_told then pg_column_size(object) + coalesce(pg_column_size(previous), 0) else 0 end
                                     as stored
                             from (
-                                select seq, at, kind::text || action::text as mark, object_id, object, previous,
+                                select seq, at, kind::text || action::text as mark, object_id, object, previous, merged_into,
                                     (kind::text || action::text) = any($3) as is_told
                                 from change where workspace_id = $1 and seq > $2 order by seq limit $4
                             ) as entry
@@ -249,7 +252,9 @@ async def read_due(
     """Return due deliveries that are not under way, the longest due first. Limits are those of `read_on`."""
     records = await pool.fetch(
         f"""
-        select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, size, stored from (
+        select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, merged_into, size,
+            stored
+        from (
             select *,
                 sum(size) over (order by next_attempt_at, seq rows between unbounded preceding and 1 preceding) as size_before
             from (
@@ -257,7 +262,8 @@ async def read_due(
                     coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0)
                         + octet_length(attempts::text) as size
                 from (
-                    select seq, event_type, is_resend, attempt_count, attempts, next_attempt_at, at, mark, object_id, stored,
+                    select seq, event_type, is_resend, attempt_count, attempts, next_attempt_at, at, mark, object_id,
+                        merged_into, stored,
                         {_TOLD_OBJECT} as object, {_TOLD_PREVIOUS} as previous
                     from (
                         select *, sum(stored) over (
@@ -266,6 +272,7 @@ async def read_due(
                         from (
                             select d.seq, d.event_type, d.is_resend, d.attempt_count, d.attempts, d.next_attempt_at,
                                 c.at, c.kind::text || c.action::text as mark, c.object_id, c.object, c.previous,
+                                c.merged_into,
                                 coalesce(pg_column_size(c.object), 0) + coalesce(pg_column_size(c.previous), 0) as stored
                             from webhook_delivery d left join change c on c.workspace_id = d.workspace_id and c.seq = d.seq
                             where d.workspace_id = $1 and d.endpoint_id = $2 and d.next_attempt_at <= $3 and d.seq <> all($4)

@@ -64,18 +64,23 @@ def seq_of(text: str) -> int | None:
 
 
 class EventEntry(NamedTuple):
-    """The part of a ledger entry that makes an event. `mark` is its kind and action."""
+    """The part of a ledger entry that makes an event. `mark` is its kind and action.
+
+    `merged_into` is the object that replaces this one, if the entry deletes it by merging.
+    """
 
     seq: int
     at: datetime
     mark: str
     object: bytes
     previous: bytes | None
+    merged_into: UUID | None = None
 
 
 def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -> Event | None:
     """Return the event of an entry, or None if webhooks send none for it. The event of a deleted object has its last state."""
-    type_, events = event_type(object_types, entry.mark), object_types.of(entry.mark[0]).events
+    object_type = object_types.of(entry.mark[0])
+    type_, events = event_type(object_types, entry.mark), object_type.events
     data = None if type_ is None or events is None else events.data(entry.object, entry.previous)
     if type_ is None or data is None:
         return None
@@ -86,7 +91,10 @@ def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -
     ).encode() + data.object
     if data.previous is not None:
         body += b',"previous_attributes":' + data.previous
-    return Event(id_, type_, body + b"}}")
+    body += b"}"
+    if entry.merged_into is not None and entry.mark[1] == Action.DELETED.value:
+        body += f',"merged_into":"{ids.encoded(object_type.prefix, entry.merged_into)}"'.encode()
+    return Event(id_, type_, body + b"}")
 
 
 def sample(object_types: ObjectTypes, workspace_id: UUID, type_: str) -> Event:

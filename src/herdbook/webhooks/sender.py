@@ -194,11 +194,12 @@ class HttpConnection(asyncio.Protocol):
 class KeptConnection:
     """Sends requests to one endpoint, one after another, over a kept-alive connection."""
 
-    def __init__(self, sender: "Sender", url: str, workspace_id: UUID) -> None:
+    def __init__(self, sender: "Sender", url: str, workspace_id: UUID, own_headers: str | None) -> None:
         self._sender = sender
         self._url = url
         self._workspace_id = workspace_id
         self._address = Address.of(url)
+        self._head = self._address.head + (own_headers or "").encode()
         self._connection: HttpConnection | None = None
         self._connected_at = 0.0
 
@@ -213,7 +214,7 @@ class KeptConnection:
         headers = signed_headers(signing_secrets, event_id, at, body)
         message = b"".join(
             (
-                self._address.head,
+                self._head,
                 "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode(),
                 b"Content-Length: %d\r\n\r\n" % len(body),
                 body,
@@ -284,15 +285,21 @@ class Sender:
         self.timeout_seconds = timeout_seconds
         self._next_address_seconds = next_address_seconds
 
-    def kept_connection(self, url: str, workspace_id: UUID) -> KeptConnection:
-        """Return a new connection to an endpoint of a workspace."""
-        return KeptConnection(self, url, workspace_id)
+    def kept_connection(self, url: str, workspace_id: UUID, own_headers: str | None = None) -> KeptConnection:
+        """Return a new connection to an endpoint of a workspace, which is sent its own headers with each event."""
+        return KeptConnection(self, url, workspace_id, own_headers)
 
     async def attempt(
-        self, url: str, workspace_id: UUID, signing_secrets: Sequence[str], event_id: str, body: bytes
+        self,
+        url: str,
+        workspace_id: UUID,
+        signing_secrets: Sequence[str],
+        event_id: str,
+        body: bytes,
+        own_headers: str | None = None,
     ) -> Attempt:
         """Send one event and return the attempt. Its `error` holds any failure to connect or to read the response."""
-        kept = self.kept_connection(url, workspace_id)
+        kept = self.kept_connection(url, workspace_id, own_headers)
         try:
             attempt, _ = await kept.attempt(signing_secrets, event_id, body)
             return attempt

@@ -30,6 +30,7 @@ class DeliveryRow(NamedTuple):
     attempts: bytes | None
     object: bytes | None = None
     previous: bytes | None = None
+    merged_into: UUID | None = None
 
 
 class Totals(NamedTuple):
@@ -218,7 +219,7 @@ async def find_delivery(pool: Pool, place: EndpointKey, seq: int) -> DeliveryRow
     record = await pool.fetchrow(
         """
         select asked.seq, coalesce(c.at, d.created_at), c.kind::text || c.action::text, c.object_id, d.event_type,
-            d.state, d.attempt_count, d.next_attempt_at, d.attempts, c.object, c.previous
+            d.state, d.attempt_count, d.next_attempt_at, d.attempts, c.object, c.previous, c.merged_into
         from (select $3::bigint as seq) as asked
         left join change c on c.workspace_id = $1 and c.seq = asked.seq
         left join webhook_delivery d on d.workspace_id = $1 and d.endpoint_id = $2 and d.seq = asked.seq

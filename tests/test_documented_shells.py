@@ -1,0 +1,50 @@
+"""The shell blocks of the pages do what they show, in order, on a new demo."""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.cli.programs import PROGRAM, accepts, environment, serving, until
+from tests.documented import blocks, shell
+from tests.webhooks.test_documented_programs import free_port
+
+ROOT: Final = Path(__file__).parents[1]
+# The pages with blocks that begin with a command behind a `$`.
+PAGES: Final = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "\n$ " in page.read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_command_is_in_a_block(page: Path) -> None:
+    """No command is left out of the test below, for example because its block names a language."""
+    text = page.read_text()
+    typed = "\n".join(block.commands for block in blocks(text)).splitlines()
+
+    assert [command for command in re.findall(r"^\s*\$ (.*)", text, re.MULTILINE) if command not in typed] == []
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="curl or bash is not installed")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_block_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
+    """Each block prints what the page shows below it, but for ids, times, secrets and ports."""
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/herdbook").symlink_to(PROGRAM)
+    receiver = str(free_port())
+    with serving(tmp_path, command="demo") as demo:
+        until(lambda: "Ctrl-C" in (tmp_path / "out.txt").read_text())
+        text = page.read_text().replace("http://127.0.0.1:8080", demo.url).replace("127.0.0.1:9000", f"127.0.0.1:{receiver}")
+        for program in re.findall(r"^```python\n# receive\.py.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            (tmp_path / "receive.py").write_text(program.replace("9000", receiver))
+        variables = {"HERDBOOK_API_KEY": demo.key, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        with shell(tmp_path, environment({}) | variables) as typed:
+            for block in blocks(text):
+                if block.commands == "make demo":
+                    typed.require(block, (tmp_path / "out.txt").read_text().strip())
+                else:
+                    typed.type(block)
+                if block.commands.endswith("&"):
+                    until(lambda: accepts(f"http://127.0.0.1:{receiver}"))
