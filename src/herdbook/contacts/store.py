@@ -237,15 +237,15 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
         conditions.require_few(
             "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any(" + keys + ") limit 5000"
         )
-    companies = ids.decoded_all(ids.COMPANY, filters["company_id"]) if "company_id" in filters else []
-    if company_id is not None:
-        companies.append(company_id)
-    if companies:
+    companies = [] if company_id is None else [[company_id]]
+    if "company_id" in filters:
+        companies.append(ids.decoded_all(ids.COMPANY, filters["company_id"]))
+    for each in companies:
         await conditions.require_links(
             pool,
             "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($ids)",
             "coalesce(c.company_id = any($value::uuid[]), false)",
-            companies,
+            each,
         )
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")
