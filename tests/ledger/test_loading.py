@@ -408,14 +408,15 @@ async def test_the_ranges_of_all_merged_objects_are_loaded_together(watched: Wat
     assert msgspec.json.decode(merged.body)["contacts_moved"] == 3
 
 
-async def test_further_rows_are_loaded_for_a_few_commands_at_a_time(watched: Watched) -> None:
-    """Deletions of companies with many contacts in one batch load the contacts one after the other."""
+async def test_a_batch_loads_further_rows_for_few_commands(watched: Watched) -> None:
+    """Deletions of companies with many contacts that come together are saved a few at a time."""
     client = watched.client
     companies = [(await staffed(client, MAX_MISSED_ROWS - 1))[0] for _ in range(4)]
     watched.statements.clear()
-    await gather(*(client.write(DeleteCompany(company, CompanyStaff())) for company in companies))
+    gone = await gather(*(client.write(DeleteCompany(company, CompanyStaff())) for company in companies))
 
-    assert in_short(watched.statements) == "llls"
+    assert in_short(watched.statements) == "llslls"
+    assert [gone[number + 1].version - gone[number].version for number in range(3)] == [MAX_MISSED_ROWS] * 3
 
 
 async def test_a_change_between_two_loads_begins_the_commands_again(

@@ -50,7 +50,7 @@ BATCH_BYTES: Final = 1_048_576
 LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 # A batch yields to other tasks after commands that need or write this many rows.
 TURN_ROWS: Final = 100
-# A statement loads no rows for further commands once those before them miss this many.
+# A batch leaves its further commands for the next attempt once those before them have missed this many rows.
 MAX_MISSED_ROWS: Final = 500
 _LOCKED_FOR_SECONDS: Final = 1.0
 # Limits how often more rows are loaded for one command after all earlier ones of its workspace are applied. Each load gets all
@@ -157,25 +157,29 @@ class _Trial:
         self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
         # The workspaces whose changes are in the save, once it runs.
         self.saved_ids: frozenset[UUID] = frozenset()
+        self.later: list[_Waiting] = []
         self._loads: dict[_Waiting, int] = {}
         self._missed_rows: dict[_Waiting, int] = {}
+        self._all_missed = 0
 
     async def apply(self, waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], dict[UUID, set[Need]]]:
         """Apply commands. Return those to be applied again, and the rows that must be loaded before, by workspace.
 
         After a command that misses rows, the later ones of its workspace are applied only to find what they miss as well. Then
-        all of these are taken back, because each must see what the ones before it do. Once very many rows are missed, the later
-        commands of all workspaces wait for the load.
+        all of these are taken back, because each must see what the ones before it do. Once very many rows were missed, the
+        commands after these are left for `later`, so that the save does not become very large.
         """
         again: list[_Waiting] = []
         missed: dict[UUID, _Missed] = {}
-        rows = missed_rows = 0
+        rows = 0
+        is_full = False
         for one in waiting:
             # Skip callers that were answered meanwhile: the answer says that nothing was written.
             if one.done.done():
                 continue
-            if missed_rows >= MAX_MISSED_ROWS:
-                again.append(one)
+            is_full = is_full or (self._all_missed >= MAX_MISSED_ROWS and one not in self._missed_rows)
+            if is_full:
+                self.later.append(one)
                 continue
             work = self.units.get(one.workspace_id)
             outcome = _outcome(work, one)
@@ -183,7 +187,6 @@ class _Trial:
                 outcome = await outcome
             if isinstance(outcome, NotLoaded):
                 outcome = self._note_missed(one, outcome, missed)
-                missed_rows = sum(len(each.needs) for each in missed.values())
             if one.workspace_id in missed:
                 again.append(one)
             else:
@@ -204,6 +207,7 @@ class _Trial:
             if loads > MAX_LOADS:
                 return TooManyLoads(one.command)
         self._missed_rows[one] = self._missed_rows.get(one, 0) + len(outcome.needs)
+        self._all_missed += len(outcome.needs)
         savepoint = self.units[one.workspace_id].savepoint()
         missed.setdefault(one.workspace_id, _Missed(savepoint, set())).needs.update(outcome.needs)
         return outcome
@@ -442,6 +446,7 @@ class Ledger:
             trial = _Trial()
             try:
                 waiting = await self._attempt(batch, waiting, trial, doubts, lock=lock)
+                lock = bool(doubts) or self._is_contended(waiting)
             except Exception as error:
                 is_away = isinstance(error, CONNECTION_ERRORS)
                 if trial.saved_ids and (is_away or not isinstance(error, asyncpg.PostgresError)):
@@ -463,8 +468,8 @@ class Ledger:
                 has_failed = True
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # so that two processes do not collide again
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-            # After any failure, the next attempt locks the workspaces before it loads them.
-            lock = True
+                # The next attempt locks the workspaces before it loads them.
+                lock = True
 
     async def _part(self, batch: _Batch, waiting: Sequence[_Waiting], doubts: Sequence[_Trial]) -> None:
         """Carry out each workspace's commands by themselves. Only the workspace whose rows are locked has to wait."""
@@ -506,7 +511,7 @@ class Ledger:
     async def _attempt(
         self, batch: _Batch, waiting: Sequence[_Waiting], trial: _Trial, doubts: Sequence[_Trial], *, lock: bool
     ) -> Sequence[_Waiting]:
-        """Try a batch once; answer committed and refused commands, return those that begin again."""
+        """Try a batch once; answer committed and refused commands, return those that begin again, or were left for later."""
         workspace_ids = {one.workspace_id for one in waiting}
         is_blocked = not self._blocked.isdisjoint(workspace_ids)
         async with self._pool.acquire() as connection:
@@ -540,7 +545,7 @@ class Ledger:
             metrics.LATE_BATCHES.inc()
             until = time.monotonic() + _LOCKED_FOR_SECONDS
             self._locked_until.update((one.workspace_id, until) for one in late)
-        return late
+        return [*late, *(one for one in trial.later if one.workspace_id not in again)]
 
     async def _work_through(self, connection: Connection, waiting: Sequence[_Waiting], trial: _Trial) -> set[UUID]:
         """Load, apply and save; return the workspaces where nothing was saved, so that their commands begin again."""
