@@ -17,6 +17,8 @@ from herdbook.db.pool import Pool, open_pool
 from herdbook.feed import api as feed_api
 from herdbook.first_start import prepare
 from herdbook.history import api as history_api
+from herdbook.history.model import KeptReason
+from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.commands import Create, Delete, Update
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.ledger import Ledger
@@ -31,6 +33,7 @@ from herdbook.ledger.object_types import (
 from herdbook.ledger.unit_of_work import Command, Origin
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.outgoing import Targets
+from herdbook.tags.store import TAG
 from herdbook.webhook_endpoints.commands import CreateEndpoint
 from herdbook.webhook_endpoints.model import WebhookEndpointCreate
 from herdbook.webhooks.courier import Courier
@@ -49,6 +52,9 @@ _TABLES: Final = """
     );
     create table toy_color (
         workspace_id uuid not null, color text not null, toy_id uuid not null, primary key (workspace_id, color, toy_id)
+    );
+    create table toy_name (
+        workspace_id uuid not null, name text not null, toy_id uuid not null, primary key (workspace_id, name)
     )
 """
 
@@ -61,6 +67,7 @@ class Toy(msgspec.Struct, frozen=True, kw_only=True):
     object: str = "toy"
     id: str
     color: str
+    name: str = ""
     created_at: str
     updated_at: str
 
@@ -84,6 +91,10 @@ TOY: Final = ObjectType(
             index_table("toy_color", "color", "text", "toy_id"), lambda toy: toy.object.color, lambda toy: {toy.object.color}
         ),
     ),
+    unique_key=UniqueKey(
+        claim_table("toy_name", "name", "toy_id"), lambda toy: [toy.name] if toy.name else [], lambda _: "name"
+    ),
+    refers_to=(TAG,),
     read_scopes=("tags:read",),
     write_scope="tags:write",
     blank=lambda toy_id, time: Toy(id=toy_id, color="", created_at=time, updated_at=time),
@@ -97,6 +108,12 @@ class Paint(msgspec.Struct, frozen=True):
     """The body of a request for a toy, or for another colour of it."""
 
     color: str
+
+
+class Christen(msgspec.Struct, frozen=True):
+    """The body of a request for a toy with a name, or for another name of it."""
+
+    name: str
 
 
 @dataclass
@@ -206,6 +223,21 @@ async def test_an_undo_deletes_what_the_request_created(shop: Shop) -> None:
     assert await shop.colors() == ["red"]
 
 
+async def test_an_undo_keeps_what_would_share_a_unique_key(shop: Shop) -> None:
+    """An undo does not give back a unique key of a new kind that another object has by now, and names that one."""
+    _, first = await shop.write(Create(TOY, Christen("Bear")))
+    toy_id = ids.decoded(_PREFIX, first["id"]) or ids.NIL
+    renamed, _ = await shop.write(Update(TOY, toy_id, Christen("Lion")))
+    _, second = await shop.write(Create(TOY, Christen("Bear")))
+    (kept,) = (await shop.undo(renamed))["kept"]
+    await shop.write(Delete(TOY, ids.decoded(_PREFIX, second["id"]) or ids.NIL))
+    (reverted,) = (await shop.undo(renamed))["reverted"]
+
+    assert (kept["reason"], kept["conflict"]) == ("conflict", {"object": "toy", "id": second["id"]})
+    assert (reverted["id"], reverted["action"]) == (first["id"], "updated")
+    assert [record["name"] for record in await shop.pool.fetch("select name from toy_name")] == ["Bear"]
+
+
 async def test_it_is_deleted(shop: Shop) -> None:
     """An object of a new kind can be deleted, and the index follows."""
     await shop.create("red")
@@ -243,4 +275,11 @@ def test_two_kinds_cannot_share_a_letter_or_a_name(changes: dict[str, Any]) -> N
 
 def test_each_kind_comes_after_those_that_it_refers_to() -> None:
     """An undo brings objects back after those that they refer to."""
-    assert all(target.undo_order < each.undo_order for each in OBJECT_TYPES for target in each.refers_to)
+    assert all(target.undo_order < each.undo_order for each in _LIST for target in each.refers_to)
+
+
+def test_each_kind_that_others_refer_to_may_be_missing() -> None:
+    """An undo has a reason to keep an object whose reference leads nowhere, whatever kind is missing."""
+    targets = {target.name.upper() for each in _LIST for target in each.refers_to}
+
+    assert {f"{name}_NOT_FOUND" for name in targets} <= set(KeptReason.__members__)

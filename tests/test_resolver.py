@@ -27,6 +27,8 @@ class NameServers:
         self.asked[host] += 1
         if host.endswith("slow.test"):
             self.goes.wait()
+        if host == "broken.test":
+            raise ValueError("broken")
         return ["93.184.216.34"]
 
 
@@ -118,3 +120,36 @@ async def test_a_look_up_without_a_turn_says_so(servers: NameServers) -> None:
         await targets.resolve("quick.test", 443, WORKSPACE_ID)
 
     assert servers.asked["quick.test"] == 0
+
+
+async def test_any_error_ends_a_look_up(servers: NameServers) -> None:
+    """An error that a look-up never has is raised to those who ask, and holds neither the host nor a turn."""
+    resolver = Resolver(servers.find)
+    async with asyncio.timeout(5):
+        for _ in range(MAX_LOOKUPS_OF_WORKSPACE + 1):
+            with pytest.raises(ValueError, match="broken"):
+                await resolver.addresses("broken.test", WORKSPACE_ID)
+
+    assert servers.asked["broken.test"] == MAX_LOOKUPS_OF_WORKSPACE + 1
+
+
+async def test_the_wait_for_a_turn_leaves_the_whole_time_for_the_answer(servers: NameServers) -> None:
+    """A look-up that waited for its turn may still take as long as any other."""
+    now, answers = asyncio.get_running_loop().time, threading.Event()
+
+    def find(host: str) -> list[str]:
+        if host == "late.test":
+            answers.wait()
+        return servers.find(host)
+
+    resolver, began = Resolver(find, 1), now()
+    hosts = [f"{number}.slow.test" for number in range(MAX_LOOKUPS_OF_WORKSPACE)]
+    slow = [asyncio.create_task(resolver.addresses(host, WORKSPACE_ID)) for host in hosts]
+    late = asyncio.create_task(resolver.addresses("late.test", WORKSPACE_ID))
+    await until(lambda: now() > began + 0.5)
+    servers.goes.set()
+    await asyncio.gather(*slow)
+    await until(lambda: now() > began + 1 or late.done())
+    answers.set()
+
+    assert await late == ["93.184.216.34"]

@@ -1,7 +1,8 @@
 """Look-ups of host names, in threads of their own.
 
 A caller chooses the host, and so the name server, which may never answer. Nothing can end a look-up, so a host holds one
-thread at most, a workspace's hosts hold a share of all threads, and nobody waits for longer than a deadline.
+thread at most, a workspace's hosts hold a share of all threads, and nobody waits for longer than a deadline, first for a turn
+and then for the answer.
 """
 
 import asyncio
@@ -46,9 +47,8 @@ class Resolver:
     async def addresses(self, host: str, workspace_id: UUID) -> list[str]:
         """Return the addresses of a host.
 
-        Raise the errors of `find`, and TimeoutError after some seconds. Refusal: Busy, if the look-up has no turn by then.
+        Raise the errors of `find`, and TimeoutError after some seconds. Refusal: Busy, if it has no turn in that time.
         """
-        until = asyncio.get_running_loop().time() + self._seconds
         lookup = self._lookups.get(host)
         if lookup is None:
             await self._turns.begin(workspace_id)
@@ -60,7 +60,7 @@ class Resolver:
             else:
                 # Another caller's look-up of the host began while this one waited. It holds the thread.
                 self._turns.end(workspace_id)
-        async with asyncio.timeout_at(until):
+        async with asyncio.timeout(self._seconds):
             return await asyncio.shield(lookup)
 
     async def _look_up(self, host: str, workspace_id: UUID) -> list[str]:
@@ -79,7 +79,8 @@ class Resolver:
         addresses, error = list[str](), None
         try:
             addresses = self._find(host)
-        except (OSError, UnicodeError) as raised:
+        # Any error must reach the callers, and end the turn.
+        except Exception as raised:
             error = raised
         # The loop may have been closed meanwhile.
         with contextlib.suppress(RuntimeError):

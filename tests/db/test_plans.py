@@ -543,7 +543,9 @@ async def take_back(database: PlansDatabase) -> None:
         Reversal(object_type=CONTACT, object_id=contact_id, version=touched.last, before=None),
         Reversal(object_type=COMPANY, object_id=database.company_id, version=touched.last, before=None),
     )
-    await database.ledger_client.write(UndoReversals(request_id="", reversals=reversals, may_name=frozenset()))
+    await database.ledger_client.write(
+        UndoReversals(request_id="", reversals=reversals, object_types=OBJECT_TYPES, may_name=frozenset())
+    )
 
 
 # The statements, each with the greatest number of table rows that it may read.

@@ -16,7 +16,7 @@ from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import CreateEngagement, RecordingNeeded
 from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.ledger.commands import Create, Delete, Update
-from herdbook.ledger.index_entries import MAX_RANGE
+from herdbook.ledger.index_entries import MIN_RANGE
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Command
 from herdbook.users.commands import CreateUser
@@ -108,7 +108,7 @@ async def test_a_contact_that_goes_first_is_not_taken(alice: Person, ledger_clie
 async def test_a_number_of_very_many_is_looked_at_further(alice: Person, ledger_client: LedgerClient) -> None:
     """If all contacts that were found first lose the number in one batch, the command finds the next contact."""
     numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
-    contacts = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(MAX_RANGE + 1)]
+    contacts = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(MIN_RANGE + 1)]
     deletions = [ledger_client.write(Delete(CONTACT, contact_id)) for contact_id in contacts[:-1]]
     *_, engaged = await gather(*deletions, ledger_client.write(engaging(Participant(phone=NUMBER))))
 

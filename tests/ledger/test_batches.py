@@ -3,9 +3,9 @@
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -16,10 +16,11 @@ from herdbook import ids
 from herdbook.auth.store import create_workspace
 from herdbook.contacts.commands import UpdateContact
 from herdbook.contacts.model import ContactUpdate
-from herdbook.contacts.store import CONTACT, CONTACTS
+from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS
 from herdbook.engagements.store import TRANSCRIPTS
 from herdbook.errors import Busy, KeyReused, NotFound, Stale, Taken, Unavailable
-from herdbook.ledger.batch import TURN_BYTES, encoded_in_turns
+from herdbook.ledger.batch import DECODING_TURN_BYTES, TURN_BYTES, decoded_in_turns, encoded_in_turns
+from herdbook.ledger.claims import Claim
 from herdbook.ledger.commands import Delete
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import BATCH_BYTES, TURN_ROWS, Ledger, Written
@@ -44,6 +45,8 @@ from tests.ledger.ledger_client import (
 from tests.ledger.promises import Pool, kept_promises
 
 KEY = IdempotencyKey("a key", "a fingerprint")
+
+T = TypeVar("T")
 
 
 async def transactions_of(pool: Pool, workspace_ids: Sequence[UUID]) -> int:
@@ -149,8 +152,8 @@ async def test_refused_commands_leave_no_garbage(ledger_client: LedgerClient) ->
     assert garbage < 100
 
 
-async def test_others_have_their_turn_while_rows_are_encoded() -> None:
-    """One iteration of the event loop encodes a limited number of bytes."""
+async def turns_during(work: Awaitable[T]) -> tuple[T, int]:
+    """Return the result of some work, and how often another task has its turn meanwhile."""
     turns = 0
 
     async def count() -> None:
@@ -161,11 +164,27 @@ async def test_others_have_their_turn_while_rows_are_encoded() -> None:
 
     counting = asyncio.create_task(count())
     await asyncio.sleep(0)
-    encoded = await encoded_in_turns(["a" * TURN_BYTES] * 10)
+    result = await work
     counting.cancel()
+    return result, turns
+
+
+async def test_others_have_their_turn_while_rows_are_encoded() -> None:
+    """One iteration of the event loop encodes a limited number of bytes."""
+    encoded, turns = await turns_during(encoded_in_turns(["a" * TURN_BYTES] * 10))
 
     assert msgspec.json.decode(encoded) == ["a" * TURN_BYTES] * 10
     assert turns >= 9
+
+
+async def test_others_have_their_turn_while_rows_are_decoded() -> None:
+    """One iteration of the event loop decodes a limited number of bytes."""
+    rows = [Claim(ids.NIL, "a" * number, None, None) for number in range(2000)]
+    encoded = msgspec.json.encode(rows)
+    decoded, turns = await turns_during(decoded_in_turns(ADDRESSES.table, encoded))
+
+    assert decoded == rows
+    assert turns >= len(encoded) // DECODING_TURN_BYTES - 1 > 10
 
 
 async def test_batch_spans_workspaces(ledger: Ledger, pool: Pool) -> None:

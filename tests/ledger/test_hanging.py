@@ -1,7 +1,7 @@
 """A database that hangs, and locked rows: every caller is answered in time, and others continue."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,9 @@ from herdbook.contacts.commands import UpsertContact
 from herdbook.contacts.model import ContactUpsert
 from herdbook.db.pool import open_pool
 from herdbook.errors import OutcomeUnknown, Unavailable
-from herdbook.ledger.ledger import Ledger, Written
+from herdbook.ledger.ledger import Ledger, Trouble, Written
 from herdbook.ledger.notifier import ChangeNotifier
+from herdbook.ledger.unit_of_work import LongCommand, Need, Result, UnitOfWork
 from herdbook.settings import Settings
 from tests.cast import Person, Thing
 from tests.ledger.frozen import frozen
@@ -26,6 +27,7 @@ from tests.ledger.ledger_client import LedgerClient, id_of, items, ledger_on
 from tests.ledger.promises import Pool, kept_promises
 from tests.ledger.proxy import Proxy, proxy_to
 from tests.ledger.test_connection_cut import loads, saves, together, until_blocked
+from tests.waiting import until
 
 
 @pytest_asyncio.fixture
@@ -141,6 +143,37 @@ async def test_what_hangs_between_two_loads_is_not_written(proxy: Proxy, ledger_
     assert [len(await kept_promises(pool, each)) for each in (neighbour_id, ledger_client.workspace_id)] == [1, 2]
 
 
+async def test_only_the_workspaces_of_a_save_are_in_doubt(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
+    """While a save hangs, commands of workspaces that it leaves out are not in doubt: overtaken ones, and refused ones."""
+    await ledger_client.create("ada@engine.test")
+    saved_id, refused_id = [await create_workspace(pool, name) for name in ("Saved", "Refused")]
+    async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
+        overtaken, saved, refused = [
+            LedgerClient(ledger, workspace_id) for workspace_id in (ledger_client.workspace_id, saved_id, refused_id)
+        ]
+        first = proxy.trap(loads)
+        given_up = asyncio.create_task(
+            outcomes_of(
+                overtaken.create("b@x.test"),
+                overtaken.write(UpsertContact(ContactUpsert(emails=items("ada@engine.test"), first_name="Ada"))),
+                refused.delete(ledger_client.workspace_id),
+                saved.create("a@x.test"),
+            )
+        )
+        caught = await first
+        second = proxy.trap(loads)
+        caught.let_go()
+        caught = await second
+        await ledger_client.create("c@x.test")
+        save = proxy.trap(saves)
+        caught.let_go()
+        await save
+        async with asyncio.timeout(5):
+            answers = await given_up
+
+    assert answers == [Unavailable, Unavailable, Unavailable, OutcomeUnknown]
+
+
 async def test_a_caller_that_leaves_between_two_loads_leaves_nothing(
     proxy: Proxy, ledger_client: LedgerClient, pool: Pool
 ) -> None:
@@ -181,6 +214,91 @@ async def test_close_tries_nothing_that_nobody_waits_for(proxy: Proxy, workspace
         await connections.close()
 
     assert await kept_promises(pool, workspace_id) == {}
+
+
+class Think(LongCommand, frozen=True):
+    """A command that takes step after step, and tells when it begins."""
+
+    begins: Any
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def steps(self, work: UnitOfWork) -> Generator[None, None, Result]:
+        assert work, "it changes nothing"
+        self.begins.set()
+        while True:
+            yield
+
+
+async def test_callers_are_answered_after_a_batch_was_cut(proxy: Proxy, ledger_client: LedgerClient, pool: Pool) -> None:
+    """While a batch goes on after it was cut, callers of others are answered in time, and the ledger closes."""
+    neighbour_id = await create_workspace(pool, "Neighbour")
+    connections = await open_pool(proxy.url, 2)
+    ended, begins = asyncio.Event(), asyncio.Event()
+
+    def note(_: Any) -> None:
+        ended.set()
+
+    async with connections.acquire() as one, connections.acquire() as another:
+        for each in (one, another):
+            listening: Any = each
+            listening.add_termination_listener(note)
+    ledger = Ledger(connections, 100, 0.4)
+    ledger.open()
+    thinking = asyncio.create_task(LedgerClient(ledger, ledger_client.workspace_id).write(Think(begins)))
+    async with asyncio.timeout(5):
+        await begins.wait()
+        thinking.cancel()
+        await ended.wait()
+        trap = proxy.trap(loads)
+        answered = await outcomes_of(LedgerClient(ledger, neighbour_id).create())
+        await trap
+        await ledger.close()
+    await connections.close()
+
+    assert answered == [Unavailable]
+
+
+async def test_a_batch_whose_connection_has_ended_is_given_up(proxy: Proxy, ledger_client: LedgerClient) -> None:
+    """The ledger closes while a command without a caller still runs, although the database has ended its session."""
+    connections = await open_pool(proxy.url, 2)
+    begins = asyncio.Event()
+    ledger = Ledger(connections, 100)
+    ledger.open()
+    thinking = asyncio.create_task(LedgerClient(ledger, ledger_client.workspace_id).write(Think(begins)))
+    async with asyncio.timeout(5):
+        await begins.wait()
+        await proxy.close()
+        thinking.cancel()
+        await ledger.close()
+    connections.terminate()
+
+    assert thinking.cancelled()
+
+
+class Unnameable(Exception):
+    """An error that cannot be described."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+async def test_callers_are_answered_after_an_unexpected_error(
+    proxy: Proxy, workspace_id: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error while late callers are answered is logged, and they are answered afterwards."""
+    async with ledger_on(proxy.url, patience_seconds=0.4) as ledger:
+        trap = proxy.trap(loads)
+        ledger.trouble = Trouble(0, 0, Unnameable())
+        answers = asyncio.create_task(outcomes_of(LedgerClient(ledger, workspace_id).create()))
+        await trap
+        async with asyncio.timeout(5):
+            await until(lambda: any("unexpected error" in record.message for record in caplog.records))
+            ledger.trouble = None
+            answered = await answers
+
+    assert answered == [Unavailable]
 
 
 async def test_every_closing_happens(database_url: str, tmp_path: Path) -> None:

@@ -26,11 +26,13 @@ from herdbook.engagements.model import EngagementCreate, Participant
 from herdbook.errors import Refusal
 from herdbook.history.commands import Restore, Reversal, UndoReversals
 from herdbook.ledger.commands import Create, Delete, SetCrmAssociation, Update
-from herdbook.ledger.ledger import Ledger, TooManyLoads, Written
+from herdbook.ledger.index_entries import MIN_RANGE
+from herdbook.ledger.ledger import MAX_LOADS, MAX_MISSED_ROWS, Ledger, TooManyLoads, Written
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unit_of_work import Command, Need, Result, UnitOfWork
 from herdbook.merging.commands import Merge
-from herdbook.merging.store import CONTACT_MERGE
+from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags.model import TagCreate, TagUpdate
 from herdbook.tags.store import TAG
 from herdbook.users.commands import CreateUser
@@ -101,7 +103,7 @@ def write_all(*commands: CreateContact | UpdateContact | Delete | UpsertContact)
 def undo(object_type: ObjectType[Any, Any], object_id: UUID, version: int, before: Any) -> UndoReversals:
     """Return the command that undoes the changes of one object."""
     reversal = Reversal(object_type=object_type, object_id=object_id, version=version, before=before)
-    return UndoReversals(request_id="", reversals=(reversal,), may_name=frozenset())
+    return UndoReversals(request_id="", reversals=(reversal,), object_types=OBJECT_TYPES, may_name=frozenset())
 
 
 def company_id(world: World) -> UUID:
@@ -155,6 +157,7 @@ _COMMANDS: Final[dict[str, Makes]] = {
             Reversal(object_type=CONTACT, object_id=contact_id, version=version, before=None)
             for contact_id, version in ((world.ada, 3), (world.grace, 4), *((ids.new_id(), 1) for _ in range(20)))
         ),
+        object_types=OBJECT_TYPES,
         may_name=frozenset(),
     ),
     "merge of many": lambda world: Merge(
@@ -255,6 +258,24 @@ async def test_loads_are_limited(ledger_client: LedgerClient, pool: AnyPool) -> 
     assert len(await kept_promises(pool, ledger_client.workspace_id)) == 2
 
 
+class CreateAfter(msgspec.Struct, frozen=True):
+    """A command that asks for another row after each change of the commands before it."""
+
+    def needs(self) -> Iterator[Need]:
+        yield from ()
+
+    def apply(self, work: UnitOfWork) -> Result:
+        work.get(CONTACTS, UUID(int=work.seq))
+        return creation(first_name="Ada").apply(work)
+
+
+async def test_commands_may_wait_for_many_loads_of_earlier_ones(ledger_client: LedgerClient) -> None:
+    """A command that misses other rows after each earlier one is carried out, however many there are before it."""
+    outcomes = await gather(*(ledger_client.write(CreateAfter()) for _ in range(3 * MAX_LOADS)))
+
+    assert [outcome.version for outcome in outcomes] == [*range(1, 3 * MAX_LOADS + 1)]
+
+
 @pytest_asyncio.fixture
 async def proxy(ledger: Ledger, database_url: str, tmp_path: Path) -> AsyncGenerator[Proxy]:
     """A proxy between a ledger and PostgreSQL."""
@@ -337,6 +358,64 @@ async def test_all_commands_of_a_batch_share_the_further_loads(watched: Watched)
             found = await client.write(upsert(each, first_name=f"Ada {index}"))
             assert len(msgspec.json.decode(found.body)["emails"]) == 2
             await client.delete(id_of(found))
+
+
+async def staffed(client: LedgerClient, many: int) -> tuple[UUID, list[UUID]]:
+    """Create a company with this many contacts."""
+    company = msgspec.json.decode((await client.write(Create(COMPANY, CompanyCreate(name="Engine", domains=())))).body)["id"]
+    hired = await client.write(write_all(*(creation(company_id=company) for _ in range(many))))
+    contacts = [ids.decoded(ids.CONTACT, each["contact"]["id"]) for each in msgspec.json.decode(hired.body)["results"]]
+    found = ids.decoded(ids.COMPANY, company)
+    assert found is not None
+    return found, [contact_id for contact_id in contacts if contact_id is not None]
+
+
+def deletions(contacts: list[UUID]) -> WriteAll:
+    """Return a command that deletes contacts."""
+    return write_all(*(Delete(CONTACT, contact_id) for contact_id in contacts))
+
+
+async def test_a_range_reaches_past_all_objects_that_the_batch_removed(watched: Watched) -> None:
+    """After deletions of most contacts of a company in the same batch, one further load finds the others."""
+    client = watched.client
+    company, contacts = await staffed(client, 4 * MIN_RANGE)
+    watched.statements.clear()
+    *_, gone = await gather(
+        client.write(deletions(contacts[: 2 * MIN_RANGE])),
+        client.write(deletions(contacts[2 * MIN_RANGE : -1])),
+        client.write(DeleteCompany(company, CompanyStaff())),
+    )
+
+    # The further loads: the rest of the contacts, and the row of the last one.
+    assert in_short(watched.statements) == "llls"
+    # One more change follows: the last contact loses the company.
+    assert gone.version == 1 + 2 * len(contacts) + 1
+
+
+async def test_the_ranges_of_all_merged_objects_are_loaded_together(watched: Watched) -> None:
+    """Merging companies whose first contacts were deleted in the same batch takes one further load for all of them."""
+    client = watched.client
+    target, _ = await staffed(client, 1)
+    staffs = [await staffed(client, MIN_RANGE + 1) for _ in range(3)]
+    sources = tuple(ids.encoded(ids.COMPANY, company) for company, _ in staffs)
+    watched.statements.clear()
+    *_, merged = await gather(
+        *(client.write(deletions(contacts[:-1])) for _, contacts in staffs),
+        client.write(Merge(merge_type=COMPANY_MERGE, target_id=target, sources=sources)),
+    )
+
+    assert in_short(watched.statements) == "llls"
+    assert msgspec.json.decode(merged.body)["contacts_moved"] == 3
+
+
+async def test_further_rows_are_loaded_for_a_few_commands_at_a_time(watched: Watched) -> None:
+    """Deletions of companies with many contacts in one batch load the contacts one after the other."""
+    client = watched.client
+    companies = [(await staffed(client, MAX_MISSED_ROWS - 1))[0] for _ in range(4)]
+    watched.statements.clear()
+    await gather(*(client.write(DeleteCompany(company, CompanyStaff())) for company in companies))
+
+    assert in_short(watched.statements) == "llls"
 
 
 async def test_a_change_between_two_loads_begins_the_commands_again(

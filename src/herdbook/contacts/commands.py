@@ -1,7 +1,6 @@
 """The commands that change contacts."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -149,9 +148,9 @@ class UpsertContact(msgspec.Struct, frozen=True):
 def known_contacts(work: UnitOfWork, addresses: Sequence[str], numbers: Sequence[str]) -> dict[str, ContactRow]:
     """Return the active contacts with these addresses and numbers, by address or number; the oldest with each number."""
     work.require([*ADDRESSES.needs(addresses), *CONTACT_WORDS.needs(numbers)])
-    numbered = IndexReader(work, CONTACT_WORDS)
     found = {address: ADDRESSES.holder(work, address) for address in addresses}
-    found |= {number: next(numbered.find(number), None) for number in numbers}
+    numbered = IndexReader(work, CONTACT_WORDS).first(numbers, 1)
+    found |= {number: next(iter(contact_ids), None) for number, contact_ids in numbered.items()}
     rows = all_active(work, CONTACTS, list(found.values()))
     return {handle: row for handle, row in zip(found, rows, strict=True) if row is not None}
 
@@ -165,7 +164,7 @@ class CompanyStaff:
 
     def release(self, work: UnitOfWork, company_id: UUID) -> bool:
         """Remove the company from its contacts, each by a change of its own. Return whether these were all of them."""
-        contact_ids = list(islice(IndexReader(work, COMPANY_CONTACTS).find(company_id), MAX_RELEASED_CONTACTS))
+        contact_ids = IndexReader(work, COMPANY_CONTACTS).first([company_id], MAX_RELEASED_CONTACTS)[company_id]
         for row in work.get_all(CONTACTS, contact_ids):
             assert row is not None, "an index names rows that exist"
             updated(work, CONTACT, row, msgspec.structs.replace(row.object, company=UNSET))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -18,9 +18,8 @@ from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, Re
 from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided
 from herdbook.history.store import MAX_COMPANY_CONTACTS, REFERENCES, Around
 from herdbook.http.problems import Holder
-from herdbook.ledger.object_types import ObjectType, active, deleted, restored, updated
+from herdbook.ledger.object_types import ObjectType, ObjectTypes, active, deleted, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
-from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags.store import TAG
 
 
@@ -99,13 +98,14 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
 
     An object that others need is kept, and no object gets back a reference to one that does not exist. Both rules apply from
     `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
-    `may_name` are the types whose holders the caller may see. `others` are the objects that earlier commands of the same undo
-    have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A dry run raises Preview,
-    which no caller sees.
+    `object_types` are all types, and `may_name` those whose holders the caller may see. `others` are the objects that earlier
+    commands of the same undo have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A
+    dry run raises Preview, which no caller sees.
     """
 
     request_id: str
     reversals: tuple[Reversal, ...]
+    object_types: ObjectTypes
     may_name: frozenset[ObjectType[Any, Any]]
     since: int = 0
     is_dry_run: bool = False
@@ -130,12 +130,6 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
         if self.is_dry_run:
             raise UndoPreview(undo)
         return Result(work.seq, undo)
-
-
-# The reasons why an object is kept that referred to a missing one. A type that others refer to has one.
-_NOT_FOUND: Final = {
-    target: KeptReason[f"{target.name.upper()}_NOT_FOUND"] for each in OBJECT_TYPES for target in each.refers_to
-}
 
 
 class _Move(NamedTuple):
@@ -246,7 +240,7 @@ class _UndoPlan:
         """Return the references of objects outside this undo: those that the batch has changed, and transcripts."""
         rows: list[tuple[ObjectType[Any, Any], Any]] = [
             (object_type, row)
-            for object_type in OBJECT_TYPES
+            for object_type in self._command.object_types
             if object_type.refers_to
             for row in self._work.changed_in(object_type.table)
         ]
@@ -268,7 +262,8 @@ class _UndoPlan:
         """Return why an object is kept that would refer to a missing object, or None if it would not."""
         for place in sorted(self._moves[reversal.place].renames, key=lambda each: each[0].undo_order):
             if place not in given and (place in taken or not self._is_there(reversal, place)):
-                return reversal.kept(_NOT_FOUND[place[0]])
+                # A type that others refer to has such a reason.
+                return reversal.kept(KeptReason[f"{place[0].name.upper()}_NOT_FOUND"])
         return None
 
     def _is_there(self, reversal: Reversal, place: ObjectKey) -> bool:

@@ -146,6 +146,7 @@ class _Undoing:
             request_id=self._request_id,
             reversals=reversals,
             since=self._since,
+            object_types=self._call.services.object_types,
             may_name=self._may_name(),
             is_dry_run=self._is_dry_run,
             others=self._others,

@@ -23,6 +23,8 @@ _FIRST_ROWS: Final = 2
 _WARN_EVERY_SECONDS: Final = 60.0
 # The bytes of rows that are encoded before others have their turn.
 TURN_BYTES: Final = 1_048_576
+# Decoding takes several times as long as encoding.
+DECODING_TURN_BYTES: Final = TURN_BYTES // 8
 _LOCK: Final = "select id from workspace where id = any($1) order by id for update"
 
 # Use the database's time, so that all servers share one clock.
@@ -70,6 +72,7 @@ _warned: Final = {"at": -_WARN_EVERY_SECONDS}
 _number: Final = attrgetter("number")
 _head_decoder: Final = msgspec.json.Decoder(list[_Head])
 _encode: Final = msgspec.json.Encoder().encode
+_raw_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _row_decoders: Final[dict[Table[Any], msgspec.json.Decoder[list[Any]]]] = {}
 
 
@@ -95,7 +98,7 @@ async def load(connection: Connection, needs: Mapping[UUID, Collection[Need]]) -
         for head in loaded.heads
     }
     _look_at_times(units.values(), loaded.now)
-    _add(units, needs, loaded)
+    await _add(units, needs, loaded)
     return units
 
 
@@ -104,7 +107,7 @@ async def load_more(
 ) -> set[UUID]:
     """Load further rows into units of work. Return the workspaces that another process has changed since their first load."""
     loaded = await _loaded(connection, needs)
-    _add(units, needs, loaded)
+    await _add(units, needs, loaded)
     return {
         head.id for head in loaded.heads if (head.seq, head.last_at) != (units[head.id].loaded_seq, units[head.id].loaded_at)
     }
@@ -130,12 +133,12 @@ async def _loaded(connection: Connection, needs: Mapping[UUID, Collection[Need]]
     return _Loaded(record[0], heads, list(zip(tables, record[2:], strict=True)))
 
 
-def _add(units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]], loaded: _Loaded) -> None:
+async def _add(units: Mapping[UUID, UnitOfWork], needs: Mapping[UUID, Collection[Need]], loaded: _Loaded) -> None:
     for workspace_id, wanted in needs.items():
         if work := units.get(workspace_id):
             work.note_looked_up(wanted)
     for table, rows in loaded.rows:
-        for row in _decoded_rows(table, rows):
+        for row in () if rows is None else await decoded_in_turns(table, rows):
             if work := units.get(row.workspace_id):
                 work.add_loaded(table, row)
 
@@ -167,7 +170,7 @@ async def encoded_in_turns(rows: Sequence[Any]) -> bytes:
         if size > TURN_BYTES:
             size = 0
             await asyncio.sleep(0)
-    return b"[" + b",".join(encoded) + b"]"
+    return _array(encoded)
 
 
 def _in_order(tables: Iterable[Table[Any]]) -> tuple[Table[Any], ...]:
@@ -207,13 +210,29 @@ def _save_statement(tables: tuple[Table[Any], ...]) -> LiteralString:
     return _HOLD + ", " + ", ".join(numbered) + " select id from held"
 
 
-def _decoded_rows(table: Table[Any], rows: bytes | None) -> list[Any]:
-    if rows is None:
-        return []
+async def decoded_in_turns(table: Table[Any], rows: bytes) -> list[Any]:
+    """Return the rows of a JSON array. Others have their turn while many are decoded."""
     decoder = _row_decoders.get(table)
     if decoder is None:
         decoder = _row_decoders[table] = msgspec.json.Decoder(list[table.row])  # type: ignore[name-defined]
-    return decoder.decode(rows)
+    if len(rows) <= DECODING_TURN_BYTES:
+        return decoder.decode(rows)
+    decoded: list[Any] = []
+    parts: list[msgspec.Raw] = []
+    size = 0
+    for part in _raw_decoder.decode(rows):
+        parts.append(part)
+        size += len(memoryview(part))
+        if size > DECODING_TURN_BYTES:
+            decoded += decoder.decode(_array(parts))
+            parts.clear()
+            size = 0
+            await asyncio.sleep(0)
+    return decoded + decoder.decode(_array(parts))
+
+
+def _array(parts: Iterable[bytes | msgspec.Raw]) -> bytes:
+    return b"[" + b",".join(parts) + b"]"
 
 
 async def was_committed(connection: Connection, last: Change) -> bool:

@@ -7,13 +7,14 @@ ranges, in the order of the objects' ids.
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Generic, LiteralString, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.ledger.unit_of_work import Need, Table, UnitOfWork
+from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
 class IndexEntry(msgspec.Struct, frozen=True):
@@ -26,7 +27,7 @@ class IndexEntry(msgspec.Struct, frozen=True):
 
 
 class IndexRange(msgspec.Struct, frozen=True):
-    """The first objects after one id that are found by a key, in the order of their ids; `MAX_RANGE` of them if there are more.
+    """The first objects after one id that are found by a key, in the order of their ids; `most` of them if there are more.
 
     `key` is text here, also if it is an id.
     """
@@ -34,6 +35,7 @@ class IndexRange(msgspec.Struct, frozen=True):
     workspace_id: UUID
     key: str
     after: UUID
+    most: int
     object_ids: tuple[UUID, ...]
 
 
@@ -45,14 +47,15 @@ class IndexTable(Table[IndexEntry]):
 
     def needs(self, keys: Iterable[str | UUID]) -> list[Need]:
         """Return the rows that a command must see to find the first objects of these keys."""
-        return [self.range_after(key, ids.NIL) for key in keys]
+        return [self.range_after(key, ids.NIL, MIN_RANGE) for key in keys]
 
-    def range_after(self, key: str | UUID, after: UUID) -> Need:
-        """Return the need for the objects of a key that follow an id."""
-        return Need(self.ranges, (str(key), after))
+    def range_after(self, key: str | UUID, after: UUID, most: int) -> Need:
+        """Return the need for the first objects of a key that follow an id."""
+        return Need(self.ranges, (str(key), after, most))
 
 
 RowT = TypeVar("RowT")
+KeyT = TypeVar("KeyT", str, UUID)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +72,15 @@ class Index(Generic[RowT]):
     is_of_deleted: bool = False
 
 
-MAX_RANGE: Final = 500
+# A range has this many objects if there are so many, and more if the batch has removed some of them.
+MIN_RANGE: Final = 500
 _LOAD: Final[LiteralString] = """
-    select asked.workspace_id, asked.key ->> 0 as key, asked.key ->> 1 as after, array(
+    select asked.workspace_id, asked.key ->> 0 as key, asked.key ->> 1 as after, (asked.key ->> 2)::int as most, array(
         select t.$object from $table t
         where t.workspace_id = asked.workspace_id and t.$key = (asked.key ->> 0)::$type
             and t.$object > (asked.key ->> 1)::uuid
         order by t.$object
-        limit 500
+        limit (asked.key ->> 2)::int
     ) as object_ids
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
 """
@@ -102,7 +106,7 @@ def index_table(table_name: LiteralString, key: LiteralString, key_type: Literal
     def stated(sql: LiteralString) -> LiteralString:
         return sql.replace("$table", table_name).replace("$key", key).replace("$type", key_type).replace("$object", object_id)
 
-    ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after), load=stated(_LOAD), save=None)
+    ranges = Table(row=IndexRange, key=lambda found: (found.key, found.after, found.most), load=stated(_LOAD), save=None)
     return IndexTable(
         row=IndexEntry, key=lambda entry: (entry.key, entry.object_id), load=None, save=stated(_SAVE), ranges=ranges
     )
@@ -132,17 +136,33 @@ class IndexReader:
         for entry in work.changed_in(index):
             self._changed.setdefault(entry.key, {})[entry.object_id] = entry.is_there
 
-    def find(self, key: str | UUID) -> Iterator[UUID]:
-        """Yield the objects that a key finds, in the order of their ids."""
+    def first(self, keys: Iterable[KeyT], most: int) -> dict[KeyT, list[UUID]]:
+        """Return the first objects that each key finds, at most so many of each, in the order of their ids.
+
+        Ranges of all keys that were not loaded are missed at once, and so loaded together.
+        """
+        found: dict[KeyT, list[UUID]] = {}
+        missing: list[Need] = []
+        for key in keys:
+            try:
+                found[key] = list(islice(self._found(key), most))
+            except NotLoaded as missed:
+                missing += missed.needs
+        self._work.require(missing)
+        return found
+
+    def _found(self, key: str | UUID) -> Iterator[UUID]:
         changed = self._changed.get(key, {})
-        after = ids.NIL
+        after, most = ids.NIL, MIN_RANGE
         while True:
-            found: IndexRange | None = self._work.get(*self._index.range_after(key, after))
+            found: IndexRange | None = self._work.get(*self._index.range_after(key, after, most))
             assert found is not None, "a range without objects has a row, too"
             stored = found.object_ids
-            is_last = len(stored) < MAX_RANGE
+            is_last = len(stored) < most
             added = {each for each, is_there in changed.items() if is_there and each > after and (is_last or each < stored[-1])}
             yield from sorted(added.union(each for each in stored if changed.get(each, True)))
             if is_last:
                 return
             after = stored[-1]
+            # However many objects earlier commands of the batch have removed, the next range has enough others.
+            most = MIN_RANGE + sum(not is_there and each > after for each, is_there in changed.items())

@@ -9,6 +9,7 @@ No caller waits longer than the patience, whatever the database does: late calle
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -49,9 +50,11 @@ BATCH_BYTES: Final = 1_048_576
 LARGE_ROW_BYTES: Final = BATCH_BYTES // 2
 # A batch yields to other tasks after commands that need or write this many rows.
 TURN_ROWS: Final = 100
+# A statement loads no rows for further commands once those before them miss this many.
+MAX_MISSED_ROWS: Final = 500
 _LOCKED_FOR_SECONDS: Final = 1.0
-# Limits how often more rows are loaded for one command. Each load gets all rows that the command has missed so far, so honest
-# commands need a few loads: one for each step of a path from row to row.
+# Limits how often more rows are loaded for one command after all earlier ones of its workspace are applied. Each load gets all
+# rows that the command has missed so far, so honest commands need a few loads: one for each step of a path from row to row.
 MAX_LOADS: Final = 8
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_EVERY_SECONDS: Final = 0.25
@@ -93,7 +96,7 @@ class _Waiting:
         if key is not None:
             self.needs.append(Need(IDEMPOTENCY_RECORDS, f"{origin.credential_id}:{key.key}"))
         self.since = time.perf_counter()
-        # Whether a save with its result is running, or broke and may still reach the database.
+        # Whether a save with its changes is running, or broke and may still reach the database.
         self.is_sent = False
         self.done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
 
@@ -147,45 +150,45 @@ class _Missed(NamedTuple):
 
 
 class _Trial:
-    """One attempt at a batch: its units of work, and the outcome of each command if the batch is saved.
+    """One attempt at a batch: its units of work, and the outcome of each command if the batch is saved."""
 
-    `in_doubt` says whether an earlier attempt may have been committed, or may still be.
-    """
-
-    def __init__(self, *, in_doubt: bool) -> None:
-        self.in_doubt = in_doubt
+    def __init__(self) -> None:
         self.units: dict[UUID, UnitOfWork] = {}
         self.outcomes: list[tuple[_Waiting, Written | Exception]] = []
-        self.saving = False
+        # The workspaces whose changes are in the save, once it runs.
+        self.saved_ids: frozenset[UUID] = frozenset()
         self._loads: dict[_Waiting, int] = {}
+        self._missed_rows: dict[_Waiting, int] = {}
 
     async def apply(self, waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], dict[UUID, set[Need]]]:
         """Apply commands. Return those to be applied again, and the rows that must be loaded before, by workspace.
 
         After a command that misses rows, the later ones of its workspace are applied only to find what they miss as well. Then
-        all of these are taken back, because each must see what the ones before it do.
+        all of these are taken back, because each must see what the ones before it do. Once very many rows are missed, the later
+        commands of all workspaces wait for the load.
         """
         again: list[_Waiting] = []
         missed: dict[UUID, _Missed] = {}
-        rows = 0
+        rows = missed_rows = 0
         for one in waiting:
             # Skip callers that were answered meanwhile: the answer says that nothing was written.
             if one.done.done():
                 continue
-            # From here on, the command may be saved. Set this first: a long command lets other tasks run, `_give_up` too.
-            one.is_sent = True
+            if missed_rows >= MAX_MISSED_ROWS:
+                again.append(one)
+                continue
             work = self.units.get(one.workspace_id)
             outcome = _outcome(work, one)
             if isinstance(outcome, CoroutineType):
                 outcome = await outcome
             if isinstance(outcome, NotLoaded):
                 outcome = self._note_missed(one, outcome, missed)
+                missed_rows = sum(len(each.needs) for each in missed.values())
             if one.workspace_id in missed:
-                one.is_sent = self.in_doubt
                 again.append(one)
             else:
                 self.outcomes.append((one, outcome))
-            rows += 1 + len(one.needs) + (0 if work is None else work.rows_put)
+            rows += 1 + len(one.needs) + self._missed_rows.get(one, 0) + (0 if work is None else work.rows_put)
             if rows > TURN_ROWS:
                 rows = 0
                 await asyncio.sleep(0)
@@ -195,9 +198,12 @@ class _Trial:
 
     def _note_missed(self, one: _Waiting, outcome: NotLoaded, missed: dict[UUID, _Missed]) -> Exception:
         """Note the rows that a command misses. Return its outcome, which is final if it has missed rows too often."""
-        loads = self._loads[one] = self._loads.get(one, 0) + 1
-        if loads > MAX_LOADS:
-            return TooManyLoads(one.command)
+        # Before the earlier commands are applied, it may miss other rows each time.
+        if one.workspace_id not in missed:
+            loads = self._loads[one] = self._loads.get(one, 0) + 1
+            if loads > MAX_LOADS:
+                return TooManyLoads(one.command)
+        self._missed_rows[one] = self._missed_rows.get(one, 0) + len(outcome.needs)
         savepoint = self.units[one.workspace_id].savepoint()
         missed.setdefault(one.workspace_id, _Missed(savepoint, set())).needs.update(outcome.needs)
         return outcome
@@ -369,21 +375,31 @@ class Ledger:
         """Answer callers that have waited too long, and cut batches without a waiting caller, for ever."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
-            before = time.perf_counter() - max(self._patience_seconds, _LOOK_EVERY_SECONDS)
-            late: list[_Waiting] = []
-            for queue in self._queues.values():
-                while queue and queue[0].since <= before:
-                    late.append(queue.popleft())
-            metrics.QUEUE_LENGTH.set(sum(map(len, self._queues.values())))
-            late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
-            self._give_up([one for one in late if not one.done.done()])
-            self._cut(before)
+            try:
+                self._look()
+            except Exception:
+                # Without this task, callers would wait for ever.
+                _log.exception("a look at the waiting callers failed with an unexpected error")
+
+    def _look(self) -> None:
+        before = time.perf_counter() - max(self._patience_seconds, _LOOK_EVERY_SECONDS)
+        late: list[_Waiting] = []
+        for queue in self._queues.values():
+            while queue and queue[0].since <= before:
+                late.append(queue.popleft())
+        metrics.QUEUE_LENGTH.set(sum(map(len, self._queues.values())))
+        late += [one for batch in self._batches for one in batch.waiting if one.since <= before]
+        self._give_up([one for one in late if not one.done.done()])
+        self._cut(before)
 
     def _cut(self, before: float = math.inf) -> None:
         """Cut the connections of batches that began to wait before a time and have no waiting caller any more."""
         for batch in self._batches:
             if batch.connection is not None and batch.waiting[0].since <= before and not _is_awaited(batch.waiting):
-                batch.connection.terminate()
+                connection, batch.connection = batch.connection, None
+                # The pool has taken the connection back if it is closed already.
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    connection.terminate()
 
     def _give_up(self, waiting: Sequence[_Waiting]) -> None:
         """Refuse commands that cannot be carried out now. Once answered, a command that was not sent never will be."""
@@ -423,15 +439,15 @@ class Ledger:
         pause = _PAUSE_SECONDS
         has_failed = False
         while waiting := [one for one in waiting if not one.done.done()]:
-            trial = _Trial(in_doubt=bool(doubts))
+            trial = _Trial()
             try:
                 waiting = await self._attempt(batch, waiting, trial, doubts, lock=lock)
             except Exception as error:
                 is_away = isinstance(error, CONNECTION_ERRORS)
-                if trial.saving and (is_away or not isinstance(error, asyncpg.PostgresError)):
+                if trial.saved_ids and (is_away or not isinstance(error, asyncpg.PostgresError)):
                     doubts.append(trial)
                 for one in waiting:
-                    one.is_sent = bool(doubts)
+                    one.is_sent = _is_in_doubt(one, doubts)
                 if isinstance(error, asyncpg.LockNotAvailableError):
                     await self._part(batch, waiting, doubts)
                     return
@@ -471,7 +487,7 @@ class Ledger:
     async def _halve(self, batch: _Batch, waiting: Sequence[_Waiting], error: Exception, doubts: Sequence[_Trial]) -> None:
         """Carry out the two halves of a failed batch, recursively, until the command at fault is alone."""
         if len(waiting) == 1:
-            waiting[0].answer(OutcomeUnknown() if doubts else error)
+            waiting[0].answer(OutcomeUnknown() if waiting[0].is_sent else error)
             return
         _log.warning("a batch failed and is split into halves", extra={"error": type(error).__name__})
         middle = len(waiting) // 2
@@ -509,7 +525,7 @@ class Ledger:
             finally:
                 batch.connection = None
         self._blocked -= workspace_ids
-        if trial.saving:
+        if trial.saved_ids:
             self._note_success()
         if self._notifier is not None:
             # Late workspaces included: another process has moved their heads.
@@ -519,7 +535,7 @@ class Ledger:
                 one.answer(outcome)
         late = [one for one in waiting if one.workspace_id in again]
         for one in late:
-            one.is_sent = trial.in_doubt
+            one.is_sent = _is_in_doubt(one, doubts)
         if late:
             metrics.LATE_BATCHES.inc()
             until = time.monotonic() + _LOCKED_FOR_SECONDS
@@ -535,20 +551,17 @@ class Ledger:
         again: set[UUID] = set()
         waiting, missed = await trial.apply(waiting)
         while missed:
-            applied = [one for one, _ in trial.outcomes]
-            for one in applied:
-                one.is_sent = trial.in_doubt
             again |= await load_more(connection, trial.units, missed)
-            for one in applied:
-                one.is_sent = True
-                # A caller that was answered meanwhile was told that nothing was written.
-                if one.done.done():
-                    again.add(one.workspace_id)
             waiting, missed = await trial.apply([one for one in waiting if one.workspace_id not in again])
+        # A caller that was answered meanwhile was told that nothing was written.
+        again.update(one.workspace_id for one, _ in trial.outcomes if one.done.done())
         changed = [work for work in trial.units.values() if work.changed_rows and work.workspace_id not in again]
         if changed:
-            trial.saving = True
-            again |= {work.workspace_id for work in changed} - await save(connection, changed)
+            trial.saved_ids = frozenset(work.workspace_id for work in changed)
+            for one, _ in trial.outcomes:
+                if one.workspace_id in trial.saved_ids:
+                    one.is_sent = True
+            again |= trial.saved_ids - await save(connection, changed)
         # Unchanged workspaces need not begin again: their answers only claim what was read at one moment.
         return again
 
@@ -583,6 +596,11 @@ class Ledger:
 
 def _is_awaited(waiting: Iterable[_Waiting]) -> bool:
     return any(not one.done.done() for one in waiting)
+
+
+def _is_in_doubt(one: _Waiting, doubts: Iterable[_Trial]) -> bool:
+    """Whether an earlier save with a command's changes may have been committed, or may still be."""
+    return any(one.workspace_id in trial.saved_ids for trial in doubts)
 
 
 def _outcome(work: UnitOfWork | None, one: _Waiting) -> "Written | Exception | CoroutineType[None, None, Written | Exception]":

@@ -1,7 +1,7 @@
 """The commands that merge objects."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -145,8 +145,7 @@ def _moved(work: UnitOfWork, referrers: Sequence[Referrers], replacements: Repla
     moved: list[int] = []
     for each in referrers:
         most = MAX_MOVED - sum(moved)
-        reader = IndexReader(work, each.index)
-        found = {referring for object_id in replacements for referring in islice(reader.find(object_id), most)}
+        found = set(chain.from_iterable(IndexReader(work, each.index).first(replacements, most).values()))
         moving = work.get_all(each.object_type.table, sorted(found)[:most])
         for row in moving:
             assert row is not None, "an index names rows that exist"
