@@ -122,19 +122,19 @@ class ApiApp:
         services: Services,
         authenticator: Authenticator,
         rate_limit: RateLimit | None,
-        wire: ApiOptions,
+        options: ApiOptions,
         logs_requests: bool,
         disk: DiskWatch | None = None,
     ) -> None:
         # The path parameter `{contact_id}` is a contact's id.
         self._prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT}
-        self._router = Router((operation, _target(operation, wire.body_limit, self._prefixes)) for operation in operations)
+        self._router = Router((operation, _target(operation, options.body_limit, self._prefixes)) for operation in operations)
         self._services = services
         self._authenticator = authenticator
         self._rate_limit = rate_limit
         self._disk = disk or DiskWatch(None)
-        self._wire = wire
-        self._bodies = Bodies(wire.body_limit * MANY_BODIES)
+        self._options = options
+        self._bodies = Bodies(options.body_limit * MANY_BODIES)
         self._slices = TimeSlices()
         self._logs_requests = logs_requests
 
@@ -214,7 +214,7 @@ class ApiApp:
             address=address,
             authenticator=self._authenticator,
             slices=self._slices,
-            problem_type_base=self._wire.problem_type_base,
+            problem_type_base=self._options.problem_type_base,
         )
         answer = await operation.handler(call, *arguments)
         if caller.may_all(target.narrowed_scopes) or answer.is_own or not operation.narrows(answer.status or operation.status):
@@ -319,11 +319,11 @@ class ApiApp:
         if isinstance(error, Stale | NotFound):
             error.detail = self._fault_of_request(request, error) or error.detail
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
-        problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)
+        problem = problem_of(error, request.shown_id, self._options.problem_type_base, may_name_holder=may_name_holder)
         if request.operation is not None and request.operation.is_older:
             problem = with_retry_after(problem, error)
         body = msgspec.json.encode(problem)
-        media_type = self._wire.problem_media_type.encode()
+        media_type = self._options.problem_media_type.encode()
         if _PROBLEM_JSON in request.headers.get(b"accept", b""):
             media_type = _PROBLEM_JSON
         headers = request.common_headers() + problem_headers(error)
