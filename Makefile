@@ -5,7 +5,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # Programs for the tests, which leave out those in JavaScript if there is no npm.
 JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript
 
-.PHONY: demo test check bench deep dev lock
+.PHONY: demo test quick check bench deep dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
@@ -17,6 +17,11 @@ test: check
 	@$(BIN)/python -m pytest tests/http/test_schemathesis.py & made_up=$$!; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/http/test_schemathesis.py; status=$$?; \
 	wait $$made_up && exit $$status
+
+# The part of it that takes less than a minute, for between edits.
+quick: check
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 --ignore tests/test_documented_shells.py tests/test_*.py \
+		tests/contacts/test_update_contact.py tests/ledger/test_batches.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check

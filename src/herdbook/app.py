@@ -34,6 +34,7 @@ from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
+from herdbook.http.protocol import ANSWER
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
@@ -53,6 +54,7 @@ from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.older_export import api as older_export_api
 from herdbook.pages import Pages
+from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.tags import api as tags_api
@@ -62,6 +64,7 @@ from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
+from herdbook.workspaces import api as workspaces_api
 
 _COMPANY_CONTACTS: Final = CompanyStaff()
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -78,6 +81,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *history_api.OPERATIONS,
     *webhook_endpoints_api.OPERATIONS,
     *webhooks_api.OPERATIONS,
+    *workspaces_api.OPERATIONS,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
@@ -218,6 +222,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[
     chores = [
         Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=_COMPANY_CONTACTS))),
         *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
+        Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),
@@ -242,7 +247,7 @@ def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     if not origins:
         return api
     methods = sorted({operation.method for operation in OPERATIONS})
-    return CORSMiddleware(
+    middleware = CORSMiddleware(
         api,
         allow_origins=origins,
         allow_methods=methods,
@@ -250,6 +255,13 @@ def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         expose_headers=_EXPOSED_HEADERS,
         max_age=600,
     )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # An answer in one step would not pass through the middleware.
+        scope.get("state", {}).pop(ANSWER, None)
+        await middleware(scope, receive, send)
+
+    return app
 
 
 def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:

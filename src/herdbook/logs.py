@@ -93,8 +93,8 @@ class Lines:
             with self._lock:
                 flushes, self._flushes = self._flushes, []
                 dropped, self._dropped = self._dropped, 0
-            self._in_hand = len(self._waiting)
-            lines = [self._waiting.popleft() for _ in range(self._in_hand)]
+            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            self._in_hand = len(lines)
             if dropped:
                 lines.append(_Dropped(timestamp=datetime.now(UTC), lines=dropped))
             # Standard error may be closed, or its reader gone.

@@ -63,7 +63,7 @@ class Pages:
     async def _authorization_server(self, request: Request) -> Response:
         issuer = self._services.public_url or address_of(request.scope)
         # A server below a path of its host has the path behind the name (RFC 8414, section 3.1).
-        if request.path_params["path"] not in ("", urlsplit(issuer).path):
+        if request.path_params["path"].rstrip("/") not in ("", urlsplit(issuer).path):
             return Response("There is no authorization server here.\n", 404)
         return JSONResponse(metadata(issuer))
 

@@ -26,7 +26,7 @@ of_the_workspace = pytest.mark.parametrize(
     [each for each in GUARDED if each.list_of is not None and "{" not in each.path],
     ids=lambda operation: operation.id,
 )
-PUBLIC: Final = {"oauth-token"}
+PUBLIC: Final = {"oauth-token", "revoke-oauth-token", "introspect-oauth-token"}
 
 
 class OwnedWorkspace:

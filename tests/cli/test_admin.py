@@ -125,8 +125,12 @@ def test_a_second_workspace_has_keys_of_its_own(tmp_path: Path) -> None:
     assert re.fullmatch("wrks_[0-9A-Z]{26}", workspace)
     assert ambiguous.status == 1
     assert "--workspace" in ambiguous.complained
+    unknown = herdbook("workspaces", "set", workspace, "--region=UK", folder=tmp_path)
+    assert (unknown.status, herdbook("workspaces", "set", "wrks_1", "--region=GB", folder=tmp_path).status) == (1, 1)
+    assert "GB" in unknown.complained
+    assert herdbook("workspaces", "set", workspace, "--region=gb", folder=tmp_path).status == 0
     listed = herdbook("workspaces", "list", folder=tmp_path).said
-    assert "Sales" in listed
+    assert re.search(r"Sales.* GB", listed)
     assert "First workspace" in listed
     with serving(tmp_path) as server:
         server.post("/api/v2/contacts", {"first_name": "Ada"})

@@ -71,3 +71,13 @@ async def test_a_company_that_is_gone_has_no_list(alice: Person, engine: Thing) 
     assert (of_deleted.status_code, of_merged.status_code) == (404, 404)
     assert "merged_into" not in of_deleted.json()
     assert of_merged.json()["merged_into"] == last.id
+
+
+async def test_a_filter_by_another_company_leaves_nobody(alice: Person, engine: Thing) -> None:
+    """A filter narrows the list; it adds no contacts of other companies."""
+    other = await company_named(alice)
+    for company in (engine, other):
+        await person_named(alice, company_id=company.id)
+    listed = (await alice.get(url_of(engine), params={"filter[company_id][eq]": other.id})).json()
+
+    assert listed["data"] == []

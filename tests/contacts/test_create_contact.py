@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from herdbook.addresses import e164
+from herdbook.addresses import read_number
 from herdbook.ledger.ledger import Ledger, Written
 from tests.cast import Json, Person, Stored, Thing, faults
 
@@ -425,16 +425,16 @@ async def test_phone_numbers_are_read_before_the_ledger_has_them(
     write = Ledger.write
 
     async def noted(*arguments: Any) -> Written:
-        misses.append(e164.cache_info().misses)
+        misses.append(read_number.cache_info().misses)
         return await write(*arguments)
 
     monkeypatch.setattr(Ledger, "write", noted)
     for number in range(2):
-        before = e164.cache_info().misses
+        before = read_number.cache_info().misses
         items = [{"phone_number": f"+4420794{number}{each:04}"} for each in range(100)]
         if number:
             response = await alice.patch(ada.url, json={"phone_numbers": items})
         else:
             response = await alice.post(URL, json={"phone_numbers": items})
         assert response.status_code in (200, 201)
-        assert misses.pop() == e164.cache_info().misses == before + 100
+        assert misses.pop() == read_number.cache_info().misses == before + 100

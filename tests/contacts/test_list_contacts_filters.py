@@ -1,4 +1,4 @@
-"""GET /v2/contacts: filters by time and by CRM association."""
+"""GET /v2/contacts: filters by time, CRM association, address, phone number and company."""
 
 from datetime import datetime, timedelta
 
@@ -236,3 +236,65 @@ async def test_a_member_given_twice_is_refused(alice: Person) -> None:
 
     assert response.status_code == 400
     assert faults(response) == [(member, "duplicate")]
+
+
+PEOPLE: list[Json] = [
+    {"first_name": "Jo", "emails": [{"email": "jo@corp.example"}, {"email": "jo@münchen.example"}]},
+    {"first_name": "Ann", "emails": [{"email": "ann.jo@corp.example"}, {"email": "jo+1@corp.example.org"}]},
+    {"first_name": "Dial", "phone_numbers": [{"phone_number": "+1 415 555 0740"}]},
+    {"first_name": "Desk", "phone_numbers": [{"phone_number": "+1 (415) 555-0740 ext. 12"}, {"phone_number": "020 7946 2740"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("email", "jo@corp.example", ["Jo"]),
+        ("email", " JO@CORP.example", ["Jo"]),
+        ("email", "jo@xn--mnchen-3ya.example", ["Jo"]),
+        ("email", "jo+1@corp.example.org", ["Ann"]),
+        ("email", "jo 1@corp.example.org", ["Ann"]),
+        ("email", "jo@corp.exam", []),
+        *(
+            ("phone_number", number, ["Desk", "Dial"])
+            for number in (
+                *("+14155550740", "14155550740", "0014155550740", "01114155550740", "14155550740@c.us", " 14155550740"),
+                *("sip:+14155550740@pbx.example;user=phone", "tel:+1-415-555-0740;ext=7", "+1 415 555 0740 x7"),
+            )
+        ),
+        ("phone_number", "020 7946 2740", ["Desk"]),
+        ("phone_number", "(020) 7946-2740", ["Desk"]),
+        ("phone_number", "+4155550740", []),
+        ("phone_number", "5550740", []),
+    ],
+)
+async def test_people_are_looked_up_exactly(alice: Person, name: str, value: str, expected: list[str]) -> None:
+    """A filter finds the holders of exactly this address or number, however it is written."""
+    for person in PEOPLE:
+        await alice.post(URL, json=person)
+
+    assert await listed(alice, {f"filter[{name}][eq]": value}) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("email", "jo"), ("email", ""), ("phone_number", "none"), ("phone_number", ""), ("company_id", "cnt_1")]
+)
+async def test_what_nobody_can_have_is_refused(alice: Person, name: str, value: str) -> None:
+    """A filter is an address, a number or an id of a company."""
+    response = await alice.get(URL, params={f"filter[{name}][eq]": value})
+
+    assert response.status_code == 400
+    assert faults(response) == [(f"filter[{name}][eq]", "invalid_format")]
+
+
+async def test_contacts_of_a_company(alice: Person) -> None:
+    """A filter by company finds its contacts, and others once they belong to it."""
+    company = Thing(await alice.post("/api/v2/companies", json={"name": "Engines", "domains": []}))
+    people = [Thing(await alice.post(URL, json={"first_name": name})) for name in "ab"]
+    asked = {"filter[company_id][eq]": company.json["id"]}
+    await alice.patch(people[0].url, json={"company_id": company.json["id"]})
+
+    assert await listed(alice, asked) == ["a"]
+    await alice.patch(people[1].url, json={"company_id": company.json["id"]})
+    assert await walked(alice, {**asked, "limit": "1", "search": "b"}) == ["b"]
+    assert await listed(alice, {**asked, "order_by": "updated_at:asc"}) == ["a", "b"]

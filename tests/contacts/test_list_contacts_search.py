@@ -1,11 +1,18 @@
 """GET /v2/contacts: search."""
 
+import asyncio
+from typing import cast
+
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from herdbook import ids
+from herdbook.db.pool import Executor
+from herdbook.search_refresh import refresh_search
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import URL, listed, walked
+from tests.ledger.ledger_client import ledger_on
 
 PEOPLE: list[Json] = [
     {"first_name": "Ada", "last_name": "Lovelace", "emails": [{"email": "ada.king@engine.test"}]},
@@ -82,7 +89,7 @@ async def people(alice: Person) -> list[Thing]:
         ("test", ["Björn", "Ada"]),
         ("grace_h", ["Grace"]),
         ("grace.h", []),
-        ("munchen", ["𝐄𝐝𝐢𝐭𝐡"]),
+        ("munchen", ["𝐄𝐝𝐢𝐭𝐡", "Björn"]),
         # Wildcards of patterns are literal
         ("%", []),
         ("ad%", []),
@@ -102,9 +109,14 @@ async def people(alice: Person) -> list[Thing]:
         ("o''n", []),
         ("\x1fada", ["Ada"]),
         ("\U0010ffff", []),
-        # No other member of a contact is searched, such as phone numbers or descriptions
+        # Four digits and more from the beginning or the end of a phone number
         ("555", []),
-        ("1842", []),
+        ("5551", ["O'Neil"]),
+        ("555-1842", ["O'Neil"]),
+        ("1842", ["O'Neil"]),
+        ("842", []),
+        ("5518", []),
+        # No other member of a contact is searched, such as descriptions
         ("knows", []),
         ("cnt", []),
         ("contact", []),
@@ -113,6 +125,93 @@ async def people(alice: Person) -> list[Thing]:
 async def test_a_search_finds_words_by_their_beginnings(alice: Person, search: str, expected: list[str]) -> None:
     """A search matches beginnings of words in full names and e-mail addresses, without case and accents."""
     assert await listed(alice, {"search": search}) == expected
+
+
+SOUGHT: list[Json] = [
+    {"first_name": "小龙", "last_name": "李"},
+    {"first_name": "田中 明"},
+    {"first_name": "철수", "last_name": "김"},
+    {"first_name": "สมชาย", "last_name": "ใจดี"},
+    {"first_name": "マリア", "last_name": "東京tower"},
+    {"first_name": "Þórr", "last_name": "O'Brien"},
+    {"first_name": "Chiara", "last_name": "D’Angelo-Smith"},
+    {"first_name": "Dial", "phone_numbers": [{"phone_number": "+44 (0)20 7946 0958"}]},
+    {"first_name": "Home", "phone_numbers": [{"phone_number": "020 7946 2740"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        # Chinese, Japanese, Korean and Thai names in either order, and parts of them
+        *((search, "小龙") for search in ("李小龙", "小龙李", "龙", "小龙", "李", "龙李", "李 小龙")),
+        *((search, "田中 明") for search in ("田中明", "明田中", "中", "田中 明")),
+        *((search, "철수") for search in ("김철수", "철수김", "수", "김")),
+        *((search, "สมชาย") for search in ("สมชายใจดี", "ชาย", "ใจดีสมชาย")),
+        *((search, "マリア") for search in ("リア", "マリア東京", "京tower", "tower")),
+        # Letters that have no accent, apostrophes and hyphens that are not typed
+        *((search, "Þórr") for search in ("thorr", "þór", "obrien", "o'brien", "o’brien", "brien", "O´Brien", "thorr obrien")),
+        *((search, "Chiara") for search in ("dangelo", "dangelosmith", "angelosmith", "d'angelo-smith", "chiara dangelo")),
+        # Phone numbers, as they are dialled abroad, at home and on the spot
+        *((search, "Dial") for search in ("+44 20 7946 0958", "02079460958", "(020) 7946-0958", "2079460", "0958", "79460958")),
+        *((search, "Dial") for search in ("004420794", "011 44 20 7946 0958", "dial 0958", "4420", "0958 dial")),
+        *((search, "Home") for search in ("020 7946 2740", "2740", "0207946 27", "79462740", "207946 27")),
+    ],
+)
+async def test_people_are_found_as_others_write_them(alice: Person, search: str, expected: str) -> None:
+    """A search finds a person by other common ways to write the name or the number."""
+    await asyncio.gather(*(alice.post(URL, json=person) for person in SOUGHT))
+
+    assert await listed(alice, {"search": search}) == [expected]
+
+
+@pytest.mark.parametrize("search", ["小李", "中田", "ใจสม", "7946", "0740 0958", "angelo smith brien"])
+async def test_no_others_are_found(alice: Person, search: str) -> None:
+    """Neither letters of a name in another order nor digits from the middle of a number find it."""
+    await asyncio.gather(*(alice.post(URL, json=person) for person in SOUGHT))
+
+    assert await listed(alice, {"search": search}) == []
+
+
+@pytest.mark.parametrize("form", ["münchen.example", "xn--mnchen-3ya.example", "MÜNCHEN.example", "munchen"])
+@pytest.mark.parametrize("sent", ["münchen.example", "xn--mnchen-3ya.example"])
+async def test_addresses_are_found_in_either_form_of_their_domain(alice: Person, form: str, sent: str) -> None:
+    """An internationalized domain is found as people write it, and as machines do."""
+    await alice.post(URL, json={"first_name": "Ida", "emails": [{"email": f"ida@{sent}"}]})
+
+    assert await listed(alice, {"search": f"ida@{form}"}) == ["Ida"]
+
+
+ALIKE = ("jo.1@corp.example", "jo.1@corp.example.org", "ann.jo.1@corp.example")
+
+
+@pytest.mark.parametrize(
+    "search", ["jo.1@corp.example", "JO.1@corp.example,", "<jo.1@corp.example>", "right jo.1@corp.example"]
+)
+@pytest.mark.parametrize("order", ["updated_at:desc", "updated_at:asc"])
+@pytest.mark.parametrize("limit", ["1", "2", "25"])
+async def test_the_holder_of_an_address_comes_first(alice: Person, search: str, order: str, limit: str) -> None:
+    """A search for an address begins with the contact that has exactly this one; the pages go on without it."""
+    people = [await alice.post(URL, json={"first_name": "Other", "emails": [{"email": ALIKE[1]}]})]
+    people += [await alice.post(URL, json={"first_name": "Right", "emails": [{"email": ALIKE[0]}]})]
+    people += [await alice.post(URL, json={"first_name": "Right Another", "emails": [{"email": ALIKE[2]}]})]
+    found = await walked(alice, {"search": search, "order_by": order, "limit": limit})
+
+    others = [name for name in ("Other", "Right Another") if name != "Other" or "right" not in search]
+    assert found == ["Right", *(others if order == "updated_at:asc" else reversed(others))]
+
+
+async def test_an_address_that_moves_between_two_pages_hides_nobody(alice: Person) -> None:
+    """The pages leave out the contact that they began with, also once another one has the address."""
+    people = [Thing(await alice.post(URL, json={"first_name": str(n), "emails": [{"email": ALIKE[n]}]})) for n in range(3)]
+    asked = {"search": ALIKE[0], "limit": "1", "order_by": "updated_at:asc"}
+    page = (await alice.get(URL, params=asked)).json()
+    await alice.patch(people[0].url, json={"emails": []})
+    await alice.patch(people[2].url, json={"emails": [{"email": ALIKE[0]}]})
+    rest = await walked(alice, {"cursor": page["next_cursor"]})
+
+    assert [each["first_name"] for each in page["data"]] == ["0"]
+    assert rest == ["1", "2"]
 
 
 @pytest.mark.usefixtures("people")
@@ -186,7 +285,7 @@ FILL = """
     with one as (
         insert into contact (workspace_id, id, version, updated_at, search, object)
         select $1, gen_random_uuid(), n, now() + n * interval '1 millisecond',
-            case when n <= 5100 then E'\\x1fold \\x1fada' when n <= 5200 then E'\\x1fbold' else '' end,
+            case when n <= 5100 then E'\\x1fold \\x1fada' when n <= 5200 then E'\\x1fbold' else '' end || E'\\x1e',
             json_build_object('first_name', n)
         from generate_series(1, 25500) as n
         returning workspace_id, id, version as n
@@ -205,3 +304,41 @@ async def test_a_common_word_of_what_was_not_changed_for_long(alice: Person, poo
 
     assert newest == list(range(5100, 0, -1))
     assert oldest == [1, 2]
+
+
+EARLIER = """
+    with one as (
+        insert into contact (
+            workspace_id, id, version, updated_at, search, first_name_word, last_name_word, phone_numbers_e164, object
+        )
+        values (
+            $1, $2, 7, now(), E'\\x1f小龙\\n\\x1fo\\'\\x1fbrien\\n\\x1fx@\\x1fx', '小龙', 'o', '{+442079460958}',
+            json_build_object(
+                'object', 'contact', 'id', $3::text, 'first_name', '小龙', 'last_name', 'O''Brien',
+                'emails', '[{"email": "x@x.test", "is_primary": true}]'::json,
+                'phone_numbers', '[{"phone_number": "+44 20 7946 0958", "is_primary": true}]'::json,
+                'created_at', '2026-03-01T12:00:00.000000Z', 'updated_at', '2026-03-01T12:00:00.000000Z'
+            )
+        )
+    ), address as (
+        insert into contact_email (workspace_id, address, contact_id) values ($1, 'x@x.test', $2)
+    )
+    insert into contact_word (workspace_id, word, contact_id)
+    select $1, word, $2 from unnest('{brien,x,+442079460958}'::text[]) as word
+"""
+
+
+async def test_what_an_earlier_release_wrote_is_found_in_the_new_ways(
+    alice: Person, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Rows of an earlier release get the search data of this one, without a change of the contact."""
+    contact_id = ids.new_id()
+    await pool.execute(EARLIER, alice.workspace_id, contact_id, ids.encoded(ids.CONTACT, contact_id))
+    before = await alice.get(f"{URL}/{ids.encoded(ids.CONTACT, contact_id)}")
+    async with ledger_on(database_url) as ledger:
+        await refresh_search(cast("Executor", pool), ledger)
+    after = await alice.get(f"{URL}/{ids.encoded(ids.CONTACT, contact_id)}")
+
+    assert [await listed(alice, {"search": search}) for search in ("龙", "obrien", "0958", "x@x.test")] == [["小龙"]] * 4
+    assert (before.json(), before.headers["etag"]) == (after.json(), after.headers["etag"])
+    assert await pool.fetchval("select count(*) from contact where strpos(search, chr(30)) = 0 and deleted_at is null") == 0

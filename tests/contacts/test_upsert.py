@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from tests.cast import Json, Person, Stored, Thing
+from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import (
     addresses,
     both_forms,
@@ -383,3 +383,52 @@ async def test_charlie_meets_nobody(charlie: Person, alice: Person, ada: Thing, 
     assert verdicts(found) == ["created", "created"]
     assert (await alice.get(ada.url)).json() == ada.json
     assert (await alice.get(mary.url)).status_code == 404
+
+
+LINK = {"object_type": "contact", "crm_object_id": "17", "source": "hubspot"}
+
+
+@both_forms
+async def test_a_number_is_looked_up(alice: Person, *, atomic: bool) -> None:
+    """An upsert by number updates the contact that has it in any form, and creates one only once."""
+    numbers = ("+442079460958", "442079460958", "+442079460958")
+    asked: list[Json] = [{"phone_numbers": [{"phone_number": number}], "match_by": "phone_numbers"} for number in numbers]
+    results = (await write(alice, *({"action": "upsert", "contact": each} for each in asked), atomic=atomic)).json()["results"]
+
+    assert [each["result"] for each in results] == ["created", "updated", "unchanged"]
+    assert {each["contact"]["id"] for each in results} == {results[0]["contact"]["id"]}
+
+
+@both_forms
+async def test_a_link_is_looked_up(alice: Person, *, atomic: bool) -> None:
+    """An upsert by CRM record updates the contact that is linked to it; another source is another record."""
+    ada = Thing(await alice.post("/api/v2/contacts", json={"first_name": "Ada", "crm_association": LINK}))
+    operations: list[Json] = [
+        {"action": "upsert", "contact": {"last_name": name, "match_by": "crm_association", "crm_association": link}}
+        for name, link in (("King", LINK), ("Other", {**LINK, "source": "else"}), ("Another", {**LINK, "source": "else"}))
+    ]
+    results = (await write(alice, *operations, atomic=atomic)).json()["results"]
+
+    assert ada.json["crm_association"] == LINK
+    assert [each["result"] for each in results] == ["updated", "created", "updated"]
+    assert (results[0]["contact"]["id"], results[0]["contact"]["last_name"]) == (ada.id, "King")
+    assert results[1]["contact"]["id"] == results[2]["contact"]["id"] != ada.id
+
+
+async def test_an_upsert_sets_and_removes_a_link(alice: Person, ada: Thing) -> None:
+    """An upsert by address replaces the link of the contact; null removes it."""
+    address = ada.json["emails"][0]["email"]
+    linked = (await write(alice, upsert(address, crm_association=LINK))).json()["results"][0]["contact"]
+    unlinked = (await write(alice, upsert(address, crm_association=None))).json()["results"][0]["contact"]
+
+    assert (linked["id"], linked["crm_association"]) == (ada.id, LINK)
+    assert (unlinked["id"], "crm_association" in unlinked) == (ada.id, False)
+
+
+@pytest.mark.parametrize("name", ["emails", "phone_numbers", "crm_association"])
+async def test_what_is_looked_up_must_be_there(alice: Person, name: str) -> None:
+    """An upsert without the member to look up is refused."""
+    response = await write(alice, {"action": "upsert", "contact": {"first_name": "Ada", "match_by": name}}, atomic=True)
+
+    assert response.status_code == 422
+    assert faults(response) == [(f"operations[0].contact.{name}", "required")]

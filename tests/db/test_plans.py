@@ -70,6 +70,9 @@ _DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
 _MANY: Final = 1_000_000 if _DEEP else _COMMON + 1000
 # A word of exactly one object of each kind.
 _LAST: Final = str(_MANY - 1)
+_NUMBER: Final = _LAST.zfill(7)
+# It counts further only if a search has no word with fewer matches.
+_RARE: Final = 200
 _WATCHED: Final = {
     "session_preload_libraries": "auto_explain",
     "auto_explain.log_min_duration": "0",
@@ -191,12 +194,19 @@ _FILL: Final = """
             workspace_id, id, version, updated_at, crm_object_id, search, first_name_word, last_name_word, object
         )
         select $1, gen_random_uuid(), n + 100, now() + n * interval '1 millisecond', case when n < 4 then '7' end,
-            format(E'\\x1fada \\x1f%s\n\\x1flovelace\n\\x1fada%s@\\x1fx.\\x1ftest', n, n), 'ada', 'lovelace', '{}'
+            format(
+                E'\\x1fada \\x1f%s\n\\x1flovelace\x1e\\x1fada%s@\\x1fx.\\x1ftest\n\\x1fN49%s\n\\x1fR%s\n\\x1f王\\x1f%s\x1e',
+                n, n, lpad(n::text, 7, '0'), reverse(lpad(n::text, 7, '0')), chr((19968 + n % 20000)::int)
+            ),
+            'ada', 'lovelace', '{}'
         from generate_series($2::int + 1, $4::int) as n
         returning workspace_id, id, version - 100 as n
     ), words as (
         insert into contact_word (workspace_id, word, contact_id)
-        select workspace_id, word, id from one, unnest(array['ada' || n, n::text, 'x', 'test']) as word
+        select workspace_id, word, id from one, unnest(array[
+            'ada' || n, n::text, 'x', 'test', 'N49' || lpad(n::text, 7, '0'), 'R' || reverse(lpad(n::text, 7, '0')),
+            '王' || chr((19968 + n % 20000)::int)
+        ]) as word
     ), emails as (
         insert into contact_email (workspace_id, address, contact_id)
         select workspace_id, format('ada%s@x.test', n), id from one
@@ -367,6 +377,11 @@ def records(object_type: str, *crm_ids: str) -> tuple[CrmRecord, ...]:
     return tuple(CrmRecord(crm_id, object_type) for crm_id in crm_ids)
 
 
+def contacts_of_one(database: PlansDatabase) -> Awaitable[Any]:
+    """Read the contacts of a company with one contact."""
+    return page(filters={"company_id": (ids.encoded(ids.COMPANY, database.one),)})(database)
+
+
 def page_after_middle(**asked: Any) -> Callable[[PlansDatabase], Awaitable[Any]]:
     """Read the page after the contact in the middle."""
     return lambda database: page(after=database.middle, **asked)(database)
@@ -377,6 +392,7 @@ def page_of_an_instant(**asked: Any) -> Callable[[PlansDatabase], Awaitable[Any]
 
     def read(database: PlansDatabase) -> Awaitable[Any]:
         at, moment = database.middle.at, timedelta(microseconds=1)
+        assert at is not None
         return page(times={"updated_at": {"gt": at - moment, "lt": at + moment}}, **asked)(database)
 
     return read
@@ -560,23 +576,31 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "rare first name": (page(search="augusta"), 10),
     "rare last name": (page(search="kin", descending=False), 10),
     "rare word": (page(search=f"ada{_LAST}"), 10),
-    "rare and common": (page(search=f"lovelace ada{_LAST}"), _COMMON + 400),
+    "rare and common": (page(search=f"lovelace ada{_LAST}"), _COMMON + _RARE + 400),
     "unknown": (page(search="babbage"), 0),
-    "common": (page(search="lovelace"), _COMMON + 30),
-    "common after": (page_after_middle(search="lovelace", descending=False), _COMMON + 30),
+    "common": (page(search="lovelace"), _COMMON + _RARE + 30),
+    "common after": (page_after_middle(search="lovelace", descending=False), _COMMON + _RARE + 30),
     # This word has eleven thousand matches in a million, none of them among the newest.
-    "common among the old": (page(search="17"), _COMMON + 2 * 20_000 + 4 * 11_111),
-    "linked and searched": (page(search="lovelace", crm_records=records("contact", "7")), _COMMON + 6),
+    "common among the old": (page(search="17"), _COMMON + _RARE + 2 * 20_000 + 4 * 11_111),
+    "phone number": (page(search=f"+49 {_NUMBER[:3]} {_NUMBER[3:]}"), 4 * _RARE + 10),
+    "end of a phone number": (page(search=_NUMBER[1:]), 4 * _RARE + 10),
+    "common beginning of phone numbers": (page(search="+490"), 2 * _COMMON + 30),
+    "Chinese name": (page(search="王" + chr(19968 + (_MANY - 1) % 20000)), _RARE + 4 * (_MANY // 20000 + 1)),
+    "address": (page(search=f"ada{_LAST}@x.test"), 3 * _RARE + 20),
+    "contact of an address": (page(filters={"email": (f"ada{_LAST}@x.test",)}), 3),
+    "contacts of a number": (page(filters={"phone_number": (f"49{_NUMBER}",)}), 5),
+    "contacts of a company": (contacts_of_one, 6),
+    "linked and searched": (page(search="lovelace", crm_records=records("contact", "7")), _COMMON + _RARE + 6),
     "companies": (rows(companies.page), 26),
     "company of a domain": (rows(companies.page, filters={"domain": ("17.test",)}), 3),
     "company with link": (rows(companies.page, crm_records=records("company", "7")), 6),
     "company with rare word": (rows(companies.page, search=_LAST), 10),
-    "company with common word": (rows(companies.page, search="engine"), _COMMON + 30),
-    "contacts of a company": (
+    "company with common word": (rows(companies.page, search="engine"), _COMMON + _RARE + 30),
+    "contacts within a company": (
         lambda database: contacts.page(
             database.pages, database.ledger_client.workspace_id, PageQuery(), company_id=database.company_id
         ),
-        _COMMON + 30,
+        _COMMON + _RARE + 30,
     ),
     "users": (rows(users.page), 26),
     "user with rare word": (rows(users.page, search=_LAST), 10),
@@ -593,10 +617,10 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "engagements of a company": (engagements(company_ids=("one",)), 6),
     "engagements within a company": (engagements(within="company_ids", sees_private=False), 6),
     "engagements of a busy company": (engagements(company_ids=("busy",)), _COMMON + 30),
-    "engagements of a contact": (engagements(contact_ids=("one",), search="talk"), _COMMON + 10),
+    "engagements of a contact": (engagements(contact_ids=("one",), search="talk"), _COMMON + _RARE + 10),
     "engagements of a contact by link": (engagements(records=records("contact", "7")), 12),
     "engagement with rare word": (engagements(search=_LAST), 10),
-    "engagement with common word": (engagements(search="talk"), _COMMON + 30),
+    "engagement with common word": (engagements(search="talk"), _COMMON + _RARE + 30),
     "find engagement": (lambda database: store.find(database.database, database.ledger_client.workspace_id, database.one), 1),
     "find timeline": (
         lambda database: store.find_timeline(database.database, database.ledger_client.workspace_id, database.one),

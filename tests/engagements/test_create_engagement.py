@@ -2,11 +2,15 @@
 
 import re
 from asyncio import gather
+from typing import cast
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
+from herdbook.auth.store import set_region
+from herdbook.db.pool import Executor
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Json, Person, Stored, Team, Thing, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded, timed
@@ -111,11 +115,12 @@ async def test_the_changes_are_entered(alice: Person, stored: Stored) -> None:
     """The ledger has the engagement, including members that the API hides, and then the transcript."""
     participants = [{"name": "Ada", "phone": "ask reception"}]
     created = Made(await alice.post(URL, json=timed(participants=participants, run_workflows=False)))
+    shown = {name: value for name, value in created.json.items() if name != "unknown_participants"}
     engagement, transcript = (await stored.changes())[1:]
 
     assert (engagement.kind, engagement.action, engagement.previous) == ("e", "c", None)
     details = engagement.object.pop("details")
-    assert engagement.object == created.json
+    assert engagement.object == shown
     assert details == {
         "source_system": "dialer",
         "external_id": "call-1842",
@@ -716,3 +721,89 @@ async def test_the_owner_comes_before_if_match(alice: Person) -> None:
     response = await alice.post(URL, json=body, headers={"If-Match": "*"})
 
     assert response.status_code == 422
+
+
+AMERICAN, BRITISH = "+14155550740", "020 7946 2740"
+
+
+@pytest.mark.parametrize(
+    ("held", "sent"),
+    [
+        *((AMERICAN, sent) for sent in ("14155550740", "0014155550740", "01114155550740", "14155550740@c.us")),
+        *(
+            (AMERICAN, sent)
+            for sent in ("sip:+14155550740@pbx", "<sip:14155550740@pbx;user=phone>", "tel:+1-415-555-0740;ext=7")
+        ),
+        *((AMERICAN, sent) for sent in ("+1 415 555 0740 x7", "14155550740:3@s.whatsapp.net", "whatsapp:+14155550740")),
+        *(
+            (BRITISH, sent)
+            for sent in (BRITISH, "02079462740", "(020) 7946-2740", "sip:02079462740@pbx", "020 7946 2740 ext. 3")
+        ),
+        ("14155550740", AMERICAN),
+        ("0014155550740", AMERICAN),
+    ],
+)
+async def test_a_number_as_a_telephone_system_sends_it(alice: Person, held: str, sent: str) -> None:
+    """A caller whom the book holds is found, however the number is written."""
+    ada = Thing(await alice.post("/api/v2/contacts", json={"phone_numbers": [{"phone_number": held}]}))
+    created = Made(await alice.post(URL, json=call(participants=[{"phone": sent}])))
+
+    assert "unknown_participants" not in created.json
+    assert [contact["id"] for contact in await expanded(alice, created, "contacts")] == [ada.id]
+
+
+@pytest.mark.parametrize(
+    ("held", "sent"),
+    [
+        *((BRITISH, sent) for sent in ("+442079462740", "442079462740", "00442079462740", "2079462740")),
+        *(("+442079462740", sent) for sent in (BRITISH, "02079462740", "2079462740", "sip:02079462740@pbx")),
+    ],
+)
+async def test_a_national_number_of_the_region(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", held: str, sent: str
+) -> None:
+    """The region of the workspace relates national numbers and international ones."""
+    ada = Thing(await alice.post("/api/v2/contacts", json={"phone_numbers": [{"phone_number": held}]}))
+    await set_region(cast("Executor", pool), alice.workspace_id, "GB")
+    created = Made(await alice.post(URL, json=call(participants=[{"phone": sent}])))
+
+    assert [contact["id"] for contact in await expanded(alice, created, "contacts")] == [ada.id]
+
+
+async def test_a_national_number_of_the_region_makes_a_contact_once(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """With a region, a national number is complete, so that its caller becomes a contact, and the next call finds it."""
+    await set_region(cast("Executor", pool), alice.workspace_id, "GB")
+    calls = [
+        Made(await alice.post(URL, json=call(sent, participants=[{"phone": sent}]))) for sent in (BRITISH, "+442079462740")
+    ]
+    found = [await expanded(alice, each, "contacts") for each in calls]
+
+    assert [len(each) for each in found] == [1, 1]
+    assert found[0][0]["id"] == found[1][0]["id"]
+    assert found[0][0]["phone_numbers"] == [{"phone_number": "+442079462740", "is_primary": True}]
+
+
+async def test_an_unknown_number_is_reported(alice: Person) -> None:
+    """A number that is nobody's and lacks its country makes no contact. The answer says so, also when it is repeated."""
+    participants = [
+        {"name": "Ada"},
+        {"email": "ada@engine.test", "phone": "4155550740"},
+        {"phone": BRITISH},
+        {"phone": "unknown"},
+    ]
+    key = {"Idempotency-Key": "one"}
+    created, again = [await alice.post(URL, json=call(participants=participants), headers=key) for _ in range(2)]
+    unknown = [{"index": 2, "phone": BRITISH}, {"index": 3, "phone": "unknown"}]
+
+    assert created.json()["unknown_participants"] == again.json()["unknown_participants"] == unknown
+    assert "unknown_participants" not in (await alice.get(f"{URL}/{created.json()['id']}")).json()
+
+
+async def test_digits_of_a_name_or_an_address_are_no_number(alice: Person) -> None:
+    """Only a phone number makes a contact known by a number."""
+    await alice.post("/api/v2/contacts", json={"first_name": "02079462740", "emails": [{"email": "02079462740@x.test"}]})
+    created = Made(await alice.post(URL, json=call(participants=[{"phone": BRITISH}])))
+
+    assert await expanded(alice, created, "contacts") == []

@@ -1,10 +1,13 @@
 """Requests of web pages from other origins (the Fetch standard, CORS protocol)."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
 from herdbook.settings import SettingOutOfRange, Settings
 from tests.cast import Person
+from tests.cli import programs
 from tests.serving import serving
 
 CONTACTS = "/api/v2/contacts"
@@ -69,3 +72,18 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
     """A page's address, or a name without a scheme, is no origin."""
     with pytest.raises(SettingOutOfRange, match="--cors-origins"):
         Settings(cors_origins=f"https://app.example,{origin}")
+
+
+def test_every_answer_of_a_running_server_has_them(tmp_path: Path) -> None:
+    """Answers that the server sends in one step have the headers, too, also later ones of a connection."""
+    with (
+        programs.serving(tmp_path, "--cors-origins=https://app.example") as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        answers = [
+            client.get(CONTACTS, headers={"Origin": "https://app.example", "Authorization": key})
+            for key in (server.key, "", "x")
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 401, 401]
+    assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == ["https://app.example"] * 3

@@ -20,7 +20,7 @@ PAGE: Final = 100
 
 def program(name: str) -> str:
     """Return a Python program as the documentation prints it."""
-    (printed,) = re.findall(rf"```python\n(# {re.escape(name)}: .*?)```", DOCS.read_text(), re.DOTALL)
+    (printed,) = re.findall(rf"```py\n(# {re.escape(name)}: .*?)```", DOCS.read_text(), re.DOTALL)
     return printed
 
 

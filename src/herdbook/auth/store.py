@@ -19,6 +19,7 @@ class Workspace(NamedTuple):
     name: str
     created_at: datetime
     changes: int
+    region: str | None
 
 
 class Credential(NamedTuple):
@@ -57,9 +58,21 @@ async def create_workspace(statements: Executor, name: str) -> UUID:
     return workspace_id
 
 
+async def region_of(statements: Executor, workspace_id: UUID) -> str | None:
+    """Return the default region of a workspace for phone numbers, if it has one."""
+    region: str | None = await statements.fetchval("select region from workspace where id = $1", workspace_id)
+    return region
+
+
+async def set_region(statements: Executor, workspace_id: UUID, region: str | None) -> bool:
+    """Set or remove the default region of a workspace. Return whether the workspace exists."""
+    done = await statements.execute("update workspace set region = $2 where id = $1", workspace_id, region)
+    return done == "UPDATE 1"
+
+
 async def list_workspaces(statements: Executor) -> list[Workspace]:
     """Return all workspaces, the oldest first."""
-    records = await statements.fetch("select id, name, created_at, seq as changes from workspace order by id")
+    records = await statements.fetch("select id, name, created_at, seq as changes, region from workspace order by id")
     return [Workspace(*record) for record in records]
 
 
@@ -162,11 +175,12 @@ async def find_access_token(statements: Executor, token_id: UUID) -> StoredCrede
                         and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
                 ) as user_id,
                 token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at,
-                refresh_token.received_at is null and refresh_token.id is not null as is_first_use
+                coalesce(
+                    (select r.received_at is null from oauth_refresh_token r where r.id = token.refresh_token_id), false
+                ) as is_first_use
             from oauth_access_token token
             join oauth_client client on client.id = token.client_id
             left join oauth_grant g on g.id = token.grant_id
-            left join oauth_refresh_token refresh_token on refresh_token.id = token.refresh_token_id
             where token.id = $1
         )
         select workspace_id, id, secret_hash, scopes, user_id,

@@ -15,7 +15,7 @@ from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
-from herdbook.search_text import searchable, words
+from herdbook.search_text import END, indexed, searchable_name
 
 
 class CompanyRow(ObjectRow, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class CompanyRow(ObjectRow, frozen=True, kw_only=True):
         crm = after.crm_association
         return {
             "crm_object_id": None if crm is UNSET else crm.crm_object_id,
-            "search": searchable(after.name or ""),
+            "search": searchable_name(after.name or "") + END,
             "merged_into": None,
         }
 
@@ -51,7 +51,7 @@ COMPANY: Final = ObjectType(
     table=COMPANIES,
     entry=Company,
     example=Company.example,
-    indexes=(Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: set(words(company.search))),),
+    indexes=(Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),),
     unique_key=DOMAINS,
     read_scopes=Company.read_scopes,
     write_scope="companies:write",

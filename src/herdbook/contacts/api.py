@@ -4,6 +4,8 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from herdbook import ids
+from herdbook.addresses import comparable_address, read_number
 from herdbook.companies import store as companies
 from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
@@ -22,7 +24,7 @@ from herdbook.contacts.model import (
 from herdbook.contacts.store import CONTACT
 from herdbook.errors import NotFound, Stale, Taken
 from herdbook.http.call import Call
-from herdbook.http.operation import Answer, ListOf, Operation, OtherAnswer
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.shared_schemas import Deleted
 
@@ -80,13 +82,44 @@ async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
     return await write(call, bulk.operations)
 
 
+def _address(text: str) -> str:
+    # An unencoded plus sign in a query arrives as a space, which is only allowed between quotation marks.
+    return comparable_address(text if '"' in text else text.strip().replace(" ", "+"))
+
+
+def _phone_number(text: str) -> str:
+    number = "+" + text.lstrip() if text.startswith(" ") else text
+    if read_number(number) is None:
+        raise ValueError("a phone number has digits")
+    return number
+
+
 _TAG: Final = "subpackage_contacts"
 _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)
 _LIST: Final = ListOf(
-    search="Search words. Each must match the start of a word in the full name or an e-mail address; case and accents are "
-    "ignored.",
+    search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
+    "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number. A "
+    "contact that has exactly the searched address comes first.",
     crm_types=("contact",),
+    filters=(
+        Filter(
+            "email",
+            _address,
+            {"type": "string", "format": "idn-email"},
+            "Only the contact that has this address.",
+            most=1,
+        ),
+        Filter(
+            "phone_number",
+            _phone_number,
+            {"type": "string", "pattern": "[0-9]"},
+            "Only contacts that have this number, in any form in which a telephone system sends it. Without a country "
+            "code, it is read as a number of the workspace's region.",
+            most=1,
+        ),
+        id_filter("company_id", ids.COMPANY, "company", "Only contacts of this company."),
+    ),
 )
 
 OPERATIONS: Final = (

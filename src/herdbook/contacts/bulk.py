@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
+from herdbook.auth.store import region_of
 from herdbook.contacts.commands import CreateContact, UpdateContact, UpsertContact
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
@@ -259,7 +260,8 @@ async def _reading(call: Call, operations: Sequence[msgspec.Raw]) -> "_Reading":
             "Send them in several requests."
         )
         raise Invalid([FieldError("operations", "too_long", message)])
-    return _Reading(call, operations, sizes)
+    region = await region_of(call.services.database.pool, call.caller.workspace_id)
+    return _Reading(call, operations, sizes, region)
 
 
 def _size_of(operation: msgspec.Raw) -> int:
@@ -332,9 +334,10 @@ class _Reading:
     All errors of an operation are reported, but only one once `MAX_ERRORS` were reported.
     """
 
-    def __init__(self, call: Call, operations: Sequence[msgspec.Raw], sizes: Sequence[int]) -> None:
+    def __init__(self, call: Call, operations: Sequence[msgspec.Raw], sizes: Sequence[int], region: str | None) -> None:
         self.sizes = sizes
         self._call = call
+        self._region = region
         self._operations = operations
         self._most_errors = MAX_ERRORS
         self._since_turn = 0
@@ -351,13 +354,13 @@ class _Reading:
             message = f"`{path}` has {len(operation)} bytes. Send at most {MAX_OBJECT_BYTES} in one operation."
             raise Invalid([FieldError(path, "too_long", message)])
         try:
-            return _read(index, operation, self._most_errors)
+            return _read(index, operation, self._most_errors, self._region)
         except Invalid as invalid:
             self._most_errors = max(1, self._most_errors - len(invalid.errors))
             raise
 
 
-def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
+def _read(index: int, operation: bytes, most_errors: int, region: str | None) -> WriteItem:
     """Return an operation as a command. Refusal: Invalid, with at most `most_errors` errors."""
     path = f"operations[{index}]"
     try:
@@ -379,13 +382,15 @@ def _read(index: int, operation: bytes, most_errors: int) -> WriteItem:
         errors += invalid.errors
     if errors:
         raise Invalid(errors[:most_errors])
-    command = _command(asked, contact)
+    if isinstance(contact, ContactUpsert):
+        contact.require_match(f"{path}.contact")
+    command = _command(asked, contact, region)
     if isinstance(contact, ContactCreate | ContactUpdate | ContactUpsert):
         read_numbers(contact)
     return WriteItem(index, command)
 
 
-def _command(asked: object, contact: object) -> CreateContact | UpdateContact | Delete | UpsertContact:
+def _command(asked: object, contact: object, region: str | None) -> CreateContact | UpdateContact | Delete | UpsertContact:
     match asked, contact:
         case _Create(), ContactCreate():
             return CreateContact(contact)
@@ -395,7 +400,7 @@ def _command(asked: object, contact: object) -> CreateContact | UpdateContact | 
             return Delete(CONTACT, _contact_id(asked.id))
         case _:
             assert isinstance(contact, ContactUpsert), "it is the only case left"
-            return UpsertContact(contact)
+            return UpsertContact(contact, region)
 
 
 def _contact_id(text: str) -> UUID:

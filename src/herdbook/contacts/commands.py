@@ -26,14 +26,17 @@ from herdbook.contacts.store import (
     CONTACT_WORDS,
     CONTACTS,
     FORMER_HOLDERS,
+    LINKED_CONTACTS,
     MAX_RELEASED_CONTACTS,
     ContactRow,
+    number_keys,
 )
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, created, current, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.shared_schemas import CrmAssociation, crm_link
 
 
 class CreateContact(msgspec.Struct, frozen=True):
@@ -76,25 +79,33 @@ class UpdateContact(msgspec.Struct, frozen=True):
 
 
 class UpsertContact(msgspec.Struct, frozen=True):
-    """Update the contact with the primary address, restore the deleted contact that had it last, or create one.
+    """Update the contact that has the address, number or link, or create one.
 
+    For an address, the deleted contact that had it last is restored. `region` is the workspace's default region for numbers.
     The contact keeps its addresses and numbers, and its primary ones unless others are marked. Refusals: Invalid
     (company_id, emails, phone_numbers), Taken.
     """
 
     fields: ContactUpsert
+    region: str | None = None
 
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
-        yield Need(FORMER_HOLDERS, self.fields.match)
+        match self.fields.match_by:
+            case "emails":
+                yield Need(FORMER_HOLDERS, self.fields.address)
+            case "phone_numbers":
+                yield from CONTACT_WORDS.needs(number_keys(self.fields.phone_number, self.region))
+            case _:
+                yield Need(LINKED_CONTACTS, self._link.crm_object_id)
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
-        if (before := _holder(work, self.fields.match)) is not None:
+        if (before := self._known(work)) is not None:
             after = upserted(before.object, self.fields)
             self._claim(work, before.id, before.object.emails, after)
             return updated(work, CONTACT, before, after)
-        if (former := _former_holder(work, self.fields.match)) is not None:
+        if self.fields.match_by == "emails" and (former := _former_holder(work, self.fields.address)) is not None:
             after = upserted(_remains(work, former), self.fields)
             self._claim(work, former.id, (), after)
             return restored(work, CONTACT, former, after)
@@ -102,6 +113,24 @@ class UpsertContact(msgspec.Struct, frozen=True):
         contact = CONTACT.new(contact_id, work.time, self.fields)
         CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
+
+    def _known(self, work: UnitOfWork) -> ContactRow | None:
+        """Return the active contact that the request means; the oldest, if several have the number or the link."""
+        match self.fields.match_by:
+            case "emails":
+                return _holder(work, self.fields.address)
+            case "phone_numbers":
+                keys = number_keys(self.fields.phone_number, self.region)
+                known = known_contacts(work, [], keys)
+                return next((known[key] for key in keys if key in known), None)
+            case _:
+                return _linked(work, self._link)
+
+    @property
+    def _link(self) -> CrmAssociation:
+        link = crm_link(self.fields.crm_association or None)
+        assert link is not UNSET, "the request has a link"
+        return link
 
     def _claim(self, work: UnitOfWork, contact_id: UUID, had: Sequence[ContactEmail], after: Contact) -> None:
         for name, items in (("emails", after.emails), ("phone_numbers", after.phone_numbers)):
@@ -113,7 +142,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
                 raise Invalid([FieldError(name, "too_long", message)])
         old, new = [comparable_address(item.email) for item in had], CONTACT.keys(after)
         # The contact may always keep its own addresses, so an address that is refused was sent in the request.
-        asked = {comparable_address(item.email.strip()): index for index, item in enumerate(self.fields.emails)}
+        asked = {comparable_address(item.email.strip()): index for index, item in enumerate(self.fields.emails or ())}
         ADDRESSES.claim(work, CONTACT, contact_id, old, new, lambda index: ADDRESSES.field_path(asked[new[index]]))
 
 
@@ -147,6 +176,15 @@ def _holder(work: UnitOfWork, address: str) -> ContactRow | None:
     """Return the active contact that has an address."""
     contact_id = ADDRESSES.holder(work, address)
     return None if contact_id is None else work.get(CONTACTS, contact_id)
+
+
+def _linked(work: UnitOfWork, link: CrmAssociation) -> ContactRow | None:
+    """Return the oldest active contact that has a link."""
+    stored = work.get(LINKED_CONTACTS, link.crm_object_id)
+    changed = {row.id for row in work.changed_in(CONTACTS)}
+    contact_ids = sorted(changed.union(() if stored is None else stored.contact_ids))
+    rows = all_active(work, CONTACTS, contact_ids)
+    return next((row for row in rows if row is not None and row.object.crm_association == link), None)
 
 
 def _former_holder(work: UnitOfWork, address: str) -> ContactRow | None:

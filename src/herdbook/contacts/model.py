@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
-from herdbook.addresses import comparable_address, e164
-from herdbook.errors import FieldError
+from herdbook.addresses import comparable_address, e164, forms, read_number
+from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
-from herdbook.search_text import first_word, searchable, words
+from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 from herdbook.time_zones import not_a_time_zone, time_zones
 
@@ -55,6 +54,24 @@ def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber | None], path: str) 
             yield from fields.text(item.phone_number, f"{path}[{index}].phone_number")
 
 
+class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for linking a contact to a CRM record."""
+
+    schema_name: ClassVar[str] = "contact_crm_association_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"crm_object_id": fields.text, "source": fields.text}
+    example: ClassVar[dict[str, Any]] = {"object_type": "contact", "crm_object_id": "12345", "source": "hubspot"}
+
+    object_type: Literal["contact"]
+    crm_object_id: fields.Name
+    source: fields.Name
+
+
+def _crm_association(value: ContactCrmAssociation | None, path: str) -> Iterator[FieldError]:
+    if value is not None:
+        yield from fields.text(value.crm_object_id, f"{path}.crm_object_id")
+        yield from fields.text(value.source, f"{path}.source")
+
+
 _RULES: Final[dict[str, fields.Rule]] = {
     "first_name": fields.text,
     "last_name": fields.text,
@@ -86,7 +103,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request payload for creating a contact."""
 
     schema_name: ClassVar[str] = "contact_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
     example: ClassVar[dict[str, Any]] = {
         "first_name": "Ada",
         "last_name": "Lovelace",
@@ -102,40 +119,53 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     emails: _Emails | UnsetType = UNSET
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
     time_zone: _TimeZone | UnsetType = UNSET
+    crm_association: ContactCrmAssociation | UnsetType = UNSET
 
 
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Request payload for updating the contact with the primary address, or creating one if no contact has it."""
+    """Request payload for updating the contact that is looked up by `match_by`, or creating one if there is none.
+
+    Members that are looked up must be there: at least one address or number, or the link.
+    """
 
     schema_name: ClassVar[str] = "contact_upsert_request"
     example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "emails": [{"email": "ada@example.com"}]}
 
-    # Unlike an update, an upsert must have them.
-    emails: Annotated[tuple[ContactUpdateEmail, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS)]  # pyright: ignore[reportGeneralTypeIssues]
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
+
+    match_by: Annotated[
+        Literal["emails", "phone_numbers", "crm_association"],
+        Meta(description="The member by which the contact is looked up: its primary item, or the link."),
+    ] = "emails"
+    crm_association: ContactCrmAssociation | None | UnsetType = UNSET
+
+    def require_match(self, path: str) -> None:
+        """Refuse an upsert without a value to look up; `path` is that of the contact. Refusal: Invalid."""
+        value = getattr(self, self.match_by)
+        if not value:
+            place = f"{path}.{self.match_by}"
+            message = f"`{place}` is missing or empty, and the contact is looked up by it. Send it, or another `match_by`."
+            raise Invalid([FieldError(place, "too_short" if value == () else "required", message)])
 
     @property
-    def match(self) -> str:
+    def address(self) -> str:
         """The address by which the contact is looked up, in the form in which addresses are compared."""
+        assert self.emails, "the request has an address"
         marked = next((item for item in self.emails if item.is_primary is True), self.emails[0])
         return comparable_address(marked.email.strip())
+
+    @property
+    def phone_number(self) -> str:
+        """The number by which the contact is looked up, as it was sent."""
+        assert self.phone_numbers, "the request has a number"
+        marked = next((item for item in self.phone_numbers if item.is_primary is True), self.phone_numbers[0])
+        return marked.phone_number
 
 
 def read_numbers(contact: ContactCreate | ContactUpdate) -> None:
     """Read the phone numbers, so that they are known when the ledger carries it out, which goes on without a pause."""
     for item in contact.phone_numbers or ():
         e164(item.phone_number)
-
-
-class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Request payload for linking a contact to a CRM record."""
-
-    schema_name: ClassVar[str] = "contact_crm_association_request"
-    rules: ClassVar[dict[str, fields.Rule]] = {"crm_object_id": fields.text, "source": fields.text}
-    example: ClassVar[dict[str, Any]] = {"object_type": "contact", "crm_object_id": "12345", "source": "hubspot"}
-
-    object_type: Literal["contact"]
-    crm_object_id: fields.Name
-    source: fields.Name
 
 
 class ContactObject(Enum):
@@ -237,6 +267,9 @@ def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:
         others["emails"] = _patched_emails(before, patch.emails)
     if patch.phone_numbers is not UNSET:
         others["phone_numbers"] = _patched_phone_numbers(before, patch.phone_numbers)
+    # An update leaves the link to operations of its own.
+    if isinstance(patch, ContactCreate | ContactUpsert) and patch.crm_association is not UNSET:
+        others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
     return shared_schemas.patched(before, patch, others)
 
 
@@ -262,7 +295,9 @@ ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
 
 def upserted(before: Contact, asked: ContactUpsert) -> Contact:
     """Return the contact with the upsert applied. Its addresses and numbers are added to those that the contact has."""
-    changes: dict[str, Any] = {"emails": with_emails(before.emails, asked.emails)}
+    changes: dict[str, Any] = {}
+    if asked.emails is not UNSET:
+        changes["emails"] = with_emails(before.emails, asked.emails)
     if asked.phone_numbers is not UNSET:
         changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers)
     return patched(before, msgspec.structs.replace(asked, **changes))
@@ -305,7 +340,10 @@ def comparable_number(phone_number: str) -> str:
 
 
 class SearchEntry(NamedTuple):
-    """The search data of a contact: the text that a search compares, the first word of each name, and all other words."""
+    """The search data of a contact: the text that a search compares, the first word of each name, and all other words.
+
+    The text has two sections: the names, then the e-mail addresses and the phone numbers.
+    """
 
     text: str
     first_name_word: str | None
@@ -314,20 +352,46 @@ class SearchEntry(NamedTuple):
     @property
     def other_words(self) -> set[str]:
         """The words of the text, except the first word of each name."""
-        return set(words(self.text)) - {self.first_name_word, self.last_name_word}
+        return indexed(self.text) - {self.first_name_word, self.last_name_word}
 
 
-searched_fields: Final = attrgetter("first_name", "last_name", "emails")
-"""The fields that the search data of a contact is made of."""
+def search_entry(contact: Contact, before: Contact | None = None, entry_before: SearchEntry | None = None) -> SearchEntry:
+    """Return the search data of a contact, given its state before with the search data of that, if any.
+
+    Only what changed is made anew, because text costs more than all other columns of a row.
+    """
+    # A release that had no sections wrote no `END`.
+    if before is None or entry_before is None or not entry_before.text.endswith(END):
+        names, first_name_word, last_name_word = _names_entry(contact)
+        return SearchEntry(names + END + _handles_text(contact), first_name_word, last_name_word)
+    text, first_name_word, last_name_word = entry_before
+    names, _, handles = text.partition(END)
+    if contact.first_name != before.first_name or contact.last_name != before.last_name:
+        names, first_name_word, last_name_word = _names_entry(contact)
+    if contact.emails != before.emails or contact.phone_numbers != before.phone_numbers:
+        handles = _handles_text(contact)
+    return SearchEntry(names + END + handles, first_name_word, last_name_word)
 
 
-def search_entry(contact: Contact) -> SearchEntry:
-    """Return the search data of a contact, made from the full name and the e-mail addresses."""
-    first_name, last_name, emails = searched_fields(contact)
-    names = [(name or "").replace("\n", " ") for name in (first_name, last_name)]
-    text = searchable("\n".join([*names, *(item.email for item in emails)]))
+def _names_entry(contact: Contact) -> SearchEntry:
+    """Return the first section of a contact's text, with the words of its names."""
+    text = searchable_name(contact.first_name or "", contact.last_name or "")
     first_name, last_name, *_ = text.split("\n", 2)
     return SearchEntry(text, first_word(first_name), first_word(last_name))
+
+
+def _handles_text(contact: Contact) -> str:
+    """Return the second section of a contact's text: its addresses and numbers."""
+    lines = [searchable(form) for item in contact.emails for form in forms(item.email)]
+    lines += [text for item in contact.phone_numbers if (text := _searchable_number(item.phone_number))]
+    return "\n".join(lines) + END
+
+
+def _searchable_number(phone_number: str) -> str:
+    number = read_number(phone_number)
+    if number is None:
+        return ""
+    return searchable_number(number.digits, number.national, is_international=number.e164 is not None)
 
 
 _BulkId: TypeAlias = Annotated[

@@ -1,16 +1,17 @@
 """The type of contacts, with its tables, and every SQL statement about them."""
 
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address, e164, looked_up
+from herdbook.auth.store import region_of
 from herdbook.companies.store import COMPANY
-from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry, searched_fields
+from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
@@ -18,6 +19,7 @@ from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Table
+from herdbook.search_text import reversed_digits
 
 
 class ContactRow(ObjectRow, frozen=True, kw_only=True):
@@ -34,7 +36,8 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
 
     @classmethod
     def columns(cls, before: Self | None, after: Contact) -> dict[str, Any]:
-        entry, crm = _search_entry(before, after), after.crm_association
+        crm = after.crm_association
+        entry = search_entry(after) if before is None else search_entry(after, before.object, before.search_entry)
         return {
             "company_id": _company_id(before, after),
             "crm_object_id": None if crm is UNSET else crm.crm_object_id,
@@ -66,13 +69,7 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
         return set() if self.merged_into is not None else set(ADDRESSES.keys(self.object))
 
 
-# Searched text, ids and phone numbers cost more than all other columns, and most updates change few of them.
-def _search_entry(before: ContactRow | None, after: Contact) -> SearchEntry:
-    if before is not None and searched_fields(before.object) == searched_fields(after):
-        return before.search_entry
-    return search_entry(after)
-
-
+# Ids and phone numbers cost more than most columns, and most updates change few of them.
 def _company_id(before: ContactRow | None, after: Contact) -> UUID | None:
     if before is not None and before.object.company == after.company:
         return before.company_id
@@ -108,6 +105,15 @@ CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = index_table("company_contact", "company_id", "uuid", "contact_id")
 # Holds the addresses that deleted contacts had.
 FORMER_ADDRESSES: Final = index_table("contact_former_email", "address", "text", "contact_id")
+
+
+def number_keys(phone_number: str, region: str | None) -> list[str]:
+    """Return the keys of `CONTACT_WORDS` for contacts with a number, the surest first."""
+    number = looked_up(phone_number, region)
+    known = () if number.e164 is None else (number.e164,)
+    return [*known, *(reversed_digits(digits) for digits in number.national), *number.international]
+
+
 CONTACT: Final = ObjectType(
     kind="c",
     name="contact",
@@ -172,6 +178,31 @@ FORMER_HOLDERS: Final = Table(
     save=None,
 )
 
+
+class LinkedContacts(msgspec.Struct, frozen=True):
+    """The oldest active contacts that are linked to a CRM record of an id, whatever its source."""
+
+    workspace_id: UUID
+    crm_object_id: str
+    contact_ids: tuple[UUID, ...]
+
+
+LINKED_CONTACTS: Final = Table(
+    row=LinkedContacts,
+    key=lambda linked: linked.crm_object_id,
+    load="""
+        select asked.workspace_id, asked.key as crm_object_id, array(
+            select c.id from contact c
+            where c.workspace_id = asked.workspace_id and c.crm_object_id = asked.key and c.deleted_at is null
+            order by c.id
+            limit 100
+        ) as contact_ids
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    """,
+    save=None,
+)
+
+_HOLDERS: Final[LiteralString] = "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)"
 _SEARCH_INDEX: Final = SearchIndex(
     "contact",
     """
@@ -183,6 +214,7 @@ _SEARCH_INDEX: Final = SearchIndex(
     union all
     select w.contact_id from contact_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most
     """,
+    _HOLDERS,
 )
 
 
@@ -195,12 +227,25 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
     """Return the contacts of a page, of one company if it is given, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("contact")
-    if company_id is not None:
+    filters = query.filters
+    if (addresses := filters.get("email")) is not None:
+        held = conditions.parameter(list(addresses))
+        conditions.require_few(_HOLDERS.replace("$2", held))
+    if (numbers := filters.get("phone_number")) is not None:
+        region = await region_of(pool, workspace_id)
+        keys = conditions.parameter([key for number in numbers for key in number_keys(number, region)])
+        conditions.require_few(
+            "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any(" + keys + ") limit 5000"
+        )
+    companies = [] if company_id is None else [[company_id]]
+    if "company_id" in filters:
+        companies.append(ids.decoded_all(ids.COMPANY, filters["company_id"]))
+    for each in companies:
         await conditions.require_links(
             pool,
             "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($ids)",
             "coalesce(c.company_id = any($value::uuid[]), false)",
-            [company_id],
+            each,
         )
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "contact")

@@ -11,9 +11,10 @@ from uuid import UUID
 
 import msgspec
 
+from herdbook.addresses import addresses_in
 from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Pool
-from herdbook.search_text import searched, words
+from herdbook.search_text import readings, words
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
 TimeColumn: TypeAlias = Literal["updated_at", "start_at"]
@@ -28,16 +29,21 @@ _ORDERS: Final[dict[TimeColumn, tuple[LiteralString, LiteralString]]] = {
 
 # A word with at least this many matches is common: scan the rows in list order, where a match should come soon.
 _COMMON: Final = 5000
+# A word with fewer matches is rare enough: no other one is counted further.
+_RARE: Final = 200
 # Stop that scan after this many rows.
 _WALKED: Final = 20_000
-_LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class CursorPosition(msgspec.Struct, frozen=True, array_like=True):
-    """The end of a page: the time that the list is sorted by, and the tie-breaker for rows of the same time."""
+    """The end of a page: the time that the list is sorted by, and the tie-breaker for rows of the same time.
 
-    at: datetime
+    `ahead` are the ids of the objects that the list began with, out of order. Without a time, the page ended with these.
+    """
+
+    at: datetime | None
     tie: int | UUID
+    ahead: tuple[UUID, ...] = ()
 
 
 class CrmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,17 +76,14 @@ class ListRow(NamedTuple):
 
 
 class SearchIndex(NamedTuple):
-    """A table to search: it has a column `search`, and `found_by_word` selects ids by word."""
+    """A table to search: it has a column `search`, and `found_by_word` selects ids by word.
+
+    `holders` selects the ids of the objects that have one of the e-mail addresses `$2`; they come first in a search for one.
+    """
 
     table: LiteralString
     found_by_word: LiteralString
-
-
-class _Common(NamedTuple):
-    """A word that many objects contain, and the statement that finds them."""
-
-    word: str
-    found_by_word: LiteralString
+    holders: LiteralString | None = None
 
 
 class ListQuery:
@@ -95,13 +98,19 @@ class ListQuery:
         self._values: list[Any] = [workspace_id, query.limit + 1]
         self._searched: LiteralString | None = None
         self._few: LiteralString | None = None
-        self._common: _Common | None = None
+        # The words of a search that many objects contain, and the statement that finds them.
+        self._common: tuple[list[str], LiteralString] | None = None
         self._asked_before_search = 0
+        self._ahead: tuple[UUID, ...] = () if query.after is None else query.after.ahead
+        self._among_ahead: LiteralString | None = None
+        self._asked_in_search = 0
         self._sql: LiteralString = " where c.workspace_id = $1 and c.deleted_at is null"
         for column, bounds in query.times.items():
             for bound, time in bounds.items():
                 self.add(_TIMES[column] + _COMPARISONS[bound] + "$value", time)
-        if query.after is not None:
+        if self._ahead:
+            self.add("c.id <> all($value::uuid[])", list(self._ahead))
+        if query.after is not None and query.after.at is not None:
             time_column, tie_column = _ORDERS[query.order]
             comparison: LiteralString = "<" if query.descending else ">"
             at, tie = self.parameter(query.after.at), self.parameter(query.after.tie)
@@ -131,26 +140,43 @@ class ListQuery:
         """Require the query's search terms, if any."""
         if self._query.search is None:
             return
-        terms = searched(self._query.search)
-        if not terms:
+        found = readings(self._query.search)
+        if not found:
             self.require("false")
             return
+        addresses = addresses_in(self._query.search)
+        if within.holders is not None and addresses and self._query.after is None:
+            records = await pool.fetch(within.holders, self._workspace_id, addresses)
+            self._begin_with([record[0] for record in records[: self._query.limit]])
         # The search comes last: later conditions are its own.
         self._asked_before_search = len(self._values)
-        patterns = self.parameter([f"%{_like_escaped(term)}%" for term in terms])
         # The planner expects few matches of `like`, and would sort all rows for them. It expects `coalesce` to match half of
         # the rows, so it scans in list order until the page is full.
-        self._searched = "coalesce(c.search like all(" + patterns + "), false)"
-        candidates = sorted({word for term in terms for word in words(term)})
-        word, is_common = await _rarest_word(pool, self._workspace_id, candidates, within.found_by_word)
+        searched: LiteralString = " or ".join(
+            ["c.search like all(" + self.parameter(_patterns(terms)) + ")" for terms in found]
+        )
+        self._searched = "coalesce(" + searched + ", false)"
+        self._asked_in_search = len(self._values)
+        candidates = [sorted({word for term in terms for word in words(term)}) for terms in found]
+        rarest, is_common = await _rarest_words(pool, self._workspace_id, candidates, within.found_by_word)
         if is_common:
-            self._common = _Common(word, within.found_by_word)
+            self._common = rarest, within.found_by_word
         else:
-            self.require_few(self._found(word, within.found_by_word))
+            self.require_few(self._found(rarest, within.found_by_word))
 
-    def _found(self, word: str, found_by_word: LiteralString) -> LiteralString:
-        least, most = self.parameter(word), self.parameter(word + _LAST_CHARACTER)
-        return found_by_word.replace("$least", least).replace("$most", most)
+    def _begin_with(self, ahead: list[UUID]) -> None:
+        """Let the list begin with these objects, if they match, and leave them out of its order."""
+        if ahead:
+            self._ahead = tuple(ahead)
+            first = self.parameter(ahead)
+            among: LiteralString = "c.id = any(" + first + "::uuid[])"
+            few = among if self._few is None else among + " and " + self._few
+            self._among_ahead = _fenced("$table", few) + self._sql
+            self.require("c.id <> all(" + first + "::uuid[])")
+
+    def _found(self, rarest: list[str], found_by_word: LiteralString) -> LiteralString:
+        asked: LiteralString = "unnest(" + self.parameter(rarest) + "::text[]) as asked(word)"
+        return "select found.id from " + asked + " cross join lateral (" + _of_asked(found_by_word) + ") as found(id)"
 
     def require_few(self, select: LiteralString) -> None:
         """Require an id that the statement selects; it must select few."""
@@ -162,7 +188,7 @@ class ListQuery:
 
     async def require_links(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
         """Require a link to one of these objects. `linked` selects rows by `$ids`; `holds` checks a row for `$value`."""
-        if await is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
+        if await _is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
             self.add(holds, wanted)
         else:
             self.require_few(linked.replace("$ids", self.parameter(wanted)))
@@ -176,19 +202,22 @@ class ListQuery:
         direction: LiteralString = " desc" if self._query.descending else " asc"
         order: LiteralString = " order by " + time + direction + ", " + tie + direction
         select: LiteralString = "select " + time + ", " + tie + ", c.object" + more + " from "
+        ahead: list[ListRow] = []
+        if self._among_ahead is not None and self._searched is not None:
+            records = await pool.fetch(
+                select + self._among_ahead.replace("$table", table) + " and " + self._searched + order + " limit $2",
+                *self._values[: self._asked_in_search],
+            )
+            ahead = [ListRow(CursorPosition(None, 0, self._ahead), record[2], record[3:]) for record in records]
         if self._common is not None and self._few is None:
             # A scan in list order meets a common word soon. If it does not fill the page, look among the rows with the word.
             walked = "(select * from " + table + " c" + self._sql + order + " limit 20000) c"
             listed = await self._listed(pool, select + walked, order)
             if len(listed) > self._query.limit or await self._is_walked_to_the_end(pool, table, order):
-                return listed
+                return ahead + listed
             self.require_few(self._found(*self._common))
-        source: LiteralString = table
-        if self._few is not None:
-            # Fetch the few rows by key before any other condition applies. `offset 0` is a fence: without it, a planner that
-            # has no statistics yet scans all rows in list order, and checks each against the few.
-            source = "(select * from " + table + " c where c.workspace_id = $1 and " + self._few + " offset 0)"
-        return await self._listed(pool, select + source + " c", order)
+        source: LiteralString = table + " c" if self._few is None else _fenced(table, self._few)
+        return ahead + await self._listed(pool, select + source, order)
 
     async def _is_walked_to_the_end(self, pool: Pool, table: LiteralString, order: LiteralString) -> bool:
         count: int = await pool.fetchval(
@@ -200,32 +229,51 @@ class ListQuery:
     async def _listed(self, pool: Pool, select: LiteralString, order: LiteralString) -> list[ListRow]:
         conditions: LiteralString = self._sql if self._searched is None else self._sql + " and " + self._searched
         records = await pool.fetch(select + conditions + order + " limit $2", *self._values)
-        return [ListRow(CursorPosition(record[0], record[1]), record[2], record[3:]) for record in records]
+        return [ListRow(CursorPosition(record[0], record[1], self._ahead), record[2], record[3:]) for record in records]
 
 
-async def is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
+async def _is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
     """Whether a select finds too many ids to look at each; it reads at most 5,000 of them."""
     count: int = await pool.fetchval("select count(*) from (" + ids + " limit 5000) as few", *values)
     return count >= _COMMON
 
 
 _COUNT_WORDS: Final[LiteralString] = """
-    select asked.word, (select count(*) from ($found limit $4) as few) as matches
-    from unnest($2::text[]) as asked(word)
-    order by matches
-    limit 1
+    select distinct on (asked.reading) asked.word, counted.matches
+    from unnest($2::text[], $3::text[]) as asked(reading, word)
+    cross join lateral (select count(*) as matches from ($found limit $4) as few) as counted
+    order by asked.reading, counted.matches
 """
 
 
-async def _rarest_word(pool: Pool, workspace_id: UUID, candidates: list[str], found_by_word: LiteralString) -> tuple[str, bool]:
-    """Return the candidate that is a prefix of a word in the fewest objects, and whether even that one is common.
+async def _rarest_words(
+    pool: Pool, workspace_id: UUID, candidates: list[list[str]], found_by_word: LiteralString
+) -> tuple[list[str], bool]:
+    """Return of each list the candidate that begins a word in the fewest objects, and whether even these are common.
 
-    It reads at most `_COMMON` index entries for each candidate.
+    It reads few index entries if each list has a rare candidate, otherwise up to `_COMMON` for each candidate.
     """
-    found = found_by_word.replace("$least", "asked.word").replace("$most", "asked.word || $3")
-    record = await pool.fetchrow(_COUNT_WORDS.replace("$found", found), workspace_id, candidates, _LAST_CHARACTER, _COMMON)
-    assert record is not None, "there is a candidate"
-    return record["word"], record["matches"] >= _COMMON
+    statement = _COUNT_WORDS.replace("$found", _of_asked(found_by_word))
+    asked = [(str(reading), word) for reading, some in enumerate(candidates) for word in some]
+    columns = [reading for reading, _ in asked], [word for _, word in asked]
+    records = await pool.fetch(statement, workspace_id, *columns, _RARE)
+    if any(record["matches"] == _RARE for record in records):
+        records = await pool.fetch(statement, workspace_id, *columns, _COMMON)
+    return [record["word"] for record in records], sum(record["matches"] for record in records) >= _COMMON
+
+
+def _fenced(table: LiteralString, few: LiteralString) -> LiteralString:
+    # Fetch the few rows by key before any other condition applies. `offset 0` is a fence: without it, a planner that has no
+    # statistics yet scans all rows in list order, and checks each against the few.
+    return "(select * from " + table + " c where c.workspace_id = $1 and " + few + " offset 0) c"
+
+
+def _of_asked(found_by_word: LiteralString) -> LiteralString:
+    return found_by_word.replace("$least", "asked.word").replace("$most", "asked.word || chr(1114111)")
+
+
+def _patterns(terms: list[str]) -> list[str]:
+    return [f"%{_like_escaped(term)}%" for term in terms]
 
 
 def _like_escaped(term: str) -> str:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from herdbook import fields, ids
+from herdbook import ids
+from herdbook.auth.store import region_of
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
@@ -41,7 +41,7 @@ from herdbook.engagements.model import (
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
-from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.names import person_name
 
 # A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
@@ -87,7 +87,9 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
     """Create an engagement, or return the existing one with the same external id."""
     engagement.require_content()
     # Parse phone numbers and names here, because the ledger applies the command without a pause.
-    handles_of(engagement)
+    has_number = any(participant.phone is not None for participant in engagement.participants or ())
+    region = await region_of(call.services.database.pool, call.caller.workspace_id) if has_number else None
+    handles_of(engagement, region)
     for count, participant in enumerate(engagement.participants or (), start=1):
         if participant.name is not None:
             person_name(participant.name)
@@ -99,6 +101,7 @@ async def create_engagement(call: Call, engagement: EngagementCreate) -> Answer:
         created_by=call.caller.credential_id,
         owner_user_id=call.caller.user_id,
         has_precondition=call.has_precondition,
+        region=region,
     )
     try:
         return await _created(call, command)
@@ -308,16 +311,6 @@ def _array(items: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(items) + b"]"
 
 
-def _id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
-    return Filter(name, partial(_id_text, prefix, kind), {"type": "string", "pattern": f"^{prefix}[A-Za-z0-9]+$"}, description)
-
-
-def _id_text(prefix: str, kind: str, text: str) -> str:
-    if any(fields.id_of(prefix, kind)(text, "")):
-        raise ValueError(f"the id of a {kind} is `{prefix}` followed by letters and digits, as the API returned it")
-    return text
-
-
 def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingStatus], description: str) -> Filter:
     values = [choice.value for choice in choices]
 
@@ -330,15 +323,16 @@ def _choice_filter(name: str, choices: type[EngagementType] | type[ProcessingSta
 
 
 _LIST_OF: Final = ListOf(
-    search="Search words. Each must match the start of a word in the title; case and accents are ignored.",
+    search="Search words. Each must match the start of a word in the title; case, accents, apostrophes and hyphens are "
+    "ignored.",
     crm_types=("company", "contact", "deal"),
     times=("updated_at", "start_at"),
     filters=(
         _choice_filter("engagement_type", EngagementType, "Only engagements of this type."),
         _choice_filter("processing_status", ProcessingStatus, "Only engagements with this status."),
-        _id_filter("company_ids", ids.COMPANY, "company", "Only engagements that this company is part of."),
-        _id_filter("contact_ids", ids.CONTACT, "contact", "Only engagements that this contact takes part in."),
-        _id_filter("owner_ids", ids.USER, "user", "Only engagements that this user owns."),
+        id_filter("company_ids", ids.COMPANY, "company", "Only engagements that this company is part of."),
+        id_filter("contact_ids", ids.CONTACT, "contact", "Only engagements that this contact takes part in."),
+        id_filter("owner_ids", ids.USER, "user", "Only engagements that this user owns."),
     ),
 )
 _TAG: Final = "subpackage_engagements"

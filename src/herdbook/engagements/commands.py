@@ -10,10 +10,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, e164, is_of_a_room
+from herdbook.addresses import comparable_address, is_of_a_room, looked_up
 from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
+from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow, number_keys
 from herdbook.engagements.model import (
     Details,
     Engagement,
@@ -26,6 +26,7 @@ from herdbook.engagements.model import (
     Timeline,
     TimelineRequest,
     TranscriptEntry,
+    UnknownParticipant,
 )
 from herdbook.engagements.store import (
     ENGAGEMENT,
@@ -69,8 +70,9 @@ class RecordingNeeded(Exception):
 class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     """Create an engagement, and a contact for each participant who is neither a user nor a contact yet.
 
-    `owner_user_id` is the owner where no participant is marked as one. Refusals: Stale where a version is asked for, Invalid
-    (participants); ExternalIdKnown and RecordingNeeded, which are no refusals to the caller.
+    `owner_user_id` is the owner where no participant is marked as one. `region` is the workspace's default region for phone
+    numbers. The answer names participants whose number is nobody's and lacks its country. Refusals: Stale where a version is
+    asked for, Invalid (participants); ExternalIdKnown and RecordingNeeded, which are no refusals to the caller.
     """
 
     engagement_id: UUID
@@ -80,10 +82,11 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
     media: Media | None = None
     duration_seconds: float | None = None
     has_precondition: bool = False
+    region: str | None = None
 
     def needs(self) -> Iterator[Need]:
         yield from EXTERNAL_IDS.needs([self.fields.external_id])
-        addresses, numbers = handles_of(self.fields)
+        addresses, numbers = handles_of(self.fields, self.region)
         yield from HANDLES.needs([*addresses, *numbers])
         yield from ADDRESSES.needs(addresses)
         yield from CONTACT_WORDS.needs(numbers)
@@ -95,14 +98,14 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         known: dict[str, ContactRow] = {}
         # Go on without contacts that were not loaded, so that missing users are loaded together with them.
         with contextlib.suppress(NotLoaded):
-            known = known_contacts(work, *handles_of(asked))
-        users = active_users(work, [handle for some in handles_of(asked) for handle in some])
-        owner_id = owner_among(asked.participants or (), users) or self.owner_user_id
+            known = known_contacts(work, *handles_of(asked, self.region))
+        users = active_users(work, [handle for some in handles_of(asked, self.region) for handle in some])
+        owner_id = owner_among(asked.participants or (), users, self.region) or self.owner_user_id
         if isinstance(asked.media_url, str) and self.media is None:
             raise RecordingNeeded(asked.media_url)
         if self.has_precondition:
             raise Stale(None)
-        contacts = self._contacts(work, users, known)
+        contacts, unknown = self._contacts(work, users, known)
         owner = UNSET if owner_id is None else ids.encoded(ids.USER, owner_id)
         start_at = work.at if asked.start_at is UNSET else fields.parsed_time(asked.start_at)
         assert start_at is not None, "the body's rules refuse a malformed time"
@@ -141,37 +144,55 @@ class CreateEngagement(msgspec.Struct, frozen=True, kw_only=True):
         result = created(work, ENGAGEMENT, self.engagement_id, entry)
         if asked.has_transcript:
             _put_transcript(work, engagement, self.engagement_id, None, timeline, asked.transcript)
+        if unknown:
+            return Result(result.version, msgspec.structs.replace(engagement, unknown_participants=tuple(unknown)))
         return result
 
-    def _contacts(self, work: UnitOfWork, users: Mapping[str, UUID], known: Mapping[str, ContactRow]) -> list[ContactRow]:
-        """Return the contacts of the participants who are not users and have an address or a number, each contact once."""
+    def _contacts(
+        self, work: UnitOfWork, users: Mapping[str, UUID], known: Mapping[str, ContactRow]
+    ) -> tuple[list[ContactRow], list[UnknownParticipant]]:
+        """Return the contacts of the participants who are not users, each once, and the unknown participants."""
         found: dict[str, ContactRow] = {}
-        for participant in self.fields.participants or ():
-            known_by = handles(participant)
-            is_person = bool(known_by) and users.keys().isdisjoint(known_by)
-            if is_person and (contact := _contact_of(work, participant, found, known)) is not None:
+        unknown: list[UnknownParticipant] = []
+        for index, participant in enumerate(self.fields.participants or ()):
+            known_by = handles(participant, self.region)
+            if not users.keys().isdisjoint(known_by):
+                continue
+            if (contact := _contact_of(work, participant, self.region, found, known)) is not None:
                 found |= dict.fromkeys(known_by, contact)
-        return list({contact.id: contact for contact in found.values()}.values())
+            elif participant.phone is not None and participant.email is None:
+                unknown.append(UnknownParticipant(index, participant.phone))
+        return list({contact.id: contact for contact in found.values()}.values()), unknown
 
 
 def _contact_of(
-    work: UnitOfWork, participant: Participant, found: Mapping[str, ContactRow], known: Mapping[str, ContactRow]
+    work: UnitOfWork,
+    participant: Participant,
+    region: str | None,
+    found: Mapping[str, ContactRow],
+    known: Mapping[str, ContactRow],
 ) -> ContactRow | None:
-    """Return the contact of a participant, perhaps a new one. A room that is no contact yet becomes none."""
-    address, number = _address(participant), _number(participant)
-    holder = known.get(address or "")
-    holder = holder or next((found[handle] for handle in handles(participant) if handle in found), None)
-    holder = holder or known.get(number or "")
+    """Return the contact of a participant, new if need be. None for rooms and for numbers without a country."""
+    known_by = handles(participant, region)
+    holder = known.get(_address(participant) or "")
+    holder = holder or next((found[handle] for handle in known_by if handle in found), None)
+    holder = holder or next((known[handle] for handle in known_by if handle in known), None)
     if holder is not None:
         return holder
+    address = _address(participant)
     if address is not None and is_of_a_room(address):
         return None
+    number = None if participant.phone is None else looked_up(participant.phone, region).e164
+    if participant.email is None and number is None:
+        return None
+    # A number that only this workspace's region or a telephone system makes complete is kept in its complete form.
+    phone = participant.phone if number is None or (participant.phone or "").startswith("+") else number
     name = person_name(participant.name or "")
     new = ContactCreate(
         first_name=name.first or UNSET,
         last_name=name.last or UNSET,
         emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
-        phone_numbers=UNSET if participant.phone is None else (ContactUpdatePhoneNumber(participant.phone),),
+        phone_numbers=UNSET if phone is None else (ContactUpdatePhoneNumber(phone),),
     )
     created = CreateContact(new).apply(work).answer
     assert isinstance(created, Contact), "the command creates a contact"
@@ -267,25 +288,26 @@ class Handles(NamedTuple):
     numbers: list[str]
 
 
-def handles_of(engagement: EngagementCreate) -> Handles:
+def handles_of(engagement: EngagementCreate, region: str | None) -> Handles:
     """Return the addresses and numbers of all participants."""
     participants = engagement.participants or ()
     return Handles(
         [address for each in participants if (address := _address(each)) is not None],
-        [number for each in participants if (number := _number(each)) is not None],
+        [key for each in participants for key in _numbers(each, region)],
     )
 
 
-def handles(participant: Participant) -> list[str]:
-    """Return the address and the number of a participant, in this order, as far as they are given."""
-    return [handle for handle in (_address(participant), _number(participant)) if handle is not None]
+def handles(participant: Participant, region: str | None) -> list[str]:
+    """Return the address of a participant, and everything that the number may be, as far as they are given."""
+    address = _address(participant)
+    return [*([] if address is None else [address]), *_numbers(participant, region)]
 
 
-def owner_among(participants: Sequence[Participant], users: Mapping[str, UUID]) -> UUID | None:
+def owner_among(participants: Sequence[Participant], users: Mapping[str, UUID], region: str | None) -> UUID | None:
     """Return the user of the participant that is marked as owner, by the active users. Refusal: Invalid if it is none."""
     for index, participant in enumerate(participants):
         if participant.is_owner:
-            owner = next((users[handle] for handle in handles(participant) if handle in users), None)
+            owner = next((users[handle] for handle in handles(participant, region) if handle in users), None)
             if owner is None:
                 place = f"participants[{index}]"
                 message = (
@@ -313,8 +335,8 @@ def _address(participant: Participant) -> str | None:
     return None if participant.email is None else comparable_address(participant.email.strip())
 
 
-def _number(participant: Participant) -> str | None:
-    return None if participant.phone is None else e164(participant.phone)
+def _numbers(participant: Participant, region: str | None) -> list[str]:
+    return [] if participant.phone is None else number_keys(participant.phone, region)
 
 
 def _refuse_unknown(path: str, kind: str, shown_ids: Sequence[str], found: list[Any]) -> None:

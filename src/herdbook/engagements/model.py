@@ -346,6 +346,15 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     value: str | None = None
 
 
+class UnknownParticipant(msgspec.Struct, frozen=True):
+    """A participant of whom nobody is known: no user and no contact has the phone number, and it lacks its country."""
+
+    schema_name: ClassVar[str] = "engagement_unknown_participant"
+
+    index: Annotated[int, Meta(description="The position in `participants`, counted from 0.")]
+    phone: Annotated[str, Meta(description="The phone number, as it was sent.")]
+
+
 class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     """Public representation of an engagement. Some fields are present only if `expand` names them."""
 
@@ -394,6 +403,17 @@ class Engagement(msgspec.Struct, frozen=True, kw_only=True):
     action_items: tuple[ActionItem, ...] | UnsetType = UNSET
     signals: tuple[Signal, ...] | UnsetType = UNSET
     tags: tuple[Tag, ...] | UnsetType = UNSET
+    unknown_participants: (
+        Annotated[
+            tuple[UnknownParticipant, ...],
+            Meta(
+                description="Only in the answer to a creation: participants of whom there is no contact, because nobody has "
+                "the phone number, and without its country it makes no contact. Send it with the country code, or set the "
+                "workspace's region."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -21,7 +21,7 @@ from herdbook.ledger.changes import Action
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
-from herdbook.search_text import searchable, words
+from herdbook.search_text import END, indexed, searchable_name
 from herdbook.tags.store import TAG
 
 
@@ -56,7 +56,7 @@ class EngagementRow(ObjectRow, frozen=True, kw_only=True):
             "owner_user_id": None if owner is UNSET else ids.decoded(ids.USER, owner),
             "contact_ids": tuple(ids.decoded_all(ids.CONTACT, details.contact_ids)),
             "company_ids": tuple(ids.decoded_all(ids.COMPANY, details.company_ids)),
-            "search": searchable(shown.title),
+            "search": searchable_name(shown.title) + END,
             "details": details,
             "object": shown,
         }
@@ -96,7 +96,7 @@ ENGAGEMENT: Final = ObjectType(
     entry=EngagementEntry,
     example=Engagement.example,
     indexes=(
-        Index[EngagementRow](ENGAGEMENT_WORDS, attrgetter("search"), lambda row: set(words(row.search))),
+        Index[EngagementRow](ENGAGEMENT_WORDS, attrgetter("search"), lambda row: indexed(row.search)),
         Index[EngagementRow](ENGAGEMENT_CONTACTS, attrgetter("contact_ids"), lambda row: set(row.contact_ids)),
         Index[EngagementRow](ENGAGEMENT_COMPANIES, attrgetter("company_ids"), lambda row: set(row.company_ids)),
         Index[EngagementRow](ENGAGEMENT_TAGS, attrgetter("details.tag_ids"), lambda row: set(row.details.tag_ids)),

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from herdbook import fields
 from herdbook.db.paging import TimeColumn
 from herdbook.errors import Refusal
 
@@ -126,6 +127,17 @@ class Filter(NamedTuple):
     schema: dict[str, Any]
     description: str
     most: int = 25
+
+
+def id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
+    """Return a filter by the ids of a kind of object."""
+
+    def read(text: str) -> str:
+        if any(fields.id_of(prefix, kind)(text, "")):
+            raise ValueError(f"the id of a {kind} is `{prefix}` followed by letters and digits, as the API returned it")
+        return text
+
+    return Filter(name, read, {"type": "string", "pattern": f"^{prefix}[A-Za-z0-9]+$"}, description)
 
 
 class ListOf(NamedTuple):

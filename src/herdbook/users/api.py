@@ -36,8 +36,8 @@ OPERATIONS: Final = (
         answer=User,
         answer_description="User list response.",
         list_of=ListOf(
-            search="Search words. Each must match the start of a word in the full name or an e-mail address; case and accents "
-            "are ignored."
+            search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
+            "apostrophes and hyphens are ignored. A user who has exactly the searched address comes first."
         ),
     ),
     Operation(

@@ -7,13 +7,13 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.addresses import comparable_address
+from herdbook.addresses import comparable_address, forms
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
-from herdbook.search_text import searchable, words
+from herdbook.search_text import END, indexed, searchable, searchable_name
 from herdbook.users.model import User
 
 
@@ -27,11 +27,12 @@ class UserRow(ObjectRow, frozen=True, kw_only=True):
 
     @classmethod
     def columns(cls, before: Self | None, after: User) -> dict[str, Any]:
-        text = "\n".join([after.first_name or "", after.last_name or "", *(item.email for item in after.emails)])
+        names = searchable_name(after.first_name or "", after.last_name or "")
+        emails = "\n".join([searchable(form) for item in after.emails for form in forms(item.email)])
         return {
             "is_active": after.role.is_active,
             "phone_number_e164": None if before is None else before.phone_number_e164,
-            "search": searchable(text),
+            "search": f"{names}{END}{emails}{END}",
         }
 
 
@@ -51,7 +52,7 @@ USER: Final = ObjectType(
     table=USERS,
     entry=User,
     example=User.example,
-    indexes=(Index[UserRow](USER_WORDS, attrgetter("search"), lambda user: set(words(user.search))),),
+    indexes=(Index[UserRow](USER_WORDS, attrgetter("search"), lambda user: indexed(user.search)),),
     read_scopes=("users:read",),
 )
 
@@ -59,6 +60,7 @@ USER: Final = ObjectType(
 _SEARCH_INDEX: Final = SearchIndex(
     "workspace_user",
     "select w.user_id from user_word w where w.workspace_id = $1 and w.word >= $least and w.word < $most",
+    "select h.user_id from user_handle h where h.workspace_id = $1 and h.handle = any($2)",
 )
 
 

@@ -78,8 +78,10 @@ _RESERVED_HEADERS: Final = frozenset(
     }
 )
 _RESERVED_PREFIXES: Final = ("svix-", "webhook-")
-_header_name: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_header_value: Final = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?").fullmatch
+_HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_HEADER_VALUE: Final = r"[!-~](?:[ \t!-~]*[!-~])?"
+_header_name: Final = re.compile(_HEADER_NAME).fullmatch
+_header_value: Final = re.compile(_HEADER_VALUE).fullmatch
 _MAX_HEADERS: Final = 20
 
 
@@ -96,8 +98,8 @@ class WebhookHeader(ShownHeader, frozen=True, forbid_unknown_fields=True):
 
     schema_name: ClassVar[str] = "webhook_header"
 
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-    value: Annotated[str, Meta(min_length=1, max_length=2000)]
+    name: Annotated[str, Meta(min_length=1, max_length=100, extra_json_schema={"pattern": f"^{_HEADER_NAME}$"})]
+    value: Annotated[str, Meta(min_length=1, max_length=2000, extra_json_schema={"pattern": f"^{_HEADER_VALUE}$"})]
 
 
 def _headers(items: Sequence[WebhookHeader | None] | None, path: str) -> Iterator[FieldError]:

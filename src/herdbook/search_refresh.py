@@ -1,0 +1,89 @@
+"""The upkeep of search data: rows that an earlier release wrote get the searchable text and the index entries of this one.
+
+They do so in small slices, as commands of the ledger, so that other writes go on. No version changes, and no entry is recorded.
+An earlier release that still serves beside this one may write further such rows, so they are looked for again and again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.companies.store import COMPANY
+from herdbook.contacts.store import CONTACT
+from herdbook.db.pool import Executor
+from herdbook.engagements.store import ENGAGEMENT
+from herdbook.errors import Refusal
+from herdbook.ledger.index_entries import reindex
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.object_types import ObjectType, all_active
+from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+from herdbook.users.store import USER
+
+_log: Final = logging.getLogger("herdbook.app")
+
+_SEARCHED: Final[tuple[ObjectType[Any, Any], ...]] = (CONTACT, COMPANY, USER, ENGAGEMENT)
+SLICE: Final = 200
+# The partial index on this condition is empty once all rows are up to date.
+_OUTDATED: Final[LiteralString] = """
+    select c.workspace_id, c.id from $table c
+    where c.deleted_at is null and strpos(c.search, chr(30)) = 0
+    order by c.workspace_id, c.id
+    limit 200
+"""
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """The answer to `RefreshSearch`, which has no caller."""
+
+
+class RefreshSearch(msgspec.Struct, frozen=True):
+    """Make the search data of some objects anew. It is no change of theirs."""
+
+    kind: str
+    object_ids: tuple[UUID, ...]
+
+    def needs(self) -> Iterator[Need]:
+        for object_id in self.object_ids:
+            yield Need(self._type.table, object_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        for row in all_active(work, self._type.table, self.object_ids):
+            if row is not None:
+                after = msgspec.structs.replace(row, **row.columns(row, row.entry))
+                work.put(self._type.table, after)
+                reindex(work, self._type.indexes, row, after)
+        return Result(work.seq, Refreshed())
+
+    @property
+    def _type(self) -> ObjectType[Any, Any]:
+        return next(each for each in _SEARCHED if each.kind == self.kind)
+
+
+async def refresh_search(statements: Executor, ledger: Ledger) -> None:
+    """Bring the search data of all objects up to date. Stop early if a slice is refused."""
+    for object_type in _SEARCHED:
+        try:
+            while await _refresh_slice(statements, ledger, object_type):
+                pass
+        except Refusal as refusal:
+            _log.warning("search data stays outdated for now", extra={"error": type(refusal).__name__})
+
+
+async def _refresh_slice(statements: Executor, ledger: Ledger, object_type: ObjectType[Any, Any]) -> bool:
+    """Refresh a slice of a table. Return whether there was anything to refresh."""
+    began = time.monotonic()
+    outdated: dict[UUID, list[UUID]] = {}
+    for workspace_id, object_id in await statements.fetch(_OUTDATED.replace("$table", object_type.table.name)):
+        outdated.setdefault(workspace_id, []).append(object_id)
+    for workspace_id, object_ids in outdated.items():
+        origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
+        await ledger.write(workspace_id, RefreshSearch(object_type.kind, tuple(object_ids)), origin)
+    # Leave half of the time to others, however much there is to refresh.
+    await asyncio.sleep(time.monotonic() - began)
+    return bool(outdated)

@@ -1,0 +1,1 @@
+"""Workspaces: labels by which a team sorts its engagements."""
