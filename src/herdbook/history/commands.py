@@ -100,8 +100,8 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
     An object that others need is kept, and no object gets back a reference to one that does not exist. Both rules apply from
     `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
     `may_name` are the types whose holders the caller may see. `others` are the objects that earlier commands of the same undo
-    have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A dry run raises
-    UndoPreview, which no caller sees.
+    have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A dry run raises Preview,
+    which no caller sees.
     """
 
     request_id: str
