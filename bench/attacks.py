@@ -459,7 +459,7 @@ async def open_streams(attacker: Attacker) -> None:
 
 
 @contextlib.asynccontextmanager
-async def studio(attacker: Attacker, answer: bytes, *, is_slow: bool = False) -> AsyncGenerator[str]:
+async def recording_server(attacker: Attacker, answer: bytes, *, is_slow: bool = False) -> AsyncGenerator[str]:
     """Run a server of recordings over HTTPS that gives everybody the same answer; yield its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -488,21 +488,21 @@ async def unpack(attacker: Attacker) -> None:
     compressor = zlib.compressobj(wbits=31)
     packed = b"".join(compressor.compress(bytes(1 << 20)) for _ in range(512)) + compressor.flush()
     answer = recording(gzip.compress(gzip.compress(packed)), Content_Encoding="gzip, gzip, gzip")
-    async with studio(attacker, answer) as url:
+    async with recording_server(attacker, answer) as url:
         await attacker.begin()
         await attacker.ask(engagement(attacker, 0, media_url=url))
 
 
 @attack("a recording of 8 MB, all bytes 0xFF")
 async def hide_duration(attacker: Attacker) -> None:
-    async with studio(attacker, recording(b"\xff" * 8_000_000)) as url:
+    async with recording_server(attacker, recording(b"\xff" * 8_000_000)) as url:
         await attacker.begin()
         await attacker.ask(engagement(attacker, 0, media_url=url))
 
 
 @attack("eight recordings, byte by byte")
 async def record_slowly(attacker: Attacker) -> None:
-    async with studio(attacker, recording(b"", 10_000_000), is_slow=True) as url:
+    async with recording_server(attacker, recording(b"", 10_000_000), is_slow=True) as url:
         await attacker.begin()
         await asyncio.gather(*(attacker.ask(engagement(attacker, number, media_url=url)) for number in range(8)))
 

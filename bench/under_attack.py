@@ -71,7 +71,7 @@ class Attacked:
 def measure_attacks(scratch: Path) -> list[Attacked]:
     """Run one attack after the other on one server."""
     folder = scratch / "attacked"
-    authority, certificate = trustme.CA(), scratch / "studio.pem"
+    authority, certificate = trustme.CA(), scratch / "recordings.pem"
     authority.cert_pem.write_to_path(str(scratch / "authority.pem"))
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
     environment = {

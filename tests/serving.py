@@ -68,7 +68,7 @@ def answering(
         ),
         authenticator=Authenticator(pool),
         rate_limit=None,
-        wire=ApiOptions(1000, "https://herdbook.test/errors/", "application/json"),
+        options=ApiOptions(1000, "https://herdbook.test/errors/", "application/json"),
         logs_requests=True,
     )
 

@@ -1,9 +1,9 @@
-"""Comments and docstrings begin with a subject or a verb, as CONTRIBUTING asks."""
+"""Sentences in code and in documents begin with a subject or a verb, as CONTRIBUTING asks."""
 
 import ast
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,10 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = sorted(path for folder in ("src", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
+DOCUMENTS: Final = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+MIGRATIONS: Final = sorted((ROOT / "src" / "herdbook" / "db" / "migrations").glob("*.sql"))
+# Applied migrations are never edited; the first ten were written before this rule.
+SCRIPTS: Final = (ROOT / "Makefile", ROOT / "pyproject.toml", *(path for path in MIGRATIONS if path.name > "0011"))
 # Openings that put the subject of a sentence at its end.
 OPENING: Final = re.compile(r"(What|Whatever|Who|Whoever|Whom|Whose|Where|Wherever|Of|So|Which)\b")
 DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -38,14 +42,44 @@ def comments_of(path: Path) -> Iterator[str]:
     yield " ".join(comment)
 
 
+def paragraphs_of(path: Path) -> list[str]:
+    """Return the headings, paragraphs, list items and table cells of a document, without its examples."""
+    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE).replace("**", "")
+    return [block.lstrip("#-*> ") for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*] |\d+\. |#))|\|", prose)]
+
+
+def comment_blocks_of(path: Path) -> list[str]:
+    """Return the comments of a script or of SQL; lines that follow each other are one comment."""
+    block = r"(?:^[^\n]*?(?:#|--) [^\n]*\n)+"
+    return [
+        re.sub(r"^.*?(?:#|--) ", "", found, flags=re.MULTILINE) for found in re.findall(block, path.read_text(), re.MULTILINE)
+    ]
+
+
 def sentences_of(text: str) -> list[str]:
     """Return the sentences of a text."""
     return re.split(r"(?<=[.!?])\s+(?=[A-Z`])", " ".join(text.split()))
 
 
+def badly_begun(texts: Iterable[str]) -> list[str]:
+    """Return the sentences that open badly, except questions."""
+    sentences = [sentence for text in texts for sentence in sentences_of(text)]
+    return [sentence for sentence in sentences if OPENING.match(sentence) and not sentence.endswith("?")]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_sentences_begin_plainly(path: Path) -> None:
     """No sentence of a comment or docstring opens with What, Who, Where, Of, So or Which, except a question."""
-    sentences = [sentence for text in (*docstrings_of(path), *comments_of(path)) for sentence in sentences_of(text)]
+    assert badly_begun((*docstrings_of(path), *comments_of(path))) == []
 
-    assert [sentence for sentence in sentences if OPENING.match(sentence) and not sentence.endswith("?")] == []
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sentences_of_documents_begin_plainly(path: Path) -> None:
+    """The same is true of documents."""
+    assert badly_begun(paragraphs_of(path)) == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sentences_of_scripts_begin_plainly(path: Path) -> None:
+    """The same is true of comments in the Makefile, in pyproject.toml and in migrations."""
+    assert badly_begun(comment_blocks_of(path)) == []

@@ -18,9 +18,9 @@ from herdbook import metrics
 from herdbook.auth.authenticate import Authenticator
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
-from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseStaff
+from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.contacts import api as contacts_api
-from herdbook.contacts.commands import CompanyStaff
+from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
 from herdbook.disk import DiskWatch
@@ -66,10 +66,10 @@ from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
 from herdbook.workspaces import api as workspaces_api
 
-_STAFF: Final = CompanyStaff()
+_COMPANY_CONTACTS: Final = ContactsOfCompany()
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *contacts_api.OPERATIONS,
-    *companies_api.operations(_STAFF),
+    *companies_api.operations(_COMPANY_CONTACTS),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *merging_api.OPERATIONS,
@@ -177,7 +177,7 @@ class Herdbook:
             authenticator=authenticator,
             rate_limit=rate_limit,
             disk=disk,
-            wire=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
+            options=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             logs_requests=settings.log_level in ("debug", "info"),
         )
         self._api = _for_web_pages(api, settings.origins)
@@ -220,7 +220,7 @@ class Herdbook:
 def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[Chore]:
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
-        Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=_STAFF))),
+        Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=_COMPANY_CONTACTS))),
         *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),

@@ -123,7 +123,8 @@ class InvalidQuery(FieldsRefusal):
 class NotFound(Refusal):
     """The object does not exist, was deleted, or belongs to another workspace; the caller cannot tell which.
 
-    `merged_into` is the object that replaces it, if it was merged and the caller may know that.
+    `merged_into` is the object that replaces it, if it was merged and the caller may know that. `fault` is the first sentence
+    of the message, if the usual one is not true.
     """
 
     def __init__(
@@ -132,8 +133,10 @@ class NotFound(Refusal):
         remedy: str = "Check the id, and that it was not deleted.",
         object_id: UUID | None = None,
         merged_into: str | None = None,
+        *,
+        fault: str = "",
     ) -> None:
-        super().__init__(f"There is no such {kind} in this workspace. {remedy}")
+        super().__init__(f"{fault or f'There is no such {kind} in this workspace.'} {remedy}")
         self.kind = kind
         self.object_id = object_id
         self.merged_into = merged_into
@@ -143,10 +146,12 @@ class Stale(Refusal):
     """If-Match names a version that is not current, or If-None-Match names the current one."""
 
     def __init__(self, version: int | None) -> None:
-        now = "there is no current version" if version is None else f'the current ETag is "{version}"'
         # A request that changes no stored object, such as a create or a bulk, has none to compare with.
-        remedy = "Send the request without If-Match" if version is None else "Read the object again, then decide"
-        super().__init__(f"The condition of If-Match or If-None-Match failed: {now}. {remedy}.")
+        super().__init__(
+            "`If-Match` names a version, but there is none to compare it with. Send the request without `If-Match`."
+            if version is None
+            else f'`If-Match` does not name the current version, `"{version}"`. Read the object again, then decide.'
+        )
         self.version = version
 
 

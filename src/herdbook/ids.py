@@ -41,6 +41,11 @@ def example(prefix: str, text: str = "01HQXVB4Y9Y0Q6P0QH5GX2CT7T") -> str:
     return prefix + text
 
 
+def form(prefix: str) -> str:
+    """Return the form of identifiers of a kind, for messages."""
+    return f"`{prefix}` and {_LENGTH} digits and capital letters, as the API returned it"
+
+
 def new_id() -> UUID:
     """Return a new ULID as a UUID: the current millisecond, then 80 random bits."""
     return pgproto.UUID((time.time_ns() // 1_000_000).to_bytes(6) + os.urandom(10))

@@ -44,15 +44,16 @@ def patched(before: StructT, patch: msgspec.Struct, others: Mapping[str, Any] | 
 
     `others` are the new values of the fields that a patch does not simply replace.
     """
-    changes, defaults = dict[str, Any](others or {}), _defaults(type(before))
+    changes, cleared = dict[str, Any](others or {}), defaults(type(before))
     for name, value in zip(patch.__struct_fields__, msgspec.structs.astuple(patch), strict=True):
-        if value is not UNSET and name in defaults and name not in changes:
-            changes[name] = defaults[name] if value is None else value
+        if value is not UNSET and name in cleared and name not in changes:
+            changes[name] = cleared[name] if value is None else value
     return msgspec.structs.replace(before, **changes)
 
 
 @cache
-def _defaults(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
+def defaults(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
+    """Return the default of each member of a struct."""
     return {field.name: field.default for field in msgspec.structs.fields(struct)}
 
 

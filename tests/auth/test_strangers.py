@@ -29,7 +29,7 @@ of_the_workspace = pytest.mark.parametrize(
 PUBLIC: Final = {"oauth-token", "revoke-oauth-token", "introspect-oauth-token"}
 
 
-class House:
+class OwnedWorkspace:
     """A workspace with one object of each kind, and its administrator."""
 
     def __init__(self, owner: Person, ids_by_parameter: Mapping[str, str]) -> None:
@@ -48,21 +48,21 @@ class House:
 
 
 @pytest_asyncio.fixture
-async def house(client: httpx.AsyncClient, database_url: str) -> House:
-    """A house for the test."""
+async def owned(client: httpx.AsyncClient, database_url: str) -> OwnedWorkspace:
+    """A workspace with an object of each kind."""
     return await built(client, database_url)
 
 
 @pytest_asyncio.fixture
-async def neighbours(client: httpx.AsyncClient, database_url: str) -> House:
-    """A house in another workspace."""
+async def other_owned(client: httpx.AsyncClient, database_url: str) -> OwnedWorkspace:
+    """Another such workspace."""
     return await built(client, database_url)
 
 
-async def built(client: httpx.AsyncClient, database_url: str) -> House:
-    """Build a house."""
+async def built(client: httpx.AsyncClient, database_url: str) -> OwnedWorkspace:
+    """Create a workspace with an object of each kind."""
     connection = await connect(database_url)
-    workspace_id = await create_owned_workspace(connection, "House")
+    workspace_id = await create_owned_workspace(connection, "Owned")
     owner = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
     await connection.close()
     created: dict[str, str] = {"user_id": (await owner.get("/api/v2/users")).json()["data"][0]["id"]}
@@ -77,7 +77,7 @@ async def built(client: httpx.AsyncClient, database_url: str) -> House:
     await owner.patch(f"/api/v2/contacts/{created['contact_id']}", json={"first_name": "Augusta"})
     deliveries = await owner.get(f"/api/herdbook/webhooks/{created['webhook_endpoint_id']}/deliveries")
     created["event_id"] = deliveries.json()["data"][0]["id"]
-    return House(owner, created)
+    return OwnedWorkspace(owner, created)
 
 
 async def ask(person: Person, operation: Operation, named: Mapping[str, str]) -> httpx.Response:
@@ -97,42 +97,42 @@ def test_what_is_public_is_public_on_purpose() -> None:
 
 
 @every_operation
-async def test_nobody_gets_in(client: httpx.AsyncClient, house: House, operation: Operation) -> None:
+async def test_nobody_gets_in(client: httpx.AsyncClient, owned: OwnedWorkspace, operation: Operation) -> None:
     """A request without a credential learns only that one is needed, and changes nothing."""
-    before = await house.everything()
+    before = await owned.everything()
     body: Json = None if operation.body is None else getattr(operation.body, "example", None)
-    response = await client.request(operation.method, "/api" + operation.path.format(**house.ids), json=body)
+    response = await client.request(operation.method, "/api" + operation.path.format(**owned.ids), json=body)
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == 'Bearer realm="herdbook"'
-    assert not any(object_id in response.text for object_id in house.ids.values())
-    assert await house.everything() == before
+    assert not any(object_id in response.text for object_id in owned.ids.values())
+    assert await owned.everything() == before
 
 
 @about_an_object
-async def test_a_stranger_finds_nothing(house: House, charlie: Person, operation: Operation) -> None:
+async def test_a_stranger_finds_nothing(owned: OwnedWorkspace, charlie: Person, operation: Operation) -> None:
     """An object of another workspace looks like one that never existed, and it stays unchanged."""
-    before = await house.everything()
-    response = await ask(charlie, operation, house.ids)
+    before = await owned.everything()
+    response = await ask(charlie, operation, owned.ids)
     never = await ask(charlie, operation, UNKNOWN)
 
     assert response.status_code == never.status_code == 404
     assert without_request(response) == without_request(never)
     assert response.headers.keys() == never.headers.keys()
-    assert await house.everything() == before
+    assert await owned.everything() == before
 
 
 @of_the_workspace
-async def test_a_strangers_lists_are_empty(house: House, charlie: Person, operation: Operation) -> None:
+async def test_a_strangers_lists_are_empty(owned: OwnedWorkspace, charlie: Person, operation: Operation) -> None:
     """A list shows only the objects of its own workspace."""
-    assert house.ids
+    assert owned.ids
     response = await ask(charlie, operation, {})
 
     assert response.json() == {"object": "list", "data": [], "has_more": False, "next_cursor": None}
 
 
 def test_each_kind_of_path_is_walked() -> None:
-    """A new kind of object must be added to the house."""
+    """A new kind of object must be added to the workspace."""
     parameters = {part[1:-1] for operation in OPERATIONS for part in operation.path.split("/") if part.startswith("{")}
 
     # A path names a transcript by its engagement.
@@ -154,12 +154,12 @@ class Place(NamedTuple):
     way: tuple[str | int, ...]
     kind: str
 
-    async def ask(self, home: House, object_id: str) -> httpx.Response:
-        """Make a request at home that names the object."""
-        path = "/api" + self.operation.path.format(**home.ids)
+    async def ask(self, owned: OwnedWorkspace, object_id: str) -> httpx.Response:
+        """Make a request in the workspace that names the object."""
+        path = "/api" + self.operation.path.format(**owned.ids)
         if self.schema is None:
-            return await home.owner.request(self.operation.method, path, params={str(self.way[0]): object_id})
-        return await home.owner.request(self.operation.method, path, json=filled(self.schema, home, self.way, object_id))
+            return await owned.owner.request(self.operation.method, path, params={str(self.way[0]): object_id})
+        return await owned.owner.request(self.operation.method, path, json=filled(self.schema, owned, self.way, object_id))
 
 
 def resolved(schema: Json) -> Json:
@@ -188,7 +188,7 @@ def places(schema: Json) -> Iterator[tuple[Json, tuple[str | int, ...], str]]:
             yield {**schema, "items": chosen}, (0, *way), kind
 
 
-def filled(schema: Json, home: House, way: tuple[str | int, ...] = (), object_id: str | None = None) -> Any:
+def filled(schema: Json, owned: OwnedWorkspace, way: tuple[str | int, ...] = (), object_id: str | None = None) -> Any:
     """Return the members that a schema requires, with the id at the end of the path."""
     schema = resolved(schema)
     if object_id is not None and not way:
@@ -196,14 +196,14 @@ def filled(schema: Json, home: House, way: tuple[str | int, ...] = (), object_id
     if "properties" in schema:
         named = {*schema.get("required", ()), *way[:1]}
         return {
-            name: filled(member, home, way[1:], object_id) if (name,) == way[:1] else filled(member, home)
+            name: filled(member, owned, way[1:], object_id) if (name,) == way[:1] else filled(member, owned)
             for name, member in schema["properties"].items()
             if name in named
         }
     if "items" in schema:
-        return [filled(schema["items"], home, way[1:], object_id)]
+        return [filled(schema["items"], owned, way[1:], object_id)]
     if (kind := kind_of(schema)) is not None:
-        return home.ids[kind]
+        return owned.ids[kind]
     return schema["enum"][0] if "enum" in schema else "ada@example.test"
 
 
@@ -221,19 +221,21 @@ def all_places() -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("place", list(all_places()), ids=lambda place: f"{place.operation.id}-{'.'.join(map(str, place.way))}")
-async def test_an_id_in_a_request_finds_nothing_elsewhere(house: House, neighbours: House, place: Place) -> None:
+async def test_an_id_in_a_request_finds_nothing_elsewhere(
+    owned: OwnedWorkspace, other_owned: OwnedWorkspace, place: Place
+) -> None:
     """An id of another workspace in a body or a query looks like one that never existed; its object stays unchanged."""
     never = KINDS[place.kind] + NEVER_GIVEN
-    before = await house.everything()
-    responses = [await place.ask(neighbours, object_id) for object_id in (house.ids[place.kind], never)]
+    before = await owned.everything()
+    responses = [await place.ask(other_owned, object_id) for object_id in (owned.ids[place.kind], never)]
     told = [
         (response.status_code, sorted(response.headers), response.text.replace(response.headers["X-Request-Id"], ""))
         for response in responses
     ]
 
     assert told[0] == told[1]
-    assert not any(object_id in responses[0].text for object_id in house.ids.values())
-    assert await house.everything() == before
+    assert not any(object_id in responses[0].text for object_id in owned.ids.values())
+    assert await owned.everything() == before
 
 
 def test_the_places_are_those_there_are() -> None:

@@ -11,12 +11,12 @@ from herdbook.auth.store import create_key
 from herdbook.http import openapi
 from herdbook.http.operation import Operation
 from herdbook.http.unread import shown_objects
-from tests.auth.test_strangers import House, house
+from tests.auth.test_strangers import OwnedWorkspace, owned
 from tests.cast import Json, Person, Thing
 from tests.engagements.calls import URL as ENGAGEMENTS
 from tests.engagements.calls import call
 
-__all__ = ["house"]
+__all__ = ["owned"]
 
 ALWAYS: Final = {"object", "id", "created_at", "updated_at"}
 BULK: Final = "/api/herdbook/contacts/bulk"
@@ -43,9 +43,9 @@ def test_all_kinds_of_objects_are_walked() -> None:
 
 
 @pytest.mark.parametrize("operation", WRITES, ids=lambda operation: operation.id)
-async def test_no_write_reads(house: House, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
+async def test_no_write_reads(owned: OwnedWorkspace, pool: "asyncpg.Pool[asyncpg.Record]", operation: Operation) -> None:
     """An answer shows only an object's identity and the members that were sent."""
-    owner, sent = house.owner, getattr(operation.body, "example", {})
+    owner, sent = owned.owner, getattr(operation.body, "example", {})
     if operation.id == "merge-contacts":
         other = await owner.post("/api/v2/contacts", json={"first_name": "Other"})
         sent = {"from": [other.json()["id"]]}
@@ -54,7 +54,7 @@ async def test_no_write_reads(house: House, pool: "asyncpg.Pool[asyncpg.Record]"
         sent = {"from": [other.json()["id"]]}
     key = await create_key(pool, owner.workspace_id, "Writer", operation.scopes or ())
     writer = Person(owner.client, owner.workspace_id, key)
-    response = await writer.request(operation.method, "/api" + operation.path.format(**house.ids), json=sent)
+    response = await writer.request(operation.method, "/api" + operation.path.format(**owned.ids), json=sent)
     found = list(objects(response.json()))
 
     assert response.status_code == 200
@@ -93,14 +93,14 @@ async def test_what_was_sent_comes_back(dave: Person, ada: Thing) -> None:
     assert again.json() == first.json()
 
 
-async def test_what_was_there_before_is_not_created(house: House, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+async def test_what_was_there_before_is_not_created(owned: OwnedWorkspace, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """An engagement that another one created with this external id is told no more of than was sent."""
-    key = await create_key(pool, house.owner.workspace_id, "Writer", ["engagements:write"])
-    writer = Person(house.owner.client, house.owner.workspace_id, key)
+    key = await create_key(pool, owned.owner.workspace_id, "Writer", ["engagements:write"])
+    writer = Person(owned.owner.client, owned.owner.workspace_id, key)
     body = call("known")
-    created = await house.owner.post(ENGAGEMENTS, json=body)
+    created = await owned.owner.post(ENGAGEMENTS, json=body)
     again = await writer.post(ENGAGEMENTS, json=body | {"title": "Other", "is_private": True})
-    whole = await house.owner.post(ENGAGEMENTS, json=body)
+    whole = await owned.owner.post(ENGAGEMENTS, json=body)
     new = await writer.post(ENGAGEMENTS, json=call("new"))
 
     assert (created.status_code, again.status_code, whole.status_code, new.status_code) == (201, 200, 200, 201)

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff
-from herdbook.contacts.commands import CompanyStaff
+from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseContacts
+from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import MAX_RELEASED_CONTACTS
 from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
@@ -329,11 +329,11 @@ async def test_what_was_interrupted_is_finished(
     """A later round finishes a deletion that was interrupted between slices, under the same request and credential."""
     await hire(alice, engine, *(["Nobody"] * (MAX_RELEASED_CONTACTS + 1)))
     origin = Origin(request_id=ids.new_id(), credential_id=alice.key.id)
-    await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
+    await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, ContactsOfCompany()), origin)
     interrupted = len(await released(stored, engine))
     unfinished = "select object_id from unfinished where workspace_id = $1"
     noted = await pool.fetchval(unfinished, alice.workspace_id)
-    await finish(cast("Executor", pool), ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=CompanyStaff()))
+    await finish(cast("Executor", pool), ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=ContactsOfCompany()))
 
     assert noted == engine.uuid
     assert await pool.fetchval(unfinished, alice.workspace_id) is None
@@ -350,7 +350,7 @@ async def test_a_slice_leaves_a_company_alone_that_is_there(
     """Only deleted companies lose their contacts."""
     await hire(alice, engine, "Ada")
     origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
-    written = await ledger.write(alice.workspace_id, ReleaseStaff(engine.uuid, CompanyStaff()), origin)
+    written = await ledger.write(alice.workspace_id, ReleaseContacts(engine.uuid, ContactsOfCompany()), origin)
 
     assert json.loads(written.body) == {"all": True}
     assert await released(stored, engine) == []

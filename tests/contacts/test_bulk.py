@@ -489,4 +489,4 @@ async def test_what_a_bulk_cannot_be_says_the_remedy(alice: Person) -> None:
 
     assert empty.json()["errors"][0]["message"] == "`operations` has 0 items. Send at least 1."
     assert conditional.status_code == 412
-    assert conditional.json()["detail"].endswith("Send the request without If-Match.")
+    assert conditional.json()["detail"].endswith("Send the request without `If-Match`.")

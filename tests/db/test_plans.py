@@ -24,11 +24,11 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.auth.store import create_key, create_workspace, find_access_token, find_key, note_use
 from herdbook.companies import store as companies
-from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff
+from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseContacts
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
 from herdbook.contacts import store as contacts
-from herdbook.contacts.commands import CompanyStaff, UpsertContact
+from herdbook.contacts.commands import ContactsOfCompany, UpsertContact
 from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database
@@ -409,15 +409,17 @@ def place(database: PlansDatabase, endpoint_id: UUID) -> EndpointKey:
     return EndpointKey(database.ledger_client.workspace_id, endpoint_id)
 
 
-def wanted(state: str | None, marks: Sequence[str]) -> webhooks.DeliveryFilter:
+def wanted(state: str | None, kind_actions: Sequence[str]) -> webhooks.DeliveryFilter:
     """Return the filter for deliveries, from the newest six thousand entries on."""
-    return webhooks.DeliveryFilter(_MANY - _COMMON, _MANY + 101, ["v1.contact.created"], marks, state)
+    return webhooks.DeliveryFilter(_MANY - _COMMON, _MANY + 101, ["v1.contact.created"], kind_actions, state)
 
 
-def deliveries(mark: str | None, state: str | None = None) -> Callable[[PlansDatabase], Awaitable[Any]]:
+def deliveries(kind_action: str | None, state: str | None = None) -> Callable[[PlansDatabase], Awaitable[Any]]:
     """Read deliveries of a kind by the ledger."""
-    asked = wanted(state, ["cc"] if mark is None else [mark])
-    return lambda database: webhooks.deliveries(database.pool, place(database, BUSY), asked, asked.marks, _MANY + 100, 26)
+    asked = wanted(state, ["cc"] if kind_action is None else [kind_action])
+    return lambda database: webhooks.deliveries(
+        database.pool, place(database, BUSY), asked, asked.kind_actions, _MANY + 100, 26
+    )
 
 
 def deliveries_noted(state: str) -> Callable[[PlansDatabase], Awaitable[Any]]:
@@ -448,7 +450,7 @@ async def write_all_there_is(database: PlansDatabase) -> None:
 
 async def delete_a_company(database: PlansDatabase) -> None:
     """Delete a company, release its contacts, and look for unfinished work."""
-    ledger_client, staff = database.ledger_client, CompanyStaff()
+    ledger_client, staff = database.ledger_client, ContactsOfCompany()
     written = await ledger_client.write(Create(COMPANY, CompanyCreate(domains=(), name="The Mill")))
     shown: str = json.loads(written.body)["id"]
     company_id = ids.decoded(ids.COMPANY, shown)
@@ -456,9 +458,9 @@ async def delete_a_company(database: PlansDatabase) -> None:
     for name in ("Grace", "Mary"):
         await ledger_client.create(first_name=name, company_id=shown)
     await ledger_client.write(DeleteCompany(company_id, staff))
-    await ledger_client.write(ReleaseStaff(company_id, staff))
+    await ledger_client.write(ReleaseContacts(company_id, staff))
     these = (ledger_client.workspace_id, [company_id])
-    await finish(database.pool, ledger_client.ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=staff), these)
+    await finish(database.pool, ledger_client.ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=staff), these)
 
 
 async def upsert_all_there_is(database: PlansDatabase) -> None:

@@ -9,7 +9,7 @@ import pytest
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.companies.commands import DeleteCompany
-from herdbook.contacts.commands import CompanyStaff
+from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Person, Thing, faults
@@ -91,7 +91,7 @@ async def test_the_command_line_has_no_credential(alice: Person, ada: Thing, eng
     """A write from the command line has no credential and no user."""
     await alice.patch(ada.url, json={"company_id": engine.id})
     origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
-    await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, CompanyStaff()), origin)
+    await ledger.write(alice.workspace_id, DeleteCompany(engine.uuid, ContactsOfCompany()), origin)
     (latest, *_) = (await history(alice, ada))["data"]
 
     assert latest["changes"] == {"company": {"from": {"id": engine.id, "object": "company"}, "to": None}}

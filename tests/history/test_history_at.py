@@ -59,7 +59,7 @@ async def test_before_it_was_created_it_was_not_there(alice: Person, ada: Thing)
     response = await as_of(alice, ada, earlier(ada.json["created_at"]))
 
     assert response.status_code == 404
-    assert "It did not exist at that time." in response.json()["detail"]
+    assert response.json()["detail"].startswith("This contact did not exist at that time.")
 
 
 async def test_while_it_was_deleted_it_was_not_there(alice: Person, renewal: Thing, register: Register) -> None:

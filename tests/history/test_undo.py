@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
+import pytest
 import pytest_asyncio
 
 from tests.cast import Json, Person, Thing, faults
@@ -380,6 +381,15 @@ async def test_a_condition_cannot_hold(alice: Person, ada: Thing, register: Regi
 
     assert response.status_code == 412
     assert await register.entries() == entries
+
+
+@pytest.mark.parametrize("request_id", ["rid_7", NEVER_MADE.lower()])
+async def test_a_malformed_id_is_shown_its_form(alice: Person, request_id: str) -> None:
+    """An id that no request can have is not found; the refusal quotes it and shows the right form."""
+    response = await alice.post(UNDO, json={"request_id": request_id})
+
+    assert response.status_code == 404
+    assert response.json()["detail"].startswith(f"`{request_id}` is not the id of a request. Send `rid_` and 26 digits")
 
 
 async def test_what_is_no_id_is_refused(alice: Person) -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace
-from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseStaff
-from herdbook.contacts.commands import CompanyStaff
+from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
+from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.db.pool import Executor
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unfinished import finish
@@ -107,7 +107,7 @@ class Story:
     async def work_through_chores(self) -> None:
         """Finish the background work."""
         statements = cast("Executor", self.pool)
-        await finish(statements, self.ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=CompanyStaff()))
+        await finish(statements, self.ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=ContactsOfCompany()))
         await finish(statements, self.ledger, CONTACT_MERGE.task, partial(MoveReferences, CONTACT_MERGE))
 
     def contact_members(self, wish: Wish) -> Json:

@@ -42,6 +42,45 @@ async def test_what_is_no_json_is_refused(alice: Person, ada: Thing, stored: Sto
 
 
 @pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b'{"first_name": "Ada",}', "trailing comma in object at byte 21. Correct it there."),
+        (b'{"first_name": "Ada"', "it ends too early, at byte 20. Send all of it."),
+        (b'{"first_name": "\xff"}', "it is not UTF-8. Send it in UTF-8."),
+        (
+            b'{"first_name": "\\ud800"}',
+            "`\\ud800` at byte 16 is half of a surrogate pair, which is no character. Send both halves, or leave it out.",
+        ),
+        (b'{"a":' * 50_000, "it is nested too deeply. Send fewer levels."),
+    ],
+)
+async def test_the_fault_of_what_is_no_json_is_named_once(alice: Person, ada: Thing, body: bytes, fault: str) -> None:
+    """The refusal says once that the body is not JSON, what is wrong and where, and the remedy."""
+    response = await alice.patch(ada.url, content=body, headers=JSON)
+
+    assert response.json()["detail"] == f"The body is not JSON: {fault}"
+
+
+@pytest.mark.parametrize(
+    ("body", "owner"),
+    [({"zzz": 1}, "The body"), ({"emails": [{"email": "ada@engine.test", "zzz": 1}]}, "`emails[0]`")],
+)
+async def test_an_unknown_field_is_shown_the_known_ones(alice: Person, ada: Thing, body: Json, owner: str) -> None:
+    """A field that is like none is refused with the fields that its object takes."""
+    response = await alice.patch(ada.url, json=body)
+
+    assert f"`. {owner} takes `" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/api/v2/contacts", "/api/herdbook/changes"])
+async def test_an_unknown_parameter_is_shown_the_known_ones(alice: Person, path: str) -> None:
+    """A query parameter that is like none is refused with those that the operation takes, in lists and elsewhere."""
+    response = await alice.get(path, params={"zzz": "1"})
+
+    assert response.json()["detail"].startswith("There is no query parameter `zzz`. This operation takes `")
+
+
+@pytest.mark.parametrize(
     "body",
     [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"first_name":' + b"[" * 5000 + b"]" * 5000 + b"}", b'{"a":' * 50_000],
 )

@@ -13,7 +13,7 @@ from tests.http.wires import PATIENCE, Wires, until, until_there_are, wired
 _GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 _LIMITS = Limits(connections=2000)
 # The work of one iteration: some that comes in it, and some that waited.
-_MOST = MAX_AT_ONCE + MAX_TURNS
+_MAX_STEP = MAX_AT_ONCE + MAX_TURNS
 
 
 class Counting:
@@ -60,7 +60,7 @@ async def test_many_requests_at_once_begin_in_turns() -> None:
                 steps.append(app.requests - before)
         _close(clients)
 
-    assert max(steps) <= _MOST
+    assert max(steps) <= _MAX_STEP
 
 
 async def test_a_newcomer_does_not_wait_for_all_connections_of_another_client() -> None:
@@ -103,7 +103,7 @@ async def test_clients_of_a_trusted_proxy_have_turns_of_their_own(forwarded: byt
         await until(lambda: len(began) == 301)
         _close(clients)
 
-    assert began.index("192.0.2.8") < _MOST
+    assert began.index("192.0.2.8") < _MAX_STEP
 
 
 async def test_a_client_may_not_take_all_places_where_connections_wait() -> None:
@@ -139,7 +139,7 @@ async def test_many_clients_leave_in_turns() -> None:
                 await asyncio.sleep(0)
                 steps.append(app.gone - before)
 
-    assert max(steps) <= _MOST
+    assert max(steps) <= _MAX_STEP
 
 
 async def test_drops_of_a_body_come_together() -> None:

@@ -17,6 +17,27 @@ async def test_what_is_there_is_not_written_over(alice: Person, ada: Thing, meth
     assert (await alice.get(ada.url)).headers["ETag"] == ada.etag
 
 
+@pytest.mark.parametrize(
+    ("headers", "fault"),
+    [
+        ({"If-Match": '"9999"'}, "`If-Match` does not name the current version"),
+        ({"If-Match": ""}, "`If-Match` does not name the current version"),
+        ({"If-Match": '"9999"', "If-None-Match": "own"}, "`If-Match` does not name the current version"),
+        ({"If-Match": "own", "If-None-Match": "own"}, "`If-None-Match` excludes the current version"),
+        ({"If-Match": "*", "If-None-Match": "own"}, "`If-None-Match` excludes the current version"),
+        ({"If-None-Match": "*"}, "`If-None-Match: *` excludes every object that exists"),
+    ],
+)
+async def test_the_header_that_fails_is_named(alice: Person, ada: Thing, headers: dict[str, str], fault: str) -> None:
+    """A 412 begins with the header that is not met, and shows the current ETag."""
+    sent = {name: value.replace("own", ada.etag) for name, value in headers.items()}
+    response = await alice.patch(ada.url, json={"first_name": "Augusta"}, headers=sent)
+
+    assert response.status_code == 412
+    assert response.json()["detail"].startswith(fault)
+    assert f"`{ada.etag}`" in response.json()["detail"]
+
+
 async def test_another_version_may_be_written_over(alice: Person, ada: Thing) -> None:
     """A version that the header does not name is overwritten."""
     response = await alice.patch(ada.url, json={"first_name": "Augusta"}, headers={"If-None-Match": '"900", "x"'})
@@ -32,10 +53,11 @@ async def test_what_is_not_there_is_made(alice: Person) -> None:
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 @pytest.mark.parametrize("rubbish", ["'own'", "own x", "x own", "own own", "7"])
 async def test_rubbish_around_a_tag_names_no_version(alice: Person, ada: Thing, method: str, rubbish: str) -> None:
-    """A malformed If-Match is never met: the answer is 412, and nothing is written."""
+    """A malformed If-Match is never met: the answer is 412, which asks for quotes, and nothing is written."""
     response = await alice.request(method, ada.url, headers={"If-Match": rubbish.replace("own", ada.etag)})
 
     assert response.status_code == 412
+    assert "`If-Match` is not a list of ETags. Send an ETag as it was returned, in double quotes" in response.json()["detail"]
     assert (await alice.get(ada.url)).headers["ETag"] == ada.etag
 
 

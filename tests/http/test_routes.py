@@ -99,13 +99,16 @@ def path_with(operation: Operation, form: str) -> str:
 @pytest.mark.parametrize("form", ["*", NEVER_GIVEN, f"*{NEVER_GIVEN.lower()}", f"*{NEVER_GIVEN}0", "rid_" + NEVER_GIVEN])
 @pytest.mark.parametrize("operation", OF_ONE_OBJECT, ids=lambda operation: operation.id)
 async def test_a_malformed_id_is_unknown(charlie: Person, operation: Operation, form: str) -> None:
-    """A malformed id gets the same 404 as an unknown one, after the body is checked."""
+    """A malformed id gets a 404 like an unknown one, after the body is checked, which quotes it and shows the right form."""
     body: Json = getattr(operation.body, "example", None)
     malformed = await charlie.request(operation.method, path_with(operation, form), json=body)
     unknown = await charlie.request(operation.method, path_with(operation, f"*{NEVER_GIVEN}"), json=body)
 
     assert malformed.status_code == unknown.status_code == 404
-    assert malformed.json()["detail"] == unknown.json()["detail"]
+    assert malformed.json()["title"] == unknown.json()["title"]
+    name = operation.path_parameters[0]
+    assert f"as `{form.replace('*', _PREFIXES[name])}`. Send its id there: `{_PREFIXES[name]}`" in malformed.json()["detail"]
+    assert "as `" not in unknown.json()["detail"]
 
 
 @pytest.mark.parametrize(

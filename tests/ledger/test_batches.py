@@ -279,14 +279,14 @@ async def test_command_that_postgresql_refuses_fails_alone(ledger_client: Ledger
 
 async def test_bad_commands_of_one_workspace_spare_others(ledger: Ledger, pool: Pool) -> None:
     """A command that PostgreSQL refuses fails no command of another workspace in its batch."""
-    clerks = [LedgerClient(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(8)]
+    ledger_clients = [LedgerClient(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(8)]
     outcomes = await together(
-        *(ledger_client.write(unstorable()) for ledger_client in clerks[:2]),
-        *(ledger_client.create("ada@engine.test") for ledger_client in clerks),
+        *(ledger_client.write(unstorable()) for ledger_client in ledger_clients[:2]),
+        *(ledger_client.create("ada@engine.test") for ledger_client in ledger_clients),
     )
 
     assert kinds(outcomes) == [asyncpg.UntranslatableCharacterError] * 2 + [Written] * 8
-    for ledger_client in clerks:
+    for ledger_client in ledger_clients:
         assert len(await kept_promises(pool, ledger_client.workspace_id)) == 1
 
 
@@ -527,13 +527,13 @@ async def test_close_carries_out_what_waits_and_refuses_the_rest(
     """Closing answers all waiting callers, and refuses later ones with nothing written."""
     workspace_ids = [ledger_client.workspace_id, *[await create_workspace(pool, f"Workspace {number}") for number in range(3)]]
     async with ledger_on(database_url) as ledger:
-        clerks = [LedgerClient(ledger, workspace_id) for workspace_id in workspace_ids]
-        waiting = [asyncio.create_task(one.create()) for one in clerks for _ in range(100)]
+        ledger_clients = [LedgerClient(ledger, workspace_id) for workspace_id in workspace_ids]
+        waiting = [asyncio.create_task(one.create()) for one in ledger_clients for _ in range(100)]
         await asyncio.sleep(0)
         closing = asyncio.create_task(ledger.close())
         await asyncio.sleep(0)
         with pytest.raises(Unavailable):
-            await clerks[0].create()
+            await ledger_clients[0].create()
         await closing
         assert all(task.done() for task in waiting)
         written = [task.result() for task in waiting]

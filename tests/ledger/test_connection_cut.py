@@ -43,7 +43,7 @@ async def ledger(proxy: Proxy) -> AsyncGenerator[Ledger]:
 
 @pytest_asyncio.fixture
 async def neighbour(ledger: Ledger, pool: Pool) -> LedgerClient:
-    """A writer in another workspace, who shares batches with the clerk."""
+    """A writer in another workspace, which shares batches with `ledger_client`."""
     return LedgerClient(ledger, await create_workspace(pool, "Neighbour"))
 
 
@@ -299,7 +299,11 @@ async def test_many_cuts(
 ) -> None:
     """Each command is done once through many cuts, before and after requests, while another process writes too."""
     dice = random.Random(1)  # noqa: S311  # repeatable on purpose
-    clerks = [ledger_client, neighbour, *(LedgerClient(other_ledger, one.workspace_id) for one in (ledger_client, neighbour))]
+    ledger_clients = [
+        ledger_client,
+        neighbour,
+        *(LedgerClient(other_ledger, one.workspace_id) for one in (ledger_client, neighbour)),
+    ]
     everything: list[Any] = []
 
     async def write(one: LedgerClient, number: int) -> None:
@@ -311,7 +315,7 @@ async def test_many_cuts(
             await dice.choice([lost, unanswered, torn])(caught)
 
     cutting = asyncio.create_task(cut())
-    await asyncio.gather(*(write(one, number) for number, one in enumerate(clerks * 6)))
+    await asyncio.gather(*(write(one, number) for number, one in enumerate(ledger_clients * 6)))
     cutting.cancel()
 
     assert len(everything) == 480
@@ -319,7 +323,7 @@ async def test_many_cuts(
 
 
 async def assert_answers(pool: Pool, answers: list[Any], expected: list[LedgerClient | type[Exception]]) -> None:
-    """Check that each caller got the expected refusal, or an entry of the workspace that its clerk writes in."""
+    """Check that each caller got the expected refusal, or an entry of the workspace that it writes in."""
     written: dict[UUID, list[Written]] = {one.workspace_id: [] for one in expected if isinstance(one, LedgerClient)}
     for answer, one in zip(answers, expected, strict=True):
         if isinstance(one, LedgerClient):

@@ -17,7 +17,7 @@ from herdbook.companies.commands import DeleteCompany
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest, CompanyUpdate
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.bulk import WriteAll, WriteItem
-from herdbook.contacts.commands import CompanyStaff, CreateContact, UpdateContact, UpsertContact
+from herdbook.contacts.commands import ContactsOfCompany, CreateContact, UpdateContact, UpsertContact
 from herdbook.contacts.model import ContactUpdate, ContactUpdatePhoneNumber, ContactUpsert
 from herdbook.contacts.store import CONTACT, CONTACTS
 from herdbook.db.pool import Pool, open_pool
@@ -138,7 +138,7 @@ _COMMANDS: Final[dict[str, Makes]] = {
     "company": lambda _: Create(COMPANY, CompanyCreate(domains=(CompanyDomainRequest("engine.test"),))),
     "company update": lambda world: Update(COMPANY, company_id(world), CompanyUpdate(name="Mill")),
     "company link": lambda world: SetCrmAssociation(COMPANY, company_id(world), None),
-    "company deletion": lambda world: DeleteCompany(company_id(world), CompanyStaff()),
+    "company deletion": lambda world: DeleteCompany(company_id(world), ContactsOfCompany()),
     "tag": lambda _: Create(TAG, TagCreate(name="renewal")),
     "tag update": lambda world: Update(TAG, world.tag, TagUpdate(name="Renewals")),
     "tag deletion": lambda world: Delete(TAG, world.tag),
@@ -329,7 +329,7 @@ _COSTS: Final[list[tuple[Makes, str]]] = [
     (lambda _: engaging("edith@grid.test", "ada@engine.test", external_id="2", numbers=(NUMBER,)), "lls"),
     (lambda world: Merge(merge_type=CONTACT_MERGE, target_id=world.gone, sources=shown(world.ada)), "l"),
     (lambda world: Merge(merge_type=CONTACT_MERGE, target_id=world.ada, sources=shown(world.grace)), "lls"),
-    (lambda world: DeleteCompany(company_id(world), CompanyStaff()), "lls"),
+    (lambda world: DeleteCompany(company_id(world), ContactsOfCompany()), "lls"),
 ]
 
 
@@ -383,7 +383,7 @@ async def test_a_range_reaches_past_all_objects_that_the_batch_removed(watched: 
     *_, gone = await gather(
         client.write(deletions(contacts[: 2 * MIN_RANGE])),
         client.write(deletions(contacts[2 * MIN_RANGE : -1])),
-        client.write(DeleteCompany(company, CompanyStaff())),
+        client.write(DeleteCompany(company, ContactsOfCompany())),
     )
 
     # The further loads: the rest of the contacts, and the row of the last one.
@@ -413,7 +413,7 @@ async def test_a_batch_loads_further_rows_for_few_commands(watched: Watched) -> 
     client = watched.client
     companies = [(await staffed(client, MAX_MISSED_ROWS - 1))[0] for _ in range(4)]
     watched.statements.clear()
-    gone = await gather(*(client.write(DeleteCompany(company, CompanyStaff())) for company in companies))
+    gone = await gather(*(client.write(DeleteCompany(company, ContactsOfCompany())) for company in companies))
 
     assert in_short(watched.statements) == "llslls"
     assert [gone[number + 1].version - gone[number].version for number in range(3)] == [MAX_MISSED_ROWS] * 3

@@ -35,7 +35,7 @@ async def test_nothing_acknowledged_is_lost_when_all_dies_at_once() -> None:
 
 
 async def write_until_killed(folder: Path, number: int, said: list[Said]) -> list[UUID]:
-    """Let a household write, kill all of it, and add its output to `said`; return its workspaces."""
+    """Let a server and its database write, kill both, and add the output of the server to `said`; return its workspaces."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.ledger.crash_child", str(folder), str(number), stdout=asyncio.subprocess.PIPE, cwd=ROOT
     )

@@ -82,7 +82,7 @@ programs: Final = st.lists(st.lists(wishes, min_size=1, max_size=8), min_size=1,
 async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: list[list[Wish]]) -> None:
     """Each command of a batch has the outcome that it would have alone, in its turn."""
     models = [Model(), Model()]
-    clerks = [LedgerClient(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(2)]
+    ledger_clients = [LedgerClient(ledger, await create_workspace(pool, f"Workspace {number}")) for number in range(2)]
     for batch in program:
         asked: list[tuple[Wish, Any, IdempotencyKey | None]] = []
         for wish in batch:
@@ -91,7 +91,7 @@ async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: lis
             asked.append((wish, command, None if wish.key is None else IdempotencyKey(wish.key, fingerprint)))
         outcomes = await asyncio.gather(
             *(
-                clerks[wish.workspace].write(command if wish.is_prepared else Unprepared(command), key)
+                ledger_clients[wish.workspace].write(command if wish.is_prepared else Unprepared(command), key)
                 for wish, command, key in asked
             ),
             return_exceptions=True,
@@ -100,7 +100,7 @@ async def test_ledger_does_as_its_model(ledger: Ledger, pool: Pool, program: lis
             assert_foretold(models[wish.workspace], command, key, outcome)
             event(f"{wish.kind}: {type(outcome).__name__}")
 
-    for ledger_client, model in zip(clerks, models, strict=True):
+    for ledger_client, model in zip(ledger_clients, models, strict=True):
         changes = await kept_promises(pool, ledger_client.workspace_id)
         assert len(changes) == model.seq
         rows = await pool.fetch(

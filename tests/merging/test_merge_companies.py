@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from herdbook import ids
-from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseStaff
+from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.model import CompanyCreate
 from herdbook.companies.store import COMPANY
-from herdbook.contacts.commands import CompanyStaff
+from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.db.pool import Executor
 from herdbook.ledger.commands import Create
 from herdbook.ledger.ledger import Ledger
@@ -260,7 +260,7 @@ async def move_rest(statements: Executor, ledger: Ledger) -> None:
 
 async def release_rest(statements: Executor, ledger: Ledger) -> None:
     """Finish deletions of companies, as the server does every minute."""
-    await finish(statements, ledger, RELEASE_CONTACTS, partial(ReleaseStaff, staff=CompanyStaff()))
+    await finish(statements, ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=ContactsOfCompany()))
 
 
 async def test_what_was_interrupted_is_finished(

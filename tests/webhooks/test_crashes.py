@@ -21,8 +21,8 @@ from tests.webhooks.receiver import TAKEN, Receiver, Request, answer, receiving
 from tests.webhooks.webhook_app import WebhookApp, subscribe, webhook_app_on, write_contact
 
 
-class Town:
-    """An office with the URL of its database, for couriers in processes of their own."""
+class CourierRunner:
+    """Runs couriers in processes of their own, beside an application with webhooks."""
 
     def __init__(self, post: WebhookApp, database_url: str) -> None:
         self.post = post
@@ -44,10 +44,10 @@ class Town:
 
 
 @pytest_asyncio.fixture
-async def town(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Town]:
-    """A new town."""
-    async with database_on(database_url) as url, webhook_app_on(url, tmp_path_factory.mktemp("town")) as post:
-        yield Town(post, url)
+async def runner(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[CourierRunner]:
+    """A runner on a new database."""
+    async with database_on(database_url) as url, webhook_app_on(url, tmp_path_factory.mktemp("runner")) as post:
+        yield CourierRunner(post, url)
 
 
 class Moody(Receiver):
@@ -98,9 +98,9 @@ async def write_on(owner: Person, dice: random.Random, contacts: list[Json], cou
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_everything_is_told(town: Town, seed: int) -> None:
+async def test_everything_is_told(runner: CourierRunner, seed: int) -> None:
     """No event of any workspace is lost by couriers killed during deliveries or by failing endpoints."""
-    dice, post = random.Random(seed), town.post  # noqa: S311  # repeatable on purpose
+    dice, post = random.Random(seed), runner.post  # noqa: S311  # repeatable on purpose
     moody = [Moody(dice) for _ in range(3)]
     async with AsyncExitStack() as stack:
         for each in moody:
@@ -111,7 +111,7 @@ async def test_everything_is_told(town: Town, seed: int) -> None:
         for _ in range(3):
             before = sum(len(each.requests) for each in moody)
             killed_at = len(moody[0].requests) + dice.randrange(1, 20)
-            async with town.courier() as first, town.courier(), asyncio.TaskGroup() as writing:
+            async with runner.courier() as first, runner.courier(), asyncio.TaskGroup() as writing:
                 # Side by side: couriers may be as fast as what is written, and after it nothing would come to be waited for.
                 for owner, known in zip(owners, contacts, strict=True):
                     writing.create_task(write_on(owner, dice, known, 40))

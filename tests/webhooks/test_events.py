@@ -17,7 +17,7 @@ from herdbook.ledger.object_types import current, deleted
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.webhook_endpoints.model import EventType
-from herdbook.webhooks.events import EventEntry, event_id, event_type, marks, seq_of, to_event
+from herdbook.webhooks.events import EventEntry, event_id, event_type, kind_actions, seq_of, to_event
 from tests.cast import Json, Person
 from tests.engagements.calls import call, timed
 
@@ -53,7 +53,7 @@ class Event(NamedTuple):
         return self.json["data"].get("previous_attributes")
 
 
-class ApiOptions:
+class WorkspaceEvents:
     """All events of Alice's workspace."""
 
     def __init__(self, alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> None:
@@ -77,7 +77,7 @@ class ApiOptions:
         """Return the ledger's entries."""
         return await self._pool.fetch(
             """
-            select seq, at, kind::text || action::text as mark, object::text, previous::text
+            select seq, at, kind::text || action::text as kind_action, object::text, previous::text
             from change where workspace_id = $1 order by seq
             """,
             self.alice.workspace_id,
@@ -86,11 +86,11 @@ class ApiOptions:
     async def events(self) -> list[Event]:
         """Return the events of all entries, in order."""
         events: list[Event] = []
-        for seq, at, mark, object_, previous in await self.entries():
+        for seq, at, kind_action, object_, previous in await self.entries():
             event = to_event(
                 OBJECT_TYPES,
                 self.alice.workspace_id,
-                EventEntry(seq, at, mark, object_.encode(), previous and previous.encode()),
+                EventEntry(seq, at, kind_action, object_.encode(), previous and previous.encode()),
             )
             if event is not None:
                 body = json.loads(event.body)
@@ -100,23 +100,23 @@ class ApiOptions:
 
 
 @pytest.fixture
-def wire(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> ApiOptions:
+def workspace(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> WorkspaceEvents:
     """The events of Alice's workspace."""
-    return ApiOptions(alice, pool, ledger)
+    return WorkspaceEvents(alice, pool, ledger)
 
 
-async def test_the_envelope_is_whole(wire: ApiOptions) -> None:
+async def test_the_envelope_is_whole(workspace: WorkspaceEvents) -> None:
     """Each event has its id, type, API version, time, workspace and data."""
-    contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Zoë"})
-    (event,) = await wire.events()
-    (entry,) = await wire.entries()
+    contact = await workspace.write("POST", "/api/v2/contacts", {"first_name": "Zoë"})
+    (event,) = await workspace.events()
+    (entry,) = await workspace.entries()
 
     assert event.json == {
-        "id": event_id(wire.alice.workspace_id, 1, entry["at"]),
+        "id": event_id(workspace.alice.workspace_id, 1, entry["at"]),
         "type": "v1.contact.created",
         "api_version": "v1",
         "created_at": contact["created_at"],
-        "workspace_id": ids.encoded(ids.WORKSPACE, wire.alice.workspace_id),
+        "workspace_id": ids.encoded(ids.WORKSPACE, workspace.alice.workspace_id),
         "data": {"object": contact},
     }
 
@@ -142,24 +142,24 @@ async def test_the_envelope_is_whole(wire: ApiOptions) -> None:
     ],
 )
 async def test_objects_are_told_as_the_api_shows_them(
-    wire: ApiOptions, kind: str, path: str, body: Json, patch: Json, previous: Json
+    workspace: WorkspaceEvents, kind: str, path: str, body: Json, patch: Json, previous: Json
 ) -> None:
     """An event shows the object as created, updated or last seen, and the old values of an update."""
-    created = await wire.write("POST", path, body)
-    updated = await wire.write("PATCH", f"{path}/{created['id']}", patch)
-    await wire.write("DELETE", f"{path}/{created['id']}")
+    created = await workspace.write("POST", path, body)
+    updated = await workspace.write("PATCH", f"{path}/{created['id']}", patch)
+    await workspace.write("DELETE", f"{path}/{created['id']}")
 
-    events = await wire.events()
+    events = await workspace.events()
     assert [event.type for event in events] == [f"v1.{kind}.{action}" for action in ("created", "updated", "deleted")]
     assert [event.object for event in events] == [created, updated, updated]
     assert [event.previous for event in events] == [None, previous, None]
 
 
-async def test_an_engagement_is_told_as_the_api_shows_it(wire: ApiOptions) -> None:
+async def test_an_engagement_is_told_as_the_api_shows_it(workspace: WorkspaceEvents) -> None:
     """An engagement's event leaves out the internal source, participants and recording."""
     body = timed("call", participants=[{"name": "Ada Lovelace", "email": "ada@engine.test"}])
-    engagement = await wire.write("POST", "/api/v2/engagements", body)
-    events = await wire.events()
+    engagement = await workspace.write("POST", "/api/v2/engagements", body)
+    events = await workspace.events()
 
     assert [event.type for event in events] == [
         *("v1.contact.created", "v1.engagement.created", "v1.engagement.transcript_timeline.completed"),
@@ -168,29 +168,29 @@ async def test_an_engagement_is_told_as_the_api_shows_it(wire: ApiOptions) -> No
     assert [event.previous for event in events] == [None, None, None]
 
 
-async def test_whom_an_engagement_is_with_is_told_in_ids(wire: ApiOptions) -> None:
+async def test_whom_an_engagement_is_with_is_told_in_ids(workspace: WorkspaceEvents) -> None:
     """Changed links of an engagement appear as ids, because its object shows them only on request."""
-    contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
-    tag = await wire.write("POST", "/api/v2/tags", {"name": "Renewal"})
-    engagement = await wire.write("POST", "/api/v2/engagements", call())
+    contact = await workspace.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
+    tag = await workspace.write("POST", "/api/v2/tags", {"name": "Renewal"})
+    engagement = await workspace.write("POST", "/api/v2/engagements", call())
     url = f"/api/v2/engagements/{engagement['id']}"
-    await wire.write("PUT", f"{url}/contacts", {"contact_ids": [contact["id"]]})
-    await wire.write("PUT", f"{url}/tags", {"tag_ids": [tag["id"]]})
-    await wire.write("PUT", f"{url}/tags", {"tag_ids": []})
-    updates = [event for event in await wire.events() if event.type == "v1.engagement.updated"]
+    await workspace.write("PUT", f"{url}/contacts", {"contact_ids": [contact["id"]]})
+    await workspace.write("PUT", f"{url}/tags", {"tag_ids": [tag["id"]]})
+    await workspace.write("PUT", f"{url}/tags", {"tag_ids": []})
+    updates = [event for event in await workspace.events() if event.type == "v1.engagement.updated"]
 
     assert [event.previous for event in updates] == [{"contact_ids": []}, {"tag_ids": []}, {"tag_ids": [tag["id"]]}]
     assert all("details" not in event.object for event in updates)
     assert {event.object["id"] for event in updates} == {engagement["id"]}
 
 
-async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: ApiOptions) -> None:
+async def test_a_timeline_that_comes_late_is_told_with_the_engagement(workspace: WorkspaceEvents) -> None:
     """A later timeline sends the whole current engagement, and the update of the engagement is an event of its own."""
-    engagement = await wire.write("POST", "/api/v2/engagements", call())
+    engagement = await workspace.write("POST", "/api/v2/engagements", call())
     url = f"/api/herdbook/engagements/{engagement['id']}/transcript_timeline"
-    await wire.write("PUT", url, {key: timed()["transcript_timeline"][key] for key in ("speakers", "entries")})
-    events = await wire.events()
-    now = (await wire.alice.get(f"/api/v2/engagements/{engagement['id']}")).json()
+    await workspace.write("PUT", url, {key: timed()["transcript_timeline"][key] for key in ("speakers", "entries")})
+    events = await workspace.events()
+    now = (await workspace.alice.get(f"/api/v2/engagements/{engagement['id']}")).json()
 
     assert [event.type for event in events] == [
         *("v1.engagement.created", "v1.engagement.updated", "v1.engagement.transcript_timeline.completed"),
@@ -200,67 +200,68 @@ async def test_a_timeline_that_comes_late_is_told_with_the_engagement(wire: ApiO
     assert events[2].previous is None
 
 
-async def test_text_alone_completes_no_timeline(wire: ApiOptions) -> None:
+async def test_text_alone_completes_no_timeline(workspace: WorkspaceEvents) -> None:
     """Text without a timeline sends no timeline event."""
-    await wire.write("POST", "/api/v2/engagements", call())
+    await workspace.write("POST", "/api/v2/engagements", call())
 
-    assert [event.type for event in await wire.events()] == ["v1.engagement.created"]
+    assert [event.type for event in await workspace.events()] == ["v1.engagement.created"]
 
 
-async def test_a_private_engagement_is_told(wire: ApiOptions) -> None:
+async def test_a_private_engagement_is_told(workspace: WorkspaceEvents) -> None:
     """Private engagements are sent, because only an administrator, who may read them, has endpoints."""
-    engagement = await wire.write("POST", "/api/v2/engagements", call(is_private=True))
-    (event,) = await wire.events()
+    engagement = await workspace.write("POST", "/api/v2/engagements", call(is_private=True))
+    (event,) = await workspace.events()
 
     assert (event.object, event.object["is_private"]) == (engagement, True)
 
 
-async def test_a_deleted_engagement_is_told_as_it_was(wire: ApiOptions) -> None:
+async def test_a_deleted_engagement_is_told_as_it_was(workspace: WorkspaceEvents) -> None:
     """A deleted engagement is sent in its last state, as other objects are."""
-    engagement = await wire.write("POST", "/api/v2/engagements", call())
-    await wire.delete_engagement(engagement)
-    *_, event = await wire.events()
+    engagement = await workspace.write("POST", "/api/v2/engagements", call())
+    await workspace.delete_engagement(engagement)
+    *_, event = await workspace.events()
 
     assert (event.type, event.object, event.previous) == ("v1.engagement.deleted", engagement, None)
 
 
-async def test_what_a_deletion_changes_elsewhere_is_told(wire: ApiOptions) -> None:
+async def test_what_a_deletion_changes_elsewhere_is_told(workspace: WorkspaceEvents) -> None:
     """The contacts of a deleted company are sent as updated."""
-    company = await wire.write("POST", "/api/v2/companies", {"name": "Engine", "domains": []})
-    await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada", "company_id": company["id"]})
-    await wire.write("DELETE", f"/api/v2/companies/{company['id']}")
-    updates = [event for event in await wire.events() if event.type == "v1.contact.updated"]
+    company = await workspace.write("POST", "/api/v2/companies", {"name": "Engine", "domains": []})
+    await workspace.write("POST", "/api/v2/contacts", {"first_name": "Ada", "company_id": company["id"]})
+    await workspace.write("DELETE", f"/api/v2/companies/{company['id']}")
+    updates = [event for event in await workspace.events() if event.type == "v1.contact.updated"]
 
     assert [event.previous for event in updates] == [{"company": {"id": company["id"], "object": "company"}}]
     assert "company" not in updates[0].object
 
 
-async def test_users_comments_and_endpoints_are_told_of_nowhere(wire: ApiOptions) -> None:
+async def test_users_comments_and_endpoints_are_told_of_nowhere(workspace: WorkspaceEvents) -> None:
     """Users, comments and endpoints have no events."""
-    endpoint = await wire.write("POST", "/api/herdbook/webhooks", {"url": "http://127.0.0.1/"})
-    await wire.write("PATCH", f"/api/herdbook/webhooks/{endpoint['id']}", {"description": "Other words."})
-    engagement = await wire.write("POST", "/api/v2/engagements", timed())
-    await wire.write("POST", f"/api/v2/engagements/{engagement['id']}/transcript_comments", {"body": "Yes!"})
+    endpoint = await workspace.write("POST", "/api/herdbook/webhooks", {"url": "http://127.0.0.1/"})
+    await workspace.write("PATCH", f"/api/herdbook/webhooks/{endpoint['id']}", {"description": "Other words."})
+    engagement = await workspace.write("POST", "/api/v2/engagements", timed())
+    await workspace.write("POST", f"/api/v2/engagements/{engagement['id']}/transcript_comments", {"body": "Yes!"})
 
-    assert [event.type for event in await wire.events()] == [
+    assert [event.type for event in await workspace.events()] == [
         *("v1.engagement.created", "v1.engagement.transcript_timeline.completed"),
     ]
 
 
-async def test_what_changes_nothing_is_no_event(wire: ApiOptions) -> None:
+async def test_what_changes_nothing_is_no_event(workspace: WorkspaceEvents) -> None:
     """An update without a change sends no event."""
-    contact = await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
-    await wire.write("PATCH", f"/api/v2/contacts/{contact['id']}", {"first_name": "Ada"})
+    contact = await workspace.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
+    await workspace.write("PATCH", f"/api/v2/contacts/{contact['id']}", {"first_name": "Ada"})
 
-    assert len(await wire.events()) == 1
+    assert len(await workspace.events()) == 1
 
 
-async def test_an_event_is_the_same_each_time(wire: ApiOptions) -> None:
+async def test_an_event_is_the_same_each_time(workspace: WorkspaceEvents) -> None:
     """An event is the same byte for byte each time, including its id, so that receivers recognise repeats."""
-    await wire.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
-    ((seq, at, mark, object_, _),) = await wire.entries()
+    await workspace.write("POST", "/api/v2/contacts", {"first_name": "Ada"})
+    ((seq, at, kind_action, object_, _),) = await workspace.entries()
     first, second = [
-        to_event(OBJECT_TYPES, wire.alice.workspace_id, EventEntry(seq, at, mark, object_.encode(), None)) for _ in range(2)
+        to_event(OBJECT_TYPES, workspace.alice.workspace_id, EventEntry(seq, at, kind_action, object_.encode(), None))
+        for _ in range(2)
     ]
 
     assert first == second
@@ -273,12 +274,12 @@ def test_what_is_restored_is_created_again() -> None:
 
 def test_each_type_has_its_entries() -> None:
     """Each of the thirteen types selects its own entries only."""
-    assert {event_type(OBJECT_TYPES, mark) for mark in marks(OBJECT_TYPES, None)} == set(EventType)
+    assert {event_type(OBJECT_TYPES, each) for each in kind_actions(OBJECT_TYPES, None)} == set(EventType)
     assert len(EventType) == 13
-    assert marks(OBJECT_TYPES, ["v1.tag.deleted"]) == ["td"]
-    assert marks(OBJECT_TYPES, ["v1.contact.created"]) == ["cc", "cr"]
-    assert marks(OBJECT_TYPES, ["v1.engagement.transcript_timeline.completed"]) == ["rc", "ru"]
-    assert [event_type(OBJECT_TYPES, mark) for mark in ("uc", "nc", "wu")] == [None, None, None]
+    assert kind_actions(OBJECT_TYPES, ["v1.tag.deleted"]) == ["td"]
+    assert kind_actions(OBJECT_TYPES, ["v1.contact.created"]) == ["cc", "cr"]
+    assert kind_actions(OBJECT_TYPES, ["v1.engagement.transcript_timeline.completed"]) == ["rc", "ru"]
+    assert [event_type(OBJECT_TYPES, each) for each in ("uc", "nc", "wu")] == [None, None, None]
 
 
 @pytest.mark.parametrize("seq", [1, 2, 4711, 2**40, 2**48 - 1])

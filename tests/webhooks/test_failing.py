@@ -9,7 +9,7 @@ from herdbook.object_types import OBJECT_TYPES
 from herdbook.webhook_endpoints.model import EndpointKey
 from herdbook.webhooks import delivery_store
 from herdbook.webhooks.delivery import SCHEDULE
-from herdbook.webhooks.events import marks
+from herdbook.webhooks.events import kind_actions
 from tests.cast import Json, Person
 from tests.webhooks.receiver import TAKEN, Receiver, answer
 from tests.webhooks.webhook_app import WEBHOOKS, WebhookApp, subscribe, uuid_of, write_contact
@@ -100,7 +100,7 @@ async def test_reads_end_with_bytes(post: WebhookApp, owner: Person, receiver: R
     )
     place = EndpointKey(owner.workspace_id, uuid_of(endpoint))
     post.clock.go(timedelta(hours=1))
-    entries = await delivery_store.read_on(post.pool, owner.workspace_id, 0, marks(OBJECT_TYPES, None), 200, 1_500_000)
+    entries = await delivery_store.read_on(post.pool, owner.workspace_id, 0, kind_actions(OBJECT_TYPES, None), 200, 1_500_000)
     due = await delivery_store.read_due(post.pool, place, post.clock(), [], 200, 1_500_000)
     rest = await delivery_store.read_due(post.pool, place, post.clock(), [each.seq for each in due], 200, 1_500_000)
 
@@ -125,9 +125,9 @@ async def test_few_long_transcripts_are_unpacked_at_once(post: WebhookApp, owner
         owner.workspace_id,
     )
     place, url = EndpointKey(owner.workspace_id, uuid_of(endpoint)), f"{WEBHOOKS}/{endpoint['id']}/deliveries"
-    first = await delivery_store.read_on(post.pool, owner.workspace_id, 0, marks(OBJECT_TYPES, None), 200, 8_000_000)
+    first = await delivery_store.read_on(post.pool, owner.workspace_id, 0, kind_actions(OBJECT_TYPES, None), 200, 8_000_000)
     second = await delivery_store.read_on(
-        post.pool, owner.workspace_id, first[-1].seq, marks(OBJECT_TYPES, None), 200, 8_000_000
+        post.pool, owner.workspace_id, first[-1].seq, kind_actions(OBJECT_TYPES, None), 200, 8_000_000
     )
     page = (await owner.get(url)).json()
     next_page = (await owner.get(url, params={"cursor": page["next_cursor"]})).json()

@@ -107,14 +107,17 @@ class Authenticator:
         elif text.startswith(ACCESS_TOKEN_PREFIX):
             prefix, name, shown, find = ACCESS_TOKEN_PREFIX, "access token", CLIENT_PREFIX, find_access_token
         else:
-            raise Unauthenticated("This credential is neither an API key nor an access token of this server.")
+            raise Unauthenticated(
+                f"This is neither an API key (`{PREFIX}...`) nor an access token (`{ACCESS_TOKEN_PREFIX}...`). Send one, "
+                "as this server issued it."
+            )
         try:
             sent = read_token(text, prefix, name)
         except NotAKey as error:
             raise Unauthenticated(str(error)) from None
         stored = await self.sign_ins.stored(find, sent.id, sent.secret, address)
         if stored is None:
-            raise Unauthenticated(f"This {name} is unknown here.")
+            raise Unauthenticated(f"This {name} is unknown here. Check that this server issued it, or have a new one made.")
         if stored.is_over:
             raise Unauthenticated(f"This {name} has expired or was revoked, or its user is no longer active. Use another one.")
         if stored.is_first_use:

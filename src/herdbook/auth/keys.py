@@ -76,7 +76,7 @@ def read_token(text: str, prefix: str, name: str) -> Token:
     head, dot, secret = text.partition(".")
     token_id = ids.decoded(prefix, head)
     if token_id is None or not dot:
-        raise NotAKey(f"This is not an {name}. An {name} looks like `{prefix}<id>.<secret>`.")
+        raise NotAKey(f"This is not an {name}. An {name} looks like `{prefix}<id>.<secret>`. Copy it again.")
     random = secret[:_RANDOM_LENGTH]
     if len(secret) != _RANDOM_LENGTH + _CHECKSUM_LENGTH or secret[_RANDOM_LENGTH:] != _checksum(random):
         raise NotAKey(f"This {name} is mistyped or cut off: its checksum does not match. Copy it again.")

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.companies import store
-from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseStaff, Staff
+from herdbook.companies.commands import RELEASE_CONTACTS, CompanyContacts, DeleteCompany, ReleaseContacts
 from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, MergedCompany, normal_domain
 from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
@@ -37,10 +37,10 @@ async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> 
     return await call.write(Update(COMPANY, company_id, patch, call.if_version))
 
 
-async def delete_company(staff: Staff, call: Call, company_id: UUID) -> Answer:
+async def delete_company(contacts: CompanyContacts, call: Call, company_id: UUID) -> Answer:
     """Delete one company, and clear it from its contacts."""
-    answer = await call.write(DeleteCompany(company_id, staff, call.if_version))
-    await call.finish(RELEASE_CONTACTS, partial(ReleaseStaff, staff=staff), [company_id])
+    answer = await call.write(DeleteCompany(company_id, contacts, call.if_version))
+    await call.finish(RELEASE_CONTACTS, partial(ReleaseContacts, contacts=contacts), [company_id])
     return answer
 
 
@@ -60,8 +60,8 @@ _WRITE: Final = ("companies:write",)
 _DOMAIN: Final = {"type": "string", **NO_NUL_SCHEMA}
 
 
-def operations(staff: Staff) -> tuple[Operation, ...]:
-    """Return the operations. `staff` gives access to the contacts from which a deletion clears the company."""
+def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
+    """Return the operations. `contacts` gives access to the contacts from which a deletion clears the company."""
     return (
         Operation(
             method="GET",
@@ -135,7 +135,7 @@ def operations(staff: Staff) -> tuple[Operation, ...]:
             description="Deletes a single workspace company, and clears it from its contacts.",
             tag=_TAG,
             scopes=_WRITE,
-            handler=partial(delete_company, staff),
+            handler=partial(delete_company, contacts),
             answer=Deleted,
             answer_description="Deleted company response.",
         ),

@@ -14,7 +14,7 @@ from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 RELEASE_CONTACTS: Final = Task("release", COMPANIES.name)
 
 
-class Staff(Protocol):
+class CompanyContacts(Protocol):
     """The contacts of companies. This package must not import contacts, so they implement this protocol."""
 
     def needs(self, company_id: UUID) -> Iterator[Need]:
@@ -29,40 +29,40 @@ class Staff(Protocol):
 class DeleteCompany(msgspec.Struct, frozen=True):
     """Delete a company, free its domains, and clear it from its contacts. Refusals: NotFound, Stale.
 
-    If the company has more contacts than a batch should change, `ReleaseStaff` clears the rest.
+    If the company has more contacts than a batch should change, `ReleaseContacts` clears the rest.
     """
 
     company_id: UUID
-    staff: Staff
+    contacts: CompanyContacts
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
         yield Need(COMPANIES, self.company_id)
-        yield from self.staff.needs(self.company_id)
+        yield from self.contacts.needs(self.company_id)
 
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, COMPANIES, self.company_id, self.if_version, "company")
         result = deleted(work, COMPANY, before)
-        if not self.staff.release(work, self.company_id):
+        if not self.contacts.release(work, self.company_id):
             note(work, RELEASE_CONTACTS, self.company_id, is_finished=False)
         return result
 
 
-class ReleaseStaff(msgspec.Struct, frozen=True):
+class ReleaseContacts(msgspec.Struct, frozen=True):
     """Clear a deleted company from some of the contacts that it still has."""
 
     company_id: UUID
-    staff: Staff
+    contacts: CompanyContacts
 
     def needs(self) -> Iterator[Need]:
         yield Need(COMPANIES, self.company_id)
-        yield from self.staff.needs(self.company_id)
+        yield from self.contacts.needs(self.company_id)
 
     def apply(self, work: UnitOfWork) -> Result:
         company = work.get(COMPANIES, self.company_id)
         # The contacts of a merged company go to the one that replaces it.
         is_deleted = company is not None and company.deleted_at is not None and company.merged_into is None
-        is_finished = not is_deleted or self.staff.release(work, self.company_id)
+        is_finished = not is_deleted or self.contacts.release(work, self.company_id)
         if is_finished:
             note(work, RELEASE_CONTACTS, self.company_id, is_finished=True)
         return Result(0 if company is None else company.version, SliceDone(all=is_finished))

@@ -155,7 +155,7 @@ def known_contacts(work: UnitOfWork, addresses: Sequence[str], numbers: Sequence
     return {handle: row for handle, row in zip(found, rows, strict=True) if row is not None}
 
 
-class CompanyStaff:
+class ContactsOfCompany:
     """The contacts of companies, for the deletion of a company."""
 
     def needs(self, company_id: UUID) -> Iterator[Need]:

@@ -159,7 +159,8 @@ def _object_then(object_type: ObjectType[Any, Any], version: int | None, object_
 
 
 def _was_not_there(object_type: ObjectType[Any, Any]) -> NotFound:
-    return NotFound(object_type.name, "It did not exist at that time.")
+    fault = f"This {object_type.noun} did not exist at that time."
+    return NotFound(object_type.noun, "Ask for another time: its history shows when it was created and deleted.", fault=fault)
 
 
 async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: UUID) -> Answer:

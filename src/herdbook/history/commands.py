@@ -100,7 +100,7 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
     `since` on, the number of the request's first entry: a reference that led nowhere before the request may lead nowhere again.
     `object_types` are all types, and `may_name` those whose holders the caller may see. `others` are the objects that earlier
     commands of the same undo have reverted, or would have in a dry run, and whether each then exists. There are no refusals. A
-    dry run raises Preview, which no caller sees.
+    dry run raises UndoPreview, which no caller sees.
     """
 
     request_id: str

@@ -16,7 +16,7 @@ from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
-from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable
+from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable, quoted
 from herdbook.history import store
 from herdbook.history.commands import Reversal, UndoPreview, UndoReversals
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, state_before
@@ -58,8 +58,10 @@ async def _touched(call: Call, request_id: str) -> list[TouchedObject]:
     """Return the objects that a request changed. Refusals: NotFound, NoLongerKept."""
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     found = ids.decoded(ids.REQUEST, request_id)
-    touched = [] if found is None else await store.touched(pool, call.services.object_types, workspace_id, found)
-    if found is None or not touched:
+    if found is None:
+        raise NotFound("request", f"Send {ids.form(ids.REQUEST)}.", fault=f"`{quoted(request_id)}` is not the id of a request.")
+    touched = await store.touched(pool, call.services.object_types, workspace_id, found)
+    if not touched:
         raise _no_such_request()
     if await store.may_be_cut(pool, workspace_id, found):
         head, trimmed, _ = await store.ledger_range(pool, workspace_id)

@@ -17,12 +17,23 @@ from herdbook import ids, metrics
 from herdbook.auth.authenticate import ANONYMOUS, Authenticator, Caller
 from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.disk import DiskWatch
-from herdbook.errors import DATABASE_IS_FULL, DISK_IS_FULL, RateLimited, Refusal, Stale, Taken, TooLarge, Unavailable
+from herdbook.errors import (
+    DATABASE_IS_FULL,
+    DISK_IS_FULL,
+    NotFound,
+    RateLimited,
+    Refusal,
+    Stale,
+    Taken,
+    TooLarge,
+    Unavailable,
+    quoted,
+)
 from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_json
 from herdbook.http.call import Call, Services
 from herdbook.http.canonical import canonical
 from herdbook.http.coding import coding_of, unpacked
-from herdbook.http.etag import WEAK_TAG, etag, if_version, none_match
+from herdbook.http.etag import etag, if_version, none_match, precondition_fault
 from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
 from herdbook.http.problems import problem_headers, problem_of, with_retry_after
@@ -111,19 +122,19 @@ class ApiApp:
         services: Services,
         authenticator: Authenticator,
         rate_limit: RateLimit | None,
-        wire: ApiOptions,
+        options: ApiOptions,
         logs_requests: bool,
         disk: DiskWatch | None = None,
     ) -> None:
         # The path parameter `{contact_id}` is a contact's id.
-        prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT}
-        self._router = Router((operation, _target(operation, wire.body_limit, prefixes)) for operation in operations)
+        self._prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT}
+        self._router = Router((operation, _target(operation, options.body_limit, self._prefixes)) for operation in operations)
         self._services = services
         self._authenticator = authenticator
         self._rate_limit = rate_limit
         self._disk = disk or DiskWatch(None)
-        self._wire = wire
-        self._bodies = Bodies(wire.body_limit * MANY_BODIES)
+        self._options = options
+        self._bodies = Bodies(options.body_limit * MANY_BODIES)
         self._slices = TimeSlices()
         self._logs_requests = logs_requests
 
@@ -161,6 +172,7 @@ class ApiApp:
             del parts[0]
         target, parameters = self._router.find(scope["method"], parts, scope["path"])
         operation = request.operation = target.operation
+        request.path_parameters = parameters
         address: str = (scope.get("client") or ("",))[0]
         if operation.is_older and b"authorization" not in request.headers and b"x-api-key" in request.headers:
             request.headers[b"authorization"] = request.headers[b"x-api-key"]
@@ -202,7 +214,7 @@ class ApiApp:
             address=address,
             authenticator=self._authenticator,
             slices=self._slices,
-            problem_type_base=self._wire.problem_type_base,
+            problem_type_base=self._options.problem_type_base,
         )
         answer = await operation.handler(call, *arguments)
         if caller.may_all(target.narrowed_scopes) or answer.is_own or not operation.narrows(answer.status or operation.status):
@@ -304,19 +316,31 @@ class ApiApp:
         if request.caller is not None:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
-        if isinstance(error, Stale) and b"W/" in request.headers.get(b"if-match", b""):
-            error.detail += WEAK_TAG
+        if isinstance(error, Stale | NotFound):
+            error.detail = self._fault_of_request(request, error) or error.detail
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
-        problem = problem_of(error, request.shown_id, self._wire.problem_type_base, may_name_holder=may_name_holder)
+        problem = problem_of(error, request.shown_id, self._options.problem_type_base, may_name_holder=may_name_holder)
         if request.operation is not None and request.operation.is_older:
             problem = with_retry_after(problem, error)
         body = msgspec.json.encode(problem)
-        media_type = self._wire.problem_media_type.encode()
+        media_type = self._options.problem_media_type.encode()
         if _PROBLEM_JSON in request.headers.get(b"accept", b""):
             media_type = _PROBLEM_JSON
         headers = request.common_headers() + problem_headers(error)
         headers += ((b"content-type", media_type), (b"content-length", b"%d" % len(body)))
         await request.send(problem.status, headers, body, send)
+
+    def _fault_of_request(self, request: "_Request", refusal: Stale | NotFound) -> str | None:
+        """Return the fault in a request's headers or path that explains a refusal, and the remedy, or None."""
+        if isinstance(refusal, Stale):
+            tags = (request.headers.get(name) for name in (b"if-match", b"if-none-match"))
+            return None if refusal.version is None else precondition_fault(refusal.version, *tags)
+        assert request.operation is not None, "only operations look for objects"
+        for name, text in zip(request.operation.path_parameters, request.path_parameters, strict=True):
+            if ids.decoded(self._prefixes[name], text) is None:
+                noun = name.replace("_", " ")
+                return f"The path names the {noun} as `{quoted(text)}`. Send its id there: {ids.form(self._prefixes[name])}."
+        return None
 
 
 class _Request:
@@ -324,7 +348,7 @@ class _Request:
 
     __slots__ = (
         *("answer_at_once", "began", "caller", "headers", "held", "id", "if_version", "is_head"),
-        *("operation", "quota", "shown_id", "status"),
+        *("operation", "path_parameters", "quota", "shown_id", "status"),
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -336,6 +360,7 @@ class _Request:
         self.is_head = scope["method"] == "HEAD"
         self.headers = _headers(scope["headers"])
         self.operation: Operation | None = None
+        self.path_parameters: list[str] = []
         self.caller: Caller | None = None
         self.quota: Quota | None = None
         self.status = 0

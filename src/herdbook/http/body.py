@@ -9,7 +9,7 @@ import functools
 import itertools
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import Any, Final, cast, get_type_hints
+from typing import Any, Final, NamedTuple, cast, get_type_hints
 
 import msgspec
 from msgspec import UNSET, inspect
@@ -41,8 +41,9 @@ MAX_ARRAYS: Final = 5000
 _ARRAY: Final = re.compile(rb'"\s*:\s*\[')
 # Colons that a body may have of which all names are looked at: it has no more names than these.
 MAX_COLONS: Final = 20_000
-# How the decoder tells where a value is that it refuses, and that an array has too many items.
+# How the decoder tells where a value is that it refuses, where a text is not JSON, and that an array has too many items.
 _PLACE: Final = re.compile(r" - at `\$\.?(.*)`$")
+_MALFORMED: Final = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _TOO_LONG: Final = re.compile(r"Expected `\w+` of length <= ")
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 # The first escape of half a surrogate pair, behind other escapes and whole pairs.
@@ -92,7 +93,7 @@ class BodyReader:
             if fault := _fault_of_text(body, why):
                 raise _not_json(fault, path) from None
         except UnicodeDecodeError:
-            raise _not_json("it is not UTF-8", path) from None
+            raise _not_json(_NOT_UTF_8, path) from None
         else:
             found: list[FieldError] = []
             for name, attribute, rule in self._checks:
@@ -134,10 +135,12 @@ class BodyReader:
                 value = yield from self._members(body)
             else:
                 value = msgspec.json.decode(body or b"{}")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _not_json(str(error), path) from None
+        except UnicodeDecodeError:
+            raise _not_json(_NOT_UTF_8, path) from None
+        except msgspec.DecodeError as error:
+            raise _not_json(_fault_of_json(body, str(error)), path) from None
         except RecursionError:
-            raise _not_json("it is nested too deeply", path) from None
+            raise _not_json(_Fault("it is nested too deeply", "Send fewer levels."), path) from None
         if not isinstance(value, dict):
             message = f"{_called(path)} must be a JSON object, not {_kind_of(value)}."
             return [FieldError(path, "invalid_type", message)]
@@ -208,18 +211,37 @@ def require_json(content_type: bytes | None) -> None:
         raise UnsupportedMediaType(declared)
 
 
-def _fault_of_text(body: bytes, why: str) -> str | None:
+class _Fault(NamedTuple):
+    """The fault of a text that is not JSON, and the remedy as a sentence."""
+
+    fault: str
+    remedy: str
+
+
+_NOT_UTF_8: Final = _Fault("it is not UTF-8", "Send it in UTF-8.")
+
+
+def _fault_of_text(body: bytes, why: str) -> _Fault | None:
     """Return the fault of a text that the decoder finds malformed, if it is one of its encoding."""
     if body.startswith(_UTF_16_MARKS) or b"\0" in body[:2]:
-        return "it is not UTF-8"
+        return _NOT_UTF_8
     if ("malformed" in why or "truncated" in why) and (half := _HALF_PAIR.match(body, 0, MAX_OBJECT_BYTES)):
-        return f"`{half[1].decode()}` at byte {half.start(1)} is half of a surrogate pair, which is no character"
+        fault = f"`{half[1].decode()}` at byte {half.start(1)} is half of a surrogate pair, which is no character"
+        return _Fault(fault, "Send both halves, or leave it out.")
     return None
 
 
-def _not_json(why: str, path: str) -> Invalid:
-    message = f"{_called(path)} is not JSON: {why.rstrip('.')}. Send one JSON object."
-    return Invalid([FieldError(path, "invalid_json", message)])
+def _fault_of_json(body: bytes, why: str) -> _Fault:
+    """Return the fault of a text for which the decoder gives this reason."""
+    if found := _MALFORMED.fullmatch(why):
+        return _Fault(f"{found[1]} at byte {found[2]}", "Correct it there.")
+    if "truncated" in why:
+        return _Fault(f"it ends too early, at byte {len(body)}", "Send all of it.")
+    return _Fault(_PLACE.sub("", why), "Correct it.")
+
+
+def _not_json(fault: _Fault, path: str) -> Invalid:
+    return Invalid([FieldError(path, "invalid_json", f"{_called(path)} is not JSON: {fault.fault}. {fault.remedy}")])
 
 
 class _Beginning(list[Any]):
@@ -313,7 +335,8 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
     place = _member_of(path, name)
     field = next((field for field in struct.fields if field.encode_name == name), None)
     if field is None:
-        yield unknown_field(struct, name, place, "field", "unknown_field")
+        hint = _hint(name, _called(path), (field.encode_name for field in struct.fields))
+        yield FieldError(place, "unknown_field", f"There is no field `{place}`. {hint}")
         return
     for error in value_errors(field.type, value, place):
         if error.code == "too_short" and error.field == place and not (field.required and not path.endswith("]")):
@@ -323,19 +346,17 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
             yield error
 
 
-def unknown_field(struct: inspect.StructType, name: str, place: str, what: str, code: str) -> FieldError:
-    """Return the error for an unknown field, with the most similar known name."""
-    near = nearest(name, [field.encode_name for field in struct.fields])
-    hint = f"Did you mean `{near}`?" if near else f"It takes {_listed(struct)}."
-    return FieldError(place, code, f"There is no {what} `{place}`. {hint}")
+def unknown_parameter(name: str, known: Iterable[str]) -> FieldError:
+    """Return the error for an unknown query parameter."""
+    hint = _hint(name, "This operation", known)
+    return FieldError(quoted(name), "unknown_parameter", f"There is no query parameter `{quoted(name)}`. {hint}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most similar to an unknown one, or None."""
-    if len(name) > MAX_QUOTE:
-        return None
-    near = difflib.get_close_matches(name, known, n=1)
-    return near[0] if near else None
+def _hint(name: str, owner: str, known: Iterable[str]) -> str:
+    """Return the known name most similar to an unknown one, or otherwise all that its owner takes, as a sentence."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1) if len(name) <= MAX_QUOTE else None
+    return f"Did you mean `{near[0]}`?" if near else f"{owner} takes {', '.join(f'`{each}`' for each in names)}."
 
 
 def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:
@@ -343,10 +364,6 @@ def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) ->
         if field.required and field.encode_name not in value:
             place = _member_of(path, field.encode_name)
             yield FieldError(place, "required", f"`{place}` is missing. Send it.")
-
-
-def _listed(struct: inspect.StructType) -> str:
-    return ", ".join(f"`{field.encode_name}`" for field in struct.fields)
 
 
 def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[FieldError]:

@@ -9,9 +9,9 @@ _ITEM: Final = re.compile(r'[ \t]*+(?:(W/)?"([!#-~\x80-\xff]*+)"[ \t]*+)?+(?:,|\
 # A version exactly as `etag` writes it: tags are compared by character, and a version fits in a `bigint`. Proxies that compress
 # answers append the coding to the tag.
 _VERSION: Final = re.compile("([1-9][0-9]{0,18})(?:(?:-|--|;)(?:gzip|br|zstd|deflate))?")
-WEAK_TAG: Final = (
-    " `If-Match` holds a weak tag (`W/`), which never matches (RFC 9110, section 13.1.1): send the tag without `W/`, and "
-    "tell the proxy that made it weak to leave tags alone."
+_WEAK_TAG: Final = (
+    "`If-Match` holds a weak tag (`W/`), which never matches (RFC 9110, section 13.1.1). Send the tag without `W/`, and tell "
+    "the proxy that made it weak to leave tags alone."
 )
 _NOT_THERE: Final = cast("frozenset[int]", frozenset({None}))
 
@@ -38,12 +38,12 @@ def if_version(match: bytes | None, none_match: bytes | None) -> frozenset[int] 
     """
     named = None
     if match is not None and match.strip() != b"*":
-        named = frozenset(version for weak, version in _versions(match) if not weak)
+        named = frozenset(version for weak, version in _versions(match) or () if not weak)
     if none_match is None:
         return named
     if none_match.strip() == b"*":
         return _NOT_THERE if named is None else frozenset()
-    refused = {version for _, version in _versions(none_match)}
+    refused = {version for _, version in _versions(none_match) or ()}
     return AllBut(refused) if named is None else named - refused
 
 
@@ -53,14 +53,33 @@ def none_match(header: bytes | None, version: int) -> bool:
     return allowed is None or version in allowed
 
 
-def _versions(header: bytes) -> list[tuple[str, int]]:
+def precondition_fault(version: int, match: bytes | None, none_match: bytes | None) -> str | None:
+    """Return the fault of the header that fails for an object's version, and the remedy.
+
+    None stands for an If-Match that names another version.
+    """
+    allowed = if_version(match, None)
+    if match is not None and allowed is not None and version not in allowed:
+        if _versions(match) is None:
+            return (
+                "`If-Match` is not a list of ETags. Send an ETag as it was returned, in double quotes; the current one is "
+                f'`"{version}"`.'
+            )
+        return _WEAK_TAG if b"W/" in match else None
+    if none_match is not None and none_match.strip() == b"*":
+        return f'`If-None-Match: *` excludes every object that exists, and the ETag of this one is `"{version}"`. Leave it out.'
+    return f'`If-None-Match` excludes the current version, `"{version}"`. Read the object again, then decide.'
+
+
+def _versions(header: bytes) -> list[tuple[str, int]] | None:
+    """Return the versions in a list of tags, each with `W/` if it is weak, or None if the header is no such list."""
     text = header.decode("latin-1")
     found: list[tuple[str, int]] = []
     place = 0
     while place < len(text):
         item = _ITEM.match(text, place)
         if item is None:
-            return []
+            return None
         if item[2] is not None and (version := _VERSION.fullmatch(item[2])):
             found.append((item[1] or "", int(version[1])))
         place = item.end()

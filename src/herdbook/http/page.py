@@ -12,7 +12,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from herdbook import fields
 from herdbook.db.paging import Bound, CrmRecord, ListRow, PageQuery, TimeColumn
 from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery, quoted
-from herdbook.http.body import nearest
+from herdbook.http.body import unknown_parameter
 from herdbook.http.operation import Answer, Filter, ListOf
 from herdbook.http.query import pairs
 
@@ -124,7 +124,7 @@ class ListReader:
             elif indexed is not None:
                 crm.setdefault(int(indexed[1]), {})[indexed[2]] = value
             elif name not in self._members:
-                errors.append(self._unknown(name))
+                errors.append(unknown_parameter(name, self._members))
             else:
                 given[name] = value
             seen.add(name)
@@ -151,11 +151,6 @@ class ListReader:
 
     def _takes_several(self, name: str) -> bool:
         return name == EXPAND or (name in self._filters and self._filters[name][1])
-
-    def _unknown(self, name: str) -> FieldError:
-        near = nearest(name, self._members)
-        hint = f"Did you mean `{near}`?" if near else f"It takes {', '.join(f'`{known}`' for known in self._members)}."
-        return FieldError(quoted(name), "unknown_parameter", f"There is no query parameter `{quoted(name)}`. {hint}")
 
     def _continued(self, asked: PageQuery, given: Mapping[str, str], errors: list[FieldError]) -> PageQuery:
         """Return the query in a cursor. Parameters sent with it must have the same values."""

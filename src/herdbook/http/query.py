@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import UNSET, inspect
 
-from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery, quoted
+from herdbook.errors import MAX_ERRORS, FieldError, InvalidQuery
 from herdbook.fields import HasRules, Rule
-from herdbook.http.body import unknown_field, unwrapped, value_errors
+from herdbook.http.body import unknown_parameter, unwrapped, value_errors
 
 _BOOLEANS: Final = {"true": True, "false": False}
 
@@ -32,7 +32,7 @@ class QueryReader:
             if name in given:
                 errors.append(FieldError(name, "duplicate", f"`{name}` is sent twice. Send it once."))
             elif (declared := self._fields.get(name)) is None:
-                errors.append(unknown_field(self._type, name, quoted(name), "query parameter", "unknown_parameter"))
+                errors.append(unknown_parameter(name, self._fields))
             else:
                 given[name] = value = _value(declared, text)
                 errors += itertools.islice(value_errors(declared, value, name), MAX_ERRORS)

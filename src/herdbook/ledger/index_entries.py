@@ -1,4 +1,4 @@
-"""Links: index entries by which an object is found, such as the words of its name, or its company.
+"""Index entries: keys under which an object is found, such as the words of its name, or its company.
 
 They have their own tables, so that only a write that changes them touches these indexes. A command finds objects by them in
 ranges, in the order of the objects' ids.

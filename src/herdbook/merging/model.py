@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import Meta
 
 from herdbook import fields, ids
 from herdbook.companies.model import Company, CompanyDomainRequest, CompanyUpdate, normal_domain
@@ -19,11 +19,11 @@ from herdbook.contacts.model import (
     with_phone_numbers,
 )
 from herdbook.errors import FieldError
+from herdbook.shared_schemas import defaults
 
 MAX_SOURCES: Final = 50
 # The fields that tell which object it is and since when.
 _IDENTITY: Final = frozenset({"object", "id", "created_at", "updated_at"})
-_NOTHING: Final = (None, UNSET, ())
 
 
 def _sources_of(prefix: str, kind: str) -> fields.Rule:
@@ -129,10 +129,10 @@ ObjectT = TypeVar("ObjectT", Contact, Company)
 def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
     """Return the target with missing fields taken from the first source that has them."""
     members: dict[str, Any] = {}
-    for name in target.__struct_fields__:
+    for name, default in defaults(type(target)).items():
         if name not in _IDENTITY:
             values = (getattr(each, name) for each in (target, *sources))
-            members[name] = next((value for value in values if value not in _NOTHING), getattr(target, name))
+            members[name] = next((value for value in values if value != default), default)
     return msgspec.structs.replace(target, **members)
 
 

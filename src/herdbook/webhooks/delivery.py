@@ -24,7 +24,7 @@ from herdbook.webhook_endpoints.model import LEASE_SECONDS, DisabledReason, Endp
 from herdbook.webhook_endpoints.subscription import span_of
 from herdbook.webhooks import delivery_store
 from herdbook.webhooks.delivery_store import WELL, DueDelivery, Failing, LedgerEntry, Progress, Tried
-from herdbook.webhooks.events import Event, EventEntry, marks, to_event
+from herdbook.webhooks.events import Event, EventEntry, kind_actions, to_event
 from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, DeliveryState
 from herdbook.webhooks.sender import KeptConnection, NotBegun, Sender
 
@@ -122,7 +122,9 @@ class EndpointDelivery:
         self._leased = leased
         self._leased_until = began + LEASE_SECONDS
         spans = [each.event_types for each in leased.told]
-        self._marks = sorted({mark for event_types in spans for mark in marks(self._context.object_types, event_types)})
+        self._kind_actions = sorted(
+            {kind_action for event_types in spans for kind_action in kind_actions(self._context.object_types, event_types)}
+        )
         self._read_to = leased.position
         self._failing = leased.failing
         self._width = 1 if leased.failing.in_a_row else _FIRST_CONNECTIONS
@@ -184,7 +186,7 @@ class EndpointDelivery:
             return True
         room = _MAX_BYTES - self._bytes
         entries = await delivery_store.read_on(
-            self._context.pool, self.place.workspace_id, self._read_to, self._marks, _MAX_EVENTS, room
+            self._context.pool, self.place.workspace_id, self._read_to, self._kind_actions, _MAX_EVENTS, room
         )
         for entry in entries:
             self._read_to = entry.seq
@@ -224,7 +226,7 @@ class EndpointDelivery:
 
     def _told(self, entry: LedgerEntry) -> Event | None:
         assert entry.object is not None, "only told entries get here"
-        told = EventEntry(entry.seq, entry.at, entry.mark, entry.object, entry.previous, entry.merged_into)
+        told = EventEntry(entry.seq, entry.at, entry.kind_action, entry.object, entry.previous, entry.merged_into)
         return to_event(self._context.object_types, self.place.workspace_id, told)
 
     def _take(self, pending: PendingEvent) -> None:

@@ -19,7 +19,7 @@ from herdbook.webhook_endpoints.model import EndpointKey, EventType
 from herdbook.webhook_endpoints.store import EndpointState
 from herdbook.webhook_endpoints.subscription import span_of
 from herdbook.webhooks import store
-from herdbook.webhooks.events import EventEntry, event_id, event_type, marks, seq_of, to_event
+from herdbook.webhooks.events import EventEntry, event_id, event_type, kind_actions, seq_of, to_event
 from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, Delivery, DeliveryObject, DeliveryState, FullDelivery
 from herdbook.webhooks.store import DeliveryFilter, DeliveryRow
 
@@ -57,7 +57,7 @@ async def page(
         behind=await _behind(pool, place.workspace_id, asked),
         before=await _before(pool, place.workspace_id, reading, asked),
         event_types=types,
-        marks=marks(object_types, types),
+        kind_actions=kind_actions(object_types, types),
         state=asked.state and asked.state.value,
     )
     if asked.state in _NOTED:
@@ -65,7 +65,7 @@ async def page(
         return _cut(rows, asked.limit, None)
     floor = max(wanted.behind, wanted.before - 1 - _WALKED)
     floor = await store.behind_bytes(pool, place.workspace_id, floor, wanted.before, MAX_STORED_BYTES)
-    spans = [(span.after, marks(object_types, span.event_types)) for span in reading.told]
+    spans = [(span.after, kind_actions(object_types, span.event_types)) for span in reading.told]
     rows = await _walked(pool, place, spans, reading.position, wanted._replace(behind=floor), asked.limit + 1)
     return _cut(rows, asked.limit, floor + 1 if floor > max(wanted.behind, _begin(reading)) else None)
 
@@ -81,7 +81,7 @@ async def find(
     if found.state is not None:
         return found
     span = span_of(reading.told, found.seq)
-    is_told = span is not None and found.mark in marks(object_types, span.event_types)
+    is_told = span is not None and found.kind_action in kind_actions(object_types, span.event_types)
     is_told = is_told and _body(object_types, place, found) is not None
     return found._replace(state="queued" if found.seq > reading.position else "delivered") if is_told else None
 
@@ -89,8 +89,8 @@ async def find(
 def shown(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> Delivery:
     """Return a delivery as the API shows it."""
     object_id = None
-    if row.object_id is not None and row.mark is not None:
-        object_id = ids.encoded(object_types.of(row.mark[0]).prefix, row.object_id)
+    if row.object_id is not None and row.kind_action is not None:
+        object_id = ids.encoded(object_types.of(row.kind_action[0]).prefix, row.object_id)
     return Delivery(
         object=DeliveryObject.WEBHOOK_DELIVERY,
         id=event_id(place.workspace_id, row.seq, row.at),
@@ -121,7 +121,7 @@ def shown_whole(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow)
 
 def type_of(object_types: ObjectTypes, row: DeliveryRow) -> str:
     """Return the type of a delivery's event. Only its stored row tells it once the entry is trimmed."""
-    found = row.event_type if row.mark is None else event_type(object_types, row.mark)
+    found = row.event_type if row.kind_action is None else event_type(object_types, row.kind_action)
     assert found is not None, "only entries with an event have a delivery"
     return found
 
@@ -162,8 +162,8 @@ def _cut(rows: Sequence[DeliveryRow], limit: int, below: int | None) -> Delivery
 
 
 def _body(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> bytes | None:
-    if row.mark is None or row.object is None:
+    if row.kind_action is None or row.object is None:
         return None
-    entry = EventEntry(row.seq, row.at, row.mark, row.object, row.previous, row.merged_into)
+    entry = EventEntry(row.seq, row.at, row.kind_action, row.object, row.previous, row.merged_into)
     event = to_event(object_types, place.workspace_id, entry)
     return None if event is None else event.body

@@ -20,13 +20,13 @@ _encode: Final = msgspec.json.Encoder().encode
 # Columns of an entry, as far as its event needs them: a transcript may be long, and its event has nothing of its text.
 _TOLD_OBJECT: Final[LiteralString] = f"""
     case
-        when left(mark, 1) is distinct from '{TRANSCRIPT.kind}' then object
+        when left(kind_action, 1) is distinct from '{TRANSCRIPT.kind}' then object
         else json_build_object(
             'timeline', (json_typeof(object -> 'timeline') = 'object') or null, 'engagement', object -> 'engagement'
         )
     end
 """
-_TOLD_PREVIOUS: Final[LiteralString] = f"case when left(mark, 1) is distinct from '{TRANSCRIPT.kind}' then previous end"
+_TOLD_PREVIOUS: Final[LiteralString] = f"case when left(kind_action, 1) is distinct from '{TRANSCRIPT.kind}' then previous end"
 
 
 class EnabledEndpoint(NamedTuple):
@@ -79,7 +79,7 @@ class LedgerEntry(NamedTuple):
 
     seq: int
     at: datetime
-    mark: str
+    kind_action: str
     object_id: UUID
     object: bytes | None
     previous: bytes | None
@@ -198,7 +198,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
 
 
 async def read_on(
-    pool: Pool, workspace_id: UUID, position: int, marks: Sequence[str], limit: int, byte_limit: int
+    pool: Pool, workspace_id: UUID, position: int, kind_actions: Sequence[str], limit: int, byte_limit: int
 ) -> list[LedgerEntry]:
     """Return the entries after a position; transcripts hold only what their event needs.
 
@@ -208,10 +208,10 @@ async def read_on(
     # Measure the stored bytes first, because that unpacks nothing. With an offset, only entries within the limit are unpacked.
     records = await pool.fetch(
         f"""
-        select seq, at, mark, object_id, object, previous, merged_into, size, stored from (
+        select seq, at, kind_action, object_id, object, previous, merged_into, size, stored from (
             select *, sum(size) over (order by seq rows between unbounded preceding and 1 preceding) as size_before from (
                 select *, coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0) as size from (
-                    select seq, at, mark, object_id, merged_into, stored,
+                    select seq, at, kind_action, object_id, merged_into, stored,
                         case when is_told then {_TOLD_OBJECT} end as object,
                         case when is_told then {_TOLD_PREVIOUS} end as previous
                     from (
@@ -222,8 +222,8 @@ async def read_on(
                                 case when is_told then pg_column_size(object) + coalesce(pg_column_size(previous), 0) else 0 end
                                     as stored
                             from (
-                                select seq, at, kind::text || action::text as mark, object_id, object, previous, merged_into,
-                                    (kind::text || action::text) = any($3) as is_told
+                                select seq, at, kind::text || action::text as kind_action, object_id, object, previous,
+                                    merged_into, (kind::text || action::text) = any($3) as is_told
                                 from change where workspace_id = $1 and seq > $2 order by seq limit $4
                             ) as entry
                         ) as stored
@@ -238,7 +238,7 @@ async def read_on(
         """,
         workspace_id,
         position,
-        list(marks),
+        list(kind_actions),
         limit,
         byte_limit,
         MAX_STORED_BYTES,
@@ -252,8 +252,8 @@ async def read_due(
     """Return due deliveries that are not under way, the longest due first. Limits are those of `read_on`."""
     records = await pool.fetch(
         f"""
-        select seq, event_type, is_resend, attempt_count, attempts, at, mark, object_id, object, previous, merged_into, size,
-            stored
+        select seq, event_type, is_resend, attempt_count, attempts, at, kind_action, object_id, object, previous, merged_into,
+            size, stored
         from (
             select *,
                 sum(size) over (order by next_attempt_at, seq rows between unbounded preceding and 1 preceding) as size_before
@@ -262,7 +262,7 @@ async def read_due(
                     coalesce(octet_length(object::text), 0) + coalesce(octet_length(previous::text), 0)
                         + octet_length(attempts::text) as size
                 from (
-                    select seq, event_type, is_resend, attempt_count, attempts, next_attempt_at, at, mark, object_id,
+                    select seq, event_type, is_resend, attempt_count, attempts, next_attempt_at, at, kind_action, object_id,
                         merged_into, stored,
                         {_TOLD_OBJECT} as object, {_TOLD_PREVIOUS} as previous
                     from (
@@ -271,7 +271,7 @@ async def read_due(
                             ) as stored_before
                         from (
                             select d.seq, d.event_type, d.is_resend, d.attempt_count, d.attempts, d.next_attempt_at,
-                                c.at, c.kind::text || c.action::text as mark, c.object_id, c.object, c.previous,
+                                c.at, c.kind::text || c.action::text as kind_action, c.object_id, c.object, c.previous,
                                 c.merged_into,
                                 coalesce(pg_column_size(c.object), 0) + coalesce(pg_column_size(c.previous), 0) as stored
                             from webhook_delivery d left join change c on c.workspace_id = d.workspace_id and c.seq = d.seq

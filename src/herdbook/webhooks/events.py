@@ -37,14 +37,14 @@ def _types(object_types: ObjectTypes) -> Mapping[str, str]:
     }
 
 
-def marks(object_types: ObjectTypes, event_types: Collection[str] | None) -> list[str]:
+def kind_actions(object_types: ObjectTypes, event_types: Collection[str] | None) -> list[str]:
     """Return the kinds and actions, two letters each, of the entries behind these event types; None: all types."""
-    return [mark for mark, type_ in _types(object_types).items() if event_types is None or type_ in event_types]
+    return [kind_action for kind_action, type_ in _types(object_types).items() if event_types is None or type_ in event_types]
 
 
-def event_type(object_types: ObjectTypes, mark: str) -> str | None:
+def event_type(object_types: ObjectTypes, kind_action: str) -> str | None:
     """Return the event type for an entry's kind and action, or None if it has none."""
-    return _types(object_types).get(mark)
+    return _types(object_types).get(kind_action)
 
 
 def event_id(workspace_id: UUID, seq: int, at: datetime) -> str:
@@ -64,14 +64,14 @@ def seq_of(text: str) -> int | None:
 
 
 class EventEntry(NamedTuple):
-    """The part of a ledger entry that makes an event. `mark` is its kind and action.
+    """The part of a ledger entry that makes an event. `kind_action` holds the letters of its kind and action.
 
     `merged_into` is the object that replaces this one, if the entry deletes it by merging.
     """
 
     seq: int
     at: datetime
-    mark: str
+    kind_action: str
     object: bytes
     previous: bytes | None
     merged_into: UUID | None = None
@@ -79,8 +79,8 @@ class EventEntry(NamedTuple):
 
 def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -> Event | None:
     """Return the event of an entry, or None if webhooks send none for it. The event of a deleted object has its last state."""
-    object_type = object_types.of(entry.mark[0])
-    type_, events = event_type(object_types, entry.mark), object_type.events
+    object_type = object_types.of(entry.kind_action[0])
+    type_, events = event_type(object_types, entry.kind_action), object_type.events
     data = None if type_ is None or events is None else events.data(entry.object, entry.previous)
     if type_ is None or data is None:
         return None
@@ -92,19 +92,19 @@ def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -
     if data.previous is not None:
         body += b',"previous_attributes":' + data.previous
     body += b"}"
-    if entry.merged_into is not None and entry.mark[1] == Action.DELETED.value:
+    if entry.merged_into is not None and entry.kind_action[1] == Action.DELETED.value:
         body += f',"merged_into":"{ids.encoded(object_type.prefix, entry.merged_into)}"'.encode()
     return Event(id_, type_, body + b"}")
 
 
 def sample(object_types: ObjectTypes, workspace_id: UUID, type_: str) -> Event:
     """Return an example event of a type. It looks real, but no ledger entry exists for it."""
-    mark = marks(object_types, [type_])[0]
-    object_type = object_types.of(mark[0])
+    kind_action = kind_actions(object_types, [type_])[0]
+    object_type = object_types.of(kind_action[0])
     assert object_type.events is not None, "its events have this type"
-    is_update = mark[1] == Action.UPDATED.value
+    is_update = kind_action[1] == Action.UPDATED.value
     previous = _encode(object_type.events.example_previous) if is_update else None
-    entry = EventEntry(0, datetime.now(UTC), mark, _encode(object_type.example), previous)
+    entry = EventEntry(0, datetime.now(UTC), kind_action, _encode(object_type.example), previous)
     event = to_event(object_types, workspace_id, entry)
     assert event is not None, "every type has an example"
     return event

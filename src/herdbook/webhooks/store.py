@@ -16,12 +16,13 @@ from herdbook.webhook_endpoints.model import EndpointKey
 class DeliveryRow(NamedTuple):
     """A delivery: its ledger entry while that is kept, joined with its stored row if there is one.
 
-    `mark` is the entry's kind and action. `event_type` comes from the stored row; `state` is None without one.
+    `kind_action` holds the letters of the entry's kind and action. `event_type` comes from the stored row; `state` is None
+    without one.
     """
 
     seq: int
     at: datetime
-    mark: str | None
+    kind_action: str | None
     object_id: UUID | None
     event_type: str | None
     state: str | None
@@ -51,13 +52,13 @@ UNKNOWN: Final = Totals(*[math.nan] * 7)
 class DeliveryFilter(NamedTuple):
     """A filter for deliveries: entries after one and before another, with these event types, and a state if one is given.
 
-    `marks` are the kinds and actions of the entries that these event types stand for.
+    `kind_actions` are the kinds and actions of the entries that these event types stand for.
     """
 
     behind: int
     before: int
     event_types: Sequence[str]
-    marks: Sequence[str]
+    kind_actions: Sequence[str]
     state: str | None
 
 
@@ -158,7 +159,7 @@ async def deliveries(
     records = await pool.fetch(
         """
         select * from (
-            select c.seq, c.at, c.kind::text || c.action::text as mark, c.object_id, d.event_type,
+            select c.seq, c.at, c.kind::text || c.action::text as kind_action, c.object_id, d.event_type,
                 coalesce(d.state, case when c.seq > $8 then 'queued' else 'delivered' end) as state,
                 d.attempt_count, d.next_attempt_at, d.attempts
             from change c
@@ -181,7 +182,7 @@ async def deliveries(
         *place,
         wanted.behind,
         wanted.before,
-        wanted.marks,
+        wanted.kind_actions,
         wanted.state,
         told,
         position,
