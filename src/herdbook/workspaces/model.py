@@ -21,7 +21,7 @@ _Region = Annotated[
     str,
     Meta(
         description="The country whose phone numbers need no country code, as two letters (ISO 3166-1).",
-        extra_json_schema={"pattern": "^[A-Z]{2}$"},
+        extra_json_schema={"enum": sorted(regions())},
     ),
 ]
 
