@@ -65,7 +65,12 @@ def matching(pattern: str, what: str) -> Rule:
 
 def id_schema(prefix: str, description: str | None = None) -> Meta:
     """Return the part of a type that describes identifiers of a kind."""
-    return Meta(description=description, extra_json_schema={"pattern": f"^{prefix}[A-Za-z0-9]+$"})
+    return Meta(description=description, extra_json_schema={"pattern": id_pattern(prefix)})
+
+
+def id_pattern(prefix: str) -> str:
+    """Return the regular expression of identifiers of a kind."""
+    return f"^{prefix}[A-Za-z0-9]+$"
 
 
 def id_of(prefix: str, kind: str) -> Rule:

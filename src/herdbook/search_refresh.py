@@ -45,24 +45,20 @@ class Refreshed(msgspec.Struct, frozen=True):
 class RefreshSearch(msgspec.Struct, frozen=True):
     """Make the search data of some objects anew. It is no change of theirs."""
 
-    kind: str
+    object_type: ObjectType[Any, Any]
     object_ids: tuple[UUID, ...]
 
     def needs(self) -> Iterator[Need]:
         for object_id in self.object_ids:
-            yield Need(self._type.table, object_id)
+            yield Need(self.object_type.table, object_id)
 
     def apply(self, work: UnitOfWork) -> Result:
-        for row in all_active(work, self._type.table, self.object_ids):
+        for row in all_active(work, self.object_type.table, self.object_ids):
             if row is not None:
                 after = msgspec.structs.replace(row, **row.columns(row, row.entry))
-                work.put(self._type.table, after)
-                reindex(work, self._type.indexes, row, after)
+                work.put(self.object_type.table, after)
+                reindex(work, self.object_type.indexes, row, after)
         return Result(work.seq, Refreshed())
-
-    @property
-    def _type(self) -> ObjectType[Any, Any]:
-        return next(each for each in _SEARCHED if each.kind == self.kind)
 
 
 async def refresh_search(statements: Executor, ledger: Ledger) -> None:
@@ -83,7 +79,7 @@ async def _refresh_slice(statements: Executor, ledger: Ledger, object_type: Obje
         outdated.setdefault(workspace_id, []).append(object_id)
     for workspace_id, object_ids in outdated.items():
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
-        await ledger.write(workspace_id, RefreshSearch(object_type.kind, tuple(object_ids)), origin)
+        await ledger.write(workspace_id, RefreshSearch(object_type, tuple(object_ids)), origin)
     # Leave half of the time to others, however much there is to refresh.
     await asyncio.sleep(time.monotonic() - began)
     return bool(outdated)

@@ -146,10 +146,8 @@ class MergedCompany(msgspec.Struct, frozen=True, kw_only=True):
     }
 
     object: CompanyObject
-    id: Annotated[str, Meta(extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})]
-    merged_into: Annotated[
-        str, Meta(description="The company that replaces it.", extra_json_schema={"pattern": "^cmp_[A-Za-z0-9]+$"})
-    ]
+    id: Annotated[str, fields.id_schema(ids.COMPANY)]
+    merged_into: Annotated[str, fields.id_schema(ids.COMPANY, "The company that replaces it.")]
 
 
 def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:

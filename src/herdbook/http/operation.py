@@ -137,7 +137,7 @@ def id_filter(name: str, prefix: str, kind: str, description: str) -> Filter:
             raise ValueError(f"the id of a {kind} is `{prefix}` followed by letters and digits, as the API returned it")
         return text
 
-    return Filter(name, read, {"type": "string", "pattern": f"^{prefix}[A-Za-z0-9]+$"}, description)
+    return Filter(name, read, {"type": "string", "pattern": fields.id_pattern(prefix)}, description)
 
 
 class ListOf(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from herdbook import fields
+from herdbook import fields, ids
 from herdbook.engagements.model import Engagement, EngagementType
 from herdbook.shared_schemas import Time
 
@@ -43,7 +43,7 @@ class ExportedEngagement(msgspec.Struct, frozen=True, kw_only=True, rename="came
 
     schema_name: ClassVar[str] = "exported_engagement"
 
-    engagement_id: Annotated[str, Meta(extra_json_schema={"pattern": "^ngmt_[A-Za-z0-9]+$"})]
+    engagement_id: Annotated[str, fields.id_schema(ids.ENGAGEMENT)]
     title: str
     description: str | None
     engagement_type: EngagementType
