@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -27,7 +28,6 @@ RECORDINGS: Final = "media"
 CHUNK: Final = 1 << 20
 _MANIFEST: Final = "backup.json"
 _FORMAT: Final = 1
-_MAX_MANIFEST: Final = 1 << 30
 _RECORDING: Final = re.compile(rf"{RECORDINGS}/[0-9a-f]{{32}}/[0-9a-f]{{32}}")
 # A file that was cut off begins like this and has no end.
 _BEGINNING: Final = re.compile(rb"PK\x03\x04.{26}" + re.escape(DUMP.encode()), re.DOTALL)
@@ -143,14 +143,11 @@ class Reader:
         """Yield a file in chunks. Refusal: BackupRefused if it differs from the manifest, perhaps after its last chunk."""
         part = self.manifest.parts[name]
         digest, size = hashlib.sha256(), 0
-        try:
-            with self._archive.open(name) as member:
-                while chunk := member.read(CHUNK):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    yield chunk
-        except _DAMAGE:
-            raise self._damaged(f"`{name}` in it cannot be read") from None
+        with self._refusing_damage(f"`{name}` in it cannot be read"), self._archive.open(name) as member:
+            while chunk := member.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                yield chunk
         if (size, digest.hexdigest()) != (part.size, part.sha256):
             raise self._damaged(f"`{name}` in it differs from its checksum")
 
@@ -161,14 +158,10 @@ class Reader:
                 advance(len(chunk))
 
     def _read_manifest(self) -> Manifest:
-        try:
-            if self._archive.getinfo(_MANIFEST).file_size > _MAX_MANIFEST:
-                raise _foreign(self._path)
+        if _MANIFEST not in self._archive.namelist():
+            raise _foreign(self._path)
+        with self._refusing_damage("its manifest cannot be read"):
             encoded = self._archive.read(_MANIFEST)
-        except KeyError:
-            raise _foreign(self._path) from None
-        except _DAMAGE:
-            raise self._damaged("its manifest cannot be read") from None
         try:
             made = msgspec.json.decode(encoded, type=_Format)
         except msgspec.DecodeError:
@@ -184,6 +177,18 @@ class Reader:
         if not all(_RECORDING.fullmatch(name) for name in manifest.recordings):
             raise self._damaged("it has files that no backup has")
         return manifest
+
+    @contextlib.contextmanager
+    def _refusing_damage(self, why: str) -> Generator[None]:
+        try:
+            yield
+        except _DAMAGE:
+            raise self._damaged(why) from None
+        except OSError as error:
+            # A damaged archive names places before the beginning of the file.
+            if error.errno != errno.EINVAL:
+                raise
+            raise self._damaged(why) from None
 
     def _damaged(self, why: str) -> BackupRefused:
         return BackupRefused(

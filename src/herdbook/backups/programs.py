@@ -46,7 +46,7 @@ def restore(url: str, chunks: Iterable[bytes]) -> None:
 
 @contextlib.contextmanager
 def _running(name: str, url: str, *options: str) -> Generator["subprocess.Popen[bytes]"]:
-    address, variables = _without_password(url)
+    address, variables = without_password(url)
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PG") or key in _VARIABLES}
     with tempfile.TemporaryFile() as complaints:
         with subprocess.Popen(
@@ -70,7 +70,7 @@ def _end(complaints: IO[bytes]) -> str:
     return complaints.read().decode(errors="replace").strip() or "it said nothing"
 
 
-def _without_password(url: str) -> tuple[str, dict[str, str]]:
+def without_password(url: str) -> tuple[str, dict[str, str]]:
     """Return the address without its password, which other accounts could read on a command line, and variables for it."""
     parts = urlsplit(url)
     query = parse_qsl(parts.query)

@@ -23,6 +23,7 @@ from herdbook.embedded import EmbeddedPostgres, held
 _DATABASE = "postgres"
 _SCRATCH = "restore.new"
 _MAX_DIFFERENCES = 5
+_EMPTY_CLUSTER = 56 << 20
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -46,6 +47,7 @@ def checked(path: Path, step: Step) -> Generator[Reader]:
 def verify(backup: Reader, step: Step) -> None:
     """Restore the database into a scratch folder, and compare. Refusal: RestoreRefused if anything differs."""
     with tempfile.TemporaryDirectory(prefix="herdbook-verify-") as folder:
+        _require_disk(Path(folder), backup.manifest.parts[DUMP].size)
         _create_cluster(Path(folder), backup, step)
 
 
@@ -74,6 +76,7 @@ def restore_folder(data_dir: Path, backup: Reader, step: Step, *, replaces: bool
     with held(data_dir):
         if not replaces:
             require_space_for_data(data_dir)
+        _require_disk(data_dir, backup.manifest.size)
         with _scratch(data_dir) as scratch:
             _extract(backup, scratch, step)
             _create_cluster(scratch, backup, step)
@@ -128,13 +131,23 @@ def _create_cluster(folder: Path, backup: Reader, step: Step) -> None:
     except ProgramFailed as failed:
         log = (folder / "postgres.log").read_text(errors="replace")
         if any(words in str(failed) + log for words in _FULL):
-            raise RestoreRefused(
-                f"The disk of {folder.parent} is full. Free some space, or name a folder on another disk (TMPDIR for the scratch "
-                "folder of --verify). Nothing was restored."
-            ) from None
+            raise _too_small(folder) from None
         raise
     finally:
         server.stop()
+
+
+def _require_disk(folder: Path, size: int) -> None:
+    """Refuse a disk that cannot hold this many bytes and an empty cluster. A database takes several times its dump."""
+    if shutil.disk_usage(folder).free < size + _EMPTY_CLUSTER:
+        raise _too_small(folder)
+
+
+def _too_small(folder: Path) -> RestoreRefused:
+    return RestoreRefused(
+        f"The disk of {folder} is full. Free some space, or name a folder on another disk; --verify has its scratch folder "
+        "below TMPDIR. Nothing was restored."
+    )
 
 
 def _fill(url: str, backup: Reader, step: Step) -> None:
