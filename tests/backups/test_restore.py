@@ -209,7 +209,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 
 def test_no_altered_byte_goes_unnoticed(backup: Path, tmp_path: Path) -> None:
-    """Wherever a byte of the file is altered, the file is refused, or all that is read from it is the same."""
+    """If any byte of the file is altered, the file is refused, or all that is read from it is the same."""
     whole = backup.read_bytes()
     expected = manifest_of(backup)
     positions = [*range(0, len(whole), 997), *range(len(whole) - 1000, len(whole))]
@@ -231,7 +231,7 @@ def test_no_altered_byte_goes_unnoticed(backup: Path, tmp_path: Path) -> None:
 
 
 def test_no_cut_goes_unnoticed(backup: Path, tmp_path: Path) -> None:
-    """Wherever a file ends too early, it is refused."""
+    """A file that ends too early, at whatever byte, is refused."""
     whole = backup.read_bytes()
     read: list[int] = []
     for size in [*range(0, len(whole), 4999), *range(len(whole) - 100, len(whole))]:
