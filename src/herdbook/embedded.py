@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -105,13 +105,19 @@ class EmbeddedPostgresFailed(Exception):
 class EmbeddedPostgres:
     """A private PostgreSQL with its cluster in `data_dir/postgres`, for up to `connections` connections.
 
-    It ends with the process that started it, even after `kill -9`. Ctrl-C in a terminal does not reach it, so that
+    Settings of PostgreSQL in `settings` replace those that all of ours have. It ends with the process that started it, even after `kill -9`. Ctrl-C in a terminal does not reach it, so that
     herdbook can drain first. If root starts it, it runs as the owner of the cluster, initially `nobody`. If it crashes, it is
     restarted with growing pauses. After GIVE_UP_SECONDS without success, `is_lost` becomes true and `when_lost` is called from
     another thread.
     """
 
-    def __init__(self, data_dir: Path, connections: int = 60, when_lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        connections: int = 60,
+        when_lost: Callable[[], None] = lambda: None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir = data_dir.resolve()
         self.first_start = False  # whether `start` created the cluster
         self.is_lost = False
@@ -123,6 +129,7 @@ class EmbeddedPostgres:
             "max_connections": str(connections),
             "hba_file": str(self._hba),
             "ident_file": str(self._ident),
+            **(settings or {}),
         }
         self._when_lost = when_lost
         self._holder: dict[str, Any] = {}

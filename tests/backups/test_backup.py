@@ -1,6 +1,7 @@
 """`herdbook backup`: all data of one moment, in a file that exists only when it is whole."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -197,6 +198,41 @@ def test_a_folder_without_data_is_told(tmp_path: Path) -> None:
     assert refused.status == 1
     assert "There is no herdbook data in `herdbook-data`" in refused.complained
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_erased_recording_is_left_out(farm: Path, tmp_path: Path) -> None:
+    """A recording that is removed before the backup reads it, because its person is erased, does not stop the backup."""
+    data = copied(farm, tmp_path / "data")
+
+    @contextmanager
+    def step(name: str, _: int | None) -> Generator[Callable[[int], None]]:
+        if name == "Writing the database":
+            next(path for path in (data / "media").rglob("*") if path.is_file()).unlink()
+        yield lambda _: None
+
+    with served(data) as url, new_file(tmp_path / "erased.backup") as (_, file), writing(file) as writer:
+        taken = asyncio.run(take(writer, url, data / "media", step))
+
+    assert sorted(taken.manifest.recordings) == sorted(f"media/{name}" for name in recordings(data))
+    assert taken.missing == 1
+
+
+def test_a_terminal_shows_bars(farm: Path, tmp_path: Path) -> None:
+    """On a terminal, each step is a bar."""
+    ours, theirs = os.openpty()
+    command = [str(PROGRAM), "backup", "shown", f"--data-dir={farm}"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment({"TERM": "xterm"}), stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        # Reading fails once nobody has the other end open.
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 4096):
+                shown += piece
+    os.close(ours)
+
+    assert process.returncode == 0
+    assert "Writing the database" in shown.decode()
+    assert "━" in shown.decode()
 
 
 def test_a_stopped_backup_leaves_nothing(farm: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def take(writer: Writer, url: str, media: Path, step: Step) -> Taken:
                 writer.add(DUMP, told(dump(url, snapshot), advance))
         finally:
             await connection.close()
-        with step("Writing the recordings", sum(file.path.stat().st_size for file in files)) as advance:
+        with step("Writing the recordings", sum(_size(file.path) for file in files)) as advance:
             for file in files:
                 try:
                     recording = file.path.open("rb")
@@ -80,6 +80,13 @@ async def _needed(connection: Connection, media: Path) -> list[Kept]:
         )
         found.extend(file for file in some if (file.workspace_id, file.engagement_id) in needed)
     return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _chunks(file: BinaryIO) -> Generator[bytes]:

@@ -24,6 +24,8 @@ _DATABASE = "postgres"
 _SCRATCH = "restore.new"
 _MAX_DIFFERENCES = 5
 _EMPTY_CLUSTER = 56 << 20
+# With these, tables that are created and filled in one transaction are not written to the log, but synced at its commit.
+_SETTINGS = {"wal_level": "minimal", "max_wal_senders": "0"}
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -125,7 +127,7 @@ def _scratch(data_dir: Path) -> Generator[Path]:
 
 
 def _create_cluster(folder: Path, backup: Reader, step: Step) -> None:
-    server = EmbeddedPostgres(folder)
+    server = EmbeddedPostgres(folder, settings=_SETTINGS)
     try:
         _fill(server.start(), backup, step)
     except ProgramFailed as failed:
@@ -218,7 +220,9 @@ def _in_place(scratch: Path, data_dir: Path) -> Generator[Path | None]:
     with contextlib.ExitStack() as back:
         for name in (RECORDINGS, _DATABASE):
             if os.path.lexists(data_dir / name):
-                former.mkdir(mode=0o700, exist_ok=True)
+                if not former.exists():
+                    former.mkdir(mode=0o700)
+                    back.callback(former.rmdir)
                 _move(data_dir / name, former / name, back)
         for name in (RECORDINGS, _DATABASE):
             if (scratch / name).exists():
