@@ -105,10 +105,10 @@ class EmbeddedPostgresFailed(Exception):
 class EmbeddedPostgres:
     """A private PostgreSQL with its cluster in `data_dir/postgres`, for up to `connections` connections.
 
-    Settings of PostgreSQL in `settings` replace those that all of ours have. It ends with the process that started it, even after `kill -9`. Ctrl-C in a terminal does not reach it, so that
+    It ends with the process that started it, even after `kill -9`. Ctrl-C in a terminal does not reach it, so that
     herdbook can drain first. If root starts it, it runs as the owner of the cluster, initially `nobody`. If it crashes, it is
     restarted with growing pauses. After GIVE_UP_SECONDS without success, `is_lost` becomes true and `when_lost` is called from
-    another thread.
+    another thread. `settings` are added to those that each of ours has, or replace them.
     """
 
     def __init__(
