@@ -324,11 +324,12 @@ def test_a_folder_in_use_is_refused(farm: Path, backup: Path, tmp_path: Path) ->
 
 
 @as_root
-def test_a_folder_of_another_account_is_refused(backup: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--replace"]])
+def test_a_folder_of_another_account_is_refused(backup: Path, tmp_path: Path, options: list[str]) -> None:
     """Files that root restores into the folder of another account could not be read by that account's server."""
     (tmp_path / "data").mkdir()
     os.chown(tmp_path / "data", 65534, 65534)
-    refused = herdbook("restore", str(backup), "--data-dir=data", folder=tmp_path)
+    refused = herdbook("restore", str(backup), "--data-dir=data", *options, folder=tmp_path)
 
     assert refused.status == 1
     assert "belongs to another account (uid 65534)" in refused.complained

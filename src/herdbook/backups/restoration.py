@@ -53,17 +53,20 @@ def verify(backup: Reader, step: Step) -> None:
         _create_cluster(Path(folder), backup, step)
 
 
-def require_space_for_data(data_dir: Path) -> None:
-    """Refuse a folder that holds a database or recordings, or that belongs to another account. Refusal: RestoreRefused."""
+def require_place(data_dir: Path, *, replaces: bool) -> None:
+    """Refuse a folder of another account, and one with a database or recordings unless they are replaced.
+
+    Refusal: RestoreRefused.
+    """
     if not data_dir.exists():
         return
     owner = data_dir.stat().st_uid
     if owner != os.geteuid():
         raise RestoreRefused(
             f"The folder {data_dir} belongs to another account (uid {owner}), whose server could not use the restored files. "
-            "Restore as that account, or name a new folder with --data-dir."
+            "Restore as that account, or name a new folder with --data-dir. Nothing was restored."
         )
-    if any(_is_used(data_dir / name) for name in (_DATABASE, RECORDINGS)):
+    if not replaces and any(_is_used(data_dir / name) for name in (_DATABASE, RECORDINGS)):
         raise RestoreRefused(
             f"The folder {data_dir} holds data already. Name a new folder with --data-dir, or keep the old data beside the "
             "restored ones with --replace. Nothing was restored."
@@ -76,8 +79,7 @@ def restore_folder(data_dir: Path, backup: Reader, step: Step, *, replaces: bool
     Refusals: RestoreRefused; DataFolderInUse and EmbeddedPostgresFailed, as for every start of a database.
     """
     with held(data_dir):
-        if not replaces:
-            require_space_for_data(data_dir)
+        require_place(data_dir, replaces=replaces)
         _require_disk(data_dir, backup.manifest.size)
         with _scratch(data_dir) as scratch:
             _extract(backup, scratch, step)
@@ -93,8 +95,9 @@ def restore_external(url: str, data_dir: Path, backup: Reader, step: Step) -> No
     if not backup.manifest.recordings:
         _fill(url, backup, step)
         return
+    require_place(data_dir, replaces=False)
     with held(data_dir):
-        require_space_for_data(data_dir)
+        require_place(data_dir, replaces=False)
         with _scratch(data_dir) as scratch:
             _extract(backup, scratch, step)
             with _in_place(scratch, data_dir):

@@ -17,7 +17,7 @@ from herdbook.backups.programs import ProgramFailed
 from herdbook.backups.restoration import (
     RestoreRefused,
     checked,
-    require_space_for_data,
+    require_place,
     restore_external,
     restore_folder,
     verify,
@@ -89,8 +89,8 @@ def restore(
             environment.say(f"The backup `{file}` is whole: restored, it has the same rows and heads as when it was made.")
             return
         data_dir = database.data_dir.resolve()
-        if database.database_url is None and not replace:
-            require_space_for_data(data_dir)
+        if database.database_url is None:
+            require_place(data_dir, replaces=replace)
         with checked(file, step) as whole:
             if database.database_url is not None:
                 restore_external(database.database_url, data_dir, whole, step)
