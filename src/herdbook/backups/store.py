@@ -13,7 +13,6 @@ _SNAPSHOT: Final = """
     begin isolation level repeatable read, read only;
     set local statement_timeout = 0;
     set local idle_in_transaction_session_timeout = 0;
-    set local search_path = public, pg_catalog;
     set local timezone = 'UTC';
     set local datestyle = 'ISO';
     set local intervalstyle = 'postgres';
@@ -91,7 +90,7 @@ async def snapshot_time(connection: Connection) -> datetime:
 
 async def is_prepared(connection: Connection) -> bool:
     """Whether a server has ever prepared this database."""
-    return await connection.fetchval("select to_regclass('public.migration') is not null")
+    return await connection.fetchval("select to_regclass('migration') is not null")
 
 
 async def is_empty(connection: Connection) -> bool:
