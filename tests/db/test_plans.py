@@ -47,7 +47,7 @@ from herdbook.ledger.commands import Create, Delete, SetCrmAssociation
 from herdbook.ledger.idempotency import IdempotencyKey
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
-from herdbook.ledger.retention import SLICE, trim_slice
+from herdbook.ledger.retention import SLICE, ledgers_with_old_entries, trim_slice
 from herdbook.ledger.unfinished import finish
 from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
@@ -655,6 +655,18 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "changes of a rare kind": (changes(TAG), feed.LOOKED_AT),
     "end of the changes": (lambda database: feed.read_head(database.pool, database.ledger_client.workspace_id), 0),
     "nothing to forget": (lambda database: trim_slice(database.pool, database.ledger_client.workspace_id, 90), 2),
+    "ledgers with old entries": (
+        lambda database: ledgers_with_old_entries(
+            database.pool, [database.ledger_client.workspace_id, database.neighbour_id], 90
+        ),
+        6,
+    ),
+    "endpoints with old deliveries": (
+        lambda database: webhooks.endpoints_with_old_deliveries(
+            database.pool, [database.ledger_client.workspace_id, database.neighbour_id]
+        ),
+        10,
+    ),
     "much to forget": (lambda database: trim_slice(database.pool, database.neighbour_id, 0), 2 * SLICE + 2),
     "webhook endpoints": (rows(webhook_endpoints.page), 26),
     "webhook endpoint's reading": (lambda database: webhook_endpoints.read(database.pool, place(database, BUSY)), 2),
