@@ -4,11 +4,11 @@ import functools
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
-from herdbook.db.pool import Pool
-from herdbook.db.slices import SLICE, each_slice
+from herdbook.db.pool import Executor, Pool
+from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
 from herdbook.engagements.store import TRANSCRIPT
 from herdbook.webhook_endpoints.model import EndpointKey
 
@@ -279,50 +279,70 @@ async def skip(pool: Pool, place: EndpointKey, seq: int) -> None:
     )
 
 
-async def forget_old_deliveries(pool: Pool) -> None:
+# A stored delivery that may be deleted: its entry was trimmed, and nobody waits for it.
+_FORGETTABLE: Final[LiteralString] = """
+    d.state <> 'waiting'
+    and (d.state <> 'expired' or (
+        select is_enabled from webhook_reader where workspace_id = $workspace and endpoint_id = $endpoint
+    ))
+    and d.seq <= coalesce((select seq from change_trimmed where workspace_id = $workspace), 0)
+"""
+
+
+async def forget_old_deliveries(statements: Executor) -> None:
     """Delete stored deliveries whose entries were trimmed, except waiting ones, and all deliveries of deleted endpoints.
 
     Expired deliveries are shown until their endpoint is enabled again.
     """
-    for workspace in await pool.fetch("select id from workspace"):
-        readers = await pool.fetch(
-            """
-            select r.endpoint_id, coalesce(e.deleted_at, 'infinity') < now() - interval '1 minute'
-            from webhook_reader r join webhook_endpoint e on e.workspace_id = r.workspace_id and e.id = r.endpoint_id
-            where r.workspace_id = $1
-            """,
-            workspace["id"],
-        )
-        # Events of an endpoint that was deleted just now may still be under way.
-        for endpoint_id, is_deleted in readers:
-            place = EndpointKey(workspace["id"], endpoint_id)
-            await each_slice(functools.partial(_forget_slice, pool, place, is_deleted=is_deleted))
+    async for workspace_ids in slices_of_workspaces(statements):
+        for place, is_deleted in await endpoints_with_old_deliveries(statements, workspace_ids):
+            await each_slice(functools.partial(_forget_slice, statements, place, is_deleted=is_deleted))
             if is_deleted:
-                await pool.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
+                await statements.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
 
 
-async def _forget_slice(pool: Pool, place: EndpointKey, *, is_deleted: bool) -> int:
-    count: int = await pool.fetchval(
+async def endpoints_with_old_deliveries(statements: Executor, workspace_ids: Sequence[UUID]) -> list[tuple[EndpointKey, bool]]:
+    """Return the endpoints with stored deliveries to delete, and whether the endpoint itself was deleted."""
+    # Events of an endpoint that was deleted just now may still be under way.
+    records = await statements.fetch(
+        """
+        select r.workspace_id, r.endpoint_id, e.is_deleted
+        from webhook_reader r
+        cross join lateral (
+            select coalesce(e.deleted_at, 'infinity') < now() - interval '1 minute' as is_deleted
+            from webhook_endpoint e
+            where e.workspace_id = r.workspace_id and e.id = r.endpoint_id limit 1
+        ) as e
+        where r.workspace_id = any($1) and (e.is_deleted or exists (
+            select from webhook_delivery d
+            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and $forgettable
+            offset 0
+        ))
+        """.replace("$forgettable", _FORGETTABLE)
+        .replace("$workspace", "r.workspace_id")
+        .replace("$endpoint", "r.endpoint_id"),
+        workspace_ids,
+    )
+    return [(EndpointKey(record[0], record[1]), record[2]) for record in records]
+
+
+async def _forget_slice(statements: Executor, place: EndpointKey, *, is_deleted: bool) -> int:
+    count: int = await statements.fetchval(
         """
         with old as (
             delete from webhook_delivery d
             using (
-                select seq from webhook_delivery
-                where workspace_id = $1 and endpoint_id = $2
-                    and ($3 or (
-                        state <> 'waiting'
-                        and (state <> 'expired' or (
-                            select is_enabled from webhook_reader where workspace_id = $1 and endpoint_id = $2
-                        ))
-                        and seq <= coalesce((select seq from change_trimmed where workspace_id = $1), 0)
-                    ))
+                select seq from webhook_delivery d
+                where workspace_id = $1 and endpoint_id = $2 and ($3 or ($forgettable))
                 order by seq limit $4
             ) as slice
             where d.workspace_id = $1 and d.endpoint_id = $2 and d.seq = slice.seq
             returning d.seq
         )
         select count(*) from old
-        """,
+        """.replace("$forgettable", _FORGETTABLE)
+        .replace("$workspace", "$1")
+        .replace("$endpoint", "$2"),
         *place,
         is_deleted,
         SLICE,
