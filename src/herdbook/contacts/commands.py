@@ -1,6 +1,6 @@
 """The commands that change contacts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import msgspec
@@ -12,7 +12,6 @@ from herdbook.companies.store import COMPANIES
 from herdbook.contacts.model import (
     Contact,
     ContactCreate,
-    ContactEmail,
     ContactUpdate,
     ContactUpsert,
     patched,
@@ -32,6 +31,7 @@ from herdbook.contacts.store import (
 )
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
+from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, created, current, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
@@ -102,11 +102,11 @@ class UpsertContact(msgspec.Struct, frozen=True):
         _require_company(work, self.fields.company_id)
         if (before := self._known(work)) is not None:
             after = upserted(before.object, self.fields)
-            self._claim(work, before.id, before.object.emails, after)
+            self._claim(work, before.id, before.object, after)
             return updated(work, CONTACT, before, after)
         if self.fields.match_by == "emails" and (former := _former_holder(work, self.fields.address)) is not None:
             after = upserted(_remains(work, former), self.fields)
-            self._claim(work, former.id, (), after)
+            self._claim(work, former.id, None, after)
             return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()
         contact = CONTACT.new(contact_id, work.time, self.fields)
@@ -131,7 +131,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
         assert link is not UNSET, "the request has a link"
         return link
 
-    def _claim(self, work: UnitOfWork, contact_id: UUID, had: Sequence[ContactEmail], after: Contact) -> None:
+    def _claim(self, work: UnitOfWork, contact_id: UUID, before: Contact | None, after: Contact) -> None:
         for name, items in (("emails", after.emails), ("phone_numbers", after.phone_numbers)):
             if len(items) > MAX_ITEMS:
                 message = (
@@ -139,10 +139,17 @@ class UpsertContact(msgspec.Struct, frozen=True):
                     f"{MAX_ITEMS} is the limit."
                 )
                 raise Invalid([FieldError(name, "too_long", message)])
-        old, new = [comparable_address(item.email) for item in had], CONTACT.keys(after)
-        # The contact may always keep its own addresses, so an address that is refused was sent in the request.
-        asked = {comparable_address(item.email.strip()): index for index, item in enumerate(self.fields.emails or ())}
-        ADDRESSES.claim(work, CONTACT, contact_id, old, new, lambda index: ADDRESSES.field_path(asked[new[index]]))
+        asked = [comparable_address(item.email.strip()) for item in self.fields.emails or ()]
+        CONTACT.claim(work, contact_id, before, after, {ADDRESSES: _paths_in_request(ADDRESSES, asked, after)})
+
+
+def _paths_in_request(unique_key: UniqueKey[Contact], asked: Sequence[str], after: Contact) -> Callable[[int], str]:
+    """Return the function that names where the request has a key of the contact, by the key's place in the contact.
+
+    The contact may always keep its own keys, so a key that is refused was sent in the request.
+    """
+    keys = unique_key.keys(after)
+    return lambda place: unique_key.field_path(asked.index(keys[place]))
 
 
 def known_contacts(work: UnitOfWork, addresses: Sequence[str], numbers: Sequence[str]) -> dict[str, ContactRow]:
@@ -191,7 +198,8 @@ def _former_holder(work: UnitOfWork, address: str) -> ContactRow | None:
     deleted_now: list[ContactRow] = []
     if work.get(ADDRESSES.table, address) is not None:
         # A contact lost the address in this batch.
-        deleted_now = [row for row in work.changed_in(CONTACTS) if _may_come_back(row) and address in CONTACT.keys(row.object)]
+        changed = work.changed_in(CONTACTS)
+        deleted_now = [row for row in changed if _may_come_back(row) and address in ADDRESSES.keys(row.object)]
     if deleted_now:
         return max(deleted_now, key=lambda row: row.version)
     former = work.get(FORMER_HOLDERS, address)
@@ -202,7 +210,7 @@ def _former_holder(work: UnitOfWork, address: str) -> ContactRow | None:
 def _remains(work: UnitOfWork, former: ContactRow) -> Contact:
     """Return a deleted contact with those of its addresses that are free, and its company if that still exists."""
     shown = former.object
-    work.require([*ADDRESSES.needs(CONTACT.keys(shown)), *_company_need(former.company_id)])
+    work.require([*ADDRESSES.needs(ADDRESSES.keys(shown)), *_company_need(former.company_id)])
     if active(work, COMPANIES, former.company_id) is None:
         shown = msgspec.structs.replace(shown, company=UNSET)
     free = [item for item in shown.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]

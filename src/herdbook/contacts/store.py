@@ -131,7 +131,7 @@ CONTACT: Final = ObjectType(
         Index[ContactRow](COMPANY_CONTACTS, attrgetter("company_id"), attrgetter("companies")),
         Index[ContactRow](FORMER_ADDRESSES, attrgetter("object.emails"), attrgetter("former_addresses"), is_of_deleted=True),
     ),
-    unique_key=ADDRESSES,
+    unique_keys=(ADDRESSES,),
     refers_to=(COMPANY,),
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",

@@ -85,11 +85,11 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
 
     def _claim(self, work: UnitOfWork, target: Any, sources: Sequence[Any], after: Any) -> None:
         object_type = self.merge_type.object_type
-        assert object_type.unique_key is not None, "objects that can be merged have unique keys"
-        # The target may list a key that a source holds: a migration made their keys the same.
-        of_sources = {key for source in sources for key in object_type.keys(source.object)}
-        held = [key for key in object_type.keys(target.object) if key not in of_sources]
-        object_type.unique_key.claim(work, object_type, target.id, held, object_type.keys(after))
+        for unique_key in object_type.unique_keys:
+            # The target may list a key that a source holds: a migration made their keys the same.
+            of_sources = {key for source in sources for key in unique_key.keys(source.entry)}
+            held = [key for key in unique_key.keys(target.entry) if key not in of_sources]
+            unique_key.claim(work, object_type, target.id, held, unique_key.keys(after))
 
     def _require_few(self, after: Any) -> None:
         plural = self.merge_type.object_type.plural
