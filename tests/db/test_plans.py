@@ -59,6 +59,7 @@ from herdbook.users import store as users
 from herdbook.webhook_endpoints import store as webhook_endpoints
 from herdbook.webhook_endpoints.model import EndpointKey
 from herdbook.webhooks import store as webhooks
+from herdbook.webhooks.events import sends_event
 from tests.db.conftest import database_on
 from tests.ledger.ledger_client import LedgerClient, id_of, items
 
@@ -411,7 +412,9 @@ def place(database: PlansDatabase, endpoint_id: UUID) -> EndpointKey:
 
 def wanted(state: str | None, kind_actions: Sequence[str]) -> webhooks.DeliveryFilter:
     """Return the filter for deliveries, from the newest six thousand entries on."""
-    return webhooks.DeliveryFilter(_MANY - _COMMON, _MANY + 101, ["v1.contact.created"], kind_actions, state)
+    return webhooks.DeliveryFilter(
+        _MANY - _COMMON, _MANY + 101, ["v1.contact.created"], kind_actions, sends_event(OBJECT_TYPES), state
+    )
 
 
 def deliveries(kind_action: str | None, state: str | None = None) -> Callable[[PlansDatabase], Awaitable[Any]]:

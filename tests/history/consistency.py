@@ -8,7 +8,8 @@ import asyncpg
 import msgspec
 
 from herdbook.companies.store import COMPANY_WORDS, DOMAINS
-from herdbook.contacts.store import ADDRESSES, COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES
+from herdbook.contacts import store as contacts
+from herdbook.contacts.store import ADDRESSES, COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES, FORMER_EXTERNAL_IDS
 from herdbook.engagements.store import (
     ENGAGEMENT_COMPANIES,
     ENGAGEMENT_CONTACTS,
@@ -27,6 +28,7 @@ _LINKS: Final[dict[Table[Any], str]] = {
     CONTACT_WORDS: "select word, contact_id from contact_word",
     COMPANY_CONTACTS: "select company_id, contact_id from company_contact",
     FORMER_ADDRESSES: "select address, contact_id from contact_former_email",
+    FORMER_EXTERNAL_IDS: "select external_id, contact_id from contact_former_external_id",
     COMPANY_WORDS: "select word, company_id from company_word",
     USER_WORDS: "select word, user_id from user_word",
     ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",
@@ -36,6 +38,7 @@ _LINKS: Final[dict[Table[Any], str]] = {
 }
 _CLAIMS: Final[dict[UniqueKey[Any], str]] = {
     ADDRESSES: "select address, contact_id from contact_email",
+    contacts.EXTERNAL_IDS: "select external_id, contact_id from contact_external_id",
     DOMAINS: "select domain, company_id from company_domain",
     TAG_NAMES: "select name, tag_id from tag_name",
     EXTERNAL_IDS: "select external_id, engagement_id from engagement_external_id",

@@ -151,6 +151,7 @@ TRANSCRIPT: Final = ObjectType(
     events=Events(
         types=dict.fromkeys((Action.CREATED, Action.UPDATED), "v1.engagement.transcript_timeline.completed"),
         data=transcript_data,
+        condition="json_typeof(change.object -> 'timeline') = 'object'",
     ),
 )
 

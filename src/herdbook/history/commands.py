@@ -45,13 +45,15 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
         if self.if_version is not None and row.version not in self.if_version:
             raise Stale(row.version)
         if row.deleted_at is None:
-            return Result(row.version, row.object)
+            return Result(row.version, row.entry)
         after = row.entry
         work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
         object_type.claim(work, self.object_id, None, after)
-        return restored(work, object_type, row, after)
+        version, _ = restored(work, object_type, row, after)
+        now: Any = work.get(object_type.table, self.object_id)
+        return Result(version, now.entry)
 
 
 # A unique key, and the text of one of its keys.

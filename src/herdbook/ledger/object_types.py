@@ -49,6 +49,11 @@ class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
         return {}
 
 
+def whole(object_: bytes, own: bytes | None) -> bytes:
+    """Return an object with its own members, which are kept in a column of their own, as the ledger records it."""
+    return object_ if own is None else object_[:-1] + b"," + own[1:]
+
+
 RowT = TypeVar("RowT", bound=ObjectRow)
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 # Types by name, of the columns that a table has beside those of all object tables.
@@ -74,12 +79,14 @@ class Events:
     """The events that webhooks send for changes of a type.
 
     `types` names them by the action of a change; other actions send none. `data` returns the data of the event for the object
-    and the old values of an entry, or None if the entry sends no event. `example_previous` are old values for `example`.
+    and the old values of an entry, or None if the entry sends no event. `condition` is an SQL condition on an entry `change`
+    that tells whether it sends one; None if each of those actions does. `example_previous` are old values for `example`.
     """
 
     types: Mapping[Action, str]
     example_previous: Mapping[str, Any] = field(default_factory=dict[str, Any])
     data: Callable[[bytes, bytes | None], EventData | None] = EventData
+    condition: LiteralString | None = None
 
     @classmethod
     def of_changes(cls, name: str, **others: Any) -> Self:
@@ -143,7 +150,7 @@ class ObjectType(Generic[RowT, EntryT]):
 
     @cached_property
     def shown(self) -> Any:
-        """The type of an object in the API."""
+        """The type of an object in herdbook's own operations."""
         return next(field.type for field in msgspec.structs.fields(self.table.row) if field.name == "object")
 
     @cached_property
@@ -155,6 +162,11 @@ class ObjectType(Generic[RowT, EntryT]):
     def merges(self) -> bool:
         """Whether objects of this type can be merged into one another."""
         return "merged_into" in self.table.row.__struct_fields__
+
+    @cached_property
+    def has_own(self) -> bool:
+        """Whether objects of this type may have members that only herdbook's own operations show, in the column `own`."""
+        return "own" in self.table.row.__struct_fields__
 
     @property
     def event_types(self) -> Iterable[str]:
