@@ -22,7 +22,7 @@ def upsert_by_id(*external_ids: str, **members: Json) -> Json:
     return {"action": "upsert", "contact": {"match_by": "external_ids", "external_ids": external_ids, **members}}
 
 
-# What keeps them
+# Changes that keep them
 
 
 async def test_vendor_writes_leave_them_alone(alice: Person, engine: Thing) -> None:
@@ -93,7 +93,7 @@ async def test_undo_takes_them_back(alice: Person, ada: Thing, grace: Thing) -> 
     assert (await ids_of(alice, ada), await ids_of(alice, grace)) == (["1"], [])
 
 
-# Who sees them
+# Places that show them
 
 
 async def test_history_tells_them(alice: Person, ada: Thing) -> None:
@@ -121,7 +121,7 @@ async def test_the_feed_tells_them(alice: Person, ada: Thing) -> None:
     assert last["data"] == {"object": changed.json(), "previous_attributes": {"external_ids": ["1"]}}
 
 
-# How they find a contact
+# Finding a contact by them
 
 
 async def test_a_filter_finds_the_one_that_has_an_id(alice: Person, bob: Person, charlie: Person) -> None:
@@ -220,7 +220,7 @@ async def test_a_deleted_contact_comes_back_by_an_id(alice: Person, *, atomic: b
 
 
 async def test_the_contact_deleted_last_comes_back(alice: Person) -> None:
-    """Of several deleted contacts with an id, the one that was deleted last comes back."""
+    """If several deleted contacts had an id, the one that was deleted last comes back."""
     contacts: list[Thing] = []
     for _ in range(2):
         contacts.append(await known_as(alice, "1"))

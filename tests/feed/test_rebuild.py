@@ -183,11 +183,11 @@ class Life:
 
     async def update_record(self) -> Any:
         """Change the whole of a contact, or clear a part of it."""
-        members: Json = self.record() if self.dice.random() < 0.5 else {"external_ids": [f"id {self.dice.randrange(40)}"]}
+        members: Json = self.record() if self.dice.random() < 0.5 else {"external_ids": [f"id {self.dice.randrange(99)}"]}
         if self.dice.random() < 0.2:
             members["external_ids"] = None
         # An earlier contact may be deleted.
-        return await self.person.patch(f"/api/herdbook/contacts/{self.some(self.contacts[-4:])}/record", json=members)
+        return await self.person.patch(f"/api/herdbook/contacts/{self.some(self.contacts[-2:])}/record", json=members)
 
     async def delete_contact(self) -> Any:
         """Delete a contact."""
