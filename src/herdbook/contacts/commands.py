@@ -49,6 +49,7 @@ class CreateContact(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
+        yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
@@ -75,16 +76,29 @@ class UpdateContact(msgspec.Struct, frozen=True):
         _require_company(work, self.patch.company_id)
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
         after = patched(before.entry, self.patch)
-        if self.patch.emails is not UNSET or isinstance(self.patch, ContactRecordUpdate):
+        if self.patch.emails is not UNSET:
             CONTACT.claim(work, self.contact_id, before.entry, after)
         return updated(work, CONTACT, before, after)
 
 
-class UpdateContactRecord(UpdateContact, frozen=True):
-    """Change the whole of a contact as `UpdateContact` does, and answer with the whole of it."""
+class UpdateContactRecord(msgspec.Struct, frozen=True):
+    """Change the whole of a contact; the answer is the whole. Refusals: Invalid (company_id), NotFound, Stale, Taken."""
+
+    contact_id: UUID
+    patch: ContactRecordUpdate
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(CONTACTS, self.contact_id)
+        yield from _references(self.patch)
+        yield from EXTERNAL_IDS.needs(self.patch.external_ids or ())
 
     def apply(self, work: UnitOfWork) -> Result:
-        version, _ = super().apply(work)
+        _require_company(work, self.patch.company_id)
+        before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
+        after = patched(before.entry, self.patch)
+        CONTACT.claim(work, self.contact_id, before.entry, after)
+        version, _ = updated(work, CONTACT, before, after)
         return Result(version, record(work, self.contact_id))
 
 
@@ -101,6 +115,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
+        yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
         match self.fields.match_by:
             case "emails" | "external_ids":
                 unique_key, key = self._key
@@ -259,13 +274,6 @@ def _references(asked: ContactUpdate | ContactCreate | ContactUpsert) -> Iterato
         yield from _company_need(ids.decoded(ids.COMPANY, asked.company_id))
     if asked.emails is not UNSET:
         yield from ADDRESSES.needs([comparable_address(item.email.strip()) for item in asked.emails])
-    yield from EXTERNAL_IDS.needs(_external_ids_of(asked))
-
-
-def _external_ids_of(asked: ContactUpdate | ContactCreate) -> Sequence[str]:
-    """Return the external ids of a request; the vendor's update has none."""
-    has_any = isinstance(asked, ContactCreate | ContactRecordUpdate | ContactUpsert)
-    return asked.external_ids or () if has_any else ()
 
 
 def _company_need(company_id: UUID | None) -> list[Need]:

@@ -209,6 +209,9 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
         return self.external_ids[0]
 
 
+_SETS_OWN: Final = (ContactCreate, ContactRecordUpdate, ContactUpsert)
+
+
 def read_numbers(contact: ContactCreate | ContactUpdate) -> None:
     """Read the phone numbers, so that they are known when the ledger carries it out, which goes on without a pause."""
     for item in contact.phone_numbers or ():
@@ -347,7 +350,7 @@ def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> Cont
     if patch.phone_numbers is not UNSET:
         others["phone_numbers"] = _patched_phone_numbers(before, patch.phone_numbers)
     # The vendor's update has none of these members.
-    if isinstance(patch, ContactCreate | ContactRecordUpdate | ContactUpsert):
+    if isinstance(patch, _SETS_OWN):
         if patch.crm_association is not UNSET:
             others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
         if patch.external_ids is not UNSET:
