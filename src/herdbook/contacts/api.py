@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from herdbook import ids
+from herdbook import fields, ids
 from herdbook.addresses import comparable_address, read_number
 from herdbook.companies import store as companies
 from herdbook.contacts import store
@@ -108,6 +108,14 @@ def _phone_number(text: str) -> str:
     return number
 
 
+def _external_id(text: str) -> str:
+    if len(text) > _MAX_EXTERNAL_ID or not fields.shows(text):
+        raise ValueError(f"an external id has 1 to {_MAX_EXTERNAL_ID} characters, and some of them show")
+    return text
+
+
+# The length of `fields.Name`.
+_MAX_EXTERNAL_ID: Final = 255
 _TAG: Final = "subpackage_contacts"
 _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)
@@ -134,8 +142,8 @@ _LIST: Final = ListOf(
         ),
         Filter(
             "external_id",
-            str,
-            {"type": "string", "minLength": 1},
+            _external_id,
+            {"type": "string", "minLength": 1, "maxLength": _MAX_EXTERNAL_ID, **fields.TEXT_SCHEMA},
             "Only the contact that has this external id, compared exactly.",
             most=1,
         ),
