@@ -59,6 +59,7 @@ from herdbook.users import store as users
 from herdbook.webhook_endpoints import store as webhook_endpoints
 from herdbook.webhook_endpoints.model import EndpointKey
 from herdbook.webhooks import store as webhooks
+from herdbook.webhooks.events import sends_event
 from tests.db.conftest import database_on
 from tests.ledger.ledger_client import LedgerClient, id_of, items
 
@@ -215,6 +216,12 @@ _FILL: Final = """
     ), former_emails as (
         insert into contact_former_email (workspace_id, address, contact_id)
         select workspace_id, format('augusta%s@x.test', n), id from one
+    ), external_ids as (
+        insert into contact_external_id (workspace_id, external_id, contact_id)
+        select workspace_id, format('row %s', n), id from one
+    ), former_external_ids as (
+        insert into contact_former_external_id (workspace_id, external_id, contact_id)
+        select workspace_id, format('former row %s', n), id from one
     ), keys as (
         insert into idempotency_record (workspace_id, credential_id, key, fingerprint, at, version, answer)
         select workspace_id, gen_random_uuid(), 'key', 'a fingerprint', now(), 1, '{}' from one
@@ -309,6 +316,8 @@ _FILL_SMALL_ONES: Final = """
         insert into contact_word (workspace_id, word, contact_id) select id, 'x', id from small
     ), emails as (
         insert into contact_email (workspace_id, address, contact_id) select id, 'ada@x.test', id from small
+    ), external_ids as (
+        insert into contact_external_id (workspace_id, external_id, contact_id) select id, 'row 1', id from small
     ), company as (
         insert into company (workspace_id, id, version, updated_at, search, object)
         select id, id, 1, now(), E'\\x1fengine', '{}' from small
@@ -413,7 +422,9 @@ def place(database: PlansDatabase, endpoint_id: UUID) -> EndpointKey:
 
 def wanted(state: str | None, kind_actions: Sequence[str]) -> webhooks.DeliveryFilter:
     """Return the filter for deliveries, from the newest six thousand entries on."""
-    return webhooks.DeliveryFilter(_MANY - _COMMON, _MANY + 101, ["v1.contact.created"], kind_actions, state)
+    return webhooks.DeliveryFilter(
+        _MANY - _COMMON, _MANY + 101, ["v1.contact.created"], kind_actions, sends_event(OBJECT_TYPES), state
+    )
 
 
 def deliveries(kind_action: str | None, state: str | None = None) -> Callable[[PlansDatabase], Awaitable[Any]]:
@@ -472,6 +483,14 @@ async def upsert_all_there_is(database: PlansDatabase) -> None:
         written = await database.ledger_client.write(UpsertContact(fields))
     await database.ledger_client.delete(id_of(written))
     await database.ledger_client.delete(id_of(await database.ledger_client.write(UpsertContact(fields))))
+
+
+async def upsert_by_external_id(database: PlansDatabase) -> None:
+    """Upsert a new contact by an external id, an existing one, and a deleted one."""
+    command = UpsertContact(ContactUpsert(match_by="external_ids", external_ids=("a row", "another row")))
+    await database.ledger_client.write(command)
+    for _ in range(2):
+        await database.ledger_client.delete(id_of(await database.ledger_client.write(command)))
 
 
 async def merge_all_there_is(database: PlansDatabase) -> None:
@@ -556,6 +575,7 @@ async def take_back(database: PlansDatabase) -> None:
 _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], int]]] = {
     "write": (write_all_there_is, 40),
     "upsert": (upsert_all_there_is, 80),
+    "upsert by external id": (upsert_by_external_id, 80),
     "delete company": (delete_a_company, 120),
     "merge": (merge_all_there_is, 40),
     "merge companies": (merge_companies, 60),
@@ -592,6 +612,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "Chinese name": (page(search="王" + chr(19968 + (_MANY - 1) % 20000)), _RARE + 4 * (_MANY // 20000 + 1)),
     "address": (page(search=f"ada{_LAST}@x.test"), 3 * _RARE + 20),
     "contact of an address": (page(filters={"email": (f"ada{_LAST}@x.test",)}), 3),
+    "contact of an external id": (page(filters={"external_id": (f"row {_LAST}",)}), 3),
     "contacts of a number": (page(filters={"phone_number": (f"49{_NUMBER}",)}), 5),
     "contacts of a company": (contacts_of_one, 6),
     "linked and searched": (page(search="lovelace", crm_records=records("contact", "7")), _COMMON + _RARE + 6),

@@ -52,13 +52,15 @@ UNKNOWN: Final = Totals(*[math.nan] * 7)
 class DeliveryFilter(NamedTuple):
     """A filter for deliveries: entries after one and before another, with these event types, and a state if one is given.
 
-    `kind_actions` are the kinds and actions of the entries that these event types stand for.
+    `kind_actions` are the kinds and actions of the entries that these event types stand for. `sends_event` is the SQL condition
+    that tells which of those entries send one.
     """
 
     behind: int
     before: int
     event_types: Sequence[str]
     kind_actions: Sequence[str]
+    sends_event: LiteralString
     state: str | None
 
 
@@ -147,6 +149,26 @@ async def behind_bytes(pool: Pool, workspace_id: UUID, behind: int, before: int,
     return floor
 
 
+# `limit 1` makes the planner look up stored deliveries by their key, one by one, instead of scanning all of them. Most
+# endpoints have few, and the planner cannot know which ones have many.
+_DELIVERIES: Final[LiteralString] = """
+    select * from (
+        select change.seq, change.at, change.kind::text || change.action::text as kind_action, change.object_id, d.event_type,
+            coalesce(d.state, case when change.seq > $8 then 'queued' else 'delivered' end) as state,
+            d.attempt_count, d.next_attempt_at, d.attempts
+        from change
+        left join lateral (
+            select * from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and seq = change.seq limit 1
+        ) as d on true
+        where change.workspace_id = $1 and change.seq > $3 and change.seq < $4
+            and change.kind::text || change.action::text = any($5)
+            and (d.seq is not null or (change.kind::text || change.action::text = any($7) and $sends_event))
+    ) as delivery
+    where state = coalesce($6, state)
+    order by seq desc limit $9
+"""
+
+
 async def deliveries(
     pool: Pool, place: EndpointKey, wanted: DeliveryFilter, told: Sequence[str], position: int, limit: int
 ) -> list[DeliveryRow]:
@@ -154,31 +176,8 @@ async def deliveries(
 
     An entry without a stored delivery was delivered at the first attempt if it is not after the endpoint's position.
     """
-    # `limit 1` makes the planner look up stored deliveries by their key, one by one, instead of scanning all of them. Most
-    # endpoints have few, and the planner cannot know which ones have many.
     records = await pool.fetch(
-        """
-        select * from (
-            select c.seq, c.at, c.kind::text || c.action::text as kind_action, c.object_id, d.event_type,
-                coalesce(d.state, case when c.seq > $8 then 'queued' else 'delivered' end) as state,
-                d.attempt_count, d.next_attempt_at, d.attempts
-            from change c
-            left join lateral (
-                select * from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and seq = c.seq limit 1
-            ) as d on true
-            where c.workspace_id = $1 and c.seq > $3 and c.seq < $4
-                and c.kind::text || c.action::text = any($5)
-                and (
-                    d.seq is not null
-                    or (
-                        c.kind::text || c.action::text = any($7)
-                        and (c.kind::text <> $10 or json_typeof(c.object -> 'timeline') = 'object')
-                    )
-                )
-        ) as delivery
-        where state = coalesce($6, state)
-        order by seq desc limit $9
-        """,
+        _DELIVERIES.replace("$sends_event", wanted.sends_event),
         *place,
         wanted.behind,
         wanted.before,
@@ -187,7 +186,6 @@ async def deliveries(
         told,
         position,
         limit,
-        TRANSCRIPT.kind,
     )
     return [DeliveryRow(*record) for record in records]
 
