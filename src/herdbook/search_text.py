@@ -8,6 +8,7 @@ A stored text consists of sections. `END` closes each, so a change of one sectio
 """
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -211,8 +212,7 @@ def indexed(searchable_text: str) -> set[str]:
     found = set(words(searchable_text))
     if searchable_text.isascii() or END not in searchable_text:
         return found
-    ordered = sorted(found)
-    return {word for word, after in zip(ordered, [*ordered[1:], ""], strict=True) if not after.startswith(word)}
+    return {word for word, after in itertools.pairwise([*sorted(found), ""]) if not after.startswith(word)}
 
 
 def _words_of_run(run: str) -> Iterator[str]:

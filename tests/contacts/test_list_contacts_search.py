@@ -306,6 +306,19 @@ async def test_a_common_word_of_what_was_not_changed_for_long(alice: Person, poo
     assert oldest == [1, 2]
 
 
+@pytest.mark.parametrize("symbols", ["👍", "★ ☎", "€ £", "❤️", "🇬🇧", "…", "→ ∞"])
+async def test_a_name_of_symbols_is_stored(alice: Person, symbols: str) -> None:
+    """A name without letters and digits is a name; no search finds it, but one for the address does."""
+    made = await alice.post(URL, json={"first_name": symbols, "emails": [{"email": "x@star.test"}]})
+    by_address = await listed(alice, {"search": "star.test"})
+    patches: list[Json] = [{"emails": []}, {"first_name": None, "last_name": symbols}, {"first_name": symbols}]
+    patched = [await alice.patch(Thing(made).url, json=patch) for patch in patches]
+
+    assert by_address == [symbols]
+    assert [response.status_code for response in patched] == [200, 200, 200]
+    assert await listed(alice, {"search": symbols}) == []
+
+
 EARLIER = """
     with one as (
         insert into contact (
@@ -342,3 +355,20 @@ async def test_what_an_earlier_release_wrote_is_found_in_the_new_ways(
     assert [await listed(alice, {"search": search}) for search in ("龙", "obrien", "0958", "x@x.test")] == [["小龙"]] * 4
     assert (before.json(), before.headers["etag"]) == (after.json(), after.headers["etag"])
     assert await pool.fetchval("select count(*) from contact where strpos(search, chr(30)) = 0 and deleted_at is null") == 0
+
+
+async def test_what_an_earlier_release_wrote_may_have_no_word(
+    alice: Person, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Rows of an earlier release without any word are brought up to date, too, together with the others."""
+    symbols = Thing(await alice.post(URL, json={"first_name": "👍"}))
+    await alice.post(URL, json={"first_name": "Ada", "last_name": "O'Brien"})
+    unmarked = "update contact set search = translate(search, chr(30), '') where workspace_id = $1"
+    await pool.execute(unmarked, alice.workspace_id)
+    async with ledger_on(database_url) as ledger:
+        await refresh_search(cast("Executor", pool), ledger)
+
+    outdated = "select count(*) from contact where strpos(search, chr(30)) = 0 and workspace_id = $1"
+    assert await pool.fetchval(outdated, alice.workspace_id) == 0
+    assert (await alice.get(symbols.url)).headers["etag"] == symbols.etag
+    assert await listed(alice, {"search": "obrien"}) == ["Ada"]

@@ -807,3 +807,10 @@ async def test_digits_of_a_name_or_an_address_are_no_number(alice: Person) -> No
     created = Made(await alice.post(URL, json=call(participants=[{"phone": BRITISH}])))
 
     assert await expanded(alice, created, "contacts") == []
+
+
+async def test_a_title_of_symbols_is_stored(alice: Person) -> None:
+    """A title needs no letter."""
+    response = await alice.post(URL, json=call(title="🔥"))
+
+    assert (response.status_code, response.json()["title"]) == (201, "🔥")
