@@ -579,7 +579,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "rare last name": (page(search="kin", descending=False), 10),
     "rare word": (page(search=f"ada{_LAST}"), 10),
     "rare with an apostrophe": (page(search=f"o'ada{_LAST}"), 10),
-    "common with a hyphen": (page(search="love-lace"), 2 * (_COMMON + _RARE) + 30),
+    "common with a hyphen": (page(search="love-lace"), 2 * (_COMMON + _RARE) + 40),
     "rare and common": (page(search=f"lovelace ada{_LAST}"), _COMMON + _RARE + 400),
     "unknown": (page(search="babbage"), 0),
     "common": (page(search="lovelace"), _COMMON + _RARE + 30),
