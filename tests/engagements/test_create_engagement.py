@@ -428,7 +428,19 @@ async def test_a_new_contact_has_the_name_of_the_person(
 
 
 @pytest.mark.parametrize(
-    "email", ["c_1@resource.calendar.google.com", "C_1@group.calendar.google.com", "ada.desk@acme.rooms.webex.com"]
+    "email",
+    [
+        "c_1@resource.calendar.google.com",
+        "C_1@group.calendar.google.com",
+        "ada.desk@acme.rooms.webex.com",
+        "1842@lync.webex.com",
+        "1842@zoomcrc.com",
+        "meet@t.plcm.vc",
+        "1842@bjn.vc",
+        "1842@sip.lifesizecloud.com",
+        "ada@pexip.me",
+        "1@resource.calendar.yahoo.com",
+    ],
 )
 async def test_a_room_becomes_no_contact(alice: Person, email: str) -> None:
     """Rooms and equipment that take part become no contacts, but one that somebody added is known."""
