@@ -29,8 +29,8 @@ _MAX_LENGTH: Final = 254
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
-# Calendars of Google and Yahoo give rooms and equipment addresses of their own. The others are domains of meetings and of devices
-# in meeting rooms: Zoom, Lifesize, BlueJeans, Pexip, Poly, and every domain below Webex's own, at which people are.
+# Calendars of Google and Yahoo give rooms and equipment addresses of their own. The others are domains of meetings and of
+# devices in meeting rooms: Zoom, Lifesize, BlueJeans, Pexip, Poly, and every domain below Webex's own, at which people are.
 _DOMAIN_OF_ROOMS: Final = re.compile(
     r"(?:.+\.)?(?:calendar\.google\.com|calendar\.yahoo\.com|zoomcrc\.com|zmeu\.us|lifesizecloud\.com|bjn\.vc|pexip\.me|plcm\.vc)"
     r"|.+\.webex\.com"
