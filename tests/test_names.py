@@ -1,5 +1,8 @@
 """Names of people as calendars, mail programs and telephone systems send them."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,3 +121,11 @@ def test_any_text_may_be_a_name(text: str) -> None:
 def test_an_address_is_never_a_name(address: str) -> None:
     """A participant whose name is the address has no name."""
     assert person_name(address) == ("", "")
+
+
+def test_the_reader_of_names_is_imported_late() -> None:
+    """A server starts without the library that reads names, whose import takes a while."""
+    loaded = subprocess.check_output([sys.executable, "-c", "import sys, herdbook.app; print(*sys.modules)"], text=True)
+
+    assert "herdbook.names" in loaded.split()
+    assert "nameparser" not in loaded.split()

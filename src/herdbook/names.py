@@ -4,8 +4,6 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import nameparser
-
 from herdbook.fields import shows
 
 # Addresses of mail and of telephone systems. A local part in quotation marks may have spaces.
@@ -64,6 +62,8 @@ def person_name(text: str) -> PersonName:
     match = korean or (chinese if chinese is not None and chinese[2] in _CHINESE_FAMILY_NAMES else None)
     if match is not None and not _IS_LONG_FAMILY_NAME(match[1]):
         return PersonName(match[1], match[2])
+    import nameparser  # noqa: PLC0415  # most servers start without ever having a name to read, and it takes a while
+
     name = nameparser.parse(text)
     title, _, other = text.partition(" ")
     if title == name.title and other in (name.given, name.family) and not _IS_FORM_OF_ADDRESS(title.strip(".").lower()):
