@@ -216,7 +216,7 @@ _FILL: Final = """
     ), former_emails as (
         insert into contact_former_email (workspace_id, address, contact_id)
         select workspace_id, format('augusta%s@x.test', n), id from one
-    ), external_ids as (
+    ), contact_external_ids as (
         insert into contact_external_id (workspace_id, external_id, contact_id)
         select workspace_id, format('row %s', n), id from one
     ), former_external_ids as (
