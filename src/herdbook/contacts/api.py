@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, read_number
+from herdbook.addresses import comparable_address
 from herdbook.companies import store as companies
 from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
@@ -26,6 +26,7 @@ from herdbook.errors import NotFound, Stale, Taken
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Delete, SetCrmAssociation
+from herdbook.phone_numbers import read_number
 from herdbook.shared_schemas import Deleted
 
 

@@ -28,13 +28,13 @@ from herdbook.contacts.store import (
     LINKED_CONTACTS,
     MAX_RELEASED_CONTACTS,
     ContactRow,
-    number_keys,
 )
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, created, current, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.phone_numbers import number_keys
 from herdbook.shared_schemas import CrmAssociation, crm_link
 
 
@@ -101,11 +101,11 @@ class UpsertContact(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
         if (before := self._known(work)) is not None:
-            after = upserted(before.object, self.fields)
+            after = upserted(before.object, self.fields, self.region)
             self._claim(work, before.id, before.object.emails, after)
             return updated(work, CONTACT, before, after)
         if self.fields.match_by == "emails" and (former := _former_holder(work, self.fields.address)) is not None:
-            after = upserted(_remains(work, former), self.fields)
+            after = upserted(_remains(work, former), self.fields, self.region)
             self._claim(work, former.id, (), after)
             return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()

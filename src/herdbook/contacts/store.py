@@ -8,8 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164, looked_up
-from herdbook.auth.store import region_of
+from herdbook.addresses import comparable_address
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
@@ -19,7 +18,8 @@ from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Table
-from herdbook.search_text import reversed_digits
+from herdbook.phone_numbers import e164, is_number, number_keys, search_terms
+from herdbook.workspaces.store import region_of
 
 
 class ContactRow(ObjectRow, frozen=True, kw_only=True):
@@ -100,18 +100,12 @@ ADDRESSES: Final = UniqueKey[Contact](
     keys=lambda contact: [comparable_address(item.email) for item in contact.emails],
     field_path=lambda index: f"emails[{index}].email",
 )
-# Holds phone numbers, which no search asks for, and words. The first word of each name is in the contact's row instead.
+# Holds the words by which a search finds contacts, and the keys by which their numbers are looked up. The first word of each
+# name is in the contact's row instead.
 CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = index_table("company_contact", "company_id", "uuid", "contact_id")
 # Holds the addresses that deleted contacts had.
 FORMER_ADDRESSES: Final = index_table("contact_former_email", "address", "text", "contact_id")
-
-
-def number_keys(phone_number: str, region: str | None) -> list[str]:
-    """Return the keys of `CONTACT_WORDS` for contacts with a number, the surest first."""
-    number = looked_up(phone_number, region)
-    known = () if number.e164 is None else (number.e164,)
-    return [*known, *(reversed_digits(digits) for digits in number.national), *number.international]
 
 
 CONTACT: Final = ObjectType(
@@ -247,5 +241,8 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
             "coalesce(c.company_id = any($value::uuid[]), false)",
             each,
         )
-    await conditions.search(pool, _SEARCH_INDEX)
+    numbers_searched: list[str] = []
+    if query.search is not None and is_number(query.search):
+        numbers_searched = search_terms(query.search, await region_of(pool, workspace_id))
+    await conditions.search(pool, _SEARCH_INDEX, numbers_searched)
     return await conditions.fetch(pool, "contact")

@@ -6,10 +6,10 @@ import msgspec
 
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
-from herdbook.auth.store import region_of, set_region
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 from herdbook.workspaces.model import Workspace, WorkspaceUpdate
+from herdbook.workspaces.store import region_of, set_region
 
 
 async def get_workspace(call: Call) -> Answer:

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from herdbook import fields, ids
-from herdbook.addresses import regions
 from herdbook.errors import FieldError
+from herdbook.phone_numbers import regions
 
 
 def _region(value: str | None, path: str) -> Iterator[FieldError]:
