@@ -28,6 +28,11 @@ def regions() -> frozenset[str]:
     return frozenset(phonenumbers.SUPPORTED_REGIONS)
 
 
+def region_named(text: str) -> str | None:
+    """Return the country that two letters in any case name, in capital letters, or None."""
+    return text.upper() if text.upper() in regions() else None
+
+
 class PhoneNumber(NamedTuple):
     """A phone number: its digits, those within its country, and its E.164 form if the country is known."""
 

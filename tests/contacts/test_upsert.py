@@ -448,6 +448,22 @@ async def test_a_link_is_looked_up(alice: Person, *, atomic: bool) -> None:
     assert results[1]["contact"]["id"] == results[2]["contact"]["id"] != ada.id
 
 
+MANY_LINKED = """
+    insert into contact (workspace_id, id, version, updated_at, search, crm_object_id, object)
+    select $1, gen_random_uuid(), n, now(), E'\\x1e', '17', '{"crm_association": {"source": "else"}}'
+    from generate_series(1, 150) as n
+"""
+
+
+async def test_a_link_is_found_among_many_of_other_sources(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Contacts that other sources link to records of the same id do not hide a contact."""
+    await pool.execute(MANY_LINKED, alice.workspace_id)
+    asked = {"match_by": "crm_association", "crm_association": LINK}
+    results = (await write(alice, *[{"action": "upsert", "contact": asked}] * 2)).json()["results"]
+
+    assert [each["result"] for each in results] == ["created", "unchanged"]
+
+
 async def test_an_upsert_sets_and_removes_a_link(alice: Person, ada: Thing) -> None:
     """An upsert by address replaces the link of the contact; null removes it."""
     address = ada.json["emails"][0]["email"]

@@ -100,8 +100,8 @@ _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)
 _LIST: Final = ListOf(
     search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
-    "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number. A "
-    "contact that has exactly the searched address comes first.",
+    "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number, and "
+    "a complete number any form of it. A contact that has exactly the searched address comes first.",
     crm_types=("contact",),
     filters=(
         Filter(

@@ -96,7 +96,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
             case "phone_numbers":
                 yield from CONTACT_WORDS.needs(number_keys(self.fields.phone_number, self.region))
             case _:
-                yield Need(LINKED_CONTACTS, self._link.crm_object_id)
+                yield Need(LINKED_CONTACTS, (self._link.crm_object_id, self._link.source))
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
@@ -179,7 +179,7 @@ def _holder(work: UnitOfWork, address: str) -> ContactRow | None:
 
 def _linked(work: UnitOfWork, link: CrmAssociation) -> ContactRow | None:
     """Return the oldest active contact that has a link."""
-    stored = work.get(LINKED_CONTACTS, link.crm_object_id)
+    stored = work.get(LINKED_CONTACTS, (link.crm_object_id, link.source))
     changed = {row.id for row in work.changed_in(CONTACTS)}
     contact_ids = sorted(changed.union(() if stored is None else stored.contact_ids))
     rows = all_active(work, CONTACTS, contact_ids)

@@ -14,6 +14,7 @@ from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
+from herdbook.db.survivors import survivors
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
@@ -174,24 +175,26 @@ FORMER_HOLDERS: Final = Table(
 
 
 class LinkedContacts(msgspec.Struct, frozen=True):
-    """The oldest active contacts that are linked to a CRM record of an id, whatever its source."""
+    """The oldest active contacts that are linked to a CRM record, which has an id and a source."""
 
     workspace_id: UUID
     crm_object_id: str
+    source: str
     contact_ids: tuple[UUID, ...]
 
 
 LINKED_CONTACTS: Final = Table(
     row=LinkedContacts,
-    key=lambda linked: linked.crm_object_id,
+    key=lambda linked: (linked.crm_object_id, linked.source),
     load="""
-        select asked.workspace_id, asked.key as crm_object_id, array(
+        select asked.workspace_id, asked.key ->> 0 as crm_object_id, asked.key ->> 1 as source, array(
             select c.id from contact c
-            where c.workspace_id = asked.workspace_id and c.crm_object_id = asked.key and c.deleted_at is null
+            where c.workspace_id = asked.workspace_id and c.crm_object_id = asked.key ->> 0 and c.deleted_at is null
+                and c.object -> 'crm_association' ->> 'source' = asked.key ->> 1
             order by c.id
             limit 100
         ) as contact_ids
-        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
     """,
     save=None,
 )
@@ -227,13 +230,20 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
         conditions.require_few(_HOLDERS.replace("$2", held))
     if (numbers := filters.get("phone_number")) is not None:
         region = await region_of(pool, workspace_id)
-        keys = conditions.parameter([key for number in numbers for key in number_keys(number, region)])
-        conditions.require_few(
-            "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any(" + keys + ") limit 5000"
+        await conditions.require_links(
+            pool,
+            "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any($ids)",
+            """coalesce(exists (
+                select from contact_word w where w.workspace_id = $1 and w.word = any($value::text[]) and w.contact_id = c.id
+            ), false)""",
+            [key for number in numbers for key in number_keys(number, region)],
         )
     companies = [] if company_id is None else [[company_id]]
     if "company_id" in filters:
-        companies.append(ids.decoded_all(ids.COMPANY, filters["company_id"]))
+        named = ids.decoded_all(ids.COMPANY, filters["company_id"])
+        replaced = await survivors(pool, "company", workspace_id, named)
+        # While the contacts of a merged company move to the survivor, some are still linked to it.
+        companies.append([*dict.fromkeys([*named, *replaced.values()])])
     for each in companies:
         await conditions.require_links(
             pool,

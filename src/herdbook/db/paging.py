@@ -186,8 +186,10 @@ class ListQuery:
         else:
             self.require(found)
 
-    async def require_links(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
-        """Require a link to one of these objects. `linked` selects rows by `$ids`; `holds` checks a row for `$value`."""
+    async def require_links(
+        self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID] | Sequence[str]
+    ) -> None:
+        """Require a link to one of these objects or keys. `linked` selects rows by `$ids`; `holds` checks one for `$value`."""
         if await _is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
             self.add(holds, wanted)
         else:
