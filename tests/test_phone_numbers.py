@@ -196,7 +196,7 @@ def _spelled(number: phonenumbers.PhoneNumber, region: str | None) -> Iterator[s
     yield from (f"sip:{complete}@pbx.example;user=phone", f"tel:{national};phone-context=+{code}", f"{complete[1:]}@c.us")
     yield from (f"{written} ext. 12", f"{written} (mobile)", f'"Ada" <sip:{complete}@pbx>', f"PJSIP/{complete}-0000001a")
     home = phonenumbers.ndd_prefix_for_region(phonenumbers.region_code_for_country_code(code), strip_non_digits=True)
-    begun = [f"{code} {national}", *([f"{code} ({home}){national}"] if home else [])]
+    begun = [f"{code} {national}", *([f"{code} (0){national}"] if home == "0" else [])]
     others = [prefix + way for prefix in ("", "00 ", "011 ") for way in begun]
     if region is not None:
         others.append(phonenumbers.format_out_of_country_calling_number(number, region))

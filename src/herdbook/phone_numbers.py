@@ -137,17 +137,11 @@ def _spellings(number: str, region: str | None) -> Iterator[str]:
     if region is not None and code == phonenumbers.country_code_for_region(region):
         dialled = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
         at_home = [phonenumbers.normalize_digits_only(dialled), home + national, national]
-    yield from (way for way in at_home if _may_mean(way, number, region))
-    for prefix in ("", *_prefixes(region)):
-        if _may_mean(f"{prefix}{code}{national}", number, region):
-            yield f"{prefix}{code}{national}"
-            if home:
-                yield f"{prefix}{code}{home}{national}"
-
-
-def _may_mean(digits: str, number: str, region: str | None) -> bool:
-    # Without a region, a spelling means the number that it was made of.
-    return region is None or _known((digits,), region) in (None, number)
+    begun = [f"{code}{national}", *([f"{code}0{national}"] if home == "0" else [])]
+    for way in (*at_home, *(prefix + way for prefix in ("", *_prefixes(region)) for way in begun)):
+        # Without a region, a spelling means the number that it was made of.
+        if region is None or _known((way,), region) in (None, number):
+            yield way
 
 
 @lru_cache(maxsize=512)
@@ -159,7 +153,7 @@ def _prefixes(region: str | None) -> tuple[str, ...]:
         return usual
     if metadata.preferred_international_prefix is not None:
         return tuple(dict.fromkeys([*usual, metadata.preferred_international_prefix.replace("~", "")]))
-    numerals = (f"{number:0{length}}" for length in (2, 3, 4) for number in range(10**length))
+    numerals = (f"{number:0{length}}" for length in (1, 2, 3, 4) for number in range(10**length))
     dialled = [each for each in numerals if re.fullmatch(metadata.international_prefix, each)]
     return tuple(dict.fromkeys([*usual, *dialled[:_MAX_PREFIXES]]))
 

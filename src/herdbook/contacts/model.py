@@ -550,8 +550,9 @@ class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert", tag_field="action"):
     """Update the contact that `match_by` finds, or create one.
 
-    By an address or an external id, a deleted contact that had it is restored. Addresses, numbers and external ids are added to those that the contact has. Its primary ones stay primary, unless others
-    are marked here. Absent leaves any other field unchanged, and null clears it.
+    By an address or an external id, a deleted contact that had it is restored. Addresses, numbers and external ids are added to
+    those that the contact has. Its primary ones stay primary, unless others are marked here. Absent leaves any other field
+    unchanged, and null clears it.
     """
 
     schema_name: ClassVar[str] = "contact_bulk_upsert"
