@@ -8,7 +8,6 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.auth.store import region_of
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
@@ -43,6 +42,7 @@ from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.names import person_name
+from herdbook.workspaces.store import region_of
 
 # A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
 MAX_PAGE_BYTES: Final = 4_194_304

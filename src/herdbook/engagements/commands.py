@@ -10,10 +10,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, is_of_a_room, looked_up
+from herdbook.addresses import comparable_address, is_of_a_room
 from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow, number_keys
+from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
 from herdbook.engagements.model import (
     Details,
     Engagement,
@@ -42,6 +42,7 @@ from herdbook.ledger.object_types import active, all_active, created, current, u
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
 from herdbook.names import person_name
+from herdbook.phone_numbers import known_number, number_keys
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
 from herdbook.users.commands import active_users
@@ -182,7 +183,7 @@ def _contact_of(
     address = _address(participant)
     if address is not None and is_of_a_room(address):
         return None
-    number = None if participant.phone is None else looked_up(participant.phone, region).e164
+    number = None if participant.phone is None else known_number(participant.phone, region)
     if participant.email is None and number is None:
         return None
     # A number that only this workspace's region or a telephone system makes complete is kept in its complete form.
@@ -335,8 +336,8 @@ def _address(participant: Participant) -> str | None:
     return None if participant.email is None else comparable_address(participant.email.strip())
 
 
-def _numbers(participant: Participant, region: str | None) -> list[str]:
-    return [] if participant.phone is None else number_keys(participant.phone, region)
+def _numbers(participant: Participant, region: str | None) -> tuple[str, ...]:
+    return () if participant.phone is None else number_keys(participant.phone, region)
 
 
 def _refuse_unknown(path: str, kind: str, shown_ids: Sequence[str], found: list[Any]) -> None:
