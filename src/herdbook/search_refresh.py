@@ -58,6 +58,8 @@ class RefreshSearch(msgspec.Struct, frozen=True):
                 after = msgspec.structs.replace(row, **row.columns(row, row.entry))
                 work.put(self.object_type.table, after)
                 reindex(work, self.object_type.indexes, row, after)
+                # An earlier release may lack one of the indexes, so its rows have no entries there.
+                reindex(work, self.object_type.indexes, None, after)
         return Result(work.seq, Refreshed())
 
 
