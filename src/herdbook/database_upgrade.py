@@ -23,7 +23,7 @@ from typing import Final
 import asyncpg
 
 from herdbook import embedded
-from herdbook.disk import Room, free_room
+from herdbook.disk import free_room
 from herdbook.embedded import EmbeddedPostgres, binary, single_user
 
 # A new cluster's own files and its write-ahead log; measured: 40 MB and 1,000 files, and 16 MB for each segment of the log.
@@ -84,7 +84,7 @@ def upgrade(data_dir: Path, old_binaries: Path | None, tell: Callable[[str], Non
             embedded.sync(data_dir)
         tell(
             f"The database is of PostgreSQL {ours} now. The one of PostgreSQL {theirs} is kept in {kept}, with "
-            f"{_megabytes(_size(kept).free_bytes)}, until `herdbook upgrade-database --remove-old` removes it."
+            f"{_megabytes(_size(kept)[0])}, until `herdbook upgrade-database --remove-old` removes it."
         )
 
 
@@ -102,11 +102,11 @@ def remove_old(data_dir: Path, tell: Callable[[str], None]) -> None:
         if not old:
             tell(f"There is no database of an earlier PostgreSQL in {data_dir}.")
         for kept in old:
-            size = _size(kept)
+            size, _ = _size(kept)
             with _draft(data_dir) as draft:
                 # Move it first: a folder that is named like a database must be whole.
                 kept.rename(draft / "postgres")
-            tell(f"Removed {kept}, with {_megabytes(size.free_bytes)}.")
+            tell(f"Removed {kept}, with {_megabytes(size)}.")
 
 
 @contextmanager
@@ -160,28 +160,32 @@ def _checked(old_binaries: Path | None, cluster: Path, theirs: int) -> Path:
 
 def _require_room(cluster: Path) -> str:
     """Refuse if a second cluster does not fit beside the first one; return a line with the figures."""
-    free, size = free_room([cluster.parent]), _size(cluster)
+    free, (size, files) = free_room([cluster.parent]), _size(cluster)
     assert free is not None, "the folder is there"
-    assert size.free_inodes is not None
-    needed, inodes = size.free_bytes + _OWN_BYTES, size.free_inodes + _OWN_INODES
-    figures = (
-        f"The upgrade copies the database. It needs up to {_megabytes(needed)} and {inodes} inodes on the disk of "
-        f"{cluster.parent}, where {_megabytes(free.free_bytes)} and {free.free_inodes} inodes are free."
+    size, files = size + _OWN_BYTES, files + _OWN_INODES
+    # Some file systems do not count inodes.
+    needed, there = (
+        (_megabytes(size), _megabytes(free.free_bytes))
+        if free.free_inodes is None
+        else (f"{_megabytes(size)} and {files:,} inodes", f"{_megabytes(free.free_bytes)} and {free.free_inodes:,} inodes")
     )
-    if free.free_bytes < needed or (free.free_inodes is not None and free.free_inodes < inodes):
+    figures = (
+        f"The upgrade copies the database. It needs up to {needed} on the disk of {cluster.parent}, where {there} are free."
+    )
+    if free.free_bytes < size or (free.free_inodes is not None and free.free_inodes < files):
         raise UpgradeRefused(f"{figures} Free some, and run the command again. Nothing was changed.")
     return figures
 
 
-def _size(cluster: Path) -> Room:
-    """Return the room that a cluster's files take, without its write-ahead log, which an upgrade does not copy."""
-    total, files = 0, 0
+def _size(cluster: Path) -> tuple[int, int]:
+    """Return the bytes and inodes that a cluster takes, without its write-ahead log, which an upgrade does not copy."""
+    size, files = 0, 0
     for folder, folders, names in os.walk(cluster):
         if "pg_wal" in folders:
             folders.remove("pg_wal")
         files += len(folders) + len(names)
-        total += sum((Path(folder) / name).lstat().st_blocks * 512 for name in names)
-    return Room(total, files)
+        size += sum((Path(folder) / name).lstat().st_blocks * 512 for name in names)
+    return size, files
 
 
 def _megabytes(size: int) -> str:
@@ -228,7 +232,7 @@ def _make(server: EmbeddedPostgres, cluster: Path, draft: Path, programs: Path, 
             for either in (cluster, new):
                 embedded.stop_orphan(either)
 
-    tell("Counting what the planner needs, with ANALYZE.")
+    tell("Analyzing, so that the planner has statistics.")
     _analyze(draft)
 
 
