@@ -53,13 +53,12 @@ class RefreshSearch(msgspec.Struct, frozen=True):
             yield Need(self.object_type.table, object_id)
 
     def apply(self, work: UnitOfWork) -> Result:
-        unique_key, keys = self.object_type.unique_key, self.object_type.keys
         rows = [row for row in all_active(work, self.object_type.table, self.object_ids) if row is not None]
-        if unique_key is not None:
-            work.require(need for row in rows for need in unique_key.needs(keys(row.entry)))
-            for row in rows:
+        work.require(held.need for row in rows for held in self.object_type.held(row.entry))
+        for row in rows:
+            for unique_key in self.object_type.unique_keys:
                 # An earlier release may have held the key in another form. A key that another object has by now stays there.
-                free = [key for key in keys(row.entry) if unique_key.holder(work, key) is None]
+                free = [key for key in unique_key.keys(row.entry) if unique_key.holder(work, key) is None]
                 unique_key.claim(work, self.object_type, row.id, (), free)
         for row in rows:
             after = msgspec.structs.replace(row, **row.columns(row, row.entry))
