@@ -82,6 +82,7 @@ create table idempotency_record (
     at timestamptz not null,
     version bigint not null,
     answer json not null,
+    canonical_fingerprint text,
     primary key (workspace_id, credential_id, key)
 );
 
