@@ -135,7 +135,7 @@ CONTACT: Final = ObjectType(
     refers_to=(COMPANY,),
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",
-    events=Events.of_changes("contact", example_previous={"last_name": "Byron"}),
+    events=Events.of_changes("contact", is_erasable=True, example_previous={"last_name": "Byron"}),
     blank=lambda contact_id, time: Contact(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
     patched=patched,
     history=HistoryNotes(

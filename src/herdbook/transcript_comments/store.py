@@ -35,11 +35,11 @@ TRANSCRIPT_COMMENT: Final = ObjectType(
     refers_to=(ENGAGEMENT, TRANSCRIPT),
     read_scopes=TranscriptComment.read_scopes,
     write_scope="transcript_comments:write",
-    is_public="""(
+    is_public="""coalesce((
         select not e.is_private
         from transcript_comment n join engagement e on e.workspace_id = n.workspace_id and e.id = n.engagement_id
         where n.workspace_id = change.workspace_id and n.id = change.object_id
-    )""",
+    ), object ->> 'erased' = 'true')""",
 )
 
 
