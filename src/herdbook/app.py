@@ -28,6 +28,7 @@ from herdbook.disk import DiskWatch
 from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
 from herdbook.engagements import store as engagements_store
+from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
@@ -63,6 +64,7 @@ from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
+from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
@@ -71,6 +73,7 @@ from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
 from herdbook.workspaces import api as workspaces_api
 
 _COMPANY_CONTACTS: Final = ContactsOfCompany()
+_COMMENTS: Final = CommentsOfEngagement()
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *contacts_api.OPERATIONS,
     *companies_api.operations(_COMPANY_CONTACTS),
@@ -79,6 +82,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *merging_api.OPERATIONS,
     *erasure_api.OPERATIONS,
     *engagements_api.OPERATIONS,
+    engagements_api.deletion(_COMMENTS),
     *transcript_comments_api.OPERATIONS,
     *older_export_api.OPERATIONS,
     *oauth_api.OPERATIONS,
@@ -231,6 +235,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
     chores = [
         Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=_COMPANY_CONTACTS))),
         *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
+        Chore(60, partial(finish, pool, ledger, REMOVE_COMMENTS, partial(DeleteComments, comments=_COMMENTS))),
         Chore(60, partial(finished, pool, ledger, erasures)),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),

@@ -89,7 +89,7 @@ create table idempotency_record (
 create index idempotency_record_by_time on idempotency_record (at);
 
 -- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, moving to another one
--- the engagements of a merged contact, or the contacts and engagements of a merged company, and erasing a person. The table is nearly always empty, so finding them costs nothing.
+-- the engagements of a merged contact, or the contacts and engagements of a merged company, erasing a person, and deleting the comments on an engagement. The table is nearly always empty, so finding them costs nothing.
 create table unfinished (
     workspace_id uuid not null,
     task text not null,
@@ -98,7 +98,7 @@ create table unfinished (
 );
 
 comment on column unfinished.task is
-    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company), erase (a contact, or the entries of a deleted object)';
+    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company), erase (a contact, or the entries of a deleted object), uncomment (a deleted engagement)';
 
 -- The erasures, without the persons: what is hashed is the id or an address of an erased contact, with the key in `setting`.
 create table erasure (

@@ -26,4 +26,4 @@ on conflict do nothing;
 
 comment on column change.action is 'c created, u updated, d deleted, r restored, x erased';
 comment on column unfinished.task is
-    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company), erase (a contact, or the entries of a deleted object)';
+    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company), erase (a contact, or the entries of a deleted object), uncomment (a deleted engagement)';
