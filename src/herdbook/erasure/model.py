@@ -12,6 +12,7 @@ from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.contacts.model import Contact
 from herdbook.contacts.store import number_keys
+from herdbook.engagements.model import Participant
 from herdbook.ledger.object_types import ObjectType
 from herdbook.shared_schemas import Time
 
@@ -74,12 +75,16 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """The person to erase: the contacts, with those merged into them, and what they are recognised by."""
+    """The person to erase: the contacts, with those merged into them, and what they are recognised by.
+
+    `engagement_ids` are the engagements that were found before the erasure began. An erasure looks for them anew.
+    """
 
     contact_ids: frozenset[UUID] = frozenset()
     addresses: frozenset[str] = frozenset()
     phone_numbers: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
+    engagement_ids: frozenset[UUID] = frozenset()
     region: str | None = None
 
     def having(self, contact: Contact) -> "Subject":
@@ -91,6 +96,17 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
             phone_numbers=self.phone_numbers.union(item.phone_number for item in contact.phone_numbers),
             names=self.names.union(_names(contact)),
         )
+
+    def others(self, participants: tuple[Participant, ...], *, is_linked: bool) -> tuple[Participant, ...]:
+        """Return the participants who are not the person. Names tell only in an engagement that is linked to the person."""
+        return tuple(each for each in participants if not self._is(each, by_name=is_linked))
+
+    def _is(self, participant: Participant, *, by_name: bool) -> bool:
+        if participant.email is not None:
+            return comparable_address(participant.email.strip()) in self.addresses
+        if participant.phone is not None:
+            return not self.number_keys.isdisjoint(number_keys(participant.phone, self.region))
+        return by_name and (participant.name or "").casefold() in self.names
 
     @property
     def terms(self) -> list[str]:

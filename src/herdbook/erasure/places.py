@@ -7,25 +7,10 @@ walks over all tables of the schema. `steps.py` says how the rows of a place go.
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
-# The parameters of every statement here: $1 the workspace; $2 the contacts' ids; $3 their ids as the API shows them and their
-# addresses, in lower case; $4 the last digits of their phone numbers.
-_MENTIONS: Final[LiteralString] = """(
-    exists (select from unnest($3::text[]) as term(text) where strpos(lower($text), term.text) > 0)
-    or exists (
-        select from unnest($4::text[]) as tail(digits)
-        where strpos(regexp_replace($text, '[^0-9]', '', 'g'), tail.digits) > 0
-    )
-)"""
-MENTIONED_IN_DETAILS: Final = _MENTIONS.replace("$text", "coalesce(e.details ->> 'participants', '')")
-_ENGAGEMENTS: Final[LiteralString] = (
-    """
-    select e.id, e.version from engagement e
-    where e.workspace_id = $1 and (
-        e.id in (select l.engagement_id from engagement_contact l where l.workspace_id = $1 and l.contact_id = any($2)) or """
-    + MENTIONED_IN_DETAILS
-    + ")"
-)
+# The parameters of every statement here: $1 the workspace; $2 the contacts' ids; $3 the ids of the engagements that they take
+# part in; $4 the contacts' ids as the API shows them and their addresses, in lower case.
 _CONTACTS: Final[LiteralString] = "select c.id, c.version from contact c where c.workspace_id = $1 and c.id = any($2)"
+_ENGAGEMENTS: Final[LiteralString] = "select e.id, e.version from engagement e where e.workspace_id = $1 and e.id = any($3)"
 # Follows the entries of objects back. Those of older releases lack the number of the one before.
 _ENTRIES: Final[LiteralString] = """
     with recursive start as ($start), chain as (
@@ -68,25 +53,23 @@ class Place:
         return (
             "select found.row from ("
             + self.found
-            + ") as found(row) where $2::uuid[] is not null and $3::text[] is not null and $4::text[] is not null"
+            + ") as found(row) where $2::uuid[] is not null and $3::uuid[] is not null and $4::text[] is not null"
         )
 
 
+_OF_CONTACTS: Final[LiteralString] = "select to_json(t) from $table t where t.workspace_id = $1 and t.$id = any($2)"
+_OF_ENGAGEMENTS: Final[LiteralString] = "select to_json(t) from $table t where t.workspace_id = $1 and t.$id = any($3)"
+
+
 def _of_contacts(table: LiteralString, contact_id: LiteralString = "contact_id", step: str = "contact") -> Place:
-    found: LiteralString = "select to_json(t) from $table t where t.workspace_id = $1 and t.$id = any($2)"
-    return Place(table=table, found=found.replace("$table", table).replace("$id", contact_id), step=step)
+    return Place(table=table, found=_OF_CONTACTS.replace("$table", table).replace("$id", contact_id), step=step)
 
 
-def _of_engagements(table: LiteralString, engagement_id: LiteralString = "engagement_id") -> Place:
-    found: LiteralString = """
-        select to_json(t) from $table t where t.workspace_id = $1 and t.$id in (select id from ($found) as e)
-    """
-    return Place(
-        table=table,
-        found=found.replace("$table", table).replace("$id", engagement_id).replace("$found", _ENGAGEMENTS),
-        step="engagements",
-        goes_with_engagements=True,
-    )
+def _of_engagements(
+    table: LiteralString, engagement_id: LiteralString = "engagement_id", *, goes_with_engagements: bool = True
+) -> Place:
+    found = _OF_ENGAGEMENTS.replace("$table", table).replace("$id", engagement_id)
+    return Place(table=table, found=found, step="engagements", goes_with_engagements=goes_with_engagements)
 
 
 PLACES: Final = (
@@ -96,13 +79,7 @@ PLACES: Final = (
     _of_contacts("contact_word"),
     _of_contacts("company_contact"),
     _of_contacts("engagement_contact", step="engagements"),
-    Place(
-        table="engagement",
-        found="select to_json(t) from engagement t where t.workspace_id = $1 and t.id in (select id from ("
-        + _ENGAGEMENTS
-        + ") as e)",
-        step="engagements",
-    ),
+    _of_engagements("engagement", "id", goes_with_engagements=False),
     Place(table="change", found=_OF_BOTH + "select to_json(chain) from chain", step="entries"),
     Place(
         table="webhook_delivery",
@@ -115,8 +92,12 @@ PLACES: Final = (
     ),
     Place(
         table="idempotency_record",
-        found="select to_json(t) from idempotency_record t where t.workspace_id = $1 and "
-        + _MENTIONS.replace("$text", "t.key || t.answer::text"),
+        found="""
+        select to_json(t) from idempotency_record t where t.workspace_id = $1 and exists (
+            select from unnest($4::text[]) as term(text)
+            where strpos(lower(t.key), term.text) > 0 or strpos(lower(t.answer::text), term.text) > 0
+        )
+        """,
         step="answers",
     ),
     _of_contacts("erasure_task", "id", step="last"),

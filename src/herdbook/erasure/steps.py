@@ -7,10 +7,9 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.addresses import comparable_address
 from herdbook.contacts.model import Contact
-from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow, number_keys
-from herdbook.engagements.model import Details, EngagementEntry, Participant
+from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
+from herdbook.engagements.model import Details, EngagementEntry
 from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENT_CONTACTS, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS, EngagementRow
 from herdbook.erasure.model import Chain, ErasureState, Subject
 from herdbook.erasure.store import (
@@ -166,7 +165,7 @@ def _comments_of(work: UnitOfWork, engagement_id: UUID) -> tuple[list[Chain], bo
 def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
     """Take the person out of an engagement, by a change that does not tell who it was."""
     is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
-    participants = _others(row.details.participants, subject, is_linked=is_linked)
+    participants = subject.others(row.details.participants, is_linked=is_linked)
     told = msgspec.structs.replace(row.details, participants=participants)
     gone = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
     contact_ids = tuple(each for each in told.contact_ids if each not in gone)
@@ -221,7 +220,7 @@ def _without_person(object_: msgspec.Raw, subject: Subject) -> msgspec.Raw:
         return object_
     details = msgspec.json.decode(members["details"], type=Details)
     linked = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
-    others = _others(details.participants, subject, is_linked=not linked.isdisjoint(details.contact_ids))
+    others = subject.others(details.participants, is_linked=not linked.isdisjoint(details.contact_ids))
     if others == details.participants:
         return object_
     members["details"] = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(details, participants=others)))
@@ -234,17 +233,4 @@ def _range(chain: Chain) -> tuple[str, UUID, int, int]:
 
 def _is_about(row: EngagementRow, subject: Subject) -> bool:
     is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
-    return is_linked or _others(row.details.participants, subject, is_linked=False) != row.details.participants
-
-
-def _others(participants: tuple[Participant, ...], subject: Subject, *, is_linked: bool) -> tuple[Participant, ...]:
-    """Return the participants who are not the person. Names tell only in an engagement that is linked to the person."""
-    return tuple(each for each in participants if not _is_person(each, subject, by_name=is_linked))
-
-
-def _is_person(participant: Participant, subject: Subject, *, by_name: bool) -> bool:
-    if participant.email is not None:
-        return comparable_address(participant.email.strip()) in subject.addresses
-    if participant.phone is not None:
-        return not subject.number_keys.isdisjoint(number_keys(participant.phone, subject.region))
-    return by_name and (participant.name or "").casefold() in subject.names
+    return is_linked or subject.others(row.details.participants, is_linked=False) != row.details.participants

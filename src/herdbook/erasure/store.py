@@ -13,8 +13,9 @@ from herdbook.auth.store import region_of
 from herdbook.contacts.model import Contact
 from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
+from herdbook.engagements.model import Details
 from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash
-from herdbook.erasure.places import MENTIONED_IN_DETAILS, PLACES
+from herdbook.erasure.places import PLACES
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
 from herdbook.ledger.unfinished import Task
@@ -273,6 +274,16 @@ class Mentions(msgspec.Struct, frozen=True):
     found: tuple[UUID, ...]
 
 
+_MENTIONED: Final[LiteralString] = """(
+    exists (
+        select from unnest($terms) as term(text)
+        where strpos(lower(coalesce(e.details ->> 'participants', '')), term.text) > 0
+    )
+    or exists (
+        select from unnest($tails) as tail(digits)
+        where strpos(regexp_replace(coalesce(e.details ->> 'participants', ''), '[^0-9]', '', 'g'), tail.digits) > 0
+    )
+)"""
 _MENTIONS: Final[LiteralString] = """
     select asked.workspace_id, k.after, k.terms, k.tails, read.last, read.found
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
@@ -292,7 +303,7 @@ _MENTIONS: Final[LiteralString] = """
 MENTIONS: Final = Table(
     row=Mentions,
     key=lambda found: (found.after, found.terms, found.tails),
-    load=_MENTIONS.replace("$mentioned", MENTIONED_IN_DETAILS.replace("$3", "k.terms").replace("$4", "k.tails")),
+    load=_MENTIONS.replace("$mentioned", _MENTIONED.replace("$terms", "k.terms").replace("$tails", "k.tails")),
     save=None,
 )
 
@@ -415,7 +426,43 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     subject = Subject(contact_ids=found, region=await region_of(statements, workspace_id))
     for _, object_ in records:
         subject = subject.having(msgspec.json.decode(object_, type=Contact))
-    return subject
+    return msgspec.structs.replace(subject, engagement_ids=await _engagements_of(statements, workspace_id, subject))
+
+
+_SCANNED: Final = 1000
+_NEXT_MENTIONS: Final = """
+    with read as materialized (
+        select e.id, e.details from engagement e where e.workspace_id = $1 and e.id > $2 order by e.id limit $5
+    )
+    select e.id, e.details, (select max(id::text)::uuid from read) as last from read e where $mentioned
+    union all
+    select null, null, max(id::text)::uuid from read
+""".replace("$mentioned", _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]"))
+
+
+async def _engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
+    """Return the engagements that are linked to a person, or have them among the participants, a slice at a time."""
+    found: set[UUID] = set(
+        await statements.fetchval(
+            """
+            select array(
+                select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2)
+            )
+            """,
+            workspace_id,
+            list(subject.contact_ids),
+        )
+    )
+    after: UUID | None = ids.NIL if subject.contact_ids else None
+    while after is not None:
+        records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
+        *mentioning, end = records
+        for record in mentioning:
+            participants = msgspec.json.decode(record[1], type=Details).participants
+            if subject.others(participants, is_linked=False) != participants:
+                found.add(record[0])
+        after = end[2]
+    return frozenset(found)
 
 
 async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, with_engagements: bool) -> Found:
@@ -430,9 +477,9 @@ async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, w
     return Found(rows=rows, kept=kept)
 
 
-def parameters(workspace_id: UUID, subject: Subject) -> tuple[UUID, list[UUID], list[str], list[str]]:
+def parameters(workspace_id: UUID, subject: Subject) -> tuple[UUID, list[UUID], list[UUID], list[str]]:
     """Return the parameters of the statements of `PLACES`."""
-    return workspace_id, sorted(subject.contact_ids), subject.terms, subject.tails
+    return workspace_id, sorted(subject.contact_ids), sorted(subject.engagement_ids), subject.terms
 
 
 class KeptErasure(NamedTuple):
@@ -470,7 +517,7 @@ async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID)
     if record is None:
         return None
     found = Found(rows={}, kept={}) if record[6] is None else msgspec.json.decode(record[6], type=Found)
-    return KeptErasure(*record[:6], found)
+    return KeptErasure(record[0], record[1], record[2], record[3], record[4], record[5], found)
 
 
 # Limits how many contacts or entries a statement looks through.
