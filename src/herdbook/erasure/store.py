@@ -425,7 +425,8 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     found = frozenset(record[0] for record in records)
     subject = Subject(contact_ids=found, region=await region_of(statements, workspace_id))
     for _, object_ in records:
-        subject = subject.having(msgspec.json.decode(object_, type=Contact))
+        if not is_erased(object_):
+            subject = subject.having(msgspec.json.decode(object_, type=Contact))
     return msgspec.structs.replace(subject, engagement_ids=await _engagements_of(statements, workspace_id, subject))
 
 
