@@ -23,6 +23,7 @@ from herdbook.db.migrate import DatabaseTooOld, SchemaTooNew
 from herdbook.db.migrate import migrate as apply_migrations
 from herdbook.db.pool import DatabaseAway, DatabaseUrlInvalid
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgresFailed
+from herdbook.erasure_list import ErasureListInvalid
 from herdbook.settings import DatabaseSettings, SettingOutOfRange, Settings
 
 # The form of asyncio's messages.
@@ -38,6 +39,8 @@ app = App(
 )
 # Registered by name, so that each command imports only what it needs.
 app.command("herdbook.cli.demo:demo", help="Serve sample data: contacts, companies, engagements, and a key for them.")
+app.command("herdbook.cli.erase:erase", help="Erase a person for good.")
+app.command("herdbook.cli.erase:app", name="erasures", help="Carry the list of erasures past a backup, and remove bytes.")
 app.command("herdbook.cli.keys:app", name="keys", help="Create, list and revoke API keys.")
 app.command("herdbook.cli.clients:app", name="clients", help="Create, list and revoke OAuth clients.")
 app.command("herdbook.cli.workspaces:app", name="workspaces", help="Create, change and list workspaces.")
@@ -83,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         DatabaseTooOld,
         DatabaseUrlInvalid,
         EmbeddedPostgresFailed,
+        ErasureListInvalid,
         SchemaTooNew,
         UpgradeRefused,
     ) as error:

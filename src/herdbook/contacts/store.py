@@ -157,6 +157,7 @@ CONTACT: Final = ObjectType(
     write_scope="contacts:write",
     events=Events.of_changes(
         "contact",
+        is_erasable=True,
         example_previous={"last_name": "Byron"},
         data=contact_data,
         condition="""

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -38,7 +38,8 @@ from herdbook.engagements.store import (
     TranscriptRow,
 )
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
-from herdbook.ledger.object_types import active, all_active, created, current, updated
+from herdbook.ledger.object_types import active, all_active, created, current, deleted, updated
+from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
 from herdbook.names import person_name
@@ -280,6 +281,69 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         assert isinstance(completed, Engagement), "the command updates an engagement"
         version = _put_transcript(work, completed, self.engagement_id, transcript, self.timeline, UNSET)
         return Result(version, Timeline.of(shown.id, self.timeline))
+
+
+REMOVE_COMMENTS: Final = Task("uncomment", ENGAGEMENTS.name)
+
+
+class EngagementComments(Protocol):
+    """The comments on engagements. This package must not import comments, so they implement this protocol."""
+
+    def needs(self, engagement_id: UUID) -> Iterator[Need]:
+        """Yield the need for an engagement's comments, at most as many as a batch should change."""
+        ...
+
+    def delete(self, work: UnitOfWork, engagement_id: UUID) -> bool:
+        """Delete these comments, each by a change of its own. Return whether these were all of them."""
+        ...
+
+
+class DeleteEngagement(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete an engagement with its transcript and its comments. Refusals: NotFound, Forbidden, Stale.
+
+    If the engagement has more comments than a batch should change, `DeleteComments` deletes the rest. The recording stays as
+    long as the deletion can be undone.
+    """
+
+    engagement_id: UUID
+    comments: EngagementComments
+    private_scopes: frozenset[str]
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        yield Need(TRANSCRIPTS, self.engagement_id)
+        yield from self.comments.needs(self.engagement_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
+        if not self.comments.delete(work, self.engagement_id):
+            note(work, REMOVE_COMMENTS, self.engagement_id, is_finished=False)
+        transcript = active(work, TRANSCRIPTS, self.engagement_id)
+        if transcript is not None:
+            last = msgspec.structs.replace(transcript.entry, engagement=before.object)
+            deleted(work, TRANSCRIPT, transcript, last=last)
+        return deleted(work, ENGAGEMENT, before)
+
+
+class DeleteComments(msgspec.Struct, frozen=True):
+    """Delete some of the comments that a deleted engagement still has."""
+
+    engagement_id: UUID
+    comments: EngagementComments
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        yield from self.comments.needs(self.engagement_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        # The deletion may have been undone since.
+        engagement = work.get(ENGAGEMENTS, self.engagement_id)
+        is_deleted = engagement is not None and engagement.deleted_at is not None
+        is_finished = not is_deleted or self.comments.delete(work, self.engagement_id)
+        if is_finished:
+            note(work, REMOVE_COMMENTS, self.engagement_id, is_finished=True)
+        return Result(work.seq, SliceDone(all=is_finished))
 
 
 class Handles(NamedTuple):

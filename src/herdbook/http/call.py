@@ -15,6 +15,7 @@ from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.db.survivors import survivors
+from herdbook.erasure_list import ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
@@ -42,6 +43,7 @@ class Services(NamedTuple):
     recordings: Recordings
     notifier: ChangeNotifier
     object_types: ObjectTypes
+    erasures: ErasureList
     public_url: str | None = None
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.
