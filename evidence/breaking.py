@@ -141,12 +141,12 @@ async def use_up_inodes(broken: Broken) -> None:
 
 Break = Callable[[Broken], Awaitable[None]]
 EVERYWHERE: dict[str, tuple[Break, int]] = {
-    "server killed": (kill_server, 20),
-    "all processes killed at once": (kill_all, 20),
-    "PostgreSQL's postmaster killed": (kill_postmaster, 10),
-    "one backend of PostgreSQL killed": (kill_backend, 16),
+    "server killed": (kill_server, 12),
+    "all processes killed at once": (kill_all, 12),
+    "PostgreSQL's postmaster killed": (kill_postmaster, 20),
+    "one backend of PostgreSQL killed": (kill_backend, 26),
     "courier killed": (kill_courier, 8),
-    "SIGTERM, then started again": (terminate, 12),
+    "SIGTERM, then started again": (terminate, 8),
     "all processes stopped for a moment, then continued": (freeze, 4),
 }
 """The ways to break any server, and how often each of them is taken."""

@@ -45,7 +45,7 @@ CHECKS = {
     "lost": "acknowledged writes that the feed lacks",
     "doubled": "writes that the feed has more than once",
     "torn": "writes of all or nothing of which the feed has a part",
-    "refused": "refused writes (\"nothing was done\") that the feed has",
+    "refused": 'refused writes ("nothing was done") that the feed has',
     "gap": "numbers of changes that are missing or come twice",
     "time": "changes that are older than the one before",
     "row": "rows that differ from the replay of the feed",

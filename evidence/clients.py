@@ -23,7 +23,6 @@ BULK_PAUSE = 0.3
 """The same after many writes in one request: each makes as many changes as twenty others."""
 
 
-
 class Unexplained(Exception):
     """An answer that no fault explains. The client ends."""
 
@@ -57,9 +56,7 @@ class Clients:
         ]
         if self._recording is not None:
             kinds.append((Client.record, 1))
-        self._running = [
-            asyncio.create_task(self._run(one)) for one, count in kinds for _ in range(count)
-        ]
+        self._running = [asyncio.create_task(self._run(one)) for one, count in kinds for _ in range(count)]
 
     async def stop(self) -> None:
         """Let each client end the write at which it is."""
