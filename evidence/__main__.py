@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from evidence.kill import Plan, kill_all_kinds
+from evidence.power.losing import lose_power_often
 from evidence.results import Results
 
 KILLED = """Sixteen clients write: six change contacts, three create them, two create and delete them, one creates twenty in
@@ -21,6 +22,14 @@ server, this is done for all of it, the events of a webhook endpoint are counted
 indexes."""
 
 
+LOST = """The same clients write as in the kill loop, and one has the server fetch recordings. A recorder, loaded into each process,
+notes every write, sync and change of a name. At a random moment, half of the time around a checkpoint, all processes are
+stopped and killed, and the data folder becomes what a disk would hold: what was synced, and of the rest nothing, or for each
+sector of 512 bytes any state since. The next server starts there, and the same is checked."""
+TITLES = {"kill": ("Killed, stopped and cut off", KILLED), "power": ("Loss of power", LOST)}
+PARTS = {"kill": kill_all_kinds, "power": lose_power_often}
+
+
 def stop(*_: object) -> NoReturn:
     """Turn the signal into an exception, so that the servers under test are stopped on the way out."""
     sys.exit("evidence: told to stop")
@@ -28,6 +37,7 @@ def stop(*_: object) -> NoReturn:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__)
+    parser.add_argument("part", choices=PARTS, help="how to break the servers")
     parser.add_argument("--cycles", type=int, default=200, help="the cycles at most (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=3600.0, help="the seconds at most (default: %(default)s)")
     parser.add_argument("--to", type=Path, default=Path("docs/evidence"), help="the folder to write (default: %(default)s)")
@@ -36,14 +46,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
 
     scratch = Path(tempfile.mkdtemp(prefix="herdbook-evidence-", dir=arguments.scratch))
-    results = Results("Killed, stopped and cut off", KILLED)
+    results = Results(*TITLES[arguments.part])
 
     def report() -> None:
-        results.write(arguments.to, "kill")
+        results.write(arguments.to, arguments.part)
         print(f"{results.tried.total():,} cycles, {results.failed.total()} failed", flush=True)
 
     plan = Plan(arguments.cycles, time.monotonic() + arguments.seconds)
-    asyncio.run(kill_all_kinds(plan, scratch, results, report))
+    asyncio.run(PARTS[arguments.part](plan, scratch, results, report))
     if results.failed:
         sys.exit("\n".join(["Faults were found:", *results.findings]))
     shutil.rmtree(scratch)

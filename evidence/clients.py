@@ -152,7 +152,7 @@ class Client:
     async def record(self) -> None:
         """Create an engagement with a recording, which the server fetches."""
         mark = new_mark("recording")
-        body = {"type": "CALL", "title": mark, "external_id": mark, "media_url": self._recording}
+        body = {"type": "CALL", "title": mark, "source_system": "dialer", "external_id": mark, "media_url": self._recording}
         answer = await self._until_done(Write("recording", [mark]), "POST", ENGAGEMENTS, body)
         self._clients.recordings[mark] = answer.json()["id"]
         await rest(LONGEST_PAUSE)

@@ -199,10 +199,10 @@ async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: 
         await way(broken)
         await herd.await_service()
         results.outages[name].append(time.monotonic() - began)
+        results.starts[name] += broken.starts
         await asyncio.sleep(AFTERWARDS_SECONDS)
         async with asyncio.timeout(WRITES_SECONDS):
             await herd.clients.stop()
-        results.starts[name] += broken.starts
         return await herd.check()
     except (NotStarted, TimeoutError, OSError, RuntimeError) as error:
         return [Fault("answer", f"{type(error).__name__}: {error}")]
@@ -214,7 +214,7 @@ async def checked(herd: Herd) -> list[Fault]:
     """Check everything; a server that does not answer is a fault, too."""
     try:
         return await herd.check_all()
-    except (TimeoutError, OSError) as error:
+    except (TimeoutError, OSError, RuntimeError) as error:
         return [Fault("answer", f"{type(error).__name__}: {error}")]
 
 

@@ -40,7 +40,7 @@ class Herdbook:
         self._ready = folder / "ready.json"
         arguments = [f"--data-dir={self.data}", f"--port={self.port}", f"--ready-file={self._ready}", "--log-level=warning"]
         self._command = [*program, "serve", *arguments, "--rate-limit=0", *options]
-        self._environment = environment
+        self.environment = environment
         self._process: psutil.Popen | None = None
 
     async def start(self) -> float:
@@ -49,7 +49,7 @@ class Herdbook:
         started = time.monotonic()
         with (self.folder / "log.txt").open("ab") as log:
             self._process = psutil.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, cwd=self.folder
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, cwd=self.folder
             )
         await until(lambda: self._ready.exists() or not self.is_running, START_SECONDS)
         if not self.is_running:
@@ -113,10 +113,9 @@ class Herdbook:
                 await self.ended([postmaster])
 
 
-def with_settings(**settings: str) -> Sequence[str]:
-    """Return the program with other settings of PostgreSQL than herdbook gives it."""
-    text = f"from herdbook import embedded; embedded.SETTINGS |= {settings!r}; from herdbook.cli.main import run; run()"
-    return [sys.executable, "-c", text]
+def changed_by(statement: str) -> Sequence[str]:
+    """Return the program, changed by a statement before it begins."""
+    return [sys.executable, "-c", f"{statement}; from herdbook.cli.main import run; run()"]
 
 
 def tell(process: psutil.Process, number: signal.Signals) -> None:
