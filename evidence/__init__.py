@@ -1,1 +1,1 @@
-"""The programs behind `make kill`: a server under load is broken in all ways that we know, and what it had acknowledged is sought."""
+"""The programs behind `make kill`: servers are broken under load, and what they had acknowledged is sought."""

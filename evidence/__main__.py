@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from evidence.kill import Plan, kill_all_kinds
-from evidence.power.losing import lose_power_often
+from evidence.power.losing import NoCompiler, lose_power_often
 from evidence.results import Results
 
 KILLED = """Sixteen clients write: six change contacts, three create them, two create and delete them, one creates twenty in
@@ -22,10 +22,10 @@ server, this is done for all of it, the events of a webhook endpoint are counted
 indexes."""
 
 
-LOST = """The same clients write as in the kill loop, and one has the server fetch recordings. A recorder, loaded into each process,
-notes every write, sync and change of a name. At a random moment, half of the time around a checkpoint, all processes are
-stopped and killed, and the data folder becomes what a disk would hold: what was synced, and of the rest nothing, or for each
-sector of 512 bytes any state since. The next server starts there, and the same is checked."""
+LOST = """The same clients write as in the kill loop, and one has the server fetch recordings. A recorder, loaded into each
+process, notes every write, sync and change of a name. At a random moment, half of the time around a checkpoint, all processes
+are stopped and killed, and the data folder becomes what a disk would hold: what was synced, and of the rest nothing, or for
+each sector of 512 bytes any state since. The next server starts there, and the same is checked."""
 TITLES = {"kill": ("Killed, stopped and cut off", KILLED), "power": ("Loss of power", LOST)}
 PARTS = {"kill": kill_all_kinds, "power": lose_power_often}
 
@@ -53,7 +53,10 @@ def main() -> None:
         print(f"{results.tried.total():,} cycles, {results.failed.total()} failed", flush=True)
 
     plan = Plan(arguments.cycles, time.monotonic() + arguments.seconds)
-    asyncio.run(PARTS[arguments.part](plan, scratch, results, report))
+    try:
+        asyncio.run(PARTS[arguments.part](plan, scratch, results, report))
+    except NoCompiler as error:
+        sys.exit(f"evidence: {error}")
     if results.failed:
         sys.exit("\n".join(["Faults were found:", *results.findings]))
     shutil.rmtree(scratch)

@@ -17,6 +17,15 @@ MAX_FINDINGS = 20
 """Findings that a page shows at most; each ends its server's run, so there are never many."""
 
 
+def commit() -> str:
+    """Return the commit of the code under test, or `unknown` where there is no repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 @dataclass
 class Results:
     """What was tried, and what was found."""
@@ -33,7 +42,7 @@ class Results:
     outages: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     omitted: list[str] = field(default_factory=list[str])
     began: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
-    commit: str = field(default_factory=lambda: commit())
+    commit: str = field(default_factory=commit)
 
     def note(self, name: str, faults: Iterable[Fault]) -> None:
         """Note the faults that were found after this way to break a server."""
@@ -104,15 +113,6 @@ class Results:
         parts += [f"Left out: {text}." for text in self.omitted]
         parts += [f"- {finding}" for finding in self.findings[:MAX_FINDINGS]]
         return "\n\n".join(parts) + "\n"
-
-
-def commit() -> str:
-    """Return the commit of the code under test, or `unknown` where there is no repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _spread(seconds: Sequence[float]) -> Mapping[str, float]:

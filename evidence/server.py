@@ -45,6 +45,8 @@ class Herdbook:
 
     async def start(self) -> float:
         """Start it; return the seconds until it is ready."""
+        if self._process is not None:
+            self._process.wait()
         self._ready.unlink(missing_ok=True)
         started = time.monotonic()
         with (self.folder / "log.txt").open("ab") as log:

@@ -62,7 +62,7 @@ async def powered(folder: Path, program: Sequence[str] = (str(PROGRAM),)) -> Asy
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(certificate)
+    authority.issue_cert("127.0.0.1").configure_cert(certificate)  # pyright: ignore[reportUnknownMemberType]
     trusting = environment() | {"SSL_CERT_FILE": str(folder / "authority.pem"), "HERDBOOK_ALLOWED_TARGETS": "127.0.0.1"}
     recorded = {"LD_PRELOAD": str(library), "RECORDER_LOG": str(log), "RECORDER_ROOT": str(folder / "data")}
     server = Herdbook(folder, environment=trusting, program=program)

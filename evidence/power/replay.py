@@ -89,7 +89,7 @@ class Disk:
 
     def lose_power(self, log: bytes, loss: Loss, dice: random.Random) -> None:
         """Bring the image to a state in which the disk may be after the log and a loss of power."""
-        records = list(records_in(log))
+        records = list(self._told_apart(records_in(log)))
         synced: dict[int, int] = defaultdict(int)
         for record in records:
             if record.op is Op.SYNC:
@@ -120,6 +120,24 @@ class Disk:
         shutil.rmtree(self.image)
         folder.rename(self.image)
 
+    def _told_apart(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Yield the records with a number of its own for each file, because a new one may get the inode of a removed one."""
+        latest, known = dict(self._begun), set(self._begun.values())
+        numbers = {inode: inode for inode in known}
+        for record in records:
+            inode = record.inode
+            paths = [str(Path(path).relative_to(self.live)) for path in record.paths]
+            if record.op is Op.NAME and inode and latest.get(paths[0]) != numbers.get(inode, inode):
+                # Inodes have 64 bits.
+                numbers[inode] = inode if inode not in known else numbers.get(inode, inode) + 2**64
+                known.add(inode)
+            number = numbers.get(inode, inode)
+            if record.op in (Op.RENAME, Op.REMOVE):
+                number = latest.get(paths[0], number)
+            if number and paths:
+                _rename(latest, record.op, paths, number)
+            yield record._replace(inode=number)
+
     def _own(self, to: Path, latest: str) -> None:
         """Give a file the owner and the mode that it last had, or those of its folder if it was removed."""
         model = self.live / latest
@@ -136,8 +154,7 @@ class Disk:
         persisted_until = survival.names_until(change.at for change in changes)
         for change in changes:
             paths = [str(Path(path).relative_to(self.live)) for path in change.paths]
-            inode = change.inode or latest.get(paths[0], 0)
-            if not inode:
+            if not (inode := change.inode):
                 # A file that is gone before the recorder has seen it.
                 continue
             if change.op is Op.NAME and change.offset:

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from herdbook.history import undoing
 from herdbook.settings import Settings
-from tests.cast import Person, Thing
+from tests.cast import Json, Person, Thing
 from tests.ledger.proxy import Proxy, proxy_to
 from tests.serving import serving
 
@@ -68,8 +68,8 @@ async def test_an_undo_in_parts(writer: Person, proxy: Proxy, monkeypatch: pytes
     """An undo whose first part is committed says that only some changes are undone, and a repetition undoes the rest."""
     monkeypatch.setattr(undoing, "MAX_CHANGES", 5)
     monkeypatch.setattr(undoing, "SLICE", 3)
-    body = {"atomic": True, "operations": [{"action": "create", "contact": {}}] * 6}
-    created = await writer.post("/api/herdbook/contacts/bulk", json=body)
+    creations: list[Json] = [{"action": "create", "contact": {}}] * 6
+    created = await writer.post("/api/herdbook/contacts/bulk", json={"atomic": True, "operations": creations})
     undo = {"request_id": created.headers["X-Request-Id"]}
     first = proxy.trap(lambda sql: "asked(seq)" in sql)
     asked = asyncio.create_task(writer.post("/api/herdbook/undo", json=undo))

@@ -127,7 +127,7 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
         if not_sent := getattr(socket, "TCP_NOTSENT_LOWAT", None):
             # The system would otherwise take megabytes for each client that does not read.
             listener.setsockopt(socket.IPPROTO_TCP, not_sent, _MAX_NOT_SENT)
-        # The workers of a killed server release the port within a moment, but one that was just starting only once it has started.
+        # The workers of a killed server release the port within a moment, but one that is just starting takes seconds.
         give_up_at = time.monotonic() + _PORT_SECONDS
         while True:
             try:
