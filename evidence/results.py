@@ -28,7 +28,7 @@ def commit() -> str:
 
 @dataclass
 class Results:
-    """What was tried, and what was found."""
+    """The figures of a run: the ways that were tried, and the faults that were found."""
 
     title: str
     about: str

@@ -46,7 +46,7 @@ class Loss(Enum):
     """The part of what was not synced that is lost.
 
     With SOME, each sector of 512 bytes is of any moment since the last sync, but the sectors of a page of 4 KiB are of two
-    moments at most. A file may be longer than its data. Of the changes of names, a number of the first ones persist.
+    moments at most. A file may be longer than its data. The changes of names persist up to one of them.
     """
 
     NOTHING = "nothing"
@@ -208,7 +208,7 @@ class Survival:
                     continue
                 start, end = change.offset, change.offset + change.length
                 if change.op is Op.ZEROS:
-                    # What is beyond the end reads as zeros by itself.
+                    # The part beyond the end reads as zeros by itself.
                     end = min(end, size)
                 whole = [(start, end)] if change.at < synced else sectors.of(start, end, change.at)
                 for first, last in whole:
