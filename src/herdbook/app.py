@@ -10,6 +10,7 @@ from typing import Final
 
 import asyncpg
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -183,7 +184,8 @@ class Herdbook:
         self._api = _for_web_pages(api, settings.origins)
         document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
-        self._pages = _pages([*page_routes, Route("/metrics", MetricsPage((pool, pages), data_dir).get)], self._api)
+        page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
+        self._pages = _for_web_pages(_pages(page_routes, api), settings.origins)
         supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, targets, settings.log_level))
         ledger.open()
         await disk.look()
@@ -242,26 +244,29 @@ def _pages(routes: list[Route], api: ASGIApp) -> ASGIApp:
     return pages
 
 
-def _for_web_pages(api: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+def _for_web_pages(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """Return an application that browsers let pages of these origins use."""
     if not origins:
-        return api
-    methods = sorted({operation.method for operation in OPERATIONS})
+        return app
     middleware = CORSMiddleware(
-        api,
+        app,
         allow_origins=origins,
-        allow_methods=methods,
+        # The application itself refuses other methods, with a problem that a page can read.
+        allow_methods=["*"],
         allow_headers=["*"],
+        allow_private_network=True,
         expose_headers=_EXPOSED_HEADERS,
         max_age=600,
     )
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def for_web_pages(scope: Scope, receive: Receive, send: Send) -> None:
         # An answer in one step would not pass through the middleware.
         scope.get("state", {}).pop(ANSWER, None)
-        await middleware(scope, receive, send)
+        # The middleware would refuse a preflight without a problem or a request id.
+        is_refused = scope["method"] == "OPTIONS" and not middleware.is_allowed_origin(Headers(scope=scope).get("origin", ""))
+        await (app if is_refused else middleware)(scope, receive, send)
 
-    return app
+    return for_web_pages
 
 
 def create_app(settings: Settings, database_url: str, *, delivers: bool = False) -> Herdbook:

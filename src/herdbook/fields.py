@@ -143,8 +143,8 @@ def time(value: str | None, path: str) -> Iterator[FieldError]:
     """Refuse text that is not a time."""
     if value is not None and parsed_time(value) is None:
         message = (
-            f"`{path}` is not a time of RFC 3339 or ISO 8601. Send a day and a time of day as `YYYY-MM-DDThh:mm:ssZ`, such as "
-            "`2026-03-01T12:00:00Z`."
+            f"`{path}` is not a time of RFC 3339 or ISO 8601 in the years 1 to 9999. Send a day and a time of day as "
+            "`YYYY-MM-DDThh:mm:ssZ`, such as `2026-03-01T12:00:00Z`."
         )
         yield FieldError(path, "invalid_format", message)
 

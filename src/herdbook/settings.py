@@ -218,7 +218,7 @@ def _is_origin(text: str) -> bool:
     scheme, separator, rest = text.partition("://")
     # Extensions of browsers have origins of their own schemes.
     is_extension = scheme.endswith("-extension") and rest.isalnum()
-    return bool(separator) and "/" not in rest and (is_extension or _is_web_address(text))
+    return bool(separator) and "/" not in rest and "*" not in rest and (is_extension or _is_web_address(text))
 
 
 def _is_store(text: str) -> bool:

@@ -399,6 +399,7 @@ CODED: Final = [
     ("GZip", gzip.compress(ADA_AS_AUGUSTA, mtime=0)),
     ("x-gzip", gzip.compress(ADA_AS_AUGUSTA, mtime=0)),
     ("identity, gzip", gzip.compress(ADA_AS_AUGUSTA, mtime=0)),
+    ("gzip", gzip.compress(ADA_AS_AUGUSTA, mtime=0) + bytes(100_000)),
     ("gzip,", gzip.compress(ADA_AS_AUGUSTA[:5], mtime=0) + gzip.compress(ADA_AS_AUGUSTA[5:], mtime=0)),
     ("deflate", _deflated(ADA_AS_AUGUSTA, 15)),
     ("deflate", _deflated(ADA_AS_AUGUSTA, 9)),
@@ -497,6 +498,18 @@ async def test_half_a_surrogate_pair_is_named(alice: Person, ada: Thing, text: s
     assert faults(single) == [("", "invalid_json")]
     assert f"`{half}` at byte {body.index(half)}" in single.json()["detail"]
     assert half in bulk.json()["detail"] if bulk.status_code == 422 else half in bulk.json()["results"][0]["problem"]["detail"]
+
+
+@pytest.mark.parametrize("before", ["x", "\\\\", "\\ud83d\\ude00"])
+async def test_half_a_surrogate_pair_far_behind_is_named(alice: Person, before: str) -> None:
+    """Behind megabytes of text and of other escapes, too."""
+    far = before * (3_000_000 // len(before))
+    whole = '{"operations": [{"action": "create", "contact": {"first_name": "' + far + '\\ud83d"}}]}'
+    response = await alice.post(BULK, content=whole.encode(), headers=JSON)
+
+    assert response.status_code == 422
+    place = whole.rindex("\\ud83d")
+    assert f"`\\ud83d` at byte {place} is half" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])

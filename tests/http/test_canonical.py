@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +95,33 @@ def test_a_long_document_has_one_form_too(depth: int) -> None:
 
     assert min(map(len, forms)) > 2 or depth > 3
     assert depth > 3 or forms[0][-1] == forms[1][-1]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"b": "ü" * 100_000, "a": [1, 2.5]}, ["x" * 300_000, {"a": {"b": ["y" * 270_000]}}], "ü" * 300_000],
+)
+def test_the_form_is_that_of_the_whole(document: Any) -> None:
+    """Parts, steps and escapes leave no trace in the form of a long document."""
+    form = msgspec.json.Encoder(order="sorted").encode(document)
+
+    for body in (json.dumps(document, indent=60), json.dumps(document, ensure_ascii=False)):
+        assert finished(canonical(body.encode())) == form
+
+
+@pytest.mark.parametrize(("one", "same"), [("1", "1.0"), ("[-0.0]", "[0]"), ("12e1", "120"), ('{"a": 2.50}', '{"a": 2.5}')])
+def test_a_number_has_one_form(one: str, same: str) -> None:
+    """Programs write whole numbers with and without a fraction."""
+    assert finished(canonical(one.encode())) == finished(canonical(same.encode()))
+
+
+async def test_no_body_is_an_empty_object(alice: Person, ada: Thing) -> None:
+    """No body says the same as `{}`, also when it is sent again."""
+    first = await alice.patch(ada.url, headers=HEADERS)
+    second = await alice.patch(ada.url, content=b"{}", headers=HEADERS)
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert second.headers["Idempotency-Replayed"] == "true"
 
 
 def _steps(body: bytes) -> Any:

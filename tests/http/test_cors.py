@@ -54,8 +54,25 @@ async def test_the_named_origins_are_allowed(database_url: str, app: object, ori
     assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
     assert "etag" in answer.headers["Access-Control-Expose-Headers"].lower()
     assert "Access-Control-Allow-Credentials" not in preflight.headers
+    assert other.status_code == 405
     assert "Access-Control-Allow-Origin" not in other.headers
     assert allowed == [None] * 3
+
+
+@pytest.mark.parametrize("path", ["/.well-known/oauth-authorization-server", "/api/openapi.json", "/nowhere"])
+async def test_pages_beside_the_operations_allow_them_too(database_url: str, app: object, path: str) -> None:
+    """A program in a browser begins with the metadata and the document."""
+    assert app, "it has prepared the database"
+    headers = {**PREFLIGHT, "Access-Control-Request-Method": "GET", "Access-Control-Request-Private-Network": "true"}
+    async with serving(Settings(cors_origins="https://app.example"), database_url) as client:
+        answers = [
+            await client.options(path, headers=headers),
+            await client.get(path, headers={"Origin": "https://app.example"}),
+        ]
+
+    assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == ["https://app.example"] * 2
+    assert answers[0].status_code == 200
+    assert answers[0].headers["Access-Control-Allow-Private-Network"] == "true"
 
 
 async def test_all_origins_may_be_allowed(database_url: str, app: object) -> None:
@@ -66,7 +83,16 @@ async def test_all_origins_may_be_allowed(database_url: str, app: object) -> Non
 
 
 @pytest.mark.parametrize(
-    "origin", ["app.example", "https://app.example/path", "https://app.example?x", "null", "https://", "ftp://x"]
+    "origin",
+    [
+        "app.example",
+        "https://app.example/path",
+        "https://app.example?x",
+        "null",
+        "https://",
+        "ftp://x",
+        "https://*.app.example",
+    ],
 )
 def test_what_is_no_origin_is_refused(origin: str) -> None:
     """A page's address, or a name without a scheme, is no origin."""

@@ -159,6 +159,16 @@ async def test_a_refresh_token_lasts_thirty_days(program: Program, days: int) ->
         assert refused(response) == (400, "invalid_grant")
 
 
+async def test_an_answer_that_was_lost_may_be_asked_for_within_thirty_days(program: Program) -> None:
+    """A token that was used on its last day gives nothing after it, although nobody has used the next one."""
+    tokens = await program.tokens()
+    await program.let_pass(timedelta(days=29))
+    await program.refresh(tokens["refresh_token"])
+    await program.let_pass(timedelta(days=2))
+
+    assert refused(await program.refresh(tokens["refresh_token"])) == (400, "invalid_grant")
+
+
 async def test_thirty_days_begin_anew_with_each(pool: Connections, program: Program) -> None:
     """Each refresh starts thirty new days."""
     tokens = await program.tokens()

@@ -48,6 +48,14 @@ async def test_a_region_is_set_and_removed(owner: Person) -> None:
     assert (await owner.patch(URL, json={"region": None})).json() == {**body, "region": None}
 
 
+async def test_if_match_is_refused(owner: Person) -> None:
+    """Settings have no version that If-Match could name."""
+    response = await owner.patch(URL, json={"region": "GB"}, headers={"If-Match": '"1"'})
+
+    assert response.status_code == 412
+    assert (await owner.get(URL)).json()["region"] is None
+
+
 @pytest.mark.parametrize("region", ["UK", "gb", "ZZ", "001", ""])
 async def test_what_is_no_country_is_refused(owner: Person, region: str) -> None:
     """A region is one of ISO 3166-1, in capital letters."""

@@ -179,7 +179,7 @@ class ApiApp:
         caller = ANONYMOUS if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
         if b"if-match" in headers or b"if-none-match" in headers:
-            request.if_version = if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
+            request.if_version = _if_version(operation, headers)
         body = b""
         arguments: list[object] = [
             # A malformed id is looked up as the nil id, which is unknown, too.
@@ -192,8 +192,9 @@ class ApiApp:
                 body = await self._unpacked(request, body, target.body_limit)
             body = body.removeprefix(_BYTE_ORDER_MARK)
             arguments.append(body if target.body is None else await self._read(request, target.body, body))
-            if body and b"idempotency-key" in headers:
-                steps = canonical(body)
+            if b"idempotency-key" in headers:
+                # No body says the same as an empty object.
+                steps = canonical(body or b"{}")
                 body = finished(steps) if len(body) <= SHORT_BODY else await self._slices.run(request.workspace_id, steps)
         if target.query is not None:
             arguments.append(target.query.read(scope["query_string"]))
@@ -435,6 +436,13 @@ async def _gone(receive: Receive) -> None:
     """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _if_version(operation: Operation, headers: Mapping[bytes, bytes]) -> frozenset[int] | None:
+    """Return the versions that a request's headers allow; None allows any. Refusal: Stale, for a write that has none."""
+    if b"if-match" in headers and operation.bypasses_ledger and operation.method != "GET":
+        raise Stale(None)
+    return if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))
 
 
 def _headers(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -51,6 +51,8 @@ _HALF_PAIR: Final = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?:[0-9a-ce-f].{3}|d[0-7]..|d[89ab]..\\ud[c-f]..))*+(\\ud[89a-f][0-9a-f]{2})",
     re.DOTALL | re.IGNORECASE,
 )
+# The decoder stops at most this far behind the beginning of half a pair: two escapes, and what it looks ahead.
+_FAULT_BYTES: Final = 24
 _TOO_MANY: Final = re.compile("Expected `array` of at most length")
 
 
@@ -88,7 +90,7 @@ class BodyReader:
         try:
             struct = self._decoder.decode(body or b"{}")
         except (msgspec.DecodeError, RecursionError) as error:
-            # An error that were kept would keep this frame, and so the body.
+            # The error itself would keep this frame, and so the body.
             why = str(error)
             if fault := _fault_of_text(body, why):
                 raise _not_json(fault, path) from None
@@ -225,9 +227,25 @@ def _fault_of_text(body: bytes, why: str) -> _Fault | None:
     """Return the fault of a text that the decoder finds malformed, if it is one of its encoding."""
     if body.startswith(_UTF_16_MARKS) or b"\0" in body[:2]:
         return _NOT_UTF_8
-    if ("malformed" in why or "truncated" in why) and (half := _HALF_PAIR.match(body, 0, MAX_OBJECT_BYTES)):
+    if ("malformed" in why or "truncated" in why) and (half := _half_pair(body, why)):
         fault = f"`{half[1].decode()}` at byte {half.start(1)} is half of a surrogate pair, which is no character"
         return _Fault(fault, "Send both halves, or leave it out.")
+    return None
+
+
+def _half_pair(body: bytes, why: str) -> re.Match[bytes] | None:
+    """Return the escape of half a surrogate pair at which the decoder stopped, if it did at one."""
+    found = _MALFORMED.fullmatch(why)
+    stopped = len(body) if found is None else int(found[2])
+    place = max(0, stopped - 2 * _FAULT_BYTES)
+    before = body[:place]
+    # An odd number of backslashes escapes the character here.
+    place += (len(before) - len(before.rstrip(b"\\"))) % 2
+    while half := _HALF_PAIR.match(body, place, stopped + _FAULT_BYTES):
+        if half.start(1) >= stopped - _FAULT_BYTES:
+            return half
+        # The first half of this pair lies before the place.
+        place = half.end(1)
     return None
 
 
@@ -355,7 +373,10 @@ def unknown_parameter(name: str, known: Iterable[str]) -> FieldError:
 def _hint(name: str, owner: str, known: Iterable[str]) -> str:
     """Return the known name most similar to an unknown one, or otherwise all that its owner takes, as a sentence."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1) if len(name) <= MAX_QUOTE else None
+    # Names of filters resemble each other in all but the field.
+    alike = {each.removeprefix("filter["): each for each in names}
+    looked_up = name.removeprefix("filter[")
+    near = [alike[each] for each in difflib.get_close_matches(looked_up, alike, n=1)] if len(name) <= MAX_QUOTE else None
     return f"Did you mean `{near[0]}`?" if near else f"{owner} takes {', '.join(f'`{each}`' for each in names)}."
 
 

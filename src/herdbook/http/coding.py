@@ -49,8 +49,10 @@ def unpacked(coding: str, body: bytes, limit: int, count: Callable[[int], None])
         count(len(part))
         parts.append(part)
         if unpacker.eof and (unpacker.unused_data or place < len(body)):
-            # Several gzip files in a row are one (RFC 1952, section 2.2).
-            unread, unpacker = unpacker.unused_data, _unpacker(coding, body)
+            # Several gzip files in a row are one (RFC 1952, section 2.2), and zeros may fill the last block of a tape.
+            unread, place = (unpacker.unused_data + body[place:]).lstrip(b"\0"), len(body)
+            if unread:
+                unpacker = _unpacker(coding, body)
         yield
     return b"".join(parts)
 

@@ -50,9 +50,9 @@ def orders(list_of: ListOf) -> dict[str, tuple[TimeColumn, bool]]:
     return {f"{time}:{way}": (time, way == "desc") for time in list_of.times for way in ("desc", "asc")}
 
 
-def not_this_cursor() -> FieldError:
-    """Return the error for a cursor that does not belong to the list."""
-    message = "`cursor` does not belong to this list. Send `next_cursor` of the last page unchanged."
+def not_this_cursor(member: str = "next_cursor") -> FieldError:
+    """Return the error for a cursor that does not belong to the list; `member` of a page has the right one."""
+    message = f"`cursor` does not belong to this list. Send `{member}` of the last page unchanged."
     return FieldError("cursor", "invalid_cursor", message)
 
 

@@ -180,7 +180,7 @@ async def _exchange(statements: Executor, sign_ins: SignIns, sent: Sent) -> Mapp
     client = await _authenticated(sign_ins, sent, form)
     presented = _Presented(sign_ins, client, sent.address)
     form_token = form.get("refresh_token", "")
-    # A refresh that another one was faster than is tried once more: then it is one that was sent again.
+    # If the same refresh token was used meanwhile, a second try answers as to a refresh that was sent again.
     for is_last in (False, True):
         known = _Known(
             client,

@@ -158,7 +158,8 @@ async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshTok
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null,
-            successor.id is not null and (token.used_at > now() - $2::interval or successor.received_at is null),
+            token.expires_at > now() and successor.id is not null
+                and (token.used_at > now() - $2::interval or successor.received_at is null),
             token.successor_id, token.successor_salt
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id

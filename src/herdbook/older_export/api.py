@@ -74,7 +74,7 @@ def _page_query(call: Call, query: ExportQuery) -> PageQuery:
         return PageQuery(limit=MAX_EXPORTED, order="start_at", descending=is_descending)
     continued = call.services.cursors.read(query.cursor, call.cursor_salt, PageQuery)
     if continued is None:
-        raise InvalidQuery([not_this_cursor()])
+        raise InvalidQuery([not_this_cursor("nextCursor")])
     if query.sort_direction and continued.descending != is_descending:
         raise InvalidQuery([not_with_cursor("sortDirection")])
     return continued
