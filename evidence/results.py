@@ -15,6 +15,8 @@ from evidence.checks import CHECKS, Fault
 
 MAX_FINDINGS = 20
 """Findings that a page shows at most; each ends its server's run, so there are never many."""
+MAX_FINDING = 300
+"""Characters of a finding that it shows."""
 
 
 def commit() -> str:
@@ -111,8 +113,14 @@ class Results:
             parts += ["## Seconds from the fault until a write passes"]
             parts += [_table(("fault", "n", "median", "worst"), times)]
         parts += [f"Left out: {text}." for text in self.omitted]
-        parts += [f"- {finding}" for finding in self.findings[:MAX_FINDINGS]]
+        parts += [f"- `{_shortened(finding)}`" for finding in self.findings[:MAX_FINDINGS]]
         return "\n\n".join(parts) + "\n"
+
+
+def _shortened(finding: str) -> str:
+    """Return the beginning and the end of a finding, on one line."""
+    text = " ".join(finding.replace("`", "'").replace("|", "/").split())
+    return text if len(text) <= MAX_FINDING else f"{text[: MAX_FINDING // 2]} ... {text[-MAX_FINDING // 2 :]}"
 
 
 def _spread(seconds: Sequence[float]) -> Mapping[str, float]:
