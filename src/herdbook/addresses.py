@@ -29,9 +29,12 @@ _MAX_LENGTH: Final = 254
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
-# Google gives rooms, equipment and calendars addresses such as `c_1@resource.calendar.google.com`. The others are devices in
-# meeting rooms.
-_DOMAINS_OF_ROOMS: Final = ("calendar.google.com", "rooms.webex.com", "zoomcrc.com")
+# Calendars of Google and Yahoo give rooms and equipment addresses of their own. The others are domains of meetings and of
+# devices in meeting rooms: Zoom, Lifesize, BlueJeans, Pexip, Poly, and every domain below Webex's own, at which people are.
+_DOMAIN_OF_ROOMS: Final = re.compile(
+    r"(?:.+\.)?(?:calendar\.google\.com|calendar\.yahoo\.com|zoomcrc\.com|zmeu\.us|lifesizecloud\.com|bjn\.vc|pexip\.me|plcm\.vc)"
+    r"|.+\.webex\.com"
+)
 # In front of a name with a dot, so that `www.com` stays as it is.
 _WWW: Final = re.compile(r"\A(?:www\.)+(?=[^.]+\.)")
 
@@ -71,8 +74,7 @@ def _closely_read(email: str) -> str:
 
 def is_of_a_room(address: str) -> bool:
     """Whether a comparable address belongs to a room, to equipment or to a calendar, and not to a person."""
-    domain = address.rpartition("@")[2]
-    return any(domain == each or domain.endswith(f".{each}") for each in _DOMAINS_OF_ROOMS)
+    return _DOMAIN_OF_ROOMS.fullmatch(address.rpartition("@")[2]) is not None
 
 
 def without_www(domain: str) -> str:

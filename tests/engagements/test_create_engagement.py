@@ -428,7 +428,19 @@ async def test_a_new_contact_has_the_name_of_the_person(
 
 
 @pytest.mark.parametrize(
-    "email", ["c_1@resource.calendar.google.com", "C_1@group.calendar.google.com", "ada.desk@acme.rooms.webex.com"]
+    "email",
+    [
+        "c_1@resource.calendar.google.com",
+        "C_1@group.calendar.google.com",
+        "ada.desk@acme.rooms.webex.com",
+        "1842@lync.webex.com",
+        "1842@zoomcrc.com",
+        "meet@t.plcm.vc",
+        "1842@bjn.vc",
+        "1842@sip.lifesizecloud.com",
+        "ada@pexip.me",
+        "1@resource.calendar.yahoo.com",
+    ],
 )
 async def test_a_room_becomes_no_contact(alice: Person, email: str) -> None:
     """Rooms and equipment that take part become no contacts, but one that somebody added is known."""
@@ -807,3 +819,10 @@ async def test_digits_of_a_name_or_an_address_are_no_number(alice: Person) -> No
     created = Made(await alice.post(URL, json=call(participants=[{"phone": BRITISH}])))
 
     assert await expanded(alice, created, "contacts") == []
+
+
+async def test_a_title_of_symbols_is_stored(alice: Person) -> None:
+    """A title needs no letter."""
+    response = await alice.post(URL, json=call(title="🔥"))
+
+    assert (response.status_code, response.json()["title"]) == (201, "🔥")
