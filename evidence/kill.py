@@ -126,7 +126,7 @@ def can_mount(scratch: Path) -> bool:
     return True
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """The bounds of a run: cycles, the time at which it ends, and the cycles between two checks of everything."""
 
