@@ -5,7 +5,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # Programs for the tests, which leave out those in JavaScript if there is no npm.
 JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript
 
-.PHONY: demo test quick check bench deep dev lock
+.PHONY: demo test quick check bench kill power deep dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
@@ -33,6 +33,17 @@ check: .venv/dev-installed
 # both.
 bench: .venv/dev-installed
 	$(BIN)/python -m bench $(PART)
+
+# Servers broken under load in all ways that we know, and what they had acknowledged: CYCLES= and SECONDS= bound the run, SCRATCH=
+# names a folder for their data. The results are in docs/evidence.
+EVIDENCE = $(BIN)/python -m evidence $@ $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	$(if $(SCRATCH),--scratch $(SCRATCH))
+kill: .venv/dev-installed
+	$(EVIDENCE)
+
+# The same for losses of power, which are simulated: needs Linux and a C compiler.
+power: .venv/dev-installed
+	$(EVIDENCE)
 
 # Twenty thousand and more generated requests, and the plans of all lists at a million rows: some twenty minutes.
 deep: .venv/dev-installed

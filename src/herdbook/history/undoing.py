@@ -14,6 +14,7 @@ from herdbook import ids
 from herdbook.auth.authenticate import Caller
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
+from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable, quoted
@@ -33,6 +34,10 @@ from herdbook.turns import MAX_TRIES, pause
 MAX_CHANGES: Final = 500
 SLICE: Final = 200
 _OF_ENGAGEMENTS: Final = (ENGAGEMENT, TRANSCRIPT)
+_PARTLY_UNDONE: Final = (
+    "The database cannot be reached, or too many writes are waiting. Only some changes are undone. Send the request again to "
+    "undo the rest."
+)
 
 
 async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
@@ -117,8 +122,13 @@ class _Undoing:
     async def undo(self, touched: Sequence[TouchedObject]) -> None:
         """Undo the changes of these objects, part by part."""
         for number, part in enumerate(_parts(touched)):
-            reversals = await self._reversals(part)
-            undo = await self._slice(number, reversals)
+            try:
+                reversals = await self._reversals(part)
+                undo = await self._slice(number, reversals)
+            except (*CONNECTION_ERRORS, Unavailable) as error:
+                if not self._written:
+                    raise
+                raise Unavailable(_PARTLY_UNDONE) from error
             self._reverted += undo.reverted
             self._kept += undo.kept
             if self._is_dry_run:
@@ -173,7 +183,7 @@ class _Undoing:
                 if not number:
                     raise
             await pause(tries)
-        raise Unavailable("Too many writes are waiting. Only some changes are undone. Send the request again to undo the rest.")
+        raise Unavailable(_PARTLY_UNDONE)
 
     def _may_name(self) -> frozenset[ObjectType[Any, Any]]:
         caller = self._call.caller

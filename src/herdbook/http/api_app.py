@@ -317,8 +317,7 @@ class ApiApp:
                 error = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
         if request.caller is not None:
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
+            error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
         if isinstance(error, Stale | NotFound):
             error.detail = self._fault_of_request(request, error) or error.detail
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)

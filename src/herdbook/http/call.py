@@ -1,8 +1,9 @@
 """A call: one routed and authenticated request, as a handler sees it."""
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -13,7 +14,7 @@ from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.auth.sign_ins import SignIns
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
-from herdbook.db.pool import Pool
+from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.db.survivors import survivors
 from herdbook.erasure_list import ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
@@ -32,6 +33,7 @@ from herdbook.settings import TargetRules
 from herdbook.turns import TimeSlices
 
 MAX_KEY_LENGTH = 255
+_log: Final = logging.getLogger("herdbook.requests")
 
 
 class Services(NamedTuple):
@@ -177,9 +179,15 @@ class Call:
         return Answer(written.body, written.version, written.replayed)
 
     async def finish(self, task: Task, next_slice: Callable[[UUID], Command], object_ids: Collection[UUID]) -> None:
-        """Finish a task that this request's command may have left unfinished for these objects."""
+        """Finish a task that this request's command may have left unfinished for these objects.
+
+        The command is committed. An outage therefore does not make the request fail, and a later round finishes the task.
+        """
         these = (self.caller.workspace_id, object_ids)
-        await finish(self.services.database.pool, self.services.ledger, task, next_slice, these)
+        try:
+            await finish(self.services.database.pool, self.services.ledger, task, next_slice, these)
+        except CONNECTION_ERRORS as error:
+            _log.warning("a task may be left unfinished for now", extra={"task": task.name, "error": type(error).__name__})
 
     def _list_reader(self) -> ListReader:
         operation = self.operation
