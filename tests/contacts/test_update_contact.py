@@ -374,7 +374,12 @@ async def test_other_time_zones_are_refused(alice: Person, ada: Thing, time_zone
     [
         *(("W. Europe Standard Time", "Europe/Berlin"), ("w. europe standard time", "Europe/Berlin"), ("utc", "UTC")),
         *(("Eastern Standard Time", "America/New_York"), ("China Standard Time", "Asia/Shanghai"), ("gmt", "GMT")),
-        *(("europe/berlin", "Europe/Berlin"), ("EUROPE/LONDON", "Europe/London"), (" UTC", "UTC"), ("gb-eire", "Europe/London")),
+        *(
+            ("europe/berlin", "Europe/Berlin"),
+            ("EUROPE/LONDON", "Europe/London"),
+            (" UTC", "UTC"),
+            ("gb-eire", "Europe/London"),
+        ),
         *(("america/new york", "America/New_York"), ("America/New York", "America/New_York")),
         *(("UTC-02", "Etc/GMT+2"), ("AUS Eastern  Standard Time", "Australia/Sydney"), ("Factory", "Europe/London")),
         *(("Mars/Olympus", "Europe/London"), ("+01:00", "Europe/London")),
