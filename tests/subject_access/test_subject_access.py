@@ -12,19 +12,14 @@ import asyncpg
 import pytest
 import requests
 
-from herdbook.auth.store import create_workspace
-from herdbook.db.pool import Pool
 from herdbook.embedded import running
 from herdbook.erasure.places import PLACES
-from herdbook.subject_access.store import snapshot
 from tests.cast import Json
 from tests.cli.programs import Finished, Running, herdbook, serving
 from tests.engagements.calls import TIMELINE, timed
-from tests.erasure.conftest import own_pool
-from tests.erasure.planting import ADDRESS, MARKER, echo, plant
+from tests.erasure.planting import ADDRESS, MARKER, plant
 from tests.waiting import until
 
-__all__ = ["echo", "own_pool"]
 # The neighbour's name may be told, because both took part in a call; nothing else may.
 NEIGHBOUR: Final = "Quixote"
 SECRETS: Final = ("bob@neighbour.test", "5556677", "Nzyqo")
@@ -279,23 +274,6 @@ def test_an_external_database(planted: Planted) -> None:
 
     assert done.status == 0, done.complained
     assert (folder / "external" / "recordings").exists()
-
-
-async def test_one_moment(own_pool: Pool, pool: Any) -> None:
-    """Reads within a snapshot see one moment, whatever others write meanwhile."""
-    count = "select count(*) from workspace"
-    async with own_pool.acquire() as connection, snapshot(connection):
-        before = await connection.fetchval(count)
-        await create_workspace(pool, "Later")
-
-        assert await connection.fetchval(count) == before
-
-
-async def test_no_writes(own_pool: Pool) -> None:
-    """A write within a snapshot is refused."""
-    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-        async with own_pool.acquire() as connection, snapshot(connection):
-            await create_workspace(connection, "Never")
 
 
 def test_one_contact(planted: Planted) -> None:

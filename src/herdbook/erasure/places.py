@@ -51,8 +51,9 @@ _DELIVERIES_OF: Final[LiteralString] = """
 class Place:
     """Rows of a table with personal data of contacts.
 
-    `found` is a statement that selects each as JSON. `step` is the name of the step of an erasure that empties the place.
-    `goes_with_engagements` if that happens only when the engagements of the person are erased, too.
+    `found` is a statement that selects each as JSON: by the contacts and their addresses, or by the engagements. It never asks
+    for both at once, so that the engagements can be read in slices. `step` is the name of the step of an erasure that empties
+    the place. `goes_with_engagements` if that happens only when the engagements of the person are erased, too.
     """
 
     table: LiteralString
