@@ -1,5 +1,8 @@
 """Names of people as calendars, mail programs and telephone systems send them."""
 
+import subprocess
+import sys
+
 import pytest
 
 from herdbook.names import person_name
@@ -42,3 +45,11 @@ def test_a_name_has_two_parts(text: str, first: str, last: str) -> None:
 def test_what_is_no_name_has_no_parts(text: str) -> None:
     """An address or a number is no name."""
     assert person_name(text) == ("", "")
+
+
+def test_the_reader_of_names_is_imported_late() -> None:
+    """A server starts without the library that reads names, whose import takes a while."""
+    loaded = subprocess.check_output([sys.executable, "-c", "import sys, herdbook.app; print(*sys.modules)"], text=True)
+
+    assert "herdbook.names" in loaded.split()
+    assert "nameparser" not in loaded.split()

@@ -91,8 +91,8 @@ TOY: Final = ObjectType(
             index_table("toy_color", "color", "text", "toy_id"), lambda toy: toy.object.color, lambda toy: {toy.object.color}
         ),
     ),
-    unique_key=UniqueKey(
-        claim_table("toy_name", "name", "toy_id"), lambda toy: [toy.name] if toy.name else [], lambda _: "name"
+    unique_keys=(
+        UniqueKey(claim_table("toy_name", "name", "toy_id"), lambda toy: [toy.name] if toy.name else [], lambda _: "name"),
     ),
     refers_to=(TAG,),
     read_scopes=("tags:read",),

@@ -23,14 +23,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-__all__ = ["DataFolderInUse", "EmbeddedPostgres", "EmbeddedPostgresFailed", "restarts", "running"]
+__all__ = ["DataFolderInUse", "EmbeddedPostgres", "EmbeddedPostgresFailed", "held", "restarts", "running"]
 
 _log = logging.getLogger("herdbook.embedded")
 
@@ -108,10 +108,16 @@ class EmbeddedPostgres:
     It ends with the process that started it, even after `kill -9`. Ctrl-C in a terminal does not reach it, so that
     herdbook can drain first. If root starts it, it runs as the owner of the cluster, initially `nobody`. If it crashes, it is
     restarted with growing pauses. After GIVE_UP_SECONDS without success, `is_lost` becomes true and `when_lost` is called from
-    another thread.
+    another thread. `settings` are added to those that each of ours has, or replace them.
     """
 
-    def __init__(self, data_dir: Path, connections: int = 60, when_lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        connections: int = 60,
+        when_lost: Callable[[], None] = lambda: None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir = data_dir.resolve()
         self.first_start = False  # whether `start` created the cluster
         self.is_lost = False
@@ -123,6 +129,7 @@ class EmbeddedPostgres:
             "max_connections": str(connections),
             "hba_file": str(self._hba),
             "ident_file": str(self._ident),
+            **(settings or {}),
         }
         self._when_lost = when_lost
         self._holder: dict[str, Any] = {}
@@ -145,11 +152,8 @@ class EmbeddedPostgres:
             ) from None
 
     def _start(self) -> str:
-        _refuse_if_foreign(self.data_dir)
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
-            self._lock = opened.enter_context(_locked(self.data_dir))
-            _close_to_others(self.data_dir)
+            self._lock = opened.enter_context(held(self.data_dir))
             _stop_orphan(self._cluster)
             if self._log.exists():
                 self._log.replace(self._log.with_name("postgres.log.1"))
@@ -391,6 +395,19 @@ def restarts(data_dir: Path) -> int:
 
 
 @contextlib.contextmanager
+def held(data_dir: Path) -> Generator[IO[str]]:
+    """Hold a data folder, which is created if there is none, so that no other herdbook uses it until the block ends.
+
+    Refusals: DataFolderInUse; EmbeddedPostgresFailed if the folder holds only files of others.
+    """
+    _refuse_if_foreign(data_dir)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(data_dir) as lock:
+        _close_to_others(data_dir)
+        yield lock
+
+
+@contextlib.contextmanager
 def _locked(data_dir: Path) -> Generator[IO[str]]:
     """Hold the folder's lock. The system releases it however herdbook ends, and PostgreSQL does not inherit it."""
     path = data_dir / "herdbook.lock"
@@ -443,7 +460,7 @@ def _read(lock: Path) -> dict[str, Any]:
 
 # Everything that herdbook writes into its folder, and the folder that a new file system has at its top.
 _OURS = frozenset({
-    *("herdbook.lock", "media", "postgres", "postgres.new", "postgres.log", "postgres.log.1", "lost+found"),
+    *("herdbook.lock", "media", "postgres", "postgres.new", "postgres.log", "postgres.log.1", "restore.new", "lost+found"),
     *("pg_hba.conf", "pg_hba.conf.new", "pg_ident.conf", "pg_ident.conf.new"),
 })  # fmt: skip
 

@@ -4,8 +4,6 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import nameparser
-
 from herdbook.fields import shows
 
 _ADDRESS: Final = re.compile(r"\S+@\S+")
@@ -32,6 +30,8 @@ def person_name(text: str) -> PersonName:
     text = _without_quotes(_ADDRESS.sub(" ", text))
     if not any(map(str.isalpha, text)):
         return PersonName("", "")
+    import nameparser  # noqa: PLC0415  # most servers start without ever having a name to read, and it takes a while
+
     name = nameparser.parse(text)
     firsts, lasts = [name.given], [name.family, name.suffix]
     if "," in text:

@@ -505,6 +505,8 @@ MISTAKES: list[tuple[Json, tuple[str, str]]] = [
     ({"emails": [{"email": "a@x.test", "is_primary": None}]}, ("emails[0].is_primary", "invalid_type")),
     ({"phone_numbers": [{"number": "1"}]}, ("phone_numbers[0].number", "unknown_field")),
     ({"id": "cnt_1"}, ("id", "unknown_field")),
+    ({"object": "contact"}, ("object", "unknown_field")),
+    ({"updated_at": "2026-03-01T12:00:00Z"}, ("updated_at", "unknown_field")),
     ({"company": None}, ("company", "unknown_field")),
     ({"": 1}, ("", "unknown_field")),
 ]

@@ -425,7 +425,7 @@ async def test_an_upsert_sets_and_removes_a_link(alice: Person, ada: Thing) -> N
     assert (unlinked["id"], "crm_association" in unlinked) == (ada.id, False)
 
 
-@pytest.mark.parametrize("name", ["emails", "phone_numbers", "crm_association"])
+@pytest.mark.parametrize("name", ["emails", "phone_numbers", "crm_association", "external_ids"])
 async def test_what_is_looked_up_must_be_there(alice: Person, name: str) -> None:
     """An upsert without the member to look up is refused."""
     response = await write(alice, {"action": "upsert", "contact": {"first_name": "Ada", "match_by": name}}, atomic=True)

@@ -12,7 +12,6 @@ from tests.cast import Json, Person, faults
 from tests.contacts.bulks import delete, upsert, write
 from tests.contacts.upsert_model import BULKS, Bulk, Delete, Known, Upsert, World, carried_out
 
-CONTACTS: Final = "/api/v2/contacts"
 _RUNS: Final = count()
 
 
@@ -51,16 +50,21 @@ class Run:
             event(f"{'all' if bulk.atomic else 'each'}: {verdict}")
 
     async def seen(self) -> list[Json]:
-        """Return the contacts as a read shows them, None for those that were deleted."""
-        answers = [await self.alice.get(f"{CONTACTS}/{contact_id}") for contact_id in self.ids]
+        """Return the contacts as a read of the whole shows them, None for those that were deleted."""
+        answers = [await self.alice.get(f"/api/herdbook/contacts/{contact_id}/record") for contact_id in self.ids]
         contacts = [answer.json() if answer.is_success else None for answer in answers]
-        return [contact and {name: contact[name] for name in ("first_name", "emails")} for contact in contacts]
+        names = ("first_name", "emails", "external_ids")
+        return [contact and {name: contact.get(name) for name in names} for contact in contacts]
 
     def _sent(self, operation: Upsert | Delete) -> Json:
         if isinstance(operation, Delete):
             return delete(self.ids[operation.place % len(self.ids)])
         addresses = [f"{spelling}@{self._domain}" for spelling in operation.spellings]
-        members = {} if operation.first_name is None else {"first_name": operation.first_name}
+        members: Json = {} if operation.first_name is None else {"first_name": operation.first_name}
+        if operation.external_ids:
+            members["external_ids"] = [f"{each} {self._domain}" for each in operation.external_ids]
+        if operation.by_id:
+            members["match_by"] = "external_ids"
         return upsert(*addresses, primary=None if operation.marked is None else addresses[operation.marked], **members)
 
     def _shown(self, contact: Known) -> Json:
@@ -70,15 +74,17 @@ class Run:
             {"email": f"{spelling}@{self._domain}", "is_primary": address == contact.primary}
             for address, spelling in contact.spelled.items()
         ]
-        return {"first_name": contact.first_name, "emails": emails}
+        external_ids = [f"{each} {self._domain}" for each in contact.external_ids] or None
+        return {"first_name": contact.first_name, "emails": emails, "external_ids": external_ids}
 
 
 def assert_nothing_is_lost(before: Sequence[Mapping[str, Json] | None], now: Sequence[Mapping[str, Json] | None]) -> None:
-    """Assert that each holder still has all its addresses, and the same primary one."""
+    """Assert that each holder still has all its addresses, and all its external ids."""
     for old, new in zip(before, now, strict=False):
         if old is not None:
             assert new is not None
             assert {each["email"] for each in old["emails"]} <= {each["email"] for each in new["emails"]}
+            assert {*(old["external_ids"] or ())} <= {*(new["external_ids"] or ())}
 
 
 @settings(

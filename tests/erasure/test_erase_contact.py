@@ -37,6 +37,7 @@ async def marked(person: Person, **members: Any) -> Thing:
         last_name=f"{MARKER} the Second",
         description=f"{MARKER} likes tea",
         phone_numbers=[{"phone_number": PHONE}],
+        external_ids=[f"{MARKER}-7"],
         **members,
     )
 

@@ -33,6 +33,7 @@ class Row(NamedTuple):
     deleted_at: datetime | None
     object: bytes
     details: bytes | None
+    own: bytes | None
     merged_into: UUID | None
 
 
@@ -81,10 +82,13 @@ class Replica:
     def _take(self, change: Change) -> None:
         name, action = change.type.split(".")
         prefix = _BY_NAME[name].prefix
-        object_, details = bytes(change.data.object), None
+        object_, details, own = bytes(change.data.object), None, None
         members = msgspec.json.decode(object_, type=dict[str, msgspec.Raw])
         if name == "engagement":
             details = bytes(members.pop("details"))
+            object_ = msgspec.json.encode(members)
+        elif name == "contact" and "external_ids" in members:
+            own = msgspec.json.encode({"external_ids": members.pop("external_ids")})
             object_ = msgspec.json.encode(members)
         elif name == "transcript":
             object_ = bytes(members["timeline"])
@@ -93,7 +97,7 @@ class Replica:
         is_deleted = action == "deleted"
         merged_into = ids.decoded(prefix, change.merged_into) if is_deleted and change.merged_into else None
         deleted_at = change.at if is_deleted else None
-        self.rows[name, object_id] = Row(change.position, change.at, deleted_at, object_, details, merged_into)
+        self.rows[name, object_id] = Row(change.position, change.at, deleted_at, object_, details, own, merged_into)
 
 
 async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[tuple[str, UUID], Row]:
@@ -101,12 +105,12 @@ async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> di
     found: dict[tuple[str, UUID], Row] = {}
     for name, object_type in _BY_NAME.items():
         details = "details" if name == "engagement" else "null::json"
-        merged_into = "merged_into" if name == "contact" else "null::uuid"
-        query = f"select id, version, updated_at, deleted_at, object, {details}, {merged_into} from {object_type.table.name}"
+        own, merged_into = ("own", "merged_into") if name == "contact" else ("null::json", "null::uuid")
+        columns = f"id, version, updated_at, deleted_at, object, {details}, {own}, {merged_into}"
+        query = f"select {columns} from {object_type.table.name}"
         for record in await pool.fetch(query + " where workspace_id = $1", workspace_id):
-            parts = [part if part is None else part.encode() for part in record[4:6]]
-            object_, details_ = parts[0] or b"null", parts[1]
-            found[name, record[0]] = Row(record[1], record[2], record[3], object_, details_, record[6])
+            object_, *others = [part if part is None else part.encode() for part in record[4:7]]
+            found[name, record[0]] = Row._make((*record[1:4], object_ or b"null", *others, record[7]))
     return found
 
 
@@ -128,6 +132,7 @@ class Life:
         """Make a number of writes."""
         deeds: list[Any] = [
             *(self.create_contact, self.create_contact, self.update_contact, self.update_contact, self.delete_contact),
+            *(self.update_record, self.update_record, self.change_engagement),
             *(self.create_company, self.change_company, self.tag, self.engage, self.engage, self.change_engagement),
             *(self.comment, self.bulk, self.merge, self.restore, self.undo, self.undo, self.undo),
         ]
@@ -157,9 +162,14 @@ class Life:
             members["phone_numbers"] = [{"phone_number": f"+4930{dice.randrange(10**6):07d}"}]
         return members
 
+    def record(self) -> Json:
+        """Return the fields of a contact with some of herdbook's own; some external ids may be taken."""
+        ids_ = {"external_ids": [f"id {name}" for name in self.dice.sample("abcdefghij", self.dice.randrange(3))]}
+        return self.contact() | (ids_ if self.dice.random() < 0.6 else {})
+
     async def create_contact(self) -> Any:
         """Create a contact."""
-        response = await self.person.post(_CONTACTS, json=self.contact())
+        response = await self.person.post(_CONTACTS, json=self.record())
         if response.status_code == 201:
             self.contacts.append(response.json()["id"])
         return response
@@ -170,6 +180,14 @@ class Life:
         if self.dice.random() < 0.3:
             members |= {"company_id": None, "last_name": None}
         return await self.person.patch(f"{_CONTACTS}/{self.some(self.contacts)}", json=members)
+
+    async def update_record(self) -> Any:
+        """Change the whole of a contact, or clear a part of it."""
+        members: Json = self.record() if self.dice.random() < 0.5 else {"external_ids": [f"id {self.dice.randrange(99)}"]}
+        if self.dice.random() < 0.2:
+            members["external_ids"] = None
+        # An earlier contact may be deleted.
+        return await self.person.patch(f"/api/herdbook/contacts/{self.some(self.contacts[-2:])}/record", json=members)
 
     async def delete_contact(self) -> Any:
         """Delete a contact."""
@@ -242,7 +260,9 @@ class Life:
             if action in ("update", "delete"):
                 operation["id"] = self.some(self.contacts)
             if action != "delete":
-                operation["contact"] = self.contact()
+                operation["contact"] = self.contact() if action == "update" else self.record()
+            if action == "upsert" and operation["contact"].get("external_ids") and dice.random() < 0.5:
+                operation["contact"]["match_by"] = "external_ids"
             operations.append(operation)
         body = {"atomic": dice.random() < 0.3, "operations": operations}
         response = await self.person.post("/api/herdbook/contacts/bulk", json=body)
@@ -291,4 +311,4 @@ async def test_the_feed_rebuilds_every_row(
             assert replica.rows[place] == row, place
         await assert_consistent(pool, workspace_id)
 
-    assert {"merge", "bulk", "undo", "restore", "change_engagement"} <= life.done.keys()
+    assert {"merge", "bulk", "undo", "restore", "change_engagement", "update_record"} <= life.done.keys()

@@ -7,20 +7,28 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from herdbook.companies.store import COMPANY, COMPANY_WORDS
-from herdbook.contacts.store import COMPANY_CONTACTS, CONTACT, CONTACT_WORDS, FORMER_ADDRESSES
-from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENT_COMPANIES, ENGAGEMENT_CONTACTS, ENGAGEMENT_TAGS, ENGAGEMENT_WORDS
+from herdbook.companies.store import COMPANY_WORDS, DOMAINS
+from herdbook.contacts import store as contacts
+from herdbook.contacts.store import ADDRESSES, COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES, FORMER_EXTERNAL_IDS
+from herdbook.engagements.store import (
+    ENGAGEMENT_COMPANIES,
+    ENGAGEMENT_CONTACTS,
+    ENGAGEMENT_TAGS,
+    ENGAGEMENT_WORDS,
+    EXTERNAL_IDS,
+)
+from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import reindex
-from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
 from herdbook.object_types import OBJECT_TYPES
-from herdbook.tags.store import TAG
+from herdbook.tags.store import TAG_NAMES
 from herdbook.users.store import USER_WORDS
 
 _LINKS: Final[dict[Table[Any], str]] = {
     CONTACT_WORDS: "select word, contact_id from contact_word",
     COMPANY_CONTACTS: "select company_id, contact_id from company_contact",
     FORMER_ADDRESSES: "select address, contact_id from contact_former_email",
+    FORMER_EXTERNAL_IDS: "select external_id, contact_id from contact_former_external_id",
     COMPANY_WORDS: "select word, company_id from company_word",
     USER_WORDS: "select word, user_id from user_word",
     ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",
@@ -28,11 +36,12 @@ _LINKS: Final[dict[Table[Any], str]] = {
     ENGAGEMENT_COMPANIES: "select company_id, engagement_id from engagement_company",
     ENGAGEMENT_TAGS: "select tag_id, engagement_id from engagement_tag",
 }
-_CLAIMS: Final[dict[ObjectType[Any, Any], str]] = {
-    CONTACT: "select address, contact_id from contact_email",
-    COMPANY: "select domain, company_id from company_domain",
-    TAG: "select name, tag_id from tag_name",
-    ENGAGEMENT: "select external_id, engagement_id from engagement_external_id",
+_CLAIMS: Final[dict[UniqueKey[Any], str]] = {
+    ADDRESSES: "select address, contact_id from contact_email",
+    contacts.EXTERNAL_IDS: "select external_id, contact_id from contact_external_id",
+    DOMAINS: "select domain, company_id from company_domain",
+    TAG_NAMES: "select name, tag_id from tag_name",
+    EXTERNAL_IDS: "select external_id, engagement_id from engagement_external_id",
 }
 
 
@@ -41,16 +50,17 @@ async def assert_consistent(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: 
     moment = datetime.now(UTC)
     work = UnitOfWork(workspace_id, 0, moment, moment)
     for object_type in OBJECT_TYPES:
-        held: set[tuple[str, UUID]] = set()
+        held: dict[UniqueKey[Any], set[tuple[str, UUID]]] = {each: set() for each in object_type.unique_keys}
         for record in await pool.fetch(
             f"select to_json(c) from {object_type.table.name} c where workspace_id = $1", workspace_id
         ):
             row = msgspec.json.decode(record[0], type=object_type.table.row)
             reindex(work, object_type.indexes, None, row)
             if row.deleted_at is None:
-                held |= {(key, row.id) for key in object_type.keys(row.entry)}
-        if object_type in _CLAIMS:
-            assert await _pairs(pool, _CLAIMS[object_type], workspace_id) == held, object_type.name
+                for each in object_type.held(row.entry):
+                    held[each.unique_key].add((each.key, row.id))
+        for unique_key, expected in held.items():
+            assert await _pairs(pool, _CLAIMS[unique_key], workspace_id) == expected, object_type.name
     linked: dict[Table[Any], set[tuple[Any, ...]]] = {table: set() for table in _LINKS}
     for (table, _), link in work.changed_rows.items():
         known: Any = link

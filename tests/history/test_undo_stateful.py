@@ -32,6 +32,7 @@ from tests.history.requests import COMPANIES, CONTACTS, UNDO
 
 _DEEP: Final = "HERDBOOK_TEST_DEEP" in os.environ
 _ADDRESSES: Final = ("a@x.test", "b@x.test", "c@x.test", "d@x.test")
+_EXTERNAL_IDS: Final = ("1", "2", "3")
 _DOMAINS: Final = ("x.test", "y.test")
 _PREFIXES: Final = {
     "contact": ids.CONTACT,
@@ -80,7 +81,7 @@ class Story:
         """Return the current state of all objects."""
         found: Snapshot = {}
         for kind, columns in (
-            ("contact", "to_json(object), merged_into"),
+            ("contact", "json_build_object('object', object, 'own', own), merged_into"),
             ("company", "to_json(object), null"),
             ("engagement", "json_build_object('object', object, 'details', details), null"),
             ("transcript", "json_build_object('text', text, 'timeline', object, 'id', timeline_id), null"),
@@ -133,9 +134,13 @@ _MEMBERS: Final = st.fixed_dictionaries(
         "first_name": st.sampled_from(["Ada", "Grace"]),
         "emails": st.lists(st.sampled_from(_ADDRESSES), unique=True, max_size=2),
         "company": st.booleans(),
+        "external_ids": st.lists(st.sampled_from(_EXTERNAL_IDS), unique=True, max_size=2),
     },
 )
-_SIMPLE: Final = ("create", "update", "update", "delete", "restore", "hire", "fire", "reopen", "move", "merge", "engage")
+_SIMPLE: Final = (
+    *("create", "update", "update", "rename", "delete", "restore"),
+    *("hire", "fire", "reopen", "move", "merge", "engage"),
+)
 _LINKED: Final = ("engage", "link", "link", "comment", "time", "merge")
 wishes: Final = st.builds(
     Wish,
@@ -192,7 +197,7 @@ async def pass_on(story: Story, wish: Wish) -> None:
     """Move a contact's addresses to another one, in two requests."""
     contact = (await story.snapshot()).get(("contact", story.contact(wish.place)))
     if contact is not None and contact.says is not None:
-        addresses = [email["email"] for email in contact.says["emails"]]
+        addresses = [email["email"] for email in contact.says["object"]["emails"]]
         await act(story, Wish("update", wish.place, wish.other, {"emails": []}))
         await act(story, Wish("update", wish.other, wish.place, {"emails": addresses}))
 
@@ -207,7 +212,8 @@ async def asked(story: Story, wish: Wish) -> httpx.Response:
     known = [{"email": address} for address in wish.members.get("emails", ())]
     requests: Mapping[str, tuple[str, str, Json]] = {
         "create": ("POST", CONTACTS, given),
-        "update": ("PATCH", f"{CONTACTS}/{contact}", members),
+        "update": ("PATCH", f"/api/herdbook/contacts/{contact}/record", members),
+        "rename": ("PATCH", f"{CONTACTS}/{contact}", vendors(members)),
         "delete": ("DELETE", f"{CONTACTS}/{contact}", None),
         "restore": ("POST", f"/api/herdbook/contacts/{contact}/restore", None),
         "hire": ("POST", COMPANIES, domains),
@@ -225,12 +231,17 @@ async def asked(story: Story, wish: Wish) -> httpx.Response:
     return await story.person.request(method, path, json=body)
 
 
+def vendors(members: Json) -> Json:
+    """Return the members of a contact that the vendor's update takes."""
+    return {name: value for name, value in members.items() if name != "external_ids"}
+
+
 def bulk(story: Story, wish: Wish, members: Json) -> Json:
     """Return the body of a bulk in which one contact gets the address of another."""
     one, other = story.contact(wish.place), story.contact(wish.other)
     operations: Sequence[Json] = [
         {"action": "update", "id": other, "contact": {"emails": []}},
-        {"action": "update", "id": one, "contact": members},
+        {"action": "update", "id": one, "contact": vendors(members)},
         {"action": "upsert", "contact": {"emails": [{"email": _ADDRESSES[wish.place % 4]}], "last_name": "Upserted"}},
         {"action": "create", "contact": {"emails": [{"email": _ADDRESSES[wish.other % 4]}]}},
         {"action": "delete", "id": one if wish.place % 2 else other},
@@ -310,7 +321,7 @@ def names(place: Place, state: State) -> set[Place]:
         return set() if state.merged_into is None else {("contact", ids.encoded(ids.CONTACT, state.merged_into))}
     match kind:
         case "contact":
-            return {("company", state.says["company"]["id"])} if "company" in state.says else set()
+            return {("company", state.says["object"]["company"]["id"])} if "company" in state.says["object"] else set()
         case "engagement":
             details = state.says["details"]
             contacts, companies = details.get("contact_ids", ()), details.get("company_ids", ())
@@ -343,13 +354,15 @@ def said(snapshot: Snapshot) -> dict[Place, Json]:
 
 
 def is_possible(saying: Mapping[Place, Json]) -> bool:
-    """Whether these states can coexist: no address is held twice, and no company is missing."""
+    """Whether these states can coexist: no address or external id is held twice, and no company is missing."""
     there = {place: says for place, says in saying.items() if says is not None}
     held: list[tuple[str, str]] = []
     for (kind, _), says in there.items():
         if kind == "contact":
-            held += [(kind, email["email"]) for email in says["emails"]]
-            if "company" in says and ("company", says["company"]["id"]) not in there:
+            shown, own = says["object"], says["own"]
+            held += [(kind, email["email"]) for email in shown["emails"]]
+            held += [("external id", each) for each in (own["external_ids"] if own else ())]
+            if "company" in shown and ("company", shown["company"]["id"]) not in there:
                 return False
         elif kind == "company":
             held += [(kind, domain["domain"]) for domain in says["domains"]]

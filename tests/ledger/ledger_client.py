@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.commands import CreateContact, UpdateContact
+from herdbook.contacts.commands import CreateContact, UpdateContact, UpdateContactRecord
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdate, ContactUpdateEmail
 from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS
 from herdbook.db.pool import open_pool
@@ -152,7 +152,7 @@ class Unprepared(msgspec.Struct, frozen=True):
 class ThinkTwice(msgspec.Struct, frozen=True):
     """A command that applies another one and then refuses: nothing of it may remain."""
 
-    first: CreateContact | UpdateContact | Delete
+    first: CreateContact | UpdateContact | UpdateContactRecord | Delete
 
     def needs(self) -> Iterator[Need]:
         yield from self.first.needs()
@@ -165,7 +165,7 @@ class ThinkTwice(msgspec.Struct, frozen=True):
 class AttemptAll(msgspec.Struct, frozen=True):
     """A command that applies several others, skips those that refuse, and may refuse itself at the end."""
 
-    parts: tuple[CreateContact | UpdateContact | Delete | ThinkTwice, ...]
+    parts: tuple[CreateContact | UpdateContact | UpdateContactRecord | Delete | ThinkTwice, ...]
     refuses: bool = False
 
     def needs(self) -> Iterator[Need]:

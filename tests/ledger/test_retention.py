@@ -1,8 +1,8 @@
 """How old entries are trimmed: from the beginning, none that is young, and none that is still needed."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -12,7 +12,7 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.app import Herdbook
 from herdbook.auth.store import create_workspace
-from herdbook.db.pool import Pool, open_pool
+from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.ledger.retention import KEPT_FOR_DISABLED_DAYS, trim_ledgers, trim_slice
 from tests.ledger.ledger_client import LedgerClient, id_of
 
@@ -104,6 +104,19 @@ async def create(ledger_client: LedgerClient, count: int) -> None:
         await ledger_client.create(first_name="Ada")
 
 
+async def statements_of(connection: Connection, act: Awaitable[None]) -> int:
+    """Return how many statements an act takes on its connection."""
+    seen: list[str] = []
+    logged: Any = connection
+
+    def note(record: Any) -> None:
+        seen.append(record.query)
+
+    with logged.query_logger(note):
+        await act
+    return len(seen)
+
+
 async def test_what_is_old_is_forgotten(ledger_client: LedgerClient, register: Register, connections: Pool) -> None:
     """Old entries are deleted, the others stay, and the position is recorded."""
     await create(ledger_client, 5)
@@ -139,6 +152,22 @@ async def test_what_a_wrong_clock_has_dated_is_forgotten_in_the_end(
 
     assert unmarked == [3, 4, 5, 6]
     assert await register.entries() == [5, 6]
+
+
+async def test_ledgers_without_old_entries_cost_nothing_each(database_url: str, register: Register) -> None:
+    """A run takes as many statements for many workspaces as for few, if nothing is old."""
+    assert register, "the database is prepared"
+    single = await open_pool(database_url, 1)
+    async with single.acquire() as connection:
+        counts: list[int] = []
+        for _ in range(2):
+            await trim_ledgers(connection, DAYS)
+            counts.append(await statements_of(connection, trim_ledgers(connection, DAYS)))
+            for number in range(20):
+                await create_workspace(connection, f"Workspace {number}")
+    await single.close()
+
+    assert counts[0] == counts[1]
 
 
 async def test_it_goes_on_where_it_ended(ledger_client: LedgerClient, register: Register, connections: Pool) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from herdbook import ids
 from herdbook.auth.store import create_workspace
-from herdbook.contacts.commands import CreateContact, UpdateContact
-from herdbook.contacts.model import ContactCrmAssociation, ContactUpdate
+from herdbook.contacts.commands import CreateContact, UpdateContact, UpdateContactRecord
+from herdbook.contacts.model import ContactCrmAssociation, ContactRecordUpdate, ContactUpdate
 from herdbook.contacts.store import CONTACT
 from herdbook.errors import KeyReused, NotFound, Stale, Taken
 from herdbook.ledger.commands import Delete, SetCrmAssociation
@@ -62,6 +62,7 @@ wishes: Final = st.builds(
             "first_name": st.sampled_from(["Ada", "Grace", "Zoë K", None]),
             "last_name": st.sampled_from(["Lovelace", "O'Neil", None]),
             "emails": st.lists(st.sampled_from(_ADDRESSES), unique=True, max_size=2),
+            "external_ids": st.lists(st.sampled_from("123"), unique=True, max_size=2).map(tuple),
         },
     ),
     version=st.sampled_from(["any", "any", "current", "old"]),
@@ -122,7 +123,11 @@ def command_of(model: Model, wish: Wish) -> Any:
         return creation(*(addresses or ()), **{name: value for name, value in members.items() if value is not None})
     if addresses is not None:
         members["emails"] = items(*addresses)
-    update = UpdateContact(contact_id, ContactUpdate(**members), if_version)
+    update = (
+        UpdateContactRecord(contact_id, ContactRecordUpdate(**members), if_version)
+        if "external_ids" in members
+        else UpdateContact(contact_id, ContactUpdate(**members), if_version)
+    )
     link = ContactCrmAssociation(object_type="contact", crm_object_id="7", source="test") if wish.place % 2 else None
     return {
         "update": update,
@@ -163,8 +168,9 @@ def assert_foretold(model: Model, command: Any, key: IdempotencyKey | None, outc
         if contact_id not in model.contacts:
             model.ever.append(contact_id)
         model.contacts[contact_id] = (version, after)
-        shown = {name: body.get(name) for name in blank()}
-        assert shown == after
+        # Only the update of the whole shows the external ids; the tables have them in any case.
+        names = blank().keys() if isinstance(command, UpdateContactRecord) else blank().keys() - {"external_ids"}
+        assert {name: body.get(name) for name in names} == {name: after[name] for name in names}
     assert outcome.version == version
     if key is not None:
         model.keys[key.key] = (key.fingerprint, version)
@@ -178,21 +184,24 @@ def refusal_of(model: Model, command: Any) -> type[Exception] | None:
         return refusal_of(model, command.first) or ChangedMind
     contact_id = None
     if not isinstance(command, CreateContact):
-        contact_id = command.contact_id if isinstance(command, UpdateContact) else command.object_id
+        is_update = isinstance(command, UpdateContact | UpdateContactRecord)
+        contact_id = command.contact_id if is_update else command.object_id
         if contact_id not in model.contacts:
             return NotFound
         if command.if_version is not None and model.contacts[contact_id][0] not in command.if_version:
             return Stale
-    if isinstance(command, (CreateContact, UpdateContact)):
-        taken = {email["email"] for other, (_, one) in model.contacts.items() if other != contact_id for email in one["emails"]}
-        if taken.intersection(addresses_in(command) or ()):
+    if isinstance(command, (CreateContact, UpdateContact, UpdateContactRecord)):
+        others = [one for other, (_, one) in model.contacts.items() if other != contact_id]
+        taken = {email["email"] for one in others for email in one["emails"]}
+        known_as = {each for one in others for each in one["external_ids"] or ()}
+        if taken.intersection(addresses_in(command) or ()) or known_as.intersection(external_ids_in(command) or ()):
             return Taken
     return None
 
 
 def blank() -> Json:
     """Return a new contact without any field set."""
-    return {"first_name": None, "last_name": None, "emails": [], "crm_association": None}
+    return {"first_name": None, "last_name": None, "emails": [], "crm_association": None, "external_ids": None}
 
 
 def applied(before: Json, command: Any) -> Json:
@@ -213,10 +222,20 @@ def applied(before: Json, command: Any) -> Json:
         if primary not in addresses:
             primary = next(iter(addresses), None)
         after["emails"] = [{"email": address, "is_primary": address == primary} for address in addresses]
+    if (external_ids := external_ids_in(command)) is not None:
+        after["external_ids"] = external_ids or None
     return after
 
 
-def addresses_in(command: CreateContact | UpdateContact) -> list[str] | None:
+def external_ids_in(command: CreateContact | UpdateContact | UpdateContactRecord) -> list[str] | None:
+    """Return the external ids that a command sets, or None if it leaves them alone."""
+    if isinstance(command, UpdateContact):
+        return None
+    external_ids = command.fields.external_ids if isinstance(command, CreateContact) else command.patch.external_ids
+    return [*external_ids] if isinstance(external_ids, tuple) else None
+
+
+def addresses_in(command: CreateContact | UpdateContact | UpdateContactRecord) -> list[str] | None:
     """Return the addresses that a command sets, or None if it leaves them alone."""
     emails = command.fields.emails if isinstance(command, CreateContact) else command.patch.emails
     return [item.email for item in emails] if isinstance(emails, tuple) else None

@@ -8,7 +8,7 @@ import asyncpg
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from herdbook.contacts.model import Contact
+from herdbook.contacts.model import ContactRecord
 from herdbook.contacts.store import ContactRow
 from tests.cast import Json, Person, Stored, Thing
 from tests.contacts.bulks import result, upsert
@@ -104,13 +104,14 @@ _OF_ITSELF: Final = frozenset(
 async def test_every_member_is_taken(alice: Person, engine: Thing, stored: Stored) -> None:
     """A contact without data gets every member of the merged one, and its row every column, so no new field is forgotten."""
     numbers, crm = [{"phone_number": "+44 20 7946 0958"}], {"object_type": "contact", "crm_object_id": "1", "source": "hubspot"}
-    members = {"first_name": "Ada", "last_name": "King", "description": "Countess", "time_zone": "Europe/London"}
-    source = await contact(alice, "ada@x.test", **members, company_id=engine.id, phone_numbers=numbers)
-    full, full_row = (await alice.put(f"{source.url}/crm_association", json=crm)).json(), await stored.row(source)
+    members: Json = {"first_name": "Ada", "last_name": "King", "description": "Countess", "time_zone": "Europe/London"}
+    members |= {"company_id": engine.id, "phone_numbers": numbers, "crm_association": crm, "external_ids": ["1"]}
+    source = await contact(alice, "ada@x.test", **members)
+    full, full_row = (await alice.get(f"/api/herdbook/contacts/{source.id}/record")).json(), await stored.row(source)
     target = await contact(alice)
     response = await merge(alice, target, source)
     shown, row = response.json()["contact"], await stored.row(target)
-    of_contact, of_row = [{*struct.__struct_fields__} - _OF_ITSELF for struct in (Contact, ContactRow)]
+    of_contact, of_row = [{*struct.__struct_fields__} - _OF_ITSELF for struct in (ContactRecord, ContactRow)]
 
     assert all(full.get(name) for name in of_contact), "the test fills every member"
     assert all(full_row[name] for name in of_row), "the test fills every column"

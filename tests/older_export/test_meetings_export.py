@@ -8,10 +8,12 @@ from herdbook.settings import Settings
 from tests.cast import Json, Person, faults
 from tests.engagements.calls import URL as ENGAGEMENTS
 from tests.engagements.calls import Made, call, timed
-from tests.engagements.conftest import alice, bob, dave, erin, keys, owner, secret
+from tests.engagements.conftest import alice, authority, bob, dave, erin, keys, media, near, owner, secret
+from tests.engagements.labs import WAV, Lab, recorded
+from tests.engagements.media_server import MediaServer, answer
 from tests.serving import serving
 
-__all__ = ["alice", "bob", "dave", "erin", "keys", "owner", "secret"]
+__all__ = ["alice", "authority", "bob", "dave", "erin", "keys", "media", "near", "owner", "secret"]
 URL = "/api/v1/meetings/export"
 NOBODY = "ngmt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 
@@ -95,6 +97,17 @@ async def test_an_engagement_is_shown_in_camel_case(alice: Person) -> None:
         "notFoundEngagementIds": [],
     }
     assert page["engagements"][0]["transcript"]
+
+
+async def test_a_recording_is_downloaded_without_a_credential(alice: Person, near: Lab, media: MediaServer) -> None:
+    """`tempMediaDownloadUrl` of a page and of a single export is an address that returns the bytes of the recording."""
+    lister = near.person(alice)
+    talk = Made(await lister.post(ENGAGEMENTS, json=recorded(media.puts("/call.wav", answer(WAV)))))
+    pages = [await exported(lister), (await some(lister, talk.id)).json()]
+    downloads = [await near.client.get(page["engagements"][0]["tempMediaDownloadUrl"]) for page in pages]
+
+    assert [(download.status_code, download.content) for download in downloads] == [(200, WAV), (200, WAV)]
+    assert {download.headers["Content-Type"] for download in downloads} == {"audio/wav"}
 
 
 @pytest.mark.parametrize("direction", ["asc", "desc", None])

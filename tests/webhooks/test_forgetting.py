@@ -2,6 +2,7 @@
 
 from herdbook.webhooks import store
 from tests.cast import Person
+from tests.ledger.test_retention import statements_of
 from tests.webhooks.endpoints import WEBHOOKS, DeliveryTables, Endpoint, add_contacts
 
 
@@ -30,6 +31,21 @@ async def test_while_the_ledger_keeps_all_nothing_is_forgotten(
     await store.forget_old_deliveries(delivery_tables.pool)
 
     assert len(await delivery_tables.noted(endpoint)) == 1
+
+
+async def test_endpoints_with_nothing_to_forget_cost_nothing_each(
+    alice: Person, endpoint: Endpoint, delivery_tables: DeliveryTables
+) -> None:
+    """A run takes as many statements for many endpoints as for one, if there is nothing to delete."""
+    assert endpoint, "there is one"
+    counts: list[int] = []
+    async with delivery_tables.pool.acquire() as connection:
+        for _ in range(2):
+            counts.append(await statements_of(connection, store.forget_old_deliveries(connection)))
+            for _ in range(5):
+                await alice.post(WEBHOOKS, json={"url": "http://127.0.0.1/"})
+
+    assert counts[0] == counts[1]
 
 
 async def test_of_a_deleted_endpoint_all_is_forgotten(

@@ -45,6 +45,8 @@ app.command("herdbook.cli.keys:app", name="keys", help="Create, list and revoke 
 app.command("herdbook.cli.clients:app", name="clients", help="Create, list and revoke OAuth clients.")
 app.command("herdbook.cli.workspaces:app", name="workspaces", help="Create and list workspaces.")
 app.command("herdbook.cli.users:app", name="users", help="Create and list users: the people of the team.")
+app.command("herdbook.cli.backups:backup", help="Write the database and the recordings into one file, while servers write.")
+app.command("herdbook.cli.backups:restore", help="Restore a backup into a new data folder, or into an empty database.")
 
 
 @app.command

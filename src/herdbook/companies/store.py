@@ -52,7 +52,7 @@ COMPANY: Final = ObjectType(
     entry=Company,
     example=Company.example,
     indexes=(Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),),
-    unique_key=DOMAINS,
+    unique_keys=(DOMAINS,),
     read_scopes=Company.read_scopes,
     write_scope="companies:write",
     events=Events.of_changes("company", example_previous={"name": "Difference Engine"}),

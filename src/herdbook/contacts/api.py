@@ -4,12 +4,12 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from herdbook import ids
+from herdbook import fields, ids
 from herdbook.addresses import comparable_address, read_number
 from herdbook.companies import store as companies
 from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
-from herdbook.contacts.commands import CreateContact, UpdateContact
+from herdbook.contacts.commands import CreateContact, UpdateContact, UpdateContactRecord
 from herdbook.contacts.model import (
     BulkEnvelope,
     BulkResult,
@@ -17,6 +17,8 @@ from herdbook.contacts.model import (
     Contact,
     ContactCreate,
     ContactCrmAssociation,
+    ContactRecord,
+    ContactRecordUpdate,
     ContactUpdate,
     MergedContact,
     read_numbers,
@@ -59,6 +61,18 @@ async def update_contact(call: Call, contact_id: UUID, patch: ContactUpdate) -> 
     return await call.write(UpdateContact(contact_id, patch, call.if_version))
 
 
+async def get_contact_record(call: Call, contact_id: UUID) -> Answer:
+    """Read the whole of one contact. Redirect from a merged contact to the contact that replaces it."""
+    found = await store.find_record(call.services.database, call.caller.workspace_id, contact_id)
+    return await call.answer_unless_merged(found, CONTACT, contact_id)
+
+
+async def update_contact_record(call: Call, contact_id: UUID, patch: ContactRecordUpdate) -> Answer:
+    """Change some members of the whole of one contact. Absent leaves a member alone; null clears it."""
+    read_numbers(patch)
+    return await call.write(UpdateContactRecord(contact_id, patch, call.if_version))
+
+
 async def delete_contact(call: Call, contact_id: UUID) -> Answer:
     """Delete one contact."""
     return await call.write(Delete(CONTACT, contact_id, call.if_version))
@@ -94,6 +108,14 @@ def _phone_number(text: str) -> str:
     return number
 
 
+def _external_id(text: str) -> str:
+    if len(text) > _MAX_EXTERNAL_ID or not fields.shows(text):
+        raise ValueError(f"an external id has 1 to {_MAX_EXTERNAL_ID} characters, and some of them show")
+    return text
+
+
+# The length of `fields.Name`.
+_MAX_EXTERNAL_ID: Final = 255
 _TAG: Final = "subpackage_contacts"
 _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)
@@ -118,9 +140,19 @@ _LIST: Final = ListOf(
             "code, it is read as a number of the workspace's region.",
             most=1,
         ),
+        Filter(
+            "external_id",
+            _external_id,
+            {"type": "string", "minLength": 1, "maxLength": _MAX_EXTERNAL_ID, **fields.TEXT_SCHEMA},
+            "Only the contact that has this external id, compared exactly.",
+            most=1,
+        ),
         id_filter("company_id", ids.COMPANY, "company", "Only contacts of this company."),
     ),
 )
+_MERGED: Final = {
+    308: OtherAnswer(MergedContact, "The contact was merged into another one, which `Location` names.", ("Location",))
+}
 
 OPERATIONS: Final = (
     Operation(
@@ -175,9 +207,7 @@ OPERATIONS: Final = (
         handler=get_contact,
         answer=Contact,
         answer_description="Contact response.",
-        other_answers={
-            308: OtherAnswer(MergedContact, "The contact was merged into another one, which `Location` names.", ("Location",))
-        },
+        other_answers=_MERGED,
     ),
     Operation(
         method="PATCH",
@@ -229,6 +259,35 @@ OPERATIONS: Final = (
         handler=clear_crm_association,
         answer=Contact,
         answer_description="Updated contact response.",
+    ),
+    Operation(
+        method="GET",
+        path="/herdbook/contacts/{contact_id}/record",
+        id="get-contact-record",
+        summary="Get contact record",
+        description="Reads the whole of a single contact: the members that `GET /v2/contacts/{contact_id}` shows, and those of "
+        "herdbook's own, such as `external_ids`. Both operations have the same ETag.",
+        tag=_TAG,
+        scopes=_READ,
+        handler=get_contact_record,
+        answer=ContactRecord,
+        answer_description="The whole of the contact.",
+        other_answers=_MERGED,
+    ),
+    Operation(
+        method="PATCH",
+        path="/herdbook/contacts/{contact_id}/record",
+        id="update-contact-record",
+        summary="Update contact record",
+        description="Updates the whole of a single contact in one change: the members that `PATCH /v2/contacts/{contact_id}` "
+        "takes, the link to a CRM record, and the members of herdbook's own.",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=update_contact_record,
+        body=ContactRecordUpdate,
+        answer=ContactRecord,
+        answer_description="The whole of the updated contact.",
+        refusals=(Taken,),
     ),
     Operation(
         method="POST",

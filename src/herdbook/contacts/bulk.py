@@ -14,12 +14,13 @@ import msgspec
 
 from herdbook import ids
 from herdbook.auth.store import region_of
-from herdbook.contacts.commands import CreateContact, UpdateContact, UpsertContact
+from herdbook.contacts.commands import CreateContact, UpdateContact, UpsertContact, record
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
     BulkItem,
     BulkOutcome,
     BulkResult,
+    Contact,
     ContactCreate,
     ContactUpdate,
     ContactUpsert,
@@ -91,10 +92,11 @@ class _Glance(msgspec.Struct, frozen=True):
 
 
 class _Size(msgspec.Struct, frozen=True):
-    """The parts of a contact that count towards its size: addresses and numbers."""
+    """The parts of a contact that count towards its size: addresses, numbers and external ids."""
 
     emails: tuple[msgspec.Raw, ...] = ()
     phone_numbers: tuple[msgspec.Raw, ...] = ()
+    external_ids: tuple[msgspec.Raw, ...] = ()
 
 
 class _Sized(msgspec.Struct, frozen=True):
@@ -139,7 +141,8 @@ class WriteItem(msgspec.Struct, frozen=True):
         item = BulkItem(index=self.index, result=outcome, version=version)
         if isinstance(answer, Deleted):
             return Result(version, msgspec.structs.replace(item, id=answer.id))
-        return Result(version, msgspec.structs.replace(item, contact=answer))
+        assert isinstance(answer, Contact), "all other commands answer with the contact"
+        return Result(version, msgspec.structs.replace(item, contact=record(work, _contact_id(answer.id))))
 
     @property
     def path(self) -> str:
@@ -256,8 +259,8 @@ async def _reading(call: Call, operations: Sequence[msgspec.Raw]) -> "_Reading":
         sizes.append(_size_of(operation))
     if sum(sizes) > MAX_BULK_ITEMS:
         message = (
-            f"`operations` has {sum(sizes)} e-mail addresses and phone numbers in total. {MAX_BULK_ITEMS} is the limit. "
-            "Send them in several requests."
+            f"`operations` has {sum(sizes)} e-mail addresses, phone numbers and external ids in total. {MAX_BULK_ITEMS} is the "
+            "limit. Send them in several requests."
         )
         raise Invalid([FieldError("operations", "too_long", message)])
     region = await region_of(call.services.database.pool, call.caller.workspace_id)
@@ -269,7 +272,7 @@ def _size_of(operation: msgspec.Raw) -> int:
         contact = _sized(operation).contact
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
-    return len(contact.emails) + len(contact.phone_numbers)
+    return len(contact.emails) + len(contact.phone_numbers) + len(contact.external_ids)
 
 
 def _waves(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """The commands that change contacts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import msgspec
@@ -10,10 +10,11 @@ from herdbook import ids
 from herdbook.addresses import comparable_address
 from herdbook.companies.store import COMPANIES
 from herdbook.contacts.model import (
-    Contact,
     ContactCreate,
-    ContactEmail,
+    ContactRecord,
+    ContactRecordUpdate,
     ContactUpdate,
+    ContactUpdateEmail,
     ContactUpsert,
     patched,
     upserted,
@@ -24,6 +25,7 @@ from herdbook.contacts.store import (
     CONTACT,
     CONTACT_WORDS,
     CONTACTS,
+    EXTERNAL_IDS,
     FORMER_HOLDERS,
     LINKED_CONTACTS,
     MAX_RELEASED_CONTACTS,
@@ -32,6 +34,7 @@ from herdbook.contacts.store import (
 )
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
+from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, created, current, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
@@ -46,6 +49,7 @@ class CreateContact(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
+        yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
@@ -71,18 +75,39 @@ class UpdateContact(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.patch.company_id)
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
-        after = patched(before.object, self.patch)
+        after = patched(before.entry, self.patch)
         if self.patch.emails is not UNSET:
-            CONTACT.claim(work, self.contact_id, before.object, after)
+            CONTACT.claim(work, self.contact_id, before.entry, after)
         return updated(work, CONTACT, before, after)
 
 
-class UpsertContact(msgspec.Struct, frozen=True):
-    """Update the contact that has the address, number or link, or create one.
+class UpdateContactRecord(msgspec.Struct, frozen=True):
+    """Change the whole of a contact; the answer is the whole. Refusals: Invalid (company_id), NotFound, Stale, Taken."""
 
-    For an address, the deleted contact that had it last is restored. `region` is the workspace's default region for numbers.
-    The contact keeps its addresses and numbers, and its primary ones unless others are marked. Refusals: Invalid
-    (company_id, emails, phone_numbers), Taken.
+    contact_id: UUID
+    patch: ContactRecordUpdate
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(CONTACTS, self.contact_id)
+        yield from _references(self.patch)
+        yield from EXTERNAL_IDS.needs(self.patch.external_ids or ())
+
+    def apply(self, work: UnitOfWork) -> Result:
+        _require_company(work, self.patch.company_id)
+        before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
+        after = patched(before.entry, self.patch)
+        CONTACT.claim(work, self.contact_id, before.entry, after)
+        version, _ = updated(work, CONTACT, before, after)
+        return Result(version, record(work, self.contact_id))
+
+
+class UpsertContact(msgspec.Struct, frozen=True):
+    """Update the contact that has the address, number, link or external id, or create one.
+
+    For an address or an external id, the deleted contact that had it last is restored. `region` is the workspace's default
+    region for numbers. The contact keeps its addresses, numbers and external ids, and its primary ones unless others are
+    marked. Refusals: Invalid (company_id, emails, phone_numbers, external_ids), Taken.
     """
 
     fields: ContactUpsert
@@ -90,9 +115,11 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
+        yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
         match self.fields.match_by:
-            case "emails":
-                yield Need(FORMER_HOLDERS, self.fields.address)
+            case "emails" | "external_ids":
+                unique_key, key = self._key
+                yield Need(FORMER_HOLDERS[unique_key], key)
             case "phone_numbers":
                 yield from CONTACT_WORDS.needs(number_keys(self.fields.phone_number, self.region))
             case _:
@@ -101,12 +128,13 @@ class UpsertContact(msgspec.Struct, frozen=True):
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
         if (before := self._known(work)) is not None:
-            after = upserted(before.object, self.fields)
-            self._claim(work, before.id, before.object.emails, after)
+            after = upserted(before.entry, self.fields)
+            self._claim(work, before.id, before.entry, after)
             return updated(work, CONTACT, before, after)
-        if self.fields.match_by == "emails" and (former := _former_holder(work, self.fields.address)) is not None:
+        by_key = self.fields.match_by in ("emails", "external_ids")
+        if by_key and (former := _former_holder(work, *self._key)) is not None:
             after = upserted(_remains(work, former), self.fields)
-            self._claim(work, former.id, (), after)
+            self._claim(work, former.id, None, after)
             return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()
         contact = CONTACT.new(contact_id, work.time, self.fields)
@@ -116,8 +144,8 @@ class UpsertContact(msgspec.Struct, frozen=True):
     def _known(self, work: UnitOfWork) -> ContactRow | None:
         """Return the active contact that the request means; the oldest, if several have the number or the link."""
         match self.fields.match_by:
-            case "emails":
-                return _holder(work, self.fields.address)
+            case "emails" | "external_ids":
+                return _holder(work, *self._key)
             case "phone_numbers":
                 keys = number_keys(self.fields.phone_number, self.region)
                 known = known_contacts(work, [], keys)
@@ -126,23 +154,49 @@ class UpsertContact(msgspec.Struct, frozen=True):
                 return _linked(work, self._link)
 
     @property
+    def _key(self) -> "tuple[UniqueKey[ContactRecord], str]":
+        """The key by which the contact is looked up, if it is an address or an external id."""
+        if self.fields.match_by == "external_ids":
+            return EXTERNAL_IDS, self.fields.external_id
+        return ADDRESSES, self.fields.address
+
+    @property
     def _link(self) -> CrmAssociation:
         link = crm_link(self.fields.crm_association or None)
         assert link is not UNSET, "the request has a link"
         return link
 
-    def _claim(self, work: UnitOfWork, contact_id: UUID, had: Sequence[ContactEmail], after: Contact) -> None:
-        for name, items in (("emails", after.emails), ("phone_numbers", after.phone_numbers)):
+    def _claim(self, work: UnitOfWork, contact_id: UUID, before: ContactRecord | None, after: ContactRecord) -> None:
+        for name in ("emails", "phone_numbers", "external_ids"):
+            items = getattr(after, name) or ()
             if len(items) > MAX_ITEMS:
                 message = (
                     f"`{name}` would have {len(items)} items, with those that the contact has. Send fewer: "
                     f"{MAX_ITEMS} is the limit."
                 )
                 raise Invalid([FieldError(name, "too_long", message)])
-        old, new = [comparable_address(item.email) for item in had], CONTACT.keys(after)
-        # The contact may always keep its own addresses, so an address that is refused was sent in the request.
-        asked = {comparable_address(item.email.strip()): index for index, item in enumerate(self.fields.emails or ())}
-        ADDRESSES.claim(work, CONTACT, contact_id, old, new, lambda index: ADDRESSES.field_path(asked[new[index]]))
+        asked = [comparable_address(item.email.strip()) for item in self.fields.emails or ()]
+        field_paths = {
+            ADDRESSES: _paths_in_request(ADDRESSES, asked, after),
+            EXTERNAL_IDS: _paths_in_request(EXTERNAL_IDS, self.fields.external_ids or (), after),
+        }
+        CONTACT.claim(work, contact_id, before, after, field_paths)
+
+
+def _paths_in_request(unique_key: UniqueKey[ContactRecord], asked: Sequence[str], after: ContactRecord) -> Callable[[int], str]:
+    """Return the function that names where the request has a key of the contact, by the key's place in the contact.
+
+    The contact may always keep its own keys, so a key that is refused was sent in the request.
+    """
+    keys = unique_key.keys(after)
+    return lambda place: unique_key.field_path(asked.index(keys[place]))
+
+
+def record(work: UnitOfWork, contact_id: UUID) -> ContactRecord:
+    """Return the whole of a contact that the unit of work has."""
+    row = work.get(CONTACTS, contact_id)
+    assert row is not None, "a command has read or written it"
+    return row.entry
 
 
 def known_contacts(work: UnitOfWork, addresses: Sequence[str], numbers: Sequence[str]) -> dict[str, ContactRow]:
@@ -167,14 +221,13 @@ class ContactsOfCompany:
         contact_ids = IndexReader(work, COMPANY_CONTACTS).first([company_id], MAX_RELEASED_CONTACTS)[company_id]
         for row in work.get_all(CONTACTS, contact_ids):
             assert row is not None, "an index names rows that exist"
-            updated(work, CONTACT, row, msgspec.structs.replace(row.object, company=UNSET))
+            updated(work, CONTACT, row, msgspec.structs.replace(row.entry, company=UNSET))
         return len(contact_ids) < MAX_RELEASED_CONTACTS
 
 
-def _holder(work: UnitOfWork, address: str) -> ContactRow | None:
-    """Return the active contact that has an address."""
-    contact_id = ADDRESSES.holder(work, address)
-    return None if contact_id is None else work.get(CONTACTS, contact_id)
+def _holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: str) -> ContactRow | None:
+    """Return the active contact that has a key."""
+    return active(work, CONTACTS, unique_key.holder(work, key))
 
 
 def _linked(work: UnitOfWork, link: CrmAssociation) -> ContactRow | None:
@@ -186,27 +239,30 @@ def _linked(work: UnitOfWork, link: CrmAssociation) -> ContactRow | None:
     return next((row for row in rows if row is not None and row.object.crm_association == link), None)
 
 
-def _former_holder(work: UnitOfWork, address: str) -> ContactRow | None:
-    """Return the contact that was deleted last among those that had an address, if no contact has the address now."""
+def _former_holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: str) -> ContactRow | None:
+    """Return the contact that was deleted last among those that had a key, if no contact has the key now."""
     deleted_now: list[ContactRow] = []
-    if work.get(ADDRESSES.table, address) is not None:
-        # A contact lost the address in this batch.
-        deleted_now = [row for row in work.changed_in(CONTACTS) if _may_come_back(row) and address in CONTACT.keys(row.object)]
+    if work.get(unique_key.table, key) is not None:
+        # A contact lost the key in this batch.
+        changed = work.changed_in(CONTACTS)
+        deleted_now = [row for row in changed if _may_come_back(row) and key in unique_key.keys(row.entry)]
     if deleted_now:
         return max(deleted_now, key=lambda row: row.version)
-    former = work.get(FORMER_HOLDERS, address)
+    former = work.get(FORMER_HOLDERS[unique_key], key)
     row = None if former is None else work.get(CONTACTS, former.contact_id)
     return row if row is not None and _may_come_back(row) else None
 
 
-def _remains(work: UnitOfWork, former: ContactRow) -> Contact:
-    """Return a deleted contact with those of its addresses that are free, and its company if that still exists."""
-    shown = former.object
-    work.require([*ADDRESSES.needs(CONTACT.keys(shown)), *_company_need(former.company_id)])
+def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
+    """Return a deleted contact with those of its keys that are free, and its company if that still exists."""
+    last = former.entry
+    work.require([*(held.need for held in CONTACT.held(last)), *_company_need(former.company_id)])
     if active(work, COMPANIES, former.company_id) is None:
-        shown = msgspec.structs.replace(shown, company=UNSET)
-    free = [item for item in shown.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
-    return msgspec.structs.replace(shown, emails=tuple(free))
+        last = msgspec.structs.replace(last, company=UNSET)
+    addresses = [item.email for item in last.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
+    external_ids = [each for each in last.external_ids or () if EXTERNAL_IDS.holder(work, each) is None]
+    free = ContactRecordUpdate(emails=tuple(map(ContactUpdateEmail, addresses)), external_ids=tuple(external_ids))
+    return patched(last, free)
 
 
 def _may_come_back(row: ContactRow) -> bool:

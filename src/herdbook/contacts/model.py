@@ -54,6 +54,27 @@ def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber | None], path: str) 
             yield from fields.text(item.phone_number, f"{path}[{index}].phone_number")
 
 
+# Ids that callers give a contact. They are compared exactly.
+_ExternalIds: TypeAlias = Annotated[
+    tuple[fields.Name, ...],
+    Meta(
+        max_length=fields.MAX_ITEMS,
+        description="Ids of your own. Each belongs to at most one active contact of the workspace; compared exactly.",
+    ),
+]
+
+
+def _external_ids(items: Sequence[str | None] | None, path: str) -> Iterator[FieldError]:
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items or ()):
+        if item is None:
+            continue
+        place = f"{path}[{index}]"
+        yield from fields.text(item, place)
+        if (first := seen.setdefault(item, index)) != index:
+            yield FieldError(place, "duplicate", f"`{place}` is the same id as `{path}[{first}]`. Send each id once.")
+
+
 class ContactCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for linking a contact to a CRM record."""
 
@@ -83,6 +104,10 @@ _RULES: Final[dict[str, fields.Rule]] = {
 }
 
 
+# The rules of members that the vendor's update of a contact does not have.
+_OWN_RULES: Final[dict[str, fields.Rule]] = {"crm_association": _crm_association, "external_ids": _external_ids}
+
+
 class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for updating a contact."""
 
@@ -103,7 +128,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request payload for creating a contact."""
 
     schema_name: ClassVar[str] = "contact_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
     example: ClassVar[dict[str, Any]] = {
         "first_name": "Ada",
         "last_name": "Lovelace",
@@ -120,24 +145,40 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     phone_numbers: _PhoneNumbers | UnsetType = UNSET
     time_zone: _TimeZone | UnsetType = UNSET
     crm_association: ContactCrmAssociation | UnsetType = UNSET
+    external_ids: _ExternalIds | UnsetType = UNSET
+
+
+class ContactRecordUpdate(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating the whole of a contact."""
+
+    schema_name: ClassVar[str] = "contact_record_update_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
+    example: ClassVar[dict[str, Any]] = {"last_name": "King", "external_ids": ["crm-1842"]}
+
+    crm_association: ContactCrmAssociation | None | UnsetType = UNSET
+    external_ids: _ExternalIds | None | UnsetType = UNSET
 
 
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for updating the contact that is looked up by `match_by`, or creating one if there is none.
 
-    Members that are looked up must be there: at least one address or number, or the link.
+    Members that are looked up must be there: at least one address, number or id, or the link.
     """
 
     schema_name: ClassVar[str] = "contact_upsert_request"
     example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "emails": [{"email": "ada@example.com"}]}
 
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
 
     match_by: Annotated[
-        Literal["emails", "phone_numbers", "crm_association"],
-        Meta(description="The member by which the contact is looked up: its primary item, or the link."),
+        Literal["emails", "phone_numbers", "crm_association", "external_ids"],
+        Meta(
+            description="The member by which the contact is looked up: its primary address or number, the link, or the first "
+            "of the external ids."
+        ),
     ] = "emails"
     crm_association: ContactCrmAssociation | None | UnsetType = UNSET
+    external_ids: _ExternalIds | UnsetType = UNSET
 
     def require_match(self, path: str) -> None:
         """Refuse an upsert without a value to look up; `path` is that of the contact. Refusal: Invalid."""
@@ -160,6 +201,15 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
         assert self.phone_numbers, "the request has a number"
         marked = next((item for item in self.phone_numbers if item.is_primary is True), self.phone_numbers[0])
         return marked.phone_number
+
+    @property
+    def external_id(self) -> str:
+        """The external id by which the contact is looked up."""
+        assert self.external_ids, "the request has an id"
+        return self.external_ids[0]
+
+
+_SETS_OWN: Final = (ContactCreate, ContactRecordUpdate, ContactUpsert)
 
 
 def read_numbers(contact: ContactCreate | ContactUpdate) -> None:
@@ -243,6 +293,38 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Annotated[Time, Meta(description="Timestamp when the contact was most recently updated in AskElephant.")]
 
 
+class OwnMembers(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of a contact that the vendor's operations neither show nor set."""
+
+    external_ids: tuple[str, ...] | UnsetType = UNSET
+
+
+class ContactRecord(Contact, frozen=True, kw_only=True):
+    """The whole of a contact: what the vendor's operations show of it, and the members that only herdbook's own ones show.
+
+    The ledger records contacts in this form. Without members of its own, it is the contact that the vendor's operations show.
+    """
+
+    schema_name: ClassVar[str] = "contact_record"
+    example: ClassVar[dict[str, Any]] = Contact.example | {"external_ids": ["crm-1842"]}
+
+    external_ids: Annotated[tuple[str, ...], Meta(description="Ids that callers gave the contact, if any.")] | UnsetType = UNSET
+
+    @property
+    def own(self) -> OwnMembers | None:
+        """The members that only herdbook's own operations show, or None if there are none."""
+        return None if self.external_ids is UNSET else OwnMembers(external_ids=self.external_ids)
+
+    @property
+    def shown(self) -> "ContactRecord":
+        """The contact as the vendor's operations show it."""
+        return msgspec.structs.replace(self, external_ids=UNSET)
+
+    def with_own(self, own: OwnMembers) -> "ContactRecord":
+        """Return the contact with members that only herdbook's own operations show."""
+        return msgspec.structs.replace(self, external_ids=own.external_ids)
+
+
 class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
     """A contact that was merged into another one, which replaces it."""
 
@@ -258,7 +340,7 @@ class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
     merged_into: Annotated[str, fields.id_schema(ids.CONTACT, "The contact that replaces it.")]
 
 
-def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:
+def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> ContactRecord:
     """Return the contact with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
     others: dict[str, Any] = {}
     if patch.company_id is not UNSET:
@@ -267,9 +349,12 @@ def patched(before: Contact, patch: ContactUpdate | ContactCreate) -> Contact:
         others["emails"] = _patched_emails(before, patch.emails)
     if patch.phone_numbers is not UNSET:
         others["phone_numbers"] = _patched_phone_numbers(before, patch.phone_numbers)
-    # An update leaves the link to operations of its own.
-    if isinstance(patch, ContactCreate | ContactUpsert) and patch.crm_association is not UNSET:
-        others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
+    # The vendor's update has none of these members.
+    if isinstance(patch, _SETS_OWN):
+        if patch.crm_association is not UNSET:
+            others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
+        if patch.external_ids is not UNSET:
+            others["external_ids"] = patch.external_ids or UNSET
     return shared_schemas.patched(before, patch, others)
 
 
@@ -293,13 +378,15 @@ def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNu
 ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
 
 
-def upserted(before: Contact, asked: ContactUpsert) -> Contact:
-    """Return the contact with the upsert applied. Its addresses and numbers are added to those that the contact has."""
+def upserted(before: ContactRecord, asked: ContactUpsert) -> ContactRecord:
+    """Return the contact with the upsert applied. Its addresses, numbers and ids are added to those that the contact has."""
     changes: dict[str, Any] = {}
     if asked.emails is not UNSET:
         changes["emails"] = with_emails(before.emails, asked.emails)
     if asked.phone_numbers is not UNSET:
         changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers)
+    if asked.external_ids is not UNSET:
+        changes["external_ids"] = tuple(dict.fromkeys((*(before.external_ids or ()), *asked.external_ids)))
     return patched(before, msgspec.structs.replace(asked, **changes))
 
 
@@ -427,8 +514,8 @@ class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert", tag_field="action"):
     """Update the contact with the primary address, restore the deleted contact that had it, or create one.
 
-    Addresses and numbers are added to those that the contact has. Its primary ones stay primary, unless others are marked
-    here. Absent leaves any other field unchanged, and null clears it.
+    Addresses, numbers and external ids are added to those that the contact has. Its primary ones stay primary, unless others
+    are marked here. Absent leaves any other field unchanged, and null clears it.
     """
 
     schema_name: ClassVar[str] = "contact_bulk_upsert"
@@ -437,7 +524,7 @@ class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 MAX_OPERATIONS: Final = 1000
-# Limits the e-mail addresses and phone numbers of all operations together.
+# Limits the e-mail addresses, phone numbers and external ids of all operations together.
 MAX_BULK_ITEMS: Final = 5000
 
 
@@ -487,7 +574,10 @@ class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
     index: Annotated[int, Meta(description="The position of the operation in the request, counted from 0.")]
     result: BulkOutcome
     version: Annotated[int, Meta(description="The contact's version, as in its ETag.")] | UnsetType = UNSET
-    contact: Annotated[Contact, Meta(description="The contact, unless it was deleted or the write failed.")] | UnsetType = UNSET
+    contact: (
+        Annotated[ContactRecord, Meta(description="The whole of the contact, unless it was deleted or the write failed.")]
+        | UnsetType
+    ) = UNSET
     id: Annotated[str, Meta(description="The contact that was deleted.")] | UnsetType = UNSET
     problem: Annotated[Problem, Meta(description="Why the operation failed.")] | UnsetType = UNSET
 

@@ -11,19 +11,20 @@ from herdbook import ids
 from herdbook.addresses import comparable_address, e164, looked_up
 from herdbook.auth.store import region_of
 from herdbook.companies.store import COMPANY
-from herdbook.contacts.model import Contact, ContactObject, SearchEntry, patched, search_entry
+from herdbook.contacts.events import contact_data
+from herdbook.contacts.model import Contact, ContactObject, ContactRecord, OwnMembers, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table, whole
 from herdbook.ledger.unit_of_work import Table
 from herdbook.search_text import reversed_digits
 
 
 class ContactRow(ObjectRow, frozen=True, kw_only=True):
-    """A contact's row: the contact as the API shows it, and the columns that queries use."""
+    """A contact's row: the contact as the vendor's operations show it, its own members, and the columns that queries use."""
 
     company_id: UUID | None
     crm_object_id: str | None
@@ -32,13 +33,19 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
     first_name_word: str | None
     last_name_word: str | None
     merged_into: UUID | None
-    object: Contact
+    own: OwnMembers | None
+    object: ContactRecord
+
+    @property
+    def entry(self) -> ContactRecord:
+        return self.object if self.own is None else self.object.with_own(self.own)
 
     @classmethod
-    def columns(cls, before: Self | None, after: Contact) -> dict[str, Any]:
+    def columns(cls, before: Self | None, after: ContactRecord) -> dict[str, Any]:
         crm = after.crm_association
         entry = search_entry(after) if before is None else search_entry(after, before.object, before.search_entry)
-        return {
+        own = after.own
+        members: dict[str, Any] = {
             "company_id": _company_id(before, after),
             "crm_object_id": None if crm is UNSET else crm.crm_object_id,
             "phone_numbers_e164": _e164_numbers(before, after),
@@ -46,7 +53,11 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
             "first_name_word": entry.first_name_word,
             "last_name_word": entry.last_name_word,
             "merged_into": None,
+            "own": own,
         }
+        if own is not None:
+            members["object"] = after.shown
+        return members
 
     @property
     def words(self) -> set[str]:
@@ -67,6 +78,11 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
     def former_addresses(self) -> set[str]:
         """The addresses of a deleted contact. Those of a merged one passed to the contact that replaces it."""
         return set() if self.merged_into is not None else set(ADDRESSES.keys(self.object))
+
+    @property
+    def former_external_ids(self) -> set[str]:
+        """The external ids of a deleted contact. Those of a merged one passed to the contact that replaces it."""
+        return set() if self.own is None or self.merged_into is not None else set(self.own.external_ids or ())
 
 
 # Ids and phone numbers cost more than most columns, and most updates change few of them.
@@ -93,18 +109,26 @@ CONTACTS: Final = object_table(
         "first_name_word": "text",
         "last_name_word": "text",
         "merged_into": "uuid",
+        "own": "json",
     },
 )
-ADDRESSES: Final = UniqueKey[Contact](
+ADDRESSES: Final = UniqueKey[ContactRecord](
     claim_table("contact_email", "address", "contact_id"),
     keys=lambda contact: [comparable_address(item.email) for item in contact.emails],
     field_path=lambda index: f"emails[{index}].email",
+)
+EXTERNAL_IDS: Final = UniqueKey[ContactRecord](
+    claim_table("contact_external_id", "external_id", "contact_id"),
+    keys=lambda contact: [*(contact.external_ids or ())],
+    field_path=lambda index: f"external_ids[{index}]",
 )
 # Holds phone numbers, which no search asks for, and words. The first word of each name is in the contact's row instead.
 CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = index_table("company_contact", "company_id", "uuid", "contact_id")
 # Holds the addresses that deleted contacts had.
 FORMER_ADDRESSES: Final = index_table("contact_former_email", "address", "text", "contact_id")
+# Holds the external ids that deleted contacts had.
+FORMER_EXTERNAL_IDS: Final = index_table("contact_former_external_id", "external_id", "text", "contact_id")
 
 
 def number_keys(phone_number: str, region: str | None) -> list[str]:
@@ -120,7 +144,7 @@ CONTACT: Final = ObjectType(
     plural="contacts",
     prefix=ids.CONTACT,
     table=CONTACTS,
-    entry=Contact,
+    entry=ContactRecord,
     example=Contact.example,
     indexes=(
         Index[ContactRow](
@@ -130,13 +154,23 @@ CONTACT: Final = ObjectType(
         ),
         Index[ContactRow](COMPANY_CONTACTS, attrgetter("company_id"), attrgetter("companies")),
         Index[ContactRow](FORMER_ADDRESSES, attrgetter("object.emails"), attrgetter("former_addresses"), is_of_deleted=True),
+        Index[ContactRow](FORMER_EXTERNAL_IDS, attrgetter("own"), attrgetter("former_external_ids"), is_of_deleted=True),
     ),
-    unique_key=ADDRESSES,
+    unique_keys=(ADDRESSES, EXTERNAL_IDS),
     refers_to=(COMPANY,),
     read_scopes=Contact.read_scopes,
     write_scope="contacts:write",
-    events=Events.of_changes("contact", is_erasable=True, example_previous={"last_name": "Byron"}),
-    blank=lambda contact_id, time: Contact(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
+    events=Events.of_changes(
+        "contact",
+        is_erasable=True,
+        example_previous={"last_name": "Byron"},
+        data=contact_data,
+        condition="""
+            change.previous is null
+            or exists (select from json_object_keys(change.previous) as changed(name) where changed.name <> 'external_ids')
+        """,
+    ),
+    blank=lambda contact_id, time: ContactRecord(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
     patched=patched,
     history=HistoryNotes(
         restoring="If its company is gone, it comes back without one. A merged contact comes back, too, but the contact that "
@@ -150,33 +184,40 @@ MAX_RELEASED_CONTACTS: Final = 500
 
 
 class FormerHolder(msgspec.Struct, frozen=True):
-    """The contact that was deleted last among those that had an address."""
+    """The contact that was deleted last among those that had a key: an address or an external id."""
 
     workspace_id: UUID
-    address: str
+    key: str
     contact_id: UUID
 
 
 # `offset 0` forces a lookup by key, even in a plan that was made while the table was empty.
-FORMER_HOLDERS: Final = Table(
-    row=FormerHolder,
-    key=lambda holder: holder.address,
-    load="""
-        select asked.workspace_id, asked.key as address, found.id as contact_id
-        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
-        cross join lateral (
-            select c.id
-            from contact_former_email h cross join lateral (
-                select c.id, c.version from contact c
-                where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
-            ) as c
-            where h.workspace_id = asked.workspace_id and h.address = asked.key
-            order by c.version desc
-            limit 1
-        ) as found
-    """,
-    save=None,
-)
+_FORMER_HOLDERS: Final[LiteralString] = """
+    select asked.workspace_id, asked.key, found.id as contact_id
+    from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    cross join lateral (
+        select c.id
+        from $table h cross join lateral (
+            select c.id, c.version from contact c
+            where c.workspace_id = h.workspace_id and c.id = h.contact_id offset 0
+        ) as c
+        where h.workspace_id = asked.workspace_id and h.$key = asked.key
+        order by c.version desc
+        limit 1
+    ) as found
+"""
+
+
+def _former_holders(table: LiteralString, key: LiteralString) -> Table[FormerHolder]:
+    load = _FORMER_HOLDERS.replace("$table", table).replace("$key", key)
+    return Table(row=FormerHolder, key=lambda holder: holder.key, load=load, save=None)
+
+
+# The contacts that had the keys of each unique key.
+FORMER_HOLDERS: Final = {
+    ADDRESSES: _former_holders("contact_former_email", "address"),
+    EXTERNAL_IDS: _former_holders("contact_former_external_id", "external_id"),
+}
 
 
 class LinkedContacts(msgspec.Struct, frozen=True):
@@ -203,6 +244,9 @@ LINKED_CONTACTS: Final = Table(
 )
 
 _HOLDERS: Final[LiteralString] = "select e.contact_id from contact_email e where e.workspace_id = $1 and e.address = any($2)"
+_EXTERNAL_ID_HOLDERS: Final[LiteralString] = """
+    select e.contact_id from contact_external_id e where e.workspace_id = $1 and e.external_id = any($2)
+"""
 _SEARCH_INDEX: Final = SearchIndex(
     "contact",
     """
@@ -223,6 +267,12 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Obje
     return await database.find(find_in("contact"), workspace_id, contact_id)
 
 
+async def find_record(database: Database, workspace_id: UUID, contact_id: UUID) -> ObjectRead | None:
+    """Return the whole of an active contact, with its version."""
+    found = await database.find(find_in("contact", ", c.own"), workspace_id, contact_id)
+    return found and ObjectRead(found.version, whole(found.body, found.more[0]))
+
+
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUID | None = None) -> list[ListRow]:
     """Return the contacts of a page, of one company if it is given, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
@@ -231,6 +281,9 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
     if (addresses := filters.get("email")) is not None:
         held = conditions.parameter(list(addresses))
         conditions.require_few(_HOLDERS.replace("$2", held))
+    if (external_ids := filters.get("external_id")) is not None:
+        held = conditions.parameter(list(external_ids))
+        conditions.require_few(_EXTERNAL_ID_HOLDERS.replace("$2", held))
     if (numbers := filters.get("phone_number")) is not None:
         region = await region_of(pool, workspace_id)
         keys = conditions.parameter([key for number in numbers for key in number_keys(number, region)])

@@ -103,6 +103,7 @@ class ListQuery:
         self._asked_before_search = 0
         self._ahead: tuple[UUID, ...] = () if query.after is None else query.after.ahead
         self._among_ahead: LiteralString | None = None
+        self._is_ahead: LiteralString | None = None
         self._asked_in_search = 0
         self._sql: LiteralString = " where c.workspace_id = $1 and c.deleted_at is null"
         for column, bounds in query.times.items():
@@ -144,8 +145,10 @@ class ListQuery:
         if not found:
             self.require("false")
             return
-        addresses = addresses_in(self._query.search)
-        if within.holders is not None and addresses and self._query.after is None:
+        candidates = [sorted({word for term in terms for word in words(term)}) for terms in found]
+        rarest, is_common = await _rarest_words(pool, self._workspace_id, candidates, within.found_by_word)
+        addresses = addresses_in(self._query.search) if within.holders is not None and self._query.after is None else []
+        if within.holders is not None and addresses and is_common:
             records = await pool.fetch(within.holders, self._workspace_id, addresses)
             self._begin_with([record[0] for record in records[: self._query.limit]])
         # The search comes last: later conditions are its own.
@@ -157,12 +160,13 @@ class ListQuery:
         )
         self._searched = "coalesce(" + searched + ", false)"
         self._asked_in_search = len(self._values)
-        candidates = [sorted({word for term in terms for word in words(term)}) for terms in found]
-        rarest, is_common = await _rarest_words(pool, self._workspace_id, candidates, within.found_by_word)
         if is_common:
             self._common = rarest, within.found_by_word
-        else:
-            self.require_few(self._found(rarest, within.found_by_word))
+            return
+        self.require_few(self._found(rarest, within.found_by_word))
+        if within.holders is not None and addresses:
+            # The holders are among the few rows: sorting these needs no statement of its own.
+            self._is_ahead = "c.id = any(array(" + within.holders.replace("$2", self.parameter(addresses)) + "))"
 
     def _begin_with(self, ahead: list[UUID]) -> None:
         """Let the list begin with these objects, if they match, and leave them out of its order."""
@@ -201,14 +205,15 @@ class ListQuery:
         time, tie = _ORDERS[self._query.order]
         direction: LiteralString = " desc" if self._query.descending else " asc"
         order: LiteralString = " order by " + time + direction + ", " + tie + direction
-        select: LiteralString = "select " + time + ", " + tie + ", c.object" + more + " from "
+        is_ahead: LiteralString = "false" if self._is_ahead is None else self._is_ahead
+        select: LiteralString = "select " + time + ", " + tie + ", c.object" + more + ", c.id, " + is_ahead + " from "
         ahead: list[ListRow] = []
         if self._among_ahead is not None and self._searched is not None:
             records = await pool.fetch(
                 select + self._among_ahead.replace("$table", table) + " and " + self._searched + order + " limit $2",
                 *self._values[: self._asked_in_search],
             )
-            ahead = [ListRow(CursorPosition(None, 0, self._ahead), record[2], record[3:]) for record in records]
+            ahead = [ListRow(CursorPosition(None, 0, self._ahead), record[2], record[3:-2]) for record in records]
         if self._common is not None and self._few is None:
             # A scan in list order meets a common word soon. If it does not fill the page, look among the rows with the word.
             walked = "(select * from " + table + " c" + self._sql + order + " limit 20000) c"
@@ -217,6 +222,8 @@ class ListQuery:
                 return ahead + listed
             self.require_few(self._found(*self._common))
         source: LiteralString = table + " c" if self._few is None else _fenced(table, self._few)
+        if self._is_ahead is not None:
+            order = " order by " + is_ahead + " desc, " + time + direction + ", " + tie + direction
         return ahead + await self._listed(pool, select + source, order)
 
     async def _is_walked_to_the_end(self, pool: Pool, table: LiteralString, order: LiteralString) -> bool:
@@ -229,7 +236,11 @@ class ListQuery:
     async def _listed(self, pool: Pool, select: LiteralString, order: LiteralString) -> list[ListRow]:
         conditions: LiteralString = self._sql if self._searched is None else self._sql + " and " + self._searched
         records = await pool.fetch(select + conditions + order + " limit $2", *self._values)
-        return [ListRow(CursorPosition(record[0], record[1], self._ahead), record[2], record[3:]) for record in records]
+        ahead = self._ahead or tuple(record[-2] for record in records[: self._query.limit] if record[-1])
+        return [
+            ListRow(CursorPosition(None, 0, ahead) if is_ahead else CursorPosition(at, tie, ahead), body, more)
+            for at, tie, body, *more, _, is_ahead in records
+        ]
 
 
 async def _is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:

@@ -160,7 +160,8 @@ create table company_domain (
     primary key (workspace_id, domain)
 );
 
--- Contacts. `object` is the contact as the API shows it; the other columns are for look-ups.
+-- Contacts. `object` is the contact as the vendor's API shows it, and `own` has the members that only herdbook's own operations
+-- show; the other columns are for look-ups.
 
 create table contact (
     workspace_id uuid not null,
@@ -183,6 +184,7 @@ create table contact (
     time_zone text generated always as (object ->> 'time_zone') virtual,
     -- The contact that replaces this one, if it was deleted by merging.
     merged_into uuid,
+    own json,
     primary key (workspace_id, id)
 ) with (fillfactor = 85);
 
@@ -220,6 +222,22 @@ create table contact_former_email (
     address text not null,
     contact_id uuid not null,
     primary key (workspace_id, address, contact_id)
+);
+
+-- The ids of their own that callers gave the active contacts of a workspace; the primary key guarantees that each is of one contact.
+create table contact_external_id (
+    workspace_id uuid not null,
+    external_id text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, external_id)
+);
+
+-- The external ids of deleted contacts.
+create table contact_former_external_id (
+    workspace_id uuid not null,
+    external_id text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, external_id, contact_id)
 );
 
 -- The active contacts of each company.

@@ -2,10 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
+from uuid import UUID
+
+from herdbook import ids
+from herdbook.db.pool import Executor
 
 SLICE: Final = 2000
+
+
+async def slices_of_workspaces(statements: Executor) -> AsyncIterator[list[UUID]]:
+    """Yield the ids of all workspaces, as many at a time as one statement may look through."""
+    workspace_ids = [ids.NIL]
+    while workspace_ids:
+        records = await statements.fetch("select id from workspace where id > $1 order by id limit 2000", workspace_ids[-1])
+        workspace_ids = [record["id"] for record in records]
+        if workspace_ids:
+            yield workspace_ids
 
 
 async def each_slice(delete: Callable[[], Awaitable[int]]) -> None:

@@ -101,7 +101,7 @@ ENGAGEMENT: Final = ObjectType(
         Index[EngagementRow](ENGAGEMENT_COMPANIES, attrgetter("company_ids"), lambda row: set(row.company_ids)),
         Index[EngagementRow](ENGAGEMENT_TAGS, attrgetter("details.tag_ids"), lambda row: set(row.details.tag_ids)),
     ),
-    unique_key=EXTERNAL_IDS,
+    unique_keys=(EXTERNAL_IDS,),
     refers_to=(CONTACT, COMPANY, TAG),
     read_scopes=Engagement.read_scopes,
     write_scope="engagements:write",
@@ -153,6 +153,7 @@ TRANSCRIPT: Final = ObjectType(
     events=Events(
         types=dict.fromkeys((Action.CREATED, Action.UPDATED), "v1.engagement.transcript_timeline.completed"),
         data=transcript_data,
+        condition="json_typeof(change.object -> 'timeline') = 'object'",
     ),
 )
 

@@ -90,6 +90,8 @@ PLACES: Final = (
     _of_contacts("contact", "id"),
     _of_contacts("contact_email"),
     _of_contacts("contact_former_email"),
+    _of_contacts("contact_external_id"),
+    _of_contacts("contact_former_external_id"),
     _of_contacts("contact_word"),
     _of_contacts("company_contact"),
     _of_contacts("engagement_contact", step="engagements"),

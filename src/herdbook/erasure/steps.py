@@ -32,9 +32,9 @@ from herdbook.ledger.unit_of_work import Need, UnitOfWork
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 
 # Limits how many engagements a slice changes, and how many entries of an object it empties.
-MAX_ENGAGEMENTS: Final = 50
+MAX_ENGAGEMENTS: Final = 20
 MAX_ENTRIES: Final = 100
-MAX_OBJECTS: Final = 150
+MAX_OBJECTS: Final = 60
 _Members: TypeAlias = dict[str, msgspec.Raw]
 
 
@@ -121,8 +121,11 @@ STEPS: Final = (
 def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID]) -> tuple[ErasureState, int]:
     """Take the person out of engagements, or erase these, until the slice is full. Return how many it has looked at."""
     rows = work.get_all(ENGAGEMENTS, engagement_ids)
+    # Miss all that the slice needs before it changes anything, because a command that misses rows is applied again.
+    needs = [Need(CHAIN_RANGES, _range(Chain.of(ENGAGEMENT, row.id, row.version))) for row in rows if row is not None]
     if state.with_engagements:
-        work.require(need for each in engagement_ids for need in (Need(TRANSCRIPTS.versions, each), Need(COMMENTS_OF, each)))
+        needs += [need for each in engagement_ids for need in (Need(TRANSCRIPTS.versions, each), Need(COMMENTS_OF, each))]
+    work.require(needs)
     many, chains, commented = 0, list[Chain](), list[UUID]()
     for row in rows:
         many += 1

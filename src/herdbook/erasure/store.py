@@ -296,7 +296,7 @@ _MENTIONS: Final[LiteralString] = """
         select max(e.id::text)::uuid as last, coalesce(array_agg(e.id) filter (where $mentioned), '{}') as found
         from (
             select e.id, e.details from engagement e
-            where e.workspace_id = asked.workspace_id and e.id > k.after order by e.id limit 1000
+            where e.workspace_id = asked.workspace_id and e.id > k.after order by e.id limit 500
         ) as e
     ) as read
 """
@@ -430,7 +430,7 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
 
 
-_SCANNED: Final = 1000
+_SCANNED: Final = 500
 _NEXT_MENTIONS: Final = """
     with read as materialized (
         select e.id, e.details from engagement e where e.workspace_id = $1 and e.id > $2 order by e.id limit $5

@@ -18,6 +18,7 @@ from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, Re
 from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided
 from herdbook.history.store import MAX_COMPANY_CONTACTS, REFERENCES, Around
 from herdbook.http.problems import Holder
+from herdbook.ledger.claims import HeldKey, UniqueKey
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, active, deleted, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.tags.store import TAG
@@ -44,17 +45,19 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
         if self.if_version is not None and row.version not in self.if_version:
             raise Stale(row.version)
         if row.deleted_at is None:
-            return Result(row.version, row.object)
+            return Result(row.version, row.entry)
         after = row.entry
         work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
         object_type.claim(work, self.object_id, None, after)
-        return restored(work, object_type, row, after)
+        version, _ = restored(work, object_type, row, after)
+        now: Any = work.get(object_type.table, self.object_id)
+        return Result(version, now.entry)
 
 
-# A unique key of a type.
-ClaimedKey: TypeAlias = tuple[ObjectType[Any, Any], str]
+# A unique key, and the text of one of its keys.
+ClaimedKey: TypeAlias = tuple[UniqueKey[Any], str]
 
 
 class Reversal(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,8 +163,7 @@ def _rows_needed(reversals: Iterable[Reversal]) -> Iterator[Need]:
     for reversal in reversals:
         object_type = reversal.object_type
         yield Need(object_type.table, reversal.object_id)
-        if reversal.before is not None and object_type.unique_key is not None:
-            yield from object_type.unique_key.needs(object_type.keys(reversal.before))
+        yield from (held.need for held in object_type.held(reversal.before))
         for engagement_id in _with_transcript(reversal):
             yield Need(ENGAGEMENTS, engagement_id)
             yield Need(TRANSCRIPTS, engagement_id)
@@ -198,7 +200,7 @@ class _UndoPlan:
     def __init__(self, work: UnitOfWork, command: UndoReversals) -> None:
         self._work = work
         self._command = command
-        self._claimed = {reversal.place: reversal.object_type.keys(reversal.before) for reversal in command.reversals}
+        self._claimed = {reversal.place: reversal.object_type.held(reversal.before) for reversal in command.reversals}
         self._moves: dict[ObjectKey, _Move] = {}
         references = work.get(REFERENCES, _around(command))
         assert references is not None, "the command lists it as a need"
@@ -256,8 +258,8 @@ class _UndoPlan:
         """Return the object that gets each unique key. During one request, two objects may have had a key in succession."""
         claimed: dict[ClaimedKey, UUID] = {}
         for reversal in self.going.values():
-            for key in self._claimed[reversal.place]:
-                claimed.setdefault((reversal.object_type, key), reversal.object_id)
+            for held in self._claimed[reversal.place]:
+                claimed.setdefault((held.unique_key, held.key), reversal.object_id)
         return claimed
 
     def _missing(self, reversal: Reversal, given: AbstractSet[ObjectKey], taken: AbstractSet[ObjectKey]) -> Kept | None:
@@ -304,24 +306,22 @@ class _UndoPlan:
 
     def _conflict(self, reversal: Reversal, claimed: Mapping[ClaimedKey, UUID]) -> Kept | None:
         object_type = reversal.object_type
-        for index, key in enumerate(self._claimed[reversal.place]):
-            assert object_type.unique_key is not None, "only objects with unique keys claim any"
-            holder = object_type.unique_key.holder(self._work, key)
+        for held in self._claimed[reversal.place]:
+            holder = held.unique_key.holder(self._work, held.key)
             if holder is None or (object_type, holder) in self.going or (object_type, holder) in self._command.others:
-                holder = claimed[object_type, key]
+                holder = claimed[held.unique_key, held.key]
             if holder != reversal.object_id:
-                return self._taken(reversal, index, holder)
+                return self._taken(reversal, held, holder)
         return None
 
-    def _taken(self, reversal: Reversal, index: int, holder: UUID) -> Kept:
+    def _taken(self, reversal: Reversal, held: HeldKey, holder: UUID) -> Kept:
         object_type = reversal.object_type
-        assert object_type.unique_key is not None, "only objects with unique keys claim any"
-        field, may_name = object_type.unique_key.field_path(index), object_type in self._command.may_name
+        may_name = object_type in self._command.may_name
         return Kept(
             object=object_type.name,
             id=reversal.shown_id,
             reason=KeptReason.CONFLICT,
-            message=f"`{field}` now belongs to another active {object_type.name}. Free it there first.",
+            message=f"`{held.field_path}` now belongs to another active {object_type.name}. Free it there first.",
             conflict=Holder(object_type.name, ids.encoded(object_type.prefix, holder)) if may_name else UNSET,
         )
 
@@ -358,8 +358,7 @@ def _sorted(object_ids: Iterable[UUID]) -> tuple[UUID, ...]:
 
 def _needs_to_be_there(object_type: ObjectType[Any, Any], state: Any) -> Iterator[Need]:
     """Yield the needs of restoring an object in some state."""
-    if object_type.unique_key is not None:
-        yield from object_type.unique_key.needs(object_type.keys(state))
+    yield from (held.need for held in object_type.held(state))
     if (company_id := company_of(state)) is not None:
         yield Need(COMPANIES, company_id)
 
@@ -381,8 +380,8 @@ def _revert(work: UnitOfWork, going: Mapping[ObjectKey, Reversal]) -> dict[Objec
     # All current unique keys are freed before any object claims its earlier ones.
     for place, reversal in going.items():
         object_type = reversal.object_type
-        if object_type.unique_key is not None and rows[place].deleted_at is None:
-            object_type.unique_key.free(work, reversal.object_id, object_type.keys(rows[place].entry))
+        if rows[place].deleted_at is None:
+            object_type.free(work, reversal.object_id, rows[place].entry)
 
     # Restored objects come back after those that only change. Objects that go away come last, in the reverse order.
     staying = sorted(

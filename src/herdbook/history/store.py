@@ -10,12 +10,12 @@ import msgspec
 
 from herdbook.db.pool import Executor
 from herdbook.ledger.changes import Action
-from herdbook.ledger.object_types import ObjectType, ObjectTypes
+from herdbook.ledger.object_types import ObjectType, ObjectTypes, whole
 from herdbook.ledger.unit_of_work import Table
 
 
 class StoredObject(NamedTuple):
-    """An object's row, deleted or not."""
+    """An object's row, deleted or not, with the object's own members in the object."""
 
     id: UUID
     version: int
@@ -27,7 +27,7 @@ class StoredObject(NamedTuple):
 
 _STORED_OBJECT: Final[LiteralString] = """
     select c.id, c.version, c.updated_at, c.deleted_at is not null, coalesce(c.object ->> 'is_private', 'false') = 'true',
-        c.object
+        c.object, $own
     from $table c where c.workspace_id = $1 and c.id = $2
 """
 
@@ -36,8 +36,10 @@ async def stored_object(
     statements: Executor, object_type: ObjectType[Any, Any], workspace_id: UUID, object_id: UUID
 ) -> StoredObject | None:
     """Return the row of an object, deleted or not."""
-    record = await statements.fetchrow(_STORED_OBJECT.replace("$table", object_type.table.name), workspace_id, object_id)
-    return None if record is None else StoredObject(*record)
+    select = _STORED_OBJECT.replace("$table", object_type.table.name)
+    select = select.replace("$own", "c.own" if object_type.has_own else "null::json")
+    record = await statements.fetchrow(select, workspace_id, object_id)
+    return None if record is None else StoredObject._make((*record[:5], whole(record[5], record[6])))
 
 
 # Follows each entry back to the previous one by its number. Entries of older releases lack that number, so for them the ledger

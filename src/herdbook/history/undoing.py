@@ -177,7 +177,7 @@ class _Undoing:
 
     def _may_name(self) -> frozenset[ObjectType[Any, Any]]:
         caller = self._call.caller
-        named = {each for each in self._call.services.object_types if each.unique_key and caller.may(each.read_scopes[0])}
+        named = {each for each in self._call.services.object_types if each.unique_keys and caller.may(each.read_scopes[0])}
         return frozenset(named if caller.may(PRIVATE_READ) else named - {ENGAGEMENT})
 
     def _place(self, reverted: Reverted) -> ObjectKey:

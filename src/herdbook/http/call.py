@@ -164,7 +164,7 @@ class Call:
                 raise NotFound(object_type.name)
             shown_id, merged_into = ids.encoded(object_type.prefix, object_id), ids.encoded(object_type.prefix, survivor)
             body = {"object": object_type.name, "id": shown_id, "merged_into": merged_into}
-            location = self.path.removesuffix(shown_id) + merged_into
+            location = merged_into.join(self.path.rsplit(shown_id, 1))
             return Answer(msgspec.json.encode(body), status=308, headers=((b"location", location.encode()),))
         return Answer(found.body, found.version)
 

@@ -6,7 +6,7 @@ before the batch is saved, so that a key that changes hands within a batch is mo
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, LiteralString, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, LiteralString, NamedTuple, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -140,3 +140,28 @@ class UniqueKey(Generic[EntryT]):
             if claim is None or claim.holder_id == object_id:
                 stored = object_id if claim is None else claim.stored_holder_id
                 work.put(self.table, Claim(work.workspace_id, key, None, stored))
+
+
+class HeldKey(NamedTuple):
+    """A key of an entry: the unique key that it belongs to, the text that is compared, and its place in the entry."""
+
+    unique_key: UniqueKey[Any]
+    key: str
+    place: int
+
+    @property
+    def field_path(self) -> str:
+        """The path of the field with the key."""
+        return self.unique_key.field_path(self.place)
+
+    @property
+    def need(self) -> Need:
+        """The row that a command must see to claim the key."""
+        return Need(self.unique_key.table, self.key)
+
+
+def united(refusals: Sequence[Taken]) -> Taken:
+    """Return refusals to claim keys of one object as one refusal."""
+    errors = [error for refusal in refusals for error in refusal.errors]
+    holders = [holder for refusal in refusals for holder in refusal.holders]
+    return Taken(errors, holders, refusals[0].read_scope)

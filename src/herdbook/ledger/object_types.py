@@ -12,9 +12,9 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids, shared_schemas
-from herdbook.errors import NotFound, Stale
+from herdbook.errors import NotFound, Stale, Taken
 from herdbook.ledger.changes import Action, Entry, Erased
-from herdbook.ledger.claims import UniqueKey
+from herdbook.ledger.claims import HeldKey, UniqueKey, united
 from herdbook.ledger.index_entries import Index, reindex, unindex
 from herdbook.ledger.unit_of_work import Need, Removed, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
@@ -58,6 +58,11 @@ class ObjectVersion(msgspec.Struct, frozen=True):
     deleted_at: datetime | None
 
 
+def whole(object_: bytes, own: bytes | None) -> bytes:
+    """Return an object with its own members, which are kept in a column of their own, as the ledger records it."""
+    return object_ if own is None else object_[:-1] + b"," + own[1:]
+
+
 RowT = TypeVar("RowT", bound=ObjectRow)
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 # Types by name, of the columns that a table has beside those of all object tables.
@@ -84,12 +89,14 @@ class Events:
     """The events that webhooks send for changes of a type.
 
     `types` names them by the action of a change; other actions send none. `data` returns the data of the event for the object
-    and the old values of an entry, or None if the entry sends no event. `example_previous` are old values for `example`.
+    and the old values of an entry, or None if the entry sends no event. `condition` is an SQL condition on an entry `change`
+    that tells whether it sends one; None if each of those actions does. `example_previous` are old values for `example`.
     """
 
     types: Mapping[Action, str]
     example_previous: Mapping[str, Any] = field(default_factory=dict[str, Any])
     data: Callable[[bytes, bytes | None], EventData | None] = EventData
+    condition: LiteralString | None = None
 
     @classmethod
     def of_changes(cls, name: str, *, is_erasable: bool = False, **others: Any) -> Self:
@@ -122,7 +129,7 @@ class ObjectType(Generic[RowT, EntryT]):
     `kind` is the letter of the type in the ledger. `name` and `plural` are its names in the API, and `prefix` begins its ids.
     `entry` is the struct that the ledger stores for an object; it holds everything that is kept of it. `example` is such an
     entry for documents and sample events. `indexes` are the indexes by which objects are found; the ledger keeps them up to
-    date. `unique_key` is the unique key of the type, if any. `context_fields` names the members of an entry that describe
+    date. `unique_keys` are the unique keys of the type. `context_fields` names the members of an entry that describe
     another object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last.
     Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects. `is_public` is an SQL
     condition on an entry `change` that tells whether the object is not private; None if no object of the type is private.
@@ -139,7 +146,7 @@ class ObjectType(Generic[RowT, EntryT]):
     entry: type[EntryT]
     example: Mapping[str, Any]
     indexes: tuple[Index[RowT], ...] = ()
-    unique_key: UniqueKey[EntryT] | None = None
+    unique_keys: tuple[UniqueKey[EntryT], ...] = ()
     context_fields: frozenset[str] = frozenset()
     refers_to: "tuple[ObjectType[Any, Any], ...]" = ()
     read_scopes: tuple[str, ...]
@@ -157,7 +164,7 @@ class ObjectType(Generic[RowT, EntryT]):
 
     @cached_property
     def shown(self) -> Any:
-        """The type of an object in the API."""
+        """The type of an object in herdbook's own operations."""
         return next(field.type for field in msgspec.structs.fields(self.table.row) if field.name == "object")
 
     @cached_property
@@ -170,14 +177,21 @@ class ObjectType(Generic[RowT, EntryT]):
         """Whether objects of this type can be merged into one another."""
         return "merged_into" in self.table.row.__struct_fields__
 
+    @cached_property
+    def has_own(self) -> bool:
+        """Whether objects of this type may have members that only herdbook's own operations show, in the column `own`."""
+        return "own" in self.table.row.__struct_fields__
+
     @property
     def event_types(self) -> Iterable[str]:
         """The types of the events that webhooks send for changes of such objects, each once."""
         return () if self.events is None else dict.fromkeys(self.events.types.values())
 
-    def keys(self, entry: EntryT | None) -> list[str]:
-        """Return the unique keys that an entry holds."""
-        return [] if entry is None or self.unique_key is None else self.unique_key.keys(entry)
+    def held(self, entry: EntryT | None) -> list[HeldKey]:
+        """Return the keys that an entry holds."""
+        if entry is None:
+            return []
+        return [HeldKey(each, key, place) for each in self.unique_keys for place, key in enumerate(each.keys(entry))]
 
     def new(self, object_id: UUID, time: str, fields: msgspec.Struct) -> EntryT:
         """Return a new object with the fields of a request body."""
@@ -185,13 +199,36 @@ class ObjectType(Generic[RowT, EntryT]):
         return self.patched(self.blank(ids.encoded(self.prefix, object_id), time), fields)
 
     def key_needs(self, fields: msgspec.Struct) -> list[Need]:
-        """Return the rows that a command must see to claim the unique keys in a request body."""
-        return [] if self.unique_key is None else self.unique_key.needs(self.keys(self.new(ids.NIL, "", fields)))
+        """Return the rows that a command must see to claim the keys in a request body."""
+        return [held.need for held in self.held(self.new(ids.NIL, "", fields))] if self.unique_keys else []
 
-    def claim(self, work: UnitOfWork, object_id: UUID, before: EntryT | None, after: EntryT) -> None:
-        """Claim the keys of an object's new state, and free those that only its old state had. Refusal: Taken."""
-        if self.unique_key is not None:
-            self.unique_key.claim(work, self, object_id, self.keys(before), self.keys(after))
+    def claim(
+        self,
+        work: UnitOfWork,
+        object_id: UUID,
+        before: EntryT | None,
+        after: EntryT,
+        field_paths: Mapping[UniqueKey[Any], Callable[[int], str]] | None = None,
+    ) -> None:
+        """Claim the keys of an object's new state, and free those that only its old state had.
+
+        `field_paths` may replace the field paths of unique keys. Refusal: Taken, with the errors of all unique keys.
+        """
+        refusals: list[Taken] = []
+        for unique_key in self.unique_keys:
+            old = [] if before is None else unique_key.keys(before)
+            field_path = None if field_paths is None else field_paths.get(unique_key)
+            try:
+                unique_key.claim(work, self, object_id, old, unique_key.keys(after), field_path)
+            except Taken as taken:
+                refusals.append(taken)
+        if refusals:
+            raise united(refusals)
+
+    def free(self, work: UnitOfWork, object_id: UUID, entry: EntryT) -> None:
+        """Free the keys of an entry that the object holds."""
+        for unique_key in self.unique_keys:
+            unique_key.free(work, object_id, unique_key.keys(entry))
 
 
 class ObjectTypes:
@@ -271,8 +308,7 @@ def deleted(
     `last` is its last state, if that has more than the row shows.
     """
     old: Any = before.entry if last is None else last
-    if object_type.unique_key is not None:
-        object_type.unique_key.free(work, before.id, object_type.keys(old))
+    object_type.free(work, before.id, old)
     version = work.record(
         Entry(
             kind=object_type.kind,
@@ -339,8 +375,8 @@ def erased(work: UnitOfWork, object_type: ObjectType[Any, Any], object_id: UUID,
 
 def remove_traces(work: UnitOfWork, object_type: ObjectType[RowT, Any], row: RowT) -> None:
     """Free the keys of an object whose row is removed, and remove its index entries."""
-    if object_type.unique_key is not None and row.deleted_at is None:
-        object_type.unique_key.free(work, row.id, object_type.keys(row.entry))
+    if row.deleted_at is None:
+        object_type.free(work, row.id, row.entry)
     unindex(work, object_type.indexes, row)
 
 

@@ -6,36 +6,67 @@ slice, the second waits for the first, and finds the entries deleted.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from herdbook.db.pool import Executor, Pool
-from herdbook.db.slices import SLICE, each_slice
+from herdbook.db.pool import Executor
+from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
 
 # Entries that a disabled webhook endpoint has not received are kept for this many more days.
 KEPT_FOR_DISABLED_DAYS: Final = 30
 
 
-async def trim_ledgers(pool: Pool, days: int) -> None:
+async def trim_ledgers(statements: Executor, days: int) -> None:
     """Delete entries that are older than this many days and no longer needed, workspace by workspace."""
-    for workspace in await pool.fetch("select id from workspace"):
-        await _mark(pool, workspace["id"])
-        await each_slice(functools.partial(trim_slice, pool, workspace["id"], days))
+    async for workspace_ids in slices_of_workspaces(statements):
+        await _mark(statements, workspace_ids)
+        for workspace_id in await ledgers_with_old_entries(statements, workspace_ids, days):
+            await each_slice(functools.partial(trim_slice, statements, workspace_id, days))
 
 
-async def _mark(statements: Executor, workspace_id: UUID) -> None:
-    """Note the head of a ledger once a day. Entries that a wrong clock dated ahead count as old when a later mark is old."""
+async def _mark(statements: Executor, workspace_ids: Sequence[UUID]) -> None:
+    """Note the heads of ledgers once a day. Entries that a wrong clock dated ahead count as old when a later mark is old."""
     await statements.execute(
         """
         insert into change_mark (workspace_id, at, seq)
         select w.id, now(), w.seq from workspace w
-        where w.id = $1 and not exists (
+        where w.id = any($1) and not exists (
             select from change_mark m
-            where m.workspace_id = $1 and (m.seq = w.seq or (m.at > now() - interval '1 day' and m.at <= now()))
+            where m.workspace_id = w.id and (m.seq = w.seq or (m.at > now() - interval '1 day' and m.at <= now()))
+            offset 0
         )
         """,
-        workspace_id,
+        workspace_ids,
     )
+
+
+async def ledgers_with_old_entries(statements: Executor, workspace_ids: Sequence[UUID], days: int) -> list[UUID]:
+    """Return the workspaces whose first entry is old; only these have something to trim."""
+    records = await statements.fetch(
+        """
+        select w.id from workspace w
+        left join lateral (
+            select t.seq from change_trimmed t where t.workspace_id = w.id limit 1
+        ) as trimmed on true
+        left join lateral (
+            select c.seq, c.at from change c
+            where c.workspace_id = w.id and c.seq > coalesce(trimmed.seq, 0) and c.seq <= coalesce(trimmed.seq, 0) + $3
+            order by c.seq limit 1
+        ) as first on true
+        where w.id = any($1) and w.seq > coalesce(trimmed.seq, 0)
+            and not coalesce(first.at >= now() - make_interval(days => $2) and not (
+                first.at > now() + interval '1 day' and first.seq <= (
+                    select coalesce(max(m.seq), 0) from change_mark m
+                    where m.workspace_id = w.id and m.at < now() - make_interval(days => $2)
+                )
+            ), false)
+        """,
+        workspace_ids,
+        days,
+        SLICE,
+    )
+    return [record["id"] for record in records]
 
 
 async def trim_slice(statements: Executor, workspace_id: UUID, days: int) -> int:

@@ -53,14 +53,15 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound(object_type.noun, object_id=self.target_id)
         sources = self._found(work)
         target: Any = current(work, object_type.table, self.target_id, self.if_version, object_type.noun)
-        after = self.merge_type.combined(target.object, [source.object for source in sources])
+        after = self.merge_type.combined(target.entry, [source.entry for source in sources])
         self._require_few(after)
         # Deleting the sources first frees their keys before the target claims them.
         for source in sources:
             deleted(work, object_type, source, merged_into=target.id)
         self._claim(work, target, sources, after)
-        version, shown = updated(work, object_type, target, after)
-        members: dict[str, Any] = {object_type.name: shown, **self._move(work)}
+        version, _ = updated(work, object_type, target, after)
+        merged: Any = work.get(object_type.table, target.id)
+        members: dict[str, Any] = {object_type.name: merged.entry, **self._move(work)}
         merge = self.merge_type.answer(object="merge", dry_run=self.is_dry_run, merged=self.sources, **members)
         if self.is_dry_run:
             raise MergePreview(merge)
@@ -85,16 +86,16 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
 
     def _claim(self, work: UnitOfWork, target: Any, sources: Sequence[Any], after: Any) -> None:
         object_type = self.merge_type.object_type
-        assert object_type.unique_key is not None, "objects that can be merged have unique keys"
-        # The target may list a key that a source holds: a migration made their keys the same.
-        of_sources = {key for source in sources for key in object_type.keys(source.object)}
-        held = [key for key in object_type.keys(target.object) if key not in of_sources]
-        object_type.unique_key.claim(work, object_type, target.id, held, object_type.keys(after))
+        for unique_key in object_type.unique_keys:
+            # The target may list a key that a source holds: a migration made their keys the same.
+            of_sources = {key for source in sources for key in unique_key.keys(source.entry)}
+            held = [key for key in unique_key.keys(target.entry) if key not in of_sources]
+            unique_key.claim(work, object_type, target.id, held, unique_key.keys(after))
 
     def _require_few(self, after: Any) -> None:
         plural = self.merge_type.object_type.plural
         for name, items in self.merge_type.lists.items():
-            if (many := len(getattr(after, name))) > MAX_ITEMS:
+            if (many := len(getattr(after, name) or ())) > MAX_ITEMS:
                 message = f"Together, the {plural} have {many} {items}. {MAX_ITEMS} is the limit. Leave some of them out."
                 raise Invalid([FieldError("from", "too_long", message)])
 

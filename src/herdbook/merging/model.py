@@ -11,7 +11,8 @@ from herdbook.companies.model import Company, CompanyDomainRequest, CompanyUpdat
 from herdbook.companies.model import patched as patched_company
 from herdbook.contacts.model import (
     Contact,
-    ContactUpdate,
+    ContactRecord,
+    ContactRecordUpdate,
     ContactUpdateEmail,
     ContactUpdatePhoneNumber,
     patched,
@@ -97,7 +98,7 @@ class ContactMerge(msgspec.Struct, frozen=True, kw_only=True):
 
     object: Literal["merge"]
     dry_run: bool
-    contact: Annotated[Contact, Meta(description="The contact that the others were merged into.")]
+    contact: Annotated[ContactRecord, Meta(description="The contact that the others were merged into.")]
     merged: Annotated[tuple[str, ...], Meta(description="The contacts that were merged, which no longer exist.")]
     engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the contact.")]
 
@@ -123,7 +124,7 @@ class CompanyMerge(msgspec.Struct, frozen=True, kw_only=True):
     engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the company.")]
 
 
-ObjectT = TypeVar("ObjectT", Contact, Company)
+ObjectT = TypeVar("ObjectT", ContactRecord, Company)
 
 
 def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
@@ -136,19 +137,20 @@ def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
     return msgspec.structs.replace(target, **members)
 
 
-def merged_contact(target: Contact, sources: Sequence[Contact]) -> Contact:
-    """Return the target with missing fields taken from the first source that has them, and all addresses and numbers.
+def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord]) -> ContactRecord:
+    """Return the target with missing fields taken from the first source that has them, and all addresses, numbers and ids.
 
     The target's primary address stays primary. If it has none, the first source with a primary address provides it. The same
     holds for numbers.
     """
     first = _filled(target, sources)
-    others = ContactUpdate(
+    others = ContactRecordUpdate(
         emails=with_emails(first.emails, [ContactUpdateEmail(item.email) for each in sources for item in each.emails]),
         phone_numbers=with_phone_numbers(
             first.phone_numbers,
             [ContactUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
         ),
+        external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
     )
     return patched(first, others)
 

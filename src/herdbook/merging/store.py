@@ -111,7 +111,7 @@ _MOVE_OF_COMPANY: Final = Task("move_company", COMPANIES.name)
 CONTACT_MERGE: Final = MergeType(
     object_type=CONTACT,
     combined=merged_contact,
-    lists={"emails": "e-mail addresses", "phone_numbers": "phone numbers"},
+    lists={"emails": "e-mail addresses", "phone_numbers": "phone numbers", "external_ids": "external ids"},
     referrers=(
         Referrers(
             object_type=ENGAGEMENT,

@@ -32,7 +32,7 @@ TAG: Final = ObjectType(
     table=TAGS,
     entry=Tag,
     example=Tag.example,
-    unique_key=TAG_NAMES,
+    unique_keys=(TAG_NAMES,),
     read_scopes=Tag.read_scopes,
     write_scope="tags:write",
     events=Events.of_changes("tag", example_previous={"hex_color": None}),

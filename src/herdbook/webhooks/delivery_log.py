@@ -19,7 +19,7 @@ from herdbook.webhook_endpoints.model import EndpointKey, EventType
 from herdbook.webhook_endpoints.store import EndpointState
 from herdbook.webhook_endpoints.subscription import span_of
 from herdbook.webhooks import store
-from herdbook.webhooks.events import EventEntry, event_id, event_type, kind_actions, seq_of, to_event
+from herdbook.webhooks.events import EventEntry, event_id, event_type, kind_actions, sends_event, seq_of, to_event
 from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, Delivery, DeliveryObject, DeliveryState, FullDelivery
 from herdbook.webhooks.store import DeliveryFilter, DeliveryRow
 
@@ -58,6 +58,7 @@ async def page(
         before=await _before(pool, place.workspace_id, reading, asked),
         event_types=types,
         kind_actions=kind_actions(object_types, types),
+        sends_event=sends_event(object_types),
         state=asked.state and asked.state.value,
     )
     if asked.state in _NOTED:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -40,6 +40,17 @@ def _types(object_types: ObjectTypes) -> Mapping[str, str]:
 def kind_actions(object_types: ObjectTypes, event_types: Collection[str] | None) -> list[str]:
     """Return the kinds and actions, two letters each, of the entries behind these event types; None: all types."""
     return [kind_action for kind_action, type_ in _types(object_types).items() if event_types is None or type_ in event_types]
+
+
+@cache
+def sends_event(object_types: ObjectTypes) -> LiteralString:
+    """Return the SQL condition on an entry `change` that tells whether it sends an event, if its kind and action do."""
+    cases: list[LiteralString] = [
+        " when '" + each.kind + "' then (" + each.events.condition + ")"
+        for each in object_types
+        if each.events is not None and each.events.condition is not None
+    ]
+    return "case change.kind::text" + "".join(cases) + " else true end" if cases else "true"
 
 
 def event_type(object_types: ObjectTypes, kind_action: str) -> str | None:

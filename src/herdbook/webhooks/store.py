@@ -4,11 +4,11 @@ import functools
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
-from herdbook.db.pool import Pool
-from herdbook.db.slices import SLICE, each_slice
+from herdbook.db.pool import Executor, Pool
+from herdbook.db.slices import SLICE, each_slice, slices_of_workspaces
 from herdbook.engagements.store import TRANSCRIPT
 from herdbook.webhook_endpoints.model import EndpointKey
 
@@ -52,13 +52,15 @@ UNKNOWN: Final = Totals(*[math.nan] * 7)
 class DeliveryFilter(NamedTuple):
     """A filter for deliveries: entries after one and before another, with these event types, and a state if one is given.
 
-    `kind_actions` are the kinds and actions of the entries that these event types stand for.
+    `kind_actions` are the kinds and actions of the entries that these event types stand for. `sends_event` is the SQL condition
+    that tells which of those entries send one.
     """
 
     behind: int
     before: int
     event_types: Sequence[str]
     kind_actions: Sequence[str]
+    sends_event: LiteralString
     state: str | None
 
 
@@ -147,6 +149,26 @@ async def behind_bytes(pool: Pool, workspace_id: UUID, behind: int, before: int,
     return floor
 
 
+# `limit 1` makes the planner look up stored deliveries by their key, one by one, instead of scanning all of them. Most
+# endpoints have few, and the planner cannot know which ones have many.
+_DELIVERIES: Final[LiteralString] = """
+    select * from (
+        select change.seq, change.at, change.kind::text || change.action::text as kind_action, change.object_id, d.event_type,
+            coalesce(d.state, case when change.seq > $8 then 'queued' else 'delivered' end) as state,
+            d.attempt_count, d.next_attempt_at, d.attempts
+        from change
+        left join lateral (
+            select * from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and seq = change.seq limit 1
+        ) as d on true
+        where change.workspace_id = $1 and change.seq > $3 and change.seq < $4
+            and change.kind::text || change.action::text = any($5)
+            and (d.seq is not null or (change.kind::text || change.action::text = any($7) and $sends_event))
+    ) as delivery
+    where state = coalesce($6, state)
+    order by seq desc limit $9
+"""
+
+
 async def deliveries(
     pool: Pool, place: EndpointKey, wanted: DeliveryFilter, told: Sequence[str], position: int, limit: int
 ) -> list[DeliveryRow]:
@@ -154,31 +176,8 @@ async def deliveries(
 
     An entry without a stored delivery was delivered at the first attempt if it is not after the endpoint's position.
     """
-    # `limit 1` makes the planner look up stored deliveries by their key, one by one, instead of scanning all of them. Most
-    # endpoints have few, and the planner cannot know which ones have many.
     records = await pool.fetch(
-        """
-        select * from (
-            select c.seq, c.at, c.kind::text || c.action::text as kind_action, c.object_id, d.event_type,
-                coalesce(d.state, case when c.seq > $8 then 'queued' else 'delivered' end) as state,
-                d.attempt_count, d.next_attempt_at, d.attempts
-            from change c
-            left join lateral (
-                select * from webhook_delivery where workspace_id = $1 and endpoint_id = $2 and seq = c.seq limit 1
-            ) as d on true
-            where c.workspace_id = $1 and c.seq > $3 and c.seq < $4
-                and c.kind::text || c.action::text = any($5)
-                and (
-                    d.seq is not null
-                    or (
-                        c.kind::text || c.action::text = any($7)
-                        and (c.kind::text <> $10 or json_typeof(c.object -> 'timeline') = 'object')
-                    )
-                )
-        ) as delivery
-        where state = coalesce($6, state)
-        order by seq desc limit $9
-        """,
+        _DELIVERIES.replace("$sends_event", wanted.sends_event),
         *place,
         wanted.behind,
         wanted.before,
@@ -187,7 +186,6 @@ async def deliveries(
         told,
         position,
         limit,
-        TRANSCRIPT.kind,
     )
     return [DeliveryRow(*record) for record in records]
 
@@ -279,50 +277,70 @@ async def skip(pool: Pool, place: EndpointKey, seq: int) -> None:
     )
 
 
-async def forget_old_deliveries(pool: Pool) -> None:
+# A stored delivery that may be deleted: its entry was trimmed, and nobody waits for it.
+_FORGETTABLE: Final[LiteralString] = """
+    d.state <> 'waiting'
+    and (d.state <> 'expired' or (
+        select is_enabled from webhook_reader where workspace_id = $workspace and endpoint_id = $endpoint
+    ))
+    and d.seq <= coalesce((select seq from change_trimmed where workspace_id = $workspace), 0)
+"""
+
+
+async def forget_old_deliveries(statements: Executor) -> None:
     """Delete stored deliveries whose entries were trimmed, except waiting ones, and all deliveries of deleted endpoints.
 
     Expired deliveries are shown until their endpoint is enabled again.
     """
-    for workspace in await pool.fetch("select id from workspace"):
-        readers = await pool.fetch(
-            """
-            select r.endpoint_id, coalesce(e.deleted_at, 'infinity') < now() - interval '1 minute'
-            from webhook_reader r join webhook_endpoint e on e.workspace_id = r.workspace_id and e.id = r.endpoint_id
-            where r.workspace_id = $1
-            """,
-            workspace["id"],
-        )
-        # Events of an endpoint that was deleted just now may still be under way.
-        for endpoint_id, is_deleted in readers:
-            place = EndpointKey(workspace["id"], endpoint_id)
-            await each_slice(functools.partial(_forget_slice, pool, place, is_deleted=is_deleted))
+    async for workspace_ids in slices_of_workspaces(statements):
+        for place, is_deleted in await endpoints_with_old_deliveries(statements, workspace_ids):
+            await each_slice(functools.partial(_forget_slice, statements, place, is_deleted=is_deleted))
             if is_deleted:
-                await pool.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
+                await statements.execute("delete from webhook_reader where workspace_id = $1 and endpoint_id = $2", *place)
 
 
-async def _forget_slice(pool: Pool, place: EndpointKey, *, is_deleted: bool) -> int:
-    count: int = await pool.fetchval(
+async def endpoints_with_old_deliveries(statements: Executor, workspace_ids: Sequence[UUID]) -> list[tuple[EndpointKey, bool]]:
+    """Return the endpoints with stored deliveries to delete, and whether the endpoint itself was deleted."""
+    # Events of an endpoint that was deleted just now may still be under way.
+    records = await statements.fetch(
+        """
+        select r.workspace_id, r.endpoint_id, e.is_deleted
+        from webhook_reader r
+        cross join lateral (
+            select coalesce(e.deleted_at, 'infinity') < now() - interval '1 minute' as is_deleted
+            from webhook_endpoint e
+            where e.workspace_id = r.workspace_id and e.id = r.endpoint_id limit 1
+        ) as e
+        where r.workspace_id = any($1) and (e.is_deleted or exists (
+            select from webhook_delivery d
+            where d.workspace_id = r.workspace_id and d.endpoint_id = r.endpoint_id and $forgettable
+            offset 0
+        ))
+        """.replace("$forgettable", _FORGETTABLE)
+        .replace("$workspace", "r.workspace_id")
+        .replace("$endpoint", "r.endpoint_id"),
+        workspace_ids,
+    )
+    return [(EndpointKey(record[0], record[1]), record[2]) for record in records]
+
+
+async def _forget_slice(statements: Executor, place: EndpointKey, *, is_deleted: bool) -> int:
+    count: int = await statements.fetchval(
         """
         with old as (
             delete from webhook_delivery d
             using (
-                select seq from webhook_delivery
-                where workspace_id = $1 and endpoint_id = $2
-                    and ($3 or (
-                        state <> 'waiting'
-                        and (state <> 'expired' or (
-                            select is_enabled from webhook_reader where workspace_id = $1 and endpoint_id = $2
-                        ))
-                        and seq <= coalesce((select seq from change_trimmed where workspace_id = $1), 0)
-                    ))
+                select seq from webhook_delivery d
+                where workspace_id = $1 and endpoint_id = $2 and ($3 or ($forgettable))
                 order by seq limit $4
             ) as slice
             where d.workspace_id = $1 and d.endpoint_id = $2 and d.seq = slice.seq
             returning d.seq
         )
         select count(*) from old
-        """,
+        """.replace("$forgettable", _FORGETTABLE)
+        .replace("$workspace", "$1")
+        .replace("$endpoint", "$2"),
         *place,
         is_deleted,
         SLICE,
