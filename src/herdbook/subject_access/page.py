@@ -17,6 +17,8 @@ _WORDS: Final = {
     "contact": "the entries of you as a contact",
     "contact_email": "your addresses, for look-up",
     "contact_former_email": "your addresses in deleted or merged entries",
+    "contact_external_id": "ids that other systems gave you",
+    "contact_former_external_id": "ids that other systems gave your deleted or merged entries",
     "contact_word": "words by which a search finds you",
     "company_contact": "the company that you are listed with",
     "engagement_contact": "links from you to calls and meetings",
@@ -92,7 +94,8 @@ class Digest:
         self.rows[table] += 1
         if table == "contact":
             members = dict.fromkeys(Contact.__struct_fields__) | row["object"]
-            self.contacts.append({"object": members} | {name: row[name] for name in ("deleted_at", "merged_into")})
+            names = ("own", "deleted_at", "merged_into")
+            self.contacts.append({"object": members} | {name: row[name] for name in names})
         elif table == "change":
             changed = sorted(row["previous"] or ()) if row["action"] == "u" else []
             names = ("at", "action", "kind", "credential_id", "request_id")
