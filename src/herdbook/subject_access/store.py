@@ -8,12 +8,12 @@ from uuid import UUID
 
 import msgspec
 
-from herdbook.auth.store import region_of
 from herdbook.db.pool import Connection, Executor
 from herdbook.db.survivors import survivors
 from herdbook.erasure.model import Subject
 from herdbook.erasure.places import PLACES, Place
 from herdbook.erasure.store import contacts_known_by, engagements_of, parameters, subject_of
+from herdbook.workspaces.store import region_of
 
 # Limits how many engagements a statement reads with their transcripts, which have up to a megabyte each.
 _ENGAGEMENTS: Final = 20
