@@ -19,6 +19,7 @@ from tests.cast import Person, Thing
 from tests.engagements.calls import URL, Made, timed
 from tests.erasure.test_erase_contact import MARKER, erase, everything, feed, marked
 from tests.history.consistency import assert_consistent
+from tests.history.requests import undo
 
 
 async def set_back(pool: Any, person: Person, ada: Thing) -> None:
@@ -121,3 +122,26 @@ async def test_each_kind_goes(alice: Person, ledger: Ledger, pool: Any, own_pool
     await expire(own_pool, ledger, BUSINESS_TYPES, 7)
 
     assert await everything(pool, alice.workspace_id) == {}
+
+
+async def test_undo_goes_without_what_went(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """A contact or an engagement comes back without references to objects whose rows went."""
+    company = Thing(await alice.post("/api/v2/companies", json={"domains": [{"domain": "x.test"}]}))
+    tag = Thing(await alice.post("/api/v2/tags", json={"name": MARKER}))
+    ada = Thing(await alice.post("/api/v2/contacts", json={"first_name": "Ada", "company_id": company.id}))
+    engagement = Made(await alice.post(URL, json=timed()))
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
+    await alice.put(f"{engagement.url}/tags", json={"tag_ids": [tag.id]})
+    gone = [await alice.delete(url) for url in (ada.url, f"/api/herdbook/engagements/{engagement.id}")]
+    for thing, table in ((company, "company"), (tag, "tag")):
+        await alice.delete(thing.url)
+        await pool.execute(f"update {table} set deleted_at = now() - interval '8 days' where id = $1", thing.uuid)
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    undone = [await undo(alice, each) for each in gone]
+
+    assert [each.kept for each in undone] == [{}, {}]
+    shown = (await alice.get(engagement.url, params={"expand": "contacts,companies,tags"})).json()
+    assert [[each["id"] for each in shown[name]] for name in ("contacts", "companies", "tags")] == [[ada.id], [], []]
+    assert "company" not in (await alice.get(ada.url)).json()
+    await assert_consistent(pool, alice.workspace_id)

@@ -16,6 +16,7 @@ NOBODY: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 MARKER: Final = "Zyxomma"
 ADDRESS: Final = "zyxomma@marker.test"
 PHONE: Final = "+49301234567"
+UNDO: Final = "/api/herdbook/undo"
 
 
 def url_of(target: Thing | str) -> str:
@@ -208,6 +209,31 @@ async def test_undo_keeps_the_others(alice: Person, admin: Person) -> None:
 
     assert [(each["id"], each["reason"]) for each in undone["kept"]] == [(ada, "erased")]
     assert [(each["id"], each["action"]) for each in undone["reverted"]] == [(grace, "deleted")]
+
+
+async def test_undo_brings_an_engagement_back_without_the_person(
+    alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """A deleted engagement comes back for its other participants, whether the person was linked or had been unlinked."""
+    ada, grace = await marked(alice), await contact(alice, "grace@marker.test")
+    both = [{"email": ADDRESS}, {"email": "grace@marker.test"}]
+    gone = Made(await alice.post(URL, json=call("gone", participants=both)))
+    left = Made(await alice.post(URL, json=call("left", participants=both[1:])))
+    await alice.put(f"{left.url}/contacts", json={"contact_ids": [ada.id, grace.id]})
+    requests = [
+        await alice.delete(f"/api/herdbook/engagements/{gone.id}"),
+        await alice.put(f"{left.url}/contacts", json={"contact_ids": []}),
+    ]
+    await erase(admin, ada)
+
+    undone = [(await admin.post(UNDO, json={"request_id": each.headers["X-Request-Id"]})).json() for each in requests]
+
+    assert [each["kept"] for each in undone] == [[], []]
+    for made in (gone, left):
+        shown = (await alice.get(made.url, params={"expand": "contacts"})).json()
+        assert [each["id"] for each in shown["contacts"]] == [grace.id]
+    assert await everything(pool, alice.workspace_id) == {}
+    await assert_consistent(pool, alice.workspace_id)
 
 
 async def test_engagements_go_on_request(alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -366,6 +366,36 @@ async def test_links_to_what_is_gone_do_not_come_back(alice: Person, ada: Thing,
         assert (await undo(alice, response)).reverted == {engagement.id: "updated"}
 
 
+async def test_a_deleted_engagement_has_kept_its_links(alice: Person, ada: Thing, engine: Thing, renewal: Thing) -> None:
+    """An engagement comes back with links to objects that were deleted since, as if it had never been gone."""
+    await alice.patch(ada.url, json={"company_id": engine.id})
+    engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
+    await alice.put(f"{engagement.url}/tags", json={"tag_ids": [renewal.id]})
+    response = await alice.delete(f"/api/herdbook/engagements/{engagement.id}")
+    for thing in (ada, engine, renewal):
+        await alice.delete(thing.url)
+
+    assert (await undo(alice, response)).reverted == {engagement.id: "restored"}
+    for thing in (engine, ada, renewal):
+        await restore(alice, thing)
+    shown = (await alice.get(engagement.url, params={"expand": "contacts,companies,tags"})).json()
+    linked = [each["id"] for name in ("contacts", "companies", "tags") for each in shown[name]]
+    assert linked == [ada.id, engine.id, renewal.id]
+
+
+async def test_a_deleted_engagement_does_not_name_a_merged_contact(alice: Person, ada: Thing, grace: Thing) -> None:
+    """An engagement whose contact was merged since stays deleted until the merge is undone: nothing else would follow it."""
+    engagement = Made(await alice.post("/api/v2/engagements", json=call("linked")))
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [grace.id]})
+    response = await alice.delete(f"/api/herdbook/engagements/{engagement.id}")
+    merge = await alice.post(f"/api/herdbook/contacts/{ada.id}/merge", json={"from": [grace.id]})
+
+    assert (await undo(alice, response)).kept == {engagement.id: "contact_not_found"}
+    await undo(alice, merge)
+    assert (await undo(alice, response)).reverted == {engagement.id: "restored"}
+
+
 async def test_users_stay(alice: Person, owner: Thing, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """Users cannot be reverted, because no operation changes them; only those who may read users see them named."""
     request_id: UUID = await pool.fetchval(

@@ -1,6 +1,6 @@
 """The commands that restore deleted objects and undo requests."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
@@ -15,7 +15,7 @@ from herdbook.contacts.store import CONTACT
 from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS
 from herdbook.errors import NotFound, Stale
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
-from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided
+from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided, without
 from herdbook.history.store import MAX_COMPANY_CONTACTS, REFERENCES, Around
 from herdbook.http.problems import Holder
 from herdbook.ledger.claims import HeldKey, UniqueKey
@@ -136,12 +136,16 @@ class UndoReversals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Move(NamedTuple):
-    """The effect of an undo on references: those an object has, those it gets back, and the targets it creates and removes."""
+    """The effect of an undo on references: those an object has, those it gets back, and the targets it creates and removes.
+
+    `keeps` are the links that an engagement has kept while it is deleted.
+    """
 
     names: set[ObjectKey]
     renames: set[ObjectKey]
     gives: set[ObjectKey]
     takes: set[ObjectKey]
+    keeps: set[ObjectKey]
 
 
 def _provides(object_type: ObjectType[Any, Any], row: Any) -> set[ObjectKey]:
@@ -183,7 +187,8 @@ def _move(reversal: Reversal, row: Any) -> _Move:
     if reversal.object_type is not CONTACT or reversal.before is None:
         renames -= names
     before, after = _provides(reversal.object_type, row), provided(reversal.object_type, reversal.object_id, reversal.before)
-    return _Move(names, renames, after - before, before - after)
+    keeps = set[ObjectKey]() if reversal.object_type is not ENGAGEMENT else named(ENGAGEMENT, row.id, row.entry) - names
+    return _Move(names, renames, after - before, before - after, keeps)
 
 
 def _renamed(reversal: Reversal) -> set[ObjectKey]:
@@ -200,11 +205,12 @@ class _UndoPlan:
     def __init__(self, work: UnitOfWork, command: UndoReversals) -> None:
         self._work = work
         self._command = command
-        self._claimed = {reversal.place: reversal.object_type.held(reversal.before) for reversal in command.reversals}
-        self._moves: dict[ObjectKey, _Move] = {}
         references = work.get(REFERENCES, _around(command))
         assert references is not None, "the command lists it as a need"
         self._gone = {each.id: each for each in references.gone}
+        self._reversals = self._possible_reversals()
+        self._claimed = {reversal.place: reversal.object_type.held(reversal.before) for reversal in self._reversals}
+        self._moves: dict[ObjectKey, _Move] = {}
         self._needed = {*references.needed, *ids.decoded_all(ids.TAG, references.needed_tags)}
         self._named_beside = self._named_in_batch()
         self.going: dict[ObjectKey, Reversal] = {}
@@ -212,7 +218,7 @@ class _UndoPlan:
 
     def settle(self) -> None:
         """Sort all turns into `going` and `kept`."""
-        for reversal in self._command.reversals:
+        for reversal in self._reversals:
             row: Any = self._work.get(reversal.object_type.table, reversal.object_id)
             if row is not None:
                 self._moves[reversal.place] = _move(reversal, row)
@@ -239,6 +245,13 @@ class _UndoPlan:
                 del self.going[place]
             self.kept |= kept
             is_settled = not kept
+
+    def _possible_reversals(self) -> Sequence[Reversal]:
+        """Return the turns without references to objects that are removed for good: no later undo could bring these back."""
+        removed = {each.id for each in self._gone.values() if each.version is None}
+        replace = msgspec.structs.replace
+        reversals = self._command.reversals
+        return [replace(each, before=without(each.before, removed)) for each in reversals] if removed else reversals
 
     def _named_in_batch(self) -> set[ObjectKey]:
         """Return the references of objects outside this undo: those that the batch has changed, and transcripts."""
@@ -271,7 +284,11 @@ class _UndoPlan:
         return None
 
     def _is_there(self, reversal: Reversal, place: ObjectKey) -> bool:
-        """Whether a target exists, or did not exist before the request either, so that the reference led nowhere then, too."""
+        """Whether a target exists, or may be missing.
+
+        It may be if it did not exist before the request either, so that the reference led nowhere then, too, or if a deleted
+        engagement has kept its link to it.
+        """
         object_type, object_id = place
         if place in self._command.others:
             return self._command.others[place]
@@ -294,7 +311,8 @@ class _UndoPlan:
             return is_there
         # Engagements of a merged contact or company would be moved to the one that replaces it.
         is_followed = is_merged and reversal.object_type is ENGAGEMENT
-        return version is not None and version < self._command.since and not is_followed
+        is_old = version is not None and version < self._command.since
+        return (is_old or place in self._moves[reversal.place].keeps) and not is_followed
 
     def _need(self, reversal: Reversal, staying: AbstractSet[ObjectKey]) -> Kept | None:
         """Return why an object is kept that objects outside the undo need, or None if they do not."""

@@ -5,9 +5,11 @@ to contacts, companies and tags. A transcript refers to its engagement, and to t
 to its engagement and to its timeline. References to users are left out, because users always exist.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
@@ -59,6 +61,23 @@ def provided(object_type: ObjectType[Any, Any], object_id: UUID, state: Any) -> 
             return {(object_type, object_id), (TRANSCRIPT, object_id)}
         case _:
             return {(object_type, object_id)}
+
+
+def without(state: Any, removed: AbstractSet[UUID]) -> Any:
+    """Return the state of an object without its references to contacts, companies and tags that are removed for good."""
+    match state:
+        case Contact() if company_of(state) in removed:
+            return msgspec.structs.replace(state, company=UNSET)
+        case EngagementEntry(details=details):
+            details = msgspec.structs.replace(
+                details,
+                contact_ids=tuple(each for each in details.contact_ids if ids.decoded(ids.CONTACT, each) not in removed),
+                company_ids=tuple(each for each in details.company_ids if ids.decoded(ids.COMPANY, each) not in removed),
+                tag_ids=tuple(each for each in details.tag_ids if ids.decoded(ids.TAG, each) not in removed),
+            )
+            return msgspec.structs.replace(state, details=details)
+        case _:
+            return state
 
 
 def company_of(state: Any) -> UUID | None:
