@@ -400,6 +400,35 @@ async def test_what_was_skipped_stays_skipped(post: WebhookApp, owner: Person, r
     assert len(receiver.requests) == 2
 
 
+async def test_what_was_erased_first_expires(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
+    """Events whose object is erased before they are sent expire; those that were sent stay delivered. Each can be read."""
+    endpoint = await subscribe(owner, receiver.url)
+    url = f"{WEBHOOKS}/{endpoint['id']}"
+    contact = await write_contact(owner, first_name="Ada")
+    await post.deliver()
+    await owner.post(f"{url}/disable")
+    for name in ("Augusta", "Byron"):
+        await owner.patch(f"/api/v2/contacts/{contact['id']}", json={"first_name": name})
+    await owner.post(f"/api/herdbook/contacts/{contact['id']}/erase")
+    await owner.post(f"{url}/enable")
+    await post.deliver()
+
+    listed = (await owner.get(f"{url}/deliveries")).json()["data"]
+    read = [(await owner.get(f"{url}/deliveries/{each['id']}")).json() for each in listed]
+    resent = [(await owner.post(f"{url}/deliveries/{each['id']}/resend")).status_code for each in listed[1:]]
+
+    assert [request.event["type"] for request in receiver.requests] == ["v1.contact.created", "v1.contact.erased"]
+    assert [(each["type"], each["state"], each["attempt_count"]) for each in listed] == [
+        ("v1.contact.erased", "delivered", 1),
+        ("v1.contact.updated", "expired", 0),
+        ("v1.contact.updated", "expired", 0),
+        ("v1.contact.created", "delivered", 1),
+    ]
+    assert [each.get("id", each) for each in read] == [each["id"] for each in listed]
+    assert [each["request_body"] is None for each in read] == [False, True, True, True]
+    assert resent == [404, 404, 404]
+
+
 async def test_disabled_it_is_told_no_more(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
     """A disabled endpoint receives no more events."""
     endpoint = await subscribe(owner, receiver.url)

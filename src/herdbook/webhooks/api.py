@@ -86,8 +86,8 @@ async def get_delivery(call: Call, endpoint_id: UUID, event_id: UUID) -> Answer:
 async def resend_delivery(call: Call, endpoint_id: UUID, event_id: UUID) -> Answer:
     """Resend one event."""
     place, row = await _delivery(call, endpoint_id, event_id)
-    # Trimmed entries cannot be resent. Queued ones will be sent anyway.
-    if row.object is None:
+    # Trimmed and erased entries cannot be resent. Queued ones will be sent anyway.
+    if delivery_log.request_body(call.services.object_types, place, row) is None:
         raise NotFound("event")
     if row.state != DeliveryState.QUEUED.value:
         await store.send_again(call.services.database.pool, place, row, delivery_log.type_of(call.services.object_types, row))

@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,7 @@ from uuid import UUID
 from herdbook import ids
 from herdbook.db.pool import Pool
 from herdbook.errors import Stale
+from herdbook.ledger.changes import is_erased
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectTypes
 from herdbook.ledger.unit_of_work import Origin
@@ -24,7 +25,7 @@ from herdbook.webhook_endpoints.model import LEASE_SECONDS, DisabledReason, Endp
 from herdbook.webhook_endpoints.subscription import span_of
 from herdbook.webhooks import delivery_store
 from herdbook.webhooks.delivery_store import WELL, DueDelivery, Failing, LedgerEntry, Progress, Tried
-from herdbook.webhooks.events import Event, EventEntry, kind_actions, to_event
+from herdbook.webhooks.events import Event, EventEntry, event_type, kind_actions, to_event
 from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, DeliveryState
 from herdbook.webhooks.sender import KeptConnection, NotBegun, Sender
 
@@ -188,6 +189,16 @@ class EndpointDelivery:
         entries = await delivery_store.read_on(
             self._context.pool, self.place.workspace_id, self._read_to, self._kind_actions, _MAX_EVENTS, room
         )
+        await self._take_entries(entries)
+        return (
+            len(entries) == _MAX_EVENTS
+            or sum(entry.size for entry in entries) >= room
+            or sum(entry.stored for entry in entries) >= MAX_STORED_BYTES
+        )
+
+    async def _take_entries(self, entries: Iterable[LedgerEntry]) -> None:
+        """Take those entries that the endpoint is told of. Events whose object was erased expire."""
+        expired: list[tuple[LedgerEntry, str]] = []
         for entry in entries:
             self._read_to = entry.seq
             if entry.object_id == self.place.endpoint_id and entry.seq > self._leased.version:
@@ -195,24 +206,27 @@ class EndpointDelivery:
                 break
             if entry.object is None or entry.seq in self.ahead:
                 continue
+            type_ = event_type(self._context.object_types, entry.kind_action)
+            if type_ is None or not self._is_asked_for(entry, type_):
+                continue
             event = self._told(entry)
-            if event is not None and self._is_asked_for(entry, event):
+            if event is not None:
                 self._unsettled[entry.seq] = None
                 self._take(PendingEvent(entry, event, None))
-        return (
-            len(entries) == _MAX_EVENTS
-            or sum(entry.size for entry in entries) >= room
-            or sum(entry.stored for entry in entries) >= MAX_STORED_BYTES
-        )
+            elif is_erased(entry.object):
+                expired.append((entry, type_))
+        if expired:
+            # Without rows, they would count as delivered.
+            await delivery_store.enter_expired(self._context.pool, self.place, expired)
 
     @property
     def _is_full(self) -> bool:
         return len(self._under_way) >= _MAX_EVENTS or self._bytes >= _MAX_BYTES
 
-    def _is_asked_for(self, entry: LedgerEntry, event: Event) -> bool:
-        """Whether the endpoint subscribed to the event when it happened, and still does."""
+    def _is_asked_for(self, entry: LedgerEntry, type_: str) -> bool:
+        """Whether the endpoint subscribed to an event when it happened, and still does."""
         span = span_of(self._leased.told, entry.seq) or self._leased.told[0]
-        return span.event_types is None or event.type in span.event_types
+        return span.event_types is None or type_ in span.event_types
 
     async def _take_due(self, due: DueDelivery) -> None:
         event_types = self._leased.event_types

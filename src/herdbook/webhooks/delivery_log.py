@@ -76,14 +76,13 @@ async def find(
 ) -> DeliveryRow | None:
     """Return the delivery of an event, or None if the endpoint is not subscribed to it."""
     seq = seq_of(shown_id)
-    found = None if seq is None else await store.find_delivery(pool, place, seq)
+    found = None if seq is None else await store.find_delivery(pool, place, seq, sends_event(object_types))
     if found is None or event_id(place.workspace_id, found.seq, found.at) != shown_id:
         return None
     if found.state is not None:
         return found
     span = span_of(reading.told, found.seq)
     is_told = span is not None and found.kind_action in kind_actions(object_types, span.event_types)
-    is_told = is_told and _body(object_types, place, found) is not None
     return found._replace(state="queued" if found.seq > reading.position else "delivered") if is_told else None
 
 
@@ -115,9 +114,18 @@ def shown_in_list(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRo
 
 def shown_whole(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> FullDelivery:
     """Return a delivery with its request body."""
-    body = _body(object_types, place, row)
+    body = request_body(object_types, place, row)
     delivery = msgspec.structs.asdict(shown(object_types, place, row))
     return FullDelivery(**delivery, request_body=None if body is None else body.decode())
+
+
+def request_body(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> bytes | None:
+    """Return the request body of a delivery, or None if its entry was trimmed or erased."""
+    if row.kind_action is None or row.object is None:
+        return None
+    entry = EventEntry(row.seq, row.at, row.kind_action, row.object, row.previous, row.merged_into)
+    event = to_event(object_types, place.workspace_id, entry)
+    return None if event is None else event.body
 
 
 def type_of(object_types: ObjectTypes, row: DeliveryRow) -> str:
@@ -160,11 +168,3 @@ async def _walked(  # one statement with all its limits
 
 def _cut(rows: Sequence[DeliveryRow], limit: int, below: int | None) -> DeliveryPage:
     return DeliveryPage(rows[:limit], rows[limit - 1].seq) if len(rows) > limit else DeliveryPage(rows, below)
-
-
-def _body(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow) -> bytes | None:
-    if row.kind_action is None or row.object is None:
-        return None
-    entry = EventEntry(row.seq, row.at, row.kind_action, row.object, row.previous, row.merged_into)
-    event = to_event(object_types, place.workspace_id, entry)
-    return None if event is None else event.body

@@ -381,6 +381,24 @@ async def enter_failure(pool: Pool, place: EndpointKey, entry: LedgerEntry, even
     return is_same
 
 
+async def enter_expired(pool: Pool, place: EndpointKey, entries: Sequence[tuple[LedgerEntry, str]]) -> None:
+    """Store deliveries that are never tried, each with its event type, because their entries were erased before."""
+    await pool.execute(
+        """
+        insert into webhook_delivery
+            (workspace_id, endpoint_id, seq, event_type, created_at, state, attempt_count, next_attempt_at, attempts)
+        select $1, $2, e.seq, e.event_type, e.at, $6, 0, null, '[]'
+        from unnest($3::bigint[], $4::text[], $5::timestamptz[]) as e(seq, event_type, at)
+        on conflict (workspace_id, endpoint_id, seq) do nothing
+        """,
+        *place,
+        [entry.seq for entry, _ in entries],
+        [event_type for _, event_type in entries],
+        [entry.at for entry, _ in entries],
+        DeliveryState.EXPIRED.value,
+    )
+
+
 async def enter_attempt(pool: Pool, place: EndpointKey, due: DueDelivery, tried: Tried) -> bool:
     """Store another attempt. There is no next attempt after a success or after the last failure.
 

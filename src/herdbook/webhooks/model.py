@@ -100,7 +100,8 @@ class DeliveryState(Enum):
     """The state of a delivery.
 
     `queued`: not yet tried. `delivered`: accepted. `waiting`: failed, with another attempt to come. `failed`: given up after
-    the last attempt. `skipped`: given up by request. `expired`: its endpoint was disabled until its change was trimmed.
+    the last attempt. `skipped`: given up by request. `expired`: its change was erased before it was sent, or trimmed while its
+    endpoint was disabled.
     """
 
     QUEUED = "queued"
@@ -147,7 +148,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FullDelivery(Delivery, frozen=True, kw_only=True):
-    """A delivery with the request body, which is null once the ledger no longer keeps the change."""
+    """A delivery with the request body, which is null once the ledger no longer keeps the change, or it was erased."""
 
     schema_name: ClassVar[str] = "webhook_delivery_with_body"
     example: ClassVar[dict[str, Any]] = Delivery.example | {

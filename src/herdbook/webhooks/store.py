@@ -213,17 +213,18 @@ async def deliveries_noted(pool: Pool, place: EndpointKey, wanted: DeliveryFilte
     return [DeliveryRow(*record) for record in records]
 
 
-async def find_delivery(pool: Pool, place: EndpointKey, seq: int) -> DeliveryRow | None:
-    """Return a delivery with the entry's object."""
+async def find_delivery(pool: Pool, place: EndpointKey, seq: int, sends_event: LiteralString) -> DeliveryRow | None:
+    """Return a delivery with the entry's object: a stored one, or that of an entry that sends an event."""
     record = await pool.fetchrow(
         """
-        select asked.seq, coalesce(c.at, d.created_at), c.kind::text || c.action::text, c.object_id, d.event_type,
-            d.state, d.attempt_count, d.next_attempt_at, d.attempts, c.object, c.previous, c.merged_into
+        select asked.seq, coalesce(change.at, d.created_at), change.kind::text || change.action::text, change.object_id,
+            d.event_type, d.state, d.attempt_count, d.next_attempt_at, d.attempts, change.object, change.previous,
+            change.merged_into
         from (select $3::bigint as seq) as asked
-        left join change c on c.workspace_id = $1 and c.seq = asked.seq
+        left join change on change.workspace_id = $1 and change.seq = asked.seq
         left join webhook_delivery d on d.workspace_id = $1 and d.endpoint_id = $2 and d.seq = asked.seq
-        where c.seq is not null or d.seq is not null
-        """,
+        where d.seq is not null or (change.seq is not null and $sends_event)
+        """.replace("$sends_event", sends_event),
         *place,
         seq,
     )
