@@ -24,7 +24,7 @@ import asyncpg
 
 from herdbook import embedded
 from herdbook.disk import free_room
-from herdbook.embedded import EmbeddedPostgres, binary, single_user
+from herdbook.embedded import EmbeddedPostgres, EmbeddedPostgresFailed, binary, single_user
 
 # A new cluster's own files and its write-ahead log; measured: 40 MB and 1,000 files, and 16 MB for each segment of the log.
 _OWN_BYTES: Final = 256 * 2**20
@@ -198,6 +198,13 @@ def _make(server: EmbeddedPostgres, cluster: Path, draft: Path, programs: Path, 
     failure = "The old database does not start, and was left as it is."
     old = str(programs / "postgres")
     server.run(cluster, single_user(old, cluster), failure=failure)
+    try:
+        server.run(cluster, single_user(old, cluster, "herdbook"))
+    except EmbeddedPostgresFailed:
+        raise UpgradeRefused(
+            f"The database in {cluster.parent} has no database `herdbook` in it, and was left as it is. Choose a folder that "
+            "herdbook has written with --data-dir."
+        ) from None
 
     tell("Creating the new database.")
     new, work = draft / "postgres", draft / "work"
@@ -206,7 +213,9 @@ def _make(server: EmbeddedPostgres, cluster: Path, draft: Path, programs: Path, 
         folder.mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(folder, status.st_uid, status.st_gid)
-    server.run(new, [binary("initdb"), "-D", str(new), *embedded.INITDB])
+    # pg_upgrade refuses two clusters of which one alone has checksums.
+    checksums = [] if _has_checksums(programs, cluster) else ["--no-data-checksums"]
+    server.run(new, [binary("initdb"), "-D", str(new), *embedded.INITDB, *checksums])
     prepare = draft / "prepare.sql"
     prepare.write_text(_PREPARE)
     server.run(new, single_user(binary("postgres"), new), text=prepare)
@@ -234,6 +243,14 @@ def _make(server: EmbeddedPostgres, cluster: Path, draft: Path, programs: Path, 
 
     tell("Analyzing, so that the planner has statistics.")
     _analyze(draft)
+
+
+def _has_checksums(programs: Path, cluster: Path) -> bool:
+    """Whether the data pages of a cluster have checksums. Those that herdbook creates do."""
+    program = str(programs / "pg_controldata")
+    command = [*embedded.as_owner(cluster, program), program, "-D", str(cluster)]
+    said = subprocess.run(command, env=embedded.environment(), capture_output=True, text=True, check=True).stdout
+    return re.search(r"^Data page checksum version: +0$", said, re.MULTILINE) is None
 
 
 def _append_logs(new: Path, log: Path) -> None:

@@ -692,9 +692,9 @@ def binary(name: str) -> str:
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
 
 
-def single_user(postgres: str, cluster: Path) -> list[str]:
+def single_user(postgres: str, cluster: Path, database: str = "template1") -> list[str]:
     """Return the command that runs statements on a stopped cluster, after it has recovered from a crash."""
-    return [postgres, "--single", "-D", str(cluster), "-c", "log_checkpoints=off", "template1"]
+    return [postgres, "--single", "-D", str(cluster), "-c", "log_checkpoints=off", database]
 
 
 def environment() -> dict[str, str]:

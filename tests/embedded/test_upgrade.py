@@ -74,13 +74,13 @@ def demo(original: Demo, tmp_path: Path) -> Demo:
     return original._replace(folder=tmp_path)
 
 
-def create_old(data_dir: Path) -> None:
-    """Create a cluster as the first start of a herdbook with PostgreSQL 17 would."""
+def create_old(data_dir: Path, *options: str) -> None:
+    """Create a cluster as the first start of a herdbook with PostgreSQL 17 would, or with other options."""
     server, cluster, rename = EmbeddedPostgres(data_dir), data_dir / "postgres", data_dir / "rename.sql"
     cluster.mkdir(mode=0o700)
     if os.geteuid() == 0:
         shutil.chown(cluster, "nobody")
-    server.run(cluster, [str(OLD / "initdb"), "-D", str(cluster), *embedded.INITDB])
+    server.run(cluster, [str(OLD / "initdb"), "-D", str(cluster), *(options or embedded.INITDB)])
     rename.write_text("ALTER DATABASE postgres RENAME TO herdbook")
     server.run(cluster, single_user(str(OLD / "postgres"), cluster), text=rename)
     rename.unlink()
@@ -281,6 +281,35 @@ def test_a_finding_of_the_check_is_shown(demo: Demo) -> None:
     assert "public.odd.relation" in (data_dir / "postgres.log").read_text()
     assert rows == {**demo.rows, "odd": []}
     assert names(demo.folder) == {"postgres"}
+
+
+def test_a_cluster_without_checksums_stays_without(tmp_path: Path) -> None:
+    """A cluster that was created with plain options is upgraded, and the new one has no checksums either."""
+    data_dir = tmp_path / "herdbook-data"
+    data_dir.mkdir(mode=0o700)
+    create_old(data_dir, "--username=postgres", "--locale=C", "--encoding=UTF8")
+    done = upgrade(tmp_path, f"--old-binaries={OLD}")
+    with served(data_dir) as dsn:
+        checksums = ask(dsn, "show data_checksums")
+
+    assert (done.status, done.complained) == (0, "")
+    assert version(data_dir / "postgres") == str(OURS)
+    assert checksums == "off"
+
+
+def test_a_cluster_of_others_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    """A cluster without the database of herdbook is refused, and stays as it is."""
+    data_dir = tmp_path / "herdbook-data"
+    data_dir.mkdir(mode=0o700)
+    create_old(data_dir)
+    with old_server(data_dir) as dsn:
+        ask(dsn.replace("/herdbook?", "/template1?"), "alter database herdbook rename to theirs")
+    refused = upgrade(tmp_path, f"--old-binaries={OLD}")
+
+    assert refused.status == 1
+    assert "has no database `herdbook` in it" in refused.complained
+    assert "Copying" not in refused.said
+    assert names(tmp_path) == {"postgres"}
 
 
 def test_an_earlier_upgrade_is_never_overwritten(demo: Demo) -> None:
