@@ -7,9 +7,9 @@ import pytest_asyncio
 from herdbook.auth.scopes import ADMIN
 from herdbook.db.pool import Pool, open_pool
 from tests.cast import Person
-from tests.engagements.conftest import Keys, alice, bob, charlie_keys, keys, workspace_id
+from tests.engagements.conftest import Keys, alice, bob, charlie_keys, keys, waiting, workspace_id
 
-__all__ = ["alice", "bob", "charlie_keys", "keys", "workspace_id"]
+__all__ = ["alice", "bob", "charlie_keys", "keys", "waiting", "workspace_id"]
 
 
 @pytest_asyncio.fixture

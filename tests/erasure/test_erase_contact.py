@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+import pytest
 
 from herdbook.erasure.places import PLACES, WITHOUT
 from tests.cast import Json, Person, Thing
@@ -128,6 +129,22 @@ async def test_the_certificate_counts(alice: Person, admin: Person) -> None:
     assert certificate["kept"]["transcript"] == 1
 
 
+@pytest.mark.parametrize("engagements", ["false", "true"])
+async def test_the_certificate_counts_recordings(alice: Person, admin: Person, waiting: Made, engagements: str) -> None:
+    """Engagements and their recordings are counted among what is kept, and the recordings otherwise among what goes."""
+    ada = await marked(alice)
+    await alice.put(f"{waiting.url}/contacts", json={"contact_ids": [ada.id]})
+    expected = (await erase(admin, ada, dry_run="true", engagements=engagements)).json()
+    certificate = (await erase(admin, ada, engagements=engagements)).json()
+    goes = engagements == "true"
+
+    assert (certificate["rows"], certificate["kept"]) == (expected["rows"], expected["kept"])
+    assert certificate["rows"].get("recording", 0) == int(goes)
+    assert certificate["rows"]["engagement"] == 1
+    kept = {name: many for name, many in certificate["kept"].items() if name in ("engagement", "recording")}
+    assert kept == ({} if goes else {"engagement": 1, "recording": 1})
+
+
 async def test_the_feed_has_no_gap(alice: Person, admin: Person) -> None:
     """The earlier entries of an erased contact keep all but the person, and one tells the erasure by the id alone."""
     ada = await marked(alice)
@@ -162,11 +179,11 @@ async def test_merged_contacts_go_with_their_survivor(
     await merged(alice, second, first)
     await merged(alice, third, second)
 
-    refused = await erase(admin, first)
+    refused = [await erase(admin, first, **options) for options in ({}, {"dry_run": "true"})]
     response = await erase(admin, third)
 
-    assert refused.status_code == 404
-    assert third.id in refused.json()["detail"]
+    assert [each.status_code for each in refused] == [404, 404]
+    assert [each.json()["merged_into"] for each in refused] == [third.id, third.id]
     assert response.status_code == 200, response.text
     assert await everything(pool, alice.workspace_id) == {}
     assert not await pool.fetch("select from contact where workspace_id = $1", alice.workspace_id)
@@ -177,6 +194,7 @@ async def test_a_deleted_contact_is_erased(alice: Person, admin: Person, pool: "
     ada = await marked(alice)
     await alice.delete(ada.url)
 
+    assert (await erase(admin, ada, dry_run="true")).status_code == 200
     assert (await erase(admin, ada)).status_code == 200
     assert await everything(pool, alice.workspace_id) == {}
 

@@ -15,11 +15,10 @@ from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.cli.database import database as open_database
 from herdbook.cli.database import with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment
-from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.engagements.store import needing_recordings
 from herdbook.erasure import store
-from herdbook.erasure.erasing import certificate, command_for, erase_again, finished, not_found, preview
+from herdbook.erasure.erasing import certificate, command_for, erase_again, finished, not_erasable, preview
 from herdbook.erasure.model import Certificate
 from herdbook.erasure.scrub_store import scrub_log, scrubbed_tables
 from herdbook.erasure_list import NAME, ErasureList
@@ -87,7 +86,7 @@ def erase(  # one argument per option
                 return [await _preview(place, workspace_id, each, with_engagements=with_engagements) for each in contact_ids]
             done = [await _erased(place, workspace_id, each, with_engagements=with_engagements) for each in contact_ids]
             if with_engagements:
-                await sweep(database.data_dir / "media", partial(needing_recordings, place.pool))
+                await _sweep(database.data_dir, place.pool)
             return done
 
         certificates = asyncio.run(_at_place(url, database.data_dir, erase_each))
@@ -96,8 +95,8 @@ def erase(  # one argument per option
 
 async def _preview(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_engagements: bool) -> Certificate:
     command = await command_for(place.pool, workspace_id, contact_id, with_engagements=with_engagements)
-    if not command.subject.contact_ids:
-        raise await not_found(place.pool, workspace_id, CONTACT, contact_id)
+    if (refusal := await not_erasable(place.pool, workspace_id, command)) is not None:
+        raise refusal
     return preview(command, ids.new_id(), None)
 
 
@@ -106,8 +105,8 @@ async def _erased(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_e
     try:
         # Access to the database's files is enough; no credential is needed.
         await place.ledger.write(workspace_id, command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
-    except NotFound:
-        raise await not_found(place.pool, workspace_id, CONTACT, contact_id) from None
+    except NotFound as error:
+        raise await not_erasable(place.pool, workspace_id, command) or error from None
     await finished(place.pool, place.ledger, place.erasures, (workspace_id, [contact_id]))
     done = await certificate(place.pool, workspace_id, contact_id)
     assert done is not None, "the command keeps the erasure"
@@ -125,7 +124,10 @@ def export(file: Path, *, database: _Database = DatabaseSettings()) -> None:
 
     """
     listed = with_connection(database, store.listed)
-    ErasureList(file).add(listed)
+    try:
+        ErasureList(file).add(listed)
+    except OSError as error:
+        raise CommandFailed(f"`{file}` cannot be written: {error.strerror}. Choose a file in a folder that exists.") from None
     environment.say(f"`{file}` has {len(listed)} erasures of this database.")
 
 
@@ -139,12 +141,14 @@ def apply(file: Path, *, database: _Database = DatabaseSettings()) -> None:
         A file that `herdbook erasures export` wrote, or `erasures.jsonl` of another data folder.
 
     """
-    if not file.exists():
+    if not file.is_file():
         raise CommandFailed(f"There is no file `{file}`.")
     listed = ErasureList(file).read()
 
     async def again(place: _Place) -> int:
-        return await erase_again(place.pool, place.ledger, place.erasures, listed)
+        many = await erase_again(place.pool, place.ledger, place.erasures, listed)
+        await _sweep(database.data_dir, place.pool)
+        return many
 
     with open_database(database) as url:
         # Refuse a database whose schema is not up to date.
@@ -167,6 +171,11 @@ def scrub(*, database: _Database = DatabaseSettings()) -> None:
             environment.say("The write-ahead log, its archive and replicas are yours to renew.")
 
     with_connection(database, rewrite)
+
+
+async def _sweep(data_dir: Path, pool: Pool) -> None:
+    """Remove the recordings of erased engagements."""
+    await sweep(data_dir / "media", partial(needing_recordings, pool))
 
 
 async def _at_place(url: str, data_dir: Path, act: Callable[[_Place], Awaitable[T]]) -> T:

@@ -7,9 +7,8 @@ from uuid import UUID
 import msgspec
 
 from herdbook.auth.scopes import ADMIN
-from herdbook.contacts.store import CONTACT
 from herdbook.engagements.store import needing_recordings
-from herdbook.erasure.erasing import certificate, command_for, finished, not_found, preview
+from herdbook.erasure.erasing import certificate, command_for, finished, not_erasable, preview
 from herdbook.erasure.model import Certificate, EraseQuery
 from herdbook.errors import NotFound
 from herdbook.http.call import Call
@@ -23,13 +22,13 @@ async def erase_contact(call: Call, contact_id: UUID, query: EraseQuery) -> Answ
     pool = services.database.pool
     command = await command_for(pool, workspace_id, contact_id, with_engagements=query.engagements, if_version=call.if_version)
     if query.dry_run:
-        if not command.subject.contact_ids:
-            raise await not_found(pool, workspace_id, CONTACT, contact_id)
+        if (refusal := await not_erasable(pool, workspace_id, command)) is not None:
+            raise refusal
         return Answer(msgspec.json.encode(preview(command, call.request_id, call.caller.shown_credential_id)))
     try:
         written = await call.write(command)
-    except NotFound:
-        raise await not_found(pool, workspace_id, CONTACT, contact_id) from None
+    except NotFound as error:
+        raise await not_erasable(pool, workspace_id, command) or error from None
     await finished(pool, services.ledger, services.erasures, (workspace_id, [contact_id]))
     if query.engagements:
         await sweep(services.recordings.folder, partial(needing_recordings, pool))

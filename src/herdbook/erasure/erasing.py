@@ -11,6 +11,7 @@ from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Executor, Pool
+from herdbook.db.survivors import survivors
 from herdbook.erasure import store
 from herdbook.erasure.commands import EraseContact, EraseSlice, Expirable, ExpireObjects
 from herdbook.erasure.model import Certificate, keyed_hash
@@ -92,6 +93,19 @@ async def not_found(statements: Executor, workspace_id: UUID, object_type: Objec
     if object_type is CONTACT and await store.erasure_of(statements, workspace_id, object_id) is not None:
         return NotFound("contact", "It cannot come back.", fault="This contact was erased.")
     return NotFound(object_type.noun, object_id=object_id)
+
+
+async def not_erasable(statements: Executor, workspace_id: UUID, command: EraseContact) -> NotFound | None:
+    """Return why a contact cannot be erased, for a caller who may read it: it is not there, or another one replaces it."""
+    replacing = await survivors(statements, "contact", workspace_id, [command.contact_id])
+    if command.contact_id in replacing:
+        survivor = ids.encoded(ids.CONTACT, replacing[command.contact_id])
+        return NotFound("contact", f"It was merged into `{survivor}`. Use that one.", command.contact_id, survivor)
+    if command.subject.contact_ids:
+        return None
+    if await store.erasure_of(statements, workspace_id, command.contact_id) is not None:
+        return await not_found(statements, workspace_id, CONTACT, command.contact_id)
+    return NotFound("contact", "Check the id.")
 
 
 async def erase_again(pool: Pool, ledger: Ledger, erasures: ErasureList, others: Iterable[ListedErasure] = ()) -> int:

@@ -49,7 +49,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         "finished": True,
         "engagements": False,
         "rows": {"contact": 1, "contact_email": 2, "change": 7, "engagement": 3},
-        "kept": {"transcript": 3},
+        "kept": {"engagement": 3, "transcript": 3, "recording": 2},
     }
 
     object: Literal["erasure_certificate"]
@@ -60,10 +60,12 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     credential_id: Annotated[str | None, Meta(description="Null for the command line, and for the server itself.")]
     finished: Annotated[bool, Meta(description="False if some of it is still being erased in the background.")]
     engagements: Annotated[bool, Meta(description="Whether the engagements of the person are erased, too.")]
-    rows: Annotated[dict[str, int], Meta(description="The rows with data of the person, by table.")]
+    rows: Annotated[dict[str, int], Meta(description="The rows with data of the person, by table, and files of recordings.")]
     kept: Annotated[
         dict[str, int],
-        Meta(description="Rows of the person's engagements that stay, by table. Their free text may name the person."),
+        Meta(
+            description="What stays of the person's engagements, by table, and recordings. Free text in it may name the person."
+        ),
     ]
 
 

@@ -1,6 +1,6 @@
 """The tables that an erasure reads and writes beside those of objects, and every SQL statement about erasures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -22,6 +22,8 @@ from herdbook.ledger.unit_of_work import Removed, Table
 from herdbook.workspaces.store import region_of
 
 KEY: Final = "erasure_key"
+# Certificates count the files of recordings under this name, among the tables.
+RECORDING: Final = "recording"
 # The answer to a repeated Idempotency-Key, once the first answer was erased.
 ERASED_ANSWER: Final = msgspec.Raw(b'{"erased":true}')
 
@@ -475,7 +477,24 @@ async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, w
         if many := await statements.fetchval(statement, *parameters(workspace_id, subject)):
             counts = kept if place.goes_with_engagements and not with_engagements else rows
             counts[place.table] = counts.get(place.table, 0) + many
+    if many := await _recordings(statements, workspace_id, subject.engagement_ids):
+        (rows if with_engagements else kept)[RECORDING] = many
+    if subject.engagement_ids and not with_engagements:
+        kept["engagement"] = len(subject.engagement_ids)
     return Found(rows=rows, kept=kept)
+
+
+async def _recordings(statements: Executor, workspace_id: UUID, engagement_ids: Collection[UUID]) -> int:
+    """Return how many of the engagements have a recording."""
+    count: int = await statements.fetchval(
+        """
+        select count(*) from engagement
+        where workspace_id = $1 and id = any($2) and json_typeof(details -> 'media') = 'object'
+        """,
+        workspace_id,
+        list(engagement_ids),
+    )
+    return count
 
 
 def parameters(workspace_id: UUID, subject: Subject) -> tuple[UUID, list[UUID], list[UUID], list[str]]:
