@@ -160,9 +160,10 @@ class ListQuery:
         # The planner expects few matches of `like`, and would sort all rows for them. It expects `coalesce` to match half of
         # the rows, so it scans in list order until the page is full.
         single = [f"%{_like_escaped(terms[0])}%" for terms in found if len(terms) == 1 and pattern(terms[0]) is None]
+        way: LiteralString = "c.search like any(" + self.parameter(single) + ")"
         ways = [self._matches(terms) for terms in found if len(terms) > 1 or pattern(terms[0]) is not None]
-        searched: LiteralString = " or ".join([*ways, "c.search like any(" + self.parameter(single) + ")"])
-        self._searched = "coalesce(" + searched + ", false)"
+        ways.append(way)
+        self._searched = "coalesce(" + " or ".join(ways) + ", false)"
         self._asked_in_search = len(self._values)
         if is_common:
             self._common = rarest, within.found_by_word
