@@ -163,7 +163,8 @@ class ListQuery:
         way: LiteralString = "c.search like any(" + self.parameter(single) + ")"
         ways = [self._matches(terms) for terms in found if len(terms) > 1 or pattern(terms[0]) is not None]
         ways.append(way)
-        self._searched = "coalesce(" + " or ".join(ways) + ", false)"
+        searched: LiteralString = " or ".join(ways)
+        self._searched = "coalesce(" + searched + ", false)"
         self._asked_in_search = len(self._values)
         if is_common:
             self._common = rarest, within.found_by_word
