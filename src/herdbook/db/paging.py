@@ -161,7 +161,7 @@ class ListQuery:
         # the rows, so it scans in list order until the page is full.
         single = [f"%{_like_escaped(terms[0])}%" for terms in found if len(terms) == 1 and pattern(terms[0]) is None]
         way: LiteralString = "c.search like any(" + self.parameter(single) + ")"
-        ways = [self._matches(terms) for terms in found if len(terms) > 1 or pattern(terms[0]) is not None]
+        ways: list[LiteralString] = [self._matches(terms) for terms in found if len(terms) > 1 or pattern(terms[0]) is not None]
         ways.append(way)
         searched: LiteralString = " or ".join(ways)
         self._searched = "coalesce(" + searched + ", false)"
