@@ -24,7 +24,7 @@ from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.db.database import Database
-from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
+from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
 from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
@@ -131,7 +131,7 @@ class Herdbook:
         else:
             await self._pages(scope, receive, send)
 
-    async def _reached_database(self) -> tuple[Pool, Pool, str]:
+    async def _reached_database(self) -> tuple[Pool, PagePool, str]:
         """Return the connections, those for lists, and the secret that signs cursors.
 
         Wait while the database is away, because a worker that replaces a dead one may start at such a time.
@@ -139,11 +139,11 @@ class Herdbook:
         stop_if_orphaned()
         give_up_at = time.monotonic() + _DATABASE_SECONDS
         while True:
-            opened: list[Pool] = []
+            opened: list[PagePool] = []
             try:
-                opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, plan_anew=True))
                 opened.append(await open_pool(self._database_url, self._settings.database_connections - _PAGE_CONNECTIONS))
-                secret: str = await opened[1].fetchval("select value from setting where name = 'cursor_secret'")
+                opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, planning_once=opened[0]))
+                secret: str = await opened[0].fetchval("select value from setting where name = 'cursor_secret'")
             except CONNECTION_ERRORS as error:
                 for pool in opened:
                     pool.terminate()
@@ -153,7 +153,7 @@ class Herdbook:
                     raise
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
             else:
-                pages, pool = opened
+                pool, pages = opened
                 return pool, pages, secret
 
     @asynccontextmanager

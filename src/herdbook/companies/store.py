@@ -11,7 +11,7 @@ from herdbook.addresses import without_www
 from herdbook.companies.model import Company, CompanyObject, patched
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
@@ -76,7 +76,7 @@ async def find(database: Database, workspace_id: UUID, company_id: UUID) -> Obje
     return await database.find(find_in("company"), workspace_id, company_id)
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the companies of a page, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("company")

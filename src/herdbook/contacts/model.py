@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -462,7 +462,7 @@ def _comparable_number(phone_number: str) -> str:
     return phone_number if number is None else number.key
 
 
-class SearchEntry(NamedTuple):
+class SearchEntry(msgspec.Struct, frozen=True):
     """The search data of a contact: the text that a search compares, the first word of each name, and all other words.
 
     The text has two sections: the names, then the e-mail addresses and the phone numbers.
@@ -487,8 +487,8 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
     if before is None or entry_before is None or not entry_before.text.endswith(END):
         names, first_name_word, last_name_word = _names_entry(contact)
         return SearchEntry(names + END + _handles_text(contact), first_name_word, last_name_word)
-    text, first_name_word, last_name_word = entry_before
-    names, _, handles = text.partition(END)
+    first_name_word, last_name_word = entry_before.first_name_word, entry_before.last_name_word
+    names, _, handles = entry_before.text.partition(END)
     if contact.first_name != before.first_name or contact.last_name != before.last_name:
         names, first_name_word, last_name_word = _names_entry(contact)
     if contact.emails != before.emails or contact.phone_numbers != before.phone_numbers:
@@ -496,11 +496,11 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
     return SearchEntry(names + END + handles, first_name_word, last_name_word)
 
 
-def _names_entry(contact: Contact) -> SearchEntry:
+def _names_entry(contact: Contact) -> tuple[str, str | None, str | None]:
     """Return the first section of a contact's text, with the words of its names."""
     text = searchable_name(contact.first_name or "", contact.last_name or "")
     first_name, last_name, *_ = text.split("\n", 2)
-    return SearchEntry(text, first_word(first_name), first_word(last_name))
+    return text, first_word(first_name), first_word(last_name)
 
 
 def _handles_text(contact: Contact) -> str:

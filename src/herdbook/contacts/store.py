@@ -14,7 +14,7 @@ from herdbook.contacts.events import contact_data
 from herdbook.contacts.model import Contact, ContactObject, ContactRecord, OwnMembers, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool
 from herdbook.db.survivors import survivors
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
@@ -270,7 +270,7 @@ async def find_record(database: Database, workspace_id: UUID, contact_id: UUID) 
     return found and ObjectRead(found.version, whole(found.body, found.more[0]))
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUID | None = None) -> list[ListRow]:
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery, company_id: UUID | None = None) -> list[ListRow]:
     """Return the contacts of a page, of one company if it is given, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("contact")
@@ -282,7 +282,7 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
         held = conditions.parameter(list(external_ids))
         conditions.require_few(_EXTERNAL_ID_HOLDERS.replace("$2", held))
     if (numbers := filters.get("phone_number")) is not None:
-        region = await region_of(pool, workspace_id)
+        region = await region_of(pool.planning_once, workspace_id)
         await conditions.require_links(
             pool,
             "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any($ids)",
@@ -306,6 +306,6 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
         )
     numbers_searched: list[str] = []
     if query.search is not None and is_number(query.search):
-        numbers_searched = search_terms(query.search, await region_of(pool, workspace_id))
+        numbers_searched = search_terms(query.search, await region_of(pool.planning_once, workspace_id))
     await conditions.search(pool, _SEARCH_INDEX, numbers_searched)
     return await conditions.fetch(pool, "contact")

@@ -14,7 +14,7 @@ from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Executor, Pool
+from herdbook.db.pool import Executor, PagePool, Pool
 from herdbook.engagements.events import engagement_data, transcript_data
 from herdbook.engagements.model import Details, Engagement, EngagementEntry, Timeline, TranscriptEntry
 from herdbook.ledger.changes import Action
@@ -249,7 +249,7 @@ class Within(NamedTuple):
 
 
 async def page(
-    pool: Pool, workspace_id: UUID, query: PageQuery, *, sees_private: bool, within: Within | None = None
+    pool: PagePool, workspace_id: UUID, query: PageQuery, *, sees_private: bool, within: Within | None = None
 ) -> list[ListRow]:
     """Return the engagements of a page with their details, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)

@@ -38,7 +38,8 @@ class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, work: UnitOfWork, object_id: UUID, version: int, before: Self | None, after: Any) -> Self:
         """Return the row for an entry, given the row before it, if any."""
-        members = {"object": after, **cls.columns(before, after)}
+        members = cls.columns(before, after)
+        members.setdefault("object", after)
         return cls(
             workspace_id=work.workspace_id, id=object_id, version=version, updated_at=work.at, deleted_at=None, **members
         )

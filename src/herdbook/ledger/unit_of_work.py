@@ -120,7 +120,7 @@ class Origin(msgspec.Struct, frozen=True):
     credential_id: UUID
 
 
-class Savepoint(NamedTuple):
+class Savepoint(msgspec.Struct, frozen=True):
     """A state of a unit of work to return to: its sequence, its number of entries, and the length of its log of puts."""
 
     seq: int

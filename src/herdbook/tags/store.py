@@ -5,7 +5,7 @@ from uuid import UUID
 
 from herdbook import ids
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
 from herdbook.tags.model import Tag, TagObject, comparable_name
@@ -41,6 +41,6 @@ TAG: Final = ObjectType(
 )
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the tags of a page, and one more if there is a next page."""
     return await ListQuery(workspace_id, query).fetch(pool, "tag")
