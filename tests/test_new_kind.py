@@ -96,7 +96,7 @@ TOY: Final = ObjectType(
     ),
     refers_to=(TAG,),
     read_scopes=("tags:read",),
-    write_scope="tags:write",
+    write_scopes=("tags:write",),
     blank=lambda toy_id, time: Toy(id=toy_id, color="", created_at=time, updated_at=time),
     events=Events.of_changes("toy"),
     history=HistoryNotes(restoring="It has its colour again."),

@@ -50,6 +50,7 @@ from herdbook.merging import api as merging_api
 from herdbook.merging.commands import MoveReferences
 from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
+from herdbook.notes import api as notes_api
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
@@ -73,6 +74,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *companies_api.operations(_COMPANY_CONTACTS),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
+    *notes_api.OPERATIONS,
     *merging_api.OPERATIONS,
     *engagements_api.OPERATIONS,
     *transcript_comments_api.OPERATIONS,

@@ -5,8 +5,9 @@ from typing import Final
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
+from herdbook.notes.store import NOTE
 from herdbook.tags.store import TAG
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 from herdbook.users.store import USER
 
-BUSINESS_TYPES: Final = (CONTACT, COMPANY, USER, TAG, ENGAGEMENT, TRANSCRIPT, TRANSCRIPT_COMMENT)
+BUSINESS_TYPES: Final = (CONTACT, COMPANY, USER, TAG, ENGAGEMENT, TRANSCRIPT, TRANSCRIPT_COMMENT, NOTE)

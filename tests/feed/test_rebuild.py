@@ -125,6 +125,7 @@ class Life:
         self.tags: list[str] = []
         self.engagements: list[str] = []
         self.comments: list[str] = []
+        self.notes: list[str] = []
         self.requests: list[str] = []
         self.done: dict[str, int] = {}
 
@@ -132,9 +133,9 @@ class Life:
         """Make a number of writes."""
         deeds: list[Any] = [
             *(self.create_contact, self.create_contact, self.update_contact, self.update_contact, self.delete_contact),
-            *(self.update_record, self.update_record, self.change_engagement),
+            *(self.update_record, self.update_record, self.update_record, self.change_engagement),
             *(self.create_company, self.change_company, self.tag, self.engage, self.engage, self.change_engagement),
-            *(self.comment, self.bulk, self.merge, self.restore, self.undo, self.undo, self.undo),
+            *(self.comment, self.note, self.note, self.bulk, self.merge, self.restore, self.undo, self.undo, self.undo),
         ]
         for _ in range(steps):
             deed = self.dice.choice(deeds)
@@ -250,6 +251,19 @@ class Life:
             self.comments.append(response.json()["id"])
         return response
 
+    async def note(self) -> Any:
+        """Write a note on a contact or a company, or change or delete one."""
+        dice = self.dice
+        if self.notes and dice.random() < 0.4:
+            path = f"/api/herdbook/notes/{self.some(self.notes)}"
+            return await (self.person.delete(path) if dice.random() < 0.4 else self.person.patch(path, json={"text": "So?"}))
+        plural, known = dice.choice([("contacts", self.contacts[-3:]), ("companies", self.companies)])
+        body = {"text": "Well.", "is_pinned": dice.random() < 0.5}
+        response = await self.person.post(f"/api/herdbook/{plural}/{self.some(known)}/notes", json=body)
+        if response.status_code == 201:
+            self.notes.append(response.json()["id"])
+        return response
+
     async def bulk(self) -> Any:
         """Write several contacts in bulk."""
         dice = self.dice
@@ -281,7 +295,9 @@ class Life:
 
     async def restore(self) -> Any:
         """Restore an object."""
-        plural, known = self.dice.choice([("contacts", self.contacts), ("companies", self.companies), ("tags", self.tags)])
+        plural, known = self.dice.choice(
+            [("contacts", self.contacts), ("companies", self.companies), ("tags", self.tags), ("notes", self.notes)]
+        )
         return await self.person.post(f"/api/herdbook/{plural}/{self.some(known)}/restore")
 
     async def undo(self) -> Any:
@@ -311,4 +327,4 @@ async def test_the_feed_rebuilds_every_row(
             assert replica.rows[place] == row, place
         await assert_consistent(pool, workspace_id)
 
-    assert {"merge", "bulk", "undo", "restore", "change_engagement", "update_record"} <= life.done.keys()
+    assert {"merge", "bulk", "undo", "restore", "change_engagement", "update_record", "note"} <= life.done.keys()

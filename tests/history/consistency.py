@@ -20,6 +20,7 @@ from herdbook.engagements.store import (
 from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import reindex
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
+from herdbook.notes.store import COMPANY_NOTES, CONTACT_NOTES
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags.store import TAG_NAMES
 from herdbook.users.store import USER_WORDS
@@ -34,6 +35,8 @@ _LINKS: Final[dict[Table[Any], str]] = {
     ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",
     ENGAGEMENT_CONTACTS: "select contact_id, engagement_id from engagement_contact",
     ENGAGEMENT_COMPANIES: "select company_id, engagement_id from engagement_company",
+    CONTACT_NOTES: "select contact_id, note_id from contact_note",
+    COMPANY_NOTES: "select company_id, note_id from company_note",
     ENGAGEMENT_TAGS: "select tag_id, engagement_id from engagement_tag",
 }
 _CLAIMS: Final[dict[UniqueKey[Any], str]] = {

@@ -40,6 +40,7 @@ _PREFIXES: Final = {
     "engagement": ids.ENGAGEMENT,
     "transcript": ids.ENGAGEMENT,
     "transcript_comment": ids.TRANSCRIPT_COMMENT,
+    "note": ids.NOTE,
 }
 Place: TypeAlias = tuple[str, str]
 
@@ -74,6 +75,7 @@ class Story:
     contacts: list[str] = field(default_factory=list[str])
     companies: list[str] = field(default_factory=list[str])
     calls: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
     requests: list[tuple[str, Snapshot, Snapshot]] = field(default_factory=list[tuple[str, Snapshot, Snapshot]])
     engagements: int = 0
 
@@ -86,6 +88,7 @@ class Story:
             ("engagement", "json_build_object('object', object, 'details', details), null"),
             ("transcript", "json_build_object('text', text, 'timeline', object, 'id', timeline_id), null"),
             ("transcript_comment", "to_json(object), null"),
+            ("note", "to_json(object), null"),
         ):
             query = f"select id, version, deleted_at, {columns} from {kind} where workspace_id = $1"
             for object_id, version, deleted_at, says, merged_into in await self.pool.fetch(query, self.person.workspace_id):
@@ -104,6 +107,10 @@ class Story:
     def call(self, place: int) -> str:
         """Return one of the engagements that ever existed."""
         return self.calls[place % len(self.calls)] if self.calls else "ngmt_"
+
+    def note(self, place: int) -> str:
+        """Return one of the notes that ever existed."""
+        return self.notes[place % len(self.notes)] if self.notes else "note_"
 
     async def work_through_chores(self) -> None:
         """Finish the background work."""
@@ -141,7 +148,7 @@ _SIMPLE: Final = (
     *("create", "update", "update", "rename", "delete", "restore"),
     *("hire", "fire", "reopen", "move", "merge", "engage"),
 )
-_LINKED: Final = ("engage", "link", "link", "comment", "time", "merge")
+_LINKED: Final = ("engage", "link", "link", "comment", "time", "merge", "note", "note", "file", "tear")
 wishes: Final = st.builds(
     Wish,
     kind=st.sampled_from([*_SIMPLE, *_LINKED, "bulk", "bulk", "pass on", "pass on", "undo", "undo", "undo", "undo last"]),
@@ -188,7 +195,9 @@ async def act(story: Story, wish: Wish) -> None:
     if response.status_code in (200, 201):
         after = await story.snapshot()
         for kind, shown_id in sorted(after.keys() - before.keys()):
-            {"contact": story.contacts, "company": story.companies, "engagement": story.calls}.get(kind, []).append(shown_id)
+            {"contact": story.contacts, "company": story.companies, "engagement": story.calls, "note": story.notes}.get(
+                kind, []
+            ).append(shown_id)
         if before != after:
             story.requests.append((response.headers["X-Request-Id"], before, after))
 
@@ -224,6 +233,9 @@ async def asked(story: Story, wish: Wish) -> httpx.Response:
         "engage": ("POST", CALLS, timed(f"call {story.engagements % 3}", participants=known)),
         "link": ("PUT", f"{CALLS}/{story.call(wish.other)}/contacts", {"contact_ids": [contact] if wish.members else []}),
         "comment": ("POST", f"{CALLS}/{story.call(wish.place)}/transcript_comments", {"body": "Is it?"}),
+        "note": ("POST", f"/api/herdbook/contacts/{contact}/notes", {"text": "Well."}),
+        "file": ("POST", f"/api/herdbook/companies/{company}/notes", {"text": "Well."}),
+        "tear": ("DELETE", f"/api/herdbook/notes/{story.note(wish.place)}", None),
         "time": ("PUT", f"/api/herdbook/engagements/{story.call(wish.place)}/transcript_timeline", TIMELINE),
         "bulk": ("POST", "/api/herdbook/contacts/bulk", bulk(story, wish, members)),
     }
@@ -307,14 +319,15 @@ async def undo(story: Story, place: int) -> Json:
     for each, reason in kept.items():
         if reason == "in_use":
             assert each in named or (each[0] == "engagement" and ("transcript", each[1]) in named | then.keys()), each
-        if reason in ("conflict", "company_not_found"):
+        # A note on an object that is gone is possible: it is hidden.
+        if reason == "conflict" or (reason == "company_not_found" and each[0] != "note"):
             assert not is_possible({**said(then), each: before.get(each, nothing).says}), (each, reason)
     if reverted:
         story.requests.append((response.headers["X-Request-Id"], now, then))
     return answer
 
 
-def names(place: Place, state: State) -> set[Place]:
+def names(place: Place, state: State) -> set[Place]:  # noqa: PLR0911  # one for each kind
     """Return the ids that an object names."""
     kind, shown_id = place
     if state.says is None:
@@ -331,6 +344,8 @@ def names(place: Place, state: State) -> set[Place]:
         case "transcript_comment":
             call = state.says["engagement_id"]
             return {("engagement", call), ("transcript", call)}
+        case "note":
+            return {(kind, state.says[f"{kind}_id"]) for kind in ("contact", "company") if f"{kind}_id" in state.says}
         case _:
             return set()
 

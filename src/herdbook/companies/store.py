@@ -54,7 +54,7 @@ COMPANY: Final = ObjectType(
     indexes=(Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),),
     unique_keys=(DOMAINS,),
     read_scopes=Company.read_scopes,
-    write_scope="companies:write",
+    write_scopes=("companies:write",),
     events=Events.of_changes("company", example_previous={"name": "Difference Engine"}),
     blank=lambda company_id, time: Company(object=CompanyObject.COMPANY, id=company_id, created_at=time, updated_at=time),
     patched=patched,

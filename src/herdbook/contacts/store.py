@@ -159,7 +159,7 @@ CONTACT: Final = ObjectType(
     unique_keys=(ADDRESSES, EXTERNAL_IDS),
     refers_to=(COMPANY,),
     read_scopes=Contact.read_scopes,
-    write_scope="contacts:write",
+    write_scopes=("contacts:write",),
     events=Events.of_changes(
         "contact",
         example_previous={"last_name": "Byron"},

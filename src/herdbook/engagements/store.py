@@ -104,7 +104,7 @@ ENGAGEMENT: Final = ObjectType(
     unique_keys=(EXTERNAL_IDS,),
     refers_to=(CONTACT, COMPANY, TAG),
     read_scopes=Engagement.read_scopes,
-    write_scope="engagements:write",
+    write_scopes=("engagements:write",),
     is_public="object ->> 'is_private' = 'false'",
     events=Events.of_changes("engagement", example_previous={"title": "The next step"}, data=engagement_data),
     history=HistoryNotes(
@@ -144,7 +144,7 @@ TRANSCRIPT: Final = ObjectType(
     context_fields=frozenset({"engagement"}),
     refers_to=(ENGAGEMENT,),
     read_scopes=("engagements:read", "transcript_timelines:read"),
-    write_scope="engagements:write",
+    write_scopes=("engagements:write",),
     is_public="""(
         select not e.is_private from engagement e where e.workspace_id = change.workspace_id and e.id = change.object_id
     )""",

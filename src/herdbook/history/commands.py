@@ -21,11 +21,15 @@ from herdbook.http.problems import Holder
 from herdbook.ledger.claims import HeldKey, UniqueKey
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, active, deleted, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.notes.model import Note
+from herdbook.notes.store import NOTE, place_of
 from herdbook.tags.store import TAG
 
 
 class Restore(msgspec.Struct, frozen=True, kw_only=True):
     """Restore a deleted object in the state that it had. A contact whose company is gone comes back without a company.
+
+    A note comes back only to an object that exists.
 
     An object that is not deleted stays unchanged. Refusals: NotFound, Stale, Taken.
     """
@@ -50,6 +54,10 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
         work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
+        if isinstance(after, Note):
+            place, place_id = place_of(after)
+            if active(work, place.table, place_id) is None:
+                raise NotFound(place.noun, object_id=place_id)
         object_type.claim(work, self.object_id, None, after)
         version, _ = restored(work, object_type, row, after)
         now: Any = work.get(object_type.table, self.object_id)
@@ -290,8 +298,8 @@ class _UndoPlan:
             is_merged = getattr(row, "merged_into", None) is not None
         if is_there or (reversal.object_type is CONTACT and reversal.before is not None):
             return is_there
-        # Engagements of a merged contact or company would be moved to the one that replaces it.
-        is_followed = is_merged and reversal.object_type is ENGAGEMENT
+        # Engagements and notes of a merged contact or company would be moved to the one that replaces it.
+        is_followed = is_merged and reversal.object_type in (ENGAGEMENT, NOTE)
         return version is not None and version < self._command.since and not is_followed
 
     def _need(self, reversal: Reversal, staying: AbstractSet[ObjectKey]) -> Kept | None:
@@ -359,6 +367,9 @@ def _needs_to_be_there(object_type: ObjectType[Any, Any], state: Any) -> Iterato
     yield from (held.need for held in object_type.held(state))
     if (company_id := company_of(state)) is not None:
         yield Need(COMPANIES, company_id)
+    if isinstance(state, Note):
+        place, place_id = place_of(state)
+        yield Need(place.table, place_id)
 
 
 def _differs(reversal: Reversal, row: Any) -> bool:

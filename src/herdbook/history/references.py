@@ -2,7 +2,8 @@
 
 A contact refers to its company. Once merged, a contact or a company refers to the one that replaces it. An engagement refers
 to contacts, companies and tags. A transcript refers to its engagement, and to the fact that it is completed. A comment refers
-to its engagement and to its timeline. References to users are left out, because users always exist.
+to its engagement and to its timeline. A note refers to the contact or the company that it is on. References to users are left
+out, because users always exist.
 """
 
 from typing import Any, TypeAlias
@@ -17,6 +18,8 @@ from herdbook.contacts.store import CONTACT
 from herdbook.engagements.model import EngagementEntry, ProcessingStatus, TranscriptEntry
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.ledger.object_types import ObjectType
+from herdbook.notes.model import Note
+from herdbook.notes.store import place_of
 from herdbook.tags.store import TAG
 from herdbook.transcript_comments.model import TranscriptComment
 
@@ -25,7 +28,9 @@ from herdbook.transcript_comments.model import TranscriptComment
 ObjectKey: TypeAlias = tuple[ObjectType[Any, Any], UUID]
 
 
-def named(object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[ObjectKey]:
+def named(  # noqa: PLR0911  # one for each type
+    object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged_into: UUID | None = None
+) -> set[ObjectKey]:
     """Return the references of an object. The state None is that of a missing object, which may have been merged."""
     match state:
         case None:
@@ -43,6 +48,8 @@ def named(object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged
         case TranscriptComment():
             timeline_id = ids.decoded(ids.TRANSCRIPT_TIMELINE, state.transcript_timeline_id)
             return _places(ENGAGEMENT, engagement_of(state)) | _places(TRANSCRIPT, timeline_id)
+        case Note():
+            return {place_of(state)}
         case _:
             return set()
 

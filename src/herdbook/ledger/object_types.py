@@ -117,11 +117,12 @@ class ObjectType(Generic[RowT, EntryT]):
     entry for documents and sample events. `indexes` are the indexes by which objects are found; the ledger keeps them up to
     date. `unique_keys` are the unique keys of the type. `context_fields` names the members of an entry that describe
     another object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last.
-    Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects. `is_public` is an SQL
-    condition on an entry `change` that tells whether the object is not private; None if no object of the type is private.
-    `events` are the events of webhooks; None if there are none. `history` are notes on the operations that show an object's
-    history and restore it; None if the API has no such operations. `blank` returns a new object without any field set, for its
-    id and the time; None if requests create none. `patched` returns an object with the fields of a request body.
+    Reading needs all `read_scopes`, and undoing all `write_scopes`; without any of these, no caller of the API can write such
+    objects. `is_public` is an SQL condition on an entry `change` that tells whether the object is not private; None if no
+    object of the type is private. `events` are the events of webhooks; None if there are none. `history` are notes on the
+    operations that show an object's history and restore it; None if the API has no such operations. `blank` returns a new
+    object without any field set, for its id and the time; None if requests create none. `patched` returns an object with the
+    fields of a request body.
     """
 
     kind: LiteralString
@@ -136,7 +137,7 @@ class ObjectType(Generic[RowT, EntryT]):
     context_fields: frozenset[str] = frozenset()
     refers_to: "tuple[ObjectType[Any, Any], ...]" = ()
     read_scopes: tuple[str, ...]
-    write_scope: str | None = None
+    write_scopes: tuple[str, ...] = ()
     is_public: LiteralString | None = None
     events: Events | None = None
     history: HistoryNotes | None = None

@@ -94,6 +94,7 @@ class ContactMerge(msgspec.Struct, frozen=True, kw_only=True):
         "contact": Contact.example,
         "merged": MergeRequest.example["from"],
         "engagements_moved": 2,
+        "notes_moved": 1,
     }
 
     object: Literal["merge"]
@@ -101,6 +102,7 @@ class ContactMerge(msgspec.Struct, frozen=True, kw_only=True):
     contact: Annotated[ContactRecord, Meta(description="The contact that the others were merged into.")]
     merged: Annotated[tuple[str, ...], Meta(description="The contacts that were merged, which no longer exist.")]
     engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the contact.")]
+    notes_moved: Annotated[int, Meta(description="The number of notes that move to the contact.")]
 
 
 class CompanyMerge(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +116,7 @@ class CompanyMerge(msgspec.Struct, frozen=True, kw_only=True):
         "merged": CompanyMergeRequest.example["from"],
         "contacts_moved": 12,
         "engagements_moved": 2,
+        "notes_moved": 1,
     }
 
     object: Literal["merge"]
@@ -122,6 +125,7 @@ class CompanyMerge(msgspec.Struct, frozen=True, kw_only=True):
     merged: Annotated[tuple[str, ...], Meta(description="The companies that were merged, which no longer exist.")]
     contacts_moved: Annotated[int, Meta(description="The number of contacts that move to the company.")]
     engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the company.")]
+    notes_moved: Annotated[int, Meta(description="The number of notes that move to the company.")]
 
 
 ObjectT = TypeVar("ObjectT", ContactRecord, Company)

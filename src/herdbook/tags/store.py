@@ -34,7 +34,7 @@ TAG: Final = ObjectType(
     example=Tag.example,
     unique_keys=(TAG_NAMES,),
     read_scopes=Tag.read_scopes,
-    write_scope="tags:write",
+    write_scopes=("tags:write",),
     events=Events.of_changes("tag", example_previous={"hex_color": None}),
     blank=lambda tag_id, time: Tag(object=TagObject.TAG, id=tag_id, name="", created_at=time, updated_at=time),
     history=HistoryNotes(restoring="Engagements that had the tag have it again."),
