@@ -13,9 +13,9 @@ create table note (
 );
 
 create index note_by_contact on note (workspace_id, contact_id, updated_at, version)
-    where deleted_at is null and contact_id is not null;
+    where contact_id is not null;
 create index note_by_company on note (workspace_id, company_id, updated_at, version)
-    where deleted_at is null and company_id is not null;
+    where company_id is not null;
 
 -- The active notes on a contact or a company, for commands.
 create table contact_note (
