@@ -22,6 +22,7 @@ from herdbook.companies import api as companies_api
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.commands import ContactsOfCompany
+from herdbook.custom_fields import api as fields_api
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
 from herdbook.disk import DiskWatch
@@ -73,6 +74,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *companies_api.operations(_COMPANY_CONTACTS),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
+    *fields_api.OPERATIONS,
     *merging_api.OPERATIONS,
     *engagements_api.OPERATIONS,
     *transcript_comments_api.OPERATIONS,

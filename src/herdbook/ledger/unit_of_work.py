@@ -136,6 +136,8 @@ class UnitOfWork:
         # Maps what was looked up to the row, or to None if there is no such row.
         self._loaded: dict[tuple[Table[Any], Hashable], Row | None] = {}
         self._missing: set[Need] = set()
+        # The tables in which rows were put, also those of which all were taken back.
+        self._changed_tables: set[Table[Any]] = set()
         self._origin: Origin | None = None
         self._undo: list[tuple[tuple[Table[Any], Hashable], Row | None]] = []
         self._start = self.savepoint()
@@ -184,6 +186,7 @@ class UnitOfWork:
         key = (table, table.key(row))
         self._undo.append((key, self.changed_rows.get(key)))
         self.changed_rows[key] = row
+        self._changed_tables.add(table)
 
     @property
     def rows_put(self) -> int:
@@ -192,6 +195,8 @@ class UnitOfWork:
 
     def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""
+        if table not in self._changed_tables:
+            return []
         return [row for (changed_in, _), row in self.changed_rows.items() if changed_in is table]  # type: ignore[misc]  # as in `get`
 
     def record(self, entry: Entry) -> int:

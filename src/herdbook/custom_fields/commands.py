@@ -1,0 +1,201 @@
+"""The commands that define fields, and the steps by which other commands set values."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from herdbook import ids
+from herdbook.custom_fields.model import (
+    MAX_DEFINITIONS,
+    REFERENCES,
+    Field,
+    FieldCreate,
+    FieldUpdate,
+    unsound,
+)
+from herdbook.custom_fields.store import DEFINITIONS, FIELD, FIELDS, REFERENCED
+from herdbook.custom_fields.values import normal_value, unique_value
+from herdbook.errors import FieldError, Invalid, Stale, quoted
+from herdbook.ledger.object_types import created, current, updated
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+
+
+class CreateField(msgspec.Struct, frozen=True):
+    """Define a field. Refusals: Invalid, Stale if a version is required, Taken."""
+
+    fields: FieldCreate
+    has_precondition: bool = False
+
+    def needs(self) -> Iterator[Need]:
+        yield from FIELD.key_needs(self.fields)
+        yield Need(DEFINITIONS, self.fields.object_type.value)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        if self.has_precondition:
+            raise Stale(None)
+        object_type = self.fields.object_type.value
+        if len(definitions(work, object_type)) >= MAX_DEFINITIONS:
+            message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
+            raise Invalid([FieldError("object_type", "too_many", message)])
+        field_id = ids.new_id()
+        field = _sound(FIELD.new(field_id, work.time, self.fields))
+        FIELD.claim(work, field_id, None, field)
+        return created(work, FIELD, field_id, field)
+
+
+class UpdateField(msgspec.Struct, frozen=True):
+    """Change the definition of a field. Refusals: Invalid, NotFound, Stale."""
+
+    field_id: UUID
+    patch: FieldUpdate
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(FIELDS, self.field_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, FIELDS, self.field_id, self.if_version, FIELD.noun)
+        return updated(work, FIELD, before, _sound(FIELD.patched(before.entry, self.patch)))
+
+
+def _sound(field: Field) -> Field:
+    """Return a definition with its default in the form in which it is kept. Refusal: Invalid."""
+    errors = [*unsound(field)]
+    if field.default is not None and not errors:
+        field = msgspec.structs.replace(field, default=normal_value(field, field.default, "default", errors))
+    if errors:
+        raise Invalid(errors)
+    return field
+
+
+def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
+    """Return the definitions of the fields of a type by their keys, as the batch has them so far."""
+    stored = work.get(DEFINITIONS, object_type)
+    found = {} if stored is None else {field.key: field for field in stored.fields}
+    for row in work.changed_in(FIELDS):
+        if row.object_type == object_type and row.deleted_at is None:
+            found[row.key] = row.object
+        elif row.object_type == object_type and found.get(row.key, row.object).id == row.object.id:
+            found.pop(row.key, None)
+    return found
+
+
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
+
+
+def value_needs(object_type: str, asked: Mapping[str, Any] | UnsetType) -> Iterator[Need]:
+    """Yield the rows that a command must see to set values."""
+    if asked is UNSET:
+        return
+    yield Need(DEFINITIONS, object_type)
+    for value in asked.values():
+        if isinstance(value, str):
+            yield from (
+                Need(REFERENCED, (kind.value, decoded))
+                for kind, prefix in REFERENCES.items()
+                if (decoded := ids.decoded(prefix, value)) is not None
+            )
+
+
+def with_values(
+    work: UnitOfWork, object_type: str, entry: EntryT, asked: Mapping[str, Any] | UnsetType, *, is_new: bool = False
+) -> EntryT:
+    """Return an entry with values set: null clears a value, and a field that is not named keeps its own.
+
+    A new entry gets the defaults. Refusal: Invalid, which names each field as `fields.key`.
+    """
+    if asked is UNSET:
+        return entry
+    defined = definitions(work, object_type)
+    change = _ValueChange(entry, defined)
+    for key, value in {**(_defaults(defined) if is_new else {}), **asked}.items():
+        change.set(key, value)
+    if is_new:
+        change.require(asked)
+    if not change.errors:
+        change.errors += _dangling(work, defined, change.values, asked)
+    if change.errors:
+        raise Invalid(change.errors)
+    return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
+
+
+def _defaults(defined: Mapping[str, Field]) -> dict[str, Any]:
+    return {field.key: field.default for field in defined.values() if field.default is not None and not field.archived}
+
+
+class _ValueChange:
+    """The values of an entry while they change: `values`, those of unique fields as they are claimed, and the errors so far."""
+
+    def __init__(self, entry: Any, defined: Mapping[str, Field]) -> None:
+        self.values: dict[str, Any] = {} if entry.fields is UNSET else {**entry.fields}
+        self.claimed = {each.partition("=")[0]: each for each in entry.unique_values or ()}
+        self.errors: list[FieldError] = []
+        self._defined = defined
+
+    def set(self, key: str, value: Any) -> None:
+        """Set or clear a value, or add its errors."""
+        path = f"fields.{quoted(key)}"
+        old = self.values.get(key)
+        # An object may always be sent as it was read.
+        if value == old and type(value) is type(old) and (key in self._defined or value is not None):
+            return
+        field = _writable(self._defined.get(key), path, self.errors)
+        if field is None:
+            return
+        kept = None if value is None else normal_value(field, value, path, self.errors)
+        if field.required and value is None:
+            self.errors.append(FieldError(path, "required", f"`{path}` is required. Send a value."))
+        self.claimed.pop(key, None)
+        self.values.pop(key, None)
+        if kept is not None:
+            self.values[key] = kept
+            if field.unique:
+                self.claimed[key] = unique_value(field, kept)
+
+    def require(self, asked: Mapping[str, Any]) -> None:
+        """Add the errors of required fields that a new object does not have. Those that were sent have theirs already."""
+        self.errors += [
+            FieldError(f"fields.{field.key}", "required", f"`fields.{field.key}` is missing. Send it.")
+            for field in self._defined.values()
+            if field.required and not field.archived and field.key not in self.values and not asked.get(field.key)
+        ]
+
+
+def _writable(field: Field | None, path: str, errors: list[FieldError]) -> Field | None:
+    if field is None:
+        message = f"There is no field `{path}`. `GET /api/herdbook/fields` lists those of the workspace."
+        errors.append(FieldError(path, "unknown_field", message))
+        return None
+    if field.archived:
+        errors.append(FieldError(path, "archived", f"`{path}` is archived. Leave it out, or bring the field back first."))
+        return None
+    return field
+
+
+def _dangling(
+    work: UnitOfWork, defined: Mapping[str, Field], values: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Iterator[FieldError]:
+    """Yield the errors of new references whose object does not exist."""
+    places: dict[str, tuple[str, UUID]] = {}
+    for key in asked:
+        if key in values and key in defined and (prefix := REFERENCES.get(defined[key].kind)) is not None:
+            decoded = ids.decoded(prefix, values[key])
+            places[key] = defined[key].kind.value, decoded or ids.NIL
+    for key, found in zip(places, work.get_all(REFERENCED, list(places.values())), strict=True):
+        if found is None:
+            kind = places[key][0]
+            message = f"`fields.{key}` names no {kind} of this workspace. Send another, or null."
+            yield FieldError(f"fields.{key}", "not_found", message, values[key])
+
+
+def shown_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:
+    """Return an entry as the API shows it: without the values of archived fields."""
+    whole: Any = entry
+    if whole.fields is UNSET:
+        return entry
+    defined = definitions(work, object_type)
+    shown = {key: value for key, value in whole.fields.items() if key in defined and not defined[key].archived}
+    return entry if len(shown) == len(whole.fields) else msgspec.structs.replace(entry, fields=shown or UNSET)

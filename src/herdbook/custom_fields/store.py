@@ -1,0 +1,161 @@
+"""The type of fields, with its tables, and every SQL statement about them."""
+
+from collections.abc import Collection
+from typing import Any, Final, LiteralString, Self
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.custom_fields.model import Field, blank, patched
+from herdbook.db.database import ObjectRead, find_in
+from herdbook.db.paging import ListQuery, ListRow, PageQuery
+from herdbook.db.pool import Pool
+from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.object_types import HistoryNotes, ObjectRow, ObjectType, object_table, whole
+from herdbook.ledger.unit_of_work import Table
+
+
+class FieldRow(ObjectRow, frozen=True, kw_only=True):
+    """A field's row: its definition, and the columns that queries use."""
+
+    object_type: str
+    key: str
+    is_archived: bool
+    object: Field
+
+    @classmethod
+    def columns(cls, before: Self | None, after: Field) -> dict[str, Any]:  # noqa: ARG003  # all follows from the definition
+        return {"object_type": after.object_type.value, "key": after.key, "is_archived": after.archived}
+
+
+FIELDS: Final = object_table(FieldRow, "field", {"object_type": "text", "key": "text", "is_archived": "boolean"})
+FIELD_KEYS: Final = UniqueKey[Field](
+    claim_table("field_key", "key", "field_id"),
+    # Only a blank definition has no key.
+    keys=lambda field: [f"{field.object_type.value}.{field.key}"] if field.key else [],
+    field_path=lambda _, __: "key",
+)
+FIELD: Final = ObjectType(
+    kind="f",
+    name="field",
+    plural="fields",
+    prefix=ids.FIELD,
+    table=FIELDS,
+    entry=Field,
+    example=Field.example,
+    unique_keys=(FIELD_KEYS,),
+    read_scopes=Field.read_scopes,
+    write_scope=ADMIN,
+    blank=blank,
+    patched=patched,
+    history=HistoryNotes(restoring="The values that objects have of it show again."),
+)
+
+
+class Definitions(msgspec.Struct, frozen=True):
+    """The definitions of all fields of a type of objects, archived ones included."""
+
+    workspace_id: UUID
+    object_type: str
+    fields: tuple[Field, ...]
+
+
+# A type has few definitions, and a command that sets values needs those that are required and those with a default, too.
+DEFINITIONS: Final = Table(
+    row=Definitions,
+    key=lambda found: found.object_type,
+    load="""
+        select asked.workspace_id, asked.key as object_type, coalesce((
+            select json_agg(f.object) from field f
+            where f.workspace_id = asked.workspace_id and f.object_type = asked.key
+                and coalesce(f.deleted_at, 'infinity') = 'infinity'
+        ), '[]') as fields
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    """,
+    save=None,
+)
+
+
+class Referenced(msgspec.Struct, frozen=True):
+    """An active object that values may refer to: a user, a contact or a company."""
+
+    workspace_id: UUID
+    kind: str
+    id: UUID
+
+
+# A client knows the id of an object only when the object is stored, so what the batch creates need not be looked at. Neither
+# need what it deletes, because a reference may outlive its object. `coalesce` rules out the partial indexes, so the planner
+# uses the key.
+REFERENCED: Final = Table(
+    row=Referenced,
+    key=lambda found: (found.kind, found.id),
+    load="""
+        select asked.workspace_id, asked.key ->> 0 as kind, (asked.key ->> 1)::uuid as id
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+        where case asked.key ->> 0
+            when 'user' then exists (
+                select from workspace_user c
+                where c.workspace_id = asked.workspace_id and c.id = (asked.key ->> 1)::uuid
+                    and coalesce(c.deleted_at, 'infinity') = 'infinity'
+            )
+            when 'contact' then exists (
+                select from contact c
+                where c.workspace_id = asked.workspace_id and c.id = (asked.key ->> 1)::uuid
+                    and coalesce(c.deleted_at, 'infinity') = 'infinity'
+            )
+            else exists (
+                select from company c
+                where c.workspace_id = asked.workspace_id and c.id = (asked.key ->> 1)::uuid
+                    and coalesce(c.deleted_at, 'infinity') = 'infinity'
+            )
+        end
+    """,
+    save=None,
+)
+
+
+# The keys of fields whose values no object shows: archived ones, and those that an undo has deleted.
+_HIDDEN: Final[LiteralString] = """, c.own, case when c.own is not null then (
+    select json_agg(f.key) from field f
+    where f.workspace_id = c.workspace_id and f.object_type = '$table' and (f.is_archived or f.deleted_at is not null)
+        and not exists (
+            select from field_key k
+            where k.workspace_id = f.workspace_id and k.key = f.object_type || '.' || f.key and k.field_id <> f.id
+        )
+) end"""
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_keys: Final = msgspec.json.Decoder(list[str]).decode
+
+
+def find_record_in(table: LiteralString) -> LiteralString:
+    """Return the statement that finds active objects with their own members, for `record_of`."""
+    return find_in(table, _HIDDEN.replace("$table", table))
+
+
+def record_of(found: ObjectRead) -> ObjectRead:
+    """Return the whole of an object as the API shows it: without the values of archived fields."""
+    own, hidden = found.more
+    if own is not None and hidden is not None:
+        own = _without(own, _keys(hidden))
+    return ObjectRead(found.version, whole(found.body, own))
+
+
+def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
+    members = _members(own)
+    if "fields" in members:
+        values = {key: value for key, value in _members(members["fields"]).items() if key not in hidden}
+        members["fields"] = msgspec.Raw(msgspec.json.encode(values))
+        if not values:
+            del members["fields"]
+    return msgspec.json.encode(members) if members else None
+
+
+async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
+    """Return the definitions of a page, and one more if there is a next page."""
+    conditions = ListQuery(workspace_id, query)
+    if (object_types := query.filters.get("object_type")) is not None:
+        conditions.add("c.object_type = any($value)", list(object_types))
+    return await conditions.fetch(pool, "field")
