@@ -107,7 +107,7 @@ class CompanyRecordUpdate(CompanyUpdate, frozen=True, kw_only=True, forbid_unkno
 
     schema_name: ClassVar[str] = "company_record_update_request"
     rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
-    example: ClassVar[dict[str, Any]] = {"fields": {"founded": "1837-12-01"}}
+    example: ClassVar[dict[str, Any]] = {"description": "Difference engines, too."}
 
     crm_association: CompanyCrmAssociation | None | UnsetType = UNSET
     fields: Values | UnsetType = UNSET
