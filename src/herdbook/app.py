@@ -23,6 +23,7 @@ from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.custom_fields import api as fields_api
+from herdbook.custom_fields.commands import add_usual_fields
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
 from herdbook.disk import DiskWatch
@@ -226,6 +227,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[
     chores = [
         Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=_COMPANY_CONTACTS))),
         *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
+        Chore(3600, partial(add_usual_fields, pool, ledger), first_within_seconds=1),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),

@@ -11,16 +11,27 @@ from herdbook import ids
 from herdbook.custom_fields.model import (
     MAX_DEFINITIONS,
     REFERENCES,
+    USUAL_FIELDS,
     Field,
     FieldCreate,
     FieldUpdate,
     unsound,
 )
-from herdbook.custom_fields.store import DEFINITIONS, FIELD, FIELDS, REFERENCED
+from herdbook.custom_fields.store import (
+    DEFINITIONS,
+    FIELD,
+    FIELD_KEYS,
+    FIELDS,
+    REFERENCED,
+    note_usual_fields,
+    without_usual_fields,
+)
 from herdbook.custom_fields.values import normal_value, unique_value
+from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale, quoted
+from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import created, current, updated
-from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
 
 
 class CreateField(msgspec.Struct, frozen=True):
@@ -44,6 +55,40 @@ class CreateField(msgspec.Struct, frozen=True):
         field = _sound(FIELD.new(field_id, work.time, self.fields))
         FIELD.claim(work, field_id, None, field)
         return created(work, FIELD, field_id, field)
+
+
+class DefineUsualFields(msgspec.Struct, frozen=True):
+    """Define the usual fields of contacts, except those whose keys are taken."""
+
+    def needs(self) -> Iterator[Need]:
+        for fields in USUAL_FIELDS:
+            yield from FIELD.key_needs(fields)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        defined: list[str] = []
+        for fields in USUAL_FIELDS:
+            field_id = ids.new_id()
+            field = FIELD.new(field_id, work.time, fields)
+            if all(FIELD_KEYS.holder(work, key) is None for key in FIELD_KEYS.keys(field)):
+                FIELD.claim(work, field_id, None, field)
+                created(work, FIELD, field_id, field)
+                defined.append(field.key)
+        return Result(work.seq, UsualFields(tuple(defined)))
+
+
+class UsualFields(msgspec.Struct, frozen=True):
+    """The answer to `DefineUsualFields`, which has no caller: the keys of the fields that it defined."""
+
+    defined: tuple[str, ...]
+
+
+async def add_usual_fields(statements: Executor, ledger: Ledger) -> None:
+    """Define the usual fields in the workspaces of earlier releases. A workspace whose turn fails has another one later."""
+    while workspace_ids := await without_usual_fields(statements):
+        for workspace_id in workspace_ids:
+            origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
+            await ledger.write(workspace_id, DefineUsualFields(), origin)
+            await note_usual_fields(statements, workspace_id)
 
 
 class UpdateField(msgspec.Struct, frozen=True):

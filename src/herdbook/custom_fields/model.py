@@ -183,6 +183,32 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
         return [option.id for option in self.options if not option.archived]
 
 
+def _usual(key: str, label: str, kind: FieldKind, order: int, **members: Any) -> FieldCreate:
+    return FieldCreate(object_type=FieldObjectType.CONTACT, key=key, label=label, kind=kind, order=order, **members)
+
+
+# The fields that a workspace begins with.
+USUAL_FIELDS: Final = (
+    _usual("job_title", "Job title", FieldKind.TEXT, 10),
+    _usual("department", "Department", FieldKind.TEXT, 20),
+    _usual("address", "Address", FieldKind.ADDRESS, 30),
+    _usual("birthday", "Birthday", FieldKind.DATE, 40),
+    _usual("website", "Website", FieldKind.LINK, 50),
+    _usual("profile_links", "Profile links", FieldKind.LONG_TEXT, 60, help="One link in each line."),
+    _usual("owner", "Owner", FieldKind.USER, 70, help="The user who looks after the contact."),
+    _usual(
+        "source",
+        "Source",
+        FieldKind.ONE_OF,
+        80,
+        help="How the contact was found.",
+        options=tuple(
+            FieldOption(id=each, label=each.capitalize()) for each in ("website", "referral", "event", "import", "other")
+        ),
+    ),
+)
+
+
 def blank(field_id: str, time: str) -> Field:
     """Return a definition of which nothing is stated yet."""
     return Field(

@@ -11,7 +11,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import Field, blank, patched
 from herdbook.db.database import ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
-from herdbook.db.pool import Pool
+from herdbook.db.pool import Executor, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.object_types import HistoryNotes, ObjectRow, ObjectType, object_table, whole
 from herdbook.ledger.unit_of_work import Table
@@ -151,6 +151,17 @@ def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
         if not values:
             del members["fields"]
     return msgspec.json.encode(members) if members else None
+
+
+async def without_usual_fields(statements: Executor) -> list[UUID]:
+    """Return some workspaces that have not been given the usual fields."""
+    records = await statements.fetch("select id from workspace where not has_usual_fields order by id limit 100")
+    return [record["id"] for record in records]
+
+
+async def note_usual_fields(statements: Executor, workspace_id: UUID) -> None:
+    """Note that a workspace has been given the usual fields."""
+    await statements.execute("update workspace set has_usual_fields = true where id = $1", workspace_id)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

@@ -13,7 +13,9 @@ create table workspace (
     seq bigint not null default 0,
     last_at timestamptz not null default 'epoch',
     -- The country whose phone numbers need no country code, as two letters (ISO 3166-1).
-    region text
+    region text,
+    -- Whether the workspace has been given the usual fields. It may have archived them since.
+    has_usual_fields boolean not null default false
 ) with (fillfactor = 50);
 
 create table credential (

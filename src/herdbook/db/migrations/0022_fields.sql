@@ -55,3 +55,6 @@ create table company_field_value (
     company_id uuid not null,
     primary key (workspace_id, value)
 );
+
+-- Whether the workspace has been given the usual fields. It may have archived them since.
+alter table workspace add column has_usual_fields boolean not null default false;
