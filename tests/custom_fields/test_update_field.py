@@ -52,7 +52,7 @@ async def test_an_option_is_archived_not_removed(alice: Person, owner: Person, a
     assert faults(other) == [("fields.tier", "invalid_choice")]
 
 
-@pytest.mark.parametrize("member", ["key", "kind", "object_type", "unique"])
+@pytest.mark.parametrize("member", ["key", "object_type"])
 async def test_the_form_of_values_stays(owner: Person, member: str) -> None:
     """A member on which the values depend cannot change."""
     field = await define(owner, "tier")

@@ -1,7 +1,7 @@
 """The commands that define fields, and the steps by which other commands set values."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -23,14 +23,16 @@ from herdbook.custom_fields.store import (
     FIELD_KEYS,
     FIELDS,
     REFERENCED,
+    VALUE_SLICES,
     note_usual_fields,
     without_usual_fields,
 )
-from herdbook.custom_fields.values import normal_value, unique_value
+from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale, quoted
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.object_types import created, current, updated
+from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
+from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
 
 
@@ -92,7 +94,10 @@ async def add_usual_fields(statements: Executor, ledger: Ledger) -> None:
 
 
 class UpdateField(msgspec.Struct, frozen=True):
-    """Change the definition of a field. Refusals: Invalid, NotFound, Stale."""
+    """Change the definition of a field. Refusals: Invalid, NotFound, Stale.
+
+    If the form of its values changes, `ConvertValues` converts those that are there.
+    """
 
     field_id: UUID
     patch: FieldUpdate
@@ -103,7 +108,71 @@ class UpdateField(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, FIELDS, self.field_id, self.if_version, FIELD.noun)
-        return updated(work, FIELD, before, _sound(FIELD.patched(before.entry, self.patch)))
+        after = redefined(before.entry, self.patch)
+        if changes_form(before.entry, after):
+            note(work, CONVERT_VALUES, self.field_id, is_finished=False)
+        return updated(work, FIELD, before, after)
+
+
+CONVERT_VALUES: Final = Task("convert_values", FIELDS.name)
+
+
+def changes_form(before: Field, after: Field) -> bool:
+    """Whether the values of a field have another form after a change, or become unique, or no longer are."""
+    return (before.kind, before.unique) != (after.kind, after.unique)
+
+
+class ConvertValues(msgspec.Struct, frozen=True):
+    """Give some of a field's values the form that its definition has now.
+
+    `holders` are the types of objects that have fields. A value that has no such form stays until it is set anew. A value of a
+    unique field that another object has, too, is not claimed. An earlier look has found neither, so these were set meanwhile.
+    """
+
+    field_id: UUID
+    holders: Mapping[str, ObjectType[Any, Any]]
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(FIELDS, self.field_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        row = work.get(FIELDS, self.field_id)
+        found = None
+        if row is not None and row.deleted_at is None:
+            found = work.get(VALUE_SLICES[row.object_type], (row.key, row.converted_to or ids.NIL))
+            assert found is not None, "a slice without objects has a row, too"
+            _convert(work, row.object, self.holders[row.object_type], found.object_ids)
+            work.put(FIELDS, msgspec.structs.replace(row, converted_to=None if found.is_last else found.last_id))
+        is_finished = found is None or found.is_last
+        if is_finished:
+            note(work, CONVERT_VALUES, self.field_id, is_finished=True)
+        return Result(work.seq, SliceDone(all=is_finished))
+
+
+def _convert(work: UnitOfWork, field: Field, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
+    rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
+    changed = [(row, after) for row in rows if (after := _converted(field, row.entry)) != row.entry]
+    work.require(held.need for _, after in changed for held in object_type.held(after))
+    for row, after in changed:
+        is_free = all(held.unique_key.holder(work, held.key) in (None, row.id) for held in object_type.held(after))
+        entry = after if is_free else without_claim(after, field.key)
+        object_type.claim(work, row.id, row.entry, entry)
+        updated(work, object_type, row, entry)
+
+
+def _converted(field: Field, entry: Any) -> Any:
+    """Return an entry with its value of a field in the form of the definition, and claimed if the field is unique."""
+    value = converted_value(field, entry.fields[field.key]) if entry.fields and field.key in entry.fields else None
+    if value is None:
+        return entry
+    after: Any = without_claim(entry, field.key)
+    claimed = (*(after.unique_values or ()), *([unique_value(field, value)] if field.unique else ()))
+    return msgspec.structs.replace(after, fields={**after.fields, field.key: value}, unique_values=claimed or UNSET)
+
+
+def redefined(before: Field, patch: FieldUpdate) -> Field:
+    """Return a definition with a patch applied. Refusal: Invalid."""
+    return _sound(FIELD.patched(before, patch))
 
 
 def _sound(field: Field) -> Field:

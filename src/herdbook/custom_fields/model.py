@@ -125,12 +125,25 @@ class FieldUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     example: ClassVar[dict[str, Any]] = {"label": "Customer tier", "archived": False}
 
     label: fields.Name | UnsetType = UNSET
+    kind: FieldKind | UnsetType = UNSET
+    unique: bool | UnsetType = UNSET
     help: fields.Description | None | UnsetType = UNSET
     options: _Options | UnsetType = UNSET
     required: bool | UnsetType = UNSET
     default: Any = UNSET
     order: _Order | UnsetType = UNSET
     archived: bool | UnsetType = UNSET
+
+
+class FieldUpdateQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The query parameters of a change of a definition."""
+
+    schema_name: ClassVar[str] = "field_update_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    dry_run: Annotated[bool, Meta(description="Whether to return only what the change does to values, and change nothing.")] = (
+        False
+    )
 
 
 class FieldObject(Enum):
@@ -226,18 +239,20 @@ def blank(field_id: str, time: str) -> Field:
 def patched(before: Field, patch: FieldCreate | FieldUpdate) -> Field:
     """Return the definition with the patch applied. An option that is left out is archived, because values may have it."""
     others: dict[str, Any] = {}
-    if patch.options is not UNSET:
-        sent = {option.id for option in patch.options}
+    is_no_list = patch.kind is not UNSET and patch.kind not in LISTS
+    if patch.options is not UNSET or is_no_list:
+        others["options"] = patch.options or ()
+        sent = {option.id for option in others["options"]}
         gone = [option for option in before.options if option.id not in sent]
-        others["options"] = (*patch.options, *(msgspec.structs.replace(option, archived=True) for option in gone))
+        others["options"] = (*others["options"], *(msgspec.structs.replace(option, archived=True) for option in gone))
     return shared_schemas.patched(before, patch, others)
 
 
 def unsound(field: Field) -> Iterator[FieldError]:
     """Yield the errors of members that do not go together, except those of the default."""
-    if field.kind in LISTS and not field.options:
+    if field.kind in LISTS and not field.active_options:
         yield FieldError("options", "required", "`options` is missing, and a list needs at least one. Send them.")
-    if field.kind not in LISTS and field.options:
+    if field.kind not in LISTS and field.active_options:
         message = f"`options` belongs to lists, and this field is of the kind `{field.kind.value}`. Leave it out."
         yield FieldError("options", "not_allowed", message)
     if len(field.options) > MAX_OPTIONS:
@@ -253,3 +268,35 @@ def unsound(field: Field) -> Iterator[FieldError]:
     if field.default is not None and field.kind in REFERENCES:
         message = "`default` is not for references, because their object may be deleted. Leave it out."
         yield FieldError("default", "not_allowed", message)
+
+
+class ValueExample(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that a change of a definition concerns."""
+
+    schema_name: ClassVar[str] = "field_value_example"
+
+    id: Annotated[str, Meta(description="The object that has the value.")]
+    value: Any
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The effect that a change of a definition would have on values."""
+
+    schema_name: ClassVar[str] = "field_change"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "field_change",
+        "dry_run": True,
+        "field": Field.example,
+        "kept": 118,
+        "converted": 2,
+        "refused": 1,
+        "examples": [{"id": ids.example(ids.CONTACT), "value": "Platinum"}],
+    }
+
+    object: Annotated[str, Meta(description="Resource discriminator.")]
+    dry_run: bool
+    field: Annotated[Field, Meta(description="The definition after the change.")]
+    kept: Annotated[int, Meta(description="The number of values that stay as they are.")]
+    converted: Annotated[int, Meta(description="The number of values that get another form.")]
+    refused: Annotated[int, Meta(description="The number of values that have no such form, or that another object has, too.")]
+    examples: Annotated[tuple[ValueExample, ...], Meta(description="Some of the refused values.")]

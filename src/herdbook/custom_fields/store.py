@@ -23,14 +23,23 @@ class FieldRow(ObjectRow, frozen=True, kw_only=True):
     object_type: str
     key: str
     is_archived: bool
+    converted_to: UUID | None
     object: Field
 
     @classmethod
-    def columns(cls, before: Self | None, after: Field) -> dict[str, Any]:  # noqa: ARG003  # all follows from the definition
-        return {"object_type": after.object_type.value, "key": after.key, "is_archived": after.archived}
+    def columns(cls, before: Self | None, after: Field) -> dict[str, Any]:
+        is_same = before is not None and (before.object.kind, before.object.unique) == (after.kind, after.unique)
+        return {
+            "object_type": after.object_type.value,
+            "key": after.key,
+            "is_archived": after.archived,
+            "converted_to": before.converted_to if before is not None and is_same else None,
+        }
 
 
-FIELDS: Final = object_table(FieldRow, "field", {"object_type": "text", "key": "text", "is_archived": "boolean"})
+FIELDS: Final = object_table(
+    FieldRow, "field", {"object_type": "text", "key": "text", "is_archived": "boolean", "converted_to": "uuid"}
+)
 FIELD_KEYS: Final = UniqueKey[Field](
     claim_table("field_key", "key", "field_id"),
     # Only a blank definition has no key.
@@ -76,6 +85,57 @@ DEFINITIONS: Final = Table(
     """,
     save=None,
 )
+
+
+class ValueSlice(msgspec.Struct, frozen=True):
+    """The next objects after an id: those that have a value of a field, the last of all, and whether there are no others."""
+
+    workspace_id: UUID
+    key: str
+    after: UUID
+    object_ids: tuple[UUID, ...]
+    last_id: UUID | None
+    is_last: bool
+
+
+# Limits how many objects a batch looks through for values of a field.
+_SLICE: Final[LiteralString] = """
+    select asked.workspace_id, asked.key ->> 0 as key, (asked.key ->> 1)::uuid as after,
+        coalesce(array_agg(c.id order by c.id) filter (where c.has_value), '{}') as object_ids,
+        (array_agg(c.id order by c.id desc) filter (where c.id is not null))[1] as last_id, count(c.id) < 500 as is_last
+    from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    left join lateral (
+        select c.id, coalesce(c.deleted_at, 'infinity') = 'infinity'
+            and c.own -> 'fields' -> (asked.key ->> 0) is not null as has_value
+        from $table c
+        where c.workspace_id = asked.workspace_id and c.id > (asked.key ->> 1)::uuid
+        order by c.id limit 500
+    ) as c on true
+    group by asked.workspace_id, asked.key ->> 0, asked.key ->> 1
+"""
+
+
+def _value_slices(table: LiteralString) -> Table[ValueSlice]:
+    return Table(row=ValueSlice, key=lambda found: (found.key, found.after), load=_SLICE.replace("$table", table), save=None)
+
+
+VALUE_SLICES: Final = {"contact": _value_slices("contact"), "company": _value_slices("company")}
+_VALUES: Final[LiteralString] = """
+    select c.id, case when c.deleted_at is null then c.own -> 'fields' -> $3 end
+    from $table c where c.workspace_id = $1 and c.id > $2 order by c.id limit 2000
+"""
+_VALUES_OF: Final = {
+    "contact": _VALUES.replace("$table", "contact"),
+    "company": _VALUES.replace("$table", "company"),
+}
+
+
+async def values_after(
+    statements: Executor, object_type: str, workspace_id: UUID, key: str, after: UUID
+) -> list[tuple[UUID, Any]]:
+    """Return the next active and deleted objects after an id, with their values of a field; None if there is no such value."""
+    records = await statements.fetch(_VALUES_OF[object_type], workspace_id, after, key)
+    return [(record[0], None if record[1] is None else msgspec.json.decode(record[1])) for record in records]
 
 
 class Referenced(msgspec.Struct, frozen=True):

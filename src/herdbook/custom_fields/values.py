@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address, e164, read_number
-from herdbook.custom_fields.model import MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
+from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
 from herdbook.errors import FieldError, quoted
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
@@ -41,6 +41,8 @@ _MAX_INTEGER: Final = 2**53 - 1
 _INTEGER_DIGITS: Final = 15
 _FRACTION_DIGITS: Final = 10
 _DECIMAL: Final = re.compile(rf"-?[0-9]{{1,{_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{_FRACTION_DIGITS}}})?").fullmatch
+_WHOLE: Final = re.compile(r"-?[0-9]{1,16}").fullmatch
+_BETWEEN: Final = re.compile(r"[,;\n]").split
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _CURRENCY: Final = re.compile(r"[A-Z]{3}").fullmatch
 _ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
@@ -278,6 +280,59 @@ _NORMAL: Final[Mapping[FieldKind, Callable[[Field, Any, str], Any]]] = {
 }
 
 
+def converted_value(field: Field, value: Any) -> Any:
+    """Return a value of a field's former kind in the form of its present one, or None if it has no such form."""
+    # The id of an option would be a text, too, but people know its label.
+    is_option = any(option.id == value for option in field.options) and field.kind not in LISTS
+    for candidate in (*(() if is_option else (value,)), *_readings(field, value)):
+        errors: list[FieldError] = []
+        kept = normal_value(field, candidate, "", errors)
+        if kept is not None and not errors:
+            return kept
+    return None
+
+
+def _readings(field: Field, value: Any) -> Iterator[Any]:
+    """Yield other forms of a value, in the order in which they are tried."""
+    text = _as_text(field, value)
+    yield text
+    yield text.strip()
+    by_name = {folded(option.label): option.id for option in field.options if not option.archived}
+    match field.kind:
+        case FieldKind.INTEGER if _WHOLE(text.strip()):
+            yield int(text.strip())
+        case FieldKind.YES_NO:
+            yield {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}.get(folded(text.strip()))
+        case FieldKind.ONE_OF:
+            yield by_name.get(folded(text.strip()))
+        case FieldKind.SEVERAL_OF:
+            parts = [part.strip() for part in _BETWEEN(text) if part.strip()]
+            yield [*dict.fromkeys(by_name.get(folded(part), part) for part in parts)]
+        case FieldKind.MONEY:
+            amount, _, currency = text.strip().partition(" ")
+            yield {"amount": amount, "currency": currency}
+        case FieldKind.ADDRESS:
+            yield {"street": text}
+        case _:
+            return
+
+
+def _as_text(field: Field, value: Any) -> str:
+    """Return a value as people read it. An option is told by its label, unless the field still is a list."""
+    labels = {} if field.kind in LISTS else {option.id: option.label for option in field.options}
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case {"amount": amount, "currency": currency}:
+            return f"{amount} {currency}"
+        case dict():
+            return ", ".join(cast("dict[str, str]", value).values())
+        case list():
+            return ", ".join(labels.get(item, item) for item in cast("list[str]", value))
+        case _:
+            return labels.get(str(value), str(value))
+
+
 def unique_value(field: Field, value: Any) -> str:
     """Return the text by which a unique field compares a value, behind the key of the field."""
     match field.kind:
@@ -306,6 +361,13 @@ def without_values(entry: EntryT, keys: Collection[str]) -> EntryT:
     values = {key: value for key, value in old.items() if key not in keys}
     claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] not in keys)
     return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=claimed or UNSET)
+
+
+def without_claim(entry: EntryT, key: str) -> EntryT:
+    """Return an entry that claims no unique value of a field."""
+    whole: Any = entry
+    claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] != key)
+    return msgspec.structs.replace(entry, unique_values=claimed or UNSET)
 
 
 def merged_values(target: EntryT, sources: Sequence[EntryT]) -> EntryT:

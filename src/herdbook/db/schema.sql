@@ -294,6 +294,8 @@ create table field (
     object_type text not null,
     key text not null,
     is_archived boolean not null,
+    -- The last object of which the value has its present form, while a change of that form is carried out.
+    converted_to uuid,
     object json not null,
     primary key (workspace_id, id)
 );
