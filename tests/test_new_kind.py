@@ -92,7 +92,7 @@ TOY: Final = ObjectType(
         ),
     ),
     unique_keys=(
-        UniqueKey(claim_table("toy_name", "name", "toy_id"), lambda toy: [toy.name] if toy.name else [], lambda _: "name"),
+        UniqueKey(claim_table("toy_name", "name", "toy_id"), lambda toy: [toy.name] if toy.name else [], lambda _, __: "name"),
     ),
     refers_to=(TAG,),
     read_scopes=("tags:read",),

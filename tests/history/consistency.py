@@ -7,9 +7,18 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from herdbook.companies.store import COMPANY_WORDS, DOMAINS
+from herdbook.companies import store as companies
+from herdbook.companies.store import COMPANY_FIELDS, COMPANY_WORDS, DOMAINS
 from herdbook.contacts import store as contacts
-from herdbook.contacts.store import ADDRESSES, COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES, FORMER_EXTERNAL_IDS
+from herdbook.contacts.store import (
+    ADDRESSES,
+    COMPANY_CONTACTS,
+    CONTACT_FIELDS,
+    CONTACT_WORDS,
+    FORMER_ADDRESSES,
+    FORMER_EXTERNAL_IDS,
+)
+from herdbook.custom_fields.store import FIELD_KEYS
 from herdbook.engagements.store import (
     ENGAGEMENT_COMPANIES,
     ENGAGEMENT_CONTACTS,
@@ -28,6 +37,8 @@ from herdbook.users.store import USER_WORDS
 _LINKS: Final[dict[Table[Any], str]] = {
     CONTACT_WORDS: "select word, contact_id from contact_word",
     COMPANY_CONTACTS: "select company_id, contact_id from company_contact",
+    CONTACT_FIELDS: "select key, contact_id from contact_field",
+    COMPANY_FIELDS: "select key, company_id from company_field",
     FORMER_ADDRESSES: "select address, contact_id from contact_former_email",
     FORMER_EXTERNAL_IDS: "select external_id, contact_id from contact_former_external_id",
     COMPANY_WORDS: "select word, company_id from company_word",
@@ -42,6 +53,9 @@ _LINKS: Final[dict[Table[Any], str]] = {
 _CLAIMS: Final[dict[UniqueKey[Any], str]] = {
     ADDRESSES: "select address, contact_id from contact_email",
     contacts.EXTERNAL_IDS: "select external_id, contact_id from contact_external_id",
+    contacts.FIELD_VALUES: "select value, contact_id from contact_field_value",
+    companies.FIELD_VALUES: "select value, company_id from company_field_value",
+    FIELD_KEYS: "select key, field_id from field_key",
     DOMAINS: "select domain, company_id from company_domain",
     TAG_NAMES: "select name, tag_id from tag_name",
     EXTERNAL_IDS: "select external_id, engagement_id from engagement_external_id",

@@ -5,8 +5,23 @@ from typing import Final
 from uuid import UUID
 
 from herdbook.companies import store
-from herdbook.companies.commands import RELEASE_CONTACTS, CompanyContacts, DeleteCompany, ReleaseContacts
-from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, MergedCompany, normal_domain
+from herdbook.companies.commands import (
+    RELEASE_CONTACTS,
+    CompanyContacts,
+    DeleteCompany,
+    ReleaseContacts,
+    UpdateCompanyRecord,
+)
+from herdbook.companies.model import (
+    Company,
+    CompanyCreate,
+    CompanyCrmAssociation,
+    CompanyRecord,
+    CompanyRecordUpdate,
+    CompanyUpdate,
+    MergedCompany,
+    normal_domain,
+)
 from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
@@ -37,6 +52,17 @@ async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> 
     return await call.write(Update(COMPANY, company_id, patch, call.if_version))
 
 
+async def get_company_record(call: Call, company_id: UUID) -> Answer:
+    """Read the whole of one company. Redirect from a merged company to the company that replaces it."""
+    found = await store.find_record(call.services.database, call.caller.workspace_id, company_id)
+    return await call.answer_unless_merged(found, COMPANY, company_id)
+
+
+async def update_company_record(call: Call, company_id: UUID, patch: CompanyRecordUpdate) -> Answer:
+    """Change some members of the whole of one company. Absent leaves a member alone; null clears it."""
+    return await call.write(UpdateCompanyRecord(company_id, patch, call.if_version))
+
+
 async def delete_company(contacts: CompanyContacts, call: Call, company_id: UUID) -> Answer:
     """Delete one company, and clear it from its contacts."""
     answer = await call.write(DeleteCompany(company_id, contacts, call.if_version))
@@ -58,6 +84,11 @@ _TAG: Final = "subpackage_companies"
 _READ: Final = ("companies:read",)
 _WRITE: Final = ("companies:write",)
 _DOMAIN: Final = {"type": "string", **NO_NUL_SCHEMA}
+
+
+_MERGED: Final = {
+    308: OtherAnswer(MergedCompany, "The company was merged into another one, which `Location` names.", ("Location",))
+}
 
 
 def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
@@ -107,11 +138,7 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             handler=get_company,
             answer=Company,
             answer_description="Company response.",
-            other_answers={
-                308: OtherAnswer(
-                    MergedCompany, "The company was merged into another one, which `Location` names.", ("Location",)
-                )
-            },
+            other_answers=_MERGED,
         ),
         Operation(
             method="PATCH",
@@ -163,5 +190,34 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             handler=clear_crm_association,
             answer=Company,
             answer_description="Updated company response.",
+        ),
+        Operation(
+            method="GET",
+            path="/herdbook/companies/{company_id}/record",
+            id="get-company-record",
+            summary="Get company record",
+            description="Reads the whole of a single company: the members that `GET /v2/companies/{company_id}` shows, and "
+            "those of herdbook's own, such as `fields`. Both operations have the same ETag.",
+            tag=_TAG,
+            scopes=_READ,
+            handler=get_company_record,
+            answer=CompanyRecord,
+            answer_description="The whole of the company.",
+            other_answers=_MERGED,
+        ),
+        Operation(
+            method="PATCH",
+            path="/herdbook/companies/{company_id}/record",
+            id="update-company-record",
+            summary="Update company record",
+            description="Updates the whole of a single company in one change: the members that `PATCH "
+            "/v2/companies/{company_id}` takes, the link to a CRM record, and the members of herdbook's own.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=update_company_record,
+            body=CompanyRecordUpdate,
+            answer=CompanyRecord,
+            answer_description="The whole of the updated company.",
+            refusals=(Taken,),
         ),
     )

@@ -8,55 +8,73 @@ from msgspec import UNSET
 
 from herdbook import ids
 from herdbook.addresses import without_www
-from herdbook.companies.model import Company, CompanyObject, patched
+from herdbook.companies.model import Company, CompanyObject, CompanyRecord, OwnMembers, patched
+from herdbook.custom_fields.store import find_record_in, record_of
+from herdbook.custom_fields.values import field_values, index_keys, unique_value_path
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, object_table
 from herdbook.search_text import END, indexed, searchable_name
 
 
-class CompanyRow(ObjectRow, frozen=True, kw_only=True):
-    """A company's row: the company as the API shows it, and the columns that queries use."""
+class CompanyRow(RecordRow, frozen=True, kw_only=True):
+    """A company's row: the company as the vendor's operations show it, its own members, and the columns that queries use."""
 
     crm_object_id: str | None
     search: str
     merged_into: UUID | None
-    object: Company
+    own: OwnMembers | None
+    object: CompanyRecord
 
     @classmethod
-    def columns(cls, before: Self | None, after: Company) -> dict[str, Any]:  # noqa: ARG003  # all follows from the company
+    def columns(cls, before: Self | None, after: CompanyRecord) -> dict[str, Any]:  # noqa: ARG003  # all follows from the company
         crm = after.crm_association
         return {
             "crm_object_id": None if crm is UNSET else crm.crm_object_id,
             "search": searchable_name(after.name or "") + END,
             "merged_into": None,
+            **cls.own_columns(after),
         }
 
 
-COMPANIES: Final = object_table(CompanyRow, "company", {"crm_object_id": "text", "search": "text", "merged_into": "uuid"})
+COMPANIES: Final = object_table(
+    CompanyRow, "company", {"crm_object_id": "text", "search": "text", "merged_into": "uuid", "own": "json"}
+)
 COMPANY_WORDS: Final = index_table("company_word", "word", "text", "company_id")
-DOMAINS: Final = UniqueKey[Company](
+DOMAINS: Final = UniqueKey[CompanyRecord](
     claim_table("company_domain", "domain", "company_id"),
     keys=lambda company: [without_www(item.domain) for item in company.domains],
-    field_path=lambda index: f"domains[{index}].domain",
+    field_path=lambda index, _: f"domains[{index}].domain",
 )
+FIELD_VALUES: Final = UniqueKey[CompanyRecord](
+    claim_table("company_field_value", "value", "company_id"),
+    keys=lambda company: [*(company.unique_values or ())],
+    field_path=unique_value_path,
+)
+# Holds the values of the workspace's own fields.
+COMPANY_FIELDS: Final = index_table("company_field", "key", "text", "company_id")
 COMPANY: Final = ObjectType(
     kind="o",
     name="company",
     plural="companies",
     prefix=ids.COMPANY,
     table=COMPANIES,
-    entry=Company,
+    entry=CompanyRecord,
     example=Company.example,
-    indexes=(Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),),
-    unique_keys=(DOMAINS,),
+    indexes=(
+        Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),
+        Index[CompanyRow](COMPANY_FIELDS, field_values, lambda row: index_keys(field_values(row))),
+    ),
+    unique_keys=(DOMAINS, FIELD_VALUES),
     read_scopes=Company.read_scopes,
     write_scopes=("companies:write",),
-    events=Events.of_changes("company", example_previous={"name": "Difference Engine"}),
-    blank=lambda company_id, time: Company(object=CompanyObject.COMPANY, id=company_id, created_at=time, updated_at=time),
+    events=Events.of_changes(
+        "company", example_previous={"name": "Difference Engine"}, own_members=("fields", "unique_values")
+    ),
+    blank=lambda company_id, time: CompanyRecord(object=CompanyObject.COMPANY, id=company_id, created_at=time, updated_at=time),
     patched=patched,
     history=HistoryNotes(
         restoring="Its contacts stay without a company, or with the one that it was merged into: to link them again, undo the "
@@ -74,6 +92,12 @@ _SEARCH_INDEX: Final = SearchIndex(
 async def find(database: Database, workspace_id: UUID, company_id: UUID) -> ObjectRead | None:
     """Return an active company as the API shows it, with its version."""
     return await database.find(find_in("company"), workspace_id, company_id)
+
+
+async def find_record(database: Database, workspace_id: UUID, company_id: UUID) -> ObjectRead | None:
+    """Return the whole of an active company, with its version."""
+    found = await database.find(find_record_in("company"), workspace_id, company_id)
+    return None if found is None else record_of(found)
 
 
 async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:

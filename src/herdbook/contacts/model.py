@@ -9,8 +9,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.addresses import comparable_address, forms
+from herdbook.custom_fields.values import UniqueValues, Values
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
+from herdbook.ledger.object_types import Record
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
 from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
@@ -147,6 +149,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     time_zone: _TimeZone | UnsetType = UNSET
     crm_association: ContactCrmAssociation | UnsetType = UNSET
     external_ids: _ExternalIds | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
 
 
 class ContactRecordUpdate(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,6 +161,7 @@ class ContactRecordUpdate(ContactUpdate, frozen=True, kw_only=True, forbid_unkno
 
     crm_association: ContactCrmAssociation | None | UnsetType = UNSET
     external_ids: _ExternalIds | None | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
 
 
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,6 +184,7 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
     ] = "emails"
     crm_association: ContactCrmAssociation | None | UnsetType = UNSET
     external_ids: _ExternalIds | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
 
     def require_match(self, path: str) -> None:
         """Refuse an upsert without a value to look up; `path` is that of the contact. Refusal: Invalid."""
@@ -305,32 +310,23 @@ class OwnMembers(msgspec.Struct, frozen=True, kw_only=True):
     """The members of a contact that the vendor's operations neither show nor set."""
 
     external_ids: tuple[str, ...] | UnsetType = UNSET
+    fields: dict[str, Any] | UnsetType = UNSET
+    unique_values: tuple[str, ...] | UnsetType = UNSET
 
 
-class ContactRecord(Contact, frozen=True, kw_only=True):
+class ContactRecord(Contact, Record, frozen=True, kw_only=True):
     """The whole of a contact: what the vendor's operations show of it, and the members that only herdbook's own ones show.
 
     The ledger records contacts in this form. Without members of its own, it is the contact that the vendor's operations show.
     """
 
     schema_name: ClassVar[str] = "contact_record"
-    example: ClassVar[dict[str, Any]] = Contact.example | {"external_ids": ["crm-1842"]}
+    example: ClassVar[dict[str, Any]] = Contact.example | {"external_ids": ["crm-1842"], "fields": {"job_title": "Countess"}}
+    own_type: ClassVar[type[msgspec.Struct]] = OwnMembers
 
     external_ids: Annotated[tuple[str, ...], Meta(description="Ids that callers gave the contact, if any.")] | UnsetType = UNSET
-
-    @property
-    def own(self) -> OwnMembers | None:
-        """The members that only herdbook's own operations show, or None if there are none."""
-        return None if self.external_ids is UNSET else OwnMembers(external_ids=self.external_ids)
-
-    @property
-    def shown(self) -> "ContactRecord":
-        """The contact as the vendor's operations show it."""
-        return msgspec.structs.replace(self, external_ids=UNSET)
-
-    def with_own(self, own: OwnMembers) -> "ContactRecord":
-        """Return the contact with members that only herdbook's own operations show."""
-        return msgspec.structs.replace(self, external_ids=own.external_ids)
+    fields: Values | UnsetType = UNSET
+    unique_values: UniqueValues | UnsetType = UNSET
 
 
 class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,6 +359,8 @@ def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> Cont
             others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
         if patch.external_ids is not UNSET:
             others["external_ids"] = patch.external_ids or UNSET
+        # Values follow from definitions, too, so the command sets them.
+        others["fields"] = before.fields
     return shared_schemas.patched(before, patch, others)
 
 

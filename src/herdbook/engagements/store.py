@@ -85,7 +85,7 @@ ENGAGEMENT_TAGS: Final = index_table("engagement_tag", "tag_id", "text", "engage
 EXTERNAL_IDS: Final = UniqueKey[EngagementEntry](
     claim_table("engagement_external_id", "external_id", "engagement_id"),
     keys=lambda engagement: [engagement.details.external_id],
-    field_path=lambda _: "external_id",
+    field_path=lambda _, __: "external_id",
 )
 ENGAGEMENT: Final = ObjectType(
     kind="e",

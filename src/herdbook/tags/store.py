@@ -22,7 +22,7 @@ TAG_NAMES: Final = UniqueKey[Tag](
     claim_table("tag_name", "name", "tag_id"),
     # Only a blank tag has no name.
     keys=lambda tag: [comparable_name(tag.name)] if tag.name else [],
-    field_path=lambda _: "name",
+    field_path=lambda _, __: "name",
 )
 TAG: Final = ObjectType(
     kind="t",
