@@ -8,12 +8,13 @@ import asyncpg
 import msgspec
 
 from herdbook.companies import store as companies
-from herdbook.companies.store import COMPANY_FIELDS, COMPANY_WORDS, DOMAINS
+from herdbook.companies.store import COMPANY_FIELDS, COMPANY_TAGS, COMPANY_WORDS, DOMAINS
 from herdbook.contacts import store as contacts
 from herdbook.contacts.store import (
     ADDRESSES,
     COMPANY_CONTACTS,
     CONTACT_FIELDS,
+    CONTACT_TAGS,
     CONTACT_WORDS,
     FORMER_ADDRESSES,
     FORMER_EXTERNAL_IDS,
@@ -46,6 +47,8 @@ _LINKS: Final[dict[Table[Any], str]] = {
     ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",
     ENGAGEMENT_CONTACTS: "select contact_id, engagement_id from engagement_contact",
     ENGAGEMENT_COMPANIES: "select company_id, engagement_id from engagement_company",
+    CONTACT_TAGS: "select tag_id, contact_id from contact_tag",
+    COMPANY_TAGS: "select tag_id, company_id from company_tag",
     CONTACT_NOTES: "select contact_id, note_id from contact_note",
     COMPANY_NOTES: "select company_id, note_id from company_note",
     ENGAGEMENT_TAGS: "select tag_id, engagement_id from engagement_tag",

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from herdbook import ids
 from herdbook.companies import store
 from herdbook.companies.commands import (
     RELEASE_CONTACTS,
@@ -26,9 +27,10 @@ from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call
-from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Create, SetCrmAssociation, Update
 from herdbook.shared_schemas import Deleted
+from herdbook.tags.api import with_existing_tags
 
 
 async def list_companies(call: Call) -> Answer:
@@ -55,12 +57,13 @@ async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> 
 async def get_company_record(call: Call, company_id: UUID) -> Answer:
     """Read the whole of one company. Redirect from a merged company to the company that replaces it."""
     found = await store.find_record(call.services.database, call.caller.workspace_id, company_id)
-    return await call.answer_unless_merged(found, COMPANY, company_id)
+    return await with_existing_tags(call, await call.answer_unless_merged(found, COMPANY, company_id), CompanyRecord)
 
 
 async def update_company_record(call: Call, company_id: UUID, patch: CompanyRecordUpdate) -> Answer:
     """Change some members of the whole of one company. Absent leaves a member alone; null clears it."""
-    return await call.write(UpdateCompanyRecord(company_id, patch, call.if_version))
+    answer = await call.write(UpdateCompanyRecord(company_id, patch, call.if_version))
+    return await with_existing_tags(call, answer, CompanyRecord)
 
 
 async def delete_company(contacts: CompanyContacts, call: Call, company_id: UUID) -> Answer:
@@ -109,7 +112,10 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
                 search="Search words. Each must match the start of a word in the name; case, accents, apostrophes and "
                 "hyphens are ignored.",
                 crm_types=("company",),
-                filters=(Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),),
+                filters=(
+                    Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),
+                    id_filter("tag_ids", ids.TAG, "tag", "Only companies that have any of these tags."),
+                ),
             ),
         ),
         Operation(

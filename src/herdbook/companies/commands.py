@@ -12,12 +12,13 @@ from herdbook.custom_fields.commands import shown_entry, value_needs, with_value
 from herdbook.ledger.object_types import current, deleted, updated
 from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.tags.store import require_tags, tag_needs
 
 RELEASE_CONTACTS: Final = Task("release", COMPANIES.name)
 
 
 class UpdateCompanyRecord(msgspec.Struct, frozen=True):
-    """Change the whole of a company; the answer is the whole. Refusals: Invalid (fields), NotFound, Stale, Taken."""
+    """Change the whole of a company; the answer is the whole. Refusals: Invalid (fields, tag_ids), NotFound, Stale, Taken."""
 
     company_id: UUID
     patch: CompanyRecordUpdate
@@ -27,8 +28,10 @@ class UpdateCompanyRecord(msgspec.Struct, frozen=True):
         yield Need(COMPANIES, self.company_id)
         yield from COMPANY.key_needs(self.patch)
         yield from value_needs(COMPANY.name, self.patch.fields)
+        yield from tag_needs(self.patch.tag_ids)
 
     def apply(self, work: UnitOfWork) -> Result:
+        require_tags(work, self.patch.tag_ids)
         before = current(work, COMPANIES, self.company_id, self.if_version, "company")
         after = with_values(work, COMPANY.name, patched(before.entry, self.patch), self.patch.fields)
         COMPANY.claim(work, self.company_id, before.entry, after)

@@ -15,6 +15,7 @@ from herdbook.custom_fields.values import UniqueValues, Values
 from herdbook.errors import FieldError
 from herdbook.ledger.object_types import Record
 from herdbook.shared_schemas import CrmAssociation, Time
+from herdbook.tags.model import TagIds, tag_ids
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 _BEHIND: Final = re.compile(r"(?::\d*)?(?:[/?#].*)?\Z", re.DOTALL)
@@ -106,11 +107,12 @@ class CompanyRecordUpdate(CompanyUpdate, frozen=True, kw_only=True, forbid_unkno
     """Request payload for updating the whole of a company."""
 
     schema_name: ClassVar[str] = "company_record_update_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association}
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association, "tag_ids": tag_ids}
     example: ClassVar[dict[str, Any]] = {"description": "Difference engines, too."}
 
     crm_association: CompanyCrmAssociation | None | UnsetType = UNSET
     fields: Values | UnsetType = UNSET
+    tag_ids: TagIds | None | UnsetType = UNSET
 
 
 class CompanyObject(Enum):
@@ -161,6 +163,7 @@ class OwnMembers(msgspec.Struct, frozen=True, kw_only=True):
 
     fields: dict[str, Any] | UnsetType = UNSET
     unique_values: tuple[str, ...] | UnsetType = UNSET
+    tag_ids: tuple[str, ...] | UnsetType = UNSET
 
 
 class CompanyRecord(Company, Record, frozen=True, kw_only=True):
@@ -175,6 +178,7 @@ class CompanyRecord(Company, Record, frozen=True, kw_only=True):
 
     fields: Values | UnsetType = UNSET
     unique_values: UniqueValues | UnsetType = UNSET
+    tag_ids: TagIds | UnsetType = UNSET
 
 
 class MergedCompany(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +209,8 @@ def patched(before: CompanyRecord, patch: CompanyUpdate | CompanyCreate) -> Comp
     if isinstance(patch, CompanyRecordUpdate):
         if patch.crm_association is not UNSET:
             others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
+        if patch.tag_ids is not UNSET:
+            others["tag_ids"] = tuple(dict.fromkeys(patch.tag_ids or ())) or UNSET
         # Values follow from definitions, too, so the command sets them.
         others["fields"] = before.fields
     return shared_schemas.patched(before, patch, others)

@@ -18,6 +18,7 @@ from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, object_table
 from herdbook.search_text import END, indexed, searchable_name
+from herdbook.tags.store import TAG, tags_of
 
 
 class CompanyRow(RecordRow, frozen=True, kw_only=True):
@@ -56,6 +57,8 @@ FIELD_VALUES: Final = UniqueKey[CompanyRecord](
 )
 # Holds the values of the workspace's own fields.
 COMPANY_FIELDS: Final = index_table("company_field", "key", "text", "company_id")
+# This index has the tags' ids as the API shows them.
+COMPANY_TAGS: Final = index_table("company_tag", "tag_id", "text", "company_id")
 COMPANY: Final = ObjectType(
     kind="o",
     name="company",
@@ -66,13 +69,15 @@ COMPANY: Final = ObjectType(
     example=Company.example,
     indexes=(
         Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),
+        Index[CompanyRow](COMPANY_TAGS, tags_of, lambda row: set(tags_of(row))),
         Index[CompanyRow](COMPANY_FIELDS, field_values, lambda row: index_keys(field_values(row))),
     ),
     unique_keys=(DOMAINS, FIELD_VALUES),
+    refers_to=(TAG,),
     read_scopes=Company.read_scopes,
     write_scopes=("companies:write",),
     events=Events.of_changes(
-        "company", example_previous={"name": "Difference Engine"}, own_members=("fields", "unique_values")
+        "company", example_previous={"name": "Difference Engine"}, own_members=("fields", "unique_values", "tag_ids")
     ),
     blank=lambda company_id, time: CompanyRecord(object=CompanyObject.COMPANY, id=company_id, created_at=time, updated_at=time),
     patched=patched,
@@ -108,6 +113,13 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow
         domain = conditions.parameter(list(domains))
         conditions.require_few(
             "select d.company_id from company_domain d where d.workspace_id = $1 and d.domain = any(" + domain + ")"
+        )
+    if "tag_ids" in query.filters:
+        await conditions.require_links(
+            pool,
+            "select l.company_id from company_tag l where l.workspace_id = $1 and l.tag_id = any($ids)",
+            "coalesce((c.own::jsonb -> 'tag_ids') ?| $value, false)",
+            query.filters["tag_ids"],
         )
     await conditions.search(pool, _SEARCH_INDEX)
     return await conditions.fetch(pool, "company")

@@ -13,8 +13,8 @@ from herdbook.contacts.model import (
     ContactCreate,
     ContactRecord,
     ContactRecordUpdate,
+    ContactRecordUpdateEmail,
     ContactUpdate,
-    ContactUpdateEmail,
     ContactUpsert,
     patched,
     upserted,
@@ -42,10 +42,11 @@ from herdbook.ledger.object_types import active, all_active, created, current, r
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.phone_numbers import number_keys
 from herdbook.shared_schemas import CrmAssociation, crm_link
+from herdbook.tags.store import require_tags, tag_needs
 
 
 class CreateContact(msgspec.Struct, frozen=True):
-    """Create a contact. Refusals: Invalid (company_id), Stale if a version is required, Taken."""
+    """Create a contact. Refusals: Invalid (company_id, tag_ids), Stale if a version is required, Taken."""
 
     fields: ContactCreate
     has_precondition: bool = False
@@ -54,9 +55,11 @@ class CreateContact(msgspec.Struct, frozen=True):
         yield from _references(self.fields)
         yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
         yield from value_needs(CONTACT.name, self.fields.fields)
+        yield from tag_needs(self.fields.tag_ids)
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
+        require_tags(work, self.fields.tag_ids)
         if self.has_precondition:
             raise Stale(None)
         contact_id = ids.new_id()
@@ -86,7 +89,10 @@ class UpdateContact(msgspec.Struct, frozen=True):
 
 
 class UpdateContactRecord(msgspec.Struct, frozen=True):
-    """Change the whole of a contact; the answer is the whole. Refusals: Invalid (company_id), NotFound, Stale, Taken."""
+    """Change the whole of a contact; the answer is the whole.
+
+    Refusals: Invalid (company_id, tag_ids), NotFound, Stale, Taken.
+    """
 
     contact_id: UUID
     patch: ContactRecordUpdate
@@ -97,9 +103,11 @@ class UpdateContactRecord(msgspec.Struct, frozen=True):
         yield from _references(self.patch)
         yield from EXTERNAL_IDS.needs(self.patch.external_ids or ())
         yield from value_needs(CONTACT.name, self.patch.fields)
+        yield from tag_needs(self.patch.tag_ids)
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.patch.company_id)
+        require_tags(work, self.patch.tag_ids)
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
         after = with_values(work, CONTACT.name, patched(before.entry, self.patch), self.patch.fields)
         CONTACT.claim(work, self.contact_id, before.entry, after)
@@ -112,7 +120,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     For an address or an external id, the deleted contact that had it last is restored. `region` is the workspace's default
     region for numbers. The contact keeps its addresses, numbers and external ids, and its primary ones unless others are
-    marked. Refusals: Invalid (company_id, emails, phone_numbers, external_ids), Taken.
+    marked. Refusals: Invalid (company_id, emails, phone_numbers, external_ids, tag_ids), Taken.
     """
 
     fields: ContactUpsert
@@ -122,6 +130,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
         yield from _references(self.fields)
         yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
         yield from value_needs(CONTACT.name, self.fields.fields)
+        yield from tag_needs(self.fields.tag_ids)
         match self.fields.match_by:
             case "emails" | "external_ids":
                 unique_key, key = self._key
@@ -133,6 +142,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
+        require_tags(work, self.fields.tag_ids)
         if (before := self._known(work)) is not None:
             after = with_values(work, CONTACT.name, upserted(before.entry, self.fields, self.region), self.fields.fields)
             self._claim(work, before.id, before.entry, after)
@@ -174,7 +184,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
         return link
 
     def _claim(self, work: UnitOfWork, contact_id: UUID, before: ContactRecord | None, after: ContactRecord) -> None:
-        for name in ("emails", "phone_numbers", "external_ids"):
+        for name in ("emails", "phone_numbers", "external_ids", "tag_ids"):
             items = getattr(after, name) or ()
             if len(items) > MAX_ITEMS:
                 message = (
@@ -272,7 +282,7 @@ def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
         last = msgspec.structs.replace(last, company=UNSET)
     addresses = [item.email for item in last.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
     external_ids = [each for each in last.external_ids or () if EXTERNAL_IDS.holder(work, each) is None]
-    free = ContactRecordUpdate(emails=tuple(map(ContactUpdateEmail, addresses)), external_ids=tuple(external_ids))
+    free = ContactRecordUpdate(emails=tuple(map(ContactRecordUpdateEmail, addresses)), external_ids=tuple(external_ids))
     taken = [each for each in last.unique_values or () if FIELD_VALUES.holder(work, each) is not None]
     return without_values(patched(last, free), [each.partition("=")[0] for each in taken])
 

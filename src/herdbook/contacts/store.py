@@ -22,6 +22,7 @@ from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, object_table
 from herdbook.ledger.unit_of_work import Table
 from herdbook.phone_numbers import e164, is_number, number_keys, search_terms
+from herdbook.tags.store import TAG, tags_of
 from herdbook.workspaces.store import region_of
 
 
@@ -123,6 +124,8 @@ FIELD_VALUES: Final = UniqueKey[ContactRecord](
 )
 # Holds the values of the workspace's own fields.
 CONTACT_FIELDS: Final = index_table("contact_field", "key", "text", "contact_id")
+# This index has the tags' ids as the API shows them.
+CONTACT_TAGS: Final = index_table("contact_tag", "tag_id", "text", "contact_id")
 # Holds the words by which a search finds contacts, and the keys by which their numbers are looked up. The first word of each
 # name is in the contact's row instead.
 CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
@@ -150,17 +153,18 @@ CONTACT: Final = ObjectType(
         Index[ContactRow](COMPANY_CONTACTS, attrgetter("company_id"), attrgetter("companies")),
         Index[ContactRow](FORMER_ADDRESSES, attrgetter("object.emails"), attrgetter("former_addresses"), is_of_deleted=True),
         Index[ContactRow](CONTACT_FIELDS, field_values, lambda row: index_keys(field_values(row))),
+        Index[ContactRow](CONTACT_TAGS, tags_of, lambda row: set(tags_of(row))),
         Index[ContactRow](FORMER_EXTERNAL_IDS, attrgetter("own"), attrgetter("former_external_ids"), is_of_deleted=True),
     ),
     unique_keys=(ADDRESSES, EXTERNAL_IDS, FIELD_VALUES),
-    refers_to=(COMPANY,),
+    refers_to=(COMPANY, TAG),
     read_scopes=Contact.read_scopes,
     write_scopes=("contacts:write",),
     events=Events.of_changes(
         "contact",
         is_erasable=True,
         example_previous={"last_name": "Byron"},
-        own_members=("external_ids", "fields", "unique_values"),
+        own_members=("external_ids", "fields", "unique_values", "labels", "tag_ids"),
     ),
     blank=lambda contact_id, time: ContactRecord(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
     patched=patched,
@@ -287,6 +291,13 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
                 select from contact_word w where w.workspace_id = $1 and w.word = any($value::text[]) and w.contact_id = c.id
             ), false)""",
             [key for number in numbers for key in number_keys(number, region)],
+        )
+    if "tag_ids" in filters:
+        await conditions.require_links(
+            pool,
+            "select l.contact_id from contact_tag l where l.workspace_id = $1 and l.tag_id = any($ids)",
+            "coalesce((c.own::jsonb -> 'tag_ids') ?| $value, false)",
+            filters["tag_ids"],
         )
     companies = [] if company_id is None else [[company_id]]
     if "company_id" in filters:

@@ -188,10 +188,15 @@ def _with_transcript(reversal: Reversal) -> Iterator[UUID]:
 def _move(reversal: Reversal, row: Any) -> _Move:
     names = _names(reversal.object_type, row)
     renames = _renamed(reversal)
-    if reversal.object_type is not CONTACT or reversal.before is None:
-        renames -= names
+    strict = {place for place in renames if _is_strict(reversal, place[0])}
+    renames = strict | (renames - names)
     before, after = _provides(reversal.object_type, row), provided(reversal.object_type, reversal.object_id, reversal.before)
     return _Move(names, renames, after - before, before - after)
+
+
+def _is_strict(reversal: Reversal, target: ObjectType[Any, Any]) -> bool:
+    """Whether a reference to this type must not lead nowhere, even if it did before: only that of a contact to its company."""
+    return reversal.object_type is CONTACT and reversal.before is not None and target is COMPANY
 
 
 def _renamed(reversal: Reversal) -> set[ObjectKey]:
@@ -298,7 +303,7 @@ class _UndoPlan:
         else:
             is_there, version = row.deleted_at is None, row.version
             is_merged = getattr(row, "merged_into", None) is not None
-        if is_there or (reversal.object_type is CONTACT and reversal.before is not None):
+        if is_there or _is_strict(reversal, object_type):
             return is_there
         # Engagements and notes of a merged contact or company would be moved to the one that replaces it.
         is_followed = is_merged and reversal.object_type in (ENGAGEMENT, NOTE)

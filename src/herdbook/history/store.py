@@ -302,14 +302,14 @@ _LINKED: Final[LiteralString] = """
         select few.version, count(*) over () as many from (
             select e.version
             from (
-                select l.engagement_id from engagement_$kind l
+                select l.$linker_id as id from $linker_$kind l
                 where l.workspace_id = asked.workspace_id and l.$kind_id = going.id
-                    and l.engagement_id not in (select unnest(k.aside))
-                order by l.engagement_id desc limit k.most + 1
+                    and l.$linker_id not in (select unnest(k.aside))
+                order by l.$linker_id desc limit k.most + 1
             ) as l
             cross join lateral (
-                select e.version from engagement e
-                where e.workspace_id = asked.workspace_id and e.id = l.engagement_id limit 1
+                select e.version from $linker e
+                where e.workspace_id = asked.workspace_id and e.id = l.id limit 1
             ) as e
         ) as few
     ) as seen
@@ -371,7 +371,8 @@ _REFERENCES: Final[LiteralString] = """
             )
         ) as needed
     ) as needed, (
-        select coalesce(json_agg(going.id), '[]') from unnest(k.going_tags) as going(id) where exists ($linked_tags)
+        select coalesce(json_agg(going.id), '[]') from unnest(k.going_tags) as going(id)
+        where exists ($linked_tags) or exists ($tagged_contacts) or exists ($tagged_companies)
     ) as needed_tags
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
     cross join lateral json_to_record(asked.key) as k(
@@ -391,9 +392,11 @@ REFERENCES: Final = Table(
         _GONE.replace("$names", "companies").replace("$table", "company").replace("$merged", "c.merged_into is not null"),
     )
     .replace("$gone_tags", _GONE.replace("$names", "tags").replace("$table", "tag").replace("$merged", "false"))
-    .replace("$linked_contacts", _LINKED.replace("$kind", "contact"))
-    .replace("$linked_companies", _LINKED.replace("$kind", "company"))
-    .replace("$linked_tags", _LINKED.replace("$kind", "tag"))
+    .replace("$linked_contacts", _LINKED.replace("$linker", "engagement").replace("$kind", "contact"))
+    .replace("$linked_companies", _LINKED.replace("$linker", "engagement").replace("$kind", "company"))
+    .replace("$linked_tags", _LINKED.replace("$linker", "engagement").replace("$kind", "tag"))
+    .replace("$tagged_contacts", _LINKED.replace("$linker", "contact").replace("$kind", "tag"))
+    .replace("$tagged_companies", _LINKED.replace("$linker", "company").replace("$kind", "tag"))
     .replace("$noted_contacts", _NOTED.replace("$kind", "contact"))
     .replace("$noted_companies", _NOTED.replace("$kind", "company"))
     .replace("$merged_contacts", _MERGED.replace("$table", "contact"))

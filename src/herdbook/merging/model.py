@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from herdbook import fields, ids
-from herdbook.companies.model import Company, CompanyDomainRequest, CompanyRecord, CompanyUpdate, normal_domain
+from herdbook.companies.model import Company, CompanyDomainRequest, CompanyRecord, CompanyRecordUpdate, normal_domain
 from herdbook.companies.model import patched as patched_company
 from herdbook.contacts.model import (
     Contact,
@@ -16,6 +16,7 @@ from herdbook.contacts.model import (
     ContactUpdateEmail,
     ContactUpdatePhoneNumber,
     patched,
+    united_labels,
     with_emails,
     with_phone_numbers,
 )
@@ -26,8 +27,8 @@ from herdbook.shared_schemas import defaults
 MAX_SOURCES: Final = 50
 # The fields that tell which object it is and since when.
 _IDENTITY: Final = frozenset({"object", "id", "created_at", "updated_at"})
-# The values of fields, which are filled one by one.
-_VALUES: Final = frozenset({"fields", "unique_values"})
+# The members that are united, not taken as a whole.
+_VALUES: Final = frozenset({"fields", "unique_values", "labels", "tag_ids"})
 
 
 def _sources_of(prefix: str, kind: str) -> fields.Rule:
@@ -159,8 +160,9 @@ def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], regi
             region,
         ),
         external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
+        tag_ids=_united_tags((first, *sources)),
     )
-    return patched(first, others)
+    return patched(msgspec.structs.replace(first, labels=united_labels((target, *sources))), others)
 
 
 def merged_company(target: CompanyRecord, sources: Sequence[CompanyRecord], _region: str | None) -> CompanyRecord:
@@ -170,4 +172,9 @@ def merged_company(target: CompanyRecord, sources: Sequence[CompanyRecord], _reg
     """
     first = _filled(merged_values(target, sources), sources)
     domains = dict.fromkeys(normal_domain(item.domain) for each in (first, *sources) for item in each.domains)
-    return patched_company(first, CompanyUpdate(domains=tuple(map(CompanyDomainRequest, domains))))
+    others = CompanyRecordUpdate(domains=tuple(map(CompanyDomainRequest, domains)), tag_ids=_united_tags((first, *sources)))
+    return patched_company(first, others)
+
+
+def _united_tags(objects: Sequence[ContactRecord] | Sequence[CompanyRecord]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(tag_id for each in objects for tag_id in each.tag_ids or ()))

@@ -120,7 +120,7 @@ _MOVE_OF_COMPANY: Final = Task("move_company", COMPANIES.name)
 CONTACT_MERGE: Final = MergeType(
     object_type=CONTACT,
     combined=merged_contact,
-    lists={"emails": "e-mail addresses", "phone_numbers": "phone numbers", "external_ids": "external ids"},
+    lists={"emails": "e-mail addresses", "phone_numbers": "phone numbers", "external_ids": "external ids", "tag_ids": "tags"},
     referrers=(
         Referrers(
             object_type=ENGAGEMENT,
@@ -145,7 +145,7 @@ CONTACT_MERGE: Final = MergeType(
 COMPANY_MERGE: Final = MergeType(
     object_type=COMPANY,
     combined=merged_company,
-    lists={"domains": "domains"},
+    lists={"domains": "domains", "tag_ids": "tags"},
     referrers=(
         Referrers(
             object_type=CONTACT,

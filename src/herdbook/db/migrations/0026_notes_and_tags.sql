@@ -31,3 +31,18 @@ create table company_note (
     note_id uuid not null,
     primary key (workspace_id, company_id, note_id)
 );
+
+-- The tags of active contacts and companies, by their ids as the API shows them.
+create table contact_tag (
+    workspace_id uuid not null,
+    tag_id text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, tag_id, contact_id)
+);
+
+create table company_tag (
+    workspace_id uuid not null,
+    tag_id text not null,
+    company_id uuid not null,
+    primary key (workspace_id, tag_id, company_id)
+);
