@@ -140,7 +140,7 @@ class Life:
             *(self.update_record, self.update_record, self.update_record, self.change_engagement),
             *(self.define, self.define, self.redefine, self.update_company_record),
             *(self.create_company, self.change_company, self.tag, self.engage, self.engage, self.change_engagement),
-            *(self.comment, self.note, self.note, self.bulk, self.merge, self.merge_companies, self.restore),
+            *(self.comment, self.note, self.note, self.note, self.bulk, self.merge, self.merge_companies, self.restore),
             *(self.undo, self.undo, self.undo),
         ]
         for _ in range(steps):
@@ -214,7 +214,13 @@ class Life:
     async def update_company_record(self) -> Any:
         """Change the values of a company."""
         path = f"/api/herdbook/companies/{self.some(self.companies[-2:])}/record"
-        return await self.person.patch(path, json={"fields": self.values("company")})
+        return await self.person.patch(path, json={"fields": self.values("company")} | self.tagged())
+
+    def tagged(self) -> Json:
+        """Return the tags of a contact or a company, or no change of them; some tags may be deleted."""
+        if not self.tags or self.dice.random() < 0.6:
+            return {}
+        return {"tag_ids": self.dice.sample(self.tags[-3:], self.dice.randrange(min(len(self.tags), 3)))}
 
     async def create_contact(self) -> Any:
         """Create a contact."""
@@ -235,6 +241,9 @@ class Life:
         members: Json = self.record() if self.dice.random() < 0.5 else {"external_ids": [f"id {self.dice.randrange(99)}"]}
         if self.dice.random() < 0.2:
             members["external_ids"] = None
+        for item in members.get("emails", ()):
+            item["label"] = self.dice.choice(["work", "home", None])
+        members |= self.tagged()
         # An earlier contact may be deleted.
         return await self.person.patch(f"/api/herdbook/contacts/{self.some(self.contacts[-2:])}/record", json=members)
 
@@ -305,7 +314,7 @@ class Life:
         if self.notes and dice.random() < 0.4:
             path = f"/api/herdbook/notes/{self.some(self.notes)}"
             return await (self.person.delete(path) if dice.random() < 0.4 else self.person.patch(path, json={"text": "So?"}))
-        plural, known = dice.choice([("contacts", self.contacts[-3:]), ("companies", self.companies)])
+        plural, known = dice.choice([("contacts", self.contacts[-2:]), ("companies", self.companies[-2:])])
         body = {"text": "Well.", "is_pinned": dice.random() < 0.5}
         response = await self.person.post(f"/api/herdbook/{plural}/{self.some(known)}/notes", json=body)
         if response.status_code == 201:

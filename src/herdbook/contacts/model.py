@@ -493,9 +493,9 @@ def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> C
     old = contact.labels or Labels()
     emails, phone_numbers = {**old.emails}, {**old.phone_numbers}
     for item in (asked and asked.emails) or ():
-        _set_label(emails, comparable_address(item.email.strip()), item)
+        _set_label(emails, comparable_address(item.email.strip()), item.label)
     for item in (asked and asked.phone_numbers) or ():
-        _set_label(phone_numbers, _comparable_number(item.phone_number), item)
+        _set_label(phone_numbers, _comparable_number(item.phone_number), item.label)
     held = {comparable_address(item.email) for item in contact.emails}
     numbers = {_comparable_number(item.phone_number) for item in contact.phone_numbers}
     labels = Labels(
@@ -505,9 +505,7 @@ def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> C
     return contact if labels == old else msgspec.structs.replace(contact, labels=UNSET if labels == Labels() else labels)
 
 
-def _set_label(labels: dict[str, str], key: str, item: ContactUpdateEmail | ContactUpdatePhoneNumber) -> None:
-    # Items of a merge or an upsert that the contact had before come without a label.
-    label = getattr(item, "label", UNSET)
+def _set_label(labels: dict[str, str], key: str, label: str | None | UnsetType) -> None:
     if label is None:
         labels.pop(key, None)
     elif label is not UNSET:
@@ -531,7 +529,7 @@ def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNu
     return tuple(ContactPhoneNumber(item.phone_number, index == primary) for index, item in enumerate(items))
 
 
-ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
+ItemT = TypeVar("ItemT", ContactRecordUpdateEmail, ContactRecordUpdatePhoneNumber)
 
 
 def upserted(before: ContactRecord, asked: ContactUpsert, region: str | None) -> ContactRecord:
@@ -563,21 +561,21 @@ def united_labels(contacts: Iterable[ContactRecord]) -> Labels | UnsetType:
     return Labels(emails=emails, phone_numbers=phone_numbers) if emails or phone_numbers else UNSET
 
 
-def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactUpdateEmail]) -> tuple[ContactUpdateEmail, ...]:
+def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactRecordUpdateEmail]) -> tuple[ContactRecordUpdateEmail, ...]:
     """Return the old addresses followed by the new ones, each once. A new one that is marked as primary stays marked."""
-    items = (ContactUpdateEmail(item.email) for item in old)
+    items = (ContactRecordUpdateEmail(item.email) for item in old)
     keys = _keys_of_address
     return _united(items, more, lambda item: item.email.strip(), keys, keys)
 
 
 def with_phone_numbers(
-    old: Sequence[ContactPhoneNumber], more: Iterable[ContactUpdatePhoneNumber], region: str | None
-) -> tuple[ContactUpdatePhoneNumber, ...]:
+    old: Sequence[ContactPhoneNumber], more: Iterable[ContactRecordUpdatePhoneNumber], region: str | None
+) -> tuple[ContactRecordUpdatePhoneNumber, ...]:
     """Return the old numbers followed by the new ones, each once. A new one that is marked as primary stays marked.
 
     A new one is an old one if looking it up would find a contact with the old one. `region` is the workspace's default region.
     """
-    items = (ContactUpdatePhoneNumber(item.phone_number) for item in old)
+    items = (ContactRecordUpdatePhoneNumber(item.phone_number) for item in old)
     return _united(
         items,
         more,

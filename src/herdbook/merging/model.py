@@ -13,8 +13,8 @@ from herdbook.contacts.model import (
     Contact,
     ContactRecord,
     ContactRecordUpdate,
-    ContactUpdateEmail,
-    ContactUpdatePhoneNumber,
+    ContactRecordUpdateEmail,
+    ContactRecordUpdatePhoneNumber,
     patched,
     united_labels,
     with_emails,
@@ -153,10 +153,10 @@ def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], regi
     """
     first = _filled(merged_values(target, sources), sources)
     others = ContactRecordUpdate(
-        emails=with_emails(first.emails, [ContactUpdateEmail(item.email) for each in sources for item in each.emails]),
+        emails=with_emails(first.emails, [ContactRecordUpdateEmail(item.email) for each in sources for item in each.emails]),
         phone_numbers=with_phone_numbers(
             first.phone_numbers,
-            [ContactUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
+            [ContactRecordUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
             region,
         ),
         external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
