@@ -41,6 +41,7 @@ app = App(
 app.command("herdbook.cli.demo:demo", help="Serve sample data: contacts, companies, engagements, and a key for them.")
 app.command("herdbook.cli.erase:erase", help="Erase a person for good.")
 app.command("herdbook.cli.erase:app", name="erasures", help="Carry the list of erasures past a backup, and remove bytes.")
+app.command("herdbook.cli.subject_access:subject_access", help="Write everything that is kept about a person, for the person.")
 app.command("herdbook.cli.keys:app", name="keys", help="Create, list and revoke API keys.")
 app.command("herdbook.cli.clients:app", name="clients", help="Create, list and revoke OAuth clients.")
 app.command("herdbook.cli.workspaces:app", name="workspaces", help="Create, change and list workspaces.")

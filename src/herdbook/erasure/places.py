@@ -33,14 +33,28 @@ _ENTRIES: Final[LiteralString] = """
     )
 """
 _OF_ALL: Final = _ENTRIES.replace("$start", _CONTACTS + " union all " + _ENGAGEMENTS + " union all " + _NOTES)
+_OF_TRANSCRIPTS: Final = _ENTRIES.replace(
+    "$start",
+    """
+    select t.id, t.version from transcript t where t.workspace_id = $1 and t.id = any($3)
+    union all
+    select n.id, n.version from transcript_comment n where n.workspace_id = $1 and n.engagement_id = any($3)
+    """,
+)
+_ENTRIES_OF: Final[LiteralString] = "select to_json(chain) from chain"
+_DELIVERIES_OF: Final[LiteralString] = """
+    select to_json(d) from chain join webhook_reader r on r.workspace_id = $1
+    join webhook_delivery d on d.workspace_id = $1 and d.endpoint_id = r.endpoint_id and d.seq = chain.seq
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Rows of a table with personal data of contacts.
 
-    `found` is a statement that selects each as JSON. `step` is the name of the step of an erasure that empties the place.
-    `goes_with_engagements` if that happens only when the engagements of the person are erased, too.
+    `found` is a statement that selects each as JSON: by the contacts and their addresses, or by the engagements. It never asks
+    for both at once, so that the engagements can be read in slices. `step` is the name of the step of an erasure that empties
+    the place. `goes_with_engagements` if that happens only when the engagements of the person are erased, too.
     """
 
     table: LiteralString
@@ -88,16 +102,8 @@ PLACES: Final = (
     _of_contacts("contact_note", step="notes"),
     _of_contacts("engagement_contact", step="engagements"),
     _of_engagements("engagement", "id", goes_with_engagements=False),
-    Place(table="change", found=_OF_ALL + "select to_json(chain) from chain", step="entries"),
-    Place(
-        table="webhook_delivery",
-        found=_OF_ALL
-        + """
-        select to_json(d) from chain join webhook_reader r on r.workspace_id = $1
-        join webhook_delivery d on d.workspace_id = $1 and d.endpoint_id = r.endpoint_id and d.seq = chain.seq
-        """,
-        step="entries",
-    ),
+    Place(table="change", found=_OF_ALL + _ENTRIES_OF, step="entries"),
+    Place(table="webhook_delivery", found=_OF_ALL + _DELIVERIES_OF, step="entries"),
     Place(
         table="idempotency_record",
         found="""
@@ -111,6 +117,8 @@ PLACES: Final = (
     _of_contacts("erasure_task", "id", step="last"),
     _of_engagements("transcript", "id"),
     _of_engagements("transcript_comment"),
+    Place(table="change", found=_OF_TRANSCRIPTS + _ENTRIES_OF, step="entries", goes_with_engagements=True),
+    Place(table="webhook_delivery", found=_OF_TRANSCRIPTS + _DELIVERIES_OF, step="entries", goes_with_engagements=True),
     _of_engagements("engagement_word"),
     _of_engagements("engagement_company"),
     _of_engagements("engagement_tag"),

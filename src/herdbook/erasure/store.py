@@ -449,7 +449,7 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     for _, object_ in records:
         if not is_erased(object_):
             subject = subject.having(msgspec.json.decode(object_, type=Contact))
-    return msgspec.structs.replace(subject, engagement_ids=await _engagements_of(statements, workspace_id, subject))
+    return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
 
 
 _SCANNED: Final = 500
@@ -463,7 +463,7 @@ _NEXT_MENTIONS: Final = """
 """.replace("$mentioned", _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]"))
 
 
-async def _engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
+async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
     """Return the engagements that are linked to a person, or have them among the participants, a slice at a time."""
     found: set[UUID] = set(
         await statements.fetchval(
@@ -476,7 +476,7 @@ async def _engagements_of(statements: Executor, workspace_id: UUID, subject: Sub
             list(subject.contact_ids),
         )
     )
-    after: UUID | None = ids.NIL if subject.contact_ids else None
+    after: UUID | None = ids.NIL if subject.terms or subject.tails else None
     while after is not None:
         records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
         *mentioning, end = records
