@@ -37,17 +37,17 @@ CONVERTED: Final[dict[str, tuple[str, Json, str, Json]]] = {
 
 
 @pytest.mark.parametrize("conversion", CONVERTED.values(), ids=CONVERTED.keys())
-async def test_a_value_is_converted(alice: Person, owner: Person, ada: Thing, conversion: tuple[str, Json, str, Json]) -> None:
+async def test_a_value_is_converted(alice: Person, frank: Person, ada: Thing, conversion: tuple[str, Json, str, Json]) -> None:
     """A value gets the form of its field's new kind; an undo of the request gives both back."""
     kind, value, new_kind, converted = conversion
-    options = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
-    field = await define(owner, "own", kind, **options)
+    options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
+    field = await define(frank, "own", kind, **options)
     await change(alice, ada, fields={"own": value})
     more = {"options": _OPTIONS} if new_kind in ("one_of", "several_of") else {}
-    effect = (await owner.patch(f"{field.url}?dry_run=true", json={"kind": new_kind, **more})).json()
-    changed = await owner.patch(field.url, json={"kind": new_kind, **more})
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": new_kind, **more})).json()
+    changed = await frank.patch(field.url, json={"kind": new_kind, **more})
     record = await read(alice, ada)
-    undone = await owner.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
+    undone = await frank.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
 
     assert (changed.status_code, changed.json()["kind"]) == (200, new_kind), changed.text
     assert record["fields"] == {"own": converted}
@@ -56,13 +56,13 @@ async def test_a_value_is_converted(alice: Person, owner: Person, ada: Thing, co
     assert (await read(alice, ada))["fields"] == {"own": value}
 
 
-async def test_a_dry_run_changes_nothing(alice: Person, owner: Person, ada: Thing, grace: Thing) -> None:
+async def test_a_dry_run_changes_nothing(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
     """A dry run tells how many values stay, are converted, and have no such form; the change itself is then refused."""
-    field = await define(owner, "own")
+    field = await define(frank, "own")
     await change(alice, ada, fields={"own": "12"})
     await change(alice, grace, fields={"own": "a dozen"})
-    effect = (await owner.patch(f"{field.url}?dry_run=true", json={"kind": "integer"})).json()
-    refused = await owner.patch(field.url, json={"kind": "integer"})
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": "integer"})).json()
+    refused = await frank.patch(field.url, json={"kind": "integer"})
 
     assert effect == {
         "object": "field_change",
@@ -74,20 +74,20 @@ async def test_a_dry_run_changes_nothing(alice: Person, owner: Person, ada: Thin
         "examples": [{"id": grace.id, "value": "a dozen"}],
     }
     assert (refused.status_code, faults(refused)) == (422, [("kind", "values_in_use")])
-    assert (await owner.get(field.url)).json() == field.json
+    assert (await frank.get(field.url)).json() == field.json
     assert (await read(alice, ada))["fields"] == {"own": "12"}
 
 
-async def test_values_become_unique(alice: Person, owner: Person, ada: Thing, grace: Thing) -> None:
+async def test_values_become_unique(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
     """A field whose values differ can become unique, and then refuses the value of another; one with equal values cannot."""
-    field = await define(owner, "badge")
+    field = await define(frank, "badge")
     await change(alice, ada, fields={"badge": "1"})
     await change(alice, grace, fields={"badge": "1"})
-    refused = await owner.patch(field.url, json={"unique": True})
+    refused = await frank.patch(field.url, json={"unique": True})
     await change(alice, grace, fields={"badge": "2"})
-    unique = await owner.patch(field.url, json={"unique": True})
+    unique = await frank.patch(field.url, json={"unique": True})
     taken = await alice.patch(record_of(grace), json={"fields": {"badge": "1"}})
-    await owner.patch(field.url, json={"unique": False})
+    await frank.patch(field.url, json={"unique": False})
 
     assert (refused.status_code, faults(refused)) == (422, [("unique", "values_in_use")])
     assert unique.status_code == 200
@@ -96,10 +96,10 @@ async def test_values_become_unique(alice: Person, owner: Person, ada: Thing, gr
 
 
 async def test_a_conversion_goes_on_after_a_crash(
-    alice: Person, owner: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger
+    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger
 ) -> None:
     """A conversion of more values than a slice has is finished by a later round, from where a crash has stopped it."""
-    field = await define(owner, "own")
+    field = await define(frank, "own")
     for _ in range(2):
         operations = [{"action": "create", "contact": {"fields": {"own": f" {number} "}}} for number in range(400)]
         assert (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).status_code == 200

@@ -21,9 +21,9 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_charlie_has_his_own_keys(owner: Person, charlie: Person) -> None:
+async def test_charlie_has_his_own_keys(frank: Person, charlie: Person) -> None:
     """A key of one workspace is free in another, and of another kind there."""
-    one, other = await define(owner, "tier"), await define(charlie, "tier", "integer")
+    one, other = await define(frank, "tier"), await define(charlie, "tier", "integer")
 
     assert one.json["id"] != other.json["id"]
     assert one.json["kind"] == "text"
@@ -38,7 +38,7 @@ async def test_who_does_not_administer_is_refused(alice: Person, stored: Stored)
     assert await stored.changes() == []
 
 
-async def test_everything_that_is_sent_comes_back(owner: Person, stored: Stored) -> None:
+async def test_everything_that_is_sent_comes_back(frank: Person, stored: Stored) -> None:
     """The response shows the definition as stored."""
     sent: Json = {
         "object_type": "company",
@@ -52,7 +52,7 @@ async def test_everything_that_is_sent_comes_back(owner: Person, stored: Stored)
         "default": ["gold"],
         "order": 7,
     }
-    response = await owner.post(URL, json=sent)
+    response = await frank.post(URL, json=sent)
     field = response.json()
     (change,) = await stored.changes()
 
@@ -64,12 +64,12 @@ async def test_everything_that_is_sent_comes_back(owner: Person, stored: Stored)
     assert (change.kind, change.action) == ("f", "c")
 
 
-async def test_a_key_is_taken_for_ever(owner: Person) -> None:
+async def test_a_key_is_taken_for_ever(frank: Person) -> None:
     """A key of another field is refused with that field, also if it is archived; the other type of objects has its own keys."""
-    first = await define(owner, "tier")
-    await owner.patch(first.url, json={"archived": True})
-    again = await owner.post(URL, json=FIELD)
-    await define(owner, "tier", object_type="company")
+    first = await define(frank, "tier")
+    await frank.patch(first.url, json={"archived": True})
+    again = await frank.post(URL, json=FIELD)
+    await define(frank, "tier", object_type="company")
 
     assert (again.status_code, faults(again)) == (409, [("key", "already_in_use")])
     assert again.json()["conflict"] == {"object": "field", "id": first.json["id"]}
@@ -94,9 +94,9 @@ BAD: Final[dict[str, tuple[Json, str, str]]] = {
 
 
 @pytest.mark.parametrize(("members", "field", "code"), BAD.values(), ids=BAD.keys())
-async def test_a_bad_definition_is_named(owner: Person, stored: Stored, members: Json, field: str, code: str) -> None:
+async def test_a_bad_definition_is_named(frank: Person, stored: Stored, members: Json, field: str, code: str) -> None:
     """A definition whose members are invalid, or do not go together, is refused by name."""
-    response = await owner.post(URL, json={**FIELD, **members})
+    response = await frank.post(URL, json={**FIELD, **members})
 
     assert (response.status_code, faults(response)) == (422, [(field, code)])
     assert await stored.changes() == []

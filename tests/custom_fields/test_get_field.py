@@ -6,22 +6,22 @@ from tests.cast import Person
 from tests.custom_fields.definitions import URL, define
 
 
-async def test_anonymous_is_refused(client: httpx.AsyncClient, owner: Person) -> None:
+async def test_anonymous_is_refused(client: httpx.AsyncClient, frank: Person) -> None:
     """A request without a credential gets 401 with a challenge."""
-    response = await client.get((await define(owner, "tier")).url)
+    response = await client.get((await define(frank, "tier")).url)
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_charlie_is_refused(charlie: Person, owner: Person) -> None:
+async def test_charlie_is_refused(charlie: Person, frank: Person) -> None:
     """A field of another workspace is not found."""
-    assert (await charlie.get((await define(owner, "tier")).url)).status_code == 404
+    assert (await charlie.get((await define(frank, "tier")).url)).status_code == 404
 
 
-async def test_bob_reads_it(bob: Person, owner: Person) -> None:
+async def test_bob_reads_it(bob: Person, frank: Person) -> None:
     """A credential that may read contacts reads the definition."""
-    field = await define(owner, "tier", "one_of")
+    field = await define(frank, "tier", "one_of")
 
     assert (await bob.get(field.url)).json() == field.json
 

@@ -14,17 +14,17 @@ async def test_anonymous_is_refused(client: httpx.AsyncClient) -> None:
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_charlie_sees_nothing(charlie: Person, owner: Person) -> None:
+async def test_charlie_sees_nothing(charlie: Person, frank: Person) -> None:
     """A list shows only the fields of its own workspace."""
-    await define(owner, "tier")
+    await define(frank, "tier")
 
     assert (await charlie.get(URL)).json()["data"] == []
 
 
-async def test_all_are_listed(bob: Person, owner: Person) -> None:
+async def test_all_are_listed(bob: Person, frank: Person) -> None:
     """A list has the fields of both types of objects, archived ones included, and a filter has those of one type."""
-    person, company = await define(owner, "tier"), await define(owner, "tier", object_type="company")
-    archived = (await owner.patch(company.url, json={"archived": True})).json()
+    person, company = await define(frank, "tier"), await define(frank, "tier", object_type="company")
+    archived = (await frank.patch(company.url, json={"archived": True})).json()
     listed = (await bob.get(URL)).json()["data"]
     filtered = (await bob.get(URL, params={"filter[object_type][eq]": "company"})).json()["data"]
 

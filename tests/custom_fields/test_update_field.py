@@ -5,42 +5,42 @@ import pytest
 
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
-from tests.custom_fields.definitions import define
+from tests.custom_fields.definitions import URL, define
 
 
-async def test_anonymous_is_refused(client: httpx.AsyncClient, owner: Person) -> None:
+async def test_anonymous_is_refused(client: httpx.AsyncClient, frank: Person) -> None:
     """A request without a credential gets 401 with a challenge."""
-    response = await client.patch((await define(owner, "tier")).url, json={"label": "Level"})
+    response = await client.patch((await define(frank, "tier")).url, json={"label": "Level"})
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_charlie_is_refused(charlie: Person, owner: Person) -> None:
+async def test_charlie_is_refused(charlie: Person, frank: Person) -> None:
     """A field of another workspace is not found."""
-    assert (await charlie.patch((await define(owner, "tier")).url, json={"label": "Level"})).status_code == 404
+    assert (await charlie.patch((await define(frank, "tier")).url, json={"label": "Level"})).status_code == 404
 
 
-async def test_who_does_not_administer_is_refused(alice: Person, owner: Person) -> None:
+async def test_who_does_not_administer_is_refused(alice: Person, frank: Person) -> None:
     """A credential that may write contacts cannot change fields."""
-    assert (await alice.patch((await define(owner, "tier")).url, json={"label": "Level"})).status_code == 403
+    assert (await alice.patch((await define(frank, "tier")).url, json={"label": "Level"})).status_code == 403
 
 
-async def test_what_is_sent_changes(owner: Person) -> None:
-    """What is sent changes, null clears it, and the rest stays."""
-    field = await define(owner, "tier", help="Of the contract.", default="none")
-    changed = (await owner.patch(field.url, json={"label": "Level", "help": None, "default": None})).json()
+async def test_sent_members_change(frank: Person) -> None:
+    """Members that are sent change, null clears them, and the others stay."""
+    field = await define(frank, "tier", help="Of the contract.", default="none")
+    changed = (await frank.patch(field.url, json={"label": "Level", "help": None, "default": None})).json()
 
     assert changed == {**field.json, "label": "Level", "help": None, "default": None, "updated_at": changed["updated_at"]}
-    assert (await owner.get(field.url)).json() == changed
+    assert (await frank.get(field.url)).json() == changed
 
 
-async def test_an_option_is_archived_not_removed(alice: Person, owner: Person, ada: Thing) -> None:
+async def test_an_option_is_archived_not_removed(alice: Person, frank: Person, ada: Thing) -> None:
     """An option that is left out is archived: the value stays and can be sent again, and no other object gets it."""
-    field = await define(owner, "tier", "one_of")
+    field = await define(frank, "tier", "one_of")
     await change(alice, ada, fields={"tier": "gold"})
     options: Json = [{"id": "silver", "label": "Silver"}]
-    changed = (await owner.patch(field.url, json={"options": options})).json()
+    changed = (await frank.patch(field.url, json={"options": options})).json()
     other = await alice.post("/api/v2/contacts", json={"fields": {"tier": "gold"}})
 
     assert [(each["id"], each["archived"]) for each in changed["options"]] == [
@@ -53,21 +53,34 @@ async def test_an_option_is_archived_not_removed(alice: Person, owner: Person, a
 
 
 @pytest.mark.parametrize("member", ["key", "object_type"])
-async def test_the_form_of_values_stays(owner: Person, member: str) -> None:
+async def test_the_form_of_values_stays(frank: Person, member: str) -> None:
     """A member on which the values depend cannot change."""
-    field = await define(owner, "tier")
-    response = await owner.patch(field.url, json={member: field.json[member]})
+    field = await define(frank, "tier")
+    response = await frank.patch(field.url, json={member: field.json[member]})
 
     assert (response.status_code, faults(response)) == (422, [(member, "unknown_field")])
 
 
-async def test_an_undo_takes_it_back(alice: Person, owner: Person, ada: Thing) -> None:
-    """An undo of the request that archived a field brings it back, and one of the definition hides its values."""
-    field = await define(owner, "tier")
+async def test_an_undo_takes_it_back(alice: Person, frank: Person, ada: Thing) -> None:
+    """An undo of the request that archived a field brings it back."""
+    field = await define(frank, "tier")
     await change(alice, ada, fields={"tier": "x"})
-    archived = await owner.patch(field.url, json={"archived": True})
+    archived = await frank.patch(field.url, json={"archived": True})
     refused = await alice.patch(record_of(ada), json={"fields": {"tier": "y"}})
-    await owner.post("/api/herdbook/undo", json={"request_id": archived.headers["X-Request-Id"]})
+    await frank.post("/api/herdbook/undo", json={"request_id": archived.headers["X-Request-Id"]})
 
     assert faults(refused) == [("fields.tier", "archived")]
+    assert (await read(alice, ada))["fields"] == {"tier": "x"}
+
+
+async def test_a_definition_that_was_undone_comes_back(alice: Person, frank: Person, ada: Thing) -> None:
+    """An undo of a definition deletes it, and hides its values; restoring it shows them again."""
+    made = await frank.post(URL, json={"object_type": "contact", "key": "tier", "label": "Tier", "kind": "text"})
+    await change(alice, ada, fields={"tier": "x"})
+    await frank.post("/api/herdbook/undo", json={"request_id": made.headers["X-Request-Id"]})
+    hidden = await read(alice, ada)
+    restored = await frank.post(f"/api/herdbook/fields/{made.json()['id']}/restore")
+
+    assert "fields" not in hidden
+    assert restored.status_code == 200
     assert (await read(alice, ada))["fields"] == {"tier": "x"}

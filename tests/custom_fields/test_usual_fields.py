@@ -38,13 +38,13 @@ async def test_a_new_workspace_has_them(
 
 
 async def test_a_workspace_of_an_earlier_release_gets_them(
-    owner: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, workspace_id: UUID
+    frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, workspace_id: UUID
 ) -> None:
     """A workspace without the usual fields gets them once, also after a crash between, and keeps a field of the same key."""
-    own = await define(owner, "job_title", "long_text")
+    own = await define(frank, "job_title", "long_text")
     for _ in range(2):
         await pool.execute("update workspace set has_usual_fields = false where id = $1", workspace_id)
         await add_usual_fields(pool, ledger)
 
-    assert sorted(await keys_of(owner)) == sorted(_USUAL)
-    assert (await owner.get(own.url)).json() == own.json
+    assert sorted(await keys_of(frank)) == sorted(_USUAL)
+    assert (await frank.get(own.url)).json() == own.json

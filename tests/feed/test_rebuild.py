@@ -204,12 +204,20 @@ class Life:
         return response
 
     async def redefine(self) -> Any:
-        """Archive a field, or bring it back."""
-        known = [*self.fields["contact"], *self.fields["company"]]
+        """Archive a field or bring it back, or convert its values."""
+        known = self.fields[self.dice.choice(["contact", "company"])]
         if not known:
             return None
-        members = {"archived": self.dice.random() < 0.4, "label": f"L{self.dice.randrange(9)}"}
-        return await self.person.patch(f"/api/herdbook/fields/{self.dice.choice(known)[0]}", json=members)
+        place = self.dice.randrange(len(known))
+        field_id, key, kind = known[place]
+        members: Json = {"archived": self.dice.random() < 0.4, "label": f"L{self.dice.randrange(9)}"}
+        if self.dice.random() < 0.3:
+            kind = "text"
+            members = {"kind": "text", "unique": self.dice.random() < 0.5}
+        response = await self.person.patch(f"/api/herdbook/fields/{field_id}", json=members)
+        if response.status_code == 200:
+            known[place] = field_id, key, kind
+        return response
 
     async def update_company_record(self) -> Any:
         """Change the values of a company."""
@@ -384,7 +392,7 @@ async def test_the_feed_rebuilds_every_row(
     await connection.close()
     life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # repeatable on purpose
     for _ in range(3):
-        await life.live(60)
+        await life.live(75)
         await replica.follow(person)
         rows = await stored(pool, workspace_id)
         assert replica.rows.keys() == rows.keys()

@@ -81,9 +81,9 @@ async def update_field(
 async def _effect(holders: FieldHolders, call: Call, before: Field, after: Field) -> FieldChange:
     """Look at all values of a field, in slices, and return what a change of its definition does to them."""
     object_type = holders[before.object_type.value]
-    tally = _Tally(after)
+    tally = _Tally(after, changes_form=changes_form(before, after))
     last_id = ids.NIL
-    while changes_form(before, after):
+    while True:
         await call.time_slice()
         found = await store.values_after(
             call.services.database.pool, object_type.name, call.caller.workspace_id, before.key, last_id
@@ -108,15 +108,16 @@ async def _effect(holders: FieldHolders, call: Call, before: Field, after: Field
 class _Tally:
     """The numbers of values that stay as they are, get another form, or do not fit a definition."""
 
-    def __init__(self, after: Field) -> None:
+    def __init__(self, after: Field, *, changes_form: bool) -> None:
         self.kept = self.converted = self.refused = 0
         self.examples: list[ValueExample] = []
         self._after = after
+        self._changes_form = changes_form
         self._seen: set[str] = set()
 
     def add(self, object_id: str, value: Any) -> None:
         """Count a value."""
-        new = converted_value(self._after, value)
+        new = converted_value(self._after, value) if self._changes_form else value
         if new is None or (self._after.unique and self._is_seen(new)):
             self.refused += 1
             if len(self.examples) < _MAX_EXAMPLES:

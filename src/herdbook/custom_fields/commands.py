@@ -52,7 +52,7 @@ class CreateField(msgspec.Struct, frozen=True):
         object_type = self.fields.object_type.value
         if len(definitions(work, object_type)) >= MAX_DEFINITIONS:
             message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
-            raise Invalid([FieldError("object_type", "too_many", message)])
+            raise Invalid([FieldError("object_type", "too_long", message)])
         field_id = ids.new_id()
         field = _sound(FIELD.new(field_id, work.time, self.fields))
         FIELD.claim(work, field_id, None, field)

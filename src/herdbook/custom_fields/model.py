@@ -156,7 +156,6 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     """The definition of a field of contacts or companies."""
 
     schema_name: ClassVar[str] = "field"
-    read_scopes: ClassVar[tuple[str, ...]] = ("contacts:read",)
     example: ClassVar[dict[str, Any]] = {
         "object": "field",
         "id": ids.example(ids.FIELD),

@@ -55,7 +55,7 @@ FIELD: Final = ObjectType(
     entry=Field,
     example=Field.example,
     unique_keys=(FIELD_KEYS,),
-    read_scopes=Field.read_scopes,
+    read_scopes=("contacts:read",),
     write_scopes=(ADMIN,),
     blank=blank,
     patched=patched,
@@ -124,7 +124,7 @@ _VALUES: Final[LiteralString] = """
     select c.id, case when c.deleted_at is null then c.own -> 'fields' -> $3 end
     from $table c where c.workspace_id = $1 and c.id > $2 order by c.id limit 2000
 """
-_VALUES_OF: Final = {
+_VALUES_OF: Final[dict[str, LiteralString]] = {
     "contact": _VALUES.replace("$table", "contact"),
     "company": _VALUES.replace("$table", "company"),
 }
