@@ -58,6 +58,19 @@ async def test_tags_are_given_and_taken(alice: Person, ada: Thing, engine: Thing
         assert "tag_ids" not in cleared.json()
 
 
+async def test_a_common_tag_is_found_in_the_order_of_the_list(
+    alice: Person, ada: Thing, grace: Thing, engine: Thing, renewal: Thing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag that very many have is looked for in the rows instead of the index, with the same result."""
+    monkeypatch.setattr("herdbook.db.paging._COMMON", 1)
+    for target in (ada, engine):
+        await tag(alice, target, renewal)
+
+    assert await found(alice, "contacts", renewal) == [ada.id]
+    assert await found(alice, "companies", renewal) == [engine.id]
+    assert grace.id not in await found(alice, "contacts", renewal)
+
+
 async def test_the_vendors_operations_show_none(alice: Person, ada: Thing, engine: Thing, renewal: Thing) -> None:
     """The vendor's operations neither show, nor take, nor change tags of contacts and companies."""
     for target in (ada, engine):
