@@ -37,7 +37,7 @@ TRANSCRIPT_COMMENT: Final = ObjectType(
     example=TranscriptComment.example,
     refers_to=(ENGAGEMENT, TRANSCRIPT),
     read_scopes=TranscriptComment.read_scopes,
-    write_scope="transcript_comments:write",
+    write_scopes=("transcript_comments:write",),
     is_public="""coalesce((
         select not e.is_private
         from transcript_comment n join engagement e on e.workspace_id = n.workspace_id and e.id = n.engagement_id

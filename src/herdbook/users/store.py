@@ -42,7 +42,7 @@ USER_WORDS: Final = index_table("user_word", "word", "text", "user_id")
 HANDLES: Final = UniqueKey[User](
     claim_table("user_handle", "handle", "user_id"),
     keys=lambda user: [comparable_address(item.email) for item in user.emails],
-    field_path=lambda index: f"emails[{index}].email",
+    field_path=lambda index, _: f"emails[{index}].email",
 )
 USER: Final = ObjectType(
     kind="u",
