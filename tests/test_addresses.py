@@ -2,7 +2,8 @@
 
 import pytest
 
-from herdbook.addresses import NotAnAddress, comparable_address, e164
+from herdbook.addresses import NotAnAddress, comparable_address, is_of_a_room
+from herdbook.phone_numbers import e164
 
 
 @pytest.mark.parametrize(
@@ -137,3 +138,9 @@ async def test_lengths_are_those_of_rfc_5321(email: str, is_taken: bool) -> None
 async def test_numbers_with_a_country_code_have_an_e164_form(phone_number: str, expected: str | None) -> None:
     """A number without a country code has no E.164 form: the code is never guessed."""
     assert e164(phone_number) == expected
+
+
+@pytest.mark.parametrize("address", ["ada@webex.com", "ada@notzoomcrc.com", "ada@google.com", "ada@calendar.google.com.test"])
+def test_a_person_is_no_room(address: str) -> None:
+    """People who work for the makers of meeting systems, or whose domains look like theirs, are people."""
+    assert not is_of_a_room(address)

@@ -33,6 +33,8 @@ def test_each_block_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     """Each block prints what the page shows below it, but for ids, times, secrets and ports."""
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/herdbook").symlink_to(PROGRAM)
+    # Commands without `--data-dir` find the demo.
+    (tmp_path / "herdbook-data").symlink_to("herdbook-demo")
     receiver = str(free_port())
     with serving(tmp_path, command="demo") as demo:
         until(lambda: "Ctrl-C" in (tmp_path / "out.txt").read_text())

@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from herdbook.names import person_name
 
@@ -32,6 +34,50 @@ from herdbook.names import person_name
         ("田中 明", "明", "田中"),
         ("Prince", "Prince", ""),
         ("\u200bAda  Lovelace \u3164", "Ada", "Lovelace"),
+        # Quotation marks around a part, or sent as they are escaped
+        ('"Ada" Lovelace', "Ada", "Lovelace"),
+        ("'Lovelace', 'Ada'", "Ada", "Lovelace"),
+        ("‹Ada Lovelace›", "Ada", "Lovelace"),
+        ("「Ada Lovelace」", "Ada", "Lovelace"),
+        ('\\"Ada Lovelace\\"', "Ada", "Lovelace"),
+        ("Lovelace\\, Ada", "Ada", "Lovelace"),
+        ('Ada "Countess" Lovelace', "Ada", "Lovelace"),
+        # Remarks
+        ("'Lovelace, Ada' via Support", "Ada", "Lovelace"),
+        ("'Ada Lovelace via Google Docs'", "Ada", "Lovelace"),
+        ("Maria Via", "Maria", "Via"),
+        ('"Ada Lovelace" (Engine)', "Ada", "Lovelace"),
+        ("Ada Lovelace [External]", "Ada", "Lovelace"),
+        ("[EXT] Lovelace, Ada (she/her)", "Ada", "Lovelace"),
+        ("Ada Lovelace <External>", "Ada", "Lovelace"),
+        ("Ada Lovelace \uff08外部\uff09", "Ada", "Lovelace"),
+        ("(Ada Lovelace)", "Ada", "Lovelace"),
+        ("ada@x.example (Ada Lovelace)", "Ada", "Lovelace"),
+        ("+44 20 7946 0958 (Ada Lovelace)", "Ada", "Lovelace"),
+        # Other commas, and nothing or a company behind them
+        ("Lovelace,", "Lovelace", ""),
+        (", Ada", "Ada", ""),
+        ("Lovelace; Ada", "Ada", "Lovelace"),
+        ("Lovelace、Ada", "Ada", "Lovelace"),
+        ("Lovelace\uff0cAda", "Ada", "Lovelace"),
+        ("Ada Lovelace, Acme Inc.", "Ada", "Lovelace"),
+        ("Lovelace, Ada, Acme & Sons", "Ada", "Lovelace"),
+        ("Ada Lovelace, Acme GmbH", "Ada", "Lovelace"),
+        ("Ada Lovelace, PhD", "Ada", "Lovelace PhD"),
+        ("Lovelace, Pty", "Pty", "Lovelace"),
+        # The family name last, in scripts that put it first
+        ("小龙 李", "小龙", "李"),
+        ("李 小龙", "小龙", "李"),
+        ("철수 김", "철수", "김"),
+        ("欧阳 徐", "徐", "欧阳"),
+        ("남궁 민", "민", "남궁"),
+        # Titles
+        ("Queen Latifah", "Queen", "Latifah"),
+        ("Judge Judy", "Judge", "Judy"),
+        ("Lord Byron", "Lord", "Byron"),
+        ("Judge Judith Sheindlin", "Judith", "Sheindlin"),
+        ("Sacha Baron Cohen", "Sacha", "Baron Cohen"),
+        ("Mrs Lovelace", "", "Lovelace"),
     ],
 )
 def test_a_name_has_two_parts(text: str, first: str, last: str) -> None:
@@ -40,11 +86,41 @@ def test_a_name_has_two_parts(text: str, first: str, last: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ada@x.example", "<ada@x.example>", '"ada@x.example"', "mailto:ada@x.example", "+1 415 555 0100", "''"]
+    "text",
+    [
+        "ada@x.example",
+        "<ada@x.example>",
+        '"ada@x.example"',
+        "mailto:ada@x.example",
+        '"q q"@x.example',
+        "+1 415 555 0100",
+        "tel:+1-415-555-0100;ext=ada",
+        "sip:ada",
+        "<sip:ada@pbx.example>",
+        "''",
+        "()",
+        ", ;",
+        "[ ( ) ]",
+    ],
 )
 def test_what_is_no_name_has_no_parts(text: str) -> None:
     """An address or a number is no name."""
     assert person_name(text) == ("", "")
+
+
+@given(
+    text=st.text()
+    | st.lists(st.sampled_from(["Ada", "Lord", "李", "(", ")", "<", ">", '"', "'", ",", "\\\\", " via ", " "])).map("".join)
+)
+def test_any_text_may_be_a_name(text: str) -> None:
+    """Any text has two parts without spaces around them."""
+    assert all(part == part.strip() for part in person_name(text))
+
+
+@given(address=st.emails() | st.just('"q \\" q"@x.example'))
+def test_an_address_is_never_a_name(address: str) -> None:
+    """A participant whose name is the address has no name."""
+    assert person_name(address) == ("", "")
 
 
 def test_the_reader_of_names_is_imported_late() -> None:

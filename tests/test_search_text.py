@@ -1,12 +1,26 @@
 """The text that a search compares."""
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herdbook.search_text import END, WORD_START, folded, searchable, words
+from herdbook.addresses import addresses_in, forms
+from herdbook.contacts.model import Contact, ContactObject, ContactPhoneNumber, search_entry
+from herdbook.search_text import (
+    END,
+    WORD_START,
+    folded,
+    indexed,
+    lookups,
+    pattern,
+    readings,
+    searchable,
+    searchable_name,
+    words,
+)
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
@@ -83,3 +97,37 @@ def test_only_words_are_marked(text: str) -> None:
 def test_marks_are_all_that_is_added(text: str) -> None:
     """A searchable text without its marks is the folded text."""
     assert searchable(text).replace(WORD_START, "") == folded(text).replace(WORD_START, " ").replace(END, " ")
+
+
+def finds(text: str, query: str) -> bool:
+    """Whether a search finds a stored text: by a word of each reading in the index, and then by all of its terms."""
+    indexed_words = indexed(text)
+    return any(
+        all(re.search((pattern(term) or re.escape(term)).replace("[:space:]", "\\s"), text) for term in reading)
+        and all(
+            any(each.startswith(word) for each in indexed_words for word in some) for term in reading for some in lookups(term)
+        )
+        for reading in readings(query)
+    )
+
+
+@given(texts=st.lists(texts, min_size=1, max_size=2), handles=texts)
+def test_a_name_finds_itself(texts: list[str], handles: str) -> None:
+    """Any name, title or address is found by itself if it has a word. Without one, it is stored all the same."""
+    stored = searchable_name(*texts) + END + searchable(handles) + END
+
+    for text in (*texts, handles):
+        assert finds(stored, text) == any(char.isalnum() for char in folded(text)), text
+
+
+@given(text=texts, domain=texts)
+def test_any_text_may_be_a_number_or_an_address(text: str, domain: str) -> None:
+    """Any text can be stored as a phone number, and sought, also if it looks like an address."""
+    number = ContactPhoneNumber(text, is_primary=True)
+    contact = Contact(object=ContactObject.CONTACT, id="", phone_numbers=(number,), created_at="", updated_at="")
+    address = f"{text}@{domain}"
+
+    assert search_entry(contact).text.endswith(END)
+    assert forms(address)[0] == address
+    assert all("@" in found for found in addresses_in(address))
+    assert all(map(all, readings(address)))

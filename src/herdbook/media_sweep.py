@@ -1,7 +1,8 @@
 """The sweep of the recordings' folder: it removes files that crashes and undone engagements leave, a slice at a time.
 
 A file is locked while it is fetched and its engagement is created. Once the sweep gets the lock, the outcome is decided, and
-the database has it. A lock ends with its process, so no restart needs to wait for it.
+the database has it. A backup locks the folder, so that files which its snapshot of the database needs stay until it has them.
+A lock ends with its process, so no restart needs to wait for it.
 """
 
 import asyncio
@@ -33,14 +34,26 @@ class Kept(NamedTuple):
 Needed = Callable[[Sequence[UUID], Sequence[UUID]], Awaitable[set[tuple[UUID, UUID]]]]
 
 
+@contextlib.contextmanager
+def no_sweeps(folder: Path) -> Generator[None]:
+    """Keep sweeps, of all processes, from removing anything in the folder until the end of the block."""
+    with contextlib.ExitStack() as locks:
+        if folder.is_dir():
+            _lock(folder, locks, fcntl.LOCK_SH)
+        yield
+
+
 async def sweep(folder: Path, needed: Needed) -> None:
-    """Remove files that nobody writes and no engagement needs or can need. Keep files that are not named like recordings."""
-    files = _files(folder)
+    """Remove files that nobody writes and no engagement needs or can need. Keep files that are not named like recordings.
+
+    While a backup reads the folder, nothing is removed.
+    """
+    files = files_in(folder)
     removed = 0
     while some := await asyncio.to_thread(_next, files):
         suspects = await _not_needed(some, needed)
         with contextlib.ExitStack() as locks:
-            free = await asyncio.to_thread(_lock_free, suspects, locks)
+            free = await asyncio.to_thread(_lock_free, folder, suspects, locks)
             # Check again under the lock: an engagement may have been created, and its file unlocked, since the first check.
             removed += await asyncio.to_thread(_remove, await _not_needed(free, needed))
     if removed:
@@ -58,7 +71,8 @@ def _next(files: Iterator[Kept]) -> list[Kept]:
     return list(itertools.islice(files, SLICE))
 
 
-def _files(folder: Path) -> Iterator[Kept]:
+def files_in(folder: Path) -> Iterator[Kept]:
+    """Yield the recordings in the folder, complete or not."""
     for workspace_id, workspace in _named(folder):
         for engagement_id, path in _named(workspace):
             yield Kept(path, workspace_id, engagement_id, not path.suffix)
@@ -77,19 +91,27 @@ def _named(folder: Path) -> Generator[tuple[UUID, Path]]:
         return
 
 
-def _lock_free(files: Sequence[Kept], locks: contextlib.ExitStack) -> list[Kept]:
-    """Lock the files that nobody else has locked, until `locks` is closed; return them."""
-    return [file for file in files if _lock(file.path, locks)]
+def _lock_free(folder: Path, files: Sequence[Kept], locks: contextlib.ExitStack) -> list[Kept]:
+    """Lock the files that nobody else has locked, until `locks` is closed; return them. If a backup runs, there are none."""
+    if not files or not _is_locked(folder, locks):
+        return []
+    return [file for file in files if _is_locked(file.path, locks)]
 
 
-def _lock(path: Path, locks: contextlib.ExitStack) -> bool:
+def _is_locked(path: Path, locks: contextlib.ExitStack) -> bool:
+    """Lock a file or folder until `locks` is closed, if that is possible at once; return whether it was."""
     try:
-        file = locks.enter_context(path.open("rb"))
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(path, locks, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         # The path is gone, locked, or not a file.
         return False
     return True
+
+
+def _lock(path: Path, locks: contextlib.ExitStack, operation: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    locks.callback(os.close, descriptor)
+    fcntl.flock(descriptor, operation)
 
 
 def _remove(files: Sequence[Kept]) -> int:

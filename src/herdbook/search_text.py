@@ -8,6 +8,7 @@ A stored text consists of sections. `END` closes each, so a change of one sectio
 """
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -38,9 +39,17 @@ _WORD: Final = re.compile(r"[^\W_]+")
 # Words without anything between them, as in scripts without spaces.
 _RUN: Final = re.compile(rf"[^\W_]+(?:{WORD_START}[^\W_]+)*")
 _PUNCTUATED: Final = re.compile(rf"[^\W_]+(?:['`-]{WORD_START}[^\W_]+)+")
-_JOINTS: Final = re.compile(rf"['`-]{WORD_START}")
+_JOINTS: Final = re.compile(rf"(?<=[^\W_])['`-]{WORD_START}")
+# Matches everything that people write for an apostrophe or a hyphen within a name, and nothing.
+_ANY_JOINT: Final = rf"(?:[[:space:]'`-]*{WORD_START})?"
 # Limits the words that are made of one punctuated word.
 _MAX_JOINED: Final = 8
+# Limits the parts of a typed word with punctuation that are looked up.
+_MAX_LOOKED_UP: Final = 4
+# Separate words like spaces: commas, and the signs between the parts of foreign names in Chinese and Japanese.
+_SPACES: Final = re.compile(r"[\s,;=\u00b7\u2022\u2027\u3001\u30a0\u30fb]+")
+# A name without a space within, as Chinese and Koreans write a full name, has so many letters.
+_FULL_NAME: Final = re.compile(rf"(?:{WORD_START}[{_UNSPACED}][{_WITHIN_SYLLABLES}]*){{3,6}}").fullmatch
 _ASCII_WORDS: Final = bytes(code if chr(code).isalnum() else ord(" ") for code in range(128)) + bytes(128)
 # An index entry holds 2,704 bytes, and folding can turn one character into several.
 _MAX_WORD_LENGTH: Final = 200
@@ -48,7 +57,7 @@ _MAX_WORD_LENGTH: Final = 200
 _MAX_UNSPACED_LENGTH: Final = 16
 # The soft hyphen and zero-width characters: they are invisible within a word, so they must not split it.
 _UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
-_AROUND_TERMS: Final = ',;:.!?"()[]<>'
+_AROUND_TERMS: Final = ":.!?\"()[]<>'`-¡«»¿‹›‚“”„‟。〈〉《》「」『』【】〔〕"  # noqa: RUF001  # the marks that are meant
 _TYPED_NUMBER: Final = re.compile(r"\+?[\d().\-/]+")
 _MIN_DIGITS: Final = 4
 
@@ -107,7 +116,8 @@ def searchable(text: str) -> str:
 def searchable_name(*parts: str) -> str:
     """Return the searchable text of a name or title: a line for each part, and a line for other ways to write them.
 
-    Apostrophes and hyphens need not be typed, and a full name of a script without spaces may be written in either order.
+    Apostrophes and hyphens need not be typed, and a full name of a script without spaces may be written in either order, in
+    one part or in two.
     """
     text = "\n".join(parts)
     if text.count("\n") >= len(parts):
@@ -129,7 +139,12 @@ def _without_punctuation(text: str) -> Iterator[str]:
 
 
 def _without_spaces(text: str) -> Iterator[str]:
-    names = [name for name in text.replace(WORD_START, "").split() if _HAS_UNSPACED(name)]
+    if not _HAS_UNSPACED(text):
+        return
+    names = [name for name in _SPACES.split(text.replace(WORD_START, "")) if _HAS_UNSPACED(name)]
+    if len(names) == 1 and _FULL_NAME(marked := searchable(names[0])):
+        # Nothing tells how many letters are the family name.
+        names = marked.split(WORD_START)[1:]
     if len(names) > 1:
         yield searchable("".join([*names, *names[:-1]]))
 
@@ -150,10 +165,43 @@ def reversed_digits(digits: str) -> str:
 def searched(text: str) -> list[str]:
     """Return the terms of a query, prepared like stored text, without terms that contain no word.
 
-    Punctuation around a term is removed, because people search for `Lovelace, Ada`.
+    Punctuation around a term is removed, because people search for `Lovelace, Ada` and `"Ada"`.
     """
-    terms = (searchable(term.strip(_AROUND_TERMS)) for term in text.split())
+    terms = (searchable(term.strip(_AROUND_TERMS)) for term in _SPACES.split(folded(text)))
     return [term for term in terms if words(term)]
+
+
+def pattern(term: str) -> str | None:
+    """Return the regular expression of PostgreSQL for a term with an apostrophe or a hyphen within, or None for another."""
+    parts = _JOINTS.split(term)
+    return None if len(parts) == 1 else _ANY_JOINT.join(map(re.escape, parts))
+
+
+def lookups(term: str) -> list[list[str]]:
+    """Return lists of words for a term: a text that matches the term has words that begin with one of each list."""
+    parts = _JOINTS.split(term)
+    if len(parts) == 1:
+        return [[word] for word in words(term)]
+    found: list[list[str]] = []
+    for last, part in enumerate(parts[:_MAX_LOOKED_UP]):
+        count = len(words(searchable(part)))
+        # The part stands by itself, or behind one or more of those before it.
+        ways = ["".join(parts[first : last + 1]).replace(WORD_START, "") for first in range(last + 1)]
+        found += map(list, zip(*(words(searchable(way))[-count:] for way in ways), strict=True))
+    return found
+
+
+def plain(text: str) -> str:
+    """Return text in its compatible form, with plain hyphens, and without the invisible marks around numbers."""
+    if text.isascii():
+        return text
+    kept = (char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return "".join("-" if unicodedata.category(char) == "Pd" else char for char in kept)
+
+
+def number_term(digits: str) -> str:
+    """Return the term of a query that finds numbers which begin with these digits."""
+    return WORD_START + _DIGITS + digits
 
 
 def readings(text: str) -> list[list[str]]:
@@ -163,7 +211,7 @@ def readings(text: str) -> list[list[str]]:
     at home, or its last ones.
     """
     found = [searched(text)]
-    terms = text.split()
+    terms = plain(text).split()
     first, last = _longest_number(terms)
     digits = "".join(str(unicodedata.digit(char)) for char in "".join(terms[first:last]) if char.isdecimal())
     if len(digits) >= _MIN_DIGITS:
@@ -211,8 +259,7 @@ def indexed(searchable_text: str) -> set[str]:
     found = set(words(searchable_text))
     if searchable_text.isascii() or END not in searchable_text:
         return found
-    ordered = sorted(found)
-    return {word for word, after in zip(ordered, [*ordered[1:], ""], strict=True) if not after.startswith(word)}
+    return {word for word, after in itertools.pairwise([*sorted(found), ""]) if not after.startswith(word)}
 
 
 def _words_of_run(run: str) -> Iterator[str]:

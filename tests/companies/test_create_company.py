@@ -217,3 +217,10 @@ async def test_if_match_is_refused(alice: Person, engine: Thing) -> None:
     response = await alice.post(URL, json={"domains": engine.json["domains"]}, headers={"If-Match": "*"})
 
     assert response.status_code == 412
+
+
+async def test_a_name_of_symbols_is_stored(alice: Person) -> None:
+    """A name needs no letter."""
+    response = await alice.post(URL, json={"name": "🚀", "domains": []})
+
+    assert (response.status_code, response.json()["name"]) == (201, "🚀")

@@ -1,7 +1,7 @@
 """GET /v2/contacts: search."""
 
 import asyncio
-from typing import cast
+from typing import Final, cast
 
 import asyncpg
 import pytest
@@ -10,6 +10,7 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.db.pool import Executor
 from herdbook.search_refresh import refresh_search
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import URL, listed, walked
 from tests.ledger.ledger_client import ledger_on
@@ -165,6 +166,122 @@ async def test_people_are_found_as_others_write_them(alice: Person, search: str,
     assert await listed(alice, {"search": search}) == [expected]
 
 
+WRITTEN: Final[dict[str, Json]] = {
+    name: {"first_name": first, "last_name": last} if last else {"first_name": first}
+    for name, first, last in [
+        ("one word", "Pat", "OBrien"),
+        ("apostrophe", "Pat", "O'Brien"),
+        ("space", "Pat", "O Brien"),
+        ("joined", "Annemarie", "Otto"),
+        ("hyphen", "Anne-Marie", "Otto"),
+        ("two words", "Anne Marie", "Otto"),
+        ("two fields", "Anne", "Marie Otto"),
+        ("both", "Chiara", "D'Angelo-Smith"),
+        ("neither", "Chiara", "DAngeloSmith"),
+        ("only a space", "Chiara", "DAngelo Smith"),
+        ("only an apostrophe", "Chiara", "D'AngeloSmith"),
+        ("Chinese in Latin letters", "Zw'ang-Zi", ""),
+        ("kana", "ナオミ", "キャンベル"),
+        ("dotted kana", "マイケル・ジョーダン", ""),
+        ("halfwidth dot", "ﾏｲｹﾙ･ｼﾞｮｰﾀﾞﾝ", ""),
+        ("Chinese dot", "列奥纳多·达·芬奇", ""),
+        ("Chinese", "小龙", "李"),
+        ("Chinese in one field", "李小龙", ""),
+        ("Korean in one field", "김철수", ""),
+        ("Japanese in one field", "田中明", ""),
+        ("comma", "Ada", "Lovelace"),
+    ]
+}
+
+
+_MARIE: Final = ("joined", "hyphen", "two words", "two fields")
+_SMITH: Final = ("both", "neither", "only a space", "only an apostrophe")
+
+
+@pytest.mark.parametrize(
+    ("searches", "expected"),
+    [
+        (("o'brien pat", "pat o’brien", "o'brien", "o-bri"), ("one word", "apostrophe", "space")),
+        (("anne-marie", "anne-mar", "otto anne\u2011marie", "anne'marie", "anne-", "-'anne'", "„anne“ «otto»"), _MARIE),
+        (("anne-tto", "nne-marie", "d'angelo-chiara"), ()),
+        (("d'angelo-smith", "chiara d-angelo'sm"), _SMITH),
+        (("zwang-zi", "zw'angzi", "zwangzi", "zw'ang-zi", "z-w-a-n-g-z-i"), ("Chinese in Latin letters",)),
+        (
+            ("ナオミ・キャンベル", "キャンベル･ナオミ", "ナオミ=キャンベル", "ナオミ\uff1dキャンベル", "ナオミキャンベル"),
+            ("kana",),
+        ),
+        (("マイケルジョーダン", "マイケル・ジョーダン", "ジョーダンマイケル", "ｼﾞｮｰ"), ("dotted kana", "halfwidth dot")),
+        (("列奥纳多达芬奇", "列奥纳多・达・芬奇", "达·芬奇", "芬奇"), ("Chinese dot",)),
+        (("李,小龙", "李\uff0c小龙", "李、小龙", "李小龙", "小龙李"), ("Chinese", "Chinese in one field")),
+        (("김철수", "철수김", "철수 김"), ("Korean in one field",)),
+        (("田中明", "明田中", "明、田中"), ("Japanese in one field",)),
+        (("Lovelace,Ada", "lovelace;ada", "ada、lovelace", "«Lovelace», ada."), ("comma",)),
+    ],
+)
+async def test_punctuation_need_not_be_the_same(alice: Person, searches: list[str], expected: tuple[str, ...]) -> None:
+    """A name is found with and without apostrophes, hyphens and dots, typed or stored, and with a comma between its words."""
+    made = await asyncio.gather(*(alice.post(URL, json=body | {"description": name}) for name, body in WRITTEN.items()))
+    pages = {search: (await alice.get(URL, params={"search": search})).json() for search in searches}
+    found = {search: sorted(each["description"] for each in page["data"]) for search, page in pages.items()}
+
+    assert {response.status_code for response in made} == {201}
+    assert found == dict.fromkeys(searches, sorted(expected))
+
+
+@pytest.mark.parametrize("region", [None, "GB", "US"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(
+            "+44 (0)20 7946 1111",
+            "+44 20 7946 1111 ext 5",
+            "tel:+442079461111",
+            "+44 20 7946 1111 (mobile)",
+            "020\u20117946\u20111111",
+        ),
+        *(
+            "0044 (0)20 7946 1111",
+            "sip:+442079461111@pbx",
+            "442079461111@c.us",
+            "\u202a+44 20 7946 1111\u202c",
+            "1-800-FLOWERS",
+        ),
+        *('"Ada" <sip:+442079461111@pbx>', "PJSIP/442079461111-0000001a", "+44 20 7946 1111 Durchwahl 3"),
+    ],
+)
+async def test_a_number_is_found_by_its_own_text(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", number: str, region: str | None
+) -> None:
+    """Text that is pasted from a contact finds the contact, in whatever form the number is."""
+    await set_region(cast("Executor", pool), alice.workspace_id, region)
+    await alice.post(URL, json={"first_name": "Ada", "phone_numbers": [{"phone_number": number}]})
+
+    assert await listed(alice, {"search": number}) == ["Ada"]
+    assert await listed(alice, {"search": f"{number} bob"}) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "search"),
+    [
+        *(("+44 20 7946 2740", each) for each in ("sip:+442079462740@pbx", "442079462740@c.us", "020\u20117946\u20112740")),
+        *(
+            ("+44 20 7946 2740", each)
+            for each in ("\u202a020 7946 2740\u202c", "7946\u20132740", "tel:2079462740;phone-context=+44")
+        ),
+        *(("020 7946 2740", each) for each in ("+442079462740", "0044 20 7946 2740", "442079462740")),
+        *(("0044 (0)20 7946 2740", each) for each in ("+44 20 7946 2740", "020 7946 2740")),
+    ],
+)
+async def test_a_search_reads_numbers_as_the_filter_does(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", held: str, search: str
+) -> None:
+    """A complete number finds a contact that has it in another form, by the region of the workspace, too."""
+    await set_region(cast("Executor", pool), alice.workspace_id, "GB")
+    await alice.post(URL, json={"first_name": "Ada", "phone_numbers": [{"phone_number": held}]})
+
+    assert await listed(alice, {"search": search}) == ["Ada"]
+
+
 @pytest.mark.parametrize("search", ["小李", "中田", "ใจสม", "7946", "0740 0958", "angelo smith brien"])
 async def test_no_others_are_found(alice: Person, search: str) -> None:
     """Neither letters of a name in another order nor digits from the middle of a number find it."""
@@ -306,6 +423,19 @@ async def test_a_common_word_of_what_was_not_changed_for_long(alice: Person, poo
     assert oldest == [1, 2]
 
 
+@pytest.mark.parametrize("symbols", ["👍", "★ ☎", "€ £", "❤️", "🇬🇧", "…", "→ ∞"])
+async def test_a_name_of_symbols_is_stored(alice: Person, symbols: str) -> None:
+    """A name without letters and digits is a name; no search finds it, but one for the address does."""
+    made = await alice.post(URL, json={"first_name": symbols, "emails": [{"email": "x@star.test"}]})
+    by_address = await listed(alice, {"search": "star.test"})
+    patches: list[Json] = [{"emails": []}, {"first_name": None, "last_name": symbols}, {"first_name": symbols}]
+    patched = [await alice.patch(Thing(made).url, json=patch) for patch in patches]
+
+    assert by_address == [symbols]
+    assert [response.status_code for response in patched] == [200, 200, 200]
+    assert await listed(alice, {"search": symbols}) == []
+
+
 EARLIER = """
     with one as (
         insert into contact (
@@ -342,3 +472,20 @@ async def test_what_an_earlier_release_wrote_is_found_in_the_new_ways(
     assert [await listed(alice, {"search": search}) for search in ("龙", "obrien", "0958", "x@x.test")] == [["小龙"]] * 4
     assert (before.json(), before.headers["etag"]) == (after.json(), after.headers["etag"])
     assert await pool.fetchval("select count(*) from contact where strpos(search, chr(30)) = 0 and deleted_at is null") == 0
+
+
+async def test_what_an_earlier_release_wrote_may_have_no_word(
+    alice: Person, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Rows of an earlier release without any word are brought up to date, too, together with the others."""
+    symbols = Thing(await alice.post(URL, json={"first_name": "👍"}))
+    await alice.post(URL, json={"first_name": "Ada", "last_name": "O'Brien"})
+    unmarked = "update contact set search = translate(search, chr(30), '') where workspace_id = $1"
+    await pool.execute(unmarked, alice.workspace_id)
+    async with ledger_on(database_url) as ledger:
+        await refresh_search(cast("Executor", pool), ledger)
+
+    outdated = "select count(*) from contact where strpos(search, chr(30)) = 0 and workspace_id = $1"
+    assert await pool.fetchval(outdated, alice.workspace_id) == 0
+    assert (await alice.get(symbols.url)).headers["etag"] == symbols.etag
+    assert await listed(alice, {"search": "obrien"}) == ["Ada"]

@@ -216,7 +216,7 @@ _FILL: Final = """
     ), former_emails as (
         insert into contact_former_email (workspace_id, address, contact_id)
         select workspace_id, format('augusta%s@x.test', n), id from one
-    ), external_ids as (
+    ), contact_external_ids as (
         insert into contact_external_id (workspace_id, external_id, contact_id)
         select workspace_id, format('row %s', n), id from one
     ), former_external_ids as (
@@ -600,6 +600,8 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "rare first name": (page(search="augusta"), 10),
     "rare last name": (page(search="kin", descending=False), 10),
     "rare word": (page(search=f"ada{_LAST}"), 10),
+    "rare with an apostrophe": (page(search=f"o'ada{_LAST}"), 10),
+    "common with a hyphen": (page(search="love-lace"), 2 * (_COMMON + _RARE) + 40),
     "rare and common": (page(search=f"lovelace ada{_LAST}"), _COMMON + _RARE + 400),
     "unknown": (page(search="babbage"), 0),
     "common": (page(search="lovelace"), _COMMON + _RARE + 30),

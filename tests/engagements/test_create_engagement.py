@@ -9,9 +9,9 @@ import asyncpg
 import httpx
 import pytest
 
-from herdbook.auth.store import set_region
 from herdbook.db.pool import Executor
 from herdbook.users.model import NewUser, UserRole
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Stored, Team, Thing, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded, timed
 from tests.engagements.conftest import Keys
@@ -428,7 +428,19 @@ async def test_a_new_contact_has_the_name_of_the_person(
 
 
 @pytest.mark.parametrize(
-    "email", ["c_1@resource.calendar.google.com", "C_1@group.calendar.google.com", "ada.desk@acme.rooms.webex.com"]
+    "email",
+    [
+        "c_1@resource.calendar.google.com",
+        "C_1@group.calendar.google.com",
+        "ada.desk@acme.rooms.webex.com",
+        "1842@lync.webex.com",
+        "1842@zoomcrc.com",
+        "meet@t.plcm.vc",
+        "1842@bjn.vc",
+        "1842@sip.lifesizecloud.com",
+        "ada@pexip.me",
+        "1@resource.calendar.yahoo.com",
+    ],
 )
 async def test_a_room_becomes_no_contact(alice: Person, email: str) -> None:
     """Rooms and equipment that take part become no contacts, but one that somebody added is known."""
@@ -739,8 +751,14 @@ AMERICAN, BRITISH = "+14155550740", "020 7946 2740"
             (BRITISH, sent)
             for sent in (BRITISH, "02079462740", "(020) 7946-2740", "sip:02079462740@pbx", "020 7946 2740 ext. 3")
         ),
+        *(
+            (AMERICAN, sent)
+            for sent in ("tel:4155550740;phone-context=+1", "PJSIP/+14155550740-0000001a", "+1 415 555 0740 (mobile)")
+        ),
         ("14155550740", AMERICAN),
         ("0014155550740", AMERICAN),
+        *((held, held) for held in ("0044 (0)20 7946 1041", "0049 (0)30 901820", "0061 0412 345 678", "8 10 7 495 123-45-67")),
+        ("0044 (0)20 7946 1041", "+442079461041"),
     ],
 )
 async def test_a_number_as_a_telephone_system_sends_it(alice: Person, held: str, sent: str) -> None:
@@ -807,3 +825,10 @@ async def test_digits_of_a_name_or_an_address_are_no_number(alice: Person) -> No
     created = Made(await alice.post(URL, json=call(participants=[{"phone": BRITISH}])))
 
     assert await expanded(alice, created, "contacts") == []
+
+
+async def test_a_title_of_symbols_is_stored(alice: Person) -> None:
+    """A title needs no letter."""
+    response = await alice.post(URL, json=call(title="🔥"))
+
+    assert (response.status_code, response.json()["title"]) == (201, "🔥")

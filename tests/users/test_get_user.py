@@ -160,3 +160,10 @@ async def test_a_role_is_for_those_who_are_there(team: Team, ada: Thing) -> None
     """A contact cannot have a role."""
     with pytest.raises(NotFound):
         await team.set_role(ada, UserRole.OWNER)
+
+
+async def test_a_name_of_symbols_is_stored(team: Team) -> None:
+    """A name needs no letter."""
+    user = await team.join(NewUser("👍", "🔥"))
+
+    assert (user.json["first_name"], user.json["last_name"]) == ("👍", "🔥")

@@ -36,7 +36,7 @@ from herdbook.settings import Settings
 
 _log: Final = logging.getLogger("herdbook.serve")
 _DRAIN_SECONDS: Final = 10
-_PORT_SECONDS: Final = 2.0
+_PORT_SECONDS: Final = 10.0
 # One process would answer more connections too slowly. Some files are for the database, the log and recordings.
 _MAX_CONNECTIONS: Final = 20_000
 _OTHER_FILES: Final = 128
@@ -127,7 +127,7 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
         if not_sent := getattr(socket, "TCP_NOTSENT_LOWAT", None):
             # The system would otherwise take megabytes for each client that does not read.
             listener.setsockopt(socket.IPPROTO_TCP, not_sent, _MAX_NOT_SENT)
-        # The workers of a killed server release the port within a moment.
+        # The workers of a killed server release the port within a moment, but one that is just starting takes seconds.
         give_up_at = time.monotonic() + _PORT_SECONDS
         while True:
             try:

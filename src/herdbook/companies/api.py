@@ -106,7 +106,7 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             answer=Company,
             answer_description="Company list response.",
             list_of=ListOf(
-                search="Search words. Each must match the start of a word in the display name; case, accents, apostrophes and "
+                search="Search words. Each must match the start of a word in the name; case, accents, apostrophes and "
                 "hyphens are ignored.",
                 crm_types=("company",),
                 filters=(Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),),

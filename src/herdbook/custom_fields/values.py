@@ -12,9 +12,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, e164, read_number
+from herdbook.addresses import comparable_address
 from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
 from herdbook.errors import FieldError, quoted
+from herdbook.phone_numbers import e164, read_number
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 

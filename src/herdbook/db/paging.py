@@ -4,6 +4,7 @@ A workspace's times strictly increase with its versions, so the order by (update
 into that order stays valid when its row is changed or deleted.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, LiteralString, NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ import msgspec
 from herdbook.addresses import addresses_in
 from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Pool
-from herdbook.search_text import readings, words
+from herdbook.search_text import lookups, pattern, readings
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
 TimeColumn: TypeAlias = Literal["updated_at", "start_at"]
@@ -137,15 +138,15 @@ class ListQuery:
             found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
             self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
 
-    async def search(self, pool: Pool, within: SearchIndex) -> None:
-        """Require the query's search terms, if any."""
+    async def search(self, pool: Pool, within: SearchIndex, others: Sequence[str] = ()) -> None:
+        """Require the query's search terms, if any, or one of some other terms that the query stands for."""
         if self._query.search is None:
             return
-        found = readings(self._query.search)
+        found = [*readings(self._query.search), *([term] for term in others)]
         if not found:
             self.require("false")
             return
-        candidates = [sorted({word for term in terms for word in words(term)}) for terms in found]
+        candidates = [[words for term in terms for words in lookups(term)] for terms in found]
         rarest, is_common = await _rarest_words(pool, self._workspace_id, candidates, within.found_by_word)
         addresses = addresses_in(self._query.search) if within.holders is not None and self._query.after is None else []
         if within.holders is not None and addresses and is_common:
@@ -155,9 +156,7 @@ class ListQuery:
         self._asked_before_search = len(self._values)
         # The planner expects few matches of `like`, and would sort all rows for them. It expects `coalesce` to match half of
         # the rows, so it scans in list order until the page is full.
-        searched: LiteralString = " or ".join(
-            ["c.search like all(" + self.parameter(_patterns(terms)) + ")" for terms in found]
-        )
+        searched: LiteralString = " or ".join([self._matches(terms) for terms in found])
         self._searched = "coalesce(" + searched + ", false)"
         self._asked_in_search = len(self._values)
         if is_common:
@@ -167,6 +166,13 @@ class ListQuery:
         if within.holders is not None and addresses:
             # The holders are among the few rows: sorting these needs no statement of its own.
             self._is_ahead = "c.id = any(array(" + within.holders.replace("$2", self.parameter(addresses)) + "))"
+
+    def _matches(self, terms: list[str]) -> LiteralString:
+        """Return the condition that a searchable text has all terms."""
+        expressions = [expression for term in terms if (expression := pattern(term)) is not None]
+        others = [f"%{_like_escaped(term)}%" for term in terms if pattern(term) is None]
+        matches: LiteralString = "c.search like all(" + self.parameter(others) + ")"
+        return matches if not expressions else matches + " and c.search ~ all(" + self.parameter(expressions) + ")"
 
     def _begin_with(self, ahead: list[UUID]) -> None:
         """Let the list begin with these objects, if they match, and leave them out of its order."""
@@ -190,8 +196,10 @@ class ListQuery:
         else:
             self.require(found)
 
-    async def require_links(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
-        """Require a link to one of these objects. `linked` selects rows by `$ids`; `holds` checks a row for `$value`."""
+    async def require_links(
+        self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID] | Sequence[str]
+    ) -> None:
+        """Require a link to one of these objects or keys. `linked` selects rows by `$ids`; `holds` checks one for `$value`."""
         if await _is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
             self.add(holds, wanted)
         else:
@@ -250,27 +258,36 @@ async def _is_common(pool: Pool, ids: LiteralString, *values: Any) -> bool:
 
 
 _COUNT_WORDS: Final[LiteralString] = """
-    select distinct on (asked.reading) asked.word, counted.matches
-    from unnest($2::text[], $3::text[]) as asked(reading, word)
-    cross join lateral (select count(*) as matches from ($found limit $4) as few) as counted
-    order by asked.reading, counted.matches
+    select asked.word, counted.matches
+    from unnest($2::text[]) as asked(word)
+    cross join lateral (select count(*) as matches from ($found limit $3) as few) as counted
 """
 
 
 async def _rarest_words(
-    pool: Pool, workspace_id: UUID, candidates: list[list[str]], found_by_word: LiteralString
+    pool: Pool, workspace_id: UUID, candidates: list[list[list[str]]], found_by_word: LiteralString
 ) -> tuple[list[str], bool]:
-    """Return of each list the candidate that begins a word in the fewest objects, and whether even these are common.
+    """Return of each reading the words of the candidate that the fewest objects have, and whether even these are common.
 
-    It reads few index entries if each list has a rare candidate, otherwise up to `_COMMON` for each candidate.
+    It reads few index entries if each reading has a rare candidate, otherwise up to `_COMMON` for each word.
     """
     statement = _COUNT_WORDS.replace("$found", _of_asked(found_by_word))
-    asked = [(str(reading), word) for reading, some in enumerate(candidates) for word in some]
-    columns = [reading for reading, _ in asked], [word for _, word in asked]
-    records = await pool.fetch(statement, workspace_id, *columns, _RARE)
-    if any(record["matches"] == _RARE for record in records):
-        records = await pool.fetch(statement, workspace_id, *columns, _COMMON)
-    return [record["word"] for record in records], sum(record["matches"] for record in records) >= _COMMON
+    asked = sorted({word for reading in candidates for some in reading for word in some})
+    rarest: list[str] = []
+    count = 0
+    for limit in (_RARE, _COMMON):
+        records = await pool.fetch(statement, workspace_id, asked, limit)
+        counts: dict[str, int] = {record["word"]: record["matches"] for record in records}
+        chosen = [min(reading, key=functools.partial(_total, counts)) for reading in candidates]
+        rarest = sorted({word for some in chosen for word in some})
+        count = _total(counts, rarest)
+        if all(counts[word] < limit for word in rarest):
+            break
+    return rarest, count >= _COMMON
+
+
+def _total(counts: Mapping[str, int], words: list[str]) -> int:
+    return sum(counts[word] for word in words)
 
 
 def _fenced(table: LiteralString, few: LiteralString) -> LiteralString:
@@ -281,10 +298,6 @@ def _fenced(table: LiteralString, few: LiteralString) -> LiteralString:
 
 def _of_asked(found_by_word: LiteralString) -> LiteralString:
     return found_by_word.replace("$least", "asked.word").replace("$most", "asked.word || chr(1114111)")
-
-
-def _patterns(terms: list[str]) -> list[str]:
-    return [f"%{_like_escaped(term)}%" for term in terms]
 
 
 def _like_escaped(term: str) -> str:

@@ -14,6 +14,7 @@ from herdbook import ids
 from herdbook.auth.authenticate import Caller
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
+from herdbook.db.pool import CONNECTION_ERRORS
 from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable, quoted
@@ -24,7 +25,7 @@ from herdbook.history.references import ObjectKey
 from herdbook.history.store import FirstEntry, TouchedObject
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
-from herdbook.ledger.changes import Action
+from herdbook.ledger.changes import Action, is_erased
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.object_types import ObjectType
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
@@ -33,6 +34,10 @@ from herdbook.turns import MAX_TRIES, pause
 MAX_CHANGES: Final = 500
 SLICE: Final = 200
 _OF_ENGAGEMENTS: Final = (ENGAGEMENT, TRANSCRIPT)
+_PARTLY_UNDONE: Final = (
+    "The database cannot be reached, or too many writes are waiting. Only some changes are undone. Send the request again to "
+    "undo the rest."
+)
 
 
 async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
@@ -117,8 +122,13 @@ class _Undoing:
     async def undo(self, touched: Sequence[TouchedObject]) -> None:
         """Undo the changes of these objects, part by part."""
         for number, part in enumerate(_parts(touched)):
-            reversals = await self._reversals(part)
-            undo = await self._slice(number, reversals)
+            try:
+                reversals = await self._reversals(part)
+                undo = await self._slice(number, reversals)
+            except (*CONNECTION_ERRORS, Unavailable) as error:
+                if not self._written:
+                    raise
+                raise Unavailable(_PARTLY_UNDONE) from error
             self._reverted += undo.reverted
             self._kept += undo.kept
             if self._is_dry_run:
@@ -141,7 +151,9 @@ class _Undoing:
         entries = await store.first_entries(pool, workspace_id, [each.first for each in part])
         if len(entries) < len(part):
             raise _no_such_request()
-        return tuple(_reversal(each, entries[each.first]) for each in part)
+        known = [each for each in part if not is_erased(entries[each.first].object)]
+        self._kept += [_kept(each, KeptReason.ERASED) for each in part if each not in known]
+        return tuple(_reversal(each, entries[each.first]) for each in known)
 
     async def _slice(self, number: int, reversals: tuple[Reversal, ...]) -> Undo:
         command = UndoReversals(
@@ -171,7 +183,7 @@ class _Undoing:
                 if not number:
                     raise
             await pause(tries)
-        raise Unavailable("Too many writes are waiting. Only some changes are undone. Send the request again to undo the rest.")
+        raise Unavailable(_PARTLY_UNDONE)
 
     def _may_name(self) -> frozenset[ObjectType[Any, Any]]:
         caller = self._call.caller
@@ -221,7 +233,7 @@ def _reversal(each: TouchedObject, entry: FirstEntry) -> Reversal:
             before = msgspec.json.decode(entry.object, type=type_)
         case Action.RESTORED:
             merged_into = entry.merged_into
-        case Action.CREATED:
+        case Action.CREATED | Action.ERASED:
             pass
     return Reversal(
         object_type=each.object_type, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into

@@ -30,7 +30,7 @@ from herdbook.errors import (
     quoted,
 )
 from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_json
-from herdbook.http.call import Call, Services
+from herdbook.http.call import Call, Services, fingerprint
 from herdbook.http.canonical import canonical
 from herdbook.http.coding import coding_of, unpacked
 from herdbook.http.etag import etag, if_version, none_match, precondition_fault
@@ -180,7 +180,7 @@ class ApiApp:
         headers = request.headers
         if b"if-match" in headers or b"if-none-match" in headers:
             request.if_version = _if_version(operation, headers)
-        body = b""
+        body, sent_fingerprint = b"", None
         arguments: list[object] = [
             # A malformed id is looked up as the nil id, which is unknown, too.
             ids.decoded(prefix, text) or ids.NIL
@@ -193,6 +193,7 @@ class ApiApp:
             body = body.removeprefix(_BYTE_ORDER_MARK)
             arguments.append(body if target.body is None else await self._read(request, target.body, body))
             if b"idempotency-key" in headers:
+                sent_fingerprint = fingerprint(operation, parameters, headers, scope["query_string"], body)
                 # No body says the same as an empty object.
                 steps = canonical(body or b"{}")
                 body = finished(steps) if len(body) <= SHORT_BODY else await self._slices.run(request.workspace_id, steps)
@@ -211,6 +212,7 @@ class ApiApp:
             path_parameters=parameters,
             query_string=scope["query_string"],
             body=body,
+            sent_fingerprint=sent_fingerprint,
             scope=scope,
             address=address,
             authenticator=self._authenticator,
@@ -315,8 +317,7 @@ class ApiApp:
                 error = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
         if request.caller is not None:
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
+            error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
         if isinstance(error, Stale | NotFound):
             error.detail = self._fault_of_request(request, error) or error.detail
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)

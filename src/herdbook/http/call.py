@@ -1,8 +1,9 @@
 """A call: one routed and authenticated request, as a handler sees it."""
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -13,8 +14,9 @@ from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.auth.sign_ins import SignIns
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
-from herdbook.db.pool import Pool
+from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.db.survivors import survivors
+from herdbook.erasure_list import ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
@@ -31,6 +33,7 @@ from herdbook.settings import TargetRules
 from herdbook.turns import TimeSlices
 
 MAX_KEY_LENGTH = 255
+_log: Final = logging.getLogger("herdbook.requests")
 
 
 class Services(NamedTuple):
@@ -42,6 +45,7 @@ class Services(NamedTuple):
     recordings: Recordings
     notifier: ChangeNotifier
     object_types: ObjectTypes
+    erasures: ErasureList
     public_url: str | None = None
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.
@@ -55,7 +59,7 @@ class Call:
     """
 
     __slots__ = (
-        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "_slices"),
+        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "_sent_fingerprint", "_slices"),
         *("address", "caller", "headers"),
         *("if_version", "operation", "path", "query_string", "request_id", "services"),
     )
@@ -73,6 +77,7 @@ class Call:
         path_parameters: list[str],
         query_string: bytes,
         body: bytes,
+        sent_fingerprint: str | None,
         scope: Scope,
         address: str,
         authenticator: Authenticator,
@@ -88,6 +93,7 @@ class Call:
         self.query_string = query_string
         self._path_parameters = path_parameters
         self._body = body
+        self._sent_fingerprint = sent_fingerprint
         self._scope = scope
         self.if_version = if_version
         self.address = address
@@ -173,9 +179,15 @@ class Call:
         return Answer(written.body, written.version, written.replayed)
 
     async def finish(self, task: Task, next_slice: Callable[[UUID], Command], object_ids: Collection[UUID]) -> None:
-        """Finish a task that this request's command may have left unfinished for these objects."""
+        """Finish a task that this request's command may have left unfinished for these objects.
+
+        The command is committed. An outage therefore does not make the request fail, and a later round finishes the task.
+        """
         these = (self.caller.workspace_id, object_ids)
-        await finish(self.services.database.pool, self.services.ledger, task, next_slice, these)
+        try:
+            await finish(self.services.database.pool, self.services.ledger, task, next_slice, these)
+        except CONNECTION_ERRORS as error:
+            _log.warning("a task may be left unfinished for now", extra={"task": task.name, "error": type(error).__name__})
 
     def _list_reader(self) -> ListReader:
         operation = self.operation
@@ -202,12 +214,21 @@ class Call:
         if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
             message = f"`Idempotency-Key` must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, such as a UUID."
             raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
-        precondition = self.headers.get(b"if-match", b"").decode("latin-1")
-        if b"if-none-match" in self.headers:
-            precondition += " / " + self.headers[b"if-none-match"].decode("latin-1")
-        query = "" if self.operation.query is None else "?" + self.query_string.decode("latin-1")
-        request = f"{self.operation.id} {self._path_parameters} {precondition}{query}\n".encode() + self._body
-        return IdempotencyKey(key=key, fingerprint=hashlib.sha256(request).hexdigest()[:32])
+        canonical = fingerprint(self.operation, self._path_parameters, self.headers, self.query_string, self._body)
+        return IdempotencyKey(key, self._sent_fingerprint or canonical, canonical)
+
+
+def fingerprint(
+    operation: Operation, path_parameters: list[str], headers: Mapping[bytes, bytes], query_string: bytes, body: bytes
+) -> str:
+    """Return the fingerprint of a request with this body, by which one that is sent again is recognized."""
+    precondition = headers.get(b"if-match", b"").decode("latin-1")
+    if b"if-none-match" in headers:
+        precondition += " / " + headers[b"if-none-match"].decode("latin-1")
+    query = "" if operation.query is None else "?" + query_string.decode("latin-1")
+    hashed = hashlib.sha256(f"{operation.id} {path_parameters} {precondition}{query}\n".encode())
+    hashed.update(body)
+    return hashed.hexdigest()[:32]
 
 
 def address_of(scope: Scope) -> str:

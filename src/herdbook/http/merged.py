@@ -1,19 +1,29 @@
 """Merged objects in answers: each names the object that replaces it, to callers who may read that one."""
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from herdbook import ids
 from herdbook.auth.authenticate import Caller
-from herdbook.db.pool import Executor
+from herdbook.db.pool import CONNECTION_ERRORS, Executor
 from herdbook.db.survivors import survivors
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.ledger.object_types import ObjectType, ObjectTypes
 
 
 async def naming_survivors(refusal: Exception, object_types: ObjectTypes, statements: Executor, caller: Caller) -> Exception:
-    """Return a refusal in which missing objects that were merged are named together with those that replace them."""
+    """Return a refusal in which missing objects that were merged are named together with those that replace them.
+
+    If the database is away, return it without these names.
+    """
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        return await _naming(refusal, object_types, statements, caller)
+    return refusal
+
+
+async def _naming(refusal: Exception, object_types: ObjectTypes, statements: Executor, caller: Caller) -> Exception:
     match refusal:
         case NotFound(kind=kind, object_id=UUID() as object_id):
             of_kind = [each for each in object_types if each.noun == kind]
@@ -22,7 +32,7 @@ async def naming_survivors(refusal: Exception, object_types: ObjectTypes, statem
                 return NotFound(kind, f"It was merged into `{survivor}`. Use that one.", object_id, survivor)
         case Invalid(errors=errors) if any(error.missing for error in errors):
             found = await _survivors({error.missing for error in errors}, object_types, statements, caller)
-            return Invalid([_naming(error, found[error.missing]) if error.missing in found else error for error in errors])
+            return Invalid([_with_name(error, found[error.missing]) if error.missing in found else error for error in errors])
         case _:
             pass
     return refusal
@@ -44,5 +54,5 @@ async def _survivors(
     return found
 
 
-def _naming(error: FieldError, survivor: str) -> FieldError:
+def _with_name(error: FieldError, survivor: str) -> FieldError:
     return error._replace(message=f"`{error.field}` was merged into `{survivor}`. Send that id.", merged_into=survivor)

@@ -140,11 +140,11 @@ def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
     return msgspec.structs.replace(target, **members)
 
 
-def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord]) -> ContactRecord:
+def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], region: str | None) -> ContactRecord:
     """Return the target with missing fields taken from the first source that has them, and all addresses, numbers and ids.
 
     The target's primary address stays primary. If it has none, the first source with a primary address provides it. The same
-    holds for numbers.
+    holds for numbers. `region` is the workspace's default region for numbers.
     """
     first = _filled(merged_values(target, sources), sources)
     others = ContactRecordUpdate(
@@ -152,13 +152,14 @@ def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord]) -> C
         phone_numbers=with_phone_numbers(
             first.phone_numbers,
             [ContactUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
+            region,
         ),
         external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
     )
     return patched(first, others)
 
 
-def merged_company(target: CompanyRecord, sources: Sequence[CompanyRecord]) -> CompanyRecord:
+def merged_company(target: CompanyRecord, sources: Sequence[CompanyRecord], _region: str | None) -> CompanyRecord:
     """Return the target with missing fields taken from the first source that has them, and all domains, each once.
 
     The target's primary domain stays primary. If it has none, the first source with domains provides it.

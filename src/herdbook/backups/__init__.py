@@ -1,0 +1,1 @@
+"""Backups: the database and the recordings of one moment, in one file."""
