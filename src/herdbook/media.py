@@ -58,6 +58,11 @@ class Recordings:
         self._making = asyncio.Lock()
         self._undecided: set[BinaryIO] = set()
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the recordings."""
+        return self._folder
+
     @asynccontextmanager
     async def fetched(self, url: str, workspace_id: UUID, recording_id: UUID) -> AsyncGenerator[Recording]:
         """Fetch a complete recording for an object that is created within the `with`.

@@ -1,4 +1,4 @@
-"""The upkeep of search data: rows that an earlier release wrote get the searchable text and the index entries of this one.
+"""The upkeep of search data: rows of an earlier release get the searchable text, index entries and unique keys of this one.
 
 They do so in small slices, as commands of the ledger, so that other writes go on. No version changes, and no entry is recorded.
 An earlier release that still serves beside this one may write further such rows, so they are looked for again and again.
@@ -53,11 +53,19 @@ class RefreshSearch(msgspec.Struct, frozen=True):
             yield Need(self.object_type.table, object_id)
 
     def apply(self, work: UnitOfWork) -> Result:
-        for row in all_active(work, self.object_type.table, self.object_ids):
-            if row is not None:
-                after = msgspec.structs.replace(row, **row.columns(row, row.entry))
-                work.put(self.object_type.table, after)
-                reindex(work, self.object_type.indexes, row, after)
+        rows = [row for row in all_active(work, self.object_type.table, self.object_ids) if row is not None]
+        work.require(held.need for row in rows for held in self.object_type.held(row.entry))
+        for row in rows:
+            for unique_key in self.object_type.unique_keys:
+                # An earlier release may have held the key in another form. A key that another object has by now stays there.
+                free = [key for key in unique_key.keys(row.entry) if unique_key.holder(work, key) is None]
+                unique_key.claim(work, self.object_type, row.id, (), free)
+        for row in rows:
+            after = msgspec.structs.replace(row, **row.columns(row, row.entry))
+            work.put(self.object_type.table, after)
+            reindex(work, self.object_type.indexes, row, after)
+            # An earlier release may lack one of the indexes, so its rows have no entries there.
+            reindex(work, self.object_type.indexes, None, after)
         return Result(work.seq, Refreshed())
 
 

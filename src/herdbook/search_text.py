@@ -191,6 +191,19 @@ def lookups(term: str) -> list[list[str]]:
     return found
 
 
+def plain(text: str) -> str:
+    """Return text in its compatible form, with plain hyphens, and without the invisible marks around numbers."""
+    if text.isascii():
+        return text
+    kept = (char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return "".join("-" if unicodedata.category(char) == "Pd" else char for char in kept)
+
+
+def number_term(digits: str) -> str:
+    """Return the term of a query that finds numbers which begin with these digits."""
+    return WORD_START + _DIGITS + digits
+
+
 def readings(text: str) -> list[list[str]]:
     """Return the ways to read a query, each as terms that must all match: as words, and with a phone number in it.
 
@@ -198,7 +211,7 @@ def readings(text: str) -> list[list[str]]:
     at home, or its last ones.
     """
     found = [searched(text)]
-    terms = text.split()
+    terms = plain(text).split()
     first, last = _longest_number(terms)
     digits = "".join(str(unicodedata.digit(char)) for char in "".join(terms[first:last]) if char.isdecimal())
     if len(digits) >= _MIN_DIGITS:

@@ -25,6 +25,7 @@ _RANGES: Final = {
     "keep_alive": (1, 86_400),
     "media_limit": (0, 2**40),
     "history_days": (0, 36_500),
+    "deleted_days": (0, 36_500),
 }
 
 
@@ -106,6 +107,9 @@ class Settings(DatabaseSettings):
     history_days: int = 90
     """Days for which changes are kept, for history, undo and the change feed; 0 keeps them for ever."""
 
+    deleted_days: int | None = None
+    """Days after which deleted objects are removed for good; 0 keeps them for ever. By default as many as --history-days."""
+
     allow_newer_schema: bool = False
     """Whether to start on a database that the next release has migrated, in order to go back by one release."""
 
@@ -155,8 +159,8 @@ class Settings(DatabaseSettings):
     def __post_init__(self) -> None:
         """Refuse values that cannot work. Refusal: SettingOutOfRange."""
         for name, (least, most) in _RANGES.items():
-            value: int = getattr(self, name)
-            if not least <= value <= most:
+            value: int | None = getattr(self, name)
+            if value is not None and not least <= value <= most:
                 raise SettingOutOfRange(f"--{name.replace('_', '-')} must be from {least} to {most}, not {value}.")
         try:
             _ = self.proxies

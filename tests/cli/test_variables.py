@@ -26,6 +26,7 @@ UNWORKABLE: Final = {
     "KEEP_ALIVE": "0",
     "MEDIA_LIMIT": "-1",
     "HISTORY_DAYS": "-1",
+    "DELETED_DAYS": "-1",
     "TRUSTED_PROXIES": "proxy.example",
     "PROBLEM_MEDIA_TYPE": "text/html",
     "CORS_ORIGINS": "app.example",

@@ -7,8 +7,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from herdbook.addresses import read_number
 from herdbook.ledger.ledger import Ledger, Written
+from herdbook.phone_numbers import read_number
 from tests.cast import Json, Person, Stored, Thing, faults
 
 URL = "/api/v2/contacts"

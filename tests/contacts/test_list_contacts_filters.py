@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -285,6 +286,44 @@ async def test_what_nobody_can_have_is_refused(alice: Person, name: str, value: 
 
     assert response.status_code == 400
     assert faults(response) == [(f"filter[{name}][eq]", "invalid_format")]
+
+
+FILL = """
+    with one as (
+        insert into contact (workspace_id, id, version, updated_at, search, object)
+        select $1, gen_random_uuid(), n, now() + n * interval '1 microsecond', E'\\x1e', json_build_object('first_name', n)
+        from generate_series(1, 5100) as n
+        returning id
+    )
+    insert into contact_word (workspace_id, word, contact_id) select $1, '+14155550740', id from one
+"""
+
+
+async def test_a_number_of_very_many(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """A filter finds all contacts of one switchboard, page by page."""
+    await pool.execute(FILL, alice.workspace_id)
+
+    assert await walked(alice, {"filter[phone_number][eq]": "+1 415 555 0740", "limit": "100"}) == list(range(5100, 0, -1))
+
+
+async def test_contacts_of_a_merged_company(alice: Person) -> None:
+    """A filter by a company that was merged finds the contacts of the company that replaces it."""
+    target, source = [Thing(await alice.post("/api/v2/companies", json={"name": "x", "domains": []})) for _ in range(2)]
+    for name, company in (("a", target), ("b", source)):
+        await alice.post(URL, json={"first_name": name, "company_id": company.id})
+    await alice.post(f"/api/herdbook/companies/{target.id}/merge", json={"from": [source.id]})
+    oldest = {"order_by": "updated_at:asc"}
+
+    assert await listed(alice, {"filter[company_id][eq]": source.id, **oldest}) == ["a", "b"]
+    assert await listed(alice, {"filter[company_id][in]": f"{source.id},{target.id}", **oldest}) == ["a", "b"]
+
+
+async def test_a_refused_filter_ends_with_one_full_stop(alice: Person) -> None:
+    """The reason for which a value is refused is part of a sentence."""
+    response = await alice.get(URL, params={"filter[email][eq]": "x"})
+
+    assert response.json()["errors"][0]["message"].endswith("sign.")
+    assert ".." not in response.json()["errors"][0]["message"]
 
 
 async def test_contacts_of_a_company(alice: Person) -> None:

@@ -10,6 +10,7 @@ import pytest_asyncio
 from herdbook import ids
 from herdbook.db.pool import Executor
 from herdbook.search_refresh import refresh_search
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import URL, listed, walked
 from tests.ledger.ledger_client import ledger_on
@@ -225,6 +226,60 @@ async def test_punctuation_need_not_be_the_same(alice: Person, searches: list[st
 
     assert {response.status_code for response in made} == {201}
     assert found == dict.fromkeys(searches, sorted(expected))
+
+
+@pytest.mark.parametrize("region", [None, "GB", "US"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(
+            "+44 (0)20 7946 1111",
+            "+44 20 7946 1111 ext 5",
+            "tel:+442079461111",
+            "+44 20 7946 1111 (mobile)",
+            "020\u20117946\u20111111",
+        ),
+        *(
+            "0044 (0)20 7946 1111",
+            "sip:+442079461111@pbx",
+            "442079461111@c.us",
+            "\u202a+44 20 7946 1111\u202c",
+            "1-800-FLOWERS",
+        ),
+        *('"Ada" <sip:+442079461111@pbx>', "PJSIP/442079461111-0000001a", "+44 20 7946 1111 Durchwahl 3"),
+    ],
+)
+async def test_a_number_is_found_by_its_own_text(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", number: str, region: str | None
+) -> None:
+    """Text that is pasted from a contact finds the contact, in whatever form the number is."""
+    await set_region(cast("Executor", pool), alice.workspace_id, region)
+    await alice.post(URL, json={"first_name": "Ada", "phone_numbers": [{"phone_number": number}]})
+
+    assert await listed(alice, {"search": number}) == ["Ada"]
+    assert await listed(alice, {"search": f"{number} bob"}) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "search"),
+    [
+        *(("+44 20 7946 2740", each) for each in ("sip:+442079462740@pbx", "442079462740@c.us", "020\u20117946\u20112740")),
+        *(
+            ("+44 20 7946 2740", each)
+            for each in ("\u202a020 7946 2740\u202c", "7946\u20132740", "tel:2079462740;phone-context=+44")
+        ),
+        *(("020 7946 2740", each) for each in ("+442079462740", "0044 20 7946 2740", "442079462740")),
+        *(("0044 (0)20 7946 2740", each) for each in ("+44 20 7946 2740", "020 7946 2740")),
+    ],
+)
+async def test_a_search_reads_numbers_as_the_filter_does(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", held: str, search: str
+) -> None:
+    """A complete number finds a contact that has it in another form, by the region of the workspace, too."""
+    await set_region(cast("Executor", pool), alice.workspace_id, "GB")
+    await alice.post(URL, json={"first_name": "Ada", "phone_numbers": [{"phone_number": held}]})
+
+    assert await listed(alice, {"search": search}) == ["Ada"]
 
 
 @pytest.mark.parametrize("search", ["小李", "中田", "ใจสม", "7946", "0740 0958", "angelo smith brien"])

@@ -1,11 +1,14 @@
 """Upserts by e-mail address, which the bulk endpoint of contacts takes."""
 
-from typing import Final
+from typing import Final, cast
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
+from herdbook.db.pool import Executor
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import (
     addresses,
@@ -395,8 +398,38 @@ async def test_a_number_is_looked_up(alice: Person, *, atomic: bool) -> None:
     asked: list[Json] = [{"phone_numbers": [{"phone_number": number}], "match_by": "phone_numbers"} for number in numbers]
     results = (await write(alice, *({"action": "upsert", "contact": each} for each in asked), atomic=atomic)).json()["results"]
 
-    assert [each["result"] for each in results] == ["created", "updated", "unchanged"]
+    assert [each["result"] for each in results] == ["created", "unchanged", "unchanged"]
     assert {each["contact"]["id"] for each in results} == {results[0]["contact"]["id"]}
+
+
+SPELLINGS = (
+    *("+1 415 555 1786", "(415) 555-1786", "415.555.1786", "14155551786", "0014155551786", "011 1 415 555 1786"),
+    *("sip:14155551786@pbx", "tel:415-555-1786", "14155551786@c.us", "tel:4155551786;phone-context=+1"),
+)
+
+
+@pytest.mark.parametrize("first", ["+1 415 555 1786", "001 (415) 555-1786", "415-555-1786"])
+async def test_another_spelling_of_a_number_is_not_added(
+    alice: Person, pool: "asyncpg.Pool[asyncpg.Record]", first: str
+) -> None:
+    """An upsert takes a number for one that the contact has, as it does to find the contact."""
+    await set_region(cast("Executor", pool), alice.workspace_id, "US")
+    asked = [{"phone_numbers": [{"phone_number": each}], "match_by": "phone_numbers"} for each in (first, *SPELLINGS)]
+    results = (await write(alice, *({"action": "upsert", "contact": each} for each in asked))).json()["results"]
+
+    assert [each["result"] for each in results] == ["created", *["unchanged"] * len(SPELLINGS)]
+    assert numbers(results[-1]["contact"]) == [f"{first}*"]
+
+
+async def test_an_upsert_by_a_number_needs_digits(alice: Person) -> None:
+    """A text that is no number finds nobody, so it is refused, not created each time."""
+    sent = [{"phone_number": "200"}, {"phone_number": "anonymous", "is_primary": True}]
+    response = await write(
+        alice, {"action": "upsert", "contact": {"match_by": "phone_numbers", "phone_numbers": sent}}, atomic=True
+    )
+
+    assert response.status_code == 422
+    assert faults(response) == [("operations[0].contact.phone_numbers[1].phone_number", "invalid_format")]
 
 
 @both_forms
@@ -413,6 +446,22 @@ async def test_a_link_is_looked_up(alice: Person, *, atomic: bool) -> None:
     assert [each["result"] for each in results] == ["updated", "created", "updated"]
     assert (results[0]["contact"]["id"], results[0]["contact"]["last_name"]) == (ada.id, "King")
     assert results[1]["contact"]["id"] == results[2]["contact"]["id"] != ada.id
+
+
+MANY_LINKED = """
+    insert into contact (workspace_id, id, version, updated_at, search, crm_object_id, object)
+    select $1, gen_random_uuid(), n, now(), E'\\x1e', '17', '{"crm_association": {"source": "else"}}'
+    from generate_series(1, 150) as n
+"""
+
+
+async def test_a_link_is_found_among_many_of_other_sources(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Contacts that other sources link to records of the same id do not hide a contact."""
+    await pool.execute(MANY_LINKED, alice.workspace_id)
+    asked = {"match_by": "crm_association", "crm_association": LINK}
+    results = (await write(alice, *[{"action": "upsert", "contact": asked}] * 2)).json()["results"]
+
+    assert [each["result"] for each in results] == ["created", "unchanged"]
 
 
 async def test_an_upsert_sets_and_removes_a_link(alice: Person, ada: Thing) -> None:

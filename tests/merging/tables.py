@@ -6,9 +6,10 @@ import asyncpg
 import msgspec
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address
 from herdbook.contacts.model import Contact, search_entry
 from herdbook.engagements.model import Details
+from herdbook.phone_numbers import e164
 
 
 async def everything(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[str, list[str]]:

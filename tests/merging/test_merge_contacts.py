@@ -19,6 +19,7 @@ from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.store import CONTACT_MERGE, MAX_MOVED
+from herdbook.workspaces.store import set_region
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import addresses, delete, numbers, result, results, upsert
 from tests.engagements.calls import Made
@@ -144,6 +145,15 @@ async def test_without_a_primary_address_the_first_sources_is_primary(alice: Per
 
     assert addresses(after) == ["a@x.test", "b@x.test*", "c@x.test", "d@x.test"]
     assert numbers(after) == ["1", "2*", "3"]
+
+
+async def test_a_merge_unites_numbers_of_the_region(alice: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """A national spelling and an international one are the same number, if it is one of the region."""
+    await set_region(cast("Executor", pool), alice.workspace_id, "US")
+    target = await contact(alice, phone_numbers=marked("phone_number", "(415) 556-1786"))
+    source = await contact(alice, phone_numbers=marked("phone_number", "+14155561786", "415-556-1786"))
+
+    assert numbers(await merged(alice, target, source)) == ["(415) 556-1786*"]
 
 
 @pytest.mark.parametrize("most", [100, 101])

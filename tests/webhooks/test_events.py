@@ -273,9 +273,9 @@ def test_what_is_restored_is_created_again() -> None:
 
 
 def test_each_type_has_its_entries() -> None:
-    """Each of the thirteen types selects its own entries only."""
+    """Each of the fifteen types selects its own entries only."""
     assert {event_type(OBJECT_TYPES, each) for each in kind_actions(OBJECT_TYPES, None)} == set(EventType)
-    assert len(EventType) == 13
+    assert len(EventType) == 15
     assert kind_actions(OBJECT_TYPES, ["v1.tag.deleted"]) == ["td"]
     assert kind_actions(OBJECT_TYPES, ["v1.contact.created"]) == ["cc", "cr"]
     assert kind_actions(OBJECT_TYPES, ["v1.engagement.transcript_timeline.completed"]) == ["rc", "ru"]

@@ -58,18 +58,6 @@ async def create_workspace(statements: Executor, name: str) -> UUID:
     return workspace_id
 
 
-async def region_of(statements: Executor, workspace_id: UUID) -> str | None:
-    """Return the default region of a workspace for phone numbers, if it has one."""
-    region: str | None = await statements.fetchval("select region from workspace where id = $1", workspace_id)
-    return region
-
-
-async def set_region(statements: Executor, workspace_id: UUID, region: str | None) -> bool:
-    """Set or remove the default region of a workspace. Return whether the workspace exists."""
-    done = await statements.execute("update workspace set region = $2 where id = $1", workspace_id, region)
-    return done == "UPDATE 1"
-
-
 async def list_workspaces(statements: Executor) -> list[Workspace]:
     """Return all workspaces, the oldest first."""
     records = await statements.fetch("select id, name, created_at, seq as changes, region from workspace order by id")

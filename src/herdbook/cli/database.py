@@ -11,7 +11,7 @@ from herdbook.auth.store import list_workspaces
 from herdbook.cli.environment import CommandFailed
 from herdbook.db.migrate import missing
 from herdbook.db.pool import Connection, connect, open_pool
-from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, running
+from herdbook.embedded import DataFolderInUse, EmbeddedPostgres, has_data, running
 from herdbook.errors import Refusal
 from herdbook.ledger.ledger import Ledger, Written
 from herdbook.ledger.unit_of_work import Command, Origin
@@ -26,7 +26,7 @@ def database(settings: DatabaseSettings) -> Generator[str]:
     if settings.database_url is not None:
         yield settings.database_url
         return
-    if not (settings.data_dir / "postgres").exists():
+    if not has_data(settings.data_dir):
         raise CommandFailed(
             f"There is no herdbook data in `{settings.data_dir}`. Choose the folder with --data-dir, "
             "or an external database with --database-url; `herdbook serve` creates a new one."

@@ -17,11 +17,13 @@ from herdbook.cli.database import database as open_database
 from herdbook.cli.environment import CommandFailed, ExitStatus, environment
 from herdbook.cli.serve import announce_server, preparing
 from herdbook.cli.serve import serve as run_server
+from herdbook.database_upgrade import UpgradeRefused
 from herdbook.db.claims_by_case import ClaimedTwice
 from herdbook.db.migrate import DatabaseTooOld, SchemaTooNew
 from herdbook.db.migrate import migrate as apply_migrations
 from herdbook.db.pool import DatabaseAway, DatabaseUrlInvalid
 from herdbook.embedded import DataFolderInUse, EmbeddedPostgresFailed
+from herdbook.erasure_list import ErasureListInvalid
 from herdbook.settings import DatabaseSettings, SettingOutOfRange, Settings
 
 # The form of asyncio's messages.
@@ -37,9 +39,17 @@ app = App(
 )
 # Registered by name, so that each command imports only what it needs.
 app.command("herdbook.cli.demo:demo", help="Serve sample data: contacts, companies, engagements, and a key for them.")
+app.command("herdbook.cli.erase:erase", help="Erase a person for good.")
+app.command("herdbook.cli.erase:app", name="erasures", help="Carry the list of erasures past a backup, and remove bytes.")
+app.command("herdbook.cli.subject_access:subject_access", help="Write everything that is kept about a person, for the person.")
 app.command("herdbook.cli.keys:app", name="keys", help="Create, list and revoke API keys.")
 app.command("herdbook.cli.clients:app", name="clients", help="Create, list and revoke OAuth clients.")
 app.command("herdbook.cli.workspaces:app", name="workspaces", help="Create, change and list workspaces.")
+app.command(
+    "herdbook.cli.upgrade_database:upgrade_database",
+    name="upgrade-database",
+    help="Upgrade a data folder that an earlier PostgreSQL has written.",
+)
 app.command("herdbook.cli.users:app", name="users", help="Create and list users: the people of the team.")
 app.command("herdbook.cli.backups:backup", help="Write the database and the recordings into one file, while servers write.")
 app.command("herdbook.cli.backups:restore", help="Restore a backup into a new data folder, or into an empty database.")
@@ -77,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         DatabaseTooOld,
         DatabaseUrlInvalid,
         EmbeddedPostgresFailed,
+        ErasureListInvalid,
         SchemaTooNew,
+        UpgradeRefused,
     ) as error:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.FAILED

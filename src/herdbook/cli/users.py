@@ -7,12 +7,13 @@ import msgspec
 from cyclopts import App, Parameter
 
 from herdbook import ids
-from herdbook.addresses import NotAnAddress, e164
+from herdbook.addresses import NotAnAddress
 from herdbook.cli.database import carry_out, with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.db.pool import Connection
 from herdbook.ledger.commands import Update
+from herdbook.phone_numbers import e164
 from herdbook.settings import DatabaseSettings
 from herdbook.time_zones import not_a_time_zone, time_zones
 from herdbook.users.commands import CreateUser

@@ -5,13 +5,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from herdbook import ids
-from herdbook.addresses import regions
 from herdbook.auth import store
 from herdbook.cli.database import with_connection
 from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
 from herdbook.first_start import create_owned_workspace
+from herdbook.phone_numbers import region_named
 from herdbook.settings import DatabaseSettings
+from herdbook.workspaces.store import set_region
 
 app = App(name="workspaces", help="Create, change and list workspaces: tenants with separate data.", version_flags=[])
 
@@ -46,12 +47,10 @@ def set_workspace(
 
     """
     workspace_id = ids.decoded(ids.WORKSPACE, workspace)
-    code = None if region.lower() == "none" else region.upper()
-    if code is not None and code not in regions():
+    code = region_named(region)
+    if code is None and region.lower() != "none":
         raise CommandFailed(f"There is no region `{region}`. Use two letters such as `GB`, or `none`.")
-    if workspace_id is None or not with_connection(
-        database, lambda connection: store.set_region(connection, workspace_id, code)
-    ):
+    if workspace_id is None or not with_connection(database, lambda connection: set_region(connection, workspace_id, code)):
         raise CommandFailed(f"There is no workspace `{workspace}`. `herdbook workspaces list` shows all.")
 
 

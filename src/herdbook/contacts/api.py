@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, read_number
+from herdbook.addresses import comparable_address
 from herdbook.companies import store as companies
 from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
@@ -28,6 +28,7 @@ from herdbook.errors import NotFound, Stale, Taken
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Delete, SetCrmAssociation
+from herdbook.phone_numbers import read_number
 from herdbook.shared_schemas import Deleted
 
 
@@ -121,8 +122,8 @@ _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)
 _LIST: Final = ListOf(
     search="Search words. Each must match the start of a word in the full name or an e-mail address; case, accents, "
-    "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number. A "
-    "contact that has exactly the searched address comes first.",
+    "apostrophes and hyphens are ignored. Four and more digits also match the start or the end of a phone number, and "
+    "a complete number any form of it. A contact that has exactly the searched address comes first.",
     crm_types=("contact",),
     filters=(
         Filter(

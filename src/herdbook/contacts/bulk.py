@@ -13,7 +13,6 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.auth.store import region_of
 from herdbook.contacts.commands import CreateContact, UpdateContact, UpsertContact, record
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
@@ -39,6 +38,7 @@ from herdbook.ledger.ledger import Written
 from herdbook.ledger.unit_of_work import LongCommand, Need, NotLoaded, Result, UnitOfWork
 from herdbook.shared_schemas import Deleted
 from herdbook.turns import MAX_TRIES, pause
+from herdbook.workspaces.store import region_of
 
 # Limits the operations of a wave, and its addresses and numbers, unless a single operation has more.
 WAVE: Final = 50
@@ -389,7 +389,7 @@ def _read(index: int, operation: bytes, most_errors: int, region: str | None) ->
         contact.require_match(f"{path}.contact")
     command = _command(asked, contact, region)
     if isinstance(contact, ContactCreate | ContactUpdate | ContactUpsert):
-        read_numbers(contact)
+        read_numbers(contact, region)
     return WriteItem(index, command)
 
 

@@ -30,7 +30,6 @@ from herdbook.contacts.store import (
     LINKED_CONTACTS,
     MAX_RELEASED_CONTACTS,
     ContactRow,
-    number_keys,
 )
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
@@ -38,6 +37,7 @@ from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import active, all_active, created, current, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.phone_numbers import number_keys
 from herdbook.shared_schemas import CrmAssociation, crm_link
 
 
@@ -123,17 +123,17 @@ class UpsertContact(msgspec.Struct, frozen=True):
             case "phone_numbers":
                 yield from CONTACT_WORDS.needs(number_keys(self.fields.phone_number, self.region))
             case _:
-                yield Need(LINKED_CONTACTS, self._link.crm_object_id)
+                yield Need(LINKED_CONTACTS, (self._link.crm_object_id, self._link.source))
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
         if (before := self._known(work)) is not None:
-            after = upserted(before.entry, self.fields)
+            after = upserted(before.entry, self.fields, self.region)
             self._claim(work, before.id, before.entry, after)
             return updated(work, CONTACT, before, after)
         by_key = self.fields.match_by in ("emails", "external_ids")
         if by_key and (former := _former_holder(work, *self._key)) is not None:
-            after = upserted(_remains(work, former), self.fields)
+            after = upserted(_remains(work, former), self.fields, self.region)
             self._claim(work, former.id, None, after)
             return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()
@@ -232,7 +232,7 @@ def _holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: str) ->
 
 def _linked(work: UnitOfWork, link: CrmAssociation) -> ContactRow | None:
     """Return the oldest active contact that has a link."""
-    stored = work.get(LINKED_CONTACTS, link.crm_object_id)
+    stored = work.get(LINKED_CONTACTS, (link.crm_object_id, link.source))
     changed = {row.id for row in work.changed_in(CONTACTS)}
     contact_ids = sorted(changed.union(() if stored is None else stored.contact_ids))
     rows = all_active(work, CONTACTS, contact_ids)

@@ -8,9 +8,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
-from herdbook.addresses import comparable_address, e164, forms, read_number
+from herdbook.addresses import comparable_address, forms
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
+from herdbook.phone_numbers import number_keys, read_number, sure_keys
 from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 from herdbook.time_zones import not_a_time_zone, time_zones
@@ -162,7 +163,7 @@ class ContactRecordUpdate(ContactUpdate, frozen=True, kw_only=True, forbid_unkno
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for updating the contact that is looked up by `match_by`, or creating one if there is none.
 
-    Members that are looked up must be there: at least one address, number or id, or the link.
+    The member that `match_by` names is required: at least one address, number or id, or the link.
     """
 
     schema_name: ClassVar[str] = "contact_upsert_request"
@@ -187,6 +188,11 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
             place = f"{path}.{self.match_by}"
             message = f"`{place}` is missing or empty, and the contact is looked up by it. Send it, or another `match_by`."
             raise Invalid([FieldError(place, "too_short" if value == () else "required", message)])
+        if self.match_by == "phone_numbers" and read_number(self.phone_number) is None:
+            index = [item.phone_number for item in self.phone_numbers or ()].index(self.phone_number)
+            place = f"{path}.phone_numbers[{index}].phone_number"
+            message = f"`{place}` has no digits, and the contact is looked up by it. Send a number, or another `match_by`."
+            raise Invalid([FieldError(place, "invalid_format", message)])
 
     @property
     def address(self) -> str:
@@ -212,10 +218,12 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
 _SETS_OWN: Final = (ContactCreate, ContactRecordUpdate, ContactUpsert)
 
 
-def read_numbers(contact: ContactCreate | ContactUpdate) -> None:
+def read_numbers(contact: ContactCreate | ContactUpdate, region: str | None = None) -> None:
     """Read the phone numbers, so that they are known when the ledger carries it out, which goes on without a pause."""
     for item in contact.phone_numbers or ():
-        e164(item.phone_number)
+        read_number(item.phone_number)
+        if isinstance(contact, ContactUpsert):
+            number_keys(item.phone_number, region)
 
 
 class ContactObject(Enum):
@@ -369,7 +377,7 @@ def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNu
     if old is not None and all(item.phone_number != old for item in items):
         # A number may be listed in several spellings. Another spelling is the old primary only if the old spelling is gone.
         old = next(
-            (item.phone_number for item in items if comparable_number(item.phone_number) == comparable_number(old)), None
+            (item.phone_number for item in items if _comparable_number(item.phone_number) == _comparable_number(old)), None
         )
     primary = fields.primary_index(items, lambda item: item.phone_number == old)
     return tuple(ContactPhoneNumber(item.phone_number, index == primary) for index, item in enumerate(items))
@@ -378,13 +386,16 @@ def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNu
 ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
 
 
-def upserted(before: ContactRecord, asked: ContactUpsert) -> ContactRecord:
-    """Return the contact with the upsert applied. Its addresses, numbers and ids are added to those that the contact has."""
+def upserted(before: ContactRecord, asked: ContactUpsert, region: str | None) -> ContactRecord:
+    """Return the contact with the upsert applied. Its addresses, numbers and ids are added to those that the contact has.
+
+    `region` is the workspace's default region for numbers.
+    """
     changes: dict[str, Any] = {}
     if asked.emails is not UNSET:
         changes["emails"] = with_emails(before.emails, asked.emails)
     if asked.phone_numbers is not UNSET:
-        changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers)
+        changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers, region)
     if asked.external_ids is not UNSET:
         changes["external_ids"] = tuple(dict.fromkeys((*(before.external_ids or ()), *asked.external_ids)))
     return patched(before, msgspec.structs.replace(asked, **changes))
@@ -393,37 +404,62 @@ def upserted(before: ContactRecord, asked: ContactUpsert) -> ContactRecord:
 def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactUpdateEmail]) -> tuple[ContactUpdateEmail, ...]:
     """Return the old addresses followed by the new ones, each once. A new one that is marked as primary stays marked."""
     items = (ContactUpdateEmail(item.email) for item in old)
-    return _united(items, more, lambda item: item.email.strip(), comparable_address)
+    keys = _keys_of_address
+    return _united(items, more, lambda item: item.email.strip(), keys, keys)
 
 
 def with_phone_numbers(
-    old: Sequence[ContactPhoneNumber], more: Iterable[ContactUpdatePhoneNumber]
+    old: Sequence[ContactPhoneNumber], more: Iterable[ContactUpdatePhoneNumber], region: str | None
 ) -> tuple[ContactUpdatePhoneNumber, ...]:
-    """Return the old numbers followed by the new ones, each once. A new one that is marked as primary stays marked."""
+    """Return the old numbers followed by the new ones, each once. A new one that is marked as primary stays marked.
+
+    A new one is an old one if looking it up would find a contact with the old one. `region` is the workspace's default region.
+    """
     items = (ContactUpdatePhoneNumber(item.phone_number) for item in old)
-    return _united(items, more, lambda item: item.phone_number, comparable_number)
+    return _united(
+        items,
+        more,
+        lambda item: item.phone_number,
+        lambda phone_number: sure_keys(phone_number, region),
+        lambda phone_number: number_keys(phone_number, region),
+    )
 
 
 def _united(
-    old: Iterable[ItemT], more: Iterable[ItemT], spelling: Callable[[ItemT], str], comparable: Callable[[str], str]
+    old: Iterable[ItemT],
+    more: Iterable[ItemT],
+    spelling: Callable[[ItemT], str],
+    held_by: Callable[[str], Iterable[str]],
+    looked_up_by: Callable[[str], Iterable[str]],
 ) -> tuple[ItemT, ...]:
     items = list(old)
-    # A number may be listed in several spellings, so the spelling that was sent is preferred.
-    places = {comparable(spelling(item)): index for index, item in reversed([*enumerate(items)])}
-    places |= {spelling(item): index for index, item in enumerate(items)}
+    spelled: dict[str, int] = {}
+    places: dict[str, int] = {}
+    for index, item in enumerate(items):
+        spelled.setdefault(spelling(item), index)
+        for key in held_by(spelling(item)):
+            places.setdefault(key, index)
     for item in more:
-        known = places.get(spelling(item), places.get(comparable(spelling(item))))
+        # A number may be listed in several spellings, so the spelling that was sent is preferred.
+        known = spelled.get(spelling(item))
         if known is None:
-            places[comparable(spelling(item))] = len(items)
+            known = next((places[key] for key in looked_up_by(spelling(item)) if key in places), None)
+        if known is None:
+            spelled[spelling(item)] = len(items)
+            places |= dict.fromkeys(held_by(spelling(item)), len(items))
             items.append(item)
         elif item.is_primary is True:
             items[known] = msgspec.structs.replace(items[known], is_primary=True)
     return tuple(items)
 
 
-def comparable_number(phone_number: str) -> str:
-    """Return the form in which a phone number is compared."""
-    return e164(phone_number) or phone_number
+def _keys_of_address(email: str) -> tuple[str]:
+    return (comparable_address(email),)
+
+
+def _comparable_number(phone_number: str) -> str:
+    number = read_number(phone_number)
+    return phone_number if number is None else number.key
 
 
 class SearchEntry(NamedTuple):
@@ -512,10 +548,11 @@ class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class BulkUpsert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="upsert", tag_field="action"):
-    """Update the contact with the primary address, restore the deleted contact that had it, or create one.
+    """Update the contact that `match_by` finds, or create one.
 
-    Addresses, numbers and external ids are added to those that the contact has. Its primary ones stay primary, unless others
-    are marked here. Absent leaves any other field unchanged, and null clears it.
+    By an address or an external id, a deleted contact that had it is restored. Addresses, numbers and external ids are added to
+    those that the contact has. Its primary ones stay primary, unless others are marked here. Absent leaves any other field
+    unchanged, and null clears it.
     """
 
     schema_name: ClassVar[str] = "contact_bulk_upsert"

@@ -8,19 +8,20 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.addresses import comparable_address, e164, looked_up
-from herdbook.auth.store import region_of
+from herdbook.addresses import comparable_address
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.events import contact_data
 from herdbook.contacts.model import Contact, ContactObject, ContactRecord, OwnMembers, SearchEntry, patched, search_entry
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import Pool
+from herdbook.db.survivors import survivors
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table, whole
 from herdbook.ledger.unit_of_work import Table
-from herdbook.search_text import reversed_digits
+from herdbook.phone_numbers import e164, is_number, number_keys, search_terms
+from herdbook.workspaces.store import region_of
 
 
 class ContactRow(ObjectRow, frozen=True, kw_only=True):
@@ -122,20 +123,14 @@ EXTERNAL_IDS: Final = UniqueKey[ContactRecord](
     keys=lambda contact: [*(contact.external_ids or ())],
     field_path=lambda index: f"external_ids[{index}]",
 )
-# Holds phone numbers, which no search asks for, and words. The first word of each name is in the contact's row instead.
+# Holds the words by which a search finds contacts, and the keys by which their numbers are looked up. The first word of each
+# name is in the contact's row instead.
 CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
 COMPANY_CONTACTS: Final = index_table("company_contact", "company_id", "uuid", "contact_id")
 # Holds the addresses that deleted contacts had.
 FORMER_ADDRESSES: Final = index_table("contact_former_email", "address", "text", "contact_id")
 # Holds the external ids that deleted contacts had.
 FORMER_EXTERNAL_IDS: Final = index_table("contact_former_external_id", "external_id", "text", "contact_id")
-
-
-def number_keys(phone_number: str, region: str | None) -> list[str]:
-    """Return the keys of `CONTACT_WORDS` for contacts with a number, the surest first."""
-    number = looked_up(phone_number, region)
-    known = () if number.e164 is None else (number.e164,)
-    return [*known, *(reversed_digits(digits) for digits in number.national), *number.international]
 
 
 CONTACT: Final = ObjectType(
@@ -162,6 +157,7 @@ CONTACT: Final = ObjectType(
     write_scope="contacts:write",
     events=Events.of_changes(
         "contact",
+        is_erasable=True,
         example_previous={"last_name": "Byron"},
         data=contact_data,
         condition="""
@@ -220,24 +216,26 @@ FORMER_HOLDERS: Final = {
 
 
 class LinkedContacts(msgspec.Struct, frozen=True):
-    """The oldest active contacts that are linked to a CRM record of an id, whatever its source."""
+    """The oldest active contacts that are linked to a CRM record, which has an id and a source."""
 
     workspace_id: UUID
     crm_object_id: str
+    source: str
     contact_ids: tuple[UUID, ...]
 
 
 LINKED_CONTACTS: Final = Table(
     row=LinkedContacts,
-    key=lambda linked: linked.crm_object_id,
+    key=lambda linked: (linked.crm_object_id, linked.source),
     load="""
-        select asked.workspace_id, asked.key as crm_object_id, array(
+        select asked.workspace_id, asked.key ->> 0 as crm_object_id, asked.key ->> 1 as source, array(
             select c.id from contact c
-            where c.workspace_id = asked.workspace_id and c.crm_object_id = asked.key and c.deleted_at is null
+            where c.workspace_id = asked.workspace_id and c.crm_object_id = asked.key ->> 0 and c.deleted_at is null
+                and c.object -> 'crm_association' ->> 'source' = asked.key ->> 1
             order by c.id
             limit 100
         ) as contact_ids
-        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
     """,
     save=None,
 )
@@ -285,13 +283,20 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
         conditions.require_few(_EXTERNAL_ID_HOLDERS.replace("$2", held))
     if (numbers := filters.get("phone_number")) is not None:
         region = await region_of(pool, workspace_id)
-        keys = conditions.parameter([key for number in numbers for key in number_keys(number, region)])
-        conditions.require_few(
-            "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any(" + keys + ") limit 5000"
+        await conditions.require_links(
+            pool,
+            "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any($ids)",
+            """coalesce(exists (
+                select from contact_word w where w.workspace_id = $1 and w.word = any($value::text[]) and w.contact_id = c.id
+            ), false)""",
+            [key for number in numbers for key in number_keys(number, region)],
         )
     companies = [] if company_id is None else [[company_id]]
     if "company_id" in filters:
-        companies.append(ids.decoded_all(ids.COMPANY, filters["company_id"]))
+        named = ids.decoded_all(ids.COMPANY, filters["company_id"])
+        replaced = await survivors(pool, "company", workspace_id, named)
+        # While the contacts of a merged company move to the survivor, some are still linked to it.
+        companies.append([*dict.fromkeys([*named, *replaced.values()])])
     for each in companies:
         await conditions.require_links(
             pool,
@@ -299,5 +304,8 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
             "coalesce(c.company_id = any($value::uuid[]), false)",
             each,
         )
-    await conditions.search(pool, _SEARCH_INDEX)
+    numbers_searched: list[str] = []
+    if query.search is not None and is_number(query.search):
+        numbers_searched = search_terms(query.search, await region_of(pool, workspace_id))
+    await conditions.search(pool, _SEARCH_INDEX, numbers_searched)
     return await conditions.fetch(pool, "contact")

@@ -138,11 +138,11 @@ class ListQuery:
             found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
             self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
 
-    async def search(self, pool: Pool, within: SearchIndex) -> None:
-        """Require the query's search terms, if any."""
+    async def search(self, pool: Pool, within: SearchIndex, others: Sequence[str] = ()) -> None:
+        """Require the query's search terms, if any, or one of some other terms that the query stands for."""
         if self._query.search is None:
             return
-        found = readings(self._query.search)
+        found = [*readings(self._query.search), *([term] for term in others)]
         if not found:
             self.require("false")
             return
@@ -196,8 +196,10 @@ class ListQuery:
         else:
             self.require(found)
 
-    async def require_links(self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID]) -> None:
-        """Require a link to one of these objects. `linked` selects rows by `$ids`; `holds` checks a row for `$value`."""
+    async def require_links(
+        self, pool: Pool, linked: LiteralString, holds: LiteralString, wanted: Sequence[UUID] | Sequence[str]
+    ) -> None:
+        """Require a link to one of these objects or keys. `linked` selects rows by `$ids`; `holds` checks one for `$value`."""
         if await _is_common(pool, linked.replace("$ids", "$2"), self._workspace_id, wanted):
             self.add(holds, wanted)
         else:

@@ -51,7 +51,7 @@ create table change (
 );
 
 comment on column change.kind is 'The letter of an object type: `kind` in the declaration of each `ObjectType`.';
-comment on column change.action is 'c created, u updated, d deleted, r restored';
+comment on column change.action is 'c created, u updated, d deleted, r restored, x erased';
 
 -- For undo: the changes of a request. Ids of requests ascend with time, so entries are added at the end of the index.
 create index change_by_request on change (request_id);
@@ -82,14 +82,15 @@ create table idempotency_record (
     at timestamptz not null,
     version bigint not null,
     answer json not null,
+    canonical_fingerprint text,
     primary key (workspace_id, credential_id, key)
 );
 
 -- The deletion of old records in slices finds them by time.
 create index idempotency_record_by_time on idempotency_record (at);
 
--- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, and moving to another one
--- the engagements of a merged contact, or the contacts and engagements of a merged company. The table is nearly always empty, so finding them costs nothing.
+-- Unfinished tasks, which are finished later in slices: clearing a deleted company from its contacts, moving to another one
+-- the engagements of a merged contact, or the contacts and engagements of a merged company, erasing a person, and deleting the comments on an engagement. The table is nearly always empty, so finding them costs nothing.
 create table unfinished (
     workspace_id uuid not null,
     task text not null,
@@ -98,7 +99,29 @@ create table unfinished (
 );
 
 comment on column unfinished.task is
-    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company)';
+    'release (the contacts of a company), move (the engagements of a contact), move_company (the contacts and engagements of a company), erase (a contact, or the entries of a deleted object), uncomment (a deleted engagement)';
+
+-- The erasures, without the persons: what is hashed is the id or an address of an erased contact, with the key in `setting`.
+create table erasure (
+    workspace_id uuid not null,
+    hash text not null,
+    at timestamptz not null,
+    request_id uuid not null,
+    credential_id uuid not null,
+    with_engagements boolean not null,
+    -- The rows that the erasure found, by table. Null for an address.
+    found json,
+    primary key (workspace_id, hash)
+);
+
+-- The erasures that are under way. A row goes with the last slice of its erasure.
+create table erasure_task (
+    workspace_id uuid not null,
+    id uuid not null,
+    version bigint not null,
+    state json not null,
+    primary key (workspace_id, id)
+);
 
 -- Companies.
 
@@ -372,6 +395,9 @@ create table transcript_comment (
 
 create index transcript_comment_by_engagement on transcript_comment (workspace_id, engagement_id, updated_at, version)
     where deleted_at is null;
+
+create index transcript_comment_deleted on transcript_comment (workspace_id, engagement_id)
+    where deleted_at is not null;
 
 -- OAuth: programs of third parties, the grants of users to them, and their tokens.
 

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.auth.store import region_of
 from herdbook.companies import store as companies
 from herdbook.companies.model import Company
 from herdbook.contacts import store as contacts
@@ -17,7 +17,11 @@ from herdbook.engagements import store
 from herdbook.engagements.commands import (
     PRIVATE_READ,
     PRIVATE_WRITE,
+    REMOVE_COMMENTS,
     CreateEngagement,
+    DeleteComments,
+    DeleteEngagement,
+    EngagementComments,
     ExternalIdKnown,
     RecordingNeeded,
     ReplaceContacts,
@@ -43,6 +47,8 @@ from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.names import person_name
+from herdbook.shared_schemas import Deleted
+from herdbook.workspaces.store import region_of
 
 # A page with expansions ends before its limit once it has this many bytes, or names this many contacts, companies and tags.
 MAX_PAGE_BYTES: Final = 4_194_304
@@ -174,6 +180,16 @@ async def set_timeline(call: Call, engagement_id: UUID, timeline: TimelineReques
         has_precondition=call.has_precondition,
     )
     return await call.write(command)
+
+
+async def delete_engagement(comments: EngagementComments, call: Call, engagement_id: UUID) -> Answer:
+    """Delete one engagement, with its transcript and its comments."""
+    command = DeleteEngagement(
+        engagement_id=engagement_id, comments=comments, private_scopes=private_scopes(call), if_version=call.if_version
+    )
+    answer = await call.write(command)
+    await call.finish(REMOVE_COMMENTS, partial(DeleteComments, comments=comments), [engagement_id])
+    return answer
 
 
 def private_scopes(call: Call) -> frozenset[str]:
@@ -470,3 +486,20 @@ OPERATIONS: Final = (
         expand=_EXPAND,
     ),
 )
+
+
+def deletion(comments: EngagementComments) -> Operation:
+    """Return the operation that deletes an engagement. `comments` gives access to its comments."""
+    return Operation(
+        method="DELETE",
+        path="/herdbook/engagements/{engagement_id}",
+        id="delete-engagement",
+        summary="Delete engagement",
+        description="Deletes a single engagement with its transcript and its comments. The recording goes once the deletion "
+        "can no longer be undone. A private engagement is deleted only with the `engagements:private:write` scope.",
+        tag=_TAG,
+        scopes=_WRITE,
+        handler=partial(delete_engagement, comments),
+        answer=Deleted,
+        answer_description="Deleted engagement response.",
+    )

@@ -3,17 +3,17 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, is_of_a_room, looked_up
+from herdbook.addresses import comparable_address, is_of_a_room
 from herdbook.contacts.commands import CreateContact, known_contacts
 from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow, number_keys
+from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
 from herdbook.engagements.model import (
     Details,
     Engagement,
@@ -38,10 +38,12 @@ from herdbook.engagements.store import (
     TranscriptRow,
 )
 from herdbook.errors import FieldError, Forbidden, Invalid, NotFound, Stale
-from herdbook.ledger.object_types import active, all_active, created, current, updated
+from herdbook.ledger.object_types import active, all_active, created, current, deleted, updated
+from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, NotLoaded, Result, UnitOfWork
 from herdbook.media import Media
 from herdbook.names import person_name
+from herdbook.phone_numbers import known_number, number_keys
 from herdbook.shared_schemas import shown_time
 from herdbook.tags.store import TAGS
 from herdbook.users.commands import active_users
@@ -182,7 +184,7 @@ def _contact_of(
     address = _address(participant)
     if address is not None and is_of_a_room(address):
         return None
-    number = None if participant.phone is None else looked_up(participant.phone, region).e164
+    number = None if participant.phone is None else known_number(participant.phone, region)
     if participant.email is None and number is None:
         return None
     # A number that only this workspace's region or a telephone system makes complete is kept in its complete form.
@@ -281,6 +283,69 @@ class SetTimeline(msgspec.Struct, frozen=True, kw_only=True):
         return Result(version, Timeline.of(shown.id, self.timeline))
 
 
+REMOVE_COMMENTS: Final = Task("uncomment", ENGAGEMENTS.name)
+
+
+class EngagementComments(Protocol):
+    """The comments on engagements. This package must not import comments, so they implement this protocol."""
+
+    def needs(self, engagement_id: UUID) -> Iterator[Need]:
+        """Yield the need for an engagement's comments, at most as many as a batch should change."""
+        ...
+
+    def delete(self, work: UnitOfWork, engagement_id: UUID) -> bool:
+        """Delete these comments, each by a change of its own. Return whether these were all of them."""
+        ...
+
+
+class DeleteEngagement(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete an engagement with its transcript and its comments. Refusals: NotFound, Forbidden, Stale.
+
+    If the engagement has more comments than a batch should change, `DeleteComments` deletes the rest. The recording stays as
+    long as the deletion can be undone.
+    """
+
+    engagement_id: UUID
+    comments: EngagementComments
+    private_scopes: frozenset[str]
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        yield Need(TRANSCRIPTS, self.engagement_id)
+        yield from self.comments.needs(self.engagement_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        before = writable(work, self.engagement_id, self.private_scopes, self.if_version)
+        if not self.comments.delete(work, self.engagement_id):
+            note(work, REMOVE_COMMENTS, self.engagement_id, is_finished=False)
+        transcript = active(work, TRANSCRIPTS, self.engagement_id)
+        if transcript is not None:
+            last = msgspec.structs.replace(transcript.entry, engagement=before.object)
+            deleted(work, TRANSCRIPT, transcript, last=last)
+        return deleted(work, ENGAGEMENT, before)
+
+
+class DeleteComments(msgspec.Struct, frozen=True):
+    """Delete some of the comments that a deleted engagement still has."""
+
+    engagement_id: UUID
+    comments: EngagementComments
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ENGAGEMENTS, self.engagement_id)
+        yield from self.comments.needs(self.engagement_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        # The deletion may have been undone since.
+        engagement = work.get(ENGAGEMENTS, self.engagement_id)
+        is_deleted = engagement is not None and engagement.deleted_at is not None
+        is_finished = not is_deleted or self.comments.delete(work, self.engagement_id)
+        if is_finished:
+            note(work, REMOVE_COMMENTS, self.engagement_id, is_finished=True)
+        return Result(work.seq, SliceDone(all=is_finished))
+
+
 class Handles(NamedTuple):
     """The comparable addresses and numbers by which people are recognised."""
 
@@ -335,8 +400,8 @@ def _address(participant: Participant) -> str | None:
     return None if participant.email is None else comparable_address(participant.email.strip())
 
 
-def _numbers(participant: Participant, region: str | None) -> list[str]:
-    return [] if participant.phone is None else number_keys(participant.phone, region)
+def _numbers(participant: Participant, region: str | None) -> tuple[str, ...]:
+    return () if participant.phone is None else number_keys(participant.phone, region)
 
 
 def _refuse_unknown(path: str, kind: str, shown_ids: Sequence[str], found: list[Any]) -> None:

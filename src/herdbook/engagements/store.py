@@ -105,8 +105,9 @@ ENGAGEMENT: Final = ObjectType(
     refers_to=(CONTACT, COMPANY, TAG),
     read_scopes=Engagement.read_scopes,
     write_scope="engagements:write",
-    is_public="object ->> 'is_private' = 'false'",
-    events=Events.of_changes("engagement", example_previous={"title": "The next step"}, data=engagement_data),
+    # An entry that was erased says nothing of whether the engagement was private.
+    is_public="coalesce(object ->> 'is_private', 'false') = 'false'",
+    events=Events.of_changes("engagement", is_erasable=True, example_previous={"title": "The next step"}, data=engagement_data),
     history=HistoryNotes(
         "A private one is shown only with the `engagements:private:read` scope. Linked contacts and companies are shown "
         "only to credentials that may read them."
@@ -145,8 +146,9 @@ TRANSCRIPT: Final = ObjectType(
     refers_to=(ENGAGEMENT,),
     read_scopes=("engagements:read", "transcript_timelines:read"),
     write_scope="engagements:write",
-    is_public="""(
-        select not e.is_private from engagement e where e.workspace_id = change.workspace_id and e.id = change.object_id
+    is_public="""coalesce(
+        (select not e.is_private from engagement e where e.workspace_id = change.workspace_id and e.id = change.object_id),
+        object ->> 'erased' = 'true'
     )""",
     events=Events(
         types=dict.fromkeys((Action.CREATED, Action.UPDATED), "v1.engagement.transcript_timeline.completed"),

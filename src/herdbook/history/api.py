@@ -13,6 +13,7 @@ from herdbook import fields, ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.engagements.commands import PRIVATE_READ
+from herdbook.erasure.erasing import not_found
 from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken
 from herdbook.history import store
 from herdbook.history.commands import Restore
@@ -50,7 +51,7 @@ async def show_history(object_type: ObjectType[Any, Any], call: Call, object_id:
     pool, workspace_id = call.services.database.pool, call.caller.workspace_id
     row = await store.stored_object(pool, object_type, workspace_id, object_id)
     if row is None or (row.is_private and not call.caller.may(PRIVATE_READ)):
-        raise NotFound(object_type.name)
+        raise await not_found(pool, workspace_id, object_type, object_id)
     if query.at is not UNSET:
         if query.cursor:
             raise InvalidQuery([not_with_cursor("at")])
@@ -165,7 +166,10 @@ def _was_not_there(object_type: ObjectType[Any, Any]) -> NotFound:
 
 async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: UUID) -> Answer:
     """Restore a deleted object."""
-    return await call.write(Restore(object_type=object_type, object_id=object_id, if_version=call.if_version))
+    try:
+        return await call.write(Restore(object_type=object_type, object_id=object_id, if_version=call.if_version))
+    except NotFound:
+        raise await not_found(call.services.database.pool, call.caller.workspace_id, object_type, object_id) from None
 
 
 async def undo_request(call: Call, asked: UndoRequest, query: UndoQuery) -> Answer:

@@ -216,7 +216,9 @@ class _UndoPlan:
             row: Any = self._work.get(reversal.object_type.table, reversal.object_id)
             if row is not None:
                 self._moves[reversal.place] = _move(reversal, row)
-            if row is None or row.version != reversal.version:
+            if row is None:
+                self.kept[reversal.place] = reversal.kept(KeptReason.ERASED)
+            elif row.version != reversal.version:
                 self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
             elif _differs(reversal, row):
                 self.going[reversal.place] = reversal

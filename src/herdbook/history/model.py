@@ -53,6 +53,7 @@ class HistoryAction(Enum):
     UPDATED = "updated"
     DELETED = "deleted"
     RESTORED = "restored"
+    ERASED = "erased"
 
 
 class HistoryBy(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +232,7 @@ class KeptReason(Enum):
     """Why an undo leaves an object unchanged."""
 
     CHANGED_SINCE = "changed_since"
+    ERASED = "erased"
     CONFLICT = "conflict"
     CONTACT_NOT_FOUND = "contact_not_found"
     COMPANY_NOT_FOUND = "company_not_found"
@@ -277,6 +279,7 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 
 KEPT_MESSAGES: Final[Mapping[KeptReason, str]] = {
     KeptReason.CHANGED_SINCE: "It was changed since. Undo the later change first, or change the object by hand.",
+    KeptReason.ERASED: "It was erased, and cannot come back.",
     KeptReason.CONTACT_NOT_FOUND: "A contact that it referred to is gone. Restore that contact first.",
     KeptReason.COMPANY_NOT_FOUND: "A company that it referred to is gone. Restore that company first.",
     KeptReason.TAG_NOT_FOUND: "A tag that it referred to is gone. Restore that tag first.",

@@ -176,7 +176,7 @@ async def touched(statements: Executor, object_types: ObjectTypes, workspace_id:
     """Return the objects that a request changed, in the order of their first change."""
     records = await statements.fetch(
         """
-        select kind::text, object_id, min(seq) as first, max(seq), (array_agg(action::text order by seq))[1] in ('u', 'd')
+        select kind::text, object_id, min(seq) as first, max(seq), (array_agg(action::text order by seq))[1] in ('u', 'd', 'x')
         from (select * from change where request_id = $2 offset 0) as of_the_request where workspace_id = $1
         group by kind, object_id
         order by first

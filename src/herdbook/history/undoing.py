@@ -25,7 +25,7 @@ from herdbook.history.references import ObjectKey
 from herdbook.history.store import FirstEntry, TouchedObject
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
-from herdbook.ledger.changes import Action
+from herdbook.ledger.changes import Action, is_erased
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.object_types import ObjectType
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
@@ -151,7 +151,9 @@ class _Undoing:
         entries = await store.first_entries(pool, workspace_id, [each.first for each in part])
         if len(entries) < len(part):
             raise _no_such_request()
-        return tuple(_reversal(each, entries[each.first]) for each in part)
+        known = [each for each in part if not is_erased(entries[each.first].object)]
+        self._kept += [_kept(each, KeptReason.ERASED) for each in part if each not in known]
+        return tuple(_reversal(each, entries[each.first]) for each in known)
 
     async def _slice(self, number: int, reversals: tuple[Reversal, ...]) -> Undo:
         command = UndoReversals(
@@ -231,7 +233,7 @@ def _reversal(each: TouchedObject, entry: FirstEntry) -> Reversal:
             before = msgspec.json.decode(entry.object, type=type_)
         case Action.RESTORED:
             merged_into = entry.merged_into
-        case Action.CREATED:
+        case Action.CREATED | Action.ERASED:
             pass
     return Reversal(
         object_type=each.object_type, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into

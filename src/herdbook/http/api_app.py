@@ -31,7 +31,7 @@ from herdbook.errors import (
     quoted,
 )
 from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_json
-from herdbook.http.call import Call, Services
+from herdbook.http.call import Call, Services, fingerprint
 from herdbook.http.canonical import canonical
 from herdbook.http.coding import coding_of, unpacked
 from herdbook.http.etag import etag, if_version, none_match, precondition_fault
@@ -188,7 +188,7 @@ class ApiApp:
         headers = request.headers
         if b"if-match" in headers or b"if-none-match" in headers:
             request.if_version = _if_version(operation, headers)
-        body = b""
+        body, sent_fingerprint = b"", None
         arguments: list[object] = [
             # A malformed id is looked up as the nil id, which is unknown, too.
             ids.decoded(prefix, text) or ids.NIL
@@ -201,6 +201,7 @@ class ApiApp:
             body = body.removeprefix(_BYTE_ORDER_MARK)
             arguments.append(body if target.body is None else await self._read(request, target.body, body))
             if b"idempotency-key" in headers:
+                sent_fingerprint = fingerprint(operation, parameters, headers, scope["query_string"], body)
                 # No body says the same as an empty object.
                 steps = canonical(body or b"{}")
                 body = finished(steps) if len(body) <= SHORT_BODY else await self._slices.run(request.workspace_id, steps)
@@ -219,6 +220,7 @@ class ApiApp:
             path_parameters=parameters,
             query_string=scope["query_string"],
             body=body,
+            sent_fingerprint=sent_fingerprint,
             scope=scope,
             address=address,
             authenticator=self._authenticator,

@@ -16,6 +16,7 @@ from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
 from herdbook.db.pool import CONNECTION_ERRORS, Pool
 from herdbook.db.survivors import survivors
+from herdbook.erasure_list import ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
 from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
@@ -44,6 +45,7 @@ class Services(NamedTuple):
     recordings: Recordings
     notifier: ChangeNotifier
     object_types: ObjectTypes
+    erasures: ErasureList
     public_url: str | None = None
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.
@@ -57,7 +59,7 @@ class Call:
     """
 
     __slots__ = (
-        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "_slices"),
+        *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "_sent_fingerprint", "_slices"),
         *("address", "caller", "headers"),
         *("if_version", "operation", "path", "query_string", "request_id", "services"),
     )
@@ -75,6 +77,7 @@ class Call:
         path_parameters: list[str],
         query_string: bytes,
         body: bytes,
+        sent_fingerprint: str | None,
         scope: Scope,
         address: str,
         authenticator: Authenticator,
@@ -90,6 +93,7 @@ class Call:
         self.query_string = query_string
         self._path_parameters = path_parameters
         self._body = body
+        self._sent_fingerprint = sent_fingerprint
         self._scope = scope
         self.if_version = if_version
         self.address = address
@@ -210,12 +214,21 @@ class Call:
         if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
             message = f"`Idempotency-Key` must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, such as a UUID."
             raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
-        precondition = self.headers.get(b"if-match", b"").decode("latin-1")
-        if b"if-none-match" in self.headers:
-            precondition += " / " + self.headers[b"if-none-match"].decode("latin-1")
-        query = "" if self.operation.query is None else "?" + self.query_string.decode("latin-1")
-        request = f"{self.operation.id} {self._path_parameters} {precondition}{query}\n".encode() + self._body
-        return IdempotencyKey(key=key, fingerprint=hashlib.sha256(request).hexdigest()[:32])
+        canonical = fingerprint(self.operation, self._path_parameters, self.headers, self.query_string, self._body)
+        return IdempotencyKey(key, self._sent_fingerprint or canonical, canonical)
+
+
+def fingerprint(
+    operation: Operation, path_parameters: list[str], headers: Mapping[bytes, bytes], query_string: bytes, body: bytes
+) -> str:
+    """Return the fingerprint of a request with this body, by which one that is sent again is recognized."""
+    precondition = headers.get(b"if-match", b"").decode("latin-1")
+    if b"if-none-match" in headers:
+        precondition += " / " + headers[b"if-none-match"].decode("latin-1")
+    query = "" if operation.query is None else "?" + query_string.decode("latin-1")
+    hashed = hashlib.sha256(f"{operation.id} {path_parameters} {precondition}{query}\n".encode())
+    hashed.update(body)
+    return hashed.hexdigest()[:32]
 
 
 def address_of(scope: Scope) -> str:

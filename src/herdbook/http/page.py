@@ -269,7 +269,9 @@ def _filter_values(name: str, each: Filter, texts: Sequence[str], errors: list[F
         try:
             yield each.read(text)
         except ValueError as error:
-            errors.append(FieldError(name, "invalid_format", f"`{name}` cannot be `{quoted(text)}`: {error}."))
+            errors.append(
+                FieldError(name, "invalid_format", f"`{name}` cannot be `{quoted(text)}`: {str(error).removesuffix('.')}.")
+            )
 
 
 def _limit(given: Mapping[str, str], errors: list[FieldError]) -> int | None:

@@ -16,7 +16,7 @@ from herdbook import metrics
 from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Connection
 from herdbook.ledger.changes import SAVE_CHANGES, Change
-from herdbook.ledger.unit_of_work import Need, Row, Table, UnitOfWork
+from herdbook.ledger.unit_of_work import Need, Removed, Row, Table, UnitOfWork
 
 # The first parameter of a batch's statements is its workspaces; the rows of each table follow.
 _FIRST_ROWS: Final = 2
@@ -151,7 +151,9 @@ async def save(connection: Connection, units: Sequence[UnitOfWork]) -> set[UUID]
     for work in units:
         changes += work.changes
         for (table, _), row in work.changed_rows.items():
-            put.setdefault(table, []).append(row)
+            saving = table.removals if type(row) is Removed else table
+            assert saving is not None, "a command removes rows of a table that allows it"
+            put.setdefault(saving, []).append(row)
     tables = _in_order(put)
     parameters = [await encoded_in_turns(rows) for rows in (heads, changes, *(put[table] for table in tables))]
     records = await connection.fetch(_save_statement(tables), *parameters)

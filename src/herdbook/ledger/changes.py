@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, LiteralString
+from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,19 @@ class Action(Enum):
     UPDATED = "u"
     DELETED = "d"
     RESTORED = "r"
+    ERASED = "x"
+
+
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """The object of an entry after its object was erased: nothing but the id."""
+
+    erased: Literal[True] = True
+    id: str
+
+
+def is_erased(object_: bytes) -> bool:
+    """Whether the object of an entry was erased. No other object begins with this member."""
+    return object_.startswith(b'{"erased":true,')
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,10 @@ from herdbook.ledger.unit_of_work import Table
 
 
 class IdempotencyRecord(msgspec.Struct, frozen=True):
-    """The answer to the first request with a key; `fingerprint` identifies that request."""
+    """The answer to the first request with a key, and the fingerprints of that request.
+
+    A release that knows no canonical form compares `fingerprint`, and stores no other.
+    """
 
     workspace_id: UUID
     credential_id: UUID
@@ -21,17 +24,24 @@ class IdempotencyRecord(msgspec.Struct, frozen=True):
     at: datetime
     version: int
     answer: msgspec.Raw
+    canonical_fingerprint: str | None
+
+    def is_of(self, key: "IdempotencyKey") -> bool:
+        """Whether the key came with the same request."""
+        same_form = self.canonical_fingerprint is not None and self.canonical_fingerprint == key.canonical_fingerprint
+        return same_form or self.fingerprint == key.fingerprint
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):
-    """The Idempotency-Key of a request, and the fingerprint of its content."""
+    """The Idempotency-Key of a request, and the fingerprints of its content: as it was sent, and in its canonical form."""
 
     key: str
     fingerprint: str
+    canonical_fingerprint: str | None = None
 
     def part(self, number: int) -> "IdempotencyKey":
         """Return the key of one of several commands of the request. No caller can send it: headers have no line breaks."""
-        return IdempotencyKey(f"{self.key}\n{number}", self.fingerprint)
+        return IdempotencyKey(f"{self.key}\n{number}", self.fingerprint, self.canonical_fingerprint)
 
 
 # `coalesce` rules out the index by time, so the planner uses the primary key.
@@ -39,7 +49,7 @@ IDEMPOTENCY_RECORDS: Final = Table(
     row=IdempotencyRecord,
     key=lambda record: f"{record.credential_id}:{record.key}",
     load="""
-        select i.workspace_id, i.credential_id, i.key, i.fingerprint, i.at, i.version, i.answer
+        select i.workspace_id, i.credential_id, i.key, i.fingerprint, i.at, i.version, i.answer, i.canonical_fingerprint
         from json_to_recordset($rows) as asked(workspace_id uuid, key text)
         join idempotency_record i
             on i.workspace_id = asked.workspace_id
@@ -49,14 +59,19 @@ IDEMPOTENCY_RECORDS: Final = Table(
     """,
     save="""
         idempotency_kept as (
-            insert into idempotency_record (workspace_id, credential_id, key, fingerprint, at, version, answer)
-            select r.workspace_id, r.credential_id, r.key, r.fingerprint, now(), r.version, r.answer
+            insert into idempotency_record (
+                workspace_id, credential_id, key, fingerprint, at, version, answer, canonical_fingerprint
+            )
+            select
+                r.workspace_id, r.credential_id, r.key, r.fingerprint, now(), r.version, r.answer, r.canonical_fingerprint
             from json_to_recordset($rows) as r(
-                workspace_id uuid, credential_id uuid, key text, fingerprint text, version bigint, answer json
+                workspace_id uuid, credential_id uuid, key text, fingerprint text, version bigint, answer json,
+                canonical_fingerprint text
             )
             join held on held.id = r.workspace_id
             on conflict (workspace_id, credential_id, key) do update
-            set fingerprint = excluded.fingerprint, at = excluded.at, version = excluded.version, answer = excluded.answer
+            set fingerprint = excluded.fingerprint, at = excluded.at, version = excluded.version, answer = excluded.answer,
+                canonical_fingerprint = excluded.canonical_fingerprint
         )
     """,
 )

@@ -126,6 +126,15 @@ def reindex(work: UnitOfWork, indexes: Iterable[Index[Any]], before: Any, after:
             work.put(index.table, IndexEntry(work.workspace_id, key, after.id, is_there=key in new))
 
 
+def unindex(work: UnitOfWork, indexes: Iterable[Index[Any]], row: Any) -> None:
+    """Remove the index entries of an object whose row is removed."""
+    is_deleted = row.deleted_at is not None
+    for index in indexes:
+        if is_deleted is index.is_of_deleted:
+            for key in index.keys(row):
+                work.put(index.table, IndexEntry(work.workspace_id, key, row.id, is_there=False))
+
+
 class IndexReader:
     """The objects that the keys of an index find, as the batch has them when this is created."""
 

@@ -614,7 +614,7 @@ def _outcome(work: UnitOfWork | None, one: _Waiting) -> "Written | Exception | C
         return NotFound("workspace")
     if one.key is not None:
         first = work.get(IDEMPOTENCY_RECORDS, f"{one.origin.credential_id}:{one.key.key}")
-        if first is not None and first.fingerprint == one.key.fingerprint:
+        if first is not None and first.is_of(one.key):
             return Written(first.version, bytes(first.answer), replayed=True)
         if first is not None:
             return KeyReused()
@@ -660,6 +660,7 @@ def _written(work: UnitOfWork, one: _Waiting, result: Result) -> Written:
                 at=work.at,
                 version=result.version,
                 answer=msgspec.Raw(body),
+                canonical_fingerprint=one.key.canonical_fingerprint,
             ),
         )
     return Written(result.version, body)

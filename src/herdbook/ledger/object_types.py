@@ -13,10 +13,10 @@ from msgspec import UNSET
 
 from herdbook import ids, shared_schemas
 from herdbook.errors import NotFound, Stale, Taken
-from herdbook.ledger.changes import Action, Entry
+from herdbook.ledger.changes import Action, Entry, Erased
 from herdbook.ledger.claims import HeldKey, UniqueKey, united
-from herdbook.ledger.index_entries import Index, reindex
-from herdbook.ledger.unit_of_work import Need, Result, Table, UnitOfWork
+from herdbook.ledger.index_entries import Index, reindex, unindex
+from herdbook.ledger.unit_of_work import Need, Removed, Result, Table, UnitOfWork
 from herdbook.shared_schemas import Deleted
 
 
@@ -49,6 +49,15 @@ class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
         return {}
 
 
+class ObjectVersion(msgspec.Struct, frozen=True):
+    """The version of an object, and when it was deleted, if it was."""
+
+    workspace_id: UUID
+    id: UUID
+    version: int
+    deleted_at: datetime | None
+
+
 def whole(object_: bytes, own: bytes | None) -> bytes:
     """Return an object with its own members, which are kept in a column of their own, as the ledger records it."""
     return object_ if own is None else object_[:-1] + b"," + own[1:]
@@ -62,9 +71,10 @@ Columns: TypeAlias = dict[LiteralString, LiteralString]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ObjectTable(Table[RowT]):
-    """The table of a type of objects."""
+    """The table of a type of objects. `versions` reads what is known of a row without its object."""
 
     name: LiteralString
+    versions: "Table[ObjectVersion]"
 
 
 class EventData(NamedTuple):
@@ -89,14 +99,18 @@ class Events:
     condition: LiteralString | None = None
 
     @classmethod
-    def of_changes(cls, name: str, **others: Any) -> Self:
-        """Return the events `v1.name.created`, `updated` and `deleted`. Restoring an object sends `created`, like a new one."""
+    def of_changes(cls, name: str, *, is_erasable: bool = False, **others: Any) -> Self:
+        """Return the events `v1.name.created`, `updated` and `deleted`. Restoring an object sends `created`, like a new one.
+
+        Objects that can be erased also have `erased`.
+        """
         created = f"v1.{name}.created"
         types = {
             Action.CREATED: created,
             Action.UPDATED: f"v1.{name}.updated",
             Action.DELETED: f"v1.{name}.deleted",
             Action.RESTORED: created,
+            **({Action.ERASED: f"v1.{name}.erased"} if is_erasable else {}),
         }
         return cls(types=types, **others)
 
@@ -326,6 +340,46 @@ def restored(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: Ro
     return _stored(work, object_type, entry, before, after)
 
 
+def updated_silently(
+    work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: RowT, told: EntryT, after: EntryT
+) -> Result:
+    """Record the new state of an object whose former state must not be kept; `told` is what may be kept of it."""
+    after = stamped(work, after)
+    entry = Entry(
+        kind=object_type.kind,
+        object_id=before.id,
+        action=Action.UPDATED,
+        object=after,
+        previous=_previous(told, after, object_type.context_fields),
+        previous_version=before.version,
+    )
+    return _stored(work, object_type, entry, before, after)
+
+
+def erased(work: UnitOfWork, object_type: ObjectType[Any, Any], object_id: UUID, version: int) -> int:
+    """Record that an object was erased, and remove its row. Its earlier entries stay, and its caller empties them.
+
+    `remove_traces` frees the keys of a type that has some.
+    """
+    work.remove(object_type.table, object_id)
+    return work.record(
+        Entry(
+            kind=object_type.kind,
+            object_id=object_id,
+            action=Action.ERASED,
+            object=Erased(id=ids.encoded(object_type.prefix, object_id)),
+            previous_version=version,
+        )
+    )
+
+
+def remove_traces(work: UnitOfWork, object_type: ObjectType[RowT, Any], row: RowT) -> None:
+    """Free the keys of an object whose row is removed, and remove its index entries."""
+    if row.deleted_at is None:
+        object_type.free(work, row.id, row.entry)
+    unindex(work, object_type.indexes, row)
+
+
 def _stored(
     work: UnitOfWork, object_type: ObjectType[RowT, EntryT], entry: Entry, before: RowT | None, after: EntryT
 ) -> Result:
@@ -373,6 +427,13 @@ _SAVE: Final[LiteralString] = """
             object = excluded.object
     )
 """
+_REMOVE: Final[LiteralString] = """
+    $table_removed as (
+        delete from $table t
+        using json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id
+        where t.workspace_id = r.workspace_id and t.id = r.id
+    )
+"""
 _LOAD: Final[LiteralString] = """
     from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
     join $table c on c.workspace_id = asked.workspace_id and c.id = asked.key
@@ -389,7 +450,23 @@ def object_table(row: type[RowT], table_name: LiteralString, columns: Columns, *
         .replace("$sets", _each(columns, ", $name = excluded.$name"))
     )
     load = "select " + row_columns(columns) + _LOAD.replace("$table", table_name)
-    return ObjectTable(row=row, key=lambda each: each.id, load=load, save=save, is_large=is_large, name=table_name)
+    removals = Table(row=Removed, key=lambda each: each.id, load=None, save=_REMOVE.replace("$table", table_name))
+    versions = Table(
+        row=ObjectVersion,
+        key=lambda each: each.id,
+        load="select c.workspace_id, c.id, c.version, c.deleted_at" + _LOAD.replace("$table", table_name),
+        save=None,
+    )
+    return ObjectTable(
+        row=row,
+        key=lambda each: each.id,
+        load=load,
+        save=save,
+        is_large=is_large,
+        removals=removals,
+        name=table_name,
+        versions=versions,
+    )
 
 
 def row_columns(columns: Columns) -> LiteralString:

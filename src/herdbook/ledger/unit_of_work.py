@@ -30,6 +30,13 @@ class Row(Protocol):
 RowT = TypeVar("RowT", bound=Row)
 
 
+class Removed(msgspec.Struct, frozen=True):
+    """A row that the batch removes, in place of the row itself."""
+
+    workspace_id: UUID
+    id: UUID
+
+
 @dataclass(frozen=True, eq=False)
 class Table(Generic[RowT]):
     """One table, as the ledger loads and saves it.
@@ -49,6 +56,8 @@ class Table(Generic[RowT]):
     """Its position in the order of all tables."""
     is_large: bool = field(default=False, kw_only=True)
     """Whether a row may have megabytes. A batch loads few of them, as far as its commands name them as needs."""
+    removals: "Table[Removed] | None" = field(default=None, kw_only=True)
+    """Removes rows. None if no command removes rows of this table."""
 
 
 class Need(NamedTuple):
@@ -157,7 +166,7 @@ class UnitOfWork:
             row = self._loaded.get(place, _UNKNOWN)
             if row is _UNKNOWN:
                 self.require([Need(table, key)])
-        return row
+        return None if type(row) is Removed else row
 
     def get_all(self, table: Table[RowT], keys: Collection[Hashable]) -> list[RowT | None]:
         """Return what `get` does for each key. All rows that were not loaded are missed at once, and so loaded together."""
@@ -170,7 +179,8 @@ class UnitOfWork:
     def get_if_loaded(self, table: Table[RowT], key: Hashable) -> RowT | None:
         """Return what `get` does, or None if the row was not loaded."""
         place = (table, key)
-        return self.changed_rows.get(place) or self._loaded.get(place)  # type: ignore[return-value]  # as in `get`
+        row: Any = self.changed_rows.get(place) or self._loaded.get(place)
+        return None if type(row) is Removed else row
 
     def require(self, needs: Iterable[Need]) -> None:
         """Raise NotLoaded if it is unknown of any of these rows whether they exist."""
@@ -181,9 +191,7 @@ class UnitOfWork:
 
     def put(self, table: Table[RowT], row: RowT) -> None:
         """Add a new row, or replace a changed one; the batch will save it."""
-        key = (table, table.key(row))
-        self._undo.append((key, self.changed_rows.get(key)))
-        self.changed_rows[key] = row
+        self._put((table, table.key(row)), row)
 
     @property
     def rows_put(self) -> int:
@@ -192,11 +200,24 @@ class UnitOfWork:
 
     def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""
-        return [row for (changed_in, _), row in self.changed_rows.items() if changed_in is table]  # type: ignore[misc]  # as in `get`
+        return [
+            row  # type: ignore[misc]  # as in `get`
+            for (changed_in, _), row in self.changed_rows.items()
+            if changed_in is table and type(row) is not Removed
+        ]
+
+    def remove(self, table: Table[RowT], object_id: UUID) -> None:
+        """Remove the row with this id; the batch will delete it."""
+        self._put((table, object_id), Removed(self.workspace_id, object_id))
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of the current command."""
+        assert self._origin is not None, "only a command enters changes"
+        return self._origin
 
     def record(self, entry: Entry) -> int:
         """Record a change; return the object's new version."""
-        assert self._origin is not None, "only a command enters changes"
         self.seq += 1
         self.changes.append(
             Change(
@@ -206,8 +227,8 @@ class UnitOfWork:
                 kind=entry.kind,
                 object_id=entry.object_id,
                 action=entry.action,
-                request_id=self._origin.request_id,
-                credential_id=self._origin.credential_id,
+                request_id=self.origin.request_id,
+                credential_id=self.origin.credential_id,
                 previous=entry.previous,
                 object=entry.object,
                 previous_version=entry.previous_version,
@@ -274,6 +295,10 @@ class UnitOfWork:
             else:
                 self.changed_rows[key] = before
         del self._undo[savepoint.puts :]
+
+    def _put(self, place: tuple[Table[Any], Hashable], row: Row) -> None:
+        self._undo.append((place, self.changed_rows.get(place)))
+        self.changed_rows[place] = row
 
     def _begin(self, origin: Origin) -> None:
         self._origin = origin

@@ -13,6 +13,7 @@ from herdbook.http.operation import Answer, Operation
 from herdbook.merging.commands import Merge, MergePreview, MoveReferences
 from herdbook.merging.model import CompanyMergeRequest, MergeQuery, MergeRequest
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE, MergeType
+from herdbook.workspaces.store import region_of
 
 
 async def merge(
@@ -28,6 +29,7 @@ async def merge(
         target_id=target_id,
         sources=asked.sources,
         is_dry_run=query.dry_run,
+        region=await region_of(call.services.database.pool, call.caller.workspace_id),
         if_version=call.if_version,
     )
     try:

@@ -29,7 +29,8 @@ class MergePreview(Exception):
 class Merge(msgspec.Struct, frozen=True, kw_only=True):
     """Merge objects into a target, and move to it all that refers to them.
 
-    If there is more than a batch should change, `MoveReferences` moves the rest. Refusals: NotFound, Invalid (from), Stale. A
+    If there is more than a batch should change, `MoveReferences` moves the rest. `region` is the workspace's default region for
+    phone numbers. Refusals: NotFound, Invalid (from), Stale. A
     dry run raises MergePreview, which no caller sees.
     """
 
@@ -37,6 +38,7 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
     target_id: UUID
     sources: tuple[str, ...]
     is_dry_run: bool = False
+    region: str | None = None
     if_version: frozenset[int] | None = None
 
     def needs(self) -> Iterator[Need]:
@@ -53,7 +55,7 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound(object_type.noun, object_id=self.target_id)
         sources = self._found(work)
         target: Any = current(work, object_type.table, self.target_id, self.if_version, object_type.noun)
-        after = self.merge_type.combined(target.entry, [source.entry for source in sources])
+        after = self.merge_type.combined(target.entry, [source.entry for source in sources], self.region)
         self._require_few(after)
         # Deleting the sources first frees their keys before the target claims them.
         for source in sources:

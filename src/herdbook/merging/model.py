@@ -137,11 +137,11 @@ def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
     return msgspec.structs.replace(target, **members)
 
 
-def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord]) -> ContactRecord:
+def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], region: str | None) -> ContactRecord:
     """Return the target with missing fields taken from the first source that has them, and all addresses, numbers and ids.
 
     The target's primary address stays primary. If it has none, the first source with a primary address provides it. The same
-    holds for numbers.
+    holds for numbers. `region` is the workspace's default region for numbers.
     """
     first = _filled(target, sources)
     others = ContactRecordUpdate(
@@ -149,13 +149,14 @@ def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord]) -> C
         phone_numbers=with_phone_numbers(
             first.phone_numbers,
             [ContactUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
+            region,
         ),
         external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
     )
     return patched(first, others)
 
 
-def merged_company(target: Company, sources: Sequence[Company]) -> Company:
+def merged_company(target: Company, sources: Sequence[Company], _region: str | None) -> Company:
     """Return the target with missing fields taken from the first source that has them, and all domains, each once.
 
     The target's primary domain stays primary. If it has none, the first source with domains provides it.

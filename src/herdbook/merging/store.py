@@ -68,13 +68,14 @@ class Referrers:
 class MergeType:
     """How objects of a type are merged.
 
-    `combined` returns the target after the merge, from the target and the sources before it. `lists` names its lists, of which
-    all items are kept, and what they hold. `referrers` move in this order. `task` moves the rest of them later.
-    `tasks_of_target` are due if the target has been merged or deleted since. `answer` is the result as clients see it.
+    `combined` returns the target after the merge, from the target, the sources before it and the region of the workspace.
+    `lists` names its lists, of which all items are kept, and what they hold. `referrers` move in this order. `task` moves the
+    rest of them later. `tasks_of_target` are due if the target has been merged or deleted since. `answer` is the result as
+    clients see it.
     """
 
     object_type: ObjectType[Any, Any]
-    combined: Callable[[Any, Sequence[Any]], Any]
+    combined: Callable[[Any, Sequence[Any], str | None], Any]
     lists: Mapping[str, str]
     referrers: tuple[Referrers, ...]
     task: Task

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.engagements.store import ENGAGEMENTS, TRANSCRIPTS
 from herdbook.errors import FieldError, Invalid, NotFound, Stale
-from herdbook.ledger.object_types import active, created, current, deleted, updated
+from herdbook.ledger.object_types import active, all_active, created, current, deleted, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.transcript_comments.model import (
     TranscriptComment,
@@ -19,7 +19,31 @@ from herdbook.transcript_comments.model import (
     TranscriptCommentUpdate,
     patched,
 )
-from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_COMMENTS, TranscriptCommentRow
+from herdbook.transcript_comments.store import (
+    FIRST_COMMENTS,
+    MAX_DELETED_COMMENTS,
+    TRANSCRIPT_COMMENT,
+    TRANSCRIPT_COMMENTS,
+    TranscriptCommentRow,
+)
+
+
+class CommentsOfEngagement:
+    """The comments on engagements, for the deletion of an engagement."""
+
+    def needs(self, engagement_id: UUID) -> Iterator[Need]:
+        """Yield the need for the comments on an engagement."""
+        yield Need(FIRST_COMMENTS, engagement_id)
+
+    def delete(self, work: UnitOfWork, engagement_id: UUID) -> bool:
+        """Delete the comments on an engagement, each by a change of its own. Return whether these were all of them."""
+        found = work.get(FIRST_COMMENTS, engagement_id)
+        assert found is not None, "an engagement without comments has a row, too"
+        added = {row.id for row in work.changed_in(TRANSCRIPT_COMMENTS) if row.engagement_id == engagement_id}
+        for row in all_active(work, TRANSCRIPT_COMMENTS, sorted(added.union(found.comment_ids))):
+            if row is not None:
+                deleted(work, TRANSCRIPT_COMMENT, row)
+        return len(found.comment_ids) < MAX_DELETED_COMMENTS
 
 
 class CreateTranscriptComment(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,12 +3,15 @@
 from typing import Any, Final, Self
 from uuid import UUID
 
+import msgspec
+
 from herdbook import ids
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Pool
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
+from herdbook.ledger.unit_of_work import Table
 from herdbook.transcript_comments.model import TranscriptComment
 
 
@@ -35,11 +38,38 @@ TRANSCRIPT_COMMENT: Final = ObjectType(
     refers_to=(ENGAGEMENT, TRANSCRIPT),
     read_scopes=TranscriptComment.read_scopes,
     write_scope="transcript_comments:write",
-    is_public="""(
+    is_public="""coalesce((
         select not e.is_private
         from transcript_comment n join engagement e on e.workspace_id = n.workspace_id and e.id = n.engagement_id
         where n.workspace_id = change.workspace_id and n.id = change.object_id
-    )""",
+    ), object ->> 'erased' = 'true')""",
+)
+
+
+# Limits how many comments a batch deletes with their engagement.
+MAX_DELETED_COMMENTS: Final = 500
+
+
+class FirstComments(msgspec.Struct, frozen=True):
+    """The first comments on an engagement; as many as a batch deletes if there are more."""
+
+    workspace_id: UUID
+    engagement_id: UUID
+    comment_ids: tuple[UUID, ...]
+
+
+FIRST_COMMENTS: Final = Table(
+    row=FirstComments,
+    key=lambda found: found.engagement_id,
+    load="""
+        select asked.workspace_id, asked.key as engagement_id, array(
+            select n.id from transcript_comment n
+            where n.workspace_id = asked.workspace_id and n.engagement_id = asked.key and n.deleted_at is null
+            limit 500
+        ) as comment_ids
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+    """,
+    save=None,
 )
 
 

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, e164
+from herdbook.addresses import comparable_address
+from herdbook.phone_numbers import e164
 from herdbook.shared_schemas import Time
 
 

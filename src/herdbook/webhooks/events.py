@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.ledger.changes import Action
-from herdbook.ledger.object_types import ObjectTypes
+from herdbook.ledger.changes import Action, Erased, is_erased
+from herdbook.ledger.object_types import EventData, ObjectTypes
 from herdbook.shared_schemas import shown_time
 
 _SEQ_BITS: Final = 48
@@ -92,8 +92,13 @@ def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -
     """Return the event of an entry, or None if webhooks send none for it. The event of a deleted object has its last state."""
     object_type = object_types.of(entry.kind_action[0])
     type_, events = event_type(object_types, entry.kind_action), object_type.events
-    data = None if type_ is None or events is None else events.data(entry.object, entry.previous)
-    if type_ is None or data is None:
+    if type_ is None or events is None:
+        return None
+    if is_erased(entry.object):
+        data = EventData(entry.object, None) if entry.kind_action[1] == Action.ERASED.value else None
+    else:
+        data = events.data(entry.object, entry.previous)
+    if data is None:
         return None
     id_ = event_id(workspace_id, entry.seq, entry.at)
     body = (
@@ -115,7 +120,9 @@ def sample(object_types: ObjectTypes, workspace_id: UUID, type_: str) -> Event:
     assert object_type.events is not None, "its events have this type"
     is_update = kind_action[1] == Action.UPDATED.value
     previous = _encode(object_type.events.example_previous) if is_update else None
-    entry = EventEntry(0, datetime.now(UTC), kind_action, _encode(object_type.example), previous)
+    is_erasure = kind_action[1] == Action.ERASED.value
+    example = Erased(id=ids.example(object_type.prefix)) if is_erasure else object_type.example
+    entry = EventEntry(0, datetime.now(UTC), kind_action, _encode(example), previous)
     event = to_event(object_types, workspace_id, entry)
     assert event is not None, "every type has an example"
     return event

@@ -1,1 +1,1 @@
-"""Workspaces: labels by which a team sorts its engagements."""
+"""Workspaces: the settings of a tenant."""

@@ -6,10 +6,11 @@ import msgspec
 
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
-from herdbook.auth.store import region_of, set_region
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
+from herdbook.phone_numbers import region_named
 from herdbook.workspaces.model import Workspace, WorkspaceUpdate
+from herdbook.workspaces.store import region_of, set_region
 
 
 async def get_workspace(call: Call) -> Answer:
@@ -22,7 +23,8 @@ async def get_workspace(call: Call) -> Answer:
 
 async def update_workspace(call: Call, asked: WorkspaceUpdate) -> Answer:
     """Change the settings of the workspace."""
-    await set_region(call.services.database.pool, call.caller.workspace_id, asked.region)
+    region = None if asked.region is None else region_named(asked.region)
+    await set_region(call.services.database.pool, call.caller.workspace_id, region)
     return await get_workspace(call)
 
 

@@ -7,13 +7,13 @@ import msgspec
 from msgspec import Meta
 
 from herdbook import fields, ids
-from herdbook.addresses import regions
 from herdbook.errors import FieldError
+from herdbook.phone_numbers import region_named, regions
 
 
 def _region(value: str | None, path: str) -> Iterator[FieldError]:
-    if value is not None and value not in regions():
-        message = f"`{path}` is no country with phone numbers. Send two capital letters (ISO 3166-1), such as `GB`, or null."
+    if value is not None and region_named(value) is None:
+        message = f"`{path}` is no country with phone numbers. Send two letters (ISO 3166-1), such as `GB`, or null."
         yield FieldError(path, "invalid_choice", message)
 
 

@@ -1,0 +1,182 @@
+"""`herdbook erase` and `herdbook erasures`: persons are forgotten, and stay so after a backup is restored."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+from cyclopts import App, Parameter
+
+from herdbook import ids
+from herdbook.addresses import NotAnAddress, comparable_address
+from herdbook.cli.database import database as open_database
+from herdbook.cli.database import with_connection, workspace_called
+from herdbook.cli.environment import CommandFailed, environment
+from herdbook.contacts.store import CONTACT
+from herdbook.db.pool import Connection, Pool, open_pool
+from herdbook.engagements.store import needing_recordings
+from herdbook.erasure import store
+from herdbook.erasure.erasing import certificate, command_for, erase_again, finished, not_found, preview
+from herdbook.erasure.model import Certificate
+from herdbook.erasure.scrub_store import scrub_log, scrubbed_tables
+from herdbook.erasure_list import NAME, ErasureList
+from herdbook.errors import NotFound, Refusal
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unit_of_work import Origin
+from herdbook.media_sweep import sweep
+from herdbook.settings import DatabaseSettings
+
+T = TypeVar("T")
+_Database = Annotated[DatabaseSettings, Parameter(name="*")]
+
+app = App(name="erasures", help="Carry the list of erasures past a backup, and remove erased bytes.", version_flags=[])
+
+
+class _Place(NamedTuple):
+    """The database of an erasure, and the list outside of it."""
+
+    pool: Pool
+    ledger: Ledger
+    erasures: ErasureList
+
+
+def erase(  # one argument per option
+    person: str,
+    *,
+    with_engagements: bool = False,
+    dry_run: bool = False,
+    workspace: str | None = None,
+    database: _Database = DatabaseSettings(),
+) -> None:
+    """Erase a person for good, and print a certificate for each contact.
+
+    Parameters
+    ----------
+    person
+        A contact's id, or an e-mail address: it erases all contacts that have or had it, deleted and merged ones, too.
+    with_engagements
+        Erase the person's engagements as well, with their transcripts, comments and recordings.
+    dry_run
+        Show what would be erased, and change nothing.
+    workspace
+        The workspace's id; not needed if there is only one.
+
+    """
+    contact_id = ids.decoded(ids.CONTACT, person)
+    try:
+        address = "" if contact_id is not None else comparable_address(person.strip())
+    except NotAnAddress:
+        raise CommandFailed(f"`{person}` is neither the id of a contact nor an e-mail address.") from None
+
+    async def meant(connection: Connection) -> tuple[UUID, list[UUID]]:
+        workspace_id = await workspace_called(connection, workspace)
+        if contact_id is not None:
+            return workspace_id, [contact_id]
+        return workspace_id, sorted(await store.contacts_known_by(connection, workspace_id, address))
+
+    with open_database(database) as url:
+        workspace_id, contact_ids = with_connection(DatabaseSettings(database_url=url), meant)
+        if not contact_ids:
+            raise CommandFailed(f"No contact has or had the address `{person}`.")
+
+        async def erase_each(place: _Place) -> list[Certificate]:
+            if dry_run:
+                return [await _preview(place, workspace_id, each, with_engagements=with_engagements) for each in contact_ids]
+            done = [await _erased(place, workspace_id, each, with_engagements=with_engagements) for each in contact_ids]
+            if with_engagements:
+                await sweep(database.data_dir / "media", partial(needing_recordings, place.pool))
+            return done
+
+        certificates = asyncio.run(_at_place(url, database.data_dir, erase_each))
+    environment.say(msgspec.json.format(msgspec.json.encode(certificates), indent=2).decode())
+
+
+async def _preview(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_engagements: bool) -> Certificate:
+    command = await command_for(place.pool, workspace_id, contact_id, with_engagements=with_engagements)
+    if not command.subject.contact_ids:
+        raise await not_found(place.pool, workspace_id, CONTACT, contact_id)
+    return preview(command, ids.new_id(), None)
+
+
+async def _erased(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_engagements: bool) -> Certificate:
+    command = await command_for(place.pool, workspace_id, contact_id, with_engagements=with_engagements)
+    try:
+        # Access to the database's files is enough; no credential is needed.
+        await place.ledger.write(workspace_id, command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
+    except NotFound:
+        raise await not_found(place.pool, workspace_id, CONTACT, contact_id) from None
+    await finished(place.pool, place.ledger, place.erasures, (workspace_id, [contact_id]))
+    done = await certificate(place.pool, workspace_id, contact_id)
+    assert done is not None, "the command keeps the erasure"
+    return done
+
+
+@app.command
+def export(file: Path, *, database: _Database = DatabaseSettings()) -> None:
+    """Add the erasures to a list in a file, which names nobody. Keep it beside the backups, and secret: it has the hashes' key.
+
+    Parameters
+    ----------
+    file
+        The file to write. Erasures that it has already stay in it.
+
+    """
+    listed = with_connection(database, store.listed)
+    ErasureList(file).add(listed)
+    environment.say(f"`{file}` has {len(listed)} erasures of this database.")
+
+
+@app.command
+def apply(file: Path, *, database: _Database = DatabaseSettings()) -> None:
+    """Erase again those whom a list has and the database does not, because it was restored from an earlier backup.
+
+    Parameters
+    ----------
+    file
+        A file that `herdbook erasures export` wrote, or `erasures.jsonl` of another data folder.
+
+    """
+    if not file.exists():
+        raise CommandFailed(f"There is no file `{file}`.")
+    listed = ErasureList(file).read()
+
+    async def again(place: _Place) -> int:
+        return await erase_again(place.pool, place.ledger, place.erasures, listed)
+
+    with open_database(database) as url:
+        # Refuse a database whose schema is not up to date.
+        with_connection(DatabaseSettings(database_url=url), store.read_key)
+        many = asyncio.run(_at_place(url, database.data_dir, again))
+    environment.say(f"{many} contacts were erased again.")
+
+
+@app.command
+def scrub(*, database: _Database = DatabaseSettings()) -> None:
+    """Remove the bytes of erased rows from the files of the database. Each table is out of reach while it is rewritten."""
+
+    async def rewrite(connection: Connection) -> None:
+        async for table, seconds in scrubbed_tables(connection):
+            environment.say(f"{table}: {seconds:.1f} s")
+        if database.database_url is None:
+            await scrub_log(connection)
+            environment.say("The write-ahead log has begun anew.")
+        else:
+            environment.say("The write-ahead log, its archive and replicas are yours to renew.")
+
+    with_connection(database, rewrite)
+
+
+async def _at_place(url: str, data_dir: Path, act: Callable[[_Place], Awaitable[T]]) -> T:
+    pool = await open_pool(url, size=3)
+    ledger = Ledger(pool, queue_limit=10)
+    ledger.open()
+    try:
+        return await act(_Place(pool, ledger, ErasureList(data_dir / NAME)))
+    except Refusal as refusal:
+        raise CommandFailed(refusal.detail) from None
+    finally:
+        await ledger.close()
+        await pool.close()

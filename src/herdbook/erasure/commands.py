@@ -1,0 +1,179 @@
+"""The commands that erase persons and objects, slice by slice."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
+from herdbook.erasure.model import Chain, ErasureState, Found, Subject, keyed_hash
+from herdbook.erasure.steps import MAX_ENTRIES, STEPS, empty_entries, erase_contact
+from herdbook.erasure.store import (
+    CHAIN_RANGES,
+    EMPTIED_ENTRIES,
+    ERASE,
+    ERASURE_TASKS,
+    ERASURES,
+    KEY,
+    MERGED_CONTACTS,
+    SETTINGS,
+    EmptiedEntry,
+    Erasure,
+    ErasureTask,
+)
+from herdbook.errors import NotFound, Stale
+from herdbook.ledger.changes import Erased
+from herdbook.ledger.object_types import ObjectType, remove_traces
+from herdbook.ledger.unfinished import SliceDone, note
+from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+
+
+class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
+    """Erase a contact, deleted or not, with those merged into it. `EraseSlice` removes what else there is of the person.
+
+    `subject` is what was known of the person before, and `found` the rows that were found. Refusals: NotFound, also for a
+    contact that was merged into another one; Stale.
+    """
+
+    contact_id: UUID
+    subject: Subject
+    with_engagements: bool
+    found: Found
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(SETTINGS, KEY)
+        for contact_id in {self.contact_id, *self.subject.contact_ids}:
+            yield Need(CONTACTS, contact_id)
+            yield Need(MERGED_CONTACTS, contact_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        row = work.get(CONTACTS, self.contact_id)
+        if row is None or _is_replaced(work, row):
+            raise NotFound("contact", object_id=self.contact_id)
+        if self.if_version is not None and row.version not in self.if_version:
+            raise Stale(row.version)
+        # The slices look for the engagements anew, so their state need not hold them.
+        known = msgspec.structs.replace(self.subject, engagement_ids=frozenset())
+        subject, chains = erase_contact(work, row, known)
+        state = ErasureState(subject=subject, with_engagements=self.with_engagements, found=self.found, chains=tuple(chains))
+        work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, self.contact_id, work.seq, state))
+        note(work, ERASE, self.contact_id, is_finished=False)
+        _keep(work, self.contact_id, state)
+        return Result(work.seq, Erased(id=ids.encoded(CONTACT.prefix, self.contact_id)))
+
+
+def _is_replaced(work: UnitOfWork, row: ContactRow) -> bool:
+    """Whether an active contact replaces a merged one. Undoing can turn a chain of merges into a circle, without such a one."""
+    passed: set[UUID] = set()
+    end: ContactRow | None = row
+    while end is not None and end.merged_into is not None and end.id not in passed:
+        passed.add(end.id)
+        end = work.get(CONTACTS, end.merged_into)
+    return end is not None and bool(passed) and end.deleted_at is None
+
+
+class EraseSlice(msgspec.Struct, frozen=True):
+    """Do the next slice of an erasure."""
+
+    object_id: UUID
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(ERASURE_TASKS, self.object_id)
+        yield Need(SETTINGS, KEY)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        task = work.get(ERASURE_TASKS, self.object_id)
+        if task is None:
+            note(work, ERASE, self.object_id, is_finished=True)
+            return Result(work.seq, SliceDone(all=True))
+        state = _after_slice(work, task.state)
+        if state is not None:
+            work.put(ERASURE_TASKS, msgspec.structs.replace(task, state=state))
+            return Result(work.seq, SliceDone(all=False))
+        work.remove(ERASURE_TASKS, self.object_id)
+        note(work, ERASE, self.object_id, is_finished=True)
+        if task.state.subject.contact_ids:
+            _keep(work, self.object_id, task.state)
+        return Result(work.seq, SliceDone(all=True))
+
+
+def _after_slice(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Do a slice. Return the state after it, or None once the erasure is finished."""
+    pending = empty_entries(work, state)
+    if pending is not None or state.step == len(STEPS):
+        return pending
+    return STEPS[state.step].erase(work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
+
+
+def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState) -> None:
+    """Keep the erasure as keyed hashes: of the contacts' ids, and of all their addresses."""
+    key = work.get(SETTINGS, KEY)
+    assert key is not None, "a migration has written it"
+    asked_for = ids.encoded(CONTACT.prefix, contact_id)
+    shown = {ids.encoded(CONTACT.prefix, each) for each in state.subject.contact_ids}
+    origin = work.origin
+    for value in sorted(shown | state.subject.addresses):
+        erasure = Erasure(
+            workspace_id=work.workspace_id,
+            hash=keyed_hash(key.value, work.workspace_id, value),
+            at=work.at,
+            request_id=origin.request_id,
+            credential_id=origin.credential_id,
+            with_engagements=state.with_engagements,
+            found=state.found if value == asked_for else None,
+        )
+        work.put(ERASURES, erasure)
+
+
+class Expirable(NamedTuple):
+    """A deleted object that is old enough to go: its id, and its version when that was found."""
+
+    id: UUID
+    version: int
+
+
+class ExpireObjects(msgspec.Struct, frozen=True):
+    """Remove deleted objects, unless they changed since, and empty the entries that are still kept of them.
+
+    It is no change of theirs: no event tells it, and no certificate.
+    """
+
+    object_type: ObjectType[Any, Any]
+    objects: tuple[Expirable, ...]
+
+    def needs(self) -> Iterator[Need]:
+        for each in self.objects:
+            yield Need(self._table, each.id)
+            yield Need(CHAIN_RANGES, (self.object_type.kind, each.id, each.version, MAX_ENTRIES))
+
+    @property
+    def _table(self) -> Any:
+        """The table of whole rows, if a deleted object has index entries."""
+        has_entries = any(index.is_of_deleted for index in self.object_type.indexes)
+        return self.object_type.table if has_entries else self.object_type.table.versions
+
+    def apply(self, work: UnitOfWork) -> Result:
+        for each in self.objects:
+            row = work.get(self._table, each.id)
+            if row is not None and row.version == each.version and row.deleted_at is not None:
+                self._expire(work, row)
+        return Result(work.seq, SliceDone(all=True))
+
+    def _expire(self, work: UnitOfWork, row: Any) -> None:
+        kind = self.object_type.kind
+        if self._table is self.object_type.table:
+            remove_traces(work, self.object_type, row)
+        work.remove(self.object_type.table, row.id)
+        found = work.get(CHAIN_RANGES, (kind, row.id, row.version, MAX_ENTRIES))
+        assert found is not None, "an object without entries has a range, too"
+        empty = Erased(id=ids.encoded(self.object_type.prefix, row.id))
+        for entry in found.entries:
+            work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, empty))
+        if len(found.entries) == MAX_ENTRIES:
+            rest = Chain.of(self.object_type, row.id, found.entries[-1].seq)
+            state = ErasureState(subject=Subject(), chains=(rest,), step=len(STEPS))
+            work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, row.id, row.version, state))
+            note(work, ERASE, row.id, is_finished=False)

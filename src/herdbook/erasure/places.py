@@ -1,0 +1,146 @@
+"""The places that have personal data of contacts: which tables, and how their rows are found.
+
+An erasure empties each place, and `herdbook erase` counts by it. A new table that may have such data is declared here; a test
+walks over all tables of the schema. `steps.py` says how the rows of a place go.
+"""
+
+from dataclasses import dataclass
+from typing import Final, LiteralString
+
+# The parameters of every statement here: $1 the workspace; $2 the contacts' ids; $3 the ids of the engagements that they take
+# part in; $4 the contacts' ids as the API shows them and their addresses, in lower case.
+_CONTACTS: Final[LiteralString] = "select c.id, c.version from contact c where c.workspace_id = $1 and c.id = any($2)"
+_ENGAGEMENTS: Final[LiteralString] = "select e.id, e.version from engagement e where e.workspace_id = $1 and e.id = any($3)"
+# Follows the entries of objects back. Those of older releases lack the number of the one before.
+_ENTRIES: Final[LiteralString] = """
+    with recursive start as ($start), chain as (
+        select c.* from start join change c on c.workspace_id = $1 and c.seq = start.version and c.object_id = start.id
+        union all
+        select e.*
+        from chain cross join lateral (
+            select c.* from change c
+            where c.workspace_id = $1 and c.seq = coalesce(
+                chain.previous_version,
+                case when chain.action::text <> 'c' then (
+                    select p.seq from change p
+                    where p.workspace_id = $1 and p.seq < chain.seq and p.object_id = chain.object_id and p.kind = chain.kind
+                    order by p.seq desc limit 1
+                ) end
+            )
+            limit 1
+        ) as e
+    )
+"""
+_OF_BOTH: Final = _ENTRIES.replace("$start", _CONTACTS + " union all " + _ENGAGEMENTS)
+_OF_TRANSCRIPTS: Final = _ENTRIES.replace(
+    "$start",
+    """
+    select t.id, t.version from transcript t where t.workspace_id = $1 and t.id = any($3)
+    union all
+    select n.id, n.version from transcript_comment n where n.workspace_id = $1 and n.engagement_id = any($3)
+    """,
+)
+_ENTRIES_OF: Final[LiteralString] = "select to_json(chain) from chain"
+_DELIVERIES_OF: Final[LiteralString] = """
+    select to_json(d) from chain join webhook_reader r on r.workspace_id = $1
+    join webhook_delivery d on d.workspace_id = $1 and d.endpoint_id = r.endpoint_id and d.seq = chain.seq
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Rows of a table with personal data of contacts.
+
+    `found` is a statement that selects each as JSON: by the contacts and their addresses, or by the engagements. It never asks
+    for both at once, so that the engagements can be read in slices. `step` is the name of the step of an erasure that empties
+    the place. `goes_with_engagements` if that happens only when the engagements of the person are erased, too.
+    """
+
+    table: LiteralString
+    found: LiteralString
+    step: str
+    goes_with_engagements: bool = False
+
+    @property
+    def rows(self) -> LiteralString:
+        """The statement that returns the rows, one JSON object each; it takes all four parameters."""
+        return (
+            "select found.row from ("
+            + self.found
+            + ") as found(row) where $2::uuid[] is not null and $3::uuid[] is not null and $4::text[] is not null"
+        )
+
+
+_OF_CONTACTS: Final[LiteralString] = "select to_json(t) from $table t where t.workspace_id = $1 and t.$id = any($2)"
+_OF_ENGAGEMENTS: Final[LiteralString] = "select to_json(t) from $table t where t.workspace_id = $1 and t.$id = any($3)"
+
+
+def _of_contacts(table: LiteralString, contact_id: LiteralString = "contact_id", step: str = "contact") -> Place:
+    return Place(table=table, found=_OF_CONTACTS.replace("$table", table).replace("$id", contact_id), step=step)
+
+
+def _of_engagements(
+    table: LiteralString, engagement_id: LiteralString = "engagement_id", *, goes_with_engagements: bool = True
+) -> Place:
+    found = _OF_ENGAGEMENTS.replace("$table", table).replace("$id", engagement_id)
+    return Place(table=table, found=found, step="engagements", goes_with_engagements=goes_with_engagements)
+
+
+PLACES: Final = (
+    _of_contacts("contact", "id"),
+    _of_contacts("contact_email"),
+    _of_contacts("contact_former_email"),
+    _of_contacts("contact_external_id"),
+    _of_contacts("contact_former_external_id"),
+    _of_contacts("contact_word"),
+    _of_contacts("company_contact"),
+    _of_contacts("engagement_contact", step="engagements"),
+    _of_engagements("engagement", "id", goes_with_engagements=False),
+    Place(table="change", found=_OF_BOTH + _ENTRIES_OF, step="entries"),
+    Place(table="webhook_delivery", found=_OF_BOTH + _DELIVERIES_OF, step="entries"),
+    Place(
+        table="idempotency_record",
+        found="""
+        select to_json(t) from idempotency_record t where t.workspace_id = $1 and exists (
+            select from unnest($4::text[]) as term(text)
+            where strpos(lower(t.key), term.text) > 0 or strpos(lower(t.answer::text), term.text) > 0
+        )
+        """,
+        step="answers",
+    ),
+    _of_contacts("erasure_task", "id", step="last"),
+    _of_engagements("transcript", "id"),
+    _of_engagements("transcript_comment"),
+    Place(table="change", found=_OF_TRANSCRIPTS + _ENTRIES_OF, step="entries", goes_with_engagements=True),
+    Place(table="webhook_delivery", found=_OF_TRANSCRIPTS + _DELIVERIES_OF, step="entries", goes_with_engagements=True),
+    _of_engagements("engagement_word"),
+    _of_engagements("engagement_company"),
+    _of_engagements("engagement_tag"),
+    _of_engagements("engagement_external_id"),
+)
+
+# The tables without personal data of contacts, and why.
+WITHOUT: Final = {
+    "setting": "secrets and settings",
+    "migration": "names of migrations",
+    "workspace": "names of teams",
+    "credential": "names of keys",
+    "change_trimmed": "numbers and times",
+    "change_mark": "numbers and times",
+    "unfinished": "ids alone",
+    "erasure": "keyed hashes",
+    "company": "companies, not persons",
+    "company_word": "companies, not persons",
+    "company_domain": "companies, not persons",
+    "workspace_user": "users, not contacts",
+    "user_word": "users, not contacts",
+    "user_handle": "users, not contacts",
+    "tag": "names of tags",
+    "tag_name": "names of tags",
+    "oauth_client": "names of programs",
+    "oauth_grant": "users, not contacts",
+    "oauth_refresh_token": "hashes of secrets",
+    "oauth_access_token": "hashes of secrets",
+    "webhook_endpoint": "addresses of programs",
+    "webhook_reader": "numbers and times",
+}

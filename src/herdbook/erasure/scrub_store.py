@@ -1,0 +1,66 @@
+"""Statements that remove the bytes of erased rows from the files of the database.
+
+PostgreSQL leaves the bytes of a removed row where they were until others need the place, in tables, indexes, statistics and the
+write-ahead log. A rewritten table has only living rows.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Final, LiteralString
+
+import asyncpg
+
+from herdbook.db.pool import Connection
+from herdbook.erasure.places import PLACES
+
+_TRIES: Final = 20
+# The statistics hold values of the columns. A table that has become empty would keep those of its former rows.
+_STATISTICS: Final = "pg_catalog.pg_statistic"
+_CLEAR: Final = """
+    select pg_clear_attribute_stats(n.nspname, c.relname, a.attname, false)
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+    where c.oid = any($1::text[]::regclass[]) and a.attnum > 0 and not a.attisdropped
+"""
+
+
+async def scrubbed_tables(connection: Connection) -> AsyncGenerator[tuple[str, float]]:
+    """Rewrite each table that has personal data, and its indexes. Yield its name and how many seconds that took.
+
+    Nobody reads or writes a table meanwhile. A rewrite waits for others for two seconds at a time.
+    """
+    await connection.execute("set lock_timeout = '2s'")
+    tables: list[LiteralString] = list(dict.fromkeys(place.table for place in PLACES))
+    await connection.execute(_CLEAR, tables)
+    for table in (*tables, _STATISTICS):
+        yield table, await _rewritten(connection, table)
+
+
+async def _rewritten(connection: Connection, table: LiteralString) -> float:
+    for left in reversed(range(_TRIES)):
+        began = time.monotonic()
+        try:
+            await connection.execute("vacuum (full, analyze) " + table)
+        except asyncpg.LockNotAvailableError:
+            if not left:
+                raise
+            await asyncio.sleep(1)
+        else:
+            return time.monotonic() - began
+    raise AssertionError("the last try returns or raises")
+
+
+async def scrub_log(connection: Connection) -> None:
+    """Let the write-ahead log begin anew, without files that hold old bytes. It needs a superuser."""
+    await connection.execute("alter system set wal_recycle = off")
+    try:
+        await connection.execute("select pg_reload_conf()")
+        await connection.execute("checkpoint")
+        # Files that were prepared from old ones come next. Each is passed once, and removed by the next checkpoint.
+        for _ in range(await connection.fetchval("select count(*) + 2 from pg_ls_waldir()")):
+            await connection.execute("select pg_logical_emit_message(false, 'herdbook', '')")
+            await connection.execute("select pg_switch_wal()")
+        await connection.execute("checkpoint")
+    finally:
+        await connection.execute("alter system reset wal_recycle")
+        await connection.execute("select pg_reload_conf()")

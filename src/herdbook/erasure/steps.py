@@ -1,0 +1,239 @@
+"""The steps of an erasure: each empties some of the places in slices that fit a batch."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.contacts.model import Contact
+from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
+from herdbook.engagements.model import Details, EngagementEntry
+from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENT_CONTACTS, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS, EngagementRow
+from herdbook.erasure.model import Chain, ErasureState, Subject
+from herdbook.erasure.store import (
+    CHAIN_RANGES,
+    COMMENTS_OF,
+    EMPTIED_ANSWERS,
+    EMPTIED_ENTRIES,
+    MAX_COMMENTS,
+    MENTIONING_ANSWERS,
+    MENTIONS,
+    MERGED_CONTACTS,
+    ChainEntry,
+    EmptiedAnswer,
+    EmptiedEntry,
+)
+from herdbook.ledger.changes import Erased, is_erased
+from herdbook.ledger.index_entries import IndexReader
+from herdbook.ledger.object_types import erased, remove_traces, updated_silently
+from herdbook.ledger.unit_of_work import Need, UnitOfWork
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
+
+# Limits how many engagements a slice changes, and how many entries of an object it empties.
+MAX_ENGAGEMENTS: Final = 20
+MAX_ENTRIES: Final = 100
+MAX_OBJECTS: Final = 60
+_Members: TypeAlias = dict[str, msgspec.Raw]
+
+
+def erase_contact(work: UnitOfWork, row: ContactRow, subject: Subject) -> tuple[Subject, list[Chain]]:
+    """Erase a contact and all that were merged into it. Return the person, and the entries to empty."""
+    rows = {row.id: row}
+    found = [row.id]
+    while found:
+        merged = {each for known in work.get_all(MERGED_CONTACTS, found) if known is not None for each in known.merged}
+        merged |= {each.id for each in work.changed_in(CONTACTS) if each.merged_into in found}
+        found = sorted(merged - rows.keys())
+        rows |= {each.id: each for each in work.get_all(CONTACTS, found) if each is not None}
+    for each in rows.values():
+        remove_traces(work, CONTACT, each)
+        erased(work, CONTACT, each.id, each.version)
+        subject = subject.having(each.object)
+    subject = msgspec.structs.replace(subject, contact_ids=subject.contact_ids.union(rows))
+    return subject, [Chain.of(CONTACT, each.id, each.version) for each in rows.values()]
+
+
+def empty_entries(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Empty some entries of the objects in `chains`, then erase comments. Return None once neither is left."""
+    if state.chains:
+        chain, *others = state.chains
+        subject, rest = _emptied(work, state.subject, chain)
+        return msgspec.structs.replace(state, subject=subject, chains=(*rest, *others))
+    if state.commented:
+        engagement_id, *uncommented = state.commented
+        comments, is_last = _comments_of(work, engagement_id)
+        commented = uncommented if is_last else state.commented
+        return _with_chains(work, msgspec.structs.replace(state, commented=tuple(commented)), comments)
+    return None
+
+
+def leave_engagements(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Take the person out of some linked engagements, or erase these. Return None once no engagement is linked."""
+    found = IndexReader(work, ENGAGEMENT_CONTACTS).first(sorted(state.subject.contact_ids), MAX_ENGAGEMENTS)
+    engagement_ids = sorted({each for some in found.values() for each in some})[:MAX_ENGAGEMENTS]
+    return _left(work, state, engagement_ids)[0] if engagement_ids else None
+
+
+def leave_participants(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Take the person out of further engagements that have them among the participants. Return None at the last one."""
+    after = UUID(state.after) if state.after else ids.NIL
+    read = work.get(MENTIONS, (after, tuple(state.subject.terms), tuple(state.subject.tails)))
+    assert read is not None, "a range without engagements has a row, too"
+    if read.last is None:
+        return None
+    engagement_ids = sorted(read.found)[:MAX_ENGAGEMENTS]
+    state, many = _left(work, state, engagement_ids)
+    is_whole = many == len(read.found)
+    return msgspec.structs.replace(state, after=str(read.last if is_whole else engagement_ids[many - 1]))
+
+
+def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Empty further idempotency records that mention the person. Return None at the last one."""
+    credential_id, _, key = state.after.partition(" ")
+    after = (UUID(credential_id), key) if credential_id else (ids.NIL, "")
+    read = work.get(MENTIONING_ANSWERS, (*after, tuple(state.subject.terms)))
+    assert read is not None, "a range without records has a row, too"
+    for each in read.found:
+        work.put(EMPTIED_ANSWERS, EmptiedAnswer(work.workspace_id, each.credential_id, each.key, each.is_in_key))
+    if read.last is None:
+        return None
+    return msgspec.structs.replace(state, after=f"{read.last[0]} {read.last[1]}")
+
+
+class Step(NamedTuple):
+    """A step of an erasure. `erase` does a slice of it, and returns the state after it, or None if nothing was left to do."""
+
+    name: str
+    erase: Callable[[UnitOfWork, ErasureState], ErasureState | None]
+
+
+# Before each comes the emptying of entries. Those of the contacts are the first, because they tell by which addresses and
+# numbers the person was known.
+STEPS: Final = (
+    Step("engagements", leave_engagements),
+    Step("participants", leave_participants),
+    Step("answers", empty_answers),
+)
+
+
+def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID]) -> tuple[ErasureState, int]:
+    """Take the person out of engagements, or erase these, until the slice is full. Return how many it has looked at."""
+    rows = work.get_all(ENGAGEMENTS, engagement_ids)
+    # Miss all that the slice needs before it changes anything, because a command that misses rows is applied again.
+    needs = [Need(CHAIN_RANGES, _range(Chain.of(ENGAGEMENT, row.id, row.version))) for row in rows if row is not None]
+    if state.with_engagements:
+        needs += [need for each in engagement_ids for need in (Need(TRANSCRIPTS.versions, each), Need(COMMENTS_OF, each))]
+    work.require(needs)
+    many, chains, commented = 0, list[Chain](), list[UUID]()
+    for row in rows:
+        many += 1
+        if row is None or not _is_about(row, state.subject):
+            continue
+        if state.with_engagements:
+            erased_chains, is_commented = erase_engagement(work, row)
+            chains += erased_chains
+            commented += [row.id] if is_commented else []
+        else:
+            chains.append(_left_by(work, state.subject, row))
+        if len(chains) >= MAX_OBJECTS:
+            break
+    state = msgspec.structs.replace(state, commented=(*state.commented, *commented))
+    return _with_chains(work, state, chains), many
+
+
+def erase_engagement(work: UnitOfWork, row: EngagementRow) -> tuple[list[Chain], bool]:
+    """Erase an engagement with its transcript and its first comments. Return the chains, and whether it has more comments."""
+    remove_traces(work, ENGAGEMENT, row)
+    erased(work, ENGAGEMENT, row.id, row.version)
+    chains = [Chain.of(ENGAGEMENT, row.id, row.version)]
+    if (transcript := work.get(TRANSCRIPTS.versions, row.id)) is not None:
+        erased(work, TRANSCRIPT, row.id, transcript.version)
+        chains.append(Chain.of(TRANSCRIPT, row.id, transcript.version))
+    comments, is_last = _comments_of(work, row.id)
+    return [*chains, *comments], not is_last
+
+
+def _comments_of(work: UnitOfWork, engagement_id: UUID) -> tuple[list[Chain], bool]:
+    """Erase the first comments on an engagement. Return their chains, and whether these were all comments."""
+    found = work.get(COMMENTS_OF, engagement_id)
+    assert found is not None, "an engagement without comments has a row, too"
+    for comment_id, version in found.comments:
+        erased(work, TRANSCRIPT_COMMENT, comment_id, version)
+    chains = [Chain.of(TRANSCRIPT_COMMENT, comment_id, version) for comment_id, version in found.comments]
+    return chains, len(chains) < MAX_COMMENTS
+
+
+def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
+    """Take the person out of an engagement, by a change that does not tell who it was."""
+    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
+    participants = subject.others(row.details.participants, is_linked=is_linked)
+    told = msgspec.structs.replace(row.details, participants=participants)
+    gone = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
+    contact_ids = tuple(each for each in told.contact_ids if each not in gone)
+    details = msgspec.structs.replace(told, contact_ids=contact_ids)
+    if row.deleted_at is None:
+        told_entry, after = (EngagementEntry.of(row.object, each) for each in (told, details))
+        updated_silently(work, ENGAGEMENT, row, told_entry, after)
+    else:
+        work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=told))
+    return Chain.of(ENGAGEMENT, row.id, row.version, is_kept=True)
+
+
+def _with_chains(work: UnitOfWork, state: ErasureState, chains: Iterable[Chain]) -> ErasureState:
+    """Empty the first entries of objects. Return the state with what is left of them."""
+    chains = list(chains)
+    work.require(Need(CHAIN_RANGES, _range(each)) for each in chains)
+    left: list[Chain] = []
+    for each in chains:
+        left += _emptied(work, state.subject, each)[1]
+    return msgspec.structs.replace(state, chains=(*state.chains, *left))
+
+
+def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject, list[Chain]]:
+    """Empty some entries of an object. Return the person, known better now, and the rest of the chain."""
+    found = work.get(CHAIN_RANGES, _range(chain))
+    assert found is not None, "an object without entries has a range, too"
+    empty = Erased(id=ids.encoded(chain.prefix, chain.object_id))
+    for entry in found.entries:
+        if is_erased(bytes(entry.object)):
+            continue
+        if chain.is_kept:
+            _empty_in_part(work, subject, entry)
+            continue
+        if chain.kind == CONTACT.kind:
+            subject = subject.having(msgspec.json.decode(entry.object, type=Contact))
+        work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, empty))
+    # The last entry is read again, because an entry of an older release does not name the one before it.
+    is_last = len(found.entries) < MAX_ENTRIES
+    return subject, [] if is_last else [msgspec.structs.replace(chain, seq=found.entries[-1].seq)]
+
+
+def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry) -> None:
+    """Take the person out of what an entry of an engagement says of the participants."""
+    object_, previous = _without_person(entry.object, subject), _without_person(entry.previous, subject)
+    if object_ is not entry.object or previous is not entry.previous:
+        work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, object_, previous))
+
+
+def _without_person(object_: msgspec.Raw, subject: Subject) -> msgspec.Raw:
+    members = msgspec.json.decode(object_, type=_Members | None)
+    if members is None or "details" not in members:
+        return object_
+    details = msgspec.json.decode(members["details"], type=Details)
+    linked = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
+    others = subject.others(details.participants, is_linked=not linked.isdisjoint(details.contact_ids))
+    if others == details.participants:
+        return object_
+    members["details"] = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(details, participants=others)))
+    return msgspec.Raw(msgspec.json.encode(members))
+
+
+def _range(chain: Chain) -> tuple[str, UUID, int, int]:
+    return chain.kind, chain.object_id, chain.seq, MAX_ENTRIES
+
+
+def _is_about(row: EngagementRow, subject: Subject) -> bool:
+    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
+    return is_linked or subject.others(row.details.participants, is_linked=False) != row.details.participants

@@ -1,0 +1,622 @@
+"""The tables that an erasure reads and writes beside those of objects, and every SQL statement about erasures."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, LiteralString, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.addresses import comparable_address
+from herdbook.contacts.model import Contact
+from herdbook.db.pool import Executor
+from herdbook.db.survivors import survivors
+from herdbook.engagements.model import Details
+from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash
+from herdbook.erasure.places import PLACES
+from herdbook.erasure_list import ListedErasure
+from herdbook.ledger.changes import is_erased
+from herdbook.ledger.unfinished import Task
+from herdbook.ledger.unit_of_work import Removed, Table
+from herdbook.workspaces.store import region_of
+
+KEY: Final = "erasure_key"
+# The answer to a repeated Idempotency-Key, once the first answer was erased.
+ERASED_ANSWER: Final = msgspec.Raw(b'{"erased":true}')
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A setting of the database."""
+
+    workspace_id: UUID
+    name: str
+    value: str
+
+
+SETTINGS: Final = Table(
+    row=Setting,
+    key=lambda setting: setting.name,
+    load="""
+        select asked.workspace_id, s.name, s.value
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text) join setting s on s.name = asked.key
+    """,
+    save=None,
+)
+
+
+class ErasureTask(msgspec.Struct, frozen=True):
+    """An erasure under way, under the id of its object; `version` is an entry of the request that asked for it."""
+
+    workspace_id: UUID
+    id: UUID
+    version: int
+    state: ErasureState
+
+
+ERASURE_TASKS: Final = Table(
+    row=ErasureTask,
+    key=lambda task: task.id,
+    load="""
+        select t.workspace_id, t.id, t.version, t.state
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+        join erasure_task t on t.workspace_id = asked.workspace_id and t.id = asked.key
+    """,
+    save="""
+        erasure_task_saved as (
+            insert into erasure_task (workspace_id, id, version, state)
+            select r.workspace_id, r.id, r.version, r.state
+            from json_to_recordset($rows) as r(workspace_id uuid, id uuid, version bigint, state json)
+            join held on held.id = r.workspace_id
+            on conflict (workspace_id, id) do update set version = excluded.version, state = excluded.state
+        )
+    """,
+    removals=Table(
+        row=Removed,
+        key=lambda removed: removed.id,
+        load=None,
+        save="""
+            erasure_task_removed as (
+                delete from erasure_task t
+                using json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id
+                where t.workspace_id = r.workspace_id and t.id = r.id
+            )
+        """,
+    ),
+)
+# The origin of a slice is found by the entry of the erasure, as those of other tasks by the version of their objects.
+ERASE: Final = Task("erase", "erasure_task")
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """An erasure as it is kept: the hash of an id or address, when, and on whose request."""
+
+    workspace_id: UUID
+    hash: str
+    at: datetime
+    request_id: UUID
+    credential_id: UUID
+    with_engagements: bool
+    found: Found | None = None
+
+
+ERASURES: Final = Table(
+    row=Erasure,
+    key=lambda erasure: erasure.hash,
+    load=None,
+    save="""
+        erasure_saved as (
+            insert into erasure (workspace_id, hash, at, request_id, credential_id, with_engagements, found)
+            select r.workspace_id, r.hash, r.at, r.request_id, r.credential_id, r.with_engagements, r.found
+            from json_to_recordset($rows) as r(
+                workspace_id uuid, hash text, at timestamptz, request_id uuid, credential_id uuid, with_engagements boolean,
+                found json
+            )
+            join held on held.id = r.workspace_id
+            on conflict (workspace_id, hash) do update
+            set at = excluded.at, request_id = excluded.request_id, credential_id = excluded.credential_id,
+                with_engagements = excluded.with_engagements, found = coalesce(excluded.found, erasure.found)
+        )
+    """,
+)
+
+
+class MergedContacts(msgspec.Struct, frozen=True):
+    """The contacts that were merged into one."""
+
+    workspace_id: UUID
+    contact_id: UUID
+    merged: tuple[UUID, ...]
+
+
+MERGED_CONTACTS: Final = Table(
+    row=MergedContacts,
+    key=lambda merged: merged.contact_id,
+    load="""
+        select asked.workspace_id, asked.key as contact_id, array(
+            select c.id from contact c where c.workspace_id = asked.workspace_id and c.merged_into = asked.key
+        ) as merged
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+    """,
+    save=None,
+)
+
+
+class ChainEntry(msgspec.Struct, frozen=True):
+    """An entry of an object. `object` and `previous` are null for the kinds whose entries are emptied unread."""
+
+    seq: int
+    object: msgspec.Raw
+    previous: msgspec.Raw
+
+
+class ChainRange(msgspec.Struct, frozen=True):
+    """The entries of an object from one backwards; `most` of them if there are more."""
+
+    workspace_id: UUID
+    kind: str
+    object_id: UUID
+    seq: int
+    most: int
+    entries: tuple[ChainEntry, ...]
+
+
+CHAIN_RANGES: Final = Table(
+    row=ChainRange,
+    key=lambda found: (found.kind, found.object_id, found.seq, found.most),
+    load="""
+        select asked.workspace_id, k.kind, k.object_id, k.seq, k.most, (
+            with recursive chain as (
+                select c.*, 1 as place from change c
+                where c.workspace_id = asked.workspace_id and c.seq = k.seq and c.object_id = k.object_id
+                    and c.kind::text = k.kind
+                union all
+                select e.*, chain.place + 1
+                from chain cross join lateral (
+                    select c.* from change c
+                    where c.workspace_id = asked.workspace_id and c.seq = coalesce(
+                        chain.previous_version,
+                        case when chain.action::text <> 'c' then (
+                            select p.seq from change p
+                            where p.workspace_id = asked.workspace_id and p.seq < chain.seq and p.object_id = k.object_id
+                                and p.kind::text = k.kind
+                            order by p.seq desc limit 1
+                        ) end
+                    )
+                    limit 1
+                ) as e
+                where chain.place < k.most
+            )
+            select coalesce(json_agg(shown order by shown.seq desc), '[]') from (
+                select chain.seq, case when k.kind in ('c', 'e') then chain.object end as object,
+                    case when k.kind in ('c', 'e') then chain.previous end as previous
+                from chain
+            ) as shown
+        ) as entries
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+        cross join lateral (
+            select asked.key ->> 0 as kind, (asked.key ->> 1)::uuid as object_id, (asked.key ->> 2)::bigint as seq,
+                (asked.key ->> 3)::int as most
+        ) as k
+    """,
+    save=None,
+)
+
+
+class EmptiedEntry(msgspec.Struct, frozen=True):
+    """An entry from which personal data are removed. The answers of webhooks to its event go, too."""
+
+    workspace_id: UUID
+    seq: int
+    object: Any
+    previous: Any = None
+
+
+# The keys of deliveries are found through the readers, because no index has them by entry.
+EMPTIED_ENTRIES: Final = Table(
+    row=EmptiedEntry,
+    key=lambda emptied: emptied.seq,
+    load=None,
+    save="""
+        emptied as (
+            select r.workspace_id, r.seq, r.object, r.previous
+            from json_to_recordset($rows) as r(workspace_id uuid, seq bigint, object json, previous json)
+            join held on held.id = r.workspace_id
+        ), change_emptied as (
+            update change c set object = emptied.object, previous = emptied.previous
+            from emptied where c.workspace_id = emptied.workspace_id and c.seq = emptied.seq
+        ), delivery_emptied as (
+            update webhook_delivery d set attempts = '[]'
+            from emptied join webhook_reader w on w.workspace_id = emptied.workspace_id
+            where d.workspace_id = emptied.workspace_id and d.endpoint_id = w.endpoint_id and d.seq = emptied.seq
+        )
+    """,
+)
+
+
+class CommentsOf(msgspec.Struct, frozen=True):
+    """The first comments on an engagement, deleted or not."""
+
+    workspace_id: UUID
+    engagement_id: UUID
+    comments: tuple[tuple[UUID, int], ...]
+
+
+COMMENTS_OF: Final = Table(
+    row=CommentsOf,
+    key=lambda found: found.engagement_id,
+    load="""
+        select asked.workspace_id, asked.key as engagement_id, (
+            select coalesce(json_agg(json_build_array(n.id, n.version)), '[]') from (
+                select n.id, n.version from transcript_comment n
+                where n.workspace_id = asked.workspace_id and n.engagement_id = asked.key and n.deleted_at is null
+                union all
+                select n.id, n.version from transcript_comment n
+                where n.workspace_id = asked.workspace_id and n.engagement_id = asked.key and n.deleted_at is not null
+                limit 50
+            ) as n
+        ) as comments
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+    """,
+    save=None,
+)
+MAX_COMMENTS: Final = 50
+
+
+class Mentions(msgspec.Struct, frozen=True):
+    """The engagements after one that may mention a person among their participants; `last` is the last one that was read."""
+
+    workspace_id: UUID
+    after: UUID
+    terms: tuple[str, ...]
+    tails: tuple[str, ...]
+    last: UUID | None
+    found: tuple[UUID, ...]
+
+
+_MENTIONED: Final[LiteralString] = """(
+    exists (
+        select from unnest($terms) as term(text)
+        where strpos(lower(coalesce(e.details ->> 'participants', '')), term.text) > 0
+    )
+    or exists (
+        select from unnest($tails) as tail(digits)
+        where strpos(regexp_replace(coalesce(e.details ->> 'participants', ''), '[^0-9]', '', 'g'), tail.digits) > 0
+    )
+)"""
+_MENTIONS: Final[LiteralString] = """
+    select asked.workspace_id, k.after, k.terms, k.tails, read.last, read.found
+    from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    cross join lateral (
+        select (asked.key ->> 0)::uuid as after,
+            array(select json_array_elements_text(asked.key -> 1)) as terms,
+            array(select json_array_elements_text(asked.key -> 2)) as tails
+    ) as k
+    cross join lateral (
+        select max(e.id::text)::uuid as last, coalesce(array_agg(e.id) filter (where $mentioned), '{}') as found
+        from (
+            select e.id, e.details from engagement e
+            where e.workspace_id = asked.workspace_id and e.id > k.after order by e.id limit 500
+        ) as e
+    ) as read
+"""
+MENTIONS: Final = Table(
+    row=Mentions,
+    key=lambda found: (found.after, found.terms, found.tails),
+    load=_MENTIONS.replace("$mentioned", _MENTIONED.replace("$terms", "k.terms").replace("$tails", "k.tails")),
+    save=None,
+)
+
+
+class AnswerKey(msgspec.Struct, frozen=True):
+    """The key of an idempotency record, and whether the key itself mentions the person."""
+
+    credential_id: UUID
+    key: str
+    is_in_key: bool
+
+
+class MentioningAnswers(msgspec.Struct, frozen=True):
+    """The idempotency records after one that mention a person; `last` is the last one that was read."""
+
+    workspace_id: UUID
+    after: tuple[UUID, str]
+    terms: tuple[str, ...]
+    last: tuple[UUID, str] | None
+    found: tuple[AnswerKey, ...]
+
+
+MENTIONING_ANSWERS: Final = Table(
+    row=MentioningAnswers,
+    key=lambda found: (*found.after, found.terms),
+    load="""
+        select asked.workspace_id, json_build_array(k.credential_id, k.key) as after, k.terms, (
+            select json_build_array(n.credential_id, n.key) from (
+                select r.credential_id, r.key from idempotency_record r
+                where r.workspace_id = asked.workspace_id and (r.credential_id, r.key) > (k.credential_id, k.key)
+                order by r.credential_id, r.key limit 500
+            ) as n
+            order by n.credential_id desc, n.key desc limit 1
+        ) as last, (
+            select coalesce(json_agg(n), '[]') from (
+                select n.credential_id, n.key, n.is_in_key from (
+                    select r.credential_id, r.key,
+                        exists (select from unnest(k.terms) as t(text) where strpos(lower(r.key), t.text) > 0) as is_in_key,
+                        exists (select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0)
+                            as is_in_answer
+                    from (
+                        select r.credential_id, r.key, r.answer from idempotency_record r
+                        where r.workspace_id = asked.workspace_id and (r.credential_id, r.key) > (k.credential_id, k.key)
+                        order by r.credential_id, r.key limit 500
+                    ) as r
+                ) as n
+                where n.is_in_key or n.is_in_answer
+            ) as n
+        ) as found
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+        cross join lateral (
+            select (asked.key ->> 0)::uuid as credential_id, asked.key ->> 1 as key,
+                array(select json_array_elements_text(asked.key -> 2)) as terms
+        ) as k
+    """,
+    save=None,
+)
+
+
+class EmptiedAnswer(msgspec.Struct, frozen=True):
+    """An idempotency record whose answer is emptied, so that a repeated request still does nothing.
+
+    A record whose key mentions the person goes as a whole.
+    """
+
+    workspace_id: UUID
+    credential_id: UUID
+    key: str
+    is_in_key: bool
+    answer: msgspec.Raw = ERASED_ANSWER
+
+
+EMPTIED_ANSWERS: Final = Table(
+    row=EmptiedAnswer,
+    key=lambda emptied: (emptied.credential_id, emptied.key),
+    load=None,
+    save="""
+        emptied_answer as (
+            select r.workspace_id, r.credential_id, r.key, r.is_in_key, r.answer
+            from json_to_recordset($rows) as r(
+                workspace_id uuid, credential_id uuid, key text, is_in_key boolean, answer json
+            )
+            join held on held.id = r.workspace_id
+        ), answer_removed as (
+            delete from idempotency_record i using emptied_answer e
+            where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and e.is_in_key
+        ), answer_emptied as (
+            update idempotency_record i set answer = e.answer from emptied_answer e
+            where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and not e.is_in_key
+        )
+    """,
+)
+
+
+async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequence[UUID]) -> Subject:
+    """Return the person that these contacts are, with the contacts merged into them and all that their history kept."""
+    records = await statements.fetch(
+        """
+        with recursive found as (
+            select c.id, c.version from contact c where c.workspace_id = $1 and c.id = any($2)
+            union
+            select c.id, c.version
+            from found join contact c on c.workspace_id = $1 and c.merged_into = found.id
+        ), chain as (
+            select c.* from found join change c on c.workspace_id = $1 and c.seq = found.version and c.object_id = found.id
+            union all
+            select e.*
+            from chain cross join lateral (
+                select c.* from change c where c.workspace_id = $1 and c.seq = chain.previous_version limit 1
+            ) as e
+        )
+        select id, object from contact where workspace_id = $1 and id in (select id from found)
+        union all
+        select object_id, object from chain
+        """,
+        workspace_id,
+        list(contact_ids),
+    )
+    found = frozenset(record[0] for record in records)
+    subject = Subject(contact_ids=found, region=await region_of(statements, workspace_id))
+    for _, object_ in records:
+        if not is_erased(object_):
+            subject = subject.having(msgspec.json.decode(object_, type=Contact))
+    return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
+
+
+_SCANNED: Final = 500
+_NEXT_MENTIONS: Final = """
+    with read as materialized (
+        select e.id, e.details from engagement e where e.workspace_id = $1 and e.id > $2 order by e.id limit $5
+    )
+    select e.id, e.details, (select max(id::text)::uuid from read) as last from read e where $mentioned
+    union all
+    select null, null, max(id::text)::uuid from read
+""".replace("$mentioned", _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]"))
+
+
+async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
+    """Return the engagements that are linked to a person, or have them among the participants, a slice at a time."""
+    found: set[UUID] = set(
+        await statements.fetchval(
+            """
+            select array(
+                select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2)
+            )
+            """,
+            workspace_id,
+            list(subject.contact_ids),
+        )
+    )
+    after: UUID | None = ids.NIL if subject.terms or subject.tails else None
+    while after is not None:
+        records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
+        *mentioning, end = records
+        for record in mentioning:
+            participants = msgspec.json.decode(record[1], type=Details).participants
+            if subject.others(participants, is_linked=False) != participants:
+                found.add(record[0])
+        after = end[2]
+    return frozenset(found)
+
+
+async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, with_engagements: bool) -> Found:
+    """Return how many rows of each table have data of a person."""
+    rows: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    for place in PLACES:
+        statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
+        if many := await statements.fetchval(statement, *parameters(workspace_id, subject)):
+            counts = kept if place.goes_with_engagements and not with_engagements else rows
+            counts[place.table] = counts.get(place.table, 0) + many
+    return Found(rows=rows, kept=kept)
+
+
+def parameters(workspace_id: UUID, subject: Subject) -> tuple[UUID, list[UUID], list[UUID], list[str]]:
+    """Return the parameters of the statements of `PLACES`."""
+    return workspace_id, sorted(subject.contact_ids), sorted(subject.engagement_ids), subject.terms
+
+
+class KeptErasure(NamedTuple):
+    """An erasure as its certificate shows it."""
+
+    at: datetime
+    request_id: UUID
+    credential_id: UUID
+    is_client: bool
+    is_finished: bool
+    with_engagements: bool
+    found: Found
+
+
+async def read_key(statements: Executor) -> str:
+    """Return the key of the hashes."""
+    key: str = await statements.fetchval("select value from setting where name = $1", KEY)
+    return key
+
+
+async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> KeptErasure | None:
+    """Return the erasure of a contact, or None if it was not erased."""
+    hashed = keyed_hash(await read_key(statements), workspace_id, ids.encoded(ids.CONTACT, contact_id))
+    record = await statements.fetchrow(
+        """
+        select e.at, e.request_id, e.credential_id, exists (select from oauth_client o where o.id = e.credential_id),
+            not exists (select from erasure_task t where t.workspace_id = e.workspace_id and t.id = $3),
+            e.with_engagements, e.found
+        from erasure e where e.workspace_id = $1 and e.hash = $2
+        """,
+        workspace_id,
+        hashed,
+        contact_id,
+    )
+    if record is None:
+        return None
+    found = Found(rows={}, kept={}) if record[6] is None else msgspec.json.decode(record[6], type=Found)
+    return KeptErasure(record[0], record[1], record[2], record[3], record[4], record[5], found)
+
+
+# Limits how many contacts or entries a statement looks through.
+_LOOKED_THROUGH: Final = 5000
+
+
+async def contacts_known_by(statements: Executor, workspace_id: UUID, address: str) -> set[UUID]:
+    """Return the contacts that have or had an address. A merged one stands for the contact that replaces it."""
+    found: set[UUID] = set()
+    after, head = 0, await statements.fetchval("select seq from workspace where id = $1", workspace_id)
+    while after < head:
+        records = await statements.fetch(
+            """
+            select object_id, object from change
+            where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and strpos(lower(object::text), $4) > 0
+            """,
+            workspace_id,
+            after,
+            _LOOKED_THROUGH,
+            address,
+        )
+        found |= {record[0] for record in records if _has(record[1], address)}
+        after += _LOOKED_THROUGH
+    last: UUID | None = ids.NIL
+    while last is not None:
+        contacts = await contacts_after(statements, workspace_id, last, _LOOKED_THROUGH)
+        found |= {each.id for each in contacts if address in each.addresses}
+        last = contacts[-1].id if contacts else None
+    stored: list[UUID] = await statements.fetchval(
+        "select array(select id from contact where workspace_id = $1 and id = any($2))", workspace_id, list(found)
+    )
+    replacing = await survivors(statements, "contact", workspace_id, stored)
+    return {replacing.get(each, each) for each in stored}
+
+
+def _has(object_: bytes, address: str) -> bool:
+    if is_erased(object_):
+        return False
+    contact = msgspec.json.decode(object_, type=Contact)
+    return address in {comparable_address(item.email) for item in contact.emails}
+
+
+class KnownContact(NamedTuple):
+    """A contact, deleted or not: when it was created, and its addresses."""
+
+    id: UUID
+    created_at: datetime
+    addresses: frozenset[str]
+
+
+async def contacts_after(statements: Executor, workspace_id: UUID, after: UUID, limit: int) -> list[KnownContact]:
+    """Return contacts of a workspace in the order of their ids."""
+    records = await statements.fetch(
+        "select id, object from contact where workspace_id = $1 and id > $2 order by id limit $3", workspace_id, after, limit
+    )
+    contacts = [(record[0], msgspec.json.decode(record[1], type=Contact)) for record in records]
+    return [
+        KnownContact(
+            contact_id,
+            datetime.fromisoformat(contact.created_at),
+            frozenset(comparable_address(item.email) for item in contact.emails),
+        )
+        for contact_id, contact in contacts
+    ]
+
+
+async def listed(statements: Executor) -> list[ListedErasure]:
+    """Return all erasures of the database."""
+    key = await read_key(statements)
+    records = await statements.fetch(
+        "select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure order by at"
+    )
+    return [ListedErasure(key, record[0], record[1], record[2], record[3], record[4], record[5]) for record in records]
+
+
+async def note(statements: Executor, erasures: Sequence[ListedErasure]) -> None:
+    """Note erasures of a list, so that they are not looked for again."""
+    for each in erasures:
+        await statements.execute(
+            """
+            insert into erasure (workspace_id, hash, at, request_id, credential_id, with_engagements)
+            values ($1, $2, $3, $4, $5, $6) on conflict do nothing
+            """,
+            *msgspec.structs.astuple(each)[1:],
+        )
+
+
+_EXPIRABLE: Final[LiteralString] = """
+    select c.workspace_id, c.id, c.version from $table c
+    where c.deleted_at < now() - make_interval(days => $1)
+        and not exists (select from unfinished u where u.workspace_id = c.workspace_id and u.object_id = c.id)
+    limit 50
+"""
+
+
+async def expirable(statements: Executor, table: LiteralString, days: int) -> dict[UUID, list[tuple[UUID, int]]]:
+    """Return some objects that were deleted more than this many days ago, with their versions, by workspace."""
+    found: dict[UUID, list[tuple[UUID, int]]] = {}
+    for workspace_id, object_id, version in await statements.fetch(_EXPIRABLE.replace("$table", table), days):
+        found.setdefault(workspace_id, []).append((object_id, version))
+    return found

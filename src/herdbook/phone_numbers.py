@@ -1,0 +1,294 @@
+"""Phone numbers: how they are read, and the keys under which they are found.
+
+A number is stored as sent. One reading of it makes everything else: the digits that a search compares, the key under which its
+contact is found, and the keys by which others look for that contact. Stored numbers are read without a region, because the
+region of a workspace may change.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+import phonenumbers
+
+from herdbook.search_text import number_term, plain, reversed_digits
+
+# No number has more digits with its country code (E.164), and no shorter one than this is complete by itself.
+_MAX_DIGITS: Final = 15
+_MIN_COMPLETE: Final = 7
+# A region whose networks have more prefixes than this for calls abroad is looked up by the first ones only.
+_MAX_PREFIXES: Final = 12
+
+
+def regions() -> frozenset[str]:
+    """Return the countries that phone numbers may belong to, as two letters (ISO 3166-1)."""
+    return frozenset(phonenumbers.SUPPORTED_REGIONS)
+
+
+def region_named(text: str) -> str | None:
+    """Return the country that two letters in any case name, in capital letters, or None."""
+    return text.upper() if text.upper() in regions() else None
+
+
+class PhoneNumber(NamedTuple):
+    """A phone number: its digits, those within its country, and its E.164 form if the country is known."""
+
+    digits: str
+    national: str
+    e164: str | None
+
+    @property
+    def key(self) -> str:
+        """The key under which a contact with the number is found: the E.164 form, or else all digits."""
+        return self.e164 or reversed_digits(self.digits)
+
+
+# Requests have them read before the ledger carries them out: so many are those of two batches of contacts as large as may be.
+@lru_cache(maxsize=32_768)
+def read_number(phone_number: str) -> PhoneNumber | None:
+    """Return a number as it is stored, or None if there is no digit. Its country is known only if its code follows a plus."""
+    dialled = _dialled(phone_number)
+    if not dialled:
+        return None
+    if dialled[0].startswith("+") and (parsed := _parsed_first(dialled, None)) is not None:
+        number = _e164(parsed)
+        return PhoneNumber(number[1:], phonenumbers.national_significant_number(parsed), number)
+    digits = dialled[0].removeprefix("+")
+    return PhoneNumber(digits, digits.lstrip("0") or digits, None)
+
+
+def e164(phone_number: str) -> str | None:
+    """Return the E.164 form of a number with a country code, or None."""
+    number = read_number(phone_number)
+    return None if number is None else number.e164
+
+
+@lru_cache(maxsize=32_768)
+def known_number(phone_number: str, region: str | None) -> str | None:
+    """Return the E.164 form of a number if its country is known, or None.
+
+    It is known from a plus, from `00` before its code, or because the number is one of the region.
+    """
+    return _known(_dialled(phone_number), region)
+
+
+@lru_cache(maxsize=32_768)
+def number_keys(phone_number: str, region: str | None) -> tuple[str, ...]:
+    """Return the keys of contacts that may have a number, the surest first, in a workspace with a default region, if any.
+
+    The key under which a contact with the very same text is found is always among them. A spelling that means another number in
+    this region is never.
+    """
+    number = read_number(phone_number)
+    if number is None:
+        return ()
+    known = known_number(phone_number, region)
+    meant = _international(number) if known is None else [known]
+    keys = [*sure_keys(phone_number, region)]
+    for each in [*meant, *chain.from_iterable(map(_twins, meant))]:
+        keys += [*map(reversed_digits, _spellings(each, region)), each]
+    return tuple(dict.fromkeys(keys))
+
+
+def sure_keys(phone_number: str, region: str | None) -> tuple[str, ...]:
+    """Return the keys that mean this number and no other one, in a workspace with a default region, if any."""
+    number, known = read_number(phone_number), known_number(phone_number, region)
+    return () if number is None else (number.key,) if known is None else (known, number.key)
+
+
+def search_terms(text: str, region: str | None) -> list[str]:
+    """Return the terms by which a search finds the contacts that may have a number."""
+    return [number_term(key[1:] if key.startswith("+") else key[:0:-1]) for key in number_keys(text, region)]
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a complete phone number, without words in front of it or behind it, except an extension or a remark."""
+    number = read_number(text)
+    head, at, host = text.partition("@")
+    if number is None or len(number.digits) < _MIN_COMPLETE or len(host.split()) > 1:
+        return False
+    if at and ":" not in head and not _is_whatsapp(host):
+        return False
+    user, _ = _user_part(plain(text))
+    if sum(map(str.isdecimal, user)) < len(number.digits):
+        user = _SPELLED.sub("", user)
+    return _ALONE.fullmatch(_REMARK.sub("", user)) is not None
+
+
+def _international(number: PhoneNumber) -> list[str]:
+    """Return the E.164 forms that a number may have if its code comes first, without a plus."""
+    maybe = (_valid("+" + number.digits, None), _valid("+" + number.digits.removeprefix("011"), None))
+    return list(dict.fromkeys(_e164(each) for each in maybe if each is not None))
+
+
+def _spellings(number: str, region: str | None) -> Iterator[str]:
+    """Yield the digits of an E.164 number as people write them without a plus, unless they mean another number in the region.
+
+    Those are the digits as they are dialled at home, and from abroad. Some write the digit for calls at home in brackets after
+    the country code, as in `0044 (0)20 ...`.
+    """
+    parsed = phonenumbers.parse(number)
+    code, national = parsed.country_code or 0, phonenumbers.national_significant_number(parsed)
+    home = phonenumbers.ndd_prefix_for_region(phonenumbers.region_code_for_country_code(code), strip_non_digits=True) or ""
+    at_home: list[str] = []
+    if region is not None and code == phonenumbers.country_code_for_region(region):
+        dialled = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
+        at_home = [phonenumbers.normalize_digits_only(dialled), home + national, national]
+    begun = [f"{code}{national}", *([f"{code}0{national}"] if home == "0" else [])]
+    for way in (*at_home, *(prefix + way for prefix in ("", *_prefixes(region)) for way in begun)):
+        # Without a region, a spelling means the number that it was made of.
+        if region is None or _known((way,), region) in (None, number):
+            yield way
+
+
+@lru_cache(maxsize=512)
+def _prefixes(region: str | None) -> tuple[str, ...]:
+    """Return the prefixes of calls abroad that contacts may have in their numbers: the usual ones, and those of the region."""
+    usual = ("00", "011")
+    metadata = None if region is None else phonenumbers.PhoneMetadata.metadata_for_region(region)
+    if metadata is None or metadata.international_prefix is None:
+        return usual
+    if metadata.preferred_international_prefix is not None:
+        return tuple(dict.fromkeys([*usual, metadata.preferred_international_prefix.replace("~", "")]))
+    numerals = (f"{number:0{length}}" for length in (1, 2, 3, 4) for number in range(10**length))
+    dialled = [each for each in numerals if re.fullmatch(metadata.international_prefix, each)]
+    return tuple(dict.fromkeys([*usual, *dialled[:_MAX_PREFIXES]]))
+
+
+# Numbers of mobile telephones that are called with and without a further digit, as WhatsApp and the networks do: Argentina's 9
+# before the area, and Brazil's 9 before the eight digits that mobile numbers had until 2016.
+_TWINS: Final = (
+    (re.compile(r"\+549(\d{10})"), r"+54\1"),
+    (re.compile(r"\+54([1-8]\d{9})"), r"+549\1"),
+    (re.compile(r"\+55(\d\d)9([6-9]\d{7})"), r"+55\1\2"),
+    (re.compile(r"\+55(\d\d)([6-9]\d{7})"), r"+55\g<1>9\2"),
+)
+
+
+def _twins(number: str) -> list[str]:
+    return [match.expand(other) for pattern, other in _TWINS if (match := pattern.fullmatch(number)) is not None]
+
+
+def _known(dialled: Sequence[str], region: str | None) -> str | None:
+    """Return the E.164 form of a number whose country is known, or None."""
+    parsed = _parsed_first(dialled, region)
+    return None if parsed is None else _e164(parsed)
+
+
+def _parsed_first(dialled: Sequence[str], region: str | None) -> phonenumbers.PhoneNumber | None:
+    """Return the first reading of a number that is valid. After a plus, a number that is possible will do."""
+    has_plus = bool(dialled) and dialled[0].startswith("+")
+    if len(dialled) > 1 or not has_plus:
+        valid = next((parsed for each in dialled if (parsed := _valid(each, region)) is not None), None)
+        if valid is not None:
+            return valid
+    parsed = _parsed(dialled[0], None) if has_plus else None
+    return parsed if parsed is not None and phonenumbers.is_possible_number(parsed) else None
+
+
+def _valid(dialled: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    parsed = None if region is None and not dialled.startswith("+") else _parsed(dialled, region)
+    if parsed is not None and phonenumbers.is_valid_number(parsed):
+        return parsed
+    # Telephone systems write `00` before the country code in every country.
+    return _valid("+" + dialled[2:], None) if dialled.startswith("00") else None
+
+
+def _parsed(dialled: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        parsed = phonenumbers.parse(dialled, region)
+    except phonenumbers.NumberParseException:
+        return None
+    # Mexico's mobile numbers had a 1 after the country code until 2019, and WhatsApp still sends it.
+    if parsed.country_code == 52 and parsed.national_number is not None and 10**10 < parsed.national_number < 2 * 10**10:
+        parsed.national_number -= 10**10
+    return parsed
+
+
+def _e164(parsed: phonenumbers.PhoneNumber) -> str:
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+_BRACKETED: Final = re.compile("[<\u2039]([^<>\u2039\u203a]*[0-9][^<>\u2039\u203a]*)")
+# The drivers of Asterisk and FreeSWITCH that begin the name of a channel.
+_CHANNEL: Final = re.compile(
+    r"\s*(?:PJSIP|SIP|IAX2?|DAHDI|Zap|Local|SCCP|Skinny|MGCP|H323|OOH323|mISDN|CAPI|Dongle|Quectel|Motif|sofia)/(?:.*/)?([^/]+)",
+    re.IGNORECASE,
+)
+_CHANNEL_ID: Final = re.compile(r"-[0-9a-f]+(?:;\d)?\Z")
+_SCHEME: Final = re.compile(r"\s*[^\W\d_][\w.+-]*\s*:/*")
+_QUERY: Final = re.compile(r"(?<=\d)\?.*|\A[^\d?]*\?", re.DOTALL)
+_CONTEXT: Final = re.compile(r"phone-context\s*=\s*(\+[\d.()-]*\d)", re.IGNORECASE)
+_WHATSAPP: Final = ("c.us", "s.whatsapp.net")
+_PLUS: Final = re.compile(r"\+[\s(]*(?=\d)")
+_PART: Final = re.compile(r"\d+|[^\W\d_]+|\s+|.", re.DOTALL)
+_REMARK: Final = re.compile(r"[(\[][^\d()\[\]]*[)\]]")
+_SPELLED: Final = re.compile(r"[A-Z]{2,}|(?<=[-.])[a-z]{2,}")
+_ALONE: Final = re.compile(r"[\d\W_]+(?:[^\W\d_]+[\W_]*\d[\d\W_]*)?")
+_SEPARATORS: Final = frozenset("-.()[]/\\~·_'\"")
+
+
+def _dialled(phone_number: str) -> tuple[str, ...]:
+    """Return the digits to dial in the text of a person or a telephone system, with a plus if it has one; the surest first.
+
+    Schemes, hosts, parameters, channels, names, extensions, pauses and remarks are left out. There is more than one result if a
+    slash may begin an extension, and none if there is no digit.
+    """
+    text, context = _user_part(plain(phone_number))
+    start = _PLUS.search(text)
+    digits = list(_digits(text if start is None else text[start.end() :]))
+    if start is None and not context:
+        return tuple(digits)
+    # No country code begins with 0, so this one follows a prefix for calls abroad.
+    return tuple("+" + re.sub(r"\A(?:00|011)", "", each if start is not None else context + each) for each in digits)
+
+
+def _user_part(text: str) -> tuple[str, str]:
+    """Return the part of a text that names a telephone, and the digits of the context that a URI states for it (RFC 3966)."""
+    if (bracketed := _BRACKETED.search(text)) is not None:
+        text = bracketed[1]
+    if (channel := _CHANNEL.fullmatch(text)) is not None:
+        # An identifier follows the only hyphen in the name of a channel: `PJSIP/4155561041-0000001a`.
+        text = channel[1] if channel[1].count("-") > 1 else _CHANNEL_ID.sub("", channel[1])
+    if (scheme := _SCHEME.match(text)) is not None and any(char.isdecimal() for char in text[scheme.end() :]):
+        text = _QUERY.sub("", unquote(text[scheme.end() :]))
+    context = _CONTEXT.search(text)
+    user, at, host = text.partition("@")
+    if at:
+        text = user.partition(":")[0]
+        if _is_whatsapp(host) and "+" not in text:
+            text = "+" + text
+    return text.partition(";")[0], "" if context is None else "".join(filter(str.isdecimal, context[1]))
+
+
+def _is_whatsapp(host: str) -> bool:
+    return host.partition(";")[0].strip().lower() in _WHATSAPP
+
+
+def _digits(text: str) -> Iterator[str]:
+    """Yield the digits of a number; if a slash in it may begin an extension, also those before it.
+
+    Letters are digits, as on the keys of a telephone, if they stand for missing ones: `1-800-FLOWERS`. Otherwise they begin an
+    extension or a remark.
+    """
+    digits, spelled, before_slash, previous = "", "", "", ""
+    for part in _PART.findall(text):
+        if part.isdecimal():
+            digits, spelled = digits + part, spelled + part
+        elif not digits or part.isspace():
+            pass
+        elif len(part) > 1 and part.isascii() and len(digits) < _MIN_COMPLETE and (part.isupper() or previous in "-."):
+            spelled += phonenumbers.convert_alpha_characters_in_number(part)
+        elif part not in _SEPARATORS and (part.isalpha() or part in "#*,;+" or len(digits) >= _MIN_COMPLETE):
+            break
+        elif part == "/" and not before_slash and len(digits) >= _MIN_COMPLETE:
+            before_slash = digits
+        previous = part
+    digits = phonenumbers.normalize_digits_only(spelled if len(spelled) >= _MIN_COMPLETE else digits)
+    if digits and not (before_slash and len(digits) > _MAX_DIGITS):
+        yield digits
+    if before_slash and before_slash != digits:
+        yield phonenumbers.normalize_digits_only(before_slash)

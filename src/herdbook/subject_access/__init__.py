@@ -1,0 +1,1 @@
+"""Subject access: everything that is kept about a person, for the person."""

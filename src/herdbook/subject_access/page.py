@@ -1,0 +1,143 @@
+"""The page of a record, for the person: one HTML file that needs no script and no network."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec import Meta
+
+from herdbook import ids
+from herdbook.contacts.model import Contact
+
+# Plain words for the tables. A table without an entry is shown by its name.
+_WORDS: Final = {
+    "contact": "the entries of you as a contact",
+    "contact_email": "your addresses, for look-up",
+    "contact_former_email": "your addresses in deleted or merged entries",
+    "contact_external_id": "ids that other systems gave you",
+    "contact_former_external_id": "ids that other systems gave your deleted or merged entries",
+    "contact_word": "words by which a search finds you",
+    "company_contact": "the company that you are listed with",
+    "engagement_contact": "links from you to calls and meetings",
+    "engagement": "calls and meetings in which you took part",
+    "change": "earlier and present versions of these data (the history)",
+    "webhook_delivery": "failed or repeated attempts to tell other programs about a change",
+    "idempotency_record": "answers that are kept so that a repeated request is not carried out twice",
+    "erasure_task": "an erasure of your data that is under way",
+    "transcript": "transcripts of these calls and meetings",
+    "transcript_comment": "comments of the team on these transcripts",
+    "engagement_word": "words of titles, for search",
+    "engagement_company": "companies of these calls and meetings",
+    "engagement_tag": "tags of these calls and meetings",
+    "engagement_external_id": "numbers of these calls and meetings in other systems",
+}
+_ACTIONS: Final = {"c": "created", "u": "changed", "d": "deleted", "r": "restored", "x": "erased"}
+_KINDS: Final = {"c": "contact", "e": "call or meeting", "r": "transcript", "n": "comment"}
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A key or a program that may read or write data of the person. `credential_id` is the id in the rows of changes."""
+
+    credential_id: UUID
+    shown_id: str
+    name: str
+    scopes: tuple[str, ...]
+    last_used_at: str | None
+    ended_at: Annotated[str | None, Meta(description="The time at which it was revoked or expires.")]
+
+
+class Receiver(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook endpoint: a program that is told of changes. `event_types` is null if it is told of all."""
+
+    shown_id: str
+    host: str
+    event_types: tuple[str, ...] | None
+    deleted_at: str | None
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """The record itself: for which request it was made, when, and who may have received the data."""
+
+    asked_for: str
+    made_at: str
+    workspace: str
+    contact_ids: tuple[str, ...]
+    engagement_ids: tuple[str, ...]
+    history_days: int
+    deleted_days: int
+    credentials: tuple[Source, ...]
+    webhook_endpoints: tuple[Receiver, ...]
+    withheld: str = (
+        "Addresses, phone numbers and contact entries of other persons, what receivers answered to events about calls and "
+        "meetings, and secrets of receivers (GDPR, article 15 (4))."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digest:
+    """The part of the rows that the page shows."""
+
+    rows: dict[str, int]
+    contacts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    engagements: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    comments: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    transcripts: dict[str, str] = field(default_factory=dict[str, str])
+    recordings: dict[str, str] = field(default_factory=dict[str, str])
+    missing_recordings: list[str] = field(default_factory=list[str])
+
+    def note(self, table: str, row: dict[str, Any]) -> None:
+        """Note a row of a table."""
+        self.rows[table] += 1
+        if table == "contact":
+            members = dict.fromkeys(Contact.__struct_fields__) | row["object"]
+            names = ("own", "deleted_at", "merged_into")
+            self.contacts.append({"object": members} | {name: row[name] for name in names})
+        elif table == "change":
+            changed = sorted(row["previous"] or ()) if row["action"] == "u" else []
+            names = ("at", "action", "kind", "credential_id", "request_id")
+            self.changes.append({name: row[name] for name in names} | {"changed": changed})
+        elif table == "engagement":
+            told = {name: row["object"].get(name) for name in ("id", "title", "engagement_type")}
+            participants = row["details"].get("participants", [])
+            names = [each.get("name") or each.get("email") or each.get("phone") for each in participants]
+            more = {"key": row["id"], "start_at": row["start_at"], "deleted_at": row["deleted_at"], "participants": names}
+            self.engagements.append(told | more)
+        elif table == "transcript_comment":
+            self.comments.setdefault(row["engagement_id"], []).append(row["object"].get("body", ""))
+
+
+def rendered(about: About, digest: Digest) -> Iterator[str]:
+    """Yield the page in parts."""
+    environment = Environment(
+        loader=PackageLoader("herdbook.subject_access"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"date": _date, "shown_request": _shown_request}
+    sources = {str(each.credential_id): each for each in about.credentials}
+    changes = sorted(digest.changes, key=lambda change: change["at"])
+    return environment.get_template("record.html").generate(
+        about=about,
+        digest=digest,
+        changes=changes,
+        sources=sources,
+        words=_WORDS,
+        actions=_ACTIONS,
+        kinds=_KINDS,
+        nobody=str(ids.NIL),
+    )
+
+
+def _date(time: str) -> str:
+    """Return a time for a reader: to the second, in UTC."""
+    return time[:19].replace("T", " ") + " UTC"
+
+
+def _shown_request(request_id: str) -> str:
+    return ids.encoded(ids.REQUEST, UUID(request_id))

@@ -1,0 +1,100 @@
+"""Every SQL statement about the data of a person, for the person. None changes anything."""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from herdbook.db.pool import Connection, Executor
+from herdbook.db.survivors import survivors
+from herdbook.erasure.model import Subject
+from herdbook.erasure.places import PLACES, Place
+from herdbook.erasure.store import contacts_known_by, engagements_of, parameters, subject_of
+from herdbook.workspaces.store import region_of
+
+# Limits how many engagements a statement reads with their transcripts, which have up to a megabyte each.
+_ENGAGEMENTS: Final = 20
+
+
+class Workspace(NamedTuple):
+    """A workspace, and the time of the snapshot."""
+
+    name: str
+    now: datetime
+
+
+class Endpoint(NamedTuple):
+    """A webhook endpoint, deleted or not. `event_types` is None if it gets all events."""
+
+    id: UUID
+    url: str
+    event_types: Sequence[str] | None
+    deleted_at: datetime | None
+
+
+@asynccontextmanager
+async def snapshot(connection: Connection) -> AsyncGenerator[None]:
+    """Let all reads within the block see one moment, and refuse writes."""
+    async with connection.transaction():
+        await connection.execute("set transaction isolation level repeatable read, read only")
+        yield
+
+
+async def subject_with_contact(statements: Executor, workspace_id: UUID, contact_id: UUID) -> Subject:
+    """Return the person that a contact is, with all contacts that were merged with it."""
+    replacing = await survivors(statements, "contact", workspace_id, [contact_id])
+    return await subject_of(statements, workspace_id, [replacing.get(contact_id, contact_id)])
+
+
+async def subject_with_address(statements: Executor, workspace_id: UUID, address: str) -> Subject:
+    """Return the person with an address: all contacts that have or had it, and engagements even without a contact."""
+    found = await contacts_known_by(statements, workspace_id, address)
+    subject = await subject_of(statements, workspace_id, sorted(found))
+    if address in subject.addresses:
+        return subject
+    region = await region_of(statements, workspace_id)
+    known = msgspec.structs.replace(subject, addresses=subject.addresses | {address}, region=region)
+    return msgspec.structs.replace(known, engagement_ids=await engagements_of(statements, workspace_id, known))
+
+
+async def rows_of(statements: Executor, workspace_id: UUID, subject: Subject) -> AsyncGenerator[tuple[Place, bytes]]:
+    """Yield each row with data of a person, as JSON, table by table."""
+    parts = [*_parts(subject)]
+    tables = [*dict.fromkeys(place.table for place in PLACES)]
+    for place in sorted(PLACES, key=lambda place: tables.index(place.table)):
+        for part in parts:
+            for record in await statements.fetch(place.rows, *parameters(workspace_id, part)):
+                yield place, record[0]
+
+
+def _parts(subject: Subject) -> Iterator[Subject]:
+    """Yield the person without engagements, and then the engagements in slices: a row belongs to exactly one of them."""
+    yield msgspec.structs.replace(subject, engagement_ids=frozenset())
+    engagement_ids = sorted(subject.engagement_ids)
+    for start in range(0, len(engagement_ids), _ENGAGEMENTS):
+        yield Subject(engagement_ids=frozenset(engagement_ids[start : start + _ENGAGEMENTS]))
+
+
+async def workspace_now(statements: Executor, workspace_id: UUID) -> Workspace:
+    """Return a workspace, and the time."""
+    record = await statements.fetchrow("select name, now() from workspace where id = $1", workspace_id)
+    assert record is not None, "the command has found it"
+    return Workspace(*record)
+
+
+async def endpoints_of(statements: Executor, workspace_id: UUID) -> list[Endpoint]:
+    """Return the webhook endpoints of a workspace, deleted ones, too."""
+    records = await statements.fetch(
+        """
+        select id, object ->> 'url', object -> 'event_types', deleted_at from webhook_endpoint
+        where workspace_id = $1 order by id
+        """,
+        workspace_id,
+    )
+    return [
+        Endpoint(record[0], record[1], None if record[2] is None else msgspec.json.decode(record[2]), record[3])
+        for record in records
+    ]

@@ -1,0 +1,123 @@
+"""The list of erasures outside of the database, and deleted objects that go by themselves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from herdbook.business_types import BUSINESS_TYPES
+from herdbook.db.pool import Pool
+from herdbook.erasure import store
+from herdbook.erasure.commands import EraseSlice
+from herdbook.erasure.erasing import erase_again, expire
+from herdbook.erasure.steps import MAX_ENTRIES
+from herdbook.erasure_list import ErasureList, ErasureListInvalid
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unfinished import finish
+from tests.cast import Person, Thing
+from tests.engagements.calls import URL, Made, timed
+from tests.erasure.test_erase_contact import MARKER, erase, everything, feed, marked
+from tests.history.consistency import assert_consistent
+
+
+async def set_back(pool: Any, person: Person, ada: Thing) -> None:
+    """Bring the person back as a restored backup does: with the row, and without the erasure."""
+    await pool.execute("delete from erasure where workspace_id = $1", person.workspace_id)
+    await pool.execute(
+        """
+        insert into contact (workspace_id, id, version, updated_at, search, object)
+        select w.id, $2, w.seq, w.last_at, '', $3 from workspace w where w.id = $1
+        """,
+        person.workspace_id,
+        ada.uuid,
+        json.dumps(ada.json),
+    )
+
+
+async def listed(pool: Any, person: Person) -> list[Any]:
+    """Return the erasures of a workspace."""
+    return [each for each in await store.listed(pool) if each.workspace_id == person.workspace_id]
+
+
+async def test_a_restored_person_is_erased_again(
+    alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path
+) -> None:
+    """A person who is back with a backup is erased again by the list; a second round finds nothing to do."""
+    ada = await marked(alice)
+    await erase(admin, ada)
+    erasures = ErasureList(tmp_path / "erasures.jsonl")
+    erasures.add(await listed(own_pool, alice))
+    await set_back(pool, alice, ada)
+
+    many = [await erase_again(own_pool, ledger, erasures) for _ in range(2)]
+
+    assert many == [1, 0]
+    assert await everything(pool, alice.workspace_id) == {}
+    assert (await feed(admin))[-1]["type"] == "contact.erased"
+
+
+async def test_a_later_contact_stays(
+    alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path
+) -> None:
+    """A contact with the address of an erased one is not erased again if it was created after the erasure."""
+    await erase(admin, await marked(alice))
+    erasures = ErasureList(tmp_path / "erasures.jsonl")
+    erasures.add(await listed(own_pool, alice))
+    later = await marked(alice)
+    await pool.execute("delete from erasure where workspace_id = $1", alice.workspace_id)
+
+    assert await erase_again(own_pool, ledger, erasures) == 0
+    assert (await alice.get(later.url)).json() == later.json
+
+
+def test_the_list_is_secret_and_whole(tmp_path: Path) -> None:
+    """Only its owner may read the list, a line that a crash cut short is dropped, and another file is refused."""
+    path = tmp_path / "erasures.jsonl"
+    erasures = ErasureList(path)
+    erasures.add([])
+    path.write_bytes(b'{"key":"ab')
+    assert erasures.read() == []
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_bytes(b"hello\n")
+    with pytest.raises(ErasureListInvalid):
+        erasures.read()
+
+
+async def test_deleted_objects_go_by_themselves(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """After some days a deleted contact is gone from row, former addresses and entries; a young one stays."""
+    ada, young = await marked(alice), Thing(await alice.post("/api/v2/contacts", json={"first_name": "Young"}))
+    for number in range(MAX_ENTRIES):
+        await alice.patch(ada.url, json={"last_name": f"{MARKER} {number}"})
+    await alice.delete(ada.url)
+    await alice.delete(young.url)
+    await pool.execute("update contact set deleted_at = now() - interval '8 days' where id = $1", ada.uuid)
+    before = await feed(alice)
+
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+    await finish(own_pool, ledger, store.ERASE, EraseSlice)
+
+    found = await everything(pool, alice.workspace_id)
+    assert found.keys() <= {"idempotency_record"}
+    after = await feed(alice)
+    assert [each["position"] for each in after] == [each["position"] for each in before]
+    assert (await alice.post(f"/api/herdbook/contacts/{ada.id}/restore")).status_code == 404
+    assert (await alice.post(f"/api/herdbook/contacts/{young.id}/restore")).status_code == 200
+    await assert_consistent(pool, alice.workspace_id)
+
+
+async def test_each_kind_goes(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """Deleted companies, tags, engagements, transcripts and comments go, too."""
+    company = Thing(await alice.post("/api/v2/companies", json={"name": MARKER, "domains": [{"domain": "x.test"}]}))
+    tag = Thing(await alice.post("/api/v2/tags", json={"name": MARKER}))
+    engagement = Made(await alice.post(URL, json=timed(title=MARKER)))
+    await alice.post(f"{engagement.url}/transcript_comments", json={"body": MARKER})
+    for url in (company.url, tag.url, f"/api/herdbook/engagements/{engagement.id}"):
+        assert (await alice.delete(url)).status_code == 200
+    for table in ("company", "tag", "engagement", "transcript", "transcript_comment"):
+        old = f"update {table} set deleted_at = now() - interval '8 days' where workspace_id = $1"
+        await pool.execute(old, alice.workspace_id)
+
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    assert await everything(pool, alice.workspace_id) == {}

@@ -1,0 +1,61 @@
+"""After an erasure and a scrub, a marker that was planted everywhere is in no file, log, metric or dump."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from herdbook.embedded import binary, running
+from tests.cli.programs import herdbook, serving
+from tests.erasure.planting import ADDRESS, MARKER, NUMBER, echo, plant
+from tests.waiting import until
+
+__all__ = ["echo"]
+_SPELLINGS: Final = [text.encode() for text in (MARKER, MARKER.lower(), NUMBER, NUMBER[::-1][:9])]
+
+
+def files_with_marker(folder: Path) -> list[str]:
+    """Return the files of a folder that have the marker."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and _has(path.read_bytes()))
+
+
+def _has(content: bytes) -> bool:
+    return any(spelling in content for spelling in _SPELLINGS)
+
+
+def test_no_byte_is_left(tmp_path: Path, echo: str) -> None:
+    """The marker is in many files before, and in none after: not in the log, the metrics or a dump either."""
+    data = tmp_path / "herdbook-data"
+    with serving(tmp_path) as server:
+        plant(server, echo)
+        endpoint = server.get("/api/herdbook/webhooks").json()["data"][0]["id"]
+        deliveries = f"/api/herdbook/webhooks/{endpoint}/deliveries"
+        asyncio.run(until(lambda: any(each["attempts"] for each in server.get(deliveries).json()["data"])))
+        url = running(data)
+        assert url is not None
+        subprocess.run([binary("psql"), url, "-qc", "analyze; checkpoint"], check=True)
+        before = files_with_marker(data)
+
+        erased = herdbook("erase", ADDRESS, "--with-engagements", folder=tmp_path)
+        scrubbed = herdbook("erasures", "scrub", folder=tmp_path)
+
+        assert erased.status == 0, erased.complained
+        assert scrubbed.status == 0, scrubbed.complained
+        certificate = msgspec.json.decode(erased.said)[0]
+        assert certificate["rows"].keys() >= {
+            "contact",
+            "change",
+            "webhook_delivery",
+            "idempotency_record",
+        }
+        assert any("base" in name for name in before)
+        assert any("pg_wal" in name for name in before)
+        assert any("media" in name for name in before)
+        assert files_with_marker(data) == []
+        assert not _has(server.get("/metrics").content)
+        assert not _has((tmp_path / "err.txt").read_bytes())
+        dump = subprocess.run([binary("pg_dump"), url], capture_output=True, check=True).stdout
+        assert b"create" in dump.lower()
+        assert not _has(dump)

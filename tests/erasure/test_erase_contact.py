@@ -1,0 +1,262 @@
+"""POST /herdbook/contacts/{contact_id}/erase."""
+
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from herdbook.erasure.places import PLACES, WITHOUT
+from tests.cast import Json, Person, Thing
+from tests.engagements.calls import TIMELINE, URL, Made, call
+from tests.history.consistency import assert_consistent
+from tests.merging.merges import contact, merged
+
+NOBODY: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
+MARKER: Final = "Zyxomma"
+ADDRESS: Final = "zyxomma@marker.test"
+PHONE: Final = "+49301234567"
+
+
+def url_of(target: Thing | str) -> str:
+    """Return the URL that erases a contact."""
+    return f"/api/herdbook/contacts/{target if isinstance(target, str) else target.id}/erase"
+
+
+async def erase(person: Person, target: Thing | str, **params: str) -> httpx.Response:
+    """Erase a contact."""
+    return await person.post(url_of(target), params=params)
+
+
+async def marked(person: Person, **members: Any) -> Thing:
+    """Create a contact whose every text has the marker."""
+    return await contact(
+        person,
+        ADDRESS,
+        first_name=MARKER,
+        last_name=f"{MARKER} the Second",
+        description=f"{MARKER} likes tea",
+        phone_numbers=[{"phone_number": PHONE}],
+        external_ids=[f"{MARKER}-7"],
+        **members,
+    )
+
+
+async def everything(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[str, list[str]]:
+    """Return the rows of the workspace in every table that mention the marker, as text."""
+    tables = await pool.fetch("select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace")
+    found: dict[str, list[str]] = {}
+    for (table,) in tables:
+        rows = await pool.fetch(
+            f"select t::text from {table} t where t::text ilike any($1) and t::text like '%' || $2 || '%'",
+            [f"%{MARKER}%", "%301234567%", "%765432103%"],
+            str(workspace_id),
+        )
+        if rows:
+            found[table] = [row[0] for row in rows]
+    return found
+
+
+async def feed(person: Person) -> list[Json]:
+    """Return the whole feed."""
+    response = await person.get("/api/herdbook/changes", params={"limit": 1000})
+    assert response.status_code == 200, response.text
+    return response.json()["data"]
+
+
+async def test_anonymous_is_refused(client: httpx.AsyncClient, alice: Person) -> None:
+    """Without a credential the answer is 401."""
+    ada = await marked(alice)
+
+    assert (await client.post(url_of(ada))).status_code == 401
+
+
+async def test_charlie_is_refused(charlie_keys: Any, alice: Person) -> None:
+    """A contact of another workspace is not found."""
+    charlie = await charlie_keys.holder("workspace:admin")
+    ada = await marked(alice)
+
+    assert (await erase(charlie, ada)).status_code == 404
+    assert (await alice.get(ada.url)).json() == ada.json
+
+
+async def test_only_administrators_erase(alice: Person) -> None:
+    """Every other scope together is not enough."""
+    ada = await marked(alice)
+
+    assert (await erase(alice, ada)).status_code == 403
+
+
+async def test_nothing_is_left(alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """After an erasure no table has anything of the person, not the history either, nor a kept answer."""
+    ada = await marked(alice)
+    await alice.patch(ada.url, json={"description": f"{MARKER} likes coffee"}, headers={"Idempotency-Key": f"k {ADDRESS}"})
+    await alice.patch(ada.url, json={"last_name": f"{MARKER} III"}, headers={"Idempotency-Key": "other"})
+    participants = [{"email": ADDRESS, "name": MARKER}, {"email": "bob@x.test", "name": "Bob"}]
+    linked = Made(await alice.post(URL, json=call(participants=participants)))
+    unlinked = Made(await alice.post(URL, json=call("2", participants=[{"phone": PHONE, "name": MARKER}])))
+    await alice.put(f"{unlinked.url}/contacts", json={"contact_ids": []})
+
+    response = await erase(admin, ada)
+
+    assert response.status_code == 200, response.text
+    assert await everything(pool, alice.workspace_id) == {}
+    assert (await alice.get(ada.url)).status_code == 404
+    assert (await alice.get(linked.url)).json()["title"] == linked.json["title"]
+    await assert_consistent(pool, alice.workspace_id)
+
+
+async def test_the_certificate_counts(alice: Person, admin: Person) -> None:
+    """The certificate says when, on whose request and how much; a dry run says the same before, and changes nothing."""
+    ada = await marked(alice)
+    await alice.post(URL, json=call(participants=[{"email": ADDRESS}]))
+    expected = await erase(admin, ada, dry_run="true")
+    before = (await alice.get(ada.url)).json()
+    certificate = (await erase(admin, ada)).json()
+
+    assert before == ada.json
+    assert expected.json() | {"dry_run": False} == certificate | {
+        "erased_at": None,
+        "finished": False,
+        "request_id": expected.json()["request_id"],
+    }
+    assert certificate["finished"]
+    assert certificate["credential_id"] == expected.json()["credential_id"]
+    assert certificate["rows"]["contact_email"] == 1
+    assert certificate["rows"]["engagement"] == 1
+    assert certificate["kept"]["transcript"] == 1
+
+
+async def test_the_feed_has_no_gap(alice: Person, admin: Person) -> None:
+    """The earlier entries of an erased contact keep all but the person, and one tells the erasure by the id alone."""
+    ada = await marked(alice)
+    await alice.patch(ada.url, json={"first_name": "Ada"})
+    before = await feed(admin)
+
+    response = await erase(admin, ada)
+
+    after = await feed(admin)
+    assert [each["position"] for each in after] == list(range(1, len(before) + 2))
+    assert after[-1] | {"at": ""} == {
+        "object": "change",
+        "position": len(after),
+        "type": "contact.erased",
+        "at": "",
+        "object_id": ada.id,
+        "request_id": response.json()["request_id"],
+        "credential_id": response.json()["credential_id"],
+        "data": {"object": {"erased": True, "id": ada.id}},
+    }
+    aside = {"data": {"object": {"erased": True, "id": ada.id}}}
+    assert after[:-1] == [each | aside if each["object_id"] == ada.id else each for each in before]
+
+
+async def test_merged_contacts_go_with_their_survivor(
+    alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Contacts that were merged into the person, one after the other, go as well; the merged one itself names its survivor."""
+    first = await marked(alice)
+    second = await contact(alice, "second@x.test", first_name="Grace")
+    third = await contact(alice, "third@x.test", first_name="Zoë")
+    await merged(alice, second, first)
+    await merged(alice, third, second)
+
+    refused = await erase(admin, first)
+    response = await erase(admin, third)
+
+    assert refused.status_code == 404
+    assert third.id in refused.json()["detail"]
+    assert response.status_code == 200, response.text
+    assert await everything(pool, alice.workspace_id) == {}
+    assert not await pool.fetch("select from contact where workspace_id = $1", alice.workspace_id)
+
+
+async def test_a_deleted_contact_is_erased(alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """A contact that was deleted before is erased like any other, with its former addresses."""
+    ada = await marked(alice)
+    await alice.delete(ada.url)
+
+    assert (await erase(admin, ada)).status_code == 200
+    assert await everything(pool, alice.workspace_id) == {}
+
+
+async def test_it_was_erased(alice: Person, admin: Person) -> None:
+    """History, restoration and a second erasure of an erased contact say that it was erased; undo does, too."""
+    ada = await marked(alice)
+    created = (await alice.get(f"/api/herdbook/contacts/{ada.id}/history")).json()["data"][0]["request_id"]
+    erased = (await erase(admin, ada)).json()["request_id"]
+
+    history = await admin.get(f"/api/herdbook/contacts/{ada.id}/history")
+    restored = await admin.post(f"/api/herdbook/contacts/{ada.id}/restore")
+    again = await erase(admin, ada)
+    undone = [(await admin.post("/api/herdbook/undo", json={"request_id": each})).json() for each in (created, erased)]
+
+    assert [each.status_code for each in (history, restored, again)] == [404, 404, 404]
+    assert all("was erased" in each.json()["detail"] for each in (history, restored, again))
+    assert [each["kept"][0]["reason"] for each in undone] == ["erased", "erased"]
+    assert [each["reverted"] for each in undone] == [[], []]
+
+
+async def test_undo_keeps_the_others(alice: Person, admin: Person) -> None:
+    """The undo of a request that made two contacts removes the one that was not erased."""
+    operations = [{"action": "create", "contact": {"first_name": name}} for name in ("Ada", "Grace")]
+    made = await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})
+    ada, grace = (each["contact"]["id"] for each in made.json()["results"])
+    await erase(admin, ada)
+
+    undone = (await admin.post("/api/herdbook/undo", json={"request_id": made.headers["X-Request-Id"]})).json()
+
+    assert [(each["id"], each["reason"]) for each in undone["kept"]] == [(ada, "erased")]
+    assert [(each["id"], each["action"]) for each in undone["reverted"]] == [(grace, "deleted")]
+
+
+async def test_engagements_go_on_request(alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """With `engagements`, the engagements of the person go with their transcripts and comments, and those of others stay."""
+    ada = await marked(alice)
+    body = call(participants=[{"email": ADDRESS}], title=MARKER, transcript_timeline=TIMELINE, transcript=MARKER)
+    engagement = Made(await alice.post(URL, json=body))
+    for number in range(60):
+        comment = await alice.post(f"{engagement.url}/transcript_comments", json={"body": f"{MARKER} {number}"})
+        assert comment.status_code == 201, comment.text
+    other = Made(await alice.post(URL, json=call("2")))
+
+    response = await erase(admin, ada, engagements="true")
+
+    assert response.json()["kept"] == {}
+    assert response.json()["rows"]["transcript_comment"] == 60
+    assert await everything(pool, alice.workspace_id) == {}
+    assert (await alice.get(engagement.url)).status_code == 404
+    assert (await alice.get(other.url)).status_code == 200
+    told = {each["type"] for each in (await feed(admin))[-62:]}
+    assert told == {"engagement.erased", "transcript.erased", "transcript_comment.erased"}
+    await assert_consistent(pool, alice.workspace_id)
+
+
+async def test_a_repeated_key_repeats_the_certificate(alice: Person, admin: Person) -> None:
+    """A second request with the same Idempotency-Key gets the same certificate."""
+    ada = await marked(alice)
+    first, second = [await admin.post(url_of(ada), headers={"Idempotency-Key": "erase-1"}) for _ in range(2)]
+
+    assert first.json() == second.json()
+    assert second.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_a_kept_answer_does_not_repeat_the_request(alice: Person, admin: Person) -> None:
+    """A creation that is repeated with its Idempotency-Key after the erasure neither tells the person nor makes them anew."""
+    body, headers = {"first_name": MARKER}, {"Idempotency-Key": "create-1"}
+    created = await alice.post("/api/v2/contacts", json=body, headers=headers)
+    await erase(admin, created.json()["id"])
+
+    repeated = await alice.post("/api/v2/contacts", json=body, headers=headers)
+
+    assert repeated.json() == {"erased": True}
+    assert repeated.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_every_table_is_declared(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    """Every table either has a place with its personal data, or is known to have none."""
+    tables = await pool.fetch("select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace")
+    declared = {place.table for place in PLACES}
+
+    assert {table for (table,) in tables} == declared | WITHOUT.keys()
+    assert declared.isdisjoint(WITHOUT)
