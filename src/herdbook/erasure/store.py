@@ -265,6 +265,28 @@ COMMENTS_OF: Final = Table(
 MAX_COMMENTS: Final = 50
 
 
+class NotesOf(msgspec.Struct, frozen=True):
+    """The first notes on a contact, deleted or not."""
+
+    workspace_id: UUID
+    contact_id: UUID
+    notes: tuple[UUID, ...]
+
+
+MAX_NOTES: Final = 20
+NOTES_OF: Final = Table(
+    row=NotesOf,
+    key=lambda found: found.contact_id,
+    load="""
+        select asked.workspace_id, asked.key as contact_id, array(
+            select n.id from note n where n.workspace_id = asked.workspace_id and n.contact_id = asked.key limit 20
+        ) as notes
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+    """,
+    save=None,
+)
+
+
 class Mentions(msgspec.Struct, frozen=True):
     """The engagements after one that may mention a person among their participants; `last` is the last one that was read."""
 
@@ -633,9 +655,27 @@ _EXPIRABLE: Final[LiteralString] = """
 """
 
 
+# The notes on an object go with it, because nobody can read them any more.
+_EXPIRABLE_NOTES: Final[LiteralString] = """
+    select c.workspace_id, c.id, c.version from note c
+    where c.deleted_at < now() - make_interval(days => $1)
+        or not exists (
+            select from contact p where p.workspace_id = c.workspace_id and p.id = c.contact_id
+            union all
+            select from company p where p.workspace_id = c.workspace_id and p.id = c.company_id
+        )
+    limit 50
+"""
+
+
 async def expirable(statements: Executor, table: LiteralString, days: int) -> dict[UUID, list[tuple[UUID, int]]]:
-    """Return some objects that were deleted more than this many days ago, with their versions, by workspace."""
+    """Return some objects that were deleted more than this many days ago, with their versions, by workspace.
+
+    Notes also go once the object that they are on is gone.
+    """
     found: dict[UUID, list[tuple[UUID, int]]] = {}
-    for workspace_id, object_id, version in await statements.fetch(_EXPIRABLE.replace("$table", table), days):
+    for workspace_id, object_id, version in await statements.fetch(
+        _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$table", table), days
+    ):
         found.setdefault(workspace_id, []).append((object_id, version))
     return found

@@ -1,24 +1,29 @@
 """The references between objects, which an undo must not break.
 
-A contact refers to its company. Once merged, a contact or a company refers to the one that replaces it. An engagement refers
-to contacts, companies and tags. A transcript refers to its engagement, and to the fact that it is completed. A comment refers
-to its engagement and to its timeline. References to users are left out, because users always exist.
+A contact refers to its company and its tags, a company to its tags. Once merged, a contact or a company refers to the one that
+replaces it. An engagement refers to contacts, companies and tags. A transcript refers to its engagement, and to the fact that
+it is completed. A comment refers to its engagement and to its timeline. A note refers to the contact or the company that it is
+on. References to users are left out, because users always exist.
 """
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from herdbook import ids
+from herdbook.companies.model import CompanyRecord
 from herdbook.companies.store import COMPANY
-from herdbook.contacts.model import Contact
+from herdbook.contacts.model import Contact, ContactRecord
 from herdbook.contacts.store import CONTACT
 from herdbook.engagements.model import EngagementEntry, ProcessingStatus, TranscriptEntry
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.ledger.object_types import ObjectType
+from herdbook.notes.model import Note
+from herdbook.notes.store import place_of
 from herdbook.tags.store import TAG
 from herdbook.transcript_comments.model import TranscriptComment
 
@@ -27,24 +32,28 @@ from herdbook.transcript_comments.model import TranscriptComment
 ObjectKey: TypeAlias = tuple[ObjectType[Any, Any], UUID]
 
 
-def named(object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[ObjectKey]:
+def named(  # noqa: PLR0911  # one for each type
+    object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged_into: UUID | None = None
+) -> set[ObjectKey]:
     """Return the references of an object. The state None is that of a missing object, which may have been merged."""
     match state:
         case None:
             return _places(object_type, merged_into)
-        case Contact():
-            return _places(COMPANY, company_of(state))
+        case ContactRecord() | CompanyRecord():
+            return _places(COMPANY, company_of(state)) | _tags(state.tag_ids)
         case EngagementEntry(details=details):
             return {
                 *((CONTACT, each) for each in ids.decoded_all(ids.CONTACT, details.contact_ids)),
                 *((COMPANY, each) for each in ids.decoded_all(ids.COMPANY, details.company_ids)),
-                *((TAG, each) for each in ids.decoded_all(ids.TAG, details.tag_ids)),
+                *_tags(details.tag_ids),
             }
         case TranscriptEntry():
             return {(ENGAGEMENT, object_id), (TRANSCRIPT, object_id)}
         case TranscriptComment():
             timeline_id = ids.decoded(ids.TRANSCRIPT_TIMELINE, state.transcript_timeline_id)
             return _places(ENGAGEMENT, engagement_of(state)) | _places(TRANSCRIPT, timeline_id)
+        case Note():
+            return {place_of(state)}
         case _:
             return set()
 
@@ -66,14 +75,16 @@ def provided(object_type: ObjectType[Any, Any], object_id: UUID, state: Any) -> 
 def without(state: Any, removed: AbstractSet[UUID]) -> Any:
     """Return the state of an object without its references to contacts, companies and tags that are removed for good."""
     match state:
-        case Contact() if company_of(state) in removed:
-            return msgspec.structs.replace(state, company=UNSET)
+        case ContactRecord() | CompanyRecord():
+            if company_of(state) in removed:
+                state = msgspec.structs.replace(state, company=UNSET)
+            return msgspec.structs.replace(state, tag_ids=_without(ids.TAG, state.tag_ids or (), removed) or UNSET)
         case EngagementEntry(details=details):
             details = msgspec.structs.replace(
                 details,
-                contact_ids=tuple(each for each in details.contact_ids if ids.decoded(ids.CONTACT, each) not in removed),
-                company_ids=tuple(each for each in details.company_ids if ids.decoded(ids.COMPANY, each) not in removed),
-                tag_ids=tuple(each for each in details.tag_ids if ids.decoded(ids.TAG, each) not in removed),
+                contact_ids=_without(ids.CONTACT, details.contact_ids, removed),
+                company_ids=_without(ids.COMPANY, details.company_ids, removed),
+                tag_ids=_without(ids.TAG, details.tag_ids, removed),
             )
             return msgspec.structs.replace(state, details=details)
         case _:
@@ -88,6 +99,14 @@ def company_of(state: Any) -> UUID | None:
 def engagement_of(state: Any) -> UUID | None:
     """Return the engagement of a comment, or None for another object."""
     return ids.decoded(ids.ENGAGEMENT, state.engagement_id) if isinstance(state, TranscriptComment) else None
+
+
+def _without(prefix: str, shown_ids: Sequence[str], removed: AbstractSet[UUID]) -> tuple[str, ...]:
+    return tuple(each for each in shown_ids if ids.decoded(prefix, each) not in removed)
+
+
+def _tags(tag_ids: Sequence[str] | UnsetType) -> set[ObjectKey]:
+    return {(TAG, each) for each in ids.decoded_all(ids.TAG, tag_ids or ())}
 
 
 def _places(object_type: ObjectType[Any, Any], object_id: UUID | None) -> set[ObjectKey]:
