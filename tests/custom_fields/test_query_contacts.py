@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import pytest
 
+from herdbook.contacts import query_store
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import create
 from tests.contacts.records import change, read
@@ -169,3 +170,23 @@ async def test_a_cursor_belongs_to_its_query(alice: Person, ada: Thing, grace: T
 
     assert [contact["id"] for contact in page["data"]] == [grace.id] != [ada.id]
     assert faults(response) == [("cursor", "invalid_cursor")]
+
+
+async def test_a_page_looks_at_a_limited_number_of_contacts(
+    alice: Person, owner: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page ends with the contacts that it may look at, even if it is empty; the next one goes on behind them."""
+    await define(owner, "score", "integer")
+    for index, contact in enumerate(await create(alice, *"abcdefghij")):
+        await change(alice, contact, fields={"score": index} if index % 2 else {})
+    monkeypatch.setattr(query_store, "MAX_LOOKED_AT", 4)
+    monkeypatch.setattr(query_store, "_SLICE", 2)
+    condition = {"or": [where("first_name", "one_of", ["a", "b", "j"])]}
+    queries = [{"where": condition, "sort": [{"field": name, "direction": "asc"}]} for name in ("updated_at", "created_at")]
+    first = await ask(alice, where={"or": [where("first_name", "eq", "j")]}, sort=queries[0]["sort"], count=True)
+
+    assert (first["data"], first["has_more"], first["count"], first["count_is_exact"]) == ([], True, 0, False)
+    assert [await found(alice, **query) for query in queries] == [["a", "b", "j"]] * 2
+    assert await found(alice, where=condition, sort=[{"field": "fields.score"}]) == ["b", "j", "a"]
+    assert (await ask(alice, count=True))["count_is_exact"] is False
+    assert faults(await alice.post(URL, json={"sort": [{"field": "first_name"}]})) == [("sort", "too_many_matches")]
