@@ -39,33 +39,33 @@ _DIRECTIONS: Final = st.sampled_from(["asc", "desc"])
 def _conditions_on(name: str) -> st.SearchStrategy[Json]:
     values, is_text, is_list = st.sampled_from(_VALUES[name]), name in ("word", "last_name"), name in ("tier", "likes")
     field = name if name == "last_name" else f"fields.{name}"
-    some = [
-        st.just({"op": "is_set"}),
-        st.just({"op": "is_not_set"}),
-        st.builds(lambda op, value: {"op": op, "value": value}, st.sampled_from(["eq", "not_eq"]), values),
-        st.builds(lambda value: {"op": "one_of", "value": value}, st.lists(values, min_size=1, max_size=3)),
+    some: list[st.SearchStrategy[dict[str, Any]]] = [
+        st.fixed_dictionaries({"op": st.sampled_from(["is_set", "is_not_set"])}),
+        st.fixed_dictionaries({"op": st.sampled_from(["eq", "not_eq"]), "value": values}),
+        st.fixed_dictionaries({"op": st.just("one_of"), "value": st.lists(values, min_size=1, max_size=3)}),
     ]
     if not is_list:
         orders = st.sampled_from(["gt", "gte", "lt", "lte", "before", "after"])
-        some.append(st.builds(lambda op, value: {"op": op, "value": value}, orders, values))
+        some.append(st.fixed_dictionaries({"op": orders, "value": values}))
     if is_text:
         parts = st.sampled_from(["A", "x" * 120, "k", "de", "é", *_WORDS])
-        some.append(
-            st.builds(lambda op, value: {"op": op, "value": value}, st.sampled_from(["contains", "begins_with"]), parts)
-        )
+        some.append(st.fixed_dictionaries({"op": st.sampled_from(["contains", "begins_with"]), "value": parts}))
     return st.one_of(some).map(lambda condition: {"field": field, **condition})
 
 
+def _groups_of(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
+    parts = st.lists(inner, min_size=1, max_size=3)
+    return st.one_of(
+        st.fixed_dictionaries({name: strategy}) for name, strategy in (("and", parts), ("or", parts), ("not", inner))
+    )
+
+
+def _is_flat(condition: Json) -> bool:
+    return _depth(condition) <= 5
+
+
 _LEAVES: Final = st.sampled_from([*_VALUES]).flatmap(_conditions_on)
-_CONDITIONS: Final = st.recursive(
-    _LEAVES,
-    lambda inner: st.one_of(
-        st.builds(lambda parts: {"and": parts}, st.lists(inner, min_size=1, max_size=3)),
-        st.builds(lambda parts: {"or": parts}, st.lists(inner, min_size=1, max_size=3)),
-        st.builds(lambda part: {"not": part}, inner),
-    ),
-    max_leaves=5,
-).filter(lambda condition: _depth(condition) <= 5)
+_CONDITIONS: Final[st.SearchStrategy[Json]] = st.recursive(_LEAVES, _groups_of, max_leaves=5).filter(_is_flat)
 _CONTACT: Final = st.fixed_dictionaries(
     {},
     optional={name: st.sampled_from(values) for name, values in _VALUES.items() if name != "likes"}
@@ -77,6 +77,10 @@ _SORTS: Final = st.lists(st.tuples(st.sampled_from(_SORTED), _DIRECTIONS), max_s
 def _depth(condition: Json) -> int:
     parts = condition.get("and") or condition.get("or") or [condition["not"]] if "field" not in condition else []
     return 1 + max((_depth(part) for part in parts), default=0)
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else [*value] if isinstance(value, list | tuple) else [value]
 
 
 def compared(name: str, value: Any) -> Any:
@@ -93,11 +97,11 @@ def meets(contact: Mapping[str, Any], condition: Json) -> bool:
         return all(parts) if "and" in condition else any(parts) if "or" in condition else not parts[0]
     name, op = condition["field"].removeprefix("fields."), condition["op"]
     held = contact.get(name)
-    mine = [] if held is None else [compared(name, each) for each in (held if isinstance(held, list) else [held])]
+    mine = [compared(name, each) for each in _listed(held)]
     if op in ("is_set", "is_not_set"):
         return bool(mine) == (op == "is_set")
     asked = condition["value"]
-    theirs = [compared(name, each) for each in (asked if isinstance(asked, list) else [asked])]
+    theirs = [compared(name, each) for each in _listed(asked)]
     tests: dict[str, Callable[[Any, Any], bool]] = {
         "contains": lambda one, other: other in one,
         "begins_with": lambda one, other: one.startswith(other),

@@ -280,7 +280,8 @@ class ConditionReader:
             code = "invalid_type" if bad in given else "required"
             self._add(f"{path}.{bad}", code, f"`{path}.{bad}` must be a string. Send it.")
             return None
-        member, op = self._member(given["field"], f"{path}.field"), given["op"]
+        op: str = given["op"]
+        member = self._member(given["field"], f"{path}.field")
         if member is None:
             return None
         if op not in member.ops:
