@@ -87,7 +87,7 @@ def leave_engagements(work: UnitOfWork, state: ErasureState) -> ErasureState | N
 
 
 def leave_participants(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
-    """Take the person out of further engagements that have them among the participants. Return None at the last one."""
+    """Take the person out of further engagements, deleted ones, too. Return None at the last one."""
     after = UUID(state.after) if state.after else ids.NIL
     read = work.get(MENTIONS, (after, tuple(state.subject.terms), tuple(state.subject.tails)))
     assert read is not None, "a range without engagements has a row, too"
@@ -214,8 +214,10 @@ def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
         told_entry, after = (EngagementEntry.of(row.object, each) for each in (told, details))
         updated_silently(work, ENGAGEMENT, row, told_entry, after)
     else:
-        work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=told))
-    return Chain.of(ENGAGEMENT, row.id, row.version, is_kept=True)
+        # No index has a deleted engagement, and no new entry tells of it.
+        decoded_ids = tuple(ids.decoded_all(CONTACT.prefix, contact_ids))
+        work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=details, contact_ids=decoded_ids))
+    return Chain(ENGAGEMENT.kind, ENGAGEMENT.prefix, row.id, row.version, is_kept=True, is_linked=is_linked)
 
 
 def _with_chains(work: UnitOfWork, state: ErasureState, chains: Iterable[Chain]) -> ErasureState:
@@ -240,7 +242,7 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject,
         if is_erased(bytes(entry.object)):
             continue
         if chain.is_kept:
-            _empty_in_part(work, subject, entry)
+            _empty_in_part(work, subject, entry, is_linked=chain.is_linked)
             continue
         if chain.kind == CONTACT.kind:
             subject = subject.having(msgspec.json.decode(entry.object, type=Contact))
@@ -250,20 +252,21 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject,
     return subject, [] if is_last else [msgspec.structs.replace(chain, seq=found.entries[-1].seq)]
 
 
-def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry) -> None:
+def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry, *, is_linked: bool) -> None:
     """Take the person out of what an entry of an engagement says of the participants."""
-    object_, previous = _without_person(entry.object, subject), _without_person(entry.previous, subject)
+    object_, previous = (_without_person(each, subject, is_linked=is_linked) for each in (entry.object, entry.previous))
     if object_ is not entry.object or previous is not entry.previous:
         work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, object_, previous))
 
 
-def _without_person(object_: msgspec.Raw, subject: Subject) -> msgspec.Raw:
+def _without_person(object_: msgspec.Raw, subject: Subject, *, is_linked: bool) -> msgspec.Raw:
     members = msgspec.json.decode(object_, type=_Members | None)
     if members is None or "details" not in members:
         return object_
     details = msgspec.json.decode(members["details"], type=Details)
     linked = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
-    others = subject.others(details.participants, is_linked=not linked.isdisjoint(details.contact_ids))
+    is_linked = is_linked or not linked.isdisjoint(details.contact_ids)
+    others = subject.others(details.participants, is_linked=is_linked)
     if others == details.participants:
         return object_
     members["details"] = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(details, participants=others)))

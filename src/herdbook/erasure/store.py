@@ -17,13 +17,12 @@ from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash
 from herdbook.erasure.places import PLACES
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
+from herdbook.ledger.idempotency import ERASED_ANSWER
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Removed, Table
 from herdbook.workspaces.store import region_of
 
 KEY: Final = "erasure_key"
-# The answer to a repeated Idempotency-Key, once the first answer was erased.
-ERASED_ANSWER: Final = msgspec.Raw(b'{"erased":true}')
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -264,7 +263,7 @@ MAX_COMMENTS: Final = 50
 
 
 class Mentions(msgspec.Struct, frozen=True):
-    """The engagements after one that may mention a person among their participants; `last` is the last one that was read."""
+    """The engagements after one that may mention a person, deleted ones, too; `last` is the last one that was read."""
 
     workspace_id: UUID
     after: UUID
@@ -277,7 +276,9 @@ class Mentions(msgspec.Struct, frozen=True):
 _MENTIONED: Final[LiteralString] = """(
     exists (
         select from unnest($terms) as term(text)
-        where strpos(lower(coalesce(e.details ->> 'participants', '')), term.text) > 0
+        where strpos(
+            lower(coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')), term.text
+        ) > 0
     )
     or exists (
         select from unnest($tails) as tail(digits)
@@ -317,7 +318,10 @@ class AnswerKey(msgspec.Struct, frozen=True):
 
 
 class MentioningAnswers(msgspec.Struct, frozen=True):
-    """The idempotency records after one that mention a person; `last` is the last one that was read."""
+    """The idempotency records after one that mention a person; `last` is the last one that was read.
+
+    The answer to an erasure, which has the id alone, is left out.
+    """
 
     workspace_id: UUID
     after: tuple[UUID, str]
@@ -342,8 +346,9 @@ MENTIONING_ANSWERS: Final = Table(
                 select n.credential_id, n.key, n.is_in_key from (
                     select r.credential_id, r.key,
                         exists (select from unnest(k.terms) as t(text) where strpos(lower(r.key), t.text) > 0) as is_in_key,
-                        exists (select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0)
-                            as is_in_answer
+                        r.answer::text not like '{"erased":true,%' and exists (
+                            select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0
+                        ) as is_in_answer
                     from (
                         select r.credential_id, r.key, r.answer from idempotency_record r
                         where r.workspace_id = asked.workspace_id and (r.credential_id, r.key) > (k.credential_id, k.key)
@@ -454,13 +459,15 @@ async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subj
             list(subject.contact_ids),
         )
     )
+    shown_ids = {ids.encoded(ids.CONTACT, each) for each in subject.contact_ids}
     after: UUID | None = ids.NIL if subject.terms or subject.tails else None
     while after is not None:
         records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
         *mentioning, end = records
         for record in mentioning:
-            participants = msgspec.json.decode(record[1], type=Details).participants
-            if subject.others(participants, is_linked=False) != participants:
+            details = msgspec.json.decode(record[1], type=Details)
+            is_linked = not shown_ids.isdisjoint(details.contact_ids)
+            if is_linked or subject.others(details.participants, is_linked=False) != details.participants:
                 found.add(record[0])
         after = end[2]
     return frozenset(found)
