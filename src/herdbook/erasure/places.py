@@ -62,6 +62,11 @@ class Place:
     goes_with_engagements: bool = False
 
     @property
+    def is_of_engagements(self) -> bool:
+        """Whether some of the rows are found by the engagements."""
+        return "$3" in self.found
+
+    @property
     def rows(self) -> LiteralString:
         """The statement that returns the rows, one JSON object each; it takes all four parameters."""
         return (
