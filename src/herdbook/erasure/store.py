@@ -274,6 +274,28 @@ COMMENTS_OF: Final = Table(
 MAX_COMMENTS: Final = 50
 
 
+class NotesOf(msgspec.Struct, frozen=True):
+    """The first notes on a contact, deleted or not."""
+
+    workspace_id: UUID
+    contact_id: UUID
+    notes: tuple[UUID, ...]
+
+
+MAX_NOTES: Final = 20
+NOTES_OF: Final = Table(
+    row=NotesOf,
+    key=lambda found: found.contact_id,
+    load="""
+        select asked.workspace_id, asked.key as contact_id, array(
+            select n.id from note n where n.workspace_id = asked.workspace_id and n.contact_id = asked.key limit 20
+        ) as notes
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+    """,
+    save=None,
+)
+
+
 class Mentions(msgspec.Struct, frozen=True):
     """The engagements after one that may mention a person, deleted ones, too; `last` is the last one that was read."""
 
@@ -681,11 +703,11 @@ _LOOKED_AT: Final = 5000
 MAX_EXPIRED: Final = 25
 _EXPIRABLE: Final[LiteralString] = """
     with read as materialized (
-        select c.workspace_id, c.id, c.version, c.deleted_at from $table c
+        select c.workspace_id, c.id, c.version, c.deleted_at$columns from $table c
         where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
     ), found as (
         select r.workspace_id, r.id, r.version from read r
-        where r.deleted_at < now() - make_interval(days => $1)
+        where (r.deleted_at < now() - make_interval(days => $1)$others)
             and not exists (select from unfinished u where u.workspace_id = r.workspace_id and u.object_id = r.id)
         order by r.workspace_id, r.id limit $5
     )
@@ -693,6 +715,17 @@ _EXPIRABLE: Final[LiteralString] = """
     union all
     (select workspace_id, id, null from read order by workspace_id desc, id desc limit 1)
 """
+
+
+# The notes on an object go with it, because nobody can read them any more.
+_ORPHANED_NOTES: Final[LiteralString] = """
+    or not exists (
+        select from contact p where p.workspace_id = r.workspace_id and p.id = r.contact_id
+        union all
+        select from company p where p.workspace_id = r.workspace_id and p.id = r.company_id
+    )
+"""
+_EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$others", _ORPHANED_NOTES)
 
 
 class ExpirableObjects(NamedTuple):
@@ -705,8 +738,12 @@ class ExpirableObjects(NamedTuple):
 async def expirable(
     statements: Executor, table: LiteralString, days: int, after: tuple[UUID, UUID] = (ids.NIL, ids.NIL)
 ) -> ExpirableObjects:
-    """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after."""
-    records = await statements.fetch(_EXPIRABLE.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
+    """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
+
+    Notes also go once the object that they are on is gone.
+    """
+    statement = _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$columns", "").replace("$others", "")
+    records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
     objects: dict[UUID, list[tuple[UUID, int]]] = {}
     for workspace_id, object_id, version in records[:-1]:
         objects.setdefault(workspace_id, []).append((object_id, version))
