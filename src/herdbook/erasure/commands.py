@@ -108,7 +108,7 @@ def _after_slice(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     pending = empty_entries(work, state)
     if pending is not None or state.step == len(STEPS):
         return pending
-    return STEPS[state.step].erase(work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
+    return STEPS[state.step](work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
 
 
 def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState) -> None:

@@ -5,7 +5,7 @@ changed to the next slice, which runs in a later batch and sees the change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -137,20 +137,13 @@ def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     return msgspec.structs.replace(state, after=f"{read.last[0]} {read.last[1]}")
 
 
-class Step(NamedTuple):
-    """A step of an erasure. `erase` does a slice of it, and returns the state after it, or None if nothing was left to do."""
-
-    name: str
-    erase: Callable[[UnitOfWork, ErasureState], ErasureState | None]
-
-
-# Before each comes the emptying of entries. Those of the contacts are the first, because they tell by which addresses and
-# numbers the person was known.
-STEPS: Final = (
-    Step("notes", erase_notes),
-    Step("engagements", leave_engagements),
-    Step("participants", leave_participants),
-    Step("answers", empty_answers),
+# Each step does a slice, and returns the state after it, or None if nothing was left to do. Entries are emptied before each.
+# Those of the contacts are the first, because they tell by which addresses and numbers the person was known.
+STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ...]] = (
+    erase_notes,
+    leave_engagements,
+    leave_participants,
+    empty_answers,
 )
 
 
