@@ -11,7 +11,7 @@ from msgspec import Meta
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.contacts.model import Contact
-from herdbook.contacts.store import number_keys
+from herdbook.contacts.store import CONTACT, number_keys
 from herdbook.engagements.model import Participant
 from herdbook.ledger.object_types import ObjectType
 from herdbook.shared_schemas import Time
@@ -133,7 +133,9 @@ def _names(contact: Contact) -> list[str]:
 class Chain(msgspec.Struct, frozen=True):
     """The entries of an object from which the person must still go, from one backwards.
 
-    If the object is kept, its entries lose only what they say of the person; otherwise they become empty.
+    If the object is kept, its entries lose only what they say of the person; otherwise they become empty. `is_linked` if it is
+    an engagement that was linked to the person, so that a name tells in all its entries. `is_expired` if the object only was
+    deleted long ago, so that its entries need not tell by what the person was known.
     """
 
     kind: str
@@ -141,11 +143,18 @@ class Chain(msgspec.Struct, frozen=True):
     object_id: UUID
     seq: int
     is_kept: bool = False
+    is_linked: bool = False
+    is_expired: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the entries are read before they are emptied."""
+        return self.is_kept or (self.kind == CONTACT.kind and not self.is_expired)
 
     @classmethod
-    def of(cls, object_type: ObjectType[Any, Any], object_id: UUID, seq: int, *, is_kept: bool = False) -> Self:
-        """Return the chain of an object's entries."""
-        return cls(object_type.kind, object_type.prefix, object_id, seq, is_kept)
+    def of(cls, object_type: ObjectType[Any, Any], object_id: UUID, seq: int) -> Self:
+        """Return the chain of the entries of an object that is erased."""
+        return cls(object_type.kind, object_type.prefix, object_id, seq)
 
 
 class ErasureState(msgspec.Struct, frozen=True, kw_only=True):
