@@ -77,6 +77,8 @@ def erase(  # one argument per option
             return workspace_id, [contact_id]
         return workspace_id, sorted(await store.contacts_known_by(connection, workspace_id, address))
 
+    if not dry_run:
+        _require_list(database)
     with open_database(database) as url:
         workspace_id, contact_ids = with_connection(DatabaseSettings(database_url=url), meant)
         if not contact_ids:
@@ -92,6 +94,18 @@ def erase(  # one argument per option
 
         certificates = asyncio.run(_at_place(url, database.data_dir, erase_each))
     environment.say(msgspec.json.format(msgspec.json.encode(certificates), indent=2).decode())
+
+
+def _require_list(database: DatabaseSettings) -> None:
+    """Refuse an erasure that a restored database could not learn of."""
+    path = database.data_dir / NAME
+    try:
+        ErasureList(path).check()
+    except OSError as error:
+        raise CommandFailed(
+            f"The list of erasures `{path}` cannot be written: {error.strerror}. Nothing was erased. Choose the data folder of "
+            "the server with --data-dir, or create the folder."
+        ) from None
 
 
 async def _preview(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_engagements: bool) -> Certificate:
@@ -142,6 +156,7 @@ def apply(file: Path, *, database: _Database = DatabaseSettings()) -> None:
     if not file.exists():
         raise CommandFailed(f"There is no file `{file}`.")
     listed = ErasureList(file).read()
+    _require_list(database)
 
     async def again(place: _Place) -> int:
         return await erase_again(place.pool, place.ledger, place.erasures, listed)

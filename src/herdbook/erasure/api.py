@@ -9,7 +9,7 @@ import msgspec
 from herdbook.auth.scopes import ADMIN
 from herdbook.contacts.store import CONTACT
 from herdbook.engagements.store import needing_recordings
-from herdbook.erasure.erasing import certificate, command_for, finished, not_found, preview
+from herdbook.erasure.erasing import certificate, command_for, finished, not_found, preview, require_list
 from herdbook.erasure.model import Certificate, EraseQuery
 from herdbook.errors import NotFound
 from herdbook.http.call import Call
@@ -26,6 +26,7 @@ async def erase_contact(call: Call, contact_id: UUID, query: EraseQuery) -> Answ
         if not command.subject.contact_ids:
             raise await not_found(pool, workspace_id, CONTACT, contact_id)
         return Answer(msgspec.json.encode(preview(command, call.request_id, call.caller.shown_credential_id)))
+    await require_list(services.erasures)
     try:
         written = await call.write(command)
     except NotFound:

@@ -56,7 +56,7 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
         if self.if_version is not None and row.version not in self.if_version:
             raise Stale(row.version)
         # The slices look for the engagements anew, so their state need not hold them.
-        known = msgspec.structs.replace(self.subject, engagement_ids=frozenset())
+        known = msgspec.structs.replace(self.subject, engagement_ids=frozenset(), linked_ids=frozenset())
         subject, chains = erase_contact(work, row, known)
         state = ErasureState(subject=subject, with_engagements=self.with_engagements, found=self.found, chains=tuple(chains))
         work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, self.contact_id, work.seq, state))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,11 +12,13 @@ from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Executor, Pool
+from herdbook.db.survivors import survivors
 from herdbook.erasure import store
 from herdbook.erasure.commands import EraseContact, EraseSlice, Expirable, ExpireObjects
-from herdbook.erasure.model import Certificate, keyed_hash
-from herdbook.erasure_list import ErasureList, ListedErasure
-from herdbook.errors import NotFound, Refusal
+from herdbook.erasure.model import Certificate, erased_address, keyed_hash
+from herdbook.erasure.store import KnownContact
+from herdbook.erasure_list import ErasureList, ErasureListInvalid, ListedErasure
+from herdbook.errors import NotFound, Refusal, Unavailable
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unfinished import finish
@@ -23,6 +26,7 @@ from herdbook.ledger.unit_of_work import Origin
 from herdbook.shared_schemas import shown_time
 
 _CONTACTS: Final = 2000
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _log: Final = logging.getLogger("herdbook.app")
 
 
@@ -56,15 +60,25 @@ def preview(command: EraseContact, request_id: UUID, shown_credential_id: str | 
         credential_id=shown_credential_id,
         finished=False,
         engagements=command.with_engagements,
+        engagement_ids=[ids.encoded(ids.ENGAGEMENT, each) for each in command.found.engagement_ids],
         rows=command.found.rows,
         kept=command.found.kept,
     )
 
 
+async def require_list(erasures: ErasureList) -> None:
+    """Refuse an erasure that a restored database could not learn of. Refusal: Unavailable."""
+    try:
+        await asyncio.to_thread(erasures.check)
+    except (OSError, ErasureListInvalid) as error:
+        _log.error("the list of erasures cannot be written", extra={"error": str(error)})
+        raise Unavailable("The server cannot write its list of erasures. Nothing was erased. Tell its operator.") from None
+
+
 async def finished(pool: Pool, ledger: Ledger, erasures: ErasureList, these: tuple[UUID, Sequence[UUID]] | None = None) -> None:
     """Finish erasures that were begun, all or those of some contacts, and add them to the list outside of the database."""
     await finish(pool, ledger, store.ERASE, EraseSlice, these)
-    await asyncio.to_thread(erasures.add, await store.listed(pool))
+    await asyncio.to_thread(erasures.add, await store.listed(pool, days=1))
 
 
 async def certificate(statements: Executor, workspace_id: UUID, contact_id: UUID) -> Certificate | None:
@@ -82,6 +96,7 @@ async def certificate(statements: Executor, workspace_id: UUID, contact_id: UUID
         credential_id=None if kept.credential_id == ids.NIL else ids.encoded(prefix, kept.credential_id),
         finished=kept.is_finished,
         engagements=kept.with_engagements,
+        engagement_ids=[ids.encoded(ids.ENGAGEMENT, each) for each in kept.found.engagement_ids],
         rows=kept.found.rows,
         kept=kept.found.kept,
     )
@@ -97,46 +112,83 @@ async def not_found(statements: Executor, workspace_id: UUID, object_type: Objec
 async def erase_again(pool: Pool, ledger: Ledger, erasures: ErasureList, others: Iterable[ListedErasure] = ()) -> int:
     """Erase the persons whom the list outside of the database has and the database does not, because it was restored.
 
-    `others` are further erasures. A contact that was created after an erasure is another matter, and stays. Return how many
-    contacts were erased.
+    `others` are further erasures. A contact that was created after an erasure is another matter, and stays. One that is refused
+    is left for the next time. Return how many contacts were erased.
     """
-    known = {(each.workspace_id, each.hash) for each in await store.listed(pool)}
+    known = {(each.workspace_id, each.hash): each.at for each in await store.listed(pool)}
     listed = [*await asyncio.to_thread(erasures.read), *others]
-    new = [each for each in listed if (each.workspace_id, each.hash) not in known]
-    many = 0
+    new = [each for each in listed if known.get((each.workspace_id, each.hash), _NEVER) < each.at]
+    many, refused = 0, set[ListedErasure]()
     for workspace_id in {each.workspace_id for each in new}:
-        of_workspace = [each for each in new if each.workspace_id == workspace_id]
-        for contact_id, erasure in (await _matching(pool, workspace_id, of_workspace)).items():
-            origin = Origin(erasure.request_id, erasure.credential_id)
-            command = await command_for(pool, workspace_id, contact_id, with_engagements=erasure.with_engagements)
-            try:
-                await ledger.write(workspace_id, command, origin)
-            except NotFound:
-                # Another process has erased it, or it was merged into one that is erased.
-                continue
-            many += 1
+        meant, doubtful = await _meant(pool, workspace_id, [each for each in new if each.workspace_id == workspace_id])
+        for contact_id, by in meant.items():
+            outcome = await _erased_again(pool, ledger, workspace_id, contact_id, by)
+            many += outcome is True
+            refused.update(by if outcome is None else ())
+        if left := await store.stored(pool, workspace_id, doubtful):
+            shown = [ids.encoded(ids.CONTACT, each) for each in left]
+            _log.warning("contacts have the address of an erased person: erase them if they are the same", extra={"ids": shown})
     if new:
-        await finished(pool, ledger, erasures)
-        await store.note(pool, new)
+        await store.note(pool, [each for each in new if each not in refused])
         _log.warning("persons were erased again, because the database was restored", extra={"contacts": many})
+    await finish(pool, ledger, store.ERASE, EraseSlice)
+    await asyncio.to_thread(erasures.add, await store.listed(pool))
     return many
 
 
-async def _matching(pool: Pool, workspace_id: UUID, erasures: Sequence[ListedErasure]) -> dict[UUID, ListedErasure]:
-    """Return the contacts that are meant by erasures, each with its erasure."""
-    found: dict[UUID, ListedErasure] = {}
+async def _erased_again(
+    pool: Pool, ledger: Ledger, workspace_id: UUID, contact_id: UUID, by: Sequence[ListedErasure]
+) -> bool | None:
+    """Erase a contact again, or the one that replaced it. Return whether it was still there, or None if that is refused."""
+    replacing = await survivors(pool, "contact", workspace_id, [contact_id])
+    with_engagements = any(each.with_engagements for each in by)
+    replaced_by = replacing.get(contact_id, contact_id)
+    command = await command_for(pool, workspace_id, replaced_by, with_engagements=with_engagements)
+    try:
+        await ledger.write(workspace_id, command, Origin(by[0].request_id, by[0].credential_id))
+    except Refusal as refusal:
+        # Another process has erased it, or it went with another one.
+        if not await store.stored(pool, workspace_id, [contact_id]):
+            return False
+        shown = ids.encoded(ids.CONTACT, contact_id)
+        _log.error(
+            "a person is not erased again yet: restart the server, or erase the contact",
+            extra={"contact_id": shown, "error": type(refusal).__name__},
+        )
+        return None
+    return True
+
+
+async def _meant(
+    pool: Pool, workspace_id: UUID, erasures: Sequence[ListedErasure]
+) -> tuple[dict[UUID, list[ListedErasure]], list[UUID]]:
+    """Return the contacts that erasures mean, each with these, and further ones that have an address of an erased contact.
+
+    The id alone tells that a contact is the one that was erased: an address may have belonged to somebody else before. An
+    erasure that was asked for by address means every contact that has it.
+    """
+    found, doubtful = dict[UUID, list[ListedErasure]](), list[UUID]()
     by_key = {each.key: {other.hash: other for other in erasures if other.key == each.key} for each in erasures}
     after = ids.NIL
     while contacts := await store.contacts_after(pool, workspace_id, after, _CONTACTS):
         for contact in contacts:
             for key, by_hash in by_key.items():
-                for value in (ids.encoded(ids.CONTACT, contact.id), *contact.addresses):
-                    erasure = by_hash.get(keyed_hash(key, workspace_id, value))
-                    if erasure is not None and contact.created_at < erasure.at:
-                        found[contact.id] = erasure
+                meant = (ids.encoded(ids.CONTACT, contact.id), *map(erased_address, contact.addresses))
+                if by := _listed(by_hash, key, workspace_id, contact, meant):
+                    found.setdefault(contact.id, []).extend(by)
+                elif _listed(by_hash, key, workspace_id, contact, contact.addresses):
+                    doubtful.append(contact.id)
         after = contacts[-1].id
         await asyncio.sleep(0)
-    return found
+    return found, [each for each in doubtful if each not in found]
+
+
+def _listed(
+    by_hash: dict[str, ListedErasure], key: str, workspace_id: UUID, contact: KnownContact, values: Iterable[str]
+) -> list[ListedErasure]:
+    """Return the erasures of any of these values that are later than a contact."""
+    found = (by_hash.get(keyed_hash(key, workspace_id, value)) for value in values)
+    return [each for each in found if each is not None and contact.created_at < each.at]
 
 
 async def expire(pool: Pool, ledger: Ledger, object_types: Iterable[ObjectType[Any, Any]], days: int) -> None:

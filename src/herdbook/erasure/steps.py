@@ -119,7 +119,7 @@ STEPS: Final = (
 
 
 def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID]) -> tuple[ErasureState, int]:
-    """Take the person out of engagements, or erase these, until the slice is full. Return how many it has looked at."""
+    """Take the person out of engagements, or erase linked ones, until the slice is full. Return how many it has looked at."""
     rows = work.get_all(ENGAGEMENTS, engagement_ids)
     # Miss all that the slice needs before it changes anything, because a command that misses rows is applied again.
     needs = [Need(CHAIN_RANGES, _range(Chain.of(ENGAGEMENT, row.id, row.version))) for row in rows if row is not None]
@@ -131,7 +131,7 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
         many += 1
         if row is None or not _is_about(row, state.subject):
             continue
-        if state.with_engagements:
+        if state.with_engagements and _is_linked(row, state.subject):
             erased_chains, is_commented = erase_engagement(work, row)
             chains += erased_chains
             commented += [row.id] if is_commented else []
@@ -167,7 +167,7 @@ def _comments_of(work: UnitOfWork, engagement_id: UUID) -> tuple[list[Chain], bo
 
 def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
     """Take the person out of an engagement, by a change that does not tell who it was."""
-    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
+    is_linked = _is_linked(row, subject)
     participants = subject.others(row.details.participants, is_linked=is_linked)
     told = msgspec.structs.replace(row.details, participants=participants)
     gone = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
@@ -178,7 +178,8 @@ def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
         updated_silently(work, ENGAGEMENT, row, told_entry, after)
     else:
         work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=told))
-    return Chain.of(ENGAGEMENT, row.id, row.version, is_kept=True)
+    chain = Chain.of(ENGAGEMENT, row.id, row.version, is_kept=True)
+    return msgspec.structs.replace(chain, is_linked=is_linked)
 
 
 def _with_chains(work: UnitOfWork, state: ErasureState, chains: Iterable[Chain]) -> ErasureState:
@@ -200,7 +201,7 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject,
         if is_erased(bytes(entry.object)):
             continue
         if chain.is_kept:
-            _empty_in_part(work, subject, entry)
+            _empty_in_part(work, subject, entry, is_linked=chain.is_linked)
             continue
         if chain.kind == CONTACT.kind:
             subject = subject.having(msgspec.json.decode(entry.object, type=Contact))
@@ -210,20 +211,21 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject,
     return subject, [] if is_last else [msgspec.structs.replace(chain, seq=found.entries[-1].seq)]
 
 
-def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry) -> None:
+def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry, *, is_linked: bool) -> None:
     """Take the person out of what an entry of an engagement says of the participants."""
-    object_, previous = _without_person(entry.object, subject), _without_person(entry.previous, subject)
+    object_, previous = (_without_person(each, subject, is_linked=is_linked) for each in (entry.object, entry.previous))
     if object_ is not entry.object or previous is not entry.previous:
         work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, object_, previous))
 
 
-def _without_person(object_: msgspec.Raw, subject: Subject) -> msgspec.Raw:
+def _without_person(object_: msgspec.Raw, subject: Subject, *, is_linked: bool) -> msgspec.Raw:
     members = msgspec.json.decode(object_, type=_Members | None)
     if members is None or "details" not in members:
         return object_
     details = msgspec.json.decode(members["details"], type=Details)
     linked = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
-    others = subject.others(details.participants, is_linked=not linked.isdisjoint(details.contact_ids))
+    is_linked = is_linked or not linked.isdisjoint(details.contact_ids)
+    others = subject.others(details.participants, is_linked=is_linked)
     if others == details.participants:
         return object_
     members["details"] = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(details, participants=others)))
@@ -235,5 +237,8 @@ def _range(chain: Chain) -> tuple[str, UUID, int, int]:
 
 
 def _is_about(row: EngagementRow, subject: Subject) -> bool:
-    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
-    return is_linked or subject.others(row.details.participants, is_linked=False) != row.details.participants
+    return _is_linked(row, subject) or subject.others(row.details.participants, is_linked=False) != row.details.participants
+
+
+def _is_linked(row: EngagementRow, subject: Subject) -> bool:
+    return not subject.contact_ids.isdisjoint(row.contact_ids)

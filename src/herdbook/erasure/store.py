@@ -1,6 +1,6 @@
 """The tables that an erasure reads and writes beside those of objects, and every SQL statement about erasures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -13,12 +13,13 @@ from herdbook.contacts.model import Contact
 from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
-from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash
+from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash, spellings
 from herdbook.erasure.places import PLACES
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Removed, Table
+from herdbook.phone_numbers import number_keys
 from herdbook.workspaces.store import region_of
 
 KEY: Final = "erasure_key"
@@ -427,7 +428,42 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     for _, object_ in records:
         if not is_erased(object_):
             subject = subject.having(msgspec.json.decode(object_, type=Contact))
+    subject = msgspec.structs.replace(
+        subject,
+        held=await _held_by_others(statements, workspace_id, subject),
+        linked_ids=await linked_engagements(statements, workspace_id, subject.contact_ids),
+    )
     return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
+
+
+async def _held_by_others(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[str]:
+    """Return those addresses of a person that another active contact has, and the keys of such numbers."""
+    keys = {number: number_keys(number, subject.region) for number in subject.phone_numbers}
+    records = await statements.fetch(
+        """
+        select address from contact_email
+        where workspace_id = $1 and address = any($2) and contact_id <> all($4)
+        union
+        select word from contact_word
+        where workspace_id = $1 and word = any($3) and contact_id <> all($4)
+        """,
+        workspace_id,
+        list(subject.addresses),
+        [key for some in keys.values() for key in some],
+        list(subject.contact_ids),
+    )
+    found = frozenset(record[0] for record in records)
+    return found.union(*(some for some in keys.values() if not found.isdisjoint(some)))
+
+
+async def linked_engagements(statements: Executor, workspace_id: UUID, contact_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Return the engagements that are linked to contacts."""
+    found: list[UUID] = await statements.fetchval(
+        "select array(select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2))",
+        workspace_id,
+        list(contact_ids),
+    )
+    return frozenset(found)
 
 
 _SCANNED: Final = 500
@@ -443,17 +479,7 @@ _NEXT_MENTIONS: Final = """
 
 async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
     """Return the engagements that are linked to a person, or have them among the participants, a slice at a time."""
-    found: set[UUID] = set(
-        await statements.fetchval(
-            """
-            select array(
-                select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2)
-            )
-            """,
-            workspace_id,
-            list(subject.contact_ids),
-        )
-    )
+    found = set(await linked_engagements(statements, workspace_id, subject.contact_ids))
     after: UUID | None = ids.NIL if subject.terms or subject.tails else None
     while after is not None:
         records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
@@ -468,14 +494,18 @@ async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subj
 
 async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, with_engagements: bool) -> Found:
     """Return how many rows of each table have data of a person."""
-    rows: dict[str, int] = {}
-    kept: dict[str, int] = {}
+    rows, kept = dict[str, int](), dict[str, int]()
+    going = subject.linked_ids if with_engagements else frozenset[UUID]()
+    in_going, in_kept = (
+        msgspec.structs.replace(subject, engagement_ids=each) for each in (going, subject.engagement_ids - going)
+    )
     for place in PLACES:
         statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
-        if many := await statements.fetchval(statement, *parameters(workspace_id, subject)):
-            counts = kept if place.goes_with_engagements and not with_engagements else rows
-            counts[place.table] = counts.get(place.table, 0) + many
-    return Found(rows=rows, kept=kept)
+        parts = ((rows, in_going), (kept, in_kept)) if place.goes_with_engagements else ((rows, subject),)
+        for counts, part in parts:
+            if many := await statements.fetchval(statement, *parameters(workspace_id, part)):
+                counts[place.table] = counts.get(place.table, 0) + many
+    return Found(rows=rows, kept=kept, engagement_ids=tuple(sorted(going)))
 
 
 def parameters(workspace_id: UUID, subject: Subject) -> tuple[UUID, list[UUID], list[UUID], list[str]]:
@@ -533,12 +563,14 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
         records = await statements.fetch(
             """
             select object_id, object from change
-            where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and strpos(lower(object::text), $4) > 0
+            where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and exists (
+                select from unnest($4::text[]) as term(text) where strpos(lower(object::text), term.text) > 0
+            )
             """,
             workspace_id,
             after,
             _LOOKED_THROUGH,
-            address,
+            sorted(spellings(address)),
         )
         found |= {record[0] for record in records if _has(record[1], address)}
         after += _LOOKED_THROUGH
@@ -547,11 +579,9 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
         contacts = await contacts_after(statements, workspace_id, last, _LOOKED_THROUGH)
         found |= {each.id for each in contacts if address in each.addresses}
         last = contacts[-1].id if contacts else None
-    stored: list[UUID] = await statements.fetchval(
-        "select array(select id from contact where workspace_id = $1 and id = any($2))", workspace_id, list(found)
-    )
-    replacing = await survivors(statements, "contact", workspace_id, stored)
-    return {replacing.get(each, each) for each in stored}
+    left = await stored(statements, workspace_id, found)
+    replacing = await survivors(statements, "contact", workspace_id, left)
+    return {replacing.get(each, each) for each in left}
 
 
 def _has(object_: bytes, address: str) -> bool:
@@ -585,11 +615,23 @@ async def contacts_after(statements: Executor, workspace_id: UUID, after: UUID, 
     ]
 
 
-async def listed(statements: Executor) -> list[ListedErasure]:
-    """Return all erasures of the database."""
+async def stored(statements: Executor, workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID]:
+    """Return those of the contacts that have a row, deleted or not."""
+    found: list[UUID] = await statements.fetchval(
+        "select array(select id from contact where workspace_id = $1 and id = any($2))", workspace_id, list(contact_ids)
+    )
+    return found
+
+
+async def listed(statements: Executor, days: int | None = None) -> list[ListedErasure]:
+    """Return all erasures of the database, or those of the last days."""
     key = await read_key(statements)
     records = await statements.fetch(
-        "select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure order by at"
+        """
+        select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure
+        where $1::int is null or at > now() - make_interval(days => $1) order by at
+        """,
+        days,
     )
     return [ListedErasure(key, record[0], record[1], record[2], record[3], record[4], record[5]) for record in records]
 
@@ -600,7 +642,8 @@ async def note(statements: Executor, erasures: Sequence[ListedErasure]) -> None:
         await statements.execute(
             """
             insert into erasure (workspace_id, hash, at, request_id, credential_id, with_engagements)
-            values ($1, $2, $3, $4, $5, $6) on conflict do nothing
+            values ($1, $2, $3, $4, $5, $6)
+            on conflict (workspace_id, hash) do update set at = greatest(erasure.at, excluded.at)
             """,
             *msgspec.structs.astuple(each)[1:],
         )
