@@ -1,6 +1,7 @@
 """How persons are erased: on request, again after a backup was restored, and deleted objects after some days."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -8,20 +9,22 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.contacts.store import CONTACT
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.survivors import survivors
 from herdbook.erasure import store
-from herdbook.erasure.commands import EraseContact, EraseSlice, Expirable, ExpireObjects
+from herdbook.erasure.commands import EraseAddress, EraseContact, EraseSlice, Expirable, ExpireObjects
 from herdbook.erasure.model import Certificate, erased_address, keyed_hash
 from herdbook.erasure.store import KnownContact
 from herdbook.erasure_list import ErasureList, ErasureListInvalid, ListedErasure
 from herdbook.errors import NotFound, Refusal, Unavailable
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType
-from herdbook.ledger.unfinished import finish
+from herdbook.ledger.unfinished import SliceDone, finish
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.shared_schemas import shown_time
 
@@ -49,17 +52,25 @@ async def command_for(
     )
 
 
-def preview(command: EraseContact, request_id: UUID, shown_credential_id: str | None) -> Certificate:
+async def command_for_address(statements: Executor, workspace_id: UUID, address: str) -> EraseAddress:
+    """Return the command that erases the participants with an address, with what is found of them now."""
+    subject = await store.subject_with_address(statements, workspace_id, address)
+    found = await store.count(statements, workspace_id, subject, with_engagements=False)
+    return EraseAddress(address=address, subject=subject, found=found)
+
+
+def preview(command: EraseContact | EraseAddress, request_id: UUID, shown_credential_id: str | None) -> Certificate:
     """Return the expected certificate of an erasure that is not carried out."""
+    is_of_contact = isinstance(command, EraseContact)
     return Certificate(
         object="erasure_certificate",
         dry_run=True,
-        contact_id=ids.encoded(ids.CONTACT, command.contact_id),
+        contact_id=ids.encoded(ids.CONTACT, command.contact_id) if is_of_contact else None,
         erased_at=None,
         request_id=ids.encoded(ids.REQUEST, request_id),
         credential_id=shown_credential_id,
         finished=False,
-        engagements=command.with_engagements,
+        engagements=is_of_contact and command.with_engagements,
         engagement_ids=[ids.encoded(ids.ENGAGEMENT, each) for each in command.found.engagement_ids],
         rows=command.found.rows,
         kept=command.found.kept,
@@ -81,16 +92,35 @@ async def finished(pool: Pool, ledger: Ledger, erasures: ErasureList, these: tup
     await asyncio.to_thread(erasures.add, await store.listed(pool, days=1))
 
 
+async def finish_address(
+    pool: Pool, ledger: Ledger, erasures: ErasureList, workspace_id: UUID, task_id: UUID, origin: Origin
+) -> None:
+    """Finish the erasure of an address under the request that asked for it, and add it to the list outside of the database."""
+    done = SliceDone(all=False)
+    with contextlib.suppress(Refusal):
+        while not done.all:
+            done = msgspec.json.decode((await ledger.write(workspace_id, EraseSlice(task_id), origin)).body, type=SliceDone)
+    await finished(pool, ledger, erasures, (workspace_id, [task_id]))
+
+
 async def certificate(statements: Executor, workspace_id: UUID, contact_id: UUID) -> Certificate | None:
     """Return the certificate of a contact's erasure, or None if it was not erased."""
     kept = await store.erasure_of(statements, workspace_id, contact_id)
-    if kept is None:
-        return None
+    return None if kept is None else _shown(kept, ids.encoded(ids.CONTACT, contact_id))
+
+
+async def certificate_of_address(statements: Executor, workspace_id: UUID, address: str) -> Certificate | None:
+    """Return the certificate of an erasure by address, or None if there was none."""
+    kept = await store.erasure_of_address(statements, workspace_id, address)
+    return None if kept is None else _shown(kept, None)
+
+
+def _shown(kept: store.KeptErasure, contact_id: str | None) -> Certificate:
     prefix = CLIENT_PREFIX if kept.is_client else ids.CREDENTIAL
     return Certificate(
         object="erasure_certificate",
         dry_run=False,
-        contact_id=ids.encoded(ids.CONTACT, contact_id),
+        contact_id=contact_id,
         erased_at=shown_time(kept.at),
         request_id=ids.encoded(ids.REQUEST, kept.request_id),
         credential_id=None if kept.credential_id == ids.NIL else ids.encoded(prefix, kept.credential_id),

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from unicodedata import normalize
@@ -11,15 +12,23 @@ import msgspec
 from msgspec import Meta
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address, forms
+from herdbook.addresses import NotAnAddress, comparable_address, forms
 from herdbook.contacts.model import Contact
 from herdbook.engagements.model import Participant
+from herdbook.errors import FieldError
 from herdbook.ledger.object_types import ObjectType
 from herdbook.phone_numbers import number_keys, read_number
 from herdbook.search_text import searchable, words
 from herdbook.shared_schemas import Time
 
 _TAIL: Final = 6
+
+
+def _address(email: str, path: str) -> Iterator[FieldError]:
+    try:
+        comparable_address(email.strip())
+    except NotAnAddress as error:
+        yield FieldError(path, "invalid_format", f"`{path}` is not an e-mail address: {error}")
 
 
 class EraseQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +45,25 @@ class EraseQuery(msgspec.Struct, frozen=True, kw_only=True):
             "comments and recordings. Otherwise only the person's participation goes."
         ),
     ] = False
+
+
+class EraseParticipantsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The query parameters of an erasure by address."""
+
+    schema_name: ClassVar[str] = "erase_participants_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    dry_run: Annotated[bool, Meta(description="Whether to return only what would be erased, and change nothing.")] = False
+
+
+class EraseParticipantsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for erasing the participants with an address."""
+
+    schema_name: ClassVar[str] = "erase_participants_request"
+    rules: ClassVar[dict[str, fields.Rule]] = {"email": _address}
+    example: ClassVar[dict[str, Any]] = {"email": "ada@example.com"}
+
+    email: Annotated[str, Meta(description="An address that no contact has.", extra_json_schema={"format": "email"})]
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +86,10 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
     object: Literal["erasure_certificate"]
     dry_run: bool
-    contact_id: Annotated[str, fields.id_schema(ids.CONTACT)]
+    contact_id: Annotated[
+        Annotated[str, fields.id_schema(ids.CONTACT)] | None,
+        Meta(description="Null if participants without a contact were erased."),
+    ]
     erased_at: Time | None
     request_id: Annotated[str, fields.id_schema(ids.REQUEST)]
     credential_id: Annotated[str | None, Meta(description="Null for the command line, and for the server itself.")]
@@ -222,6 +253,11 @@ class ErasureState(msgspec.Struct, frozen=True, kw_only=True):
 def erased_address(address: str) -> str:
     """Return the value that is kept, as a hash, of an erasure that was asked for by address."""
     return f"mailto:{address}"
+
+
+def task_of_address(hashed: str) -> UUID:
+    """Return the id of the task that erases an address, by the hash under which the erasure is kept."""
+    return UUID(hashed[:32])
 
 
 def keyed_hash(key: str, workspace_id: UUID, value: str) -> str:

@@ -13,7 +13,7 @@ from herdbook.contacts.model import Contact
 from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
-from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash, spellings
+from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
 from herdbook.erasure.places import PLACES
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
@@ -436,6 +436,13 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
 
 
+async def subject_with_address(statements: Executor, workspace_id: UUID, address: str) -> Subject:
+    """Return the person without a contact who has an address."""
+    subject = Subject(addresses=frozenset({address}), region=await region_of(statements, workspace_id))
+    subject = msgspec.structs.replace(subject, held=await _held_by_others(statements, workspace_id, subject))
+    return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
+
+
 async def _held_by_others(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[str]:
     """Return those addresses of a person that another active contact has, and the keys of such numbers."""
     keys = {number: number_keys(number, subject.region) for number in subject.phone_numbers}
@@ -534,6 +541,16 @@ async def read_key(statements: Executor) -> str:
 async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> KeptErasure | None:
     """Return the erasure of a contact, or None if it was not erased."""
     hashed = keyed_hash(await read_key(statements), workspace_id, ids.encoded(ids.CONTACT, contact_id))
+    return await _kept_erasure(statements, workspace_id, hashed, contact_id)
+
+
+async def erasure_of_address(statements: Executor, workspace_id: UUID, address: str) -> KeptErasure | None:
+    """Return the erasure that was asked for by an address, or None if there was none."""
+    hashed = keyed_hash(await read_key(statements), workspace_id, erased_address(address))
+    return await _kept_erasure(statements, workspace_id, hashed, task_of_address(hashed))
+
+
+async def _kept_erasure(statements: Executor, workspace_id: UUID, hashed: str, task_id: UUID) -> KeptErasure | None:
     record = await statements.fetchrow(
         """
         select e.at, e.request_id, e.credential_id, exists (select from oauth_client o where o.id = e.credential_id),
@@ -543,7 +560,7 @@ async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID)
         """,
         workspace_id,
         hashed,
-        contact_id,
+        task_id,
     )
     if record is None:
         return None
@@ -613,6 +630,14 @@ async def contacts_after(statements: Executor, workspace_id: UUID, after: UUID, 
         )
         for contact_id, contact in contacts
     ]
+
+
+async def version_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> int:
+    """Return the version of a contact that has a row, deleted or not."""
+    version: int = await statements.fetchval(
+        "select version from contact where workspace_id = $1 and id = $2", workspace_id, contact_id
+    )
+    return version
 
 
 async def stored(statements: Executor, workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID]:
