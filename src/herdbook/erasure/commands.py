@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
+from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS, ContactRow
 from herdbook.erasure.model import Chain, ErasureState, Found, Subject, erased_address, keyed_hash, task_of_address
 from herdbook.erasure.steps import MAX_ENTRIES, STEPS, empty_entries, erase_contact
 from herdbook.erasure.store import (
@@ -33,7 +33,8 @@ from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
     """Erase a contact, deleted or not, with those merged into it. `EraseSlice` removes what else there is of the person.
 
-    `subject` is what was known of the person before, and `found` the rows that were found. Refusals: NotFound, also for a
+    `subject` is what was known of the person before, and `found` the rows that were found. Both are shown alone: the rows at
+    hand and their entries tell who the person is, because a merge may be taken back meanwhile. Refusals: NotFound, also for a
     contact that was merged into another one; Stale.
     """
 
@@ -45,6 +46,7 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(SETTINGS, KEY)
+        yield from ADDRESSES.needs(self.subject.addresses)
         for contact_id in {self.contact_id, *self.subject.contact_ids}:
             yield Need(CONTACTS, contact_id)
             yield Need(MERGED_CONTACTS, contact_id)
@@ -55,9 +57,11 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound("contact", object_id=self.contact_id)
         if self.if_version is not None and row.version not in self.if_version:
             raise Stale(row.version)
-        # The slices look for the engagements anew, so their state need not hold them.
-        known = msgspec.structs.replace(self.subject, engagement_ids=frozenset(), linked_ids=frozenset())
-        subject, chains = erase_contact(work, row, known)
+        subject, chains = erase_contact(work, row, Subject(region=self.subject.region))
+        # Others may have got an address since, by the undo of a merge, too.
+        addresses = sorted(self.subject.addresses | subject.addresses)
+        held = {each for each in addresses if ADDRESSES.holder(work, each) is not None}
+        subject = msgspec.structs.replace(subject, held=self.subject.held | held)
         state = ErasureState(subject=subject, with_engagements=self.with_engagements, found=self.found, chains=tuple(chains))
         work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, self.contact_id, work.seq, state))
         note(work, ERASE, self.contact_id, is_finished=False)
@@ -121,6 +125,9 @@ class EraseSlice(msgspec.Struct, frozen=True):
         if task is None:
             note(work, ERASE, self.object_id, is_finished=True)
             return Result(work.seq, SliceDone(all=True))
+        # Two slices of one erasure, by a request and a later round, would do the same.
+        if work.has_changed(ERASURE_TASKS, self.object_id):
+            return Result(work.seq, SliceDone(all=False))
         state = _after_slice(work, task.state)
         if state is not None:
             work.put(ERASURE_TASKS, msgspec.structs.replace(task, state=state))
@@ -193,7 +200,7 @@ class ExpireObjects(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         for each in self.objects:
-            row = work.get(self._table, each.id)
+            row = None if work.has_changed(self.object_type.table, each.id) else work.get(self._table, each.id)
             if row is not None and row.version == each.version and row.deleted_at is not None:
                 self._expire(work, row)
         return Result(work.seq, SliceDone(all=True))

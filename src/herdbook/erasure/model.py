@@ -219,7 +219,7 @@ class Chain(msgspec.Struct, frozen=True):
     """The entries of an object from which the person must still go, from one backwards.
 
     If the object is kept, its entries lose only what they say of the person; otherwise they become empty. `is_linked` if it is
-    an engagement that was linked to the person.
+    an engagement that was linked to the person, so that a name tells in all its entries.
     """
 
     kind: str
@@ -230,9 +230,9 @@ class Chain(msgspec.Struct, frozen=True):
     is_linked: bool = False
 
     @classmethod
-    def of(cls, object_type: ObjectType[Any, Any], object_id: UUID, seq: int, *, is_kept: bool = False) -> Self:
-        """Return the chain of an object's entries."""
-        return cls(object_type.kind, object_type.prefix, object_id, seq, is_kept)
+    def of(cls, object_type: ObjectType[Any, Any], object_id: UUID, seq: int) -> Self:
+        """Return the chain of the entries of an object that is erased."""
+        return cls(object_type.kind, object_type.prefix, object_id, seq)
 
 
 class ErasureState(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,8 @@
-"""The steps of an erasure: each empties some of the places in slices that fit a batch."""
+"""The steps of an erasure: each empties some of the places in slices that fit a batch.
+
+A slice finds entries, comments and kept answers in the database alone. It therefore leaves an object that its own batch has
+changed to the next slice, which runs in a later batch and sees the change.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
@@ -21,15 +25,17 @@ from herdbook.erasure.store import (
     MENTIONING_ANSWERS,
     MENTIONS,
     MERGED_CONTACTS,
+    AnswerKey,
     ChainEntry,
     EmptiedAnswer,
     EmptiedEntry,
 )
 from herdbook.ledger.changes import Erased, is_erased
+from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import erased, remove_traces, updated_silently
 from herdbook.ledger.unit_of_work import Need, UnitOfWork
-from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_COMMENTS
 
 # Limits how many engagements a slice changes, and how many entries of an object it empties.
 MAX_ENGAGEMENTS: Final = 20
@@ -46,7 +52,9 @@ def erase_contact(work: UnitOfWork, row: ContactRow, subject: Subject) -> tuple[
         merged = {each for known in work.get_all(MERGED_CONTACTS, found) if known is not None for each in known.merged}
         merged |= {each.id for each in work.changed_in(CONTACTS) if each.merged_into in found}
         found = sorted(merged - rows.keys())
-        rows |= {each.id: each for each in work.get_all(CONTACTS, found) if each is not None}
+        # Undoing may have taken a merge back since it was stored.
+        rows |= {each.id: each for each in work.get_all(CONTACTS, found) if each is not None and each.merged_into in rows}
+        found = sorted(rows.keys() & set(found))
     for each in rows.values():
         remove_traces(work, CONTACT, each)
         erased(work, CONTACT, each.id, each.version)
@@ -63,6 +71,8 @@ def empty_entries(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
         return msgspec.structs.replace(state, subject=subject, chains=(*rest, *others))
     if state.commented:
         engagement_id, *uncommented = state.commented
+        if _has_changed_comments(work, engagement_id):
+            return state
         comments, is_last = _comments_of(work, engagement_id)
         commented = uncommented if is_last else state.commented
         return _with_chains(work, msgspec.structs.replace(state, commented=tuple(commented)), comments)
@@ -77,7 +87,7 @@ def leave_engagements(work: UnitOfWork, state: ErasureState) -> ErasureState | N
 
 
 def leave_participants(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
-    """Take the person out of further engagements that have them among the participants. Return None at the last one."""
+    """Take the person out of further engagements, deleted ones, too. Return None at the last one."""
     after = UUID(state.after) if state.after else ids.NIL
     read = work.get(MENTIONS, (after, tuple(state.subject.terms), tuple(state.subject.tails)))
     assert read is not None, "a range without engagements has a row, too"
@@ -85,8 +95,9 @@ def leave_participants(work: UnitOfWork, state: ErasureState) -> ErasureState | 
         return None
     engagement_ids = sorted(read.found)[:MAX_ENGAGEMENTS]
     state, many = _left(work, state, engagement_ids)
-    is_whole = many == len(read.found)
-    return msgspec.structs.replace(state, after=str(read.last if is_whole else engagement_ids[many - 1]))
+    if many == len(read.found):
+        return msgspec.structs.replace(state, after=str(read.last))
+    return msgspec.structs.replace(state, after=str(engagement_ids[many - 1])) if many else state
 
 
 def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
@@ -95,6 +106,8 @@ def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     after = (UUID(credential_id), key) if credential_id else (ids.NIL, "")
     read = work.get(MENTIONING_ANSWERS, (*after, tuple(state.subject.terms)))
     assert read is not None, "a range without records has a row, too"
+    if any(_is_changed_answer(work, each) for each in read.found):
+        return state
     for each in read.found:
         work.put(EMPTIED_ANSWERS, EmptiedAnswer(work.workspace_id, each.credential_id, each.key, each.is_in_key))
     if read.last is None:
@@ -119,7 +132,10 @@ STEPS: Final = (
 
 
 def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID]) -> tuple[ErasureState, int]:
-    """Take the person out of engagements, or erase linked ones, until the slice is full. Return how many it has looked at."""
+    """Take the person out of engagements, or erase linked ones, until the slice is full or one must wait for the next.
+
+    Return how many it is done with.
+    """
     rows = work.get_all(ENGAGEMENTS, engagement_ids)
     # Miss all that the slice needs before it changes anything, because a command that misses rows is applied again.
     needs = [Need(CHAIN_RANGES, _range(Chain.of(ENGAGEMENT, row.id, row.version))) for row in rows if row is not None]
@@ -127,7 +143,9 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
         needs += [need for each in engagement_ids for need in (Need(TRANSCRIPTS.versions, each), Need(COMMENTS_OF, each))]
     work.require(needs)
     many, chains, commented = 0, list[Chain](), list[UUID]()
-    for row in rows:
+    for engagement_id, row in zip(engagement_ids, rows, strict=True):
+        if _has_changed(work, engagement_id, with_comments=state.with_engagements):
+            break
         many += 1
         if row is None or not _is_about(row, state.subject):
             continue
@@ -141,6 +159,25 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
             break
     state = msgspec.structs.replace(state, commented=(*state.commented, *commented))
     return _with_chains(work, state, chains), many
+
+
+def _has_changed(work: UnitOfWork, engagement_id: UUID, *, with_comments: bool) -> bool:
+    if with_comments and (work.has_changed(TRANSCRIPTS, engagement_id) or _has_changed_comments(work, engagement_id)):
+        return True
+    return work.has_changed(ENGAGEMENTS, engagement_id)
+
+
+def _has_changed_comments(work: UnitOfWork, engagement_id: UUID) -> bool:
+    if any(row.engagement_id == engagement_id for row in work.changed_in(TRANSCRIPT_COMMENTS)):
+        return True
+    found = work.get(COMMENTS_OF, engagement_id)
+    assert found is not None, "an engagement without comments has a row, too"
+    return any(work.has_changed(TRANSCRIPT_COMMENTS, comment_id) for comment_id, _ in found.comments)
+
+
+def _is_changed_answer(work: UnitOfWork, answer: AnswerKey) -> bool:
+    is_put = work.has_changed(IDEMPOTENCY_RECORDS, f"{answer.credential_id}:{answer.key}")
+    return is_put or work.has_changed(EMPTIED_ANSWERS, (answer.credential_id, answer.key))
 
 
 def erase_engagement(work: UnitOfWork, row: EngagementRow) -> tuple[list[Chain], bool]:
@@ -177,9 +214,10 @@ def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
         told_entry, after = (EngagementEntry.of(row.object, each) for each in (told, details))
         updated_silently(work, ENGAGEMENT, row, told_entry, after)
     else:
-        work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=told))
-    chain = Chain.of(ENGAGEMENT, row.id, row.version, is_kept=True)
-    return msgspec.structs.replace(chain, is_linked=is_linked)
+        # No index has a deleted engagement, and no new entry tells of it.
+        decoded_ids = tuple(ids.decoded_all(CONTACT.prefix, contact_ids))
+        work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=details, contact_ids=decoded_ids))
+    return Chain(ENGAGEMENT.kind, ENGAGEMENT.prefix, row.id, row.version, is_kept=True, is_linked=is_linked)
 
 
 def _with_chains(work: UnitOfWork, state: ErasureState, chains: Iterable[Chain]) -> ErasureState:
@@ -196,6 +234,9 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject,
     """Empty some entries of an object. Return the person, known better now, and the rest of the chain."""
     found = work.get(CHAIN_RANGES, _range(chain))
     assert found is not None, "an object without entries has a range, too"
+    # Entries of this batch are not stored yet, and what it empties would be read as it was.
+    if chain.seq > work.loaded_seq or any(work.has_changed(EMPTIED_ENTRIES, entry.seq) for entry in found.entries):
+        return subject, [chain]
     empty = Erased(id=ids.encoded(chain.prefix, chain.object_id))
     for entry in found.entries:
         if is_erased(bytes(entry.object)):

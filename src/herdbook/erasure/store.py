@@ -17,14 +17,13 @@ from herdbook.erasure.model import ErasureState, Found, Subject, erased_address,
 from herdbook.erasure.places import PLACES
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
+from herdbook.ledger.idempotency import ERASED_ANSWER
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Removed, Table
 from herdbook.phone_numbers import number_keys
 from herdbook.workspaces.store import region_of
 
 KEY: Final = "erasure_key"
-# The answer to a repeated Idempotency-Key, once the first answer was erased.
-ERASED_ANSWER: Final = msgspec.Raw(b'{"erased":true}')
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -265,7 +264,7 @@ MAX_COMMENTS: Final = 50
 
 
 class Mentions(msgspec.Struct, frozen=True):
-    """The engagements after one that may mention a person among their participants; `last` is the last one that was read."""
+    """The engagements after one that may mention a person, deleted ones, too; `last` is the last one that was read."""
 
     workspace_id: UUID
     after: UUID
@@ -278,7 +277,9 @@ class Mentions(msgspec.Struct, frozen=True):
 _MENTIONED: Final[LiteralString] = """(
     exists (
         select from unnest($terms) as term(text)
-        where strpos(lower(coalesce(e.details ->> 'participants', '')), term.text) > 0
+        where strpos(
+            lower(coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')), term.text
+        ) > 0
     )
     or exists (
         select from unnest($tails) as tail(digits)
@@ -318,7 +319,10 @@ class AnswerKey(msgspec.Struct, frozen=True):
 
 
 class MentioningAnswers(msgspec.Struct, frozen=True):
-    """The idempotency records after one that mention a person; `last` is the last one that was read."""
+    """The idempotency records after one that mention a person; `last` is the last one that was read.
+
+    The answer to an erasure, which has the id alone, is left out.
+    """
 
     workspace_id: UUID
     after: tuple[UUID, str]
@@ -343,8 +347,9 @@ MENTIONING_ANSWERS: Final = Table(
                 select n.credential_id, n.key, n.is_in_key from (
                     select r.credential_id, r.key,
                         exists (select from unnest(k.terms) as t(text) where strpos(lower(r.key), t.text) > 0) as is_in_key,
-                        exists (select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0)
-                            as is_in_answer
+                        r.answer::text not like '{"erased":true,%' and exists (
+                            select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0
+                        ) as is_in_answer
                     from (
                         select r.credential_id, r.key, r.answer from idempotency_record r
                         where r.workspace_id = asked.workspace_id and (r.credential_id, r.key) > (k.credential_id, k.key)
@@ -428,19 +433,15 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     for _, object_ in records:
         if not is_erased(object_):
             subject = subject.having(msgspec.json.decode(object_, type=Contact))
-    subject = msgspec.structs.replace(
-        subject,
-        held=await _held_by_others(statements, workspace_id, subject),
-        linked_ids=await linked_engagements(statements, workspace_id, subject.contact_ids),
-    )
-    return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
+    held = await _held_by_others(statements, workspace_id, subject)
+    return await with_engagements_of(statements, workspace_id, msgspec.structs.replace(subject, held=held))
 
 
 async def subject_with_address(statements: Executor, workspace_id: UUID, address: str) -> Subject:
     """Return the person without a contact who has an address."""
     subject = Subject(addresses=frozenset({address}), region=await region_of(statements, workspace_id))
-    subject = msgspec.structs.replace(subject, held=await _held_by_others(statements, workspace_id, subject))
-    return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
+    held = await _held_by_others(statements, workspace_id, subject)
+    return await with_engagements_of(statements, workspace_id, msgspec.structs.replace(subject, held=held))
 
 
 async def _held_by_others(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[str]:
@@ -463,16 +464,6 @@ async def _held_by_others(statements: Executor, workspace_id: UUID, subject: Sub
     return found.union(*(some for some in keys.values() if not found.isdisjoint(some)))
 
 
-async def linked_engagements(statements: Executor, workspace_id: UUID, contact_ids: Collection[UUID]) -> frozenset[UUID]:
-    """Return the engagements that are linked to contacts."""
-    found: list[UUID] = await statements.fetchval(
-        "select array(select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2))",
-        workspace_id,
-        list(contact_ids),
-    )
-    return frozenset(found)
-
-
 _SCANNED: Final = 500
 _NEXT_MENTIONS: Final = """
     with read as materialized (
@@ -484,19 +475,32 @@ _NEXT_MENTIONS: Final = """
 """.replace("$mentioned", _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]"))
 
 
-async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
-    """Return the engagements that are linked to a person, or have them among the participants, a slice at a time."""
-    found = set(await linked_engagements(statements, workspace_id, subject.contact_ids))
+async def with_engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> Subject:
+    """Return a person with the engagements that are linked to them, or have them among the participants.
+
+    Engagements are read a slice at a time.
+    """
+    linked: set[UUID] = set(
+        await statements.fetchval(
+            "select array(select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2))",
+            workspace_id,
+            list(subject.contact_ids),
+        )
+    )
+    found = set[UUID]()
+    shown_ids = {ids.encoded(ids.CONTACT, each) for each in subject.contact_ids}
     after: UUID | None = ids.NIL if subject.terms or subject.tails else None
     while after is not None:
         records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
         *mentioning, end = records
         for record in mentioning:
-            participants = msgspec.json.decode(record[1], type=Details).participants
-            if subject.others(participants, is_linked=False) != participants:
+            details = msgspec.json.decode(record[1], type=Details)
+            if not shown_ids.isdisjoint(details.contact_ids):
+                linked.add(record[0])
+            elif subject.others(details.participants, is_linked=False) != details.participants:
                 found.add(record[0])
         after = end[2]
-    return frozenset(found)
+    return msgspec.structs.replace(subject, engagement_ids=frozenset(found | linked), linked_ids=frozenset(linked))
 
 
 async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, with_engagements: bool) -> Found:
