@@ -63,7 +63,13 @@ class Person:
         return await self.request("DELETE", path, **options)
 
 
-PLURALS: Final = {"contact": "contacts", "company": "companies", "user": "users", "tag": "tags"}
+PATHS: Final = {
+    "contact": "v2/contacts",
+    "company": "v2/companies",
+    "user": "v2/users",
+    "tag": "v2/tags",
+    "note": "herdbook/notes",
+}
 
 
 class Thing:
@@ -74,7 +80,7 @@ class Thing:
         self.json: Json = response.json()
         self.id: str = self.json["id"]
         self.etag = response.headers["ETag"]
-        self.url = f"/api/v2/{PLURALS[self.json['object']]}/{self.id}"
+        self.url = f"/api/{PATHS[self.json['object']]}/{self.id}"
 
     @property
     def uuid(self) -> UUID:

@@ -84,6 +84,12 @@ async def bob(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", w
 
 
 @pytest_asyncio.fixture
+async def frank(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person) -> Person:
+    """Frank, the administrator of Alice's workspace."""
+    return Person(client, alice.workspace_id, await create_key(pool, alice.workspace_id, "Frank", [ADMIN]))
+
+
+@pytest_asyncio.fixture
 async def charlie(client: httpx.AsyncClient, pool: "asyncpg.Pool[asyncpg.Record]") -> Person:
     """Charlie, the administrator of another workspace."""
     workspace_id = await create_workspace(pool, "Charlie's workspace")

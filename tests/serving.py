@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from herdbook.app import Herdbook
 from herdbook.auth.authenticate import Authenticator
 from herdbook.db.database import Database
-from herdbook.db.pool import Pool, open_pool
+from herdbook.db.pool import PagePool, open_pool
 from herdbook.erasure_list import ErasureList
 from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
@@ -54,7 +54,7 @@ async def serving_operations(operations: Iterable[Operation], database_url: str)
 
 
 def answering(
-    operations: Iterable[Operation], pool: Pool, ledger: Ledger | None = None, object_types: ObjectTypes = OBJECT_TYPES
+    operations: Iterable[Operation], pool: PagePool, ledger: Ledger | None = None, object_types: ObjectTypes = OBJECT_TYPES
 ) -> ApiApp:
     """Return the application that serves these operations: reads only, unless there is an open ledger."""
     return ApiApp(

@@ -92,11 +92,11 @@ TOY: Final = ObjectType(
         ),
     ),
     unique_keys=(
-        UniqueKey(claim_table("toy_name", "name", "toy_id"), lambda toy: [toy.name] if toy.name else [], lambda _: "name"),
+        UniqueKey(claim_table("toy_name", "name", "toy_id"), lambda toy: [toy.name] if toy.name else [], lambda _, __: "name"),
     ),
     refers_to=(TAG,),
     read_scopes=("tags:read",),
-    write_scope="tags:write",
+    write_scopes=("tags:write",),
     blank=lambda toy_id, time: Toy(id=toy_id, color="", created_at=time, updated_at=time),
     events=Events.of_changes("toy"),
     history=HistoryNotes(restoring="It has its colour again."),

@@ -21,10 +21,14 @@ from herdbook.business_types import BUSINESS_TYPES
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
+from herdbook.companies.store import COMPANY
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts.commands import ContactsOfCompany
+from herdbook.contacts.store import CONTACT
+from herdbook.custom_fields import api as fields_api
+from herdbook.custom_fields.commands import CONVERT_VALUES, ConvertValues, add_usual_fields
 from herdbook.db.database import Database
-from herdbook.db.pool import CONNECTION_ERRORS, Pool, open_pool
+from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
 from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
@@ -55,6 +59,7 @@ from herdbook.merging import api as merging_api
 from herdbook.merging.commands import MoveReferences
 from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
+from herdbook.notes import api as notes_api
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
@@ -75,11 +80,14 @@ from herdbook.workspaces import api as workspaces_api
 
 _COMPANY_CONTACTS: Final = ContactsOfCompany()
 _COMMENTS: Final = CommentsOfEngagement()
+FIELD_HOLDERS: Final = {each.name: each for each in (CONTACT, COMPANY)}
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *contacts_api.OPERATIONS,
     *companies_api.operations(_COMPANY_CONTACTS),
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
+    *notes_api.OPERATIONS,
+    *fields_api.operations(FIELD_HOLDERS),
     *merging_api.OPERATIONS,
     *erasure_api.OPERATIONS,
     *engagements_api.OPERATIONS,
@@ -131,7 +139,7 @@ class Herdbook:
         else:
             await self._pages(scope, receive, send)
 
-    async def _reached_database(self) -> tuple[Pool, Pool, str]:
+    async def _reached_database(self) -> tuple[Pool, PagePool, str]:
         """Return the connections, those for lists, and the secret that signs cursors.
 
         Wait while the database is away, because a worker that replaces a dead one may start at such a time.
@@ -139,11 +147,11 @@ class Herdbook:
         stop_if_orphaned()
         give_up_at = time.monotonic() + _DATABASE_SECONDS
         while True:
-            opened: list[Pool] = []
+            opened: list[PagePool] = []
             try:
-                opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, plan_anew=True))
                 opened.append(await open_pool(self._database_url, self._settings.database_connections - _PAGE_CONNECTIONS))
-                secret: str = await opened[1].fetchval("select value from setting where name = 'cursor_secret'")
+                opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, planning_once=opened[0]))
+                secret: str = await opened[0].fetchval("select value from setting where name = 'cursor_secret'")
             except CONNECTION_ERRORS as error:
                 for pool in opened:
                     pool.terminate()
@@ -153,7 +161,7 @@ class Herdbook:
                     raise
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
             else:
-                pages, pool = opened
+                pool, pages = opened
                 return pool, pages, secret
 
     @asynccontextmanager
@@ -236,9 +244,11 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
         Chore(60, partial(finish, pool, ledger, RELEASE_CONTACTS, partial(ReleaseContacts, contacts=_COMPANY_CONTACTS))),
+        Chore(60, partial(finish, pool, ledger, CONVERT_VALUES, partial(ConvertValues, holders=FIELD_HOLDERS))),
         *(Chore(60, partial(finish, pool, ledger, each.task, partial(MoveReferences, each))) for each in MERGE_TYPES),
         Chore(60, partial(finish, pool, ledger, REMOVE_COMMENTS, partial(DeleteComments, comments=_COMMENTS))),
         Chore(60, partial(finished, pool, ledger, erasures)),
+        Chore(3600, partial(add_usual_fields, pool, ledger), first_within_seconds=1),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),

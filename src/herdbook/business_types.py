@@ -4,9 +4,11 @@ from typing import Final
 
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
+from herdbook.custom_fields.store import FIELD
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
+from herdbook.notes.store import NOTE
 from herdbook.tags.store import TAG
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 from herdbook.users.store import USER
 
-BUSINESS_TYPES: Final = (CONTACT, COMPANY, USER, TAG, ENGAGEMENT, TRANSCRIPT, TRANSCRIPT_COMMENT)
+BUSINESS_TYPES: Final = (CONTACT, COMPANY, USER, TAG, FIELD, ENGAGEMENT, TRANSCRIPT, TRANSCRIPT_COMMENT, NOTE)

@@ -25,6 +25,7 @@ import asyncpg
 from herdbook import embedded
 from herdbook.disk import free_room
 from herdbook.embedded import EmbeddedPostgres, binary, single_user
+from herdbook.replacement import sync
 
 # A new cluster's own files and its write-ahead log; measured: 40 MB and 1,000 files, and 16 MB for each segment of the log.
 _OWN_BYTES: Final = 256 * 2**20
@@ -77,11 +78,11 @@ def upgrade(data_dir: Path, old_binaries: Path | None, tell: Callable[[str], Non
             _make(EmbeddedPostgres(data_dir), cluster, draft, programs, tell)
             complete = draft.with_name(embedded.UPGRADED)
             (draft / "postgres").rename(complete)
-            embedded.sync(complete.parent)
+            sync(complete.parent)
             cluster.rename(kept)
-            embedded.sync(data_dir)
+            sync(data_dir)
             complete.rename(cluster)
-            embedded.sync(data_dir)
+            sync(data_dir)
         tell(
             f"The database is of PostgreSQL {ours} now. The one of PostgreSQL {theirs} is kept in {kept}, with "
             f"{_megabytes(_size(kept)[0])}, until `herdbook upgrade-database --remove-old` removes it."

@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from herdbook.replacement import SCRATCH, complete_replacement, is_replaced, sync
+
 __all__ = ["DataFolderInUse", "EmbeddedPostgres", "EmbeddedPostgresFailed", "held", "restarts", "running"]
 
 _log = logging.getLogger("herdbook.embedded")
@@ -415,8 +417,8 @@ def running(data_dir: Path) -> str | None:
 
 
 def has_data(data_dir: Path) -> bool:
-    """Whether there is a database in the folder, be it one whose upgrade was killed between its two last steps."""
-    return any((data_dir / name).exists() for name in ("postgres", f"postgres.upgrade/{UPGRADED}"))
+    """Whether there is a database in the folder, be it one whose upgrade or restore was killed in its last steps."""
+    return is_replaced(data_dir) or any((data_dir / name).exists() for name in ("postgres", f"postgres.upgrade/{UPGRADED}"))
 
 
 def restarts(data_dir: Path) -> int:
@@ -440,6 +442,7 @@ def held(data_dir: Path) -> Generator[IO[str]]:
     with _locked(data_dir) as lock:
         _close_to_others(data_dir)
         settle_upgrade(data_dir)
+        complete_replacement(data_dir)
         stop_orphan(data_dir / "postgres")
         yield lock
 
@@ -544,7 +547,7 @@ def upgrade_drafts(data_dir: Path) -> Path:
 # Everything that herdbook writes into its folder, and the folder that a new file system has at its top.
 _OURS = frozenset({
     *("herdbook.lock", "media", "postgres", "postgres.new", "postgres.upgrade", "postgres.log", "postgres.log.1"),
-    *("restore.new", "lost+found"),
+    *(SCRATCH, "erasures.jsonl", "lost+found"),
     *("pg_hba.conf", "pg_hba.conf.new", "pg_ident.conf", "pg_ident.conf.new"),
 })  # fmt: skip
 
@@ -558,7 +561,7 @@ def _refuse_if_foreign(data_dir: Path) -> None:
     # A lock file shows a former run, and a cluster without one is a copy by pg_basebackup.
     if any((data_dir / mark).exists() for mark in ("herdbook.lock", "postgres/PG_VERSION")):
         return
-    others = sorted({entry.name for entry in data_dir.iterdir()} - _OURS)
+    others = sorted({entry.name for entry in data_dir.iterdir() if not entry.name.startswith("replaced-")} - _OURS)
     if others:
         raise EmbeddedPostgresFailed(
             f"The folder {data_dir} holds other files (`{others[0]}`) and no data of herdbook, so it is left as it is. "
@@ -755,14 +758,6 @@ def short_enough(cluster: Path) -> Generator[Path]:
 def _dsn(socket_folder: Path) -> str:
     # Name the port, so that the client ignores PGPORT, too.
     return f"postgresql://postgres@/herdbook?host={quote(str(socket_folder), safe='/')}&port=5432"
-
-
-def sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tail(log: Path) -> str:

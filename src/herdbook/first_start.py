@@ -8,6 +8,7 @@ from herdbook import ids
 from herdbook.auth.keys import ApiKey
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace, revoke_key
+from herdbook.custom_fields.commands import DefineUsualFields
 from herdbook.db.migrate import migrate
 from herdbook.db.pool import Connection, connect
 from herdbook.ledger.batch import load, save
@@ -91,11 +92,13 @@ async def _unshown_key(connection: Connection) -> UUID | None:
 
 
 async def create_owned_workspace(connection: Connection, name: str) -> UUID:
-    """Create a workspace with a first user, for whom keys without a user act; return the workspace's id."""
+    """Create a workspace with the usual fields and a first user, for whom keys without a user act; return its id."""
     async with connection.transaction():
         workspace_id = await create_workspace(connection, name)
         owner = CreateUser(NewUser("Workspace", "Owner", role=UserRole.OWNER))
-        work = (await load(connection, {workspace_id: set(owner.needs())}))[workspace_id]
-        work.carry_out(owner, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
+        fields = DefineUsualFields()
+        work = (await load(connection, {workspace_id: {*owner.needs(), *fields.needs()}}))[workspace_id]
+        for command in (owner, fields):
+            work.carry_out(command, Origin(request_id=ids.new_id(), credential_id=ids.NIL))
         await save(connection, [work])
         return workspace_id

@@ -24,6 +24,7 @@ import httpx
 
 from herdbook.errors import FieldError, Invalid, Unavailable
 from herdbook.outgoing import GuardedTransport, TargetRefused, Targets
+from herdbook.replacement import sync
 from herdbook.turns import Turns
 
 _CHUNK: Final = 1 << 18
@@ -225,11 +226,7 @@ def _discard(file: BinaryIO, *paths: Path) -> None:
 def _put(part: Path, path: Path) -> None:
     """Give a file its final name, and sync the folder so that the name survives a power cut."""
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 def _refusal(code: str, why: str) -> Invalid:

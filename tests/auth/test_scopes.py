@@ -20,6 +20,9 @@ UNKNOWN: Final = {f"{each.name}_id": each.prefix + NEVER_GIVEN for each in OBJEC
 OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "list-changes": ("contacts:read",),
     "undo-request": ("contacts:write",),
+    "get-note": ("contacts:read",),
+    "update-note": ("contacts:read", "contacts:write"),
+    "delete-note": ("companies:read", "companies:write"),
 }
 # Operations without a credential protect nothing that scopes could guard.
 GUARDED: Final = [operation for operation in OPERATIONS if operation.scopes is not None]

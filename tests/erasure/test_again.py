@@ -25,6 +25,7 @@ from tests.engagements.calls import URL, Made, timed
 from tests.erasure.test_erase_contact import MARKER, erase, everything, feed, marked
 from tests.history.consistency import assert_consistent
 from tests.merging.merges import contact, merged
+from tests.notes.notes import noted
 
 
 async def set_back(pool: Any, person: Person, ada: Thing) -> None:
@@ -194,6 +195,25 @@ async def test_deleted_objects_go_by_themselves(alice: Person, ledger: Ledger, p
     assert [each["position"] for each in after] == [each["position"] for each in before]
     assert (await alice.post(f"/api/herdbook/contacts/{ada.id}/restore")).status_code == 404
     assert (await alice.post(f"/api/herdbook/contacts/{young.id}/restore")).status_code == 200
+    await assert_consistent(pool, alice.workspace_id)
+
+
+async def test_notes_go_with_their_object(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """Once a deleted contact or company is gone, the notes on it are; notes that were deleted long ago are gone, too."""
+    ada, grace = await marked(alice), Thing(await alice.post("/api/v2/contacts", json={}))
+    company = Thing(await alice.post("/api/v2/companies", json={"domains": []}))
+    deleted, *_ = [await noted(alice, place, MARKER) for place in (grace, ada, company)]
+    kept = await noted(alice, grace, "kept")
+    for url in (deleted.url, ada.url, company.url):
+        await alice.delete(url)
+    for table in ("contact", "company", "note"):
+        old = f"update {table} set deleted_at = now() - interval '8 days' where workspace_id = $1 and deleted_at is not null"
+        await pool.execute(old, alice.workspace_id)
+
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    assert (await everything(pool, alice.workspace_id)).keys() <= {"idempotency_record"}
+    assert (await alice.get(kept.url)).json() == kept.json
     await assert_consistent(pool, alice.workspace_id)
 
 

@@ -8,10 +8,12 @@ import httpx
 import pytest
 
 from herdbook.erasure.places import PLACES, WITHOUT
+from herdbook.erasure.store import MAX_NOTES
 from tests.cast import Json, Person, Thing
 from tests.engagements.calls import TIMELINE, URL, Made, call
 from tests.history.consistency import assert_consistent
 from tests.merging.merges import contact, merged
+from tests.notes.notes import noted
 
 NOBODY: Final = "cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T"
 MARKER: Final = "Zyxomma"
@@ -98,6 +100,9 @@ async def test_nothing_is_left(alice: Person, admin: Person, pool: "asyncpg.Pool
     linked = Made(await alice.post(URL, json=call(participants=participants)))
     unlinked = Made(await alice.post(URL, json=call("2", participants=[{"phone": PHONE, "name": MARKER}])))
     await alice.put(f"{unlinked.url}/contacts", json={"contact_ids": []})
+    notes = [await noted(admin, ada, f"{MARKER} {number}") for number in range(MAX_NOTES + 2)]
+    await admin.patch(notes[0].url, json={"text": f"{MARKER} again"}, headers={"Idempotency-Key": "note"})
+    await admin.delete(notes[1].url)
 
     response = await erase(admin, ada)
 

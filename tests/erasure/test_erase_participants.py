@@ -10,7 +10,9 @@ import msgspec
 from herdbook import ids
 from herdbook.business_types import BUSINESS_TYPES
 from herdbook.db.pool import Pool
-from herdbook.erasure.erasing import expire
+from herdbook.erasure.erasing import erase_again, expire
+from herdbook.erasure.store import listed
+from herdbook.erasure_list import ErasureList
 from herdbook.ledger.ledger import Ledger
 from tests.cast import Person
 from tests.cli.programs import herdbook, serving
@@ -73,6 +75,22 @@ async def test_participants_without_a_contact(alice: Person, admin: Person, ledg
     last = await pool.fetchval("select request_id from change where workspace_id = $1 order by seq desc", alice.workspace_id)
     assert ids.encoded(ids.REQUEST, last) == certificate["request_id"]
     await assert_consistent(pool, alice.workspace_id)
+
+
+async def test_participants_are_erased_again(
+    alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path
+) -> None:
+    """Participants who are back with a backup are erased again by the list."""
+    await expired(pool, own_pool, ledger, alice)
+    details = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    assert (await admin.post(ERASE, json={"email": ADDRESS})).status_code == 200
+    erasures = ErasureList(tmp_path / "erasures.jsonl")
+    erasures.add([each for each in await listed(own_pool) if each.workspace_id == alice.workspace_id])
+    await pool.execute("delete from erasure where workspace_id = $1", alice.workspace_id)
+    await pool.execute("update engagement set details = $2 where workspace_id = $1", alice.workspace_id, details)
+
+    assert await erase_again(own_pool, ledger, erasures) == 0
+    assert await everything(pool, alice.workspace_id) == {}
 
 
 async def test_the_address_of_a_contact_is_refused(alice: Person, admin: Person) -> None:

@@ -23,6 +23,7 @@ from tests.history.consistency import assert_consistent
 
 _BY_NAME = {object_type.name: object_type for object_type in OBJECT_TYPES}
 _CONTACTS = "/api/v2/contacts"
+_KINDS = ("text", "integer", "several_of", "money", "contact")
 
 
 class Row(NamedTuple):
@@ -87,8 +88,10 @@ class Replica:
         if name == "engagement":
             details = bytes(members.pop("details"))
             object_ = msgspec.json.encode(members)
-        elif name == "contact" and "external_ids" in members:
-            own = msgspec.json.encode({"external_ids": members.pop("external_ids")})
+        elif _BY_NAME[name].has_own:
+            known = _BY_NAME[name].entry.own_type.__struct_fields__
+            apart = {each: members.pop(each) for each in known if each in members}
+            own = msgspec.json.encode(apart) if apart else None
             object_ = msgspec.json.encode(members)
         elif name == "transcript":
             object_ = bytes(members["timeline"])
@@ -105,7 +108,7 @@ async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> di
     found: dict[tuple[str, UUID], Row] = {}
     for name, object_type in _BY_NAME.items():
         details = "details" if name == "engagement" else "null::json"
-        own, merged_into = ("own", "merged_into") if name == "contact" else ("null::json", "null::uuid")
+        own, merged_into = ("own", "merged_into") if object_type.has_own else ("null::json", "null::uuid")
         columns = f"id, version, updated_at, deleted_at, object, {details}, {own}, {merged_into}"
         query = f"select {columns} from {object_type.table.name}"
         for record in await pool.fetch(query + " where workspace_id = $1", workspace_id):
@@ -125,16 +128,20 @@ class Life:
         self.tags: list[str] = []
         self.engagements: list[str] = []
         self.comments: list[str] = []
+        self.notes: list[str] = []
         self.requests: list[str] = []
+        self.fields: dict[str, list[tuple[str, str, str]]] = {"contact": [], "company": []}
         self.done: dict[str, int] = {}
 
     async def live(self, steps: int) -> None:
         """Make a number of writes."""
         deeds: list[Any] = [
             *(self.create_contact, self.create_contact, self.update_contact, self.update_contact, self.delete_contact),
-            *(self.update_record, self.update_record, self.change_engagement),
+            *(self.update_record, self.update_record, self.update_record, self.change_engagement),
+            *(self.define, self.define, self.redefine, self.update_company_record),
             *(self.create_company, self.change_company, self.tag, self.engage, self.engage, self.change_engagement),
-            *(self.comment, self.bulk, self.merge, self.restore, self.undo, self.undo, self.undo),
+            *(self.comment, self.note, self.note, self.note, self.bulk, self.merge, self.merge_companies, self.restore),
+            *(self.undo, self.undo, self.undo),
         ]
         for _ in range(steps):
             deed = self.dice.choice(deeds)
@@ -165,7 +172,63 @@ class Life:
     def record(self) -> Json:
         """Return the fields of a contact with some of herdbook's own; some external ids may be taken."""
         ids_ = {"external_ids": [f"id {name}" for name in self.dice.sample("abcdefghij", self.dice.randrange(3))]}
-        return self.contact() | (ids_ if self.dice.random() < 0.6 else {})
+        values = {"fields": self.values("contact")} if self.dice.random() < 0.6 else {}
+        return self.contact() | (ids_ if self.dice.random() < 0.6 else {}) | values
+
+    def values(self, object_type: str) -> Json:
+        """Return values of fields; some may be taken, archived or cleared."""
+        known = self.fields[object_type]
+        found: Json = {}
+        for _, key, kind in self.dice.sample(known, min(len(known), self.dice.randrange(3))):
+            made: Json = {
+                "text": f"T{self.dice.randrange(4)}",
+                "integer": self.dice.randrange(-9, 9),
+                "several_of": self.dice.sample(["gold", "silver", "bronze"], self.dice.randrange(3)),
+                "money": {"amount": f"{self.dice.randrange(99)}.50", "currency": "EUR"},
+                "contact": self.some(self.contacts),
+            }
+            found[key] = None if self.dice.random() < 0.15 else made[kind]
+        return found
+
+    async def define(self) -> Any:
+        """Define a field of contacts or companies; some keys are taken."""
+        object_type, kind = self.dice.choice(["contact", "company"]), self.dice.choice([*_KINDS])
+        key = f"f{self.dice.randrange(12)}"
+        options = [{"id": each, "label": each} for each in ("gold", "silver", "bronze")] if kind == "several_of" else []
+        unique = kind == "text" and self.dice.random() < 0.5
+        field: Json = {"object_type": object_type, "key": key, "label": key, "kind": kind, "options": options, "unique": unique}
+        response = await self.person.post("/api/herdbook/fields", json=field)
+        if response.status_code == 201:
+            known = [each for each in self.fields[object_type] if each[1] != key]
+            self.fields[object_type] = [*known, (response.json()["id"], key, kind)]
+        return response
+
+    async def redefine(self) -> Any:
+        """Archive a field or bring it back, or convert its values."""
+        known = self.fields[self.dice.choice(["contact", "company"])]
+        if not known:
+            return None
+        place = self.dice.randrange(len(known))
+        field_id, key, kind = known[place]
+        members: Json = {"archived": self.dice.random() < 0.4, "label": f"L{self.dice.randrange(9)}"}
+        if self.dice.random() < 0.3:
+            kind = "text"
+            members = {"kind": "text", "unique": self.dice.random() < 0.5}
+        response = await self.person.patch(f"/api/herdbook/fields/{field_id}", json=members)
+        if response.status_code == 200:
+            known[place] = field_id, key, kind
+        return response
+
+    async def update_company_record(self) -> Any:
+        """Change the values of a company."""
+        path = f"/api/herdbook/companies/{self.some(self.companies[-2:])}/record"
+        return await self.person.patch(path, json={"fields": self.values("company")} | self.tagged())
+
+    def tagged(self) -> Json:
+        """Return the tags of a contact or a company, or no change of them; some tags may be deleted."""
+        if not self.tags or self.dice.random() < 0.6:
+            return {}
+        return {"tag_ids": self.dice.sample(self.tags[-3:], self.dice.randrange(min(len(self.tags), 3)))}
 
     async def create_contact(self) -> Any:
         """Create a contact."""
@@ -186,6 +249,9 @@ class Life:
         members: Json = self.record() if self.dice.random() < 0.5 else {"external_ids": [f"id {self.dice.randrange(99)}"]}
         if self.dice.random() < 0.2:
             members["external_ids"] = None
+        for item in members.get("emails", ()):
+            item["label"] = self.dice.choice(["work", "home", None])
+        members |= self.tagged()
         # An earlier contact may be deleted.
         return await self.person.patch(f"/api/herdbook/contacts/{self.some(self.contacts[-2:])}/record", json=members)
 
@@ -250,6 +316,19 @@ class Life:
             self.comments.append(response.json()["id"])
         return response
 
+    async def note(self) -> Any:
+        """Write a note on a contact or a company, or change or delete one."""
+        dice = self.dice
+        if self.notes and dice.random() < 0.4:
+            path = f"/api/herdbook/notes/{self.some(self.notes)}"
+            return await (self.person.delete(path) if dice.random() < 0.4 else self.person.patch(path, json={"text": "So?"}))
+        plural, known = dice.choice([("contacts", self.contacts[-2:]), ("companies", self.companies[-2:])])
+        body = {"text": "Well.", "is_pinned": dice.random() < 0.5}
+        response = await self.person.post(f"/api/herdbook/{plural}/{self.some(known)}/notes", json=body)
+        if response.status_code == 201:
+            self.notes.append(response.json()["id"])
+        return response
+
     async def bulk(self) -> Any:
         """Write several contacts in bulk."""
         dice = self.dice
@@ -279,9 +358,19 @@ class Life:
         target, *sources = self.dice.sample(active, 3)
         return await self.person.post(f"/api/herdbook/contacts/{target}/merge", json={"from": sources})
 
+    async def merge_companies(self) -> Any:
+        """Merge companies."""
+        active = [company["id"] for company in (await self.person.get("/api/v2/companies")).json()["data"]]
+        if len(active) < 2:
+            return None
+        target, source = self.dice.sample(active, 2)
+        return await self.person.post(f"/api/herdbook/companies/{target}/merge", json={"from": [source]})
+
     async def restore(self) -> Any:
         """Restore an object."""
-        plural, known = self.dice.choice([("contacts", self.contacts), ("companies", self.companies), ("tags", self.tags)])
+        plural, known = self.dice.choice(
+            [("contacts", self.contacts), ("companies", self.companies), ("tags", self.tags), ("notes", self.notes)]
+        )
         return await self.person.post(f"/api/herdbook/{plural}/{self.some(known)}/restore")
 
     async def undo(self) -> Any:
@@ -303,7 +392,7 @@ async def test_the_feed_rebuilds_every_row(
     await connection.close()
     life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # repeatable on purpose
     for _ in range(3):
-        await life.live(60)
+        await life.live(75)
         await replica.follow(person)
         rows = await stored(pool, workspace_id)
         assert replica.rows.keys() == rows.keys()
@@ -311,4 +400,5 @@ async def test_the_feed_rebuilds_every_row(
             assert replica.rows[place] == row, place
         await assert_consistent(pool, workspace_id)
 
-    assert {"merge", "bulk", "undo", "restore", "change_engagement", "update_record"} <= life.done.keys()
+    expected = {"merge", "bulk", "undo", "restore", "change_engagement", "update_record", "define", "note"}
+    assert expected <= life.done.keys()

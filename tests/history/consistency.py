@@ -7,9 +7,19 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from herdbook.companies.store import COMPANY_WORDS, DOMAINS
+from herdbook.companies import store as companies
+from herdbook.companies.store import COMPANY_FIELDS, COMPANY_TAGS, COMPANY_WORDS, DOMAINS
 from herdbook.contacts import store as contacts
-from herdbook.contacts.store import ADDRESSES, COMPANY_CONTACTS, CONTACT_WORDS, FORMER_ADDRESSES, FORMER_EXTERNAL_IDS
+from herdbook.contacts.store import (
+    ADDRESSES,
+    COMPANY_CONTACTS,
+    CONTACT_FIELDS,
+    CONTACT_TAGS,
+    CONTACT_WORDS,
+    FORMER_ADDRESSES,
+    FORMER_EXTERNAL_IDS,
+)
+from herdbook.custom_fields.store import FIELD_KEYS
 from herdbook.engagements.store import (
     ENGAGEMENT_COMPANIES,
     ENGAGEMENT_CONTACTS,
@@ -20,6 +30,7 @@ from herdbook.engagements.store import (
 from herdbook.ledger.claims import UniqueKey
 from herdbook.ledger.index_entries import reindex
 from herdbook.ledger.unit_of_work import Table, UnitOfWork
+from herdbook.notes.store import COMPANY_NOTES, CONTACT_NOTES
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.tags.store import TAG_NAMES
 from herdbook.users.store import USER_WORDS
@@ -27,6 +38,8 @@ from herdbook.users.store import USER_WORDS
 _LINKS: Final[dict[Table[Any], str]] = {
     CONTACT_WORDS: "select word, contact_id from contact_word",
     COMPANY_CONTACTS: "select company_id, contact_id from company_contact",
+    CONTACT_FIELDS: "select key, contact_id from contact_field",
+    COMPANY_FIELDS: "select key, company_id from company_field",
     FORMER_ADDRESSES: "select address, contact_id from contact_former_email",
     FORMER_EXTERNAL_IDS: "select external_id, contact_id from contact_former_external_id",
     COMPANY_WORDS: "select word, company_id from company_word",
@@ -34,11 +47,18 @@ _LINKS: Final[dict[Table[Any], str]] = {
     ENGAGEMENT_WORDS: "select word, engagement_id from engagement_word",
     ENGAGEMENT_CONTACTS: "select contact_id, engagement_id from engagement_contact",
     ENGAGEMENT_COMPANIES: "select company_id, engagement_id from engagement_company",
+    CONTACT_TAGS: "select tag_id, contact_id from contact_tag",
+    COMPANY_TAGS: "select tag_id, company_id from company_tag",
+    CONTACT_NOTES: "select contact_id, note_id from contact_note",
+    COMPANY_NOTES: "select company_id, note_id from company_note",
     ENGAGEMENT_TAGS: "select tag_id, engagement_id from engagement_tag",
 }
 _CLAIMS: Final[dict[UniqueKey[Any], str]] = {
     ADDRESSES: "select address, contact_id from contact_email",
     contacts.EXTERNAL_IDS: "select external_id, contact_id from contact_external_id",
+    contacts.FIELD_VALUES: "select value, contact_id from contact_field_value",
+    companies.FIELD_VALUES: "select value, company_id from company_field_value",
+    FIELD_KEYS: "select key, field_id from field_key",
     DOMAINS: "select domain, company_id from company_domain",
     TAG_NAMES: "select name, tag_id from tag_name",
     EXTERNAL_IDS: "select external_id, engagement_id from engagement_external_id",

@@ -40,6 +40,8 @@ _PREFIXES: Final = {
     "engagement": ids.ENGAGEMENT,
     "transcript": ids.ENGAGEMENT,
     "transcript_comment": ids.TRANSCRIPT_COMMENT,
+    "note": ids.NOTE,
+    "tag": ids.TAG,
 }
 Place: TypeAlias = tuple[str, str]
 
@@ -74,6 +76,8 @@ class Story:
     contacts: list[str] = field(default_factory=list[str])
     companies: list[str] = field(default_factory=list[str])
     calls: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    tags: list[str] = field(default_factory=list[str])
     requests: list[tuple[str, Snapshot, Snapshot]] = field(default_factory=list[tuple[str, Snapshot, Snapshot]])
     engagements: int = 0
 
@@ -82,16 +86,23 @@ class Story:
         found: Snapshot = {}
         for kind, columns in (
             ("contact", "json_build_object('object', object, 'own', own), merged_into"),
-            ("company", "to_json(object), null"),
+            ("company", "json_build_object('object', object, 'own', own), null"),
             ("engagement", "json_build_object('object', object, 'details', details), null"),
             ("transcript", "json_build_object('text', text, 'timeline', object, 'id', timeline_id), null"),
             ("transcript_comment", "to_json(object), null"),
+            ("note", "to_json(object), null"),
+            ("tag", "to_json(object), null"),
         ):
             query = f"select id, version, deleted_at, {columns} from {kind} where workspace_id = $1"
             for object_id, version, deleted_at, says, merged_into in await self.pool.fetch(query, self.person.workspace_id):
                 shown = None if deleted_at else without_times(json.loads(says))
                 found[kind, ids.encoded(_PREFIXES[kind], object_id)] = State(version, shown, merged_into)
         return found
+
+    def known(self, kind: str) -> list[str]:
+        """Return the objects of a kind that ever existed; those of other kinds are not kept."""
+        kept = {"contact": self.contacts, "company": self.companies, "engagement": self.calls}
+        return {**kept, "note": self.notes, "tag": self.tags}.get(kind, [])
 
     def contact(self, place: int) -> str:
         """Return one of the contacts that ever existed."""
@@ -104,6 +115,14 @@ class Story:
     def call(self, place: int) -> str:
         """Return one of the engagements that ever existed."""
         return self.calls[place % len(self.calls)] if self.calls else "ngmt_"
+
+    def note(self, place: int) -> str:
+        """Return one of the notes that ever existed."""
+        return self.notes[place % len(self.notes)] if self.notes else "note_"
+
+    def tag(self, place: int) -> str:
+        """Return one of the tags that ever existed."""
+        return self.tags[place % len(self.tags)] if self.tags else "tag_"
 
     async def work_through_chores(self) -> None:
         """Finish the background work."""
@@ -141,10 +160,13 @@ _SIMPLE: Final = (
     *("create", "update", "update", "rename", "delete", "restore"),
     *("hire", "fire", "reopen", "move", "merge", "engage"),
 )
-_LINKED: Final = ("engage", "link", "link", "comment", "time", "merge")
+_LINKED: Final = ("engage", "link", "link", "comment", "time", "merge", "note", "note", "file", "tear")
+_TAGGED: Final = ("coin", "mark", "mark", "mark", "brand", "scrap")
 wishes: Final = st.builds(
     Wish,
-    kind=st.sampled_from([*_SIMPLE, *_LINKED, "bulk", "bulk", "pass on", "pass on", "undo", "undo", "undo", "undo last"]),
+    kind=st.sampled_from(
+        [*_SIMPLE, *_LINKED, *_TAGGED, "bulk", "bulk", "pass on", "pass on", "undo", "undo", "undo", "undo last"]
+    ),
     place=st.integers(0, 7),
     other=st.integers(0, 7),
     members=_MEMBERS,
@@ -188,7 +210,13 @@ async def act(story: Story, wish: Wish) -> None:
     if response.status_code in (200, 201):
         after = await story.snapshot()
         for kind, shown_id in sorted(after.keys() - before.keys()):
-            {"contact": story.contacts, "company": story.companies, "engagement": story.calls}.get(kind, []).append(shown_id)
+            {
+                "contact": story.contacts,
+                "company": story.companies,
+                "engagement": story.calls,
+                "note": story.notes,
+                "tag": story.tags,
+            }.get(kind, []).append(shown_id)
         if before != after:
             story.requests.append((response.headers["X-Request-Id"], before, after))
 
@@ -210,9 +238,10 @@ async def asked(story: Story, wish: Wish) -> httpx.Response:
     domains = {"domains": [{"domain": _DOMAINS[wish.place % 2]}]}
     story.engagements += 1
     known = [{"email": address} for address in wish.members.get("emails", ())]
+    marks = {"tag_ids": [] if wish.place == wish.other else [story.tag(wish.other)]}
     requests: Mapping[str, tuple[str, str, Json]] = {
         "create": ("POST", CONTACTS, given),
-        "update": ("PATCH", f"/api/herdbook/contacts/{contact}/record", members),
+        "update": ("PATCH", f"/api/herdbook/contacts/{contact}/record", labelled(members, wish)),
         "rename": ("PATCH", f"{CONTACTS}/{contact}", vendors(members)),
         "delete": ("DELETE", f"{CONTACTS}/{contact}", None),
         "restore": ("POST", f"/api/herdbook/contacts/{contact}/restore", None),
@@ -224,11 +253,24 @@ async def asked(story: Story, wish: Wish) -> httpx.Response:
         "engage": ("POST", CALLS, timed(f"call {story.engagements % 3}", participants=known)),
         "link": ("PUT", f"{CALLS}/{story.call(wish.other)}/contacts", {"contact_ids": [contact] if wish.members else []}),
         "comment": ("POST", f"{CALLS}/{story.call(wish.place)}/transcript_comments", {"body": "Is it?"}),
+        "coin": ("POST", "/api/v2/tags", {"name": f"Tag {story.engagements}"}),
+        "scrap": ("DELETE", f"/api/v2/tags/{story.tag(wish.place)}", None),
+        "mark": ("PATCH", f"/api/herdbook/contacts/{contact}/record", marks),
+        "brand": ("PATCH", f"/api/herdbook/companies/{company}/record", marks),
+        "note": ("POST", f"/api/herdbook/contacts/{contact}/notes", {"text": "Well."}),
+        "file": ("POST", f"/api/herdbook/companies/{company}/notes", {"text": "Well."}),
+        "tear": ("DELETE", f"/api/herdbook/notes/{story.note(wish.place)}", None),
         "time": ("PUT", f"/api/herdbook/engagements/{story.call(wish.place)}/transcript_timeline", TIMELINE),
         "bulk": ("POST", "/api/herdbook/contacts/bulk", bulk(story, wish, members)),
     }
     method, path, body = requests[wish.kind]
     return await story.person.request(method, path, json=body)
+
+
+def labelled(members: Json, wish: Wish) -> Json:
+    """Return the members of a contact with a label of each address, or none."""
+    label = "work" if wish.place % 2 else None
+    return {**members, "emails": [{**each, "label": label} for each in members["emails"]]} if "emails" in members else members
 
 
 def vendors(members: Json) -> Json:
@@ -307,21 +349,25 @@ async def undo(story: Story, place: int) -> Json:
     for each, reason in kept.items():
         if reason == "in_use":
             assert each in named or (each[0] == "engagement" and ("transcript", each[1]) in named | then.keys()), each
-        if reason in ("conflict", "company_not_found"):
+        # A note on an object that is gone is possible: it is hidden.
+        if reason == "conflict" or (reason == "company_not_found" and each[0] != "note"):
             assert not is_possible({**said(then), each: before.get(each, nothing).says}), (each, reason)
     if reverted:
         story.requests.append((response.headers["X-Request-Id"], now, then))
     return answer
 
 
-def names(place: Place, state: State) -> set[Place]:
+def names(place: Place, state: State) -> set[Place]:  # noqa: PLR0911  # one for each kind
     """Return the ids that an object names."""
     kind, shown_id = place
     if state.says is None:
         return set() if state.merged_into is None else {("contact", ids.encoded(ids.CONTACT, state.merged_into))}
     match kind:
-        case "contact":
-            return {("company", state.says["object"]["company"]["id"])} if "company" in state.says["object"] else set()
+        case "contact" | "company":
+            shown: Json = state.says["object"]
+            own: Json = state.says["own"] or {}
+            companies = {("company", shown["company"]["id"])} if "company" in shown else set[Place]()
+            return companies | {("tag", each) for each in own.get("tag_ids", ())}
         case "engagement":
             details = state.says["details"]
             contacts, companies = details.get("contact_ids", ()), details.get("company_ids", ())
@@ -331,6 +377,8 @@ def names(place: Place, state: State) -> set[Place]:
         case "transcript_comment":
             call = state.says["engagement_id"]
             return {("engagement", call), ("transcript", call)}
+        case "note":
+            return {(kind, state.says[f"{kind}_id"]) for kind in ("contact", "company") if f"{kind}_id" in state.says}
         case _:
             return set()
 
@@ -359,13 +407,14 @@ def is_possible(saying: Mapping[Place, Json]) -> bool:
     held: list[tuple[str, str]] = []
     for (kind, _), says in there.items():
         if kind == "contact":
-            shown, own = says["object"], says["own"]
+            shown: Json = says["object"]
+            own: Json = says["own"] or {}
             held += [(kind, email["email"]) for email in shown["emails"]]
-            held += [("external id", each) for each in (own["external_ids"] if own else ())]
+            held += [("external id", each) for each in (own.get("external_ids", ()))]
             if "company" in shown and ("company", shown["company"]["id"]) not in there:
                 return False
         elif kind == "company":
-            held += [(kind, domain["domain"]) for domain in says["domains"]]
+            held += [(kind, domain["domain"]) for domain in says["object"]["domains"]]
         elif kind == "engagement":
             held.append((kind, says["details"]["external_id"]))
     return len(held) == len(set(held))

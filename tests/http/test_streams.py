@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from herdbook.db.pool import Pool, open_pool
+from herdbook.db.pool import PagePool, open_pool
 from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
@@ -62,14 +62,14 @@ class Exchange:
 
 
 @pytest_asyncio.fixture
-async def connections(database_url: str) -> AsyncGenerator[Pool]:
+async def connections(database_url: str) -> AsyncGenerator[PagePool]:
     """A pool with a single connection."""
     pool = await open_pool(database_url, 1)
     yield pool
     await pool.close()
 
 
-def streaming(parts: Parts, pool: Pool) -> ApiApp:
+def streaming(parts: Parts, pool: PagePool) -> ApiApp:
     """Return an application that streams these parts."""
 
     async def answer(_: Call) -> Answer:
@@ -90,7 +90,7 @@ def streaming(parts: Parts, pool: Pool) -> ApiApp:
     return answering([operation], pool)
 
 
-async def test_parts_are_sent_as_they_come(alice: Person, connections: Pool) -> None:
+async def test_parts_are_sent_as_they_come(alice: Person, connections: PagePool) -> None:
     """Parts are sent one by one, and then the answer ends."""
 
     async def parts() -> AsyncGenerator[bytes]:
@@ -106,7 +106,7 @@ async def test_parts_are_sent_as_they_come(alice: Person, connections: Pool) -> 
     assert exchange.is_complete
 
 
-async def test_nothing_is_made_before_it_is_taken(alice: Person, connections: Pool) -> None:
+async def test_nothing_is_made_before_it_is_taken(alice: Person, connections: PagePool) -> None:
     """A slow client delays the making of its parts, so its stream fills no memory."""
     made: list[int] = []
     made_one = asyncio.Event()
@@ -129,7 +129,7 @@ async def test_nothing_is_made_before_it_is_taken(alice: Person, connections: Po
     assert made_meanwhile == 1
 
 
-async def test_it_ends_with_its_client(alice: Person, connections: Pool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_ends_with_its_client(alice: Person, connections: PagePool, caplog: pytest.LogCaptureFixture) -> None:
     """A client that disconnects ends the generator, which can clean up; nothing is logged as a failure."""
     waits, cleared = asyncio.Event(), asyncio.Event()
 
@@ -152,7 +152,7 @@ async def test_it_ends_with_its_client(alice: Person, connections: Pool, caplog:
     assert caplog.records == []
 
 
-async def test_it_ends_with_a_client_that_takes_nothing(alice: Person, connections: Pool) -> None:
+async def test_it_ends_with_a_client_that_takes_nothing(alice: Person, connections: PagePool) -> None:
     """The generator also ends while a finished part waits for a client that has gone."""
     made, cleared = asyncio.Event(), asyncio.Event()
 
@@ -173,7 +173,7 @@ async def test_it_ends_with_a_client_that_takes_nothing(alice: Person, connectio
     assert cleared.is_set()
 
 
-async def test_it_ends_with_the_server(alice: Person, connections: Pool) -> None:
+async def test_it_ends_with_the_server(alice: Person, connections: PagePool) -> None:
     """A server that cancels the request ends the generator, too."""
     waits, cleared = asyncio.Event(), asyncio.Event()
 
@@ -195,7 +195,7 @@ async def test_it_ends_with_the_server(alice: Person, connections: Pool) -> None
 
 
 async def test_a_failure_in_the_middle_is_logged_and_seen(
-    alice: Person, connections: Pool, caplog: pytest.LogCaptureFixture
+    alice: Person, connections: PagePool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The failure is logged with the request's id, and the answer stays unfinished, so the server closes the connection."""
 
@@ -215,7 +215,7 @@ async def test_a_failure_in_the_middle_is_logged_and_seen(
     assert "the inside" in line["exception"]
 
 
-async def test_head_has_no_parts(alice: Person, connections: Pool) -> None:
+async def test_head_has_no_parts(alice: Person, connections: PagePool) -> None:
     """HEAD is answered as GET is, and no part is generated."""
     made: list[bytes] = []
 

@@ -10,7 +10,7 @@ import msgspec
 
 from herdbook import ids
 from herdbook.contacts.commands import CreateContact, UpdateContact, UpdateContactRecord
-from herdbook.contacts.model import Contact, ContactCreate, ContactUpdate, ContactUpdateEmail
+from herdbook.contacts.model import Contact, ContactCreate, ContactRecordUpdateEmail, ContactUpdate
 from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS
 from herdbook.db.pool import open_pool
 from herdbook.errors import Refusal
@@ -69,9 +69,9 @@ def creation(*addresses: str, **members: Any) -> CreateContact:
     return CreateContact(ContactCreate(emails=items(*addresses), **members))
 
 
-def items(*addresses: str) -> tuple[ContactUpdateEmail, ...]:
+def items(*addresses: str) -> tuple[ContactRecordUpdateEmail, ...]:
     """Return addresses in the form of a body."""
-    return tuple(ContactUpdateEmail(address) for address in addresses)
+    return tuple(ContactRecordUpdateEmail(address) for address in addresses)
 
 
 def contact_of(written: Written) -> Contact:

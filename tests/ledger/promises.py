@@ -131,7 +131,7 @@ def _assert_row_is(row: Record, change: Record) -> None:
     contact = _contact(change)
     assert ids.decoded(ids.CONTACT, contact.id) == row["id"]
     entry = search_entry(contact)
-    assert (row["search"], row["first_name_word"], row["last_name_word"]) == entry
+    assert (row["search"], row["first_name_word"], row["last_name_word"]) == msgspec.structs.astuple(entry)
     company = contact.company
     assert row["company_id"] == (ids.decoded(ids.COMPANY, company.id) if company else None)
     crm = contact.crm_association

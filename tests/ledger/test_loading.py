@@ -18,7 +18,7 @@ from herdbook.companies.model import CompanyCreate, CompanyDomainRequest, Compan
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.bulk import WriteAll, WriteItem
 from herdbook.contacts.commands import ContactsOfCompany, CreateContact, UpdateContact, UpsertContact
-from herdbook.contacts.model import ContactUpdate, ContactUpdatePhoneNumber, ContactUpsert
+from herdbook.contacts.model import ContactRecordUpdatePhoneNumber, ContactUpdate, ContactUpsert
 from herdbook.contacts.store import CONTACT, CONTACTS
 from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements.commands import CreateEngagement, ReplaceContacts, ReplaceTags
@@ -69,7 +69,7 @@ async def world_of(client: LedgerClient) -> World:
     company = await make(Create(COMPANY, CompanyCreate(name="Engine", domains=(CompanyDomainRequest("engine.test"),))))
     await make(CreateUser(NewUser("Edith", "Clarke", ("edith@grid.test",))))
     ada = id_of(await client.create("ada@engine.test", "king@x.test", first_name="Ada", company_id=company))
-    numbers = (ContactUpdatePhoneNumber(NUMBER),)
+    numbers = (ContactRecordUpdatePhoneNumber(NUMBER),)
     grace = id_of(await client.create("grace@x.test", first_name="Grace", company_id=company, phone_numbers=numbers))
     gone = id_of(await client.create("gone@x.test", "left@x.test", first_name="Mary", company_id=company))
     gone_version = (await client.delete(gone)).version

@@ -104,6 +104,7 @@ async def test_the_target_gets_domains_fields_contacts_and_engagements(
         "merged": [first.id, second.id],
         "contacts_moved": 1,
         "engagements_moved": 1,
+        "notes_moved": 0,
     }
     assert response.headers["ETag"] == after.headers["ETag"]
     company = after.json()

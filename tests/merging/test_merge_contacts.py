@@ -69,6 +69,7 @@ async def test_the_others_are_gone(alice: Person, ada: Thing, grace: Thing, stor
         "contact": now.json(),
         "merged": [grace.id],
         "engagements_moved": 0,
+        "notes_moved": 0,
     }
     assert response.headers["ETag"] == now.headers["ETag"]
     assert [each["id"] for each in (await alice.get(CONTACTS)).json()["data"]] == [ada.id]

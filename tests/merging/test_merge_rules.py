@@ -12,6 +12,7 @@ from herdbook.contacts.model import ContactRecord
 from herdbook.contacts.store import ContactRow
 from tests.cast import Json, Person, Stored, Thing
 from tests.contacts.bulks import result, upsert
+from tests.custom_fields.definitions import define
 from tests.engagements.calls import Made
 from tests.merging.merges import contact, engage, merge
 from tests.merging.tables import assert_agreement
@@ -101,11 +102,13 @@ _OF_ITSELF: Final = frozenset(
 )
 
 
-async def test_every_member_is_taken(alice: Person, engine: Thing, stored: Stored) -> None:
+async def test_every_member_is_taken(alice: Person, frank: Person, engine: Thing, stored: Stored) -> None:
     """A contact without data gets every member of the merged one, and its row every column, so no new field is forgotten."""
     numbers, crm = [{"phone_number": "+44 20 7946 0958"}], {"object_type": "contact", "crm_object_id": "1", "source": "hubspot"}
     members: Json = {"first_name": "Ada", "last_name": "King", "description": "Countess", "time_zone": "Europe/London"}
     members |= {"company_id": engine.id, "phone_numbers": numbers, "crm_association": crm, "external_ids": ["1"]}
+    await define(frank, "badge", unique=True)
+    members["fields"] = {"badge": "7"}
     source = await contact(alice, "ada@x.test", **members)
     full, full_row = (await alice.get(f"/api/herdbook/contacts/{source.id}/record")).json(), await stored.row(source)
     target = await contact(alice)

@@ -52,9 +52,9 @@ class StoredCredential(NamedTuple):
 
 
 async def create_workspace(statements: Executor, name: str) -> UUID:
-    """Create a workspace; return its id."""
+    """Create a workspace; return its id. The caller gives it what a workspace begins with."""
     workspace_id = ids.new_id()
-    await statements.execute("insert into workspace (id, name) values ($1, $2)", workspace_id, name)
+    await statements.execute("insert into workspace (id, name, has_usual_fields) values ($1, $2, true)", workspace_id, name)
     return workspace_id
 
 

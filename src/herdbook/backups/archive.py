@@ -22,9 +22,9 @@ from typing import BinaryIO, Final
 import msgspec
 
 from herdbook.backups.store import Content
+from herdbook.replacement import RECORDINGS, sync
 
 DUMP: Final = "database.dump"
-RECORDINGS: Final = "media"
 CHUNK: Final = 1 << 20
 _MANIFEST: Final = "backup.json"
 _FORMAT: Final = 1
@@ -86,16 +86,7 @@ def new_file(path: Path) -> Generator[tuple[Path, BinaryIO]]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync a folder, so that the names in it survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 class Writer:

@@ -12,16 +12,15 @@ from pathlib import Path
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.backups.archive import DUMP, RECORDINGS, Reader, newer, opened, sync_folder
+from herdbook.backups.archive import DUMP, Reader, newer, opened
 from herdbook.backups.backup import Step, told
 from herdbook.backups.programs import ProgramFailed, restore
 from herdbook.backups.store import Content, begin_snapshot, content, is_empty
 from herdbook.db.migrate import available
 from herdbook.db.pool import connect
 from herdbook.embedded import EmbeddedPostgres, held
+from herdbook.replacement import DATABASE, RECORDINGS, SCRATCH, replace_data, sync
 
-_DATABASE = "postgres"
-_SCRATCH = "restore.new"
 _MAX_DIFFERENCES = 5
 _EMPTY_CLUSTER = 56 << 20
 # With these, tables that are created and filled in one transaction are not written to the log, but synced at its commit.
@@ -66,7 +65,7 @@ def require_place(data_dir: Path, *, replaces: bool) -> None:
             f"The folder {data_dir} belongs to another account (uid {owner}), whose server could not use the restored files. "
             "Restore as that account, or name a new folder with --data-dir. Nothing was restored."
         )
-    if not replaces and any(_is_used(data_dir / name) for name in (_DATABASE, RECORDINGS)):
+    if not replaces and any(_is_used(data_dir / name) for name in (DATABASE, RECORDINGS)):
         raise RestoreRefused(
             f"The folder {data_dir} holds data already. Name a new folder with --data-dir, or keep the old data beside the "
             "restored ones with --replace. Nothing was restored."
@@ -119,7 +118,7 @@ def _is_used(path: Path) -> bool:
 @contextlib.contextmanager
 def _scratch(data_dir: Path) -> Generator[Path]:
     """Yield an empty folder on the disk of the data folder, which must be held."""
-    folder = data_dir / _SCRATCH
+    folder = data_dir / SCRATCH
     shutil.rmtree(folder, ignore_errors=True)  # left by a restore that was killed
     folder.mkdir(mode=0o700)
     try:
@@ -166,7 +165,7 @@ def _fill(url: str, backup: Reader, step: Step) -> None:
         shown = "\n".join(f"  {difference}" for difference in differences[:_MAX_DIFFERENCES])
         raise RestoreRefused(
             f"The restored database differs from the one of the backup in {len(differences)} places:\n{shown}\n"
-            "Do not use this backup. Make a new one, or use another."
+            "Do not use this backup. Make a new one, or use another. An external database has these rows now: empty it first."
         )
 
 
@@ -210,7 +209,7 @@ def _extract(backup: Reader, folder: Path, step: Step) -> None:
                 file.flush()
                 os.fsync(file.fileno())
     for each in folders:
-        sync_folder(each)
+        sync(each)
 
 
 @contextlib.contextmanager
@@ -219,22 +218,6 @@ def _in_place(scratch: Path, data_dir: Path) -> Generator[Path | None]:
 
     If the block fails, all files get their old places again.
     """
-    former = data_dir / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with contextlib.ExitStack() as back:
-        for name in (RECORDINGS, _DATABASE):
-            if os.path.lexists(data_dir / name):
-                if not former.exists():
-                    former.mkdir(mode=0o700)
-                    back.callback(former.rmdir)
-                _move(data_dir / name, former / name, back)
-        for name in (RECORDINGS, _DATABASE):
-            if (scratch / name).exists():
-                _move(scratch / name, data_dir / name, back)
-        sync_folder(data_dir)
-        yield former if former.exists() else None
+        yield replace_data(data_dir, scratch, f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", back)
         back.pop_all()
-
-
-def _move(source: Path, target: Path, back: contextlib.ExitStack) -> None:
-    source.rename(target)
-    back.callback(target.rename, source)

@@ -137,7 +137,7 @@ def _ending_whole() -> Generator[None]:
     """Let a signal end the command like a failure, so that nothing half done is left."""
 
     def end(*_: object) -> NoReturn:
-        raise CommandFailed("Stopped by a signal. Nothing was changed.")
+        raise CommandFailed("Stopped by a signal, before it was complete. No file and no data folder was changed.")
 
     former = {
         number: signal.signal(number, end)

@@ -4,16 +4,33 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from herdbook import ids
 from herdbook.companies import store
-from herdbook.companies.commands import RELEASE_CONTACTS, CompanyContacts, DeleteCompany, ReleaseContacts
-from herdbook.companies.model import Company, CompanyCreate, CompanyCrmAssociation, CompanyUpdate, MergedCompany, normal_domain
+from herdbook.companies.commands import (
+    RELEASE_CONTACTS,
+    CompanyContacts,
+    DeleteCompany,
+    ReleaseContacts,
+    UpdateCompanyRecord,
+)
+from herdbook.companies.model import (
+    Company,
+    CompanyCreate,
+    CompanyCrmAssociation,
+    CompanyRecord,
+    CompanyRecordUpdate,
+    CompanyUpdate,
+    MergedCompany,
+    normal_domain,
+)
 from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call
-from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer
+from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Create, SetCrmAssociation, Update
 from herdbook.shared_schemas import Deleted
+from herdbook.tags.api import with_existing_tags
 
 
 async def list_companies(call: Call) -> Answer:
@@ -35,6 +52,18 @@ async def get_company(call: Call, company_id: UUID) -> Answer:
 async def update_company(call: Call, company_id: UUID, patch: CompanyUpdate) -> Answer:
     """Change some fields of one company. Absent leaves a field unchanged; null clears it."""
     return await call.write(Update(COMPANY, company_id, patch, call.if_version))
+
+
+async def get_company_record(call: Call, company_id: UUID) -> Answer:
+    """Read the whole of one company. Redirect from a merged company to the company that replaces it."""
+    found = await store.find_record(call.services.database, call.caller.workspace_id, company_id)
+    return await with_existing_tags(call, await call.answer_unless_merged(found, COMPANY, company_id), CompanyRecord)
+
+
+async def update_company_record(call: Call, company_id: UUID, patch: CompanyRecordUpdate) -> Answer:
+    """Change some members of the whole of one company. Absent leaves a member alone; null clears it."""
+    answer = await call.write(UpdateCompanyRecord(company_id, patch, call.if_version))
+    return await with_existing_tags(call, answer, CompanyRecord)
 
 
 async def delete_company(contacts: CompanyContacts, call: Call, company_id: UUID) -> Answer:
@@ -60,6 +89,11 @@ _WRITE: Final = ("companies:write",)
 _DOMAIN: Final = {"type": "string", **NO_NUL_SCHEMA}
 
 
+_MERGED: Final = {
+    308: OtherAnswer(MergedCompany, "The company was merged into another one, which `Location` names.", ("Location",))
+}
+
+
 def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
     """Return the operations. `contacts` gives access to the contacts from which a deletion clears the company."""
     return (
@@ -78,7 +112,10 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
                 search="Search words. Each must match the start of a word in the name; case, accents, apostrophes and "
                 "hyphens are ignored.",
                 crm_types=("company",),
-                filters=(Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),),
+                filters=(
+                    Filter("domain", normal_domain, _DOMAIN, "Only companies that have this domain.", most=1),
+                    id_filter("tag_ids", ids.TAG, "tag", "Only companies that have any of these tags."),
+                ),
             ),
         ),
         Operation(
@@ -107,11 +144,7 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             handler=get_company,
             answer=Company,
             answer_description="Company response.",
-            other_answers={
-                308: OtherAnswer(
-                    MergedCompany, "The company was merged into another one, which `Location` names.", ("Location",)
-                )
-            },
+            other_answers=_MERGED,
         ),
         Operation(
             method="PATCH",
@@ -163,5 +196,34 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             handler=clear_crm_association,
             answer=Company,
             answer_description="Updated company response.",
+        ),
+        Operation(
+            method="GET",
+            path="/herdbook/companies/{company_id}/record",
+            id="get-company-record",
+            summary="Get company record",
+            description="Reads the whole of a single company: the members that `GET /v2/companies/{company_id}` shows, and "
+            "those of herdbook's own, such as `fields`. Both operations have the same ETag.",
+            tag=_TAG,
+            scopes=_READ,
+            handler=get_company_record,
+            answer=CompanyRecord,
+            answer_description="The whole of the company.",
+            other_answers=_MERGED,
+        ),
+        Operation(
+            method="PATCH",
+            path="/herdbook/companies/{company_id}/record",
+            id="update-company-record",
+            summary="Update company record",
+            description="Updates the whole of a single company in one change: the members that `PATCH "
+            "/v2/companies/{company_id}` takes, the link to a CRM record, and the members of herdbook's own.",
+            tag=_TAG,
+            scopes=_WRITE,
+            handler=update_company_record,
+            body=CompanyRecordUpdate,
+            answer=CompanyRecord,
+            answer_description="The whole of the updated company.",
+            refusals=(Taken,),
         ),
     )

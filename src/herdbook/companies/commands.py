@@ -1,4 +1,4 @@
-"""The commands that delete companies."""
+"""The commands that change the whole of a company, and those that delete it."""
 
 from collections.abc import Iterator
 from typing import Final, Protocol
@@ -6,12 +6,39 @@ from uuid import UUID
 
 import msgspec
 
+from herdbook.companies.model import CompanyRecordUpdate, patched
 from herdbook.companies.store import COMPANIES, COMPANY
-from herdbook.ledger.object_types import current, deleted
+from herdbook.custom_fields.commands import shown_entry, value_needs, with_values
+from herdbook.ledger.object_types import current, deleted, updated
 from herdbook.ledger.unfinished import SliceDone, Task, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.tags.store import require_tags, tag_needs
 
 RELEASE_CONTACTS: Final = Task("release", COMPANIES.name)
+
+
+class UpdateCompanyRecord(msgspec.Struct, frozen=True):
+    """Change the whole of a company; the answer is the whole. Refusals: Invalid (fields, tag_ids), NotFound, Stale, Taken."""
+
+    company_id: UUID
+    patch: CompanyRecordUpdate
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(COMPANIES, self.company_id)
+        yield from COMPANY.key_needs(self.patch)
+        yield from value_needs(COMPANY.name, self.patch.fields)
+        yield from tag_needs(self.patch.tag_ids)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        require_tags(work, self.patch.tag_ids)
+        before = current(work, COMPANIES, self.company_id, self.if_version, "company")
+        after = with_values(work, COMPANY.name, patched(before.entry, self.patch), self.patch.fields)
+        COMPANY.claim(work, self.company_id, before.entry, after)
+        version, _ = updated(work, COMPANY, before, after)
+        row = work.get(COMPANIES, self.company_id)
+        assert row is not None, "it was read"
+        return Result(version, shown_entry(work, COMPANY.name, row.entry))
 
 
 class CompanyContacts(Protocol):

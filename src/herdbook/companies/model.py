@@ -1,6 +1,7 @@
 """The company as clients see it, and the rules that need nothing but the company itself."""
 
 import re
+from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -10,7 +11,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.addresses import without_www
+from herdbook.custom_fields.values import UniqueValues, Values
+from herdbook.errors import FieldError
+from herdbook.ledger.object_types import Record
 from herdbook.shared_schemas import CrmAssociation, Time
+from herdbook.tags.model import TagIds, tag_ids
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 _BEHIND: Final = re.compile(r"(?::\d*)?(?:[/?#].*)?\Z", re.DOTALL)
@@ -92,6 +97,24 @@ class CompanyCrmAssociation(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     source: fields.Name
 
 
+def _crm_association(value: CompanyCrmAssociation | None, path: str) -> Iterator[FieldError]:
+    if value is not None:
+        yield from fields.text(value.crm_object_id, f"{path}.crm_object_id")
+        yield from fields.text(value.source, f"{path}.source")
+
+
+class CompanyRecordUpdate(CompanyUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for updating the whole of a company."""
+
+    schema_name: ClassVar[str] = "company_record_update_request"
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | {"crm_association": _crm_association, "tag_ids": tag_ids}
+    example: ClassVar[dict[str, Any]] = {"description": "Difference engines, too."}
+
+    crm_association: CompanyCrmAssociation | None | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
+    tag_ids: TagIds | None | UnsetType = UNSET
+
+
 class CompanyObject(Enum):
     """Resource discriminator for company payloads."""
 
@@ -135,6 +158,29 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
     domains: tuple[CompanyDomain, ...] = ()
 
 
+class OwnMembers(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of a company that the vendor's operations neither show nor set."""
+
+    fields: dict[str, Any] | UnsetType = UNSET
+    unique_values: tuple[str, ...] | UnsetType = UNSET
+    tag_ids: tuple[str, ...] | UnsetType = UNSET
+
+
+class CompanyRecord(Company, Record, frozen=True, kw_only=True):
+    """The whole of a company: what the vendor's operations show of it, and the members that only herdbook's own ones show.
+
+    The ledger records companies in this form. Without members of its own, it is the company that the vendor's operations show.
+    """
+
+    schema_name: ClassVar[str] = "company_record"
+    example: ClassVar[dict[str, Any]] = Company.example | {"fields": {"founded": "1837-12-01"}}
+    own_type: ClassVar[type[msgspec.Struct]] = OwnMembers
+
+    fields: Values | UnsetType = UNSET
+    unique_values: UniqueValues | UnsetType = UNSET
+    tag_ids: TagIds | UnsetType = UNSET
+
+
 class MergedCompany(msgspec.Struct, frozen=True, kw_only=True):
     """A company that was merged into another one, which replaces it."""
 
@@ -150,7 +196,7 @@ class MergedCompany(msgspec.Struct, frozen=True, kw_only=True):
     merged_into: Annotated[str, fields.id_schema(ids.COMPANY, "The company that replaces it.")]
 
 
-def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
+def patched(before: CompanyRecord, patch: CompanyUpdate | CompanyCreate) -> CompanyRecord:
     """Return the company with the patch applied. Absent leaves a field unchanged; null clears it (RFC 7396)."""
     others: dict[str, Any] = {}
     if patch.domains is not UNSET:
@@ -160,4 +206,11 @@ def patched(before: Company, patch: CompanyUpdate | CompanyCreate) -> Company:
         others["domains"] = tuple(
             CompanyDomain(normal_domain(item.domain), index == primary) for index, item in enumerate(items)
         )
+    if isinstance(patch, CompanyRecordUpdate):
+        if patch.crm_association is not UNSET:
+            others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
+        if patch.tag_ids is not UNSET:
+            others["tag_ids"] = tuple(dict.fromkeys(patch.tag_ids or ())) or UNSET
+        # Values follow from definitions, too, so the command sets them.
+        others["fields"] = before.fields
     return shared_schemas.patched(before, patch, others)

@@ -4,6 +4,8 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.companies import store as companies
@@ -17,9 +19,9 @@ from herdbook.contacts.model import (
     Contact,
     ContactCreate,
     ContactCrmAssociation,
-    ContactRecord,
     ContactRecordUpdate,
     ContactUpdate,
+    LabelledContactRecord,
     MergedContact,
     read_numbers,
 )
@@ -30,6 +32,7 @@ from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnsw
 from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.phone_numbers import read_number
 from herdbook.shared_schemas import Deleted
+from herdbook.tags.api import with_existing_tags
 
 
 async def list_contacts(call: Call) -> Answer:
@@ -65,13 +68,21 @@ async def update_contact(call: Call, contact_id: UUID, patch: ContactUpdate) -> 
 async def get_contact_record(call: Call, contact_id: UUID) -> Answer:
     """Read the whole of one contact. Redirect from a merged contact to the contact that replaces it."""
     found = await store.find_record(call.services.database, call.caller.workspace_id, contact_id)
-    return await call.answer_unless_merged(found, CONTACT, contact_id)
+    return await _shown(call, await call.answer_unless_merged(found, CONTACT, contact_id))
 
 
 async def update_contact_record(call: Call, contact_id: UUID, patch: ContactRecordUpdate) -> Answer:
     """Change some members of the whole of one contact. Absent leaves a member alone; null clears it."""
     read_numbers(patch)
-    return await call.write(UpdateContactRecord(contact_id, patch, call.if_version))
+    return await _shown(call, await call.write(UpdateContactRecord(contact_id, patch, call.if_version)))
+
+
+async def _shown(call: Call, answer: Answer) -> Answer:
+    """Return a record with the labels beside the addresses and numbers, and without tags that are deleted."""
+    if b'"labels":' in answer.body:
+        record = msgspec.json.decode(answer.body, type=LabelledContactRecord)
+        answer = answer._replace(body=msgspec.json.encode(record.labelled))
+    return await with_existing_tags(call, answer, LabelledContactRecord)
 
 
 async def delete_contact(call: Call, contact_id: UUID) -> Answer:
@@ -149,6 +160,7 @@ _LIST: Final = ListOf(
             most=1,
         ),
         id_filter("company_id", ids.COMPANY, "company", "Only contacts of this company."),
+        id_filter("tag_ids", ids.TAG, "tag", "Only contacts that have any of these tags."),
     ),
 )
 _MERGED: Final = {
@@ -271,7 +283,7 @@ OPERATIONS: Final = (
         tag=_TAG,
         scopes=_READ,
         handler=get_contact_record,
-        answer=ContactRecord,
+        answer=LabelledContactRecord,
         answer_description="The whole of the contact.",
         other_answers=_MERGED,
     ),
@@ -286,7 +298,7 @@ OPERATIONS: Final = (
         scopes=_WRITE,
         handler=update_contact_record,
         body=ContactRecordUpdate,
-        answer=ContactRecord,
+        answer=LabelledContactRecord,
         answer_description="The whole of the updated contact.",
         refusals=(Taken,),
     ),

@@ -13,8 +13,8 @@ from herdbook.contacts.model import (
     ContactCreate,
     ContactRecord,
     ContactRecordUpdate,
+    ContactRecordUpdateEmail,
     ContactUpdate,
-    ContactUpdateEmail,
     ContactUpsert,
     patched,
     upserted,
@@ -26,11 +26,14 @@ from herdbook.contacts.store import (
     CONTACT_WORDS,
     CONTACTS,
     EXTERNAL_IDS,
+    FIELD_VALUES,
     FORMER_HOLDERS,
     LINKED_CONTACTS,
     MAX_RELEASED_CONTACTS,
     ContactRow,
 )
+from herdbook.custom_fields.commands import shown_entry, value_needs, with_values
+from herdbook.custom_fields.values import without_values
 from herdbook.errors import FieldError, Invalid, Stale
 from herdbook.fields import MAX_ITEMS
 from herdbook.ledger.claims import UniqueKey
@@ -39,10 +42,11 @@ from herdbook.ledger.object_types import active, all_active, created, current, r
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
 from herdbook.phone_numbers import number_keys
 from herdbook.shared_schemas import CrmAssociation, crm_link
+from herdbook.tags.store import require_tags, tag_needs
 
 
 class CreateContact(msgspec.Struct, frozen=True):
-    """Create a contact. Refusals: Invalid (company_id), Stale if a version is required, Taken."""
+    """Create a contact. Refusals: Invalid (company_id, tag_ids), Stale if a version is required, Taken."""
 
     fields: ContactCreate
     has_precondition: bool = False
@@ -50,13 +54,16 @@ class CreateContact(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
         yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
+        yield from value_needs(CONTACT.name, self.fields.fields)
+        yield from tag_needs(self.fields.tag_ids)
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
+        require_tags(work, self.fields.tag_ids)
         if self.has_precondition:
             raise Stale(None)
         contact_id = ids.new_id()
-        contact = CONTACT.new(contact_id, work.time, self.fields)
+        contact = _new(work, contact_id, self.fields)
         CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
 
@@ -82,7 +89,10 @@ class UpdateContact(msgspec.Struct, frozen=True):
 
 
 class UpdateContactRecord(msgspec.Struct, frozen=True):
-    """Change the whole of a contact; the answer is the whole. Refusals: Invalid (company_id), NotFound, Stale, Taken."""
+    """Change the whole of a contact; the answer is the whole.
+
+    Refusals: Invalid (company_id, tag_ids), NotFound, Stale, Taken.
+    """
 
     contact_id: UUID
     patch: ContactRecordUpdate
@@ -92,11 +102,14 @@ class UpdateContactRecord(msgspec.Struct, frozen=True):
         yield Need(CONTACTS, self.contact_id)
         yield from _references(self.patch)
         yield from EXTERNAL_IDS.needs(self.patch.external_ids or ())
+        yield from value_needs(CONTACT.name, self.patch.fields)
+        yield from tag_needs(self.patch.tag_ids)
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.patch.company_id)
+        require_tags(work, self.patch.tag_ids)
         before = current(work, CONTACTS, self.contact_id, self.if_version, "contact")
-        after = patched(before.entry, self.patch)
+        after = with_values(work, CONTACT.name, patched(before.entry, self.patch), self.patch.fields)
         CONTACT.claim(work, self.contact_id, before.entry, after)
         version, _ = updated(work, CONTACT, before, after)
         return Result(version, record(work, self.contact_id))
@@ -107,7 +120,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     For an address or an external id, the deleted contact that had it last is restored. `region` is the workspace's default
     region for numbers. The contact keeps its addresses, numbers and external ids, and its primary ones unless others are
-    marked. Refusals: Invalid (company_id, emails, phone_numbers, external_ids), Taken.
+    marked. Refusals: Invalid (company_id, emails, phone_numbers, external_ids, tag_ids), Taken.
     """
 
     fields: ContactUpsert
@@ -116,6 +129,8 @@ class UpsertContact(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         yield from _references(self.fields)
         yield from EXTERNAL_IDS.needs(self.fields.external_ids or ())
+        yield from value_needs(CONTACT.name, self.fields.fields)
+        yield from tag_needs(self.fields.tag_ids)
         match self.fields.match_by:
             case "emails" | "external_ids":
                 unique_key, key = self._key
@@ -127,17 +142,19 @@ class UpsertContact(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         _require_company(work, self.fields.company_id)
+        require_tags(work, self.fields.tag_ids)
         if (before := self._known(work)) is not None:
-            after = upserted(before.entry, self.fields, self.region)
+            after = with_values(work, CONTACT.name, upserted(before.entry, self.fields, self.region), self.fields.fields)
             self._claim(work, before.id, before.entry, after)
             return updated(work, CONTACT, before, after)
         by_key = self.fields.match_by in ("emails", "external_ids")
         if by_key and (former := _former_holder(work, *self._key)) is not None:
             after = upserted(_remains(work, former), self.fields, self.region)
+            after = with_values(work, CONTACT.name, after, self.fields.fields)
             self._claim(work, former.id, None, after)
             return restored(work, CONTACT, former, after)
         contact_id = ids.new_id()
-        contact = CONTACT.new(contact_id, work.time, self.fields)
+        contact = _new(work, contact_id, self.fields)
         CONTACT.claim(work, contact_id, None, contact)
         return created(work, CONTACT, contact_id, contact)
 
@@ -167,7 +184,7 @@ class UpsertContact(msgspec.Struct, frozen=True):
         return link
 
     def _claim(self, work: UnitOfWork, contact_id: UUID, before: ContactRecord | None, after: ContactRecord) -> None:
-        for name in ("emails", "phone_numbers", "external_ids"):
+        for name in ("emails", "phone_numbers", "external_ids", "tag_ids"):
             items = getattr(after, name) or ()
             if len(items) > MAX_ITEMS:
                 message = (
@@ -177,26 +194,30 @@ class UpsertContact(msgspec.Struct, frozen=True):
                 raise Invalid([FieldError(name, "too_long", message)])
         asked = [comparable_address(item.email.strip()) for item in self.fields.emails or ()]
         field_paths = {
-            ADDRESSES: _paths_in_request(ADDRESSES, asked, after),
-            EXTERNAL_IDS: _paths_in_request(EXTERNAL_IDS, self.fields.external_ids or (), after),
+            ADDRESSES: _paths_in_request(ADDRESSES, asked),
+            EXTERNAL_IDS: _paths_in_request(EXTERNAL_IDS, self.fields.external_ids or ()),
         }
         CONTACT.claim(work, contact_id, before, after, field_paths)
 
 
-def _paths_in_request(unique_key: UniqueKey[ContactRecord], asked: Sequence[str], after: ContactRecord) -> Callable[[int], str]:
-    """Return the function that names where the request has a key of the contact, by the key's place in the contact.
+def _paths_in_request(unique_key: UniqueKey[ContactRecord], asked: Sequence[str]) -> Callable[[int, str], str]:
+    """Return the function that names where the request has a key of the contact.
 
     The contact may always keep its own keys, so a key that is refused was sent in the request.
     """
-    keys = unique_key.keys(after)
-    return lambda place: unique_key.field_path(asked.index(keys[place]))
+    return lambda _, key: unique_key.field_path(asked.index(key), key)
 
 
 def record(work: UnitOfWork, contact_id: UUID) -> ContactRecord:
-    """Return the whole of a contact that the unit of work has."""
+    """Return the whole of a contact that the unit of work has, as the API shows it."""
     row = work.get(CONTACTS, contact_id)
     assert row is not None, "a command has read or written it"
-    return row.entry
+    return shown_entry(work, CONTACT.name, row.entry)
+
+
+def _new(work: UnitOfWork, contact_id: UUID, asked: ContactCreate | ContactUpsert) -> ContactRecord:
+    contact = CONTACT.new(contact_id, work.time, asked)
+    return with_values(work, CONTACT.name, contact, asked.fields, is_new=True)
 
 
 def known_contacts(work: UnitOfWork, addresses: Sequence[str], numbers: Sequence[str]) -> dict[str, ContactRow]:
@@ -261,8 +282,9 @@ def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
         last = msgspec.structs.replace(last, company=UNSET)
     addresses = [item.email for item in last.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
     external_ids = [each for each in last.external_ids or () if EXTERNAL_IDS.holder(work, each) is None]
-    free = ContactRecordUpdate(emails=tuple(map(ContactUpdateEmail, addresses)), external_ids=tuple(external_ids))
-    return patched(last, free)
+    free = ContactRecordUpdate(emails=tuple(map(ContactRecordUpdateEmail, addresses)), external_ids=tuple(external_ids))
+    taken = [each for each in last.unique_values or () if FIELD_VALUES.holder(work, each) is not None]
+    return without_values(patched(last, free), [each.partition("=")[0] for each in taken])
 
 
 def _may_come_back(row: ContactRow) -> bool:

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids, shared_schemas
 from herdbook.addresses import comparable_address, forms
+from herdbook.custom_fields.values import UniqueValues, Values
 from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
+from herdbook.ledger.object_types import Record
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
 from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
+from herdbook.tags.model import TagIds, tag_ids
 from herdbook.time_zones import not_a_time_zone, time_zones
 
 _CompanyId: TypeAlias = Annotated[str, fields.id_schema(ids.COMPANY)]
@@ -44,8 +47,39 @@ class ContactUpdatePhoneNumber(msgspec.Struct, frozen=True, forbid_unknown_field
     is_primary: bool | UnsetType = UNSET
 
 
+# A text of one's own is a label, too.
+_Label: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=50,
+        description="`work`, `home`, `mobile`, `other`, or a text of your own. Absent leaves the label alone; null clears it.",
+        extra_json_schema={"examples": ["work"], **fields.TEXT_SCHEMA},
+    ),
+]
+
+
+class ContactRecordUpdateEmail(ContactUpdateEmail, frozen=True, forbid_unknown_fields=True):
+    """An e-mail address to give a contact, with its label."""
+
+    schema_name: ClassVar[str] = "contact_record_update_email"
+
+    label: _Label | None | UnsetType = UNSET
+
+
+class ContactRecordUpdatePhoneNumber(ContactUpdatePhoneNumber, frozen=True, forbid_unknown_fields=True):
+    """A phone number to give a contact, with its label."""
+
+    schema_name: ClassVar[str] = "contact_record_update_phone_number"
+
+    label: _Label | None | UnsetType = UNSET
+
+
+_Labelled: TypeAlias = ContactRecordUpdateEmail | ContactRecordUpdatePhoneNumber
 _Emails: TypeAlias = Annotated[tuple[ContactUpdateEmail, ...], Meta(max_length=fields.MAX_ITEMS)]
 _PhoneNumbers: TypeAlias = Annotated[tuple[ContactUpdatePhoneNumber, ...], Meta(max_length=fields.MAX_ITEMS)]
+_LabelledEmails: TypeAlias = Annotated[tuple[ContactRecordUpdateEmail, ...], Meta(max_length=fields.MAX_ITEMS)]
+_LabelledPhoneNumbers: TypeAlias = Annotated[tuple[ContactRecordUpdatePhoneNumber, ...], Meta(max_length=fields.MAX_ITEMS)]
 
 
 def _phone_numbers(items: Sequence[ContactUpdatePhoneNumber | None], path: str) -> Iterator[FieldError]:
@@ -106,7 +140,24 @@ _RULES: Final[dict[str, fields.Rule]] = {
 
 
 # The rules of members that the vendor's update of a contact does not have.
-_OWN_RULES: Final[dict[str, fields.Rule]] = {"crm_association": _crm_association, "external_ids": _external_ids}
+_OWN_RULES: Final[dict[str, fields.Rule]] = {
+    "crm_association": _crm_association,
+    "external_ids": _external_ids,
+    "tag_ids": tag_ids,
+}
+
+
+def _with_labels(name: str) -> fields.Rule:
+    def rule(items: Sequence[_Labelled | None], path: str) -> Iterator[FieldError]:
+        yield from _RULES[name](items, path)
+        for index, item in enumerate(items):
+            if item is not None and item.label is not UNSET:
+                yield from fields.text(item.label, f"{path}[{index}].label")
+
+    return rule
+
+
+_LABEL_RULES: Final = {name: _with_labels(name) for name in ("emails", "phone_numbers")}
 
 
 class ContactUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,17 +198,23 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     time_zone: _TimeZone | UnsetType = UNSET
     crm_association: ContactCrmAssociation | UnsetType = UNSET
     external_ids: _ExternalIds | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
+    tag_ids: TagIds | UnsetType = UNSET
 
 
 class ContactRecordUpdate(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for updating the whole of a contact."""
 
     schema_name: ClassVar[str] = "contact_record_update_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES
     example: ClassVar[dict[str, Any]] = {"last_name": "King", "external_ids": ["crm-1842"]}
 
+    emails: _LabelledEmails | UnsetType = UNSET
+    phone_numbers: _LabelledPhoneNumbers | UnsetType = UNSET
     crm_association: ContactCrmAssociation | None | UnsetType = UNSET
     external_ids: _ExternalIds | None | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
+    tag_ids: TagIds | None | UnsetType = UNSET
 
 
 class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,8 +226,10 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
     schema_name: ClassVar[str] = "contact_upsert_request"
     example: ClassVar[dict[str, Any]] = {"first_name": "Ada", "emails": [{"email": "ada@example.com"}]}
 
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES
 
+    emails: _LabelledEmails | UnsetType = UNSET
+    phone_numbers: _LabelledPhoneNumbers | UnsetType = UNSET
     match_by: Annotated[
         Literal["emails", "phone_numbers", "crm_association", "external_ids"],
         Meta(
@@ -180,6 +239,8 @@ class ContactUpsert(ContactUpdate, frozen=True, kw_only=True, forbid_unknown_fie
     ] = "emails"
     crm_association: ContactCrmAssociation | None | UnsetType = UNSET
     external_ids: _ExternalIds | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
+    tag_ids: TagIds | UnsetType = UNSET
 
     def require_match(self, path: str) -> None:
         """Refuse an upsert without a value to look up; `path` is that of the contact. Refusal: Invalid."""
@@ -301,36 +362,90 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Annotated[Time, Meta(description="Timestamp when the contact was most recently updated in AskElephant.")]
 
 
+class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The labels of a contact's addresses and numbers, each by the form in which these are compared."""
+
+    schema_name: ClassVar[str] = "contact_labels"
+
+    emails: dict[str, str] = {}
+    phone_numbers: dict[str, str] = {}
+
+
 class OwnMembers(msgspec.Struct, frozen=True, kw_only=True):
     """The members of a contact that the vendor's operations neither show nor set."""
 
     external_ids: tuple[str, ...] | UnsetType = UNSET
+    fields: dict[str, Any] | UnsetType = UNSET
+    unique_values: tuple[str, ...] | UnsetType = UNSET
+    labels: Labels | UnsetType = UNSET
+    tag_ids: tuple[str, ...] | UnsetType = UNSET
 
 
-class ContactRecord(Contact, frozen=True, kw_only=True):
+class ContactRecord(Contact, Record, frozen=True, kw_only=True):
     """The whole of a contact: what the vendor's operations show of it, and the members that only herdbook's own ones show.
 
     The ledger records contacts in this form. Without members of its own, it is the contact that the vendor's operations show.
     """
 
     schema_name: ClassVar[str] = "contact_record"
-    example: ClassVar[dict[str, Any]] = Contact.example | {"external_ids": ["crm-1842"]}
+    example: ClassVar[dict[str, Any]] = Contact.example | {"external_ids": ["crm-1842"], "fields": {"job_title": "Countess"}}
+    own_type: ClassVar[type[msgspec.Struct]] = OwnMembers
 
     external_ids: Annotated[tuple[str, ...], Meta(description="Ids that callers gave the contact, if any.")] | UnsetType = UNSET
+    fields: Values | UnsetType = UNSET
+    unique_values: UniqueValues | UnsetType = UNSET
+    labels: (
+        Annotated[
+            Labels,
+            Meta(
+                description="The labels of addresses and numbers. The record of a contact has each as the `label` of the "
+                "address or number instead."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    tag_ids: TagIds | UnsetType = UNSET
+
+
+class ContactRecordEmail(ContactEmail, frozen=True):
+    """An e-mail address of a contact, with its label."""
+
+    schema_name: ClassVar[str] = "contact_record_email"
+
+    label: str | UnsetType = UNSET
+
+
+class ContactRecordPhoneNumber(ContactPhoneNumber, frozen=True):
+    """A phone number of a contact, with its label."""
+
+    schema_name: ClassVar[str] = "contact_record_phone_number"
+
+    label: str | UnsetType = UNSET
+
+
+class LabelledContactRecord(ContactRecord, frozen=True, kw_only=True):
+    """The whole of a contact, with the labels of its addresses and numbers beside each."""
+
+    schema_name: ClassVar[str] = "labelled_contact_record"
+
+    emails: Annotated[tuple[ContactRecordEmail, ...], Meta(description="Email addresses of the contact.")] = ()
+    phone_numbers: Annotated[tuple[ContactRecordPhoneNumber, ...], Meta(description="Phone numbers of the contact.")] = ()
 
     @property
-    def own(self) -> OwnMembers | None:
-        """The members that only herdbook's own operations show, or None if there are none."""
-        return None if self.external_ids is UNSET else OwnMembers(external_ids=self.external_ids)
-
-    @property
-    def shown(self) -> "ContactRecord":
-        """The contact as the vendor's operations show it."""
-        return msgspec.structs.replace(self, external_ids=UNSET)
-
-    def with_own(self, own: OwnMembers) -> "ContactRecord":
-        """Return the contact with members that only herdbook's own operations show."""
-        return msgspec.structs.replace(self, external_ids=own.external_ids)
+    def labelled(self) -> "LabelledContactRecord":
+        """The same with the labels beside the addresses and numbers."""
+        if self.labels is UNSET:
+            return self
+        labels = self.labels
+        emails = tuple(
+            msgspec.structs.replace(item, label=labels.emails.get(comparable_address(item.email), UNSET))
+            for item in self.emails
+        )
+        phone_numbers = tuple(
+            msgspec.structs.replace(item, label=labels.phone_numbers.get(_comparable_number(item.phone_number), UNSET))
+            for item in self.phone_numbers
+        )
+        return msgspec.structs.replace(self, emails=emails, phone_numbers=phone_numbers, labels=UNSET)
 
 
 class MergedContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,7 +478,38 @@ def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> Cont
             others["crm_association"] = shared_schemas.crm_link(patch.crm_association)
         if patch.external_ids is not UNSET:
             others["external_ids"] = patch.external_ids or UNSET
-    return shared_schemas.patched(before, patch, others)
+        if patch.tag_ids is not UNSET:
+            others["tag_ids"] = tuple(dict.fromkeys(patch.tag_ids or ())) or UNSET
+        # Values follow from definitions, too, so the command sets them.
+        others["fields"] = before.fields
+    return _labelled(shared_schemas.patched(before, patch, others), patch)
+
+
+def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> ContactRecord:
+    """Return the contact with the labels of a request, and without those of addresses and numbers that it does not have."""
+    asked = patch if isinstance(patch, ContactRecordUpdate | ContactUpsert) else None
+    if contact.labels is UNSET and asked is None:
+        return contact
+    old = contact.labels or Labels()
+    emails, phone_numbers = {**old.emails}, {**old.phone_numbers}
+    for item in (asked and asked.emails) or ():
+        _set_label(emails, comparable_address(item.email.strip()), item.label)
+    for item in (asked and asked.phone_numbers) or ():
+        _set_label(phone_numbers, _comparable_number(item.phone_number), item.label)
+    held = {comparable_address(item.email) for item in contact.emails}
+    numbers = {_comparable_number(item.phone_number) for item in contact.phone_numbers}
+    labels = Labels(
+        emails={address: label for address, label in emails.items() if address in held},
+        phone_numbers={number: label for number, label in phone_numbers.items() if number in numbers},
+    )
+    return contact if labels == old else msgspec.structs.replace(contact, labels=UNSET if labels == Labels() else labels)
+
+
+def _set_label(labels: dict[str, str], key: str, label: str | None | UnsetType) -> None:
+    if label is None:
+        labels.pop(key, None)
+    elif label is not UNSET:
+        labels[key] = label.strip()
 
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
@@ -383,7 +529,7 @@ def _patched_phone_numbers(before: Contact, items: Sequence[ContactUpdatePhoneNu
     return tuple(ContactPhoneNumber(item.phone_number, index == primary) for index, item in enumerate(items))
 
 
-ItemT = TypeVar("ItemT", ContactUpdateEmail, ContactUpdatePhoneNumber)
+ItemT = TypeVar("ItemT", ContactRecordUpdateEmail, ContactRecordUpdatePhoneNumber)
 
 
 def upserted(before: ContactRecord, asked: ContactUpsert, region: str | None) -> ContactRecord:
@@ -398,24 +544,38 @@ def upserted(before: ContactRecord, asked: ContactUpsert, region: str | None) ->
         changes["phone_numbers"] = with_phone_numbers(before.phone_numbers, asked.phone_numbers, region)
     if asked.external_ids is not UNSET:
         changes["external_ids"] = tuple(dict.fromkeys((*(before.external_ids or ()), *asked.external_ids)))
-    return patched(before, msgspec.structs.replace(asked, **changes))
+    if asked.tag_ids is not UNSET:
+        changes["tag_ids"] = (*(before.tag_ids or ()), *asked.tag_ids)
+    # An address or number that the contact has keeps its item, so its label is set afterwards.
+    return _labelled(patched(before, msgspec.structs.replace(asked, **changes)), asked)
 
 
-def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactUpdateEmail]) -> tuple[ContactUpdateEmail, ...]:
+def united_labels(contacts: Iterable[ContactRecord]) -> Labels | UnsetType:
+    """Return the labels of contacts that become one; those of the first go before those of the others."""
+    emails: dict[str, str] = {}
+    phone_numbers: dict[str, str] = {}
+    for contact in contacts:
+        if contact.labels is not UNSET:
+            emails = contact.labels.emails | emails
+            phone_numbers = contact.labels.phone_numbers | phone_numbers
+    return Labels(emails=emails, phone_numbers=phone_numbers) if emails or phone_numbers else UNSET
+
+
+def with_emails(old: Sequence[ContactEmail], more: Iterable[ContactRecordUpdateEmail]) -> tuple[ContactRecordUpdateEmail, ...]:
     """Return the old addresses followed by the new ones, each once. A new one that is marked as primary stays marked."""
-    items = (ContactUpdateEmail(item.email) for item in old)
+    items = (ContactRecordUpdateEmail(item.email) for item in old)
     keys = _keys_of_address
     return _united(items, more, lambda item: item.email.strip(), keys, keys)
 
 
 def with_phone_numbers(
-    old: Sequence[ContactPhoneNumber], more: Iterable[ContactUpdatePhoneNumber], region: str | None
-) -> tuple[ContactUpdatePhoneNumber, ...]:
+    old: Sequence[ContactPhoneNumber], more: Iterable[ContactRecordUpdatePhoneNumber], region: str | None
+) -> tuple[ContactRecordUpdatePhoneNumber, ...]:
     """Return the old numbers followed by the new ones, each once. A new one that is marked as primary stays marked.
 
     A new one is an old one if looking it up would find a contact with the old one. `region` is the workspace's default region.
     """
-    items = (ContactUpdatePhoneNumber(item.phone_number) for item in old)
+    items = (ContactRecordUpdatePhoneNumber(item.phone_number) for item in old)
     return _united(
         items,
         more,
@@ -462,7 +622,7 @@ def _comparable_number(phone_number: str) -> str:
     return phone_number if number is None else number.key
 
 
-class SearchEntry(NamedTuple):
+class SearchEntry(msgspec.Struct, frozen=True):
     """The search data of a contact: the text that a search compares, the first word of each name, and all other words.
 
     The text has two sections: the names, then the e-mail addresses and the phone numbers.
@@ -487,8 +647,8 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
     if before is None or entry_before is None or not entry_before.text.endswith(END):
         names, first_name_word, last_name_word = _names_entry(contact)
         return SearchEntry(names + END + _handles_text(contact), first_name_word, last_name_word)
-    text, first_name_word, last_name_word = entry_before
-    names, _, handles = text.partition(END)
+    first_name_word, last_name_word = entry_before.first_name_word, entry_before.last_name_word
+    names, _, handles = entry_before.text.partition(END)
     if contact.first_name != before.first_name or contact.last_name != before.last_name:
         names, first_name_word, last_name_word = _names_entry(contact)
     if contact.emails != before.emails or contact.phone_numbers != before.phone_numbers:
@@ -496,11 +656,11 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
     return SearchEntry(names + END + handles, first_name_word, last_name_word)
 
 
-def _names_entry(contact: Contact) -> SearchEntry:
+def _names_entry(contact: Contact) -> tuple[str, str | None, str | None]:
     """Return the first section of a contact's text, with the words of its names."""
     text = searchable_name(contact.first_name or "", contact.last_name or "")
     first_name, last_name, *_ = text.split("\n", 2)
-    return SearchEntry(text, first_word(first_name), first_word(last_name))
+    return text, first_word(first_name), first_word(last_name)
 
 
 def _handles_text(contact: Contact) -> str:

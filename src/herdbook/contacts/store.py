@@ -10,21 +10,23 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.addresses import comparable_address
 from herdbook.companies.store import COMPANY
-from herdbook.contacts.events import contact_data
 from herdbook.contacts.model import Contact, ContactObject, ContactRecord, OwnMembers, SearchEntry, patched, search_entry
+from herdbook.custom_fields.store import find_record_in, record_of
+from herdbook.custom_fields.values import field_values, index_keys, unique_value_path
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool
 from herdbook.db.survivors import survivors
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table, whole
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, object_table
 from herdbook.ledger.unit_of_work import Table
 from herdbook.phone_numbers import e164, is_number, number_keys, search_terms
+from herdbook.tags.store import TAG, tags_of
 from herdbook.workspaces.store import region_of
 
 
-class ContactRow(ObjectRow, frozen=True, kw_only=True):
+class ContactRow(RecordRow, frozen=True, kw_only=True):
     """A contact's row: the contact as the vendor's operations show it, its own members, and the columns that queries use."""
 
     company_id: UUID | None
@@ -37,16 +39,11 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
     own: OwnMembers | None
     object: ContactRecord
 
-    @property
-    def entry(self) -> ContactRecord:
-        return self.object if self.own is None else self.object.with_own(self.own)
-
     @classmethod
     def columns(cls, before: Self | None, after: ContactRecord) -> dict[str, Any]:
         crm = after.crm_association
         entry = search_entry(after) if before is None else search_entry(after, before.object, before.search_entry)
-        own = after.own
-        members: dict[str, Any] = {
+        return {
             "company_id": _company_id(before, after),
             "crm_object_id": None if crm is UNSET else crm.crm_object_id,
             "phone_numbers_e164": _e164_numbers(before, after),
@@ -54,11 +51,8 @@ class ContactRow(ObjectRow, frozen=True, kw_only=True):
             "first_name_word": entry.first_name_word,
             "last_name_word": entry.last_name_word,
             "merged_into": None,
-            "own": own,
+            **cls.own_columns(after),
         }
-        if own is not None:
-            members["object"] = after.shown
-        return members
 
     @property
     def words(self) -> set[str]:
@@ -116,13 +110,22 @@ CONTACTS: Final = object_table(
 ADDRESSES: Final = UniqueKey[ContactRecord](
     claim_table("contact_email", "address", "contact_id"),
     keys=lambda contact: [comparable_address(item.email) for item in contact.emails],
-    field_path=lambda index: f"emails[{index}].email",
+    field_path=lambda index, _: f"emails[{index}].email",
 )
 EXTERNAL_IDS: Final = UniqueKey[ContactRecord](
     claim_table("contact_external_id", "external_id", "contact_id"),
     keys=lambda contact: [*(contact.external_ids or ())],
-    field_path=lambda index: f"external_ids[{index}]",
+    field_path=lambda index, _: f"external_ids[{index}]",
 )
+FIELD_VALUES: Final = UniqueKey[ContactRecord](
+    claim_table("contact_field_value", "value", "contact_id"),
+    keys=lambda contact: [*(contact.unique_values or ())],
+    field_path=unique_value_path,
+)
+# Holds the values of the workspace's own fields.
+CONTACT_FIELDS: Final = index_table("contact_field", "key", "text", "contact_id")
+# This index has the tags' ids as the API shows them.
+CONTACT_TAGS: Final = index_table("contact_tag", "tag_id", "text", "contact_id")
 # Holds the words by which a search finds contacts, and the keys by which their numbers are looked up. The first word of each
 # name is in the contact's row instead.
 CONTACT_WORDS: Final = index_table("contact_word", "word", "text", "contact_id")
@@ -149,21 +152,19 @@ CONTACT: Final = ObjectType(
         ),
         Index[ContactRow](COMPANY_CONTACTS, attrgetter("company_id"), attrgetter("companies")),
         Index[ContactRow](FORMER_ADDRESSES, attrgetter("object.emails"), attrgetter("former_addresses"), is_of_deleted=True),
+        Index[ContactRow](CONTACT_FIELDS, field_values, lambda row: index_keys(field_values(row))),
+        Index[ContactRow](CONTACT_TAGS, tags_of, lambda row: set(tags_of(row))),
         Index[ContactRow](FORMER_EXTERNAL_IDS, attrgetter("own"), attrgetter("former_external_ids"), is_of_deleted=True),
     ),
-    unique_keys=(ADDRESSES, EXTERNAL_IDS),
-    refers_to=(COMPANY,),
+    unique_keys=(ADDRESSES, EXTERNAL_IDS, FIELD_VALUES),
+    refers_to=(COMPANY, TAG),
     read_scopes=Contact.read_scopes,
-    write_scope="contacts:write",
+    write_scopes=("contacts:write",),
     events=Events.of_changes(
         "contact",
         is_erasable=True,
         example_previous={"last_name": "Byron"},
-        data=contact_data,
-        condition="""
-            change.previous is null
-            or exists (select from json_object_keys(change.previous) as changed(name) where changed.name <> 'external_ids')
-        """,
+        own_members=("external_ids", "fields", "unique_values", "labels", "tag_ids"),
     ),
     blank=lambda contact_id, time: ContactRecord(object=ContactObject.CONTACT, id=contact_id, created_at=time, updated_at=time),
     patched=patched,
@@ -266,11 +267,11 @@ async def find(database: Database, workspace_id: UUID, contact_id: UUID) -> Obje
 
 async def find_record(database: Database, workspace_id: UUID, contact_id: UUID) -> ObjectRead | None:
     """Return the whole of an active contact, with its version."""
-    found = await database.find(find_in("contact", ", c.own"), workspace_id, contact_id)
-    return found and ObjectRead(found.version, whole(found.body, found.more[0]))
+    found = await database.find(find_record_in("contact"), workspace_id, contact_id)
+    return None if found is None else record_of(found)
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUID | None = None) -> list[ListRow]:
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery, company_id: UUID | None = None) -> list[ListRow]:
     """Return the contacts of a page, of one company if it is given, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.require_crm_records("contact")
@@ -282,7 +283,7 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
         held = conditions.parameter(list(external_ids))
         conditions.require_few(_EXTERNAL_ID_HOLDERS.replace("$2", held))
     if (numbers := filters.get("phone_number")) is not None:
-        region = await region_of(pool, workspace_id)
+        region = await region_of(pool.planning_once, workspace_id)
         await conditions.require_links(
             pool,
             "select w.contact_id from contact_word w where w.workspace_id = $1 and w.word = any($ids)",
@@ -290,6 +291,13 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
                 select from contact_word w where w.workspace_id = $1 and w.word = any($value::text[]) and w.contact_id = c.id
             ), false)""",
             [key for number in numbers for key in number_keys(number, region)],
+        )
+    if "tag_ids" in filters:
+        await conditions.require_links(
+            pool,
+            "select l.contact_id from contact_tag l where l.workspace_id = $1 and l.tag_id = any($ids)",
+            "coalesce((c.own::jsonb -> 'tag_ids') ?| $value, false)",
+            filters["tag_ids"],
         )
     companies = [] if company_id is None else [[company_id]]
     if "company_id" in filters:
@@ -306,6 +314,6 @@ async def page(pool: Pool, workspace_id: UUID, query: PageQuery, company_id: UUI
         )
     numbers_searched: list[str] = []
     if query.search is not None and is_number(query.search):
-        numbers_searched = search_terms(query.search, await region_of(pool, workspace_id))
+        numbers_searched = search_terms(query.search, await region_of(pool.planning_once, workspace_id))
     await conditions.search(pool, _SEARCH_INDEX, numbers_searched)
     return await conditions.fetch(pool, "contact")

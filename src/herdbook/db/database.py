@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, Final, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool, Pool
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class _Reads:
 class Database:
     """The database for readers: `pages` are the connections for lists, whose statements are planned for each workspace."""
 
-    def __init__(self, pool: Pool, pages: Pool) -> None:
+    def __init__(self, pool: Pool, pages: PagePool) -> None:
         self.pool = pool
         self.pages = pages
         self._reads: dict[LiteralString, _Reads] = {}

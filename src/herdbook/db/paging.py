@@ -14,7 +14,7 @@ import msgspec
 
 from herdbook.addresses import addresses_in
 from herdbook.db.placeholders import placeholder
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool, Pool
 from herdbook.search_text import lookups, pattern, readings
 
 Bound: TypeAlias = Literal["gt", "gte", "lt", "lte"]
@@ -99,6 +99,8 @@ class ListQuery:
         self._values: list[Any] = [workspace_id, query.limit + 1]
         self._searched: LiteralString | None = None
         self._few: LiteralString | None = None
+        # Whether the few rows are those of rare words, which any plan finds by these words.
+        self._reads_few_words = False
         # The words of a search that many objects contain, and the statement that finds them.
         self._common: tuple[list[str], LiteralString] | None = None
         self._asked_before_search = 0
@@ -138,16 +140,17 @@ class ListQuery:
             found: LiteralString = "select f.id from " + table + " f where f.workspace_id = $1 and f.deleted_at is null"
             self.require_few(found + " and f.crm_object_id = any(" + crm_ids + ")")
 
-    async def search(self, pool: Pool, within: SearchIndex, others: Sequence[str] = ()) -> None:
+    async def search(self, pool: PagePool, within: SearchIndex, others: Sequence[str] = ()) -> None:
         """Require the query's search terms, if any, or one of some other terms that the query stands for."""
         if self._query.search is None:
             return
-        found = [*readings(self._query.search), *([term] for term in others)]
+        found = list(map(list, dict.fromkeys(map(tuple, [*readings(self._query.search), *([term] for term in others)]))))
         if not found:
             self.require("false")
             return
         candidates = [[words for term in terms for words in lookups(term)] for terms in found]
-        rarest, is_common = await _rarest_words(pool, self._workspace_id, candidates, within.found_by_word)
+        rarest, count = await _rarest_words(pool, self._workspace_id, candidates, within.found_by_word)
+        is_common = count >= _COMMON
         addresses = addresses_in(self._query.search) if within.holders is not None and self._query.after is None else []
         if within.holders is not None and addresses and is_common:
             records = await pool.fetch(within.holders, self._workspace_id, addresses)
@@ -156,12 +159,17 @@ class ListQuery:
         self._asked_before_search = len(self._values)
         # The planner expects few matches of `like`, and would sort all rows for them. It expects `coalesce` to match half of
         # the rows, so it scans in list order until the page is full.
-        searched: LiteralString = " or ".join([self._matches(terms) for terms in found])
+        single = [f"%{_like_escaped(terms[0])}%" for terms in found if len(terms) == 1 and pattern(terms[0]) is None]
+        way: LiteralString = "c.search like any(" + self.parameter(single) + ")"
+        ways: list[LiteralString] = [self._matches(terms) for terms in found if len(terms) > 1 or pattern(terms[0]) is not None]
+        ways.append(way)
+        searched: LiteralString = " or ".join(ways)
         self._searched = "coalesce(" + searched + ", false)"
         self._asked_in_search = len(self._values)
         if is_common:
             self._common = rarest, within.found_by_word
             return
+        self._reads_few_words = count < _RARE and self._few is None
         self.require_few(self._found(rarest, within.found_by_word))
         if within.holders is not None and addresses:
             # The holders are among the few rows: sorting these needs no statement of its own.
@@ -186,7 +194,8 @@ class ListQuery:
 
     def _found(self, rarest: list[str], found_by_word: LiteralString) -> LiteralString:
         asked: LiteralString = "unnest(" + self.parameter(rarest) + "::text[]) as asked(word)"
-        return "select found.id from " + asked + " cross join lateral (" + _of_asked(found_by_word) + ") as found(id)"
+        # `offset 0` is a fence here, too: each word is looked up by itself, even in a plan that was made for an empty table.
+        return "select found.id from " + asked + " cross join lateral (" + _of_asked(found_by_word) + " offset 0) as found(id)"
 
     def require_few(self, select: LiteralString) -> None:
         """Require an id that the statement selects; it must select few."""
@@ -205,7 +214,7 @@ class ListQuery:
         else:
             self.require_few(linked.replace("$ids", self.parameter(wanted)))
 
-    async def fetch(self, pool: Pool, table: LiteralString, more: LiteralString = "") -> list[ListRow]:
+    async def fetch(self, pool: PagePool, table: LiteralString, more: LiteralString = "") -> list[ListRow]:
         """Return the matching rows of a table in the page's order, and one more than the page holds, if there is one.
 
         `more` are other columns to select, each with a comma before it.
@@ -232,7 +241,7 @@ class ListQuery:
         source: LiteralString = table + " c" if self._few is None else _fenced(table, self._few)
         if self._is_ahead is not None:
             order = " order by " + is_ahead + " desc, " + time + direction + ", " + tie + direction
-        return ahead + await self._listed(pool, select + source, order)
+        return ahead + await self._listed(pool.planning_once if self._reads_few_words else pool, select + source, order)
 
     async def _is_walked_to_the_end(self, pool: Pool, table: LiteralString, order: LiteralString) -> bool:
         count: int = await pool.fetchval(
@@ -265,9 +274,9 @@ _COUNT_WORDS: Final[LiteralString] = """
 
 
 async def _rarest_words(
-    pool: Pool, workspace_id: UUID, candidates: list[list[list[str]]], found_by_word: LiteralString
-) -> tuple[list[str], bool]:
-    """Return of each reading the words of the candidate that the fewest objects have, and whether even these are common.
+    pool: PagePool, workspace_id: UUID, candidates: list[list[list[str]]], found_by_word: LiteralString
+) -> tuple[list[str], int]:
+    """Return of each reading the words of the candidate that the fewest objects have, and how many have these, up to `_COMMON`.
 
     It reads few index entries if each reading has a rare candidate, otherwise up to `_COMMON` for each word.
     """
@@ -275,15 +284,16 @@ async def _rarest_words(
     asked = sorted({word for reading in candidates for some in reading for word in some})
     rarest: list[str] = []
     count = 0
-    for limit in (_RARE, _COMMON):
-        records = await pool.fetch(statement, workspace_id, asked, limit)
+    # Planning costs as much as the first count. The second one may take long, so it waits for a connection for lists.
+    for limit, connections in ((_RARE, pool.planning_once), (_COMMON, pool)):
+        records = await connections.fetch(statement, workspace_id, asked, limit)
         counts: dict[str, int] = {record["word"]: record["matches"] for record in records}
         chosen = [min(reading, key=functools.partial(_total, counts)) for reading in candidates]
         rarest = sorted({word for some in chosen for word in some})
         count = _total(counts, rarest)
         if all(counts[word] < limit for word in rarest):
             break
-    return rarest, count >= _COMMON
+    return rarest, count
 
 
 def _total(counts: Mapping[str, int], words: list[str]) -> int:

@@ -102,6 +102,15 @@ class Pool(Executor, Protocol):
     def get_idle_size(self) -> int: ...
 
 
+class PagePool(Pool, Protocol):
+    """Connections for lists: best for statements that are planned for each execution."""
+
+    @property
+    def planning_once(self) -> Pool:
+        """The pool that plans each statement once: this one, unless it was opened to plan anew."""
+        ...
+
+
 async def connect(database_url: str) -> Connection:
     """Open a single connection outside the pool. Refusal: DatabaseUrlInvalid."""
     try:
@@ -115,11 +124,12 @@ async def connect(database_url: str) -> Connection:
     return cast("Connection", connection)
 
 
-async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) -> Pool:
+async def open_pool(database_url: str, size: int, *, planning_once: Pool | None = None) -> PagePool:
     """Open `size` connections, all at once, so that no request waits for a new one.
 
-    With `plan_anew`, each execution is planned for its own parameters. Use it for statements whose best plan depends on the
-    size of the workspace, which a plan for all workspaces cannot know.
+    With `planning_once`, another pool, each execution is planned for its own parameters. Use it for statements whose best plan
+    depends on the size of the workspace, which a plan for all workspaces cannot know. Planning costs more than many statements
+    take, so give the others to `planning_once`.
     """
     try:
         pool: Any = await asyncpg.create_pool(
@@ -129,19 +139,20 @@ async def open_pool(database_url: str, size: int, *, plan_anew: bool = False) ->
             init=_pass_json_through,
             reset=_leave_as_is,
             max_inactive_connection_lifetime=0,
-            server_settings=_SESSION | {"plan_cache_mode": "force_custom_plan"} if plan_anew else _SESSION,
+            server_settings=_SESSION if planning_once is None else _SESSION | {"plan_cache_mode": "force_custom_plan"},
             timeout=_CONNECT_SECONDS,
         )
     except OSError as error:
         raise _of_database(error) from None
-    return _Pool(pool, size)
+    return _Pool(pool, size, planning_once)
 
 
 class _Pool:
     """A pool of asyncpg with time limits: by itself, it would wait for ever for a database that hangs."""
 
-    def __init__(self, pool: Any, size: int) -> None:
+    def __init__(self, pool: Any, size: int, planning_once: Pool | None) -> None:
         self.pool = pool
+        self.planning_once: Pool = planning_once or self
         # The connections that nobody has. While there are any, nobody waits for one.
         self.free = size
 

@@ -13,7 +13,9 @@ create table workspace (
     seq bigint not null default 0,
     last_at timestamptz not null default 'epoch',
     -- The country whose phone numbers need no country code, as two letters (ISO 3166-1).
-    region text
+    region text,
+    -- Whether the workspace has been given the usual fields. It may have archived them since.
+    has_usual_fields boolean not null default false
 ) with (fillfactor = 50);
 
 create table credential (
@@ -137,6 +139,8 @@ create table company (
     search text not null default '',
     -- The company that replaces this one, if it was deleted by merging.
     merged_into uuid,
+    -- The members that only herdbook's own operations show; null if it has none.
+    own json,
     primary key (workspace_id, id)
 ) with (fillfactor = 85);
 
@@ -303,6 +307,62 @@ create table tag_name (
     primary key (workspace_id, name)
 );
 
+-- The workspace's own fields of contacts and companies.
+create table field (
+    workspace_id uuid not null,
+    id uuid not null,
+    version bigint not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz,
+    object_type text not null,
+    key text not null,
+    is_archived boolean not null,
+    -- The last object of which the value has its present form, while a change of that form is carried out.
+    converted_to uuid,
+    object json not null,
+    primary key (workspace_id, id)
+);
+
+create index field_by_update on field (workspace_id, updated_at, version) where deleted_at is null;
+
+-- A key follows the type of the objects that have the field, and a point. Archived fields keep theirs.
+create table field_key (
+    workspace_id uuid not null,
+    key text not null,
+    field_id uuid not null,
+    primary key (workspace_id, key)
+);
+
+-- The values of fields in active contacts: the key of a field, and a text of the value.
+create table contact_field (
+    workspace_id uuid not null,
+    key text collate "C" not null,
+    contact_id uuid not null,
+    primary key (workspace_id, key, contact_id)
+);
+
+-- The values of unique fields in active contacts, each behind the key of its field.
+create table contact_field_value (
+    workspace_id uuid not null,
+    value text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, value)
+);
+
+create table company_field (
+    workspace_id uuid not null,
+    key text collate "C" not null,
+    company_id uuid not null,
+    primary key (workspace_id, key, company_id)
+);
+
+create table company_field_value (
+    workspace_id uuid not null,
+    value text not null,
+    company_id uuid not null,
+    primary key (workspace_id, value)
+);
+
 -- Engagements. `object` has the members that the API always shows, `details` those that it shows on demand or never.
 
 create table engagement (
@@ -398,6 +458,55 @@ create index transcript_comment_by_engagement on transcript_comment (workspace_i
 
 create index transcript_comment_deleted on transcript_comment (workspace_id, engagement_id)
     where deleted_at is not null;
+
+-- The notes on contacts and companies. One of the two ids is null.
+create table note (
+    workspace_id uuid not null,
+    id uuid not null,
+    version bigint not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz,
+    contact_id uuid,
+    company_id uuid,
+    is_pinned boolean not null,
+    object json not null,
+    primary key (workspace_id, id)
+);
+
+create index note_by_contact on note (workspace_id, contact_id, updated_at, version)
+    where contact_id is not null;
+create index note_by_company on note (workspace_id, company_id, updated_at, version)
+    where company_id is not null;
+
+-- The active notes on a contact or a company, for commands.
+create table contact_note (
+    workspace_id uuid not null,
+    contact_id uuid not null,
+    note_id uuid not null,
+    primary key (workspace_id, contact_id, note_id)
+);
+
+create table company_note (
+    workspace_id uuid not null,
+    company_id uuid not null,
+    note_id uuid not null,
+    primary key (workspace_id, company_id, note_id)
+);
+
+-- The tags of active contacts and companies, by their ids as the API shows them.
+create table contact_tag (
+    workspace_id uuid not null,
+    tag_id text not null,
+    contact_id uuid not null,
+    primary key (workspace_id, tag_id, contact_id)
+);
+
+create table company_tag (
+    workspace_id uuid not null,
+    tag_id text not null,
+    company_id uuid not null,
+    primary key (workspace_id, tag_id, company_id)
+);
 
 -- OAuth: programs of third parties, the grants of users to them, and their tokens.
 

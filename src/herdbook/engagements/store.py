@@ -14,7 +14,7 @@ from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Executor, Pool
+from herdbook.db.pool import Executor, PagePool, Pool
 from herdbook.engagements.events import engagement_data, transcript_data
 from herdbook.engagements.model import Details, Engagement, EngagementEntry, Timeline, TranscriptEntry
 from herdbook.ledger.changes import Action
@@ -85,7 +85,7 @@ ENGAGEMENT_TAGS: Final = index_table("engagement_tag", "tag_id", "text", "engage
 EXTERNAL_IDS: Final = UniqueKey[EngagementEntry](
     claim_table("engagement_external_id", "external_id", "engagement_id"),
     keys=lambda engagement: [engagement.details.external_id],
-    field_path=lambda _: "external_id",
+    field_path=lambda _, __: "external_id",
 )
 ENGAGEMENT: Final = ObjectType(
     kind="e",
@@ -104,7 +104,7 @@ ENGAGEMENT: Final = ObjectType(
     unique_keys=(EXTERNAL_IDS,),
     refers_to=(CONTACT, COMPANY, TAG),
     read_scopes=Engagement.read_scopes,
-    write_scope="engagements:write",
+    write_scopes=("engagements:write",),
     # An entry that was erased says nothing of whether the engagement was private.
     is_public="coalesce(object ->> 'is_private', 'false') = 'false'",
     events=Events.of_changes("engagement", is_erasable=True, example_previous={"title": "The next step"}, data=engagement_data),
@@ -145,7 +145,7 @@ TRANSCRIPT: Final = ObjectType(
     context_fields=frozenset({"engagement"}),
     refers_to=(ENGAGEMENT,),
     read_scopes=("engagements:read", "transcript_timelines:read"),
-    write_scope="engagements:write",
+    write_scopes=("engagements:write",),
     is_public="""coalesce(
         (select not e.is_private from engagement e where e.workspace_id = change.workspace_id and e.id = change.object_id),
         object ->> 'erased' = 'true'
@@ -249,7 +249,7 @@ class Within(NamedTuple):
 
 
 async def page(
-    pool: Pool, workspace_id: UUID, query: PageQuery, *, sees_private: bool, within: Within | None = None
+    pool: PagePool, workspace_id: UUID, query: PageQuery, *, sees_private: bool, within: Within | None = None
 ) -> list[ListRow]:
     """Return the engagements of a page with their details, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)

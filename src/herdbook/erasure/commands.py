@@ -28,6 +28,7 @@ from herdbook.ledger.changes import Erased
 from herdbook.ledger.object_types import ObjectType, remove_traces
 from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.notes.store import NOTE, NoteRow, place_of
 
 
 class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,9 +180,9 @@ class Expirable(NamedTuple):
 
 
 class ExpireObjects(msgspec.Struct, frozen=True):
-    """Remove deleted objects, unless they changed since, and empty the entries that are still kept of them.
+    """Remove deleted objects, and notes on objects that are gone, and empty the entries that are still kept of them.
 
-    It is no change of theirs: no event tells it, and no certificate.
+    Objects that changed since stay. It is no change of theirs: no event tells it, and no certificate.
     """
 
     object_type: ObjectType[Any, Any]
@@ -195,13 +196,14 @@ class ExpireObjects(msgspec.Struct, frozen=True):
     @property
     def _table(self) -> Any:
         """The table of whole rows, if a deleted object has index entries."""
-        has_entries = any(index.is_of_deleted for index in self.object_type.indexes)
+        # A note may go that is not deleted itself.
+        has_entries = self.object_type is NOTE or any(index.is_of_deleted for index in self.object_type.indexes)
         return self.object_type.table if has_entries else self.object_type.table.versions
 
     def apply(self, work: UnitOfWork) -> Result:
         for each in self.objects:
             row = None if work.has_changed(self.object_type.table, each.id) else work.get(self._table, each.id)
-            if row is not None and row.version == each.version and row.deleted_at is not None:
+            if row is not None and row.version == each.version and _may_go(work, row):
                 self._expire(work, row)
         return Result(work.seq, SliceDone(all=True))
 
@@ -220,3 +222,11 @@ class ExpireObjects(msgspec.Struct, frozen=True):
             state = ErasureState(subject=Subject(), chains=(rest,), step=len(STEPS))
             work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, row.id, row.version, state))
             note(work, ERASE, row.id, is_finished=False)
+
+
+def _may_go(work: UnitOfWork, row: Any) -> bool:
+    """Whether an object is deleted, or is a note on an object that is gone."""
+    if row.deleted_at is not None or not isinstance(row, NoteRow):
+        return row.deleted_at is not None
+    object_type, object_id = place_of(row.object)
+    return work.get(object_type.table, object_id) is None

@@ -19,7 +19,7 @@ from herdbook.db.survivors import survivors
 from herdbook.erasure import store
 from herdbook.erasure.commands import EraseAddress, EraseContact, EraseSlice, Expirable, ExpireObjects
 from herdbook.erasure.model import Certificate, erased_address, keyed_hash
-from herdbook.erasure.store import KnownContact
+from herdbook.erasure.store import KnownContact, KnownParticipants
 from herdbook.erasure_list import ErasureList, ErasureListInvalid, ListedErasure
 from herdbook.errors import NotFound, Refusal, Unavailable
 from herdbook.ledger.ledger import Ledger
@@ -29,6 +29,7 @@ from herdbook.ledger.unit_of_work import Origin
 from herdbook.shared_schemas import shown_time
 
 _CONTACTS: Final = 2000
+_ENGAGEMENTS: Final = 500
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _log: Final = logging.getLogger("herdbook.app")
 
@@ -150,11 +151,19 @@ async def erase_again(pool: Pool, ledger: Ledger, erasures: ErasureList, others:
     new = [each for each in listed if known.get((each.workspace_id, each.hash), _NEVER) < each.at]
     many, refused = 0, set[ListedErasure]()
     for workspace_id in {each.workspace_id for each in new}:
-        meant, doubtful = await _meant(pool, workspace_id, [each for each in new if each.workspace_id == workspace_id])
+        of_workspace = [each for each in new if each.workspace_id == workspace_id]
+        meant, doubtful = await _meant(pool, workspace_id, of_workspace)
         for contact_id, by in meant.items():
             outcome = await _erased_again(pool, ledger, workspace_id, contact_id, by)
             many += outcome is True
             refused.update(by if outcome is None else ())
+        for address, by in (await _addresses_meant(pool, workspace_id, of_workspace)).items():
+            command = await command_for_address(pool, workspace_id, address)
+            try:
+                await ledger.write(workspace_id, command, Origin(by.request_id, by.credential_id))
+            except Refusal as refusal:
+                _log.exception("participants are not erased again yet", extra={"error": type(refusal).__name__})
+                refused.add(by)
         if left := await store.stored(pool, workspace_id, doubtful):
             shown = [ids.encoded(ids.CONTACT, each) for each in left]
             _log.warning("contacts have the address of an erased person: erase them if they are the same", extra={"ids": shown})
@@ -213,12 +222,32 @@ async def _meant(
     return found, [each for each in doubtful if each not in found]
 
 
+async def _addresses_meant(pool: Pool, workspace_id: UUID, erasures: Sequence[ListedErasure]) -> dict[str, ListedErasure]:
+    """Return the addresses of participants that erasures mean: one of an erased contact, too, if no contact has it now."""
+    found: dict[str, ListedErasure] = {}
+    by_key = {each.key: {other.hash: other for other in erasures if other.key == each.key} for each in erasures}
+    after = ids.NIL
+    while engagements := await store.participants_after(pool, workspace_id, after, _ENGAGEMENTS):
+        for engagement in engagements:
+            for address in engagement.addresses - found.keys():
+                for key, by_hash in by_key.items():
+                    for each in _listed(by_hash, key, workspace_id, engagement, (address, erased_address(address))):
+                        found[address] = each
+        after = engagements[-1].id
+        await asyncio.sleep(0)
+    return found
+
+
 def _listed(
-    by_hash: dict[str, ListedErasure], key: str, workspace_id: UUID, contact: KnownContact, values: Iterable[str]
+    by_hash: dict[str, ListedErasure],
+    key: str,
+    workspace_id: UUID,
+    known: KnownContact | KnownParticipants,
+    values: Iterable[str],
 ) -> list[ListedErasure]:
-    """Return the erasures of any of these values that are later than a contact."""
+    """Return the erasures of any of these values that are later than what is known."""
     found = (by_hash.get(keyed_hash(key, workspace_id, value)) for value in values)
-    return [each for each in found if each is not None and contact.created_at < each.at]
+    return [each for each in found if each is not None and known.created_at < each.at]
 
 
 async def expire(pool: Pool, ledger: Ledger, object_types: Iterable[ObjectType[Any, Any]], days: int) -> None:

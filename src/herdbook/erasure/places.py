@@ -10,6 +10,7 @@ from typing import Final, LiteralString
 # The parameters of every statement here: $1 the workspace; $2 the contacts' ids; $3 the ids of the engagements that they take
 # part in; $4 the contacts' ids as the API shows them and their addresses, in lower case.
 _CONTACTS: Final[LiteralString] = "select c.id, c.version from contact c where c.workspace_id = $1 and c.id = any($2)"
+_NOTES: Final[LiteralString] = "select n.id, n.version from note n where n.workspace_id = $1 and n.contact_id = any($2)"
 _ENGAGEMENTS: Final[LiteralString] = "select e.id, e.version from engagement e where e.workspace_id = $1 and e.id = any($3)"
 # Follows the entries of objects back. Those of older releases lack the number of the one before.
 _ENTRIES: Final[LiteralString] = """
@@ -31,7 +32,7 @@ _ENTRIES: Final[LiteralString] = """
         ) as e
     )
 """
-_OF_BOTH: Final = _ENTRIES.replace("$start", _CONTACTS + " union all " + _ENGAGEMENTS)
+_OF_ALL: Final = _ENTRIES.replace("$start", _CONTACTS + " union all " + _ENGAGEMENTS + " union all " + _NOTES)
 _OF_TRANSCRIPTS: Final = _ENTRIES.replace(
     "$start",
     """
@@ -93,11 +94,16 @@ PLACES: Final = (
     _of_contacts("contact_external_id"),
     _of_contacts("contact_former_external_id"),
     _of_contacts("contact_word"),
+    _of_contacts("contact_tag"),
+    _of_contacts("contact_field"),
+    _of_contacts("contact_field_value"),
     _of_contacts("company_contact"),
+    _of_contacts("note", step="notes"),
+    _of_contacts("contact_note", step="notes"),
     _of_contacts("engagement_contact", step="engagements"),
     _of_engagements("engagement", "id", goes_with_engagements=False),
-    Place(table="change", found=_OF_BOTH + _ENTRIES_OF, step="entries"),
-    Place(table="webhook_delivery", found=_OF_BOTH + _DELIVERIES_OF, step="entries"),
+    Place(table="change", found=_OF_ALL + _ENTRIES_OF, step="entries"),
+    Place(table="webhook_delivery", found=_OF_ALL + _DELIVERIES_OF, step="entries"),
     Place(
         table="idempotency_record",
         found="""
@@ -132,6 +138,12 @@ WITHOUT: Final = {
     "company": "companies, not persons",
     "company_word": "companies, not persons",
     "company_domain": "companies, not persons",
+    "company_note": "companies, not persons",
+    "company_tag": "companies, not persons",
+    "company_field": "companies, not persons",
+    "company_field_value": "companies, not persons",
+    "field": "definitions",
+    "field_key": "definitions",
     "workspace_user": "users, not contacts",
     "user_word": "users, not contacts",
     "user_handle": "users, not contacts",

@@ -22,9 +22,11 @@ from herdbook.erasure.store import (
     EMPTIED_ANSWERS,
     EMPTIED_ENTRIES,
     MAX_COMMENTS,
+    MAX_NOTES,
     MENTIONING_ANSWERS,
     MENTIONS,
     MERGED_CONTACTS,
+    NOTES_OF,
     AnswerKey,
     ChainEntry,
     EmptiedAnswer,
@@ -35,6 +37,7 @@ from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import erased, remove_traces, updated_silently
 from herdbook.ledger.unit_of_work import Need, UnitOfWork
+from herdbook.notes.store import NOTE, NOTES
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_COMMENTS
 
 # Limits how many engagements a slice changes, and how many entries of an object it empties.
@@ -77,6 +80,21 @@ def empty_entries(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
         commented = uncommented if is_last else state.commented
         return _with_chains(work, msgspec.structs.replace(state, commented=tuple(commented)), comments)
     return None
+
+
+def erase_notes(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Erase some notes on the person. Return None once there is none."""
+    found = work.get_all(NOTES_OF, sorted(state.subject.contact_ids))
+    note_ids = [note_id for each in found if each is not None for note_id in each.notes][:MAX_NOTES]
+    if not note_ids:
+        return None
+    rows = [row for row in work.get_all(NOTES, note_ids) if row is not None]
+    chains = [Chain.of(NOTE, row.id, row.version) for row in rows]
+    work.require(Need(CHAIN_RANGES, _range(each)) for each in chains)
+    for row in rows:
+        remove_traces(work, NOTE, row)
+        erased(work, NOTE, row.id, row.version)
+    return _with_chains(work, state, chains)
 
 
 def leave_engagements(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
@@ -125,6 +143,7 @@ class Step(NamedTuple):
 # Before each comes the emptying of entries. Those of the contacts are the first, because they tell by which addresses and
 # numbers the person was known.
 STEPS: Final = (
+    Step("notes", erase_notes),
     Step("engagements", leave_engagements),
     Step("participants", leave_participants),
     Step("answers", empty_answers),

@@ -263,6 +263,28 @@ COMMENTS_OF: Final = Table(
 MAX_COMMENTS: Final = 50
 
 
+class NotesOf(msgspec.Struct, frozen=True):
+    """The first notes on a contact, deleted or not."""
+
+    workspace_id: UUID
+    contact_id: UUID
+    notes: tuple[UUID, ...]
+
+
+MAX_NOTES: Final = 20
+NOTES_OF: Final = Table(
+    row=NotesOf,
+    key=lambda found: found.contact_id,
+    load="""
+        select asked.workspace_id, asked.key as contact_id, array(
+            select n.id from note n where n.workspace_id = asked.workspace_id and n.contact_id = asked.key limit 20
+        ) as notes
+        from json_to_recordset($rows) as asked(workspace_id uuid, key uuid)
+    """,
+    save=None,
+)
+
+
 class Mentions(msgspec.Struct, frozen=True):
     """The engagements after one that may mention a person, deleted ones, too; `last` is the last one that was read."""
 
@@ -636,6 +658,39 @@ async def contacts_after(statements: Executor, workspace_id: UUID, after: UUID, 
     ]
 
 
+class KnownParticipants(NamedTuple):
+    """The addresses of an engagement's participants, and when it was created."""
+
+    id: UUID
+    created_at: datetime
+    addresses: frozenset[str]
+
+
+async def participants_after(statements: Executor, workspace_id: UUID, after: UUID, limit: int) -> list[KnownParticipants]:
+    """Return the participants of engagements of a workspace, deleted or not, in the order of the engagements' ids."""
+    records = await statements.fetch(
+        """
+        select id, object ->> 'created_at', details from engagement
+        where workspace_id = $1 and id > $2 order by id limit $3
+        """,
+        workspace_id,
+        after,
+        limit,
+    )
+    return [
+        KnownParticipants(
+            engagement_id,
+            datetime.fromisoformat(created_at),
+            frozenset(
+                comparable_address(each.email.strip())
+                for each in msgspec.json.decode(details, type=Details).participants
+                if each.email is not None
+            ),
+        )
+        for engagement_id, created_at, details in records
+    ]
+
+
 async def version_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> int:
     """Return the version of a contact that has a row, deleted or not."""
     version: int = await statements.fetchval(
@@ -686,9 +741,27 @@ _EXPIRABLE: Final[LiteralString] = """
 """
 
 
+# The notes on an object go with it, because nobody can read them any more.
+_EXPIRABLE_NOTES: Final[LiteralString] = """
+    select c.workspace_id, c.id, c.version from note c
+    where c.deleted_at < now() - make_interval(days => $1)
+        or not exists (
+            select from contact p where p.workspace_id = c.workspace_id and p.id = c.contact_id
+            union all
+            select from company p where p.workspace_id = c.workspace_id and p.id = c.company_id
+        )
+    limit 50
+"""
+
+
 async def expirable(statements: Executor, table: LiteralString, days: int) -> dict[UUID, list[tuple[UUID, int]]]:
-    """Return some objects that were deleted more than this many days ago, with their versions, by workspace."""
+    """Return some objects that were deleted more than this many days ago, with their versions, by workspace.
+
+    Notes also go once the object that they are on is gone.
+    """
     found: dict[UUID, list[tuple[UUID, int]]] = {}
-    for workspace_id, object_id, version in await statements.fetch(_EXPIRABLE.replace("$table", table), days):
+    for workspace_id, object_id, version in await statements.fetch(
+        _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$table", table), days
+    ):
         found.setdefault(workspace_id, []).append((object_id, version))
     return found

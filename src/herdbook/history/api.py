@@ -200,7 +200,7 @@ def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
         answer_description=f"The changes of the {name} or, with `at`, the {name}.",
         refusals=(NoLongerKept,),
     )
-    if object_type.history.restoring is None or object_type.write_scope is None:
+    if object_type.history.restoring is None or not object_type.write_scopes:
         return
     yield Operation(
         method="POST",
@@ -210,7 +210,7 @@ def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
         description=f"Restores a single deleted {name} as it was. If it is not deleted, it stays unchanged. "
         f"{object_type.history.restoring} If-Match is compared with the version of the deletion, which the history shows.",
         tag=f"subpackage_{plural}",
-        scopes=(object_type.write_scope,),
+        scopes=object_type.write_scopes,
         handler=partial(restore_object, object_type),
         answer=object_type.shown,
         answer_description=f"Restored {name} response.",

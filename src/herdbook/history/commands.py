@@ -21,11 +21,15 @@ from herdbook.http.problems import Holder
 from herdbook.ledger.claims import HeldKey, UniqueKey
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, active, deleted, restored, updated
 from herdbook.ledger.unit_of_work import Need, Result, UnitOfWork
+from herdbook.notes.model import Note
+from herdbook.notes.store import NOTE, place_of
 from herdbook.tags.store import TAG
 
 
 class Restore(msgspec.Struct, frozen=True, kw_only=True):
     """Restore a deleted object in the state that it had. A contact whose company is gone comes back without a company.
+
+    A note comes back only to an object that exists.
 
     An object that is not deleted stays unchanged. Refusals: NotFound, Stale, Taken.
     """
@@ -50,6 +54,10 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
         work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
+        if isinstance(after, Note):
+            place, place_id = place_of(after)
+            if active(work, place.table, place_id) is None:
+                raise NotFound(place.noun, object_id=place_id)
         object_type.claim(work, self.object_id, None, after)
         version, _ = restored(work, object_type, row, after)
         now: Any = work.get(object_type.table, self.object_id)
@@ -180,10 +188,15 @@ def _with_transcript(reversal: Reversal) -> Iterator[UUID]:
 def _move(reversal: Reversal, row: Any) -> _Move:
     names = _names(reversal.object_type, row)
     renames = _renamed(reversal)
-    if reversal.object_type is not CONTACT or reversal.before is None:
-        renames -= names
+    strict = {place for place in renames if _is_strict(reversal, place[0])}
+    renames = strict | (renames - names)
     before, after = _provides(reversal.object_type, row), provided(reversal.object_type, reversal.object_id, reversal.before)
     return _Move(names, renames, after - before, before - after)
+
+
+def _is_strict(reversal: Reversal, target: ObjectType[Any, Any]) -> bool:
+    """Whether a reference to this type must not lead nowhere, even if it did before: only that of a contact to its company."""
+    return reversal.object_type is CONTACT and reversal.before is not None and target is COMPANY
 
 
 def _renamed(reversal: Reversal) -> set[ObjectKey]:
@@ -290,10 +303,10 @@ class _UndoPlan:
         else:
             is_there, version = row.deleted_at is None, row.version
             is_merged = getattr(row, "merged_into", None) is not None
-        if is_there or (reversal.object_type is CONTACT and reversal.before is not None):
+        if is_there or _is_strict(reversal, object_type):
             return is_there
-        # Engagements of a merged contact or company would be moved to the one that replaces it.
-        is_followed = is_merged and reversal.object_type is ENGAGEMENT
+        # Engagements and notes of a merged contact or company would be moved to the one that replaces it.
+        is_followed = is_merged and reversal.object_type in (ENGAGEMENT, NOTE)
         return version is not None and version < self._command.since and not is_followed
 
     def _need(self, reversal: Reversal, staying: AbstractSet[ObjectKey]) -> Kept | None:
@@ -361,6 +374,9 @@ def _needs_to_be_there(object_type: ObjectType[Any, Any], state: Any) -> Iterato
     yield from (held.need for held in object_type.held(state))
     if (company_id := company_of(state)) is not None:
         yield Need(COMPANIES, company_id)
+    if isinstance(state, Note):
+        place, place_id = place_of(state)
+        yield Need(place.table, place_id)
 
 
 def _differs(reversal: Reversal, row: Any) -> bool:

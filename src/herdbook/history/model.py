@@ -285,7 +285,7 @@ KEPT_MESSAGES: Final[Mapping[KeptReason, str]] = {
     KeptReason.TAG_NOT_FOUND: "A tag that it referred to is gone. Restore that tag first.",
     KeptReason.ENGAGEMENT_NOT_FOUND: "Its engagement is gone. Undo the request that removed it first.",
     KeptReason.TRANSCRIPT_NOT_FOUND: "Its transcript timeline is gone. Undo the request that removed it first.",
-    KeptReason.IN_USE: "Other objects need it: contacts, engagements, comments, or an object that was merged into it. "
+    KeptReason.IN_USE: "Other objects need it: contacts, engagements, comments, notes, or an object that was merged into it. "
     "Change or delete those first.",
     KeptReason.NOT_SUPPORTED: "Changes of this kind of object cannot be undone. Change it by hand.",
     KeptReason.PRIVATE: "It belongs to a private engagement. Undo it with the scope `engagements:private:write`.",

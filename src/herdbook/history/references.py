@@ -1,22 +1,27 @@
 """The references between objects, which an undo must not break.
 
-A contact refers to its company. Once merged, a contact or a company refers to the one that replaces it. An engagement refers
-to contacts, companies and tags. A transcript refers to its engagement, and to the fact that it is completed. A comment refers
-to its engagement and to its timeline. References to users are left out, because users always exist.
+A contact refers to its company and its tags, a company to its tags. Once merged, a contact or a company refers to the one that
+replaces it. An engagement refers to contacts, companies and tags. A transcript refers to its engagement, and to the fact that
+it is completed. A comment refers to its engagement and to its timeline. A note refers to the contact or the company that it is
+on. References to users are left out, because users always exist.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from herdbook import ids
+from herdbook.companies.model import CompanyRecord
 from herdbook.companies.store import COMPANY
-from herdbook.contacts.model import Contact
+from herdbook.contacts.model import Contact, ContactRecord
 from herdbook.contacts.store import CONTACT
 from herdbook.engagements.model import EngagementEntry, ProcessingStatus, TranscriptEntry
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.ledger.object_types import ObjectType
+from herdbook.notes.model import Note
+from herdbook.notes.store import place_of
 from herdbook.tags.store import TAG
 from herdbook.transcript_comments.model import TranscriptComment
 
@@ -25,24 +30,28 @@ from herdbook.transcript_comments.model import TranscriptComment
 ObjectKey: TypeAlias = tuple[ObjectType[Any, Any], UUID]
 
 
-def named(object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged_into: UUID | None = None) -> set[ObjectKey]:
+def named(  # noqa: PLR0911  # one for each type
+    object_type: ObjectType[Any, Any], object_id: UUID, state: Any, merged_into: UUID | None = None
+) -> set[ObjectKey]:
     """Return the references of an object. The state None is that of a missing object, which may have been merged."""
     match state:
         case None:
             return _places(object_type, merged_into)
-        case Contact():
-            return _places(COMPANY, company_of(state))
+        case ContactRecord() | CompanyRecord():
+            return _places(COMPANY, company_of(state)) | _tags(state.tag_ids)
         case EngagementEntry(details=details):
             return {
                 *((CONTACT, each) for each in ids.decoded_all(ids.CONTACT, details.contact_ids)),
                 *((COMPANY, each) for each in ids.decoded_all(ids.COMPANY, details.company_ids)),
-                *((TAG, each) for each in ids.decoded_all(ids.TAG, details.tag_ids)),
+                *_tags(details.tag_ids),
             }
         case TranscriptEntry():
             return {(ENGAGEMENT, object_id), (TRANSCRIPT, object_id)}
         case TranscriptComment():
             timeline_id = ids.decoded(ids.TRANSCRIPT_TIMELINE, state.transcript_timeline_id)
             return _places(ENGAGEMENT, engagement_of(state)) | _places(TRANSCRIPT, timeline_id)
+        case Note():
+            return {place_of(state)}
         case _:
             return set()
 
@@ -69,6 +78,10 @@ def company_of(state: Any) -> UUID | None:
 def engagement_of(state: Any) -> UUID | None:
     """Return the engagement of a comment, or None for another object."""
     return ids.decoded(ids.ENGAGEMENT, state.engagement_id) if isinstance(state, TranscriptComment) else None
+
+
+def _tags(tag_ids: Sequence[str] | UnsetType) -> set[ObjectKey]:
+    return {(TAG, each) for each in ids.decoded_all(ids.TAG, tag_ids or ())}
 
 
 def _places(object_type: ObjectType[Any, Any], object_id: UUID | None) -> set[ObjectKey]:

@@ -259,8 +259,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     `contacts`, `companies` and `tags` are expected to exist. The `going_` objects are to be deleted, and are needed if objects
     other than `aside` refer to them. An engagement or a merged object counts only if it changed from entry `since` on: an
     earlier reference was made while its target did not exist. At most `most` referrers are examined for each object, and an
-    object with more is needed. `merging` are contacts and companies for which any engagement counts. `going_tags` are ids as
-    the API shows them.
+    object with more is needed. `merging` are contacts and companies for which any engagement counts. Any note counts for
+    contacts and companies. `going_tags` are ids as the API shows them.
     """
 
     since: int
@@ -302,14 +302,14 @@ _LINKED: Final[LiteralString] = """
         select few.version, count(*) over () as many from (
             select e.version
             from (
-                select l.engagement_id from engagement_$kind l
+                select l.$linker_id as id from $linker_$kind l
                 where l.workspace_id = asked.workspace_id and l.$kind_id = going.id
-                    and l.engagement_id not in (select unnest(k.aside))
-                order by l.engagement_id desc limit k.most + 1
+                    and l.$linker_id not in (select unnest(k.aside))
+                order by l.$linker_id desc limit k.most + 1
             ) as l
             cross join lateral (
-                select e.version from engagement e
-                where e.workspace_id = asked.workspace_id and e.id = l.engagement_id limit 1
+                select e.version from $linker e
+                where e.workspace_id = asked.workspace_id and e.id = l.id limit 1
             ) as e
         ) as few
     ) as seen
@@ -333,6 +333,10 @@ _GONE: Final[LiteralString] = """
     ) as c on true
     where c.version is null or c.deleted_at is not null
 """
+_NOTED: Final[LiteralString] = """
+    select from $kind_note l
+    where l.workspace_id = asked.workspace_id and l.$kind_id = going.id and l.note_id not in (select unnest(k.aside))
+"""
 _REFERENCES: Final[LiteralString] = """
     select asked.workspace_id, asked.key as around, (
         select coalesce(json_agg(gone), '[]') from ($gone_contacts union all $gone_companies union all $gone_tags) as gone
@@ -343,10 +347,10 @@ _REFERENCES: Final[LiteralString] = """
                 select from company_contact l
                 where l.workspace_id = asked.workspace_id and l.company_id = going.id
                     and l.contact_id not in (select unnest(k.aside))
-            ) or exists ($linked_companies) or exists ($merged_companies)
+            ) or exists ($noted_companies) or exists ($linked_companies) or exists ($merged_companies)
             union all
             select going.id from unnest(k.going_contacts) as going(id)
-            where exists ($linked_contacts) or exists ($merged_contacts)
+            where exists ($noted_contacts) or exists ($linked_contacts) or exists ($merged_contacts)
             union all
             select going.id from unnest(k.merging) as going(id)
             where exists (
@@ -357,7 +361,7 @@ _REFERENCES: Final[LiteralString] = """
                 select from engagement_company l
                 where l.workspace_id = asked.workspace_id and l.company_id = going.id
                     and l.engagement_id not in (select unnest(k.aside))
-            )
+            ) or exists ($noted_contacts) or exists ($noted_companies)
             union all
             select going.id from unnest(k.going_engagements) as going(id)
             where exists (
@@ -367,7 +371,8 @@ _REFERENCES: Final[LiteralString] = """
             )
         ) as needed
     ) as needed, (
-        select coalesce(json_agg(going.id), '[]') from unnest(k.going_tags) as going(id) where exists ($linked_tags)
+        select coalesce(json_agg(going.id), '[]') from unnest(k.going_tags) as going(id)
+        where exists ($linked_tags) or exists ($tagged_contacts) or exists ($tagged_companies)
     ) as needed_tags
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
     cross join lateral json_to_record(asked.key) as k(
@@ -387,9 +392,13 @@ REFERENCES: Final = Table(
         _GONE.replace("$names", "companies").replace("$table", "company").replace("$merged", "c.merged_into is not null"),
     )
     .replace("$gone_tags", _GONE.replace("$names", "tags").replace("$table", "tag").replace("$merged", "false"))
-    .replace("$linked_contacts", _LINKED.replace("$kind", "contact"))
-    .replace("$linked_companies", _LINKED.replace("$kind", "company"))
-    .replace("$linked_tags", _LINKED.replace("$kind", "tag"))
+    .replace("$linked_contacts", _LINKED.replace("$linker", "engagement").replace("$kind", "contact"))
+    .replace("$linked_companies", _LINKED.replace("$linker", "engagement").replace("$kind", "company"))
+    .replace("$linked_tags", _LINKED.replace("$linker", "engagement").replace("$kind", "tag"))
+    .replace("$tagged_contacts", _LINKED.replace("$linker", "contact").replace("$kind", "tag"))
+    .replace("$tagged_companies", _LINKED.replace("$linker", "company").replace("$kind", "tag"))
+    .replace("$noted_contacts", _NOTED.replace("$kind", "contact"))
+    .replace("$noted_companies", _NOTED.replace("$kind", "company"))
     .replace("$merged_contacts", _MERGED.replace("$table", "contact"))
     .replace("$merged_companies", _MERGED.replace("$table", "company")),
     save=None,

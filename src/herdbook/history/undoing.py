@@ -42,9 +42,9 @@ _PARTLY_UNDONE: Final = (
 
 async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     """Undo a request, and answer with the result. Refusals: Forbidden, NotFound, NoLongerKept, and the ledger's."""
-    write_scopes = [each.write_scope for each in call.services.object_types if each.write_scope is not None]
-    if not any(map(call.caller.may, write_scopes)):
-        raise Forbidden(write_scopes[0])
+    needed = [each.write_scopes for each in call.services.object_types if each.write_scopes]
+    if not any(all(map(call.caller.may, scopes)) for scopes in needed):
+        raise Forbidden(needed[0][0])
     touched = await _touched(call, request_id)
     hidden = await _hidden(call, touched)
     _require_scopes(call.caller, (each.object_type for each in touched if each not in hidden))
@@ -52,8 +52,8 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
     if not may_see and len(hidden) == len(touched):
         raise _no_such_request()
     kept = [_kept(each, KeptReason.PRIVATE, names_it=may_see) for each in touched if each in hidden]
-    kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if each.object_type.write_scope is None]
-    going = [each for each in touched if each not in hidden and each.object_type.write_scope is not None]
+    kept += [_kept(each, KeptReason.NOT_SUPPORTED) for each in touched if not each.object_type.write_scopes]
+    going = [each for each in touched if each not in hidden and each.object_type.write_scopes]
     undoing = _Undoing(call, request_id, touched[0].first, kept, is_dry_run=is_dry_run)
     await undoing.undo(going)
     return undoing.answer()
@@ -93,9 +93,9 @@ async def _hidden(call: Call, touched: Sequence[TouchedObject]) -> set[TouchedOb
 
 
 def _require_scopes(caller: Caller, object_types: Iterable[ObjectType[Any, Any]]) -> None:
-    """Require the write scope of each type, or the read scopes of a type that has no write scope. Refusal: Forbidden."""
+    """Require the write scopes of each type, or the read scopes of a type that has none. Refusal: Forbidden."""
     for object_type in dict.fromkeys(object_types):
-        for scope in object_type.read_scopes if object_type.write_scope is None else (object_type.write_scope,):
+        for scope in object_type.write_scopes or object_type.read_scopes:
             caller.require(scope)
 
 

@@ -26,6 +26,7 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (inspect.VarTupleType, "an array"),
     (inspect.ListType, "an array"),
     (inspect.StructType, "an object"),
+    (inspect.DictType, "an object"),
     (inspect.NoneType, "null"),
 )
 
@@ -404,7 +405,10 @@ def value_errors(declared: inspect.Type, value: Any, path: str) -> Iterator[Fiel
             for name, item in members.items():
                 yield from _struct_member_errors(expected, name, item, path)
             yield from _missing(expected, members, path)
-        case (inspect.BoolType(), bool()) | (inspect.RawType(), _):
+        case inspect.DictType(), dict():
+            many = len(cast("dict[str, Any]", value))
+            yield from _length_errors(expected.min_length, expected.max_length, many, path, "members")
+        case (inspect.BoolType(), bool()) | ((inspect.RawType() | inspect.AnyType()), _):
             pass
         case (inspect.IntType(), int()) | (inspect.FloatType(), int() | float()) if not isinstance(value, bool):
             yield from _range_errors(expected.ge, expected.le, value, path)

@@ -14,7 +14,7 @@ from herdbook.auth.authenticate import Authenticator, Caller
 from herdbook.auth.sign_ins import SignIns
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListRow, PageQuery
-from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.db.pool import CONNECTION_ERRORS, PagePool
 from herdbook.db.survivors import survivors
 from herdbook.erasure_list import ErasureList
 from herdbook.errors import FieldError, Invalid, NotFound, Taken
@@ -152,7 +152,7 @@ class Call:
         found = await self.services.database.find(find_in(object_type.table.name), self.caller.workspace_id, object_id)
         return answer_found(found, object_type.noun)
 
-    async def answer_list(self, page: Callable[[Pool, UUID, PageQuery], Awaitable[Sequence[ListRow]]]) -> Answer:
+    async def answer_list(self, page: Callable[[PagePool, UUID, PageQuery], Awaitable[Sequence[ListRow]]]) -> Answer:
         """Return the requested page. Refusals: InvalidQuery, Forbidden."""
         query = self.page_query()
         return self.answer_page(await page(self.services.database.pages, self.caller.workspace_id, query), query)

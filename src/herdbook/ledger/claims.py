@@ -87,12 +87,13 @@ class HolderType(Protocol):
 class UniqueKey(Generic[EntryT]):
     """A unique key of a type of objects.
 
-    `keys` returns the keys of an entry as they are compared, and `field_path` the path of the field with the key of an index.
+    `keys` returns the keys of an entry as they are compared. `field_path` returns the path of the field with a key, given the
+    key's index and the key.
     """
 
     table: ClaimTable
     keys: Callable[[EntryT], list[str]]
-    field_path: Callable[[int], str]
+    field_path: Callable[[int, str], str]
 
     def needs(self, keys: Collection[str]) -> list[Need]:
         """Return the rows that a command must see to claim these keys."""
@@ -110,7 +111,7 @@ class UniqueKey(Generic[EntryT]):
         object_id: UUID,
         old: Collection[str],
         new: Sequence[str],
-        field_path: Callable[[int], str] | None = None,
+        field_path: Callable[[int, str], str] | None = None,
     ) -> None:
         """Claim the new keys for an object and free its old ones. Refusal: Taken. `field_path` may replace that of the key."""
         errors: list[FieldError] = []
@@ -122,7 +123,7 @@ class UniqueKey(Generic[EntryT]):
             claim = claims.get(key)
             holder = None if claim is None else claim.holder_id
             if holder not in (None, object_id):
-                named = (field_path or self.field_path)(index)
+                named = (field_path or self.field_path)(index, key)
                 message = f"`{named}` belongs to another active {kind} of this workspace. Use that one, or choose another."
                 errors.append(FieldError(named, "already_in_use", message))
                 holders.append((kind, ids.encoded(holder_type.prefix, holder)))
@@ -152,7 +153,7 @@ class HeldKey(NamedTuple):
     @property
     def field_path(self) -> str:
         """The path of the field with the key."""
-        return self.unique_key.field_path(self.place)
+        return self.unique_key.field_path(self.place, self.key)
 
     @property
     def need(self) -> Need:

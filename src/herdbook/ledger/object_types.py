@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, Generic, LiteralString, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, LiteralString, NamedTuple, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -38,7 +38,8 @@ class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, work: UnitOfWork, object_id: UUID, version: int, before: Self | None, after: Any) -> Self:
         """Return the row for an entry, given the row before it, if any."""
-        members = {"object": after, **cls.columns(before, after)}
+        members = cls.columns(before, after)
+        members.setdefault("object", after)
         return cls(
             workspace_id=work.workspace_id, id=object_id, version=version, updated_at=work.at, deleted_at=None, **members
         )
@@ -56,6 +57,50 @@ class ObjectVersion(msgspec.Struct, frozen=True):
     id: UUID
     version: int
     deleted_at: datetime | None
+
+
+class Record:
+    """The entry of an object that may have members which the vendor's operations neither show nor set.
+
+    `own_type` has these members. An entry has them behind the others, in the same order. Without any of them it is the object
+    that the vendor's operations show.
+    """
+
+    __slots__ = ()
+    own_type: ClassVar[type[msgspec.Struct]]
+
+    @property
+    def own(self) -> Any:
+        """The members that only herdbook's own operations show, or None if there are none."""
+        members = {name: value for name in self.own_type.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
+        return self.own_type(**members) if members else None
+
+    @property
+    def shown(self) -> Any:
+        """The object as the vendor's operations show it."""
+        struct: Any = self
+        return msgspec.structs.replace(struct, **dict.fromkeys(self.own_type.__struct_fields__, UNSET))
+
+    def with_own(self, own: msgspec.Struct) -> Any:
+        """Return the object with members that only herdbook's own operations show."""
+        struct: Any = self
+        return msgspec.structs.replace(struct, **msgspec.structs.asdict(own))
+
+
+class RecordRow(ObjectRow, frozen=True, kw_only=True):
+    """The row of an object whose own members have a column beside the object."""
+
+    own: Any
+
+    @property
+    def entry(self) -> Any:
+        return self.object if self.own is None else self.object.with_own(self.own)
+
+    @staticmethod
+    def own_columns(after: Record) -> dict[str, Any]:
+        """Return the column of an entry's own members, and `object` if that is not the entry itself."""
+        own = after.own
+        return {"own": None} if own is None else {"own": own, "object": after.shown}
 
 
 def whole(object_: bytes, own: bytes | None) -> bytes:
@@ -99,11 +144,16 @@ class Events:
     condition: LiteralString | None = None
 
     @classmethod
-    def of_changes(cls, name: str, *, is_erasable: bool = False, **others: Any) -> Self:
+    def of_changes(
+        cls, name: str, own_members: Sequence[LiteralString] = (), *, is_erasable: bool = False, **others: Any
+    ) -> Self:
         """Return the events `v1.name.created`, `updated` and `deleted`. Restoring an object sends `created`, like a new one.
 
-        Objects that can be erased also have `erased`.
+        Events do not show `own_members`, and an update of these alone sends none. Objects that can be erased also have
+        `erased`.
         """
+        if own_members:
+            others |= {"data": _without(own_members), "condition": _changes_others(own_members)}
         created = f"v1.{name}.created"
         types = {
             Action.CREATED: created,
@@ -113,6 +163,34 @@ class Events:
             **({Action.ERASED: f"v1.{name}.erased"} if is_erasable else {}),
         }
         return cls(types=types, **others)
+
+
+def _changes_others(own_members: Sequence[LiteralString]) -> LiteralString:
+    names: list[LiteralString] = ["'" + name + "'" for name in own_members]
+    return (
+        "change.previous is null or exists (select from json_object_keys(change.previous) as changed(name)"
+        " where changed.name not in (" + ", ".join(names) + "))"
+    )
+
+
+def _without(own_members: Sequence[str]) -> Callable[[bytes, bytes | None], EventData | None]:
+    """Return the function that removes own members from an entry. An update of these alone sends no event."""
+    names = [f'"{name}"'.encode() for name in own_members]
+
+    def without(members: bytes) -> bytes:
+        if not any(name in members for name in names):
+            return members
+        decoded: dict[str, Any] = msgspec.json.decode(members, type=dict[str, msgspec.Raw])
+        return msgspec.json.encode({name: value for name, value in decoded.items() if name not in own_members})
+
+    def data(object_: bytes, previous: bytes | None) -> EventData | None:
+        shown = without(object_)
+        if previous is None:
+            return EventData(shown, None)
+        changed = without(previous)
+        return None if changed == b"{}" else EventData(shown, changed)
+
+    return data
 
 
 class HistoryNotes(NamedTuple):
@@ -131,11 +209,12 @@ class ObjectType(Generic[RowT, EntryT]):
     entry for documents and sample events. `indexes` are the indexes by which objects are found; the ledger keeps them up to
     date. `unique_keys` are the unique keys of the type. `context_fields` names the members of an entry that describe
     another object. `refers_to` are the types that its objects refer to: an undo brings those back first, and deletes them last.
-    Reading needs all `read_scopes`; without a `write_scope`, no caller of the API can write such objects. `is_public` is an SQL
-    condition on an entry `change` that tells whether the object is not private; None if no object of the type is private.
-    `events` are the events of webhooks; None if there are none. `history` are notes on the operations that show an object's
-    history and restore it; None if the API has no such operations. `blank` returns a new object without any field set, for its
-    id and the time; None if requests create none. `patched` returns an object with the fields of a request body.
+    Reading needs all `read_scopes`, and undoing all `write_scopes`; without any of these, no caller of the API can write such
+    objects. `is_public` is an SQL condition on an entry `change` that tells whether the object is not private; None if no
+    object of the type is private. `events` are the events of webhooks; None if there are none. `history` are notes on the
+    operations that show an object's history and restore it; None if the API has no such operations. `blank` returns a new
+    object without any field set, for its id and the time; None if requests create none. `patched` returns an object with the
+    fields of a request body.
     """
 
     kind: LiteralString
@@ -150,7 +229,7 @@ class ObjectType(Generic[RowT, EntryT]):
     context_fields: frozenset[str] = frozenset()
     refers_to: "tuple[ObjectType[Any, Any], ...]" = ()
     read_scopes: tuple[str, ...]
-    write_scope: str | None = None
+    write_scopes: tuple[str, ...] = ()
     is_public: LiteralString | None = None
     events: Events | None = None
     history: HistoryNotes | None = None
@@ -208,7 +287,7 @@ class ObjectType(Generic[RowT, EntryT]):
         object_id: UUID,
         before: EntryT | None,
         after: EntryT,
-        field_paths: Mapping[UniqueKey[Any], Callable[[int], str]] | None = None,
+        field_paths: Mapping[UniqueKey[Any], Callable[[int, str], str]] | None = None,
     ) -> None:
         """Claim the keys of an object's new state, and free those that only its old state had.
 

@@ -120,7 +120,7 @@ class Origin(msgspec.Struct, frozen=True):
     credential_id: UUID
 
 
-class Savepoint(NamedTuple):
+class Savepoint(msgspec.Struct, frozen=True):
     """A state of a unit of work to return to: its sequence, its number of entries, and the length of its log of puts."""
 
     seq: int
@@ -145,6 +145,8 @@ class UnitOfWork:
         # Maps what was looked up to the row, or to None if there is no such row.
         self._loaded: dict[tuple[Table[Any], Hashable], Row | None] = {}
         self._missing: set[Need] = set()
+        # The tables in which rows were put, also those of which all were taken back.
+        self._changed_tables: set[Table[Any]] = set()
         self._origin: Origin | None = None
         self._undo: list[tuple[tuple[Table[Any], Hashable], Row | None]] = []
         self._start = self.savepoint()
@@ -204,6 +206,8 @@ class UnitOfWork:
 
     def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""
+        if table not in self._changed_tables:
+            return []
         return [
             row  # type: ignore[misc]  # as in `get`
             for (changed_in, _), row in self.changed_rows.items()
@@ -303,6 +307,7 @@ class UnitOfWork:
     def _put(self, place: tuple[Table[Any], Hashable], row: Row) -> None:
         self._undo.append((place, self.changed_rows.get(place)))
         self.changed_rows[place] = row
+        self._changed_tables.add(place[0])
 
     def _begin(self, origin: Origin) -> None:
         self._origin = origin

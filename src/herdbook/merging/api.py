@@ -47,7 +47,7 @@ OPERATIONS: Final = (
         id="merge-contacts",
         summary="Merge contacts",
         description="Merges contacts into another one, which gets the fields that it lacks, all their addresses and "
-        "numbers, and their engagements.",
+        "numbers, their engagements and their notes.",
         tag="subpackage_contacts",
         scopes=("contacts:write",),
         handler=partial(merge, CONTACT_MERGE),
@@ -61,8 +61,8 @@ OPERATIONS: Final = (
         path="/herdbook/companies/{company_id}/merge",
         id="merge-companies",
         summary="Merge companies",
-        description="Merges companies into another one, which gets the fields that it lacks, all their domains, their contacts "
-        "and their engagements.",
+        description="Merges companies into another one, which gets the fields that it lacks, all their domains, their "
+        "contacts, their engagements and their notes.",
         tag="subpackage_companies",
         scopes=("companies:write",),
         handler=partial(merge, COMPANY_MERGE),

@@ -7,24 +7,28 @@ import msgspec
 from msgspec import Meta
 
 from herdbook import fields, ids
-from herdbook.companies.model import Company, CompanyDomainRequest, CompanyUpdate, normal_domain
+from herdbook.companies.model import Company, CompanyDomainRequest, CompanyRecord, CompanyRecordUpdate, normal_domain
 from herdbook.companies.model import patched as patched_company
 from herdbook.contacts.model import (
     Contact,
     ContactRecord,
     ContactRecordUpdate,
-    ContactUpdateEmail,
-    ContactUpdatePhoneNumber,
+    ContactRecordUpdateEmail,
+    ContactRecordUpdatePhoneNumber,
     patched,
+    united_labels,
     with_emails,
     with_phone_numbers,
 )
+from herdbook.custom_fields.values import merged_values
 from herdbook.errors import FieldError
 from herdbook.shared_schemas import defaults
 
 MAX_SOURCES: Final = 50
 # The fields that tell which object it is and since when.
 _IDENTITY: Final = frozenset({"object", "id", "created_at", "updated_at"})
+# The members that are united, not taken as a whole.
+_VALUES: Final = frozenset({"fields", "unique_values", "labels", "tag_ids"})
 
 
 def _sources_of(prefix: str, kind: str) -> fields.Rule:
@@ -94,6 +98,7 @@ class ContactMerge(msgspec.Struct, frozen=True, kw_only=True):
         "contact": Contact.example,
         "merged": MergeRequest.example["from"],
         "engagements_moved": 2,
+        "notes_moved": 1,
     }
 
     object: Literal["merge"]
@@ -101,6 +106,7 @@ class ContactMerge(msgspec.Struct, frozen=True, kw_only=True):
     contact: Annotated[ContactRecord, Meta(description="The contact that the others were merged into.")]
     merged: Annotated[tuple[str, ...], Meta(description="The contacts that were merged, which no longer exist.")]
     engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the contact.")]
+    notes_moved: Annotated[int, Meta(description="The number of notes that move to the contact.")]
 
 
 class CompanyMerge(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,24 +120,26 @@ class CompanyMerge(msgspec.Struct, frozen=True, kw_only=True):
         "merged": CompanyMergeRequest.example["from"],
         "contacts_moved": 12,
         "engagements_moved": 2,
+        "notes_moved": 1,
     }
 
     object: Literal["merge"]
     dry_run: bool
-    company: Annotated[Company, Meta(description="The company that the others were merged into.")]
+    company: Annotated[CompanyRecord, Meta(description="The company that the others were merged into.")]
     merged: Annotated[tuple[str, ...], Meta(description="The companies that were merged, which no longer exist.")]
     contacts_moved: Annotated[int, Meta(description="The number of contacts that move to the company.")]
     engagements_moved: Annotated[int, Meta(description="The number of engagements that move to the company.")]
+    notes_moved: Annotated[int, Meta(description="The number of notes that move to the company.")]
 
 
-ObjectT = TypeVar("ObjectT", ContactRecord, Company)
+ObjectT = TypeVar("ObjectT", ContactRecord, CompanyRecord)
 
 
 def _filled(target: ObjectT, sources: Sequence[ObjectT]) -> ObjectT:
     """Return the target with missing fields taken from the first source that has them."""
     members: dict[str, Any] = {}
     for name, default in defaults(type(target)).items():
-        if name not in _IDENTITY:
+        if name not in _IDENTITY | _VALUES:
             values = (getattr(each, name) for each in (target, *sources))
             members[name] = next((value for value in values if value != default), default)
     return msgspec.structs.replace(target, **members)
@@ -143,24 +151,30 @@ def merged_contact(target: ContactRecord, sources: Sequence[ContactRecord], regi
     The target's primary address stays primary. If it has none, the first source with a primary address provides it. The same
     holds for numbers. `region` is the workspace's default region for numbers.
     """
-    first = _filled(target, sources)
+    first = _filled(merged_values(target, sources), sources)
     others = ContactRecordUpdate(
-        emails=with_emails(first.emails, [ContactUpdateEmail(item.email) for each in sources for item in each.emails]),
+        emails=with_emails(first.emails, [ContactRecordUpdateEmail(item.email) for each in sources for item in each.emails]),
         phone_numbers=with_phone_numbers(
             first.phone_numbers,
-            [ContactUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
+            [ContactRecordUpdatePhoneNumber(item.phone_number) for each in sources for item in each.phone_numbers],
             region,
         ),
         external_ids=tuple(dict.fromkeys(each for contact in (first, *sources) for each in contact.external_ids or ())),
+        tag_ids=_united_tags((first, *sources)),
     )
-    return patched(first, others)
+    return patched(msgspec.structs.replace(first, labels=united_labels((target, *sources))), others)
 
 
-def merged_company(target: Company, sources: Sequence[Company], _region: str | None) -> Company:
+def merged_company(target: CompanyRecord, sources: Sequence[CompanyRecord], _region: str | None) -> CompanyRecord:
     """Return the target with missing fields taken from the first source that has them, and all domains, each once.
 
     The target's primary domain stays primary. If it has none, the first source with domains provides it.
     """
-    first = _filled(target, sources)
+    first = _filled(merged_values(target, sources), sources)
     domains = dict.fromkeys(normal_domain(item.domain) for each in (first, *sources) for item in each.domains)
-    return patched_company(first, CompanyUpdate(domains=tuple(map(CompanyDomainRequest, domains))))
+    others = CompanyRecordUpdate(domains=tuple(map(CompanyDomainRequest, domains)), tag_ids=_united_tags((first, *sources)))
+    return patched_company(first, others)
+
+
+def _united_tags(objects: Sequence[ContactRecord] | Sequence[CompanyRecord]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(tag_id for each in objects for tag_id in each.tag_ids or ()))

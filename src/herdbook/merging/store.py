@@ -17,6 +17,7 @@ from herdbook.ledger.object_types import ObjectType
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Table
 from herdbook.merging.model import CompanyMerge, ContactMerge, merged_company, merged_contact
+from herdbook.notes.store import COMPANY_NOTES, CONTACT_NOTES, NOTE, NoteRow
 from herdbook.shared_schemas import ResourceRef
 
 # Limits how many objects that refer to merged ones a batch moves.
@@ -107,12 +108,19 @@ def _with_other_company(row: ContactRow, replacements: Replacements) -> Any:
     return msgspec.structs.replace(row.entry, company=ResourceRef(company_id, COMPANY.name))
 
 
+def _with_other_place(row: NoteRow, replacements: Replacements) -> Any:
+    if row.contact_id is not None:
+        return msgspec.structs.replace(row.object, contact_id=ids.encoded(ids.CONTACT, replacements[row.contact_id]))
+    assert row.company_id is not None, "a note is on a contact or a company"
+    return msgspec.structs.replace(row.object, company_id=ids.encoded(ids.COMPANY, replacements[row.company_id]))
+
+
 _MOVE_OF_CONTACT: Final = Task("move", CONTACTS.name)
 _MOVE_OF_COMPANY: Final = Task("move_company", COMPANIES.name)
 CONTACT_MERGE: Final = MergeType(
     object_type=CONTACT,
     combined=merged_contact,
-    lists={"emails": "e-mail addresses", "phone_numbers": "phone numbers", "external_ids": "external ids"},
+    lists={"emails": "e-mail addresses", "phone_numbers": "phone numbers", "external_ids": "external ids", "tag_ids": "tags"},
     referrers=(
         Referrers(
             object_type=ENGAGEMENT,
@@ -120,6 +128,13 @@ CONTACT_MERGE: Final = MergeType(
             count=_counting("engagement_contact", "contact_id", "engagement_id"),
             replaced=_with_other_contacts,
             moved="engagements_moved",
+        ),
+        Referrers(
+            object_type=NOTE,
+            index=CONTACT_NOTES,
+            count=_counting("contact_note", "contact_id", "note_id"),
+            replaced=_with_other_place,
+            moved="notes_moved",
         ),
     ),
     task=_MOVE_OF_CONTACT,
@@ -130,7 +145,7 @@ CONTACT_MERGE: Final = MergeType(
 COMPANY_MERGE: Final = MergeType(
     object_type=COMPANY,
     combined=merged_company,
-    lists={"domains": "domains"},
+    lists={"domains": "domains", "tag_ids": "tags"},
     referrers=(
         Referrers(
             object_type=CONTACT,
@@ -145,6 +160,13 @@ COMPANY_MERGE: Final = MergeType(
             count=_counting("engagement_company", "company_id", "engagement_id"),
             replaced=_with_other_companies,
             moved="engagements_moved",
+        ),
+        Referrers(
+            object_type=NOTE,
+            index=COMPANY_NOTES,
+            count=_counting("company_note", "company_id", "note_id"),
+            replaced=_with_other_place,
+            moved="notes_moved",
         ),
     ),
     task=_MOVE_OF_COMPANY,

@@ -1,7 +1,10 @@
 """The operations of /v2/tags."""
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
 
 from herdbook.errors import Taken
 from herdbook.http.call import Call
@@ -36,6 +39,18 @@ async def update_tag(call: Call, tag_id: UUID, patch: TagUpdate) -> Answer:
 async def delete_tag(call: Call, tag_id: UUID) -> Answer:
     """Delete one tag."""
     return await call.write(Delete(TAG, tag_id, call.if_version))
+
+
+async def with_existing_tags(call: Call, answer: Answer, record: type[msgspec.Struct]) -> Answer:
+    """Return the record of a tagged object without tags that are deleted. They come back once these are restored."""
+    if b'"tag_ids":' not in answer.body:
+        return answer
+    shown: Any = msgspec.json.decode(answer.body, type=record)
+    named = shown.tag_ids or ()
+    found = await store.existing(call.services.database.pool, call.caller.workspace_id, named)
+    if len(found) == len(named):
+        return answer
+    return answer._replace(body=msgspec.json.encode(msgspec.structs.replace(shown, tag_ids=tuple(found) or UNSET)))
 
 
 _TAG: Final = "subpackage_tags"

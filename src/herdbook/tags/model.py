@@ -1,6 +1,7 @@
 """The tag as clients see it, and the rules that need nothing but the tag itself."""
 
 import unicodedata
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
@@ -8,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
+from herdbook.errors import FieldError
 from herdbook.letter_case import without_case
 from herdbook.shared_schemas import Time
 
@@ -77,6 +79,22 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="Whether the vendor's automations may set the tag. herdbook stores this, but tags nothing itself."),
     ] = False
+
+
+# The tags of an object, which are shown while they exist.
+TagIds: TypeAlias = Annotated[
+    tuple[Annotated[str, fields.id_schema(ids.TAG)], ...],
+    Meta(max_length=fields.MAX_ITEMS, description="The tags of the object, each once."),
+]
+
+
+def tag_ids(values: Sequence[str | None] | None, path: str) -> Iterator[FieldError]:
+    """Refuse texts that do not look like ids of tags; whether the tags exist is checked later."""
+    for index, value in enumerate(values or ()):
+        yield from _id_of_tag(value, f"{path}[{index}]")
+
+
+_id_of_tag: Final = fields.id_of(ids.TAG, "tag")
 
 
 def comparable_name(name: str) -> str:

@@ -1,13 +1,18 @@
 """The type of tags, with its tables, and every SQL statement about them."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 from uuid import UUID
+
+from msgspec import UnsetType
 
 from herdbook import ids
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
-from herdbook.db.pool import Pool
+from herdbook.db.pool import Executor, PagePool
+from herdbook.errors import FieldError, Invalid
 from herdbook.ledger.claims import UniqueKey, claim_table
-from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectRow, ObjectType, all_active, object_table
+from herdbook.ledger.unit_of_work import Need, UnitOfWork
 from herdbook.tags.model import Tag, TagObject, comparable_name
 
 
@@ -22,7 +27,7 @@ TAG_NAMES: Final = UniqueKey[Tag](
     claim_table("tag_name", "name", "tag_id"),
     # Only a blank tag has no name.
     keys=lambda tag: [comparable_name(tag.name)] if tag.name else [],
-    field_path=lambda _: "name",
+    field_path=lambda _, __: "name",
 )
 TAG: Final = ObjectType(
     kind="t",
@@ -34,13 +39,50 @@ TAG: Final = ObjectType(
     example=Tag.example,
     unique_keys=(TAG_NAMES,),
     read_scopes=Tag.read_scopes,
-    write_scope="tags:write",
+    write_scopes=("tags:write",),
     events=Events.of_changes("tag", example_previous={"hex_color": None}),
     blank=lambda tag_id, time: Tag(object=TagObject.TAG, id=tag_id, name="", created_at=time, updated_at=time),
-    history=HistoryNotes(restoring="Engagements that had the tag have it again."),
+    history=HistoryNotes(restoring="Engagements, contacts and companies that had the tag have it again."),
 )
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
+def tags_of(row: Any) -> tuple[str, ...]:
+    """Return the tags of a row whose own members may name some."""
+    return () if row.own is None else row.own.tag_ids or ()
+
+
+def tag_needs(tag_ids: Sequence[str] | UnsetType | None) -> list[Need]:
+    """Return the rows that a command must see to give an object these tags."""
+    return [Need(TAGS, tag_id) for tag_id in ids.decoded_all(ids.TAG, tag_ids or ())]
+
+
+def require_tags(work: UnitOfWork, tag_ids: Sequence[str] | UnsetType | None) -> None:
+    """Refuse tags that do not exist. Refusal: Invalid (tag_ids)."""
+    asked = tag_ids or ()
+    found = all_active(work, TAGS, [ids.decoded(ids.TAG, text) for text in asked])
+    errors = [
+        FieldError(f"tag_ids[{index}]", "not_found", f"`tag_ids[{index}]` names no tag of this workspace. Leave it out.", text)
+        for index, (text, row) in enumerate(zip(asked, found, strict=True))
+        if row is None
+    ]
+    if errors:
+        raise Invalid(errors)
+
+
+async def existing(statements: Executor, workspace_id: UUID, tag_ids: Sequence[str]) -> list[str]:
+    """Return those of the tags that exist, in their order."""
+    records = await statements.fetch(
+        """
+        select t.id from tag t
+        where t.workspace_id = $1 and t.id = any($2) and coalesce(t.deleted_at, 'infinity') = 'infinity'
+        """,
+        workspace_id,
+        ids.decoded_all(ids.TAG, tag_ids),
+    )
+    found = {ids.encoded(ids.TAG, record["id"]) for record in records}
+    return [each for each in tag_ids if each in found]
+
+
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the tags of a page, and one more if there is a next page."""
     return await ListQuery(workspace_id, query).fetch(pool, "tag")

@@ -8,7 +8,7 @@ import msgspec
 from herdbook import ids
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
-from herdbook.db.pool import Pool
+from herdbook.db.pool import PagePool
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Table
@@ -37,7 +37,7 @@ TRANSCRIPT_COMMENT: Final = ObjectType(
     example=TranscriptComment.example,
     refers_to=(ENGAGEMENT, TRANSCRIPT),
     read_scopes=TranscriptComment.read_scopes,
-    write_scope="transcript_comments:write",
+    write_scopes=("transcript_comments:write",),
     is_public="""coalesce((
         select not e.is_private
         from transcript_comment n join engagement e on e.workspace_id = n.workspace_id and e.id = n.engagement_id
@@ -78,7 +78,7 @@ async def find(database: Database, workspace_id: UUID, comment_id: UUID) -> Obje
     return await database.find(find_in("transcript_comment", ", c.engagement_id"), workspace_id, comment_id)
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery, engagement_id: UUID) -> list[ListRow]:
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery, engagement_id: UUID) -> list[ListRow]:
     """Return the comments of a page about one engagement, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     conditions.add("c.engagement_id = $value", engagement_id)

@@ -25,7 +25,7 @@ class CreateUser(msgspec.Struct, frozen=True):
         new = self.new
         user_id = ids.new_id()
         handles = list(new.handles())
-        HANDLES.claim(work, USER, user_id, [], handles, lambda index: handles[index])
+        HANDLES.claim(work, USER, user_id, [], handles, lambda _, handle: handle)
         user = User(
             object=UserObject.USER,
             id=ids.encoded(ids.USER, user_id),

@@ -9,7 +9,7 @@ import msgspec
 from herdbook import ids
 from herdbook.addresses import comparable_address, forms
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
-from herdbook.db.pool import Executor, Pool
+from herdbook.db.pool import Executor, PagePool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
@@ -42,7 +42,7 @@ USER_WORDS: Final = index_table("user_word", "word", "text", "user_id")
 HANDLES: Final = UniqueKey[User](
     claim_table("user_handle", "handle", "user_id"),
     keys=lambda user: [comparable_address(item.email) for item in user.emails],
-    field_path=lambda index: f"emails[{index}].email",
+    field_path=lambda index, _: f"emails[{index}].email",
 )
 USER: Final = ObjectType(
     kind="u",
@@ -64,7 +64,7 @@ _SEARCH_INDEX: Final = SearchIndex(
 )
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the users of a page, and one more if there is a next page."""
     conditions = ListQuery(workspace_id, query)
     await conditions.search(pool, _SEARCH_INDEX)

@@ -11,7 +11,7 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
-from herdbook.db.pool import CONNECTION_ERRORS, Pool
+from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool
 from herdbook.ledger.object_types import ObjectRow, ObjectType, object_table
 from herdbook.ledger.unit_of_work import Table
 from herdbook.webhook_endpoints.model import (
@@ -171,7 +171,7 @@ class EndpointState(NamedTuple):
         return signing_secrets(self.secret, self.former_secret, self.former_secret_until, datetime.now(UTC))
 
 
-async def page(pool: Pool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
     """Return the webhook endpoints of a page, plus one more if there is a next page."""
     return await ListQuery(workspace_id, query).fetch(pool, "webhook_endpoint")
 

@@ -1,0 +1,315 @@
+"""The commands that define fields, and the steps by which other commands set values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from herdbook import ids
+from herdbook.custom_fields.model import (
+    MAX_DEFINITIONS,
+    REFERENCES,
+    USUAL_FIELDS,
+    Field,
+    FieldCreate,
+    FieldUpdate,
+    unsound,
+)
+from herdbook.custom_fields.store import (
+    DEFINITIONS,
+    FIELD,
+    FIELD_KEYS,
+    FIELDS,
+    REFERENCED,
+    VALUE_SLICES,
+    note_usual_fields,
+    without_usual_fields,
+)
+from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim
+from herdbook.db.pool import Executor
+from herdbook.errors import FieldError, Invalid, Stale, quoted
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
+from herdbook.ledger.unfinished import SliceDone, Task, note
+from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+
+
+class CreateField(msgspec.Struct, frozen=True):
+    """Define a field. Refusals: Invalid, Stale if a version is required, Taken."""
+
+    fields: FieldCreate
+    has_precondition: bool = False
+
+    def needs(self) -> Iterator[Need]:
+        yield from FIELD.key_needs(self.fields)
+        yield Need(DEFINITIONS, self.fields.object_type.value)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        if self.has_precondition:
+            raise Stale(None)
+        object_type = self.fields.object_type.value
+        if len(definitions(work, object_type)) >= MAX_DEFINITIONS:
+            message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
+            raise Invalid([FieldError("object_type", "too_long", message)])
+        field_id = ids.new_id()
+        field = _sound(FIELD.new(field_id, work.time, self.fields))
+        FIELD.claim(work, field_id, None, field)
+        return created(work, FIELD, field_id, field)
+
+
+class DefineUsualFields(msgspec.Struct, frozen=True):
+    """Define the usual fields of contacts, except those whose keys are taken."""
+
+    def needs(self) -> Iterator[Need]:
+        for fields in USUAL_FIELDS:
+            yield from FIELD.key_needs(fields)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        defined: list[str] = []
+        for fields in USUAL_FIELDS:
+            field_id = ids.new_id()
+            field = FIELD.new(field_id, work.time, fields)
+            if all(FIELD_KEYS.holder(work, key) is None for key in FIELD_KEYS.keys(field)):
+                FIELD.claim(work, field_id, None, field)
+                created(work, FIELD, field_id, field)
+                defined.append(field.key)
+        return Result(work.seq, UsualFields(tuple(defined)))
+
+
+class UsualFields(msgspec.Struct, frozen=True):
+    """The answer to `DefineUsualFields`, which has no caller: the keys of the fields that it defined."""
+
+    defined: tuple[str, ...]
+
+
+async def add_usual_fields(statements: Executor, ledger: Ledger) -> None:
+    """Define the usual fields in the workspaces of earlier releases. A workspace whose turn fails has another one later."""
+    while workspace_ids := await without_usual_fields(statements):
+        for workspace_id in workspace_ids:
+            origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
+            await ledger.write(workspace_id, DefineUsualFields(), origin)
+            await note_usual_fields(statements, workspace_id)
+
+
+class UpdateField(msgspec.Struct, frozen=True):
+    """Change the definition of a field. Refusals: Invalid, NotFound, Stale.
+
+    If the form of its values changes, `ConvertValues` converts those that are there.
+    """
+
+    field_id: UUID
+    patch: FieldUpdate
+    if_version: frozenset[int] | None = None
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(FIELDS, self.field_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        before = current(work, FIELDS, self.field_id, self.if_version, FIELD.noun)
+        after = redefined(before.entry, self.patch)
+        if changes_form(before.entry, after):
+            note(work, CONVERT_VALUES, self.field_id, is_finished=False)
+        return updated(work, FIELD, before, after)
+
+
+CONVERT_VALUES: Final = Task("convert_values", FIELDS.name)
+
+
+def changes_form(before: Field, after: Field) -> bool:
+    """Whether the values of a field have another form after a change, or become unique, or no longer are."""
+    return (before.kind, before.unique) != (after.kind, after.unique)
+
+
+class ConvertValues(msgspec.Struct, frozen=True):
+    """Give some of a field's values the form that its definition has now.
+
+    `holders` are the types of objects that have fields. A value that has no such form stays until it is set anew. A value of a
+    unique field that another object has, too, is not claimed. An earlier look has found neither, so these were set meanwhile.
+    """
+
+    field_id: UUID
+    holders: Mapping[str, ObjectType[Any, Any]]
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(FIELDS, self.field_id)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        row = work.get(FIELDS, self.field_id)
+        found = None
+        if row is not None and row.deleted_at is None:
+            found = work.get(VALUE_SLICES[row.object_type], (row.key, row.converted_to or ids.NIL))
+            assert found is not None, "a slice without objects has a row, too"
+            _convert(work, row.object, self.holders[row.object_type], found.object_ids)
+            work.put(FIELDS, msgspec.structs.replace(row, converted_to=None if found.is_last else found.last_id))
+        is_finished = found is None or found.is_last
+        if is_finished:
+            note(work, CONVERT_VALUES, self.field_id, is_finished=True)
+        return Result(work.seq, SliceDone(all=is_finished))
+
+
+def _convert(work: UnitOfWork, field: Field, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
+    rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
+    changed = [(row, after) for row in rows if (after := _converted(field, row.entry)) != row.entry]
+    work.require(held.need for _, after in changed for held in object_type.held(after))
+    for row, after in changed:
+        is_free = all(held.unique_key.holder(work, held.key) in (None, row.id) for held in object_type.held(after))
+        entry = after if is_free else without_claim(after, field.key)
+        object_type.claim(work, row.id, row.entry, entry)
+        updated(work, object_type, row, entry)
+
+
+def _converted(field: Field, entry: Any) -> Any:
+    """Return an entry with its value of a field in the form of the definition, and claimed if the field is unique."""
+    value = converted_value(field, entry.fields[field.key]) if entry.fields and field.key in entry.fields else None
+    if value is None:
+        return entry
+    after: Any = without_claim(entry, field.key)
+    claimed = (*(after.unique_values or ()), *([unique_value(field, value)] if field.unique else ()))
+    return msgspec.structs.replace(after, fields={**after.fields, field.key: value}, unique_values=claimed or UNSET)
+
+
+def redefined(before: Field, patch: FieldUpdate) -> Field:
+    """Return a definition with a patch applied. Refusal: Invalid."""
+    return _sound(FIELD.patched(before, patch))
+
+
+def _sound(field: Field) -> Field:
+    """Return a definition with its default in the form in which it is kept. Refusal: Invalid."""
+    errors = [*unsound(field)]
+    if field.default is not None and not errors:
+        field = msgspec.structs.replace(field, default=normal_value(field, field.default, "default", errors))
+    if errors:
+        raise Invalid(errors)
+    return field
+
+
+def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
+    """Return the definitions of the fields of a type by their keys, as the batch has them so far."""
+    stored = work.get(DEFINITIONS, object_type)
+    found = {} if stored is None else {field.key: field for field in stored.fields}
+    for row in work.changed_in(FIELDS):
+        if row.object_type == object_type and row.deleted_at is None:
+            found[row.key] = row.object
+        elif row.object_type == object_type and found.get(row.key, row.object).id == row.object.id:
+            found.pop(row.key, None)
+    return found
+
+
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
+
+
+def value_needs(object_type: str, asked: Mapping[str, Any] | UnsetType) -> Iterator[Need]:
+    """Yield the rows that a command must see to set values."""
+    if asked is UNSET:
+        return
+    yield Need(DEFINITIONS, object_type)
+    for value in asked.values():
+        if isinstance(value, str):
+            yield from (
+                Need(REFERENCED, (kind.value, decoded))
+                for kind, prefix in REFERENCES.items()
+                if (decoded := ids.decoded(prefix, value)) is not None
+            )
+
+
+def with_values(
+    work: UnitOfWork, object_type: str, entry: EntryT, asked: Mapping[str, Any] | UnsetType, *, is_new: bool = False
+) -> EntryT:
+    """Return an entry with values set: null clears a value, and a field that is not named keeps its own.
+
+    A new entry gets the defaults. Refusal: Invalid, which names each field as `fields.key`.
+    """
+    if asked is UNSET:
+        return entry
+    defined = definitions(work, object_type)
+    change = _ValueChange(entry, defined)
+    for key, value in {**(_defaults(defined) if is_new else {}), **asked}.items():
+        change.set(key, value)
+    if is_new:
+        change.require(asked)
+    if not change.errors:
+        change.errors += _dangling(work, defined, change.values, asked)
+    if change.errors:
+        raise Invalid(change.errors)
+    return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
+
+
+def _defaults(defined: Mapping[str, Field]) -> dict[str, Any]:
+    return {field.key: field.default for field in defined.values() if field.default is not None and not field.archived}
+
+
+class _ValueChange:
+    """The values of an entry while they change: `values`, those of unique fields as they are claimed, and the errors so far."""
+
+    def __init__(self, entry: Any, defined: Mapping[str, Field]) -> None:
+        self.values: dict[str, Any] = {} if entry.fields is UNSET else {**entry.fields}
+        self.claimed = {each.partition("=")[0]: each for each in entry.unique_values or ()}
+        self.errors: list[FieldError] = []
+        self._defined = defined
+
+    def set(self, key: str, value: Any) -> None:
+        """Set or clear a value, or add its errors."""
+        path = f"fields.{quoted(key)}"
+        old = self.values.get(key)
+        # An object may always be sent as it was read.
+        if value == old and type(value) is type(old) and (key in self._defined or value is not None):
+            return
+        field = _writable(self._defined.get(key), path, self.errors)
+        if field is None:
+            return
+        kept = None if value is None else normal_value(field, value, path, self.errors)
+        if field.required and value is None:
+            self.errors.append(FieldError(path, "required", f"`{path}` is required. Send a value."))
+        self.claimed.pop(key, None)
+        self.values.pop(key, None)
+        if kept is not None:
+            self.values[key] = kept
+            if field.unique:
+                self.claimed[key] = unique_value(field, kept)
+
+    def require(self, asked: Mapping[str, Any]) -> None:
+        """Add the errors of required fields that a new object does not have. Those that were sent have theirs already."""
+        self.errors += [
+            FieldError(f"fields.{field.key}", "required", f"`fields.{field.key}` is missing. Send it.")
+            for field in self._defined.values()
+            if field.required and not field.archived and field.key not in self.values and not asked.get(field.key)
+        ]
+
+
+def _writable(field: Field | None, path: str, errors: list[FieldError]) -> Field | None:
+    if field is None:
+        message = f"There is no field `{path}`. `GET /api/herdbook/fields` lists those of the workspace."
+        errors.append(FieldError(path, "unknown_field", message))
+        return None
+    if field.archived:
+        errors.append(FieldError(path, "archived", f"`{path}` is archived. Leave it out, or bring the field back first."))
+        return None
+    return field
+
+
+def _dangling(
+    work: UnitOfWork, defined: Mapping[str, Field], values: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Iterator[FieldError]:
+    """Yield the errors of new references whose object does not exist."""
+    places: dict[str, tuple[str, UUID]] = {}
+    for key in asked:
+        if key in values and key in defined and (prefix := REFERENCES.get(defined[key].kind)) is not None:
+            decoded = ids.decoded(prefix, values[key])
+            places[key] = defined[key].kind.value, decoded or ids.NIL
+    for key, found in zip(places, work.get_all(REFERENCED, list(places.values())), strict=True):
+        if found is None:
+            kind = places[key][0]
+            message = f"`fields.{key}` names no {kind} of this workspace. Send another, or null."
+            yield FieldError(f"fields.{key}", "not_found", message, values[key])
+
+
+def shown_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:
+    """Return an entry as the API shows it: without the values of archived fields."""
+    whole: Any = entry
+    if whole.fields is UNSET:
+        return entry
+    defined = definitions(work, object_type)
+    shown = {key: value for key, value in whole.fields.items() if key in defined and not defined[key].archived}
+    return entry if len(shown) == len(whole.fields) else msgspec.structs.replace(entry, fields=shown or UNSET)

@@ -1,0 +1,232 @@
+"""The type of fields, with its tables, and every SQL statement about them."""
+
+from collections.abc import Collection
+from typing import Any, Final, LiteralString, Self
+from uuid import UUID
+
+import msgspec
+
+from herdbook import ids
+from herdbook.auth.scopes import ADMIN
+from herdbook.custom_fields.model import Field, blank, patched
+from herdbook.db.database import ObjectRead, find_in
+from herdbook.db.paging import ListQuery, ListRow, PageQuery
+from herdbook.db.pool import Executor, PagePool
+from herdbook.ledger.claims import UniqueKey, claim_table
+from herdbook.ledger.object_types import HistoryNotes, ObjectRow, ObjectType, object_table, whole
+from herdbook.ledger.unit_of_work import Table
+
+
+class FieldRow(ObjectRow, frozen=True, kw_only=True):
+    """A field's row: its definition, and the columns that queries use."""
+
+    object_type: str
+    key: str
+    is_archived: bool
+    converted_to: UUID | None
+    object: Field
+
+    @classmethod
+    def columns(cls, before: Self | None, after: Field) -> dict[str, Any]:
+        is_same = before is not None and (before.object.kind, before.object.unique) == (after.kind, after.unique)
+        return {
+            "object_type": after.object_type.value,
+            "key": after.key,
+            "is_archived": after.archived,
+            "converted_to": before.converted_to if before is not None and is_same else None,
+        }
+
+
+FIELDS: Final = object_table(
+    FieldRow, "field", {"object_type": "text", "key": "text", "is_archived": "boolean", "converted_to": "uuid"}
+)
+FIELD_KEYS: Final = UniqueKey[Field](
+    claim_table("field_key", "key", "field_id"),
+    # Only a blank definition has no key.
+    keys=lambda field: [f"{field.object_type.value}.{field.key}"] if field.key else [],
+    field_path=lambda _, __: "key",
+)
+FIELD: Final = ObjectType(
+    kind="f",
+    name="field",
+    plural="fields",
+    prefix=ids.FIELD,
+    table=FIELDS,
+    entry=Field,
+    example=Field.example,
+    unique_keys=(FIELD_KEYS,),
+    read_scopes=("contacts:read",),
+    write_scopes=(ADMIN,),
+    blank=blank,
+    patched=patched,
+    history=HistoryNotes(restoring="The values that objects have of it show again."),
+)
+
+
+class Definitions(msgspec.Struct, frozen=True):
+    """The definitions of all fields of a type of objects, archived ones included."""
+
+    workspace_id: UUID
+    object_type: str
+    fields: tuple[Field, ...]
+
+
+# A type has few definitions, and a command that sets values needs those that are required and those with a default, too.
+DEFINITIONS: Final = Table(
+    row=Definitions,
+    key=lambda found: found.object_type,
+    load="""
+        select asked.workspace_id, asked.key as object_type, coalesce((
+            select json_agg(f.object) from field f
+            where f.workspace_id = asked.workspace_id and f.object_type = asked.key
+                and coalesce(f.deleted_at, 'infinity') = 'infinity'
+        ), '[]') as fields
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+    """,
+    save=None,
+)
+
+
+class ValueSlice(msgspec.Struct, frozen=True):
+    """The next objects after an id: those that have a value of a field, the last of all, and whether there are no others."""
+
+    workspace_id: UUID
+    key: str
+    after: UUID
+    object_ids: tuple[UUID, ...]
+    last_id: UUID | None
+    is_last: bool
+
+
+# Limits how many objects a batch looks through for values of a field.
+_SLICE: Final[LiteralString] = """
+    select asked.workspace_id, asked.key ->> 0 as key, (asked.key ->> 1)::uuid as after,
+        coalesce(array_agg(c.id order by c.id) filter (where c.has_value), '{}') as object_ids,
+        (array_agg(c.id order by c.id desc) filter (where c.id is not null))[1] as last_id, count(c.id) < 500 as is_last
+    from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    left join lateral (
+        select c.id, coalesce(c.deleted_at, 'infinity') = 'infinity'
+            and c.own -> 'fields' -> (asked.key ->> 0) is not null as has_value
+        from $table c
+        where c.workspace_id = asked.workspace_id and c.id > (asked.key ->> 1)::uuid
+        order by c.id limit 500
+    ) as c on true
+    group by asked.workspace_id, asked.key ->> 0, asked.key ->> 1
+"""
+
+
+def _value_slices(table: LiteralString) -> Table[ValueSlice]:
+    return Table(row=ValueSlice, key=lambda found: (found.key, found.after), load=_SLICE.replace("$table", table), save=None)
+
+
+VALUE_SLICES: Final = {"contact": _value_slices("contact"), "company": _value_slices("company")}
+_VALUES: Final[LiteralString] = """
+    select c.id, case when c.deleted_at is null then c.own -> 'fields' -> $3 end
+    from $table c where c.workspace_id = $1 and c.id > $2 order by c.id limit 2000
+"""
+_VALUES_OF: Final[dict[str, LiteralString]] = {
+    "contact": _VALUES.replace("$table", "contact"),
+    "company": _VALUES.replace("$table", "company"),
+}
+
+
+async def values_after(
+    statements: Executor, object_type: str, workspace_id: UUID, key: str, after: UUID
+) -> list[tuple[UUID, Any]]:
+    """Return the next active and deleted objects after an id, with their values of a field; None if there is no such value."""
+    records = await statements.fetch(_VALUES_OF[object_type], workspace_id, after, key)
+    return [(record[0], None if record[1] is None else msgspec.json.decode(record[1])) for record in records]
+
+
+class Referenced(msgspec.Struct, frozen=True):
+    """An active object that values may refer to: a user, a contact or a company."""
+
+    workspace_id: UUID
+    kind: str
+    id: UUID
+
+
+# A client knows the id of an object only when the object is stored, so what the batch creates need not be looked at. Neither
+# need what it deletes, because a reference may outlive its object. `coalesce` rules out the partial indexes, so the planner
+# uses the key.
+REFERENCED: Final = Table(
+    row=Referenced,
+    key=lambda found: (found.kind, found.id),
+    load="""
+        select asked.workspace_id, asked.key ->> 0 as kind, (asked.key ->> 1)::uuid as id
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+        where case asked.key ->> 0
+            when 'user' then exists (
+                select from workspace_user c
+                where c.workspace_id = asked.workspace_id and c.id = (asked.key ->> 1)::uuid
+                    and coalesce(c.deleted_at, 'infinity') = 'infinity'
+            )
+            when 'contact' then exists (
+                select from contact c
+                where c.workspace_id = asked.workspace_id and c.id = (asked.key ->> 1)::uuid
+                    and coalesce(c.deleted_at, 'infinity') = 'infinity'
+            )
+            else exists (
+                select from company c
+                where c.workspace_id = asked.workspace_id and c.id = (asked.key ->> 1)::uuid
+                    and coalesce(c.deleted_at, 'infinity') = 'infinity'
+            )
+        end
+    """,
+    save=None,
+)
+
+
+# The keys of fields whose values no object shows: archived ones, and those that an undo has deleted.
+_HIDDEN: Final[LiteralString] = """, c.own, case when c.own is not null then (
+    select json_agg(f.key) from field f
+    where f.workspace_id = c.workspace_id and f.object_type = '$table' and (f.is_archived or f.deleted_at is not null)
+        and not exists (
+            select from field_key k
+            where k.workspace_id = f.workspace_id and k.key = f.object_type || '.' || f.key and k.field_id <> f.id
+        )
+) end"""
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_keys: Final = msgspec.json.Decoder(list[str]).decode
+
+
+def find_record_in(table: LiteralString) -> LiteralString:
+    """Return the statement that finds active objects with their own members, for `record_of`."""
+    return find_in(table, _HIDDEN.replace("$table", table))
+
+
+def record_of(found: ObjectRead) -> ObjectRead:
+    """Return the whole of an object as the API shows it: without the values of archived fields."""
+    own, hidden = found.more
+    if own is not None and hidden is not None:
+        own = _without(own, _keys(hidden))
+    return ObjectRead(found.version, whole(found.body, own))
+
+
+def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
+    members = _members(own)
+    if "fields" in members:
+        values = {key: value for key, value in _members(members["fields"]).items() if key not in hidden}
+        members["fields"] = msgspec.Raw(msgspec.json.encode(values))
+        if not values:
+            del members["fields"]
+    return msgspec.json.encode(members) if members else None
+
+
+async def without_usual_fields(statements: Executor) -> list[UUID]:
+    """Return some workspaces that have not been given the usual fields."""
+    records = await statements.fetch("select id from workspace where not has_usual_fields order by id limit 100")
+    return [record["id"] for record in records]
+
+
+async def note_usual_fields(statements: Executor, workspace_id: UUID) -> None:
+    """Note that a workspace has been given the usual fields."""
+    await statements.execute("update workspace set has_usual_fields = true where id = $1", workspace_id)
+
+
+async def page(pool: PagePool, workspace_id: UUID, query: PageQuery) -> list[ListRow]:
+    """Return the definitions of a page, and one more if there is a next page."""
+    conditions = ListQuery(workspace_id, query)
+    if (object_types := query.filters.get("object_type")) is not None:
+        conditions.add("c.object_type = any($value)", list(object_types))
+    return await conditions.fetch(pool, "field")

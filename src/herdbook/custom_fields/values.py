@@ -1,0 +1,435 @@
+"""The values of fields: their forms by kind, and the texts by which indexes and unique fields know them."""
+
+import contextlib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, date
+from decimal import Decimal
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from herdbook import fields, ids
+from herdbook.addresses import comparable_address
+from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
+from herdbook.errors import FieldError, quoted
+from herdbook.phone_numbers import e164, read_number
+from herdbook.search_text import folded
+from herdbook.shared_schemas import shown_time
+
+# The values of an object by the keys of their fields, each in the form of its kind.
+Values: TypeAlias = Annotated[
+    dict[str, Any],
+    Meta(
+        max_length=MAX_DEFINITIONS,
+        description="The values of the workspace's own fields, by their keys, each in the form of its field's kind.",
+        extra_json_schema={"examples": [{"job_title": "Countess", "birthday": "1815-12-10"}]},
+    ),
+]
+UniqueValues: TypeAlias = Annotated[
+    tuple[str, ...],
+    Meta(description="The values of unique fields, each behind the key of its field, in the form in which they are compared."),
+]
+
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
+_MAX_LONG_TEXT: Final = 10_000
+_MAX_TEXT: Final = 255
+_MAX_LINK: Final = 2000
+_MAX_INTEGER: Final = 2**53 - 1
+# Digits before and after the point of a decimal number.
+_INTEGER_DIGITS: Final = 15
+_FRACTION_DIGITS: Final = 10
+_DECIMAL: Final = re.compile(rf"-?[0-9]{{1,{_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{_FRACTION_DIGITS}}})?").fullmatch
+_WHOLE: Final = re.compile(r"-?[0-9]{1,16}").fullmatch
+_BETWEEN: Final = re.compile(r"[,;\n]").split
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
+_CURRENCY: Final = re.compile(r"[A-Z]{3}").fullmatch
+_ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
+# Numbers are offset by this, so that all have the same number of digits, and their texts are in the order of the numbers.
+_OFFSET: Final = 10 ** (_INTEGER_DIGITS + 1 + _FRACTION_DIGITS)
+# An index entry holds 2,704 bytes.
+MAX_INDEXED: Final = 100
+
+
+class _Unfit(Exception):
+    """A value does not have the form of its kind."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+
+def normal_value(field: Field, value: Any, path: str, errors: list[FieldError]) -> Any:
+    """Return a value in the form in which it is kept, or add the errors of one that does not fit the field.
+
+    The value is not null. Whether the object of a reference exists is checked elsewhere. An empty list counts as not set: None.
+    """
+    try:
+        return _NORMAL[field.kind](field, value, path)
+    except _Unfit as unfit:
+        errors += unfit.errors
+        return None
+
+
+def _wrong(path: str, code: str, fault: str) -> _Unfit:
+    return _Unfit([FieldError(path, code, f"`{path}` {fault}")])
+
+
+def _required_type(value: Any, type_: type, what: str, path: str) -> None:
+    if not isinstance(value, type_) or (type_ is int and isinstance(value, bool)):
+        raise _wrong(path, "invalid_type", f"must be {what}.")
+
+
+def _text_of(value: Any, path: str, most: int, what: str = "a string") -> str:
+    _required_type(value, str, what, path)
+    if len(value) > most:
+        raise _wrong(path, "too_long", f"has {len(value)} characters. Send at most {most}.")
+    if not value:
+        raise _wrong(path, "too_short", "is empty. Send some text, or null to clear it.")
+    if errors := [*fields.text(value, path)]:
+        raise _Unfit(errors)
+    return value
+
+
+def _text(_: Field, value: Any, path: str) -> str:
+    return _text_of(value, path, _MAX_TEXT)
+
+
+def _long_text(_: Field, value: Any, path: str) -> str:
+    return _text_of(value, path, _MAX_LONG_TEXT)
+
+
+def _integer(_: Field, value: Any, path: str) -> int:
+    _required_type(value, int, "a whole number", path)
+    if abs(value) > _MAX_INTEGER:
+        raise _wrong(path, "invalid_range", f"must be from -{_MAX_INTEGER} to {_MAX_INTEGER}.")
+    return value
+
+
+def _decimal(_: Field, value: Any, path: str) -> str:
+    return _number(value, path)
+
+
+def _number(value: Any, path: str) -> str:
+    _required_type(value, str, 'a number as a string, such as "12.50"', path)
+    if _DECIMAL(value) is None:
+        raise _wrong(
+            path,
+            "invalid_format",
+            f"is not a number of at most {_INTEGER_DIGITS} digits, a point and {_FRACTION_DIGITS} digits, such as `12.50`.",
+        )
+    number = Decimal(value)
+    return format(abs(number) if number == 0 else number, "f")
+
+
+def _date(_: Field, value: Any, path: str) -> str:
+    _required_type(value, str, "a day as a string, such as `2026-03-01`", path)
+    if _DATE(value) is not None:
+        with contextlib.suppress(ValueError):
+            return date.fromisoformat(value).isoformat()
+    raise _wrong(path, "invalid_format", "is not a day. Send it as `YYYY-MM-DD`, such as `2026-03-01`.")
+
+
+def _date_time(_: Field, value: Any, path: str) -> str:
+    _required_type(value, str, "a time as a string, such as `2026-03-01T12:00:00Z`", path)
+    time = fields.parsed_time(value)
+    if time is None:
+        raise _Unfit([*fields.time(value, path)])
+    return shown_time(time.astimezone(UTC))
+
+
+def _yes_no(_: Field, value: Any, path: str) -> bool:
+    _required_type(value, bool, "true or false", path)
+    return value
+
+
+def _one_of(field: Field, value: Any, path: str) -> str:
+    _required_type(value, str, "the id of an option", path)
+    options = field.active_options
+    if value not in options:
+        listed = ", ".join(f"`{option}`" for option in options[:20])
+        raise _wrong(path, "invalid_choice", f"is no option of this field. Send one of {listed}.")
+    return value
+
+
+def _several_of(field: Field, value: Any, path: str) -> list[str] | None:
+    _required_type(value, list, "an array of the ids of options", path)
+    if len(value) > MAX_OPTIONS:
+        raise _wrong(path, "too_long", f"has {len(value)} items. Send at most {MAX_OPTIONS}.")
+    errors: list[FieldError] = []
+    for index, item in enumerate(value):
+        place = f"{path}[{index}]"
+        try:
+            _one_of(field, item, place)
+        except _Unfit as unfit:
+            errors += unfit.errors
+            continue
+        if (first := value.index(item)) != index:
+            message = f"`{place}` is the same option as `{path}[{first}]`. Send each option once."
+            errors.append(FieldError(place, "duplicate", message))
+    if errors:
+        raise _Unfit(errors)
+    return value or None
+
+
+def _link(_: Field, value: Any, path: str) -> str:
+    text = _text_of(value, path, _MAX_LINK).strip()
+    try:
+        parts = urlsplit(text)
+        is_link = parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))
+    except ValueError:
+        is_link = False
+    if not is_link:
+        raise _wrong(path, "invalid_format", "is not the address of a web page. Send one that begins with `https://`.")
+    return text
+
+
+def _email(_: Field, value: Any, path: str) -> str:
+    text = _text_of(value, path, _MAX_LINK).strip()
+    try:
+        comparable_address(text)
+    except ValueError as error:
+        raise _wrong(path, "invalid_format", f"is not an e-mail address: {str(error).removesuffix('.')}.") from None
+    return text
+
+
+def _phone(_: Field, value: Any, path: str) -> str:
+    text = _text_of(value, path, _MAX_TEXT).strip()
+    if read_number(text) is None:
+        raise _wrong(path, "invalid_format", "is not a phone number. Send one with digits, such as `+44 20 7946 0958`.")
+    return text
+
+
+def _address(_: Field, value: Any, path: str) -> dict[str, str]:
+    parts = _members(value, path, dict.fromkeys(_ADDRESS_PARTS, _address_part))
+    if not parts:
+        raise _wrong(path, "too_short", "has no part. Send one at least, or null to clear it.")
+    return parts
+
+
+def _address_part(value: Any, path: str) -> str:
+    return _text_of(value, path, _MAX_TEXT)
+
+
+def _money(_: Field, value: Any, path: str) -> dict[str, str]:
+    money = _members(value, path, {"amount": _number, "currency": _currency})
+    missing = [
+        FieldError(f"{path}.{name}", "required", f"`{path}.{name}` is missing. Send it.")
+        for name in ("amount", "currency")
+        if name not in money
+    ]
+    if missing:
+        raise _Unfit(missing)
+    return money
+
+
+def _currency(value: Any, path: str) -> str:
+    _required_type(value, str, "a currency as a string, such as `EUR`", path)
+    if _CURRENCY(value) is None:
+        raise _wrong(path, "invalid_format", "is not a currency. Send three capital letters (ISO 4217), such as `EUR`.")
+    return value
+
+
+def _members(value: Any, path: str, known: Mapping[str, Callable[[Any, str], str]]) -> dict[str, str]:
+    """Return the members of an object in their order here, without those that are null."""
+    _required_type(value, dict, "an object", path)
+    errors: list[FieldError] = []
+    found: dict[str, str] = {}
+    for name, member in value.items():
+        place = f"{path}.{quoted(name)}"
+        if name not in known:
+            takes = ", ".join(f"`{each}`" for each in known)
+            errors.append(FieldError(place, "unknown_field", f"There is no field `{place}`. `{path}` takes {takes}."))
+        elif member is not None:
+            try:
+                found[name] = known[name](member, place)
+            except _Unfit as unfit:
+                errors += unfit.errors
+    if errors:
+        raise _Unfit(errors)
+    return {name: found[name] for name in known if name in found}
+
+
+def _reference(field: Field, value: Any, path: str) -> str:
+    prefix = REFERENCES[field.kind]
+    _required_type(value, str, f"the id of a {field.kind.value}", path)
+    if ids.decoded(prefix, value) is None:
+        raise _wrong(path, "invalid_format", f"is not the id of a {field.kind.value}. Send {ids.form(prefix)}.")
+    return value
+
+
+_NORMAL: Final[Mapping[FieldKind, Callable[[Field, Any, str], Any]]] = {
+    FieldKind.TEXT: _text,
+    FieldKind.LONG_TEXT: _long_text,
+    FieldKind.INTEGER: _integer,
+    FieldKind.DECIMAL: _decimal,
+    FieldKind.DATE: _date,
+    FieldKind.DATE_TIME: _date_time,
+    FieldKind.YES_NO: _yes_no,
+    FieldKind.ONE_OF: _one_of,
+    FieldKind.SEVERAL_OF: _several_of,
+    FieldKind.LINK: _link,
+    FieldKind.EMAIL: _email,
+    FieldKind.PHONE: _phone,
+    FieldKind.ADDRESS: _address,
+    FieldKind.USER: _reference,
+    FieldKind.CONTACT: _reference,
+    FieldKind.COMPANY: _reference,
+    FieldKind.MONEY: _money,
+}
+
+
+def converted_value(field: Field, value: Any) -> Any:
+    """Return a value of a field's former kind in the form of its present one, or None if it has no such form."""
+    # The id of an option would be a text, too, but people know its label.
+    is_option = any(option.id == value for option in field.options) and field.kind not in LISTS
+    for candidate in (*(() if is_option else (value,)), *_readings(field, value)):
+        errors: list[FieldError] = []
+        kept = normal_value(field, candidate, "", errors)
+        if kept is not None and not errors:
+            return kept
+    return None
+
+
+def _readings(field: Field, value: Any) -> Iterator[Any]:
+    """Yield other forms of a value, in the order in which they are tried."""
+    text = _as_text(field, value)
+    yield text
+    yield text.strip()
+    by_name = {folded(option.label): option.id for option in field.options if not option.archived}
+    match field.kind:
+        case FieldKind.INTEGER if _WHOLE(text.strip()):
+            yield int(text.strip())
+        case FieldKind.YES_NO:
+            yield {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}.get(folded(text.strip()))
+        case FieldKind.ONE_OF:
+            yield by_name.get(folded(text.strip()))
+        case FieldKind.SEVERAL_OF:
+            parts = [part.strip() for part in _BETWEEN(text) if part.strip()]
+            yield [*dict.fromkeys(by_name.get(folded(part), part) for part in parts)]
+        case FieldKind.MONEY:
+            amount, _, currency = text.strip().partition(" ")
+            yield {"amount": amount, "currency": currency}
+        case FieldKind.ADDRESS:
+            yield {"street": text}
+        case _:
+            return
+
+
+def _as_text(field: Field, value: Any) -> str:
+    """Return a value as people read it. An option is told by its label, unless the field still is a list."""
+    labels = {} if field.kind in LISTS else {option.id: option.label for option in field.options}
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case {"amount": amount, "currency": currency}:
+            return f"{amount} {currency}"
+        case dict():
+            return ", ".join(cast("dict[str, str]", value).values())
+        case list():
+            return ", ".join(labels.get(item, item) for item in cast("list[str]", value))
+        case _:
+            return labels.get(str(value), str(value))
+
+
+def unique_value(field: Field, value: Any) -> str:
+    """Return the text by which a unique field compares a value, behind the key of the field."""
+    match field.kind:
+        case FieldKind.EMAIL:
+            compared = comparable_address(value)
+        case FieldKind.PHONE:
+            compared = e164(value) or value
+        case FieldKind.DECIMAL:
+            compared = _ordered(value)
+        case _:
+            compared = str(value)
+    return f"{field.key}={compared}"
+
+
+def unique_value_path(_: int, claimed: str) -> str:
+    """Return the path of the field whose unique value this is."""
+    return f"fields.{claimed.partition('=')[0]}"
+
+
+def without_values(entry: EntryT, keys: Collection[str]) -> EntryT:
+    """Return an entry without its values of these fields."""
+    whole: Any = entry
+    if not keys:
+        return entry
+    old: dict[str, Any] = whole.fields or {}
+    values = {key: value for key, value in old.items() if key not in keys}
+    claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] not in keys)
+    return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=claimed or UNSET)
+
+
+def without_claim(entry: EntryT, key: str) -> EntryT:
+    """Return an entry that claims no unique value of a field."""
+    whole: Any = entry
+    claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] != key)
+    return msgspec.structs.replace(entry, unique_values=claimed or UNSET)
+
+
+def merged_values(target: EntryT, sources: Sequence[EntryT]) -> EntryT:
+    """Return the target with the values that it lacks taken from the first source that has them. Lists are united."""
+    entries: list[Any] = [target, *sources]
+    values: dict[str, Any] = {}
+    claimed: list[str] = []
+    for entry in entries:
+        of_unique = {each.partition("=")[0]: each for each in entry.unique_values or ()}
+        own: dict[str, Any] = entry.fields or {}
+        for key, value in own.items():
+            if key not in values:
+                values[key] = value
+                claimed += [of_unique[key]] if key in of_unique else []
+            elif isinstance(value, list) and isinstance(values[key], list):
+                options: list[str] = [*values[key], *value]
+                values[key] = [*dict.fromkeys(options)]
+    return msgspec.structs.replace(target, fields=values or UNSET, unique_values=tuple(claimed) or UNSET)
+
+
+def field_values(row: Any) -> dict[str, Any] | UnsetType:
+    """Return the values of fields in a row, if any."""
+    return UNSET if row.own is None else row.own.fields
+
+
+def index_keys(values: Mapping[str, Any] | UnsetType) -> set[str]:
+    """Return the keys under which an index has an object with these values.
+
+    Each begins with the key of a field. Then `=` and a text follow, or `#` and a number. They are made of the values alone, so
+    that no write needs the definitions for its index entries: a text that looks like a number has both.
+    """
+    if values is UNSET:
+        return set()
+    return {key + text for key, value in values.items() for text in index_texts(value)}
+
+
+def index_texts(value: Any) -> Iterator[str]:
+    """Yield the texts by which an index knows a value, the text of a number with `#`, and that of all others with `=`.
+
+    In the order of their bytes (the collation "C"), the texts of numbers are in the order of these, and those of days and
+    times, too. A text is without case and accents, and is cut after `MAX_INDEXED` characters. Each option of a list has a text.
+    """
+    match value:
+        case bool():
+            yield "=1" if value else "=0"
+        case int():
+            yield "#" + _ordered(str(value))
+        case {"amount": amount, "currency": currency}:
+            yield f"#{currency}{_ordered(amount)}"
+        case dict():
+            yield from index_texts("\n".join(cast("dict[str, str]", value).values()))
+        case list():
+            for item in cast("list[str]", value):
+                yield from index_texts(item)
+        case _:
+            yield "=" + folded(value)[:MAX_INDEXED]
+            if _DECIMAL(value) is not None:
+                yield "#" + _ordered(value)
+
+
+def _ordered(number: str) -> str:
+    """Return a text of a number whose order is that of the numbers. Numbers beyond those of fields are cut to their range."""
+    scaled = int(Decimal(number).scaleb(_FRACTION_DIGITS))
+    return str(min(max(scaled, 1 - _OFFSET), _OFFSET - 1) + 2 * _OFFSET)

@@ -1,0 +1,1 @@
+"""Notes: dated texts of a person, on a contact or a company."""

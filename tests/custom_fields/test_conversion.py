@@ -1,0 +1,118 @@
+"""PATCH /herdbook/fields/{field_id} with another kind, and with unique values: what becomes of the values that are there."""
+
+from functools import partial
+from typing import Final
+
+import asyncpg
+import pytest
+
+from herdbook import ids
+from herdbook.app import FIELD_HOLDERS
+from herdbook.custom_fields.commands import CONVERT_VALUES, ConvertValues, UpdateField
+from herdbook.custom_fields.model import FieldKind, FieldUpdate
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unfinished import finish
+from herdbook.ledger.unit_of_work import Origin
+from tests.cast import Json, Person, Thing, faults
+from tests.contacts.records import change, read, record_of
+from tests.custom_fields.definitions import define
+
+_OPTIONS: Final = [{"id": "gold", "label": "Gold tier"}, {"id": "silver", "label": "Silver"}]
+CONVERTED: Final[dict[str, tuple[str, Json, str, Json]]] = {
+    "text to a list": ("text", " gold TIER ", "one_of", "gold"),
+    "text to several": ("text", "silver; Gold tier", "several_of", ["silver", "gold"]),
+    "text to a number": ("text", " 12 ", "integer", 12),
+    "text to a decimal": ("text", "12.5", "decimal", "12.5"),
+    "text to money": ("text", "12.50 EUR", "money", {"amount": "12.50", "currency": "EUR"}),
+    "text to yes": ("text", "Yes", "yes_no", True),
+    "text to a day": ("text", "2026-03-01", "date", "2026-03-01"),
+    "text to an address": ("text", "1 Road", "address", {"street": "1 Road"}),
+    "a number to text": ("integer", 12, "text", "12"),
+    "an option to text": ("one_of", "gold", "text", "Gold tier"),
+    "options to text": ("several_of", ["gold", "silver"], "text", "Gold tier, Silver"),
+    "an option to several": ("one_of", "gold", "several_of", ["gold"]),
+    "money to text": ("money", {"amount": "1", "currency": "EUR"}, "text", "1 EUR"),
+    "no to text": ("yes_no", False, "text", "no"),
+}
+
+
+@pytest.mark.parametrize("conversion", CONVERTED.values(), ids=CONVERTED.keys())
+async def test_a_value_is_converted(alice: Person, frank: Person, ada: Thing, conversion: tuple[str, Json, str, Json]) -> None:
+    """A value gets the form of its field's new kind; an undo of the request gives both back."""
+    kind, value, new_kind, converted = conversion
+    options: Json = {"options": _OPTIONS} if kind in ("one_of", "several_of") else {}
+    field = await define(frank, "own", kind, **options)
+    await change(alice, ada, fields={"own": value})
+    more = {"options": _OPTIONS} if new_kind in ("one_of", "several_of") else {}
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": new_kind, **more})).json()
+    changed = await frank.patch(field.url, json={"kind": new_kind, **more})
+    record = await read(alice, ada)
+    undone = await frank.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
+
+    assert (changed.status_code, changed.json()["kind"]) == (200, new_kind), changed.text
+    assert record["fields"] == {"own": converted}
+    assert (effect["kept"] + effect["converted"], effect["refused"]) == (1, 0)
+    assert undone.json()["kept"] == []
+    assert (await read(alice, ada))["fields"] == {"own": value}
+
+
+async def test_a_dry_run_changes_nothing(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A dry run tells how many values stay, are converted, and have no such form; the change itself is then refused."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "12"})
+    await change(alice, grace, fields={"own": "a dozen"})
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json={"kind": "integer"})).json()
+    refused = await frank.patch(field.url, json={"kind": "integer"})
+
+    assert effect == {
+        "object": "field_change",
+        "dry_run": True,
+        "field": {**field.json, "kind": "integer"},
+        "kept": 0,
+        "converted": 1,
+        "refused": 1,
+        "examples": [{"id": grace.id, "value": "a dozen"}],
+    }
+    assert (refused.status_code, faults(refused)) == (422, [("kind", "values_in_use")])
+    assert (await frank.get(field.url)).json() == field.json
+    assert (await read(alice, ada))["fields"] == {"own": "12"}
+
+
+async def test_values_become_unique(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A field whose values differ can become unique, and then refuses the value of another; one with equal values cannot."""
+    field = await define(frank, "badge")
+    await change(alice, ada, fields={"badge": "1"})
+    await change(alice, grace, fields={"badge": "1"})
+    refused = await frank.patch(field.url, json={"unique": True})
+    await change(alice, grace, fields={"badge": "2"})
+    unique = await frank.patch(field.url, json={"unique": True})
+    taken = await alice.patch(record_of(grace), json={"fields": {"badge": "1"}})
+    await frank.patch(field.url, json={"unique": False})
+
+    assert (refused.status_code, faults(refused)) == (422, [("unique", "values_in_use")])
+    assert unique.status_code == 200
+    assert (taken.status_code, faults(taken)) == (409, [("fields.badge", "already_in_use")])
+    assert (await change(alice, grace, fields={"badge": "1"})).status_code == 200
+
+
+async def test_a_conversion_goes_on_after_a_crash(
+    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger
+) -> None:
+    """A conversion of more values than a slice has is finished by a later round, from where a crash has stopped it."""
+    field = await define(frank, "own")
+    for _ in range(2):
+        operations = [{"action": "create", "contact": {"fields": {"own": f" {number} "}}} for number in range(400)]
+        assert (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).status_code == 200
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    origin = Origin(ids.new_id(), ids.NIL)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.INTEGER)), origin)
+    await ledger.write(alice.workspace_id, ConvertValues(field_id, FIELD_HOLDERS), origin)
+    counting = """
+        select count(*) filter (where json_typeof(own -> 'fields' -> 'own') = 'number') from contact where workspace_id = $1
+    """
+    first_slice = await pool.fetchval(counting, alice.workspace_id)
+    await finish(pool, ledger, CONVERT_VALUES, partial(ConvertValues, holders=FIELD_HOLDERS))
+
+    assert first_slice == 500
+    assert await pool.fetchval(counting, alice.workspace_id) == 800
+    assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0

@@ -1,0 +1,86 @@
+"""PATCH /herdbook/fields/{field_id}."""
+
+import httpx
+import pytest
+
+from tests.cast import Json, Person, Thing, faults
+from tests.contacts.records import change, read, record_of
+from tests.custom_fields.definitions import URL, define
+
+
+async def test_anonymous_is_refused(client: httpx.AsyncClient, frank: Person) -> None:
+    """A request without a credential gets 401 with a challenge."""
+    response = await client.patch((await define(frank, "tier")).url, json={"label": "Level"})
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_charlie_is_refused(charlie: Person, frank: Person) -> None:
+    """A field of another workspace is not found."""
+    assert (await charlie.patch((await define(frank, "tier")).url, json={"label": "Level"})).status_code == 404
+
+
+async def test_who_does_not_administer_is_refused(alice: Person, frank: Person) -> None:
+    """A credential that may write contacts cannot change fields."""
+    assert (await alice.patch((await define(frank, "tier")).url, json={"label": "Level"})).status_code == 403
+
+
+async def test_sent_members_change(frank: Person) -> None:
+    """Members that are sent change, null clears them, and the others stay."""
+    field = await define(frank, "tier", help="Of the contract.", default="none")
+    changed = (await frank.patch(field.url, json={"label": "Level", "help": None, "default": None})).json()
+
+    assert changed == {**field.json, "label": "Level", "help": None, "default": None, "updated_at": changed["updated_at"]}
+    assert (await frank.get(field.url)).json() == changed
+
+
+async def test_an_option_is_archived_not_removed(alice: Person, frank: Person, ada: Thing) -> None:
+    """An option that is left out is archived: the value stays and can be sent again, and no other object gets it."""
+    field = await define(frank, "tier", "one_of")
+    await change(alice, ada, fields={"tier": "gold"})
+    options: Json = [{"id": "silver", "label": "Silver"}]
+    changed = (await frank.patch(field.url, json={"options": options})).json()
+    other = await alice.post("/api/v2/contacts", json={"fields": {"tier": "gold"}})
+
+    assert [(each["id"], each["archived"]) for each in changed["options"]] == [
+        ("silver", False),
+        ("gold", True),
+        ("bronze", True),
+    ]
+    assert (await change(alice, ada, fields={"tier": "gold"}, last_name="King")).json()["fields"] == {"tier": "gold"}
+    assert faults(other) == [("fields.tier", "invalid_choice")]
+
+
+@pytest.mark.parametrize("member", ["key", "object_type"])
+async def test_the_form_of_values_stays(frank: Person, member: str) -> None:
+    """A member on which the values depend cannot change."""
+    field = await define(frank, "tier")
+    response = await frank.patch(field.url, json={member: field.json[member]})
+
+    assert (response.status_code, faults(response)) == (422, [(member, "unknown_field")])
+
+
+async def test_an_undo_takes_it_back(alice: Person, frank: Person, ada: Thing) -> None:
+    """An undo of the request that archived a field brings it back."""
+    field = await define(frank, "tier")
+    await change(alice, ada, fields={"tier": "x"})
+    archived = await frank.patch(field.url, json={"archived": True})
+    refused = await alice.patch(record_of(ada), json={"fields": {"tier": "y"}})
+    await frank.post("/api/herdbook/undo", json={"request_id": archived.headers["X-Request-Id"]})
+
+    assert faults(refused) == [("fields.tier", "archived")]
+    assert (await read(alice, ada))["fields"] == {"tier": "x"}
+
+
+async def test_a_definition_that_was_undone_comes_back(alice: Person, frank: Person, ada: Thing) -> None:
+    """An undo of a definition deletes it, and hides its values; restoring it shows them again."""
+    made = await frank.post(URL, json={"object_type": "contact", "key": "tier", "label": "Tier", "kind": "text"})
+    await change(alice, ada, fields={"tier": "x"})
+    await frank.post("/api/herdbook/undo", json={"request_id": made.headers["X-Request-Id"]})
+    hidden = await read(alice, ada)
+    restored = await frank.post(f"/api/herdbook/fields/{made.json()['id']}/restore")
+
+    assert "fields" not in hidden
+    assert restored.status_code == 200
+    assert (await read(alice, ada))["fields"] == {"tier": "x"}
