@@ -99,7 +99,7 @@ async def test_the_address_of_a_contact_is_refused(alice: Person, admin: Person)
 
     refused = [(await admin.post(ERASE, json={"email": each})).json() for each in (ADDRESS, "Ada")]
 
-    assert [each["errors"][0]["code"] for each in refused] == ["of_a_contact", "invalid_format"]
+    assert [each["errors"][0]["code"] for each in refused] == ["already_in_use", "invalid_format"]
 
 
 def test_an_address_is_erased_beside_the_server(tmp_path: Path) -> None:

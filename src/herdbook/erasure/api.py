@@ -62,7 +62,7 @@ async def erase_participants(call: Call, body: EraseParticipantsRequest, query: 
     command = await command_for_address(pool, workspace_id, address)
     if address in command.subject.held:
         message = "`email` is the address of a contact. Erase the contact: its participation goes with it."
-        raise Invalid([FieldError("email", "of_a_contact", message)])
+        raise Invalid([FieldError("email", "already_in_use", message)])
     if query.dry_run:
         return Answer(msgspec.json.encode(preview(command, call.request_id, call.caller.shown_credential_id)))
     await require_list(services.erasures)
