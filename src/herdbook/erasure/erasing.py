@@ -90,7 +90,8 @@ async def require_list(erasures: ErasureList) -> None:
 async def finished(pool: Pool, ledger: Ledger, erasures: ErasureList, these: tuple[UUID, Sequence[UUID]] | None = None) -> None:
     """Finish erasures that were begun, all or those of some contacts, and add them to the list outside of the database."""
     await finish(pool, ledger, store.ERASE, EraseSlice, these)
-    await asyncio.to_thread(erasures.add, await store.listed(pool, days=1))
+    if recent := await store.listed(pool, days=1):
+        await asyncio.to_thread(erasures.add, recent)
 
 
 async def finish_address(
@@ -171,7 +172,12 @@ async def erase_again(pool: Pool, ledger: Ledger, erasures: ErasureList, others:
         await store.note(pool, [each for each in new if each not in refused])
         _log.warning("persons were erased again, because the database was restored", extra={"contacts": many})
     await finish(pool, ledger, store.ERASE, EraseSlice)
-    await asyncio.to_thread(erasures.add, await store.listed(pool))
+    if all_listed := await store.listed(pool):
+        try:
+            await asyncio.to_thread(erasures.add, all_listed)
+        except OSError as error:
+            # A server of an external database may have another data folder than the one whose list has them.
+            _log.error("the list of erasures cannot be written", extra={"error": str(error)})  # the error says all
     return many
 
 

@@ -59,7 +59,7 @@ class EraseParticipantsQuery(msgspec.Struct, frozen=True, kw_only=True):
 class EraseParticipantsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for erasing the participants with an address."""
 
-    schema_name: ClassVar[str] = "erase_participants_request"
+    schema_name: ClassVar[str] = "participant_address"
     rules: ClassVar[dict[str, fields.Rule]] = {"email": _address}
     example: ClassVar[dict[str, Any]] = {"email": "ada@example.com"}
 
