@@ -199,11 +199,11 @@ DATABASE_IS_FULL: Final = "The database has no memory or connections left for th
 
 
 class OutcomeUnknown(Refusal):
-    """The connection to the database broke during the commit, and the outcome could not be read afterwards."""
+    """The connection to the database broke during the commit and the outcome could not be read, or the server was stopped."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The connection to the database broke during the commit, so this write may or may not have happened. "
+            "The database went away during the commit, or the server was stopped, so this write may or may not have happened. "
             "Read the object before you repeat the write, or repeat it with the same Idempotency-Key."
         )
 

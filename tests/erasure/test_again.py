@@ -232,3 +232,17 @@ async def test_each_kind_goes(alice: Person, ledger: Ledger, pool: Any, own_pool
     await expire(own_pool, ledger, BUSINESS_TYPES, 7)
 
     assert await everything(pool, alice.workspace_id) == {}
+
+
+async def test_an_undo_of_what_has_gone_by_itself(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """An undo of a change of an object that was deleted too long ago keeps it, and does not claim that a person was erased."""
+    ada = await marked(alice)
+    changed = await alice.patch(ada.url, json={"first_name": "Ada"})
+    await alice.delete(ada.url)
+    await pool.execute("update contact set deleted_at = now() - interval '8 days' where id = $1", ada.uuid)
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    undone = await alice.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
+
+    [kept] = undone.json()["kept"]
+    assert kept["message"] == "It was erased, or was deleted too long ago, and cannot come back."

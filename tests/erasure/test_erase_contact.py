@@ -10,6 +10,7 @@ import pytest
 from herdbook.erasure.places import PLACES, WITHOUT
 from herdbook.erasure.store import MAX_NOTES
 from tests.cast import Json, Person, Thing
+from tests.custom_fields.definitions import define
 from tests.engagements.calls import TIMELINE, URL, Made, call
 from tests.history.consistency import assert_consistent
 from tests.merging.merges import contact, merged
@@ -93,7 +94,8 @@ async def test_only_administrators_erase(alice: Person) -> None:
 
 async def test_nothing_is_left(alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """After an erasure no table has anything of the person, not the history either, nor a kept answer."""
-    ada = await marked(alice)
+    await define(admin, "nickname", unique=True)
+    ada = await marked(alice, fields={"nickname": MARKER})
     await alice.patch(ada.url, json={"description": f"{MARKER} likes coffee"}, headers={"Idempotency-Key": f"k {ADDRESS}"})
     await alice.patch(ada.url, json={"last_name": f"{MARKER} III"}, headers={"Idempotency-Key": "other"})
     participants = [{"email": ADDRESS, "name": MARKER}, {"email": "bob@x.test", "name": "Bob"}]

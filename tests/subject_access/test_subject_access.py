@@ -81,7 +81,9 @@ def plant_links(server: Running, contact_id: str) -> None:
     tag = made(server, "/api/v2/tags", {"name": "Important"})
     earlier = made(server, "/api/v2/contacts", {"first_name": MARKER, "emails": [{"email": f"earlier.{ADDRESS}"}]})
     made(server, f"/api/herdbook/contacts/{contact_id}/merge", {"from": [earlier["id"]]})
-    links = {"company_id": company["id"], "external_ids": ["crm-1842"]}
+    field = {"object_type": "contact", "key": "nickname", "label": "Nickname", "kind": "text", "unique": True}
+    made(server, "/api/herdbook/fields", field)
+    links = {"company_id": company["id"], "external_ids": ["crm-1842"], "fields": {"nickname": MARKER}}
     made(server, f"/api/herdbook/contacts/{contact_id}/record", links, "PATCH")
     engagement = made(server, "/api/v2/engagements", timed("linked", participants=[{"email": ADDRESS}]))
     made(server, f"/api/v2/engagements/{engagement['id']}/tags", {"tag_ids": [tag["id"]]}, "PUT")

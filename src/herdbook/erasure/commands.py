@@ -1,7 +1,7 @@
 """The commands that erase persons and objects, slice by slice."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from herdbook import ids
 from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS, ContactRow
 from herdbook.erasure.model import Chain, ErasureState, Found, Subject, erased_address, keyed_hash, task_of_address
-from herdbook.erasure.steps import MAX_ENTRIES, STEPS, empty_entries, erase_contact
+from herdbook.erasure.steps import STEPS, empty_entries, erase_contact, range_of
 from herdbook.erasure.store import (
     CHAIN_RANGES,
     EMPTIED_ENTRIES,
@@ -145,7 +145,7 @@ def _after_slice(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     pending = empty_entries(work, state)
     if pending is not None or state.step == len(STEPS):
         return pending
-    return STEPS[state.step].erase(work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
+    return STEPS[state.step](work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
 
 
 def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState) -> None:
@@ -172,6 +172,10 @@ def _keep_hash(work: UnitOfWork, hashed: str, found: Found | None, *, with_engag
     work.put(ERASURES, erasure)
 
 
+# Limits how many entries of each removed object go with it. The others follow in slices.
+MAX_EXPIRED_ENTRIES: Final = 20
+
+
 class Expirable(NamedTuple):
     """A deleted object that is old enough to go: its id, and its version when that was found."""
 
@@ -191,7 +195,10 @@ class ExpireObjects(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         for each in self.objects:
             yield Need(self._table, each.id)
-            yield Need(CHAIN_RANGES, (self.object_type.kind, each.id, each.version, MAX_ENTRIES))
+            yield Need(CHAIN_RANGES, range_of(self._chain_of(each.id, each.version), MAX_EXPIRED_ENTRIES))
+
+    def _chain_of(self, object_id: UUID, version: int) -> Chain:
+        return Chain(self.object_type.kind, self.object_type.prefix, object_id, version, is_expired=True)
 
     @property
     def _table(self) -> Any:
@@ -208,17 +215,17 @@ class ExpireObjects(msgspec.Struct, frozen=True):
         return Result(work.seq, SliceDone(all=True))
 
     def _expire(self, work: UnitOfWork, row: Any) -> None:
-        kind = self.object_type.kind
         if self._table is self.object_type.table:
             remove_traces(work, self.object_type, row)
         work.remove(self.object_type.table, row.id)
-        found = work.get(CHAIN_RANGES, (kind, row.id, row.version, MAX_ENTRIES))
+        chain = self._chain_of(row.id, row.version)
+        found = work.get(CHAIN_RANGES, range_of(chain, MAX_EXPIRED_ENTRIES))
         assert found is not None, "an object without entries has a range, too"
         empty = Erased(id=ids.encoded(self.object_type.prefix, row.id))
         for entry in found.entries:
             work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, empty))
-        if len(found.entries) == MAX_ENTRIES:
-            rest = Chain.of(self.object_type, row.id, found.entries[-1].seq)
+        if found.is_cut:
+            rest = msgspec.structs.replace(chain, seq=found.entries[-1].seq)
             state = ErasureState(subject=Subject(), chains=(rest,), step=len(STEPS))
             work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, row.id, row.version, state))
             note(work, ERASE, row.id, is_finished=False)

@@ -260,19 +260,23 @@ async def expire(pool: Pool, ledger: Ledger, object_types: Iterable[ObjectType[A
     """Remove objects that were deleted more than this many days ago. Stop early if a slice is refused."""
     for object_type in object_types:
         try:
-            while await _expire_slice(pool, ledger, object_type, days):
-                pass
+            place: tuple[UUID, UUID] | None = (ids.NIL, ids.NIL)
+            while place is not None:
+                place = await _expire_slice(pool, ledger, object_type, days, place)
         except Refusal as refusal:
             _log.warning("deleted objects stay for now", extra={"error": type(refusal).__name__})
 
 
-async def _expire_slice(pool: Pool, ledger: Ledger, object_type: ObjectType[Any, Any], days: int) -> bool:
+async def _expire_slice(
+    pool: Pool, ledger: Ledger, object_type: ObjectType[Any, Any], days: int, after: tuple[UUID, UUID]
+) -> tuple[UUID, UUID] | None:
+    """Remove some objects after a place. Return the place after them, or None at the end."""
     began = time.monotonic()
-    found = await store.expirable(pool, object_type.table.name, days)
+    found, place = await store.expirable(pool, object_type.table.name, days, after)
     for workspace_id, objects in found.items():
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
         command = ExpireObjects(object_type, tuple(Expirable(*each) for each in objects))
         await ledger.write(workspace_id, command, origin)
     # Leave four fifths of the time to others, however much there is to remove.
     await asyncio.sleep(4 * (time.monotonic() - began))
-    return bool(found)
+    return place

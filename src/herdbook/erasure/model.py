@@ -14,6 +14,7 @@ from msgspec import Meta
 from herdbook import fields, ids
 from herdbook.addresses import NotAnAddress, comparable_address, forms
 from herdbook.contacts.model import Contact
+from herdbook.contacts.store import CONTACT
 from herdbook.engagements.model import Participant
 from herdbook.errors import FieldError
 from herdbook.ledger.object_types import ObjectType
@@ -219,7 +220,8 @@ class Chain(msgspec.Struct, frozen=True):
     """The entries of an object from which the person must still go, from one backwards.
 
     If the object is kept, its entries lose only what they say of the person; otherwise they become empty. `is_linked` if it is
-    an engagement that was linked to the person, so that a name tells in all its entries.
+    an engagement that was linked to the person, so that a name tells in all its entries. `is_expired` if the object only was
+    deleted long ago, so that its entries need not tell by what the person was known.
     """
 
     kind: str
@@ -228,6 +230,12 @@ class Chain(msgspec.Struct, frozen=True):
     seq: int
     is_kept: bool = False
     is_linked: bool = False
+    is_expired: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the entries are read before they are emptied."""
+        return self.is_kept or (self.kind == CONTACT.kind and not self.is_expired)
 
     @classmethod
     def of(cls, object_type: ObjectType[Any, Any], object_id: UUID, seq: int) -> Self:

@@ -5,7 +5,7 @@ changed to the next slice, which runs in a later batch and sees the change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -43,6 +43,8 @@ from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_CO
 # Limits how many engagements a slice changes, and how many entries of an object it empties.
 MAX_ENGAGEMENTS: Final = 20
 MAX_ENTRIES: Final = 100
+# Limits how many entries of each of several objects a slice empties.
+MAX_FIRST_ENTRIES: Final = 5
 MAX_OBJECTS: Final = 60
 _Members: TypeAlias = dict[str, msgspec.Raw]
 
@@ -70,7 +72,7 @@ def empty_entries(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     """Empty some entries of the objects in `chains`, then erase comments. Return None once neither is left."""
     if state.chains:
         chain, *others = state.chains
-        subject, rest = _emptied(work, state.subject, chain)
+        subject, rest = _emptied(work, state.subject, chain, MAX_ENTRIES)
         return msgspec.structs.replace(state, subject=subject, chains=(*rest, *others))
     if state.commented:
         engagement_id, *uncommented = state.commented
@@ -88,9 +90,11 @@ def erase_notes(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     note_ids = [note_id for each in found if each is not None for note_id in each.notes][:MAX_NOTES]
     if not note_ids:
         return None
+    if any(work.has_changed(NOTES, note_id) for note_id in note_ids):
+        return state
     rows = [row for row in work.get_all(NOTES, note_ids) if row is not None]
     chains = [Chain.of(NOTE, row.id, row.version) for row in rows]
-    work.require(Need(CHAIN_RANGES, _range(each)) for each in chains)
+    work.require(Need(CHAIN_RANGES, range_of(each, MAX_FIRST_ENTRIES)) for each in chains)
     for row in rows:
         remove_traces(work, NOTE, row)
         erased(work, NOTE, row.id, row.version)
@@ -133,20 +137,13 @@ def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     return msgspec.structs.replace(state, after=f"{read.last[0]} {read.last[1]}")
 
 
-class Step(NamedTuple):
-    """A step of an erasure. `erase` does a slice of it, and returns the state after it, or None if nothing was left to do."""
-
-    name: str
-    erase: Callable[[UnitOfWork, ErasureState], ErasureState | None]
-
-
-# Before each comes the emptying of entries. Those of the contacts are the first, because they tell by which addresses and
-# numbers the person was known.
-STEPS: Final = (
-    Step("notes", erase_notes),
-    Step("engagements", leave_engagements),
-    Step("participants", leave_participants),
-    Step("answers", empty_answers),
+# Each step does a slice, and returns the state after it, or None if nothing was left to do. Entries are emptied before each.
+# Those of the contacts are the first, because they tell by which addresses and numbers the person was known.
+STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ...]] = (
+    erase_notes,
+    leave_engagements,
+    leave_participants,
+    empty_answers,
 )
 
 
@@ -157,7 +154,8 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
     """
     rows = work.get_all(ENGAGEMENTS, engagement_ids)
     # Miss all that the slice needs before it changes anything, because a command that misses rows is applied again.
-    needs = [Need(CHAIN_RANGES, _range(Chain.of(ENGAGEMENT, row.id, row.version))) for row in rows if row is not None]
+    chains_of = [_chain_of(row, state) for row in rows if row is not None and not work.has_changed(ENGAGEMENTS, row.id)]
+    needs = [Need(CHAIN_RANGES, range_of(each, MAX_FIRST_ENTRIES)) for each in chains_of]
     if state.with_engagements:
         needs += [need for each in engagement_ids for need in (Need(TRANSCRIPTS.versions, each), Need(COMMENTS_OF, each))]
     work.require(needs)
@@ -173,7 +171,8 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
             chains += erased_chains
             commented += [row.id] if is_commented else []
         else:
-            chains.append(_left_by(work, state.subject, row))
+            _leave(work, state.subject, row)
+            chains.append(_chain_of(row, state))
         if len(chains) >= MAX_OBJECTS:
             break
     state = msgspec.structs.replace(state, commented=(*state.commented, *commented))
@@ -221,7 +220,14 @@ def _comments_of(work: UnitOfWork, engagement_id: UUID) -> tuple[list[Chain], bo
     return chains, len(chains) < MAX_COMMENTS
 
 
-def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
+def _chain_of(row: EngagementRow, state: ErasureState) -> Chain:
+    if state.with_engagements:
+        return Chain.of(ENGAGEMENT, row.id, row.version)
+    is_linked = not state.subject.contact_ids.isdisjoint(row.contact_ids)
+    return Chain(ENGAGEMENT.kind, ENGAGEMENT.prefix, row.id, row.version, is_kept=True, is_linked=is_linked)
+
+
+def _leave(work: UnitOfWork, subject: Subject, row: EngagementRow) -> None:
     """Take the person out of an engagement, by a change that does not tell who it was."""
     is_linked = _is_linked(row, subject)
     participants = subject.others(row.details.participants, is_linked=is_linked)
@@ -236,22 +242,21 @@ def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
         # No index has a deleted engagement, and no new entry tells of it.
         decoded_ids = tuple(ids.decoded_all(CONTACT.prefix, contact_ids))
         work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=details, contact_ids=decoded_ids))
-    return Chain(ENGAGEMENT.kind, ENGAGEMENT.prefix, row.id, row.version, is_kept=True, is_linked=is_linked)
 
 
 def _with_chains(work: UnitOfWork, state: ErasureState, chains: Iterable[Chain]) -> ErasureState:
     """Empty the first entries of objects. Return the state with what is left of them."""
     chains = list(chains)
-    work.require(Need(CHAIN_RANGES, _range(each)) for each in chains)
+    work.require(Need(CHAIN_RANGES, range_of(each, MAX_FIRST_ENTRIES)) for each in chains)
     left: list[Chain] = []
     for each in chains:
-        left += _emptied(work, state.subject, each)[1]
+        left += _emptied(work, state.subject, each, MAX_FIRST_ENTRIES)[1]
     return msgspec.structs.replace(state, chains=(*state.chains, *left))
 
 
-def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject, list[Chain]]:
+def _emptied(work: UnitOfWork, subject: Subject, chain: Chain, most: int) -> tuple[Subject, list[Chain]]:
     """Empty some entries of an object. Return the person, known better now, and the rest of the chain."""
-    found = work.get(CHAIN_RANGES, _range(chain))
+    found = work.get(CHAIN_RANGES, range_of(chain, most))
     assert found is not None, "an object without entries has a range, too"
     # Entries of this batch are not stored yet, and what it empties would be read as it was.
     if chain.seq > work.loaded_seq or any(work.has_changed(EMPTIED_ENTRIES, entry.seq) for entry in found.entries):
@@ -263,12 +268,11 @@ def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject,
         if chain.is_kept:
             _empty_in_part(work, subject, entry, is_linked=chain.is_linked)
             continue
-        if chain.kind == CONTACT.kind:
+        if chain.is_read:
             subject = subject.having(msgspec.json.decode(entry.object, type=Contact))
         work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, empty))
     # The last entry is read again, because an entry of an older release does not name the one before it.
-    is_last = len(found.entries) < MAX_ENTRIES
-    return subject, [] if is_last else [msgspec.structs.replace(chain, seq=found.entries[-1].seq)]
+    return subject, [msgspec.structs.replace(chain, seq=found.entries[-1].seq)] if found.is_cut else []
 
 
 def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry, *, is_linked: bool) -> None:
@@ -292,8 +296,9 @@ def _without_person(object_: msgspec.Raw, subject: Subject, *, is_linked: bool) 
     return msgspec.Raw(msgspec.json.encode(members))
 
 
-def _range(chain: Chain) -> tuple[str, UUID, int, int]:
-    return chain.kind, chain.object_id, chain.seq, MAX_ENTRIES
+def range_of(chain: Chain, most: int) -> tuple[str, UUID, int, int, bool]:
+    """Return the key of the first entries of a chain."""
+    return chain.kind, chain.object_id, chain.seq, most, chain.is_read
 
 
 def _is_about(row: EngagementRow, subject: Subject) -> bool:

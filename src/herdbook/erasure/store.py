@@ -1,6 +1,6 @@
 """The tables that an erasure reads and writes beside those of objects, and every SQL statement about erasures."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -14,7 +14,7 @@ from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
 from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
-from herdbook.erasure.places import PLACES
+from herdbook.erasure.places import PLACES, Place
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
@@ -143,7 +143,7 @@ MERGED_CONTACTS: Final = Table(
 
 
 class ChainEntry(msgspec.Struct, frozen=True):
-    """An entry of an object. `object` and `previous` are null for the kinds whose entries are emptied unread."""
+    """An entry of an object. `object` is null in a range that is not read, and so is `previous`, save that of engagements."""
 
     seq: int
     object: msgspec.Raw
@@ -151,29 +151,41 @@ class ChainEntry(msgspec.Struct, frozen=True):
 
 
 class ChainRange(msgspec.Struct, frozen=True):
-    """The entries of an object from one backwards; `most` of them if there are more."""
+    """The entries of an object from one backwards. `is_cut` if the range is full: the chain may go on from its last entry.
+
+    A range is full with `most` entries, or once those that it reads have 4 KB for each of them.
+    """
 
     workspace_id: UUID
     kind: str
     object_id: UUID
     seq: int
     most: int
+    is_read: bool
     entries: tuple[ChainEntry, ...]
+    is_cut: bool
 
 
+# A range has two entries at least, because the next one begins with its last.
 CHAIN_RANGES: Final = Table(
     row=ChainRange,
-    key=lambda found: (found.kind, found.object_id, found.seq, found.most),
+    key=lambda found: (found.kind, found.object_id, found.seq, found.most, found.is_read),
     load="""
-        select asked.workspace_id, k.kind, k.object_id, k.seq, k.most, (
+        select asked.workspace_id, k.kind, k.object_id, k.seq, k.most, k.is_read, found.entries, found.is_cut
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+        cross join lateral (
+            select asked.key ->> 0 as kind, (asked.key ->> 1)::uuid as object_id, (asked.key ->> 2)::bigint as seq,
+                (asked.key ->> 3)::int as most, (asked.key ->> 4)::boolean as is_read
+        ) as k
+        cross join lateral (
             with recursive chain as (
-                select c.*, 1 as place from change c
+                select c.seq, c.action, c.previous_version, c.object, c.previous, 1 as place, $bytes as bytes from change c
                 where c.workspace_id = asked.workspace_id and c.seq = k.seq and c.object_id = k.object_id
                     and c.kind::text = k.kind
                 union all
-                select e.*, chain.place + 1
+                select e.seq, e.action, e.previous_version, e.object, e.previous, chain.place + 1, chain.bytes + e.bytes
                 from chain cross join lateral (
-                    select c.* from change c
+                    select c.seq, c.action, c.previous_version, c.object, c.previous, $bytes as bytes from change c
                     where c.workspace_id = asked.workspace_id and c.seq = coalesce(
                         chain.previous_version,
                         case when chain.action::text <> 'c' then (
@@ -185,20 +197,20 @@ CHAIN_RANGES: Final = Table(
                     )
                     limit 1
                 ) as e
-                where chain.place < k.most
+                where chain.place < k.most and (chain.place < 2 or chain.bytes < 4096 * k.most)
             )
-            select coalesce(json_agg(shown order by shown.seq desc), '[]') from (
-                select chain.seq, case when k.kind in ('c', 'e') then chain.object end as object,
-                    case when k.kind in ('c', 'e') then chain.previous end as previous
-                from chain
-            ) as shown
-        ) as entries
-        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
-        cross join lateral (
-            select asked.key ->> 0 as kind, (asked.key ->> 1)::uuid as object_id, (asked.key ->> 2)::bigint as seq,
-                (asked.key ->> 3)::int as most
-        ) as k
-    """,
+            select coalesce(json_agg(json_build_object(
+                    'seq', chain.seq, 'object', case when k.is_read then chain.object end,
+                    'previous', case when k.is_read and k.kind = 'e' then chain.previous end
+                ) order by chain.seq desc), '[]') as entries,
+                coalesce(max(chain.place) >= k.most or (max(chain.place) >= 2 and max(chain.bytes) >= 4096 * k.most), false)
+                    as is_cut
+            from chain
+        ) as found
+    """.replace(
+        "$bytes",
+        "case when k.is_read then octet_length(c.object::text) + coalesce(octet_length(c.previous::text), 0) else 0 end",
+    ),
     save=None,
 )
 
@@ -525,20 +537,73 @@ async def with_engagements_of(statements: Executor, workspace_id: UUID, subject:
     return msgspec.structs.replace(subject, engagement_ids=frozenset(found | linked), linked_ids=frozenset(linked))
 
 
+# Limits how many rows a statement counts, or how many engagements it counts the rows of.
+_COUNTED: Final = 2000
+_COUNTED_ENGAGEMENTS: Final = 200
+
+
 async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, with_engagements: bool) -> Found:
-    """Return how many rows of each table have data of a person."""
+    """Return how many rows of each table have data of a person, a slice at a time."""
     rows, kept = dict[str, int](), dict[str, int]()
     going = subject.linked_ids if with_engagements else frozenset[UUID]()
     in_going, in_kept = (
         msgspec.structs.replace(subject, engagement_ids=each) for each in (going, subject.engagement_ids - going)
     )
     for place in PLACES:
-        statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
-        parts = ((rows, in_going), (kept, in_kept)) if place.goes_with_engagements else ((rows, subject),)
-        for counts, part in parts:
-            if many := await statements.fetchval(statement, *parameters(workspace_id, part)):
+        for counts, part in ((rows, in_going), (kept, in_kept)) if place.goes_with_engagements else ((rows, subject),):
+            if many := await _count_of(statements, workspace_id, place, part):
                 counts[place.table] = counts.get(place.table, 0) + many
     return Found(rows=rows, kept=kept, engagement_ids=tuple(sorted(going)))
+
+
+async def _count_of(statements: Executor, workspace_id: UUID, place: Place, subject: Subject) -> int:
+    if place.table == "idempotency_record":
+        return await _answers_of(statements, workspace_id, subject.terms)
+    many = 0
+    statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
+    for part in parts(subject, _COUNTED_ENGAGEMENTS):
+        if not part.engagement_ids or place.is_of_engagements:
+            many += await statements.fetchval(statement, *parameters(workspace_id, part))
+    return many
+
+
+async def _answers_of(statements: Executor, workspace_id: UUID, terms: Sequence[str]) -> int:
+    """Return how many idempotency records mention a person."""
+    many = 0
+    after: tuple[UUID, str] | None = (ids.NIL, "")
+    while after is not None:
+        record = await statements.fetchrow(
+            """
+            with read as materialized (
+                select r.credential_id, r.key, r.answer from idempotency_record r
+                where r.workspace_id = $1 and (r.credential_id, r.key) > ($2, $3)
+                order by r.credential_id, r.key limit $5
+            )
+            select count(*), (array_agg(credential_id order by credential_id desc, key desc))[1],
+                (array_agg(key order by credential_id desc, key desc))[1],
+                count(*) filter (where exists (
+                    select from unnest($4::text[]) as term(text)
+                    where strpos(lower(read.key), term.text) > 0 or strpos(lower(read.answer::text), term.text) > 0
+                ))
+            from read
+            """,
+            workspace_id,
+            *after,
+            terms,
+            _COUNTED,
+        )
+        assert record is not None, "`count` always returns a row"
+        many += record[3]
+        after = (record[1], record[2]) if record[0] == _COUNTED else None
+    return many
+
+
+def parts(subject: Subject, many: int) -> Iterator[Subject]:
+    """Yield the person without engagements, and then so many engagements each: a row belongs to exactly one of them."""
+    yield msgspec.structs.replace(subject, engagement_ids=frozenset())
+    engagement_ids = sorted(subject.engagement_ids)
+    for start in range(0, len(engagement_ids), many):
+        yield Subject(engagement_ids=frozenset(engagement_ids[start : start + many]))
 
 
 def parameters(workspace_id: UUID, subject: Subject) -> tuple[UUID, list[UUID], list[UUID], list[str]]:
@@ -733,35 +798,56 @@ async def note(statements: Executor, erasures: Sequence[ListedErasure]) -> None:
         )
 
 
+# Limits how many objects a statement looks at, and how many of them it returns.
+_LOOKED_AT: Final = 5000
+MAX_EXPIRED: Final = 25
 _EXPIRABLE: Final[LiteralString] = """
-    select c.workspace_id, c.id, c.version from $table c
-    where c.deleted_at < now() - make_interval(days => $1)
-        and not exists (select from unfinished u where u.workspace_id = c.workspace_id and u.object_id = c.id)
-    limit 50
+    with read as materialized (
+        select c.workspace_id, c.id, c.version, c.deleted_at$columns from $table c
+        where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
+    ), found as (
+        select r.workspace_id, r.id, r.version from read r
+        where (r.deleted_at < now() - make_interval(days => $1)$others)
+            and not exists (select from unfinished u where u.workspace_id = r.workspace_id and u.object_id = r.id)
+        order by r.workspace_id, r.id limit $5
+    )
+    select workspace_id, id, version from found
+    union all
+    (select workspace_id, id, null from read order by workspace_id desc, id desc limit 1)
 """
 
 
 # The notes on an object go with it, because nobody can read them any more.
-_EXPIRABLE_NOTES: Final[LiteralString] = """
-    select c.workspace_id, c.id, c.version from note c
-    where c.deleted_at < now() - make_interval(days => $1)
-        or not exists (
-            select from contact p where p.workspace_id = c.workspace_id and p.id = c.contact_id
-            union all
-            select from company p where p.workspace_id = c.workspace_id and p.id = c.company_id
-        )
-    limit 50
+_ORPHANED_NOTES: Final[LiteralString] = """
+    or not exists (
+        select from contact p where p.workspace_id = r.workspace_id and p.id = r.contact_id
+        union all
+        select from company p where p.workspace_id = r.workspace_id and p.id = r.company_id
+    )
 """
+_EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$others", _ORPHANED_NOTES)
 
 
-async def expirable(statements: Executor, table: LiteralString, days: int) -> dict[UUID, list[tuple[UUID, int]]]:
-    """Return some objects that were deleted more than this many days ago, with their versions, by workspace.
+class ExpirableObjects(NamedTuple):
+    """Objects that were deleted long ago, with their versions, by workspace; and the place from which the search goes on."""
+
+    objects: dict[UUID, list[tuple[UUID, int]]]
+    place: tuple[UUID, UUID] | None
+
+
+async def expirable(
+    statements: Executor, table: LiteralString, days: int, after: tuple[UUID, UUID] = (ids.NIL, ids.NIL)
+) -> ExpirableObjects:
+    """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
 
     Notes also go once the object that they are on is gone.
     """
-    found: dict[UUID, list[tuple[UUID, int]]] = {}
-    for workspace_id, object_id, version in await statements.fetch(
-        _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$table", table), days
-    ):
-        found.setdefault(workspace_id, []).append((object_id, version))
-    return found
+    statement = _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$columns", "").replace("$others", "")
+    records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
+    objects: dict[UUID, list[tuple[UUID, int]]] = {}
+    for workspace_id, object_id, version in records[:-1]:
+        objects.setdefault(workspace_id, []).append((object_id, version))
+    if not records:
+        return ExpirableObjects(objects, None)
+    last = records[-2] if len(records) > MAX_EXPIRED else records[-1]
+    return ExpirableObjects(objects, (last[0], last[1]))

@@ -21,6 +21,7 @@ from herdbook.errors import (
     DATABASE_IS_FULL,
     DISK_IS_FULL,
     NotFound,
+    OutcomeUnknown,
     RateLimited,
     Refusal,
     Stale,
@@ -152,6 +153,13 @@ class ApiApp:
             await self._send_answer(request, answer, receive, send)
         except _Disconnected:
             request.status = 499
+        except asyncio.CancelledError:
+            # uvicorn cancels what outlasts its patience with a server that stops, and would answer without a problem.
+            if not request.status:
+                is_read = scope["method"] in ("GET", "HEAD")
+                stopped = Unavailable("The server is stopping. Nothing was done. Try again shortly.")
+                await self._send_problem(request, stopped if is_read else OutcomeUnknown(), send)
+            raise
         except Exception as error:
             if request.status:
                 # Part of the answer has been sent. Closing the connection shows that it is incomplete.

@@ -18,6 +18,8 @@ _WORDS: Final = {
     "contact_email": "your addresses, for look-up",
     "contact_former_email": "your addresses in deleted or merged entries",
     "contact_external_id": "ids that other systems gave you",
+    "contact_field": "your data in fields of this team",
+    "contact_field_value": "your data in fields of this team that must differ",
     "contact_former_external_id": "ids that other systems gave your deleted or merged entries",
     "contact_word": "words by which a search finds you",
     "company_contact": "the company that you are listed with",
