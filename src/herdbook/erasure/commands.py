@@ -7,8 +7,8 @@ from uuid import UUID
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
-from herdbook.erasure.model import Chain, ErasureState, Found, Subject, keyed_hash
+from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS, ContactRow
+from herdbook.erasure.model import Chain, ErasureState, Found, Subject, erased_address, keyed_hash, task_of_address
 from herdbook.erasure.steps import STEPS, empty_entries, erase_contact, range_of
 from herdbook.erasure.store import (
     CHAIN_RANGES,
@@ -47,6 +47,7 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(SETTINGS, KEY)
+        yield from ADDRESSES.needs(self.subject.addresses)
         for contact_id in {self.contact_id, *self.subject.contact_ids}:
             yield Need(CONTACTS, contact_id)
             yield Need(MERGED_CONTACTS, contact_id)
@@ -58,6 +59,10 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
         if self.if_version is not None and row.version not in self.if_version:
             raise Stale(row.version)
         subject, chains = erase_contact(work, row, Subject(region=self.subject.region))
+        # Others may have got an address since, by the undo of a merge, too.
+        addresses = sorted(self.subject.addresses | subject.addresses)
+        held = {each for each in addresses if ADDRESSES.holder(work, each) is not None}
+        subject = msgspec.structs.replace(subject, held=self.subject.held | held)
         state = ErasureState(subject=subject, with_engagements=self.with_engagements, found=self.found, chains=tuple(chains))
         work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, self.contact_id, work.seq, state))
         note(work, ERASE, self.contact_id, is_finished=False)
@@ -73,6 +78,38 @@ def _is_replaced(work: UnitOfWork, row: ContactRow) -> bool:
         passed.add(end.id)
         end = work.get(CONTACTS, end.merged_into)
     return end is not None and bool(passed) and end.deleted_at is None
+
+
+class EraseAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Begin to erase the participants with an address that no contact has. `EraseSlice` erases them.
+
+    `subject` is the person who has the address, and `found` the rows that were found.
+    """
+
+    address: str
+    subject: Subject
+    found: Found
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(SETTINGS, KEY)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        key = work.get(SETTINGS, KEY)
+        assert key is not None, "a migration has written it"
+        hashed = keyed_hash(key.value, work.workspace_id, erased_address(self.address))
+        task_id = task_of_address(hashed)
+        state = ErasureState(subject=msgspec.structs.replace(self.subject, engagement_ids=frozenset()))
+        # No entry tells it, so that a later round records the rest under a request of its own.
+        work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, task_id, 0, state))
+        note(work, ERASE, task_id, is_finished=False)
+        _keep_hash(work, hashed, self.found, with_engagements=False)
+        return Result(work.seq, AddressErased(task_id=task_id))
+
+
+class AddressErased(msgspec.Struct, frozen=True):
+    """The answer to the command that begins to erase an address: the id of the task."""
+
+    task_id: UUID
 
 
 class EraseSlice(msgspec.Struct, frozen=True):
@@ -117,18 +154,22 @@ def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState) -> None:
     assert key is not None, "a migration has written it"
     asked_for = ids.encoded(CONTACT.prefix, contact_id)
     shown = {ids.encoded(CONTACT.prefix, each) for each in state.subject.contact_ids}
-    origin = work.origin
-    for value in sorted(shown | state.subject.addresses):
-        erasure = Erasure(
-            workspace_id=work.workspace_id,
-            hash=keyed_hash(key.value, work.workspace_id, value),
-            at=work.at,
-            request_id=origin.request_id,
-            credential_id=origin.credential_id,
-            with_engagements=state.with_engagements,
-            found=state.found if value == asked_for else None,
-        )
-        work.put(ERASURES, erasure)
+    for value in sorted(shown | state.subject.addresses - state.subject.held):
+        found = state.found if value == asked_for else None
+        _keep_hash(work, keyed_hash(key.value, work.workspace_id, value), found, with_engagements=state.with_engagements)
+
+
+def _keep_hash(work: UnitOfWork, hashed: str, found: Found | None, *, with_engagements: bool) -> None:
+    erasure = Erasure(
+        workspace_id=work.workspace_id,
+        hash=hashed,
+        at=work.at,
+        request_id=work.origin.request_id,
+        credential_id=work.origin.credential_id,
+        with_engagements=with_engagements,
+        found=found,
+    )
+    work.put(ERASURES, erasure)
 
 
 # Limits how many entries of each removed object go with it. The others follow in slices.

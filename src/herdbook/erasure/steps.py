@@ -148,7 +148,7 @@ STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ..
 
 
 def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID]) -> tuple[ErasureState, int]:
-    """Take the person out of engagements, or erase these, until the slice is full or one must wait for the next.
+    """Take the person out of engagements, or erase linked ones, until the slice is full or one must wait for the next.
 
     Return how many it is done with.
     """
@@ -166,7 +166,7 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
         many += 1
         if row is None or not _is_about(row, state.subject):
             continue
-        if state.with_engagements:
+        if state.with_engagements and _is_linked(row, state.subject):
             erased_chains, is_commented = erase_engagement(work, row)
             chains += erased_chains
             commented += [row.id] if is_commented else []
@@ -229,7 +229,7 @@ def _chain_of(row: EngagementRow, state: ErasureState) -> Chain:
 
 def _leave(work: UnitOfWork, subject: Subject, row: EngagementRow) -> None:
     """Take the person out of an engagement, by a change that does not tell who it was."""
-    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
+    is_linked = _is_linked(row, subject)
     participants = subject.others(row.details.participants, is_linked=is_linked)
     told = msgspec.structs.replace(row.details, participants=participants)
     gone = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
@@ -302,5 +302,8 @@ def range_of(chain: Chain, most: int) -> tuple[str, UUID, int, int, bool]:
 
 
 def _is_about(row: EngagementRow, subject: Subject) -> bool:
-    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
-    return is_linked or subject.others(row.details.participants, is_linked=False) != row.details.participants
+    return _is_linked(row, subject) or subject.others(row.details.participants, is_linked=False) != row.details.participants
+
+
+def _is_linked(row: EngagementRow, subject: Subject) -> bool:
+    return not subject.contact_ids.isdisjoint(row.contact_ids)

@@ -1,6 +1,6 @@
 """The tables that an erasure reads and writes beside those of objects, and every SQL statement about erasures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -13,13 +13,14 @@ from herdbook.contacts.model import Contact
 from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
-from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash
-from herdbook.erasure.places import PLACES
+from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
+from herdbook.erasure.places import PLACES, Place
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Removed, Table
+from herdbook.phone_numbers import number_keys
 from herdbook.workspaces.store import region_of
 
 KEY: Final = "erasure_key"
@@ -466,7 +467,35 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     for _, object_ in records:
         if not is_erased(object_):
             subject = subject.having(msgspec.json.decode(object_, type=Contact))
-    return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
+    held = await _held_by_others(statements, workspace_id, subject)
+    return await with_engagements_of(statements, workspace_id, msgspec.structs.replace(subject, held=held))
+
+
+async def subject_with_address(statements: Executor, workspace_id: UUID, address: str) -> Subject:
+    """Return the person without a contact who has an address."""
+    subject = Subject(addresses=frozenset({address}), region=await region_of(statements, workspace_id))
+    held = await _held_by_others(statements, workspace_id, subject)
+    return await with_engagements_of(statements, workspace_id, msgspec.structs.replace(subject, held=held))
+
+
+async def _held_by_others(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[str]:
+    """Return those addresses of a person that another active contact has, and the keys of such numbers."""
+    keys = {number: number_keys(number, subject.region) for number in subject.phone_numbers}
+    records = await statements.fetch(
+        """
+        select address from contact_email
+        where workspace_id = $1 and address = any($2) and contact_id <> all($4)
+        union
+        select word from contact_word
+        where workspace_id = $1 and word = any($3) and contact_id <> all($4)
+        """,
+        workspace_id,
+        list(subject.addresses),
+        [key for some in keys.values() for key in some],
+        list(subject.contact_ids),
+    )
+    found = frozenset(record[0] for record in records)
+    return found.union(*(some for some in keys.values() if not found.isdisjoint(some)))
 
 
 _SCANNED: Final = 500
@@ -480,19 +509,19 @@ _NEXT_MENTIONS: Final = """
 """.replace("$mentioned", _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]"))
 
 
-async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
-    """Return the engagements that are linked to a person, or have them among the participants, a slice at a time."""
-    found: set[UUID] = set(
+async def with_engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> Subject:
+    """Return a person with the engagements that are linked to them, or have them among the participants.
+
+    Engagements are read a slice at a time.
+    """
+    linked: set[UUID] = set(
         await statements.fetchval(
-            """
-            select array(
-                select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2)
-            )
-            """,
+            "select array(select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2))",
             workspace_id,
             list(subject.contact_ids),
         )
     )
+    found = set[UUID]()
     shown_ids = {ids.encoded(ids.CONTACT, each) for each in subject.contact_ids}
     after: UUID | None = ids.NIL if subject.terms or subject.tails else None
     while after is not None:
@@ -500,11 +529,12 @@ async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subj
         *mentioning, end = records
         for record in mentioning:
             details = msgspec.json.decode(record[1], type=Details)
-            is_linked = not shown_ids.isdisjoint(details.contact_ids)
-            if is_linked or subject.others(details.participants, is_linked=False) != details.participants:
+            if not shown_ids.isdisjoint(details.contact_ids):
+                linked.add(record[0])
+            elif subject.others(details.participants, is_linked=False) != details.participants:
                 found.add(record[0])
         after = end[2]
-    return frozenset(found)
+    return msgspec.structs.replace(subject, engagement_ids=frozenset(found | linked), linked_ids=frozenset(linked))
 
 
 # Limits how many rows a statement counts, or how many engagements it counts the rows of.
@@ -514,21 +544,27 @@ _COUNTED_ENGAGEMENTS: Final = 200
 
 async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, with_engagements: bool) -> Found:
     """Return how many rows of each table have data of a person, a slice at a time."""
-    rows: dict[str, int] = {}
-    kept: dict[str, int] = {}
+    rows, kept = dict[str, int](), dict[str, int]()
+    going = subject.linked_ids if with_engagements else frozenset[UUID]()
+    in_going, in_kept = (
+        msgspec.structs.replace(subject, engagement_ids=each) for each in (going, subject.engagement_ids - going)
+    )
     for place in PLACES:
-        counts = kept if place.goes_with_engagements and not with_engagements else rows
-        many = 0
-        if place.table == "idempotency_record":
-            many = await _answers_of(statements, workspace_id, subject.terms)
-        else:
-            statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
-            for part in parts(subject, _COUNTED_ENGAGEMENTS):
-                if not part.engagement_ids or place.is_of_engagements:
-                    many += await statements.fetchval(statement, *parameters(workspace_id, part))
-        if many:
-            counts[place.table] = counts.get(place.table, 0) + many
-    return Found(rows=rows, kept=kept)
+        for counts, part in ((rows, in_going), (kept, in_kept)) if place.goes_with_engagements else ((rows, subject),):
+            if many := await _count_of(statements, workspace_id, place, part):
+                counts[place.table] = counts.get(place.table, 0) + many
+    return Found(rows=rows, kept=kept, engagement_ids=tuple(sorted(going)))
+
+
+async def _count_of(statements: Executor, workspace_id: UUID, place: Place, subject: Subject) -> int:
+    if place.table == "idempotency_record":
+        return await _answers_of(statements, workspace_id, subject.terms)
+    many = 0
+    statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
+    for part in parts(subject, _COUNTED_ENGAGEMENTS):
+        if not part.engagement_ids or place.is_of_engagements:
+            many += await statements.fetchval(statement, *parameters(workspace_id, part))
+    return many
 
 
 async def _answers_of(statements: Executor, workspace_id: UUID, terms: Sequence[str]) -> int:
@@ -596,6 +632,16 @@ async def read_key(statements: Executor) -> str:
 async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> KeptErasure | None:
     """Return the erasure of a contact, or None if it was not erased."""
     hashed = keyed_hash(await read_key(statements), workspace_id, ids.encoded(ids.CONTACT, contact_id))
+    return await _kept_erasure(statements, workspace_id, hashed, contact_id)
+
+
+async def erasure_of_address(statements: Executor, workspace_id: UUID, address: str) -> KeptErasure | None:
+    """Return the erasure that was asked for by an address, or None if there was none."""
+    hashed = keyed_hash(await read_key(statements), workspace_id, erased_address(address))
+    return await _kept_erasure(statements, workspace_id, hashed, task_of_address(hashed))
+
+
+async def _kept_erasure(statements: Executor, workspace_id: UUID, hashed: str, task_id: UUID) -> KeptErasure | None:
     record = await statements.fetchrow(
         """
         select e.at, e.request_id, e.credential_id, exists (select from oauth_client o where o.id = e.credential_id),
@@ -605,7 +651,7 @@ async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID)
         """,
         workspace_id,
         hashed,
-        contact_id,
+        task_id,
     )
     if record is None:
         return None
@@ -625,12 +671,14 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
         records = await statements.fetch(
             """
             select object_id, object from change
-            where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and strpos(lower(object::text), $4) > 0
+            where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and exists (
+                select from unnest($4::text[]) as term(text) where strpos(lower(object::text), term.text) > 0
+            )
             """,
             workspace_id,
             after,
             _LOOKED_THROUGH,
-            address,
+            sorted(spellings(address)),
         )
         found |= {record[0] for record in records if _has(record[1], address)}
         after += _LOOKED_THROUGH
@@ -639,11 +687,9 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
         contacts = await contacts_after(statements, workspace_id, last, _LOOKED_THROUGH)
         found |= {each.id for each in contacts if address in each.addresses}
         last = contacts[-1].id if contacts else None
-    stored: list[UUID] = await statements.fetchval(
-        "select array(select id from contact where workspace_id = $1 and id = any($2))", workspace_id, list(found)
-    )
-    replacing = await survivors(statements, "contact", workspace_id, stored)
-    return {replacing.get(each, each) for each in stored}
+    left = await stored(statements, workspace_id, found)
+    replacing = await survivors(statements, "contact", workspace_id, left)
+    return {replacing.get(each, each) for each in left}
 
 
 def _has(object_: bytes, address: str) -> bool:
@@ -677,11 +723,64 @@ async def contacts_after(statements: Executor, workspace_id: UUID, after: UUID, 
     ]
 
 
-async def listed(statements: Executor) -> list[ListedErasure]:
-    """Return all erasures of the database."""
+class KnownParticipants(NamedTuple):
+    """The addresses of an engagement's participants, and when it was created."""
+
+    id: UUID
+    created_at: datetime
+    addresses: frozenset[str]
+
+
+async def participants_after(statements: Executor, workspace_id: UUID, after: UUID, limit: int) -> list[KnownParticipants]:
+    """Return the participants of engagements of a workspace, deleted or not, in the order of the engagements' ids."""
+    records = await statements.fetch(
+        """
+        select id, object ->> 'created_at', details from engagement
+        where workspace_id = $1 and id > $2 order by id limit $3
+        """,
+        workspace_id,
+        after,
+        limit,
+    )
+    return [
+        KnownParticipants(
+            engagement_id,
+            datetime.fromisoformat(created_at),
+            frozenset(
+                comparable_address(each.email.strip())
+                for each in msgspec.json.decode(details, type=Details).participants
+                if each.email is not None
+            ),
+        )
+        for engagement_id, created_at, details in records
+    ]
+
+
+async def version_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> int:
+    """Return the version of a contact that has a row, deleted or not."""
+    version: int = await statements.fetchval(
+        "select version from contact where workspace_id = $1 and id = $2", workspace_id, contact_id
+    )
+    return version
+
+
+async def stored(statements: Executor, workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID]:
+    """Return those of the contacts that have a row, deleted or not."""
+    found: list[UUID] = await statements.fetchval(
+        "select array(select id from contact where workspace_id = $1 and id = any($2))", workspace_id, list(contact_ids)
+    )
+    return found
+
+
+async def listed(statements: Executor, days: int | None = None) -> list[ListedErasure]:
+    """Return all erasures of the database, or those of the last days."""
     key = await read_key(statements)
     records = await statements.fetch(
-        "select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure order by at"
+        """
+        select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure
+        where $1::int is null or at > now() - make_interval(days => $1) order by at
+        """,
+        days,
     )
     return [ListedErasure(key, record[0], record[1], record[2], record[3], record[4], record[5]) for record in records]
 
@@ -692,7 +791,8 @@ async def note(statements: Executor, erasures: Sequence[ListedErasure]) -> None:
         await statements.execute(
             """
             insert into erasure (workspace_id, hash, at, request_id, credential_id, with_engagements)
-            values ($1, $2, $3, $4, $5, $6) on conflict do nothing
+            values ($1, $2, $3, $4, $5, $6)
+            on conflict (workspace_id, hash) do update set at = greatest(erasure.at, excluded.at)
             """,
             *msgspec.structs.astuple(each)[1:],
         )

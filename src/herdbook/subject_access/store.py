@@ -12,7 +12,7 @@ from herdbook.db.pool import Connection, Executor
 from herdbook.db.survivors import survivors
 from herdbook.erasure.model import Subject
 from herdbook.erasure.places import PLACES, Place
-from herdbook.erasure.store import contacts_known_by, engagements_of, parameters, parts, subject_of
+from herdbook.erasure.store import contacts_known_by, parameters, parts, subject_of, with_engagements_of
 from herdbook.workspaces.store import region_of
 
 # Limits how many engagements a statement reads with their transcripts, which have up to a megabyte each.
@@ -57,7 +57,7 @@ async def subject_with_address(statements: Executor, workspace_id: UUID, address
         return subject
     region = await region_of(statements, workspace_id)
     known = msgspec.structs.replace(subject, addresses=subject.addresses | {address}, region=region)
-    return msgspec.structs.replace(known, engagement_ids=await engagements_of(statements, workspace_id, known))
+    return await with_engagements_of(statements, workspace_id, known)
 
 
 async def rows_of(statements: Executor, workspace_id: UUID, subject: Subject) -> AsyncGenerator[tuple[Place, bytes]]:
