@@ -113,7 +113,8 @@ class EmbeddedPostgres:
     It ends with the process that started it, even after `kill -9`. Ctrl-C in a terminal does not reach it, so that
     herdbook can drain first. If root starts it, it runs as the owner of the cluster, initially `nobody`. If it crashes, it is
     restarted with growing pauses. After GIVE_UP_SECONDS without success, `is_lost` becomes true and `when_lost` is called from
-    another thread. `settings` are added to those that each of ours has, or replace them.
+    another thread. `settings` are added to those that each of ours has, or replace them. `when_held` is called once the folder
+    is held, before anything is started.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class EmbeddedPostgres:
         connections: int = 60,
         when_lost: Callable[[], None] = lambda: None,
         settings: Mapping[str, str] | None = None,
+        when_held: Callable[[], None] = lambda: None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.first_start = False  # whether `start` created the cluster
@@ -137,6 +139,7 @@ class EmbeddedPostgres:
             **(settings or {}),
         }
         self._when_lost = when_lost
+        self._when_held = when_held
         self._holder: dict[str, Any] = {}
         self._changing = threading.Lock()  # guards the holder and the running server
         self._stopping = threading.Event()
@@ -159,6 +162,7 @@ class EmbeddedPostgres:
     def _start(self) -> str:
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(held(self.data_dir))
+            self._when_held()
             if self.log.exists():
                 self.log.replace(self.log.with_name("postgres.log.1"))
 

@@ -46,11 +46,23 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_that_of_an_earlier_run_is_gone_when_the_start_fails(tmp_path: Path) -> None:
     """A failed start removes the ready file of an earlier run, so that nobody uses its address."""
     (tmp_path / "ready.json").write_text("of an earlier run")
-    (tmp_path / "herdbook-data").write_text("no folder")
+    (tmp_path / "herdbook-data" / "postgres").mkdir(parents=True)
+    (tmp_path / "herdbook-data" / "postgres" / "PG_VERSION").write_text("9\n")
     refused = herdbook("serve", "--port=0", "--ready-file=ready.json", folder=tmp_path)
 
     assert refused.status == 1
     assert not (tmp_path / "ready.json").exists()
+
+
+def test_that_of_a_running_server_stays_when_a_second_start_is_refused(tmp_path: Path) -> None:
+    """A start that is refused the data folder leaves the file to the server that has it."""
+    with serving(tmp_path) as server:
+        before = (tmp_path / "ready.json").read_text()
+        refused = herdbook("serve", "--port=0", "--ready-file=ready.json", folder=tmp_path)
+
+        assert refused.status == 1
+        assert f"in use by another herdbook (pid {server.process.pid}" in refused.complained
+        assert (tmp_path / "ready.json").read_text() == before
 
 
 def test_a_link_where_it_is_drafted_is_not_followed(tmp_path: Path) -> None:

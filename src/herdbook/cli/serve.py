@@ -53,9 +53,9 @@ def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prep
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     with (
-        _ready_file(settings.ready_file) as write_ready_file,
+        _ready_file(settings.ready_file) as ready_file,
         _listening(settings) as listener,
-        _database(settings) as (database_url, announce_to_folder),
+        _database(settings, ready_file.remove_stale if ready_file else _do_nothing) as (database_url, announce_to_folder),
     ):
         configure_logs(settings.log_level)
         ready = asyncio.run(prepared(database_url))
@@ -64,7 +64,7 @@ def serve(settings: Settings, prepared: Callable[[str], Coroutine[Any, Any, Prep
         def tell() -> None:
             # A full disk must not stop the other announcements.
             _tried(lambda: announce_to_folder(url))
-            told = [_tried(lambda: write_ready_file(url, ready))] if settings.ready_file is not None else []
+            told = [_tried(functools.partial(ready_file.write, url, ready))] if ready_file else []
             told.append(_tried(lambda: announce(url, ready)))
             if ready.api_key is not None and any(told):
                 asyncio.run(note_shown(database_url))
@@ -146,11 +146,18 @@ def _listening(settings: Settings) -> Generator[socket.socket]:
 
 
 @contextmanager
-def _database(settings: Settings) -> Generator[tuple[str, Callable[[str], None]]]:
+def _database(settings: Settings, when_held: Callable[[], None]) -> Generator[tuple[str, Callable[[str], None]]]:
+    """Yield the database's URL, and a function that tells the data folder the server's.
+
+    `when_held` is called once no other server can have the folder.
+    """
     if settings.database_url is not None:
+        when_held()
         yield settings.database_url, lambda _: None
         return
-    server = EmbeddedPostgres(settings.data_dir, settings.all_connections, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    server = EmbeddedPostgres(
+        settings.data_dir, settings.all_connections, lambda: os.kill(os.getpid(), signal.SIGTERM), when_held=when_held
+    )
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(server.start)
@@ -290,41 +297,57 @@ def _is_ready(url: str) -> bool:
             return False
 
 
-def _write_nothing(_: str, __: Prepared) -> None:
+def _do_nothing() -> None:
     pass
 
 
-@contextmanager
-def _ready_file(path: Path | None) -> Generator[Callable[[str, Prepared], None]]:
-    """Yield a function that writes the ready file. The file exists only while the server serves; a stale one is removed."""
-    if path is None:
-        yield _write_nothing
-        return
-    draft = path.with_name(path.name + ".new")
-    if not path.parent.is_dir():
-        raise CommandFailed(f"The folder of the ready file `{path}` does not exist. Create it, or choose another file.")
-    try:
-        path.unlink(missing_ok=True)
-        draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise CommandFailed(f"The ready file `{path}` cannot be written: {error.strerror}. Choose another file.") from None
-    written: list[os.stat_result] = []
+class _ReadyFile:
+    """The ready file, which exists only while the server serves."""
 
-    def write(url: str, ready: Prepared) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._draft = path.with_name(path.name + ".new")
+        self._written: os.stat_result | None = None
+
+    def remove_stale(self) -> None:
+        """Remove the file of an earlier run. Refusal: CommandFailed."""
+        try:
+            self._path.unlink(missing_ok=True)
+            self._draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise CommandFailed(
+                f"The ready file `{self._path}` cannot be written: {error.strerror}. Choose another file."
+            ) from None
+
+    def write(self, url: str, ready: Prepared) -> None:
+        """Write the file. It may raise OSError."""
         content = {"url": url, "workspace_id": ids.encoded(ids.WORKSPACE, ready.workspace_id)}
         if ready.api_key is not None:
             content["api_key"] = str(ready.api_key)
         # The file may hold a key, so it is newly created, not a link, and readable by the owner alone from the start.
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(os.open(self._draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(content, file)
-            written.append(os.fstat(file.fileno()))
+            self._written = os.fstat(file.fileno())
         # Replace atomically, so that nobody reads a partial file.
-        draft.replace(path)
+        self._draft.replace(self._path)
 
-    try:
-        yield write
-    finally:
+    def remove_own(self) -> None:
+        """Remove the file, unless another server has replaced it meanwhile."""
         with suppress(OSError):
-            # Another server may have replaced the file meanwhile.
-            if written and os.path.samestat(path.lstat(), written[0]):
-                path.unlink()
+            if self._written is not None and os.path.samestat(self._path.lstat(), self._written):
+                self._path.unlink()
+
+
+@contextmanager
+def _ready_file(path: Path | None) -> Generator[_ReadyFile | None]:
+    """Yield the ready file, if one is asked for. A start that is refused leaves that of a running server alone."""
+    if path is None:
+        yield None
+        return
+    if not path.parent.is_dir():
+        raise CommandFailed(f"The folder of the ready file `{path}` does not exist. Create it, or choose another file.")
+    file = _ReadyFile(path)
+    try:
+        yield file
+    finally:
+        file.remove_own()
