@@ -157,6 +157,14 @@ def put_other_archive(_: Path, target: Path) -> None:
         archive.writestr("backup.txt", "Dear diary")
 
 
+def append_junk(backup: Path, target: Path) -> None:
+    target.write_bytes(backup.read_bytes() + b"junk")
+
+
+def prepend_junk(backup: Path, target: Path) -> None:
+    target.write_bytes(b"junk" + backup.read_bytes())
+
+
 def put_nothing(_: Path, target: Path) -> None:
     target.write_bytes(b"")
 
@@ -177,6 +185,8 @@ def make_newer(path: str, value: Any) -> Callable[[Path, Path], None]:
         (put_other_recording, "differs from its checksum. Copy the file again"),
         (put_file_outside, "it has files that no backup has"),
         (add_file, "its files are not those of its manifest"),
+        (append_junk, "it has bytes before its beginning or after its end. Copy the file again"),
+        (prepend_junk, "it has bytes before its beginning or after its end. Copy the file again"),
         (put_text, "is not a backup of herdbook. Name a file that `herdbook backup` wrote"),
         (put_dump, "`pg_restore` reads dumps of `pg_dump`"),
         (put_other_archive, "is not a backup of herdbook"),

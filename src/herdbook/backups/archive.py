@@ -31,6 +31,9 @@ _FORMAT: Final = 1
 _RECORDING: Final = re.compile(rf"{RECORDINGS}/[0-9a-f]{{32}}/[0-9a-f]{{32}}")
 # A file that was cut off begins like this and has no end.
 _BEGINNING: Final = re.compile(rb"PK\x03\x04.{26}" + re.escape(DUMP.encode()), re.DOTALL)
+# The last record of an archive without a comment.
+_END: Final = re.compile(rb"PK\x05\x06.{16}\x00\x00", re.DOTALL)
+_END_SIZE: Final = 22
 # The standard library raises these for archives that are damaged.
 _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, RuntimeError, ValueError)
 
@@ -140,7 +143,7 @@ class Reader:
                 size += len(chunk)
                 yield chunk
         if (size, digest.hexdigest()) != (part.size, part.sha256):
-            raise self._damaged(f"`{name}` in it differs from its checksum")
+            raise self.damaged(f"`{name}` in it differs from its checksum")
 
     def check(self, advance: Callable[[int], None]) -> None:
         """Read all files, and call `advance` with the number of bytes. Refusal: BackupRefused if one differs."""
@@ -162,11 +165,11 @@ class Reader:
         try:
             manifest = msgspec.json.decode(encoded, type=Manifest)
         except msgspec.DecodeError:
-            raise self._damaged("its manifest cannot be read") from None
+            raise self.damaged("its manifest cannot be read") from None
         if sorted(self._archive.namelist()) != sorted([*manifest.parts, _MANIFEST]) or DUMP not in manifest.parts:
-            raise self._damaged("its files are not those of its manifest")
+            raise self.damaged("its files are not those of its manifest")
         if not all(_RECORDING.fullmatch(name) for name in manifest.recordings):
-            raise self._damaged("it has files that no backup has")
+            raise self.damaged("it has files that no backup has")
         return manifest
 
     @contextlib.contextmanager
@@ -174,14 +177,15 @@ class Reader:
         try:
             yield
         except _DAMAGE:
-            raise self._damaged(why) from None
+            raise self.damaged(why) from None
         except OSError as error:
             # A damaged archive names places before the beginning of the file.
             if error.errno != errno.EINVAL:
                 raise
-            raise self._damaged(why) from None
+            raise self.damaged(why) from None
 
-    def _damaged(self, why: str) -> BackupRefused:
+    def damaged(self, why: str) -> BackupRefused:
+        """Return the refusal of the backup as damaged."""
         return BackupRefused(
             f"The backup `{self._path}` is damaged: {why}. Copy the file again, or use another backup. Nothing was restored."
         )
@@ -194,14 +198,23 @@ def opened(path: Path) -> Generator[Reader]:
         try:
             archive = closing.enter_context(zipfile.ZipFile(file))
         except (*_DAMAGE, OSError):
-            file.seek(0)
-            if _BEGINNING.match(file.read(100)):
+            if _BEGINNING.match(_read_at(file, 0)):
                 raise BackupRefused(
                     f"The backup `{path}` is cut off: its end is missing. Copy the file again, or use another backup. "
                     "Nothing was restored."
                 ) from None
             raise _foreign(path) from None
-        yield Reader(path, archive)
+        reader = Reader(path, archive)
+        # The standard library looks for the beginning and the end of an archive, whatever is around them.
+        begins_at = min(member.header_offset for member in archive.infolist())
+        if begins_at or not _END.fullmatch(_read_at(file, path.stat().st_size - _END_SIZE)):
+            raise reader.damaged("it has bytes before its beginning or after its end")
+        yield reader
+
+
+def _read_at(file: BinaryIO, place: int) -> bytes:
+    file.seek(place)
+    return file.read(100)
 
 
 def newer(path: Path, version: str) -> BackupRefused:
