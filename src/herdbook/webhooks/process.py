@@ -89,8 +89,6 @@ async def _main(config: WorkerConfig) -> None:
 if __name__ == "__main__":
     # Writes have priority: deliveries use the remaining processor time, which is enough for them.
     os.nice(_NICE)
-    # Ctrl-C is for the server, which then closes this process's standard input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = msgspec.json.decode(sys.stdin.buffer.raw.readline(), type=WorkerConfig)  # type: ignore[attr-defined]
     configure_logs(given.log_level)
     uvloop.run(_main(given))

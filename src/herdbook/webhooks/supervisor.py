@@ -43,7 +43,9 @@ class WorkerSupervisor:
             _log.warning("the courier died", extra={"exit_code": courier.returncode})
             self._courier = courier = None
         if is_needed and courier is None:
-            self._courier = await asyncio.create_subprocess_exec(sys.executable, "-m", "herdbook.webhooks.process", stdin=PIPE)
+            # Ctrl-C is for the server, which then closes the input of this process. In a session of its own, it gets none.
+            command = (sys.executable, "-m", "herdbook.webhooks.process")
+            self._courier = await asyncio.create_subprocess_exec(*command, stdin=PIPE, start_new_session=True)
             assert self._courier.stdin is not None, "it is a pipe"
             self._courier.stdin.write(self._config + b"\n")
         elif courier is not None and not is_needed:
