@@ -1,6 +1,7 @@
 """The courier's process beside a server: it starts when needed, restarts when it dies, and ends with the server."""
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Generator
@@ -70,6 +71,8 @@ def test_it_comes_and_comes_back_and_goes(tmp_path: Path, inbox: Inbox) -> None:
         (second,) = couriers(server)
 
         assert second != first
+        # Ctrl-C in a terminal reaches a group of processes.
+        assert os.getpgid(second.pid) != os.getpgid(server.process.pid)
         assert server.end() == 0
         assert not psutil.wait_procs([second], timeout=5)[1]
 
