@@ -3,10 +3,11 @@
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from uuid import UUID
 
 import msgspec
@@ -28,50 +29,84 @@ class ListedErasure(msgspec.Struct, frozen=True):
 
 
 class ErasureListInvalid(Exception):
-    """A file is not a list of erasures."""
+    """A line of a file is no erasure."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"`{path}` is not a list of erasures. Choose a file that `herdbook erasures export` wrote.")
+    def __init__(self, path: Path, line: int) -> None:
+        super().__init__(
+            f"Line {line} of `{path}` is no erasure. Replace the file by a copy that `herdbook erasures export` wrote, or "
+            "remove the line: whom it meant is not erased again after a restore."
+        )
 
 
 class ErasureList:
-    """A file with one erasure on each line, which only its owner may read, because its keys make the hashes readable."""
+    """A file with one erasure on each line, which only its owner may read, because its keys make the hashes readable.
+
+    It grows at its end alone, so that each line is read once.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
+        self._file_id, self._read_to, self._lines = (0, 0), 0, 0
+        self._known: set[tuple[str, UUID, str, datetime]] = set()
 
     def read(self) -> list[ListedErasure]:
         """Return the erasures; none if there is no file. Refusal: ErasureListInvalid."""
         try:
-            text = self._path.read_bytes()
+            return self._decoded(self._path.read_bytes(), 0)
         except FileNotFoundError:
             return []
-        try:
-            # A crash may have left the last line incomplete. Its erasure was not answered, and the database has it.
-            return [msgspec.json.decode(line, type=ListedErasure) for line in text.split(b"\n")[:-1]]
-        except msgspec.MsgspecError:
-            raise ErasureListInvalid(self._path) from None
+
+    def check(self) -> None:
+        """Find out whether erasures can be added, before anybody is erased. Refusals: OSError, ErasureListInvalid."""
+        self.add(())
 
     def add(self, erasures: Sequence[ListedErasure]) -> None:
-        """Append those erasures that the file lacks, and return once they are on the disk."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
+        """Append those erasures that the file lacks, and return once they are on the disk.
+
+        Refusals: OSError, ErasureListInvalid.
+        """
+        with self._lock, os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            known = {(each.key, each.workspace_id, each.hash, each.at) for each in self.read()}
-            new = [each for each in erasures if (each.key, each.workspace_id, each.hash, each.at) not in known]
+            end = self._read_on(file)
+            new = [each for each in erasures if _key(each) not in self._known]
             if new:
-                self._end_line(file)
-                os.write(file, b"".join(_encoder.encode(each) + b"\n" for each in new))
-                os.fsync(file)
+                # Others, and crashes, may have left the last line incomplete.
+                file.truncate(end)
+                file.write(b"".join(_encoder.encode(each) + b"\n" for each in new))
+                file.flush()
+                os.fsync(file.fileno())
                 with contextlib.closing(_Folder(self._path.parent)) as folder:
                     os.fsync(folder.descriptor)
-        finally:
-            os.close(file)
 
-    def _end_line(self, file: int) -> None:
-        """Remove an incomplete last line."""
-        text = self._path.read_bytes()
-        os.ftruncate(file, text.rfind(b"\n") + 1)
+    def _read_on(self, file: BinaryIO) -> int:
+        """Learn the lines that were added since the last time. Return the end of the last complete one."""
+        status = os.fstat(file.fileno())
+        file_id = (status.st_dev, status.st_ino)
+        if file_id != self._file_id or status.st_size < self._read_to:
+            self._file_id, self._read_to, self._lines = file_id, 0, 0
+            self._known.clear()
+        file.seek(self._read_to)
+        text = file.read()
+        text = text[: text.rfind(b"\n") + 1]
+        added = self._decoded(text, self._lines)
+        self._known.update(map(_key, added))
+        self._read_to, self._lines = self._read_to + len(text), self._lines + len(added)
+        return self._read_to
+
+    def _decoded(self, text: bytes, lines_before: int) -> list[ListedErasure]:
+        """Return the erasures of complete lines. The database has that of an incomplete last one, which was not answered."""
+        found: list[ListedErasure] = []
+        for line in text.split(b"\n")[:-1]:
+            try:
+                found.append(msgspec.json.decode(line, type=ListedErasure))
+            except msgspec.MsgspecError:
+                raise ErasureListInvalid(self._path, lines_before + len(found) + 1) from None
+        return found
+
+
+def _key(erasure: ListedErasure) -> tuple[str, UUID, str, datetime]:
+    return erasure.key, erasure.workspace_id, erasure.hash, erasure.at
 
 
 class _Folder:

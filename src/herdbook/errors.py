@@ -8,6 +8,7 @@
     ├── TooManyFollowers     too many requests follow the workspace
     ├── Invalid              the body is not valid for the operation
     ├── KeyReused            an Idempotency-Key was sent with a different request
+    ├── AnswerErased         an Idempotency-Key was sent again, and its first answer was erased with a person
     ├── InvalidQuery         a query parameter is not valid
     ├── NotFound             the object does not exist, or not for this caller
     ├── Stale                If-Match names another version, or If-None-Match the current one
@@ -114,6 +115,16 @@ class KeyReused(FieldsRefusal):
     def __init__(self) -> None:
         message = "This Idempotency-Key was used for another request. Use a new key for a new request."
         super().__init__([FieldError("Idempotency-Key", "idempotency_key_reused", message)])
+
+
+class AnswerErased(Refusal):
+    """An Idempotency-Key was sent again, but its first answer was erased, because it had data of an erased person."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A request with this Idempotency-Key was done before, and is not done again. Its answer was erased, because it had "
+            "data of an erased person. Read the objects instead."
+        )
 
 
 class InvalidQuery(FieldsRefusal):

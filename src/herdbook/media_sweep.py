@@ -11,7 +11,7 @@ import fcntl
 import itertools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -43,12 +43,12 @@ def no_sweeps(folder: Path) -> Generator[None]:
         yield
 
 
-async def sweep(folder: Path, needed: Needed) -> None:
+async def sweep(folder: Path, needed: Needed, files: Iterator[Kept] | None = None) -> None:
     """Remove files that nobody writes and no engagement needs or can need. Keep files that are not named like recordings.
 
-    While a backup reads the folder, nothing is removed.
+    `files` limits it to some of the folder. While a backup reads the folder, nothing is removed.
     """
-    files = files_in(folder)
+    files = files_in(folder) if files is None else files
     removed = 0
     while some := await asyncio.to_thread(_next, files):
         suspects = await _not_needed(some, needed)
@@ -76,6 +76,15 @@ def files_in(folder: Path) -> Iterator[Kept]:
     for workspace_id, workspace in _named(folder):
         for engagement_id, path in _named(workspace):
             yield Kept(path, workspace_id, engagement_id, not path.suffix)
+
+
+def files_of(folder: Path, workspace_id: UUID, engagement_ids: Iterable[UUID]) -> Iterator[Kept]:
+    """Yield the recordings of some engagements, complete or not."""
+    for engagement_id in engagement_ids:
+        for suffix in ("", ".part"):
+            path = folder / workspace_id.hex / (engagement_id.hex + suffix)
+            if path.exists():
+                yield Kept(path, workspace_id, engagement_id, not suffix)
 
 
 def _named(folder: Path) -> Generator[tuple[UUID, Path]]:

@@ -36,9 +36,9 @@ def where(field: str, op: str, value: Json = None) -> Json:
     return {"field": field, "op": op} | ({} if value is None else {"value": value})
 
 
-async def test_whole_records_are_shown(alice: Person, owner: Person, ada: Thing, grace: Thing, renewal: Thing) -> None:
+async def test_whole_records_are_shown(alice: Person, frank: Person, ada: Thing, grace: Thing, renewal: Thing) -> None:
     """Without a condition, all contacts are found, the latest first, each with all that its record shows."""
-    await define(owner, "tier")
+    await define(frank, "tier")
     gone = Thing(await alice.post("/api/v2/tags", json={"name": "Gone"}))
     emails = [{"email": "ada@engine.test", "label": "work"}]
     await change(alice, ada, emails=emails, fields={"tier": "x"}, tag_ids=[renewal.id, gone.id], external_ids=["7"])
@@ -95,9 +95,9 @@ async def test_members_of_the_vendor(  # noqa: PLR0917  # the fixtures of one te
     assert grace.id, "she is the other one"
 
 
-async def test_sort_by_a_field(alice: Person, owner: Person) -> None:
+async def test_sort_by_a_field(alice: Person, frank: Person) -> None:
     """Contacts are sorted by a field, either way, over all pages; those without a value come last."""
-    await define(owner, "score", "integer")
+    await define(frank, "score", "integer")
     for name, score in zip("abcdef", (10, -2, None, 9, 10, None), strict=True):
         (contact,) = await create(alice, name)
         await change(alice, contact, fields={"score": score})
@@ -144,10 +144,10 @@ _BAD: Final[dict[str, tuple[Json, str, str]]] = {
 
 
 @pytest.mark.parametrize("bad", _BAD.values(), ids=_BAD.keys())
-async def test_refusals_name_the_place(alice: Person, owner: Person, bad: tuple[Json, str, str]) -> None:
+async def test_refusals_name_the_place(alice: Person, frank: Person, bad: tuple[Json, str, str]) -> None:
     """A bad query is refused with the path of the fault."""
-    await define(owner, "born", "date")
-    await owner.patch((await define(owner, "old")).url, json={"archived": True})
+    await define(frank, "born", "date")
+    await frank.patch((await define(frank, "old")).url, json={"archived": True})
     query, path, code = bad
 
     assert faults(await alice.post(URL, json=query)) == [(path, code)]
@@ -173,10 +173,10 @@ async def test_a_cursor_belongs_to_its_query(alice: Person, ada: Thing, grace: T
 
 
 async def test_a_page_looks_at_a_limited_number_of_contacts(
-    alice: Person, owner: Person, monkeypatch: pytest.MonkeyPatch
+    alice: Person, frank: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page ends with the contacts that it may look at, even if it is empty; the next one goes on behind them."""
-    await define(owner, "score", "integer")
+    await define(frank, "score", "integer")
     for index, contact in enumerate(await create(alice, *"abcdefghij")):
         await change(alice, contact, fields={"score": index} if index % 2 else {})
     monkeypatch.setattr(query_store, "MAX_LOOKED_AT", 4)

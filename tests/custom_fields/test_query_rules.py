@@ -145,15 +145,15 @@ def in_order(contacts: Sequence[tuple[str, Mapping[str, Any]]], sort: Sequence[t
 )
 async def test_queries_follow_the_model(
     alice: Person,
-    owner: Person,
+    frank: Person,
     monkeypatch: pytest.MonkeyPatch,
     contacts: Sequence[Mapping[str, Any]],
     queries: Sequence[tuple[Json, Sequence[tuple[str, str]], int, bool]],
 ) -> None:
     """Each match comes on one page alone, in order, whichever way the contacts are read."""
-    defined = (await owner.get("/api/herdbook/fields", params={"limit": 100})).json()["data"]
+    defined = (await frank.get("/api/herdbook/fields", params={"limit": 100})).json()["data"]
     for key in _KINDS.keys() - {each["key"] for each in defined}:
-        await define(owner, key, _KINDS[key])
+        await define(frank, key, _KINDS[key])
     mine: list[tuple[str, Mapping[str, Any]]] = []
     made: list[Thing] = []
     for contact in contacts:

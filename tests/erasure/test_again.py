@@ -1,25 +1,31 @@
 """The list of erasures outside of the database, and deleted objects that go by themselves."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from herdbook import ids
 from herdbook.business_types import BUSINESS_TYPES
 from herdbook.db.pool import Pool
 from herdbook.erasure import store
 from herdbook.erasure.commands import EraseSlice
-from herdbook.erasure.erasing import erase_again, expire
+from herdbook.erasure.erasing import erase_again, expire, require_list
+from herdbook.erasure.model import keyed_hash
 from herdbook.erasure.steps import MAX_ENTRIES
-from herdbook.erasure_list import ErasureList, ErasureListInvalid
+from herdbook.erasure_list import ErasureList, ErasureListInvalid, ListedErasure
+from herdbook.errors import Unavailable
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unfinished import finish
 from tests.cast import Person, Thing
+from tests.cli.programs import herdbook
 from tests.engagements.calls import URL, Made, timed
 from tests.erasure.test_erase_contact import MARKER, erase, everything, feed, marked
 from tests.history.consistency import assert_consistent
 from tests.history.requests import undo
+from tests.merging.merges import contact, merged
 from tests.notes.notes import noted
 
 
@@ -71,6 +77,91 @@ async def test_a_later_contact_stays(
 
     assert await erase_again(own_pool, ledger, erasures) == 0
     assert (await alice.get(later.url)).json() == later.json
+
+
+async def test_another_contact_with_the_address_stays(
+    alice: Person, admin: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path
+) -> None:
+    """A contact that had the address in the backup, before the erased one was created, is not erased."""
+    desk = await contact(alice, "info@x.test", first_name="Desk")
+    await alice.patch(desk.url, json={"emails": [{"email": "desk@x.test"}]})
+    await erase(admin, await contact(alice, "info@x.test", first_name="Ada"))
+    erasures = ErasureList(tmp_path / "erasures.jsonl")
+    erasures.add(await listed(own_pool, alice))
+    await pool.execute("delete from erasure where workspace_id = $1", alice.workspace_id)
+    await alice.patch(desk.url, json={"emails": [{"email": "info@x.test"}]})
+
+    assert await erase_again(own_pool, ledger, erasures) == 0
+    assert (await alice.get(desk.url)).status_code == 200
+
+
+async def erased_elsewhere(pool: Pool, person: Person, ada: Thing, path: Path) -> ErasureList:
+    """Return a list with the erasure of a contact that this database has not erased."""
+    key = await store.read_key(pool)
+    hashed = keyed_hash(key, person.workspace_id, ada.id)
+    erasures = ErasureList(path)
+    erasures.add(
+        [ListedErasure(key, person.workspace_id, hashed, datetime.now(UTC), ids.new_id(), ids.NIL, with_engagements=False)]
+    )
+    return erasures
+
+
+async def test_merged_contacts_are_followed(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path) -> None:
+    """A person who is merged into another contact in the backup is erased with that one, which has all that was theirs."""
+    ada, desk = await marked(alice), await contact(alice, "desk@x.test", first_name="Desk")
+    await merged(alice, desk, ada)
+    erasures = await erased_elsewhere(own_pool, alice, ada, tmp_path / "erasures.jsonl")
+
+    assert [await erase_again(own_pool, ledger, erasures) for _ in range(2)] == [1, 0]
+    assert await everything(pool, alice.workspace_id) == {}
+
+
+async def test_a_refused_erasure_is_tried_again(
+    alice: Person, ledger: Ledger, pool: Any, own_pool: Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An erasure that is refused is reported, and the next start carries it out."""
+    ada = await marked(alice)
+    erasures = await erased_elsewhere(own_pool, alice, ada, tmp_path / "erasures.jsonl")
+    full = Ledger(own_pool, queue_limit=0)
+    full.open()
+
+    assert await erase_again(own_pool, full, erasures) == 0
+    assert "not erased again yet" in caplog.text
+    assert await listed(own_pool, alice) == []
+    await full.close()
+    assert await erase_again(own_pool, ledger, erasures) == 1
+    assert await everything(pool, alice.workspace_id) == {}
+
+
+def test_each_line_is_read_once(tmp_path: Path) -> None:
+    """A list that has grown by an erasure, of this process or another, is read from there on."""
+    path, workspace_id = tmp_path / "erasures.jsonl", ids.new_id()
+    own, other = ErasureList(path), ErasureList(path)
+    now = datetime.now(UTC)
+    these = [ListedErasure("k", workspace_id, str(n), now, ids.NIL, ids.NIL, with_engagements=False) for n in range(3)]
+    own.add(these[:1])
+    other.add(these[:2])
+    own.check()
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+
+    own.add(these)
+
+    with pytest.raises(ErasureListInvalid, match="Line 1 "):
+        own.read()
+    assert [json.loads(line)["hash"] for line in path.read_bytes().splitlines()[1:]] == ["1", "2"]
+
+
+async def test_nobody_is_erased_without_the_list(tmp_path: Path) -> None:
+    """A list that cannot be written is noticed before anybody is erased, by a server and by a command."""
+    with pytest.raises(Unavailable, match="Nothing was erased"):
+        await require_list(ErasureList(tmp_path / "missing" / "erasures.jsonl"))
+
+    refused = herdbook("erase", "ada@x.test", "--database-url", "postgresql://localhost:1/none", folder=tmp_path)
+
+    assert refused.status == 1
+    assert (
+        "herdbook-data/erasures.jsonl` cannot be written: No such file or directory. Nothing was erased" in refused.complained
+    )
 
 
 def test_the_list_is_secret_and_whole(tmp_path: Path) -> None:
@@ -165,3 +256,17 @@ async def test_undo_goes_without_what_went(alice: Person, ledger: Ledger, pool: 
     assert [[each["id"] for each in shown[name]] for name in ("contacts", "companies", "tags")] == [[ada.id], [], []]
     assert "company" not in (await alice.get(ada.url)).json()
     await assert_consistent(pool, alice.workspace_id)
+
+
+async def test_an_undo_of_what_has_gone_by_itself(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """An undo of a change of an object that was deleted too long ago keeps it, and does not claim that a person was erased."""
+    ada = await marked(alice)
+    changed = await alice.patch(ada.url, json={"first_name": "Ada"})
+    await alice.delete(ada.url)
+    await pool.execute("update contact set deleted_at = now() - interval '8 days' where id = $1", ada.uuid)
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    undone = await alice.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
+
+    [kept] = undone.json()["kept"]
+    assert kept["message"] == "It was erased, or was deleted too long ago, and cannot come back."

@@ -21,6 +21,7 @@ MARKER: Final = "Zyxomma"
 ADDRESS: Final = "zyxomma@marker.test"
 PHONE: Final = "+49301234567"
 UNDO: Final = "/api/herdbook/undo"
+BULK: Final = "/api/herdbook/contacts/bulk"
 
 
 def url_of(target: Thing | str) -> str:
@@ -300,8 +301,60 @@ async def test_a_kept_answer_does_not_repeat_the_request(alice: Person, admin: P
 
     repeated = await alice.post("/api/v2/contacts", json=body, headers=headers)
 
-    assert repeated.json() == {"erased": True}
-    assert repeated.headers["Idempotency-Replayed"] == "true"
+    assert repeated.status_code == 410
+    assert repeated.json()["type"].endswith("/answer_erased")
+    assert MARKER not in repeated.text
+
+
+async def test_repeats_of_a_bulk(alice: Person, admin: Person) -> None:
+    """A bulk that is repeated tells for each operation whether its answer was erased; an atomic one has a single answer."""
+    operations = [{"action": "create", "contact": {"first_name": name}} for name in ("Ada", "Grace")]
+    each, atomic = {"operations": operations}, {"operations": operations, "atomic": True}
+    made = [await alice.post(BULK, json=body, headers={"Idempotency-Key": f"{body}"}) for body in (each, atomic)]
+    for one in made:
+        await erase(admin, one.json()["results"][0]["contact"]["id"])
+
+    again, whole = [await alice.post(BULK, json=body, headers={"Idempotency-Key": f"{body}"}) for body in (each, atomic)]
+
+    ada, grace = again.json()["results"]
+    assert (again.status_code, whole.status_code) == (200, 410)
+    assert (ada["index"], ada["result"], ada["problem"]["status"]) == (0, "failed", 410)
+    assert grace == made[0].json()["results"][1]
+    assert len((await alice.get("/api/v2/contacts")).json()["data"]) == 2
+
+
+async def test_a_repeated_undo(alice: Person, admin: Person) -> None:
+    """An undo that is repeated with its Idempotency-Key after an erasure is 410."""
+    ada = await marked(alice)
+    changed = await alice.patch(ada.url, json={"first_name": "Ada"})
+    body, headers = {"request_id": changed.headers["X-Request-Id"]}, {"Idempotency-Key": "undo-1"}
+    undone = await alice.post("/api/herdbook/undo", json=body, headers=headers)
+    await erase(admin, ada)
+
+    repeated = await alice.post("/api/herdbook/undo", json=body, headers=headers)
+
+    assert (undone.status_code, repeated.status_code) == (200, 410)
+
+
+@pytest.mark.parametrize("with_engagements", ["false", "true"])
+async def test_deleted_engagements_count(
+    alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]", with_engagements: str
+) -> None:
+    """A deleted engagement that is linked to the person is found by the link, also if its participants only have a name."""
+    ada = await marked(alice)
+    texts = {"title": MARKER, "transcript": MARKER} if with_engagements == "true" else {}
+    body = call(participants=[{"name": f"{MARKER} {MARKER} the Second"}], **texts)
+    engagement = Made(await alice.post(URL, json=body))
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": [ada.id]})
+    await alice.delete(f"/api/herdbook/engagements/{engagement.id}")
+
+    response = await erase(admin, ada, engagements=with_engagements)
+
+    assert response.json()["rows"]["engagement"] == 1
+    assert await everything(pool, alice.workspace_id) == {}
+    linked = "select count(*) from engagement where workspace_id = $1 and contact_ids <> '{}'"
+    assert await pool.fetchval(linked, alice.workspace_id) == 0
+    await assert_consistent(pool, alice.workspace_id)
 
 
 async def test_every_table_is_declared(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

@@ -1,7 +1,7 @@
 """`herdbook erase` and `herdbook erasures`: persons are forgotten, and stay so after a backup is restored."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
@@ -18,14 +18,25 @@ from herdbook.cli.environment import CommandFailed, environment
 from herdbook.db.pool import Connection, Pool, open_pool
 from herdbook.engagements.store import needing_recordings
 from herdbook.erasure import store
-from herdbook.erasure.erasing import certificate, command_for, erase_again, finished, not_erasable, preview
+from herdbook.erasure.commands import AddressErased
+from herdbook.erasure.erasing import (
+    certificate,
+    certificate_of_address,
+    command_for,
+    command_for_address,
+    erase_again,
+    finish_address,
+    finished,
+    not_erasable,
+    preview,
+)
 from herdbook.erasure.model import Certificate
 from herdbook.erasure.scrub_store import scrub_log, scrubbed_tables
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.errors import NotFound, Refusal
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
-from herdbook.media_sweep import sweep
+from herdbook.media_sweep import files_of, sweep
 from herdbook.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -55,9 +66,10 @@ def erase(  # one argument per option
     Parameters
     ----------
     person
-        A contact's id, or an e-mail address: it erases all contacts that have or had it, deleted and merged ones, too.
+        A contact's id, or an e-mail address: it erases all contacts that have or had it, deleted and merged ones, too, and
+        participants without a contact.
     with_engagements
-        Erase the person's engagements as well, with their transcripts, comments and recordings.
+        Erase the engagements that are linked to the contacts as well, with their transcripts, comments and recordings.
     dry_run
         Show what would be erased, and change nothing.
     workspace
@@ -77,20 +89,57 @@ def erase(  # one argument per option
         return workspace_id, sorted(await store.contacts_known_by(connection, workspace_id, address))
 
     with open_database(database) as url:
+        if not dry_run:
+            _require_list(database)
         workspace_id, contact_ids = with_connection(DatabaseSettings(database_url=url), meant)
-        if not contact_ids:
-            raise CommandFailed(f"No contact has or had the address `{person}`.")
+        certificates: list[Certificate] = []
 
-        async def erase_each(place: _Place) -> list[Certificate]:
-            if dry_run:
-                return [await _preview(place, workspace_id, each, with_engagements=with_engagements) for each in contact_ids]
-            done = [await _erased(place, workspace_id, each, with_engagements=with_engagements) for each in contact_ids]
-            if with_engagements:
-                await _sweep(database.data_dir, place.pool)
-            return done
+        async def erase_each(place: _Place) -> None:
+            async for each in _erasures(place, _Asked(workspace_id, contact_ids, address, with_engagements, dry_run)):
+                certificates.append(each)  # noqa: PERF401  # those before a refusal are shown, too
+            gone = [each for done in certificates for each in ids.decoded_all(ids.ENGAGEMENT, done.engagement_ids)]
+            if not dry_run:
+                folder = database.data_dir / "media"
+                await sweep(folder, partial(needing_recordings, place.pool), files_of(folder, workspace_id, gone))
 
-        certificates = asyncio.run(_at_place(url, database.data_dir, erase_each))
-    environment.say(msgspec.json.format(msgspec.json.encode(certificates), indent=2).decode())
+        try:
+            asyncio.run(_at_place(url, database.data_dir, erase_each))
+        finally:
+            if certificates:
+                environment.say(msgspec.json.format(msgspec.json.encode(certificates), indent=2).decode())
+    if not certificates:
+        raise CommandFailed(f"No contact has or had the address `{person}`, and no participant has it.")
+
+
+def _require_list(database: DatabaseSettings) -> None:
+    """Refuse an erasure that a restored database could not learn of."""
+    path = database.data_dir / NAME
+    try:
+        ErasureList(path).check()
+    except OSError as error:
+        raise CommandFailed(
+            f"The list of erasures `{path}` cannot be written: {error.strerror}. Nothing was erased. Choose the data folder of "
+            "the server with --data-dir, or create the folder."
+        ) from None
+
+
+class _Asked(NamedTuple):
+    """The contacts to erase, the address if one was asked for, and how."""
+
+    workspace_id: UUID
+    contact_ids: Sequence[UUID]
+    address: str
+    with_engagements: bool
+    is_dry_run: bool
+
+
+async def _erasures(place: _Place, asked: _Asked) -> AsyncGenerator[Certificate]:
+    """Erase the contacts, then the participants without a contact, and yield each certificate."""
+    erase_contact = _preview if asked.is_dry_run else _erased
+    for each in asked.contact_ids:
+        yield await erase_contact(place, asked.workspace_id, each, with_engagements=asked.with_engagements)
+    if asked.address and (further := await _address_erased(place, asked)) is not None:
+        yield further
 
 
 async def _preview(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_engagements: bool) -> Certificate:
@@ -113,6 +162,22 @@ async def _erased(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_e
     return done
 
 
+async def _address_erased(place: _Place, asked: _Asked) -> Certificate | None:
+    """Erase the participants with an address. Return the certificate, or None if there are none."""
+    workspace_id = asked.workspace_id
+    command = await command_for_address(place.pool, workspace_id, asked.address)
+    has_rows = any(command.found.rows.values())
+    if asked.is_dry_run:
+        return preview(command, ids.new_id(), None) if has_rows else None
+    # The list keeps the address, too, so that contacts with it do not come back with an earlier backup.
+    if has_rows or asked.contact_ids:
+        origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)
+        written = await place.ledger.write(workspace_id, command, origin)
+        task_id = msgspec.json.decode(written.body, type=AddressErased).task_id
+        await finish_address(place.pool, place.ledger, place.erasures, workspace_id, task_id, origin)
+    return await certificate_of_address(place.pool, workspace_id, asked.address) if has_rows else None
+
+
 @app.command
 def export(file: Path, *, database: _Database = DatabaseSettings()) -> None:
     """Add the erasures to a list in a file, which names nobody. Keep it beside the backups, and secret: it has the hashes' key.
@@ -128,7 +193,7 @@ def export(file: Path, *, database: _Database = DatabaseSettings()) -> None:
         ErasureList(file).add(listed)
     except OSError as error:
         raise CommandFailed(f"`{file}` cannot be written: {error.strerror}. Choose a file in a folder that exists.") from None
-    environment.say(f"`{file}` has {len(listed)} erasures of this database.")
+    environment.say(f"`{file}` has the erasures of this database: {len(listed)} hashes of ids and addresses.")
 
 
 @app.command
@@ -147,14 +212,15 @@ def apply(file: Path, *, database: _Database = DatabaseSettings()) -> None:
 
     async def again(place: _Place) -> int:
         many = await erase_again(place.pool, place.ledger, place.erasures, listed)
-        await _sweep(database.data_dir, place.pool)
+        await sweep(database.data_dir / "media", partial(needing_recordings, place.pool))
         return many
 
     with open_database(database) as url:
+        _require_list(database)
         # Refuse a database whose schema is not up to date.
         with_connection(DatabaseSettings(database_url=url), store.read_key)
         many = asyncio.run(_at_place(url, database.data_dir, again))
-    environment.say(f"{many} contacts were erased again.")
+    environment.say(f"Contacts erased again: {many}")
 
 
 @app.command
@@ -171,11 +237,6 @@ def scrub(*, database: _Database = DatabaseSettings()) -> None:
             environment.say("The write-ahead log, its archive and replicas are yours to renew.")
 
     with_connection(database, rewrite)
-
-
-async def _sweep(data_dir: Path, pool: Pool) -> None:
-    """Remove the recordings of erased engagements."""
-    await sweep(data_dir / "media", partial(needing_recordings, pool))
 
 
 async def _at_place(url: str, data_dir: Path, act: Callable[[_Place], Awaitable[T]]) -> T:

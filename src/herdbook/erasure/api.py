@@ -1,4 +1,4 @@
-"""The operation /herdbook/contacts/{contact_id}/erase."""
+"""The operations that erase persons."""
 
 from functools import partial
 from typing import Final
@@ -6,14 +6,27 @@ from uuid import UUID
 
 import msgspec
 
+from herdbook.addresses import comparable_address
 from herdbook.auth.scopes import ADMIN
 from herdbook.engagements.store import needing_recordings
-from herdbook.erasure.erasing import certificate, command_for, finished, not_erasable, preview
-from herdbook.erasure.model import Certificate, EraseQuery
-from herdbook.errors import NotFound
+from herdbook.erasure.commands import AddressErased
+from herdbook.erasure.erasing import (
+    certificate,
+    certificate_of_address,
+    command_for,
+    command_for_address,
+    finish_address,
+    finished,
+    not_erasable,
+    preview,
+    require_list,
+)
+from herdbook.erasure.model import Certificate, EraseParticipantsQuery, EraseParticipantsRequest, EraseQuery
+from herdbook.erasure.store import version_of
+from herdbook.errors import FieldError, Invalid, NotFound, Stale
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
-from herdbook.media_sweep import sweep
+from herdbook.media_sweep import files_of, sweep
 
 
 async def erase_contact(call: Call, contact_id: UUID, query: EraseQuery) -> Answer:
@@ -24,15 +37,38 @@ async def erase_contact(call: Call, contact_id: UUID, query: EraseQuery) -> Answ
     if query.dry_run:
         if (refusal := await not_erasable(pool, workspace_id, command)) is not None:
             raise refusal
+        version = await version_of(pool, workspace_id, contact_id)
+        if call.if_version is not None and version not in call.if_version:
+            raise Stale(version)
         return Answer(msgspec.json.encode(preview(command, call.request_id, call.caller.shown_credential_id)))
+    await require_list(services.erasures)
     try:
         written = await call.write(command)
     except NotFound as error:
         raise await not_erasable(pool, workspace_id, command) or error from None
     await finished(pool, services.ledger, services.erasures, (workspace_id, [contact_id]))
     if query.engagements:
-        await sweep(services.recordings.folder, partial(needing_recordings, pool))
+        folder = services.recordings.folder
+        files = files_of(folder, workspace_id, command.found.engagement_ids)
+        await sweep(folder, partial(needing_recordings, pool), files)
     return Answer(msgspec.json.encode(await certificate(pool, workspace_id, contact_id)), replayed=written.replayed)
+
+
+async def erase_participants(call: Call, body: EraseParticipantsRequest, query: EraseParticipantsQuery) -> Answer:
+    """Erase the participants with an address, and answer with the certificate."""
+    services, workspace_id = call.services, call.caller.workspace_id
+    pool, address = services.database.pool, comparable_address(body.email.strip())
+    command = await command_for_address(pool, workspace_id, address)
+    if address in command.subject.held:
+        message = "`email` is the address of a contact. Erase the contact: its participation goes with it."
+        raise Invalid([FieldError("email", "already_in_use", message)])
+    if query.dry_run:
+        return Answer(msgspec.json.encode(preview(command, call.request_id, call.caller.shown_credential_id)))
+    await require_list(services.erasures)
+    written = await call.write(command)
+    task_id = msgspec.json.decode(written.body, type=AddressErased).task_id
+    await finish_address(pool, services.ledger, services.erasures, workspace_id, task_id, call.origin)
+    return Answer(msgspec.json.encode(await certificate_of_address(pool, workspace_id, address)), replayed=written.replayed)
 
 
 OPERATIONS: Final = (
@@ -48,6 +84,21 @@ OPERATIONS: Final = (
         scopes=(ADMIN,),
         handler=erase_contact,
         query=EraseQuery,
+        answer=Certificate,
+        answer_description="The certificate of the erasure or, for a dry run, what would be erased.",
+    ),
+    Operation(
+        method="POST",
+        path="/herdbook/participants/erase",
+        id="erase-participants",
+        summary="Erase participants",
+        description="Erases the participants of engagements who have an address that is no contact's, from the engagements, "
+        "their history and kept answers. The engagements stay. The answer certifies what was erased.",
+        tag="subpackage_contacts",
+        scopes=(ADMIN,),
+        handler=erase_participants,
+        body=EraseParticipantsRequest,
+        query=EraseParticipantsQuery,
         answer=Certificate,
         answer_description="The certificate of the erasure or, for a dry run, what would be erased.",
     ),

@@ -1,15 +1,15 @@
 """The commands that erase persons and objects, slice by slice."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.store import CONTACT, CONTACTS, ContactRow
-from herdbook.erasure.model import Chain, ErasureState, Found, Subject, keyed_hash
-from herdbook.erasure.steps import MAX_ENTRIES, STEPS, empty_entries, erase_contact
+from herdbook.contacts.store import ADDRESSES, CONTACT, CONTACTS, ContactRow
+from herdbook.erasure.model import Chain, ErasureState, Found, Subject, erased_address, keyed_hash, task_of_address
+from herdbook.erasure.steps import STEPS, empty_entries, erase_contact, range_of
 from herdbook.erasure.store import (
     CHAIN_RANGES,
     EMPTIED_ENTRIES,
@@ -34,7 +34,8 @@ from herdbook.notes.store import NOTE, NoteRow, place_of
 class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
     """Erase a contact, deleted or not, with those merged into it. `EraseSlice` removes what else there is of the person.
 
-    `subject` is what was known of the person before, and `found` the rows that were found. Refusals: NotFound, also for a
+    `subject` is what was known of the person before, and `found` the rows that were found. Both are shown alone: the rows at
+    hand and their entries tell who the person is, because a merge may be taken back meanwhile. Refusals: NotFound, also for a
     contact that was merged into another one; Stale.
     """
 
@@ -46,6 +47,7 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
 
     def needs(self) -> Iterator[Need]:
         yield Need(SETTINGS, KEY)
+        yield from ADDRESSES.needs(self.subject.addresses)
         for contact_id in {self.contact_id, *self.subject.contact_ids}:
             yield Need(CONTACTS, contact_id)
             yield Need(MERGED_CONTACTS, contact_id)
@@ -56,9 +58,11 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound("contact", object_id=self.contact_id)
         if self.if_version is not None and row.version not in self.if_version:
             raise Stale(row.version)
-        # The slices look for the engagements anew, so their state need not hold them.
-        known = msgspec.structs.replace(self.subject, engagement_ids=frozenset())
-        subject, chains = erase_contact(work, row, known)
+        subject, chains = erase_contact(work, row, Subject(region=self.subject.region))
+        # Others may have got an address since, by the undo of a merge, too.
+        addresses = sorted(self.subject.addresses | subject.addresses)
+        held = {each for each in addresses if ADDRESSES.holder(work, each) is not None}
+        subject = msgspec.structs.replace(subject, held=self.subject.held | held)
         state = ErasureState(subject=subject, with_engagements=self.with_engagements, found=self.found, chains=tuple(chains))
         work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, self.contact_id, work.seq, state))
         note(work, ERASE, self.contact_id, is_finished=False)
@@ -76,6 +80,38 @@ def _is_replaced(work: UnitOfWork, row: ContactRow) -> bool:
     return end is not None and bool(passed) and end.deleted_at is None
 
 
+class EraseAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Begin to erase the participants with an address that no contact has. `EraseSlice` erases them.
+
+    `subject` is the person who has the address, and `found` the rows that were found.
+    """
+
+    address: str
+    subject: Subject
+    found: Found
+
+    def needs(self) -> Iterator[Need]:
+        yield Need(SETTINGS, KEY)
+
+    def apply(self, work: UnitOfWork) -> Result:
+        key = work.get(SETTINGS, KEY)
+        assert key is not None, "a migration has written it"
+        hashed = keyed_hash(key.value, work.workspace_id, erased_address(self.address))
+        task_id = task_of_address(hashed)
+        state = ErasureState(subject=msgspec.structs.replace(self.subject, engagement_ids=frozenset()))
+        # No entry tells it, so that a later round records the rest under a request of its own.
+        work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, task_id, 0, state))
+        note(work, ERASE, task_id, is_finished=False)
+        _keep_hash(work, hashed, self.found, with_engagements=False)
+        return Result(work.seq, AddressErased(task_id=task_id))
+
+
+class AddressErased(msgspec.Struct, frozen=True):
+    """The answer to the command that begins to erase an address: the id of the task."""
+
+    task_id: UUID
+
+
 class EraseSlice(msgspec.Struct, frozen=True):
     """Do the next slice of an erasure."""
 
@@ -90,6 +126,9 @@ class EraseSlice(msgspec.Struct, frozen=True):
         if task is None:
             note(work, ERASE, self.object_id, is_finished=True)
             return Result(work.seq, SliceDone(all=True))
+        # Two slices of one erasure, by a request and a later round, would do the same.
+        if work.has_changed(ERASURE_TASKS, self.object_id):
+            return Result(work.seq, SliceDone(all=False))
         state = _after_slice(work, task.state)
         if state is not None:
             work.put(ERASURE_TASKS, msgspec.structs.replace(task, state=state))
@@ -106,7 +145,7 @@ def _after_slice(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     pending = empty_entries(work, state)
     if pending is not None or state.step == len(STEPS):
         return pending
-    return STEPS[state.step].erase(work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
+    return STEPS[state.step](work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
 
 
 def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState) -> None:
@@ -115,18 +154,26 @@ def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState) -> None:
     assert key is not None, "a migration has written it"
     asked_for = ids.encoded(CONTACT.prefix, contact_id)
     shown = {ids.encoded(CONTACT.prefix, each) for each in state.subject.contact_ids}
-    origin = work.origin
-    for value in sorted(shown | state.subject.addresses):
-        erasure = Erasure(
-            workspace_id=work.workspace_id,
-            hash=keyed_hash(key.value, work.workspace_id, value),
-            at=work.at,
-            request_id=origin.request_id,
-            credential_id=origin.credential_id,
-            with_engagements=state.with_engagements,
-            found=state.found if value == asked_for else None,
-        )
-        work.put(ERASURES, erasure)
+    for value in sorted(shown | state.subject.addresses - state.subject.held):
+        found = state.found if value == asked_for else None
+        _keep_hash(work, keyed_hash(key.value, work.workspace_id, value), found, with_engagements=state.with_engagements)
+
+
+def _keep_hash(work: UnitOfWork, hashed: str, found: Found | None, *, with_engagements: bool) -> None:
+    erasure = Erasure(
+        workspace_id=work.workspace_id,
+        hash=hashed,
+        at=work.at,
+        request_id=work.origin.request_id,
+        credential_id=work.origin.credential_id,
+        with_engagements=with_engagements,
+        found=found,
+    )
+    work.put(ERASURES, erasure)
+
+
+# Limits how many entries of each removed object go with it. The others follow in slices.
+MAX_EXPIRED_ENTRIES: Final = 20
 
 
 class Expirable(NamedTuple):
@@ -148,7 +195,10 @@ class ExpireObjects(msgspec.Struct, frozen=True):
     def needs(self) -> Iterator[Need]:
         for each in self.objects:
             yield Need(self._table, each.id)
-            yield Need(CHAIN_RANGES, (self.object_type.kind, each.id, each.version, MAX_ENTRIES))
+            yield Need(CHAIN_RANGES, range_of(self._chain_of(each.id, each.version), MAX_EXPIRED_ENTRIES))
+
+    def _chain_of(self, object_id: UUID, version: int) -> Chain:
+        return Chain(self.object_type.kind, self.object_type.prefix, object_id, version, is_expired=True)
 
     @property
     def _table(self) -> Any:
@@ -159,23 +209,23 @@ class ExpireObjects(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         for each in self.objects:
-            row = work.get(self._table, each.id)
+            row = None if work.has_changed(self.object_type.table, each.id) else work.get(self._table, each.id)
             if row is not None and row.version == each.version and _may_go(work, row):
                 self._expire(work, row)
         return Result(work.seq, SliceDone(all=True))
 
     def _expire(self, work: UnitOfWork, row: Any) -> None:
-        kind = self.object_type.kind
         if self._table is self.object_type.table:
             remove_traces(work, self.object_type, row)
         work.remove(self.object_type.table, row.id)
-        found = work.get(CHAIN_RANGES, (kind, row.id, row.version, MAX_ENTRIES))
+        chain = self._chain_of(row.id, row.version)
+        found = work.get(CHAIN_RANGES, range_of(chain, MAX_EXPIRED_ENTRIES))
         assert found is not None, "an object without entries has a range, too"
         empty = Erased(id=ids.encoded(self.object_type.prefix, row.id))
         for entry in found.entries:
             work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, empty))
-        if len(found.entries) == MAX_ENTRIES:
-            rest = Chain.of(self.object_type, row.id, found.entries[-1].seq)
+        if found.is_cut:
+            rest = msgspec.structs.replace(chain, seq=found.entries[-1].seq)
             state = ErasureState(subject=Subject(), chains=(rest,), step=len(STEPS))
             work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, row.id, row.version, state))
             note(work, ERASE, row.id, is_finished=False)

@@ -1,7 +1,7 @@
 """The places that have personal data of contacts: which tables, and how their rows are found.
 
 An erasure empties each place, and `herdbook erase` counts by it. A new table that may have such data is declared here; a test
-walks over all tables of the schema. `steps.py` says how the rows of a place go.
+walks over all tables of the schema, and one over the places after an erasure. `steps.py` says how the rows of a place go.
 """
 
 from dataclasses import dataclass
@@ -53,14 +53,19 @@ class Place:
     """Rows of a table with personal data of contacts.
 
     `found` is a statement that selects each as JSON: by the contacts and their addresses, or by the engagements. It never asks
-    for both at once, so that the engagements can be read in slices. `step` is the name of the step of an erasure that empties
-    the place. `goes_with_engagements` if that happens only when the engagements of the person are erased, too.
+    for both at once, so that the engagements can be read in slices. `goes_with_engagements` if an erasure empties the
+    place only when the engagements of the person are erased, too. `is_own` if the rows say nothing of others.
     """
 
     table: LiteralString
     found: LiteralString
-    step: str
     goes_with_engagements: bool = False
+    is_own: bool = False
+
+    @property
+    def is_of_engagements(self) -> bool:
+        """Whether some of the rows are found by the engagements."""
+        return "$3" in self.found
 
     @property
     def rows(self) -> LiteralString:
@@ -76,15 +81,15 @@ _OF_CONTACTS: Final[LiteralString] = "select to_json(t) from $table t where t.wo
 _OF_ENGAGEMENTS: Final[LiteralString] = "select to_json(t) from $table t where t.workspace_id = $1 and t.$id = any($3)"
 
 
-def _of_contacts(table: LiteralString, contact_id: LiteralString = "contact_id", step: str = "contact") -> Place:
-    return Place(table=table, found=_OF_CONTACTS.replace("$table", table).replace("$id", contact_id), step=step)
+def _of_contacts(table: LiteralString, contact_id: LiteralString = "contact_id", *, is_own: bool = True) -> Place:
+    return Place(table=table, found=_OF_CONTACTS.replace("$table", table).replace("$id", contact_id), is_own=is_own)
 
 
 def _of_engagements(
     table: LiteralString, engagement_id: LiteralString = "engagement_id", *, goes_with_engagements: bool = True
 ) -> Place:
     found = _OF_ENGAGEMENTS.replace("$table", table).replace("$id", engagement_id)
-    return Place(table=table, found=found, step="engagements", goes_with_engagements=goes_with_engagements)
+    return Place(table=table, found=found, goes_with_engagements=goes_with_engagements)
 
 
 PLACES: Final = (
@@ -98,12 +103,12 @@ PLACES: Final = (
     _of_contacts("contact_word"),
     _of_contacts("contact_tag"),
     _of_contacts("company_contact"),
-    _of_contacts("note", step="notes"),
-    _of_contacts("contact_note", step="notes"),
-    _of_contacts("engagement_contact", step="engagements"),
+    _of_contacts("note", is_own=False),
+    _of_contacts("contact_note", is_own=False),
+    _of_contacts("engagement_contact", is_own=False),
     _of_engagements("engagement", "id", goes_with_engagements=False),
-    Place(table="change", found=_OF_ALL + _ENTRIES_OF, step="entries"),
-    Place(table="webhook_delivery", found=_OF_ALL + _DELIVERIES_OF, step="entries"),
+    Place(table="change", found=_OF_ALL + _ENTRIES_OF),
+    Place(table="webhook_delivery", found=_OF_ALL + _DELIVERIES_OF),
     Place(
         table="idempotency_record",
         found="""
@@ -112,13 +117,12 @@ PLACES: Final = (
             where strpos(lower(t.key), term.text) > 0 or strpos(lower(t.answer::text), term.text) > 0
         )
         """,
-        step="answers",
     ),
-    _of_contacts("erasure_task", "id", step="last"),
+    _of_contacts("erasure_task", "id", is_own=False),
     _of_engagements("transcript", "id"),
     _of_engagements("transcript_comment"),
-    Place(table="change", found=_OF_TRANSCRIPTS + _ENTRIES_OF, step="entries", goes_with_engagements=True),
-    Place(table="webhook_delivery", found=_OF_TRANSCRIPTS + _DELIVERIES_OF, step="entries", goes_with_engagements=True),
+    Place(table="change", found=_OF_TRANSCRIPTS + _ENTRIES_OF, goes_with_engagements=True),
+    Place(table="webhook_delivery", found=_OF_TRANSCRIPTS + _DELIVERIES_OF, goes_with_engagements=True),
     _of_engagements("engagement_word"),
     _of_engagements("engagement_company"),
     _of_engagements("engagement_tag"),

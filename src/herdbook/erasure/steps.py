@@ -1,7 +1,11 @@
-"""The steps of an erasure: each empties some of the places in slices that fit a batch."""
+"""The steps of an erasure: each empties some of the places in slices that fit a batch.
+
+A slice finds entries, comments and kept answers in the database alone. It therefore leaves an object that its own batch has
+changed to the next slice, which runs in a later batch and sees the change.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -23,20 +27,24 @@ from herdbook.erasure.store import (
     MENTIONS,
     MERGED_CONTACTS,
     NOTES_OF,
+    AnswerKey,
     ChainEntry,
     EmptiedAnswer,
     EmptiedEntry,
 )
 from herdbook.ledger.changes import Erased, is_erased
+from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS
 from herdbook.ledger.index_entries import IndexReader
 from herdbook.ledger.object_types import erased, remove_traces, updated_silently
 from herdbook.ledger.unit_of_work import Need, UnitOfWork
 from herdbook.notes.store import NOTE, NOTES
-from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
+from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_COMMENTS
 
 # Limits how many engagements a slice changes, and how many entries of an object it empties.
 MAX_ENGAGEMENTS: Final = 20
 MAX_ENTRIES: Final = 100
+# Limits how many entries of each of several objects a slice empties.
+MAX_FIRST_ENTRIES: Final = 5
 MAX_OBJECTS: Final = 60
 _Members: TypeAlias = dict[str, msgspec.Raw]
 
@@ -49,7 +57,9 @@ def erase_contact(work: UnitOfWork, row: ContactRow, subject: Subject) -> tuple[
         merged = {each for known in work.get_all(MERGED_CONTACTS, found) if known is not None for each in known.merged}
         merged |= {each.id for each in work.changed_in(CONTACTS) if each.merged_into in found}
         found = sorted(merged - rows.keys())
-        rows |= {each.id: each for each in work.get_all(CONTACTS, found) if each is not None}
+        # Undoing may have taken a merge back since it was stored.
+        rows |= {each.id: each for each in work.get_all(CONTACTS, found) if each is not None and each.merged_into in rows}
+        found = sorted(rows.keys() & set(found))
     for each in rows.values():
         remove_traces(work, CONTACT, each)
         erased(work, CONTACT, each.id, each.version)
@@ -62,10 +72,12 @@ def empty_entries(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     """Empty some entries of the objects in `chains`, then erase comments. Return None once neither is left."""
     if state.chains:
         chain, *others = state.chains
-        subject, rest = _emptied(work, state.subject, chain)
+        subject, rest = _emptied(work, state.subject, chain, MAX_ENTRIES)
         return msgspec.structs.replace(state, subject=subject, chains=(*rest, *others))
     if state.commented:
         engagement_id, *uncommented = state.commented
+        if _has_changed_comments(work, engagement_id):
+            return state
         comments, is_last = _comments_of(work, engagement_id)
         commented = uncommented if is_last else state.commented
         return _with_chains(work, msgspec.structs.replace(state, commented=tuple(commented)), comments)
@@ -78,9 +90,11 @@ def erase_notes(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     note_ids = [note_id for each in found if each is not None for note_id in each.notes][:MAX_NOTES]
     if not note_ids:
         return None
+    if any(work.has_changed(NOTES, note_id) for note_id in note_ids):
+        return state
     rows = [row for row in work.get_all(NOTES, note_ids) if row is not None]
     chains = [Chain.of(NOTE, row.id, row.version) for row in rows]
-    work.require(Need(CHAIN_RANGES, _range(each)) for each in chains)
+    work.require(Need(CHAIN_RANGES, range_of(each, MAX_FIRST_ENTRIES)) for each in chains)
     for row in rows:
         remove_traces(work, NOTE, row)
         erased(work, NOTE, row.id, row.version)
@@ -95,7 +109,7 @@ def leave_engagements(work: UnitOfWork, state: ErasureState) -> ErasureState | N
 
 
 def leave_participants(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
-    """Take the person out of further engagements that have them among the participants. Return None at the last one."""
+    """Take the person out of further engagements, deleted ones, too. Return None at the last one."""
     after = UUID(state.after) if state.after else ids.NIL
     read = work.get(MENTIONS, (after, tuple(state.subject.terms), tuple(state.subject.tails)))
     assert read is not None, "a range without engagements has a row, too"
@@ -103,8 +117,9 @@ def leave_participants(work: UnitOfWork, state: ErasureState) -> ErasureState | 
         return None
     engagement_ids = sorted(read.found)[:MAX_ENGAGEMENTS]
     state, many = _left(work, state, engagement_ids)
-    is_whole = many == len(read.found)
-    return msgspec.structs.replace(state, after=str(read.last if is_whole else engagement_ids[many - 1]))
+    if many == len(read.found):
+        return msgspec.structs.replace(state, after=str(read.last))
+    return msgspec.structs.replace(state, after=str(engagement_ids[many - 1])) if many else state
 
 
 def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
@@ -113,6 +128,8 @@ def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     after = (UUID(credential_id), key) if credential_id else (ids.NIL, "")
     read = work.get(MENTIONING_ANSWERS, (*after, tuple(state.subject.terms)))
     assert read is not None, "a range without records has a row, too"
+    if any(_is_changed_answer(work, each) for each in read.found):
+        return state
     for each in read.found:
         work.put(EMPTIED_ANSWERS, EmptiedAnswer(work.workspace_id, each.credential_id, each.key, each.is_in_key))
     if read.last is None:
@@ -120,46 +137,65 @@ def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     return msgspec.structs.replace(state, after=f"{read.last[0]} {read.last[1]}")
 
 
-class Step(NamedTuple):
-    """A step of an erasure. `erase` does a slice of it, and returns the state after it, or None if nothing was left to do."""
-
-    name: str
-    erase: Callable[[UnitOfWork, ErasureState], ErasureState | None]
-
-
-# Before each comes the emptying of entries. Those of the contacts are the first, because they tell by which addresses and
-# numbers the person was known.
-STEPS: Final = (
-    Step("notes", erase_notes),
-    Step("engagements", leave_engagements),
-    Step("participants", leave_participants),
-    Step("answers", empty_answers),
+# Each step does a slice, and returns the state after it, or None if nothing was left to do. Entries are emptied before each.
+# Those of the contacts are the first, because they tell by which addresses and numbers the person was known.
+STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ...]] = (
+    erase_notes,
+    leave_engagements,
+    leave_participants,
+    empty_answers,
 )
 
 
 def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID]) -> tuple[ErasureState, int]:
-    """Take the person out of engagements, or erase these, until the slice is full. Return how many it has looked at."""
+    """Take the person out of engagements, or erase linked ones, until the slice is full or one must wait for the next.
+
+    Return how many it is done with.
+    """
     rows = work.get_all(ENGAGEMENTS, engagement_ids)
     # Miss all that the slice needs before it changes anything, because a command that misses rows is applied again.
-    needs = [Need(CHAIN_RANGES, _range(Chain.of(ENGAGEMENT, row.id, row.version))) for row in rows if row is not None]
+    chains_of = [_chain_of(row, state) for row in rows if row is not None and not work.has_changed(ENGAGEMENTS, row.id)]
+    needs = [Need(CHAIN_RANGES, range_of(each, MAX_FIRST_ENTRIES)) for each in chains_of]
     if state.with_engagements:
         needs += [need for each in engagement_ids for need in (Need(TRANSCRIPTS.versions, each), Need(COMMENTS_OF, each))]
     work.require(needs)
     many, chains, commented = 0, list[Chain](), list[UUID]()
-    for row in rows:
+    for engagement_id, row in zip(engagement_ids, rows, strict=True):
+        if _has_changed(work, engagement_id, with_comments=state.with_engagements):
+            break
         many += 1
         if row is None or not _is_about(row, state.subject):
             continue
-        if state.with_engagements:
+        if state.with_engagements and _is_linked(row, state.subject):
             erased_chains, is_commented = erase_engagement(work, row)
             chains += erased_chains
             commented += [row.id] if is_commented else []
         else:
-            chains.append(_left_by(work, state.subject, row))
+            _leave(work, state.subject, row)
+            chains.append(_chain_of(row, state))
         if len(chains) >= MAX_OBJECTS:
             break
     state = msgspec.structs.replace(state, commented=(*state.commented, *commented))
     return _with_chains(work, state, chains), many
+
+
+def _has_changed(work: UnitOfWork, engagement_id: UUID, *, with_comments: bool) -> bool:
+    if with_comments and (work.has_changed(TRANSCRIPTS, engagement_id) or _has_changed_comments(work, engagement_id)):
+        return True
+    return work.has_changed(ENGAGEMENTS, engagement_id)
+
+
+def _has_changed_comments(work: UnitOfWork, engagement_id: UUID) -> bool:
+    if any(row.engagement_id == engagement_id for row in work.changed_in(TRANSCRIPT_COMMENTS)):
+        return True
+    found = work.get(COMMENTS_OF, engagement_id)
+    assert found is not None, "an engagement without comments has a row, too"
+    return any(work.has_changed(TRANSCRIPT_COMMENTS, comment_id) for comment_id, _ in found.comments)
+
+
+def _is_changed_answer(work: UnitOfWork, answer: AnswerKey) -> bool:
+    is_put = work.has_changed(IDEMPOTENCY_RECORDS, f"{answer.credential_id}:{answer.key}")
+    return is_put or work.has_changed(EMPTIED_ANSWERS, (answer.credential_id, answer.key))
 
 
 def erase_engagement(work: UnitOfWork, row: EngagementRow) -> tuple[list[Chain], bool]:
@@ -184,9 +220,16 @@ def _comments_of(work: UnitOfWork, engagement_id: UUID) -> tuple[list[Chain], bo
     return chains, len(chains) < MAX_COMMENTS
 
 
-def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
+def _chain_of(row: EngagementRow, state: ErasureState) -> Chain:
+    if state.with_engagements:
+        return Chain.of(ENGAGEMENT, row.id, row.version)
+    is_linked = not state.subject.contact_ids.isdisjoint(row.contact_ids)
+    return Chain(ENGAGEMENT.kind, ENGAGEMENT.prefix, row.id, row.version, is_kept=True, is_linked=is_linked)
+
+
+def _leave(work: UnitOfWork, subject: Subject, row: EngagementRow) -> None:
     """Take the person out of an engagement, by a change that does not tell who it was."""
-    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
+    is_linked = _is_linked(row, subject)
     participants = subject.others(row.details.participants, is_linked=is_linked)
     told = msgspec.structs.replace(row.details, participants=participants)
     gone = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
@@ -196,63 +239,71 @@ def _left_by(work: UnitOfWork, subject: Subject, row: EngagementRow) -> Chain:
         told_entry, after = (EngagementEntry.of(row.object, each) for each in (told, details))
         updated_silently(work, ENGAGEMENT, row, told_entry, after)
     else:
-        work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=told))
-    return Chain.of(ENGAGEMENT, row.id, row.version, is_kept=True)
+        # No index has a deleted engagement, and no new entry tells of it.
+        decoded_ids = tuple(ids.decoded_all(CONTACT.prefix, contact_ids))
+        work.put(ENGAGEMENTS, msgspec.structs.replace(row, details=details, contact_ids=decoded_ids))
 
 
 def _with_chains(work: UnitOfWork, state: ErasureState, chains: Iterable[Chain]) -> ErasureState:
     """Empty the first entries of objects. Return the state with what is left of them."""
     chains = list(chains)
-    work.require(Need(CHAIN_RANGES, _range(each)) for each in chains)
+    work.require(Need(CHAIN_RANGES, range_of(each, MAX_FIRST_ENTRIES)) for each in chains)
     left: list[Chain] = []
     for each in chains:
-        left += _emptied(work, state.subject, each)[1]
+        left += _emptied(work, state.subject, each, MAX_FIRST_ENTRIES)[1]
     return msgspec.structs.replace(state, chains=(*state.chains, *left))
 
 
-def _emptied(work: UnitOfWork, subject: Subject, chain: Chain) -> tuple[Subject, list[Chain]]:
+def _emptied(work: UnitOfWork, subject: Subject, chain: Chain, most: int) -> tuple[Subject, list[Chain]]:
     """Empty some entries of an object. Return the person, known better now, and the rest of the chain."""
-    found = work.get(CHAIN_RANGES, _range(chain))
+    found = work.get(CHAIN_RANGES, range_of(chain, most))
     assert found is not None, "an object without entries has a range, too"
+    # Entries of this batch are not stored yet, and what it empties would be read as it was.
+    if chain.seq > work.loaded_seq or any(work.has_changed(EMPTIED_ENTRIES, entry.seq) for entry in found.entries):
+        return subject, [chain]
     empty = Erased(id=ids.encoded(chain.prefix, chain.object_id))
     for entry in found.entries:
         if is_erased(bytes(entry.object)):
             continue
         if chain.is_kept:
-            _empty_in_part(work, subject, entry)
+            _empty_in_part(work, subject, entry, is_linked=chain.is_linked)
             continue
-        if chain.kind == CONTACT.kind:
+        if chain.is_read:
             subject = subject.having(msgspec.json.decode(entry.object, type=Contact))
         work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, empty))
     # The last entry is read again, because an entry of an older release does not name the one before it.
-    is_last = len(found.entries) < MAX_ENTRIES
-    return subject, [] if is_last else [msgspec.structs.replace(chain, seq=found.entries[-1].seq)]
+    return subject, [msgspec.structs.replace(chain, seq=found.entries[-1].seq)] if found.is_cut else []
 
 
-def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry) -> None:
+def _empty_in_part(work: UnitOfWork, subject: Subject, entry: ChainEntry, *, is_linked: bool) -> None:
     """Take the person out of what an entry of an engagement says of the participants."""
-    object_, previous = _without_person(entry.object, subject), _without_person(entry.previous, subject)
+    object_, previous = (_without_person(each, subject, is_linked=is_linked) for each in (entry.object, entry.previous))
     if object_ is not entry.object or previous is not entry.previous:
         work.put(EMPTIED_ENTRIES, EmptiedEntry(work.workspace_id, entry.seq, object_, previous))
 
 
-def _without_person(object_: msgspec.Raw, subject: Subject) -> msgspec.Raw:
+def _without_person(object_: msgspec.Raw, subject: Subject, *, is_linked: bool) -> msgspec.Raw:
     members = msgspec.json.decode(object_, type=_Members | None)
     if members is None or "details" not in members:
         return object_
     details = msgspec.json.decode(members["details"], type=Details)
     linked = {ids.encoded(CONTACT.prefix, each) for each in subject.contact_ids}
-    others = subject.others(details.participants, is_linked=not linked.isdisjoint(details.contact_ids))
+    is_linked = is_linked or not linked.isdisjoint(details.contact_ids)
+    others = subject.others(details.participants, is_linked=is_linked)
     if others == details.participants:
         return object_
     members["details"] = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(details, participants=others)))
     return msgspec.Raw(msgspec.json.encode(members))
 
 
-def _range(chain: Chain) -> tuple[str, UUID, int, int]:
-    return chain.kind, chain.object_id, chain.seq, MAX_ENTRIES
+def range_of(chain: Chain, most: int) -> tuple[str, UUID, int, int, bool]:
+    """Return the key of the first entries of a chain."""
+    return chain.kind, chain.object_id, chain.seq, most, chain.is_read
 
 
 def _is_about(row: EngagementRow, subject: Subject) -> bool:
-    is_linked = not subject.contact_ids.isdisjoint(row.contact_ids)
-    return is_linked or subject.others(row.details.participants, is_linked=False) != row.details.participants
+    return _is_linked(row, subject) or subject.others(row.details.participants, is_linked=False) != row.details.participants
+
+
+def _is_linked(row: EngagementRow, subject: Subject) -> bool:
+    return not subject.contact_ids.isdisjoint(row.contact_ids)

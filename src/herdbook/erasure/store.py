@@ -1,6 +1,6 @@
 """The tables that an erasure reads and writes beside those of objects, and every SQL statement about erasures."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -13,19 +13,19 @@ from herdbook.contacts.model import Contact
 from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
-from herdbook.erasure.model import ErasureState, Found, Subject, keyed_hash
-from herdbook.erasure.places import PLACES
+from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
+from herdbook.erasure.places import PLACES, Place
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import is_erased
+from herdbook.ledger.idempotency import ERASED_ANSWER
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Removed, Table
+from herdbook.phone_numbers import number_keys
 from herdbook.workspaces.store import region_of
 
 KEY: Final = "erasure_key"
 # Certificates count the files of recordings under this name, among the tables.
 RECORDING: Final = "recording"
-# The answer to a repeated Idempotency-Key, once the first answer was erased.
-ERASED_ANSWER: Final = msgspec.Raw(b'{"erased":true}')
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -145,7 +145,7 @@ MERGED_CONTACTS: Final = Table(
 
 
 class ChainEntry(msgspec.Struct, frozen=True):
-    """An entry of an object. `object` and `previous` are null for the kinds whose entries are emptied unread."""
+    """An entry of an object. `object` is null in a range that is not read, and so is `previous`, save that of engagements."""
 
     seq: int
     object: msgspec.Raw
@@ -153,29 +153,41 @@ class ChainEntry(msgspec.Struct, frozen=True):
 
 
 class ChainRange(msgspec.Struct, frozen=True):
-    """The entries of an object from one backwards; `most` of them if there are more."""
+    """The entries of an object from one backwards. `is_cut` if the range is full: the chain may go on from its last entry.
+
+    A range is full with `most` entries, or once those that it reads have 4 KB for each of them.
+    """
 
     workspace_id: UUID
     kind: str
     object_id: UUID
     seq: int
     most: int
+    is_read: bool
     entries: tuple[ChainEntry, ...]
+    is_cut: bool
 
 
+# A range has two entries at least, because the next one begins with its last.
 CHAIN_RANGES: Final = Table(
     row=ChainRange,
-    key=lambda found: (found.kind, found.object_id, found.seq, found.most),
+    key=lambda found: (found.kind, found.object_id, found.seq, found.most, found.is_read),
     load="""
-        select asked.workspace_id, k.kind, k.object_id, k.seq, k.most, (
+        select asked.workspace_id, k.kind, k.object_id, k.seq, k.most, k.is_read, found.entries, found.is_cut
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+        cross join lateral (
+            select asked.key ->> 0 as kind, (asked.key ->> 1)::uuid as object_id, (asked.key ->> 2)::bigint as seq,
+                (asked.key ->> 3)::int as most, (asked.key ->> 4)::boolean as is_read
+        ) as k
+        cross join lateral (
             with recursive chain as (
-                select c.*, 1 as place from change c
+                select c.seq, c.action, c.previous_version, c.object, c.previous, 1 as place, $bytes as bytes from change c
                 where c.workspace_id = asked.workspace_id and c.seq = k.seq and c.object_id = k.object_id
                     and c.kind::text = k.kind
                 union all
-                select e.*, chain.place + 1
+                select e.seq, e.action, e.previous_version, e.object, e.previous, chain.place + 1, chain.bytes + e.bytes
                 from chain cross join lateral (
-                    select c.* from change c
+                    select c.seq, c.action, c.previous_version, c.object, c.previous, $bytes as bytes from change c
                     where c.workspace_id = asked.workspace_id and c.seq = coalesce(
                         chain.previous_version,
                         case when chain.action::text <> 'c' then (
@@ -187,20 +199,20 @@ CHAIN_RANGES: Final = Table(
                     )
                     limit 1
                 ) as e
-                where chain.place < k.most
+                where chain.place < k.most and (chain.place < 2 or chain.bytes < 4096 * k.most)
             )
-            select coalesce(json_agg(shown order by shown.seq desc), '[]') from (
-                select chain.seq, case when k.kind in ('c', 'e') then chain.object end as object,
-                    case when k.kind in ('c', 'e') then chain.previous end as previous
-                from chain
-            ) as shown
-        ) as entries
-        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
-        cross join lateral (
-            select asked.key ->> 0 as kind, (asked.key ->> 1)::uuid as object_id, (asked.key ->> 2)::bigint as seq,
-                (asked.key ->> 3)::int as most
-        ) as k
-    """,
+            select coalesce(json_agg(json_build_object(
+                    'seq', chain.seq, 'object', case when k.is_read then chain.object end,
+                    'previous', case when k.is_read and k.kind = 'e' then chain.previous end
+                ) order by chain.seq desc), '[]') as entries,
+                coalesce(max(chain.place) >= k.most or (max(chain.place) >= 2 and max(chain.bytes) >= 4096 * k.most), false)
+                    as is_cut
+            from chain
+        ) as found
+    """.replace(
+        "$bytes",
+        "case when k.is_read then octet_length(c.object::text) + coalesce(octet_length(c.previous::text), 0) else 0 end",
+    ),
     save=None,
 )
 
@@ -288,7 +300,7 @@ NOTES_OF: Final = Table(
 
 
 class Mentions(msgspec.Struct, frozen=True):
-    """The engagements after one that may mention a person among their participants; `last` is the last one that was read."""
+    """The engagements after one that may mention a person, deleted ones, too; `last` is the last one that was read."""
 
     workspace_id: UUID
     after: UUID
@@ -301,7 +313,9 @@ class Mentions(msgspec.Struct, frozen=True):
 _MENTIONED: Final[LiteralString] = """(
     exists (
         select from unnest($terms) as term(text)
-        where strpos(lower(coalesce(e.details ->> 'participants', '')), term.text) > 0
+        where strpos(
+            lower(coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')), term.text
+        ) > 0
     )
     or exists (
         select from unnest($tails) as tail(digits)
@@ -341,7 +355,10 @@ class AnswerKey(msgspec.Struct, frozen=True):
 
 
 class MentioningAnswers(msgspec.Struct, frozen=True):
-    """The idempotency records after one that mention a person; `last` is the last one that was read."""
+    """The idempotency records after one that mention a person; `last` is the last one that was read.
+
+    The answer to an erasure, which has the id alone, is left out.
+    """
 
     workspace_id: UUID
     after: tuple[UUID, str]
@@ -366,8 +383,9 @@ MENTIONING_ANSWERS: Final = Table(
                 select n.credential_id, n.key, n.is_in_key from (
                     select r.credential_id, r.key,
                         exists (select from unnest(k.terms) as t(text) where strpos(lower(r.key), t.text) > 0) as is_in_key,
-                        exists (select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0)
-                            as is_in_answer
+                        r.answer::text not like '{"erased":true,%' and exists (
+                            select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0
+                        ) as is_in_answer
                     from (
                         select r.credential_id, r.key, r.answer from idempotency_record r
                         where r.workspace_id = asked.workspace_id and (r.credential_id, r.key) > (k.credential_id, k.key)
@@ -451,7 +469,35 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
     for _, object_ in records:
         if not is_erased(object_):
             subject = subject.having(msgspec.json.decode(object_, type=Contact))
-    return msgspec.structs.replace(subject, engagement_ids=await engagements_of(statements, workspace_id, subject))
+    held = await _held_by_others(statements, workspace_id, subject)
+    return await with_engagements_of(statements, workspace_id, msgspec.structs.replace(subject, held=held))
+
+
+async def subject_with_address(statements: Executor, workspace_id: UUID, address: str) -> Subject:
+    """Return the person without a contact who has an address."""
+    subject = Subject(addresses=frozenset({address}), region=await region_of(statements, workspace_id))
+    held = await _held_by_others(statements, workspace_id, subject)
+    return await with_engagements_of(statements, workspace_id, msgspec.structs.replace(subject, held=held))
+
+
+async def _held_by_others(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[str]:
+    """Return those addresses of a person that another active contact has, and the keys of such numbers."""
+    keys = {number: number_keys(number, subject.region) for number in subject.phone_numbers}
+    records = await statements.fetch(
+        """
+        select address from contact_email
+        where workspace_id = $1 and address = any($2) and contact_id <> all($4)
+        union
+        select word from contact_word
+        where workspace_id = $1 and word = any($3) and contact_id <> all($4)
+        """,
+        workspace_id,
+        list(subject.addresses),
+        [key for some in keys.values() for key in some],
+        list(subject.contact_ids),
+    )
+    found = frozenset(record[0] for record in records)
+    return found.union(*(some for some in keys.values() if not found.isdisjoint(some)))
 
 
 _SCANNED: Final = 500
@@ -465,58 +511,121 @@ _NEXT_MENTIONS: Final = """
 """.replace("$mentioned", _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]"))
 
 
-async def engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> frozenset[UUID]:
-    """Return the engagements that are linked to a person, or have them among the participants, a slice at a time."""
-    found: set[UUID] = set(
+async def with_engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> Subject:
+    """Return a person with the engagements that are linked to them, or have them among the participants.
+
+    Engagements are read a slice at a time.
+    """
+    linked: set[UUID] = set(
         await statements.fetchval(
-            """
-            select array(
-                select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2)
-            )
-            """,
+            "select array(select engagement_id from engagement_contact where workspace_id = $1 and contact_id = any($2))",
             workspace_id,
             list(subject.contact_ids),
         )
     )
+    found = set[UUID]()
+    shown_ids = {ids.encoded(ids.CONTACT, each) for each in subject.contact_ids}
     after: UUID | None = ids.NIL if subject.terms or subject.tails else None
     while after is not None:
         records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
         *mentioning, end = records
         for record in mentioning:
-            participants = msgspec.json.decode(record[1], type=Details).participants
-            if subject.others(participants, is_linked=False) != participants:
+            details = msgspec.json.decode(record[1], type=Details)
+            if not shown_ids.isdisjoint(details.contact_ids):
+                linked.add(record[0])
+            elif subject.others(details.participants, is_linked=False) != details.participants:
                 found.add(record[0])
         after = end[2]
-    return frozenset(found)
+    return msgspec.structs.replace(subject, engagement_ids=frozenset(found | linked), linked_ids=frozenset(linked))
+
+
+# Limits how many rows a statement counts, or how many engagements it counts the rows of.
+_COUNTED: Final = 2000
+_COUNTED_ENGAGEMENTS: Final = 200
 
 
 async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, with_engagements: bool) -> Found:
-    """Return how many rows of each table have data of a person."""
-    rows: dict[str, int] = {}
-    kept: dict[str, int] = {}
-    for place in PLACES:
-        statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
-        if many := await statements.fetchval(statement, *parameters(workspace_id, subject)):
-            counts = kept if place.goes_with_engagements and not with_engagements else rows
-            counts[place.table] = counts.get(place.table, 0) + many
-    if many := await _recordings(statements, workspace_id, subject.engagement_ids):
-        (rows if with_engagements else kept)[RECORDING] = many
-    if subject.engagement_ids and not with_engagements:
-        kept["engagement"] = len(subject.engagement_ids)
-    return Found(rows=rows, kept=kept)
-
-
-async def _recordings(statements: Executor, workspace_id: UUID, engagement_ids: Collection[UUID]) -> int:
-    """Return how many of the engagements have a recording."""
-    count: int = await statements.fetchval(
-        """
-        select count(*) from engagement
-        where workspace_id = $1 and id = any($2) and json_typeof(details -> 'media') = 'object'
-        """,
-        workspace_id,
-        list(engagement_ids),
+    """Return how many rows of each table have data of a person, a slice at a time."""
+    rows, kept = dict[str, int](), dict[str, int]()
+    going = subject.linked_ids if with_engagements else frozenset[UUID]()
+    in_going, in_kept = (
+        msgspec.structs.replace(subject, engagement_ids=each) for each in (going, subject.engagement_ids - going)
     )
-    return count
+    for place in PLACES:
+        for counts, part in ((rows, in_going), (kept, in_kept)) if place.goes_with_engagements else ((rows, subject),):
+            if many := await _count_of(statements, workspace_id, place, part):
+                counts[place.table] = counts.get(place.table, 0) + many
+    for counts, part in ((rows, in_going), (kept, in_kept)):
+        if many := await _recordings(statements, workspace_id, part):
+            counts[RECORDING] = many
+    if in_kept.engagement_ids:
+        kept["engagement"] = len(in_kept.engagement_ids)
+    return Found(rows=rows, kept=kept, engagement_ids=tuple(sorted(going)))
+
+
+async def _count_of(statements: Executor, workspace_id: UUID, place: Place, subject: Subject) -> int:
+    if place.table == "idempotency_record":
+        return await _answers_of(statements, workspace_id, subject.terms)
+    many = 0
+    statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
+    for part in parts(subject, _COUNTED_ENGAGEMENTS):
+        if not part.engagement_ids or place.is_of_engagements:
+            many += await statements.fetchval(statement, *parameters(workspace_id, part))
+    return many
+
+
+async def _recordings(statements: Executor, workspace_id: UUID, subject: Subject) -> int:
+    """Return how many of the engagements have a recording."""
+    many = 0
+    for part in parts(subject, _COUNTED_ENGAGEMENTS):
+        many += await statements.fetchval(
+            """
+            select count(*) from engagement
+            where workspace_id = $1 and id = any($2) and json_typeof(details -> 'media') = 'object'
+            """,
+            workspace_id,
+            list(part.engagement_ids),
+        )
+    return many
+
+
+async def _answers_of(statements: Executor, workspace_id: UUID, terms: Sequence[str]) -> int:
+    """Return how many idempotency records mention a person."""
+    many = 0
+    after: tuple[UUID, str] | None = (ids.NIL, "")
+    while after is not None:
+        record = await statements.fetchrow(
+            """
+            with read as materialized (
+                select r.credential_id, r.key, r.answer from idempotency_record r
+                where r.workspace_id = $1 and (r.credential_id, r.key) > ($2, $3)
+                order by r.credential_id, r.key limit $5
+            )
+            select count(*), (array_agg(credential_id order by credential_id desc, key desc))[1],
+                (array_agg(key order by credential_id desc, key desc))[1],
+                count(*) filter (where exists (
+                    select from unnest($4::text[]) as term(text)
+                    where strpos(lower(read.key), term.text) > 0 or strpos(lower(read.answer::text), term.text) > 0
+                ))
+            from read
+            """,
+            workspace_id,
+            *after,
+            terms,
+            _COUNTED,
+        )
+        assert record is not None, "`count` always returns a row"
+        many += record[3]
+        after = (record[1], record[2]) if record[0] == _COUNTED else None
+    return many
+
+
+def parts(subject: Subject, many: int) -> Iterator[Subject]:
+    """Yield the person without engagements, and then so many engagements each: a row belongs to exactly one of them."""
+    yield msgspec.structs.replace(subject, engagement_ids=frozenset())
+    engagement_ids = sorted(subject.engagement_ids)
+    for start in range(0, len(engagement_ids), many):
+        yield Subject(engagement_ids=frozenset(engagement_ids[start : start + many]))
 
 
 def parameters(workspace_id: UUID, subject: Subject) -> tuple[UUID, list[UUID], list[UUID], list[str]]:
@@ -545,6 +654,16 @@ async def read_key(statements: Executor) -> str:
 async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> KeptErasure | None:
     """Return the erasure of a contact, or None if it was not erased."""
     hashed = keyed_hash(await read_key(statements), workspace_id, ids.encoded(ids.CONTACT, contact_id))
+    return await _kept_erasure(statements, workspace_id, hashed, contact_id)
+
+
+async def erasure_of_address(statements: Executor, workspace_id: UUID, address: str) -> KeptErasure | None:
+    """Return the erasure that was asked for by an address, or None if there was none."""
+    hashed = keyed_hash(await read_key(statements), workspace_id, erased_address(address))
+    return await _kept_erasure(statements, workspace_id, hashed, task_of_address(hashed))
+
+
+async def _kept_erasure(statements: Executor, workspace_id: UUID, hashed: str, task_id: UUID) -> KeptErasure | None:
     record = await statements.fetchrow(
         """
         select e.at, e.request_id, e.credential_id, exists (select from oauth_client o where o.id = e.credential_id),
@@ -554,7 +673,7 @@ async def erasure_of(statements: Executor, workspace_id: UUID, contact_id: UUID)
         """,
         workspace_id,
         hashed,
-        contact_id,
+        task_id,
     )
     if record is None:
         return None
@@ -574,12 +693,14 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
         records = await statements.fetch(
             """
             select object_id, object from change
-            where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and strpos(lower(object::text), $4) > 0
+            where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and exists (
+                select from unnest($4::text[]) as term(text) where strpos(lower(object::text), term.text) > 0
+            )
             """,
             workspace_id,
             after,
             _LOOKED_THROUGH,
-            address,
+            sorted(spellings(address)),
         )
         found |= {record[0] for record in records if _has(record[1], address)}
         after += _LOOKED_THROUGH
@@ -588,11 +709,9 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
         contacts = await contacts_after(statements, workspace_id, last, _LOOKED_THROUGH)
         found |= {each.id for each in contacts if address in each.addresses}
         last = contacts[-1].id if contacts else None
-    stored: list[UUID] = await statements.fetchval(
-        "select array(select id from contact where workspace_id = $1 and id = any($2))", workspace_id, list(found)
-    )
-    replacing = await survivors(statements, "contact", workspace_id, stored)
-    return {replacing.get(each, each) for each in stored}
+    left = await stored(statements, workspace_id, found)
+    replacing = await survivors(statements, "contact", workspace_id, left)
+    return {replacing.get(each, each) for each in left}
 
 
 def _has(object_: bytes, address: str) -> bool:
@@ -626,11 +745,64 @@ async def contacts_after(statements: Executor, workspace_id: UUID, after: UUID, 
     ]
 
 
-async def listed(statements: Executor) -> list[ListedErasure]:
-    """Return all erasures of the database."""
+class KnownParticipants(NamedTuple):
+    """The addresses of an engagement's participants, and when it was created."""
+
+    id: UUID
+    created_at: datetime
+    addresses: frozenset[str]
+
+
+async def participants_after(statements: Executor, workspace_id: UUID, after: UUID, limit: int) -> list[KnownParticipants]:
+    """Return the participants of engagements of a workspace, deleted or not, in the order of the engagements' ids."""
+    records = await statements.fetch(
+        """
+        select id, object ->> 'created_at', details from engagement
+        where workspace_id = $1 and id > $2 order by id limit $3
+        """,
+        workspace_id,
+        after,
+        limit,
+    )
+    return [
+        KnownParticipants(
+            engagement_id,
+            datetime.fromisoformat(created_at),
+            frozenset(
+                comparable_address(each.email.strip())
+                for each in msgspec.json.decode(details, type=Details).participants
+                if each.email is not None
+            ),
+        )
+        for engagement_id, created_at, details in records
+    ]
+
+
+async def version_of(statements: Executor, workspace_id: UUID, contact_id: UUID) -> int:
+    """Return the version of a contact that has a row, deleted or not."""
+    version: int = await statements.fetchval(
+        "select version from contact where workspace_id = $1 and id = $2", workspace_id, contact_id
+    )
+    return version
+
+
+async def stored(statements: Executor, workspace_id: UUID, contact_ids: Collection[UUID]) -> list[UUID]:
+    """Return those of the contacts that have a row, deleted or not."""
+    found: list[UUID] = await statements.fetchval(
+        "select array(select id from contact where workspace_id = $1 and id = any($2))", workspace_id, list(contact_ids)
+    )
+    return found
+
+
+async def listed(statements: Executor, days: int | None = None) -> list[ListedErasure]:
+    """Return all erasures of the database, or those of the last days."""
     key = await read_key(statements)
     records = await statements.fetch(
-        "select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure order by at"
+        """
+        select workspace_id, hash, at, request_id, credential_id, with_engagements from erasure
+        where $1::int is null or at > now() - make_interval(days => $1) order by at
+        """,
+        days,
     )
     return [ListedErasure(key, record[0], record[1], record[2], record[3], record[4], record[5]) for record in records]
 
@@ -641,41 +813,63 @@ async def note(statements: Executor, erasures: Sequence[ListedErasure]) -> None:
         await statements.execute(
             """
             insert into erasure (workspace_id, hash, at, request_id, credential_id, with_engagements)
-            values ($1, $2, $3, $4, $5, $6) on conflict do nothing
+            values ($1, $2, $3, $4, $5, $6)
+            on conflict (workspace_id, hash) do update set at = greatest(erasure.at, excluded.at)
             """,
             *msgspec.structs.astuple(each)[1:],
         )
 
 
+# Limits how many objects a statement looks at, and how many of them it returns.
+_LOOKED_AT: Final = 5000
+MAX_EXPIRED: Final = 25
 _EXPIRABLE: Final[LiteralString] = """
-    select c.workspace_id, c.id, c.version from $table c
-    where c.deleted_at < now() - make_interval(days => $1)
-        and not exists (select from unfinished u where u.workspace_id = c.workspace_id and u.object_id = c.id)
-    limit 50
+    with read as materialized (
+        select c.workspace_id, c.id, c.version, c.deleted_at$columns from $table c
+        where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
+    ), found as (
+        select r.workspace_id, r.id, r.version from read r
+        where (r.deleted_at < now() - make_interval(days => $1)$others)
+            and not exists (select from unfinished u where u.workspace_id = r.workspace_id and u.object_id = r.id)
+        order by r.workspace_id, r.id limit $5
+    )
+    select workspace_id, id, version from found
+    union all
+    (select workspace_id, id, null from read order by workspace_id desc, id desc limit 1)
 """
 
 
 # The notes on an object go with it, because nobody can read them any more.
-_EXPIRABLE_NOTES: Final[LiteralString] = """
-    select c.workspace_id, c.id, c.version from note c
-    where c.deleted_at < now() - make_interval(days => $1)
-        or not exists (
-            select from contact p where p.workspace_id = c.workspace_id and p.id = c.contact_id
-            union all
-            select from company p where p.workspace_id = c.workspace_id and p.id = c.company_id
-        )
-    limit 50
+_ORPHANED_NOTES: Final[LiteralString] = """
+    or not exists (
+        select from contact p where p.workspace_id = r.workspace_id and p.id = r.contact_id
+        union all
+        select from company p where p.workspace_id = r.workspace_id and p.id = r.company_id
+    )
 """
+_EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$others", _ORPHANED_NOTES)
 
 
-async def expirable(statements: Executor, table: LiteralString, days: int) -> dict[UUID, list[tuple[UUID, int]]]:
-    """Return some objects that were deleted more than this many days ago, with their versions, by workspace.
+class ExpirableObjects(NamedTuple):
+    """Objects that were deleted long ago, with their versions, by workspace; and the place from which the search goes on."""
+
+    objects: dict[UUID, list[tuple[UUID, int]]]
+    place: tuple[UUID, UUID] | None
+
+
+async def expirable(
+    statements: Executor, table: LiteralString, days: int, after: tuple[UUID, UUID] = (ids.NIL, ids.NIL)
+) -> ExpirableObjects:
+    """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
 
     Notes also go once the object that they are on is gone.
     """
-    found: dict[UUID, list[tuple[UUID, int]]] = {}
-    for workspace_id, object_id, version in await statements.fetch(
-        _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$table", table), days
-    ):
-        found.setdefault(workspace_id, []).append((object_id, version))
-    return found
+    statement = _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$columns", "").replace("$others", "")
+    records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
+    objects: dict[UUID, list[tuple[UUID, int]]] = {}
+    for workspace_id, object_id, version in records[:-1]:
+        objects.setdefault(workspace_id, []).append((object_id, version))
+    if not records:
+        return ExpirableObjects(objects, None)
+    last = records[-2] if len(records) > MAX_EXPIRED else records[-1]
+    return ExpirableObjects(objects, (last[0], last[1]))

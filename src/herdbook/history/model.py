@@ -279,7 +279,7 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 
 KEPT_MESSAGES: Final[Mapping[KeptReason, str]] = {
     KeptReason.CHANGED_SINCE: "It was changed since. Undo the later change first, or change the object by hand.",
-    KeptReason.ERASED: "It was erased, and cannot come back.",
+    KeptReason.ERASED: "It was erased, or was deleted too long ago, and cannot come back.",
     KeptReason.CONTACT_NOT_FOUND: "A contact that it referred to is gone. Restore that contact first.",
     KeptReason.COMPANY_NOT_FOUND: "A company that it referred to is gone. Restore that company first.",
     KeptReason.TAG_NOT_FOUND: "A tag that it referred to is gone. Restore that tag first.",

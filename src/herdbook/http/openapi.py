@@ -62,6 +62,7 @@ _SAMPLES: Final[tuple[Exception, ...]] = (
     errors.TooManyFollowers(1000),
     errors.Invalid([errors.FieldError("name", "too_long", "`name` has 256 characters. Send 255 at most.")]),
     errors.KeyReused(),
+    errors.AnswerErased(),
     errors.InvalidQuery(
         [errors.FieldError("limit", "invalid_range", f"`limit` must be a whole number from 1 to {MAX_PAGE_SIZE}.")]
     ),
@@ -166,7 +167,7 @@ def refusals_of(operation: Operation) -> tuple[type[errors.Refusal], ...]:
     if not operation.list_of is operation.query is operation.expand is None:
         found.append(errors.InvalidQuery)
     if operation.is_write:
-        found += (errors.Stale, errors.Invalid, errors.KeyReused, errors.Busy, errors.OutcomeUnknown)
+        found += (errors.Stale, errors.Invalid, errors.KeyReused, errors.AnswerErased, errors.Busy, errors.OutcomeUnknown)
     if operation.body is not None or operation.form is not None:
         found += (errors.TooLarge, errors.UnsupportedCoding)
     if operation.body is not None:

@@ -29,6 +29,9 @@ PROBLEM_TYPES: Final[dict[type[errors.Refusal], ProblemType]] = {
     errors.TooManyFollowers: ProblemType("too_many_followers", "Too Many Requests", 429, "Too many requests."),
     errors.Invalid: ProblemType("validation_failed", "Validation Failed", 422, "Request body validation failed."),
     errors.KeyReused: ProblemType("idempotency_key_reused", "Idempotency Key Reused", 422, "Request body validation failed."),
+    errors.AnswerErased: ProblemType(
+        "answer_erased", "Answer Erased", 410, "The request was done before, and its answer was erased."
+    ),
     errors.InvalidQuery: ProblemType("invalid_request", "Invalid Request", 400, "A query parameter is invalid."),
     errors.NotFound: ProblemType("not_found", "Not Found", 404, "The requested resource does not exist."),
     errors.Stale: ProblemType(

@@ -10,6 +10,9 @@ from herdbook.db.pool import Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.ledger.unit_of_work import Table
 
+# The answer once it was erased, because it had personal data.
+ERASED_ANSWER: Final = msgspec.Raw(b'{"erased":true}')
+
 
 class IdempotencyRecord(msgspec.Struct, frozen=True):
     """The answer to the first request with a key, and the fingerprints of that request.
@@ -25,6 +28,11 @@ class IdempotencyRecord(msgspec.Struct, frozen=True):
     version: int
     answer: msgspec.Raw
     canonical_fingerprint: str | None
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether the answer was erased."""
+        return bytes(self.answer) == bytes(ERASED_ANSWER)
 
     def is_of(self, key: "IdempotencyKey") -> bool:
         """Whether the key came with the same request."""

@@ -28,6 +28,7 @@ from herdbook.db.pool import CONNECTION_ERRORS, Connection, Pool
 from herdbook.errors import (
     DATABASE_IS_FULL,
     DISK_IS_FULL,
+    AnswerErased,
     Busy,
     KeyReused,
     NotFound,
@@ -277,8 +278,8 @@ class Ledger:
     ) -> Written:
         """Carry out a command, and return once it is committed. `size` is the length of its request's body, in bytes.
 
-        Refusals: the command's own; Busy past the queue's limit; KeyReused; NotFound for an unknown workspace; Unavailable and
-        OutcomeUnknown when the database goes away.
+        Refusals: the command's own; Busy past the queue's limit; KeyReused; AnswerErased; NotFound for an unknown workspace;
+        Unavailable and OutcomeUnknown when the database goes away.
         """
         # The future is no variable here: the traceback of a refusal would refer to it, and it refers to the refusal.
         return await self._queued(workspace_id, command, origin, key, size)
@@ -615,7 +616,7 @@ def _outcome(work: UnitOfWork | None, one: _Waiting) -> "Written | Exception | C
     if one.key is not None:
         first = work.get(IDEMPOTENCY_RECORDS, f"{one.origin.credential_id}:{one.key.key}")
         if first is not None and first.is_of(one.key):
-            return Written(first.version, bytes(first.answer), replayed=True)
+            return AnswerErased() if first.is_erased else Written(first.version, bytes(first.answer), replayed=True)
         if first is not None:
             return KeyReused()
     if isinstance(one.command, LongCommand):

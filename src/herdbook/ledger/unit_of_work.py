@@ -200,6 +200,10 @@ class UnitOfWork:
         """The number of rows that the current command has put, and that were not taken back."""
         return len(self._undo) - self._start.puts
 
+    def has_changed(self, table: Table[Any], key: Hashable) -> bool:
+        """Whether the batch has put or removed a row, so that what the database has of it is out of date."""
+        return (table, key) in self.changed_rows
+
     def changed_in(self, table: Table[RowT]) -> list[RowT]:
         """Return the rows of a table that the batch has put so far."""
         if table not in self._changed_tables:

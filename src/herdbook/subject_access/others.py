@@ -27,7 +27,7 @@ class Withholder:
         """Return a row as the person may see it."""
         if place.table == "webhook_delivery":
             return self._delivery(row)
-        is_own = place.step == "contact" or row.get("kind") == CONTACT.kind
+        is_own = place.is_own or row.get("kind") == CONTACT.kind
         return row if is_own else self._members(row)
 
     def _delivery(self, row: _Members) -> _Members:

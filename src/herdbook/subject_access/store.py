@@ -1,6 +1,6 @@
 """Every SQL statement about the data of a person, for the person. None changes anything."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ from herdbook.db.pool import Connection, Executor
 from herdbook.db.survivors import survivors
 from herdbook.erasure.model import Subject
 from herdbook.erasure.places import PLACES, Place
-from herdbook.erasure.store import contacts_known_by, engagements_of, parameters, subject_of
+from herdbook.erasure.store import contacts_known_by, parameters, parts, subject_of, with_engagements_of
 from herdbook.workspaces.store import region_of
 
 # Limits how many engagements a statement reads with their transcripts, which have up to a megabyte each.
@@ -57,25 +57,17 @@ async def subject_with_address(statements: Executor, workspace_id: UUID, address
         return subject
     region = await region_of(statements, workspace_id)
     known = msgspec.structs.replace(subject, addresses=subject.addresses | {address}, region=region)
-    return msgspec.structs.replace(known, engagement_ids=await engagements_of(statements, workspace_id, known))
+    return await with_engagements_of(statements, workspace_id, known)
 
 
 async def rows_of(statements: Executor, workspace_id: UUID, subject: Subject) -> AsyncGenerator[tuple[Place, bytes]]:
     """Yield each row with data of a person, as JSON, table by table."""
-    parts = [*_parts(subject)]
+    slices = [*parts(subject, _ENGAGEMENTS)]
     tables = [*dict.fromkeys(place.table for place in PLACES)]
     for place in sorted(PLACES, key=lambda place: tables.index(place.table)):
-        for part in parts:
+        for part in slices:
             for record in await statements.fetch(place.rows, *parameters(workspace_id, part)):
                 yield place, record[0]
-
-
-def _parts(subject: Subject) -> Iterator[Subject]:
-    """Yield the person without engagements, and then the engagements in slices: a row belongs to exactly one of them."""
-    yield msgspec.structs.replace(subject, engagement_ids=frozenset())
-    engagement_ids = sorted(subject.engagement_ids)
-    for start in range(0, len(engagement_ids), _ENGAGEMENTS):
-        yield Subject(engagement_ids=frozenset(engagement_ids[start : start + _ENGAGEMENTS]))
 
 
 async def workspace_now(statements: Executor, workspace_id: UUID) -> Workspace:

@@ -1,0 +1,170 @@
+"""The work of a slice is bounded, however much there is of a person."""
+
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from herdbook import ids
+from herdbook.contacts.store import CONTACT
+from herdbook.db.pool import Pool
+from herdbook.erasure import store
+from herdbook.erasure.commands import MAX_EXPIRED_ENTRIES, EraseSlice
+from herdbook.erasure.erasing import command_for, expire
+from herdbook.erasure.model import Chain
+from herdbook.erasure.steps import MAX_ENGAGEMENTS, MAX_ENTRIES, MAX_FIRST_ENTRIES, range_of
+from herdbook.erasure.store import CHAIN_RANGES
+from herdbook.ledger.batch import load
+from herdbook.ledger.ledger import Ledger
+from herdbook.ledger.unit_of_work import Need, Origin
+from tests.cast import Person
+from tests.erasure.test_erase_contact import MARKER, erase, everything, marked
+from tests.erasure.test_slices import engage
+from tests.merging.merges import contact
+
+_NOBODY = Origin(ids.new_id(), ids.NIL)
+_EMPTIED = "select count(*) from change where workspace_id = $1 and object ->> 'erased' = 'true'"
+
+
+async def _lengthen(pool: Any, workspace_id: UUID, kind: str, many: int) -> None:
+    """Give each object of a kind this many further entries."""
+    table = {"c": "contact", "e": "engagement"}[kind]
+    await pool.execute(
+        f"""
+        with head as (select seq from workspace where id = $1), last as (
+            select e.*, row_number() over () - 1 as place from {table} o
+            join change e on e.workspace_id = o.workspace_id and e.seq = o.version where o.workspace_id = $1
+        )
+        insert into change (
+            workspace_id, seq, at, kind, object_id, action, request_id, credential_id, previous, object, previous_version
+        )
+        select l.workspace_id, head.seq + l.place * $2 + n, l.at, l.kind, l.object_id, 'u', l.request_id, l.credential_id,
+            '{{}}', l.object, case when n = 1 then l.seq else head.seq + l.place * $2 + n - 1 end
+        from last l cross join head cross join generate_series(1, $2) as n
+        """,
+        workspace_id,
+        many,
+    )
+    await pool.execute(
+        f"update {table} o set version = (select max(seq) from change e where e.workspace_id = $1 and e.object_id = o.id) "
+        "where workspace_id = $1",
+        workspace_id,
+    )
+    await pool.execute(
+        "update workspace set seq = (select max(seq) from change where workspace_id = $1) where id = $1", workspace_id
+    )
+
+
+async def _range(own_pool: Pool, workspace_id: UUID, chain: Chain, most: int) -> Any:
+    async with own_pool.acquire() as connection:
+        units = await load(connection, {workspace_id: [Need(CHAIN_RANGES, range_of(chain, most))]})
+    return units[workspace_id].get(CHAIN_RANGES, range_of(chain, most))
+
+
+@pytest.mark.parametrize(("many", "is_cut"), [(3, False), (4, True), (50, True)])
+async def test_a_range_has_few_entries(alice: Person, pool: Any, own_pool: Pool, many: int, is_cut: bool) -> None:  # noqa: FBT001
+    """A range has as many entries as were asked for, and says whether there may be more."""
+    ada = await contact(alice, first_name="Ada")
+    await _lengthen(pool, alice.workspace_id, "c", many)
+    version = await pool.fetchval("select version from contact where id = $1", ada.uuid)
+
+    found = await _range(own_pool, alice.workspace_id, Chain.of(CONTACT, ada.uuid, version), 5)
+
+    assert len(found.entries) == min(many + 1, 5)
+    assert found.is_cut is is_cut
+
+
+async def test_a_range_has_few_bytes(alice: Person, pool: Any, own_pool: Pool) -> None:
+    """Large entries fill a range earlier, but never to less than two; entries that are not read are not loaded."""
+    ada = await contact(alice, first_name="Ada", description="€" * 2000)
+    await _lengthen(pool, alice.workspace_id, "c", 50)
+    version = await pool.fetchval("select version from contact where id = $1", ada.uuid)
+    read = Chain.of(CONTACT, ada.uuid, version)
+    unread = Chain(CONTACT.kind, CONTACT.prefix, ada.uuid, version, is_expired=True)
+
+    some, two, all_ = [
+        await _range(own_pool, alice.workspace_id, chain, most) for chain, most in ((read, 10), (read, 2), (unread, 100))
+    ]
+
+    assert (len(some.entries), some.is_cut) == (7, True)
+    assert (len(two.entries), two.is_cut) == (2, True)
+    assert (len(all_.entries), all_.is_cut) == (51, False)
+    assert {bytes(entry.object) for entry in all_.entries} == {b"null"}
+
+
+@pytest.mark.parametrize("with_engagements", [False, True])
+async def test_a_slice_empties_few_entries(
+    alice: Person,
+    ledger: Ledger,
+    pool: Any,
+    own_pool: Pool,
+    with_engagements: bool,  # noqa: FBT001
+) -> None:
+    """No slice of an erasure changes more than its limit of entries, and all of them together empty everything."""
+    ada = await marked(alice)
+    await engage(ledger, alice, 0, 2 * MAX_ENGAGEMENTS)
+    await _lengthen(pool, alice.workspace_id, "e", 30)
+    command = await command_for(own_pool, alice.workspace_id, ada.uuid, with_engagements=with_engagements)
+    await ledger.write(alice.workspace_id, command, _NOBODY)
+    mentions = f"select count(*) from change where workspace_id = $1 and object::text like '%{MARKER}%'"
+    left = [await pool.fetchval(mentions, alice.workspace_id)]
+    while await pool.fetch("select from erasure_task where workspace_id = $1", alice.workspace_id):
+        await ledger.write(alice.workspace_id, EraseSlice(ada.uuid), _NOBODY)
+        left.append(await pool.fetchval(mentions, alice.workspace_id))
+
+    emptied = [before - after for before, after in pairwise(left)]
+    assert max(emptied) <= max(MAX_ENTRIES, MAX_ENGAGEMENTS * MAX_FIRST_ENTRIES)
+    assert await everything(pool, alice.workspace_id) == {}
+
+
+async def test_a_removal_empties_few_entries(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """Old deleted objects go with their last entries, and the others follow in slices."""
+    contacts = [await contact(alice, first_name=f"{MARKER} {number}") for number in range(3)]
+    await _lengthen(pool, alice.workspace_id, "c", 50)
+    await pool.execute("update contact set deleted_at = now() - interval '91 days' where workspace_id = $1", alice.workspace_id)
+
+    await expire(own_pool, ledger, [CONTACT], 90)
+
+    emptied = await pool.fetchval(_EMPTIED, alice.workspace_id)
+    assert emptied == len(contacts) * MAX_EXPIRED_ENTRIES
+    for each in contacts:
+        await ledger.write(alice.workspace_id, EraseSlice(each.uuid), _NOBODY)
+    assert await everything(pool, alice.workspace_id) == {}
+
+
+async def test_the_search_for_old_objects_goes_on(
+    alice: Person, pool: Any, own_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old deleted objects are looked for a slice of the table at a time, each after the one before."""
+    contacts = [await contact(alice, first_name=f"{number}") for number in range(9)]
+    old = {each.uuid for each in contacts[::4]}
+    await pool.execute("update contact set deleted_at = now() - interval '91 days' where id = any($1)", list(old))
+    monkeypatch.setattr(store, "_LOOKED_AT", 2)
+    monkeypatch.setattr(store, "MAX_EXPIRED", 1)
+    found: list[UUID] = []
+    place = (alice.workspace_id, ids.NIL)
+    while place is not None and place[0] == alice.workspace_id:
+        objects, place = await store.expirable(own_pool, "contact", 90, place)
+        assert sum(map(len, objects.values())) <= 1
+        found += [object_id for object_id, _ in objects.get(alice.workspace_id, [])]
+
+    assert found == sorted(old)
+
+
+async def test_counting_goes_by_slices(alice: Person, admin: Person, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept answers and the rows of engagements are counted in slices, and all of them are counted."""
+    ada = await marked(alice)
+    await engage(ledger, alice, 0, 7)
+    for number in range(7):
+        headers = {"Idempotency-Key": f"k{number}"}
+        await alice.patch(ada.url, json={"last_name": f"{MARKER} {number}"}, headers=headers)
+    whole = (await erase(admin, ada, dry_run="true")).json()
+    monkeypatch.setattr(store, "_COUNTED", 2)
+    monkeypatch.setattr(store, "_COUNTED_ENGAGEMENTS", 3)
+
+    sliced = (await erase(admin, ada, dry_run="true")).json()
+
+    assert (sliced["rows"], sliced["kept"]) == (whole["rows"], whole["kept"])
+    assert sliced["rows"]["idempotency_record"] == sliced["rows"]["engagement"] == 7
+    assert sliced["rows"]["change"] == 8 + 7
