@@ -42,7 +42,7 @@ async def test_applying_a_list_removes_recordings(alice: Person, database_url: s
     (tmp_path / "erasures.jsonl").touch()
     done = await run(tmp_path, database_url, "erasures", "apply", "erasures.jsonl")
 
-    assert (done.status, done.said) == (0, "0 contacts were erased again.\n")
+    assert (done.status, done.said) == (0, "Contacts erased again: 0\n")
     assert not recording.exists()
 
 
