@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, LiteralString, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import UUID
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -27,10 +28,13 @@ from herdbook.companies import store as companies
 from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseContacts
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
+from herdbook.contacts import query_store
 from herdbook.contacts import store as contacts
 from herdbook.contacts.commands import ContactsOfCompany, UpsertContact
-from herdbook.contacts.model import ContactCrmAssociation, ContactUpsert
+from herdbook.contacts.conditions import ConditionReader
+from herdbook.contacts.model import ContactCrmAssociation, ContactSort, ContactUpsert
 from herdbook.contacts.store import CONTACT
+from herdbook.custom_fields.model import blank
 from herdbook.db.database import Database
 from herdbook.db.migrate import migrate
 from herdbook.db.paging import CrmRecord, CursorPosition, PageQuery
@@ -52,6 +56,7 @@ from herdbook.ledger.unfinished import finish
 from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.shared_schemas import shown_time
 from herdbook.tags import store as tags
 from herdbook.tags.store import TAG
 from herdbook.transcript_comments import store as comments
@@ -192,7 +197,7 @@ async def fill(pool: Pool, workspace_id: UUID, contacts: int) -> None:
 _FILL: Final = """
     with one as (
         insert into contact (
-            workspace_id, id, version, updated_at, crm_object_id, search, first_name_word, last_name_word, object
+            workspace_id, id, version, updated_at, crm_object_id, search, first_name_word, last_name_word, own, object
         )
         select $1, gen_random_uuid(), n + 100, now() + n * interval '1 millisecond', case when n < 4 then '7' end,
             format(
@@ -200,7 +205,8 @@ _FILL: Final = """
                 n, n, lpad(n::text, 7, '0'), reverse('49' || lpad(n::text, 7, '0')),
                 chr((19968 + n % 20000)::int)
             ),
-            'ada', 'lovelace', '{}'
+            'ada', 'lovelace', format('{"fields": {"badge": "%s", "tier": "%s"}}', n, n % 2)::json,
+            '{"object": "contact", "id": "", "last_name": "Lovelace", "created_at": "", "updated_at": ""}'
         from generate_series($2::int + 1, $4::int) as n
         returning workspace_id, id, version - 100 as n
     ), words as (
@@ -210,6 +216,9 @@ _FILL: Final = """
             'R' || reverse('49' || lpad(n::text, 7, '0')),
             '王' || chr((19968 + n % 20000)::int), chr((19968 + n % 20000)::int)
         ]) as word
+    ), values_of_fields as (
+        insert into contact_field (workspace_id, key, contact_id)
+        select workspace_id, key, id from one, unnest(array['badge=' || n, 'tier=' || n % 2]) as key
     ), emails as (
         insert into contact_email (workspace_id, address, contact_id)
         select workspace_id, format('ada%s@x.test', n), id from one
@@ -391,6 +400,25 @@ def records(object_type: str, *crm_ids: str) -> tuple[CrmRecord, ...]:
 def contacts_of_one(database: PlansDatabase) -> Awaitable[Any]:
     """Read the contacts of a company with one contact."""
     return page(filters={"company_id": (ids.encoded(ids.COMPANY, database.one),)})(database)
+
+
+def query(
+    condition: Json = None, sort: str = "updated_at", direction: Literal["asc", "desc"] = "desc", *, is_next: bool = False
+) -> Callable[[PlansDatabase], Awaitable[Any]]:
+    """Read a page of a query of contacts, or the next one."""
+
+    async def read(database: PlansDatabase) -> list[UUID]:
+        definitions = [msgspec.structs.replace(blank("", ""), key=key) for key in ("badge", "tier")]
+        reader = ConditionReader(definitions, None)
+        where = None if condition is None else reader.where(condition)
+        asked = query_store.Query(where, reader.sort([ContactSort(sort, direction)]), 25)
+        if is_next:
+            key = {"updated_at": shown_time(datetime.now(UTC)), "created_at": ""}.get(sort, "tier=1")
+            asked = asked._replace(after=query_store.QueryPlace((key,), database.one, _MANY))
+        found = await query_store.page(database.pages, database.ledger_client.workspace_id, asked, partial(asyncio.sleep, 0))
+        return found.contact_ids
+
+    return read
 
 
 def page_after_middle(**asked: Any) -> Callable[[PlansDatabase], Awaitable[Any]]:
@@ -614,6 +642,18 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     "common beginning of phone numbers": (page(search="+490"), 2 * _COMMON + 30),
     "Chinese name": (page(search="王" + chr(19968 + (_MANY - 1) % 20000)), _RARE + 4 * (_MANY // 20000 + 1)),
     "address": (page(search=f"ada{_LAST}@x.test"), 3 * _RARE + 20),
+    "query": (query(), 100),
+    "query, oldest change": (query(direction="asc"), 100),
+    "query, next page": (query(is_next=True), 100),
+    "query by age": (query(sort="created_at"), 100),
+    "query by age, next page": (query(sort="created_at", is_next=True), 200),
+    "query by a field": (query(sort="fields.tier"), 200),
+    "query by a field, next page": (query(sort="fields.tier", is_next=True), 700),
+    "query of a rare value": (query({"field": "fields.badge", "op": "eq", "value": _LAST}), 2),
+    "query of a common value": (query({"field": "fields.tier", "op": "eq", "value": "1"}), query_store.FEW + 1 + 300),
+    "query of a range of values": (query({"field": "fields.badge", "op": "gte", "value": _LAST}), 2 * query_store.FEW + 2),
+    "query of an address": (query({"field": "emails", "op": "eq", "value": f"ada{_LAST}@x.test"}), 2),
+    "query of a common name": (query({"field": "last_name", "op": "eq", "value": "Lovelace"}), query_store.FEW + 1 + 300),
     "contact of an address": (page(filters={"email": (f"ada{_LAST}@x.test",)}), 3),
     "contact of an external id": (page(filters={"external_id": (f"row {_LAST}",)}), 3),
     "contacts of a number": (page(filters={"phone_number": (f"49{_NUMBER}",)}), 5),
@@ -729,6 +769,8 @@ _FINDING: Final = {
     "address",
     "contact of an address",
     "contacts of a number",
+    "query, oldest change",
+    "query by age",
     "contacts of a company",
 }
 # PostgreSQL learns how rare a value is only when it analyzes the table, which takes seconds even with autovacuum on. Before,

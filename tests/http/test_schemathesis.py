@@ -260,6 +260,14 @@ def make_engagement_possible(body: dict[str, Any]) -> None:
         body["anchor"] = {"quote": "ready"}
 
 
+def make_query_possible(case: schemathesis.Case[Any]) -> None:
+    """Leave out the conditions and the sort of a query that must succeed: no schema expresses which ones go together."""
+    is_positive = case.meta is not None and case.meta.generation.mode.is_positive
+    if case.operation.path.endswith("/contacts/query") and is_positive and isinstance(case.body, dict):
+        for name in ("where", "sort", "cursor"):
+            case.body.pop(name, None)
+
+
 def point_at_what_exists(case: schemathesis.Case[Any], served: Served) -> None:
     """Use the ids of existing objects, except to delete them or in a request that must fail."""
     if case.method != "DELETE":
@@ -317,6 +325,7 @@ def test_the_server_is_as_its_document_says(case: schemathesis.Case[Any], served
     make_possible(case)
     point_at_what_exists(case, served)
     make_merging_possible(case, served.url, served.headers)
+    make_query_possible(case)
     case.call_and_validate(
         base_url=served.url, headers=served.headers, additional_checks=[accepted_or_refused_for(BEYOND_ANY_SCHEMA)]
     )

@@ -405,11 +405,11 @@ def index_keys(values: Mapping[str, Any] | UnsetType) -> set[str]:
     return {key + text for key, value in values.items() for text in index_texts(value)}
 
 
-def index_texts(value: Any) -> Iterator[str]:
+def index_texts(value: Any, most: int | None = MAX_INDEXED) -> Iterator[str]:
     """Yield the texts by which an index knows a value, the text of a number with `#`, and that of all others with `=`.
 
     In the order of their bytes (the collation "C"), the texts of numbers are in the order of these, and those of days and
-    times, too. A text is without case and accents, and is cut after `MAX_INDEXED` characters. Each option of a list has a text.
+    times, too. A text is without case and accents, and is cut after `most` characters. Each option of a list has a text.
     """
     match value:
         case bool():
@@ -419,12 +419,12 @@ def index_texts(value: Any) -> Iterator[str]:
         case {"amount": amount, "currency": currency}:
             yield f"#{currency}{_ordered(amount)}"
         case dict():
-            yield from index_texts("\n".join(cast("dict[str, str]", value).values()))
+            yield from index_texts("\n".join(cast("dict[str, str]", value).values()), most)
         case list():
             for item in cast("list[str]", value):
-                yield from index_texts(item)
+                yield from index_texts(item, most)
         case _:
-            yield "=" + folded(value)[:MAX_INDEXED]
+            yield "=" + folded(value)[:most]
             if _DECIMAL(value) is not None:
                 yield "#" + _ordered(value)
 

@@ -1,0 +1,530 @@
+"""The conditions of a query: their reading, with the refusals, and whether a contact meets them.
+
+Texts are compared as a search folds them, without case and accents. Every value is compared as a text whose order is that of
+the values. The conditions are checked here and not in SQL, because no function of the database folds text in this way.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+
+from msgspec import UNSET
+
+from herdbook import fields, ids
+from herdbook.addresses import comparable_address
+from herdbook.contacts.model import ContactRecord, ContactSort
+from herdbook.custom_fields.model import LISTS, Field, FieldKind
+from herdbook.custom_fields.values import MAX_INDEXED, index_texts, normal_value
+from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, quoted
+from herdbook.phone_numbers import number_keys, read_number, sure_keys
+from herdbook.search_text import first_word, folded, searchable
+from herdbook.shared_schemas import shown_time
+
+# The indexes that find contacts by equal values.
+KeyIndex: TypeAlias = Literal["email", "word", "external_id", "company", "tag", "crm", "first_name", "last_name"]
+Texts: TypeAlias = Callable[[ContactRecord], Iterable[str]]
+# Adds the errors of a value to a list, or returns the texts that equal values have.
+Read: TypeAlias = Callable[[Any, str, list[FieldError]], Iterable[str]]
+
+MAX_CONDITIONS: Final = 50
+MAX_DEPTH: Final = 5
+MAX_VALUES: Final = 100
+_MAX_TEXT: Final = 255
+_SET: Final = ("is_set", "is_not_set")
+_EQUAL: Final = ("eq", "not_eq", "one_of")
+_PART: Final = ("contains", "begins_with")
+_ORDER: Final = ("gt", "gte", "lt", "lte", "before", "after")
+OPS: Final = (*_SET, *_EQUAL, *_PART, *_ORDER)
+_OPPOSITES: Final[Mapping[str, str]] = {"is_not_set": "is_set", "not_eq": "eq"}
+_POSITIVE: Final[Mapping[str, str]] = {"before": "lt", "after": "gt", **_OPPOSITES}
+_PREFIX: Final = "fields."
+# The last character, so that a text with it behind is after all texts that begin with that text.
+_LAST: Final = "\U0010ffff"
+# The first character that a text may hold. A text with it behind is the next one after that text.
+_FIRST: Final = "\x01"
+
+
+class Member(NamedTuple):
+    """A member of contacts, as conditions and sorts compare it.
+
+    `exact` are the texts that are compared as a whole, and `texts` those in which parts are found. `read` returns the texts of
+    a value in a condition. `scope` is the length of the beginning that two values must share to be in an order. `keys` are
+    those of the index `lookup`, which finds contacts by values, for texts of `exact`. `field_key` is the key of an own field.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    read: Read
+    exact: Texts
+    texts: Texts
+    lookup: KeyIndex | None = None
+    keys: Callable[[str], str | None] = str
+    field_key: str = ""
+    scope: int = 0
+    sign: str = ""
+    sorts: bool = True
+
+    def sort_text(self, record: ContactRecord) -> str | None:
+        """Return the text by which a contact is sorted, or None if it has no value."""
+        if self.name == "created_at":
+            # Ids are in the order of creation.
+            return ""
+        found = next((text for text in self.exact(record) if text.startswith(self.sign)), None)
+        return found if found is None or not self.field_key else self.field_key + found[: MAX_INDEXED + 1]
+
+
+class Comparison(NamedTuple):
+    """A condition on one member. `values` are the texts to compare with."""
+
+    member: Member
+    op: str
+    values: tuple[str, ...]
+
+    def holds(self, record: ContactRecord) -> bool:
+        """Whether a contact meets it: one of several values is enough."""
+        member, first = self.member, self.values[0] if self.values else ""
+        match self.op:
+            case "is_set":
+                return any(True for _ in member.exact(record))
+            case "contains":
+                return any(first in text for text in member.texts(record))
+            case "begins_with":
+                return any(text.startswith(first) for text in member.texts(record))
+            case "eq" | "one_of":
+                return not set(self.values).isdisjoint(member.exact(record))
+            case _:
+                return any(_is_in_order(text, self.op, first) for text in member.exact(record) if self._compares(text))
+
+    def _compares(self, text: str) -> bool:
+        return text[: self.member.scope] == self.values[0][: self.member.scope]
+
+    @property
+    def ranges(self) -> list[tuple[str, str]] | None:
+        """The ranges of keys of `contact_field` that hold all matches, each without its end; None if there are none such."""
+        key, member = self.member.field_key, self.member
+        if not key or self.op == "contains":
+            return None
+        if self.op == "is_set":
+            return [(f"{key}=", f"{key}>"), (f"{key}#", f"{key}$")]
+        # An entry has the beginning of a long text alone.
+        cut = [key + text[: MAX_INDEXED + 1] for text in self.values]
+        if self.op == "begins_with":
+            begun = key + ("=" + self.values[0])[: MAX_INDEXED + 1]
+            return [(begun, begun + _LAST)]
+        if self.op in ("eq", "one_of"):
+            return [(text, text + _FIRST) for text in cut]
+        scope = key + self.values[0][: member.scope]
+        return [(cut[0], scope + _LAST)] if self.op in ("gt", "gte") else [(scope, cut[0] + _FIRST)]
+
+    @property
+    def keys(self) -> list[str] | None:
+        """The keys of the member's index that hold all matches, or None if there are none such."""
+        if self.member.lookup is None or self.op not in ("eq", "one_of"):
+            return None
+        found = [self.member.keys(text) for text in self.values]
+        return None if None in found else [key for key in found if key is not None]
+
+
+def _is_in_order(text: str, op: str, value: str) -> bool:
+    match op:
+        case "gt":
+            return text > value
+        case "gte":
+            return text >= value
+        case "lt":
+            return text < value
+        case _:
+            return text <= value
+
+
+class Negation(NamedTuple):
+    """A condition that holds if another does not."""
+
+    part: "Condition"
+
+    def holds(self, record: ContactRecord) -> bool:
+        """Whether a contact meets it."""
+        return not self.part.holds(record)
+
+
+class Group(NamedTuple):
+    """Conditions of which all must hold, or one."""
+
+    parts: tuple["Condition", ...]
+    is_any: bool
+
+    def holds(self, record: ContactRecord) -> bool:
+        """Whether a contact meets it."""
+        held = (part.holds(record) for part in self.parts)
+        return any(held) if self.is_any else all(held)
+
+
+Condition: TypeAlias = Comparison | Negation | Group
+
+
+def required(condition: Condition | None) -> list[Comparison]:
+    """Return the comparisons that every match of a condition meets."""
+    match condition:
+        case Comparison():
+            return [condition]
+        case Group(parts, is_any=False):
+            return [each for part in parts for each in required(part)]
+        case _:
+            return []
+
+
+class SortKey(NamedTuple):
+    """A member to sort by."""
+
+    member: Member
+    is_descending: bool
+
+
+class ConditionReader:
+    """Reads the conditions and the sort of a query in one workspace, and collects their errors.
+
+    `region` is the workspace's default region for numbers.
+    """
+
+    def __init__(self, definitions: Iterable[Field], region: str | None) -> None:
+        self._members: dict[str, Member] = {member.name: member for member in _vendor_members(region)}
+        self._archived: set[str] = set()
+        for field in definitions:
+            if field.archived:
+                self._archived.add(_PREFIX + field.key)
+            else:
+                self._members[_PREFIX + field.key] = _field_member(field)
+        self._count = 0
+        self.errors: list[FieldError] = []
+
+    def where(self, where: Any) -> Condition | None:
+        """Return the condition. Refusal: Invalid."""
+        found = self._condition(where, "where", 1)
+        self._refuse()
+        return found
+
+    def sort(self, asked: Iterable[ContactSort]) -> tuple[SortKey, ...]:
+        """Return the members to sort by. Refusal: Invalid."""
+        keys: list[SortKey] = []
+        for index, each in enumerate(asked):
+            path = f"sort[{index}].field"
+            member = self._member(each.field, path)
+            if member is None:
+                continue
+            if not member.sorts:
+                self._add(path, "not_sortable", f"`{path}` cannot be `{each.field}`, which has several values. Choose another.")
+            elif any(key.member.name == each.field for key in keys):
+                self._add(path, "duplicate", f"`{path}` is `{each.field}` again. Sort by each field once.")
+            else:
+                keys.append(SortKey(member, each.direction == "desc"))
+        self._refuse()
+        return tuple(keys)
+
+    def _refuse(self) -> None:
+        if self.errors:
+            raise Invalid(self.errors[:MAX_ERRORS])
+
+    def _add(self, path: str, code: str, message: str) -> None:
+        self.errors.append(FieldError(path, code, message))
+
+    def _condition(self, given: Any, path: str, depth: int) -> Condition | None:
+        if not isinstance(given, dict):
+            self._add(path, "invalid_type", f"`{path}` must be a condition: an object.")
+            return None
+        condition = cast("dict[str, Any]", given)
+        if not self._is_within_bounds(path, depth):
+            return None
+        group = next((name for name in ("and", "or", "not") if name in condition), None)
+        if group is None:
+            return self._comparison(condition, path)
+        if len(condition) > 1:
+            other = next(name for name in condition if name != group)
+            message = f"`{path}` has both `{group}` and `{quoted(other)}`. Put each into a condition of its own."
+            self._add(path, "not_allowed", message)
+            return None
+        place = f"{path}.{group}"
+        if group == "not":
+            part = self._condition(condition[group], place, depth + 1)
+            return None if part is None else Negation(part)
+        return self._group(condition[group], place, depth, is_any=group == "or")
+
+    def _is_within_bounds(self, path: str, depth: int) -> bool:
+        self._count += 1
+        if depth > MAX_DEPTH:
+            self._add(path, "too_deep", f"`{path}` is nested too deeply. Nest at most {MAX_DEPTH} conditions.")
+        elif self._count == MAX_CONDITIONS + 1:
+            self._add("where", "too_long", f"`where` has too many conditions. Send at most {MAX_CONDITIONS}.")
+        return depth <= MAX_DEPTH and self._count <= MAX_CONDITIONS
+
+    def _group(self, given: Any, path: str, depth: int, *, is_any: bool) -> Condition | None:
+        if not isinstance(given, list):
+            self._add(path, "invalid_type", f"`{path}` must be an array of conditions.")
+            return None
+        items = cast("list[Any]", given)
+        if not items:
+            self._add(path, "too_short", f"`{path}` is empty. Send at least one condition.")
+        # Further ones are too many anyway.
+        items = items[: MAX_CONDITIONS + 1]
+        parts = [self._condition(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
+        return Group(tuple(part for part in parts if part is not None), is_any)
+
+    def _comparison(self, given: Mapping[str, Any], path: str) -> Condition | None:
+        unknown = next((name for name in given if name not in ("field", "op", "value")), None)
+        if unknown is not None:
+            place = f"{path}.{quoted(unknown)}"
+            message = f"There is no field `{place}`. A condition takes `field`, `op` and `value`, or `and`, `or` or `not`."
+            self._add(place, "unknown_field", message)
+            return None
+        bad = next((name for name in ("field", "op") if not isinstance(given.get(name), str)), None)
+        if bad is not None:
+            code = "invalid_type" if bad in given else "required"
+            self._add(f"{path}.{bad}", code, f"`{path}.{bad}` must be a string. Send it.")
+            return None
+        op: str = given["op"]
+        member = self._member(given["field"], f"{path}.field")
+        if member is None:
+            return None
+        if op not in member.ops:
+            takes = ", ".join(f"`{each}`" for each in member.ops)
+            self._add(f"{path}.op", "invalid_choice", f"`{path}.op` must be one of {takes} for `{member.name}`.")
+            return None
+        values = self._values(member, op, given, f"{path}.value")
+        if values is None:
+            return None
+        found = Comparison(member, _POSITIVE.get(op, op), values)
+        return Negation(found) if op in _OPPOSITES else found
+
+    def _values(self, member: Member, op: str, given: Mapping[str, Any], path: str) -> tuple[str, ...] | None:
+        """Return the texts to compare with, or None after an error."""
+        if op in _SET:
+            if "value" in given:
+                self._add(path, "not_allowed", f"`{path}` is not for `{op}`. Leave it out.")
+                return None
+            return ()
+        if given.get("value") is None:
+            self._add(path, "required", f"`{path}` is missing. Send it; `is_not_set` finds contacts without a value.")
+            return None
+        value, before = given["value"], len(self.errors)
+        if op in _PART:
+            found = [*_folded_text(value, path, self.errors)]
+        elif op != "one_of":
+            found = [*member.read(value, path, self.errors)]
+        elif not isinstance(value, list) or not 1 <= len(items := cast("list[Any]", value)) <= MAX_VALUES:
+            self._add(path, "invalid_type", f"`{path}` must be an array of 1 to {MAX_VALUES} values for `one_of`.")
+            return None
+        else:
+            found = [text for index, item in enumerate(items) for text in member.read(item, f"{path}[{index}]", self.errors)]
+        return tuple(dict.fromkeys(found)) if len(self.errors) == before else None
+
+    def _member(self, name: str, path: str) -> Member | None:
+        if name in self._archived:
+            self._add(path, "archived", f"`{path}` names the archived field `{name}`. Restore it first, or leave it out.")
+            return None
+        if (member := self._members.get(name)) is None:
+            near = difflib.get_close_matches(name, self._members, n=1) if len(name) <= MAX_QUOTE else []
+            others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
+            hint = f"Did you mean `{near[0]}`?" if near else f"Choose {others}, or `fields.` and the key of a field."
+            self._add(path, "unknown_field", f"`{path}` names no field of contacts: `{quoted(name)}`. {hint}")
+        return member
+
+
+def _text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
+    if not isinstance(value, str):
+        errors.append(FieldError(path, "invalid_type", f"`{path}` must be a string."))
+    elif not 1 <= len(value) <= _MAX_TEXT:
+        message = f"`{path}` has {len(value)} characters. Send 1 to {_MAX_TEXT}."
+        errors.append(FieldError(path, "too_long" if value else "too_short", message))
+    elif "\0" in value:
+        errors.append(FieldError(path, "invalid_characters", f"`{path}` holds a NUL character. Leave it out."))
+    else:
+        return value
+    return None
+
+
+def _plain_text(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
+    text = _text_value(value, path, errors)
+    return () if text is None else (text,)
+
+
+def _folded_text(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
+    text = _text_value(value, path, errors)
+    return () if text is None else (folded(text),)
+
+
+def _address(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
+    text = _text_value(value, path, errors)
+    if text is None:
+        return ()
+    try:
+        return (comparable_address(text.strip()),)
+    except ValueError as error:
+        message = f"`{path}` is not an e-mail address: {str(error).removesuffix('.')}. Part of one goes with `contains`."
+        errors.append(FieldError(path, "invalid_format", message))
+        return ()
+
+
+def _id_reader(prefix: str, kind: str) -> Read:
+    rule = fields.id_of(prefix, kind)
+
+    def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
+        text = _text_value(value, path, errors)
+        errors += () if text is None else rule(text, path)
+        return () if text is None else (text,)
+
+    return read
+
+
+def _number_reader(region: str | None) -> Read:
+    def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
+        text = _text_value(value, path, errors)
+        if text is not None and read_number(text) is None:
+            message = f"`{path}` is not a phone number: it has no digits. Part of a text goes with `contains`."
+            errors.append(FieldError(path, "invalid_format", message))
+            return ()
+        return () if text is None else number_keys(text, region)
+
+    return read
+
+
+def _time(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
+    text = _text_value(value, path, errors)
+    if text is None:
+        return ()
+    time = fields.parsed_time(text)
+    errors += fields.time(text, path)
+    return () if time is None else (shown_time(time),)
+
+
+def _name_word(text: str) -> str | None:
+    return first_word(searchable(text))
+
+
+def _text_member(name: str, index: KeyIndex | None = None) -> Member:
+    def texts(record: ContactRecord) -> Iterable[str]:
+        text: str | None = getattr(record, name) or None
+        return () if text is None else (folded(text),)
+
+    return Member(name, OPS, _folded_text, texts, texts, index, str if index is None else _name_word)
+
+
+def _time_member(name: str) -> Member:
+    def texts(record: ContactRecord) -> Iterable[str]:
+        return (getattr(record, name),)
+
+    return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts)
+
+
+def _emails(record: ContactRecord) -> Iterable[str]:
+    return [comparable_address(item.email) for item in record.emails]
+
+
+def _email_texts(record: ContactRecord) -> Iterable[str]:
+    return [folded(item.email) for item in record.emails]
+
+
+def _numbers(record: ContactRecord) -> Iterable[str]:
+    # These are the keys under which a number is found, without any region.
+    return [key for item in record.phone_numbers for key in sure_keys(item.phone_number, None)]
+
+
+def _number_texts(record: ContactRecord) -> Iterable[str]:
+    return [folded(item.phone_number) for item in record.phone_numbers]
+
+
+def _company(record: ContactRecord) -> Iterable[str]:
+    return () if record.company is UNSET else (record.company.id,)
+
+
+def _crm(record: ContactRecord) -> Iterable[str]:
+    return () if record.crm_association is UNSET else (record.crm_association.crm_object_id,)
+
+
+def _external_ids(record: ContactRecord) -> Iterable[str]:
+    return record.external_ids or ()
+
+
+def _tags(record: ContactRecord) -> Iterable[str]:
+    return record.tag_ids or ()
+
+
+def _vendor_members(region: str | None) -> tuple[Member, ...]:
+    some, read_phone = (*_SET, *_EQUAL), _number_reader(region)
+    return (
+        _text_member("first_name", "first_name"),
+        _text_member("last_name", "last_name"),
+        _text_member("description"),
+        Member("emails", (*some, *_PART), _address, _emails, _email_texts, "email", sorts=False),
+        Member("phone_numbers", (*some, *_PART), read_phone, _numbers, _number_texts, "word", sorts=False),
+        Member("company_id", some, _id_reader(ids.COMPANY, "company"), _company, _company, "company"),
+        Member("crm_association", some, _plain_text, _crm, _crm, "crm"),
+        _text_member("time_zone"),
+        _time_member("created_at"),
+        _time_member("updated_at"),
+        Member("external_ids", some, _plain_text, _external_ids, _external_ids, "external_id", sorts=False),
+        Member("tag_ids", some, _id_reader(ids.TAG, "tag"), _tags, _tags, "tag", sorts=False),
+    )
+
+
+_NUMBERS: Final = (FieldKind.INTEGER, FieldKind.DECIMAL, FieldKind.MONEY)
+_TEXTS: Final = (FieldKind.TEXT, FieldKind.LONG_TEXT, FieldKind.LINK, FieldKind.EMAIL, FieldKind.PHONE)
+_TIMES: Final = (FieldKind.DATE, FieldKind.DATE_TIME)
+
+
+def _field_member(field: Field) -> Member:
+    sign = "#" if field.kind in _NUMBERS else "="
+    options = {option.id for option in field.options}
+
+    def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
+        if field.kind in _TEXTS:
+            return ["=" + text for text in _folded_text(value, path, errors)]
+        if field.kind in LISTS:
+            # A value may have an option that is archived by now.
+            if not isinstance(value, str) or value not in options:
+                listed = ", ".join(f"`{option}`" for option in [*options][:20])
+                errors.append(FieldError(path, "invalid_choice", f"`{path}` is no option of this field. Send one of {listed}."))
+                return ()
+            return ("=" + folded(value),)
+        normal = normal_value(field, value, path, errors)
+        return () if normal is None else [text for text in index_texts(normal, None) if text.startswith(sign)]
+
+    def exact(record: ContactRecord) -> Iterable[str]:
+        values = record.fields or {}
+        return index_texts(values[field.key], None) if field.key in values else ()
+
+    def texts(record: ContactRecord) -> Iterable[str]:
+        return [text[1:] for text in exact(record) if text.startswith("=")]
+
+    ops: tuple[str, ...] = _SET
+    if field.kind is FieldKind.ADDRESS:
+        ops = (*_SET, *_PART)
+    elif field.kind in _TEXTS:
+        ops = (*_SET, *_EQUAL, *_PART, *_ORDER)
+    elif field.kind in _NUMBERS or field.kind in _TIMES:
+        ops = (*_SET, *_EQUAL, *_ORDER)
+    else:
+        ops = (*_SET, *_EQUAL)
+    return Member(
+        _PREFIX + field.key,
+        ops,
+        read,
+        exact,
+        texts,
+        field_key=field.key,
+        # An amount is in an order with those of its currency.
+        scope=4 if field.kind is FieldKind.MONEY else 1,
+        sign=sign,
+        sorts=field.kind is not FieldKind.SEVERAL_OF,
+    )
+
+
+def names(condition: Condition | None) -> set[str]:
+    """Return the names of the members that a condition compares."""
+    match condition:
+        case Comparison():
+            return {condition.member.name}
+        case Negation():
+            return names(condition.part)
+        case Group():
+            return {name for part in condition.parts for name in names(part)}
+        case None:
+            return set()

@@ -1,0 +1,192 @@
+"""POST /herdbook/contacts/query."""
+
+from typing import Any, Final
+
+import pytest
+
+from herdbook.contacts import query_store
+from tests.cast import Json, Person, Thing, faults
+from tests.contacts.listing import create
+from tests.contacts.records import change, read
+from tests.custom_fields.definitions import define
+
+URL: Final = "/api/herdbook/contacts/query"
+
+
+async def ask(person: Person, **query: Any) -> Json:
+    """Return a page of a query."""
+    response = await person.post(URL, json=query)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def found(person: Person, **query: Any) -> list[str]:
+    """Return the first names of the contacts on all pages."""
+    page = await ask(person, **query)
+    data = page["data"]
+    while page["has_more"]:
+        page = await ask(person, **{**query, "cursor": page["next_cursor"]})
+        data += page["data"]
+    assert page["next_cursor"] is None, "the last page has no cursor"
+    return [each["first_name"] for each in data]
+
+
+def where(field: str, op: str, value: Json = None) -> Json:
+    """Return a condition."""
+    return {"field": field, "op": op} | ({} if value is None else {"value": value})
+
+
+async def test_whole_records_are_shown(alice: Person, frank: Person, ada: Thing, grace: Thing, renewal: Thing) -> None:
+    """Without a condition, all contacts are found, the latest first, each with all that its record shows."""
+    await define(frank, "tier")
+    gone = Thing(await alice.post("/api/v2/tags", json={"name": "Gone"}))
+    emails = [{"email": "ada@engine.test", "label": "work"}]
+    await change(alice, ada, emails=emails, fields={"tier": "x"}, tag_ids=[renewal.id, gone.id], external_ids=["7"])
+    await alice.delete(gone.url)
+    page = await ask(alice, count=True)
+
+    assert page["data"] == [await read(alice, ada), await read(alice, grace)]
+    assert (page["count"], page["count_is_exact"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("condition", "names"),
+    [
+        (where("first_name", "eq", "ADA"), ["Ada"]),
+        (where("first_name", "not_eq", "ada"), ["Grace"]),
+        (where("last_name", "begins_with", "HÖP"), ["Grace"]),
+        (where("first_name", "one_of", ["Ada", "Eve"]), ["Ada"]),
+        (where("emails", "eq", "Ada@Engine.test"), ["Ada"]),
+        (where("emails", "contains", "@navy"), ["Grace"]),
+        (where("phone_numbers", "eq", "(020) 7946-0958"), ["Ada"]),
+        (where("phone_numbers", "is_not_set"), ["Grace"]),
+        (where("company_id", "is_set"), ["Ada"]),
+        (where("external_ids", "eq", "7"), ["Ada"]),
+        (where("tag_ids", "is_set"), ["Ada"]),
+        (where("time_zone", "contains", "london"), ["Ada"]),
+        (where("crm_association", "eq", "12"), ["Ada"]),
+        (where("created_at", "before", "2001-01-01T00:00:00Z"), []),
+        (where("updated_at", "after", "2001-01-01T00:00:00Z"), ["Ada", "Grace"]),
+        ({"or": [where("first_name", "eq", "grace"), where("description", "contains", "engine")]}, ["Ada", "Grace"]),
+        ({"not": {"and": [where("description", "is_set"), where("emails", "is_set")]}}, ["Grace"]),
+    ],
+    ids=str,
+)
+async def test_members_of_the_vendor(  # noqa: PLR0917  # the fixtures of one test
+    alice: Person, ada: Thing, grace: Thing, engine: Thing, renewal: Thing, condition: Json, names: list[str]
+) -> None:
+    """Each member is compared in its own way, texts without case and accents; conditions combine."""
+    await change(
+        alice,
+        ada,
+        description="Engines",
+        phone_numbers=[{"phone_number": "+44 20 7946 0958"}],
+        company_id=engine.id,
+        external_ids=["7"],
+        tag_ids=[renewal.id],
+        time_zone="Europe/London",
+        crm_association={"object_type": "contact", "crm_object_id": "12", "source": "test"},
+    )
+    if condition.get("field") == "phone_numbers" and "value" in condition:
+        condition = {**condition, "value": "+442079460958"}
+
+    assert await found(alice, where=condition, sort=[{"field": "first_name"}]) == names
+    assert await found(alice, where={"or": [condition]}, sort=[{"field": "created_at"}]) == names
+    assert grace.id, "she is the other one"
+
+
+async def test_sort_by_a_field(alice: Person, frank: Person) -> None:
+    """Contacts are sorted by a field, either way, over all pages; those without a value come last."""
+    await define(frank, "score", "integer")
+    for name, score in zip("abcdef", (10, -2, None, 9, 10, None), strict=True):
+        (contact,) = await create(alice, name)
+        await change(alice, contact, fields={"score": score})
+    ascending, descending = ([{"field": "fields.score", "direction": way}] for way in ("asc", "desc"))
+
+    assert await found(alice, sort=ascending, limit=2) == ["b", "d", "a", "e", "c", "f"]
+    assert await found(alice, sort=descending, limit=1) == ["e", "a", "d", "b", "f", "c"]
+    assert await found(alice, sort=descending, where=where("fields.score", "gte", 10)) == ["e", "a"]
+    assert await found(alice, sort=[{"field": "fields.score", "direction": "desc"}, {"field": "first_name"}], limit=4) == [
+        *["a", "e", "d", "b", "c", "f"]
+    ]
+
+
+async def test_only_contacts_of_the_workspace_are_found(
+    alice: Person, charlie: Person, bob: Person, dave: Person, ada: Thing
+) -> None:
+    """A query finds nothing of other workspaces, and needs the scope to read contacts alone."""
+    answers = [await each.post(URL, json={"where": where("emails", "is_set")}) for each in (charlie, bob, dave)]
+
+    assert [each.status_code for each in answers] == [200, 200, 403]
+    assert [[contact["id"] for contact in each.json()["data"]] for each in answers[:2]] == [[], [ada.id]]
+    assert "X" not in await found(alice), "a query writes nothing"
+
+
+_BAD: Final[dict[str, tuple[Json, str, str]]] = {
+    "no condition": ({"where": []}, "where", "invalid_type"),
+    "unknown field": ({"where": where("frist_name", "is_set")}, "where.field", "unknown_field"),
+    "archived": ({"where": where("fields.old", "is_set")}, "where.field", "archived"),
+    "wrong op": ({"where": where("company_id", "gt", "x")}, "where.op", "invalid_choice"),
+    "no value": ({"where": {"and": [where("first_name", "is_set"), where("emails", "eq")]}}, "where.and[1].value", "required"),
+    "value of is_set": ({"where": where("emails", "is_set", "x")}, "where.value", "not_allowed"),
+    "value of a field": ({"where": {"not": where("fields.born", "eq", "today")}}, "where.not.value", "invalid_format"),
+    "value in a list": ({"where": where("emails", "one_of", ["a@b.test", "x"])}, "where.value[1]", "invalid_format"),
+    "empty group": ({"where": {"or": []}}, "where.or", "too_short"),
+    "two groups": ({"where": {"or": [], "and": []}}, "where", "not_allowed"),
+    "other member": ({"where": {**where("emails", "is_set"), "x": 1}}, "where.x", "unknown_field"),
+    "NUL": ({"where": where("first_name", "eq", "a\0")}, "where.value", "invalid_characters"),
+    "too many": ({"where": {"or": [where("first_name", "is_set")] * 50}}, "where", "too_long"),
+    "sort by a list": ({"sort": [{"field": "tag_ids"}]}, "sort[0].field", "not_sortable"),
+    "sort twice": ({"sort": [{"field": "first_name"}] * 2}, "sort[1].field", "duplicate"),
+    "limit": ({"limit": 101}, "limit", "invalid_range"),
+    "cursor": ({"cursor": "x"}, "cursor", "invalid_cursor"),
+}
+
+
+@pytest.mark.parametrize("bad", _BAD.values(), ids=_BAD.keys())
+async def test_refusals_name_the_place(alice: Person, frank: Person, bad: tuple[Json, str, str]) -> None:
+    """A bad query is refused with the path of the fault."""
+    await define(frank, "born", "date")
+    await frank.patch((await define(frank, "old")).url, json={"archived": True})
+    query, path, code = bad
+
+    assert faults(await alice.post(URL, json=query)) == [(path, code)]
+
+
+async def test_conditions_nest_to_a_depth(alice: Person, ada: Thing) -> None:
+    """Conditions nest to a limited depth."""
+    condition = where("first_name", "eq", "ada")
+    for _ in range(4):
+        condition = {"and": [condition]}
+
+    assert await found(alice, where=condition) == [ada.json["first_name"]]
+    assert faults(await alice.post(URL, json={"where": {"not": condition}})) == [("where.not" + ".and[0]" * 4, "too_deep")]
+
+
+async def test_a_cursor_belongs_to_its_query(alice: Person, ada: Thing, grace: Thing) -> None:
+    """A cursor of another condition or sort is refused."""
+    page = await ask(alice, limit=1, where=where("emails", "is_set"))
+    response = await alice.post(URL, json={"cursor": page["next_cursor"], "where": where("emails", "is_not_set")})
+
+    assert [contact["id"] for contact in page["data"]] == [grace.id] != [ada.id]
+    assert faults(response) == [("cursor", "invalid_cursor")]
+
+
+async def test_a_page_looks_at_a_limited_number_of_contacts(
+    alice: Person, frank: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page ends with the contacts that it may look at, even if it is empty; the next one goes on behind them."""
+    await define(frank, "score", "integer")
+    for index, contact in enumerate(await create(alice, *"abcdefghij")):
+        await change(alice, contact, fields={"score": index} if index % 2 else {})
+    monkeypatch.setattr(query_store, "MAX_LOOKED_AT", 4)
+    monkeypatch.setattr(query_store, "_SLICE", 2)
+    condition = {"or": [where("first_name", "one_of", ["a", "b", "j"])]}
+    queries = [{"where": condition, "sort": [{"field": name, "direction": "asc"}]} for name in ("updated_at", "created_at")]
+    first = await ask(alice, where={"or": [where("first_name", "eq", "j")]}, sort=queries[0]["sort"], count=True)
+
+    assert (first["data"], first["has_more"], first["count"], first["count_is_exact"]) == ([], True, 0, False)
+    assert [await found(alice, **query) for query in queries] == [["a", "b", "j"]] * 2
+    assert await found(alice, where=condition, sort=[{"field": "fields.score"}]) == ["b", "j", "a"]
+    assert (await ask(alice, count=True))["count_is_exact"] is False
+    assert faults(await alice.post(URL, json={"sort": [{"field": "first_name"}]})) == [("sort", "too_many_matches")]
