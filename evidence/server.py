@@ -22,7 +22,7 @@ STEP = 0.005
 
 
 class NotStarted(Exception):
-    """The server ended, or was not ready in time. The message has the end of its log."""
+    """The server ended before it was ready. The message is the last that it said."""
 
 
 class Herdbook:
@@ -55,7 +55,9 @@ class Herdbook:
             )
         await until(lambda: self._ready.exists() or not self.is_running, START_SECONDS)
         if not self.is_running:
-            raise NotStarted((self.folder / "log.txt").read_text(errors="replace")[-3000:])
+            lines = (self.folder / "log.txt").read_text(errors="replace").splitlines()
+            # A line of JSON is of the log; the reason is said in plain words.
+            raise NotStarted("\n".join([line for line in lines if not line.startswith("{")][-3:]))
         content = json.loads(self._ready.read_text())
         self.workspace_id = content["workspace_id"]
         self.key = content.get("api_key", self.key)

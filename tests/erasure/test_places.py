@@ -10,8 +10,8 @@ from herdbook.erasure.model import Subject
 from herdbook.erasure.places import PLACES, Place
 from herdbook.subject_access.store import rows_of, subject_with_address
 from tests.cli.programs import Running, herdbook, serving
-from tests.erasure.planting import ADDRESS, MARKER, echo, plant
-from tests.subject_access.test_subject_access import made, plant_former, plant_links, url_of
+from tests.erasure.planting import ADDRESS, echo, plant
+from tests.subject_access.test_subject_access import plant_former, plant_links, url_of
 from tests.waiting import until
 
 __all__ = ["echo"]
@@ -33,11 +33,7 @@ def test_every_place_is_emptied(tmp_path: Path, echo: str) -> None:
     """Each place has rows of a person who is planted everywhere, and none after the erasure with engagements."""
     with serving(tmp_path) as server:
         plant_former(server)
-        contact_id = plant(server, echo)
-        plant_links(server, contact_id)
-        tag = made(server, "/api/v2/tags", {"name": "Dear"})
-        made(server, f"/api/herdbook/contacts/{contact_id}/record", {"tag_ids": [tag["id"]]}, "PATCH")
-        made(server, f"/api/herdbook/contacts/{contact_id}/notes", {"text": MARKER})
+        plant_links(server, plant(server, echo))
         endpoint = server.get("/api/herdbook/webhooks").json()["data"][0]["id"]
         deliveries = f"/api/herdbook/webhooks/{endpoint}/deliveries"
 

@@ -76,15 +76,21 @@ def plant_former(server: Running) -> None:
 
 
 def plant_links(server: Running, contact_id: str) -> None:
-    """Give the person a company, a merged contact, and a call with a tag."""
+    """Give the person a company, a tag, a note, a merged contact, and a call with a tag."""
     company = made(server, "/api/v2/companies", {"name": "Engines", "domains": [{"domain": "engines.test"}]})
     tag = made(server, "/api/v2/tags", {"name": "Important"})
     earlier = made(server, "/api/v2/contacts", {"first_name": MARKER, "emails": [{"email": f"earlier.{ADDRESS}"}]})
     made(server, f"/api/herdbook/contacts/{contact_id}/merge", {"from": [earlier["id"]]})
     field = {"object_type": "contact", "key": "nickname", "label": "Nickname", "kind": "text", "unique": True}
     made(server, "/api/herdbook/fields", field)
-    links = {"company_id": company["id"], "external_ids": ["crm-1842"], "fields": {"nickname": MARKER}}
+    links = {
+        "company_id": company["id"],
+        "external_ids": ["crm-1842"],
+        "fields": {"nickname": MARKER},
+        "tag_ids": [tag["id"]],
+    }
     made(server, f"/api/herdbook/contacts/{contact_id}/record", links, "PATCH")
+    made(server, f"/api/herdbook/contacts/{contact_id}/notes", {"text": MARKER})
     engagement = made(server, "/api/v2/engagements", timed("linked", participants=[{"email": ADDRESS}]))
     made(server, f"/api/v2/engagements/{engagement['id']}/tags", {"tag_ids": [tag["id"]]}, "PUT")
 
