@@ -740,7 +740,10 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
         lambda database: webhooks.count_waiting(database.pool, place(database, BUSY)),
         _MANY // 2000 + 1,
     ),
-    "webhook delivery": (lambda database: webhooks.find_delivery(database.pool, place(database, BUSY), 200), 2),
+    "webhook delivery": (
+        lambda database: webhooks.find_delivery(database.pool, place(database, BUSY), 200, sends_event(OBJECT_TYPES)),
+        2,
+    ),
     "webhook deliveries": (deliveries(None), 2 * 26),
     "webhook deliveries of a rare kind": (deliveries("td"), _COMMON + 1000),
     "webhook deliveries that are queued": (deliveries(None, "queued"), 4 * (_COMMON + 1000)),
