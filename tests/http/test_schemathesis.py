@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import httpx
 import hypothesis
+import pytest
 import pytest_asyncio
 import schemathesis
 import uvicorn
@@ -82,6 +83,8 @@ FIRST_OBJECTS: Final[dict[str, dict[str, Any]]] = {
     "/v2/companies": {"domains": [{"domain": "engine.test"}]},
     "/v2/contacts": {"first_name": "Ada"},
     "/v2/tags": {"name": "First"},
+    "/herdbook/contacts/{contact_id}/notes": {"text": "Met at the fair."},
+    "/herdbook/fields": {"object_type": "contact", "key": "first", "label": "First", "kind": "text"},
     "/v2/engagements": EngagementCreate.example,
     "/v2/engagements/{engagement_id}/transcript_comments": TranscriptCommentCreate.example,
 }
@@ -125,13 +128,12 @@ async def new_workspace(database_url: str) -> dict[str, str]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def served(database_url: str) -> AsyncIterator[Served]:
+async def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     """The application behind a socket, in its own thread, because Schemathesis blocks until it gets an answer."""
     await prepare(database_url)
     headers = await new_workspace(database_url)
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(Settings(rate_limit=0, log_level="error"), database_url), log_config=None)
-    )
+    settings = Settings(rate_limit=0, log_level="error", data_dir=tmp_path_factory.mktemp("data"))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, database_url), log_config=None))
     # Early clients wait in the socket's queue until the server is ready.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -204,6 +206,8 @@ def make_possible(case: schemathesis.Case[Any]) -> None:
         case.headers["If-Match"] = "*"
     if isinstance(case.body, dict):
         body = cast("dict[str, Any]", case.body)
+        # To JSON Schema, 53.0 is an integer.
+        body |= {name: int(value) for name, value in body.items() if isinstance(value, float) and value.is_integer()}
         make_contact_possible(body)
         for operation in body.get("operations", ()):
             make_contact_possible(operation.get("contact", {}))
@@ -214,11 +218,14 @@ def make_possible(case: schemathesis.Case[Any]) -> None:
             if item["domain"] == "example.com" or "." not in item["domain"]:
                 item["domain"] = f"{uuid4().hex}.example"
         make_engagement_possible(body)
+        make_field_possible(body)
         body |= {name: NOBODY_LISTENS for name in ("url",) if isinstance(body.get(name), str)}
 
 
 def make_contact_possible(body: dict[str, Any]) -> None:
     """Replace values of a contact that no schema can rule out."""
+    # The document does not know the fields of a workspace.
+    body.pop("fields", None)
     if isinstance(body.get("time_zone"), str):
         body["time_zone"] = "Europe/London"
     for item in body.get("emails", ()):
@@ -260,6 +267,17 @@ def make_engagement_possible(body: dict[str, Any]) -> None:
         body["anchor"] = {"quote": "ready"}
 
 
+def make_field_possible(body: dict[str, Any]) -> None:
+    """Leave out the parts of a field that only go together with some kinds."""
+    if "label" in body or "kind" in body:
+        for name in ("default", "options", "unique"):
+            body.pop(name, None)
+    if body.get("kind") in ("one_of", "several_of"):
+        body["kind"] = "text"
+    if "key" in body:
+        body["key"] = f"key_{uuid4().hex}"
+
+
 def make_query_possible(case: schemathesis.Case[Any]) -> None:
     """Leave out the conditions and the sort of a query that must succeed: no schema expresses which ones go together."""
     is_positive = case.meta is not None and case.meta.generation.mode.is_positive
@@ -269,17 +287,18 @@ def make_query_possible(case: schemathesis.Case[Any]) -> None:
 
 
 def point_at_what_exists(case: schemathesis.Case[Any], served: Served) -> None:
-    """Use the ids of existing objects, except to delete them or in a request that must fail."""
-    if case.method != "DELETE":
+    """Use the ids of existing objects, except to delete or erase them, or in a request that must fail."""
+    erases = case.operation.path.endswith("/erase") and str(case.query.get("dry_run")).lower() != "true"
+    if case.method != "DELETE" and not erases:
         case.path_parameters |= {name: served.ids[name] for name in case.path_parameters}
     if isinstance(case.body, dict) and case.meta is not None and case.meta.generation.mode.is_positive:
         body = cast("dict[str, Any]", case.body)
         for each in (body, *(operation.get("contact", {}) for operation in body.get("operations", ()))):
             if isinstance(each.get("company_id"), str):
                 each["company_id"] = served.ids["company_id"]
-        for name in ("contact_ids", "tag_ids"):
-            if body.get(name):
-                body[name] = [served.ids[name.removesuffix("s")]]
+            for name in ("contact_ids", "tag_ids"):
+                if each.get(name):
+                    each[name] = [served.ids[name.removesuffix("s")]]
 
 
 # A bulk reports the errors of its operations in the answer.

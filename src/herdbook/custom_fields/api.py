@@ -69,6 +69,8 @@ async def update_field(
     before = msgspec.json.decode(found.body, type=Field)
     effect = await _effect(holders, call, before, redefined(before, patch))
     if query.dry_run:
+        # It is checked as it would be without the dry run.
+        _ = call.idempotency_key()
         return Answer(msgspec.json.encode(effect))
     if effect.refused:
         raise Invalid([_refused(before, effect)])
