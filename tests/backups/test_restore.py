@@ -48,7 +48,7 @@ def test_the_figures_are_shown(backup: Path, tmp_path: Path) -> None:
     """Standard output has the result, and standard error a line for each step if it is no terminal."""
     done = herdbook("restore", str(backup), "--data-dir=restored", folder=tmp_path)
 
-    assert done.said == f"Restored into {tmp_path / 'restored'}. Workspaces: 2, changes: 52, recordings: 4.\n"
+    assert done.said == f"Restored into {tmp_path / 'restored'}. Workspaces: 2, changes: 68, recordings: 4.\n"
     assert [line.partition(":")[0] for line in done.complained.splitlines()] == [
         *("Checking the file", "Restoring the recordings", "Restoring the database", "Comparing the rows"),
     ]

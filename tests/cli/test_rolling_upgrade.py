@@ -117,7 +117,9 @@ async def test_both_write(shared: Shared) -> None:
             async with owner_at(before, before.key, pool) as one, owner_at(now, before.key, pool) as other:
                 endpoint = await one.post("/api/herdbook/webhooks", json={"url": receiver.url})
                 assert endpoint.status_code == 201, endpoint.text
-                first, second = Life(one, dice[0]), Life(other, dice[1])
+                first, second = (
+                    Life(each, one_dice, is_of_both_releases=True) for each, one_dice in zip((one, other), dice, strict=True)
+                )
                 # Each writes what the other has created.
                 for names in ("contacts", "companies", "tags", "engagements", "comments", "requests"):
                     setattr(second, names, getattr(first, names))

@@ -1,6 +1,7 @@
 """The line that is logged for each request."""
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -91,11 +92,13 @@ async def test_conflicts_are_not_told_to_the_log(
     assert caplog.records == []
 
 
-async def test_requests_need_not_be_logged(capsys: pytest.CaptureFixture[str], alice: Person, database_url: str) -> None:
+async def test_requests_need_not_be_logged(
+    capsys: pytest.CaptureFixture[str], alice: Person, database_url: str, tmp_path: Path
+) -> None:
     """At level `warning`, successful requests are not logged."""
     LINES.flush()
     capsys.readouterr()
-    async with serving(Settings(log_level="warning"), database_url) as client:
+    async with serving(Settings(log_level="warning", data_dir=tmp_path), database_url) as client:
         for _ in range(2):
             await client.get(URL, headers={"Authorization": str(alice.key)})
     LINES.flush()

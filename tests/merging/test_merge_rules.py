@@ -1,5 +1,6 @@
 """Invariants of merging, tested by random stories."""
 
+import json
 from collections.abc import Sequence
 from itertools import count
 from typing import Final
@@ -108,9 +109,13 @@ async def test_every_member_is_taken(alice: Person, frank: Person, engine: Thing
     members: Json = {"first_name": "Ada", "last_name": "King", "description": "Countess", "time_zone": "Europe/London"}
     members |= {"company_id": engine.id, "phone_numbers": numbers, "crm_association": crm, "external_ids": ["1"]}
     await define(frank, "badge", unique=True)
-    members["fields"] = {"badge": "7"}
+    tag = (await alice.post("/api/v2/tags", json={"name": "Renewal"})).json()["id"]
+    members |= {"fields": {"badge": "7"}, "tag_ids": [tag]}
     source = await contact(alice, "ada@x.test", **members)
-    full, full_row = (await alice.get(f"/api/herdbook/contacts/{source.id}/record")).json(), await stored.row(source)
+    labelled = [{"email": "ada@x.test", "label": "work"}]
+    await alice.patch(f"/api/herdbook/contacts/{source.id}/record", json={"emails": labelled})
+    full_row = await stored.row(source)
+    full: Json = json.loads(full_row["object"]) | json.loads(full_row["own"])
     target = await contact(alice)
     response = await merge(alice, target, source)
     shown, row = response.json()["contact"], await stored.row(target)

@@ -168,7 +168,10 @@ async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_i
     """Restore a deleted object."""
     try:
         return await call.write(Restore(object_type=object_type, object_id=object_id, if_version=call.if_version))
-    except NotFound:
+    except NotFound as refusal:
+        if refusal.object_id not in (None, object_id):
+            # Another object is missing, which this one is on.
+            raise
         raise await not_found(call.services.database.pool, call.caller.workspace_id, object_type, object_id) from None
 
 

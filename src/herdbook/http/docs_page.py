@@ -209,6 +209,8 @@ def _type(schema: Json, document: Json) -> str:
         return " or ".join(json.dumps(choice) for choice in schema["enum"])
     if "oneOf" in schema:
         return " or ".join(dict.fromkeys(_type(_resolved(option, document), document) for option in schema["oneOf"]))
+    if "type" not in schema:
+        return "any value"
     types: list[str] = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     named = [
         f"array of {_type(_resolved(schema['items'], document), document)}s" if each == "array" else each for each in types
