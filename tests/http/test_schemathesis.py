@@ -324,8 +324,10 @@ def loaded(document: dict[str, Any], checks: dict[str, Any]) -> OpenApiSchema:
 def without_references(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document without references, because Schemathesis starts no stories from those."""
     schemas = document["components"]["schemas"]
-    for name in ("contact_create_request", "contact_update_request", "contact_upsert_request"):
-        del schemas[name]["properties"]["company_id"]
+    contacts = ("contact_create_request", "contact_update_request", "contact_upsert_request", "contact_record_update_request")
+    for name in (*contacts, "company_record_update_request"):
+        for member in ("company_id", "tag_ids"):
+            schemas[name]["properties"].pop(member, None)
     for name, member in (("engagement_contacts_request", "contact_ids"), ("engagement_tags_request", "tag_ids")):
         schemas[name]["properties"][member]["maxItems"] = 0
     return document
