@@ -269,9 +269,8 @@ def make_engagement_possible(body: dict[str, Any]) -> None:
 
 def make_field_possible(body: dict[str, Any]) -> None:
     """Leave out the parts of a field that only go together with some kinds."""
-    if "label" in body or "kind" in body:
-        for name in ("default", "options", "unique"):
-            body.pop(name, None)
+    for name in ("default", "options", "unique"):
+        body.pop(name, None)
     if body.get("kind") in ("one_of", "several_of"):
         body["kind"] = "text"
     if "key" in body:
