@@ -38,7 +38,7 @@ def test_every_place_is_emptied(tmp_path: Path, echo: str) -> None:
         deliveries = f"/api/herdbook/webhooks/{endpoint}/deliveries"
 
         def tried() -> set[str]:
-            return {each["type"] for each in server.get(deliveries).json()["data"] if each["attempts"]}
+            return {each["type"] for each in server.get(f"{deliveries}?limit=100").json()["data"] if each["attempts"]}
 
         asyncio.run(until(lambda: tried() >= {"v1.engagement.created", "v1.engagement.transcript_timeline.completed"}))
         subject, before = asyncio.run(_rows(server))

@@ -138,14 +138,15 @@ class Life:
         """Make a number of writes."""
         deeds: list[Any] = [
             *(self.create_contact, self.create_contact, self.update_contact, self.update_contact, self.delete_contact),
+            *(self.update_record, self.update_record, self.update_record, self.change_engagement),
+            *(self.define, self.define, self.redefine, self.update_company_record),
             *(self.create_company, self.change_company, self.tag, self.engage, self.engage, self.change_engagement),
-            *(self.comment, self.bulk, self.merge, self.merge_companies, self.restore, self.undo, self.undo, self.undo),
+            *(self.comment, self.note, self.note, self.note, self.bulk, self.merge, self.merge_companies, self.restore),
+            *(self.undo, self.undo, self.undo),
         ]
-        if not self.is_of_both_releases:
-            deeds += [
-                *(self.update_record, self.update_record, self.update_record, self.change_engagement),
-                *(self.define, self.define, self.redefine, self.update_company_record, self.note, self.note, self.note),
-            ]
+        if self.is_of_both_releases:
+            new = (self.update_record, self.define, self.redefine, self.update_company_record, self.note)
+            deeds = [deed for deed in deeds if deed not in new]
         for _ in range(steps):
             deed = self.dice.choice(deeds)
             response = await deed()
@@ -174,6 +175,8 @@ class Life:
 
     def record(self) -> Json:
         """Return the fields of a contact with some of herdbook's own; some external ids may be taken."""
+        if self.is_of_both_releases:
+            return self.contact()
         ids_ = {"external_ids": [f"id {name}" for name in self.dice.sample("abcdefghij", self.dice.randrange(3))]}
         values = {"fields": self.values("contact")} if self.dice.random() < 0.6 else {}
         return self.contact() | (ids_ if self.dice.random() < 0.6 else {}) | values
