@@ -74,7 +74,7 @@ class Load:
             thread.join()
 
 
-def test_a_backup_under_load_is_of_one_moment(farm: Path, media: str, tmp_path: Path) -> None:
+def test_one_moment(farm: Path, media: str, tmp_path: Path) -> None:
     """A backup beside a server that writes has each ledger up to one change, and all objects and recordings of that moment."""
     copied(farm, tmp_path / "herdbook-data")
     with serving(tmp_path, *OPTIONS) as server:

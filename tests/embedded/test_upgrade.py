@@ -267,7 +267,7 @@ def test_other_programs_are_refused(demo: Demo) -> None:
     assert names(demo.folder) == {"postgres"}
 
 
-def test_a_finding_of_the_check_is_shown(demo: Demo) -> None:
+def test_a_finding(demo: Demo) -> None:
     """If `pg_upgrade --check` finds something, the log has it, and the old database serves on."""
     data_dir = demo.folder / "herdbook-data"
     with old_server(data_dir) as dsn:
@@ -297,7 +297,7 @@ def test_a_cluster_without_checksums_stays_without(tmp_path: Path) -> None:
     assert checksums == "off"
 
 
-def test_a_cluster_of_others_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+def test_others(tmp_path: Path) -> None:
     """A cluster without the database of herdbook is refused, and stays as it is."""
     data_dir = tmp_path / "herdbook-data"
     data_dir.mkdir(mode=0o700)
