@@ -3,7 +3,6 @@
 import pytest
 
 from herdbook.addresses import NotAnAddress, comparable_address, is_of_a_room
-from herdbook.phone_numbers import e164
 
 
 @pytest.mark.parametrize(
@@ -114,30 +113,6 @@ async def test_lengths_are_those_of_rfc_5321(email: str, is_taken: bool) -> None
         taken = True
 
     assert taken == is_taken
-
-
-@pytest.mark.parametrize(
-    ("phone_number", "expected"),
-    [
-        ("+44 20 7946 0018", "+442079460018"),
-        ("+44 (0)20 7946-0018", "+442079460018"),
-        ("tel:+44-20-7946-0018", "+442079460018"),
-        ("+1 (212) 555-0100 ext. 12", "+12125550100"),
-        ("＋４４ ２０ ７９４６ ００１８", "+442079460018"),
-        ("020 7946 0018", None),
-        ("0044 20 7946 0018", None),
-        ("+999 123456", None),
-        ("+44", None),
-        ("+", None),
-        ("", None),
-        ("ask reception", None),
-        ("+" * 255, None),
-        ("+1" * 127, None),
-    ],
-)
-async def test_numbers_with_a_country_code_have_an_e164_form(phone_number: str, expected: str | None) -> None:
-    """A number without a country code has no E.164 form: the code is never guessed."""
-    assert e164(phone_number) == expected
 
 
 @pytest.mark.parametrize("address", ["ada@webex.com", "ada@notzoomcrc.com", "ada@google.com", "ada@calendar.google.com.test"])

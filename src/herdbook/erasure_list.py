@@ -1,6 +1,5 @@
 """The list of erasures beside the database: a database that is restored from a backup learns from it who was erased since."""
 
-import contextlib
 import fcntl
 import os
 import threading
@@ -11,6 +10,8 @@ from typing import BinaryIO, Final
 from uuid import UUID
 
 import msgspec
+
+from herdbook.replacement import sync
 
 NAME: Final = "erasures.jsonl"
 _encoder: Final = msgspec.json.Encoder()
@@ -76,8 +77,7 @@ class ErasureList:
                 file.write(b"".join(_encoder.encode(each) + b"\n" for each in new))
                 file.flush()
                 os.fsync(file.fileno())
-                with contextlib.closing(_Folder(self._path.parent)) as folder:
-                    os.fsync(folder.descriptor)
+                sync(self._path.parent)
 
     def _read_on(self, file: BinaryIO) -> int:
         """Learn the lines that were added since the last time. Return the end of the last complete one."""
@@ -107,11 +107,3 @@ class ErasureList:
 
 def _key(erasure: ListedErasure) -> tuple[str, UUID, str, datetime]:
     return erasure.key, erasure.workspace_id, erasure.hash, erasure.at
-
-
-class _Folder:
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
-
-    def close(self) -> None:
-        os.close(self.descriptor)

@@ -363,16 +363,7 @@ def updated(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: Row
     old: Any = before.entry
     if after == old:
         return Result(before.version, before.object)
-    after = stamped(work, after)
-    entry = Entry(
-        kind=object_type.kind,
-        object_id=before.id,
-        action=Action.UPDATED,
-        object=after,
-        previous=_previous(old, after, object_type.context_fields),
-        previous_version=before.version,
-    )
-    return _stored(work, object_type, entry, before, after)
+    return updated_silently(work, object_type, before, old, after)
 
 
 def deleted(
