@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from evidence.checks import Fault, Outcome, Write, back, gone
-from evidence.http_client import Answer, Connection, NotSent, Unanswered
+from evidence.http_client import Answer, Connection, Missing, NotSent, Unanswered
 
 CONTACTS = "/api/v2/contacts"
 BULK = "/api/herdbook/contacts/bulk"
@@ -64,6 +64,8 @@ class Clients:
         for ended in await asyncio.gather(*self._running, return_exceptions=True):
             if isinstance(ended, Unexplained):
                 self.faults.append(Fault("answer", str(ended)))
+            elif isinstance(ended, Missing):
+                self.faults.append(Fault("lost", str(ended)))
             elif ended is not None:
                 raise ended
 
@@ -208,7 +210,9 @@ class Client:
         if answer.status in (429, 503):
             write.outcome = Outcome.REFUSED
         elif answer.status != 200 and not (answer.status == 500 and b"outcome_unknown" in answer.body):
-            raise Unexplained(f"{write.kind} {write.marks[0]}: {answer.status} {answer.body[:500]!r}")
+            # Each client names only what was acknowledged to it.
+            refusal = Missing if answer.lacks else Unexplained
+            raise refusal(f"{write.kind} {write.marks[0]}: {answer.status} {answer.body[:500]!r}")
         return False
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
 import asyncpg
@@ -22,9 +22,9 @@ from evidence.checks import (
     check_writes,
 )
 from evidence.clients import CONTACTS, ENGAGEMENTS, RETRY_PAUSE, Clients
-from evidence.http_client import Answer, Connection, NotSent, Unanswered
+from evidence.http_client import Answer, Connection, Missing, NotSent, Unanswered
 from evidence.receiver import Receiver
-from evidence.server import Herdbook, until
+from evidence.server import Herdbook, NotStarted, until
 from herdbook import ids
 
 CHANGES = "/api/herdbook/changes"
@@ -44,7 +44,7 @@ class Page(msgspec.Struct):
 class Herd:
     """The writes to a server since its folder was made, and the state that follows from its feed.
 
-    `compared` counts what was compared. `database_url` leads to its database.
+    `compared` counts what was compared, and `faults` are those that were found. `database_url` leads to its database.
     """
 
     def __init__(self, server: Herdbook, database_url: str, receiver: Receiver, recording: tuple[str, bytes] | None) -> None:
@@ -52,6 +52,7 @@ class Herd:
         self.receiver = receiver
         self.clients = Clients(server.url, server.key, None if recording is None else recording[0])
         self.compared: Counter[str] = Counter()
+        self.faults: list[Fault] = []
         self._recording = b"" if recording is None else recording[1]
         self._database_url = database_url
         self._writes: list[Write] = []
@@ -71,45 +72,56 @@ class Herd:
         """Return once a write passes. Raise TimeoutError if that takes too long, RuntimeError if the write is refused."""
         await self._ask("POST", CONTACTS, {"first_name": "Hedy"})
 
-    async def check(self) -> list[Fault]:
+    @contextmanager
+    def noting(self) -> Generator[None]:
+        """Note a failure of the block as a fault, beside those that it found before."""
+        try:
+            yield
+        except Missing as error:
+            self.faults.append(Fault("lost", str(error)))
+        except asyncpg.PostgresError as error:
+            self.faults.append(Fault("damage", f"{type(error).__name__}: {error}"))
+        except (NotStarted, TimeoutError, OSError, RuntimeError) as error:
+            self.faults.append(Fault("answer", f"{type(error).__name__}: {error}"))
+
+    async def check(self) -> None:
         """Check what has come since the last check."""
         since = self._replay.position
-        writes, faults = self.clients.take()
+        writes, told = self.clients.take()
         self._writes += writes
-        faults += await self._read_feed(self._replay)
-        faults += check_writes(writes, self._replay.marks)
+        self.faults += told
+        await self._read_feed(self._replay)
+        self.faults += check_writes(writes, self._replay.marks)
         changed = {object_id: row for object_id, row in self._replay.rows.items() if row.version > since}
-        faults += check_rows(changed, await self._stored(list(changed)))
+        self.faults += check_rows(changed, await self._stored(list(changed)))
         self.compared["rows compared with the replay of the feed"] += len(changed)
-        faults += await self._check_recordings()
-        return faults
+        await self._check_recordings()
 
-    async def check_all(self) -> list[Fault]:
+    async def check_all(self) -> None:
         """Check everything from the beginning, and wait for the events."""
         replay = Replay()
-        faults = await self._read_feed(replay)
-        faults += check_writes(self._writes, replay.marks)
+        await self._read_feed(replay)
+        self.faults += check_writes(self._writes, replay.marks)
         stored = await self._stored()
-        faults += check_rows(replay.rows, stored)
+        self.faults += check_rows(replay.rows, stored)
         self.compared["rows compared with the replay of the feed"] += len(stored)
         due = {number: object_id for number, object_id in replay.events.items() if number > self._first_event}
         with contextlib.suppress(TimeoutError):
             await until(lambda: due.keys() <= set(self.receiver.arrived), DELIVERED_SECONDS)
-        faults += check_events(due, set(self.receiver.arrived)) + check_order(due, self.receiver.arrived)
+        self.faults += check_events(due, set(self.receiver.arrived)) + check_order(due, self.receiver.arrived)
         self.compared["events that a webhook endpoint had to receive"] += len(due)
         self._checked_recordings = 0
-        return faults + await self._check_recordings() + await self._check_pages()
+        await self._check_recordings()
+        await self._check_pages()
 
-    async def _read_feed(self, replay: Replay) -> list[Fault]:
+    async def _read_feed(self, replay: Replay) -> None:
         """Add the rest of the feed to a replay."""
-        faults: list[Fault] = []
         page = Page([], has_more=True)
         while page.has_more:
             answer = await self._ask("GET", f"{CHANGES}?after={replay.position}&limit={PAGE}")
             page = msgspec.json.decode(answer.body, type=Page)
-            faults += replay.take(page.data)
+            self.faults += replay.take(page.data)
             self.compared["changes read from the feed"] += len(page.data)
-        return faults
 
     async def _stored(self, contact_ids: Sequence[UUID] | None = None) -> dict[UUID, Row]:
         """Return the rows of these contacts, or of all."""
@@ -125,21 +137,19 @@ class Herd:
             )
         return {record[0]: Row(record[1], record[2], record[3].encode()) for record in records}
 
-    async def _check_recordings(self) -> list[Fault]:
+    async def _check_recordings(self) -> None:
         """Fetch the recordings that were acknowledged since the last check."""
-        faults: list[Fault] = []
         for mark, engagement_id in list(self.clients.recordings.items())[self._checked_recordings :]:
             shown = (await self._ask("GET", f"{ENGAGEMENTS}/{engagement_id}?expand=media_url")).json()
             async with self._connected() as connection:
                 path = (shown["media_url"] or "/missing").removeprefix("http://herdbook.test")
                 answer = await connection.ask("GET", path)
             if answer.body != self._recording:
-                faults.append(Fault("recording", f"{mark}: {answer.status}, {len(answer.body)} bytes"))
+                self.faults.append(Fault("recording", f"{mark}: {answer.status}, {len(answer.body)} bytes"))
             self.compared["recordings fetched"] += 1
         self._checked_recordings = len(self.clients.recordings)
-        return faults
 
-    async def _check_pages(self) -> list[Fault]:
+    async def _check_pages(self) -> None:
         """Have PostgreSQL check the pages of all tables and indexes, and whether each row is in its indexes."""
         async with self._database() as connection:
             await connection.execute("create extension if not exists amcheck")
@@ -149,21 +159,21 @@ class Herd:
                 where c.relkind = 'r' and c.relpersistence = 'p'
                 """
             )
-            faults = [Fault("damage", f"{name}: {message}") for name, message in damaged]
-            try:
-                await connection.execute(
-                    """
-                    select bt_index_check(i.indexrelid, true) from pg_index i
-                    join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam
-                    where a.amname = 'btree' and c.relpersistence = 'p' and i.indisvalid
-                    """
-                )
-            except asyncpg.PostgresError as error:
-                faults.append(Fault("damage", str(error)))
-        return faults
+            self.faults += [Fault("damage", f"{name}: {message}") for name, message in damaged]
+            await connection.execute(
+                """
+                select bt_index_check(i.indexrelid, true) from pg_index i
+                join pg_class c on c.oid = i.indexrelid join pg_am a on a.oid = c.relam
+                where a.amname = 'btree' and c.relpersistence = 'p' and i.indisvalid
+                """
+            )
 
     async def _ask(self, method: str, path: str, body: object = None) -> Answer:
-        """Ask until the answer is a success. Raise TimeoutError if that takes too long, RuntimeError if it is a refusal."""
+        """Ask until the answer is a success.
+
+        Raise TimeoutError if that takes too long, Missing if the server lacks what it had acknowledged, RuntimeError if it
+        refuses for another reason.
+        """
         async with asyncio.timeout(SERVING_SECONDS), self._connected() as connection:
             while True:
                 with contextlib.suppress(NotSent, Unanswered):
@@ -171,7 +181,8 @@ class Herd:
                     if answer.status in (200, 201):
                         return answer
                     if answer.status not in (429, 500, 503):
-                        raise RuntimeError(f"{method} {path}: {answer.status} {answer.body[:500]!r}")
+                        refusal = Missing if answer.lacks else RuntimeError
+                        raise refusal(f"{method} {path}: {answer.status} {answer.body[:500]!r}")
                 await asyncio.sleep(RETRY_PAUSE / 4)
 
     @asynccontextmanager

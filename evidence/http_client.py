@@ -17,6 +17,15 @@ class Answer(NamedTuple):
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def lacks(self) -> bool:
+        """Whether the server knows nothing of an object, or of a position of the feed, that the request names."""
+        return any(code in self.body for code in (b'"not_found"', b"/not_found", b'"invalid_range"'))
+
+
+class Missing(Exception):
+    """The server does not know what it had acknowledged."""
+
 
 class NotSent(Exception):
     """Nothing was sent, because nobody accepts connections."""

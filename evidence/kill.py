@@ -21,11 +21,10 @@ from evidence.breaking import (
     kill_worker,
     use_up_inodes,
 )
-from evidence.checks import Fault
 from evidence.herd import Herd
 from evidence.receiver import receiving
 from evidence.results import Results
-from evidence.server import Herdbook, NotStarted
+from evidence.server import Herdbook
 from herdbook.embedded import EmbeddedPostgres, running
 from tests.ledger.proxy import proxy_to
 
@@ -169,53 +168,44 @@ async def break_one(kind: Kind, plan: Plan, folder: Path, results: Results) -> b
     async with receiving() as receiver, kind.made(folder) as broken:
         herd = Herd(broken.server, broken.database_url, receiver, broken.recording)
         await herd.prepare()
-        faults: list[Fault] = []
         for cycle in range(1, kind.cycles + 1):
             name, way = next(ways)
             began = time.monotonic()
-            faults = await one_cycle(herd, broken, name, way, results)
+            await one_cycle(herd, broken, name, way, results)
             print(f"{results.tried.total():6} {name:<60}{time.monotonic() - began:6.2f} s", flush=True)
             is_last = cycle == kind.cycles or plan.is_over(results)
-            if not faults and (is_last or cycle % plan.whole_every == 0):
+            if not herd.faults and (is_last or cycle % plan.whole_every == 0):
                 began = time.monotonic()
-                faults = await checked(herd)
+                with herd.noting():
+                    await herd.check_all()
                 print(f"       everything checked{time.monotonic() - began:48.2f} s", flush=True)
-            if faults:
-                results.note(name, faults)
-            if faults or is_last:
+            if herd.faults:
+                results.note(name, herd.faults)
+            if herd.faults or is_last:
                 break
         results.add(herd.clients.acknowledged, herd.compared)
-    return not faults
+    return not herd.faults
 
 
-async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: Results) -> list[Fault]:
-    """Break a server under load, have it serve again, and check what it did; return what is wrong."""
+async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: Results) -> None:
+    """Break a server under load, have it serve again, and check what it did."""
     results.tried[name] += 1
     broken.starts.clear()
     herd.clients.start()
     try:
-        await asyncio.sleep(random.uniform(*LOADED_SECONDS))
-        began = time.monotonic()
-        await way(broken)
-        await herd.await_service()
-        results.outages[name].append(time.monotonic() - began)
-        results.starts[name] += broken.starts
-        await asyncio.sleep(AFTERWARDS_SECONDS)
-        async with asyncio.timeout(WRITES_SECONDS):
-            await herd.clients.stop()
-        return await herd.check()
-    except (NotStarted, TimeoutError, OSError, RuntimeError) as error:
-        return [Fault("answer", f"{type(error).__name__}: {error}")]
+        with herd.noting():
+            await asyncio.sleep(random.uniform(*LOADED_SECONDS))
+            began = time.monotonic()
+            await way(broken)
+            await herd.await_service()
+            results.outages[name].append(time.monotonic() - began)
+            results.starts[name] += broken.starts
+            await asyncio.sleep(AFTERWARDS_SECONDS)
+            async with asyncio.timeout(WRITES_SECONDS):
+                await herd.clients.stop()
+            await herd.check()
     finally:
         herd.clients.cancel()
-
-
-async def checked(herd: Herd) -> list[Fault]:
-    """Check everything; a server that does not answer is a fault, too."""
-    try:
-        return await herd.check_all()
-    except (TimeoutError, OSError, RuntimeError) as error:
-        return [Fault("answer", f"{type(error).__name__}: {error}")]
 
 
 def ways_in_turn(kind: Kind) -> Iterator[tuple[str, Break]]:

@@ -4,19 +4,14 @@ import random
 import shutil
 import signal
 import sys
-import time
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from evidence.herd import Herd
-from evidence.kill import Plan, break_one
 from evidence.power.losing import POWER, freeze, lose_power, powered
 from evidence.power.replay import Loss
 from evidence.receiver import receiving
-from evidence.results import Results
 from evidence.server import changed_by, tell, until
 from tests.evidence.test_breaking import broken_once
 
@@ -24,7 +19,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the recorder is made for Linux"),
     pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler was found for the recorder"),
 ]
-FOREVER = 3600.0
 # PostgreSQL writes these from buffers of stdio, which the recorder does not see. It never needs them after a crash.
 NOT_SEEN = {"pg_internal.init", "postmaster.opts"}
 FORGETFUL = {
@@ -44,11 +38,19 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize("check", FORGETFUL)
 async def test_a_loss_is_found(tmp_path: Path, check: str) -> None:
     """Acknowledged writes are found lost if PostgreSQL does not sync, and recordings if herdbook does not."""
-    kind = replace(POWER, made=partial(powered, program=changed_by(FORGETFUL[check])), ways={"all": (lose_power(Loss.ALL), 1)})
-    results = Results("Forgetful", "")
-    await break_one(kind, Plan(8, time.monotonic() + FOREVER), tmp_path, results)
+    async with receiving() as receiver, powered(tmp_path, program=changed_by(FORGETFUL[check])) as broken:
+        herd = Herd(broken.server, broken.database_url, receiver, broken.recording)
+        await herd.prepare()
+        herd.clients.start()
+        await until(lambda: herd.clients.recordings)
+        with herd.noting():
+            await lose_power(Loss.ALL)(broken)
+            await herd.await_service()
+            await herd.clients.stop()
+            await herd.check()
+        herd.clients.cancel()
 
-    assert results.found[check], results.findings
+    assert check in {fault.check for fault in herd.faults}, herd.faults
 
 
 async def test_the_recorder_sees_everything(tmp_path: Path) -> None:
