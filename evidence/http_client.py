@@ -23,10 +23,6 @@ class Answer(NamedTuple):
         return any(code in self.body for code in (b'"not_found"', b"/not_found", b'"invalid_range"'))
 
 
-class Missing(Exception):
-    """The server does not know what it had acknowledged."""
-
-
 class NotSent(Exception):
     """Nothing was sent, because nobody accepts connections."""
 

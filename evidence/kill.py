@@ -16,10 +16,12 @@ from evidence.breaking import (
     EVERYWHERE,
     Break,
     Broken,
+    NotTried,
     cut_connections,
     fill_disk,
     kill_worker,
     use_up_inodes,
+    verify_backups,
 )
 from evidence.herd import Herd
 from evidence.receiver import receiving
@@ -127,11 +129,15 @@ def can_mount(scratch: Path) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """The bounds of a run: cycles, the time at which it ends, and the cycles between two checks of everything."""
+    """The bounds of a run: cycles, the time at which it ends, and the cycles between two checks of everything.
+
+    `side_by_side` is the number of servers that are broken at the same time.
+    """
 
     cycles: int
     ends_at: float
     whole_every: int = 25
+    side_by_side: int = 1
 
     def is_over(self, results: Results) -> bool:
         return results.tried.total() >= self.cycles or time.monotonic() > self.ends_at
@@ -149,17 +155,23 @@ async def kill_all_kinds(plan: Plan, scratch: Path, results: Results, report: Ca
 async def break_in_turns(
     kinds: Sequence[Kind], plan: Plan, scratch: Path, results: Results, report: Callable[[], None]
 ) -> None:
-    """Break servers of these kinds in turns until the plan is done; call `report` after each server."""
-    for number in itertools.count():
-        if plan.is_over(results):
-            return
-        folder = scratch / f"server-{number}"
-        folder.mkdir()
-        if await break_one(kinds[number % len(kinds)], plan, folder, results):
-            shutil.rmtree(folder)
-        else:
-            print(f"the folder of the failure is kept: {folder}", flush=True)
-        report()
+    """Break servers of these kinds in turns, some side by side, until the plan is done; call `report` after each server."""
+    numbers = itertools.count()
+
+    async def one_after_another() -> None:
+        while not plan.is_over(results):
+            number = next(numbers)
+            folder = scratch / f"server-{number}"
+            folder.mkdir()
+            if await break_one(kinds[number % len(kinds)], plan, folder, results):
+                shutil.rmtree(folder)
+            else:
+                print(f"the folder of the failure is kept: {folder}", flush=True)
+            report()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(plan.side_by_side):
+            group.create_task(one_after_another())
 
 
 async def break_one(kind: Kind, plan: Plan, folder: Path, results: Results) -> bool:
@@ -167,6 +179,7 @@ async def break_one(kind: Kind, plan: Plan, folder: Path, results: Results) -> b
     ways = ways_in_turn(kind)
     async with receiving() as receiver, kind.made(folder) as broken:
         herd = Herd(broken.server, broken.database_url, receiver, broken.recording)
+        broken.refused = herd.clients.refused
         await herd.prepare()
         for cycle in range(1, kind.cycles + 1):
             name, way = next(ways)
@@ -188,15 +201,18 @@ async def break_one(kind: Kind, plan: Plan, folder: Path, results: Results) -> b
 
 
 async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: Results) -> None:
-    """Break a server under load, have it serve again, and check what it did."""
-    results.tried[name] += 1
+    """Break a server under load, have it serve again, and check what it did. A fault that met nothing does not count."""
     broken.starts.clear()
     herd.clients.start()
+    results.tried[name] += 1
     try:
         with herd.noting():
             await asyncio.sleep(random.uniform(*LOADED_SECONDS))
             began = time.monotonic()
-            await way(broken)
+            try:
+                await way(broken)
+            except NotTried:
+                results.tried[name] -= 1
             await herd.await_service()
             results.outages[name].append(time.monotonic() - began)
             results.starts[name] += broken.starts
@@ -204,6 +220,7 @@ async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: 
             async with asyncio.timeout(WRITES_SECONDS):
                 await herd.clients.stop()
             await herd.check()
+            herd.compared["backups restored and compared"] += await verify_backups(broken)
     finally:
         herd.clients.cancel()
 
