@@ -183,7 +183,7 @@ async def differing(statements: Executor, workspace_id: UUID) -> list[str]:
     for (table, _), entry in work.changed_rows.items():
         known: Any = entry
         entries[table].add((known.key, known.object_id))
-    pairs = [(KEYS[unique_key], expected) for unique_key, expected in held.items()]
+    pairs: list[tuple[LiteralString, set[tuple[Any, ...]]]] = [(KEYS[key], expected) for key, expected in held.items()]
     pairs += [(INDEXES[table], expected) for table, expected in entries.items()]
     for select, expected in pairs:
         there = {tuple(record) for record in await statements.fetch(select + " where workspace_id = $1", workspace_id)}
