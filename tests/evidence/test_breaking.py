@@ -29,13 +29,15 @@ async def broken_once(folder: Path, kind: Kind) -> Results:
     return results
 
 
-# One worker is broken in ways that two are broken in as well.
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "one worker"])
+@pytest.mark.parametrize("name", KINDS)
 async def test_nothing_is_lost(tmp_path: Path, name: str) -> None:
     """Nothing that was acknowledged is lost, doubled or torn, whatever breaks."""
     kind = KINDS[name]
     if name == "small disk" and not can_mount(tmp_path):
         pytest.skip("not allowed to mount a disk")
+    if name == "two workers":
+        # One worker is broken in all other ways, and starts faster.
+        kind = replace(kind, ways={way: kind.ways[way] for way in kind.ways if "workers" in way})
     results = await broken_once(tmp_path, kind)
 
     assert results.findings == []
