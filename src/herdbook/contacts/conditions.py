@@ -4,7 +4,6 @@ Texts are compared as a search folds them, without case and accents. Every value
 the values. The conditions are checked here and not in SQL, because no function of the database folds text in this way.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
@@ -16,7 +15,8 @@ from herdbook.contacts.model import ContactRecord, ContactSort
 from herdbook.custom_fields.model import LISTS, Field, FieldKind
 from herdbook.custom_fields.value_schemas import condition_value
 from herdbook.custom_fields.values import MAX_INDEXED, index_texts, normal_value
-from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, quoted
+from herdbook.errors import MAX_ERRORS, FieldError, Invalid, quoted
+from herdbook.http.body import did_you_mean
 from herdbook.http.schemas import PLACE, Json
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
 from herdbook.search_text import first_word, folded, searchable
@@ -352,9 +352,8 @@ class ConditionReader:
             self._add(path, "archived", f"`{path}` names the archived field `{name}`. Restore it first, or leave it out.")
             return None
         if (member := self._members.get(name)) is None:
-            near = difflib.get_close_matches(name, self._members, n=1) if len(name) <= MAX_QUOTE else []
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
-            hint = f"Did you mean `{near[0]}`?" if near else f"Choose {others}, or `fields.` and the key of a field."
+            hint = did_you_mean(name, self._members) or f"Choose {others}, or `fields.` and the key of a field."
             self._add(path, "unknown_field", f"`{path}` names no field of contacts: `{quoted(name)}`. {hint}")
         return member
 
