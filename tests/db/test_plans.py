@@ -468,7 +468,7 @@ def deliveries_noted(state: str) -> Callable[[PlansDatabase], Awaitable[Any]]:
 
 async def send_again(database: PlansDatabase) -> None:
     """Restart one delivery, and all failed ones of a new endpoint."""
-    noted = webhooks.DeliveryRow(50, datetime.now(UTC), *[None] * 7)
+    noted = webhooks.DeliveryRow(50, datetime.now(UTC), None, None, None, None, None, None, None)
     await webhooks.send_again(database.pool, place(database, BUSY), noted, "v1.contact.created")
     await webhooks.send_failed_again(database.pool, place(database, database.neighbour_id), datetime.now(UTC))
 

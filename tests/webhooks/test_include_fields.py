@@ -148,7 +148,7 @@ async def test_what_is_no_longer_asked_for_is_not_retried(post: WebhookApp, owne
     states = {each["event_type"]: each["state"] for each in await post.deliveries(endpoint)}
 
     assert states["v1.contact.updated"] == "skipped"
-    assert "fields" not in next(data["object"] for type_, data in told(receiver) if data["object"]["id"] == ada.id)
+    assert "fields" not in next(data["object"] for _, data in told(receiver) if data["object"]["id"] == ada.id)
 
 
 async def test_only_later_changes_are_told(post: WebhookApp, owner: Person, receiver: Receiver) -> None:
