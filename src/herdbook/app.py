@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import asyncpg
+import msgspec
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -77,6 +78,7 @@ from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
+from herdbook.workspace_document import api as workspace_document_api
 from herdbook.workspaces import api as workspaces_api
 
 _COMPANY_CONTACTS: Final = ContactsOfCompany()
@@ -101,6 +103,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *webhook_endpoints_api.OPERATIONS,
     *webhooks_api.OPERATIONS,
     *workspaces_api.OPERATIONS,
+    *workspace_document_api.OPERATIONS,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
@@ -188,6 +191,7 @@ class Herdbook:
         # The disk of an external database is not visible here.
         data_dir = settings.data_dir if settings.database_url is None else None
         disk = DiskWatch(data_dir)
+        document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
         services = Services(
             ledger,
             Database(pool, pages),
@@ -199,6 +203,7 @@ class Herdbook:
             settings.public_url,
             targets,
             settings.loopback_webhook_targets == "yes",
+            msgspec.json.encode(document),
         )
         api = ApiApp(
             operations=OPERATIONS,
@@ -210,7 +215,6 @@ class Herdbook:
             logs_requests=settings.log_level in ("debug", "info"),
         )
         self._api = _for_web_pages(api, settings.origins)
-        document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
         page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
         self._pages = _for_web_pages(_pages(page_routes, api), settings.origins)

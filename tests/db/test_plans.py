@@ -450,17 +450,14 @@ def place(database: PlansDatabase, endpoint_id: UUID) -> EndpointKey:
 
 def wanted(state: str | None, kind_actions: Sequence[str]) -> webhooks.DeliveryFilter:
     """Return the filter for deliveries, from the newest six thousand entries on."""
-    return webhooks.DeliveryFilter(
-        _MANY - _COMMON, _MANY + 101, ["v1.contact.created"], kind_actions, sends_event(OBJECT_TYPES), state
-    )
+    return webhooks.DeliveryFilter(_MANY - _COMMON, _MANY + 101, ["v1.contact.created"], kind_actions, state)
 
 
 def deliveries(kind_action: str | None, state: str | None = None) -> Callable[[PlansDatabase], Awaitable[Any]]:
     """Read deliveries of a kind by the ledger."""
     asked = wanted(state, ["cc"] if kind_action is None else [kind_action])
-    return lambda database: webhooks.deliveries(
-        database.pool, place(database, BUSY), asked, asked.kind_actions, _MANY + 100, 26
-    )
+    told = webhooks.ToldEntries(asked.kind_actions, sends_event(OBJECT_TYPES, with_own=False))
+    return lambda database: webhooks.deliveries(database.pool, place(database, BUSY), asked, told, _MANY + 100, 26)
 
 
 def deliveries_noted(state: str) -> Callable[[PlansDatabase], Awaitable[Any]]:
@@ -471,7 +468,7 @@ def deliveries_noted(state: str) -> Callable[[PlansDatabase], Awaitable[Any]]:
 
 async def send_again(database: PlansDatabase) -> None:
     """Restart one delivery, and all failed ones of a new endpoint."""
-    noted = webhooks.DeliveryRow(50, datetime.now(UTC), *[None] * 7)
+    noted = webhooks.DeliveryRow(50, datetime.now(UTC), None, None, None, None, None, None, None)
     await webhooks.send_again(database.pool, place(database, BUSY), noted, "v1.contact.created")
     await webhooks.send_failed_again(database.pool, place(database, database.neighbour_id), datetime.now(UTC))
 
@@ -741,7 +738,9 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
         _MANY // 2000 + 1,
     ),
     "webhook delivery": (
-        lambda database: webhooks.find_delivery(database.pool, place(database, BUSY), 200, sends_event(OBJECT_TYPES)),
+        lambda database: webhooks.find_delivery(
+            database.pool, place(database, BUSY), 200, sends_event(OBJECT_TYPES, with_own=False)
+        ),
         2,
     ),
     "webhook deliveries": (deliveries(None), 2 * 26),

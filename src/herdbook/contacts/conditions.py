@@ -4,8 +4,7 @@ Texts are compared as a search folds them, without case and accents. Every value
 the values. The conditions are checked here and not in SQL, because no function of the database folds text in this way.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from msgspec import UNSET
@@ -14,8 +13,11 @@ from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.contacts.model import ContactRecord, ContactSort
 from herdbook.custom_fields.model import LISTS, Field, FieldKind
+from herdbook.custom_fields.value_schemas import condition_value
 from herdbook.custom_fields.values import MAX_INDEXED, index_texts, normal_value
-from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, quoted
+from herdbook.errors import MAX_ERRORS, FieldError, Invalid, quoted
+from herdbook.http.body import did_you_mean
+from herdbook.http.schemas import PLACE, Json
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
 from herdbook.search_text import first_word, folded, searchable
 from herdbook.shared_schemas import shown_time
@@ -44,12 +46,17 @@ _LAST: Final = "\U0010ffff"
 _FIRST: Final = "\x01"
 
 
+# A text in a condition.
+TEXT_VALUE: Final[Json] = {"type": "string", "minLength": 1, "maxLength": _MAX_TEXT}
+
+
 class Member(NamedTuple):
     """A member of contacts, as conditions and sorts compare it.
 
     `exact` are the texts that are compared as a whole, and `texts` those in which parts are found. `read` returns the texts of
     a value in a condition. `scope` is the length of the beginning that two values must share to be in an order. `keys` are
     those of the index `lookup`, which finds contacts by values, for texts of `exact`. `field_key` is the key of an own field.
+    `type` names the members that take the same operators and values, and `value` is the schema of these values.
     """
 
     name: str
@@ -57,6 +64,8 @@ class Member(NamedTuple):
     read: Read
     exact: Texts
     texts: Texts
+    type: str = "text"
+    value: Json = TEXT_VALUE
     lookup: KeyIndex | None = None
     keys: Callable[[str], str | None] = str
     field_key: str = ""
@@ -220,6 +229,28 @@ class ConditionReader:
         self._refuse()
         return tuple(keys)
 
+    @property
+    def sortable(self) -> list[str]:
+        """The names of the members that a query can sort by."""
+        return [member.name for member in self._members.values() if member.sorts]
+
+    def schemas(self, object_type: str) -> dict[str, Json]:
+        """Return the JSON Schemas of conditions by their names, which begin with that of the type of objects."""
+        name = f"{object_type}_condition"
+        by_type: dict[str, list[Member]] = {}
+        for member in self._members.values():
+            by_type.setdefault(member.type, []).append(member)
+        whole: Json = {"$ref": PLACE + name}
+        several = {"type": "array", "items": whole, "minItems": 1, "maxItems": MAX_CONDITIONS}
+        schemas = {
+            **{f"{name}_on_{type_}": _comparison_schema(members) for type_, members in by_type.items()},
+            **{f"{name}_{group}": _closed({group: several}, [group]) for group in ("and", "or")},
+            f"{name}_not": _closed({"not": whole}, ["not"]),
+        }
+        about = "One comparison, or conditions of which all must hold, or one, or one that must not hold."
+        schemas[name] = {"description": about, "anyOf": [{"$ref": PLACE + each} for each in schemas]}
+        return {each: {"title": each, **schema} for each, schema in schemas.items()}
+
     def _refuse(self) -> None:
         if self.errors:
             raise Invalid(self.errors[:MAX_ERRORS])
@@ -321,11 +352,28 @@ class ConditionReader:
             self._add(path, "archived", f"`{path}` names the archived field `{name}`. Restore it first, or leave it out.")
             return None
         if (member := self._members.get(name)) is None:
-            near = difflib.get_close_matches(name, self._members, n=1) if len(name) <= MAX_QUOTE else []
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
-            hint = f"Did you mean `{near[0]}`?" if near else f"Choose {others}, or `fields.` and the key of a field."
+            hint = did_you_mean(name, self._members) or f"Choose {others}, or `fields.` and the key of a field."
             self._add(path, "unknown_field", f"`{path}` names no field of contacts: `{quoted(name)}`. {hint}")
         return member
+
+
+def _comparison_schema(members: Sequence[Member]) -> Json:
+    """Return the schema of a comparison with one of these members, which are of one type."""
+    value = members[0].value
+    described: Json = {
+        "field": {"type": "string", "enum": [member.name for member in members]},
+        "op": {"type": "string", "enum": list(members[0].ops)},
+    }
+    if set(members[0].ops) == set(_SET):
+        return _closed(described, ["field", "op"])
+    several = {"type": "array", "items": value, "minItems": 1, "maxItems": MAX_VALUES}
+    about = "An array for `one_of`, and nothing for `is_set` and `is_not_set`."
+    return _closed(described | {"value": {"description": about, "anyOf": [value, several]}}, ["field", "op"])
+
+
+def _closed(properties: Json, required: Sequence[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": [*required], "additionalProperties": False}
 
 
 def _text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
@@ -404,14 +452,19 @@ def _text_member(name: str, index: KeyIndex | None = None) -> Member:
         text: str | None = getattr(record, name) or None
         return () if text is None else (folded(text),)
 
-    return Member(name, OPS, _folded_text, texts, texts, index, str if index is None else _name_word)
+    return Member(name, OPS, _folded_text, texts, texts, lookup=index, keys=str if index is None else _name_word)
+
+
+def _id_member(name: str, prefix: str, kind: KeyIndex, texts: Texts, *, sorts: bool = True) -> Member:
+    value = {"type": "string", "pattern": fields.id_pattern(prefix)}
+    return Member(name, (*_SET, *_EQUAL), _id_reader(prefix, kind), texts, texts, kind, value, kind, sorts=sorts)
 
 
 def _time_member(name: str) -> Member:
     def texts(record: ContactRecord) -> Iterable[str]:
         return (getattr(record, name),)
 
-    return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts)
+    return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts, "time", {"type": "string", "format": "date-time"})
 
 
 def _emails(record: ContactRecord) -> Iterable[str]:
@@ -448,26 +501,36 @@ def _tags(record: ContactRecord) -> Iterable[str]:
 
 
 def _vendor_members(region: str | None) -> tuple[Member, ...]:
-    some, read_phone = (*_SET, *_EQUAL), _number_reader(region)
+    some, part, read_phone = (*_SET, *_EQUAL), (*_SET, *_EQUAL, *_PART), _number_reader(region)
+    external = _external_ids
     return (
         _text_member("first_name", "first_name"),
         _text_member("last_name", "last_name"),
         _text_member("description"),
-        Member("emails", (*some, *_PART), _address, _emails, _email_texts, "email", sorts=False),
-        Member("phone_numbers", (*some, *_PART), read_phone, _numbers, _number_texts, "word", sorts=False),
-        Member("company_id", some, _id_reader(ids.COMPANY, "company"), _company, _company, "company"),
-        Member("crm_association", some, _plain_text, _crm, _crm, "crm"),
+        Member("emails", part, _address, _emails, _email_texts, "email_address", lookup="email", sorts=False),
+        Member("phone_numbers", part, read_phone, _numbers, _number_texts, "phone_number", lookup="word", sorts=False),
+        _id_member("company_id", ids.COMPANY, "company", _company),
+        Member("crm_association", some, _plain_text, _crm, _crm, "external_id", lookup="crm"),
         _text_member("time_zone"),
         _time_member("created_at"),
         _time_member("updated_at"),
-        Member("external_ids", some, _plain_text, _external_ids, _external_ids, "external_id", sorts=False),
-        Member("tag_ids", some, _id_reader(ids.TAG, "tag"), _tags, _tags, "tag", sorts=False),
+        Member("external_ids", some, _plain_text, external, external, "external_id", lookup="external_id", sorts=False),
+        _id_member("tag_ids", ids.TAG, "tag", _tags, sorts=False),
     )
 
 
 _NUMBERS: Final = (FieldKind.INTEGER, FieldKind.DECIMAL, FieldKind.MONEY)
 _TEXTS: Final = (FieldKind.TEXT, FieldKind.LONG_TEXT, FieldKind.LINK, FieldKind.EMAIL, FieldKind.PHONE)
 _TIMES: Final = (FieldKind.DATE, FieldKind.DATE_TIME)
+
+
+def _type_of(field: Field) -> tuple[str, Json]:
+    """Return the type of a field among members, and the schema of values in conditions."""
+    if field.kind in _TEXTS:
+        return "text", TEXT_VALUE
+    if field.kind is FieldKind.ADDRESS:
+        return "address", TEXT_VALUE
+    return "option" if field.kind in LISTS else field.kind.value, condition_value(field)
 
 
 def _field_member(field: Field) -> Member:
@@ -509,6 +572,7 @@ def _field_member(field: Field) -> Member:
         read,
         exact,
         texts,
+        *_type_of(field),
         field_key=field.key,
         # An amount is in an order with those of its currency.
         scope=4 if field.kind is FieldKind.MONEY else 1,

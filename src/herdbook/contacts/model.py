@@ -180,7 +180,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request payload for creating a contact."""
 
     schema_name: ClassVar[str] = "contact_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES
     example: ClassVar[dict[str, Any]] = {
         "first_name": "Ada",
         "last_name": "Lovelace",
@@ -193,8 +193,8 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     last_name: fields.Name | UnsetType = UNSET
     description: fields.Description | UnsetType = UNSET
     company_id: _CompanyId | UnsetType = UNSET
-    emails: _Emails | UnsetType = UNSET
-    phone_numbers: _PhoneNumbers | UnsetType = UNSET
+    emails: _LabelledEmails | UnsetType = UNSET
+    phone_numbers: _LabelledPhoneNumbers | UnsetType = UNSET
     time_zone: _TimeZone | UnsetType = UNSET
     crm_association: ContactCrmAssociation | UnsetType = UNSET
     external_ids: _ExternalIds | UnsetType = UNSET
@@ -487,15 +487,17 @@ def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> Cont
 
 def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> ContactRecord:
     """Return the contact with the labels of a request, and without those of addresses and numbers that it does not have."""
-    asked = patch if isinstance(patch, ContactRecordUpdate | ContactUpsert) else None
-    if contact.labels is UNSET and asked is None:
+    asked = [*(patch.emails or ()), *(patch.phone_numbers or ())]
+    labelled = [item for item in asked if isinstance(item, _Labelled) and item.label is not UNSET]
+    if contact.labels is UNSET and not labelled:
         return contact
     old = contact.labels or Labels()
     emails, phone_numbers = {**old.emails}, {**old.phone_numbers}
-    for item in (asked and asked.emails) or ():
-        _set_label(emails, comparable_address(item.email.strip()), item.label)
-    for item in (asked and asked.phone_numbers) or ():
-        _set_label(phone_numbers, _comparable_number(item.phone_number), item.label)
+    for item in labelled:
+        if isinstance(item, ContactRecordUpdateEmail):
+            _set_label(emails, comparable_address(item.email.strip()), item.label)
+        else:
+            _set_label(phone_numbers, _comparable_number(item.phone_number), item.label)
     held = {comparable_address(item.email) for item in contact.emails}
     numbers = {_comparable_number(item.phone_number) for item in contact.phone_numbers}
     labels = Labels(
@@ -506,10 +508,10 @@ def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> C
 
 
 def _set_label(labels: dict[str, str], key: str, label: str | None | UnsetType) -> None:
-    if label is None:
-        labels.pop(key, None)
-    elif label is not UNSET:
+    if label:
         labels[key] = label.strip()
+    else:
+        labels.pop(key, None)
 
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
@@ -691,12 +693,12 @@ class BulkCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class BulkUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="update", tag_field="action"):
-    """Change some fields of a contact, as `PATCH /v2/contacts/{contact_id}` does."""
+    """Change some members of a contact, as `PATCH /herdbook/contacts/{contact_id}/record` does."""
 
     schema_name: ClassVar[str] = "contact_bulk_update"
 
     id: _BulkId
-    contact: ContactUpdate
+    contact: ContactRecordUpdate
 
 
 class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="delete", tag_field="action"):

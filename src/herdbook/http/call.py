@@ -50,6 +50,8 @@ class Services(NamedTuple):
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.
     proxies_may_name_loopback: bool = False
+    # The OpenAPI document, as JSON.
+    document: bytes = b""
 
 
 class Call:
