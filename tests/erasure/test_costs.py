@@ -118,6 +118,22 @@ async def test_a_slice_empties_few_entries(
     assert await everything(pool, alice.workspace_id) == {}
 
 
+async def test_the_state_does_not_grow(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """The state that each slice loads and saves is as large for a person in many engagements as for one in few."""
+    ada = await marked(alice)
+    await engage(ledger, alice, 0, 3 * MAX_ENGAGEMENTS)
+    command = await command_for(own_pool, alice.workspace_id, ada.uuid, with_engagements=True)
+    assert len(command.found.engagement_ids) == 3 * MAX_ENGAGEMENTS
+    await ledger.write(alice.workspace_id, command, _NOBODY)
+    states = "select max(octet_length(state::text)) from erasure_task where workspace_id = $1"
+    sizes = [await pool.fetchval(states, alice.workspace_id)]
+    for _ in range(4):
+        await ledger.write(alice.workspace_id, EraseSlice(ada.uuid), _NOBODY)
+        sizes.append(await pool.fetchval(states, alice.workspace_id))
+
+    assert max(sizes) < 1000
+
+
 async def test_a_removal_empties_few_entries(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
     """Old deleted objects go with their last entries, and the others follow in slices."""
     contacts = [await contact(alice, first_name=f"{MARKER} {number}") for number in range(3)]

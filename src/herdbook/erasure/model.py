@@ -253,7 +253,6 @@ class ErasureState(msgspec.Struct, frozen=True, kw_only=True):
 
     subject: Subject
     with_engagements: bool = False
-    found: Found | None = None
     chains: tuple[Chain, ...] = ()
     commented: tuple[UUID, ...] = ()
     step: int = 0
