@@ -171,9 +171,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def tails(self) -> list[str]:
-        """The last digits of the phone numbers that nobody else has, which all spellings of a number share."""
+        """Patterns of the last digits of the phone numbers that nobody else has, which all spellings of a number share."""
         numbers = ("".join(filter(str.isdecimal, number)) for number in self._numbers)
-        return sorted({digits[-_TAIL:] for digits in numbers if len(digits) >= _TAIL})
+        return sorted({"[^0-9]*".join(digits[-_TAIL:]) for digits in numbers if len(digits) >= _TAIL})
 
     @property
     def number_keys(self) -> frozenset[str]:
