@@ -838,7 +838,7 @@ _EXPIRABLE: Final[LiteralString] = """
         where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
     ), found as (
         select r.workspace_id, r.id, r.version from read r
-        where (r.deleted_at < now() - make_interval(days => $1)$others)
+        where (r.deleted_at < now() - make_interval(days => $1) $and_or)
             and not exists (select from unfinished u where u.workspace_id = r.workspace_id and u.object_id = r.id)
         order by r.workspace_id, r.id limit $5
     )
@@ -848,6 +848,19 @@ _EXPIRABLE: Final[LiteralString] = """
 """
 
 
+# A merged object leads to the one that replaces it, and goes once that is gone. Undoing can turn a chain of merges into a
+# circle, which leads nowhere; `union` ends there.
+_LEADING_NOWHERE: Final[LiteralString] = """
+    and not exists (
+        with recursive goes_on as (
+            select r.id, r.merged_into
+            union
+            select p.id, p.merged_into
+            from goes_on join $table p on p.workspace_id = r.workspace_id and p.id = goes_on.merged_into
+        )
+        select from goes_on where goes_on.id <> r.id and goes_on.merged_into is null
+    )
+"""
 # The notes on an object go with it, because nobody can read them any more.
 _ORPHANED_NOTES: Final[LiteralString] = """
     or not exists (
@@ -856,7 +869,10 @@ _ORPHANED_NOTES: Final[LiteralString] = """
         select from company p where p.workspace_id = r.workspace_id and p.id = r.company_id
     )
 """
-_EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$others", _ORPHANED_NOTES)
+_EXPIRABLE_MERGED: Final = _EXPIRABLE.replace("$columns", ", c.merged_into").replace("$and_or", _LEADING_NOWHERE)
+_EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$and_or", _ORPHANED_NOTES)
+_EXPIRABLE_OTHERS: Final = _EXPIRABLE.replace("$columns", "").replace("$and_or", "")
+_EXPIRABLE_OF: Final = {"contact": _EXPIRABLE_MERGED, "company": _EXPIRABLE_MERGED, "note": _EXPIRABLE_NOTES}
 
 
 class ExpirableObjects(NamedTuple):
@@ -871,9 +887,9 @@ async def expirable(
 ) -> ExpirableObjects:
     """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
 
-    Notes also go once the object that they are on is gone.
+    Merged objects stay as long as the one that replaces them, deleted or not. Notes go once their object is gone.
     """
-    statement = _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$columns", "").replace("$others", "")
+    statement = _EXPIRABLE_OF.get(table, _EXPIRABLE_OTHERS)
     records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
     objects: dict[UUID, list[tuple[UUID, int]]] = {}
     for workspace_id, object_id, version in records[:-1]:

@@ -193,22 +193,46 @@ async def may_be_cut(statements: Executor, workspace_id: UUID, request_id: UUID)
 
 
 class FirstEntry(NamedTuple):
-    """The first entry of an object by some request."""
+    """The first entry of an object by some request, with its mark: another mark later says that an erasure has emptied it."""
 
     seq: int
     action: Action
     merged_into: UUID | None
     object: bytes
     previous: bytes | None
+    mark: str
+
+
+class EntryMark(msgspec.Struct, frozen=True):
+    """The mark of an entry."""
+
+    workspace_id: UUID
+    seq: int
+    mark: str
+
+
+# The transaction that wrote a row last is its mark.
+ENTRY_MARKS: Final = Table(
+    row=EntryMark,
+    key=lambda entry: entry.seq,
+    load="""
+        select asked.workspace_id, c.seq, c.xmin::text as mark
+        from json_to_recordset($rows) as asked(workspace_id uuid, key bigint)
+        cross join lateral (
+            select c.seq, c.xmin from change c where c.workspace_id = asked.workspace_id and c.seq = asked.key limit 1
+        ) as c
+    """,
+    save=None,
+)
 
 
 async def first_entries(statements: Executor, workspace_id: UUID, seqs: Collection[int]) -> dict[int, FirstEntry]:
     """Return entries by their numbers."""
     records = await statements.fetch(
         """
-        select c.seq, c.action::text, c.merged_into, c.object, c.previous
+        select c.seq, c.action::text, c.merged_into, c.object, c.previous, c.xmin::text
         from unnest($2::bigint[]) as asked(seq)
-        cross join lateral (select c.* from change c where c.workspace_id = $1 and c.seq = asked.seq limit 1) as c
+        cross join lateral (select c.*, c.xmin from change c where c.workspace_id = $1 and c.seq = asked.seq limit 1) as c
         """,
         workspace_id,
         list(seqs),
