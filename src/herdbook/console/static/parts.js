@@ -5,10 +5,15 @@
 //   data-falls-back    the parts to replace if the answer is a refusal, such as a form with its errors
 //   data-focus         the id of the element that has the focus afterwards, unless a replaced one has `autofocus`
 let running = null;
+let waiting;
 
 async function load(request, parts, element) {
+  clearTimeout(waiting);
+  // A change is neither broken off nor sent twice. A page that is being read makes way.
+  if (running?.isChange) return;
   running?.abort();
   const abort = (running = new AbortController());
+  abort.isChange = request.method !== "GET";
   document.documentElement.classList.add("is-busy");
   let answer, text;
   try {
@@ -49,6 +54,8 @@ function replace(pairs, element) {
   let autofocus = null;
   for (const [there, here] of pairs) {
     const fresh = document.importNode(here, true);
+    // A choice stays chosen while somebody looks for others.
+    if (element.hasAttribute("data-live")) keepChoices(there, fresh);
     there.replaceWith(fresh);
     autofocus ??= fresh.querySelector("[autofocus]");
     fresh.dispatchEvent(new CustomEvent("parts:replaced", { bubbles: true }));
@@ -57,6 +64,14 @@ function replace(pairs, element) {
   const next = autofocus ?? document.getElementById(wanted) ?? document.getElementById("main");
   next.focus({ preventScroll: next.id === "main" });
   if (next.matches?.("input:not([type=radio], [type=checkbox]), textarea")) next.select();
+}
+
+function keepChoices(there, fresh) {
+  for (const chosen of there.querySelectorAll("input:checked")) {
+    for (const input of fresh.querySelectorAll(`input[name="${CSS.escape(chosen.name)}"]`)) {
+      if (input.value === chosen.value) input.checked = true;
+    }
+  }
 }
 
 function say(text) {
@@ -92,7 +107,6 @@ document.addEventListener("submit", (event) => {
   load(request, form.dataset.parts, form);
 });
 
-let waiting;
 document.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-live]");
   if (!form || event.isComposing) return;
