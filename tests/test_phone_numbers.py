@@ -150,6 +150,10 @@ async def test_a_text_without_a_number(text: str) -> None:
         ("8 10 44 20 7946 0958", "+44 20 7946 0958", "RU"),
         ("0021 44 20 7946 0958", "+44 20 7946 0958", "BR"),
         ("011 44 (0)20 7946 0958", "+44 20 7946 0958", "US"),
+        ("57 (0)321 1234567", "+57 321 1234567", None),
+        ("+57 (0)321 1234567", "+57 321 1234567", "CO"),
+        ("019 1912 3456", "+972 1919 123456", "IL"),
+        ("310-1234", "+1 310 1234", "VG"),
     ],
 )
 async def test_two_ways_to_call_the_same_telephone(one: str, other: str, region: str | None) -> None:
@@ -197,6 +201,7 @@ def _spelled(number: phonenumbers.PhoneNumber, region: str | None) -> Iterator[s
     yield from (f"{written} ext. 12", f"{written} (mobile)", f'"Ada" <sip:{complete}@pbx>', f"PJSIP/{complete}-0000001a")
     home = phonenumbers.ndd_prefix_for_region(phonenumbers.region_code_for_country_code(code), strip_non_digits=True)
     begun = [f"{code} {national}", *([f"{code} (0){national}"] if home == "0" else [])]
+    yield from (f"+{way}" for way in begun)
     others = [prefix + way for prefix in ("", "00 ", "011 ") for way in begun]
     if region is not None:
         others.append(phonenumbers.format_out_of_country_calling_number(number, region))

@@ -3,10 +3,10 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 from starlette.applications import Starlette
@@ -129,6 +129,8 @@ _DATABASE_SECONDS: Final = GIVE_UP_SECONDS
 _TRY_AGAIN_SECONDS: Final = 0.1
 _LAST_USES_SECONDS: Final = 2.0
 
+ResultT = TypeVar("ResultT")
+
 
 class Herdbook:
     """The ASGI application."""
@@ -158,36 +160,39 @@ class Herdbook:
         else:
             await self._pages(scope, receive, send)
 
-    async def _reached_database(self) -> tuple[Pool, PagePool, str]:
-        """Return the connections, those for lists, and the secret that signs cursors.
-
-        Wait while the database is away, because a worker that replaces a dead one may start at such a time.
-        """
-        stop_if_orphaned()
+    async def _once_reachable(self, act: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Act; while the database is away or a migration has locked a table, act again. A worker may start at such a time."""
         give_up_at = time.monotonic() + _DATABASE_SECONDS
         while True:
-            opened: list[PagePool] = []
             try:
-                opened.append(await open_pool(self._database_url, self._settings.database_connections - _PAGE_CONNECTIONS))
-                opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, planning_once=opened[0]))
-                secret: str = await opened[0].fetchval("select value from setting where name = 'cursor_secret'")
-            except CONNECTION_ERRORS as error:
-                for pool in opened:
-                    pool.terminate()
+                return await act()
+            except (*CONNECTION_ERRORS, asyncpg.LockNotAvailableError) as error:
                 # A database that has too few connections for this server will not have more of them soon.
                 is_hopeless = isinstance(error, asyncpg.TooManyConnectionsError)
                 if is_hopeless or self._is_told_to_stop() or time.monotonic() > give_up_at:
                     raise
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
-            else:
-                pool, pages = opened
-                return pool, pages, secret
+
+    async def _opened(self) -> tuple[Pool, PagePool, str]:
+        """Return the connections, those for lists, and the secret that signs cursors."""
+        opened: list[PagePool] = []
+        try:
+            opened.append(await open_pool(self._database_url, self._settings.database_connections - _PAGE_CONNECTIONS))
+            opened.append(await open_pool(self._database_url, _PAGE_CONNECTIONS, planning_once=opened[0]))
+            secret: str = await opened[0].fetchval("select value from setting where name = 'cursor_secret'")
+        except BaseException:
+            for pool in opened:
+                pool.terminate()
+            raise
+        pool, pages = opened
+        return pool, pages, secret
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Serve for as long as the block lasts; then carry out waiting writes, and close."""
         settings = self._settings
-        pool, pages, secret = await self._reached_database()
+        stop_if_orphaned()
+        pool, pages, secret = await self._once_reachable(self._opened)
         notifier = ChangeNotifier(pool)
         ledger = Ledger(pool, settings.queue_limit, notifier=notifier)
         authenticator = Authenticator(pool)
@@ -235,7 +240,7 @@ class Herdbook:
         supervisor = WorkerSupervisor(pool, notifier, WorkerConfig(self._database_url, targets, settings.log_level))
         ledger.open()
         # A person who was erased after a backup must not be seen once that is restored.
-        await erase_again(pool, ledger, erasures)
+        await self._once_reachable(partial(erase_again, pool, ledger, erasures))
         await disk.look()
         chores = [
             Chore(0.25, disk.look),

@@ -86,7 +86,7 @@ def number_keys(phone_number: str, region: str | None) -> tuple[str, ...]:
     if number is None:
         return ()
     known = known_number(phone_number, region)
-    meant = _international(number) if known is None else [known]
+    meant = _complete(number, region) if known is None else [known]
     keys = [*sure_keys(phone_number, region)]
     for each in [*meant, *chain.from_iterable(map(_twins, meant))]:
         keys += [*map(reversed_digits, _spellings(each, region)), each]
@@ -118,10 +118,14 @@ def is_number(text: str) -> bool:
     return _ALONE.fullmatch(_REMARK.sub("", user)) is not None
 
 
-def _international(number: PhoneNumber) -> list[str]:
-    """Return the E.164 forms that a number may have if its code comes first, without a plus."""
-    maybe = (_valid("+" + number.digits, None), _valid("+" + number.digits.removeprefix("011"), None))
-    return list(dict.fromkeys(_e164(each) for each in maybe if each is not None))
+def _complete(number: PhoneNumber, region: str | None) -> list[str]:
+    """Return the E.164 forms that a number may have if its code comes first, without a plus, or is left out in the region."""
+    maybe = [number.digits, number.digits.removeprefix("011")]
+    if region is not None:
+        code = phonenumbers.country_code_for_region(region)
+        maybe += [f"{code}{each}" for each in (number.digits, number.digits.removeprefix(_home_prefix(code)))]
+    valid = (_valid("+" + each, None) for each in maybe)
+    return list(dict.fromkeys(_e164(each) for each in valid if each is not None))
 
 
 def _spellings(number: str, region: str | None) -> Iterator[str]:
@@ -132,7 +136,7 @@ def _spellings(number: str, region: str | None) -> Iterator[str]:
     """
     parsed = phonenumbers.parse(number)
     code, national = parsed.country_code or 0, phonenumbers.national_significant_number(parsed)
-    home = phonenumbers.ndd_prefix_for_region(phonenumbers.region_code_for_country_code(code), strip_non_digits=True) or ""
+    home = _home_prefix(code)
     at_home: list[str] = []
     if region is not None and code == phonenumbers.country_code_for_region(region):
         dialled = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
@@ -186,13 +190,18 @@ def _parsed_first(dialled: Sequence[str], region: str | None) -> phonenumbers.Ph
         if valid is not None:
             return valid
     parsed = _parsed(dialled[0], None) if has_plus else None
-    return parsed if parsed is not None and phonenumbers.is_possible_number(parsed) else None
+    if parsed is None or not phonenumbers.is_possible_number(parsed):
+        return None
+    trimmed = _without_zero(parsed)
+    return parsed if trimmed is parsed or not phonenumbers.is_valid_number(trimmed) else trimmed
 
 
 def _valid(dialled: str, region: str | None) -> phonenumbers.PhoneNumber | None:
     parsed = None if region is None and not dialled.startswith("+") else _parsed(dialled, region)
-    if parsed is not None and phonenumbers.is_valid_number(parsed):
-        return parsed
+    if parsed is not None:
+        trimmed = _without_zero(parsed)
+        if phonenumbers.is_valid_number(trimmed):
+            return trimmed
     # Telephone systems write `00` before the country code in every country.
     return _valid("+" + dialled[2:], None) if dialled.startswith("00") else None
 
@@ -206,6 +215,24 @@ def _parsed(dialled: str, region: str | None) -> phonenumbers.PhoneNumber | None
     if parsed.country_code == 52 and parsed.national_number is not None and 10**10 < parsed.national_number < 2 * 10**10:
         parsed.national_number -= 10**10
     return parsed
+
+
+def _without_zero(parsed: phonenumbers.PhoneNumber) -> phonenumbers.PhoneNumber:
+    """Return a number without the one 0 before it, if calls at home begin with 0 and it is not valid with it.
+
+    phonenumbers leaves it where it may begin a carrier's code, as in Colombia: `+57 (0)321 ...`.
+    """
+    zeros = parsed.number_of_leading_zeros or 1
+    if not parsed.italian_leading_zero or zeros > 1 or _home_prefix(parsed.country_code or 0) != "0":
+        return parsed
+    if phonenumbers.is_valid_number(parsed):
+        return parsed
+    return phonenumbers.PhoneNumber(parsed.country_code, parsed.national_number)
+
+
+def _home_prefix(code: int) -> str:
+    """Return the digits before a number within its country, or an empty text."""
+    return phonenumbers.ndd_prefix_for_region(phonenumbers.region_code_for_country_code(code), strip_non_digits=True) or ""
 
 
 def _e164(parsed: phonenumbers.PhoneNumber) -> str:

@@ -123,6 +123,18 @@ def test_workers_that_die_during_an_outage_are_replaced(tmp_path: Path) -> None:
         assert create(server).status_code == 201
 
 
+def test_workers_that_start_as_an_outage_begins_are_patient(tmp_path: Path) -> None:
+    """A worker that had reached the database when it ended waits like the others."""
+    with serving(tmp_path, "--workers=2") as server:
+        workers = workers_of(server)
+        asyncio.run(end_during_a_start(tmp_path, workers[0]))
+        give_back(tmp_path)
+        until(lambda: create(server).status_code == 201)
+
+        assert server.process.poll() is None
+        assert len(successors(server, workers)) == 1
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_during_an_outage_ends_it(tmp_path: Path, workers: int) -> None:
     """A signal ends the server at once with status 0 and no process left, even though the database never came back."""
@@ -274,6 +286,23 @@ def keep_down(folder: Path) -> None:
     (data / "postgres/global/pg_control").rename(data / "pg_control")
     os.kill(pid, signal.SIGKILL)
     until(lambda: not psutil.pid_exists(pid))
+
+
+async def end_during_a_start(folder: Path, worker: psutil.Process) -> None:
+    """End the database while the worker that replaces this one reads its first table."""
+    dsn = running(folder / "herdbook-data")
+    assert dsn is not None
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("begin; lock table erasure")
+        kill(worker)
+        waiting = "select count(*) from pg_locks where not granted and relation = 'erasure'::regclass"
+        async with asyncio.timeout(PATIENCE):
+            while not await connection.fetchval(waiting):
+                pass
+        keep_down(folder)
+    finally:
+        connection.terminate()
 
 
 def give_back(folder: Path) -> None:
