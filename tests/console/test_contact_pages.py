@@ -143,7 +143,7 @@ async def test_address_of_another_contact_leads_to_it(olga: Visitor, ada: Thing,
 
 
 async def test_second_editor_learns_of_the_first(olga: Visitor, alice: Person, ada: Thing) -> None:
-    """Who edits a contact that has changed since sees what is stored now, and keeps what was typed."""
+    """The editor of a contact that has changed since sees the present value, and keeps the typed one."""
     await alice.patch(ada.url, json={"last_name": "King"})
 
     answer = await olga.post(f"/contacts/{ada.id}/edit/last_name", {"value": "Byron", "version": ada.etag.strip('"')})

@@ -101,7 +101,7 @@ async def test_notice_of_a_link_is_not_shown(olga: Visitor) -> None:
 
 
 async def test_cookie_that_is_there_twice_counts_for_nothing(people: People, workspace_id: UUID) -> None:
-    """Where a neighbour of the host has set another cookie of the name, neither is taken."""
+    """If a neighbour of the host has set another cookie of the name, neither is taken."""
     olga = await people.join(workspace_id, "Olga")
     cookie = f"herdbook={olga.client.cookies['herdbook']}"
     olga.client.cookies.clear()

@@ -67,7 +67,7 @@ async def test_too_short_password_is_refused(olga: Visitor) -> None:
 
 
 async def test_changing_a_password_needs_the_present_one(people: People, olga: Visitor) -> None:
-    """Somebody at an open browser cannot take the account over; who came in by a link can, because it was lost."""
+    """Somebody at an open browser cannot take the account over; a person who came in by a link can, because it was lost."""
     await olga.post("/account/password", {"password": PASSWORD})
     visitor = people.visitor()
     await _sign_in(visitor, "olga@team.test")
@@ -118,7 +118,7 @@ async def test_redirects_stay_in_the_console(people: People, olga: Visitor, foll
 
 
 async def test_sign_in_leads_back(people: People, olga: Visitor) -> None:
-    """Who was sent to the sign-in comes back to the page, with its query."""
+    """The sign-in leads back to the page that led to it, with its query."""
     await olga.post("/account/password", {"password": PASSWORD})
     visitor = people.visitor()
     sent = (await visitor.get("/contacts?search=ada&sort=created_at%3Aasc")).headers["Location"]

@@ -281,7 +281,7 @@ def _address(scope: Scope) -> str:
 
 
 def _cookie(headers: Headers, name: str) -> str:
-    """Return the value of a cookie, or an empty text. Of several, which another host may have set, none counts."""
+    """Return the value of a cookie, or an empty text. None of several counts, because another host may have set one."""
     sent = [pair.strip().partition("=") for line in headers.getlist("cookie") for pair in line.split(";")]
     values = [value for sent_name, _, value in sent if sent_name == name]
     return values[0] if len(values) == 1 else ""

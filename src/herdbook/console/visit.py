@@ -193,7 +193,7 @@ class Visit:
 
     @property
     def notice(self) -> Notice | None:
-        """What the request before this one did, if it led here. The session has signed it, so no link can make it up."""
+        """The line about the request that led here, if any. The session has signed it, so that no link can make it up."""
         signed = self.query.get(_NOTICE)
         if signed is None or self._session is None or (text := self._session.unsigned(signed, _NOTICE)) is None:
             return None

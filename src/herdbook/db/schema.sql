@@ -579,8 +579,8 @@ create table person (
     created_at timestamptz not null default now()
 );
 
--- The users that a person is, one in each workspace. What the person does in the console is recorded under the credential, which
--- has no secret.
+-- The users that a person is, one in each workspace. The ledger records the person's changes under the credential, which has no
+-- secret.
 create table person_user (
     workspace_id uuid not null,
     user_id uuid not null,
