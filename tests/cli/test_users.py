@@ -208,6 +208,7 @@ def test_a_link_opens_the_console(server: Running) -> None:
 
     assert opened.url == f"{server.url}/console/contacts"
     assert "Olga" in opened.text
+    assert "Console" not in herdbook("keys", "list", folder=server.folder).said
 
 
 @pytest.mark.parametrize("email", ["nobody@team.test", "no address", "usr_01M86DHVTNSHP41QCFZ4JDK9GM"])

@@ -91,7 +91,7 @@ class Demo(NamedTuple):
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Demo]:
     """A demo for the tests of a module. The first of them uses the link up."""
     folder = tmp_path_factory.mktemp("demo")
-    with serving(folder, command="demo") as server:
+    with serving(folder, "--log-level=debug", command="demo") as server:
         until(lambda: "Ctrl-C" in (folder / "out.txt").read_text())
         found = re.search(r"http\S+/console/link/\S+", (folder / "out.txt").read_text())
         assert found is not None, "the demo prints a link"

@@ -10,7 +10,7 @@ from herdbook.app import PAGES
 from tests.console.conftest import Demo
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
-PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and not page.is_for_development]
+PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path]
 OF_CONTACT = [page.path for page in PAGES if page.method == "GET" and page.path.startswith("/contacts/{contact_id}")]
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])

@@ -37,6 +37,14 @@ async def test_files_are_kept_for_ever(olga: Visitor) -> None:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+async def test_file_of_another_release_is_not_kept(olga: Visitor) -> None:
+    """A server that does not have the file of a page's release sends its own, which nobody keeps under that address."""
+    answer = await olga.client.get("/console/static/0123456789abcdef/console.js")
+
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
 @pytest.mark.parametrize("name", ["nothing.css", "../console_app.py", "%2e%2e/pages.py", ""])
 async def test_other_files_are_not_there(olga: Visitor, name: str) -> None:
     """Nothing but the files themselves is served."""

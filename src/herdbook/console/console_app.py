@@ -319,11 +319,11 @@ async def _form(headers: Headers, receive: Receive) -> ImmutableMultiDict[str, s
 
 
 def _static(path: str, headers: Headers) -> _Answered:
-    found = static_files.find(path)
+    found, is_of_this_release = static_files.find(path)
     if found is None:
         return _Answered(404, [*HEADERS, (b"content-length", b"0")], b"")
     sent = [*HEADERS, (b"content-type", found.media_type), (b"vary", b"Accept-Encoding")]
-    sent.append((b"cache-control", b"public, max-age=31536000, immutable"))
+    sent.append((b"cache-control", b"public, max-age=31536000, immutable" if is_of_this_release else b"no-store"))
     body = found.content
     if _takes_gzip(headers):
         body = found.compressed

@@ -48,6 +48,10 @@ def address_of(name: str) -> str:
     return f"{PATH}{fingerprint()}/{name}"
 
 
-def find(path: str) -> StaticFile | None:
-    """Return the file at a path. That of another release is the present one."""
-    return files().get(path.removeprefix(PATH).partition("/")[2])
+def find(path: str) -> tuple[StaticFile | None, bool]:
+    """Return the file at a path, and whether it is that of this release: only then may a browser keep it.
+
+    While servers are replaced, a page of one release may ask a server of the other one.
+    """
+    named, _, name = path.removeprefix(PATH).partition("/")
+    return files().get(name), named == fingerprint()
