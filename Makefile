@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 # Programs for the tests, which leave out those in JavaScript if there is no npm.
-JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript
+JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript tests/console/browser
 
 .PHONY: demo test quick check bench kill power deep dev lock
 

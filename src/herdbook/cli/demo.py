@@ -22,6 +22,8 @@ from herdbook.cli.serve import preparing, serve
 from herdbook.companies.commands import UpdateCompanyRecord
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
+from herdbook.console.model import LINK_MINUTES, link_address
+from herdbook.console.store import create_link
 from herdbook.contacts.commands import CreateContact
 from herdbook.contacts.model import Contact, ContactCreate, ContactRecordUpdateEmail, ContactRecordUpdatePhoneNumber
 from herdbook.contacts.store import CONTACT, page
@@ -41,6 +43,7 @@ from herdbook.tags.model import TagCreate
 from herdbook.tags.store import TAG
 from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
+from herdbook.users.store import all_users
 
 _KEY_NAME: Final = "Demo"
 
@@ -147,16 +150,23 @@ class _Demonstration:
                 await revoke_key(pool, key.id)
             if await pool.fetchval("select not exists (select from contact where workspace_id = $1)", ready.workspace_id):
                 await _fill(pool, ready.workspace_id, api_key.id)
+            somebody = next(
+                user for user in await all_users(pool, ready.workspace_id) if user.first_name == _USERS[0].first_name
+            )
+            link = await create_link(pool, ready.workspace_id, _uuid(ids.USER, somebody.id))
             for listed in (await page(pool, ready.workspace_id, PageQuery(limit=1, descending=False)))[:1]:
                 self._somebody = msgspec.json.decode(listed.body, type=Contact)
         finally:
             await pool.close()
-        return Prepared(ready.workspace_id, api_key)
+        return Prepared(ready.workspace_id, api_key, link=link)
 
     def announce(self, url: str, ready: Prepared) -> None:
         """Print the demo's address, its key, and a first command to try."""
+        assert ready.link is not None, "the demo has made one"
         environment.say(f"""
 herdbook answers at {url}
+Console:       {link_address(url, ready.link)}
+               (signs you in as {_called(_USERS[0])}, once, within {LINK_MINUTES} minutes)
 Documentation: {url}/docs
 API key:       {ready.api_key}
 """)
@@ -172,7 +182,7 @@ curl -X PATCH {url}/api/v2/contacts/{self._somebody.id} \\
         environment.say(f"Press Ctrl-C to stop. The data stay in `{self._folder}`; pass it to other commands as --data-dir.\n")
 
 
-def _called(contact: Contact) -> str:
+def _called(contact: Contact | NewUser) -> str:
     return " ".join(name for name in (contact.first_name, contact.last_name) if name) or "somebody"
 
 

@@ -151,6 +151,10 @@ WITHOUT: Final = {
     "oauth_grant": "users, not contacts",
     "oauth_refresh_token": "hashes of secrets",
     "oauth_access_token": "hashes of secrets",
+    "person": "users, not contacts",
+    "person_user": "users, not contacts",
+    "sign_in_link": "hashes of secrets",
+    "console_session": "users, not contacts",
     "webhook_endpoint": "addresses of programs",
     "webhook_reader": "numbers and times",
 }
