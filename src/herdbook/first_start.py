@@ -12,6 +12,7 @@ from herdbook.console.store import create_link
 from herdbook.custom_fields.commands import DefineUsualFields
 from herdbook.db.migrate import migrate
 from herdbook.db.pool import Connection, connect
+from herdbook.erasure.scrub_store import end_scrub
 from herdbook.ledger.batch import load, save
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.users.commands import CreateUser
@@ -44,6 +45,9 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
     await migrate(database_url, allows_newer=allows_newer_schema)
     connection = await connect(database_url)
     try:
+        if is_alone:
+            # One that was killed has left the setting.
+            await end_scrub(connection)
         async with connection.transaction():
             await connection.execute("lock table setting in share row exclusive mode")
             await connection.execute(

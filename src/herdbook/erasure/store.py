@@ -872,7 +872,11 @@ _ORPHANED_NOTES: Final[LiteralString] = """
 _EXPIRABLE_MERGED: Final = _EXPIRABLE.replace("$columns", ", c.merged_into").replace("$and_or", _LEADING_NOWHERE)
 _EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$and_or", _ORPHANED_NOTES)
 _EXPIRABLE_OTHERS: Final = _EXPIRABLE.replace("$columns", "").replace("$and_or", "")
-_EXPIRABLE_OF: Final = {"contact": _EXPIRABLE_MERGED, "company": _EXPIRABLE_MERGED, "note": _EXPIRABLE_NOTES}
+_EXPIRABLE_OF: Final[dict[str, LiteralString]] = {
+    "contact": _EXPIRABLE_MERGED,
+    "company": _EXPIRABLE_MERGED,
+    "note": _EXPIRABLE_NOTES,
+}
 
 
 class ExpirableObjects(NamedTuple):
