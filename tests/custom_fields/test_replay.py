@@ -145,7 +145,7 @@ async def assert_rebuilt(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUI
 async def test_the_ledger_rebuilds_fields_and_values(
     frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", wishes: list[Wish]
 ) -> None:
-    """Whatever is defined, set, converted, merged, undone and restored, entries, rows, claims and index entries agree."""
+    """Entries, rows, claims and index entries agree after any definitions, values, conversions, merges, undos and restores."""
     story = Story(frank)
     await story.begin()
     for wish in wishes:
