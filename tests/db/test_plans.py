@@ -652,7 +652,7 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
         query({"field": "fields.badge", "op": "gte", "value": _LAST}),
         2 * query_store.MAX_SORTED + 300,
     ),
-    "query by name": (query(sort="last_name", direction="asc"), query_store.MAX_SORTED + 300),
+    "query by name": (query(sort="last_name", direction="asc"), query_store.MAX_SORTED + 600),
     "query by company": (query(sort="company_id"), 100),
     "query of an address": (query({"field": "emails", "op": "eq", "value": f"ada{_LAST}@x.test"}), 2),
     "query of a common name": (query({"field": "last_name", "op": "eq", "value": "Lovelace"}), query_store.MAX_SORTED + 300),

@@ -659,7 +659,10 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
 
 
 def _first_word(name: str | None) -> tuple[str, ...]:
-    found = None if name is None else first_word(searchable(name))
+    if name is None:
+        return ()
+    # The marks of words tell only where letters without spaces between words begin one.
+    found = first_word(name if name.isascii() else searchable(name))
     return () if found is None else (found,)
 
 

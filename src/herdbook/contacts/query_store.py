@@ -493,15 +493,14 @@ class _Reader:
         order: LiteralString = " order by " + walk.key + direction
         if has_tie:
             order += ", " + tie + direction
-        # `offset 0` forces a lookup by key.
+        # `offset 0` forces a lookup by key, and lets `fits` be found once.
         return await self._pool.fetch(
-            "select f.key, f.id, c.version, case when "
-            + fits
-            + " then c.object end, c.own from ("
+            "select f.key, f.id, c.version, case when c.fits then c.object end, case when c.fits then c.own end from ("
             + entries
             + order
-            + " limit $2) as f cross join lateral ("
-            + "select * from contact c where c.workspace_id = $1 and c.id = f.id offset 0) as c order by f.key"
+            + " limit $2) as f cross join lateral (select c.version, c.object, c.own, "
+            + fits
+            + " as fits from contact c where c.workspace_id = $1 and c.id = f.id offset 0) as c order by f.key"
             + direction
             + (", f.tie" + direction if has_tie else ""),
             *statement.values,
@@ -521,7 +520,9 @@ class _Reader:
         return least, most
 
     def _probes(self, statement: "_Statement") -> Iterator[LiteralString]:
-        """Yield conditions that every match meets, and that the database checks by an index."""
+        """Yield conditions that every match meets, and that the database checks without reading much."""
+        for key in {each.member.field_key for each in self._required if each.op != "sorts_as" and each.member.field_key}:
+            yield "c.own -> 'fields' -> " + statement.parameter(key) + " is not null"
         checked = (each for each in self._required if each.op in ("eq", "one_of", "sorts_as") and each.values)
         for comparison in itertools.islice(checked, _MAX_PROBES):
             if comparison.member.field_key:
