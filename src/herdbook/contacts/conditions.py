@@ -19,11 +19,13 @@ from herdbook.errors import MAX_ERRORS, FieldError, Invalid, quoted
 from herdbook.http.body import did_you_mean
 from herdbook.http.schemas import PLACE, Json
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
-from herdbook.search_text import first_word, folded, searchable
+from herdbook.search_text import folded, name_key
 from herdbook.shared_schemas import shown_time
 
 # The indexes that find contacts by equal values.
-KeyIndex: TypeAlias = Literal["email", "word", "external_id", "company", "tag", "crm", "first_name", "last_name"]
+KeyIndex: TypeAlias = Literal["email", "word", "external_id", "company", "tag", "crm", "first_name", "last_name", "updated_at"]
+# The indexes in the order of a member.
+WalkIndex: TypeAlias = Literal["field", "first_name", "last_name", "company_id", "created_at", "updated_at"]
 Texts: TypeAlias = Callable[[ContactRecord], Iterable[str]]
 # Adds the errors of a value to a list, or returns the texts that equal values have.
 Read: TypeAlias = Callable[[Any, str, list[FieldError]], Iterable[str]]
@@ -57,6 +59,7 @@ class Member(NamedTuple):
     a value in a condition. `scope` is the length of the beginning that two values must share to be in an order. `keys` are
     those of the index `lookup`, which finds contacts by values, for texts of `exact`. `field_key` is the key of an own field.
     `type` names the members that take the same operators and values, and `value` is the schema of these values.
+    `walk` is the index in the order of the member, if there is one, and `sort_form` turns a text of `exact` into its key there.
     """
 
     name: str
@@ -72,18 +75,25 @@ class Member(NamedTuple):
     scope: int = 0
     sign: str = ""
     sorts: bool = True
+    walk: WalkIndex | None = None
+    sort_form: Callable[[str], str | None] = str
 
     def sort_text(self, record: ContactRecord) -> str | None:
         """Return the text by which a contact is sorted, or None if it has no value."""
         if self.name == "created_at":
             # Ids are in the order of creation.
-            return ""
+            return record.id
         found = next((text for text in self.exact(record) if text.startswith(self.sign)), None)
-        return found if found is None or not self.field_key else self.field_key + found[: MAX_INDEXED + 1]
+        if found is None or not self.field_key:
+            return None if found is None else self.sort_form(found)
+        return self.field_key + found[: MAX_INDEXED + 1]
 
 
 class Comparison(NamedTuple):
-    """A condition on one member. `values` are the texts to compare with."""
+    """A condition on one member. `values` are the texts to compare with.
+
+    No request has the op `sorts_as`: the contacts that a sort has under one key, or, without a value, those that have no key.
+    """
 
     member: Member
     op: str
@@ -93,6 +103,8 @@ class Comparison(NamedTuple):
         """Whether a contact meets it: one of several values is enough."""
         member, first = self.member, self.values[0] if self.values else ""
         match self.op:
+            case "sorts_as":
+                return member.sort_text(record) == (self.values[0] if self.values else None)
             case "is_set":
                 return any(True for _ in member.exact(record))
             case "contains":
@@ -111,27 +123,48 @@ class Comparison(NamedTuple):
     def ranges(self) -> list[tuple[str, str]] | None:
         """The ranges of keys of `contact_field` that hold all matches, each without its end; None if there are none such."""
         key, member = self.member.field_key, self.member
-        if not key or self.op == "contains":
+        if not key or self.op == "contains" or (self.op == "sorts_as" and not self.values):
             return None
         if self.op == "is_set":
             return [(f"{key}=", f"{key}>"), (f"{key}#", f"{key}$")]
-        # An entry has the beginning of a long text alone.
-        cut = [key + text[: MAX_INDEXED + 1] for text in self.values]
+        cut = self.entries
         if self.op == "begins_with":
             begun = key + ("=" + self.values[0])[: MAX_INDEXED + 1]
             return [(begun, begun + _LAST)]
-        if self.op in ("eq", "one_of"):
+        if self.op in ("eq", "one_of", "sorts_as"):
             return [(text, text + _FIRST) for text in cut]
         scope = key + self.values[0][: member.scope]
         return [(cut[0], scope + _LAST)] if self.op in ("gt", "gte") else [(scope, cut[0] + _FIRST)]
 
     @property
+    def entries(self) -> list[str]:
+        """The keys of `contact_field` that equal values have."""
+        if self.op == "sorts_as":
+            return [*self.values]
+        # An entry has the beginning of a long text alone.
+        return [self.member.field_key + text[: MAX_INDEXED + 1] for text in self.values]
+
+    @property
     def keys(self) -> list[str] | None:
         """The keys of the member's index that hold all matches, or None if there are none such."""
-        if self.member.lookup is None or self.op not in ("eq", "one_of"):
+        if self.member.lookup is None or self.op not in ("eq", "one_of", "sorts_as") or not self.values:
             return None
+        if self.op == "sorts_as":
+            return [*self.values]
         found = [self.member.keys(text) for text in self.values]
         return None if None in found else [key for key in found if key is not None]
+
+    @property
+    def ends(self) -> tuple[str | None, str | None]:
+        """The range of the keys of the member's walk that hold all matches, without its end; None for an end that is open."""
+        if (ranges := self.ranges) is not None:
+            signed = [each for each in ranges if each[0].startswith(self.member.field_key + self.member.sign)]
+            return min(least for least, _ in signed), max(most for _, most in signed)
+        if (keys := self.keys) is not None and self.member.walk in ("first_name", "last_name"):
+            return min(keys), max(keys) + _FIRST
+        if self.member.walk == "updated_at":
+            return (self.values[0], None) if self.op in ("gt", "gte") else (None, None)
+        return None, None
 
 
 def _is_in_order(text: str, op: str, value: str) -> bool:
@@ -227,7 +260,8 @@ class ConditionReader:
             else:
                 keys.append(SortKey(member, each.direction == "desc"))
         self._refuse()
-        return tuple(keys)
+        # No two contacts have the same age, so keys behind it order nothing.
+        return tuple(keys[: next((index + 1 for index, key in enumerate(keys) if key.member is BY_AGE), None)])
 
     @property
     def sortable(self) -> list[str]:
@@ -443,28 +477,29 @@ def _time(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
     return () if time is None else (shown_time(time),)
 
 
-def _name_word(text: str) -> str | None:
-    return first_word(searchable(text))
-
-
-def _text_member(name: str, index: KeyIndex | None = None) -> Member:
+def _text_member(name: str, index: Literal["first_name", "last_name"] | None = None) -> Member:
     def texts(record: ContactRecord) -> Iterable[str]:
         text: str | None = getattr(record, name) or None
         return () if text is None else (folded(text),)
 
-    return Member(name, OPS, _folded_text, texts, texts, lookup=index, keys=str if index is None else _name_word)
+    if index is None:
+        return Member(name, OPS, _folded_text, texts, texts)
+    return Member(name, OPS, _folded_text, texts, texts, lookup=index, keys=name_key, walk=index, sort_form=name_key)
 
 
-def _id_member(name: str, prefix: str, kind: KeyIndex, texts: Texts, *, sorts: bool = True) -> Member:
+def _id_member(
+    name: str, prefix: str, kind: KeyIndex, texts: Texts, *, sorts: bool = True, walk: WalkIndex | None = None
+) -> Member:
     value = {"type": "string", "pattern": fields.id_pattern(prefix)}
-    return Member(name, (*_SET, *_EQUAL), _id_reader(prefix, kind), texts, texts, kind, value, kind, sorts=sorts)
+    return Member(name, (*_SET, *_EQUAL), _id_reader(prefix, kind), texts, texts, kind, value, kind, sorts=sorts, walk=walk)
 
 
-def _time_member(name: str) -> Member:
+def _time_member(name: Literal["created_at", "updated_at"], lookup: KeyIndex | None = None) -> Member:
     def texts(record: ContactRecord) -> Iterable[str]:
         return (getattr(record, name),)
 
-    return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts, "time", {"type": "string", "format": "date-time"})
+    value = {"type": "string", "format": "date-time"}
+    return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts, "time", value, lookup, walk=name)
 
 
 def _emails(record: ContactRecord) -> Iterable[str]:
@@ -509,16 +544,18 @@ def _vendor_members(region: str | None) -> tuple[Member, ...]:
         _text_member("description"),
         Member("emails", part, _address, _emails, _email_texts, "email_address", lookup="email", sorts=False),
         Member("phone_numbers", part, read_phone, _numbers, _number_texts, "phone_number", lookup="word", sorts=False),
-        _id_member("company_id", ids.COMPANY, "company", _company),
+        _id_member("company_id", ids.COMPANY, "company", _company, walk="company_id"),
         Member("crm_association", some, _plain_text, _crm, _crm, "external_id", lookup="crm"),
         _text_member("time_zone"),
-        _time_member("created_at"),
-        _time_member("updated_at"),
+        BY_AGE,
+        _time_member("updated_at", "updated_at"),
         Member("external_ids", some, _plain_text, external, external, "external_id", lookup="external_id", sorts=False),
         _id_member("tag_ids", ids.TAG, "tag", _tags, sorts=False),
     )
 
 
+# The order of creation, in which contacts with equal values come.
+BY_AGE: Final = _time_member("created_at")
 _NUMBERS: Final = (FieldKind.INTEGER, FieldKind.DECIMAL, FieldKind.MONEY)
 _TEXTS: Final = (FieldKind.TEXT, FieldKind.LONG_TEXT, FieldKind.LINK, FieldKind.EMAIL, FieldKind.PHONE)
 _TIMES: Final = (FieldKind.DATE, FieldKind.DATE_TIME)
@@ -578,6 +615,7 @@ def _field_member(field: Field) -> Member:
         scope=4 if field.kind is FieldKind.MONEY else 1,
         sign=sign,
         sorts=field.kind is not FieldKind.SEVERAL_OF,
+        walk="field",
     )
 
 

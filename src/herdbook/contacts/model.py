@@ -14,7 +14,7 @@ from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import Record
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
-from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
+from herdbook.search_text import END, first_word, indexed, name_key_of, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 from herdbook.tags.model import TagIds, tag_ids
 from herdbook.time_zones import not_a_time_zone, time_zones
@@ -625,7 +625,7 @@ def _comparable_number(phone_number: str) -> str:
 
 
 class SearchEntry(msgspec.Struct, frozen=True):
-    """The search data of a contact: the text that a search compares, the first word of each name, and all other words.
+    """The search data of a contact: the text that a search compares, its names from their first words on, and all other words.
 
     The text has two sections: the names, then the e-mail addresses and the phone numbers.
     """
@@ -637,7 +637,7 @@ class SearchEntry(msgspec.Struct, frozen=True):
     @property
     def other_words(self) -> set[str]:
         """The words of the text, except the first word of each name."""
-        return indexed(self.text) - {self.first_name_word, self.last_name_word}
+        return indexed(self.text).difference(_first_word(self.first_name_word), _first_word(self.last_name_word))
 
 
 def search_entry(contact: Contact, before: Contact | None = None, entry_before: SearchEntry | None = None) -> SearchEntry:
@@ -658,11 +658,16 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
     return SearchEntry(names + END + handles, first_name_word, last_name_word)
 
 
+def _first_word(name: str | None) -> tuple[str, ...]:
+    found = None if name is None else first_word(searchable(name))
+    return () if found is None else (found,)
+
+
 def _names_entry(contact: Contact) -> tuple[str, str | None, str | None]:
     """Return the first section of a contact's text, with the words of its names."""
     text = searchable_name(contact.first_name or "", contact.last_name or "")
     first_name, last_name, *_ = text.split("\n", 2)
-    return text, first_word(first_name), first_word(last_name)
+    return text, name_key_of(first_name), name_key_of(last_name)
 
 
 def _handles_text(contact: Contact) -> str:

@@ -7,7 +7,6 @@ Either way, a page looks at a limited number of contacts.
 
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -15,10 +14,9 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import fields, ids
-from herdbook.contacts.conditions import Comparison, Condition, Member, SortKey, names, required
+from herdbook.contacts.conditions import BY_AGE, Comparison, Condition, Group, Member, SortKey, names, required
 from herdbook.contacts.model import LabelledContactRecord
 from herdbook.custom_fields.model import Field
-from herdbook.custom_fields.values import MAX_INDEXED
 from herdbook.db.placeholders import placeholder
 from herdbook.db.pool import Pool
 from herdbook.errors import FieldError, Invalid
@@ -69,6 +67,10 @@ class Count(NamedTuple):
 
 RecordT = TypeVar("RecordT", LabelledContactRecord, LabelledContactRecord | None)
 _decode: Final = msgspec.json.Decoder(LabelledContactRecord).decode
+_TOO_MANY: Final = (
+    f"`sort` begins with a member that has no index, which is for at most {MAX_LOOKED_AT:,} contacts. Narrow `where`, or sort "
+    "by a field, a name, `company_id`, `created_at` or `updated_at` first."
+)
 # Gives others their turn of the event loop.
 Breathe: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -82,6 +84,9 @@ _LOOKUPS: Final[Mapping[str, LiteralString]] = {
     "tag": "select l.contact_id from contact_tag l where l.workspace_id = $1 and l.tag_id = any($2) limit $3",
     "crm": """
         select c.id from contact c where c.workspace_id = $1 and c.crm_object_id = any($2) and c.deleted_at is null limit $3
+    """,
+    "updated_at": """
+        select c.id from contact c where c.workspace_id = $1 and c.updated_at = any($2) and c.deleted_at is null limit $3
     """,
     "first_name": """
         select c.id from contact c where c.workspace_id = $1 and c.first_name_word = any($2) and c.deleted_at is null limit $3
@@ -194,32 +199,63 @@ async def _with_existing_tags(pool: Pool, workspace_id: UUID, records: list[Reco
     return records
 
 
-class _Reader:
-    """Reads the matches of a query in its order."""
+class _Walk(NamedTuple):
+    """An index in the order of a member: its entries `f` with a key, and the contact of each.
 
-    def __init__(self, pool: Pool, workspace_id: UUID, query: Query, breathe: Breathe) -> None:
+    `is_alone` says that an entry has no more than a key and a contact, so that contacts with the same key come in the order of
+    their ids.
+    """
+
+    entries: LiteralString
+    key: LiteralString
+    contact_id: LiteralString
+    is_alone: bool = True
+
+
+_WALKS: Final[Mapping[str, _Walk]] = {
+    "field": _Walk("contact_field f where f.workspace_id = $1", "f.key", "f.contact_id"),
+    "company_id": _Walk("company_contact f where f.workspace_id = $1", "f.company_id", "f.contact_id"),
+    "first_name": _Walk(
+        "contact f where f.workspace_id = $1 and f.deleted_at is null and f.first_name_word is not null",
+        "f.first_name_word",
+        "f.id",
+        is_alone=False,
+    ),
+    "last_name": _Walk(
+        "contact f where f.workspace_id = $1 and f.deleted_at is null and f.last_name_word is not null",
+        "f.last_name_word",
+        "f.id",
+        is_alone=False,
+    ),
+    "updated_at": _Walk("contact f where f.workspace_id = $1 and f.deleted_at is null", "f.updated_at", "f.id", is_alone=False),
+    # Deleted contacts count as looked at, so that many of them do not make a page slow.
+    "created_at": _Walk("contact f where f.workspace_id = $1", "f.id", "f.id"),
+}
+
+
+class _Reader:
+    """Reads the matches of a query in its order. `looked_at` is the number of contacts that the page has looked at before."""
+
+    def __init__(self, pool: Pool, workspace_id: UUID, query: Query, breathe: Breathe, looked_at: int = 0) -> None:
         self._pool = pool
         self._workspace_id = workspace_id
         self._query = query
         self._breathe = breathe
         self._required = required(query.where)
+        self.looked_at = looked_at
         # The place at which the reading stopped, if it did not come to the end.
         self.stopped_at: QueryPlace | None = None
 
     async def matches(self) -> AsyncGenerator[QueryPlace]:
         """Return the places of the matches, in order. Refusal: Invalid (sort)."""
-        sort = self._query.sort
-        walks = len(sort) == 1 and _walks(sort[0].member)
-        few = await self._few(FEW if walks else MAX_LOOKED_AT, or_all=not walks)
+        walk = _WALKS.get(self._query.sort[0].member.walk or "")
+        few = await self._few(MAX_LOOKED_AT if walk is None else FEW, or_all=walk is None)
         if few is not None:
             return self._sorted(few)
-        if walks:
-            return self._walked(sort[0])
-        message = (
-            f"`sort` is by a member without an index, or by several, which is for at most {MAX_LOOKED_AT:,} contacts. "
-            "Narrow `where`, or sort by one field, by `created_at` or by `updated_at`."
-        )
-        raise Invalid([FieldError("sort", "too_many_matches", message)])
+        if walk is None:
+            raise Invalid([FieldError("sort", "too_many_matches", _TOO_MANY)])
+        is_in_order = len(self._query.sort) == 1 and (walk.is_alone or self._query.sort[0].member.name == "updated_at")
+        return self._walked(walk) if is_in_order else self._walked_in_parts(walk)
 
     async def _few(self, most: int, *, or_all: bool) -> list[UUID] | None:
         """Return the contacts that an index finds for a condition which every match meets, if there are at most so many."""
@@ -261,48 +297,137 @@ class _Reader:
             rows = await self._pool.fetch(_BY_ID, self._workspace_id, contact_ids[first : first + _SLICE])
             records = await self._matching([whole(row[2], row[3]) for row in rows])
             places += [
-                QueryPlace(tuple(key.member.sort_text(record) for key in self._query.sort), row[0], row[1])
-                for row, record in zip(rows, records, strict=True)
-                if record is not None
+                self._place_of(record, row[0], row[1]) for row, record in zip(rows, records, strict=True) if record is not None
             ]
-        after = self._query.after
+        for place in self._in_order(places, self._query.after):
+            yield place
+
+    def _place_of(self, record: LabelledContactRecord, contact_id: UUID, version: int) -> QueryPlace:
+        return QueryPlace(tuple(key.member.sort_text(record) for key in self._query.sort), contact_id, version)
+
+    def _in_order(self, places: list[QueryPlace], after: QueryPlace | None) -> list[QueryPlace]:
+        """Return those of the places that follow another one, in order."""
         if after is not None:
             places = [place for place in places if (place.keys, place.id) != (after.keys, after.id)] + [after]
+        last = self._query.sort[-1]
+        # Contacts that were changed at once are in the order of their changes.
+        is_by_version = last.member.name == "updated_at"
         # Each sort keeps the order of equals, so the last key comes first.
-        places.sort(key=lambda place: place.id.bytes, reverse=self._query.sort[-1].is_descending)
+        places.sort(key=lambda place: place.version if is_by_version else place.id.int, reverse=last.is_descending)
         for index, key in reversed([*enumerate(self._query.sort)]):
             places.sort(key=lambda place, index=index: place.keys[index] or "", reverse=key.is_descending)
             places.sort(key=lambda place, index=index: place.keys[index] is None)
         start = 0 if after is None else next(index for index, place in enumerate(places) if place is after) + 1
-        for place in places[start:]:
-            yield place
+        return places[start:]
 
-    async def _walked(self, key: SortKey) -> AsyncGenerator[QueryPlace]:
-        """Walk the index of a sort, and yield the places of the matches in order."""
-        after, looked_at, size = self._query.after, 0, min(4 * self._query.limit, _SLICE)
-        is_behind = after is not None and after.keys[0] is None
-        while True:
-            rows = await self._pool.fetch(*self._walk(key, after, size, is_behind=is_behind))
-            records = await self._matching([None if row[4] is None else whole(row[4], row[5]) for row in rows])
-            for row, record in zip(rows, records, strict=True):
-                after = QueryPlace((_key_of(key.member, row[0], row[3]),), row[1], row[2])
-                if record is not None and (not is_behind or key.member.sort_text(record) is None):
-                    yield after
-            looked_at += len(rows)
-            if len(rows) == size:
-                if looked_at >= MAX_LOOKED_AT:
+    async def _walked(self, walk: _Walk) -> AsyncGenerator[QueryPlace]:
+        """Walk an index whose entries are in the order of the sort, and yield the places of the matches."""
+        key, after, size = self._query.sort[0], self._query.after, self._first_size
+        if after is None or after.keys[0] is not None:
+            while True:
+                rows = await self._fetch(walk, size, after=after)
+                records = await self._matching([_whole_of(row) for row in rows])
+                for row, record in zip(rows, records, strict=True):
+                    after = QueryPlace((_key_of(key.member, row[0]),), row[1], row[2])
+                    if record is not None:
+                        yield after
+                if self._has_ended(rows, size):
+                    break
+                if self.looked_at >= MAX_LOOKED_AT:
                     self.stopped_at = after
                     return
                 size = _SLICE
-            elif is_behind or not self._has_behind(key.member):
-                return
-            else:
-                # The contacts without a value come behind those with one.
-                is_behind, after = True, None
+            after = None
+        async for place in self._without_value(after):
+            yield place
 
-    def _has_behind(self, member: Member) -> bool:
-        """Whether contacts without a value of the member may match."""
-        return bool(member.field_key) and all(each.member.name != member.name for each in self._required)
+    async def _walked_in_parts(self, walk: _Walk) -> AsyncGenerator[QueryPlace]:
+        """Walk an index in the order of the first key, and yield the places of the matches, sorted within each key."""
+        after, size = self._query.after, self._first_size
+        start, is_begun = None if after is None else after.keys[0], True
+        while after is None or after.keys[0] is not None:
+            rows = await self._fetch(walk, size, start=start, is_begun=is_begun)
+            has_ended = self._has_ended(rows, size)
+            keys = [_key_of(self._query.sort[0].member, row[0]) for row in rows]
+            if not has_ended and keys[0] == keys[-1]:
+                # The contacts with this key are many, and are a query of their own.
+                start, is_begun = keys[-1], False
+                async for place in self._part(start, after if after is not None and after.keys[0] == start else None):
+                    yield place
+            else:
+                # The last key may go on in the next slice.
+                whole_keys = len(rows) if has_ended else keys.index(keys[-1])
+                for place in await self._sorted_by_key(rows[:whole_keys], keys, after):
+                    yield place
+                if has_ended:
+                    break
+                start, is_begun = keys[-1], True
+                end = keys[whole_keys - 1]
+                # A page that ends where it began would never end.
+                if self.looked_at >= MAX_LOOKED_AT and (after is None or end != after.keys[0]):
+                    self.stopped_at = self._end_of(end)
+            if self.stopped_at is not None:
+                return
+            size = _SLICE
+        async for place in self._without_value(after if after is not None and after.keys[0] is None else None):
+            yield place
+
+    async def _sorted_by_key(self, rows: Sequence[Any], keys: Sequence[str], after: QueryPlace | None) -> list[QueryPlace]:
+        """Return the places of the matches among the contacts of whole keys, in order."""
+        records = await self._matching([_whole_of(row) for row in rows])
+        places: dict[str, list[QueryPlace]] = {}
+        for row, key, record in zip(rows, keys, records, strict=False):
+            if record is not None:
+                place = self._place_of(record, row[1], row[2])
+                # The contact is at the key of the index, should its record say another by now.
+                places.setdefault(key, []).append(msgspec.structs.replace(place, keys=(key, *place.keys[1:])))
+        return [
+            place
+            for key, some in places.items()
+            for place in self._in_order(some, after if after is not None and after.keys[0] == key else None)
+        ]
+
+    def _end_of(self, key: str) -> QueryPlace:
+        """Return the place behind all contacts with this first key."""
+        last = ids.NIL if self._query.sort[-1].is_descending else UUID(int=2**128 - 1)
+        return QueryPlace((key, *[None] * (len(self._query.sort) - 1)), last, 0 if last == ids.NIL else 2**63 - 1)
+
+    async def _without_value(self, after: QueryPlace | None) -> AsyncGenerator[QueryPlace]:
+        """Yield the places of the matches without a value of the first key, which come behind those with one."""
+        member = self._query.sort[0].member
+        # A comparison with a value says that there is one.
+        if member.walk in ("created_at", "updated_at") or any(each.member.name == member.name for each in self._required):
+            return
+        async for place in self._part(None, after):
+            yield place
+
+    async def _part(self, key: str | None, after: QueryPlace | None) -> AsyncGenerator[QueryPlace]:
+        """Yield the places of the matches with this first key, sorted by the other ones."""
+        query, first = self._query, self._query.sort[0]
+        same = Comparison(first.member, "sorts_as", () if key is None else (key,))
+        where = same if query.where is None else Group((same, query.where), is_any=False)
+        rest = query.sort[1:] or (SortKey(BY_AGE, first.is_descending),)
+        if after is not None:
+            after = msgspec.structs.replace(after, keys=after.keys[1:] or (ids.encoded(ids.CONTACT, after.id),))
+        part = Query(where, rest, query.limit, after)
+        reader = _Reader(self._pool, self._workspace_id, part, self._breathe, self.looked_at)
+        async for place in await reader.matches():
+            yield self._of_part(key, place)
+        self.looked_at = reader.looked_at
+        if reader.stopped_at is not None:
+            self.stopped_at = self._of_part(key, reader.stopped_at)
+
+    def _of_part(self, key: str | None, place: QueryPlace) -> QueryPlace:
+        return msgspec.structs.replace(place, keys=(key, *(place.keys if self._query.sort[1:] else ())))
+
+    @property
+    def _first_size(self) -> int:
+        return min(4 * self._query.limit, _SLICE)
+
+    def _has_ended(self, rows: Sequence[Any], size: int) -> bool:
+        """Count contacts as looked at; return whether the index had no more."""
+        self.looked_at += len(rows)
+        return len(rows) < size
 
     async def _matching(self, objects: Sequence[bytes | None]) -> list[LabelledContactRecord | None]:
         """Return the contacts of these that meet the condition, and None for the others."""
@@ -313,61 +438,70 @@ class _Reader:
             records = await _with_existing_tags(self._pool, self._workspace_id, records)
         return [record if record is not None and (where is None or where.holds(record)) else None for record in records]
 
-    def _walk(self, key: SortKey, after: QueryPlace | None, size: int, *, is_behind: bool) -> tuple[LiteralString, Any]:
-        """Return the statement of the next contacts of a walk, with its parameters."""
+    async def _fetch(
+        self, walk: _Walk, size: int, *, after: QueryPlace | None = None, start: str | None = None, is_begun: bool = False
+    ) -> Sequence[Any]:
+        """Return the next entries with their contacts: those behind a place, or a key, or from it on if `is_begun`."""
+        key = self._query.sort[0]
         statement = _Statement(self._workspace_id, size)
         fits: LiteralString = "c.deleted_at is null"
         for condition in self._probes(statement):
             fits += " and " + condition
-        columns: LiteralString = ", c.id, c.version, c.updated_at, case when " + fits + " then c.object end, c.own "
         direction: LiteralString = " desc" if key.is_descending else " asc"
-        comparison: LiteralString = " < (" if key.is_descending else " > ("
-        if key.member.field_key and not is_behind:
-            least, most = self._range(key.member)
-            entries: LiteralString = (
-                "select f.key, f.contact_id from contact_field f where f.workspace_id = $1 and f.key >= "
-                + statement.parameter(least)
-                + " and f.key < "
-                + statement.parameter(most)
-            )
-            if after is not None:
-                at, tie = statement.parameter(after.keys[0]), statement.parameter(after.id)
-                entries += " and (f.key, f.contact_id)" + comparison + at + ", " + tie + ")"
-            order: LiteralString = " order by f.key" + direction + ", f.contact_id" + direction
-            # `offset 0` forces a lookup by key.
-            sql = (
-                "select f.key" + columns + "from (" + entries + order + " limit $2) as f cross join lateral ("
-                "select * from contact c where c.workspace_id = $1 and c.id = f.contact_id offset 0) as c" + order
-            )
-            return sql, *statement.values
-        if key.member.name == "updated_at":
-            sql = "select null" + columns + "from contact c where c.workspace_id = $1 and c.deleted_at is null"
-            if after is not None:
-                at = statement.parameter(fields.parsed_time(after.keys[0] or ""))
-                sql += " and (c.updated_at, c.version)" + comparison + at + ", " + statement.parameter(after.version) + ")"
-            return sql + " order by c.updated_at" + direction + ", c.version" + direction + " limit $2", *statement.values
-        # Deleted contacts count as looked at, so that many of them do not make a page slow.
-        sql = "select null" + columns + "from contact c where c.workspace_id = $1"
-        if after is not None:
-            sql += " and (c.id)" + comparison + statement.parameter(after.id) + ")"
-        return sql + " order by c.id" + direction + " limit $2", *statement.values
+        comparison: LiteralString = " <" if key.is_descending else " >"
+        # An index by time has the version behind it.
+        tie: LiteralString = walk.contact_id if walk.is_alone else "f.version"
+        has_tie = walk.is_alone or key.member.name == "updated_at"
+        entries: LiteralString = "select " + walk.key + " as key, " + walk.contact_id + " as id, "
+        entries += (tie if has_tie else "null") + " as tie from " + walk.entries
+        least, most = self._range(key.member)
+        if least is not None:
+            entries += " and " + walk.key + " >= " + statement.parameter(_parameter(key.member, least))
+        if most is not None:
+            entries += " and " + walk.key + " < " + statement.parameter(_parameter(key.member, most))
+        if after is not None and after.keys[0] is not None:
+            at = statement.parameter(_parameter(key.member, after.keys[0]))
+            behind = statement.parameter(after.id if walk.is_alone else after.version)
+            entries += " and (" + walk.key + ", " + tie + ")" + comparison + " (" + at + ", " + behind + ")"
+        if start is not None:
+            at = statement.parameter(_parameter(key.member, start))
+            entries += " and " + walk.key + comparison + ("= " if is_begun else " ") + at
+        order: LiteralString = " order by " + walk.key + direction
+        if has_tie:
+            order += ", " + tie + direction
+        # `offset 0` forces a lookup by key.
+        return await self._pool.fetch(
+            "select f.key, f.id, c.version, case when "
+            + fits
+            + " then c.object end, c.own from ("
+            + entries
+            + order
+            + " limit $2) as f cross join lateral ("
+            + "select * from contact c where c.workspace_id = $1 and c.id = f.id offset 0) as c order by f.key"
+            + direction
+            + (", f.tie" + direction if has_tie else ""),
+            *statement.values,
+        )
 
-    def _range(self, member: Member) -> tuple[str, str]:
-        """Return the range of the entries of a field that a match may have."""
-        # These two follow `=` and `#`.
-        least, most = member.field_key + member.sign, member.field_key + (">" if member.sign == "=" else "$")
+    def _range(self, member: Member) -> tuple[str | None, str | None]:
+        """Return the range of the keys that a match may have, each end None if it is open."""
+        least, most = None, None
+        if member.field_key:
+            # These two follow `=` and `#`.
+            least, most = member.field_key + member.sign, member.field_key + (">" if member.sign == "=" else "$")
         for comparison in self._required:
-            ranges = comparison.ranges
-            if comparison.member.name == member.name and ranges is not None and len(ranges) == 1:
-                least, most = max(least, ranges[0][0]), min(most, ranges[0][1])
+            if comparison.member.name == member.name:
+                first, last = comparison.ends
+                least = max((each for each in (least, first) if each is not None), default=None)
+                most = min((each for each in (most, last) if each is not None), default=None)
         return least, most
 
     def _probes(self, statement: "_Statement") -> Iterator[LiteralString]:
         """Yield conditions that every match meets, and that the database checks by an index."""
-        for comparison in itertools.islice((each for each in self._required if each.op in ("eq", "one_of")), _MAX_PROBES):
+        checked = (each for each in self._required if each.op in ("eq", "one_of", "sorts_as") and each.values)
+        for comparison in itertools.islice(checked, _MAX_PROBES):
             if comparison.member.field_key:
-                cut = [comparison.member.field_key + text[: MAX_INDEXED + 1] for text in comparison.values]
-                yield "coalesce(" + _PROBES["field"].replace("$value", statement.parameter(cut)) + ", false)"
+                yield "coalesce(" + _PROBES["field"].replace("$value", statement.parameter(comparison.entries)) + ", false)"
             elif (index := comparison.member.lookup) in _PROBES and (keys := comparison.keys) is not None:
                 value = statement.parameter(_asked(index, keys))
                 yield "coalesce(" + _PROBES[index].replace("$value", value) + ", false)"
@@ -385,17 +519,38 @@ class _Statement:
         return placeholder(len(self.values))
 
 
-def _walks(member: Member) -> bool:
-    """Whether there is an index in the order of a member."""
-    return bool(member.field_key) or member.name in ("created_at", "updated_at")
+def _whole_of(row: Any) -> bytes | None:
+    return None if row[3] is None else whole(row[3], row[4])
 
 
-def _key_of(member: Member, key: str | None, updated_at: datetime) -> str | None:
-    if member.field_key:
-        return key
-    return shown_time(updated_at) if member.name == "updated_at" else ""
+def _key_of(member: Member, key: Any) -> str:
+    """Return the key of an index as the text that its member is sorted by."""
+    match member.walk:
+        case "created_at":
+            return ids.encoded(ids.CONTACT, key)
+        case "updated_at":
+            return shown_time(key)
+        case "company_id":
+            return ids.encoded(ids.COMPANY, key)
+        case _:
+            return key
+
+
+def _parameter(member: Member, text: str) -> Any:
+    """Return a text that a member is sorted by as the key of its index."""
+    match member.walk:
+        case "created_at":
+            return ids.decoded(ids.CONTACT, text)
+        case "updated_at":
+            return fields.parsed_time(text)
+        case "company_id":
+            return ids.decoded(ids.COMPANY, text)
+        case _:
+            return text
 
 
 def _asked(index: str, keys: Sequence[str]) -> Sequence[Any]:
     """Return keys as the parameter of a lookup."""
+    if index == "updated_at":
+        return [fields.parsed_time(key) for key in keys]
     return ids.decoded_all(ids.COMPANY, keys) if index == "company" else keys

@@ -199,8 +199,8 @@ create index contact_by_crm_object on contact (workspace_id, crm_object_id)
 
 create index contact_merged on contact (workspace_id, merged_into) where merged_into is not null;
 
--- The words by which a search finds a contact. The first word of each name is here, where a change of name costs only one index
--- entry; all other words are in their own table.
+-- The words by which a search finds a contact. Each name from its first word on is here, where a change of name costs only one index
+-- entry, and which sorts contacts, too; all other words are in their own table.
 create index contact_by_first_name_word on contact (workspace_id, first_name_word)
     where first_name_word is not null and deleted_at is null;
 create index contact_by_last_name_word on contact (workspace_id, last_name_word)
@@ -640,6 +640,17 @@ create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoi
 -- Rows with the searchable text of an earlier release, without the character that ends its parts. A chore brings them up to date.
 create index contact_to_refresh on contact (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
+-- The same, where the names from their first words on are the first words alone.
+create index contact_to_sort on contact (workspace_id, id)
+    where deleted_at is null and (
+        first_name_word <> left(replace(substr(
+            split_part(search, chr(10), 1), strpos(split_part(search, chr(10), 1), chr(31))
+        ), chr(31), ''), 200)
+        or last_name_word <> left(replace(substr(
+            split_part(split_part(search, chr(30), 1), chr(10), 2),
+            strpos(split_part(split_part(search, chr(30), 1), chr(10), 2), chr(31))
+        ), chr(31), ''), 200)
+    );
 create index company_to_refresh on company (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
 create index workspace_user_to_refresh on workspace_user (workspace_id, id)
