@@ -35,9 +35,9 @@ bench: .venv/dev-installed
 	$(BIN)/python -m bench $(PART)
 
 # Servers broken under load in all ways that we know, and what they had acknowledged: CYCLES= and SECONDS= bound the run, SCRATCH=
-# names a folder for their data. The results are in docs/evidence.
+# names a folder for their data, and SIDE_BY_SIDE= breaks several at a time. The results are in docs/evidence.
 EVIDENCE = $(BIN)/python -m evidence $@ $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SECONDS),--seconds $(SECONDS)) \
-	$(if $(SCRATCH),--scratch $(SCRATCH))
+	$(if $(SCRATCH),--scratch $(SCRATCH)) $(if $(SIDE_BY_SIDE),--side-by-side $(SIDE_BY_SIDE))
 kill: .venv/dev-installed
 	$(EVIDENCE)
 

@@ -1,21 +1,24 @@
 """The checks on what a server tells after a fault.
 
-Clients give each write a mark that no other write has: a description, or the deletion or restoration of an object. A mark
-that the change feed has once was done once.
+Clients give each write a mark that no other write has: a text in the object, or the deletion, restoration or erasure of an
+object. A mark that the change feed has once was done once.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
 
-import msgspec
-from msgspec import UNSET, UnsetType
-
+from evidence.changes import Change
+from evidence.rows import Place, Row, place_of, row_of
 from herdbook import ids
-from herdbook.contacts.store import CONTACT
+from herdbook.ledger.changes import Action
+from herdbook.object_types import OBJECT_TYPES
+from herdbook.webhooks.events import EventEntry, to_event
 
 
 class Outcome(Enum):
@@ -26,12 +29,16 @@ class Outcome(Enum):
 
 @dataclass
 class Write:
-    """A write as its client saw it. A whole one does all its marks or none; its outcome is unknown until the last answer."""
+    """A write as its client saw it. A whole one does all its marks or none; its outcome is unknown until the last answer.
+
+    `object_id` is the object that it created, if it may be erased, and its mark with it.
+    """
 
     kind: str
     marks: Sequence[str]
     is_whole: bool = True
     outcome: Outcome = Outcome.UNKNOWN
+    object_id: str = ""
 
 
 class Fault(NamedTuple):
@@ -39,6 +46,14 @@ class Fault(NamedTuple):
 
     check: str
     finding: str
+
+
+class FaultFound(Exception):
+    """A fault that ends what found it."""
+
+    def __init__(self, check: str, finding: str) -> None:
+        super().__init__(finding)
+        self.fault = Fault(check, finding)
 
 
 CHECKS = {
@@ -49,75 +64,43 @@ CHECKS = {
     "gap": "numbers of changes that are missing or come twice",
     "time": "changes that are older than the one before",
     "row": "rows that differ from the replay of the feed",
+    "key": "columns, unique keys and index entries that do not follow from the rows",
+    "erased": "erased persons of whom an answer, the feed or a table still tells",
     "event": "events that a webhook endpoint never received",
     "order": "events that an endpoint first received before an earlier one of the same object",
+    "content": "events with a wrong signature, or that differ from the change in the feed",
     "recording": "recordings whose file is missing or has other bytes",
+    "backup": "backups that cannot be restored, or that a failed command left",
     "answer": "answers that no fault explains",
     "damage": "tables and indexes in which PostgreSQL finds damage",
 }
 
 
-class Members(msgspec.Struct):
-    """The members that hold a mark, now or before: the description of a contact, the title of an engagement."""
+class Event(NamedTuple):
+    """The event that a webhook endpoint receives of a change: the object, and the hash of the body."""
 
-    description: str | None | UnsetType = UNSET
-    title: str | None | UnsetType = UNSET
-
-
-class Data(msgspec.Struct):
-    object: msgspec.Raw
-    previous_attributes: Members | UnsetType = UNSET
+    place: Place
+    digest: bytes
 
 
-class Change(msgspec.Struct):
-    """A change of the feed, with the object as it was sent."""
-
-    position: int
-    type: str
-    at: str
-    object_id: str
-    data: Data
-
-    def mark(self) -> str | None:
-        """Return the mark of the write that made this change, if it has one."""
-        kind, _, action = self.type.partition(".")
-        if kind == "contact" and action in ("deleted", "restored"):
-            return gone(self.object_id) if action == "deleted" else back(self.object_id)
-        previous = self.data.previous_attributes
-        if action == "updated" and (kind != "contact" or previous is UNSET or previous.description is UNSET):
-            return None
-        members = msgspec.json.decode(self.data.object, type=Members)
-        return members.description or members.title or None
-
-
-def gone(object_id: str) -> str:
-    """Return the mark of a deletion."""
-    return f"deleted {object_id}"
-
-
-def back(object_id: str) -> str:
-    """Return the mark of a restoration."""
-    return f"restored {object_id}"
-
-
-class Row(NamedTuple):
-    """A contact's row, with the bytes of its object."""
-
-    version: int
-    is_deleted: bool
-    object: bytes
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
 class Replay:
-    """The feed as it was read, up to a position: the marks, the rows that follow from it, and the events that are due."""
+    """The feed of a workspace as it was read, up to a position, and what follows from it."""
 
+    workspace_id: UUID
     position: int = 0
-    at: str = ""
+    at: datetime = BEGINNING
     marks: Counter[str] = field(default_factory=Counter[str])
-    rows: dict[UUID, Row] = field(default_factory=dict[UUID, Row])
-    events: dict[int, str] = field(default_factory=dict[int, str])
-    """The object of each change that a webhook endpoint is told of, by the change's number."""
+    rows: dict[Place, Row] = field(default_factory=dict[Place, Row])
+    changed: set[Place] = field(default_factory=set[Place])
+    """The places of the changes since this set was last cleared."""
+    events: dict[int, Event] = field(default_factory=dict[int, Event])
+    """The event of each change of which a webhook endpoint is told, by the change's number."""
+    emptied: dict[int, str] = field(default_factory=dict[int, str])
+    """The object of each change that was emptied before it was read, by the change's number."""
 
     def take(self, changes: Iterable[Change]) -> list[Fault]:
         """Add the next changes of the feed; return what is wrong with their numbers and times."""
@@ -130,22 +113,42 @@ class Replay:
             self.position, self.at = change.position, change.at
             if (mark := change.mark()) is not None:
                 self.marks[mark] += 1
-            if (contact_id := ids.decoded(ids.CONTACT, change.object_id)) is not None:
-                is_deleted = change.type == "contact.deleted"
-                self.rows[contact_id] = Row(change.position, is_deleted, bytes(change.data.object))
-                if change.type in EVENT_TYPES:
-                    self.events[change.position] = change.object_id
+            place, row = place_of(change), row_of(change)
+            self.changed.add(place)
+            if row is None:
+                self.rows.pop(place, None)
+                self.emptied[change.position] = change.object_id
+            else:
+                self.rows[place] = row
+            if (body := self._event_of(change)) is not None:
+                self.events[change.position] = Event(place, digest_of(body))
         return faults
 
+    def _event_of(self, change: Change) -> bytes | None:
+        object_type = OBJECT_TYPES.named(change.name)
+        entry = EventEntry(
+            change.position,
+            change.at,
+            object_type.kind + Action[change.action.upper()].value,
+            bytes(change.data.object),
+            bytes(change.data.previous_attributes) or None,
+            ids.decoded(object_type.prefix, change.merged_into or ""),
+        )
+        event = to_event(OBJECT_TYPES, self.workspace_id, entry)
+        return None if event is None else event.body
 
-assert CONTACT.events is not None
-EVENT_TYPES = frozenset(f"contact.{action.name.lower()}" for action in CONTACT.events.types)
+
+def digest_of(body: bytes) -> bytes:
+    """Return the hash by which two bodies are compared."""
+    return hashlib.sha256(body).digest()
 
 
-def check_writes(writes: Iterable[Write], marks: Mapping[str, int]) -> list[Fault]:
-    """Compare what clients saw with the marks of the feed."""
+def check_writes(writes: Iterable[Write], marks: Mapping[str, int], emptied: Collection[str] = ()) -> list[Fault]:
+    """Compare what clients saw with the marks of the feed, but for those of objects that were emptied."""
     faults: list[Fault] = []
     for write in writes:
+        if write.object_id in emptied:
+            continue
         found = [marks.get(mark, 0) for mark in write.marks]
         done = sum(map(bool, found))
         told = f"{write.kind} {write.marks[0]}, {done} of {len(found)} marks"
@@ -160,24 +163,36 @@ def check_writes(writes: Iterable[Write], marks: Mapping[str, int]) -> list[Faul
     return faults
 
 
-def check_rows(rows: Mapping[UUID, Row], stored: Mapping[UUID, Row]) -> list[Fault]:
-    """Compare rows that follow from the feed with those in the table."""
-    differing = [object_id for object_id in rows.keys() | stored.keys() if rows.get(object_id) != stored.get(object_id)]
-    return [Fault("row", f"{each}: {rows.get(each)} by the feed, {stored.get(each)} in the table") for each in differing]
+def check_rows(rows: Mapping[Place, Row], there: Mapping[Place, Row]) -> list[Fault]:
+    """Compare rows that follow from the feed with those in the tables."""
+    differing = [place for place in rows.keys() | there.keys() if rows.get(place) != there.get(place)]
+    return [Fault("row", f"{each}: {rows.get(each)} by the feed, {there.get(each)} in the table") for each in differing]
 
 
-def check_events(due: Mapping[int, str], arrived: Collection[int]) -> list[Fault]:
+def check_events(due: Mapping[int, Event], arrived: Collection[int]) -> list[Fault]:
     """Seek the events that are due among those that arrived."""
-    return [Fault("event", f"change {number} of {object_id}") for number, object_id in due.items() if number not in arrived]
+    return [Fault("event", f"change {number} of {event.place}") for number, event in due.items() if number not in arrived]
 
 
-def check_order(due: Mapping[int, str], arrived: Iterable[int]) -> list[Fault]:
+def check_order(due: Mapping[int, Event], arrived: Iterable[int]) -> list[Fault]:
     """Check the order in which the events of an object first arrived. Repeats of earlier ones are allowed."""
     faults: list[Fault] = []
-    last: dict[str, int] = {}
+    last: dict[Place, int] = {}
     for number in dict.fromkeys(arrived):
-        object_id = due.get(number, "")
-        if number < last.get(object_id, 0):
-            faults.append(Fault("order", f"change {number} of {object_id} after {last[object_id]}"))
-        last[object_id] = number
+        # A change that was emptied since is not due any more.
+        if (event := due.get(number)) is None:
+            continue
+        if number < last.get(event.place, 0):
+            faults.append(Fault("order", f"change {number} of {event.place} after {last[event.place]}"))
+        last[event.place] = number
+    return faults
+
+
+def check_contents(replay: Replay, received: Iterable[tuple[int, bytes]]) -> list[Fault]:
+    """Compare the bodies of events, which came with the numbers of their changes, with the feed."""
+    faults: list[Fault] = []
+    for number, body in received:
+        event = replay.events.get(number)
+        if (event is None or event.digest != digest_of(body)) and number not in replay.emptied:
+            faults.append(Fault("content", f"change {number}: {body[:500]!r}"))
     return faults

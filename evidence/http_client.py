@@ -17,6 +17,11 @@ class Answer(NamedTuple):
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def lacks(self) -> bool:
+        """Whether the server knows nothing of an object, or of a position of the feed, that the request names."""
+        return any(code in self.body for code in (b'"not_found"', b"/not_found", b'"invalid_range"'))
+
 
 class NotSent(Exception):
     """Nothing was sent, because nobody accepts connections."""

@@ -16,16 +16,17 @@ from evidence.breaking import (
     EVERYWHERE,
     Break,
     Broken,
+    NotTried,
     cut_connections,
     fill_disk,
     kill_worker,
     use_up_inodes,
+    verify_backups,
 )
-from evidence.checks import Fault
 from evidence.herd import Herd
 from evidence.receiver import receiving
 from evidence.results import Results
-from evidence.server import Herdbook, NotStarted
+from evidence.server import Herdbook
 from herdbook.embedded import EmbeddedPostgres, running
 from tests.ledger.proxy import proxy_to
 
@@ -128,11 +129,15 @@ def can_mount(scratch: Path) -> bool:
 
 @dataclass(frozen=True)
 class Plan:
-    """The bounds of a run: cycles, the time at which it ends, and the cycles between two checks of everything."""
+    """The bounds of a run: cycles, the time at which it ends, and the cycles between two checks of everything.
+
+    `side_by_side` is the number of servers that are broken at the same time.
+    """
 
     cycles: int
     ends_at: float
     whole_every: int = 25
+    side_by_side: int = 1
 
     def is_over(self, results: Results) -> bool:
         return results.tried.total() >= self.cycles or time.monotonic() > self.ends_at
@@ -150,17 +155,23 @@ async def kill_all_kinds(plan: Plan, scratch: Path, results: Results, report: Ca
 async def break_in_turns(
     kinds: Sequence[Kind], plan: Plan, scratch: Path, results: Results, report: Callable[[], None]
 ) -> None:
-    """Break servers of these kinds in turns until the plan is done; call `report` after each server."""
-    for number in itertools.count():
-        if plan.is_over(results):
-            return
-        folder = scratch / f"server-{number}"
-        folder.mkdir()
-        if await break_one(kinds[number % len(kinds)], plan, folder, results):
-            shutil.rmtree(folder)
-        else:
-            print(f"the folder of the failure is kept: {folder}", flush=True)
-        report()
+    """Break servers of these kinds in turns, some side by side, until the plan is done; call `report` after each server."""
+    numbers = itertools.count()
+
+    async def one_after_another() -> None:
+        while not plan.is_over(results):
+            number = next(numbers)
+            folder = scratch / f"server-{number}"
+            folder.mkdir()
+            if await break_one(kinds[number % len(kinds)], plan, folder, results):
+                shutil.rmtree(folder)
+            else:
+                print(f"the folder of the failure is kept: {folder}", flush=True)
+            report()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(plan.side_by_side):
+            group.create_task(one_after_another())
 
 
 async def break_one(kind: Kind, plan: Plan, folder: Path, results: Results) -> bool:
@@ -168,54 +179,50 @@ async def break_one(kind: Kind, plan: Plan, folder: Path, results: Results) -> b
     ways = ways_in_turn(kind)
     async with receiving() as receiver, kind.made(folder) as broken:
         herd = Herd(broken.server, broken.database_url, receiver, broken.recording)
+        broken.refused = herd.clients.refused
         await herd.prepare()
-        faults: list[Fault] = []
         for cycle in range(1, kind.cycles + 1):
             name, way = next(ways)
             began = time.monotonic()
-            faults = await one_cycle(herd, broken, name, way, results)
+            await one_cycle(herd, broken, name, way, results)
             print(f"{results.tried.total():6} {name:<60}{time.monotonic() - began:6.2f} s", flush=True)
             is_last = cycle == kind.cycles or plan.is_over(results)
-            if not faults and (is_last or cycle % plan.whole_every == 0):
+            if not herd.faults and (is_last or cycle % plan.whole_every == 0):
                 began = time.monotonic()
-                faults = await checked(herd)
+                with herd.noting():
+                    await herd.check_all()
                 print(f"       everything checked{time.monotonic() - began:48.2f} s", flush=True)
-            if faults:
-                results.note(name, faults)
-            if faults or is_last:
+            if herd.faults:
+                results.note(name, herd.faults)
+            if herd.faults or is_last:
                 break
         results.add(herd.clients.acknowledged, herd.compared)
-    return not faults
+    return not herd.faults
 
 
-async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: Results) -> list[Fault]:
-    """Break a server under load, have it serve again, and check what it did; return what is wrong."""
-    results.tried[name] += 1
+async def one_cycle(herd: Herd, broken: Broken, name: str, way: Break, results: Results) -> None:
+    """Break a server under load, have it serve again, and check what it did. A fault that met nothing does not count."""
     broken.starts.clear()
     herd.clients.start()
+    results.tried[name] += 1
     try:
-        await asyncio.sleep(random.uniform(*LOADED_SECONDS))
-        began = time.monotonic()
-        await way(broken)
-        await herd.await_service()
-        results.outages[name].append(time.monotonic() - began)
-        results.starts[name] += broken.starts
-        await asyncio.sleep(AFTERWARDS_SECONDS)
-        async with asyncio.timeout(WRITES_SECONDS):
-            await herd.clients.stop()
-        return await herd.check()
-    except (NotStarted, TimeoutError, OSError, RuntimeError) as error:
-        return [Fault("answer", f"{type(error).__name__}: {error}")]
+        with herd.noting():
+            await asyncio.sleep(random.uniform(*LOADED_SECONDS))
+            began = time.monotonic()
+            try:
+                await way(broken)
+            except NotTried:
+                results.tried[name] -= 1
+            await herd.await_service()
+            results.outages[name].append(time.monotonic() - began)
+            results.starts[name] += broken.starts
+            await asyncio.sleep(AFTERWARDS_SECONDS)
+            async with asyncio.timeout(WRITES_SECONDS):
+                await herd.clients.stop()
+            await herd.check()
+            herd.compared["backups restored and compared"] += await verify_backups(broken)
     finally:
         herd.clients.cancel()
-
-
-async def checked(herd: Herd) -> list[Fault]:
-    """Check everything; a server that does not answer is a fault, too."""
-    try:
-        return await herd.check_all()
-    except (TimeoutError, OSError, RuntimeError) as error:
-        return [Fault("answer", f"{type(error).__name__}: {error}")]
 
 
 def ways_in_turn(kind: Kind) -> Iterator[tuple[str, Break]]:

@@ -6,28 +6,53 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from evidence.checks import Fault
 from herdbook.webhooks.events import seq_of
 
 TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 class Receiver:
-    """An endpoint that takes every event. `arrived` are the numbers of their changes, in the order of arrival."""
+    """An endpoint that takes every event.
+
+    `arrived` are the numbers of their changes, in the order of arrival, and `bodies` has those that were not compared yet.
+    `secret` verifies their signatures; `faults` are those that it did not verify.
+    """
 
     def __init__(self) -> None:
         self.arrived: list[int] = []
+        self.bodies: list[tuple[int, bytes]] = []
+        self.faults: list[Fault] = []
+        self.secret = ""
         self.url = ""
+
+    def take(self, until: int) -> list[tuple[int, bytes]]:
+        """Return the bodies up to a number that were not compared yet."""
+        taken = [each for each in self.bodies if each[0] <= until]
+        self.bodies = [each for each in self.bodies if each[0] > until]
+        return taken
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 headers = await _headers(reader)
-                await reader.readexactly(int(headers["content-length"]))
-                number = seq_of(headers["webhook-id"])
-                assert number is not None
-                self.arrived.append(number)
+                body = await reader.readexactly(int(headers["content-length"]))
+                self.receive(headers, body)
                 writer.write(TAKEN)
         writer.close()
+
+    def receive(self, headers: dict[str, str], body: bytes) -> None:
+        """Verify an event, and note it."""
+        number = seq_of(headers["webhook-id"])
+        assert number is not None, "it is the id of an event"
+        try:
+            Webhook(self.secret).verify(body, headers)
+        except WebhookVerificationError as error:
+            self.faults.append(Fault("content", f"change {number}: {error}"))
+        self.arrived.append(number)
+        self.bodies.append((number, body))
 
 
 @asynccontextmanager

@@ -39,7 +39,8 @@ class Herdbook:
         self.workspace_id = ""
         self._ready = folder / "ready.json"
         arguments = [f"--data-dir={self.data}", f"--port={self.port}", f"--ready-file={self._ready}", "--log-level=warning"]
-        self._command = [*program, "serve", *arguments, "--rate-limit=0", *options]
+        self.program = program
+        self._arguments = ["serve", *arguments, "--rate-limit=0", *options]
         self.environment = environment
         self._process: psutil.Popen | None = None
 
@@ -51,7 +52,12 @@ class Herdbook:
         started = time.monotonic()
         with (self.folder / "log.txt").open("ab") as log:
             self._process = psutil.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, cwd=self.folder
+                [*self.program, *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                cwd=self.folder,
             )
         await until(lambda: self._ready.exists() or not self.is_running, START_SECONDS)
         if not self.is_running:
@@ -74,9 +80,7 @@ class Herdbook:
 
     def family(self) -> list[psutil.Process]:
         """Return the server's process and its descendants; none if it has ended."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [psutil.Process(self.process.pid), *self.process.children(recursive=True)]
-        return []
+        return family_of(self.process)
 
     def couriers(self) -> list[psutil.Process]:
         return [each for each in self.family() if COURIER in command_line(each)]
@@ -115,6 +119,13 @@ class Herdbook:
             if str(self.data) in command_line(postmaster):
                 tell(postmaster, signal.SIGINT)
                 await self.ended([postmaster])
+
+
+def family_of(process: psutil.Popen) -> list[psutil.Process]:
+    """Return a process and its descendants; none if it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [psutil.Process(process.pid), *process.children(recursive=True)]
+    return []
 
 
 def changed_by(statement: str) -> Sequence[str]:

@@ -21,11 +21,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from evidence.rows import stored
 from herdbook import ids
 from tests.cast import Json, Person
 from tests.cli.programs import PATIENCE, Running, serving
 from tests.db.conftest import database_on
-from tests.feed.test_rebuild import Life, Replica, stored
+from tests.feed.test_rebuild import Life, Replica
 from tests.history.consistency import assert_consistent
 from tests.waiting import until
 from tests.webhooks.receiver import Receiver, receiving
@@ -181,7 +182,7 @@ async def refreshed(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
 
 async def assert_promises(person: Person, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
     """Check that the feed is gapless, that it rebuilds each row, and that keys and index entries are those of the rows."""
-    replica = Replica()
+    replica = Replica(person.workspace_id)
     await replica.follow(person)
     head = await pool.fetchval("select seq from workspace")
     numbers = await pool.fetch("select seq from change order by seq")

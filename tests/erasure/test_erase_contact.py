@@ -1,5 +1,6 @@
 """POST /herdbook/contacts/{contact_id}/erase."""
 
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -7,8 +8,10 @@ import asyncpg
 import httpx
 import pytest
 
+from herdbook.app import create_app
 from herdbook.erasure.places import PLACES, WITHOUT
 from herdbook.erasure.store import MAX_NOTES
+from herdbook.settings import Settings
 from tests.cast import Json, Person, Thing
 from tests.custom_fields.definitions import define
 from tests.engagements.calls import TIMELINE, URL, Made, call
@@ -68,6 +71,16 @@ async def feed(person: Person) -> list[Json]:
     response = await person.get("/api/herdbook/changes", params={"limit": 1000})
     assert response.status_code == 200, response.text
     return response.json()["data"]
+
+
+async def test_a_server_makes_its_folder(admin: Person, ada: Thing, database_url: str, tmp_path: Path) -> None:
+    """A server with an external database makes the folder for its list of erasures."""
+    app = create_app(Settings(rate_limit=0, data_dir=tmp_path / "new" / "data"), database_url)
+    async with app.running(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://herdbook.test") as client:
+        erased = await erase(Person(client, admin.workspace_id, admin.key), ada)
+
+    assert erased.status_code == 200, erased.text
+    assert (tmp_path / "new" / "data" / "erasures.jsonl").stat().st_size > 0
 
 
 async def test_anonymous_is_refused(client: httpx.AsyncClient, alice: Person) -> None:

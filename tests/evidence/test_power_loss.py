@@ -4,19 +4,14 @@ import random
 import shutil
 import signal
 import sys
-import time
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from evidence.herd import Herd
-from evidence.kill import Plan, break_one
 from evidence.power.losing import POWER, freeze, lose_power, powered
 from evidence.power.replay import Loss
 from evidence.receiver import receiving
-from evidence.results import Results
 from evidence.server import changed_by, tell, until
 from tests.evidence.test_breaking import broken_once
 
@@ -24,12 +19,11 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the recorder is made for Linux"),
     pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler was found for the recorder"),
 ]
-FOREVER = 3600.0
 # PostgreSQL writes these from buffers of stdio, which the recorder does not see. It never needs them after a crash.
 NOT_SEEN = {"pg_internal.init", "postmaster.opts"}
 FORGETFUL = {
-    "lost": "from herdbook import embedded; embedded.SETTINGS['fsync'] = 'off'",
     "recording": "from herdbook import media_fetch; media_fetch._synced = lambda file: file.flush()",
+    "lost": "from herdbook import embedded; embedded.SETTINGS['fsync'] = 'off'",
 }
 
 
@@ -41,14 +35,28 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
     assert results.acknowledged["recording"] > 0
 
 
-@pytest.mark.parametrize("check", FORGETFUL)
-async def test_a_loss_is_found(tmp_path: Path, check: str) -> None:
-    """Acknowledged writes are found lost if PostgreSQL does not sync, and recordings if herdbook does not."""
-    kind = replace(POWER, made=partial(powered, program=changed_by(FORGETFUL[check])), ways={"all": (lose_power(Loss.ALL), 1)})
-    results = Results("Forgetful", "")
-    await break_one(kind, Plan(8, time.monotonic() + FOREVER), tmp_path, results)
+async def test_a_loss_is_found(tmp_path: Path) -> None:
+    """Recordings are found lost if herdbook does not sync them, and acknowledged writes if PostgreSQL does not sync."""
+    programs = [changed_by(statement) for statement in FORGETFUL.values()]
+    found: list[set[str]] = []
+    async with receiving() as receiver, powered(tmp_path, program=programs[0]) as broken:
+        herd = Herd(broken.server, broken.database_url, receiver, broken.recording)
+        await herd.prepare()
+        for next_program in (programs[1], programs[1]):
+            fetched = len(herd.clients.recordings)
+            herd.faults.clear()
+            herd.clients.start()
+            await until(lambda: len(herd.clients.recordings) > fetched)  # noqa: B023  # awaited in this round
+            broken.server.program = next_program
+            with herd.noting():
+                await lose_power(Loss.ALL)(broken)
+                await herd.await_service()
+                await herd.clients.stop()
+                await herd.check()
+            herd.clients.cancel()
+            found.append({fault.check for fault in herd.faults})
 
-    assert results.found[check], results.findings
+    assert [check in checks for check, checks in zip(FORGETFUL, found, strict=True)] == [True, True], found
 
 
 async def test_the_recorder_sees_everything(tmp_path: Path) -> None:
@@ -57,7 +65,7 @@ async def test_the_recorder_sees_everything(tmp_path: Path) -> None:
         herd = Herd(broken.server, broken.database_url, receiver, broken.recording)
         await herd.prepare()
         herd.clients.start()
-        await until(lambda: herd.clients.acknowledged.total() > 500)
+        await until(lambda: herd.clients.acknowledged.total() > 100)
         stopped = await freeze(broken.server)
         herd.clients.cancel()
         seen = contents(broken.disk.live)

@@ -1,8 +1,7 @@
 """A follower that reads the feed from its beginning has every row, byte for byte."""
 
 import random
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -10,48 +9,20 @@ import httpx
 import msgspec
 import pytest
 
-from herdbook import ids
+from evidence.changes import Change
+from evidence.checks import Replay
+from evidence.rows import Place, Row, stored
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key
 from herdbook.db.pool import connect
 from herdbook.first_start import create_owned_workspace
-from herdbook.object_types import OBJECT_TYPES
 from tests.cast import Json, Person
 from tests.engagements.calls import TIMELINE, call
 from tests.feed.feed import URL
 from tests.history.consistency import assert_consistent
 
-_BY_NAME = {object_type.name: object_type for object_type in OBJECT_TYPES}
 _CONTACTS = "/api/v2/contacts"
 _KINDS = ("text", "integer", "several_of", "money", "contact")
-
-
-class Row(NamedTuple):
-    """A row's contents; parts in JSON are the bytes as received."""
-
-    version: int
-    updated_at: datetime
-    deleted_at: datetime | None
-    object: bytes
-    details: bytes | None
-    own: bytes | None
-    merged_into: UUID | None
-
-
-class Change(msgspec.Struct):
-    """A change with its objects as raw bytes."""
-
-    class Data(msgspec.Struct):
-        """The object as raw bytes."""
-
-        object: msgspec.Raw
-
-    position: int
-    type: str
-    at: datetime
-    object_id: str
-    data: Data
-    merged_into: str | None = None
 
 
 class Page(msgspec.Struct):
@@ -59,62 +30,27 @@ class Page(msgspec.Struct):
 
     data: list[Change]
     has_more: bool
-    position: int
 
 
 class Replica:
     """Rows that are rebuilt from the feed alone."""
 
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, UUID], Row] = {}
-        self.position = 0
+    def __init__(self, workspace_id: UUID) -> None:
+        self._replay = Replay(workspace_id)
+
+    @property
+    def rows(self) -> dict[Place, Row]:
+        """The rows by the type and the id of the object."""
+        return self._replay.rows
 
     async def follow(self, person: Person) -> None:
         """Read to the end."""
-        page = Page([], has_more=True, position=self.position)
+        page = Page([], has_more=True)
         while page.has_more:
-            response = await person.get(URL, params={"after": page.position, "limit": 1000})
+            response = await person.get(URL, params={"after": self._replay.position, "limit": 1000})
             assert response.status_code == 200, response.text
             page = msgspec.json.decode(response.content, type=Page)
-            for change in page.data:
-                self._take(change)
-        self.position = page.position
-
-    def _take(self, change: Change) -> None:
-        name, action = change.type.split(".")
-        prefix = _BY_NAME[name].prefix
-        object_, details, own = bytes(change.data.object), None, None
-        members = msgspec.json.decode(object_, type=dict[str, msgspec.Raw])
-        if name == "engagement":
-            details = bytes(members.pop("details"))
-            object_ = msgspec.json.encode(members)
-        elif _BY_NAME[name].has_own:
-            known = _BY_NAME[name].entry.own_type.__struct_fields__
-            apart = {each: members.pop(each) for each in known if each in members}
-            own = msgspec.json.encode(apart) if apart else None
-            object_ = msgspec.json.encode(members)
-        elif name == "transcript":
-            object_ = bytes(members["timeline"])
-        object_id = ids.decoded(prefix, change.object_id)
-        assert object_id is not None
-        is_deleted = action == "deleted"
-        merged_into = ids.decoded(prefix, change.merged_into) if is_deleted and change.merged_into else None
-        deleted_at = change.at if is_deleted else None
-        self.rows[name, object_id] = Row(change.position, change.at, deleted_at, object_, details, own, merged_into)
-
-
-async def stored(pool: "asyncpg.Pool[asyncpg.Record]", workspace_id: UUID) -> dict[tuple[str, UUID], Row]:
-    """Return the stored rows."""
-    found: dict[tuple[str, UUID], Row] = {}
-    for name, object_type in _BY_NAME.items():
-        details = "details" if name == "engagement" else "null::json"
-        own, merged_into = ("own", "merged_into") if object_type.has_own else ("null::json", "null::uuid")
-        columns = f"id, version, updated_at, deleted_at, object, {details}, {own}, {merged_into}"
-        query = f"select {columns} from {object_type.table.name}"
-        for record in await pool.fetch(query + " where workspace_id = $1", workspace_id):
-            object_, *others = [part if part is None else part.encode() for part in record[4:7]]
-            found[name, record[0]] = Row._make((*record[1:4], object_ or b"null", *others, record[7]))
-    return found
+            assert self._replay.take(page.data) == []
 
 
 class Life:
@@ -396,7 +332,7 @@ async def test_the_feed_rebuilds_every_row(
     workspace_id = await create_owned_workspace(connection, "Life")
     person = Person(client, workspace_id, await create_key(connection, workspace_id, "Owner", [ADMIN]))
     await connection.close()
-    life, replica = Life(person, random.Random(seed)), Replica()  # noqa: S311  # repeatable on purpose
+    life, replica = Life(person, random.Random(seed)), Replica(workspace_id)  # noqa: S311  # repeatable on purpose
     for _ in range(3):
         await life.live(75)
         await replica.follow(person)

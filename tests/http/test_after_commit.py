@@ -49,6 +49,24 @@ async def test_the_deletion_of_a_company(writer: Person, proxy: Proxy, engine: T
     assert (await deleting).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "statement"), [("PATCH", "record", "select t.id from tag t"), ("POST", "erase", "from erasure e where")]
+)
+async def test_an_answer_that_needs_more(  # noqa: PLR0917
+    writer: Person, frank: Person, proxy: Proxy, ada: Thing, renewal: Thing, method: str, path: str, statement: str
+) -> None:
+    """A committed write has an unknown outcome if the database goes away before all of its answer is read."""
+    administrator = Person(writer.client, frank.workspace_id, frank.key)
+    body = {"tag_ids": [renewal.id]} if method == "PATCH" else None
+    trap = proxy.trap(lambda sql: statement in sql)
+    writing = asyncio.create_task(administrator.request(method, f"/api/herdbook/contacts/{ada.id}/{path}", body))
+    (await trap).cut()
+    written = await writing
+
+    assert written.status_code == 500, written.text
+    assert written.json()["type"].endswith("/outcome_unknown")
+
+
 async def test_a_bulk_with_an_unknown_contact(writer: Person, proxy: Proxy, ada: Thing) -> None:
     """The operations that are done are reported, even if nothing can be looked up for those that are refused."""
     operations = [

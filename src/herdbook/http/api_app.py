@@ -209,7 +209,7 @@ class ApiApp:
             arguments.append(target.query.read(scope["query_string"]))
         if target.is_write and self._disk.is_full:
             raise Unavailable(DISK_IS_FULL)
-        call = Call(
+        call = request.call = Call(
             services=self._services,
             operation=operation,
             caller=caller,
@@ -318,7 +318,11 @@ class ApiApp:
         await request.send(status, headers, body, send)
 
     async def _send_problem(self, request: "_Request", error: Exception, send: Send) -> None:
-        if not isinstance(error, Refusal):
+        if request.has_written and isinstance(error, (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError, Unavailable)):
+            # The write stays, although the database went away before all of its answer was read.
+            _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
+            error = OutcomeUnknown()
+        elif not isinstance(error, Refusal):
             if isinstance(error, CONNECTION_ERRORS):
                 error = Unavailable("The database cannot be reached. Nothing was done. Try again shortly.")
             elif isinstance(error, asyncpg.InsufficientResourcesError):
@@ -357,7 +361,7 @@ class _Request:
     """The state of one request while it is handled."""
 
     __slots__ = (
-        *("answer_at_once", "began", "caller", "headers", "held", "id", "if_version", "is_head"),
+        *("answer_at_once", "began", "call", "caller", "headers", "held", "id", "if_version", "is_head"),
         *("operation", "path_parameters", "quota", "shown_id", "status"),
     )
 
@@ -372,6 +376,7 @@ class _Request:
         self.operation: Operation | None = None
         self.path_parameters: list[str] = []
         self.caller: Caller | None = None
+        self.call: Call | None = None
         self.quota: Quota | None = None
         self.status = 0
         self.if_version: frozenset[int] | None = None
@@ -382,6 +387,11 @@ class _Request:
     def workspace_id(self) -> UUID | None:
         """The caller's workspace, if a caller was authenticated."""
         return None if self.caller is None else self.caller.workspace_id
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a command of the request is committed."""
+        return self.call is not None and self.call.has_written
 
     def common_headers(self) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-api-version", b"v2"), (b"x-request-id", self.shown_id.encode())]

@@ -63,7 +63,7 @@ class Call:
     __slots__ = (
         *("_authenticator", "_body", "_path_parameters", "_problem_type_base", "_scope", "_sent_fingerprint", "_slices"),
         *("address", "caller", "headers"),
-        *("if_version", "operation", "path", "query_string", "request_id", "services"),
+        *("has_written", "if_version", "operation", "path", "query_string", "request_id", "services"),
     )
 
     def __init__(  # noqa: PLR0913  # the parts of one request
@@ -102,6 +102,8 @@ class Call:
         self._authenticator = authenticator
         self._slices = slices
         self._problem_type_base = problem_type_base
+        # Whether a command of this request is committed.
+        self.has_written = False
 
     @property
     def base_url(self) -> str:
@@ -178,6 +180,7 @@ class Call:
         """Execute a command in the ledger. Refusals: those of the command and the ledger."""
         key = self.idempotency_key()
         written = await self.services.ledger.write(self.caller.workspace_id, command, self.origin, key, len(self._body))
+        self.has_written = True
         return Answer(written.body, written.version, written.replayed)
 
     async def finish(self, task: Task, next_slice: Callable[[UUID], Command], object_ids: Collection[UUID]) -> None:
