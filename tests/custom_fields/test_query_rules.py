@@ -284,6 +284,9 @@ def _read_in(monkeypatch: pytest.MonkeyPatch, asked: Asked) -> None:
     """Set the limits of the reader: with `walks`, no index finds few enough contacts, and a page looks at few."""
     walks = asked.walks and all(name not in _UNINDEXED for name, _ in asked.sort)
     monkeypatch.setattr(query_store, "FEW", 0 if walks else 2000)
+    monkeypatch.setattr(query_store, "MAX_SORTED", 0 if walks else 5000)
+    # Some are sorted by the database.
+    monkeypatch.setattr(query_store, "_FEW_READ", asked.limit)
     monkeypatch.setattr(query_store, "MAX_LOOKED_AT", 20 if walks else 10_000)
     monkeypatch.setattr(query_store, "_SLICE", asked.slice_size)
 

@@ -22,7 +22,7 @@ from herdbook.querying.conditions import (
     text_member,
     text_value,
 )
-from herdbook.querying.store import QueriedType, Walk
+from herdbook.querying.store import FOUND, QueriedType, Walk
 from herdbook.search_text import folded, name_key
 
 
@@ -135,5 +135,10 @@ QUERIED_CONTACTS: Final = QueriedType(
             "f.id",
             is_alone=False,
         ),
+    },
+    among={
+        "company_id": Walk(FOUND + "f.deleted_at is null and f.company_id is not null", "f.company_id", "f.id"),
+        "first_name": Walk(FOUND + "f.deleted_at is null and f.first_name_word is not null", "f.first_name_word", "f.id"),
+        "last_name": Walk(FOUND + "f.deleted_at is null and f.last_name_word is not null", "f.last_name_word", "f.id"),
     },
 )

@@ -35,8 +35,12 @@ from herdbook.querying.conditions import (
 from herdbook.shared_schemas import shown_time
 from herdbook.tags import store as tags
 
-# Up to this many objects that an index finds are all checked. With more, a walk meets a match soon.
+# Up to this many objects that an index finds are read and sorted. With more, a walk meets a match soon.
 FEW: Final = 2000
+# The database sorts up to this many by their columns, without reading them.
+MAX_SORTED: Final = 5000
+# Fewer than this many are read by one statement, so that the database need not sort them.
+_FEW_READ: Final = 100
 # A page looks at this many objects at most, and so does a count.
 MAX_LOOKED_AT: Final = 10_000
 _SLICE: Final = 500
@@ -143,6 +147,15 @@ _WALKS: Final[Mapping[str, Walk]] = {
 }
 
 
+# The objects that an index has found, in place of a table.
+FOUND: Final[LiteralString] = "(select * from $type c where c.workspace_id = $1 and c.id = any($3) offset 0) f where "
+# The same of objects that an index has found.
+_AMONG: Final[Mapping[str, Walk]] = {
+    "updated_at": Walk(FOUND + "f.deleted_at is null", "f.updated_at", "f.id", is_alone=False),
+    "created_at": Walk(FOUND + "f.deleted_at is null", "f.id", "f.id"),
+}
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class QueriedType:
     """A type of objects that queries find.
@@ -150,7 +163,8 @@ class QueriedType:
     `members` returns the members that all its objects may have, for the workspace's default region for numbers. `record` is the
     whole of an object as its record shows it, and `shown` returns it in this form. `lookups`, `probes` and `walks` are indexes
     beside those that all types have, by the names that members give them: SQL that finds objects by keys (`$2`, at most `$3`),
-    conditions on an object `c` that has one of the keys `$value`, and entries in the order of a member.
+    conditions on an object `c` that has one of the keys `$value`, and entries in the order of a member. `among` are such entries of
+    the objects that an index has found.
     """
 
     object_type: ObjectType[Any, Any]
@@ -160,6 +174,7 @@ class QueriedType:
     lookups: Mapping[str, LiteralString] = field(default_factory=dict[str, LiteralString])
     probes: Mapping[str, LiteralString] = field(default_factory=dict[str, LiteralString])
     walks: Mapping[str, Walk] = field(default_factory=dict[str, Walk])
+    among: Mapping[str, Walk] = field(default_factory=dict[str, Walk])
 
     @cached_property
     def decode(self) -> Callable[[bytes], Any]:
@@ -181,8 +196,14 @@ class QueriedType:
 
     def walk(self, index: str | None) -> Walk | None:
         """Return the index in the order of a member, if there is one."""
-        found = (self.walks | _WALKS).get(index or "")
-        return found and Walk(*map(self.sql, found[:3]), is_alone=found.is_alone)
+        return self._named((self.walks | _WALKS).get(index or ""))
+
+    def walk_among(self, index: str | None) -> Walk | None:
+        """Return the order of a member among objects that an index has found, if the database can sort them."""
+        return self._named((self.among | _AMONG).get(index or ""))
+
+    def _named(self, walk: Walk | None) -> Walk | None:
+        return walk and Walk(*map(self.sql, walk[:3]), is_alone=walk.is_alone)
 
     def reader(self, definitions: Iterable[Field], region: str | None) -> ConditionReader:
         """Return a reader of conditions in a workspace."""
@@ -284,15 +305,21 @@ class _Reader:
         self._breathe = breathe
         self._required = required(query.where)
         self.looked_at = looked_at
+        # The objects that an index has found, if the database sorts them.
+        self._among: list[UUID] | None = None
         # The place at which the reading stopped, if it did not come to the end.
         self.stopped_at: QueryPlace | None = None
 
     async def matches(self) -> AsyncGenerator[QueryPlace]:
         """Return the places of the matches, in order. Refusal: Invalid (sort)."""
         walk = self._queried.walk(self._query.sort[0].member.walk)
-        few = await self._few(MAX_LOOKED_AT if walk is None else FEW, or_all=walk is None)
-        if few is not None:
+        among = None if walk is None else self._queried.walk_among(self._query.sort[0].member.walk)
+        most = MAX_LOOKED_AT if walk is None else FEW if among is None else MAX_SORTED
+        few = await self._few(most, or_all=walk is None)
+        if few is not None and (among is None or len(few) <= min(_FEW_READ, FEW)):
             return self._sorted(few)
+        if few is not None:
+            self._among, walk = few, among
         if walk is None:
             raise Invalid([FieldError("sort", "too_many_matches", _TOO_MANY)])
         is_in_order = len(self._query.sort) == 1 and (walk.is_alone or self._query.sort[0].member.name == "updated_at")
@@ -381,7 +408,7 @@ class _Reader:
                 if self.looked_at >= MAX_LOOKED_AT:
                     self.stopped_at = after
                     return
-                size = _SLICE
+                size = min(4 * size, _SLICE)
             after = None
         async for place in self._without_value(after):
             yield place
@@ -413,7 +440,7 @@ class _Reader:
                     self.stopped_at = self._end_of(end)
             if self.stopped_at is not None:
                 return
-            size = _SLICE
+            size = min(4 * size, _SLICE)
         async for place in self._without_value(after if after is not None and after.keys[0] is None else None):
             yield place
 
@@ -469,11 +496,12 @@ class _Reader:
 
     @property
     def _first_size(self) -> int:
-        return min(4 * self._query.limit, _SLICE)
+        return min(self._query.limit + 1, _SLICE)
 
     def _has_ended(self, rows: Sequence[Any], size: int) -> bool:
         """Count objects as looked at; return whether the index had no more."""
-        self.looked_at += len(rows)
+        if self._among is None:
+            self.looked_at += len(rows)
         return len(rows) < size
 
     async def _matching(self, objects: Sequence[bytes | None]) -> list[Any]:
@@ -491,6 +519,8 @@ class _Reader:
         """Return the next entries with their objects: those behind a place, or a key, or from it on if `is_begun`."""
         key = self._query.sort[0]
         statement = _Statement(self._workspace_id, size)
+        if self._among is not None:
+            statement.parameter(self._among)
         fits: LiteralString = "c.deleted_at is null"
         for condition in self._probes(statement):
             fits += " and " + condition
