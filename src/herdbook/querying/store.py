@@ -163,8 +163,8 @@ class QueriedType:
     `members` returns the members that all its objects may have, for the workspace's default region for numbers. `record` is the
     whole of an object as its record shows it, and `shown` returns it in this form. `lookups`, `probes` and `walks` are indexes
     beside those that all types have, by the names that members give them: SQL that finds objects by keys (`$2`, at most `$3`),
-    conditions on an object `c` that has one of the keys `$value`, and entries in the order of a member. `among` are such entries of
-    the objects that an index has found.
+    conditions on an object `c` that has one of the keys `$value`, and entries in the order of a member. `among` are such ones
+    of the objects that an index has found.
     """
 
     object_type: ObjectType[Any, Any]
