@@ -418,7 +418,7 @@ def query(
         found = await query_store.page(
             database.pages, database.ledger_client.workspace_id, QUERIED_CONTACTS, asked, partial(asyncio.sleep, 0)
         )
-        return found.contact_ids
+        return found.object_ids
 
     return read
 

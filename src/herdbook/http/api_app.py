@@ -31,7 +31,7 @@ from herdbook.errors import (
     quoted,
 )
 from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_json
-from herdbook.http.call import Call, Services, fingerprint
+from herdbook.http.call import Call, Services, fingerprint, require_key
 from herdbook.http.canonical import canonical
 from herdbook.http.coding import coding_of, unpacked
 from herdbook.http.etag import etag, if_version, none_match, precondition_fault
@@ -186,7 +186,7 @@ class ApiApp:
             request.headers[b"authorization"] = request.headers[b"x-api-key"]
         caller = ANONYMOUS if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
-        if b"if-match" in headers or b"if-none-match" in headers:
+        if not _CHECKED_HEADERS.isdisjoint(headers):
             request.if_version = _if_version(operation, headers)
         body, sent_fingerprint = b"", None
         arguments: list[object] = [
@@ -458,8 +458,16 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+_CHECKED_HEADERS: Final = frozenset({b"if-match", b"if-none-match", b"idempotency-key"})
+
+
 def _if_version(operation: Operation, headers: Mapping[bytes, bytes]) -> frozenset[int] | None:
-    """Return the versions that a request's headers allow; None allows any. Refusal: Stale, for a write that has none."""
+    """Return the versions that a request's headers allow; None allows any.
+
+    Refusals: Invalid, for a write whose Idempotency-Key is not valid, even if it is a dry run; Stale, for one without versions.
+    """
+    if operation.is_write and b"idempotency-key" in headers:
+        require_key(headers[b"idempotency-key"])
     if b"if-match" in headers and operation.bypasses_ledger and operation.method != "GET":
         raise Stale(None)
     return if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))

@@ -301,7 +301,8 @@ class ObjectType(Generic[RowT, EntryT]):
             try:
                 unique_key.claim(work, self, object_id, old, unique_key.keys(after), field_path)
             except Taken as taken:
-                refusals.append(taken)
+                # The frames refer to this list, so a cycle would stay until the next garbage collection.
+                refusals.append(taken.with_traceback(None))
         if refusals:
             raise united(refusals)
 

@@ -528,7 +528,7 @@ def _field_member(field: Field) -> Member:
         return () if normal is None else [text for text in index_texts(normal, None) if text.startswith(sign)]
 
     def exact(record: Any) -> Iterable[str]:
-        values = record.fields or {}
+        values: dict[str, Any] = record.fields or {}
         return index_texts(values[field.key], None) if field.key in values else ()
 
     def texts(record: Any) -> Iterable[str]:

@@ -187,20 +187,20 @@ class QueriedType:
 
     def lookup(self, index: str) -> LiteralString:
         """Return the SQL that finds objects by keys of an index."""
-        return self.sql((self.lookups | _LOOKUPS)[index])
+        return self.sql({**self.lookups, **_LOOKUPS}[index])
 
     def probe(self, index: str) -> LiteralString | None:
         """Return the condition on an object that has one of several keys of an index, if there is one."""
-        found = (self.probes | _PROBES).get(index)
+        found = {**self.probes, **_PROBES}.get(index)
         return None if found is None else self.sql(found)
 
     def walk(self, index: str | None) -> Walk | None:
         """Return the index in the order of a member, if there is one."""
-        return self._named((self.walks | _WALKS).get(index or ""))
+        return self._named({**self.walks, **_WALKS}.get(index or ""))
 
     def walk_among(self, index: str | None) -> Walk | None:
         """Return the order of a member among objects that an index has found, if the database can sort them."""
-        return self._named((self.among | _AMONG).get(index or ""))
+        return self._named({**self.among, **_AMONG}.get(index or ""))
 
     def _named(self, walk: Walk | None) -> Walk | None:
         return walk and Walk(*map(self.sql, walk[:3]), is_alone=walk.is_alone)
