@@ -203,7 +203,9 @@ class QueriedType:
         return self._named({**self.among, **_AMONG}.get(index or ""))
 
     def _named(self, walk: Walk | None) -> Walk | None:
-        return walk and Walk(*map(self.sql, walk[:3]), is_alone=walk.is_alone)
+        if walk is None:
+            return None
+        return Walk(self.sql(walk.entries), self.sql(walk.key), self.sql(walk.object_id), walk.is_alone)
 
     def reader(self, definitions: Iterable[Field], region: str | None) -> ConditionReader:
         """Return a reader of conditions in a workspace."""
