@@ -187,12 +187,13 @@ class QueriedType:
 
     def lookup(self, index: str) -> LiteralString:
         """Return the SQL that finds objects by keys of an index."""
-        return self.sql({**self.lookups, **_LOOKUPS}[index])
+        lookups: dict[str, LiteralString] = {**self.lookups, **_LOOKUPS}
+        return self.sql(lookups[index])
 
     def probe(self, index: str) -> LiteralString | None:
         """Return the condition on an object that has one of several keys of an index, if there is one."""
-        found = {**self.probes, **_PROBES}.get(index)
-        return None if found is None else self.sql(found)
+        probes: dict[str, LiteralString] = {**self.probes, **_PROBES}
+        return self.sql(probes[index]) if index in probes else None
 
     def walk(self, index: str | None) -> Walk | None:
         """Return the index in the order of a member, if there is one."""
