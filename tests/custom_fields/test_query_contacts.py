@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from herdbook.contacts import query_store
+from herdbook.querying import store as query_store
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import create
 from tests.contacts.records import change, read

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from herdbook import ids
-from herdbook.contacts import query_store
+from herdbook.querying import store as query_store
 from tests.cast import Json, Person
 from tests.custom_fields.definitions import define
 from tests.custom_fields.test_query_contacts import URL

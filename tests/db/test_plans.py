@@ -28,11 +28,10 @@ from herdbook.companies import store as companies
 from herdbook.companies.commands import RELEASE_CONTACTS, DeleteCompany, ReleaseContacts
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
-from herdbook.contacts import query_store
 from herdbook.contacts import store as contacts
 from herdbook.contacts.commands import ContactsOfCompany, UpsertContact
-from herdbook.contacts.conditions import ConditionReader
 from herdbook.contacts.model import ContactCrmAssociation, ContactSort, ContactUpsert
+from herdbook.contacts.query_store import QUERIED_CONTACTS
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.model import blank
 from herdbook.db.database import Database
@@ -56,6 +55,7 @@ from herdbook.ledger.unfinished import finish
 from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
 from herdbook.object_types import OBJECT_TYPES
+from herdbook.querying import store as query_store
 from herdbook.shared_schemas import shown_time
 from herdbook.tags import store as tags
 from herdbook.tags.store import TAG
@@ -409,14 +409,16 @@ def query(
 
     async def read(database: PlansDatabase) -> list[UUID]:
         definitions = [msgspec.structs.replace(blank("", ""), key=key) for key in ("badge", "tier")]
-        reader = ConditionReader(definitions, None)
+        reader = QUERIED_CONTACTS.reader(definitions, None)
         where = None if condition is None else reader.where(condition)
         asked = query_store.Query(where, reader.sort([ContactSort(sort, direction)]), 25)
         if is_next:
             key = {"updated_at": shown_time(datetime.now(UTC)), "created_at": ""}.get(sort, "tier=1")
             asked = asked._replace(after=query_store.QueryPlace((key,), database.one, _MANY))
-        found = await query_store.page(database.pages, database.ledger_client.workspace_id, asked, partial(asyncio.sleep, 0))
-        return found.contact_ids
+        found = await query_store.page(
+            database.pages, database.ledger_client.workspace_id, QUERIED_CONTACTS, asked, partial(asyncio.sleep, 0)
+        )
+        return found.object_ids
 
     return read
 

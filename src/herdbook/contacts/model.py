@@ -14,6 +14,7 @@ from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import Record
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
+from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Query, QueryPage, Sort
 from herdbook.search_text import END, first_word, indexed, name_key_of, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 from herdbook.tags.model import TagIds, tag_ids
@@ -804,50 +805,30 @@ class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
     results: tuple[BulkItem, ...]
 
 
-MAX_SORT_KEYS: Final = 3
-_MEMBER_EXAMPLE: Final = {"field": "fields.birthday", "op": "before", "value": "1900-01-01"}
-
-
-class ContactSort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ContactSort(Sort, frozen=True, forbid_unknown_fields=True):
     """A member to sort contacts by. Those without a value come last."""
 
     schema_name: ClassVar[str] = "contact_sort"
 
-    field: Annotated[str, Meta(description="A member of contacts, or `fields.` and the key of a field.")]
-    direction: Literal["asc", "desc"] = "asc"
 
-
-class ContactQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ContactQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for querying contacts."""
 
     schema_name: ClassVar[str] = "contact_query_request"
-    rules: ClassVar[dict[str, fields.Rule]] = {}
     example: ClassVar[dict[str, Any]] = {
-        "where": {"and": [_MEMBER_EXAMPLE, {"not": {"field": "emails", "op": "contains", "value": "@example.com"}}]},
+        "where": {"and": [CONDITION_EXAMPLE, {"not": {"field": "emails", "op": "contains", "value": "@example.com"}}]},
         "sort": [{"field": "fields.birthday", "direction": "desc"}],
         "limit": 25,
         "count": True,
     }
 
-    where: Annotated[
-        Any,
-        Meta(
-            description="A condition: `field`, `op` and `value`; `and` or `or` with an array of conditions; or `not` with one.",
-            extra_json_schema={"type": ["object", "null"]},
-        ),
-    ] = None
     sort: Annotated[
         tuple[ContactSort, ...],
         Meta(max_length=MAX_SORT_KEYS, description="By default, the contact that was changed last is first."),
     ] = ()
-    limit: Annotated[int, Meta(ge=1, le=100, description="The contacts on a page.")] = 25
-    cursor: Annotated[
-        str | None, Meta(description="The `next_cursor` of the last page. Send `where` and `sort` as before.")
-    ] = None
-    count: Annotated[bool, Meta(description="Whether to count the matches, too.")] = False
 
 
-class ContactQueryPage(msgspec.Struct, frozen=True, kw_only=True):
+class ContactQueryPage(QueryPage, frozen=True, kw_only=True):
     """A page of the contacts that a query finds."""
 
     schema_name: ClassVar[str] = "contact_query_page"
@@ -860,12 +841,7 @@ class ContactQueryPage(msgspec.Struct, frozen=True, kw_only=True):
         "count_is_exact": True,
     }
 
-    object: Annotated[str, Meta(description="Resource discriminator.")]
     data: Annotated[
         tuple[LabelledContactRecord, ...],
         Meta(description="The whole of each contact. It may hold fewer than `limit`, or none, while more follow."),
     ]
-    has_more: bool
-    next_cursor: str | None
-    count: Annotated[int, Meta(description="The matches, as far as they were counted.")] | UnsetType = UNSET
-    count_is_exact: Annotated[bool, Meta(description="Whether all matches were counted.")] | UnsetType = UNSET

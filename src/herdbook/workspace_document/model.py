@@ -1,19 +1,22 @@
 """The OpenAPI document of a workspace: that of all workspaces, with the workspace's own fields in it."""
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-from herdbook.contacts.conditions import ConditionReader
-from herdbook.custom_fields.model import Field, FieldObjectType
+from herdbook.companies.query_store import QUERIED_COMPANIES
+from herdbook.contacts.query_store import QUERIED_CONTACTS
+from herdbook.custom_fields.model import Field
 from herdbook.custom_fields.value_schemas import value_schemas
 from herdbook.http.schemas import PLACE, Json
+from herdbook.querying.store import QueriedType
 
 _RECORDS: Final = {"contact": "contact_record", "company": "company_record"}
+_QUERIED: Final = (QUERIED_CONTACTS, QUERIED_COMPANIES)
 # An ETag is a number below 2^63.
 _HASHES: Final = 2**20
 _DEFINITION_VERSIONS: Final = 2**42
@@ -40,7 +43,7 @@ class DocumentWriter:
         components: dict[str, Any] = members.pop("components")
         schemas: dict[str, Json] = components.pop("schemas")
         self._holders = {name: schema for name, schema in schemas.items() if _holds_values(schema)}
-        self._queries = {name: schemas[name] for name in ("contact_query_request", "contact_sort")}
+        self._queries = {name: schemas[name] for each in _QUERIED for name in _query_names(each)}
         past = {f"past_{name}": schemas[name] | {"title": f"past_{name}"} for name in _RECORDS.values()}
         self._others = _encoded({name: schema for name, schema in schemas.items() if name not in self._holders} | past)
         # No part but the schemas depends on the workspace, and all others together are large.
@@ -63,16 +66,23 @@ class DocumentWriter:
         components = {**self._components, "schemas": dict(sorted(schemas.items()))}
         return msgspec.json.encode({**self._members, "components": components})
 
-    def _of_queries(self, definitions: Iterable[Field]) -> dict[str, Json]:
+    def _of_queries(self, definitions: Sequence[Field]) -> dict[str, Json]:
         """Return the schemas of queries, with those of their conditions."""
-        of_contacts = [field for field in definitions if field.object_type is FieldObjectType.CONTACT]
-        reader = ConditionReader(of_contacts, None)
-        where = {"anyOf": [{"$ref": PLACE + "contact_condition"}, {"type": "null"}]}
-        request, sort = (self._queries[name] for name in ("contact_query_request", "contact_sort"))
-        return reader.schemas("contact") | {
-            "contact_query_request": _with_member(request, "where", where),
-            "contact_sort": _with_member(sort, "field", {"type": "string", "enum": reader.sortable}),
-        }
+        schemas: dict[str, Json] = {}
+        for queried in _QUERIED:
+            name = queried.object_type.name
+            reader = queried.reader([field for field in definitions if field.object_type.value == name], None)
+            where = {"anyOf": [{"$ref": f"{PLACE}{name}_condition"}, {"type": "null"}]}
+            request, sort = _query_names(queried)
+            schemas |= reader.schemas(name)
+            schemas[request] = _with_member(self._queries[request], "where", where)
+            schemas[sort] = _with_member(self._queries[sort], "field", {"type": "string", "enum": reader.sortable})
+        return schemas
+
+
+def _query_names(queried: QueriedType) -> tuple[str, str]:
+    """Return the names of the schemas of a query and of its sort."""
+    return f"{queried.object_type.name}_query_request", f"{queried.object_type.name}_sort"
 
 
 def _encoded(parts: Mapping[str, Any]) -> dict[str, msgspec.Raw]:

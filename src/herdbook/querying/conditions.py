@@ -1,32 +1,24 @@
-"""The conditions of a query: their reading, with the refusals, and whether a contact meets them.
+"""The conditions of a query: their reading, with the refusals, and whether an object meets them.
 
 Texts are compared as a search folds them, without case and accents. Every value is compared as a text whose order is that of
 the values. The conditions are checked here and not in SQL, because no function of the database folds text in this way.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
-
-from msgspec import UNSET
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address
-from herdbook.contacts.model import ContactRecord, ContactSort
 from herdbook.custom_fields.model import LISTS, Field, FieldKind
 from herdbook.custom_fields.value_schemas import condition_value
 from herdbook.custom_fields.values import MAX_INDEXED, index_texts, normal_value
 from herdbook.errors import MAX_ERRORS, FieldError, Invalid, quoted
 from herdbook.http.body import did_you_mean
 from herdbook.http.schemas import PLACE, Json
-from herdbook.phone_numbers import number_keys, read_number, sure_keys
-from herdbook.search_text import folded, name_key
+from herdbook.querying.model import Sort
+from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 
-# The indexes that find contacts by equal values.
-KeyIndex: TypeAlias = Literal["email", "word", "external_id", "company", "tag", "crm", "first_name", "last_name", "updated_at"]
-# The indexes in the order of a member.
-WalkIndex: TypeAlias = Literal["field", "first_name", "last_name", "company_id", "created_at", "updated_at"]
-Texts: TypeAlias = Callable[[ContactRecord], Iterable[str]]
+Texts: TypeAlias = Callable[[Any], Iterable[str]]
 # Adds the errors of a value to a list, or returns the texts that equal values have.
 Read: TypeAlias = Callable[[Any, str, list[FieldError]], Iterable[str]]
 
@@ -53,13 +45,13 @@ TEXT_VALUE: Final[Json] = {"type": "string", "minLength": 1, "maxLength": _MAX_T
 
 
 class Member(NamedTuple):
-    """A member of contacts, as conditions and sorts compare it.
+    """A member of a type of objects, as conditions and sorts compare it.
 
     `exact` are the texts that are compared as a whole, and `texts` those in which parts are found. `read` returns the texts of
     a value in a condition. `scope` is the length of the beginning that two values must share to be in an order. `keys` are
-    those of the index `lookup`, which finds contacts by values, for texts of `exact`. `field_key` is the key of an own field.
-    `type` names the members that take the same operators and values, and `value` is the schema of these values. `walk` is the
-    index in the order of the member, if there is one, and `sort_form` turns a text of `exact` into its key there.
+    those of the index `lookup`, which finds objects by values, for texts of `exact`. `field_key` is the key of an own field.
+    `type` names the members that take the same operators and values, and `value` is the schema of these values.
+    `walk` is the index in the order of the member, if there is one, and `sort_form` turns a text of `exact` into its key there.
     """
 
     name: str
@@ -69,17 +61,17 @@ class Member(NamedTuple):
     texts: Texts
     type: str = "text"
     value: Json = TEXT_VALUE
-    lookup: KeyIndex | None = None
+    lookup: str | None = None
     keys: Callable[[str], str | None] = str
     field_key: str = ""
     scope: int = 0
     sign: str = ""
     sorts: bool = True
-    walk: WalkIndex | None = None
+    walk: str | None = None
     sort_form: Callable[[str], str | None] = str
 
-    def sort_text(self, record: ContactRecord) -> str | None:
-        """Return the text by which a contact is sorted, or None if it has no value."""
+    def sort_text(self, record: Any) -> str | None:
+        """Return the text by which an object is sorted, or None if it has no value."""
         if self.name == "created_at":
             # Ids are in the order of creation.
             return record.id
@@ -92,15 +84,15 @@ class Member(NamedTuple):
 class Comparison(NamedTuple):
     """A condition on one member. `values` are the texts to compare with.
 
-    No request has the op `sorts_as`: the contacts that a sort has under one key, or, without a value, those that have no key.
+    No request has the op `sorts_as`: the objects that a sort has under one key, or, without a value, those that have no key.
     """
 
     member: Member
     op: str
     values: tuple[str, ...]
 
-    def holds(self, record: ContactRecord) -> bool:
-        """Whether a contact meets it: one of several values is enough."""
+    def holds(self, record: Any) -> bool:
+        """Whether an object meets it: one of several values is enough."""
         member, first = self.member, self.values[0] if self.values else ""
         match self.op:
             case "sorts_as":
@@ -121,7 +113,7 @@ class Comparison(NamedTuple):
 
     @property
     def ranges(self) -> list[tuple[str, str]] | None:
-        """The ranges of keys of `contact_field` that hold all matches, each without its end; None if there are none such."""
+        """The ranges of keys of fields that hold all matches, each without its end; None if there are none such."""
         key, member = self.member.field_key, self.member
         if not key or self.op == "contains" or (self.op == "sorts_as" and not self.values):
             return None
@@ -138,7 +130,7 @@ class Comparison(NamedTuple):
 
     @property
     def entries(self) -> list[str]:
-        """The keys of `contact_field` that equal values have."""
+        """The keys of the index of fields that equal values have."""
         if self.op == "sorts_as":
             return [*self.values]
         # An entry has the beginning of a long text alone.
@@ -184,8 +176,8 @@ class Negation(NamedTuple):
 
     part: "Condition"
 
-    def holds(self, record: ContactRecord) -> bool:
-        """Whether a contact meets it."""
+    def holds(self, record: Any) -> bool:
+        """Whether an object meets it."""
         return not self.part.holds(record)
 
 
@@ -195,8 +187,8 @@ class Group(NamedTuple):
     parts: tuple["Condition", ...]
     is_any: bool
 
-    def holds(self, record: ContactRecord) -> bool:
-        """Whether a contact meets it."""
+    def holds(self, record: Any) -> bool:
+        """Whether an object meets it."""
         held = (part.holds(record) for part in self.parts)
         return any(held) if self.is_any else all(held)
 
@@ -225,11 +217,12 @@ class SortKey(NamedTuple):
 class ConditionReader:
     """Reads the conditions and the sort of a query in one workspace, and collects their errors.
 
-    `region` is the workspace's default region for numbers.
+    `plural` names the objects. `members` are those that all of them may have. `definitions` are of the workspace's fields.
     """
 
-    def __init__(self, definitions: Iterable[Field], region: str | None) -> None:
-        self._members: dict[str, Member] = {member.name: member for member in _vendor_members(region)}
+    def __init__(self, plural: str, members: Iterable[Member], definitions: Iterable[Field]) -> None:
+        self._plural = plural
+        self._members: dict[str, Member] = {member.name: member for member in members}
         self._archived: set[str] = set()
         for field in definitions:
             if field.archived:
@@ -245,7 +238,7 @@ class ConditionReader:
         self._refuse()
         return found
 
-    def sort(self, asked: Iterable[ContactSort]) -> tuple[SortKey, ...]:
+    def sort(self, asked: Iterable[Sort]) -> tuple[SortKey, ...]:
         """Return the members to sort by. Refusal: Invalid."""
         keys: list[SortKey] = []
         for index, each in enumerate(asked):
@@ -260,7 +253,7 @@ class ConditionReader:
             else:
                 keys.append(SortKey(member, each.direction == "desc"))
         self._refuse()
-        # No two contacts have the same age, so keys behind it order nothing.
+        # No two objects have the same age, so keys behind it order nothing.
         return tuple(keys[: next((index + 1 for index, key in enumerate(keys) if key.member is BY_AGE), None)])
 
     @property
@@ -367,7 +360,7 @@ class ConditionReader:
                 return None
             return ()
         if given.get("value") is None:
-            self._add(path, "required", f"`{path}` is missing. Send it; `is_not_set` finds contacts without a value.")
+            self._add(path, "required", f"`{path}` is missing. Send it; `is_not_set` finds {self._plural} without a value.")
             return None
         value, before = given["value"], len(self.errors)
         if op in _PART:
@@ -388,7 +381,7 @@ class ConditionReader:
         if (member := self._members.get(name)) is None:
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
             hint = did_you_mean(name, self._members) or f"Choose {others}, or `fields.` and the key of a field."
-            self._add(path, "unknown_field", f"`{path}` names no field of contacts: `{quoted(name)}`. {hint}")
+            self._add(path, "unknown_field", f"`{path}` names no field of {self._plural}: `{quoted(name)}`. {hint}")
         return member
 
 
@@ -410,7 +403,8 @@ def _closed(properties: Json, required: Sequence[str]) -> Json:
     return {"type": "object", "properties": properties, "required": [*required], "additionalProperties": False}
 
 
-def _text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
+def text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
+    """Return a value that is a text, or add its error."""
     if not isinstance(value, str):
         errors.append(FieldError(path, "invalid_type", f"`{path}` must be a string."))
     elif not 1 <= len(value) <= _MAX_TEXT:
@@ -423,53 +417,39 @@ def _text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
     return None
 
 
+def exact_member(name: str, texts: Texts, *, lookup: str, sorts: bool = True) -> Member:
+    """Return a member of texts that are compared exactly."""
+    return Member(name, (*_SET, *_EQUAL), _plain_text, texts, texts, "external_id", lookup=lookup, sorts=sorts)
+
+
+def parts_member(name: str, type_: str, read: Read, exact: Texts, texts: Texts, *, lookup: str) -> Member:
+    """Return a member of several texts, which are also found by a part."""
+    return Member(name, (*_SET, *_EQUAL, *_PART), read, exact, texts, type_, lookup=lookup, sorts=False)
+
+
 def _plain_text(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
+    text = text_value(value, path, errors)
     return () if text is None else (text,)
 
 
 def _folded_text(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
+    text = text_value(value, path, errors)
     return () if text is None else (folded(text),)
-
-
-def _address(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
-    if text is None:
-        return ()
-    try:
-        return (comparable_address(text.strip()),)
-    except ValueError as error:
-        message = f"`{path}` is not an e-mail address: {str(error).removesuffix('.')}. Part of one goes with `contains`."
-        errors.append(FieldError(path, "invalid_format", message))
-        return ()
 
 
 def _id_reader(prefix: str, kind: str) -> Read:
     rule = fields.id_of(prefix, kind)
 
     def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-        text = _text_value(value, path, errors)
+        text = text_value(value, path, errors)
         errors += () if text is None else rule(text, path)
         return () if text is None else (text,)
 
     return read
 
 
-def _number_reader(region: str | None) -> Read:
-    def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-        text = _text_value(value, path, errors)
-        if text is not None and read_number(text) is None:
-            message = f"`{path}` is not a phone number: it has no digits. Part of a text goes with `contains`."
-            errors.append(FieldError(path, "invalid_format", message))
-            return ()
-        return () if text is None else number_keys(text, region)
-
-    return read
-
-
 def _time(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
+    text = text_value(value, path, errors)
     if text is None:
         return ()
     time = fields.parsed_time(text)
@@ -477,86 +457,45 @@ def _time(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
     return () if time is None else (shown_time(time),)
 
 
-def _text_member(name: str, index: Literal["first_name", "last_name"] | None = None) -> Member:
-    def texts(record: ContactRecord) -> Iterable[str]:
+def text_member(name: str) -> Member:
+    """Return a member that is a text, or absent."""
+
+    def texts(record: Any) -> Iterable[str]:
         text: str | None = getattr(record, name) or None
         return () if text is None else (folded(text),)
 
-    if index is None:
-        return Member(name, OPS, _folded_text, texts, texts)
-    return Member(name, OPS, _folded_text, texts, texts, lookup=index, keys=name_key, walk=index, sort_form=name_key)
+    return Member(name, OPS, _folded_text, texts, texts)
 
 
-def _id_member(
-    name: str, prefix: str, kind: KeyIndex, texts: Texts, walk: WalkIndex | None = None, *, sorts: bool = True
-) -> Member:
+def id_member(name: str, prefix: str, kind: str, texts: Texts, *, sorts: bool = True, walk: str | None = None) -> Member:
+    """Return a member that names objects of a kind, whose name is also that of the index which finds them."""
     value = {"type": "string", "pattern": fields.id_pattern(prefix)}
-    read = _id_reader(prefix, kind)
-    return Member(name, (*_SET, *_EQUAL), read, texts, texts, kind, value, kind, sorts=sorts, walk=walk)
+    return Member(name, (*_SET, *_EQUAL), _id_reader(prefix, kind), texts, texts, kind, value, kind, sorts=sorts, walk=walk)
 
 
-def _time_member(name: Literal["created_at", "updated_at"], lookup: KeyIndex | None = None) -> Member:
-    def texts(record: ContactRecord) -> Iterable[str]:
+def _time_member(name: str, lookup: str | None = None) -> Member:
+    def texts(record: Any) -> Iterable[str]:
         return (getattr(record, name),)
 
     value = {"type": "string", "format": "date-time"}
     return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts, "time", value, lookup, walk=name)
 
 
-def _emails(record: ContactRecord) -> Iterable[str]:
-    return [comparable_address(item.email) for item in record.emails]
+# The order of creation, in which objects with equal values come.
+BY_AGE: Final = _time_member("created_at")
+BY_CHANGE: Final = _time_member("updated_at", "updated_at")
 
 
-def _email_texts(record: ContactRecord) -> Iterable[str]:
-    return [folded(item.email) for item in record.emails]
+def _crm(record: Any) -> Iterable[str]:
+    return () if not record.crm_association else (record.crm_association.crm_object_id,)
 
 
-def _numbers(record: ContactRecord) -> Iterable[str]:
-    # These are the keys under which a number is found, without any region.
-    return [key for item in record.phone_numbers for key in sure_keys(item.phone_number, None)]
-
-
-def _number_texts(record: ContactRecord) -> Iterable[str]:
-    return [folded(item.phone_number) for item in record.phone_numbers]
-
-
-def _company(record: ContactRecord) -> Iterable[str]:
-    return () if record.company is UNSET else (record.company.id,)
-
-
-def _crm(record: ContactRecord) -> Iterable[str]:
-    return () if record.crm_association is UNSET else (record.crm_association.crm_object_id,)
-
-
-def _external_ids(record: ContactRecord) -> Iterable[str]:
-    return record.external_ids or ()
-
-
-def _tags(record: ContactRecord) -> Iterable[str]:
+def _tags(record: Any) -> Iterable[str]:
     return record.tag_ids or ()
 
 
-def _vendor_members(region: str | None) -> tuple[Member, ...]:
-    some, part, read_phone = (*_SET, *_EQUAL), (*_SET, *_EQUAL, *_PART), _number_reader(region)
-    external = _external_ids
-    return (
-        _text_member("first_name", "first_name"),
-        _text_member("last_name", "last_name"),
-        _text_member("description"),
-        Member("emails", part, _address, _emails, _email_texts, "email_address", lookup="email", sorts=False),
-        Member("phone_numbers", part, read_phone, _numbers, _number_texts, "phone_number", lookup="word", sorts=False),
-        _id_member("company_id", ids.COMPANY, "company", _company, "company_id"),
-        Member("crm_association", some, _plain_text, _crm, _crm, "external_id", lookup="crm"),
-        _text_member("time_zone"),
-        BY_AGE,
-        _time_member("updated_at", "updated_at"),
-        Member("external_ids", some, _plain_text, external, external, "external_id", lookup="external_id", sorts=False),
-        _id_member("tag_ids", ids.TAG, "tag", _tags, sorts=False),
-    )
-
-
-# The order of creation, in which contacts with equal values come.
-BY_AGE: Final = _time_member("created_at")
+BY_CRM: Final = exact_member("crm_association", _crm, lookup="crm")
+BY_TAGS: Final = id_member("tag_ids", ids.TAG, "tag", _tags, sorts=False)
 _NUMBERS: Final = (FieldKind.INTEGER, FieldKind.DECIMAL, FieldKind.MONEY)
 _TEXTS: Final = (FieldKind.TEXT, FieldKind.LONG_TEXT, FieldKind.LINK, FieldKind.EMAIL, FieldKind.PHONE)
 _TIMES: Final = (FieldKind.DATE, FieldKind.DATE_TIME)
@@ -588,11 +527,11 @@ def _field_member(field: Field) -> Member:
         normal = normal_value(field, value, path, errors)
         return () if normal is None else [text for text in index_texts(normal, None) if text.startswith(sign)]
 
-    def exact(record: ContactRecord) -> Iterable[str]:
-        values = record.fields or {}
+    def exact(record: Any) -> Iterable[str]:
+        values: dict[str, Any] = record.fields or {}
         return index_texts(values[field.key], None) if field.key in values else ()
 
-    def texts(record: ContactRecord) -> Iterable[str]:
+    def texts(record: Any) -> Iterable[str]:
         return [text[1:] for text in exact(record) if text.startswith("=")]
 
     ops: tuple[str, ...] = _SET
