@@ -183,9 +183,9 @@ async def differing(statements: Executor, workspace_id: UUID) -> list[str]:
     for (table, _), entry in work.changed_rows.items():
         known: Any = entry
         entries[table].add((known.key, known.object_id))
-    pairs: list[tuple[LiteralString, set[tuple[Any, ...]]]] = [(KEYS[key], expected) for key, expected in held.items()]
-    pairs += [(INDEXES[table], expected) for table, expected in entries.items()]
-    for select, expected in pairs:
+    pairs: dict[LiteralString, set[tuple[Any, ...]]] = {query: held[unique_key] for unique_key, query in KEYS.items()}
+    pairs |= {query: entries[table] for table, query in INDEXES.items()}
+    for select, expected in pairs.items():
         there = {tuple(record) for record in await statements.fetch(select + " where workspace_id = $1", workspace_id)}
         name = select.rpartition(" ")[2]
         found += [f"{name}: {each} is missing" for each in expected - there]
