@@ -1,9 +1,12 @@
 """Forms that others send, and roles that change."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
+from starlette.datastructures import Headers
 
+from herdbook.console.protection import origin_of
 from herdbook.users.model import NewUser, UserRole
 from tests.cast import Person, Team, Thing
 from tests.console.people import Member, People, Visitor
@@ -118,3 +121,20 @@ async def test_key_of_the_api_opens_no_page(alice: Person) -> None:
 async def test_session_calls_no_operation(olga: Visitor) -> None:
     """A cookie is no credential of the API, so that no form of another site can use it there."""
     assert (await olga.client.get("/api/v2/contacts")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("scope", "public_url", "origin"),
+    [
+        ({"scheme": "http", "server": ("10.0.0.1", 8080)}, None, "http://herdbook.example:8080"),
+        # A trusted proxy has set the scheme and the server, which then has no port of its own.
+        ({"scheme": "https", "server": ("crm.example", None)}, None, "https://crm.example"),
+        # The proxy is not trusted, but the address is known.
+        ({"scheme": "http", "server": ("10.0.0.1", 8080)}, "https://herdbook.example:8080", "https://herdbook.example:8080"),
+        ({"scheme": "http", "server": ("10.0.0.1", 8080)}, "https://crm.example", "http://herdbook.example:8080"),
+    ],
+    ids=["direct", "trusted proxy", "public address", "another address"],
+)
+def test_origin_is_that_of_the_browser(scope: dict[str, Any], public_url: str | None, origin: str) -> None:
+    """Forms are compared with, and the cookie is named for, the origin under which the browser sees the console."""
+    assert origin_of(scope, Headers({"host": "herdbook.example:8080"}), public_url) == origin
