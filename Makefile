@@ -7,7 +7,7 @@ NODE := $(CURDIR)/.venv/node
 NPM = $(shell command -v npm || echo $(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js)
 JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript tests/console/browser
 
-.PHONY: demo test quick check bench kill power deep dev lock
+.PHONY: demo test quick check bench kill power deep pictures dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
@@ -50,6 +50,10 @@ power: .venv/dev-installed
 # Twenty thousand and more generated requests, and the plans of all lists at a million rows: some twenty minutes.
 deep: .venv/dev-installed
 	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/db/test_plans.py
+
+# The pictures of the console in the documentation, taken of a demo.
+pictures: .venv/dev-installed
+	@$(BIN)/python -m tests.console.pictures
 
 # Everything to work with, in .venv.
 dev: .venv/dev-installed

@@ -50,7 +50,7 @@ async def carla(people: People, charlie: Any) -> Visitor:
     return await people.join(charlie.workspace_id, "Carla", UserRole.ADMIN)
 
 
-def _browser_path() -> str | None:
+def browser_path() -> str | None:
     """Return the path of a browser: one of the machine, or that of the package."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
@@ -64,7 +64,7 @@ def _browser_path() -> str | None:
 @pytest_asyncio.fixture(scope="session")
 async def browser() -> AsyncGenerator[Browser]:
     """A real browser. Without one, the tests in browsers are skipped, but not in CI."""
-    path = _browser_path()
+    path = browser_path()
     if path is None:
         assert not os.environ.get("CI"), "there is no browser, and no npm that brings one: the tests in browsers cannot run"
         pytest.skip("the tests in browsers do not run: there is no chromium, and no npm that brings one")
