@@ -37,10 +37,10 @@ async def _take_all(server: Running, path: str) -> None:
         await page.get_by_role("link", name=_PERSON).click()
         await _rename(page)
         contact = page.url
-        for name, url in (("contacts", f"{server.url}/console/contacts"), ("contact", contact)):
-            await page.goto(url)
-            for theme in ("light", "dark"):
-                await page.emulate_media(color_scheme=theme)
+        for theme in ("light", "dark"):
+            await page.emulate_media(color_scheme=theme)
+            for name, url in (("contacts", f"{server.url}/console/contacts"), ("contact", contact)):
+                await page.goto(url)
                 await page.screenshot(path=_FOLDER / f"{name}-{theme}.png")
         await browser.close()
 

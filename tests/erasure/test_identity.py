@@ -85,7 +85,7 @@ async def test_an_address_that_passed_on_is_anothers(alice: Person, admin: Perso
 
 
 async def test_a_namesake_with_another_address_stays(alice: Person, admin: Person, pool: Any) -> None:
-    """Of two participants with one name in a linked engagement, the one with another address stays, in the history, too."""
+    """A participant with the name of an erased person, but another address, stays, in the history, too."""
     ada = await marked(alice)
     name = f"{MARKER} {MARKER} the Second"
     namesake = {"email": "junior@x.test", "name": name}
