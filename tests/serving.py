@@ -41,22 +41,31 @@ async def serving(settings: Settings, database_url: str) -> AsyncGenerator[httpx
 
 
 @asynccontextmanager
-async def serving_operations(operations: Iterable[Operation], database_url: str) -> AsyncGenerator[Watched]:
+async def serving_operations(
+    operations: Iterable[Operation], database_url: str, document: bytes = b""
+) -> AsyncGenerator[Watched]:
     """Serve reads of these operations over one connection, and record its statements."""
     pool = await open_pool(database_url, 1)
     statements: list[str] = []
     async with pool.acquire() as connection:
         logged: Any = connection
         logged.add_query_logger(appending_to(statements))
-    async with client_of(answering(operations, pool)) as client:
+    async with client_of(answering(operations, pool, document=document)) as client:
         yield Watched(client, statements)
     await pool.close()
 
 
 def answering(
-    operations: Iterable[Operation], pool: PagePool, ledger: Ledger | None = None, object_types: ObjectTypes = OBJECT_TYPES
+    operations: Iterable[Operation],
+    pool: PagePool,
+    ledger: Ledger | None = None,
+    object_types: ObjectTypes = OBJECT_TYPES,
+    document: bytes = b"",
 ) -> ApiApp:
-    """Return the application that serves these operations: reads only, unless there is an open ledger."""
+    """Return the application that serves these operations: reads only, unless there is an open ledger.
+
+    `document` is the OpenAPI document, for operations that use it.
+    """
     return ApiApp(
         operations=operations,
         services=Services(
@@ -67,6 +76,7 @@ def answering(
             ChangeNotifier(pool),
             object_types,
             ErasureList(Path("erasures.jsonl")),
+            document=document,
         ),
         authenticator=Authenticator(pool),
         rate_limit=None,

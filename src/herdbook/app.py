@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import asyncpg
+import msgspec
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -23,7 +24,13 @@ from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
+from herdbook.console import pages as console_pages
+from herdbook.console.console_app import Console, ConsoleOptions
+from herdbook.console.page import BASE as CONSOLE_PATH
+from herdbook.console.page import Page
+from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
+from herdbook.contacts import pages as contacts_pages
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
@@ -40,6 +47,7 @@ from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
 from herdbook.history import api as history_api
+from herdbook.history import pages as history_pages
 from herdbook.http import openapi
 from herdbook.http.api_app import ApiApp, ApiOptions
 from herdbook.http.call import Services
@@ -61,6 +69,7 @@ from herdbook.merging.commands import MoveReferences
 from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
 from herdbook.notes import api as notes_api
+from herdbook.notes import pages as notes_pages
 from herdbook.oauth import api as oauth_api
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
@@ -77,6 +86,7 @@ from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
+from herdbook.workspace_document import api as workspace_document_api
 from herdbook.workspaces import api as workspaces_api
 
 _COMPANY_CONTACTS: Final = ContactsOfCompany()
@@ -101,6 +111,14 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *webhook_endpoints_api.OPERATIONS,
     *webhooks_api.OPERATIONS,
     *workspaces_api.OPERATIONS,
+    *workspace_document_api.OPERATIONS,
+)
+# The pages of the console; those in its menu are there in this order.
+PAGES: Final[tuple[Page, ...]] = (
+    *contacts_pages.PAGES,
+    *notes_pages.PAGES,
+    *history_pages.PAGES,
+    *console_pages.PAGES,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
@@ -122,6 +140,7 @@ class Herdbook:
     """The ASGI application."""
 
     _api: ASGIApp
+    _console: ASGIApp
     _pages: ASGIApp
 
     def __init__(
@@ -139,6 +158,9 @@ class Herdbook:
             await self._lifespan(scope, receive, send)
         elif scope["path"].startswith(_API_PATHS) and not scope["path"].startswith(PATH):
             await self._api(scope, receive, send)
+        elif scope["path"].startswith(CONSOLE_PATH) and scope["path"][len(CONSOLE_PATH) :][:1] in ("", "/"):
+            # Pages of other origins have no business with it, so no header allows them anything.
+            await self._console(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 
@@ -188,6 +210,7 @@ class Herdbook:
         # The disk of an external database is not visible here.
         data_dir = settings.data_dir if settings.database_url is None else None
         disk = DiskWatch(data_dir)
+        document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
         services = Services(
             ledger,
             Database(pool, pages),
@@ -199,6 +222,7 @@ class Herdbook:
             settings.public_url,
             targets,
             settings.loopback_webhook_targets == "yes",
+            msgspec.json.encode(document),
         )
         api = ApiApp(
             operations=OPERATIONS,
@@ -210,7 +234,14 @@ class Herdbook:
             logs_requests=settings.log_level in ("debug", "info"),
         )
         self._api = _for_web_pages(api, settings.origins)
-        document = openapi.document(OPERATIONS, settings.problem_type_base, f"{settings.public_url or ''}/api")
+        self._console = Console(
+            PAGES,
+            OPERATIONS,
+            api=api,
+            services=services,
+            authenticator=authenticator,
+            options=ConsoleOptions(settings.public_url, settings.log_level == "debug", settings.log_level in ("debug", "info")),
+        )
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
         page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
         self._pages = _for_web_pages(_pages(page_routes, api), settings.origins)
@@ -261,6 +292,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
+        Chore(3600, partial(forget_old_sessions, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),
         Chore(3600, partial(sweep, settings.data_dir / "media", needing_recordings), first_within_seconds=2),
     ]

@@ -357,7 +357,7 @@ class EmbeddedPostgres:
         folder: Path | None = None,
         also: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        with self.log.open("a") as log:
+        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as log:
             return subprocess.Popen(
                 ["/bin/sh", "-c", GUARDED, str(text), *as_owner(cluster, command[0], *also), *command],
                 cwd=folder,

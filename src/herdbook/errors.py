@@ -16,6 +16,7 @@
     ├── NoLongerKept         the position is before the oldest entry that the ledger keeps
     ├── Unavailable          the database cannot be reached or is full, or the disk fails; nothing was written
     ├── OutcomeUnknown       the connection broke while committing, and the outcome could not be read
+    ├── FromElsewhere        a form of the console was sent by a page of another origin
     └── of the protocol: NoRoute, MethodNotAllowed, TooLarge, UnsupportedMediaType, UnsupportedCoding, Malformed, InvalidHeader,
                          HeadTooLarge, TooSlow
 
@@ -71,6 +72,15 @@ class Forbidden(Refusal):
     def __init__(self, scope: str) -> None:
         super().__init__(f"This credential lacks the scope `{scope}`. Use one that has it, or a `workspace:admin` key.")
         self.scope = scope
+
+
+class FromElsewhere(Refusal):
+    """A form of the console was sent by a page of another origin."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This form was not sent by a page of this console. Nothing was done. Open the console, and send it there."
+        )
 
 
 class RateLimited(Refusal):

@@ -5,29 +5,33 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from herdbook import ids
-from herdbook.auth.keys import ApiKey
+from herdbook.auth.keys import ApiKey, Token
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, create_workspace, revoke_key
+from herdbook.console.store import create_link
 from herdbook.custom_fields.commands import DefineUsualFields
 from herdbook.db.migrate import migrate
 from herdbook.db.pool import Connection, connect
+from herdbook.erasure.scrub_store import end_scrub
 from herdbook.ledger.batch import load, save
 from herdbook.ledger.unit_of_work import Origin
 from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
+from herdbook.users.store import all_users
 
 FIRST_KEY_NAME: Final = "First key"
 
 
 class Prepared(NamedTuple):
-    """A prepared database: its first workspace and, if this start created it, a key that is shown only now.
+    """A prepared database: its first workspace and, if this start created it, a key and a link that are shown only now.
 
-    `lacks_key` is true if another start created the first key and has not noted that it was shown.
+    `lacks_key` is true if another start created the first key and has not noted that it was shown. `link` opens the console.
     """
 
     workspace_id: UUID
     api_key: ApiKey | None
     lacks_key: bool = False
+    link: Token | None = None
 
 
 async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_alone: bool = False) -> Prepared:
@@ -41,6 +45,9 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
     await migrate(database_url, allows_newer=allows_newer_schema)
     connection = await connect(database_url)
     try:
+        if is_alone:
+            # One that was killed has left the setting.
+            await end_scrub(connection)
         async with connection.transaction():
             await connection.execute("lock table setting in share row exclusive mode")
             await connection.execute(
@@ -50,12 +57,12 @@ async def prepare(database_url: str, *, allows_newer_schema: bool = False, is_al
             first: UUID | None = await connection.fetchval("select id from workspace order by id limit 1")
             if first is None:
                 workspace_id = await create_owned_workspace(connection, "First workspace")
-                return Prepared(workspace_id, await _first_key(connection, workspace_id))
+                return await _with_first_key(connection, workspace_id)
             unshown = await _unshown_key(connection)
             if unshown is None or not is_alone:
                 return Prepared(first, None, lacks_key=unshown is not None)
             await revoke_key(connection, unshown)
-            return Prepared(first, await _first_key(connection, first))
+            return await _with_first_key(connection, first)
     finally:
         await connection.close()
 
@@ -67,6 +74,15 @@ async def note_shown(database_url: str) -> None:
         await connection.execute("delete from setting where name = 'unshown_key'")
     finally:
         await connection.close()
+
+
+async def _with_first_key(connection: Connection, workspace_id: UUID) -> Prepared:
+    """Return the workspace with its first key, and a link for its first user."""
+    owner = next((user for user in await all_users(connection, workspace_id) if user.role.is_active), None)
+    link = None
+    if owner is not None and (user_id := ids.decoded(ids.USER, owner.id)) is not None:
+        link = await create_link(connection, workspace_id, user_id)
+    return Prepared(workspace_id, await _first_key(connection, workspace_id), link=link)
 
 
 async def _first_key(connection: Connection, workspace_id: UUID) -> ApiKey:

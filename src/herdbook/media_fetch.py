@@ -201,7 +201,7 @@ def _created(path: Path) -> BinaryIO:
     """Return a new file that is locked as long as it is open."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
-        file = path.open("xb")
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return file

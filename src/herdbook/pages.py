@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -27,7 +26,6 @@ class Pages:
 
     def __init__(self, document: Json, services: Services, readiness: Readiness, disk: DiskWatch) -> None:
         self._document = document
-        self._encoded_document = msgspec.json.encode(document)
         self._services = services
         self._readiness = readiness
         self._disk = disk
@@ -58,7 +56,7 @@ class Pages:
             return await asyncio.to_thread(lambda: self._docs_page(address_of(request.scope)))
 
     async def _openapi(self, _: Request) -> Response:
-        return Response(self._encoded_document, media_type="application/json")
+        return Response(self._services.document, media_type="application/json")
 
     async def _authorization_server(self, request: Request) -> Response:
         issuer = self._services.public_url or address_of(request.scope)

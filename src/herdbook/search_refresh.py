@@ -27,15 +27,36 @@ from herdbook.users.store import USER
 
 _log: Final = logging.getLogger("herdbook.app")
 
-_SEARCHED: Final[tuple[ObjectType[Any, Any], ...]] = (CONTACT, COMPANY, USER, ENGAGEMENT)
 SLICE: Final = 200
-# The partial index on this condition is empty once all rows are up to date.
+# The partial index on such a condition is empty once all rows are up to date.
 _OUTDATED: Final[LiteralString] = """
     select c.workspace_id, c.id from $table c
     where c.deleted_at is null and strpos(c.search, chr(30)) = 0
     order by c.workspace_id, c.id
     limit 200
 """
+_OUTDATED_NAMES: Final[LiteralString] = """
+    select c.workspace_id, c.id from contact c
+    where c.deleted_at is null and (
+        c.first_name_word <> left(replace(substr(
+            split_part(c.search, chr(10), 1), strpos(split_part(c.search, chr(10), 1), chr(31))
+        ), chr(31), ''), 200)
+        or c.last_name_word <> left(replace(substr(
+            split_part(split_part(c.search, chr(30), 1), chr(10), 2),
+            strpos(split_part(split_part(c.search, chr(30), 1), chr(10), 2), chr(31))
+        ), chr(31), ''), 200)
+    )
+    order by c.workspace_id, c.id
+    limit 200
+"""
+# The statements that find outdated objects of the types.
+_SEARCHED: Final[tuple[tuple[ObjectType[Any, Any], LiteralString], ...]] = (
+    (CONTACT, _OUTDATED.replace("$table", "contact")),
+    (CONTACT, _OUTDATED_NAMES),
+    (COMPANY, _OUTDATED.replace("$table", "company")),
+    (USER, _OUTDATED.replace("$table", "workspace_user")),
+    (ENGAGEMENT, _OUTDATED.replace("$table", "engagement")),
+)
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -61,7 +82,9 @@ class RefreshSearch(msgspec.Struct, frozen=True):
                 free = [key for key in unique_key.keys(row.entry) if unique_key.holder(work, key) is None]
                 unique_key.claim(work, self.object_type, row.id, (), free)
         for row in rows:
-            after = msgspec.structs.replace(row, **row.columns(row, row.entry))
+            # Parts that seem the same would be taken from the row.
+            outdated = msgspec.structs.replace(row, search="")
+            after = msgspec.structs.replace(row, **row.columns(outdated, row.entry))
             work.put(self.object_type.table, after)
             reindex(work, self.object_type.indexes, row, after)
             # An earlier release may lack one of the indexes, so its rows have no entries there.
@@ -71,19 +94,21 @@ class RefreshSearch(msgspec.Struct, frozen=True):
 
 async def refresh_search(statements: Executor, ledger: Ledger) -> None:
     """Bring the search data of all objects up to date. Stop early if a slice is refused."""
-    for object_type in _SEARCHED:
+    for object_type, outdated in _SEARCHED:
         try:
-            while await _refresh_slice(statements, ledger, object_type):
+            while await _refresh_slice(statements, ledger, object_type, outdated):
                 pass
         except Refusal as refusal:
             _log.warning("search data stays outdated for now", extra={"error": type(refusal).__name__})
 
 
-async def _refresh_slice(statements: Executor, ledger: Ledger, object_type: ObjectType[Any, Any]) -> bool:
+async def _refresh_slice(
+    statements: Executor, ledger: Ledger, object_type: ObjectType[Any, Any], find_outdated: LiteralString
+) -> bool:
     """Refresh a slice of a table. Return whether there was anything to refresh."""
     began = time.monotonic()
     outdated: dict[UUID, list[UUID]] = {}
-    for workspace_id, object_id in await statements.fetch(_OUTDATED.replace("$table", object_type.table.name)):
+    for workspace_id, object_id in await statements.fetch(find_outdated):
         outdated.setdefault(workspace_id, []).append(object_id)
     for workspace_id, object_ids in outdated.items():
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)

@@ -242,6 +242,17 @@ def first_word(searchable_text: str) -> str | None:
     return words(searchable_text)[0] if is_run else found[0][:_MAX_WORD_LENGTH]
 
 
+def name_key(text: str) -> str | None:
+    """Return the text by which a name is sorted, which begins with its first word: folded, from that word on, and cut off."""
+    return name_key_of(searchable(text.replace("\n", " ")))
+
+
+def name_key_of(searchable_text: str) -> str | None:
+    """Return the same of a text that `searchable` prepared."""
+    _, start, rest = searchable_text.partition(WORD_START)
+    return rest.replace(WORD_START, "")[:_MAX_WORD_LENGTH] if start else None
+
+
 def words(searchable_text: str) -> list[str]:
     """Return the words of a text that `searchable` prepared, in order; cut long ones off to what an index can hold.
 

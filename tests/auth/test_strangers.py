@@ -53,6 +53,13 @@ async def owned(client: httpx.AsyncClient, database_url: str) -> OwnedWorkspace:
     return await built(client, database_url)
 
 
+@pytest_asyncio.fixture(scope="module")
+async def untouched(client: httpx.AsyncClient, database_url: str) -> tuple[OwnedWorkspace, list[Json]]:
+    """Such a workspace that no test changes, and everything in it."""
+    made = await built(client, database_url)
+    return made, await made.everything()
+
+
 @pytest_asyncio.fixture
 async def other_owned(client: httpx.AsyncClient, database_url: str) -> OwnedWorkspace:
     """Another such workspace."""
@@ -97,9 +104,11 @@ def test_what_is_public_is_public_on_purpose() -> None:
 
 
 @every_operation
-async def test_nobody_gets_in(client: httpx.AsyncClient, owned: OwnedWorkspace, operation: Operation) -> None:
+async def test_nobody_gets_in(
+    client: httpx.AsyncClient, untouched: tuple[OwnedWorkspace, list[Json]], operation: Operation
+) -> None:
     """A request without a credential learns only that one is needed, and changes nothing."""
-    before = await owned.everything()
+    owned, before = untouched
     body: Json = None if operation.body is None else getattr(operation.body, "example", None)
     response = await client.request(operation.method, "/api" + operation.path.format(**owned.ids), json=body)
 
@@ -110,9 +119,11 @@ async def test_nobody_gets_in(client: httpx.AsyncClient, owned: OwnedWorkspace, 
 
 
 @about_an_object
-async def test_a_stranger_finds_nothing(owned: OwnedWorkspace, charlie: Person, operation: Operation) -> None:
+async def test_a_stranger_finds_nothing(
+    untouched: tuple[OwnedWorkspace, list[Json]], charlie: Person, operation: Operation
+) -> None:
     """An object of another workspace looks like one that never existed, and it stays unchanged."""
-    before = await owned.everything()
+    owned, before = untouched
     response = await ask(charlie, operation, owned.ids)
     never = await ask(charlie, operation, UNKNOWN)
 
@@ -123,9 +134,11 @@ async def test_a_stranger_finds_nothing(owned: OwnedWorkspace, charlie: Person, 
 
 
 @of_the_workspace
-async def test_a_strangers_lists_are_empty(owned: OwnedWorkspace, charlie: Person, operation: Operation) -> None:
+async def test_a_strangers_lists_are_empty(
+    untouched: tuple[OwnedWorkspace, list[Json]], charlie: Person, operation: Operation
+) -> None:
     """A list shows only the objects of its own workspace."""
-    assert owned.ids
+    assert untouched[0].ids
     response = await ask(charlie, operation, {})
 
     assert response.json() == {"object": "list", "data": [], "has_more": False, "next_cursor": None}

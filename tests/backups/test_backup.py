@@ -147,13 +147,13 @@ def test_a_recording_that_is_removed_meanwhile_is_in_the_backup(farm: Path, tmp_
 
 
 def test_a_missing_recording_is_told(farm: Path, tmp_path: Path) -> None:
-    """The command says how many recordings were not found, and backs up everything else."""
+    """The command says how many recordings were not found, backs up everything else, and ends with a status of its own."""
     data = copied(farm, tmp_path / "data")
     (lost, *_) = [path for path in (data / "media").rglob("*") if path.is_file()]
     lost.unlink()
     done = herdbook("backup", "lost.backup", "--data-dir=data", folder=tmp_path)
 
-    assert done.status == 0
+    assert done.status == 3
     assert "1 recordings of engagements are not in the backup" in done.complained
     assert len(manifest_of(tmp_path / "lost.backup")["parts"]) == 4
 

@@ -81,3 +81,29 @@ def test_a_key_that_nobody_saw_is_invalid(demo: Running) -> None:
     states = [line.split()[-1] for line in listed.splitlines() if "apik_" in line]
 
     assert states.count("works") == 1
+
+
+def records(demo: Running, plural: str) -> list[Any]:
+    """Return the records of some contacts or companies of the demo."""
+    listed = demo.get(f"/api/v2/{plural}", params={"limit": 30}).json()["data"]
+    return [demo.get(f"/api/herdbook/{plural}/{each['id']}/record").json() for each in listed]
+
+
+def test_it_has_what_a_team_keeps(demo: Running) -> None:
+    """Contacts and companies have values of the team's own fields, of most kinds, with labels, tags and notes."""
+    fields = demo.get("/api/herdbook/fields", params={"limit": 100}).json()["data"]
+    contacts, companies = records(demo, "contacts"), records(demo, "companies")
+    notes = [
+        note for contact in everybody(demo) for note in demo.get(f"/api/herdbook/contacts/{contact['id']}/notes").json()["data"]
+    ]
+    used = {(each["object"], key) for each in (*contacts, *companies) for key in each["fields"]}
+    unused = {(field["object_type"], field["key"]) for field in fields} - used
+
+    assert len({field["kind"] for field in fields}) >= 9
+    assert unused <= {("contact", "website"), ("contact", "profile_links")}
+    assert any(each.get("tag_ids") for each in contacts)
+    assert any(each.get("tag_ids") for each in companies)
+    assert {item.get("label") for each in contacts for item in each["emails"]} == {"work", "home"}
+    assert len(notes) == 20
+    assert [note["is_pinned"] for note in notes].count(True) == 1
+    assert all(note["created_by"].startswith("usr_") for note in notes)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 import resource
 import signal
 import socket
@@ -20,7 +21,7 @@ import requests
 from herdbook.cli.environment import ExitStatus
 from herdbook.cli.main import main
 from herdbook.settings import Settings
-from tests.cli.programs import Running, accepts, herdbook, serving, until
+from tests.cli.programs import PATIENCE, Running, accepts, herdbook, serving, until
 from tests.cli.test_outage import keep_down
 
 
@@ -351,3 +352,19 @@ def test_a_connection_stays_open_as_long_as_the_setting_says(tmp_path: Path) -> 
             assert b"".join(parts).startswith(b"HTTP/1.1 200")
 
     assert Settings().keep_alive > 60
+
+
+def test_first_start_prints_a_link_to_the_console(tmp_path: Path) -> None:
+    """The first start on a folder prints a link that opens the console; a later one says how to make another."""
+    with serving(tmp_path) as server:
+        until(lambda: "Console:" in (tmp_path / "out.txt").read_text())
+        found = re.search(r"Console: +(\S+)", (tmp_path / "out.txt").read_text())
+        assert found is not None
+        with requests.Session() as browser:
+            opened = browser.post(found[1], headers={"Origin": server.url}, timeout=PATIENCE)
+    assert opened.url == f"{server.url}/console/contacts"
+
+    with serving(tmp_path):
+        until(lambda: "Console:" in (tmp_path / "out.txt").read_text())
+        assert "/console/link/" not in (tmp_path / "out.txt").read_text()
+        assert "herdbook users link" in (tmp_path / "out.txt").read_text()

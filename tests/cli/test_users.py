@@ -8,11 +8,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+import requests
 
 from herdbook import ids
 from herdbook.auth.keys import read_key
 from herdbook.embedded import running
-from tests.cli.programs import Finished, Running, herdbook, serving
+from tests.cli.programs import PATIENCE, Finished, Running, herdbook, serving
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +194,27 @@ def test_users_belong_to_a_workspace(tmp_path: Path) -> None:
         assert ["users list" in refused[0].complained, "--workspace" in refused[2].complained] == [True, True]
         assert sorted(names(server)) == ["First", "Workspace"]
         assert server.get(f"/api/v2/users/{user_id}").json()["role"] == "MEMBER"
+
+
+def test_a_link_opens_the_console(server: Running) -> None:
+    """The link that the command prints signs its user in, at the address that was named."""
+    created(server, "Olga", "--email=Olga@Team.test")
+    done = users(server, "link", "olga@team.test", f"--public-url={server.url}/")
+    link = done.said.strip()
+    assert link.startswith(f"{server.url}/console/link/link_")
+
+    with requests.Session() as browser:
+        opened = browser.post(link, headers={"Origin": server.url}, timeout=PATIENCE)
+
+    assert opened.url == f"{server.url}/console/contacts"
+    assert "Olga" in opened.text
+    assert "Console" not in herdbook("keys", "list", folder=server.folder).said
+
+
+@pytest.mark.parametrize("email", ["nobody@team.test", "no address", "usr_01M86DHVTNSHP41QCFZ4JDK9GM"])
+def test_a_link_for_nobody_is_refused(server: Running, email: str) -> None:
+    """The refusal names what was asked for, and how to find the users."""
+    done = users(server, "link", email)
+
+    assert done.status == 1
+    assert f"There is no active user with `{email}`." in done.complained

@@ -168,6 +168,25 @@ def test_models_in_python_take_every_answer(made: Made) -> None:
     assert done.stdout == "True\n", done.stderr
 
 
+def test_models_of_a_workspace_know_its_fields(made: Made) -> None:
+    """Pydantic models of a workspace's own document have its fields, and accept a record with values."""
+    options = [{"id": each, "label": each.title()} for each in ("gold", "silver")]
+    field = {"object_type": "contact", "key": "tier", "label": "Tier", "kind": "one_of", "options": options}
+    assert made.server.post("/api/herdbook/fields", field).status_code == 201
+    contact = made.server.post("/api/v2/contacts", {"fields": {"tier": "gold", "birthday": "1815-12-10"}}).json()
+    (made.folder / "own.json").write_text(made.server.get("/api/herdbook/openapi.json").text)
+    command = [sys.executable, "-m", "datamodel_code_generator", "--input", "own.json", "--output", made.folder / "own.py"]
+    made.require(*command, "--output-model-type", "pydantic_v2.BaseModel", "--input-file-type", "openapi")
+    record = made.server.get(f"/api/herdbook/contacts/{contact['id']}/record").text
+    read = "import sys, own; r = own.LabelledContactRecord.model_validate_json(sys.stdin.read()); print(r.fields)"
+    done = subprocess.run(
+        [sys.executable, "-c", read], cwd=made.folder, input=record, capture_output=True, text=True, check=False
+    )
+
+    assert "tier=<ContactFieldTier.CONTACT_FIELD_TIER_GOLD: 'gold'>" in done.stdout, done.stderr
+    assert "birthday=datetime.date(1815, 12, 10)" in done.stdout
+
+
 def test_redocly_finds_nothing(made: Made) -> None:
     """Redocly finds nothing to improve: tags need no description, and the server's licence is not that of the API."""
     need_node()

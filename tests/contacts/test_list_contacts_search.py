@@ -489,3 +489,24 @@ async def test_what_an_earlier_release_wrote_may_have_no_word(
     assert await pool.fetchval(outdated, alice.workspace_id) == 0
     assert (await alice.get(symbols.url)).headers["etag"] == symbols.etag
     assert await listed(alice, {"search": "obrien"}) == ["Ada"]
+
+
+async def test_names_of_which_an_earlier_release_kept_the_first_word_are_sorted_whole(
+    alice: Person, database_url: str, pool: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """Names of which a row has the first word alone get the key that sorts them, and are found as before."""
+    for name in ("(Ada) Marie", "O'Brien", "王小明", "👍", "a" * 255):
+        await alice.post(URL, json={"first_name": name, "last_name": name})
+    stored_names = "select first_name_word, last_name_word from contact where workspace_id = $1 order by id"
+    kept = await pool.fetch(stored_names, alice.workspace_id)
+    await pool.execute(
+        "update contact set first_name_word = left(first_name_word, 1), last_name_word = left(last_name_word, 1) "
+        "where workspace_id = $1",
+        alice.workspace_id,
+    )
+    async with ledger_on(database_url) as ledger:
+        await refresh_search(cast("Executor", pool), ledger)
+
+    assert await pool.fetch(stored_names, alice.workspace_id) == kept
+    assert [each[0] for each in kept] == ["ada) marie", "o'brien", "王小明", None, "a" * 200]
+    assert await listed(alice, {"search": "marie ada"}) == ["(Ada) Marie"]

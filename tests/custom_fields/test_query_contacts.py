@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from herdbook.contacts import query_store
+from herdbook.querying import store as query_store
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.listing import create
 from tests.contacts.records import change, read
@@ -189,4 +189,27 @@ async def test_a_page_looks_at_a_limited_number_of_contacts(
     assert [await found(alice, **query) for query in queries] == [["a", "b", "j"]] * 2
     assert await found(alice, where=condition, sort=[{"field": "fields.score"}]) == ["b", "j", "a"]
     assert (await ask(alice, count=True))["count_is_exact"] is False
-    assert faults(await alice.post(URL, json={"sort": [{"field": "first_name"}]})) == [("sort", "too_many_matches")]
+    assert faults(await alice.post(URL, json={"sort": [{"field": "description"}]})) == [("sort", "too_many_matches")]
+
+
+async def test_fields_of_two_workspaces_never_meet(alice: Person, frank: Person, charlie: Person) -> None:
+    """Two workspaces define a field of the same key in other kinds: each sorts, compares and converts its own values alone."""
+    mine = await define(frank, "tier", "integer")
+    await define(charlie, "tier", "one_of")
+    for person, name, value in ((alice, "Ada", 7), (charlie, "Eve", "gold")):
+        contact = Thing(await person.post("/api/v2/contacts", json={"first_name": name, "fields": {"tier": value}}))
+        assert (await read(person, contact))["fields"] == {"tier": value}
+    sort = [{"field": "fields.tier"}]
+
+    assert [await found(each, sort=sort, where=where("fields.tier", "is_set")) for each in (alice, charlie)] == [
+        ["Ada"],
+        ["Eve"],
+    ]
+    assert faults(await charlie.post(URL, json={"where": where("fields.tier", "gt", 1)})) == [("where.op", "invalid_choice")]
+    assert faults(await alice.post(URL, json={"where": where("fields.tier", "eq", "gold")})) == [
+        ("where.value", "invalid_type")
+    ]
+    assert (await frank.patch(mine.url, json={"kind": "text"})).status_code == 200
+    assert await found(alice, where=where("fields.tier", "eq", "7")) == ["Ada"]
+    assert await found(charlie, where=where("fields.tier", "eq", "gold")) == ["Eve"]
+    assert (await charlie.get(mine.url)).status_code == 404

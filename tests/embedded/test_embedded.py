@@ -176,12 +176,13 @@ def test_environment_of_other_postgres_does_not_matter(farm: Path, monkeypatch: 
 
 
 def test_only_the_owner_can_enter_what_we_create(tmp_path: Path) -> None:
-    """Only the owner may enter the data folder and the cluster."""
+    """Only the owner may enter the data folder and the cluster, and read the log."""
     data_dir = tmp_path / "new"
     with served(data_dir):
-        modes = [oct(folder.stat().st_mode & 0o777) for folder in [data_dir, data_dir / "postgres"]]
+        paths = [data_dir, data_dir / "postgres", data_dir / "postgres.log"]
+        modes = [oct(path.stat().st_mode & 0o777) for path in paths]
 
-    assert modes == ["0o700", "0o700"]
+    assert modes == ["0o700", "0o700", "0o600"]
 
 
 def test_stop_may_be_called_again(farm: Path) -> None:

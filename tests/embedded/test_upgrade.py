@@ -74,6 +74,22 @@ def demo(original: Demo, tmp_path: Path) -> Demo:
     return original._replace(folder=tmp_path)
 
 
+@pytest.fixture(scope="module")
+def once_upgraded(original: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Demo, Finished]:
+    """A copy of that folder that was upgraded, and what the command said."""
+    folder = tmp_path_factory.mktemp("upgraded")
+    subprocess.run(["cp", "-a", str(original.folder / "herdbook-data"), str(folder)], check=True)
+    return original._replace(folder=folder), upgrade(folder, f"--old-binaries={OLD}")
+
+
+@pytest.fixture
+def upgraded(once_upgraded: tuple[Demo, Finished], tmp_path: Path) -> Demo:
+    """A copy of the upgraded folder."""
+    demo, _ = once_upgraded
+    subprocess.run(["cp", "-a", str(demo.folder / "herdbook-data"), str(tmp_path)], check=True)
+    return demo._replace(folder=tmp_path)
+
+
 def create_old(data_dir: Path, *options: str) -> None:
     """Create a cluster as the first start of a herdbook with PostgreSQL 17 would, or with other options."""
     server, cluster, rename = EmbeddedPostgres(data_dir), data_dir / "postgres", data_dir / "rename.sql"
@@ -150,10 +166,10 @@ def has_dumped(folder: Path) -> bool:
     return any(folder.glob("herdbook-data/postgres.upgrade/*/postgres/pg_upgrade_output.d/*/dump/*.custom"))
 
 
-def test_all_data_come_along(demo: Demo) -> None:
+def test_all_data_come_along(once_upgraded: tuple[Demo, Finished], upgraded: Demo) -> None:
     """The rows are the same to the byte, the planner has statistics, the server serves, and the old data are still there."""
+    demo, done = upgraded, once_upgraded[1]
     data_dir = demo.folder / "herdbook-data"
-    done = upgrade(demo.folder, f"--old-binaries={OLD}")
     assert done.status == 0, done.complained
     assert names(demo.folder) == {"postgres", "postgres.17"}
     assert (version(data_dir / "postgres"), version(data_dir / "postgres.17")) == (str(OURS), "17")
@@ -178,7 +194,7 @@ def test_all_data_come_along(demo: Demo) -> None:
 def test_it_may_be_killed_at_any_step(demo: Demo) -> None:
     """Killed at each step, again and again, it leaves the old database; begun anew, it completes."""
     data_dir = demo.folder / "herdbook-data"
-    for step in ("Starting", "Creating", "Checking", "Copying", "half", "Analyzing"):
+    for step in ("Starting", "Creating", "Checking", "half", "Analyzing"):
         with upgrading(demo.folder) as process:
             assert process.stdout is not None
             awaited = "Copying" if step == "half" else step
@@ -210,10 +226,9 @@ def test_a_signal_ends_it_and_all_that_it_runs(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("command", [["keys", "list"], ["upgrade-database"]])
-def test_the_last_step_is_made_up_for(demo: Demo, command: list[str]) -> None:
+def test_the_last_step_is_made_up_for(upgraded: Demo, command: list[str]) -> None:
     """If it is killed between the two renames, the next command finds the new database."""
-    data_dir = demo.folder / "herdbook-data"
-    assert upgrade(demo.folder, f"--old-binaries={OLD}").status == 0
+    demo, data_dir = upgraded, upgraded.folder / "herdbook-data"
     (data_dir / "postgres.upgrade").mkdir()
     (data_dir / "postgres").rename(data_dir / "postgres.upgrade/upgraded")
     next_command = herdbook(*command, folder=demo.folder)
@@ -225,23 +240,29 @@ def test_the_last_step_is_made_up_for(demo: Demo, command: list[str]) -> None:
     assert names(demo.folder) == {"postgres", "postgres.17"}
 
 
-def test_old_data_are_removed_on_request(demo: Demo) -> None:
-    """They stay until `--remove-old`, which can be given again, and which refuses while they are the only ones."""
-    early = upgrade(demo.folder, "--remove-old")
-    assert upgrade(demo.folder, f"--old-binaries={OLD}").status == 0
-    again = upgrade(demo.folder)
-    with serving(demo.folder):
-        during = upgrade(demo.folder, "--remove-old")
-    kept = names(demo.folder)
-    removed, second = upgrade(demo.folder, "--remove-old"), upgrade(demo.folder, "--remove-old")
+def test_the_only_data_are_not_removed(demo: Demo) -> None:
+    """`--remove-old` is refused before an upgrade."""
+    refused = upgrade(demo.folder, "--remove-old")
 
-    assert (early.status, "Upgrade it first" in early.complained) == (1, True)
+    assert (refused.status, "Upgrade it first" in refused.complained) == (1, True)
+    assert names(demo.folder) == {"postgres"}
+
+
+def test_old_data_are_removed_on_request(upgraded: Demo) -> None:
+    """They stay until `--remove-old`, which can be given again."""
+    folder = upgraded.folder
+    again = upgrade(folder)
+    with serving(folder):
+        during = upgrade(folder, "--remove-old")
+    kept = names(folder)
+    removed, second = upgrade(folder, "--remove-old"), upgrade(folder, "--remove-old")
+
     assert (again.status, f"is of PostgreSQL {OURS} already" in again.said) == (0, True)
     assert (during.status, "in use by another herdbook" in during.complained) == (1, True)
     assert kept == {"postgres", "postgres.17"}
     assert (removed.status, "Removed" in removed.said) == (0, True)
     assert (second.status, "There is no database of an earlier PostgreSQL" in second.said) == (0, True)
-    assert names(demo.folder) == {"postgres"}
+    assert names(folder) == {"postgres"}
 
 
 @pytest.mark.parametrize("command", ["serve", "upgrade-database"])
@@ -339,10 +360,9 @@ def test_too_little_room_is_refused_with_the_figures(original: Demo, tmp_path: P
     assert there == {"postgres"}
 
 
-@pytest.mark.parametrize("name", ["long" * 30, "with space, and 'comma'"])
-def test_any_folder_name(demo: Demo, name: str) -> None:
+def test_any_folder_name(demo: Demo) -> None:
     """The path may be longer than a socket's limit, and may contain characters with a meaning in a shell."""
-    data_dir = (demo.folder / "herdbook-data").rename(demo.folder / name)
+    data_dir = (demo.folder / "herdbook-data").rename(demo.folder / f"with space, and 'comma', and {'long' * 30}")
     done = upgrade(demo.folder, f"--old-binaries={OLD}", f"--data-dir={data_dir}")
 
     assert done.status == 0, done.complained

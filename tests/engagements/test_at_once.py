@@ -11,7 +11,12 @@ from herdbook import ids
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.commands import CreateContact, UpdateContact
-from herdbook.contacts.model import ContactCreate, ContactUpdate, ContactUpdateEmail, ContactUpdatePhoneNumber
+from herdbook.contacts.model import (
+    ContactCreate,
+    ContactRecordUpdateEmail,
+    ContactRecordUpdatePhoneNumber,
+    ContactUpdate,
+)
 from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import CreateEngagement, RecordingNeeded
 from herdbook.engagements.model import EngagementCreate, Participant
@@ -69,8 +74,8 @@ async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Perso
     company = msgspec.json.decode((await ledger_client.write(Create(COMPANY, made))).body)
     new = ContactCreate(
         company_id=company["id"],
-        emails=(ContactUpdateEmail("ada@engine.test"),),
-        phone_numbers=(ContactUpdatePhoneNumber(NUMBER),),
+        emails=(ContactRecordUpdateEmail("ada@engine.test"),),
+        phone_numbers=(ContactRecordUpdatePhoneNumber(NUMBER),),
     )
     contact, by_address, by_number = await gather(
         ledger_client.write(CreateContact(new)),
@@ -86,7 +91,7 @@ async def test_a_contact_that_comes_first_is_taken_with_its_company(alice: Perso
 @pytest.mark.parametrize("how", ["deleted", "renumbered"])
 async def test_a_contact_that_goes_first_is_not_taken(alice: Person, ledger_client: LedgerClient, how: str) -> None:
     """A contact that just lost its number or was deleted is not found by it; the next oldest is, or a new one is created."""
-    numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
+    numbered = ContactCreate(phone_numbers=(ContactRecordUpdatePhoneNumber(NUMBER),))
     first, second = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(2)]
 
     def leaving(contact_id: UUID) -> Command:
@@ -107,7 +112,7 @@ async def test_a_contact_that_goes_first_is_not_taken(alice: Person, ledger_clie
 
 async def test_a_number_of_very_many_is_looked_at_further(alice: Person, ledger_client: LedgerClient) -> None:
     """If all contacts that were found first lose the number in one batch, the command finds the next contact."""
-    numbered = ContactCreate(phone_numbers=(ContactUpdatePhoneNumber(NUMBER),))
+    numbered = ContactCreate(phone_numbers=(ContactRecordUpdatePhoneNumber(NUMBER),))
     contacts = [id_of(await ledger_client.write(CreateContact(numbered))) for _ in range(MIN_RANGE + 1)]
     deletions = [ledger_client.write(Delete(CONTACT, contact_id)) for contact_id in contacts[:-1]]
     *_, engaged = await gather(*deletions, ledger_client.write(engaging(Participant(phone=NUMBER))))

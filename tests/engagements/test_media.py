@@ -60,6 +60,7 @@ async def test_a_recording_is_kept_as_it_is(alice: Person, near: Lab, media: Med
 
     (file,) = near.kept(alice)
     assert file.read_bytes() == WAV
+    assert file.stat().st_mode & 0o777 == 0o600
     assert (created.json["processing_status"], created.json["duration_seconds"]) == ("PENDING", SECONDS)
     assert created.json["end_at"] == "2026-03-01T12:00:02.000000Z"
     assert (await stored.changes())[-1].object["details"]["media"] == {"content_type": "audio/wav", "size": len(WAV)}

@@ -199,6 +199,53 @@ async def test_deleted_objects_go_by_themselves(alice: Person, ledger: Ledger, p
     await assert_consistent(pool, alice.workspace_id)
 
 
+async def _grow_old(pool: Any, person: Person) -> None:
+    for table in ("contact", "company"):
+        old = f"update {table} set deleted_at = now() - interval '8 days' where workspace_id = $1 and deleted_at is not null"
+        await pool.execute(old, person.workspace_id)
+
+
+@pytest.mark.parametrize("kind", ["contacts", "companies"])
+async def test_merged_objects_stay_with_the_one_that_replaces_them(
+    alice: Person, ledger: Ledger, pool: Any, own_pool: Pool, kind: str
+) -> None:
+    """A merged object leads to the one that replaces it without a limit of time, and is gone once that one is."""
+    first, second, target = [Thing(await alice.post(f"/api/v2/{kind}", json=_blank(kind))) for _ in range(3)]
+    for source, into in ((first, second), (second, target)):
+        assert (await alice.post(f"/api/herdbook/{kind}/{into.id}/merge", json={"from": [source.id]})).status_code == 200
+    await _grow_old(pool, alice)
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+    led = [(await alice.get(each.url)).json()["merged_into"] for each in (first, second)]
+
+    await alice.delete(target.url)
+    await _grow_old(pool, alice)
+    # Each run ends a chain by one object at least.
+    for _ in range(3):
+        await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    assert led == [target.id, target.id]
+    tables = {"contacts": "contact", "companies": "company"}
+    assert await pool.fetchval(f"select count(*) from {tables[kind]} where workspace_id = $1", alice.workspace_id) == 0
+
+
+async def test_a_circle_of_merged_contacts_goes(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
+    """Merged contacts that lead to each other alone are gone after the days of deleted ones."""
+    ada, grace = [Thing(await alice.post("/api/v2/contacts", json={})) for _ in range(2)]
+    await alice.delete(ada.url)
+    await alice.delete(grace.url)
+    for one, other in ((ada, grace), (grace, ada)):
+        await pool.execute("update contact set merged_into = $2 where id = $1", one.uuid, other.uuid)
+    await _grow_old(pool, alice)
+
+    await expire(own_pool, ledger, BUSINESS_TYPES, 7)
+
+    assert await pool.fetchval("select count(*) from contact where workspace_id = $1", alice.workspace_id) == 0
+
+
+def _blank(kind: str) -> dict[str, Any]:
+    return {"domains": []} if kind == "companies" else {}
+
+
 async def test_notes_go_with_their_object(alice: Person, ledger: Ledger, pool: Any, own_pool: Pool) -> None:
     """Once a deleted contact or company is gone, the notes on it are; notes that were deleted long ago are gone, too."""
     ada, grace = await marked(alice), Thing(await alice.post("/api/v2/contacts", json={}))

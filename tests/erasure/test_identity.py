@@ -25,7 +25,6 @@ async def linked(person: Person, participant: Json, *contact_ids: str, **members
     "participant",
     [
         {"email": "zyxomma@private.test", "phone": PHONE},
-        {"email": "zyxomma@private.test", "name": f"{MARKER} {MARKER} the Second"},
         {"phone": "030 1234567", "name": MARKER},
         {"phone": "0049 30 1234567"},
         {"phone": "+49 (0)30 123-4567", "name": MARKER},
@@ -36,7 +35,7 @@ async def linked(person: Person, participant: Json, *contact_ids: str, **members
 async def test_one_thing_is_enough_in_a_linked_engagement(
     alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]", participant: Json
 ) -> None:
-    """In a linked engagement a participant is the person by address, number or name, whatever else is said of them."""
+    """In a linked engagement a participant is the person by address or number, or by the name if there is no address."""
     ada = await marked(alice)
     await linked(alice, participant, ada.id)
 
@@ -83,6 +82,24 @@ async def test_an_address_that_passed_on_is_anothers(alice: Person, admin: Perso
     assert certificate["engagement_ids"] == []
     assert "engagement" not in certificate["rows"]
     assert (await alice.get(engagement.url)).json() == before
+
+
+async def test_a_namesake_with_another_address_stays(alice: Person, admin: Person, pool: Any) -> None:
+    """A participant with the name of an erased person, but another address, stays, in the history, too."""
+    ada = await marked(alice)
+    name = f"{MARKER} {MARKER} the Second"
+    namesake = {"email": "junior@x.test", "name": name}
+    engagement = Made(await alice.post(URL, json=call(participants=[{"email": ADDRESS, "name": name}, namesake])))
+    junior = (await alice.get("/api/v2/contacts", params={"filter[email][eq]": "junior@x.test"})).json()["data"][0]["id"]
+
+    assert (await erase(admin, ada)).status_code == 200
+    details = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    first = "select object::text from change where workspace_id = $1 and kind = 'e' order by seq limit 1"
+    for said in (details, await pool.fetchval(first, alice.workspace_id)):
+        assert ADDRESS not in said
+        assert "junior@x.test" in said
+    shown = (await alice.get(engagement.url, params={"expand": "contacts"})).json()
+    assert [each["id"] for each in shown["contacts"]] == [junior]
 
 
 async def test_a_shared_number_is_nobodys(alice: Person, admin: Person) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import pytest
 
 from herdbook import ids
 from herdbook.contacts.store import CONTACT
@@ -14,9 +15,12 @@ from herdbook.engagements.model import TimelineRequest
 from herdbook.engagements.store import ENGAGEMENT
 from herdbook.erasure.commands import EraseSlice, Expirable, ExpireObjects
 from herdbook.erasure.erasing import command_for
-from herdbook.history.commands import Restore
+from herdbook.history import store
+from herdbook.history.commands import Restore, UndoReversals
+from herdbook.history.undoing import reversal_of
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Command, Origin
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.transcript_comments.commands import CreateTranscriptComment
 from herdbook.transcript_comments.model import TranscriptCommentCreate
 from tests.cast import Person, Thing
@@ -228,3 +232,29 @@ async def test_a_merged_contact_is_restored_in_the_batch(alice: Person, ledger: 
     assert not isinstance(erased, Exception)
     assert (await alice.get(grace.url)).status_code == 200
     assert (await alice.get(ada.url)).status_code == 404
+
+
+@pytest.mark.parametrize("earlier_slices", range(6))
+async def test_an_undo_that_was_read_before(
+    alice: Person, ledger: Ledger, pool: Any, own_pool: Pool, earlier_slices: int
+) -> None:
+    """An undo whose state was read before an erasure brings no person back into a deleted engagement, after whatever slice."""
+    ada = await marked(alice)
+    engagement = Made(await alice.post(URL, json=call(participants=[{"email": ADDRESS, "name": MARKER}])))
+    deleted = await alice.delete(f"/api/herdbook/engagements/{engagement.id}")
+    request_id = ids.decoded(ids.REQUEST, deleted.headers["X-Request-Id"])
+    assert request_id is not None
+    touched = await store.touched(own_pool, OBJECT_TYPES, alice.workspace_id, request_id)
+    entries = await store.first_entries(own_pool, alice.workspace_id, [each.first for each in touched])
+    reversals = tuple(reversal_of(alice.workspace_id, each, entries[each.first]) for each in touched)
+    undo = UndoReversals(request_id="", reversals=reversals, object_types=OBJECT_TYPES, may_name=frozenset())
+    await _begin(ledger, own_pool, alice, ada)
+    for _ in range(earlier_slices):
+        await ledger.write(alice.workspace_id, EraseSlice(ada.uuid), _NOBODY)
+
+    _, undone = await _together(ledger, alice, EraseSlice(ada.uuid), undo)
+
+    assert not isinstance(undone, Exception)
+    await _end(ledger, pool, alice)
+    assert await everything(pool, alice.workspace_id) == {}
+    await assert_consistent(pool, alice.workspace_id)

@@ -20,9 +20,9 @@ from tests.erasure.test_erase_contact import ADDRESS, MARKER, erase, everything,
 from tests.history.consistency import assert_consistent
 
 
-async def engage(ledger: Ledger, person: Person, first: int, many: int) -> None:
-    """Create engagements with the marked person and another one among the participants."""
-    participants = (Participant(email=ADDRESS, name=MARKER), Participant(email="bob@x.test", name="Bob"))
+async def engage(ledger: Ledger, person: Person, first: int, many: int, others: tuple[Participant, ...] = ()) -> None:
+    """Create engagements with the marked person and another one among the participants, and further ones."""
+    participants = (Participant(email=ADDRESS, name=MARKER), Participant(email="bob@x.test", name="Bob"), *others)
     for number in range(first, first + many):
         fields = EngagementCreate(
             type="CALL", title="A call", source_system="dialer", external_id=f"call-{number}", participants=participants

@@ -159,7 +159,8 @@ def test_every_kind_of_refusal_is_possible_somewhere() -> None:
     possible = {refusal for operation in OPERATIONS for refusal in refusals_of(operation)}
 
     protocol = {errors.Malformed, errors.InvalidHeader, errors.HeadTooLarge, errors.TooSlow}
-    assert set(PROBLEM_TYPES) - possible == {errors.NoRoute, errors.MethodNotAllowed, *protocol}
+    of_pages = {errors.FromElsewhere}
+    assert set(PROBLEM_TYPES) - possible == {errors.NoRoute, errors.MethodNotAllowed, *protocol, *of_pages}
 
 
 def test_a_body_may_be_left_out_only_where_nothing_would_be_missing() -> None:

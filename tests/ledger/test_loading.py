@@ -95,7 +95,7 @@ def upsert(*addresses: str, **members: Any) -> UpsertContact:
     return UpsertContact(ContactUpsert(emails=items(*addresses), **members))
 
 
-def write_all(*commands: CreateContact | UpdateContact | Delete | UpsertContact) -> WriteAll:
+def write_all(*commands: CreateContact | Delete | UpsertContact) -> WriteAll:
     """Return these commands as one."""
     return WriteAll(tuple(WriteItem(index, command) for index, command in enumerate(commands)))
 

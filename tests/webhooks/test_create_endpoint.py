@@ -44,6 +44,7 @@ async def test_everything_that_is_sent_comes_back(alice: Person) -> None:
         "url": HERE,
         "description": "The CRM's copy.",
         "event_types": ["v1.contact.created", "v1.tag.deleted"],
+        "include_fields": False,
         "is_enabled": True,
     }
 

@@ -56,18 +56,28 @@ def test_in_between_counts_what_is_told_either_way(
     expected: list[SubscriptionSpan],
 ) -> None:
     """Entries that were unread at a change count as delivered only if both old and new types include them."""
-    assert list(told_otherwise(spans, position, seq, types)) == expected
+    assert list(told_otherwise(spans, position, SubscriptionSpan(seq, types))) == expected
+
+
+def test_in_between_no_event_shows_fields_that_one_subscription_leaves_out() -> None:
+    """Entries that were unread at a change count as sent with fields only if the endpoint asked for them before and after."""
+    begun, ended = SubscriptionSpan(9, None, include_fields=True), SubscriptionSpan(12, None)
+
+    assert told_otherwise([ALL], 5, begun) == (ALL, SubscriptionSpan(5, None), begun)
+    assert told_otherwise([ALL, begun], 10, ended) == (ALL, begun, SubscriptionSpan(10, None), ended)
 
 
 def test_who_has_stopped_reads_by_the_new_rule() -> None:
     """A stopped endpoint reads by its new types from its position on; what was recorded after that is dropped."""
-    assert told_anew([ALL], 5, (A,)) == (ALL, SubscriptionSpan(5, (A,)))
-    assert told_anew([ALL, SubscriptionSpan(5, (A,)), SubscriptionSpan(9, (A,))], 5, (B,)) == (ALL, SubscriptionSpan(5, (B,)))
+    spans = [ALL, SubscriptionSpan(5, (A,)), SubscriptionSpan(9, (A,))]
+
+    assert told_anew([ALL], 5, SubscriptionSpan(7, (A,))) == (ALL, SubscriptionSpan(5, (A,)))
+    assert told_anew(spans, 5, SubscriptionSpan(12, (B,))) == (ALL, SubscriptionSpan(5, (B,)))
 
 
 def test_what_is_passed_over_is_told_nowhere() -> None:
     """Entries between the position and a later start are not delivered."""
-    spans = passed_over([ALL], 5, 9, (A,))
+    spans = passed_over([ALL], 5, SubscriptionSpan(9, (A,)))
     told = [span_of(spans, seq) for seq in (0, 1, 5, 6, 9, 10)]
 
     assert spans == (ALL, SubscriptionSpan(5, ()), SubscriptionSpan(9, (A,)))
@@ -78,7 +88,7 @@ def test_not_everything_is_kept() -> None:
     """Only the latest 100 periods are kept."""
     spans: tuple[SubscriptionSpan, ...] = (ALL,)
     for position in range(1, 1000):
-        spans = told_anew(spans, position, (A,) if position % 2 else (B,))
+        spans = told_anew(spans, position, SubscriptionSpan(position, (A,) if position % 2 else (B,)))
 
     assert len(spans) == 100
     assert spans[-1].after == 999

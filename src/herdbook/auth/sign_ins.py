@@ -59,10 +59,10 @@ class _Newest(OrderedDict[KeyT, ValueT], Generic[KeyT, ValueT]):
             self.popitem(last=False)
 
 
-class _Buckets(Generic[KeyT]):
+class Buckets(Generic[KeyT]):
     """Counts failures: each key has a bucket of up to `burst` tokens, and gets `rate` of them back per second."""
 
-    def __init__(self, rate: int, burst: int, clock: Callable[[], float]) -> None:
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         self._rate = rate
         self._burst = burst
         self._clock = clock
@@ -91,8 +91,8 @@ class SignIns:
     def __init__(self, statements: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         self._statements = statements
         self._clock = clock
-        self._by_address: _Buckets[str] = _Buckets(_ADDRESS_RATE, _ADDRESS_BURST, clock)
-        self._by_credential: _Buckets[_Tried] = _Buckets(_CREDENTIAL_RATE, _CREDENTIAL_BURST, clock)
+        self._by_address: Buckets[str] = Buckets(_ADDRESS_RATE, _ADDRESS_BURST, clock)
+        self._by_credential: Buckets[_Tried] = Buckets(_CREDENTIAL_RATE, _CREDENTIAL_BURST, clock)
         self._looked_up: _Newest[_Tried, tuple[float, HasSecret | None]] = _Newest()
         self._right_before: _Newest[_Tried, None] = _Newest()
         self._lookups: dict[_Tried, asyncio.Task[HasSecret | None]] = {}
@@ -109,12 +109,12 @@ class SignIns:
         sent, network = secret_hash(secret), network_of(address)
         until, known = self._looked_up.get(tried, (0.0, None))
         if until > self._clock() and not _stands(known, sent):
-            _refuse_after(max(self._by_address.take(network), self._by_credential.take(tried)))
+            refuse_after(max(self._by_address.take(network), self._by_credential.take(tried)))
             return cast("StoredT", known) if _is_right(known, sent) else None
         was_right = tried in self._right_before
         if not was_right:
             # The token is taken before the look-up, so that no more wait than may fail.
-            _refuse_after(self._by_address.take(network))
+            refuse_after(self._by_address.take(network))
         has_failed = False
         try:
             found = await self._found(tried, is_queued=not was_right)
@@ -132,7 +132,7 @@ class SignIns:
             seconds = _KNOWN_FOR_SECONDS
         self._looked_up[tried] = (self._clock() + seconds, found)
         wait = self._by_address.take(network) if was_right else 0
-        _refuse_after(max(wait, self._by_credential.take(tried)))
+        refuse_after(max(wait, self._by_credential.take(tried)))
         return cast("StoredT", found) if _is_right(found, sent) else None
 
     async def _found(self, tried: _Tried, *, is_queued: bool) -> HasSecret | None:
@@ -163,7 +163,8 @@ def _stands(stored: HasSecret | None, sent: bytes) -> bool:
     return _is_right(stored, sent) and not _is_over(stored)
 
 
-def _refuse_after(seconds: int) -> None:
+def refuse_after(seconds: int) -> None:
+    """Refuse a sign-in that has to wait; 0 seconds is none that has. Refusal: RateLimited."""
     if seconds:
         raise RateLimited(seconds, "failed sign-ins")
 

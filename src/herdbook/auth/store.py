@@ -100,7 +100,7 @@ async def list_keys(statements: Executor, workspace_id: UUID | None) -> list[Cre
     records = await statements.fetch(
         """
         select id, workspace_id, name, scopes, created_at, expires_at, revoked_at, last_used_at
-        from credential where $1::uuid is null or workspace_id = $1
+        from credential where ($1::uuid is null or workspace_id = $1) and secret_hash <> ''
         order by id
         """,
         workspace_id,

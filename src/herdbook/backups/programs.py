@@ -12,7 +12,7 @@ from herdbook.backups.archive import CHUNK
 from herdbook.embedded import binary
 
 _DUMP: Final = ("--format=custom", "--compress=gzip:1", "--no-password")
-# All or nothing. Owners and privileges are those of the account that restores.
+# pg_restore restores all or nothing. Owners and privileges are those of the account that restores.
 _RESTORE: Final = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-password")
 # asyncpg obeys these, too. The others, such as PGHOSTADDR, could lead a program to another database.
 _VARIABLES: Final = (

@@ -23,11 +23,13 @@ from herdbook.backups.restoration import (
     verify,
 )
 from herdbook.cli.database import database as open_database
-from herdbook.cli.environment import CommandFailed, environment
+from herdbook.cli.environment import CommandFailed, CommandIncomplete, environment
 from herdbook.cli.progress import step
 from herdbook.settings import DatabaseSettings
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_UNCHANGED: Final = "No file and no data folder was changed."
+_CHANGED_OUTSIDE: Final = f"{_UNCHANGED} The database may hold restored data: empty it before another try."
 
 
 def backup(
@@ -37,7 +39,7 @@ def backup(
     verify: bool = False,
     database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
 ) -> None:
-    """Write the database and the recordings into one file, while servers go on writing.
+    """Write the database and the recordings into one file, while servers go on writing. Status 3: recordings are missing.
 
     Parameters
     ----------
@@ -83,7 +85,8 @@ def restore(
         raise CommandFailed(f"There is no file `{file}`. Name one that `herdbook backup` wrote.")
     if replace and database.database_url is not None:
         raise CommandFailed("--replace is for data folders. Name an empty database with --database-url.")
-    with _ending_whole(), _refusals(f"The backup `{file}` was not restored"):
+    is_external = database.database_url is not None and not verify
+    with _ending_whole(_CHANGED_OUTSIDE if is_external else _UNCHANGED), _refusals(f"The backup `{file}` was not restored"):
         if verify:
             _verify(file)
             environment.say(f"The backup `{file}` is whole: restored, it has the same rows and heads as when it was made.")
@@ -121,9 +124,9 @@ def _tell(file: Path, taken: Taken) -> None:
     environment.say(f"Wrote {file} ({decimal(file.stat().st_size)}). {_summary(taken.manifest)}")
     environment.say("The file holds personal data, and secrets of webhooks and credentials: keep it closed, or encrypt it.")
     if taken.missing:
-        environment.complain(
-            f"{taken.missing} recordings of engagements are not in the backup, because they are not in the data folder. With "
-            "an external database, name the folder of the server that fetched them with --data-dir."
+        raise CommandIncomplete(
+            f"{taken.missing} recordings of engagements are not in the backup, because they are not in the data folder. All "
+            "else is. With an external database, name the folder of the server that fetched them with --data-dir."
         )
 
 
@@ -133,11 +136,11 @@ def _summary(manifest: Manifest) -> str:
 
 
 @contextmanager
-def _ending_whole() -> Generator[None]:
-    """Let a signal end the command like a failure, so that nothing half done is left."""
+def _ending_whole(changed: str = _UNCHANGED) -> Generator[None]:
+    """Let a signal end the command like a failure, so that no half-made file is left. The message says what has `changed`."""
 
     def end(*_: object) -> NoReturn:
-        raise CommandFailed("Stopped by a signal, before it was complete. No file and no data folder was changed.")
+        raise CommandFailed(f"Stopped by a signal, before it was complete. {changed}")
 
     former = {
         number: signal.signal(number, end)

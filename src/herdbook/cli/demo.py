@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,13 +16,18 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.auth.store import create_key, list_keys, revoke_key
+from herdbook.cli.demo_record import FIELDS, company_members, company_notes, contact_members, contact_notes
 from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.serve import preparing, serve
+from herdbook.companies.commands import UpdateCompanyRecord
 from herdbook.companies.model import CompanyCreate, CompanyDomainRequest
 from herdbook.companies.store import COMPANY
+from herdbook.console.model import LINK_MINUTES, link_address
+from herdbook.console.store import create_link
 from herdbook.contacts.commands import CreateContact
-from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
-from herdbook.contacts.store import page
+from herdbook.contacts.model import Contact, ContactCreate, ContactRecordUpdateEmail, ContactRecordUpdatePhoneNumber
+from herdbook.contacts.store import CONTACT, page
+from herdbook.custom_fields.commands import CreateField
 from herdbook.db.paging import PageQuery
 from herdbook.db.pool import Pool, open_pool
 from herdbook.engagements.commands import PRIVATE_WRITE, CreateEngagement, ReplaceTags
@@ -30,13 +35,15 @@ from herdbook.engagements.model import EngagementCreate, Participant, TimelineEn
 from herdbook.first_start import FIRST_KEY_NAME, Prepared
 from herdbook.ledger.commands import Create
 from herdbook.ledger.ledger import Ledger, Written
-from herdbook.ledger.unit_of_work import Origin
+from herdbook.ledger.unit_of_work import Command, Origin
+from herdbook.notes.commands import CreateNote
 from herdbook.search_text import folded
 from herdbook.settings import Settings
 from herdbook.tags.model import TagCreate
 from herdbook.tags.store import TAG
 from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, UserRole
+from herdbook.users.store import all_users
 
 _KEY_NAME: Final = "Demo"
 
@@ -143,16 +150,23 @@ class _Demonstration:
                 await revoke_key(pool, key.id)
             if await pool.fetchval("select not exists (select from contact where workspace_id = $1)", ready.workspace_id):
                 await _fill(pool, ready.workspace_id, api_key.id)
+            somebody = next(
+                user for user in await all_users(pool, ready.workspace_id) if user.first_name == _USERS[0].first_name
+            )
+            link = await create_link(pool, ready.workspace_id, _uuid(ids.USER, somebody.id))
             for listed in (await page(pool, ready.workspace_id, PageQuery(limit=1, descending=False)))[:1]:
                 self._somebody = msgspec.json.decode(listed.body, type=Contact)
         finally:
             await pool.close()
-        return Prepared(ready.workspace_id, api_key)
+        return Prepared(ready.workspace_id, api_key, link=link)
 
     def announce(self, url: str, ready: Prepared) -> None:
         """Print the demo's address, its key, and a first command to try."""
+        assert ready.link is not None, "the demo has made one"
         environment.say(f"""
 herdbook answers at {url}
+Console:       {link_address(url, ready.link)}
+               (signs you in as {_called(_USERS[0])}, once, within {LINK_MINUTES} minutes)
 Documentation: {url}/docs
 API key:       {ready.api_key}
 """)
@@ -168,7 +182,7 @@ curl -X PATCH {url}/api/v2/contacts/{self._somebody.id} \\
         environment.say(f"Press Ctrl-C to stop. The data stay in `{self._folder}`; pass it to other commands as --data-dir.\n")
 
 
-def _called(contact: Contact) -> str:
+def _called(contact: Contact | NewUser) -> str:
     return " ".join(name for name in (contact.first_name, contact.last_name) if name) or "somebody"
 
 
@@ -176,20 +190,27 @@ async def _fill(pool: Pool, workspace_id: UUID, credential_id: UUID) -> None:
     ledger = Ledger(pool, queue_limit=_CONTACTS)
     ledger.open()
     origin = Origin(request_id=ids.new_id(), credential_id=credential_id)
+
+    async def written(commands: Iterable[Command]) -> list[Written]:
+        return await asyncio.gather(*(ledger.write(workspace_id, command, origin) for command in commands))
+
     try:
-        companies = await asyncio.gather(
-            *(ledger.write(workspace_id, Create(COMPANY, company), origin) for company in _companies())
+        companies = await written(Create(COMPANY, company) for company in _companies())
+        await written(CreateField(field) for field in FIELDS)
+        users = await written(CreateUser(user) for user in _USERS)
+        tags = await written(Create(TAG, tag) for tag in _TAGS)
+        company_ids, tag_ids, user_ids = ([_id_of(each) for each in made] for made in (companies, tags, users))
+        contacts = await written(map(CreateContact, _contacts(company_ids, tag_ids, user_ids)))
+        await written(
+            UpdateCompanyRecord(_uuid(ids.COMPANY, company_id), company_members(number, tag_ids[0], user_ids))
+            for number, company_id in enumerate(company_ids)
         )
-        asked = _contacts([_id_of(company) for company in companies])
-        contacts = await asyncio.gather(*(ledger.write(workspace_id, CreateContact(contact), origin) for contact in asked))
-        users = await asyncio.gather(*(ledger.write(workspace_id, CreateUser(user), origin) for user in _USERS))
-        tags = await asyncio.gather(*(ledger.write(workspace_id, Create(TAG, tag), origin) for tag in _TAGS))
+        await written(_notes([_id_of(each) for each in contacts], company_ids, user_ids))
         calls = list(_calls([msgspec.json.decode(contact.body, type=Contact) for contact in contacts], users, credential_id))
-        engagements = await asyncio.gather(*(ledger.write(workspace_id, call, origin) for call in calls))
-        assert len(engagements) == len(calls), "each external id is unique"
+        await written(calls)
         for number, call in enumerate(calls):
-            tag_ids = (_id_of(tags[number % len(tags)]),)
-            tagged = ReplaceTags(engagement_id=call.engagement_id, tag_ids=tag_ids, private_scopes=frozenset({PRIVATE_WRITE}))
+            one = (tag_ids[number % len(tag_ids)],)
+            tagged = ReplaceTags(engagement_id=call.engagement_id, tag_ids=one, private_scopes=frozenset({PRIVATE_WRITE}))
             await ledger.write(workspace_id, tagged, origin)
     finally:
         await ledger.close()
@@ -210,7 +231,7 @@ def _companies() -> list[CompanyCreate]:
     ]
 
 
-def _contacts(company_ids: list[str]) -> list[ContactCreate]:
+def _contacts(company_ids: Sequence[str], tag_ids: Sequence[str], user_ids: Sequence[str]) -> list[ContactCreate]:
     # Generate the same people each time, so that the documentation stays accurate.
     dice = random.Random(1842)  # noqa: S311
     names = [(first, last) for first in _FIRST_NAMES for last in _LAST_NAMES]
@@ -218,9 +239,9 @@ def _contacts(company_ids: list[str]) -> list[ContactCreate]:
     for number, (first, last) in enumerate(dice.sample(names, _CONTACTS)):
         company = dice.randrange(len(_COMPANIES))
         local_part = f"{_plain(first)}.{_plain(last)}"
-        emails = [ContactUpdateEmail(f"{local_part}@{_domain(_COMPANIES[company][0])}")]
+        emails = [ContactRecordUpdateEmail(f"{local_part}@{_domain(_COMPANIES[company][0])}", label="work")]
         if dice.random() < 0.2:
-            emails.append(ContactUpdateEmail(f"{local_part}@mail.example"))
+            emails.append(ContactRecordUpdateEmail(f"{local_part}@mail.example", label="home"))
         phone = dice.choice(_PHONES).format(number % 100)
         contacts.append(
             ContactCreate(
@@ -229,11 +250,22 @@ def _contacts(company_ids: list[str]) -> list[ContactCreate]:
                 description=dice.choice(_ROLES) if dice.random() < 0.5 else UNSET,
                 company_id=company_ids[company],
                 emails=tuple(emails),
-                phone_numbers=(ContactUpdatePhoneNumber(phone),) if dice.random() < 0.7 else (),
+                phone_numbers=(ContactRecordUpdatePhoneNumber(phone, label="mobile"),) if dice.random() < 0.7 else (),
                 time_zone=dice.choice(_ZONES) if dice.random() < 0.6 else UNSET,
+                **contact_members(number, tag_ids, user_ids),
             )
         )
     return contacts
+
+
+def _notes(contact_ids: Sequence[str], company_ids: Sequence[str], user_ids: Sequence[str]) -> Iterator[CreateNote]:
+    users = [_uuid(ids.USER, user_id) for user_id in user_ids]
+    for number, note in contact_notes():
+        contact_id = _uuid(ids.CONTACT, contact_ids[number])
+        yield CreateNote(object_type=CONTACT, object_id=contact_id, fields=note, user_id=users[number % len(users)])
+    for number, note in company_notes():
+        company_id = _uuid(ids.COMPANY, company_ids[number])
+        yield CreateNote(object_type=COMPANY, object_id=company_id, fields=note, user_id=users[0])
 
 
 def _calls(contacts: Sequence[Contact], users: Sequence[Written], created_by: UUID) -> Iterator[CreateEngagement]:

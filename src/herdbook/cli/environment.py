@@ -16,10 +16,15 @@ class ExitStatus(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    INCOMPLETE = 3
 
 
 class CommandFailed(Exception):
     """A command failed; the message gives the reason and the remedy."""
+
+
+class CommandIncomplete(Exception):
+    """A command did its work, except for a part; the message names this part and the remedy."""
 
 
 def require_name(name: str, remedy: str) -> None:

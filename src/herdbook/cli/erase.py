@@ -146,7 +146,7 @@ async def _preview(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_
     command = await command_for(place.pool, workspace_id, contact_id, with_engagements=with_engagements)
     if (refusal := await not_erasable(place.pool, workspace_id, command)) is not None:
         raise refusal
-    return preview(command, ids.new_id(), None)
+    return await preview(command, ids.new_id(), None)
 
 
 async def _erased(place: _Place, workspace_id: UUID, contact_id: UUID, *, with_engagements: bool) -> Certificate:
@@ -168,7 +168,7 @@ async def _address_erased(place: _Place, asked: _Asked) -> Certificate | None:
     command = await command_for_address(place.pool, workspace_id, asked.address)
     has_rows = any(command.found.rows.values())
     if asked.is_dry_run:
-        return preview(command, ids.new_id(), None) if has_rows else None
+        return await preview(command, ids.new_id(), None) if has_rows else None
     # The list keeps the address, too, so that contacts with it do not come back with an earlier backup.
     if has_rows or asked.contact_ids:
         origin = Origin(request_id=ids.new_id(), credential_id=ids.NIL)

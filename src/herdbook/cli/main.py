@@ -14,7 +14,7 @@ from cyclopts.config import Env
 
 from herdbook.auth.scopes import SCOPES
 from herdbook.cli.database import database as open_database
-from herdbook.cli.environment import CommandFailed, ExitStatus, environment
+from herdbook.cli.environment import CommandFailed, CommandIncomplete, ExitStatus, environment
 from herdbook.cli.serve import announce_server, preparing
 from herdbook.cli.serve import serve as run_server
 from herdbook.database_upgrade import UpgradeRefused
@@ -80,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingOutOfRange as error:
         environment.complain(f"herdbook: {error}")
         return ExitStatus.USAGE
+    except CommandIncomplete as incomplete:
+        environment.complain(f"herdbook: {incomplete}")
+        return ExitStatus.INCOMPLETE
     except (
         CommandFailed,
         ClaimedTwice,

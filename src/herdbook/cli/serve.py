@@ -29,6 +29,7 @@ from uvicorn.supervisors import Multiprocess, multiprocess
 
 from herdbook import ids
 from herdbook.cli.environment import CommandFailed, environment
+from herdbook.console.model import LINK_MINUTES, link_address
 from herdbook.embedded import EmbeddedPostgres
 from herdbook.first_start import Prepared, note_shown, prepare
 from herdbook.logs import configure_logs
@@ -97,6 +98,11 @@ def announce_server(settings: Settings) -> Announce:
             f"Data:      {settings.data_dir.resolve() if settings.database_url is None else 'in the external database'}"
         )
         environment.say(f"Workspace: {ids.encoded(ids.WORKSPACE, ready.workspace_id)}")
+        if ready.link is None:
+            environment.say(f"Console:   {url}/console   (`herdbook users link` makes a link that signs a user in)")
+        else:
+            # The link works at once, even if the public address does not yet.
+            environment.say(f"Console:   {link_address(url, ready.link)}   (signs you in, once, within {LINK_MINUTES} minutes)")
         if ready.api_key is not None:
             environment.say(f"API key:   {ready.api_key}   (shown only once; `herdbook keys create` makes others)")
         elif ready.lacks_key:

@@ -1,4 +1,4 @@
-"""`herdbook users`: the people of the team."""
+"""`herdbook users`: the people of the team, and the links that let them into the console."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -7,10 +7,13 @@ import msgspec
 from cyclopts import App, Parameter
 
 from herdbook import ids
-from herdbook.addresses import NotAnAddress
+from herdbook.addresses import NotAnAddress, comparable_address
+from herdbook.auth.keys import Token
 from herdbook.cli.database import carry_out, with_connection, workspace_called
 from herdbook.cli.environment import CommandFailed, environment, require_name
 from herdbook.cli.tables import new_table, show
+from herdbook.console.model import link_address
+from herdbook.console.store import create_link
 from herdbook.db.pool import Connection
 from herdbook.ledger.commands import Update
 from herdbook.phone_numbers import e164
@@ -110,6 +113,49 @@ def set_role(
     """
     carry_out(database, workspace, Update(USER, ids.decoded(ids.USER, user) or ids.NIL, RoleUpdate(role)))
     environment.say(f"{user} is now {role.value}.")
+
+
+@app.command
+def link(
+    email: str,
+    *,
+    public_url: str = "http://127.0.0.1:8080",
+    workspace: str | None = None,
+    database: Annotated[DatabaseSettings, Parameter(name="*")] = DatabaseSettings(),
+) -> None:
+    """Print a link that signs a user in to the console, once, within 10 minutes: to begin, or after a lost password.
+
+    Parameters
+    ----------
+    email
+        An e-mail address of the user, or the user's id.
+    public_url
+        The address of the server, as the user reaches it.
+    workspace
+        The workspace's id; not needed if there is only one.
+
+    """
+
+    async def work(connection: Connection) -> Token | None:
+        workspace_id = await workspace_called(connection, workspace)
+        for user in await all_users(connection, workspace_id):
+            if user.role.is_active and (user.id == email or any(_is_same(item.email, email) for item in user.emails)):
+                user_id = ids.decoded(ids.USER, user.id)
+                assert user_id is not None, "the database has it"
+                return await create_link(connection, workspace_id, user_id)
+        return None
+
+    made = with_connection(database, work)
+    if made is None:
+        raise CommandFailed(f"There is no active user with `{email}`. `herdbook users list` shows all; `create` adds one.")
+    environment.say(link_address(public_url.rstrip("/"), made))
+
+
+def _is_same(address: str, other: str) -> bool:
+    try:
+        return comparable_address(address) == comparable_address(other.strip())
+    except NotAnAddress:
+        return False
 
 
 @app.command(name="list")

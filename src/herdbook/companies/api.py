@@ -17,18 +17,22 @@ from herdbook.companies.model import (
     Company,
     CompanyCreate,
     CompanyCrmAssociation,
+    CompanyQuery,
+    CompanyQueryPage,
     CompanyRecord,
     CompanyRecordUpdate,
     CompanyUpdate,
     MergedCompany,
     normal_domain,
 )
+from herdbook.companies.query_store import QUERIED_COMPANIES
 from herdbook.companies.store import COMPANY
 from herdbook.errors import Taken
 from herdbook.fields import NO_NUL_SCHEMA
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
 from herdbook.ledger.commands import Create, SetCrmAssociation, Update
+from herdbook.querying.api import answer_query
 from herdbook.shared_schemas import Deleted
 from herdbook.tags.api import with_existing_tags
 
@@ -64,6 +68,11 @@ async def update_company_record(call: Call, company_id: UUID, patch: CompanyReco
     """Change some members of the whole of one company. Absent leaves a member alone; null clears it."""
     answer = await call.write(UpdateCompanyRecord(company_id, patch, call.if_version))
     return await with_existing_tags(call, answer, CompanyRecord)
+
+
+async def query_companies(call: Call, asked: CompanyQuery) -> Answer:
+    """Find companies by conditions over all members. Refusal: Invalid."""
+    return await answer_query(call, QUERIED_COMPANIES, asked, None, CompanyQueryPage)
 
 
 async def delete_company(contacts: CompanyContacts, call: Call, company_id: UUID) -> Answer:
@@ -196,6 +205,21 @@ def operations(contacts: CompanyContacts) -> tuple[Operation, ...]:
             handler=clear_crm_association,
             answer=Company,
             answer_description="Updated company response.",
+        ),
+        Operation(
+            method="POST",
+            path="/herdbook/companies/query",
+            id="query-companies",
+            summary="Query companies",
+            description="Finds companies by conditions over all members, fields of your own included, in any order. It reads, "
+            "and changes nothing.",
+            tag=_TAG,
+            scopes=_READ,
+            handler=query_companies,
+            body=CompanyQuery,
+            answer=CompanyQueryPage,
+            answer_description="A page of the matches.",
+            bypasses_ledger=True,
         ),
         Operation(
             method="GET",

@@ -14,6 +14,7 @@ from herdbook.addresses import without_www
 from herdbook.custom_fields.values import UniqueValues, Values
 from herdbook.errors import FieldError
 from herdbook.ledger.object_types import Record
+from herdbook.querying.model import MAX_SORT_KEYS, Query, QueryPage, Sort
 from herdbook.shared_schemas import CrmAssociation, Time
 from herdbook.tags.model import TagIds, tag_ids
 
@@ -214,3 +215,41 @@ def patched(before: CompanyRecord, patch: CompanyUpdate | CompanyCreate) -> Comp
         # Values follow from definitions, too, so the command sets them.
         others["fields"] = before.fields
     return shared_schemas.patched(before, patch, others)
+
+
+class CompanySort(Sort, frozen=True, forbid_unknown_fields=True):
+    """A member to sort companies by. Those without a value come last."""
+
+    schema_name: ClassVar[str] = "company_sort"
+
+
+class CompanyQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Request payload for querying companies."""
+
+    schema_name: ClassVar[str] = "company_query_request"
+    example: ClassVar[dict[str, Any]] = {
+        "where": {"or": [{"field": "fields.tier", "op": "eq", "value": "gold"}, {"field": "domains", "op": "is_not_set"}]},
+        "sort": [{"field": "fields.renews_on"}],
+    }
+
+    sort: Annotated[
+        tuple[CompanySort, ...],
+        Meta(max_length=MAX_SORT_KEYS, description="By default, the company that was changed last is first."),
+    ] = ()
+
+
+class CompanyQueryPage(QueryPage, frozen=True, kw_only=True):
+    """A page of the companies that a query finds."""
+
+    schema_name: ClassVar[str] = "company_query_page"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "list",
+        "data": [Company.example | {"fields": {"tier": "gold"}}],
+        "has_more": False,
+        "next_cursor": None,
+    }
+
+    data: Annotated[
+        tuple[CompanyRecord, ...],
+        Meta(description="The whole of each company. It may hold fewer than `limit`, or none, while more follow."),
+    ]

@@ -66,7 +66,7 @@ COMPANY: Final = ObjectType(
     prefix=ids.COMPANY,
     table=COMPANIES,
     entry=CompanyRecord,
-    example=Company.example,
+    example=CompanyRecord.example,
     indexes=(
         Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),
         Index[CompanyRow](COMPANY_TAGS, tags_of, lambda row: set(tags_of(row))),

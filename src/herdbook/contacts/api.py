@@ -1,6 +1,5 @@
 """The operations of /v2/contacts."""
 
-import hashlib
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -10,10 +9,9 @@ import msgspec
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.companies import store as companies
-from herdbook.contacts import query_store, store
+from herdbook.contacts import store
 from herdbook.contacts.bulk import write_all, write_each
 from herdbook.contacts.commands import CreateContact, UpdateContact, UpdateContactRecord
-from herdbook.contacts.conditions import ConditionReader
 from herdbook.contacts.model import (
     BulkEnvelope,
     BulkResult,
@@ -24,19 +22,19 @@ from herdbook.contacts.model import (
     ContactQuery,
     ContactQueryPage,
     ContactRecordUpdate,
-    ContactSort,
     ContactUpdate,
     LabelledContactRecord,
     MergedContact,
     read_numbers,
 )
+from herdbook.contacts.query_store import QUERIED_CONTACTS
 from herdbook.contacts.store import CONTACT
-from herdbook.errors import Invalid, NotFound, Stale, Taken
+from herdbook.errors import NotFound, Stale, Taken
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Filter, ListOf, Operation, OtherAnswer, id_filter
-from herdbook.http.page import not_this_cursor
 from herdbook.ledger.commands import Delete, SetCrmAssociation
 from herdbook.phone_numbers import read_number
+from herdbook.querying.api import answer_query
 from herdbook.shared_schemas import Deleted
 from herdbook.tags.api import with_existing_tags
 from herdbook.workspaces.store import region_of
@@ -109,35 +107,8 @@ async def clear_crm_association(call: Call, contact_id: UUID) -> Answer:
 
 async def query_contacts(call: Call, asked: ContactQuery) -> Answer:
     """Find contacts by conditions over all members. Refusal: Invalid."""
-    pool, workspace_id = call.services.database.pages, call.caller.workspace_id
-    definitions = await query_store.definitions(pool, workspace_id)
-    reader = ConditionReader(definitions, await region_of(pool, workspace_id))
-    query = query_store.Query(
-        None if asked.where is None else reader.where(asked.where),
-        reader.sort(asked.sort or (ContactSort("updated_at", "desc"),)),
-        asked.limit,
-    )
-    # A cursor is valid for the same condition and sort alone.
-    sent = msgspec.json.encode([asked.where, asked.sort], order="deterministic")
-    salt = f"{call.cursor_salt}:{hashlib.sha256(sent).hexdigest()}"
-    if asked.cursor:
-        after = call.services.cursors.read(asked.cursor, salt, query_store.QueryPlace)
-        if after is None or len(after.keys) != len(query.sort):
-            raise Invalid([not_this_cursor()._replace(message=_OTHER_CURSOR)])
-        query = query._replace(after=after)
-    found = await query_store.page(pool, workspace_id, query, call.time_slice)
-    shown_fields = {field.key for field in definitions if not field.archived}
-    place = found.next_place
-    answer = ContactQueryPage(
-        object="list",
-        data=await query_store.shown(pool, workspace_id, found.contact_ids, shown_fields),
-        has_more=place is not None,
-        next_cursor=None if place is None else call.services.cursors.cursor(place, salt),
-    )
-    if asked.count:
-        counted = await query_store.count(pool, workspace_id, query, call.time_slice)
-        answer = msgspec.structs.replace(answer, count=counted.matches, count_is_exact=counted.is_exact)
-    return Answer(msgspec.json.encode(answer))
+    region = await region_of(call.services.database.pages, call.caller.workspace_id)
+    return await answer_query(call, QUERIED_CONTACTS, asked, region, ContactQueryPage)
 
 
 async def bulk_write(call: Call, bulk: BulkEnvelope) -> Answer:
@@ -168,9 +139,6 @@ def _external_id(text: str) -> str:
 
 # The length of `fields.Name`.
 _MAX_EXTERNAL_ID: Final = 255
-_OTHER_CURSOR: Final = (
-    "`cursor` does not belong to this query. Send `next_cursor` of the last page unchanged, with the same `where` and `sort`."
-)
 _TAG: Final = "subpackage_contacts"
 _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)

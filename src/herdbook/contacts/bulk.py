@@ -7,13 +7,13 @@ and not for all. An atomic write is one command, and so one batch.
 import asyncio
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import ClassVar, Final, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from herdbook import ids
-from herdbook.contacts.commands import CreateContact, UpdateContact, UpsertContact, record
+from herdbook.contacts.commands import CreateContact, UpdateContactRecord, UpsertContact, record
 from herdbook.contacts.model import (
     MAX_BULK_ITEMS,
     BulkItem,
@@ -21,7 +21,7 @@ from herdbook.contacts.model import (
     BulkResult,
     Contact,
     ContactCreate,
-    ContactUpdate,
+    ContactRecordUpdate,
     ContactUpsert,
     read_numbers,
 )
@@ -40,6 +40,7 @@ from herdbook.shared_schemas import Deleted
 from herdbook.turns import MAX_TRIES, pause
 from herdbook.workspaces.store import region_of
 
+_Command: TypeAlias = CreateContact | UpdateContactRecord | Delete | UpsertContact
 # Limits the operations of a wave, and its addresses and numbers, unless a single operation has more.
 WAVE: Final = 50
 _WAVE_ITEMS: Final = 500
@@ -112,7 +113,7 @@ class _Readers(NamedTuple):
 
 _READERS: Final = {
     "create": _Readers(BodyReader(_Create), BodyReader(ContactCreate)),
-    "update": _Readers(BodyReader(_Update), BodyReader(ContactUpdate)),
+    "update": _Readers(BodyReader(_Update), BodyReader(ContactRecordUpdate)),
     "delete": _Readers(BodyReader(_Delete)),
     "upsert": _Readers(BodyReader(_Upsert), BodyReader(ContactUpsert)),
 }
@@ -125,7 +126,7 @@ class WriteItem(msgspec.Struct, frozen=True):
     """Apply one operation of several. Refusals: the command's, with fields named by their path in the whole body."""
 
     index: int
-    command: CreateContact | UpdateContact | Delete | UpsertContact
+    command: _Command
 
     def needs(self) -> Iterator[Need]:
         yield from self.command.needs()
@@ -388,17 +389,17 @@ def _read(index: int, operation: bytes, most_errors: int, region: str | None) ->
     if isinstance(contact, ContactUpsert):
         contact.require_match(f"{path}.contact")
     command = _command(asked, contact, region)
-    if isinstance(contact, ContactCreate | ContactUpdate | ContactUpsert):
+    if isinstance(contact, ContactCreate | ContactRecordUpdate | ContactUpsert):
         read_numbers(contact, region)
     return WriteItem(index, command)
 
 
-def _command(asked: object, contact: object, region: str | None) -> CreateContact | UpdateContact | Delete | UpsertContact:
+def _command(asked: object, contact: object, region: str | None) -> _Command:
     match asked, contact:
         case _Create(), ContactCreate():
             return CreateContact(contact)
-        case _Update(), ContactUpdate():
-            return UpdateContact(_contact_id(asked.id), contact)
+        case _Update(), ContactRecordUpdate():
+            return UpdateContactRecord(_contact_id(asked.id), contact)
         case _Delete(), None:
             return Delete(CONTACT, _contact_id(asked.id))
         case _:

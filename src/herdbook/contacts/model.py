@@ -14,7 +14,8 @@ from herdbook.errors import FieldError, Invalid
 from herdbook.http.problems import Problem
 from herdbook.ledger.object_types import Record
 from herdbook.phone_numbers import number_keys, read_number, sure_keys
-from herdbook.search_text import END, first_word, indexed, searchable, searchable_name, searchable_number
+from herdbook.querying.model import CONDITION_EXAMPLE, MAX_SORT_KEYS, Query, QueryPage, Sort
+from herdbook.search_text import END, first_word, indexed, name_key_of, searchable, searchable_name, searchable_number
 from herdbook.shared_schemas import CrmAssociation, ResourceRef, Time
 from herdbook.tags.model import TagIds, tag_ids
 from herdbook.time_zones import not_a_time_zone, time_zones
@@ -180,7 +181,7 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request payload for creating a contact."""
 
     schema_name: ClassVar[str] = "contact_create_request"
-    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES
+    rules: ClassVar[dict[str, fields.Rule]] = _RULES | _OWN_RULES | _LABEL_RULES
     example: ClassVar[dict[str, Any]] = {
         "first_name": "Ada",
         "last_name": "Lovelace",
@@ -193,8 +194,8 @@ class ContactCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     last_name: fields.Name | UnsetType = UNSET
     description: fields.Description | UnsetType = UNSET
     company_id: _CompanyId | UnsetType = UNSET
-    emails: _Emails | UnsetType = UNSET
-    phone_numbers: _PhoneNumbers | UnsetType = UNSET
+    emails: _LabelledEmails | UnsetType = UNSET
+    phone_numbers: _LabelledPhoneNumbers | UnsetType = UNSET
     time_zone: _TimeZone | UnsetType = UNSET
     crm_association: ContactCrmAssociation | UnsetType = UNSET
     external_ids: _ExternalIds | UnsetType = UNSET
@@ -487,15 +488,17 @@ def patched(before: ContactRecord, patch: ContactUpdate | ContactCreate) -> Cont
 
 def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> ContactRecord:
     """Return the contact with the labels of a request, and without those of addresses and numbers that it does not have."""
-    asked = patch if isinstance(patch, ContactRecordUpdate | ContactUpsert) else None
-    if contact.labels is UNSET and asked is None:
+    asked = [*(patch.emails or ()), *(patch.phone_numbers or ())]
+    labelled = [item for item in asked if isinstance(item, _Labelled) and item.label is not UNSET]
+    if contact.labels is UNSET and not labelled:
         return contact
     old = contact.labels or Labels()
     emails, phone_numbers = {**old.emails}, {**old.phone_numbers}
-    for item in (asked and asked.emails) or ():
-        _set_label(emails, comparable_address(item.email.strip()), item.label)
-    for item in (asked and asked.phone_numbers) or ():
-        _set_label(phone_numbers, _comparable_number(item.phone_number), item.label)
+    for item in labelled:
+        if isinstance(item, ContactRecordUpdateEmail):
+            _set_label(emails, comparable_address(item.email.strip()), item.label)
+        else:
+            _set_label(phone_numbers, _comparable_number(item.phone_number), item.label)
     held = {comparable_address(item.email) for item in contact.emails}
     numbers = {_comparable_number(item.phone_number) for item in contact.phone_numbers}
     labels = Labels(
@@ -506,10 +509,10 @@ def _labelled(contact: ContactRecord, patch: ContactUpdate | ContactCreate) -> C
 
 
 def _set_label(labels: dict[str, str], key: str, label: str | None | UnsetType) -> None:
-    if label is None:
-        labels.pop(key, None)
-    elif label is not UNSET:
+    if label:
         labels[key] = label.strip()
+    else:
+        labels.pop(key, None)
 
 
 def _patched_emails(before: Contact, items: Sequence[ContactUpdateEmail]) -> tuple[ContactEmail, ...]:
@@ -623,7 +626,7 @@ def _comparable_number(phone_number: str) -> str:
 
 
 class SearchEntry(msgspec.Struct, frozen=True):
-    """The search data of a contact: the text that a search compares, the first word of each name, and all other words.
+    """The search data of a contact: the text that a search compares, its names from their first words on, and all other words.
 
     The text has two sections: the names, then the e-mail addresses and the phone numbers.
     """
@@ -635,7 +638,7 @@ class SearchEntry(msgspec.Struct, frozen=True):
     @property
     def other_words(self) -> set[str]:
         """The words of the text, except the first word of each name."""
-        return indexed(self.text) - {self.first_name_word, self.last_name_word}
+        return indexed(self.text).difference(_first_word(self.first_name_word), _first_word(self.last_name_word))
 
 
 def search_entry(contact: Contact, before: Contact | None = None, entry_before: SearchEntry | None = None) -> SearchEntry:
@@ -656,11 +659,19 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
     return SearchEntry(names + END + handles, first_name_word, last_name_word)
 
 
+def _first_word(name: str | None) -> tuple[str, ...]:
+    if name is None:
+        return ()
+    # The marks of words tell only where letters without spaces between words begin one.
+    found = first_word(name if name.isascii() else searchable(name))
+    return () if found is None else (found,)
+
+
 def _names_entry(contact: Contact) -> tuple[str, str | None, str | None]:
     """Return the first section of a contact's text, with the words of its names."""
     text = searchable_name(contact.first_name or "", contact.last_name or "")
     first_name, last_name, *_ = text.split("\n", 2)
-    return text, first_word(first_name), first_word(last_name)
+    return text, name_key_of(first_name), name_key_of(last_name)
 
 
 def _handles_text(contact: Contact) -> str:
@@ -691,12 +702,12 @@ class BulkCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class BulkUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="update", tag_field="action"):
-    """Change some fields of a contact, as `PATCH /v2/contacts/{contact_id}` does."""
+    """Change some members of a contact, as `PATCH /herdbook/contacts/{contact_id}/record` does."""
 
     schema_name: ClassVar[str] = "contact_bulk_update"
 
     id: _BulkId
-    contact: ContactUpdate
+    contact: ContactRecordUpdate
 
 
 class BulkDelete(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="delete", tag_field="action"):
@@ -794,50 +805,30 @@ class BulkResult(msgspec.Struct, frozen=True, kw_only=True):
     results: tuple[BulkItem, ...]
 
 
-MAX_SORT_KEYS: Final = 3
-_MEMBER_EXAMPLE: Final = {"field": "fields.birthday", "op": "before", "value": "1900-01-01"}
-
-
-class ContactSort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ContactSort(Sort, frozen=True, forbid_unknown_fields=True):
     """A member to sort contacts by. Those without a value come last."""
 
     schema_name: ClassVar[str] = "contact_sort"
 
-    field: Annotated[str, Meta(description="A member of contacts, or `fields.` and the key of a field.")]
-    direction: Literal["asc", "desc"] = "asc"
 
-
-class ContactQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ContactQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Request payload for querying contacts."""
 
     schema_name: ClassVar[str] = "contact_query_request"
-    rules: ClassVar[dict[str, fields.Rule]] = {}
     example: ClassVar[dict[str, Any]] = {
-        "where": {"and": [_MEMBER_EXAMPLE, {"not": {"field": "emails", "op": "contains", "value": "@example.com"}}]},
+        "where": {"and": [CONDITION_EXAMPLE, {"not": {"field": "emails", "op": "contains", "value": "@example.com"}}]},
         "sort": [{"field": "fields.birthday", "direction": "desc"}],
         "limit": 25,
         "count": True,
     }
 
-    where: Annotated[
-        Any,
-        Meta(
-            description="A condition: `field`, `op` and `value`; `and` or `or` with an array of conditions; or `not` with one.",
-            extra_json_schema={"type": ["object", "null"]},
-        ),
-    ] = None
     sort: Annotated[
         tuple[ContactSort, ...],
         Meta(max_length=MAX_SORT_KEYS, description="By default, the contact that was changed last is first."),
     ] = ()
-    limit: Annotated[int, Meta(ge=1, le=100, description="The contacts on a page.")] = 25
-    cursor: Annotated[
-        str | None, Meta(description="The `next_cursor` of the last page. Send `where` and `sort` as before.")
-    ] = None
-    count: Annotated[bool, Meta(description="Whether to count the matches, too.")] = False
 
 
-class ContactQueryPage(msgspec.Struct, frozen=True, kw_only=True):
+class ContactQueryPage(QueryPage, frozen=True, kw_only=True):
     """A page of the contacts that a query finds."""
 
     schema_name: ClassVar[str] = "contact_query_page"
@@ -850,12 +841,7 @@ class ContactQueryPage(msgspec.Struct, frozen=True, kw_only=True):
         "count_is_exact": True,
     }
 
-    object: Annotated[str, Meta(description="Resource discriminator.")]
     data: Annotated[
         tuple[LabelledContactRecord, ...],
         Meta(description="The whole of each contact. It may hold fewer than `limit`, or none, while more follow."),
     ]
-    has_more: bool
-    next_cursor: str | None
-    count: Annotated[int, Meta(description="The matches, as far as they were counted.")] | UnsetType = UNSET
-    count_is_exact: Annotated[bool, Meta(description="Whether all matches were counted.")] | UnsetType = UNSET

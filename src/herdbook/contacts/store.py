@@ -143,7 +143,7 @@ CONTACT: Final = ObjectType(
     prefix=ids.CONTACT,
     table=CONTACTS,
     entry=ContactRecord,
-    example=Contact.example,
+    example=ContactRecord.example,
     indexes=(
         Index[ContactRow](
             CONTACT_WORDS,

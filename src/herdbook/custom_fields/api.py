@@ -61,8 +61,6 @@ async def update_field(
     """Change the definition of one field, and convert its values. Absent leaves a member unchanged; null clears it."""
     if not query.dry_run and patch.kind is UNSET and patch.unique is UNSET:
         return await call.write(UpdateField(field_id, patch, call.if_version))
-    # A dry run is checked like the change itself.
-    _ = call.idempotency_key()
     found = await call.services.database.find(find_in("field"), call.caller.workspace_id, field_id)
     if found is None:
         raise NotFound(FIELD.noun, object_id=field_id)

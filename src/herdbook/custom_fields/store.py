@@ -11,7 +11,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import Field, blank, patched
 from herdbook.db.database import ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
-from herdbook.db.pool import Executor, PagePool
+from herdbook.db.pool import Executor, PagePool, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.object_types import HistoryNotes, ObjectRow, ObjectType, object_table, whole
 from herdbook.ledger.unit_of_work import Table
@@ -211,6 +211,18 @@ def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
         if not values:
             del members["fields"]
     return msgspec.json.encode(members) if members else None
+
+
+async def all_definitions(pool: Pool, workspace_id: UUID) -> list[Field]:
+    """Return the definitions of all fields of a workspace, archived ones included."""
+    records = await pool.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
+    return [msgspec.json.decode(record[0], type=Field) for record in records]
+
+
+async def definitions_version(pool: Pool, workspace_id: UUID) -> int:
+    """Return the number of the last change of a field's definition in a workspace."""
+    version: int = await pool.fetchval("select coalesce(max(version), 0) from field where workspace_id = $1", workspace_id)
+    return version
 
 
 async def without_usual_fields(statements: Executor) -> list[UUID]:

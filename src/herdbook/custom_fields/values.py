@@ -34,19 +34,21 @@ UniqueValues: TypeAlias = Annotated[
 ]
 
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
-_MAX_LONG_TEXT: Final = 10_000
-_MAX_TEXT: Final = 255
-_MAX_LINK: Final = 2000
-_MAX_INTEGER: Final = 2**53 - 1
+MAX_LONG_TEXT: Final = 10_000
+MAX_TEXT: Final = 255
+MAX_LINK: Final = 2000
+MAX_INTEGER: Final = 2**53 - 1
 # Digits before and after the point of a decimal number.
 _INTEGER_DIGITS: Final = 15
 _FRACTION_DIGITS: Final = 10
-_DECIMAL: Final = re.compile(rf"-?[0-9]{{1,{_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{_FRACTION_DIGITS}}})?").fullmatch
+DECIMAL_PATTERN: Final = rf"-?[0-9]{{1,{_INTEGER_DIGITS}}}(?:\.[0-9]{{1,{_FRACTION_DIGITS}}})?"
+_DECIMAL: Final = re.compile(DECIMAL_PATTERN).fullmatch
 _WHOLE: Final = re.compile(r"-?[0-9]{1,16}").fullmatch
 _BETWEEN: Final = re.compile(r"[,;\n]").split
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
-_CURRENCY: Final = re.compile(r"[A-Z]{3}").fullmatch
-_ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
+CURRENCY_PATTERN: Final = "[A-Z]{3}"
+_CURRENCY: Final = re.compile(CURRENCY_PATTERN).fullmatch
+ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
 # Numbers are offset by this, so that all have the same number of digits, and their texts are in the order of the numbers.
 _OFFSET: Final = 10 ** (_INTEGER_DIGITS + 1 + _FRACTION_DIGITS)
 # An index entry holds 2,704 bytes.
@@ -94,17 +96,17 @@ def _text_of(value: Any, path: str, most: int, what: str = "a string") -> str:
 
 
 def _text(_: Field, value: Any, path: str) -> str:
-    return _text_of(value, path, _MAX_TEXT)
+    return _text_of(value, path, MAX_TEXT)
 
 
 def _long_text(_: Field, value: Any, path: str) -> str:
-    return _text_of(value, path, _MAX_LONG_TEXT)
+    return _text_of(value, path, MAX_LONG_TEXT)
 
 
 def _integer(_: Field, value: Any, path: str) -> int:
     _required_type(value, int, "a whole number", path)
-    if abs(value) > _MAX_INTEGER:
-        raise _wrong(path, "invalid_range", f"must be from -{_MAX_INTEGER} to {_MAX_INTEGER}.")
+    if abs(value) > MAX_INTEGER:
+        raise _wrong(path, "invalid_range", f"must be from -{MAX_INTEGER} to {MAX_INTEGER}.")
     return value
 
 
@@ -175,7 +177,7 @@ def _several_of(field: Field, value: Any, path: str) -> list[str] | None:
 
 
 def _link(_: Field, value: Any, path: str) -> str:
-    text = _text_of(value, path, _MAX_LINK).strip()
+    text = _text_of(value, path, MAX_LINK).strip()
     try:
         parts = urlsplit(text)
         is_link = parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))
@@ -187,7 +189,7 @@ def _link(_: Field, value: Any, path: str) -> str:
 
 
 def _email(_: Field, value: Any, path: str) -> str:
-    text = _text_of(value, path, _MAX_LINK).strip()
+    text = _text_of(value, path, MAX_LINK).strip()
     try:
         comparable_address(text)
     except ValueError as error:
@@ -196,21 +198,21 @@ def _email(_: Field, value: Any, path: str) -> str:
 
 
 def _phone(_: Field, value: Any, path: str) -> str:
-    text = _text_of(value, path, _MAX_TEXT).strip()
+    text = _text_of(value, path, MAX_TEXT).strip()
     if read_number(text) is None:
         raise _wrong(path, "invalid_format", "is not a phone number. Send one with digits, such as `+44 20 7946 0958`.")
     return text
 
 
 def _address(_: Field, value: Any, path: str) -> dict[str, str]:
-    parts = _members(value, path, dict.fromkeys(_ADDRESS_PARTS, _address_part))
+    parts = _members(value, path, dict.fromkeys(ADDRESS_PARTS, _address_part))
     if not parts:
         raise _wrong(path, "too_short", "has no part. Send one at least, or null to clear it.")
     return parts
 
 
 def _address_part(value: Any, path: str) -> str:
-    return _text_of(value, path, _MAX_TEXT)
+    return _text_of(value, path, MAX_TEXT)
 
 
 def _money(_: Field, value: Any, path: str) -> dict[str, str]:

@@ -199,8 +199,8 @@ create index contact_by_crm_object on contact (workspace_id, crm_object_id)
 
 create index contact_merged on contact (workspace_id, merged_into) where merged_into is not null;
 
--- The words by which a search finds a contact. The first word of each name is here, where a change of name costs only one index
--- entry; all other words are in their own table.
+-- The words by which a search finds a contact. Each name from its first word on is here, where a change of name costs only one index
+-- entry, and which sorts contacts, too; all other words are in their own table.
 create index contact_by_first_name_word on contact (workspace_id, first_name_word)
     where first_name_word is not null and deleted_at is null;
 create index contact_by_last_name_word on contact (workspace_id, last_name_word)
@@ -569,6 +569,57 @@ create table oauth_access_token (
 
 create index oauth_access_token_by_expiry on oauth_access_token (expires_at);
 
+-- The console: the people who sign in, their sessions, and the links that let them in.
+
+-- The address and the password are null until the person sets them.
+create table person (
+    id uuid primary key,
+    address text unique,
+    password_hash text,
+    created_at timestamptz not null default now()
+);
+
+-- The users that a person is, one in each workspace. The ledger records the person's changes under the credential, which has no
+-- secret.
+create table person_user (
+    workspace_id uuid not null,
+    user_id uuid not null,
+    person_id uuid not null references person,
+    credential_id uuid not null references credential,
+    primary key (workspace_id, user_id)
+);
+
+create index person_user_by_person on person_user (person_id);
+
+-- Each link signs a user in once.
+create table sign_in_link (
+    id uuid primary key,
+    workspace_id uuid not null,
+    user_id uuid not null,
+    secret_hash bytea not null,
+    expires_at timestamptz not null
+);
+
+create index sign_in_link_by_expiry on sign_in_link (expires_at);
+
+create table console_session (
+    id uuid primary key,
+    person_id uuid not null references person,
+    -- The workspace and the user that the person has chosen.
+    workspace_id uuid not null,
+    user_id uuid not null,
+    secret_hash bytea not null,
+    created_at timestamptz not null default now(),
+    seen_at timestamptz not null default now(),
+    -- A session that a link opened may set a new password without the old one.
+    is_by_link boolean not null,
+    address text not null,
+    browser text not null
+) with (fillfactor = 80);
+
+create index console_session_by_person on console_session (person_id);
+create index console_session_by_start on console_session (created_at);
+
 -- Webhooks.
 
 create table webhook_endpoint (
@@ -640,6 +691,17 @@ create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoi
 -- Rows with the searchable text of an earlier release, without the character that ends its parts. A chore brings them up to date.
 create index contact_to_refresh on contact (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
+-- The same, where the names from their first words on are the first words alone.
+create index contact_to_sort on contact (workspace_id, id)
+    where deleted_at is null and (
+        first_name_word <> left(replace(substr(
+            split_part(search, chr(10), 1), strpos(split_part(search, chr(10), 1), chr(31))
+        ), chr(31), ''), 200)
+        or last_name_word <> left(replace(substr(
+            split_part(split_part(search, chr(30), 1), chr(10), 2),
+            strpos(split_part(split_part(search, chr(30), 1), chr(10), 2), chr(31))
+        ), chr(31), ''), 200)
+    );
 create index company_to_refresh on company (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
 create index workspace_user_to_refresh on workspace_user (workspace_id, id)

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from herdbook import fields, ids
 from herdbook.addresses import comparable_address, is_of_a_room
 from herdbook.contacts.commands import CreateContact, known_contacts
-from herdbook.contacts.model import Contact, ContactCreate, ContactUpdateEmail, ContactUpdatePhoneNumber
+from herdbook.contacts.model import Contact, ContactCreate, ContactRecordUpdateEmail, ContactRecordUpdatePhoneNumber
 from herdbook.contacts.store import ADDRESSES, CONTACT_WORDS, CONTACTS, ContactRow
 from herdbook.engagements.model import (
     Details,
@@ -193,8 +193,8 @@ def _contact_of(
     new = ContactCreate(
         first_name=name.first or UNSET,
         last_name=name.last or UNSET,
-        emails=UNSET if participant.email is None else (ContactUpdateEmail(participant.email),),
-        phone_numbers=UNSET if phone is None else (ContactUpdatePhoneNumber(phone),),
+        emails=UNSET if participant.email is None else (ContactRecordUpdateEmail(participant.email),),
+        phone_numbers=UNSET if phone is None else (ContactRecordUpdatePhoneNumber(phone),),
     )
     created = CreateContact(new).apply(work).answer
     assert isinstance(created, Contact), "the command creates a contact"

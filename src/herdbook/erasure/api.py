@@ -35,14 +35,12 @@ async def erase_contact(call: Call, contact_id: UUID, query: EraseQuery) -> Answ
     pool = services.database.pool
     command = await command_for(pool, workspace_id, contact_id, with_engagements=query.engagements, if_version=call.if_version)
     if query.dry_run:
-        # It is checked as it would be without the dry run.
-        _ = call.idempotency_key()
         if (refusal := await not_erasable(pool, workspace_id, command)) is not None:
             raise refusal
         version = await version_of(pool, workspace_id, contact_id)
         if call.if_version is not None and version not in call.if_version:
             raise Stale(version)
-        return Answer(msgspec.json.encode(preview(command, call.request_id, call.caller.shown_credential_id)))
+        return Answer(msgspec.json.encode(await preview(command, call.request_id, call.caller.shown_credential_id)))
     await require_list(services.erasures)
     try:
         written = await call.write(command)
@@ -65,9 +63,7 @@ async def erase_participants(call: Call, body: EraseParticipantsRequest, query: 
         message = "`email` is the address of a contact. Erase the contact: its participation goes with it."
         raise Invalid([FieldError("email", "already_in_use", message)])
     if query.dry_run:
-        # It is checked as it would be without the dry run.
-        _ = call.idempotency_key()
-        return Answer(msgspec.json.encode(preview(command, call.request_id, call.caller.shown_credential_id)))
+        return Answer(msgspec.json.encode(await preview(command, call.request_id, call.caller.shown_credential_id)))
     await require_list(services.erasures)
     written = await call.write(command)
     task_id = msgspec.json.decode(written.body, type=AddressErased).task_id

@@ -63,10 +63,10 @@ class EraseContact(msgspec.Struct, frozen=True, kw_only=True):
         addresses = sorted(self.subject.addresses | subject.addresses)
         held = {each for each in addresses if ADDRESSES.holder(work, each) is not None}
         subject = msgspec.structs.replace(subject, held=self.subject.held | held)
-        state = ErasureState(subject=subject, with_engagements=self.with_engagements, found=self.found, chains=tuple(chains))
+        state = ErasureState(subject=subject, with_engagements=self.with_engagements, chains=tuple(chains))
         work.put(ERASURE_TASKS, ErasureTask(work.workspace_id, self.contact_id, work.seq, state))
         note(work, ERASE, self.contact_id, is_finished=False)
-        _keep(work, self.contact_id, state)
+        _keep(work, self.contact_id, state, self.found)
         return Result(work.seq, Erased(id=ids.encoded(CONTACT.prefix, self.contact_id)))
 
 
@@ -148,15 +148,15 @@ def _after_slice(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     return STEPS[state.step](work, state) or msgspec.structs.replace(state, step=state.step + 1, after="")
 
 
-def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState) -> None:
-    """Keep the erasure as keyed hashes: of the contacts' ids, and of all their addresses."""
+def _keep(work: UnitOfWork, contact_id: UUID, state: ErasureState, found: Found | None = None) -> None:
+    """Keep the erasure as keyed hashes: of the contacts' ids, and of all their addresses. Rows found before stay."""
     key = work.get(SETTINGS, KEY)
     assert key is not None, "a migration has written it"
     asked_for = ids.encoded(CONTACT.prefix, contact_id)
     shown = {ids.encoded(CONTACT.prefix, each) for each in state.subject.contact_ids}
     for value in sorted(shown | state.subject.addresses - state.subject.held):
-        found = state.found if value == asked_for else None
-        _keep_hash(work, keyed_hash(key.value, work.workspace_id, value), found, with_engagements=state.with_engagements)
+        hashed = keyed_hash(key.value, work.workspace_id, value)
+        _keep_hash(work, hashed, found if value == asked_for else None, with_engagements=state.with_engagements)
 
 
 def _keep_hash(work: UnitOfWork, hashed: str, found: Found | None, *, with_engagements: bool) -> None:

@@ -18,7 +18,7 @@ from herdbook.db.pool import Executor, Pool
 from herdbook.db.survivors import survivors
 from herdbook.erasure import store
 from herdbook.erasure.commands import EraseAddress, EraseContact, EraseSlice, Expirable, ExpireObjects
-from herdbook.erasure.model import Certificate, erased_address, keyed_hash
+from herdbook.erasure.model import Certificate, Found, erased_address, keyed_hash
 from herdbook.erasure.store import KnownContact, KnownParticipants
 from herdbook.erasure_list import ErasureList, ErasureListInvalid, ListedErasure
 from herdbook.errors import NotFound, Refusal, Unavailable
@@ -30,6 +30,8 @@ from herdbook.shared_schemas import shown_time
 
 _CONTACTS: Final = 2000
 _ENGAGEMENTS: Final = 500
+# Limits how many ids are encoded before others have their turn.
+_SHOWN_IDS: Final = 1000
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _log: Final = logging.getLogger("herdbook.app")
 
@@ -60,7 +62,7 @@ async def command_for_address(statements: Executor, workspace_id: UUID, address:
     return EraseAddress(address=address, subject=subject, found=found)
 
 
-def preview(command: EraseContact | EraseAddress, request_id: UUID, shown_credential_id: str | None) -> Certificate:
+async def preview(command: EraseContact | EraseAddress, request_id: UUID, shown_credential_id: str | None) -> Certificate:
     """Return the expected certificate of an erasure that is not carried out."""
     is_of_contact = isinstance(command, EraseContact)
     return Certificate(
@@ -72,7 +74,7 @@ def preview(command: EraseContact | EraseAddress, request_id: UUID, shown_creden
         credential_id=shown_credential_id,
         finished=False,
         engagements=is_of_contact and command.with_engagements,
-        engagement_ids=[ids.encoded(ids.ENGAGEMENT, each) for each in command.found.engagement_ids],
+        engagement_ids=await _shown_engagements(command.found),
         rows=command.found.rows,
         kept=command.found.kept,
     )
@@ -108,16 +110,16 @@ async def finish_address(
 async def certificate(statements: Executor, workspace_id: UUID, contact_id: UUID) -> Certificate | None:
     """Return the certificate of a contact's erasure, or None if it was not erased."""
     kept = await store.erasure_of(statements, workspace_id, contact_id)
-    return None if kept is None else _shown(kept, ids.encoded(ids.CONTACT, contact_id))
+    return None if kept is None else await _shown(kept, ids.encoded(ids.CONTACT, contact_id))
 
 
 async def certificate_of_address(statements: Executor, workspace_id: UUID, address: str) -> Certificate | None:
     """Return the certificate of an erasure by address, or None if there was none."""
     kept = await store.erasure_of_address(statements, workspace_id, address)
-    return None if kept is None else _shown(kept, None)
+    return None if kept is None else await _shown(kept, None)
 
 
-def _shown(kept: store.KeptErasure, contact_id: str | None) -> Certificate:
+async def _shown(kept: store.KeptErasure, contact_id: str | None) -> Certificate:
     prefix = CLIENT_PREFIX if kept.is_client else ids.CREDENTIAL
     return Certificate(
         object="erasure_certificate",
@@ -128,10 +130,19 @@ def _shown(kept: store.KeptErasure, contact_id: str | None) -> Certificate:
         credential_id=None if kept.credential_id == ids.NIL else ids.encoded(prefix, kept.credential_id),
         finished=kept.is_finished,
         engagements=kept.with_engagements,
-        engagement_ids=[ids.encoded(ids.ENGAGEMENT, each) for each in kept.found.engagement_ids],
+        engagement_ids=await _shown_engagements(kept.found),
         rows=kept.found.rows,
         kept=kept.found.kept,
     )
+
+
+async def _shown_engagements(found: Found) -> list[str]:
+    """Return the ids of the engagements that go, as the API shows them. Others have their turn meanwhile."""
+    shown: list[str] = []
+    for start in range(0, len(found.engagement_ids), _SHOWN_IDS):
+        shown += [ids.encoded(ids.ENGAGEMENT, each) for each in found.engagement_ids[start : start + _SHOWN_IDS]]
+        await asyncio.sleep(0)
+    return shown
 
 
 async def not_found(statements: Executor, workspace_id: UUID, object_type: ObjectType[Any, Any], object_id: UUID) -> NotFound:

@@ -147,8 +147,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def others(self, participants: tuple[Participant, ...], *, is_linked: bool) -> tuple[Participant, ...]:
         """Return the participants who are not the person.
 
-        In an engagement that is linked to the person, address, number or name is enough. In another one the address decides,
-        or the number of a participant without an address.
+        In an engagement that is linked to the person, address or number is enough, and so is the name of a participant without
+        an address. In another one the address decides, or the number of a participant without an address.
         """
         return tuple(each for each in participants if not self._is(each, is_linked=is_linked))
 
@@ -160,7 +160,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return has_number if email is None else has_address
         # A number may be written as it is dialled within its country, though the workspace has no region.
         national = None if phone is None else _national(phone)
-        return has_address or has_number or national in self._national or _name_key(participant.name or "") in self.names
+        # Somebody with the same name and another address is another person.
+        has_name = email is None and _name_key(participant.name or "") in self.names
+        return has_address or has_number or national in self._national or has_name
 
     @cached_property
     def terms(self) -> list[str]:
@@ -171,9 +173,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def tails(self) -> list[str]:
-        """The last digits of the phone numbers that nobody else has, which all spellings of a number share."""
+        """Patterns of the last digits of the phone numbers that nobody else has, which all spellings of a number share."""
         numbers = ("".join(filter(str.isdecimal, number)) for number in self._numbers)
-        return sorted({digits[-_TAIL:] for digits in numbers if len(digits) >= _TAIL})
+        return sorted({"[^0-9]*".join(digits[-_TAIL:]) for digits in numbers if len(digits) >= _TAIL})
 
     @property
     def number_keys(self) -> frozenset[str]:
@@ -253,7 +255,6 @@ class ErasureState(msgspec.Struct, frozen=True, kw_only=True):
 
     subject: Subject
     with_engagements: bool = False
-    found: Found | None = None
     chains: tuple[Chain, ...] = ()
     commented: tuple[UUID, ...] = ()
     step: int = 0

@@ -7,31 +7,25 @@ walks over all tables of the schema, and one over the places after an erasure. `
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
+from herdbook.ledger.changes import PREVIOUS_ENTRY
+
 # The parameters of every statement here: $1 the workspace; $2 the contacts' ids; $3 the ids of the engagements that they take
 # part in; $4 the contacts' ids as the API shows them and their addresses, in lower case.
 _CONTACTS: Final[LiteralString] = "select c.id, c.version from contact c where c.workspace_id = $1 and c.id = any($2)"
 _NOTES: Final[LiteralString] = "select n.id, n.version from note n where n.workspace_id = $1 and n.contact_id = any($2)"
 _ENGAGEMENTS: Final[LiteralString] = "select e.id, e.version from engagement e where e.workspace_id = $1 and e.id = any($3)"
-# Follows the entries of objects back. Those of older releases lack the number of the one before.
-_ENTRIES: Final[LiteralString] = """
+_ENTRIES: Final[LiteralString] = (
+    """
     with recursive start as ($start), chain as (
         select c.* from start join change c on c.workspace_id = $1 and c.seq = start.version and c.object_id = start.id
         union all
-        select e.*
-        from chain cross join lateral (
-            select c.* from change c
-            where c.workspace_id = $1 and c.seq = coalesce(
-                chain.previous_version,
-                case when chain.action::text <> 'c' then (
-                    select p.seq from change p
-                    where p.workspace_id = $1 and p.seq < chain.seq and p.object_id = chain.object_id and p.kind = chain.kind
-                    order by p.seq desc limit 1
-                ) end
-            )
-            limit 1
-        ) as e
+        select e.* from chain
+    """
+    + PREVIOUS_ENTRY
+    + """
     )
-"""
+    """
+)
 _OF_ALL: Final = _ENTRIES.replace("$start", _CONTACTS + " union all " + _ENGAGEMENTS + " union all " + _NOTES)
 _OF_TRANSCRIPTS: Final = _ENTRIES.replace(
     "$start",
@@ -157,6 +151,10 @@ WITHOUT: Final = {
     "oauth_grant": "users, not contacts",
     "oauth_refresh_token": "hashes of secrets",
     "oauth_access_token": "hashes of secrets",
+    "person": "users, not contacts",
+    "person_user": "users, not contacts",
+    "sign_in_link": "hashes of secrets",
+    "console_session": "users, not contacts",
     "webhook_endpoint": "addresses of programs",
     "webhook_reader": "numbers and times",
 }

@@ -62,5 +62,11 @@ async def scrub_log(connection: Connection) -> None:
             await connection.execute("select pg_switch_wal()")
         await connection.execute("checkpoint")
     finally:
+        await end_scrub(connection)
+
+
+async def end_scrub(connection: Connection) -> None:
+    """Let the write-ahead log reuse its files again, if a scrub does not. It needs a superuser."""
+    if await connection.fetchval("select setting = 'off' from pg_settings where name = 'wal_recycle'"):
         await connection.execute("alter system reset wal_recycle")
         await connection.execute("select pg_reload_conf()")

@@ -43,6 +43,8 @@ from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT, TRANSCRIPT_CO
 # Limits how many engagements a slice changes, and how many entries of an object it empties.
 MAX_ENGAGEMENTS: Final = 20
 MAX_ENTRIES: Final = 100
+# Limits how many participants and links the engagements of a slice have, unless a single one has more.
+MAX_LINKS: Final = 500
 # Limits how many entries of each of several objects a slice empties.
 MAX_FIRST_ENTRIES: Final = 5
 MAX_OBJECTS: Final = 60
@@ -152,7 +154,8 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
 
     Return how many it is done with.
     """
-    rows = work.get_all(ENGAGEMENTS, engagement_ids)
+    rows = _fitting(work.get_all(ENGAGEMENTS, engagement_ids))
+    engagement_ids = engagement_ids[: len(rows)]
     # Miss all that the slice needs before it changes anything, because a command that misses rows is applied again.
     chains_of = [_chain_of(row, state) for row in rows if row is not None and not work.has_changed(ENGAGEMENTS, row.id)]
     needs = [Need(CHAIN_RANGES, range_of(each, MAX_FIRST_ENTRIES)) for each in chains_of]
@@ -177,6 +180,20 @@ def _left(work: UnitOfWork, state: ErasureState, engagement_ids: Sequence[UUID])
             break
     state = msgspec.structs.replace(state, commented=(*state.commented, *commented))
     return _with_chains(work, state, chains), many
+
+
+def _fitting(rows: Sequence[EngagementRow | None]) -> list[EngagementRow | None]:
+    """Return the first of the engagements, so many that a slice has room for their participants and links."""
+    fitting: list[EngagementRow | None] = []
+    links = 0
+    for row in rows:
+        if row is not None:
+            details = row.details
+            links += len(details.participants) + len(details.contact_ids) + len(details.company_ids) + len(details.tag_ids)
+        if fitting and links > MAX_LINKS:
+            break
+        fitting.append(row)
+    return fitting
 
 
 def _has_changed(work: UnitOfWork, engagement_id: UUID, *, with_comments: bool) -> bool:

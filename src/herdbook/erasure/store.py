@@ -1,5 +1,6 @@
 """The tables that an erasure reads and writes beside those of objects, and every SQL statement about erasures."""
 
+import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
@@ -16,7 +17,7 @@ from herdbook.engagements.model import Details
 from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
 from herdbook.erasure.places import PLACES, Place
 from herdbook.erasure_list import ListedErasure
-from herdbook.ledger.changes import is_erased
+from herdbook.ledger.changes import PREVIOUS_ENTRY, is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
 from herdbook.ledger.unfinished import Task
 from herdbook.ledger.unit_of_work import Removed, Table
@@ -155,7 +156,7 @@ class ChainEntry(msgspec.Struct, frozen=True):
 class ChainRange(msgspec.Struct, frozen=True):
     """The entries of an object from one backwards. `is_cut` if the range is full: the chain may go on from its last entry.
 
-    A range is full with `most` entries, or once those that it reads have 4 KB for each of them.
+    A range is full with `most` entries, or with 4 KB for each of these: as text if it reads them, otherwise as stored.
     """
 
     workspace_id: UUID
@@ -181,24 +182,12 @@ CHAIN_RANGES: Final = Table(
         ) as k
         cross join lateral (
             with recursive chain as (
-                select c.seq, c.action, c.previous_version, c.object, c.previous, 1 as place, $bytes as bytes from change c
+                select c.*, 1 as place, $bytes as bytes from change c
                 where c.workspace_id = asked.workspace_id and c.seq = k.seq and c.object_id = k.object_id
                     and c.kind::text = k.kind
                 union all
-                select e.seq, e.action, e.previous_version, e.object, e.previous, chain.place + 1, chain.bytes + e.bytes
-                from chain cross join lateral (
-                    select c.seq, c.action, c.previous_version, c.object, c.previous, $bytes as bytes from change c
-                    where c.workspace_id = asked.workspace_id and c.seq = coalesce(
-                        chain.previous_version,
-                        case when chain.action::text <> 'c' then (
-                            select p.seq from change p
-                            where p.workspace_id = asked.workspace_id and p.seq < chain.seq and p.object_id = k.object_id
-                                and p.kind::text = k.kind
-                            order by p.seq desc limit 1
-                        ) end
-                    )
-                    limit 1
-                ) as e
+                select c.*, chain.place + 1, chain.bytes + $bytes from chain $previous_entry
+                cross join lateral (select e.*) as c
                 where chain.place < k.most and (chain.place < 2 or chain.bytes < 4096 * k.most)
             )
             select coalesce(json_agg(json_build_object(
@@ -211,8 +200,11 @@ CHAIN_RANGES: Final = Table(
         ) as found
     """.replace(
         "$bytes",
-        "case when k.is_read then octet_length(c.object::text) + coalesce(octet_length(c.previous::text), 0) else 0 end",
-    ),
+        """
+        case when k.is_read then octet_length(c.object::text) + coalesce(octet_length(c.previous::text), 0)
+        else pg_column_size(c.object) + coalesce(pg_column_size(c.previous), 0) end
+        """,
+    ).replace("$previous_entry", PREVIOUS_ENTRY),
     save=None,
 )
 
@@ -310,17 +302,22 @@ class Mentions(msgspec.Struct, frozen=True):
     found: tuple[UUID, ...]
 
 
+# A statement looks through so few rows and stored bytes that others hardly wait for it. Because of the offset, the text that is
+# searched is computed once for each row.
+_NEXT_ENGAGEMENTS: Final[LiteralString] = """
+    select e.id, e.details, coalesce(e.details ->> 'participants', '') as participants,
+        lower(coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')) as said
+    from (
+        select e.id, e.details, sum(pg_column_size(e.details)) over (order by e.id) - pg_column_size(e.details) as bytes_before
+        from (
+            select e.id, e.details from engagement e where e.workspace_id = $workspace and e.id > $after order by e.id limit 500
+        ) as e
+    ) as e
+    where e.bytes_before < 131072 offset 0
+"""
 _MENTIONED: Final[LiteralString] = """(
-    exists (
-        select from unnest($terms) as term(text)
-        where strpos(
-            lower(coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')), term.text
-        ) > 0
-    )
-    or exists (
-        select from unnest($tails) as tail(digits)
-        where strpos(regexp_replace(coalesce(e.details ->> 'participants', ''), '[^0-9]', '', 'g'), tail.digits) > 0
-    )
+    exists (select from unnest($terms) as term(text) where strpos(e.said, term.text) > 0)
+    or exists (select from unnest($tails) as tail(pattern) where e.participants ~ tail.pattern)
 )"""
 _MENTIONS: Final[LiteralString] = """
     select asked.workspace_id, k.after, k.terms, k.tails, read.last, read.found
@@ -332,16 +329,15 @@ _MENTIONS: Final[LiteralString] = """
     ) as k
     cross join lateral (
         select max(e.id::text)::uuid as last, coalesce(array_agg(e.id) filter (where $mentioned), '{}') as found
-        from (
-            select e.id, e.details from engagement e
-            where e.workspace_id = asked.workspace_id and e.id > k.after order by e.id limit 500
-        ) as e
+        from ($next) as e
     ) as read
 """
 MENTIONS: Final = Table(
     row=Mentions,
     key=lambda found: (found.after, found.terms, found.tails),
-    load=_MENTIONS.replace("$mentioned", _MENTIONED.replace("$terms", "k.terms").replace("$tails", "k.tails")),
+    load=_MENTIONS.replace("$mentioned", _MENTIONED.replace("$terms", "k.terms").replace("$tails", "k.tails")).replace(
+        "$next", _NEXT_ENGAGEMENTS.replace("$workspace", "asked.workspace_id").replace("$after", "k.after")
+    ),
     save=None,
 )
 
@@ -367,40 +363,51 @@ class MentioningAnswers(msgspec.Struct, frozen=True):
     found: tuple[AnswerKey, ...]
 
 
+_NEXT_ANSWERS: Final[LiteralString] = """
+    select r.credential_id, r.key, lower(r.key) as said_by_key, lower(r.answer::text) as said,
+        r.answer::text like '{"erased":true,%' as is_of_erasure
+    from (
+        select r.credential_id, r.key, r.answer, sum(pg_column_size(r.answer)) over (order by r.credential_id, r.key)
+            - pg_column_size(r.answer) as bytes_before
+        from (
+            select r.credential_id, r.key, r.answer from idempotency_record r
+            where r.workspace_id = $workspace and (r.credential_id, r.key) > $after
+            order by r.credential_id, r.key limit 500
+        ) as r
+    ) as r
+    where r.bytes_before < 131072 offset 0
+"""
+_MENTIONING_ANSWERS: Final[LiteralString] = """
+    select asked.workspace_id, json_build_array(k.credential_id, k.key) as after, k.terms, found.last, found.found
+    from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    cross join lateral (
+        select (asked.key ->> 0)::uuid as credential_id, asked.key ->> 1 as key,
+            array(select json_array_elements_text(asked.key -> 2)) as terms
+    ) as k
+    cross join lateral (
+        with read as materialized (
+            select n.credential_id, n.key,
+                exists (select from unnest(k.terms) as t(text) where strpos(n.said_by_key, t.text) > 0) as is_in_key,
+                not n.is_of_erasure
+                    and exists (select from unnest(k.terms) as t(text) where strpos(n.said, t.text) > 0) as is_in_answer
+            from ($next) as n
+        )
+        select (
+            select json_build_array(read.credential_id, read.key) from read
+            order by read.credential_id desc, read.key desc limit 1
+        ) as last, (
+            select coalesce(json_agg(n), '[]') from (
+                select read.credential_id, read.key, read.is_in_key from read where read.is_in_key or read.is_in_answer
+            ) as n
+        ) as found
+    ) as found
+"""
 MENTIONING_ANSWERS: Final = Table(
     row=MentioningAnswers,
     key=lambda found: (*found.after, found.terms),
-    load="""
-        select asked.workspace_id, json_build_array(k.credential_id, k.key) as after, k.terms, (
-            select json_build_array(n.credential_id, n.key) from (
-                select r.credential_id, r.key from idempotency_record r
-                where r.workspace_id = asked.workspace_id and (r.credential_id, r.key) > (k.credential_id, k.key)
-                order by r.credential_id, r.key limit 500
-            ) as n
-            order by n.credential_id desc, n.key desc limit 1
-        ) as last, (
-            select coalesce(json_agg(n), '[]') from (
-                select n.credential_id, n.key, n.is_in_key from (
-                    select r.credential_id, r.key,
-                        exists (select from unnest(k.terms) as t(text) where strpos(lower(r.key), t.text) > 0) as is_in_key,
-                        r.answer::text not like '{"erased":true,%' and exists (
-                            select from unnest(k.terms) as t(text) where strpos(lower(r.answer::text), t.text) > 0
-                        ) as is_in_answer
-                    from (
-                        select r.credential_id, r.key, r.answer from idempotency_record r
-                        where r.workspace_id = asked.workspace_id and (r.credential_id, r.key) > (k.credential_id, k.key)
-                        order by r.credential_id, r.key limit 500
-                    ) as r
-                ) as n
-                where n.is_in_key or n.is_in_answer
-            ) as n
-        ) as found
-        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
-        cross join lateral (
-            select (asked.key ->> 0)::uuid as credential_id, asked.key ->> 1 as key,
-                array(select json_array_elements_text(asked.key -> 2)) as terms
-        ) as k
-    """,
+    load=_MENTIONING_ANSWERS.replace(
+        "$next", _NEXT_ANSWERS.replace("$workspace", "asked.workspace_id").replace("$after", "(k.credential_id, k.key)")
+    ),
     save=None,
 )
 
@@ -452,10 +459,10 @@ async def subject_of(statements: Executor, workspace_id: UUID, contact_ids: Sequ
         ), chain as (
             select c.* from found join change c on c.workspace_id = $1 and c.seq = found.version and c.object_id = found.id
             union all
-            select e.*
-            from chain cross join lateral (
-                select c.* from change c where c.workspace_id = $1 and c.seq = chain.previous_version limit 1
-            ) as e
+            select e.* from chain
+        """
+        + PREVIOUS_ENTRY
+        + """
         )
         select id, object from contact where workspace_id = $1 and id in (select id from found)
         union all
@@ -500,15 +507,15 @@ async def _held_by_others(statements: Executor, workspace_id: UUID, subject: Sub
     return found.union(*(some for some in keys.values() if not found.isdisjoint(some)))
 
 
-_SCANNED: Final = 500
-_NEXT_MENTIONS: Final = """
-    with read as materialized (
-        select e.id, e.details from engagement e where e.workspace_id = $1 and e.id > $2 order by e.id limit $5
-    )
-    select e.id, e.details, (select max(id::text)::uuid from read) as last from read e where $mentioned
-    union all
-    select null, null, max(id::text)::uuid from read
-""".replace("$mentioned", _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]"))
+# Limits how many participants are compared before others have their turn.
+_TURN_PARTICIPANTS: Final = 500
+_NEXT_MENTIONS: Final[LiteralString] = (
+    "with read as materialized ("
+    + _NEXT_ENGAGEMENTS.replace("$workspace", "$1").replace("$after", "$2")
+    + ") select e.id, e.details from read e where "
+    + _MENTIONED.replace("$terms", "$3::text[]").replace("$tails", "$4::text[]")
+    + " union all select max(id::text)::uuid, null from read"
+)
 
 
 async def with_engagements_of(statements: Executor, workspace_id: UUID, subject: Subject) -> Subject:
@@ -526,21 +533,24 @@ async def with_engagements_of(statements: Executor, workspace_id: UUID, subject:
     found = set[UUID]()
     shown_ids = {ids.encoded(ids.CONTACT, each) for each in subject.contact_ids}
     after: UUID | None = ids.NIL if subject.terms or subject.tails else None
+    compared = 0
     while after is not None:
-        records = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails, _SCANNED)
-        *mentioning, end = records
+        *mentioning, end = await statements.fetch(_NEXT_MENTIONS, workspace_id, after, subject.terms, subject.tails)
         for record in mentioning:
             details = msgspec.json.decode(record[1], type=Details)
             if not shown_ids.isdisjoint(details.contact_ids):
                 linked.add(record[0])
             elif subject.others(details.participants, is_linked=False) != details.participants:
                 found.add(record[0])
-        after = end[2]
+            compared += len(details.participants)
+            if compared >= _TURN_PARTICIPANTS:
+                compared = 0
+                await asyncio.sleep(0)
+        after = end[0]
     return msgspec.structs.replace(subject, engagement_ids=frozenset(found | linked), linked_ids=frozenset(linked))
 
 
-# Limits how many rows a statement counts, or how many engagements it counts the rows of.
-_COUNTED: Final = 2000
+# Limits how many engagements a statement counts the rows of.
 _COUNTED_ENGAGEMENTS: Final = 200
 
 
@@ -549,35 +559,38 @@ async def count(statements: Executor, workspace_id: UUID, subject: Subject, *, w
     rows, kept = dict[str, int](), dict[str, int]()
     going = subject.linked_ids if with_engagements else frozenset[UUID]()
     in_going, in_kept = (
-        msgspec.structs.replace(subject, engagement_ids=each) for each in (going, subject.engagement_ids - going)
+        [*parts(msgspec.structs.replace(subject, engagement_ids=each), _COUNTED_ENGAGEMENTS)]
+        for each in (going, subject.engagement_ids - going)
     )
+    # The part without engagements is in both.
+    in_all = [*in_going, *in_kept[1:]]
     for place in PLACES:
-        for counts, part in ((rows, in_going), (kept, in_kept)) if place.goes_with_engagements else ((rows, subject),):
-            if many := await _count_of(statements, workspace_id, place, part):
+        for counts, slices in ((rows, in_going), (kept, in_kept)) if place.goes_with_engagements else ((rows, in_all),):
+            if many := await _count_of(statements, workspace_id, place, slices):
                 counts[place.table] = counts.get(place.table, 0) + many
-    for counts, part in ((rows, in_going), (kept, in_kept)):
-        if many := await _recordings(statements, workspace_id, part):
+    for counts, slices in ((rows, in_going), (kept, in_kept)):
+        if many := await _recordings(statements, workspace_id, slices):
             counts[RECORDING] = many
-    if in_kept.engagement_ids:
-        kept["engagement"] = len(in_kept.engagement_ids)
+    if many := len(subject.engagement_ids - going):
+        kept["engagement"] = many
     return Found(rows=rows, kept=kept, engagement_ids=tuple(sorted(going)))
 
 
-async def _count_of(statements: Executor, workspace_id: UUID, place: Place, subject: Subject) -> int:
+async def _count_of(statements: Executor, workspace_id: UUID, place: Place, slices: Sequence[Subject]) -> int:
     if place.table == "idempotency_record":
-        return await _answers_of(statements, workspace_id, subject.terms)
+        return await _answers_of(statements, workspace_id, slices[0].terms)
     many = 0
     statement: LiteralString = "select count(*) from (" + place.rows + ") as found"
-    for part in parts(subject, _COUNTED_ENGAGEMENTS):
+    for part in slices:
         if not part.engagement_ids or place.is_of_engagements:
             many += await statements.fetchval(statement, *parameters(workspace_id, part))
     return many
 
 
-async def _recordings(statements: Executor, workspace_id: UUID, subject: Subject) -> int:
+async def _recordings(statements: Executor, workspace_id: UUID, slices: Sequence[Subject]) -> int:
     """Return how many of the engagements have a recording."""
     many = 0
-    for part in parts(subject, _COUNTED_ENGAGEMENTS):
+    for part in slices:
         many += await statements.fetchval(
             """
             select count(*) from engagement
@@ -589,34 +602,30 @@ async def _recordings(statements: Executor, workspace_id: UUID, subject: Subject
     return many
 
 
+_COUNT_ANSWERS: Final[LiteralString] = (
+    "with read as materialized ("
+    + _NEXT_ANSWERS.replace("$workspace", "$1").replace("$after", "($2, $3)")
+    + """) select (array_agg(credential_id order by credential_id desc, key desc))[1],
+        (array_agg(key order by credential_id desc, key desc))[1],
+        count(*) filter (where exists (
+            select from unnest($4::text[]) as term(text)
+            where strpos(read.said_by_key, term.text) > 0 or strpos(read.said, term.text) > 0
+        ))
+    from read
+    """
+)
+
+
 async def _answers_of(statements: Executor, workspace_id: UUID, terms: Sequence[str]) -> int:
     """Return how many idempotency records mention a person."""
     many = 0
-    after: tuple[UUID, str] | None = (ids.NIL, "")
-    while after is not None:
-        record = await statements.fetchrow(
-            """
-            with read as materialized (
-                select r.credential_id, r.key, r.answer from idempotency_record r
-                where r.workspace_id = $1 and (r.credential_id, r.key) > ($2, $3)
-                order by r.credential_id, r.key limit $5
-            )
-            select count(*), (array_agg(credential_id order by credential_id desc, key desc))[1],
-                (array_agg(key order by credential_id desc, key desc))[1],
-                count(*) filter (where exists (
-                    select from unnest($4::text[]) as term(text)
-                    where strpos(lower(read.key), term.text) > 0 or strpos(lower(read.answer::text), term.text) > 0
-                ))
-            from read
-            """,
-            workspace_id,
-            *after,
-            terms,
-            _COUNTED,
-        )
+    credential_id: UUID | None = ids.NIL
+    key = ""
+    while credential_id is not None:
+        record = await statements.fetchrow(_COUNT_ANSWERS, workspace_id, credential_id, key, terms)
         assert record is not None, "`count` always returns a row"
-        many += record[3]
-        after = (record[1], record[2]) if record[0] == _COUNTED else None
+        credential_id, key = record[0], record[1]
+        many += record[2]
     return many
 
 
@@ -829,7 +838,7 @@ _EXPIRABLE: Final[LiteralString] = """
         where (c.workspace_id, c.id) > ($2, $3) order by c.workspace_id, c.id limit $4
     ), found as (
         select r.workspace_id, r.id, r.version from read r
-        where (r.deleted_at < now() - make_interval(days => $1)$others)
+        where (r.deleted_at < now() - make_interval(days => $1) $and_or)
             and not exists (select from unfinished u where u.workspace_id = r.workspace_id and u.object_id = r.id)
         order by r.workspace_id, r.id limit $5
     )
@@ -839,6 +848,19 @@ _EXPIRABLE: Final[LiteralString] = """
 """
 
 
+# A merged object leads to the one that replaces it, and goes once that is gone. Undoing can turn a chain of merges into a
+# circle, which leads nowhere; `union` ends there.
+_LEADING_NOWHERE: Final[LiteralString] = """
+    and not exists (
+        with recursive goes_on as (
+            select r.id, r.merged_into
+            union
+            select p.id, p.merged_into
+            from goes_on join $table p on p.workspace_id = r.workspace_id and p.id = goes_on.merged_into
+        )
+        select from goes_on where goes_on.id <> r.id and goes_on.merged_into is null
+    )
+"""
 # The notes on an object go with it, because nobody can read them any more.
 _ORPHANED_NOTES: Final[LiteralString] = """
     or not exists (
@@ -847,7 +869,14 @@ _ORPHANED_NOTES: Final[LiteralString] = """
         select from company p where p.workspace_id = r.workspace_id and p.id = r.company_id
     )
 """
-_EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$others", _ORPHANED_NOTES)
+_EXPIRABLE_MERGED: Final = _EXPIRABLE.replace("$columns", ", c.merged_into").replace("$and_or", _LEADING_NOWHERE)
+_EXPIRABLE_NOTES: Final = _EXPIRABLE.replace("$columns", ", c.contact_id, c.company_id").replace("$and_or", _ORPHANED_NOTES)
+_EXPIRABLE_OTHERS: Final = _EXPIRABLE.replace("$columns", "").replace("$and_or", "")
+_EXPIRABLE_OF: Final[dict[str, LiteralString]] = {
+    "contact": _EXPIRABLE_MERGED,
+    "company": _EXPIRABLE_MERGED,
+    "note": _EXPIRABLE_NOTES,
+}
 
 
 class ExpirableObjects(NamedTuple):
@@ -862,9 +891,9 @@ async def expirable(
 ) -> ExpirableObjects:
     """Return some objects after a place that were deleted more than this many days ago. The last ones have no place after.
 
-    Notes also go once the object that they are on is gone.
+    Merged objects stay as long as the one that replaces them, deleted or not. Notes go once their object is gone.
     """
-    statement = _EXPIRABLE_NOTES if table == "note" else _EXPIRABLE.replace("$columns", "").replace("$others", "")
+    statement = _EXPIRABLE_OF.get(table, _EXPIRABLE_OTHERS)
     records = await statements.fetch(statement.replace("$table", table), days, *after, _LOOKED_AT, MAX_EXPIRED)
     objects: dict[UUID, list[tuple[UUID, int]]] = {}
     for workspace_id, object_id, version in records[:-1]:

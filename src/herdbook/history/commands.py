@@ -16,7 +16,7 @@ from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS, TRANSCRIPT, TRAN
 from herdbook.errors import NotFound, Stale
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
 from herdbook.history.references import ObjectKey, company_of, engagement_of, named, provided, without
-from herdbook.history.store import MAX_COMPANY_CONTACTS, REFERENCES, Around
+from herdbook.history.store import ENTRY_MARKS, MAX_COMPANY_CONTACTS, REFERENCES, Around, EntryMark
 from herdbook.http.problems import Holder
 from herdbook.ledger.claims import HeldKey, UniqueKey
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, active, deleted, restored, updated
@@ -72,7 +72,8 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
     """A request's changes of one object, with the data that is needed to undo them.
 
     `version` is the number of the request's last entry for the object. `before` is the object as it was before the first one.
-    None means that it did not exist; it may have been merged into another one.
+    None means that it did not exist; it may have been merged into another one. `read_from` is the mark of the entry that
+    `before` was read from.
     """
 
     object_type: ObjectType[Any, Any]
@@ -80,6 +81,7 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     before: Any
     merged_into: UUID | None = None
+    read_from: EntryMark | None = None
 
     @property
     def place(self) -> ObjectKey:
@@ -175,6 +177,8 @@ def _rows_needed(reversals: Iterable[Reversal]) -> Iterator[Need]:
     for reversal in reversals:
         object_type = reversal.object_type
         yield Need(object_type.table, reversal.object_id)
+        if reversal.read_from is not None:
+            yield Need(ENTRY_MARKS, reversal.read_from.seq)
         yield from (held.need for held in object_type.held(reversal.before))
         for engagement_id in _with_transcript(reversal):
             yield Need(ENGAGEMENTS, engagement_id)
@@ -237,7 +241,7 @@ class _UndoPlan:
                 self._moves[reversal.place] = _move(reversal, row)
             if row is None:
                 self.kept[reversal.place] = reversal.kept(KeptReason.ERASED)
-            elif row.version != reversal.version:
+            elif row.version != reversal.version or self._is_emptied(reversal):
                 self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
             elif _differs(reversal, row):
                 self.going[reversal.place] = reversal
@@ -258,6 +262,13 @@ class _UndoPlan:
                 del self.going[place]
             self.kept |= kept
             is_settled = not kept
+
+    def _is_emptied(self, reversal: Reversal) -> bool:
+        """Whether an erasure has taken a person out of the object since its state was read. A deleted one keeps its version."""
+        if self._work.has_changed(reversal.object_type.table, reversal.object_id):
+            return True
+        read_from = reversal.read_from
+        return read_from is not None and self._work.get(ENTRY_MARKS, read_from.seq) != read_from
 
     def _possible_reversals(self) -> Sequence[Reversal]:
         """Return the turns without references to objects that are removed for good: no later undo could bring these back."""

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from herdbook.db.pool import Executor
-from herdbook.ledger.changes import Action
+from herdbook.ledger.changes import PREVIOUS_ENTRY, Action
 from herdbook.ledger.object_types import ObjectType, ObjectTypes, whole
 from herdbook.ledger.unit_of_work import Table
 
@@ -42,29 +42,21 @@ async def stored_object(
     return None if record is None else StoredObject._make((*record[:5], whole(record[5], record[6])))
 
 
-# Follows each entry back to the previous one by its number. Entries of older releases lack that number, so for them the ledger
-# is searched backwards. Here and below, a limit forces a lookup for each row, by the whole key.
-_CHAIN: Final[LiteralString] = """
+_CHAIN: Final[LiteralString] = (
+    """
     with recursive chain as (
         select c.*, 1 as place from change c
         where c.workspace_id = $1 and c.seq = $4 and c.object_id = $2 and c.kind::text = $3
         union all
         select e.*, chain.place + 1
-        from chain cross join lateral (
-            select c.* from change c
-            where c.workspace_id = $1 and c.seq = coalesce(
-                chain.previous_version,
-                case when chain.action::text <> 'c' then (
-                    select p.seq from change p
-                    where p.workspace_id = $1 and p.seq < chain.seq and p.object_id = $2 and p.kind::text = $3
-                    order by p.seq desc limit 1
-                ) end
-            )
-            limit 1
-        ) as e
+        from chain
+    """
+    + PREVIOUS_ENTRY
+    + """
         where $goes_on
     )
-"""
+    """
+)
 _BACK_BY_NUMBER: Final = _CHAIN.replace("$goes_on", "chain.place < $5")
 _BACK_BY_TIME: Final = _CHAIN.replace("$goes_on", "chain.at > $5")
 
@@ -201,22 +193,46 @@ async def may_be_cut(statements: Executor, workspace_id: UUID, request_id: UUID)
 
 
 class FirstEntry(NamedTuple):
-    """The first entry of an object by some request."""
+    """The first entry of an object by some request, with its mark: another mark later says that an erasure has emptied it."""
 
     seq: int
     action: Action
     merged_into: UUID | None
     object: bytes
     previous: bytes | None
+    mark: str
+
+
+class EntryMark(msgspec.Struct, frozen=True):
+    """The mark of an entry."""
+
+    workspace_id: UUID
+    seq: int
+    mark: str
+
+
+# The transaction that wrote a row last is its mark.
+ENTRY_MARKS: Final = Table(
+    row=EntryMark,
+    key=lambda entry: entry.seq,
+    load="""
+        select asked.workspace_id, c.seq, c.xmin::text as mark
+        from json_to_recordset($rows) as asked(workspace_id uuid, key bigint)
+        cross join lateral (
+            select c.seq, c.xmin from change c where c.workspace_id = asked.workspace_id and c.seq = asked.key limit 1
+        ) as c
+    """,
+    save=None,
+)
 
 
 async def first_entries(statements: Executor, workspace_id: UUID, seqs: Collection[int]) -> dict[int, FirstEntry]:
     """Return entries by their numbers."""
     records = await statements.fetch(
         """
-        select c.seq, c.action::text, c.merged_into, c.object, c.previous
+        select c.seq, c.action::text, c.merged_into, c.object, c.previous, c.xmin::text
         from unnest($2::bigint[]) as asked(seq)
-        cross join lateral (select c.* from change c where c.workspace_id = $1 and c.seq = asked.seq limit 1) as c
+        cross join lateral (select c.*, c.xmin from change c where c.workspace_id = $1 and c.seq = asked.seq limit 1) as c
         """,
         workspace_id,
         list(seqs),

@@ -6,6 +6,7 @@ undo finds the reverted objects changed since, and undoes the rest.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
@@ -22,7 +23,7 @@ from herdbook.history import store
 from herdbook.history.commands import Reversal, UndoPreview, UndoReversals
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, state_before
 from herdbook.history.references import ObjectKey
-from herdbook.history.store import FirstEntry, TouchedObject
+from herdbook.history.store import EntryMark, FirstEntry, TouchedObject
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer
 from herdbook.ledger.changes import Action, is_erased
@@ -153,7 +154,7 @@ class _Undoing:
             raise _no_such_request()
         known = [each for each in part if not is_erased(entries[each.first].object)]
         self._kept += [_kept(each, KeptReason.ERASED) for each in part if each not in known]
-        return tuple(_reversal(each, entries[each.first]) for each in known)
+        return tuple(reversal_of(workspace_id, each, entries[each.first]) for each in known)
 
     async def _slice(self, number: int, reversals: tuple[Reversal, ...]) -> Undo:
         command = UndoReversals(
@@ -223,7 +224,8 @@ def _rank(object_type: ObjectType[Any, Any], going: Collection[ObjectType[Any, A
     return 2
 
 
-def _reversal(each: TouchedObject, entry: FirstEntry) -> Reversal:
+def reversal_of(workspace_id: UUID, each: TouchedObject, entry: FirstEntry) -> Reversal:
+    """Return the reversal of a request's changes of an object, by its first entry."""
     type_, before, merged_into = each.object_type.entry, None, None
     match entry.action:
         case Action.UPDATED:
@@ -236,5 +238,10 @@ def _reversal(each: TouchedObject, entry: FirstEntry) -> Reversal:
         case Action.CREATED | Action.ERASED:
             pass
     return Reversal(
-        object_type=each.object_type, object_id=each.object_id, version=each.last, before=before, merged_into=merged_into
+        object_type=each.object_type,
+        object_id=each.object_id,
+        version=each.last,
+        before=before,
+        merged_into=merged_into,
+        read_from=None if before is None else EntryMark(workspace_id, entry.seq, entry.mark),
     )

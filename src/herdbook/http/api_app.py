@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from herdbook import ids, metrics
 from herdbook.auth.authenticate import ANONYMOUS, Authenticator, Caller
@@ -31,13 +31,13 @@ from herdbook.errors import (
     quoted,
 )
 from herdbook.http.body import MAX_OBJECT_BYTES, BodyReader, require_json
-from herdbook.http.call import Call, Services, fingerprint
+from herdbook.http.call import Call, Services, fingerprint, require_key
 from herdbook.http.canonical import canonical
 from herdbook.http.coding import coding_of, unpacked
 from herdbook.http.etag import etag, if_version, none_match, precondition_fault
 from herdbook.http.merged import naming_survivors
 from herdbook.http.operation import Answer, Operation
-from herdbook.http.problems import problem_headers, problem_of, with_retry_after
+from herdbook.http.problems import Problem, problem_headers, problem_of, with_retry_after
 from herdbook.http.protocol import ANSWER, HAS_CALLER, READ_BYTES
 from herdbook.http.query import QueryReader
 from herdbook.http.ratelimit import Quota, RateLimit, quota_headers
@@ -174,6 +174,30 @@ class ApiApp:
                 self._bodies.give_back(request.workspace_id, request.held)
         request.finish(scope, is_logged=self._logs_requests)
 
+    async def carry_out(self, caller: Caller, request_id: UUID, scope: Scope, body: bytes = b"") -> Answer | Problem:
+        """Carry out an operation for a page, whose caller is known already; `scope` is the operation's own.
+
+        The page is one request, however many operations it needs, and logs and counts itself.
+        """
+        request = _Request(scope, request_id)
+        request.caller = caller
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body}
+
+        try:
+            return await self._answer(request, scope, receive)
+        except Exception as error:
+            return await self._problem(request, error)
+        finally:
+            if request.held:
+                self._bodies.give_back(request.workspace_id, request.held)
+
+    async def take_quota(self, caller: Caller) -> None:
+        """Take a token of the rate limit for a page. Refusal: RateLimited."""
+        if self._rate_limit is not None and (quota := await self._rate_limit.take(caller.credential_id)).retry_after:
+            raise RateLimited(quota.retry_after)
+
     async def _answer(self, request: "_Request", scope: Scope, receive: Receive) -> Answer:
         parts = scope["path"].split("/")[1:]
         if parts[:1] == ["api"]:
@@ -186,7 +210,7 @@ class ApiApp:
             request.headers[b"authorization"] = request.headers[b"x-api-key"]
         caller = ANONYMOUS if operation.scopes is None else await self._caller(request, scope, operation.scopes, address)
         headers = request.headers
-        if b"if-match" in headers or b"if-none-match" in headers:
+        if not _CHECKED_HEADERS.isdisjoint(headers):
             request.if_version = _if_version(operation, headers)
         body, sent_fingerprint = b"", None
         arguments: list[object] = [
@@ -235,11 +259,14 @@ class ApiApp:
 
     async def _caller(self, request: "_Request", scope: Scope, scopes: Iterable[str], address: str) -> Caller:
         """Return the authenticated caller with the needed scopes. Refusals: Unauthenticated, RateLimited, Forbidden."""
-        caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"), address)
-        if self._rate_limit is not None:
-            quota = request.quota = await self._rate_limit.take(caller.credential_id)
-            if quota.retry_after:
-                raise RateLimited(quota.retry_after)
+        caller = request.caller
+        # That of a page is known, and the page has taken the token of the rate limit.
+        if caller is None:
+            caller = request.caller = await self._authenticator.caller(request.headers.get(b"authorization"), address)
+            if self._rate_limit is not None:
+                quota = request.quota = await self._rate_limit.take(caller.credential_id)
+                if quota.retry_after:
+                    raise RateLimited(quota.retry_after)
         for needed in scopes:
             caller.require(needed)
         state: dict[str, object] | None = scope.get("state")
@@ -317,23 +344,25 @@ class ApiApp:
             headers += ((b"content-type", answer.media_type), (b"content-length", b"%d" % len(body)))
         await request.send(status, headers, body, send)
 
-    async def _send_problem(self, request: "_Request", error: Exception, send: Send) -> None:
+    async def _problem(self, request: "_Request", error: Exception) -> Problem:
+        """Return an error as the problem that the caller may see; an error of the server is logged."""
         if request.has_written and isinstance(error, (*CONNECTION_ERRORS, asyncpg.InsufficientResourcesError, Unavailable)):
             # The write stays, although the database went away before all of its answer was read.
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
             error = OutcomeUnknown()
         elif not isinstance(error, Refusal):
-            if isinstance(error, CONNECTION_ERRORS):
-                error = Unavailable("The database cannot be reached. Nothing was done. Try again shortly.")
-            elif isinstance(error, asyncpg.InsufficientResourcesError):
-                error = Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
             _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
+            error = refusal_of(error)
         if request.caller is not None:
             error = await naming_survivors(error, self._services.object_types, self._services.database.pool, request.caller)
         if isinstance(error, Stale | NotFound):
             error.detail = self._fault_of_request(request, error) or error.detail
         may_name_holder = isinstance(error, Taken) and request.caller is not None and request.caller.may(error.read_scope)
-        problem = problem_of(error, request.shown_id, self._options.problem_type_base, may_name_holder=may_name_holder)
+        return problem_of(error, request.shown_id, self._options.problem_type_base, may_name_holder=may_name_holder)
+
+    async def _send_problem(self, request: "_Request", error: Exception, send: Send) -> None:
+        problem = await self._problem(request, error)
+        error = refusal_of(error)
         if request.operation is not None and request.operation.is_older:
             problem = with_retry_after(problem, error)
         body = msgspec.json.encode(problem)
@@ -365,9 +394,9 @@ class _Request:
         *("operation", "path_parameters", "quota", "shown_id", "status"),
     )
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, request_id: UUID | None = None) -> None:
         self.began = time.perf_counter()
-        self.id: UUID = ids.new_id()
+        self.id: UUID = request_id or ids.new_id()
         self.shown_id = ids.encoded(ids.REQUEST, self.id)
         # The server offers it; tests of the application alone have no server.
         self.answer_at_once: Callable[[int, list[tuple[bytes, bytes]], bytes], bool] | None = scope.get("state", {}).get(ANSWER)
@@ -458,8 +487,27 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+_CHECKED_HEADERS: Final = frozenset({b"if-match", b"if-none-match", b"idempotency-key"})
+
+
+def refusal_of(error: Exception) -> Exception:
+    """Return the refusal that an error of the database stands for, or the error itself."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, CONNECTION_ERRORS):
+        return Unavailable("The database cannot be reached. Nothing was done. Try again shortly.")
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        return Unavailable(DISK_IS_FULL if isinstance(error, asyncpg.DiskFullError) else DATABASE_IS_FULL)
+    return error
+
+
 def _if_version(operation: Operation, headers: Mapping[bytes, bytes]) -> frozenset[int] | None:
-    """Return the versions that a request's headers allow; None allows any. Refusal: Stale, for a write that has none."""
+    """Return the versions that a request's headers allow; None allows any.
+
+    Refusals: Invalid, for a write whose Idempotency-Key is not valid, even if it is a dry run; Stale, for one without versions.
+    """
+    if operation.is_write and b"idempotency-key" in headers:
+        require_key(headers[b"idempotency-key"])
     if b"if-match" in headers and operation.bypasses_ledger and operation.method != "GET":
         raise Stale(None)
     return if_version(headers.get(b"if-match"), headers.get(b"if-none-match"))

@@ -8,7 +8,7 @@ import difflib
 import functools
 import itertools
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast, get_type_hints
 
 import msgspec
@@ -354,7 +354,7 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
     place = _member_of(path, name)
     field = next((field for field in struct.fields if field.encode_name == name), None)
     if field is None:
-        hint = _hint(name, _called(path), (field.encode_name for field in struct.fields))
+        hint = _hint(name, _called(path), [field.encode_name for field in struct.fields])
         yield FieldError(place, "unknown_field", f"There is no field `{place}`. {hint}")
         return
     for error in value_errors(field.type, value, place):
@@ -367,18 +367,22 @@ def _struct_member_errors(struct: inspect.StructType, name: str, value: Any, pat
 
 def unknown_parameter(name: str, known: Iterable[str]) -> FieldError:
     """Return the error for an unknown query parameter."""
-    hint = _hint(name, "This operation", known)
+    hint = _hint(name, "This operation", [*known])
     return FieldError(quoted(name), "unknown_parameter", f"There is no query parameter `{quoted(name)}`. {hint}")
 
 
-def _hint(name: str, owner: str, known: Iterable[str]) -> str:
-    """Return the known name most similar to an unknown one, or otherwise all that its owner takes, as a sentence."""
-    names = list(known)
+def _hint(name: str, owner: str, known: Sequence[str]) -> str:
+    return did_you_mean(name, known) or f"{owner} takes {', '.join(f'`{each}`' for each in known)}."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return a question for the known name that is most similar to an unknown one, or None if none is similar."""
+    if len(name) > MAX_QUOTE:
+        return None
     # Names of filters resemble each other in all but the field.
-    alike = {each.removeprefix("filter["): each for each in names}
-    looked_up = name.removeprefix("filter[")
-    near = [alike[each] for each in difflib.get_close_matches(looked_up, alike, n=1)] if len(name) <= MAX_QUOTE else None
-    return f"Did you mean `{near[0]}`?" if near else f"{owner} takes {', '.join(f'`{each}`' for each in names)}."
+    alike = {each.removeprefix("filter["): each for each in known}
+    near = difflib.get_close_matches(name.removeprefix("filter["), alike, n=1)
+    return f"Did you mean `{alike[near[0]]}`?" if near else None
 
 
 def _missing(struct: inspect.StructType, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:

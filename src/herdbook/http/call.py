@@ -50,6 +50,8 @@ class Services(NamedTuple):
     targets: TargetRules = TargetRules()
     # Whether callers behind a proxy may also use this machine's own addresses.
     proxies_may_name_loopback: bool = False
+    # The OpenAPI document, as JSON.
+    document: bytes = b""
 
 
 class Call:
@@ -209,16 +211,21 @@ class Call:
         return problem_of(refusal, request_id, self._problem_type_base, may_name_holder=may_name_holder)
 
     def idempotency_key(self) -> IdempotencyKey | None:
-        """Return the request's Idempotency-Key, if it has one. Refusal: Invalid."""
+        """Return the request's Idempotency-Key, if it has one. That of a write is valid."""
         header = self.headers.get(b"idempotency-key")
         if header is None:
             return None
         key = header.decode("latin-1")
-        if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
-            message = f"`Idempotency-Key` must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, such as a UUID."
-            raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
         canonical = fingerprint(self.operation, self._path_parameters, self.headers, self.query_string, self._body)
         return IdempotencyKey(key, self._sent_fingerprint or canonical, canonical)
+
+
+def require_key(header: bytes) -> None:
+    """Refuse an Idempotency-Key that is not valid. Refusal: Invalid."""
+    key = header.decode("latin-1")
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        message = f"`Idempotency-Key` must have 1 to {MAX_KEY_LENGTH} printable ASCII characters, such as a UUID."
+        raise Invalid([FieldError("Idempotency-Key", "invalid_format", message)])
 
 
 def fingerprint(

@@ -24,6 +24,7 @@ class ProblemType:
 PROBLEM_TYPES: Final[dict[type[errors.Refusal], ProblemType]] = {
     errors.Unauthenticated: ProblemType("unauthorized", "Unauthorized", 401, "Authentication is missing or invalid."),
     errors.Forbidden: ProblemType("forbidden", "Forbidden", 403, "Authenticated but missing required scope."),
+    errors.FromElsewhere: ProblemType("from_elsewhere", "Forbidden", 403, "A form was sent by a page of another origin."),
     errors.RateLimited: ProblemType("rate_limited", "Too Many Requests", 429, "Too many requests."),
     errors.Busy: ProblemType("busy", "Too Many Requests", 429, "Too many requests."),
     errors.TooManyFollowers: ProblemType("too_many_followers", "Too Many Requests", 429, "Too many requests."),

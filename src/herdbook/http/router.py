@@ -1,12 +1,21 @@
-"""Routing: from a method and a path to an operation."""
+"""Routing: from a method and a path to an operation or a page."""
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from herdbook.errors import MethodNotAllowed, NoRoute, quoted
-from herdbook.http.operation import Operation
 
 T = TypeVar("T")
+
+
+class HasRoute(Protocol):
+    """An operation or a page."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
 
 
 class _Node(Generic[T]):
@@ -17,9 +26,9 @@ class _Node(Generic[T]):
 
 
 class Router(Generic[T]):
-    """Finds the target of an operation. A path segment in braces matches any value."""
+    """Finds the target of an operation or a page. A path segment in braces matches any value."""
 
-    def __init__(self, routes: Iterable[tuple[Operation, T]]) -> None:
+    def __init__(self, routes: Iterable[tuple[HasRoute, T]]) -> None:
         self._root: _Node[T] = _Node()
         for operation, target in routes:
             node = self._root

@@ -80,3 +80,22 @@ SAVE_CHANGES: Final[LiteralString] = """
         join held on held.id = r.workspace_id
     )
 """
+
+# Continues `from chain`, whose rows have the columns of `change`, with the entry of the same object before each as `e`. Entries
+# of older releases lack the number of that one, so for them the ledger is searched backwards. The limit forces a lookup for
+# each row, by the whole key.
+PREVIOUS_ENTRY: Final[LiteralString] = """
+    cross join lateral (
+        select c.* from change c
+        where c.workspace_id = chain.workspace_id and c.seq = coalesce(
+            chain.previous_version,
+            case when chain.action::text <> 'c' then (
+                select p.seq from change p
+                where p.workspace_id = chain.workspace_id and p.seq < chain.seq and p.object_id = chain.object_id
+                    and p.kind = chain.kind
+                order by p.seq desc limit 1
+            ) end
+        )
+        limit 1
+    ) as e
+"""

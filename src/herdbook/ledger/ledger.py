@@ -637,11 +637,11 @@ async def _outcome_in_turns(work: UnitOfWork, one: _Waiting, command: LongComman
 
 
 def _failed(error: Exception) -> Exception:
-    """Return the outcome of a command that failed; a refusal is without its frames.
+    """Return the outcome of a command that failed; a refusal is without its frames, and so is an attempt that missed rows.
 
     The frames refer to the command, which refers to its outcome. All would stay until the next garbage collection.
     """
-    if isinstance(error, Refusal):
+    if isinstance(error, (Refusal, NotLoaded)):
         error.__context__ = None
         error.__traceback__ = None
     return error

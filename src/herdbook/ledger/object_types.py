@@ -136,24 +136,21 @@ class Events:
     `types` names them by the action of a change; other actions send none. `data` returns the data of the event for the object
     and the old values of an entry, or None if the entry sends no event. `condition` is an SQL condition on an entry `change`
     that tells whether it sends one; None if each of those actions does. `example_previous` are old values for `example`.
+    `own_members` are left out, and an update of these alone sends no event, except to endpoints that ask for them.
     """
 
     types: Mapping[Action, str]
     example_previous: Mapping[str, Any] = field(default_factory=dict[str, Any])
     data: Callable[[bytes, bytes | None], EventData | None] = EventData
     condition: LiteralString | None = None
+    own_members: Sequence[LiteralString] = ()
 
     @classmethod
-    def of_changes(
-        cls, name: str, own_members: Sequence[LiteralString] = (), *, is_erasable: bool = False, **others: Any
-    ) -> Self:
+    def of_changes(cls, name: str, *, is_erasable: bool = False, **others: Any) -> Self:
         """Return the events `v1.name.created`, `updated` and `deleted`. Restoring an object sends `created`, like a new one.
 
-        Events do not show `own_members`, and an update of these alone sends none. Objects that can be erased also have
-        `erased`.
+        Objects that can be erased also have `erased`.
         """
-        if own_members:
-            others |= {"data": _without(own_members), "condition": _changes_others(own_members)}
         created = f"v1.{name}.created"
         types = {
             Action.CREATED: created,
@@ -164,6 +161,23 @@ class Events:
         }
         return cls(types=types, **others)
 
+    def shown(self, object_: bytes, previous: bytes | None, *, with_own: bool) -> EventData | None:
+        """Return the data of an entry's event, with own members or without, or None if the entry sends no event."""
+        if self.own_members and not with_own:
+            return self._vendors(object_, previous)
+        return self.data(object_, previous)
+
+    def sends(self, *, with_own: bool) -> LiteralString | None:
+        """Return the SQL condition that tells whether an entry sends an event with own members, or one without."""
+        return _changes_others(self.own_members) if self.own_members and not with_own else self.condition
+
+    def _vendors(self, object_: bytes, previous: bytes | None) -> EventData | None:
+        shown = _without(self.own_members, object_)
+        if previous is None:
+            return EventData(shown, None)
+        changed = _without(self.own_members, previous)
+        return None if changed == b"{}" else EventData(shown, changed)
+
 
 def _changes_others(own_members: Sequence[LiteralString]) -> LiteralString:
     names: list[LiteralString] = ["'" + name + "'" for name in own_members]
@@ -173,24 +187,11 @@ def _changes_others(own_members: Sequence[LiteralString]) -> LiteralString:
     )
 
 
-def _without(own_members: Sequence[str]) -> Callable[[bytes, bytes | None], EventData | None]:
-    """Return the function that removes own members from an entry. An update of these alone sends no event."""
-    names = [f'"{name}"'.encode() for name in own_members]
-
-    def without(members: bytes) -> bytes:
-        if not any(name in members for name in names):
-            return members
-        decoded: dict[str, Any] = msgspec.json.decode(members, type=dict[str, msgspec.Raw])
-        return msgspec.json.encode({name: value for name, value in decoded.items() if name not in own_members})
-
-    def data(object_: bytes, previous: bytes | None) -> EventData | None:
-        shown = without(object_)
-        if previous is None:
-            return EventData(shown, None)
-        changed = without(previous)
-        return None if changed == b"{}" else EventData(shown, changed)
-
-    return data
+def _without(own_members: Sequence[str], members: bytes) -> bytes:
+    if not any(f'"{name}"'.encode() in members for name in own_members):
+        return members
+    decoded: dict[str, Any] = msgspec.json.decode(members, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({name: value for name, value in decoded.items() if name not in own_members})
 
 
 class HistoryNotes(NamedTuple):
@@ -300,7 +301,8 @@ class ObjectType(Generic[RowT, EntryT]):
             try:
                 unique_key.claim(work, self, object_id, old, unique_key.keys(after), field_path)
             except Taken as taken:
-                refusals.append(taken)
+                # The frames refer to this list, so a cycle would stay until the next garbage collection.
+                refusals.append(taken.with_traceback(None))
         if refusals:
             raise united(refusals)
 

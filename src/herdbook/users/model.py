@@ -25,6 +25,7 @@ class UserRole(Enum):
     OWNER = "OWNER"
     ADMIN = "ADMIN"
     MEMBER = "MEMBER"
+    VIEWER = "VIEWER"
     INACTIVE = "INACTIVE"
     NOT_INVITED = "NOT_INVITED"
 

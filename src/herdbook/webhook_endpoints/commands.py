@@ -58,7 +58,7 @@ class CreateEndpoint(msgspec.Struct, frozen=True):
             endpoint_id=endpoint_id,
             is_enabled=True,
             position=row.version,
-            told=(subscription.SubscriptionSpan(row.version, endpoint.event_types),),
+            told=(_subscribed(row.version, endpoint),),
         )
         work.put(READERS, reader)
         shown: dict[str, Any] = msgspec.structs.asdict(endpoint) | {"headers": self.fields.headers or UNSET}
@@ -124,7 +124,7 @@ class EnableEndpoint(_OfOne, frozen=True, kw_only=True):
             return result
         reader = _reader_of(work, self.endpoint_id)
         if self.start is EnableFrom.NOW:
-            told = subscription.passed_over(reader.told, reader.position, work.seq, after.event_types)
+            told = subscription.passed_over(reader.told, reader.position, _subscribed(work.seq, after))
             work.put(READERS, msgspec.structs.replace(reader, position=work.seq, told=told, gives_up=True))
         answer = EnabledWebhookEndpoint(
             **msgspec.structs.asdict(_row_of(work, self.endpoint_id).object),
@@ -224,9 +224,14 @@ def _follow(work: UnitOfWork, before: WebhookEndpointRow) -> None:
 def _told(
     reader: ReaderRow, before: WebhookEndpointRow, after: WebhookEndpointRow
 ) -> tuple[subscription.SubscriptionSpan, ...]:
-    event_types = after.object.event_types
-    if event_types == before.object.event_types:
+    new = _subscribed(after.version, after.object)
+    if new == _subscribed(after.version, before.object):
         return reader.told
     if not reader.is_enabled:
-        return subscription.told_anew(reader.told, reader.position, event_types)
-    return subscription.told_otherwise(reader.told, reader.position, after.version, event_types)
+        return subscription.told_anew(reader.told, reader.position, new)
+    return subscription.told_otherwise(reader.told, reader.position, new)
+
+
+def _subscribed(seq: int, endpoint: WebhookEndpoint) -> subscription.SubscriptionSpan:
+    """Return the subscription of an endpoint as that of the entries after one."""
+    return subscription.SubscriptionSpan(seq, endpoint.event_types, endpoint.include_fields)

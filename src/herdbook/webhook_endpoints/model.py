@@ -135,6 +135,13 @@ _Headers: TypeAlias = Annotated[
 _EventTypes: TypeAlias = Annotated[
     tuple[EventType, ...], Meta(min_length=1, max_length=fields.MAX_ITEMS, description="The event types to send; null: all.")
 ]
+_IncludeFields: TypeAlias = Annotated[
+    bool,
+    Meta(
+        description="Whether events of contacts and companies also show the members of herdbook's own, such as `fields`, and a "
+        "change of these alone sends one."
+    ),
+]
 _EXAMPLE: Final = {
     "url": "http://127.0.0.1:9000/webhooks",
     "description": "The CRM's copy of contacts.",
@@ -153,6 +160,7 @@ class WebhookEndpointCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     description: fields.Description | UnsetType = UNSET
     event_types: _EventTypes | None = None
     headers: _Headers | UnsetType = UNSET
+    include_fields: _IncludeFields = False
 
 
 class WebhookEndpointUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,6 +174,7 @@ class WebhookEndpointUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     description: fields.Description | None | UnsetType = UNSET
     event_types: _EventTypes | None | UnsetType = UNSET
     headers: _Headers | None | UnsetType = UNSET
+    include_fields: _IncludeFields | UnsetType = UNSET
 
 
 class WebhookEndpointObject(Enum):
@@ -206,6 +215,7 @@ class WebhookEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     secret_rotated_at: Time | UnsetType = UNSET
     headers: tuple[ShownHeader, ...] | UnsetType = UNSET
     headers_set_at: Time | UnsetType = UNSET
+    include_fields: _IncludeFields = False
 
 
 class WebhookEndpointWithSecret(WebhookEndpoint, frozen=True, kw_only=True):

@@ -59,7 +59,8 @@ async def get_status(call: Call, endpoint_id: UUID) -> Answer:
 async def test_endpoint(call: Call, endpoint_id: UUID, asked: TestRequest) -> Answer:
     """Send an example event to one webhook endpoint."""
     _, reading = await endpoint_state(call, endpoint_id)
-    event = sample(call.services.object_types, call.caller.workspace_id, asked.type)
+    with_own = reading.endpoint.include_fields
+    event = sample(call.services.object_types, call.caller.workspace_id, asked.type, with_own=with_own)
     attempt = await asyncio.to_thread(_probe)
     return _answer(await attempt(allowed_targets(call), call.caller.workspace_id, reading, event))
 

@@ -22,7 +22,7 @@ from herdbook.ledger.unit_of_work import Origin
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.webhook_endpoints.commands import DisableEndpoint
 from herdbook.webhook_endpoints.model import LEASE_SECONDS, DisabledReason, EndpointKey
-from herdbook.webhook_endpoints.subscription import span_of
+from herdbook.webhook_endpoints.subscription import SubscriptionSpan, span_of
 from herdbook.webhooks import delivery_store
 from herdbook.webhooks.delivery_store import WELL, DueDelivery, Failing, LedgerEntry, Progress, Tried
 from herdbook.webhooks.events import Event, EventEntry, event_type, kind_actions, to_event
@@ -209,7 +209,7 @@ class EndpointDelivery:
             type_ = event_type(self._context.object_types, entry.kind_action)
             if type_ is None or not self._is_asked_for(entry, type_):
                 continue
-            event = self._told(entry)
+            event = self._told(entry, with_own=self._span(entry).include_fields)
             if event is not None:
                 self._unsettled[entry.seq] = None
                 self._take(PendingEvent(entry, event, None))
@@ -225,23 +225,30 @@ class EndpointDelivery:
 
     def _is_asked_for(self, entry: LedgerEntry, type_: str) -> bool:
         """Whether the endpoint subscribed to an event when it happened, and still does."""
-        span = span_of(self._leased.told, entry.seq) or self._leased.told[0]
+        span = self._span(entry)
         return span.event_types is None or type_ in span.event_types
 
+    def _span(self, entry: LedgerEntry) -> SubscriptionSpan:
+        return span_of(self._leased.told, entry.seq) or self._leased.told[0]
+
     async def _take_due(self, due: DueDelivery) -> None:
-        event_types = self._leased.event_types
-        event = None if due.entry is None else self._told(due.entry)
+        event_types, with_own = self._leased.event_types, due.entry is not None and self._span(due.entry).include_fields
+        event = None if due.entry is None else self._told(due.entry, with_own=with_own)
         if due.entry is None or event is None:
             await delivery_store.give_up(self._context.pool, self.place, due.seq, DeliveryState.EXPIRED)
-        elif not due.is_resend and event_types is not None and due.event_type not in event_types:
+            return
+        # Only a person sends again what the endpoint no longer asks for.
+        if not due.is_resend and with_own and not self._leased.include_fields:
+            event = self._told(due.entry, with_own=False)
+        if event is None or not (due.is_resend or event_types is None or due.event_type in event_types):
             await delivery_store.give_up(self._context.pool, self.place, due.seq, DeliveryState.SKIPPED)
         else:
             self._take(PendingEvent(due.entry, event, due))
 
-    def _told(self, entry: LedgerEntry) -> Event | None:
+    def _told(self, entry: LedgerEntry, *, with_own: bool) -> Event | None:
         assert entry.object is not None, "only told entries get here"
         told = EventEntry(entry.seq, entry.at, entry.kind_action, entry.object, entry.previous, entry.merged_into)
-        return to_event(self._context.object_types, self.place.workspace_id, told)
+        return to_event(self._context.object_types, self.place.workspace_id, told, with_own=with_own)
 
     def _take(self, pending: PendingEvent) -> None:
         # The body holds everything that is needed of the entry, so free the rest.

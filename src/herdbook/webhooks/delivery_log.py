@@ -17,11 +17,11 @@ from herdbook.ledger.object_types import ObjectTypes
 from herdbook.shared_schemas import shown_time
 from herdbook.webhook_endpoints.model import EndpointKey, EventType
 from herdbook.webhook_endpoints.store import EndpointState
-from herdbook.webhook_endpoints.subscription import span_of
+from herdbook.webhook_endpoints.subscription import SubscriptionSpan, span_of
 from herdbook.webhooks import store
 from herdbook.webhooks.events import EventEntry, event_id, event_type, kind_actions, sends_event, seq_of, to_event
 from herdbook.webhooks.model import MAX_STORED_BYTES, Attempt, Delivery, DeliveryObject, DeliveryState, FullDelivery
-from herdbook.webhooks.store import DeliveryFilter, DeliveryRow
+from herdbook.webhooks.store import DeliveryFilter, DeliveryRow, ToldEntries
 
 # The number of entries to walk over for one page.
 _WALKED: Final = 20_000
@@ -58,7 +58,6 @@ async def page(
         before=await _before(pool, place.workspace_id, reading, asked),
         event_types=types,
         kind_actions=kind_actions(object_types, types),
-        sends_event=sends_event(object_types),
         state=asked.state and asked.state.value,
     )
     if asked.state in _NOTED:
@@ -66,7 +65,7 @@ async def page(
         return _cut(rows, asked.limit, None)
     floor = max(wanted.behind, wanted.before - 1 - _WALKED)
     floor = await store.behind_bytes(pool, place.workspace_id, floor, wanted.before, MAX_STORED_BYTES)
-    spans = [(span.after, kind_actions(object_types, span.event_types)) for span in reading.told]
+    spans = [(span.after, _told(object_types, span)) for span in reading.told]
     rows = await _walked(pool, place, spans, reading.position, wanted._replace(behind=floor), asked.limit + 1)
     return _cut(rows, asked.limit, floor + 1 if floor > max(wanted.behind, _begin(reading)) else None)
 
@@ -76,12 +75,16 @@ async def find(
 ) -> DeliveryRow | None:
     """Return the delivery of an event, or None if the endpoint is not subscribed to it."""
     seq = seq_of(shown_id)
-    found = None if seq is None else await store.find_delivery(pool, place, seq, sends_event(object_types))
+    if seq is None:
+        return None
+    span = span_of(reading.told, seq)
+    with_own = span is not None and span.include_fields
+    found = await store.find_delivery(pool, place, seq, sends_event(object_types, with_own=with_own))
     if found is None or event_id(place.workspace_id, found.seq, found.at) != shown_id:
         return None
+    found = found._replace(with_own=with_own)
     if found.state is not None:
         return found
-    span = span_of(reading.told, found.seq)
     is_told = span is not None and found.kind_action in kind_actions(object_types, span.event_types)
     return found._replace(state="queued" if found.seq > reading.position else "delivered") if is_told else None
 
@@ -124,7 +127,7 @@ def request_body(object_types: ObjectTypes, place: EndpointKey, row: DeliveryRow
     if row.kind_action is None or row.object is None:
         return None
     entry = EventEntry(row.seq, row.at, row.kind_action, row.object, row.previous, row.merged_into)
-    event = to_event(object_types, place.workspace_id, entry)
+    event = to_event(object_types, place.workspace_id, entry, with_own=row.with_own)
     return None if event is None else event.body
 
 
@@ -133,6 +136,10 @@ def type_of(object_types: ObjectTypes, row: DeliveryRow) -> str:
     found = row.event_type if row.kind_action is None else event_type(object_types, row.kind_action)
     assert found is not None, "only entries with an event have a delivery"
     return found
+
+
+def _told(object_types: ObjectTypes, span: SubscriptionSpan) -> ToldEntries:
+    return ToldEntries(kind_actions(object_types, span.event_types), sends_event(object_types, with_own=span.include_fields))
 
 
 async def _behind(pool: Pool, workspace_id: UUID, asked: DeliveryQuery) -> int:
@@ -153,7 +160,7 @@ def _begin(reading: EndpointState) -> int:
 
 
 async def _walked(  # one statement with all its limits
-    pool: Pool, place: EndpointKey, spans: Sequence[tuple[int, list[str]]], position: int, wanted: DeliveryFilter, limit: int
+    pool: Pool, place: EndpointKey, spans: Sequence[tuple[int, ToldEntries]], position: int, wanted: DeliveryFilter, limit: int
 ) -> list[DeliveryRow]:
     """Return deliveries from one span after another, the latest first."""
     rows: list[DeliveryRow] = []

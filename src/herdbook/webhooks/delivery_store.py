@@ -51,7 +51,8 @@ WELL: Final = Failing(None, None, 0, 0.0)
 class Lease(NamedTuple):
     """An endpoint leased to this courier: its position, failure state, URL and secrets.
 
-    `told` holds its subscription spans: the event types for each range of entries. `event_types` is the current subscription.
+    `told` holds its subscription spans: the event types for each range of entries. `event_types` is the current subscription,
+    and `include_fields` says whether it asks for own members now.
     """
 
     position: int
@@ -61,6 +62,7 @@ class Lease(NamedTuple):
     version: int
     url: str
     event_types: Sequence[EventType] | None
+    include_fields: bool
     secret: str
     former_secret: str | None
     former_secret_until: datetime | None
@@ -190,6 +192,7 @@ async def lease(pool: Pool, place: EndpointKey, holder: UUID) -> Lease | None:
         version=record["version"],
         url=endpoint.url,
         event_types=endpoint.event_types,
+        include_fields=endpoint.include_fields,
         secret=record["secret"],
         former_secret=record["former_secret"],
         former_secret_until=record["former_secret_until"],

@@ -43,12 +43,15 @@ def kind_actions(object_types: ObjectTypes, event_types: Collection[str] | None)
 
 
 @cache
-def sends_event(object_types: ObjectTypes) -> LiteralString:
-    """Return the SQL condition on an entry `change` that tells whether it sends an event, if its kind and action do."""
+def sends_event(object_types: ObjectTypes, *, with_own: bool) -> LiteralString:
+    """Return the SQL condition on an entry `change` that tells whether it sends an event, if its kind and action do.
+
+    `with_own`: the endpoint asks for own members.
+    """
     cases: list[LiteralString] = [
-        " when '" + each.kind + "' then (" + each.events.condition + ")"
+        " when '" + each.kind + "' then (" + condition + ")"
         for each in object_types
-        if each.events is not None and each.events.condition is not None
+        if each.events is not None and (condition := each.events.sends(with_own=with_own)) is not None
     ]
     return "case change.kind::text" + "".join(cases) + " else true end" if cases else "true"
 
@@ -88,8 +91,11 @@ class EventEntry(NamedTuple):
     merged_into: UUID | None = None
 
 
-def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -> Event | None:
-    """Return the event of an entry, or None if webhooks send none for it. The event of a deleted object has its last state."""
+def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry, *, with_own: bool = False) -> Event | None:
+    """Return the event of an entry, or None if webhooks send none for it. The event of a deleted object has its last state.
+
+    `with_own`: the event shows own members, and an update of these alone has one.
+    """
     object_type = object_types.of(entry.kind_action[0])
     type_, events = event_type(object_types, entry.kind_action), object_type.events
     if type_ is None or events is None:
@@ -97,7 +103,7 @@ def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -
     if is_erased(entry.object):
         data = EventData(entry.object, None) if entry.kind_action[1] == Action.ERASED.value else None
     else:
-        data = events.data(entry.object, entry.previous)
+        data = events.shown(entry.object, entry.previous, with_own=with_own)
     if data is None:
         return None
     id_ = event_id(workspace_id, entry.seq, entry.at)
@@ -113,8 +119,8 @@ def to_event(object_types: ObjectTypes, workspace_id: UUID, entry: EventEntry) -
     return Event(id_, type_, body + b"}")
 
 
-def sample(object_types: ObjectTypes, workspace_id: UUID, type_: str) -> Event:
-    """Return an example event of a type. It looks real, but no ledger entry exists for it."""
+def sample(object_types: ObjectTypes, workspace_id: UUID, type_: str, *, with_own: bool) -> Event:
+    """Return an example event of a type, with own members or without. It looks real, but no ledger entry exists for it."""
     kind_action = kind_actions(object_types, [type_])[0]
     object_type = object_types.of(kind_action[0])
     assert object_type.events is not None, "its events have this type"
@@ -123,7 +129,7 @@ def sample(object_types: ObjectTypes, workspace_id: UUID, type_: str) -> Event:
     is_erasure = kind_action[1] == Action.ERASED.value
     example = Erased(id=ids.example(object_type.prefix)) if is_erasure else object_type.example
     entry = EventEntry(0, datetime.now(UTC), kind_action, _encode(example), previous)
-    event = to_event(object_types, workspace_id, entry)
+    event = to_event(object_types, workspace_id, entry, with_own=with_own)
     assert event is not None, "every type has an example"
     return event
 

@@ -17,7 +17,7 @@ class DeliveryRow(NamedTuple):
     """A delivery: its ledger entry while that is kept, joined with its stored row if there is one.
 
     `kind_action` holds the letters of the entry's kind and action. `event_type` comes from the stored row; `state` is None
-    without one.
+    without one. `with_own`: the endpoint asked for own members when the entry was made.
     """
 
     seq: int
@@ -32,6 +32,7 @@ class DeliveryRow(NamedTuple):
     object: bytes | None = None
     previous: bytes | None = None
     merged_into: UUID | None = None
+    with_own: bool = False
 
 
 class Totals(NamedTuple):
@@ -52,15 +53,13 @@ UNKNOWN: Final = Totals(*[math.nan] * 7)
 class DeliveryFilter(NamedTuple):
     """A filter for deliveries: entries after one and before another, with these event types, and a state if one is given.
 
-    `kind_actions` are the kinds and actions of the entries that these event types stand for. `sends_event` is the SQL condition
-    that tells which of those entries send one.
+    `kind_actions` are the kinds and actions of the entries that these event types stand for.
     """
 
     behind: int
     before: int
     event_types: Sequence[str]
     kind_actions: Sequence[str]
-    sends_event: LiteralString
     state: str | None
 
 
@@ -169,21 +168,28 @@ _DELIVERIES: Final[LiteralString] = """
 """
 
 
+class ToldEntries(NamedTuple):
+    """The entries that an endpoint is told of: their kinds and actions, and the SQL condition on those that send an event."""
+
+    kind_actions: Sequence[str]
+    sends_event: LiteralString
+
+
 async def deliveries(
-    pool: Pool, place: EndpointKey, wanted: DeliveryFilter, told: Sequence[str], position: int, limit: int
+    pool: Pool, place: EndpointKey, wanted: DeliveryFilter, told: ToldEntries, position: int, limit: int
 ) -> list[DeliveryRow]:
     """Return deliveries, the latest first: subscribed entries, and entries with a stored delivery.
 
     An entry without a stored delivery was delivered at the first attempt if it is not after the endpoint's position.
     """
     records = await pool.fetch(
-        _DELIVERIES.replace("$sends_event", wanted.sends_event),
+        _DELIVERIES.replace("$sends_event", told.sends_event),
         *place,
         wanted.behind,
         wanted.before,
         wanted.kind_actions,
         wanted.state,
-        told,
+        told.kind_actions,
         position,
         limit,
     )

@@ -1,28 +1,24 @@
-"""The conditions of a query: their reading, with the refusals, and whether a contact meets them.
+"""The conditions of a query: their reading, with the refusals, and whether an object meets them.
 
 Texts are compared as a search folds them, without case and accents. Every value is compared as a text whose order is that of
 the values. The conditions are checked here and not in SQL, because no function of the database folds text in this way.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
-
-from msgspec import UNSET
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from herdbook import fields, ids
-from herdbook.addresses import comparable_address
-from herdbook.contacts.model import ContactRecord, ContactSort
 from herdbook.custom_fields.model import LISTS, Field, FieldKind
+from herdbook.custom_fields.value_schemas import condition_value
 from herdbook.custom_fields.values import MAX_INDEXED, index_texts, normal_value
-from herdbook.errors import MAX_ERRORS, MAX_QUOTE, FieldError, Invalid, quoted
-from herdbook.phone_numbers import number_keys, read_number, sure_keys
-from herdbook.search_text import first_word, folded, searchable
+from herdbook.errors import MAX_ERRORS, FieldError, Invalid, quoted
+from herdbook.http.body import did_you_mean
+from herdbook.http.schemas import PLACE, Json
+from herdbook.querying.model import Sort
+from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 
-# The indexes that find contacts by equal values.
-KeyIndex: TypeAlias = Literal["email", "word", "external_id", "company", "tag", "crm", "first_name", "last_name"]
-Texts: TypeAlias = Callable[[ContactRecord], Iterable[str]]
+Texts: TypeAlias = Callable[[Any], Iterable[str]]
 # Adds the errors of a value to a list, or returns the texts that equal values have.
 Read: TypeAlias = Callable[[Any, str, list[FieldError]], Iterable[str]]
 
@@ -44,12 +40,18 @@ _LAST: Final = "\U0010ffff"
 _FIRST: Final = "\x01"
 
 
+# A text in a condition.
+TEXT_VALUE: Final[Json] = {"type": "string", "minLength": 1, "maxLength": _MAX_TEXT}
+
+
 class Member(NamedTuple):
-    """A member of contacts, as conditions and sorts compare it.
+    """A member of a type of objects, as conditions and sorts compare it.
 
     `exact` are the texts that are compared as a whole, and `texts` those in which parts are found. `read` returns the texts of
     a value in a condition. `scope` is the length of the beginning that two values must share to be in an order. `keys` are
-    those of the index `lookup`, which finds contacts by values, for texts of `exact`. `field_key` is the key of an own field.
+    those of the index `lookup`, which finds objects by values, for texts of `exact`. `field_key` is the key of an own field.
+    `type` names the members that take the same operators and values, and `value` is the schema of these values.
+    `walk` is the index in the order of the member, if there is one, and `sort_form` turns a text of `exact` into its key there.
     """
 
     name: str
@@ -57,33 +59,44 @@ class Member(NamedTuple):
     read: Read
     exact: Texts
     texts: Texts
-    lookup: KeyIndex | None = None
+    type: str = "text"
+    value: Json = TEXT_VALUE
+    lookup: str | None = None
     keys: Callable[[str], str | None] = str
     field_key: str = ""
     scope: int = 0
     sign: str = ""
     sorts: bool = True
+    walk: str | None = None
+    sort_form: Callable[[str], str | None] = str
 
-    def sort_text(self, record: ContactRecord) -> str | None:
-        """Return the text by which a contact is sorted, or None if it has no value."""
+    def sort_text(self, record: Any) -> str | None:
+        """Return the text by which an object is sorted, or None if it has no value."""
         if self.name == "created_at":
             # Ids are in the order of creation.
-            return ""
+            return record.id
         found = next((text for text in self.exact(record) if text.startswith(self.sign)), None)
-        return found if found is None or not self.field_key else self.field_key + found[: MAX_INDEXED + 1]
+        if found is None or not self.field_key:
+            return None if found is None else self.sort_form(found)
+        return self.field_key + found[: MAX_INDEXED + 1]
 
 
 class Comparison(NamedTuple):
-    """A condition on one member. `values` are the texts to compare with."""
+    """A condition on one member. `values` are the texts to compare with.
+
+    No request has the op `sorts_as`: the objects that a sort has under one key, or, without a value, those that have no key.
+    """
 
     member: Member
     op: str
     values: tuple[str, ...]
 
-    def holds(self, record: ContactRecord) -> bool:
-        """Whether a contact meets it: one of several values is enough."""
+    def holds(self, record: Any) -> bool:
+        """Whether an object meets it: one of several values is enough."""
         member, first = self.member, self.values[0] if self.values else ""
         match self.op:
+            case "sorts_as":
+                return member.sort_text(record) == (self.values[0] if self.values else None)
             case "is_set":
                 return any(True for _ in member.exact(record))
             case "contains":
@@ -100,29 +113,50 @@ class Comparison(NamedTuple):
 
     @property
     def ranges(self) -> list[tuple[str, str]] | None:
-        """The ranges of keys of `contact_field` that hold all matches, each without its end; None if there are none such."""
+        """The ranges of keys of fields that hold all matches, each without its end; None if there are none such."""
         key, member = self.member.field_key, self.member
-        if not key or self.op == "contains":
+        if not key or self.op == "contains" or (self.op == "sorts_as" and not self.values):
             return None
         if self.op == "is_set":
             return [(f"{key}=", f"{key}>"), (f"{key}#", f"{key}$")]
-        # An entry has the beginning of a long text alone.
-        cut = [key + text[: MAX_INDEXED + 1] for text in self.values]
+        cut = self.entries
         if self.op == "begins_with":
             begun = key + ("=" + self.values[0])[: MAX_INDEXED + 1]
             return [(begun, begun + _LAST)]
-        if self.op in ("eq", "one_of"):
+        if self.op in ("eq", "one_of", "sorts_as"):
             return [(text, text + _FIRST) for text in cut]
         scope = key + self.values[0][: member.scope]
         return [(cut[0], scope + _LAST)] if self.op in ("gt", "gte") else [(scope, cut[0] + _FIRST)]
 
     @property
+    def entries(self) -> list[str]:
+        """The keys of the index of fields that equal values have."""
+        if self.op == "sorts_as":
+            return [*self.values]
+        # An entry has the beginning of a long text alone.
+        return [self.member.field_key + text[: MAX_INDEXED + 1] for text in self.values]
+
+    @property
     def keys(self) -> list[str] | None:
         """The keys of the member's index that hold all matches, or None if there are none such."""
-        if self.member.lookup is None or self.op not in ("eq", "one_of"):
+        if self.member.lookup is None or self.op not in ("eq", "one_of", "sorts_as") or not self.values:
             return None
+        if self.op == "sorts_as":
+            return [*self.values]
         found = [self.member.keys(text) for text in self.values]
         return None if None in found else [key for key in found if key is not None]
+
+    @property
+    def ends(self) -> tuple[str | None, str | None]:
+        """The range of the keys of the member's walk that hold all matches, without its end; None for an end that is open."""
+        if (ranges := self.ranges) is not None:
+            signed = [each for each in ranges if each[0].startswith(self.member.field_key + self.member.sign)]
+            return min(least for least, _ in signed), max(most for _, most in signed)
+        if (keys := self.keys) is not None and self.member.walk in ("first_name", "last_name"):
+            return min(keys), max(keys) + _FIRST
+        if self.member.walk == "updated_at":
+            return (self.values[0], None) if self.op in ("gt", "gte") else (None, None)
+        return None, None
 
 
 def _is_in_order(text: str, op: str, value: str) -> bool:
@@ -142,8 +176,8 @@ class Negation(NamedTuple):
 
     part: "Condition"
 
-    def holds(self, record: ContactRecord) -> bool:
-        """Whether a contact meets it."""
+    def holds(self, record: Any) -> bool:
+        """Whether an object meets it."""
         return not self.part.holds(record)
 
 
@@ -153,8 +187,8 @@ class Group(NamedTuple):
     parts: tuple["Condition", ...]
     is_any: bool
 
-    def holds(self, record: ContactRecord) -> bool:
-        """Whether a contact meets it."""
+    def holds(self, record: Any) -> bool:
+        """Whether an object meets it."""
         held = (part.holds(record) for part in self.parts)
         return any(held) if self.is_any else all(held)
 
@@ -183,11 +217,12 @@ class SortKey(NamedTuple):
 class ConditionReader:
     """Reads the conditions and the sort of a query in one workspace, and collects their errors.
 
-    `region` is the workspace's default region for numbers.
+    `plural` names the objects. `members` are those that all of them may have. `definitions` are of the workspace's fields.
     """
 
-    def __init__(self, definitions: Iterable[Field], region: str | None) -> None:
-        self._members: dict[str, Member] = {member.name: member for member in _vendor_members(region)}
+    def __init__(self, plural: str, members: Iterable[Member], definitions: Iterable[Field]) -> None:
+        self._plural = plural
+        self._members: dict[str, Member] = {member.name: member for member in members}
         self._archived: set[str] = set()
         for field in definitions:
             if field.archived:
@@ -203,7 +238,7 @@ class ConditionReader:
         self._refuse()
         return found
 
-    def sort(self, asked: Iterable[ContactSort]) -> tuple[SortKey, ...]:
+    def sort(self, asked: Iterable[Sort]) -> tuple[SortKey, ...]:
         """Return the members to sort by. Refusal: Invalid."""
         keys: list[SortKey] = []
         for index, each in enumerate(asked):
@@ -218,7 +253,30 @@ class ConditionReader:
             else:
                 keys.append(SortKey(member, each.direction == "desc"))
         self._refuse()
-        return tuple(keys)
+        # No two objects have the same age, so keys behind it order nothing.
+        return tuple(keys[: next((index + 1 for index, key in enumerate(keys) if key.member is BY_AGE), None)])
+
+    @property
+    def sortable(self) -> list[str]:
+        """The names of the members that a query can sort by."""
+        return [member.name for member in self._members.values() if member.sorts]
+
+    def schemas(self, object_type: str) -> dict[str, Json]:
+        """Return the JSON Schemas of conditions by their names, which begin with that of the type of objects."""
+        name = f"{object_type}_condition"
+        by_type: dict[str, list[Member]] = {}
+        for member in self._members.values():
+            by_type.setdefault(member.type, []).append(member)
+        whole: Json = {"$ref": PLACE + name}
+        several = {"type": "array", "items": whole, "minItems": 1, "maxItems": MAX_CONDITIONS}
+        schemas = {
+            **{f"{name}_on_{type_}": _comparison_schema(members) for type_, members in by_type.items()},
+            **{f"{name}_{group}": _closed({group: several}, [group]) for group in ("and", "or")},
+            f"{name}_not": _closed({"not": whole}, ["not"]),
+        }
+        about = "One comparison, or conditions of which all must hold, or one, or one that must not hold."
+        schemas[name] = {"description": about, "anyOf": [{"$ref": PLACE + each} for each in schemas]}
+        return {each: {"title": each, **schema} for each, schema in schemas.items()}
 
     def _refuse(self) -> None:
         if self.errors:
@@ -302,7 +360,7 @@ class ConditionReader:
                 return None
             return ()
         if given.get("value") is None:
-            self._add(path, "required", f"`{path}` is missing. Send it; `is_not_set` finds contacts without a value.")
+            self._add(path, "required", f"`{path}` is missing. Send it; `is_not_set` finds {self._plural} without a value.")
             return None
         value, before = given["value"], len(self.errors)
         if op in _PART:
@@ -321,14 +379,32 @@ class ConditionReader:
             self._add(path, "archived", f"`{path}` names the archived field `{name}`. Restore it first, or leave it out.")
             return None
         if (member := self._members.get(name)) is None:
-            near = difflib.get_close_matches(name, self._members, n=1) if len(name) <= MAX_QUOTE else []
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
-            hint = f"Did you mean `{near[0]}`?" if near else f"Choose {others}, or `fields.` and the key of a field."
-            self._add(path, "unknown_field", f"`{path}` names no field of contacts: `{quoted(name)}`. {hint}")
+            hint = did_you_mean(name, self._members) or f"Choose {others}, or `fields.` and the key of a field."
+            self._add(path, "unknown_field", f"`{path}` names no field of {self._plural}: `{quoted(name)}`. {hint}")
         return member
 
 
-def _text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
+def _comparison_schema(members: Sequence[Member]) -> Json:
+    """Return the schema of a comparison with one of these members, which are of one type."""
+    value = members[0].value
+    described: Json = {
+        "field": {"type": "string", "enum": [member.name for member in members]},
+        "op": {"type": "string", "enum": list(members[0].ops)},
+    }
+    if set(members[0].ops) == set(_SET):
+        return _closed(described, ["field", "op"])
+    several = {"type": "array", "items": value, "minItems": 1, "maxItems": MAX_VALUES}
+    about = "An array for `one_of`, and nothing for `is_set` and `is_not_set`."
+    return _closed(described | {"value": {"description": about, "anyOf": [value, several]}}, ["field", "op"])
+
+
+def _closed(properties: Json, required: Sequence[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": [*required], "additionalProperties": False}
+
+
+def text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
+    """Return a value that is a text, or add its error."""
     if not isinstance(value, str):
         errors.append(FieldError(path, "invalid_type", f"`{path}` must be a string."))
     elif not 1 <= len(value) <= _MAX_TEXT:
@@ -341,53 +417,39 @@ def _text_value(value: Any, path: str, errors: list[FieldError]) -> str | None:
     return None
 
 
+def exact_member(name: str, texts: Texts, *, lookup: str, sorts: bool = True) -> Member:
+    """Return a member of texts that are compared exactly."""
+    return Member(name, (*_SET, *_EQUAL), _plain_text, texts, texts, "external_id", lookup=lookup, sorts=sorts)
+
+
+def parts_member(name: str, type_: str, read: Read, exact: Texts, texts: Texts, *, lookup: str) -> Member:
+    """Return a member of several texts, which are also found by a part."""
+    return Member(name, (*_SET, *_EQUAL, *_PART), read, exact, texts, type_, lookup=lookup, sorts=False)
+
+
 def _plain_text(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
+    text = text_value(value, path, errors)
     return () if text is None else (text,)
 
 
 def _folded_text(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
+    text = text_value(value, path, errors)
     return () if text is None else (folded(text),)
-
-
-def _address(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
-    if text is None:
-        return ()
-    try:
-        return (comparable_address(text.strip()),)
-    except ValueError as error:
-        message = f"`{path}` is not an e-mail address: {str(error).removesuffix('.')}. Part of one goes with `contains`."
-        errors.append(FieldError(path, "invalid_format", message))
-        return ()
 
 
 def _id_reader(prefix: str, kind: str) -> Read:
     rule = fields.id_of(prefix, kind)
 
     def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-        text = _text_value(value, path, errors)
+        text = text_value(value, path, errors)
         errors += () if text is None else rule(text, path)
         return () if text is None else (text,)
 
     return read
 
 
-def _number_reader(region: str | None) -> Read:
-    def read(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-        text = _text_value(value, path, errors)
-        if text is not None and read_number(text) is None:
-            message = f"`{path}` is not a phone number: it has no digits. Part of a text goes with `contains`."
-            errors.append(FieldError(path, "invalid_format", message))
-            return ()
-        return () if text is None else number_keys(text, region)
-
-    return read
-
-
 def _time(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
-    text = _text_value(value, path, errors)
+    text = text_value(value, path, errors)
     if text is None:
         return ()
     time = fields.parsed_time(text)
@@ -395,79 +457,57 @@ def _time(value: Any, path: str, errors: list[FieldError]) -> Iterable[str]:
     return () if time is None else (shown_time(time),)
 
 
-def _name_word(text: str) -> str | None:
-    return first_word(searchable(text))
+def text_member(name: str) -> Member:
+    """Return a member that is a text, or absent."""
 
-
-def _text_member(name: str, index: KeyIndex | None = None) -> Member:
-    def texts(record: ContactRecord) -> Iterable[str]:
+    def texts(record: Any) -> Iterable[str]:
         text: str | None = getattr(record, name) or None
         return () if text is None else (folded(text),)
 
-    return Member(name, OPS, _folded_text, texts, texts, index, str if index is None else _name_word)
+    return Member(name, OPS, _folded_text, texts, texts)
 
 
-def _time_member(name: str) -> Member:
-    def texts(record: ContactRecord) -> Iterable[str]:
+def id_member(name: str, prefix: str, kind: str, texts: Texts, *, sorts: bool = True, walk: str | None = None) -> Member:
+    """Return a member that names objects of a kind, whose name is also that of the index which finds them."""
+    value = {"type": "string", "pattern": fields.id_pattern(prefix)}
+    return Member(name, (*_SET, *_EQUAL), _id_reader(prefix, kind), texts, texts, kind, value, kind, sorts=sorts, walk=walk)
+
+
+def _time_member(name: str, lookup: str | None = None) -> Member:
+    def texts(record: Any) -> Iterable[str]:
         return (getattr(record, name),)
 
-    return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts)
+    value = {"type": "string", "format": "date-time"}
+    return Member(name, (*_EQUAL, *_ORDER), _time, texts, texts, "time", value, lookup, walk=name)
 
 
-def _emails(record: ContactRecord) -> Iterable[str]:
-    return [comparable_address(item.email) for item in record.emails]
+# The order of creation, in which objects with equal values come.
+BY_AGE: Final = _time_member("created_at")
+BY_CHANGE: Final = _time_member("updated_at", "updated_at")
 
 
-def _email_texts(record: ContactRecord) -> Iterable[str]:
-    return [folded(item.email) for item in record.emails]
+def _crm(record: Any) -> Iterable[str]:
+    return () if not record.crm_association else (record.crm_association.crm_object_id,)
 
 
-def _numbers(record: ContactRecord) -> Iterable[str]:
-    # These are the keys under which a number is found, without any region.
-    return [key for item in record.phone_numbers for key in sure_keys(item.phone_number, None)]
-
-
-def _number_texts(record: ContactRecord) -> Iterable[str]:
-    return [folded(item.phone_number) for item in record.phone_numbers]
-
-
-def _company(record: ContactRecord) -> Iterable[str]:
-    return () if record.company is UNSET else (record.company.id,)
-
-
-def _crm(record: ContactRecord) -> Iterable[str]:
-    return () if record.crm_association is UNSET else (record.crm_association.crm_object_id,)
-
-
-def _external_ids(record: ContactRecord) -> Iterable[str]:
-    return record.external_ids or ()
-
-
-def _tags(record: ContactRecord) -> Iterable[str]:
+def _tags(record: Any) -> Iterable[str]:
     return record.tag_ids or ()
 
 
-def _vendor_members(region: str | None) -> tuple[Member, ...]:
-    some, read_phone = (*_SET, *_EQUAL), _number_reader(region)
-    return (
-        _text_member("first_name", "first_name"),
-        _text_member("last_name", "last_name"),
-        _text_member("description"),
-        Member("emails", (*some, *_PART), _address, _emails, _email_texts, "email", sorts=False),
-        Member("phone_numbers", (*some, *_PART), read_phone, _numbers, _number_texts, "word", sorts=False),
-        Member("company_id", some, _id_reader(ids.COMPANY, "company"), _company, _company, "company"),
-        Member("crm_association", some, _plain_text, _crm, _crm, "crm"),
-        _text_member("time_zone"),
-        _time_member("created_at"),
-        _time_member("updated_at"),
-        Member("external_ids", some, _plain_text, _external_ids, _external_ids, "external_id", sorts=False),
-        Member("tag_ids", some, _id_reader(ids.TAG, "tag"), _tags, _tags, "tag", sorts=False),
-    )
-
-
+BY_CRM: Final = exact_member("crm_association", _crm, lookup="crm")
+BY_TAGS: Final = id_member("tag_ids", ids.TAG, "tag", _tags, sorts=False)
 _NUMBERS: Final = (FieldKind.INTEGER, FieldKind.DECIMAL, FieldKind.MONEY)
 _TEXTS: Final = (FieldKind.TEXT, FieldKind.LONG_TEXT, FieldKind.LINK, FieldKind.EMAIL, FieldKind.PHONE)
 _TIMES: Final = (FieldKind.DATE, FieldKind.DATE_TIME)
+
+
+def _type_of(field: Field) -> tuple[str, Json]:
+    """Return the type of a field among members, and the schema of values in conditions."""
+    if field.kind in _TEXTS:
+        return "text", TEXT_VALUE
+    if field.kind is FieldKind.ADDRESS:
+        return "address", TEXT_VALUE
+    return "option" if field.kind in LISTS else field.kind.value, condition_value(field)
 
 
 def _field_member(field: Field) -> Member:
@@ -487,11 +527,11 @@ def _field_member(field: Field) -> Member:
         normal = normal_value(field, value, path, errors)
         return () if normal is None else [text for text in index_texts(normal, None) if text.startswith(sign)]
 
-    def exact(record: ContactRecord) -> Iterable[str]:
-        values = record.fields or {}
+    def exact(record: Any) -> Iterable[str]:
+        values: dict[str, Any] = record.fields or {}
         return index_texts(values[field.key], None) if field.key in values else ()
 
-    def texts(record: ContactRecord) -> Iterable[str]:
+    def texts(record: Any) -> Iterable[str]:
         return [text[1:] for text in exact(record) if text.startswith("=")]
 
     ops: tuple[str, ...] = _SET
@@ -509,11 +549,13 @@ def _field_member(field: Field) -> Member:
         read,
         exact,
         texts,
+        *_type_of(field),
         field_key=field.key,
         # An amount is in an order with those of its currency.
         scope=4 if field.kind is FieldKind.MONEY else 1,
         sign=sign,
         sorts=field.kind is not FieldKind.SEVERAL_OF,
+        walk="field",
     )
 
 

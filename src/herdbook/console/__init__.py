@@ -1,0 +1,1 @@
+"""The console: what all its pages share. The pages themselves are in `pages.py` of each domain."""

@@ -1,0 +1,337 @@
+"""The life of every request to the console: find the page, the session, check the form, act, render, log."""
+
+import gzip
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
+
+from starlette.datastructures import Headers, ImmutableMultiDict
+from starlette.types import Receive, Scope, Send
+
+from herdbook import ids, metrics
+from herdbook.auth.authenticate import Authenticator
+from herdbook.auth.keys import NotAKey, read_token
+from herdbook.auth.scopes import ADMIN
+from herdbook.console import static_files, store
+from herdbook.console.attempts import Attempts
+from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, Session
+from herdbook.console.page import BASE, THEMES, Page, PageAnswer, Redirect, Shown
+from herdbook.console.protection import HEADERS, cookie_name, is_from_console, origin_of, set_cookie
+from herdbook.console.visit import MergedInto, Refused, Visit
+from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, TooLarge, Unauthenticated
+from herdbook.http.api_app import ApiApp, refusal_of
+from herdbook.http.call import Services
+from herdbook.http.operation import Operation
+from herdbook.http.problems import Problem, problem_headers, problem_of
+from herdbook.http.protocol import ANSWER
+from herdbook.http.router import Router
+from herdbook.logs import LINES, RequestLine
+
+if TYPE_CHECKING:
+    from herdbook.console.rendering import Templates
+
+_log: Final = logging.getLogger("herdbook.console")
+SIGN_IN: Final = f"{BASE}/sign-in"
+# More than a note and all other members of any object together.
+MAX_FORM_BYTES: Final = 1_048_576
+MAX_FORM_FIELDS: Final = 2000
+FORM_TOKEN: Final = "form_token"  # noqa: S105  # the name of a field is no secret
+_REFUSAL_TEMPLATE: Final = "console/refusal.html"
+# A smaller page gains nothing by being compressed.
+_MIN_COMPRESSED: Final = 1000
+THEME_COOKIE: Final = "herdbook-theme"
+
+
+class ConsoleOptions(NamedTuple):
+    """The settings of the operator that concern the console."""
+
+    public_url: str | None
+    is_in_development: bool
+    logs_requests: bool
+
+
+class _Answered(NamedTuple):
+    """A page ready to be sent."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class _Gone(Exception):
+    """The browser closed the connection before its form was complete."""
+
+
+class Console:
+    """The ASGI application that serves the pages."""
+
+    def __init__(  # everything that a page needs
+        self,
+        pages: Iterable[Page],
+        operations: Iterable[Operation],
+        *,
+        api: ApiApp,
+        services: Services,
+        authenticator: Authenticator,
+        options: ConsoleOptions,
+    ) -> None:
+        self._pages = [page for page in pages if options.is_in_development or not page.is_for_development]
+        self._router = Router((page, page) for page in self._pages)
+        self._operations: Mapping[str, Operation] = {operation.id: operation for operation in operations}
+        self._api = api
+        self._services = services
+        self._sign_ins = authenticator.sign_ins
+        self._options = options
+        self._attempts = Attempts()
+
+    @cached_property
+    def _templates(self) -> "Templates":
+        # Import it for the first person, because programs need no pages.
+        from herdbook.console.rendering import Templates  # noqa: PLC0415
+
+        return Templates(page.template for page in self._pages if page.template is not None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        # An answer in one step is for the API alone.
+        scope.get("state", {}).pop(ANSWER, None)
+        headers = Headers(scope=scope)
+        if scope["path"].startswith(static_files.PATH):
+            await _send(_static(scope["path"], headers), send)
+            return
+        began = time.perf_counter()
+        request = _Request(scope, headers, origin_of(scope, headers, self._options.public_url))
+        try:
+            answered = await self._answered(request, receive)
+        except _Gone:
+            return
+        answered.headers.append((b"x-request-id", request.shown_id.encode()))
+        await _send(answered, send)
+        seconds = time.perf_counter() - began
+        name = "none" if request.page is None else request.page.id
+        metrics.count_request(name, answered.status, seconds)
+        if self._options.logs_requests:
+            caller = None if request.session is None else request.session.caller
+            LINES.add(
+                RequestLine(
+                    timestamp=datetime.now(UTC),
+                    request_id=request.shown_id,
+                    operation=name,
+                    method=scope["method"],
+                    path=None if request.page is None else BASE + request.page.path,
+                    status=answered.status,
+                    milliseconds=round(seconds * 1000, 2),
+                    workspace_id=None if caller is None else caller.shown_workspace_id,
+                    credential_id=None if caller is None else caller.shown_credential_id,
+                )
+            )
+
+    async def _answered(self, request: "_Request", receive: Receive) -> _Answered:
+        visit = None
+        try:
+            visit = await self._visit(request, receive)
+            answer = await visit.page.handler(visit, *request.path_parameters)
+            return self._ready(request, visit, answer)
+        except MergedInto as merged:
+            path = request.scope["path"].replace(merged.old_id, merged.new_id)
+            return self._ready(request, None, Redirect(path))
+        except Unauthenticated as refusal:
+            if request.scope["method"] in ("GET", "HEAD"):
+                return self._ready(request, None, Redirect(f"{SIGN_IN}?{urlencode({'next': _address(request.scope)})}"))
+            return self._refused(request, visit, self._problem(request, refusal), refusal)
+        except Refused as refused:
+            return self._refused(request, visit, refused.problem, refused)
+        except _Gone:
+            raise
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                _log.error("failed", extra={"request_id": request.shown_id}, exc_info=error)
+            refusal = refusal_of(error)
+            return self._refused(request, visit, self._problem(request, refusal), refusal)
+
+    async def _visit(self, request: "_Request", receive: Receive) -> Visit:
+        """Return the visit of a page that the person may see. Refusals: Unauthenticated, Forbidden, Invalid, the protocol's."""
+        scope = request.scope
+        parts = scope["path"].removeprefix(BASE).rstrip("/").split("/")[1:]
+        try:
+            page, request.path_parameters = self._router.find(scope["method"], parts, scope["path"])
+        except NoRoute:
+            raise NoRoute("There is no page at this address.") from None
+        request.page = page
+        cookie = _cookie(request.headers, cookie_name(request.origin))
+        if cookie:
+            request.session = await self._session(cookie, request.address)
+        form = ImmutableMultiDict[str, str]()
+        if page.method == "POST":
+            if not is_from_console(request.headers, request.origin):
+                raise FromElsewhere
+            form = await _form(request.headers, receive)
+        if page.scopes is not None:
+            session = request.session
+            if session is None:
+                raise Unauthenticated("You are not signed in, or your session is over. Sign in, and send it again.")
+            await self._api.take_quota(session.caller)
+            for needed in page.scopes:
+                session.caller.require(needed)
+            if page.method == "POST" and not session.is_form_token(form.get(FORM_TOKEN, "")):
+                message = "This form is of another session. Open the page again, and send it there."
+                raise Invalid([FieldError(FORM_TOKEN, "invalid_format", message)])
+        return Visit(
+            page=page,
+            scope=scope,
+            session=request.session,
+            api=self._api,
+            services=self._services,
+            operations=self._operations,
+            request_id=request.id,
+            address=request.address,
+            form=form,
+            sign_ins=self._sign_ins,
+            attempts=self._attempts,
+        )
+
+    async def _session(self, cookie: str, address: str) -> Session | None:
+        try:
+            token = read_token(cookie, SESSION_PREFIX, "session")
+        except NotAKey:
+            return None
+        stored = await self._sign_ins.stored(store.find_session, token.id, token.secret, address)
+        return None if stored is None else Session(stored, token.secret)
+
+    def _ready(self, request: "_Request", visit: Visit | None, answer: PageAnswer) -> _Answered:
+        headers = [*HEADERS, (b"cache-control", b"no-store")]
+        if visit is not None and visit.new_cookie is not None:
+            headers.append(set_cookie(request.origin, str(visit.new_cookie), MAX_DAYS * 86_400))
+        if visit is not None and visit.new_theme is not None:
+            headers.append(
+                (b"set-cookie", f"{THEME_COOKIE}={visit.new_theme}; Path=/; Max-Age=31536000; SameSite=Lax".encode())
+            )
+        if isinstance(answer, Redirect):
+            headers.append((b"location", answer.path.encode()))
+            return _Answered(303, headers, b"")
+        page = request.page
+        assert page is not None, "its handler has answered"
+        assert page.template is not None, f"{page.id} has no template"
+        return self._rendered(request, visit, page.template, answer, headers)
+
+    def _rendered(
+        self, request: "_Request", visit: Visit | None, template: str, shown: Shown, headers: list[tuple[bytes, bytes]]
+    ) -> _Answered:
+        session = request.session
+        theme = _cookie(request.headers, THEME_COOKIE)
+        context: dict[str, Any] = {
+            "base": BASE,
+            "static": static_files.address_of,
+            "theme": theme if theme in THEMES else "",
+            "session": session,
+            "visit": visit,
+            "notice": None if visit is None else visit.notice,
+            "page": request.page,
+            "menu": [
+                each
+                for each in self._pages
+                if each.menu is not None and session is not None and all(map(session.may, each.scopes or ()))
+            ],
+            "is_admin": session is not None and session.may(ADMIN),
+            "form_token": None if session is None else session.form_token(),
+            "here": _address(request.scope),
+        }
+        body = self._templates.render(template, context | dict(shown.context)).encode()
+        headers.append((b"content-type", b"text/html; charset=utf-8"))
+        if len(body) > _MIN_COMPRESSED and _takes_gzip(request.headers):
+            body = gzip.compress(body, 5)
+            headers.append((b"content-encoding", b"gzip"))
+        headers += ((b"vary", b"Accept-Encoding"), (b"content-length", b"%d" % len(body)))
+        return _Answered(shown.status, headers, body)
+
+    def _problem(self, request: "_Request", refusal: Exception) -> Problem:
+        return problem_of(refusal, request.shown_id, "", may_name_holder=False)
+
+    def _refused(self, request: "_Request", visit: Visit | None, problem: Problem, refusal: Exception) -> _Answered:
+        shown = Shown({"problem": problem, "is_signed_out": isinstance(refusal, Unauthenticated)}, problem.status)
+        headers = [*HEADERS, (b"cache-control", b"no-store"), *problem_headers(refusal)]
+        return self._rendered(request, visit, _REFUSAL_TEMPLATE, shown, headers)
+
+
+class _Request:
+    """The state of one request while it is handled."""
+
+    def __init__(self, scope: Scope, headers: Headers, origin: str) -> None:
+        self.scope = scope
+        self.headers = headers
+        self.origin = origin
+        self.address: str = (scope.get("client") or ("",))[0]
+        self.id: UUID = ids.new_id()
+        self.shown_id = ids.encoded(ids.REQUEST, self.id)
+        self.page: Page | None = None
+        self.path_parameters: list[str] = []
+        self.session: Session | None = None
+
+
+def _address(scope: Scope) -> str:
+    """Return the path of a request with its query, to come back to."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return (path + b"?" * bool(query) + query).decode("latin-1")
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    """Return the value of a cookie, or an empty text. None of several counts, because another host may have set one."""
+    sent = [pair.strip().partition("=") for line in headers.getlist("cookie") for pair in line.split(";")]
+    values = [value for sent_name, _, value in sent if sent_name == name]
+    return values[0] if len(values) == 1 else ""
+
+
+def _takes_gzip(headers: Headers) -> bool:
+    return any(coding.strip().partition(";")[0] == "gzip" for coding in headers.get("accept-encoding", "").split(","))
+
+
+async def _form(headers: Headers, receive: Receive) -> ImmutableMultiDict[str, str]:
+    """Return the form in a body. Refusals: TooLarge, Invalid."""
+    chunks: list[bytes] = []
+    size, is_whole = 0, False
+    while not is_whole:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        chunk: bytes = message.get("body", b"")
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_FORM_BYTES:
+            raise TooLarge(MAX_FORM_BYTES)
+        is_whole = not message.get("more_body", False)
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if size and media_type != "application/x-www-form-urlencoded":
+        raise Invalid([FieldError("", "invalid_type", "A form is sent as `application/x-www-form-urlencoded`.")])
+    try:
+        text = b"".join(chunks).decode("ascii")
+        return ImmutableMultiDict[str, str](
+            parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
+        )
+    except ValueError:
+        message = f"The form is not percent-encoded UTF-8, or has more than {MAX_FORM_FIELDS} fields."
+        raise Invalid([FieldError("", "invalid_encoding", message)]) from None
+
+
+def _static(path: str, headers: Headers) -> _Answered:
+    found, is_of_this_release = static_files.find(path)
+    if found is None:
+        return _Answered(404, [*HEADERS, (b"content-length", b"0")], b"")
+    sent = [*HEADERS, (b"content-type", found.media_type), (b"vary", b"Accept-Encoding")]
+    sent.append((b"cache-control", b"public, max-age=31536000, immutable" if is_of_this_release else b"no-store"))
+    body = found.content
+    if _takes_gzip(headers):
+        body = found.compressed
+        sent.append((b"content-encoding", b"gzip"))
+    sent.append((b"content-length", b"%d" % len(body)))
+    return _Answered(200, sent, body)
+
+
+async def _send(answered: _Answered, send: Send) -> None:
+    await send({"type": "http.response.start", "status": answered.status, "headers": answered.headers})
+    await send({"type": "http.response.body", "body": answered.body})

@@ -1,0 +1,230 @@
+"""The pages about the person who signs in: links, sign-in, password, sessions, workspaces; and the page of the components."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from herdbook import ids
+from herdbook.addresses import NotAnAddress, comparable_address
+from herdbook.auth.keys import NotAKey, read_token
+from herdbook.console import store
+from herdbook.console.model import LINK_MINUTES, LINK_PREFIX, SESSION_PREFIX, StoredLink
+from herdbook.console.page import BASE, THEMES, MenuItem, Page, PageAnswer, Redirect, Shown
+from herdbook.console.visit import Visit, own_path
+from herdbook.errors import RateLimited
+
+HOME: Final = f"{BASE}/contacts"
+ACCOUNT: Final = f"{BASE}/account"
+_MAX_BROWSER: Final = 255
+_WRONG: Final = "The e-mail address or the password is wrong, or the account has no password yet."
+_NOWHERE: Final = "You belong to no workspace any more. Ask an administrator for a new link."
+
+
+async def show_home(_: Visit) -> PageAnswer:
+    """Lead to the first page."""
+    return Redirect(HOME)
+
+
+async def show_sign_in(visit: Visit) -> PageAnswer:
+    """Show the form to sign in."""
+    following = own_path(visit.query.get("next", BASE))
+    if visit.has_session:
+        return Redirect(following)
+    return Shown({"next": following, "address": "", "error": ""})
+
+
+async def sign_in(visit: Visit) -> PageAnswer:
+    """Sign in by a password."""
+    from herdbook.console.passwords import MAX_LENGTH, is_right  # noqa: PLC0415  # its library is not for programs
+
+    following, address, password = own_path(visit.field("next")), visit.field("address").strip(), visit.field("password")
+
+    def again(error: str, status: int = 422) -> Shown:
+        return Shown({"next": following, "address": address, "error": error}, status)
+
+    try:
+        account = comparable_address(address)
+    except NotAnAddress:
+        return again(_WRONG)
+    try:
+        visit.attempts.take(account, visit.address)
+    except RateLimited as refusal:
+        return again(refusal.detail, 429)
+    pool = visit.services.database.pool
+    person = await store.person_with(pool, account)
+    if not await is_right(password[: MAX_LENGTH + 1], None if person is None else person.password_hash) or person is None:
+        return again(_WRONG)
+    visit.attempts.give_back(account, visit.address)
+    if not person.memberships:
+        return again(_NOWHERE)
+    first = person.memberships[0]
+    await _begin(visit, person.id, first.workspace_id, first.user_id, is_by_link=False)
+    return Redirect(following)
+
+
+async def _begin(visit: Visit, person_id: UUID, workspace_id: UUID, user_id: UUID, *, is_by_link: bool) -> None:
+    """Begin a new session; one that the browser had before ends, so that nobody can have chosen it for the person."""
+    pool = visit.services.database.pool
+    await _end_present(visit)
+    browser = visit.headers.get("user-agent", "")[:_MAX_BROWSER]
+    visit.new_cookie = await store.create_session(
+        pool, person_id, workspace_id, user_id, is_by_link=is_by_link, address=visit.address, browser=browser
+    )
+
+
+async def _end_present(visit: Visit) -> None:
+    if visit.has_session:
+        stored = visit.session.stored
+        await store.end_session(visit.services.database.pool, stored.person_id, stored.id)
+        visit.new_cookie = ""
+
+
+async def sign_out(visit: Visit) -> PageAnswer:
+    """End this session."""
+    await _end_present(visit)
+    return Redirect(f"{BASE}/sign-in")
+
+
+async def _link(visit: Visit, text: str) -> StoredLink | None:
+    """Return the link with this token, if it still works. Refusal: RateLimited."""
+    try:
+        token = read_token(text, LINK_PREFIX, "link")
+    except NotAKey:
+        return None
+    return await visit.sign_ins.stored(store.find_link, token.id, token.secret, visit.address)
+
+
+async def show_link(visit: Visit, text: str) -> PageAnswer:
+    """Show the button that uses a link. To look at the link does not use it, because programs look at links in messages."""
+    link = await _link(visit, text)
+    return Shown({"link": link, "minutes": LINK_MINUTES}, 200 if link is not None else 404)
+
+
+async def open_link(visit: Visit, text: str) -> PageAnswer:
+    """Use a link: sign its user in."""
+    link = await _link(visit, text)
+    person_id = None if link is None else await store.use_link(visit.services.database.pool, link)
+    if link is None or person_id is None:
+        return Shown({"link": None, "minutes": LINK_MINUTES}, 404)
+    await _begin(visit, person_id, link.workspace_id, link.user_id, is_by_link=True)
+    return Redirect(HOME)
+
+
+async def show_account(visit: Visit, error: str = "", field: str = "") -> Shown:
+    """Show the password, the sessions and the workspaces of the person."""
+    stored = visit.session.stored
+    context: dict[str, Any] = {
+        "sessions": await store.sessions_of(visit.services.database.pool, stored.person_id),
+        "memberships": await store.memberships(visit.services.database.pool, stored.person_id),
+        "needs_current": stored.has_password and not stored.is_by_link,
+        "error": error,
+        "field": field,
+        "browser_of": browser_of,
+    }
+    return Shown(context, 422 if error else 200)
+
+
+async def set_password(visit: Visit) -> PageAnswer:
+    """Set the person's password, and the address to sign in with. All other sessions end."""
+    from herdbook.console import passwords  # noqa: PLC0415  # its library is not for programs
+
+    stored, pool = visit.session.stored, visit.services.database.pool
+    try:
+        address = stored.address or comparable_address(visit.field("address").strip())
+    except NotAnAddress as error:
+        return await show_account(visit, f"This is not an e-mail address: {error}", "address")
+    if stored.has_password and not stored.is_by_link:
+        # This limits who has found an open browser.
+        try:
+            visit.attempts.take(address, visit.address)
+        except RateLimited as refusal:
+            return await show_account(visit, refusal.detail, "current")
+        current = await store.password_of(pool, stored.person_id)
+        if not await passwords.is_right(visit.field("current")[: passwords.MAX_LENGTH + 1], current):
+            return await show_account(visit, "This is not your present password.", "current")
+        visit.attempts.give_back(address, visit.address)
+    password = visit.field("password")
+    if not passwords.MIN_LENGTH <= len(password) <= passwords.MAX_LENGTH:
+        message = f"A password has {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters. Longer ones are better."
+        return await show_account(visit, message, "password")
+    if not await store.set_password(pool, stored.person_id, address, await passwords.password_hash(password)):
+        return await show_account(visit, "Another person signs in with this address. Choose another one.", "address")
+    await store.end_other_sessions(pool, stored.person_id, stored.id)
+    return visit.redirect(ACCOUNT, "Your password is set. All your other sessions have ended.")
+
+
+async def end_sessions(visit: Visit) -> PageAnswer:
+    """End one session of the person, or all others."""
+    stored, pool = visit.session.stored, visit.services.database.pool
+    if (session_id := ids.decoded(SESSION_PREFIX, visit.field("session"))) is not None:
+        await store.end_session(pool, stored.person_id, session_id)
+        return visit.redirect(ACCOUNT, "The session has ended.")
+    await store.end_other_sessions(pool, stored.person_id, stored.id)
+    return visit.redirect(ACCOUNT, "All your other sessions have ended.")
+
+
+async def choose_workspace(visit: Visit) -> PageAnswer:
+    """Go on in another workspace of the person. One that the person does not belong to changes nothing."""
+    workspace_id = ids.decoded(ids.WORKSPACE, visit.field("workspace"))
+    if workspace_id is not None:
+        await store.choose_workspace(visit.services.database.pool, visit.session.stored.id, workspace_id)
+    return Redirect(HOME)
+
+
+async def choose_theme(visit: Visit) -> PageAnswer:
+    """Choose light or dark, or what the system has."""
+    theme = visit.field("theme")
+    visit.new_theme = theme if theme in THEMES else ""
+    return Redirect(own_path(visit.field("here")))
+
+
+async def show_kit(_: Visit) -> PageAnswer:
+    """Show all components in their states."""
+    return Shown({})
+
+
+def browser_of(user_agent: str) -> str:
+    """Return the browser and the system that a `User-Agent` names, as far as people need it to know their own."""
+    names = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
+    systems = {"iPhone": "iPhone", "Android": "Android", "Windows": "Windows", "Mac OS X": "macOS", "Linux": "Linux"}
+    browser = next((name for mark, name in names.items() if f"{mark}/" in user_agent), "A browser")
+    system = next((name for mark, name in systems.items() if mark in user_agent), "")
+    return f"{browser} on {system}" if system else browser
+
+
+PAGES: Final = (
+    Page(method="GET", path="", id="show-home", scopes=(), handler=show_home),
+    Page(method="GET", path="/sign-in", id="show-sign-in", scopes=None, handler=show_sign_in, template="console/sign_in.html"),
+    Page(method="POST", path="/sign-in", id="sign-in", scopes=None, handler=sign_in, template="console/sign_in.html"),
+    Page(method="GET", path="/link/{token}", id="show-link", scopes=None, handler=show_link, template="console/link.html"),
+    Page(method="POST", path="/link/{token}", id="open-link", scopes=None, handler=open_link, template="console/link.html"),
+    Page(method="POST", path="/sign-out", id="sign-out", scopes=(), handler=sign_out),
+    Page(
+        method="GET",
+        path="/account",
+        id="show-account",
+        scopes=(),
+        handler=show_account,
+        template="console/account.html",
+        menu=MenuItem("Account", "person"),
+    ),
+    Page(
+        method="POST",
+        path="/account/password",
+        id="set-password",
+        scopes=(),
+        handler=set_password,
+        template="console/account.html",
+    ),
+    Page(method="POST", path="/account/sessions", id="end-sessions", scopes=(), handler=end_sessions),
+    Page(method="POST", path="/workspace", id="choose-workspace", scopes=(), handler=choose_workspace),
+    Page(method="POST", path="/theme", id="choose-theme", scopes=(), handler=choose_theme),
+    Page(
+        method="GET",
+        path="/_kit",
+        id="show-kit",
+        scopes=(),
+        handler=show_kit,
+        template="console/kit.html",
+        is_for_development=True,
+    ),
+)

@@ -1,0 +1,8 @@
+// What pages gain with JavaScript. Without it, every link and every form works by loading its page.
+import "./parts.js";
+import "./keys.js";
+import { showTimes } from "./times.js";
+
+document.documentElement.classList.add("has-script");
+showTimes(document);
+document.addEventListener("parts:replaced", (event) => showTimes(event.target));

@@ -1,0 +1,47 @@
+// Keys. An element with `data-key` is used by that key: a field gets the focus, a link or button is clicked. Single letters do
+// nothing while somebody types. Arrow keys move between the rows of a table, and Ctrl-Enter sends the form of a long text.
+function isTyping(element) {
+  return element.matches("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+}
+
+document.addEventListener("keydown", (event) => {
+  const target = event.target instanceof Element ? event.target : document.body;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && target.matches("textarea")) {
+    event.preventDefault();
+    target.form?.requestSubmit();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.key === "Escape") {
+    const open = document.querySelector("details.popover[open]");
+    if (open) {
+      open.open = false;
+      open.querySelector("summary").focus();
+      return;
+    }
+  }
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") moveRow(event, target);
+  if (isTyping(target) && event.key !== "Escape") return;
+  const wanted = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (!wanted) {
+    if (event.key === "Escape" && isTyping(target)) target.blur();
+    return;
+  }
+  event.preventDefault();
+  if (wanted.matches("input, textarea")) {
+    wanted.focus();
+    wanted.select();
+  } else {
+    wanted.click();
+  }
+});
+
+function moveRow(event, target) {
+  const rows = [...document.querySelectorAll(".row-link")];
+  if (!rows.length || (isTyping(target) && target.type !== "search")) return;
+  const place = rows.indexOf(target);
+  const next = rows[place + (event.key === "ArrowDown" ? 1 : -1)];
+  if (place < 0 && event.key === "ArrowUp") return;
+  event.preventDefault();
+  (next ?? (place === 0 && event.key === "ArrowUp" ? document.querySelector("input[type=search]") : null))?.focus();
+}

@@ -1,0 +1,53 @@
+"""The answer to a query, the same for all types of objects."""
+
+import hashlib
+from typing import Final, TypeVar
+
+import msgspec
+
+from herdbook.errors import Invalid
+from herdbook.http.call import Call
+from herdbook.http.operation import Answer
+from herdbook.http.page import not_this_cursor
+from herdbook.querying import store
+from herdbook.querying.model import Query, QueryPage, Sort
+from herdbook.querying.store import QueriedType
+
+PageT = TypeVar("PageT", bound=QueryPage)
+_LATEST_FIRST: Final = (Sort("updated_at", "desc"),)
+_OTHER_CURSOR: Final = (
+    "`cursor` does not belong to this query. Send `next_cursor` of the last page unchanged, with the same `where` and `sort`."
+)
+
+
+async def answer_query(call: Call, queried: QueriedType, asked: Query, region: str | None, page: type[PageT]) -> Answer:
+    """Find objects by conditions over all members. `region` is the workspace's default region for numbers. Refusal: Invalid."""
+    pool, workspace_id = call.services.database.pages, call.caller.workspace_id
+    definitions = await store.definitions(pool, workspace_id, queried)
+    reader = queried.reader(definitions, region)
+    query = store.Query(
+        None if asked.where is None else reader.where(asked.where),
+        reader.sort(asked.sort or _LATEST_FIRST),
+        asked.limit,
+    )
+    # A cursor is valid for the same condition and sort alone.
+    sent = msgspec.json.encode([asked.where, asked.sort], order="deterministic")
+    salt = f"{call.cursor_salt}:{hashlib.sha256(sent).hexdigest()}"
+    if asked.cursor:
+        after = call.services.cursors.read(asked.cursor, salt, store.QueryPlace)
+        if after is None or len(after.keys) != len(query.sort):
+            raise Invalid([not_this_cursor()._replace(message=_OTHER_CURSOR)])
+        query = query._replace(after=after)
+    found = await store.page(pool, workspace_id, queried, query, call.time_slice)
+    shown_fields = {field.key for field in definitions if not field.archived}
+    place = found.next_place
+    answer = page(
+        object="list",
+        data=await store.shown(pool, workspace_id, queried, found.object_ids, shown_fields),
+        has_more=place is not None,
+        next_cursor=None if place is None else call.services.cursors.cursor(place, salt),
+    )
+    if asked.count:
+        counted = await store.count(pool, workspace_id, queried, query, call.time_slice)
+        answer = msgspec.structs.replace(answer, count=counted.matches, count_is_exact=counted.is_exact)
+    return Answer(msgspec.json.encode(answer))

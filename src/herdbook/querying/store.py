@@ -1,0 +1,636 @@
+"""The SQL of queries.
+
+A query reads its objects in one of two ways. If a condition that every match meets holds for few objects, an index finds
+these, and they are checked and sorted here. Otherwise an index is walked in the order of the sort until the page is full.
+Either way, a page looks at a limited number of objects.
+"""
+
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from herdbook import fields, ids
+from herdbook.custom_fields.model import Field
+from herdbook.db.placeholders import placeholder
+from herdbook.db.pool import Pool
+from herdbook.errors import FieldError, Invalid
+from herdbook.ledger.object_types import ObjectType, whole
+from herdbook.querying.conditions import (
+    BY_AGE,
+    Comparison,
+    Condition,
+    ConditionReader,
+    Group,
+    Member,
+    SortKey,
+    names,
+    required,
+)
+from herdbook.shared_schemas import shown_time
+from herdbook.tags import store as tags
+
+# Up to this many objects that an index finds are read and sorted. With more, a walk meets a match soon.
+FEW: Final = 2000
+# The database sorts up to this many by their columns, without reading them.
+MAX_SORTED: Final = 5000
+# Fewer than this many are read by one statement, so that the database need not sort them.
+_FEW_READ: Final = 100
+# A page looks at this many objects at most, and so does a count.
+MAX_LOOKED_AT: Final = 10_000
+_SLICE: Final = 500
+_MAX_LOOKUPS: Final = 5
+# Conditions on lists of values are checked in a walk's statement, up to this many.
+_MAX_PROBES: Final = 5
+
+
+class QueryPlace(msgspec.Struct, frozen=True, array_like=True):
+    """The place of an object in the order: the texts that it is sorted by, its id, and its version."""
+
+    keys: tuple[str | None, ...]
+    id: UUID
+    version: int
+
+
+class Query(NamedTuple):
+    """A query: the condition, the members to sort by, and the place where the last page ended."""
+
+    where: Condition | None
+    sort: tuple[SortKey, ...]
+    limit: int
+    after: QueryPlace | None = None
+
+
+class Matches(NamedTuple):
+    """The objects of a page in order, and the place where the next page goes on; None if there is none."""
+
+    object_ids: list[UUID]
+    next_place: QueryPlace | None
+
+
+class Count(NamedTuple):
+    """The number of matches that were counted, and whether these are all."""
+
+    matches: int
+    is_exact: bool
+
+
+_TOO_MANY: Final = (
+    f"`sort` begins with a member that has no index, which is for at most {MAX_LOOKED_AT:,} objects. Narrow `where`, or sort "
+    "by a field, a name, `company_id`, `created_at` or `updated_at` first."
+)
+# Gives others their turn of the event loop.
+Breathe: TypeAlias = Callable[[], Awaitable[None]]
+
+# `$type` stands for the name of a type, which begins the names of its tables.
+_LOOKUPS: Final[Mapping[str, LiteralString]] = {
+    "word": "select l.$type_id from $type_word l where l.workspace_id = $1 and l.word = any($2) limit $3",
+    "tag": "select l.$type_id from $type_tag l where l.workspace_id = $1 and l.tag_id = any($2) limit $3",
+    "crm": """
+        select c.id from $type c where c.workspace_id = $1 and c.crm_object_id = any($2) and c.deleted_at is null limit $3
+    """,
+    "updated_at": """
+        select c.id from $type c where c.workspace_id = $1 and c.updated_at = any($2) and c.deleted_at is null limit $3
+    """,
+}
+_FIELD_LOOKUP: Final[LiteralString] = """
+    select l.$type_id
+    from unnest($2::text[], $3::text[]) as asked(least, most)
+    cross join lateral (
+        select f.$type_id from $type_field f
+        where f.workspace_id = $1 and f.key >= asked.least and f.key < asked.most
+        limit $4
+    ) as l
+    limit $4
+"""
+# `limit` within keeps a subquery from being read as a whole.
+_PROBES: Final[Mapping[str, LiteralString]] = {
+    "tag": """(
+        select true from $type_tag l
+        where l.workspace_id = $1 and l.tag_id = any($value::text[]) and l.$type_id = c.id limit 1
+    )""",
+    "word": """(
+        select true from $type_word l
+        where l.workspace_id = $1 and l.word = any($value::text[]) and l.$type_id = c.id limit 1
+    )""",
+    "field": """(
+        select true from $type_field l
+        where l.workspace_id = $1 and l.key = any($value::text[]) and l.$type_id = c.id limit 1
+    )""",
+    "crm": "c.crm_object_id = any($value::text[])",
+}
+
+
+class Walk(NamedTuple):
+    """An index in the order of a member: its entries `f` with a key, and the object of each.
+
+    `is_alone` says that an entry has no more than a key and an object, so that objects with the same key come in the order of
+    their ids.
+    """
+
+    entries: LiteralString
+    key: LiteralString
+    object_id: LiteralString
+    is_alone: bool = True
+
+
+_WALKS: Final[Mapping[str, Walk]] = {
+    "field": Walk("$type_field f where f.workspace_id = $1", "f.key", "f.$type_id"),
+    "updated_at": Walk("$type f where f.workspace_id = $1 and f.deleted_at is null", "f.updated_at", "f.id", is_alone=False),
+    # Deleted objects count as looked at, so that many of them do not make a page slow.
+    "created_at": Walk("$type f where f.workspace_id = $1", "f.id", "f.id"),
+}
+
+
+# The objects that an index has found, in place of a table.
+FOUND: Final[LiteralString] = "(select * from $type c where c.workspace_id = $1 and c.id = any($3) offset 0) f where "
+# The same of objects that an index has found.
+_AMONG: Final[Mapping[str, Walk]] = {
+    "updated_at": Walk(FOUND + "f.deleted_at is null", "f.updated_at", "f.id", is_alone=False),
+    "created_at": Walk(FOUND + "f.deleted_at is null", "f.id", "f.id"),
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class QueriedType:
+    """A type of objects that queries find.
+
+    `members` returns the members that all its objects may have, for the workspace's default region for numbers. `record` is the
+    whole of an object as its record shows it, and `shown` returns it in this form. `lookups`, `probes` and `walks` are indexes
+    beside those that all types have, by the names that members give them: SQL that finds objects by keys (`$2`, at most `$3`),
+    conditions on an object `c` that has one of the keys `$value`, and entries in the order of a member. `among` are such ones
+    of the objects that an index has found.
+    """
+
+    object_type: ObjectType[Any, Any]
+    members: Callable[[str | None], Iterable[Member]]
+    record: type[msgspec.Struct]
+    shown: Callable[[Any], Any] = lambda record: record
+    lookups: Mapping[str, LiteralString] = field(default_factory=dict[str, LiteralString])
+    probes: Mapping[str, LiteralString] = field(default_factory=dict[str, LiteralString])
+    walks: Mapping[str, Walk] = field(default_factory=dict[str, Walk])
+    among: Mapping[str, Walk] = field(default_factory=dict[str, Walk])
+
+    @cached_property
+    def decode(self) -> Callable[[bytes], Any]:
+        """The function that decodes an object with its own members."""
+        return msgspec.json.Decoder(self.record).decode
+
+    def sql(self, statement: LiteralString) -> LiteralString:
+        """Return a statement with the names of the type's tables."""
+        return statement.replace("$type", self.object_type.table.name)
+
+    def lookup(self, index: str) -> LiteralString:
+        """Return the SQL that finds objects by keys of an index."""
+        lookups: dict[str, LiteralString] = {**self.lookups, **_LOOKUPS}
+        return self.sql(lookups[index])
+
+    def probe(self, index: str) -> LiteralString | None:
+        """Return the condition on an object that has one of several keys of an index, if there is one."""
+        probes: dict[str, LiteralString] = {**self.probes, **_PROBES}
+        return self.sql(probes[index]) if index in probes else None
+
+    def walk(self, index: str | None) -> Walk | None:
+        """Return the index in the order of a member, if there is one."""
+        return self._named({**self.walks, **_WALKS}.get(index or ""))
+
+    def walk_among(self, index: str | None) -> Walk | None:
+        """Return the order of a member among objects that an index has found, if the database can sort them."""
+        return self._named({**self.among, **_AMONG}.get(index or ""))
+
+    def _named(self, walk: Walk | None) -> Walk | None:
+        if walk is None:
+            return None
+        return Walk(self.sql(walk.entries), self.sql(walk.key), self.sql(walk.object_id), walk.is_alone)
+
+    def reader(self, definitions: Iterable[Field], region: str | None) -> ConditionReader:
+        """Return a reader of conditions in a workspace."""
+        return ConditionReader(self.object_type.plural, self.members(region), definitions)
+
+
+async def definitions(pool: Pool, workspace_id: UUID, queried: QueriedType) -> list[Field]:
+    """Return the definitions of the fields of a type, archived ones included."""
+    records = await pool.fetch(
+        "select f.object from field f where f.workspace_id = $1 and f.object_type = $2 and f.deleted_at is null",
+        workspace_id,
+        queried.object_type.name,
+    )
+    return [msgspec.json.decode(record[0], type=Field) for record in records]
+
+
+async def page(pool: Pool, workspace_id: UUID, queried: QueriedType, query: Query, breathe: Breathe) -> Matches:
+    """Return a page of matches. Refusal: Invalid, if there are too many objects for a sort without an index."""
+    reader = _Reader(pool, workspace_id, queried, query, breathe)
+    found: list[QueryPlace] = []
+    async for place in await reader.matches():
+        if len(found) == query.limit:
+            return Matches([each.id for each in found], found[-1])
+        found.append(place)
+    return Matches([each.id for each in found], reader.stopped_at)
+
+
+async def count(pool: Pool, workspace_id: UUID, queried: QueriedType, query: Query, breathe: Breathe) -> Count:
+    """Count the matches on all pages, among as many objects as a page looks at. Refusal: as for a page."""
+    if query.where is None:
+        number: int = await pool.fetchval(
+            queried.sql(
+                "select count(*) from (select from $type c where c.workspace_id = $1 and c.deleted_at is null limit $2) as few"
+            ),
+            workspace_id,
+            MAX_LOOKED_AT + 1,
+        )
+        return Count(min(number, MAX_LOOKED_AT), number <= MAX_LOOKED_AT)
+    reader = _Reader(pool, workspace_id, queried, query._replace(after=None), breathe)
+    number = 0
+    async for _ in await reader.matches():
+        number += 1
+    return Count(number, reader.stopped_at is None)
+
+
+async def shown(
+    pool: Pool, workspace_id: UUID, queried: QueriedType, object_ids: Sequence[UUID], shown_fields: Collection[str]
+) -> tuple[Any, ...]:
+    """Return whole objects in the order of their ids here, with the values of these fields. A deleted one is left out."""
+    rows = await pool.fetch(queried.sql(_BY_ID), workspace_id, object_ids)
+    records = await _with_existing_tags(pool, workspace_id, [queried.decode(whole(row[2], row[3])) for row in rows])
+    found = {row[0]: record for row, record in zip(rows, records, strict=True)}
+    return tuple(queried.shown(_shown(found[each], shown_fields)) for each in object_ids if each in found)
+
+
+def _shown(record: Any, shown_fields: Collection[str]) -> Any:
+    if record.fields is not UNSET:
+        values = {key: value for key, value in record.fields.items() if key in shown_fields}
+        record = msgspec.structs.replace(record, fields=values or UNSET)
+    return record
+
+
+# `offset 0` forces a lookup by key.
+_BY_ID: Final[LiteralString] = """
+    select c.id, c.version, c.object, c.own
+    from (select * from $type c where c.workspace_id = $1 and c.id = any($2) offset 0) as c
+    where c.deleted_at is null
+"""
+
+
+async def _with_existing_tags(pool: Pool, workspace_id: UUID, records: list[Any]) -> list[Any]:
+    """Return records without tags that are deleted. There is no record in place of some."""
+    tagged = {index: record for index, record in enumerate(records) if record is not None and record.tag_ids is not UNSET}
+    named = {tag_id for record in tagged.values() for tag_id in record.tag_ids or ()}
+    existing = set(await tags.existing(pool, workspace_id, [*named])) if named else named
+    if existing != named:
+        for index, record in tagged.items():
+            kept = tuple(each for each in record.tag_ids or () if each in existing)
+            records[index] = msgspec.structs.replace(record, tag_ids=kept or UNSET)
+    return records
+
+
+class _Reader:
+    """Reads the matches of a query in its order. `looked_at` is the number of objects that the page has looked at before."""
+
+    def __init__(  # the parts of one query
+        self,
+        pool: Pool,
+        workspace_id: UUID,
+        queried: QueriedType,
+        query: Query,
+        breathe: Breathe,
+        looked_at: int = 0,
+    ) -> None:
+        self._pool = pool
+        self._queried = queried
+        self._workspace_id = workspace_id
+        self._query = query
+        self._breathe = breathe
+        self._required = required(query.where)
+        self.looked_at = looked_at
+        # The objects that an index has found, if the database sorts them.
+        self._among: list[UUID] | None = None
+        # The place at which the reading stopped, if it did not come to the end.
+        self.stopped_at: QueryPlace | None = None
+
+    async def matches(self) -> AsyncGenerator[QueryPlace]:
+        """Return the places of the matches, in order. Refusal: Invalid (sort)."""
+        walk = self._queried.walk(self._query.sort[0].member.walk)
+        among = None if walk is None else self._queried.walk_among(self._query.sort[0].member.walk)
+        most = MAX_LOOKED_AT if walk is None else FEW if among is None else MAX_SORTED
+        few = await self._few(most, or_all=walk is None)
+        if few is not None and (among is None or len(few) <= min(_FEW_READ, FEW)):
+            return self._sorted(few)
+        if few is not None:
+            self._among, walk = few, among
+        if walk is None:
+            raise Invalid([FieldError("sort", "too_many_matches", _TOO_MANY)])
+        is_in_order = len(self._query.sort) == 1 and (walk.is_alone or self._query.sort[0].member.name == "updated_at")
+        return self._walked(walk) if is_in_order else self._walked_in_parts(walk)
+
+    async def _few(self, most: int, *, or_all: bool) -> list[UUID] | None:
+        """Return the objects that an index finds for a condition which every match meets, if there are at most so many."""
+        best: list[UUID] | None = None
+        looked_up = 0
+        for comparison in self._required:
+            if looked_up == _MAX_LOOKUPS:
+                break
+            found = await self._looked_up(comparison, most + 1)
+            looked_up += found is not None
+            if found is not None and len(found) <= most and (best is None or len(found) < len(best)):
+                best = found
+        if best is None and or_all:
+            rows = await self._pool.fetch(
+                self._queried.sql("select c.id from $type c where c.workspace_id = $1 and c.deleted_at is null limit $2"),
+                self._workspace_id,
+                most + 1,
+            )
+            best = [row[0] for row in rows] if len(rows) <= most else None
+        return best if best is None else [*dict.fromkeys(best)]
+
+    async def _looked_up(self, comparison: Comparison, limit: int) -> list[UUID] | None:
+        """Return up to so many objects that an index finds for a comparison, or None if there is no index for it."""
+        index = comparison.member.lookup
+        if (ranges := comparison.ranges) is not None:
+            rows = await self._pool.fetch(
+                self._queried.sql(_FIELD_LOOKUP),
+                self._workspace_id,
+                [least for least, _ in ranges],
+                [most for _, most in ranges],
+                limit,
+            )
+        elif index is not None and (keys := comparison.keys) is not None:
+            rows = await self._pool.fetch(self._queried.lookup(index), self._workspace_id, _asked(index, keys), limit)
+        else:
+            return None
+        return [row[0] for row in rows]
+
+    async def _sorted(self, object_ids: Sequence[UUID]) -> AsyncGenerator[QueryPlace]:
+        """Check these objects, and yield the places of the matches in order."""
+        places: list[QueryPlace] = []
+        for first in range(0, len(object_ids), _SLICE):
+            rows = await self._pool.fetch(self._queried.sql(_BY_ID), self._workspace_id, object_ids[first : first + _SLICE])
+            records = await self._matching([whole(row[2], row[3]) for row in rows])
+            places += [
+                self._place_of(record, row[0], row[1]) for row, record in zip(rows, records, strict=True) if record is not None
+            ]
+        for place in self._in_order(places, self._query.after):
+            yield place
+
+    def _place_of(self, record: Any, object_id: UUID, version: int) -> QueryPlace:
+        return QueryPlace(tuple(key.member.sort_text(record) for key in self._query.sort), object_id, version)
+
+    def _in_order(self, places: list[QueryPlace], after: QueryPlace | None) -> list[QueryPlace]:
+        """Return those of the places that follow another one, in order."""
+        if after is not None:
+            places = [place for place in places if (place.keys, place.id) != (after.keys, after.id)] + [after]
+        last = self._query.sort[-1]
+        # Contacts that were changed at once are in the order of their changes.
+        is_by_version = last.member.name == "updated_at"
+        # Each sort keeps the order of equals, so the last key comes first.
+        places.sort(key=lambda place: place.version if is_by_version else place.id.int, reverse=last.is_descending)
+        for index, key in reversed([*enumerate(self._query.sort)]):
+            places.sort(key=lambda place, index=index: place.keys[index] or "", reverse=key.is_descending)
+            places.sort(key=lambda place, index=index: place.keys[index] is None)
+        start = 0 if after is None else next(index for index, place in enumerate(places) if place is after) + 1
+        return places[start:]
+
+    async def _walked(self, walk: Walk) -> AsyncGenerator[QueryPlace]:
+        """Walk an index whose entries are in the order of the sort, and yield the places of the matches."""
+        key, after, size = self._query.sort[0], self._query.after, self._first_size
+        if after is None or after.keys[0] is not None:
+            while True:
+                rows = await self._fetch(walk, size, after=after)
+                records = await self._matching([_whole_of(row) for row in rows])
+                for row, record in zip(rows, records, strict=True):
+                    after = QueryPlace((self._key_of(key.member, row[0]),), row[1], row[2])
+                    if record is not None:
+                        yield after
+                if self._has_ended(rows, size):
+                    break
+                if self.looked_at >= MAX_LOOKED_AT:
+                    self.stopped_at = after
+                    return
+                size = min(4 * size, _SLICE)
+            after = None
+        async for place in self._without_value(after):
+            yield place
+
+    async def _walked_in_parts(self, walk: Walk) -> AsyncGenerator[QueryPlace]:
+        """Walk an index in the order of the first key, and yield the places of the matches, sorted within each key."""
+        after, size = self._query.after, self._first_size
+        start, is_begun = None if after is None else after.keys[0], True
+        while after is None or after.keys[0] is not None:
+            rows = await self._fetch(walk, size, start=start, is_begun=is_begun)
+            has_ended = self._has_ended(rows, size)
+            keys = [self._key_of(self._query.sort[0].member, row[0]) for row in rows]
+            if not has_ended and keys[0] == keys[-1]:
+                # The objects with this key are many, and are a query of their own.
+                start, is_begun = keys[-1], False
+                async for place in self._part(start, after if after is not None and after.keys[0] == start else None):
+                    yield place
+            else:
+                # The last key may go on in the next slice.
+                whole_keys = len(rows) if has_ended else keys.index(keys[-1])
+                for place in await self._sorted_by_key(rows[:whole_keys], keys, after):
+                    yield place
+                if has_ended:
+                    break
+                start, is_begun = keys[-1], True
+                end = keys[whole_keys - 1]
+                # A page that ends where it began would never end.
+                if self.looked_at >= MAX_LOOKED_AT and (after is None or end != after.keys[0]):
+                    self.stopped_at = self._end_of(end)
+            if self.stopped_at is not None:
+                return
+            size = min(4 * size, _SLICE)
+        async for place in self._without_value(after if after is not None and after.keys[0] is None else None):
+            yield place
+
+    async def _sorted_by_key(self, rows: Sequence[Any], keys: Sequence[str], after: QueryPlace | None) -> list[QueryPlace]:
+        """Return the places of the matches among the objects of whole keys, in order."""
+        records = await self._matching([_whole_of(row) for row in rows])
+        places: dict[str, list[QueryPlace]] = {}
+        for row, key, record in zip(rows, keys, records, strict=False):
+            if record is not None:
+                place = self._place_of(record, row[1], row[2])
+                # The object is at the key of the index, should its record say another by now.
+                places.setdefault(key, []).append(msgspec.structs.replace(place, keys=(key, *place.keys[1:])))
+        return [
+            place
+            for key, some in places.items()
+            for place in self._in_order(some, after if after is not None and after.keys[0] == key else None)
+        ]
+
+    def _end_of(self, key: str) -> QueryPlace:
+        """Return the place behind all objects with this first key."""
+        last = ids.NIL if self._query.sort[-1].is_descending else UUID(int=2**128 - 1)
+        return QueryPlace((key, *[None] * (len(self._query.sort) - 1)), last, 0 if last == ids.NIL else 2**63 - 1)
+
+    async def _without_value(self, after: QueryPlace | None) -> AsyncGenerator[QueryPlace]:
+        """Yield the places of the matches without a value of the first key, which come behind those with one."""
+        member = self._query.sort[0].member
+        # A comparison with a value says that there is one.
+        if member.walk in ("created_at", "updated_at") or any(each.member.name == member.name for each in self._required):
+            return
+        async for place in self._part(None, after):
+            yield place
+
+    async def _part(self, key: str | None, after: QueryPlace | None) -> AsyncGenerator[QueryPlace]:
+        """Yield the places of the matches with this first key, sorted by the other ones."""
+        query, first = self._query, self._query.sort[0]
+        same = Comparison(first.member, "sorts_as", () if key is None else (key,))
+        where = same if query.where is None else Group((same, query.where), is_any=False)
+        rest = query.sort[1:] or (SortKey(BY_AGE, first.is_descending),)
+        if after is not None:
+            after = msgspec.structs.replace(
+                after, keys=after.keys[1:] or (ids.encoded(self._queried.object_type.prefix, after.id),)
+            )
+        part = Query(where, rest, query.limit, after)
+        reader = _Reader(self._pool, self._workspace_id, self._queried, part, self._breathe, self.looked_at)
+        async for place in await reader.matches():
+            yield self._of_part(key, place)
+        self.looked_at = reader.looked_at
+        if reader.stopped_at is not None:
+            self.stopped_at = self._of_part(key, reader.stopped_at)
+
+    def _of_part(self, key: str | None, place: QueryPlace) -> QueryPlace:
+        return msgspec.structs.replace(place, keys=(key, *(place.keys if self._query.sort[1:] else ())))
+
+    @property
+    def _first_size(self) -> int:
+        return min(self._query.limit + 1, _SLICE)
+
+    def _has_ended(self, rows: Sequence[Any], size: int) -> bool:
+        """Count objects as looked at; return whether the index had no more."""
+        if self._among is None:
+            self.looked_at += len(rows)
+        return len(rows) < size
+
+    async def _matching(self, objects: Sequence[bytes | None]) -> list[Any]:
+        """Return the objects of these that meet the condition, and None for the others."""
+        await self._breathe()
+        where = self._query.where
+        records = [None if each is None else self._queried.decode(each) for each in objects]
+        if "tag_ids" in names(where):
+            records = await _with_existing_tags(self._pool, self._workspace_id, records)
+        return [record if record is not None and (where is None or where.holds(record)) else None for record in records]
+
+    async def _fetch(
+        self, walk: Walk, size: int, *, after: QueryPlace | None = None, start: str | None = None, is_begun: bool = False
+    ) -> Sequence[Any]:
+        """Return the next entries with their objects: those behind a place, or a key, or from it on if `is_begun`."""
+        key = self._query.sort[0]
+        statement = _Statement(self._workspace_id, size)
+        if self._among is not None:
+            statement.parameter(self._among)
+        fits: LiteralString = "c.deleted_at is null"
+        for condition in self._probes(statement):
+            fits += " and " + condition
+        direction: LiteralString = " desc" if key.is_descending else " asc"
+        comparison: LiteralString = " <" if key.is_descending else " >"
+        # An index by time has the version behind it.
+        tie: LiteralString = walk.object_id if walk.is_alone else "f.version"
+        has_tie = walk.is_alone or key.member.name == "updated_at"
+        entries: LiteralString = "select " + walk.key + " as key, " + walk.object_id + " as id, "
+        entries += (tie if has_tie else "null") + " as tie from " + walk.entries
+        least, most = self._range(key.member)
+        if least is not None:
+            entries += " and " + walk.key + " >= " + statement.parameter(self._parameter(key.member, least))
+        if most is not None:
+            entries += " and " + walk.key + " < " + statement.parameter(self._parameter(key.member, most))
+        if after is not None and after.keys[0] is not None:
+            at = statement.parameter(self._parameter(key.member, after.keys[0]))
+            behind = statement.parameter(after.id if walk.is_alone else after.version)
+            entries += " and (" + walk.key + ", " + tie + ")" + comparison + " (" + at + ", " + behind + ")"
+        if start is not None:
+            at = statement.parameter(self._parameter(key.member, start))
+            entries += " and " + walk.key + comparison + ("= " if is_begun else " ") + at
+        order: LiteralString = " order by " + walk.key + direction
+        if has_tie:
+            order += ", " + tie + direction
+        # `offset 0` forces a lookup by key, and lets `fits` be found once.
+        return await self._pool.fetch(
+            "select f.key, f.id, c.version, case when c.fits then c.object end, case when c.fits then c.own end from ("
+            + entries
+            + order
+            + " limit $2) as f cross join lateral (select c.version, c.object, c.own, "
+            + fits
+            + self._queried.sql(" as fits from $type c where c.workspace_id = $1 and c.id = f.id offset 0) as c order by f.key")
+            + direction
+            + (", f.tie" + direction if has_tie else ""),
+            *statement.values,
+        )
+
+    def _range(self, member: Member) -> tuple[str | None, str | None]:
+        """Return the range of the keys that a match may have, each end None if it is open."""
+        least, most = None, None
+        if member.field_key:
+            # These two follow `=` and `#`.
+            least, most = member.field_key + member.sign, member.field_key + (">" if member.sign == "=" else "$")
+        for comparison in self._required:
+            if comparison.member.name == member.name:
+                first, last = comparison.ends
+                least = max((each for each in (least, first) if each is not None), default=None)
+                most = min((each for each in (most, last) if each is not None), default=None)
+        return least, most
+
+    def _probes(self, statement: "_Statement") -> Iterator[LiteralString]:
+        """Yield conditions that every match meets, and that the database checks without reading much."""
+        for key in {each.member.field_key for each in self._required if each.op != "sorts_as" and each.member.field_key}:
+            yield "c.own -> 'fields' -> " + statement.parameter(key) + " is not null"
+        checked = (each for each in self._required if each.op in ("eq", "one_of", "sorts_as") and each.values)
+        for comparison in itertools.islice(checked, _MAX_PROBES):
+            if comparison.member.field_key:
+                index, keys = "field", comparison.entries
+            else:
+                index, keys = comparison.member.lookup or "", comparison.keys
+            if keys is not None and (probe := self._queried.probe(index)) is not None:
+                yield "coalesce(" + probe.replace("$value", statement.parameter(_asked(index, keys))) + ", false)"
+
+    def _key_of(self, member: Member, key: Any) -> str:
+        """Return the key of an index as the text that its member is sorted by."""
+        match member.walk:
+            case "created_at":
+                return ids.encoded(self._queried.object_type.prefix, key)
+            case "updated_at":
+                return shown_time(key)
+            case "company_id":
+                return ids.encoded(ids.COMPANY, key)
+            case _:
+                return key
+
+    def _parameter(self, member: Member, text: str) -> Any:
+        """Return a text that a member is sorted by as the key of its index."""
+        match member.walk:
+            case "created_at":
+                return ids.decoded(self._queried.object_type.prefix, text)
+            case "updated_at":
+                return fields.parsed_time(text)
+            case "company_id":
+                return ids.decoded(ids.COMPANY, text)
+            case _:
+                return text
+
+
+class _Statement:
+    """The parameters of a statement: `$1` is the workspace, `$2` the number of rows."""
+
+    def __init__(self, workspace_id: UUID, size: int) -> None:
+        self.values: list[Any] = [workspace_id, size]
+
+    def parameter(self, value: Any) -> LiteralString:
+        """Add a parameter; return its placeholder."""
+        self.values.append(value)
+        return placeholder(len(self.values))
+
+
+def _whole_of(row: Any) -> bytes | None:
+    return None if row[3] is None else whole(row[3], row[4])
+
+
+def _asked(index: str, keys: Sequence[str]) -> Sequence[Any]:
+    """Return keys as the parameter of a lookup."""
+    if index == "updated_at":
+        return [fields.parsed_time(key) for key in keys]
+    return ids.decoded_all(ids.COMPANY, keys) if index == "company" else keys

@@ -1,0 +1,1 @@
+"""The OpenAPI document of one workspace, with its own fields."""

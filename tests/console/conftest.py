@@ -1,0 +1,122 @@
+"""The console in the same process for most tests, and a server with a real browser for journeys."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+import requests
+from playwright._impl._api_structures import SetCookieParam
+from playwright.async_api import Browser, Page, async_playwright
+
+from herdbook.app import Herdbook
+from herdbook.ledger.ledger import Ledger
+from herdbook.users.model import UserRole
+from tests.cli.programs import serving, until
+from tests.console.people import People, Visitor
+
+FOLDER = Path(__file__).parent / "browser"
+
+
+@pytest.fixture
+def people(app: Herdbook, ledger: Ledger, pool: "asyncpg.Pool[asyncpg.Record]") -> People:
+    """The people who use the console."""
+    return People(ledger, pool, httpx.ASGITransport(app))
+
+
+@pytest_asyncio.fixture
+async def olga(people: People, workspace_id: UUID) -> Visitor:
+    """Olga, who may read and write in Alice's workspace, and has signed in to the console."""
+    return await people.join(workspace_id, "Olga", UserRole.MEMBER, "olga@team.test")
+
+
+@pytest_asyncio.fixture
+async def victor(people: People, workspace_id: UUID) -> Visitor:
+    """Victor, who may only read in Alice's workspace, and has signed in to the console."""
+    return await people.join(workspace_id, "Victor", UserRole.VIEWER)
+
+
+@pytest_asyncio.fixture
+async def carla(people: People, charlie: Any) -> Visitor:
+    """Carla, who administers Charlie's workspace, and has signed in to the console."""
+    return await people.join(charlie.workspace_id, "Carla", UserRole.ADMIN)
+
+
+def browser_path() -> str | None:
+    """Return the path of a browser: one of the machine, or that of the package."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    node = shutil.which("node")
+    if node is None or not (FOLDER / "node_modules").exists():
+        return None
+    return subprocess.run([node, "path.js"], cwd=FOLDER, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def browser() -> AsyncGenerator[Browser]:
+    """A real browser. Without one, the tests in browsers are skipped, but not in CI."""
+    path = browser_path()
+    if path is None:
+        assert not os.environ.get("CI"), "there is no browser, and no npm that brings one: the tests in browsers cannot run"
+        pytest.skip("the tests in browsers do not run: there is no chromium, and no npm that brings one")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script that checks accessibility."""
+    return (FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+class Demo(NamedTuple):
+    """A running demo: its address, and the link that it has printed."""
+
+    url: str
+    link: str
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Demo]:
+    """A demo for the tests of a module. The first of them uses the link up."""
+    folder = tmp_path_factory.mktemp("demo")
+    with serving(folder, "--log-level=debug", command="demo") as server:
+        until(lambda: "Ctrl-C" in (folder / "out.txt").read_text())
+        found = re.search(r"http\S+/console/link/\S+", (folder / "out.txt").read_text())
+        assert found is not None, "the demo prints a link"
+        yield Demo(server.url, found[0])
+
+
+@pytest.fixture(scope="module")
+def cookies(demo: Demo) -> list[SetCookieParam]:
+    """The cookies of Ada Okonkwo, who has opened the demo's link."""
+    with requests.Session() as session:
+        answer = session.post(demo.link, headers={"Origin": demo.url}, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return [{"name": each.name, "value": each.value or "", "url": demo.url} for each in session.cookies]
+
+
+@pytest_asyncio.fixture
+async def tab(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> AsyncGenerator[Page]:
+    """A tab in which Ada Okonkwo has signed in. No page may log an error of a script or break the policy."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 800}, base_url=demo.url)
+    await context.add_cookies(cookies)
+    page = await context.new_page()
+    page.set_default_timeout(10_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)
+    yield page
+    await context.close()
+    assert faults == []

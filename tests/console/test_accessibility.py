@@ -1,0 +1,63 @@
+"""axe finds nothing on any page, in both themes, on wide and narrow screens."""
+
+from typing import Any, Literal
+
+import pytest
+from playwright._impl._api_structures import SetCookieParam
+from playwright.async_api import Browser
+
+from herdbook.app import PAGES
+from tests.console.conftest import Demo
+
+# The pages that a person opens by an address. Those of an object are opened from the list.
+PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path]
+OF_CONTACT = [page.path for page in PAGES if page.method == "GET" and page.path.startswith("/contacts/{contact_id}")]
+VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
+WIDTHS = pytest.mark.parametrize("width", [1280, 390])
+
+
+@VIEWS
+@WIDTHS
+async def test_axe_finds_nothing(
+    browser: Browser, demo: Demo, cookies: list[SetCookieParam], axe: str, theme: Literal["light", "dark"], width: int
+) -> None:
+    """No page has an element that axe objects to, and none is wider than the screen."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": 844},
+        color_scheme=theme,
+        base_url=demo.url,
+        bypass_csp=True,
+        reduced_motion="reduce",
+    )
+    await context.add_cookies(cookies)
+    await context.add_init_script(axe)
+    page = await context.new_page()
+    await page.goto("/console/contacts")
+    contact = await page.locator(".row-link").first.get_attribute("href")
+    assert contact is not None, "the demo has contacts"
+    paths = [f"/console{path}" for path in PATHS]
+    paths += [f"/console{path}".replace("/console/contacts/{contact_id}", contact) for path in OF_CONTACT]
+    paths += [f"{contact}?edit={member}" for member in ("first_name", "emails", "company_id", "tag_ids", "description")]
+    found: dict[str, Any] = {}
+
+    for path in paths:
+        await page.goto(path)
+        result = await page.evaluate("axe.run()")
+        found[path] = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in result["violations"]]
+        if await page.evaluate("document.documentElement.scrollWidth") > width:
+            found[path].append(("wider than the screen", []))
+
+    assert {path: faults for path, faults in found.items() if faults} == {}
+    await context.close()
+
+
+async def test_signed_out_pages_have_no_faults(browser: Browser, demo: Demo, axe: str) -> None:
+    """Nor has the sign-in, or the page of a link."""
+    context = await browser.new_context(base_url=demo.url, bypass_csp=True)
+    await context.add_init_script(axe)
+    page = await context.new_page()
+
+    for path in ("/console/sign-in", "/console/link/nothing"):
+        await page.goto(path)
+        assert (await page.evaluate("axe.run()"))["violations"] == []
+    await context.close()
