@@ -40,7 +40,7 @@ from herdbook.tags import store as tags
 FEW: Final = 500
 # The database sorts up to this many by their columns, if a walk in the order of the sort meets recently used pages alone.
 MAX_SORTED: Final = 1500
-# It sorts up to this many if each step of the walk reads a page somewhere in the table.
+# It sorts up to this many if each step of the walk reads a page somewhere in the table, or each step to find them does.
 MAX_SORTED_BY_NAME: Final = 5000
 # The database keeps the ids of up to this many objects during a walk. More are so common that it checks each object it meets.
 MAX_KEPT: Final = 10_000
@@ -349,11 +349,13 @@ class _Reader:
         """Return the places of the matches, in order. Refusal: Invalid (sort)."""
         walk = self._queried.walk(self._query.sort[0].member.walk)
         among = None if walk is None else self._queried.walk_among(self._query.sort[0].member.walk)
+        number, fewest = await self._fewest(MAX_LOOKED_AT if walk is None else MAX_KEPT, has_walk=walk is not None)
+        by = None if fewest is None else self._queried.walk(fewest.member.walk)
+        is_costly = by is not None and by.is_scattered
         most = MAX_LOOKED_AT if walk is None else FEW
         if walk is not None and among is not None:
-            most = MAX_SORTED_BY_NAME if walk.is_scattered else MAX_SORTED
-        number, fewest = await self._fewest(MAX_LOOKED_AT if walk is None else max(most, MAX_KEPT), has_walk=walk is not None)
-        if fewest is not None and number <= (min(_FEW_READ, FEW) if among is not None else most):
+            most = MAX_SORTED_BY_NAME if walk.is_scattered or is_costly else MAX_SORTED
+        if fewest is not None and number <= (most if among is None else min(_FEW_READ, FEW)):
             statement = _Statement(self._workspace_id)
             rows = await self._pool.fetch(self._lookup(fewest, statement, most), *statement.values)
             return self._sorted([*dict.fromkeys(row[0] for row in rows)])
@@ -361,7 +363,7 @@ class _Reader:
             return self._sorted(await self._all())
         if fewest is not None and among is not None and number <= most:
             self._among, walk = fewest, among
-        elif fewest is not None and number <= MAX_KEPT:
+        elif not is_costly:
             self._kept = fewest
         is_in_order = len(self._query.sort) == 1 and (walk.is_alone or self._query.sort[0].member.name == "updated_at")
         return self._walked(walk) if is_in_order else self._walked_in_parts(walk)
