@@ -284,7 +284,11 @@ def _read_in(monkeypatch: pytest.MonkeyPatch, asked: Asked) -> None:
     """Set the limits of the reader: with `walks`, no index finds few enough contacts, and a page looks at few."""
     walks = asked.walks and all(name not in _UNINDEXED for name, _ in asked.sort)
     monkeypatch.setattr(query_store, "FEW", 0 if walks else 2000)
-    monkeypatch.setattr(query_store, "MAX_SORTED", 0 if walks else 5000)
+    for most in ("MAX_SORTED", "MAX_SORTED_BY_NAME"):
+        monkeypatch.setattr(query_store, most, 0 if walks else 5000)
+    # The database keeps the ids of those that it walks for, or it looks at each.
+    monkeypatch.setattr(query_store, "MAX_KEPT", 10_000 * (asked.limit % 2))
+    monkeypatch.setattr(query_store, "MAX_PASSED", 7 * asked.limit)
     # Some are sorted by the database.
     monkeypatch.setattr(query_store, "_FEW_READ", asked.limit)
     monkeypatch.setattr(query_store, "MAX_LOOKED_AT", 20 if walks else 10_000)

@@ -58,5 +58,7 @@ QUERIED_COMPANIES: Final = QueriedType(
     object_type=COMPANY,
     members=lambda _: _MEMBERS,
     record=CompanyRecord,
-    lookups={"domain": "select l.company_id from company_domain l where l.workspace_id = $1 and l.domain = any($2) limit $3"},
+    lookups={
+        "domain": "select l.company_id from company_domain l where l.workspace_id = $1 and l.domain = any($keys) limit $most"
+    },
 )

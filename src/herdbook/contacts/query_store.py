@@ -102,18 +102,21 @@ QUERIED_CONTACTS: Final = QueriedType(
     record=LabelledContactRecord,
     shown=lambda record: record.labelled,
     lookups={
-        "email": "select l.contact_id from contact_email l where l.workspace_id = $1 and l.address = any($2) limit $3",
+        "email": "select l.contact_id from contact_email l where l.workspace_id = $1 and l.address = any($keys) limit $most",
         "external_id": """
-            select l.contact_id from contact_external_id l where l.workspace_id = $1 and l.external_id = any($2) limit $3
+            select l.contact_id from contact_external_id l
+            where l.workspace_id = $1 and l.external_id = any($keys) limit $most
         """,
-        "company": "select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($2) limit $3",
+        "company": """
+            select l.contact_id from company_contact l where l.workspace_id = $1 and l.company_id = any($keys) limit $most
+        """,
         "first_name": """
             select c.id from contact c
-            where c.workspace_id = $1 and c.first_name_word = any($2) and c.deleted_at is null limit $3
+            where c.workspace_id = $1 and c.first_name_word = any($keys) and c.deleted_at is null limit $most
         """,
         "last_name": """
             select c.id from contact c
-            where c.workspace_id = $1 and c.last_name_word = any($2) and c.deleted_at is null limit $3
+            where c.workspace_id = $1 and c.last_name_word = any($keys) and c.deleted_at is null limit $most
         """,
     },
     probes={
@@ -128,12 +131,14 @@ QUERIED_CONTACTS: Final = QueriedType(
             "f.first_name_word",
             "f.id",
             is_alone=False,
+            is_scattered=True,
         ),
         "last_name": Walk(
             "contact f where f.workspace_id = $1 and f.deleted_at is null and f.last_name_word is not null",
             "f.last_name_word",
             "f.id",
             is_alone=False,
+            is_scattered=True,
         ),
     },
     among={

@@ -43,7 +43,7 @@ async def answer_query(call: Call, queried: QueriedType, asked: Query, region: s
     place = found.next_place
     answer = page(
         object="list",
-        data=await store.shown(pool, workspace_id, queried, found.object_ids, shown_fields),
+        data=await store.shown(pool, workspace_id, queried, found, shown_fields),
         has_more=place is not None,
         next_cursor=None if place is None else call.services.cursors.cursor(place, salt),
     )

@@ -222,13 +222,13 @@ class ConditionReader:
 
     def __init__(self, plural: str, members: Iterable[Member], definitions: Iterable[Field]) -> None:
         self._plural = plural
-        self._members: dict[str, Member] = {member.name: member for member in members}
+        self._members: dict[str, Member | Field] = {member.name: member for member in members}
         self._archived: set[str] = set()
         for field in definitions:
             if field.archived:
                 self._archived.add(_PREFIX + field.key)
             else:
-                self._members[_PREFIX + field.key] = _field_member(field)
+                self._members[_PREFIX + field.key] = field
         self._count = 0
         self.errors: list[FieldError] = []
 
@@ -259,13 +259,13 @@ class ConditionReader:
     @property
     def sortable(self) -> list[str]:
         """The names of the members that a query can sort by."""
-        return [member.name for member in self._members.values() if member.sorts]
+        return [member.name for member in self._all() if member.sorts]
 
     def schemas(self, object_type: str) -> dict[str, Json]:
         """Return the JSON Schemas of conditions by their names, which begin with that of the type of objects."""
         name = f"{object_type}_condition"
         by_type: dict[str, list[Member]] = {}
-        for member in self._members.values():
+        for member in self._all():
             by_type.setdefault(member.type, []).append(member)
         whole: Json = {"$ref": PLACE + name}
         several = {"type": "array", "items": whole, "minItems": 1, "maxItems": MAX_CONDITIONS}
@@ -277,6 +277,9 @@ class ConditionReader:
         about = "One comparison, or conditions of which all must hold, or one, or one that must not hold."
         schemas[name] = {"description": about, "anyOf": [{"$ref": PLACE + each} for each in schemas]}
         return {each: {"title": each, **schema} for each, schema in schemas.items()}
+
+    def _all(self) -> list[Member]:
+        return [_field_member(each) if isinstance(each, Field) else each for each in self._members.values()]
 
     def _refuse(self) -> None:
         if self.errors:
@@ -378,7 +381,11 @@ class ConditionReader:
         if name in self._archived:
             self._add(path, "archived", f"`{path}` names the archived field `{name}`. Restore it first, or leave it out.")
             return None
-        if (member := self._members.get(name)) is None:
+        member = self._members.get(name)
+        if isinstance(member, Field):
+            # Most queries name few of the fields.
+            return _field_member(member)
+        if member is None:
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
             hint = did_you_mean(name, self._members) or f"Choose {others}, or `fields.` and the key of a field."
             self._add(path, "unknown_field", f"`{path}` names no field of {self._plural}: `{quoted(name)}`. {hint}")

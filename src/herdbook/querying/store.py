@@ -1,14 +1,15 @@
 """The SQL of queries.
 
 A query reads its objects in one of two ways. If a condition that every match meets holds for few objects, an index finds
-these, and they are checked and sorted here. Otherwise an index is walked in the order of the sort until the page is full.
-Either way, a page looks at a limited number of objects.
+these, and they are checked and sorted. Otherwise an index is walked in the order of the sort until the page is full. If an
+index finds the objects of a condition, the database keeps their ids during the walk, and passes over all others without
+reading them. Either way, a page looks at a limited number of objects.
 """
 
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, LiteralString, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -36,13 +37,19 @@ from herdbook.shared_schemas import shown_time
 from herdbook.tags import store as tags
 
 # Up to this many objects that an index finds are read and sorted. With more, a walk meets a match soon.
-FEW: Final = 2000
-# The database sorts up to this many by their columns, without reading them.
-MAX_SORTED: Final = 5000
+FEW: Final = 500
+# The database sorts up to this many by their columns, if a walk in the order of the sort meets recently used pages alone.
+MAX_SORTED: Final = 1500
+# It sorts up to this many if each step of the walk reads a page somewhere in the table, or each step to find them does.
+MAX_SORTED_BY_NAME: Final = 5000
+# The database keeps the ids of up to this many objects during a walk. More are so common that it checks each object it meets.
+MAX_KEPT: Final = 10_000
 # Fewer than this many are read by one statement, so that the database need not sort them.
 _FEW_READ: Final = 100
 # A page looks at this many objects at most, and so does a count.
 MAX_LOOKED_AT: Final = 10_000
+# The database passes over this many entries of an index at most, if it keeps the ids of those that may match.
+MAX_PASSED: Final = 100_000
 _SLICE: Final = 500
 _MAX_LOOKUPS: Final = 5
 # Conditions on lists of values are checked in a walk's statement, up to this many.
@@ -67,9 +74,13 @@ class Query(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """The objects of a page in order, and the place where the next page goes on; None if there is none."""
+    """The objects of a page in order, and the place where the next page goes on; None if there is none.
+
+    `records` are those of the objects that were read whole.
+    """
 
     object_ids: list[UUID]
+    records: dict[UUID, Any]
     next_place: QueryPlace | None
 
 
@@ -89,24 +100,24 @@ Breathe: TypeAlias = Callable[[], Awaitable[None]]
 
 # `$type` stands for the name of a type, which begins the names of its tables.
 _LOOKUPS: Final[Mapping[str, LiteralString]] = {
-    "word": "select l.$type_id from $type_word l where l.workspace_id = $1 and l.word = any($2) limit $3",
-    "tag": "select l.$type_id from $type_tag l where l.workspace_id = $1 and l.tag_id = any($2) limit $3",
+    "word": "select l.$type_id from $type_word l where l.workspace_id = $1 and l.word = any($keys) limit $most",
+    "tag": "select l.$type_id from $type_tag l where l.workspace_id = $1 and l.tag_id = any($keys) limit $most",
     "crm": """
-        select c.id from $type c where c.workspace_id = $1 and c.crm_object_id = any($2) and c.deleted_at is null limit $3
+        select c.id from $type c where c.workspace_id = $1 and c.crm_object_id = any($keys) and c.deleted_at is null limit $most
     """,
     "updated_at": """
-        select c.id from $type c where c.workspace_id = $1 and c.updated_at = any($2) and c.deleted_at is null limit $3
+        select c.id from $type c where c.workspace_id = $1 and c.updated_at = any($keys) and c.deleted_at is null limit $most
     """,
 }
 _FIELD_LOOKUP: Final[LiteralString] = """
     select l.$type_id
-    from unnest($2::text[], $3::text[]) as asked(least, most)
+    from unnest($least::text[], $end::text[]) as asked(least, most)
     cross join lateral (
         select f.$type_id from $type_field f
         where f.workspace_id = $1 and f.key >= asked.least and f.key < asked.most
-        limit $4
+        limit $most
     ) as l
-    limit $4
+    limit $most
 """
 # `limit` within keeps a subquery from being read as a whole.
 _PROBES: Final[Mapping[str, LiteralString]] = {
@@ -130,13 +141,14 @@ class Walk(NamedTuple):
     """An index in the order of a member: its entries `f` with a key, and the object of each.
 
     `is_alone` says that an entry has no more than a key and an object, so that objects with the same key come in the order of
-    their ids.
+    their ids. `is_scattered` says that an entry has no id, and that its objects are anywhere in the table.
     """
 
     entries: LiteralString
     key: LiteralString
     object_id: LiteralString
     is_alone: bool = True
+    is_scattered: bool = False
 
 
 _WALKS: Final[Mapping[str, Walk]] = {
@@ -148,7 +160,10 @@ _WALKS: Final[Mapping[str, Walk]] = {
 
 
 # The objects that an index has found, in place of a table.
-FOUND: Final[LiteralString] = "(select * from $type c where c.workspace_id = $1 and c.id = any($3) offset 0) f where "
+FOUND: Final[LiteralString] = """(
+    select c.* from (select distinct l.id from ($found) as l(id)) as l
+    cross join lateral (select * from $type c where c.workspace_id = $1 and c.id = l.id offset 0) as c
+) f where """
 # The same of objects that an index has found.
 _AMONG: Final[Mapping[str, Walk]] = {
     "updated_at": Walk(FOUND + "f.deleted_at is null", "f.updated_at", "f.id", is_alone=False),
@@ -162,9 +177,9 @@ class QueriedType:
 
     `members` returns the members that all its objects may have, for the workspace's default region for numbers. `record` is the
     whole of an object as its record shows it, and `shown` returns it in this form. `lookups`, `probes` and `walks` are indexes
-    beside those that all types have, by the names that members give them: SQL that finds objects by keys (`$2`, at most `$3`),
-    conditions on an object `c` that has one of the keys `$value`, and entries in the order of a member. `among` are such ones
-    of the objects that an index has found.
+    beside those that all types have, by the names that members give them: SQL that finds objects by keys (`$keys`, at most
+    `$most`), conditions on an object `c` that has one of the keys `$value`, and entries in the order of a member. `among` are
+    such ones of the objects that an index has found.
     """
 
     object_type: ObjectType[Any, Any]
@@ -206,7 +221,7 @@ class QueriedType:
     def _named(self, walk: Walk | None) -> Walk | None:
         if walk is None:
             return None
-        return Walk(self.sql(walk.entries), self.sql(walk.key), self.sql(walk.object_id), walk.is_alone)
+        return Walk(self.sql(walk.entries), self.sql(walk.key), self.sql(walk.object_id), walk.is_alone, walk.is_scattered)
 
     def reader(self, definitions: Iterable[Field], region: str | None) -> ConditionReader:
         """Return a reader of conditions in a workspace."""
@@ -220,18 +235,27 @@ async def definitions(pool: Pool, workspace_id: UUID, queried: QueriedType) -> l
         workspace_id,
         queried.object_type.name,
     )
-    return [msgspec.json.decode(record[0], type=Field) for record in records]
+    return [_definition(record[0]) for record in records]
+
+
+# Each query reads all definitions, and these change seldom.
+@lru_cache(maxsize=2000)
+def _definition(encoded: bytes) -> Field:
+    return msgspec.json.decode(encoded, type=Field)
 
 
 async def page(pool: Pool, workspace_id: UUID, queried: QueriedType, query: Query, breathe: Breathe) -> Matches:
     """Return a page of matches. Refusal: Invalid, if there are too many objects for a sort without an index."""
     reader = _Reader(pool, workspace_id, queried, query, breathe)
     found: list[QueryPlace] = []
+    records: dict[UUID, Any] = {}
     async for place in await reader.matches():
         if len(found) == query.limit:
-            return Matches([each.id for each in found], found[-1])
+            return Matches([each.id for each in found], records, found[-1])
         found.append(place)
-    return Matches([each.id for each in found], reader.stopped_at)
+        if place.id in reader.records:
+            records[place.id] = reader.records[place.id]
+    return Matches([each.id for each in found], records, reader.stopped_at)
 
 
 async def count(pool: Pool, workspace_id: UUID, queried: QueriedType, query: Query, breathe: Breathe) -> Count:
@@ -253,13 +277,16 @@ async def count(pool: Pool, workspace_id: UUID, queried: QueriedType, query: Que
 
 
 async def shown(
-    pool: Pool, workspace_id: UUID, queried: QueriedType, object_ids: Sequence[UUID], shown_fields: Collection[str]
+    pool: Pool, workspace_id: UUID, queried: QueriedType, matches: Matches, shown_fields: Collection[str]
 ) -> tuple[Any, ...]:
-    """Return whole objects in the order of their ids here, with the values of these fields. A deleted one is left out."""
-    rows = await pool.fetch(queried.sql(_BY_ID), workspace_id, object_ids)
-    records = await _with_existing_tags(pool, workspace_id, [queried.decode(whole(row[2], row[3])) for row in rows])
-    found = {row[0]: record for row, record in zip(rows, records, strict=True)}
-    return tuple(queried.shown(_shown(found[each], shown_fields)) for each in object_ids if each in found)
+    """Return the whole objects of a page, with the values of these fields. One that was deleted meanwhile is left out."""
+    found = dict(matches.records)
+    if missing := [each for each in matches.object_ids if each not in found]:
+        rows = await pool.fetch(queried.sql(_BY_ID), workspace_id, missing)
+        found |= {row[0]: queried.decode(whole(row[2], row[3])) for row in rows}
+    present = [found[each] for each in matches.object_ids if each in found]
+    records = await _with_existing_tags(pool, workspace_id, present)
+    return tuple(queried.shown(_shown(record, shown_fields)) for record in records)
 
 
 def _shown(record: Any, shown_fields: Collection[str]) -> Any:
@@ -308,8 +335,13 @@ class _Reader:
         self._breathe = breathe
         self._required = required(query.where)
         self.looked_at = looked_at
-        # The objects that an index has found, if the database sorts them.
-        self._among: list[UUID] | None = None
+        # The comparison whose objects the database sorts.
+        self._among: Comparison | None = None
+        # The comparison whose objects the database keeps during a walk.
+        self._kept: Comparison | None = None
+        self._passed = 0
+        # The objects of the last slice that were read whole.
+        self.records: dict[UUID, Any] = {}
         # The place at which the reading stopped, if it did not come to the end.
         self.stopped_at: QueryPlace | None = None
 
@@ -317,53 +349,70 @@ class _Reader:
         """Return the places of the matches, in order. Refusal: Invalid (sort)."""
         walk = self._queried.walk(self._query.sort[0].member.walk)
         among = None if walk is None else self._queried.walk_among(self._query.sort[0].member.walk)
-        most = MAX_LOOKED_AT if walk is None else FEW if among is None else MAX_SORTED
-        few = await self._few(most, or_all=walk is None)
-        if few is not None and (among is None or len(few) <= min(_FEW_READ, FEW)):
-            return self._sorted(few)
-        if few is not None:
-            self._among, walk = few, among
+        number, fewest = await self._fewest(MAX_LOOKED_AT if walk is None else MAX_KEPT, has_walk=walk is not None)
+        by = None if fewest is None else self._queried.walk(fewest.member.walk)
+        is_costly = by is not None and by.is_scattered
+        most = MAX_LOOKED_AT if walk is None else FEW
+        if walk is not None and among is not None:
+            most = MAX_SORTED_BY_NAME if walk.is_scattered or is_costly else MAX_SORTED
+        if fewest is not None and number <= (most if among is None else min(_FEW_READ, FEW)):
+            statement = _Statement(self._workspace_id)
+            rows = await self._pool.fetch(self._lookup(fewest, statement, most), *statement.values)
+            return self._sorted([*dict.fromkeys(row[0] for row in rows)])
         if walk is None:
-            raise Invalid([FieldError("sort", "too_many_matches", _TOO_MANY)])
+            return self._sorted(await self._all())
+        if fewest is not None and among is not None and number <= most:
+            self._among, walk = fewest, among
+        elif not is_costly:
+            self._kept = fewest
         is_in_order = len(self._query.sort) == 1 and (walk.is_alone or self._query.sort[0].member.name == "updated_at")
         return self._walked(walk) if is_in_order else self._walked_in_parts(walk)
 
-    async def _few(self, most: int, *, or_all: bool) -> list[UUID] | None:
-        """Return the objects that an index finds for a condition which every match meets, if there are at most so many."""
-        best: list[UUID] | None = None
-        looked_up = 0
-        for comparison in self._required:
-            if looked_up == _MAX_LOOKUPS:
-                break
-            found = await self._looked_up(comparison, most + 1)
-            looked_up += found is not None
-            if found is not None and len(found) <= most and (best is None or len(found) < len(best)):
-                best = found
-        if best is None and or_all:
-            rows = await self._pool.fetch(
-                self._queried.sql("select c.id from $type c where c.workspace_id = $1 and c.deleted_at is null limit $2"),
-                self._workspace_id,
-                most + 1,
-            )
-            best = [row[0] for row in rows] if len(rows) <= most else None
-        return best if best is None else [*dict.fromkeys(best)]
+    async def _fewest(self, most: int, *, has_walk: bool) -> tuple[int, Comparison | None]:
+        """Return the comparison that every match meets and for which an index finds fewest objects, with their number.
 
-    async def _looked_up(self, comparison: Comparison, limit: int) -> list[UUID] | None:
-        """Return up to so many objects that an index finds for a comparison, or None if there is no index for it."""
-        index = comparison.member.lookup
-        if (ranges := comparison.ranges) is not None:
-            rows = await self._pool.fetch(
-                self._queried.sql(_FIELD_LOOKUP),
-                self._workspace_id,
-                [least for least, _ in ranges],
-                [most for _, most in ranges],
-                limit,
-            )
-        elif index is not None and (keys := comparison.keys) is not None:
-            rows = await self._pool.fetch(self._queried.lookup(index), self._workspace_id, _asked(index, keys), limit)
-        else:
-            return None
+        There is none if an index finds more than so many for each.
+        """
+        number, fewest = most, None
+        for comparison in itertools.islice(self._looked_up(has_walk=has_walk), _MAX_LOOKUPS):
+            statement = _Statement(self._workspace_id)
+            lookup = self._lookup(comparison, statement, number + 1)
+            found: int = await self._pool.fetchval("select count(*) from (" + lookup + ") as l", *statement.values)
+            if found <= number:
+                number, fewest = found, comparison
+        return number, fewest
+
+    async def _all(self) -> list[UUID]:
+        """Return all objects. Refusal: Invalid (sort), if there are too many."""
+        rows = await self._pool.fetch(
+            self._queried.sql("select c.id from $type c where c.workspace_id = $1 and c.deleted_at is null limit $2"),
+            self._workspace_id,
+            MAX_LOOKED_AT + 1,
+        )
+        if len(rows) > MAX_LOOKED_AT:
+            raise Invalid([FieldError("sort", "too_many_matches", _TOO_MANY)])
         return [row[0] for row in rows]
+
+    def _looked_up(self, *, has_walk: bool) -> Iterator[Comparison]:
+        """Yield the comparisons whose objects an index finds, without one that a walk meets alone."""
+        first = self._query.sort[0].member
+        for each in self._required:
+            if each.ranges is not None:
+                if not has_walk or each.member.name != first.name or len(each.values) > 1:
+                    yield each
+            elif each.member.lookup is not None and each.keys is not None:
+                yield each
+
+    def _lookup(self, comparison: Comparison, statement: "_Statement", most: int) -> LiteralString:
+        """Return the SQL that finds up to so many objects for a comparison by an index."""
+        index, lookup = comparison.member.lookup or "", self._queried.sql(_FIELD_LOOKUP)
+        if (ranges := comparison.ranges) is not None:
+            lookup = lookup.replace("$least", statement.parameter([least for least, _ in ranges]))
+            lookup = lookup.replace("$end", statement.parameter([end for _, end in ranges]))
+        else:
+            lookup = self._queried.lookup(index)
+            lookup = lookup.replace("$keys", statement.parameter(_asked(index, comparison.keys or [])))
+        return lookup.replace("$most", statement.parameter(most) + "::bigint")
 
     async def _sorted(self, object_ids: Sequence[UUID]) -> AsyncGenerator[QueryPlace]:
         """Check these objects, and yield the places of the matches in order."""
@@ -401,14 +450,14 @@ class _Reader:
         if after is None or after.keys[0] is not None:
             while True:
                 rows = await self._fetch(walk, size, after=after)
-                records = await self._matching([_whole_of(row) for row in rows])
+                records = await self._matching_rows(rows)
                 for row, record in zip(rows, records, strict=True):
                     after = QueryPlace((self._key_of(key.member, row[0]),), row[1], row[2])
                     if record is not None:
                         yield after
                 if self._has_ended(rows, size):
                     break
-                if self.looked_at >= MAX_LOOKED_AT:
+                if self._has_stopped:
                     self.stopped_at = after
                     return
                 size = min(4 * size, _SLICE)
@@ -439,7 +488,7 @@ class _Reader:
                 start, is_begun = keys[-1], True
                 end = keys[whole_keys - 1]
                 # A page that ends where it began would never end.
-                if self.looked_at >= MAX_LOOKED_AT and (after is None or end != after.keys[0]):
+                if self._has_stopped and (after is None or end != after.keys[0]):
                     self.stopped_at = self._end_of(end)
             if self.stopped_at is not None:
                 return
@@ -449,7 +498,7 @@ class _Reader:
 
     async def _sorted_by_key(self, rows: Sequence[Any], keys: Sequence[str], after: QueryPlace | None) -> list[QueryPlace]:
         """Return the places of the matches among the objects of whole keys, in order."""
-        records = await self._matching([_whole_of(row) for row in rows])
+        records = await self._matching_rows(rows)
         places: dict[str, list[QueryPlace]] = {}
         for row, key, record in zip(rows, keys, records, strict=False):
             if record is not None:
@@ -489,6 +538,7 @@ class _Reader:
         part = Query(where, rest, query.limit, after)
         reader = _Reader(self._pool, self._workspace_id, self._queried, part, self._breathe, self.looked_at)
         async for place in await reader.matches():
+            self.records = reader.records
             yield self._of_part(key, place)
         self.looked_at = reader.looked_at
         if reader.stopped_at is not None:
@@ -502,10 +552,25 @@ class _Reader:
         return min(self._query.limit + 1, _SLICE)
 
     def _has_ended(self, rows: Sequence[Any], size: int) -> bool:
-        """Count objects as looked at; return whether the index had no more."""
-        if self._among is None:
+        """Count entries as looked at, or as passed; return whether the index had no more."""
+        reach, last = self._reach, rows[-1]["number"] if rows else 0
+        if self._kept is not None:
             self.looked_at += len(rows)
-        return len(rows) < size
+            self._passed += last
+        elif self._among is None:
+            self.looked_at += last
+        return len(rows) < size and last < reach
+
+    @property
+    def _has_stopped(self) -> bool:
+        return self.looked_at >= MAX_LOOKED_AT or self._passed >= MAX_PASSED
+
+    @property
+    def _reach(self) -> int:
+        """The number of entries that the next statement passes over at most."""
+        if self._kept is not None:
+            return max(MAX_PASSED - self._passed, 1)
+        return MAX_LOOKED_AT if self._among is not None else max(MAX_LOOKED_AT - self.looked_at, 1)
 
     async def _matching(self, objects: Sequence[bytes | None]) -> list[Any]:
         """Return the objects of these that meet the condition, and None for the others."""
@@ -516,14 +581,28 @@ class _Reader:
             records = await _with_existing_tags(self._pool, self._workspace_id, records)
         return [record if record is not None and (where is None or where.holds(record)) else None for record in records]
 
+    async def _matching_rows(self, rows: Sequence[Any]) -> list[Any]:
+        records = await self._matching([_whole_of(row) for row in rows])
+        self.records = {row[1]: record for row, record in zip(rows, records, strict=True) if record is not None}
+        return records
+
     async def _fetch(
         self, walk: Walk, size: int, *, after: QueryPlace | None = None, start: str | None = None, is_begun: bool = False
     ) -> Sequence[Any]:
-        """Return the next entries with their objects: those behind a place, or a key, or from it on if `is_begun`."""
+        """Return the next entries whose objects may match: those behind a place, or a key, or from it on if `is_begun`.
+
+        They are at most `size`. If the statement has passed over as many entries as it may, the last of these is returned, too.
+        """
         key = self._query.sort[0]
         statement = _Statement(self._workspace_id, size)
+        source = walk.entries
         if self._among is not None:
-            statement.parameter(self._among)
+            source = source.replace("$found", self._lookup(self._among, statement, 2 * MAX_SORTED_BY_NAME))
+        reach = statement.parameter(self._reach) + "::bigint"
+        found: LiteralString = "true"
+        if self._kept is not None:
+            # `is true` keeps the database from joining: it looks each id up in a set of its own.
+            found = "(e.id in (" + self._lookup(self._kept, statement, 2 * MAX_KEPT) + ")) is true"
         fits: LiteralString = "c.deleted_at is null"
         for condition in self._probes(statement):
             fits += " and " + condition
@@ -533,7 +612,7 @@ class _Reader:
         tie: LiteralString = walk.object_id if walk.is_alone else "f.version"
         has_tie = walk.is_alone or key.member.name == "updated_at"
         entries: LiteralString = "select " + walk.key + " as key, " + walk.object_id + " as id, "
-        entries += (tie if has_tie else "null") + " as tie from " + walk.entries
+        entries += (tie if has_tie else "null") + " as tie from " + source
         least, most = self._range(key.member)
         if least is not None:
             entries += " and " + walk.key + " >= " + statement.parameter(self._parameter(key.member, least))
@@ -546,19 +625,22 @@ class _Reader:
         if start is not None:
             at = statement.parameter(self._parameter(key.member, start))
             entries += " and " + walk.key + comparison + ("= " if is_begun else " ") + at
-        order: LiteralString = " order by " + walk.key + direction
+        # The same order on each level lets the database stop as soon as it has the rows.
+        order: LiteralString = "order by $each.key" + direction
         if has_tie:
-            order += ", " + tie + direction
+            order += ", $each.tie" + direction
+        by_place, by_entry = order.replace("$each", "f"), order.replace("$each", "e")
+        entries += " order by " + walk.key + direction + (", " + tie + direction if has_tie else "") + " limit " + reach
+        numbered: LiteralString = "select e.*, " + found + " as found, row_number() over (" + by_entry + ") as number from ("
         # `offset 0` forces a lookup by key, and lets `fits` be found once.
+        objects: LiteralString = "select c.version, c.object, c.own, " + fits + " as fits from $type c "
+        objects += "where c.workspace_id = $1 and c.id = f.id offset 0"
         return await self._pool.fetch(
-            "select f.key, f.id, c.version, case when c.fits then c.object end, case when c.fits then c.own end from ("
-            + entries
-            + order
-            + " limit $2) as f cross join lateral (select c.version, c.object, c.own, "
-            + fits
-            + self._queried.sql(" as fits from $type c where c.workspace_id = $1 and c.id = f.id offset 0) as c order by f.key")
-            + direction
-            + (", f.tie" + direction if has_tie else ""),
+            "select f.key, f.id, c.version, case when f.found and c.fits then c.object end, "
+            "case when f.found and c.fits then c.own end, f.number from ("
+            + (numbered + entries + ") as e) as f cross join lateral (" + self._queried.sql(objects) + ") as c ")
+            + ("where (f.found or f.number = " + reach + ") and (c.fits or f.number = " + reach + ") ")
+            + (by_place + " limit $2"),
             *statement.values,
         )
 
@@ -581,6 +663,8 @@ class _Reader:
             yield "c.own -> 'fields' -> " + statement.parameter(key) + " is not null"
         checked = (each for each in self._required if each.op in ("eq", "one_of", "sorts_as") and each.values)
         for comparison in itertools.islice(checked, _MAX_PROBES):
+            if comparison in (self._kept, self._among):
+                continue
             if comparison.member.field_key:
                 index, keys = "field", comparison.entries
             else:
@@ -614,10 +698,10 @@ class _Reader:
 
 
 class _Statement:
-    """The parameters of a statement: `$1` is the workspace, `$2` the number of rows."""
+    """The parameters of a statement: `$1` is the workspace."""
 
-    def __init__(self, workspace_id: UUID, size: int) -> None:
-        self.values: list[Any] = [workspace_id, size]
+    def __init__(self, workspace_id: UUID, *others: Any) -> None:
+        self.values: list[Any] = [workspace_id, *others]
 
     def parameter(self, value: Any) -> LiteralString:
         """Add a parameter; return its placeholder."""
