@@ -66,6 +66,7 @@ from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
+from herdbook.merging import pages as merging_pages
 from herdbook.merging.commands import MoveReferences
 from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
@@ -119,6 +120,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *contacts_pages.PAGES,
     *companies_pages.PAGES,
     *notes_pages.PAGES,
+    *merging_pages.PAGES,
     *history_pages.PAGES,
     *console_pages.PAGES,
 )
