@@ -22,6 +22,7 @@ from herdbook.auth.authenticate import Authenticator
 from herdbook.business_types import BUSINESS_TYPES
 from herdbook.chores import Chore, tried
 from herdbook.companies import api as companies_api
+from herdbook.companies import pages as companies_pages
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
 from herdbook.console import pages as console_pages
@@ -65,6 +66,7 @@ from herdbook.logs import LINES, configure_logs
 from herdbook.media import PATH, Recordings
 from herdbook.media_sweep import sweep
 from herdbook.merging import api as merging_api
+from herdbook.merging import pages as merging_pages
 from herdbook.merging.commands import MoveReferences
 from herdbook.merging.store import MERGE_TYPES
 from herdbook.metrics_page import MetricsPage
@@ -116,7 +118,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 # The pages of the console; those in its menu are there in this order.
 PAGES: Final[tuple[Page, ...]] = (
     *contacts_pages.PAGES,
+    *companies_pages.PAGES,
     *notes_pages.PAGES,
+    *merging_pages.PAGES,
     *history_pages.PAGES,
     *console_pages.PAGES,
 )

@@ -11,7 +11,14 @@ from tests.console.conftest import Demo
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
 PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path]
-OF_CONTACT = [page.path for page in PAGES if page.method == "GET" and page.path.startswith("/contacts/{contact_id}")]
+OF_OBJECTS = {
+    each: [page.path for page in PAGES if page.method == "GET" and page.path.startswith(each)]
+    for each in ("/contacts/{contact_id}", "/companies/{company_id}")
+}
+FORMS = {
+    "/contacts/{contact_id}": ("first_name", "emails", "company_id", "tag_ids", "description"),
+    "/companies/{company_id}": ("name", "domains"),
+}
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
 
@@ -32,12 +39,13 @@ async def test_axe_finds_nothing(
     await context.add_cookies(cookies)
     await context.add_init_script(axe)
     page = await context.new_page()
-    await page.goto("/console/contacts")
-    contact = await page.locator(".row-link").first.get_attribute("href")
-    assert contact is not None, "the demo has contacts"
     paths = [f"/console{path}" for path in PATHS]
-    paths += [f"/console{path}".replace("/console/contacts/{contact_id}", contact) for path in OF_CONTACT]
-    paths += [f"{contact}?edit={member}" for member in ("first_name", "emails", "company_id", "tag_ids", "description")]
+    for start, of_object in OF_OBJECTS.items():
+        await page.goto("/console" + start.rpartition("/")[0])
+        opened = await page.locator(".row-link").first.get_attribute("href")
+        assert opened is not None, "the demo has some"
+        paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
+        paths += [f"{opened}?edit={member}" for member in FORMS[start]]
     found: dict[str, Any] = {}
 
     for path in paths:

@@ -142,17 +142,69 @@ async def test_address_of_another_contact_leads_to_it(olga: Visitor, ada: Thing,
     assert f'href="/console/contacts/{grace.id}"' in answer.text
 
 
-async def test_second_editor_learns_of_the_first(olga: Visitor, alice: Person, ada: Thing) -> None:
-    """The editor of a contact that has changed since sees the present value, and keeps the typed one."""
+async def _seen(olga: Visitor, contact: Thing, member: str) -> dict[str, str]:
+    """Open the form of a member, and return its hidden fields."""
+    page = (await olga.get(f"/contacts/{contact.id}?edit={member}")).text
+    return dict(re.findall(r'name="(version|seen)" value="([^"]+)"', page))
+
+
+async def test_second_editor_sees_all_three_values(olga: Visitor, alice: Person, ada: Thing) -> None:
+    """The editor of a member that has changed since sees the present value, the first one, and what was typed."""
+    seen = await _seen(olga, ada, "last_name")
     await alice.patch(ada.url, json={"last_name": "King"})
 
-    answer = await olga.post(f"/contacts/{ada.id}/edit/last_name", {"value": "Byron", "version": ada.etag.strip('"')})
+    answer = await olga.post(f"/contacts/{ada.id}/edit/last_name", {"value": "Byron", **seen})
 
     assert answer.status_code == 412
-    assert "Somebody has changed this contact" in answer.text
-    assert ">King<" in answer.text
+    conflict = answer.text.split('class="conflict"')[1].split("</dl>")[0]
+    assert ">King<" in conflict
+    assert ">Lovelace " in conflict
     assert 'value="Byron"' in answer.text
     assert (await alice.get(ada.url)).json()["last_name"] == "King"
+
+
+@pytest.mark.parametrize("choice", ["mine", "first"])
+async def test_second_editor_chooses(olga: Visitor, alice: Person, ada: Thing, choice: str) -> None:
+    """From a conflict, the editor keeps the typed value, or goes on with the one that both began with."""
+    seen = await _seen(olga, ada, "last_name")
+    await alice.patch(ada.url, json={"last_name": "King"})
+    page = (await olga.post(f"/contacts/{ada.id}/edit/last_name", {"value": "Byron", **seen})).text
+    if choice == "first":
+        path = re.search(r'href="/console([^"]+&amp;at=[^"]+)"', page)
+        assert path is not None
+        page = (await olga.get(path[1].replace("&amp;", "&"))).text
+    form = dict(re.findall(r'name="(version|seen|value)"[^>]*? value="([^"]+)"', page))
+
+    await olga.post(f"/contacts/{ada.id}/edit/last_name", form)
+
+    assert (await alice.get(ada.url)).json()["last_name"] == ("Byron" if choice == "mine" else "Lovelace")
+
+
+async def test_edits_of_different_members_do_not_meet(olga: Visitor, alice: Person, ada: Thing) -> None:
+    """An edit of one member is saved if somebody has changed only others meanwhile."""
+    seen = await _seen(olga, ada, "last_name")
+    await alice.patch(ada.url, json={"first_name": "Augusta"})
+
+    answer = await olga.post(f"/contacts/{ada.id}/edit/last_name", {"value": "Byron", **seen})
+
+    assert answer.status_code == 303
+    contact = (await alice.get(ada.url)).json()
+    assert (contact["first_name"], contact["last_name"]) == ("Augusta", "Byron")
+
+
+async def test_conflict_over_labels_shows_them(olga: Visitor, alice: Person, ada: Thing) -> None:
+    """A label that somebody has added is part of the value that the second editor sees."""
+    record = f"/api/herdbook/contacts/{ada.id}/record"
+    await alice.patch(record, json={"emails": [{"email": "ada@engine.test", "label": "work"}]})
+    seen = await _seen(olga, ada, "emails")
+    await alice.patch(record, json={"emails": [{"email": "ada@engine.test", "label": "home"}]})
+
+    answer = await olga.post(f"/contacts/{ada.id}/edit/emails", {"value": ["a@b.test"], "label": [""], **seen})
+
+    assert answer.status_code == 412
+    conflict = answer.text.split('class="conflict"')[1].split("</dl>")[0]
+    assert ">home<" in conflict
+    assert ">work<" in conflict
 
 
 async def test_edit_is_undone_by_its_notice(olga: Visitor, alice: Person, ada: Thing) -> None:

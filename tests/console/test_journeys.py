@@ -82,7 +82,52 @@ async def test_company_is_found_as_one_types(tab: Page) -> None:
     await tab.get_by_role("radio", name="Westray Textiles").check()
     await tab.get_by_role("button", name="Save").click()
 
-    await tab.locator("#member-company_id .member-value").get_by_text("Westray Textiles").wait_for()
+    await tab.locator("#member-company_id").get_by_role("link", name="Westray Textiles").click()
+
+    await tab.get_by_role("heading", name="Westray Textiles").wait_for()
+    assert await tab.get_by_role("link", name="Priya Petrov").is_visible()
+
+
+async def test_company_is_edited_by_keyboard_alone(tab: Page) -> None:
+    """Create a company, and change its name, without a mouse."""
+    await tab.goto("/console/companies")
+    await tab.keyboard.press("c")
+    await tab.wait_for_url("**/companies/new")
+    await tab.keyboard.type("Looms")
+    await tab.keyboard.press("Enter")
+    await tab.get_by_role("heading", name="Looms").wait_for()
+    await _tab_to(tab, "Edit Name")
+    await tab.keyboard.press("Enter")
+    await tab.wait_for_selector("#edited:focus")
+    await tab.keyboard.type("Power Looms")
+    await tab.keyboard.press("Enter")
+
+    await tab.get_by_role("heading", name="Power Looms").wait_for()
+
+
+async def test_two_editors_meet(tab: Page) -> None:
+    """The second of two editors sees both values and the first one, and keeps theirs."""
+    await _find(tab, "Vikram Dufour")
+    await tab.get_by_role("link", name="Edit Last name").click()
+    await tab.wait_for_selector("#edited:focus")
+    other = await tab.context.new_page()
+    await other.goto(tab.url)
+    await other.get_by_role("link", name="Edit Last name").click()
+    await other.locator("#edited").fill("Dupont")
+    await other.keyboard.press("Enter")
+    await other.get_by_role("heading", name="Vikram Dupont").wait_for()
+
+    await tab.keyboard.type("Dubois")
+    await tab.keyboard.press("Enter")
+    conflict = tab.get_by_role("alert")
+    await conflict.get_by_text("Somebody has changed this contact").wait_for()
+
+    assert "Dupont" in await conflict.inner_text()
+    assert "Dufour" in await conflict.inner_text()
+    assert await tab.locator("#edited").input_value() == "Dubois"
+    await tab.keyboard.press("Escape")
+    await tab.wait_for_selector("#edit-last_name:focus")
+    assert "Dupont" in await tab.locator("#member-last_name").inner_text()
 
 
 async def test_contact_is_created_by_keyboard_alone(tab: Page) -> None:

@@ -17,13 +17,19 @@ _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 WALK: Final = pytest.mark.parametrize("page", [each for each in PAGES if not each.is_for_development], ids=lambda each: each.id)
 
 
-def _path(page: Page, contact: Thing) -> str:
-    examples = {**EXAMPLES, "contact_id": contact.id}
+def _path(page: Page, objects: dict[str, str]) -> str:
+    examples = EXAMPLES | objects
     return _PARAMETER.sub(lambda found: examples[found[1]], page.path)
 
 
-async def _visited(visitor: Visitor, page: Page, contact: Thing) -> httpx.Response:
-    path = _path(page, contact)
+@pytest.fixture
+def objects(ada: Thing, engine: Thing) -> dict[str, str]:
+    """The objects of Alice's workspace, by the parameters that name them."""
+    return {"contact_id": ada.id, "company_id": engine.id}
+
+
+async def _visited(visitor: Visitor, page: Page, objects: dict[str, str]) -> httpx.Response:
+    path = _path(page, objects)
     return await (visitor.get(path) if page.method == "GET" else visitor.post(path, {"value": "Byron", "text": "A note."}))
 
 
@@ -33,9 +39,9 @@ def test_every_page_has_a_name_of_its_own() -> None:
 
 
 @WALK
-async def test_nobody_sees_a_page_that_needs_a_session(page: Page, people: People, ada: Thing) -> None:
+async def test_nobody_sees_a_page_that_needs_a_session(page: Page, people: People, objects: dict[str, str]) -> None:
     """Without a session, a page leads to the sign-in, and a form is refused."""
-    answer = await _visited(people.visitor(), page, ada)
+    answer = await _visited(people.visitor(), page, objects)
 
     if page.scopes is None:
         assert answer.status_code in (200, 404, 422)
@@ -48,9 +54,9 @@ async def test_nobody_sees_a_page_that_needs_a_session(page: Page, people: Peopl
 
 
 @WALK
-async def test_viewer_changes_nothing(page: Page, victor: Visitor, ada: Thing, alice: Person) -> None:
+async def test_viewer_changes_nothing(page: Page, victor: Visitor, objects: dict[str, str], ada: Thing, alice: Person) -> None:
     """A viewer sees the pages that need no more than reading, is refused the others, and changes no contact."""
-    answer = await _visited(victor, page, ada)
+    answer = await _visited(victor, page, objects)
 
     is_refused = any(scope.endswith(":write") or scope == "workspace:admin" for scope in page.scopes or ())
     assert (answer.status_code == 403) == is_refused
@@ -60,21 +66,21 @@ async def test_viewer_changes_nothing(page: Page, victor: Visitor, ada: Thing, a
 
 @WALK
 async def test_member_of_another_workspace_sees_and_changes_nothing(
-    page: Page, carla: Visitor, ada: Thing, alice: Person
+    page: Page, carla: Visitor, objects: dict[str, str], ada: Thing, alice: Person
 ) -> None:
     """A page of an object of another workspace is not there, and no page shows or changes what is in it."""
-    answer = await _visited(carla, page, ada)
+    answer = await _visited(carla, page, objects)
 
-    if "{contact_id}" in page.path:
+    if any(f"{{{name}}}" in page.path for name in objects):
         assert answer.status_code == 404
     assert "Lovelace" not in answer.text
     assert (await alice.get(ada.url)).headers["ETag"] == ada.etag
 
 
 @WALK
-async def test_page_is_protected(page: Page, olga: Visitor, ada: Thing) -> None:
+async def test_page_is_protected(page: Page, olga: Visitor, objects: dict[str, str]) -> None:
     """Each answer forbids scripts and styles of others, frames, guesses of the type, and copies in caches."""
-    answer = await _visited(olga, page, ada)
+    answer = await _visited(olga, page, objects)
 
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy

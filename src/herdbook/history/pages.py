@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from herdbook.companies.store import COMPANY
 from herdbook.console.page import Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Visit, own_path
 from herdbook.contacts.store import CONTACT
@@ -13,7 +14,7 @@ from herdbook.users.model import User
 
 LIMIT: Final = 50
 # The types whose objects have pages.
-SHOWN_TYPES: Final = (CONTACT,)
+SHOWN_TYPES: Final = (CONTACT, COMPANY)
 
 
 async def show_history(object_type: ObjectType[Any, Any], visit: Visit, object_id: str) -> PageAnswer:

@@ -1,20 +1,20 @@
-"""The forms that edit one member of a contact: what they show, and the patch that they stand for."""
+"""The forms that edit one member of a contact or a company: what they show, and the patch that they stand for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET
 
-from herdbook.contacts.model import LabelledContactRecord
-from herdbook.custom_fields.model import Field, FieldKind
+from herdbook.custom_fields.model import REFERENCES, Field, FieldKind
 
 LABELS: Final = ("work", "home", "mobile", "other")
-# Empty rows beneath the addresses or numbers of a contact, to add some.
+# Empty rows beneath addresses, numbers or domains, to add some.
 _MORE_ROWS: Final = 1
 
 
 class Row(NamedTuple):
-    """An address or a number in its form."""
+    """An address, a number or a domain in its form."""
 
     value: str = ""
     label: str = ""
@@ -26,23 +26,26 @@ Texts = Callable[[str], list[str]]
 
 
 class Member(NamedTuple):
-    """A member of a contact that is edited in place.
+    """A member of a record that is edited in place: of a contact or a company.
 
-    `kind` names the macro that shows the value and the form. `field` is the definition of a field of one's own.
+    `kind` names the macro that shows the value and the form. `field` is the definition of a field of one's own. `refers_to`
+    is the type of the objects that a reference names.
     """
 
     name: str
     label: str
     kind: str
     field: Field | None = None
+    refers_to: str = ""
 
-    def value(self, contact: LabelledContactRecord) -> Any:
-        """Return the value, or None if the contact has none."""
+    def value(self, record: Any) -> Any:
+        """Return the value, or None if the record has none."""
         if self.field is not None:
-            return (contact.fields or {}).get(self.field.key)
+            values: dict[str, Any] = record.fields or {}
+            return values.get(self.field.key)
         if self.name == "company_id":
-            return None if contact.company is UNSET else contact.company.id
-        value = getattr(contact, self.name)
+            return None if record.company is UNSET else record.company.id
+        value = getattr(record, self.name)
         return None if value is UNSET or value == () else value
 
     def patch(self, texts: Texts) -> dict[str, Any]:
@@ -50,25 +53,26 @@ class Member(NamedTuple):
         value = self._sent(texts)
         return {self.name: value} if self.field is None else {"fields": {self.field.key: value}}
 
-    def rows(self, contact: LabelledContactRecord) -> list[Row]:
-        """Return the rows of the addresses or numbers, and an empty one."""
-        items: Iterable[Any] = self.value(contact) or ()
-        part = self.kind
-        rows = [Row(getattr(item, part), "" if item.label is UNSET else item.label, item.is_primary) for item in items]
+    def rows(self, record: Any) -> list[Row]:
+        """Return the rows of the addresses, numbers or domains, and an empty one."""
+        items: Iterable[Any] = self.value(record) or ()
+        rows = [Row(getattr(item, self.kind), getattr(item, "label", UNSET) or "", item.is_primary) for item in items]
         return rows + [Row()] * _MORE_ROWS
 
     def sent_rows(self, texts: Texts) -> list[Row]:
         """Return the rows as they were sent."""
         primary = next(iter(texts("primary")), "")
-        pairs = zip(texts("value"), texts("label"), strict=False)
+        # Domains have no labels.
+        pairs = zip_longest(texts("value"), texts("label"), fillvalue="")
         return [Row(value, label, str(index) == primary) for index, (value, label) in enumerate(pairs)]
 
     def _sent(self, texts: Texts) -> Any:
         text = next(iter(texts("value")), "").strip()
         match self.kind:
-            case "email" | "phone_number":
+            case "email" | "phone_number" | "domain":
                 return [
-                    {self.kind: row.value, "label": row.label.strip() or None}
+                    {self.kind: row.value}
+                    | ({} if self.kind == "domain" else {"label": row.label.strip() or None})
                     | ({"is_primary": True} if row.is_primary else {})
                     for row in self.sent_rows(texts)
                     if row.value.strip()
@@ -94,18 +98,7 @@ def _integer(text: str) -> int | str | None:
         return text or None
 
 
-_STANDARD: Final = (
-    Member("first_name", "First name", "text"),
-    Member("last_name", "Last name", "text"),
-    Member("company_id", "Company", "company"),
-    Member("emails", "E-mail", "email"),
-    Member("phone_numbers", "Phone", "phone_number"),
-    Member("time_zone", "Time zone", "text"),
-    Member("tag_ids", "Tags", "tags"),
-    Member("description", "Description", "long_text"),
-    Member("external_ids", "External ids", "lines"),
-)
-# The kinds whose values are edited as a text, as the API takes it. Values of the others have parts.
+# Fields of the other kinds are edited as a text, as the API takes it. Values with parts are shown only.
 _KINDS: Final = {
     FieldKind.LONG_TEXT: "long_text",
     FieldKind.INTEGER: "integer",
@@ -119,7 +112,8 @@ _KINDS: Final = {
 }
 
 
-def members_of(definitions: Sequence[Field]) -> list[Member]:
-    """Return the members that a contact's page shows, the fields of one's own last and in their order."""
-    own = sorted((each for each in definitions if not each.archived), key=lambda each: (each.order, each.key))
-    return [*_STANDARD, *(Member(f"fields.{each.key}", each.label, _KINDS.get(each.kind, "text"), each) for each in own)]
+def own_member(field: Field) -> Member:
+    """Return the member of a field of one's own."""
+    refers_to = field.kind.value if field.kind in REFERENCES else ""
+    kind = "reference" if refers_to else _KINDS.get(field.kind, "text")
+    return Member(f"fields.{field.key}", field.label, kind, field, refers_to)

@@ -1,0 +1,113 @@
+"""The pages of companies: the list, a company, and the forms that change one."""
+
+from functools import partial
+from typing import Any, Final
+
+from herdbook.companies.model import Company, CompanyQueryPage, CompanyRecord
+from herdbook.console.page import MenuItem, Page, PageAnswer, Shown
+from herdbook.console.visit import Listed, Refused, Visit
+from herdbook.custom_fields.forms import Member
+from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_record, show_records
+from herdbook.http.problems import Problem
+
+_MAX_CONTACTS: Final = 20
+
+
+async def _more(visit: Visit, company_id: str) -> dict[str, Any]:
+    """Return the first contacts of a company, for those who may read contacts."""
+    if not visit.session.may("contacts:read"):
+        return {"contacts": None}
+    cursor = visit.query.get("contacts_cursor")
+    query = {"limit": str(_MAX_CONTACTS)} | ({"cursor": cursor} if cursor else {})
+    listed = (await visit.call("list-company-contacts", Listed[Named], company_id, query=query)).value
+    following = None if listed.next_cursor is None else f"?contacts_cursor={listed.next_cursor}#contacts"
+    return {"contacts": listed.data, "following_contacts": following}
+
+
+COMPANIES: Final = RecordPages(
+    name="company",
+    plural="companies",
+    record=CompanyRecord,
+    query_page=CompanyQueryPage,
+    members=(
+        Member("name", "Name", "text"),
+        Member("domains", "Domains", "domain"),
+        Member("tag_ids", "Tags", "tags"),
+        Member("description", "Description", "long_text"),
+    ),
+    hidden=("name",),
+    columns=("domains", "tag_ids", "updated_at"),
+    more=_more,
+)
+
+
+async def show_new_company(_: Visit, values: dict[str, str] | None = None, problem: Problem | None = None) -> Shown:
+    """Show the form of a new company."""
+    return Shown({"values": values or {}, "problem": problem}, 200 if problem is None else problem.status)
+
+
+async def create_company(visit: Visit) -> PageAnswer:
+    """Create a company."""
+    values = {name: visit.field(name).strip().replace("\r\n", "\n") for name in ("name", "domain", "description")}
+    body: dict[str, Any] = {name: values[name] for name in ("name", "description") if values[name]}
+    body["domains"] = [{"domain": values["domain"]}] if values["domain"] else []
+    try:
+        created = await visit.call("create-company", Company, body=body)
+    except Refused as refused:
+        return await show_new_company(visit, values, refused.problem)
+    return visit.redirect(f"{COMPANIES.path}/{created.value.id}", "Created.", undoes=True)
+
+
+_READ: Final = ("companies:read",)
+_WRITE: Final = ("companies:write",)
+
+PAGES: Final = (
+    Page(
+        method="GET",
+        path="/companies",
+        id="show-companies",
+        scopes=_READ,
+        handler=partial(show_records, COMPANIES),
+        template="custom_fields/list.html",
+        menu=MenuItem("Companies", "company"),
+    ),
+    Page(
+        method="GET",
+        path="/companies/new",
+        id="show-new-company",
+        scopes=_WRITE,
+        handler=show_new_company,
+        template="companies/new.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/new",
+        id="create-company-by-form",
+        scopes=_WRITE,
+        handler=create_company,
+        template="companies/new.html",
+    ),
+    Page(
+        method="GET",
+        path="/companies/{company_id}",
+        id="show-company",
+        scopes=_READ,
+        handler=partial(show_record, COMPANIES),
+        template="companies/company.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/{company_id}/edit/{member}",
+        id="edit-company",
+        scopes=_WRITE,
+        handler=partial(edit_record, COMPANIES),
+        template="companies/company.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/{company_id}/delete",
+        id="delete-company-by-form",
+        scopes=_WRITE,
+        handler=partial(delete_record, COMPANIES),
+    ),
+)
