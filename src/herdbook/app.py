@@ -18,6 +18,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from herdbook import metrics
+from herdbook.api_keys import pages as api_keys_pages
 from herdbook.auth.authenticate import Authenticator
 from herdbook.business_types import BUSINESS_TYPES
 from herdbook.chores import Chore, tried
@@ -118,6 +119,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *contacts_pages.PAGES,
     *notes_pages.PAGES,
     *history_pages.PAGES,
+    *api_keys_pages.PAGES,
     *console_pages.PAGES,
 )
 
