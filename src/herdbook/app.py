@@ -85,6 +85,7 @@ from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
+from herdbook.webhooks import pages as webhooks_pages
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
 from herdbook.workspace_document import api as workspace_document_api
@@ -120,6 +121,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *notes_pages.PAGES,
     *history_pages.PAGES,
     *api_keys_pages.PAGES,
+    *webhooks_pages.PAGES,
     *console_pages.PAGES,
 )
 

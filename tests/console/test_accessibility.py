@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 from playwright._impl._api_structures import SetCookieParam
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 
 from herdbook.app import PAGES
 from tests.console.conftest import Demo
@@ -14,6 +14,19 @@ PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page
 OF_CONTACT = [page.path for page in PAGES if page.method == "GET" and page.path.startswith("/contacts/{contact_id}")]
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
+
+
+async def _of_webhook(page: Page) -> list[str]:
+    """Return the pages of a webhook, which is disabled so that its page has all its parts."""
+    await page.goto("/console/webhooks/new")
+    await page.get_by_label("Address").fill("http://127.0.0.1:9000/webhooks")
+    await page.get_by_role("button", name="Create webhook").click()
+    webhook = await page.get_by_role("link", name="Open the webhook").get_attribute("href")
+    assert webhook is not None, "the webhook was created"
+    await page.goto(webhook)
+    await page.get_by_role("button", name="Disable").click()
+    await page.get_by_role("heading", name="This webhook is disabled").wait_for()
+    return [webhook, f"{webhook}/edit", f"{webhook}/secret", f"{webhook}?state=failed"]
 
 
 @VIEWS
@@ -38,6 +51,7 @@ async def test_axe_finds_nothing(
     paths = [f"/console{path}" for path in PATHS]
     paths += [f"/console{path}".replace("/console/contacts/{contact_id}", contact) for path in OF_CONTACT]
     paths += [f"{contact}?edit={member}" for member in ("first_name", "emails", "company_id", "tag_ids", "description")]
+    paths += await _of_webhook(page)
     found: dict[str, Any] = {}
 
     for path in paths:

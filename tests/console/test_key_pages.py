@@ -4,22 +4,14 @@ import re
 from uuid import UUID
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Page
 
 from herdbook.auth.store import create_key
-from herdbook.users.model import UserRole
 from tests.cast import Person, Thing
 from tests.console.conftest import Demo
-from tests.console.people import People, Visitor
+from tests.console.people import Visitor
 
 NEW = {"name": "Nightly import", "scope": ["contacts:read"]}
-
-
-@pytest_asyncio.fixture
-async def anna(people: People, workspace_id: UUID) -> Visitor:
-    """Anna, who administers Alice's workspace, and has signed in to the console."""
-    return await people.join(workspace_id, "Anna", UserRole.ADMIN)
 
 
 def _key_in(text: str) -> str:

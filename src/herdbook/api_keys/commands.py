@@ -35,7 +35,8 @@ async def create(statements: Executor, workspace_id: UUID, key: NewKey) -> ApiKe
     """Create a key; its secret can never be read again. Refusal: Invalid, which names each fault."""
     check(key)
     if key.user_id is not None and not await _is_active(statements, workspace_id, key.user_id):
-        message = f"There is no active user `{ids.encoded(ids.USER, key.user_id)}` in this workspace. `herdbook users list` shows all users."
+        user = ids.encoded(ids.USER, key.user_id)
+        message = f"There is no active user `{user}` in this workspace. `herdbook users list` shows all users."
         raise Invalid([FieldError("user", "unknown", message)])
     return await store.create_key(statements, workspace_id, key.name, set(key.scopes), key.expires_at, user_id=key.user_id)
 
