@@ -18,6 +18,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from herdbook import metrics
+from herdbook.api_keys import pages as api_keys_pages
 from herdbook.auth.authenticate import Authenticator
 from herdbook.business_types import BUSINESS_TYPES
 from herdbook.chores import Chore, tried
@@ -86,6 +87,7 @@ from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
+from herdbook.webhooks import pages as webhooks_pages
 from herdbook.webhooks import store as webhooks_store
 from herdbook.webhooks.supervisor import WorkerConfig, WorkerSupervisor
 from herdbook.workspace_document import api as workspace_document_api
@@ -122,6 +124,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *notes_pages.PAGES,
     *merging_pages.PAGES,
     *history_pages.PAGES,
+    *api_keys_pages.PAGES,
+    *webhooks_pages.PAGES,
     *console_pages.PAGES,
 )
 

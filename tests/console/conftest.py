@@ -39,6 +39,12 @@ async def olga(people: People, workspace_id: UUID) -> Visitor:
 
 
 @pytest_asyncio.fixture
+async def anna(people: People, workspace_id: UUID) -> Visitor:
+    """Anna, who administers Alice's workspace, and has signed in to the console."""
+    return await people.join(workspace_id, "Anna", UserRole.ADMIN)
+
+
+@pytest_asyncio.fixture
 async def victor(people: People, workspace_id: UUID) -> Visitor:
     """Victor, who may only read in Alice's workspace, and has signed in to the console."""
     return await people.join(workspace_id, "Victor", UserRole.VIEWER)

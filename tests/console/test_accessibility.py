@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 from playwright._impl._api_structures import SetCookieParam
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 
 from herdbook.app import PAGES
 from tests.console.conftest import Demo
@@ -21,6 +21,19 @@ FORMS = {
 }
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
+
+
+async def _of_webhook(page: Page) -> list[str]:
+    """Return the pages of a webhook, which is disabled so that its page has all its parts."""
+    await page.goto("/console/webhooks/new")
+    await page.get_by_label("Address").fill("http://127.0.0.1:9000/webhooks")
+    await page.get_by_role("button", name="Create webhook").click()
+    webhook = await page.get_by_role("link", name="Open the webhook").get_attribute("href")
+    assert webhook is not None, "the webhook was created"
+    await page.goto(webhook)
+    await page.get_by_role("button", name="Disable").click()
+    await page.get_by_role("heading", name="This webhook is disabled").wait_for()
+    return [webhook, f"{webhook}/edit", f"{webhook}/secret", f"{webhook}?state=failed"]
 
 
 @VIEWS
@@ -46,6 +59,7 @@ async def test_axe_finds_nothing(
         assert opened is not None, "the demo has some"
         paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
         paths += [f"{opened}?edit={member}" for member in FORMS[start]]
+    paths += await _of_webhook(page)
     found: dict[str, Any] = {}
 
     for path in paths:

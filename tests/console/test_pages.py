@@ -12,7 +12,13 @@ from tests.cast import Person, Thing
 from tests.console.people import People, Visitor
 
 # An example for each parameter of a path. A page with another one adds it here, and cannot be left out.
-EXAMPLES: Final = {"token": "link_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.x", "member": "last_name"}
+EXAMPLES: Final = {
+    "token": "link_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.x",
+    "member": "last_name",
+    "key_id": "sk-apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    "webhook_endpoint_id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    "event_id": "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+}
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 WALK: Final = pytest.mark.parametrize("page", [each for each in PAGES if not each.is_for_development], ids=lambda each: each.id)
 

@@ -108,10 +108,15 @@ async def list_keys(statements: Executor, workspace_id: UUID | None) -> list[Cre
     return [Credential(*record) for record in records]
 
 
-async def revoke_key(statements: Executor, key_id: UUID) -> bool:
-    """Revoke a key now; return whether the key exists."""
+async def revoke_key(statements: Executor, key_id: UUID, workspace_id: UUID | None = None) -> bool:
+    """Revoke a key of a workspace, or of any, now; return whether the key exists."""
     found: UUID | None = await statements.fetchval(
-        "update credential set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", key_id
+        """
+        update credential set revoked_at = coalesce(revoked_at, now())
+        where id = $1 and ($2::uuid is null or workspace_id = $2) and secret_hash <> '' returning id
+        """,
+        key_id,
+        workspace_id,
     )
     return found is not None
 

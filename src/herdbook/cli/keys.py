@@ -8,15 +8,16 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from herdbook import ids
+from herdbook.api_keys import commands
+from herdbook.api_keys.commands import NewKey
 from herdbook.auth import store
 from herdbook.auth.keys import PREFIX
-from herdbook.auth.scopes import SCOPES
 from herdbook.cli.database import with_connection, workspace_called
-from herdbook.cli.environment import CommandFailed, environment, require_name
+from herdbook.cli.environment import CommandFailed, environment
 from herdbook.cli.tables import new_table, show
 from herdbook.db.pool import Connection
+from herdbook.errors import Invalid
 from herdbook.settings import DatabaseSettings
-from herdbook.users.store import all_users
 
 app = App(name="keys", help="Create, list and revoke API keys.", version_flags=[])
 
@@ -48,26 +49,25 @@ def create(
         working when that user is no longer active. Default: the first active user of the workspace.
 
     """
-    require_name(name, "A key needs a name, so that you can recognise it later.")
-    unknown = sorted(set(scope) - SCOPES.keys())
-    if unknown:
-        raise CommandFailed(f"There is no scope {', '.join(unknown)}. Choose from: {', '.join(SCOPES)}.")
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
-    if expires is not None and expires <= datetime.now(UTC):
-        raise CommandFailed(f"--expires is in the past: {expires.isoformat()}. Name a later time, or leave it out.")
+    user_id = None if user is None else ids.decoded(ids.USER, user)
+    if user is not None and user_id is None:
+        raise CommandFailed(f"There is no active user `{user}` in this workspace. `herdbook users list` shows all users.")
+    key = NewKey(name, scope, expires, user_id)
 
     async def work(connection: Connection) -> None:
         workspace_id = await workspace_called(connection, workspace)
-        active = [each.id for each in await all_users(connection, workspace_id) if each.role.is_active]
-        if user is not None and user not in active:
-            raise CommandFailed(f"There is no active user `{user}` in this workspace. `herdbook users list` shows all users.")
-        user_id = None if user is None else ids.decoded(ids.USER, user)
         # Show the key before the commit: a key that cannot be shown must not exist.
         async with connection.transaction():
-            environment.say(str(await store.create_key(connection, workspace_id, name, scope, expires, user_id=user_id)))
+            environment.say(str(await commands.create(connection, workspace_id, key)))
 
-    with_connection(database, work)
+    try:
+        # A fault of the options needs no database to be found.
+        commands.check(key)
+        with_connection(database, work)
+    except Invalid as refusal:
+        raise CommandFailed(refusal.detail.replace("`expires`", "--expires")) from None
 
 
 @app.command(name="list")

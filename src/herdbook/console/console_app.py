@@ -190,6 +190,7 @@ class Console:
             operations=self._operations,
             request_id=request.id,
             address=request.address,
+            origin=request.origin,
             form=form,
             sign_ins=self._sign_ins,
             attempts=self._attempts,

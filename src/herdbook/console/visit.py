@@ -80,6 +80,7 @@ class Visit:
         operations: Mapping[str, Operation],
         request_id: UUID,
         address: str,
+        origin: str,
         form: ImmutableMultiDict[str, str],
         sign_ins: SignIns,
         attempts: Attempts,
@@ -92,6 +93,7 @@ class Visit:
         self.services = services
         self.request_id = request_id
         self.address = address
+        self.origin = origin
         self.sign_ins = sign_ins
         self.attempts = attempts
         # The value of the cookie to set; an empty one ends the session.

@@ -1,0 +1,1 @@
+"""API keys: their rules, and their pages in the console."""

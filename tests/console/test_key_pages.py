@@ -1,0 +1,122 @@
+"""The pages of API keys: create one with scopes and an expiry, call the API with it, see its last use, revoke it."""
+
+import re
+from uuid import UUID
+
+import pytest
+from playwright.async_api import Page
+
+from herdbook.auth.store import create_key
+from tests.cast import Person, Thing
+from tests.console.conftest import Demo
+from tests.console.people import Visitor
+
+NEW = {"name": "Nightly import", "scope": ["contacts:read"]}
+
+
+def _key_in(text: str) -> str:
+    found = re.search(r'value="(sk-apik_[^"]+)" readonly', text)
+    assert found is not None, "the key is shown"
+    return found[1]
+
+
+async def _status(visitor: Visitor, key: str, method: str = "GET") -> int:
+    """Return the status of a request to the API with a key."""
+    sent = {"Authorization": f"Bearer {key}"}
+    return (
+        await visitor.client.request(method, "/api/v2/contacts", headers=sent, json={} if method == "POST" else None)
+    ).status_code
+
+
+async def test_key_is_shown_once_and_works_within_its_scopes(anna: Visitor) -> None:
+    """The page after the form shows the key; the list shows its name, but no secret."""
+    key = _key_in((await anna.post("/keys/new", NEW)).text)
+
+    assert await _status(anna, key) == 200
+    assert await _status(anna, key, "POST") == 403
+    listed = (await anna.get("/keys")).text
+    assert "Nightly import" in listed
+    assert key.partition(".")[0] in listed
+    assert key.partition(".")[2] not in listed
+
+
+async def test_key_has_its_expiry_and_its_user(anna: Visitor) -> None:
+    """A key may stop at a date, and act for its creator."""
+    await anna.post("/keys/new", {**NEW, "expires": "2199-01-31", "user": "me"})
+
+    assert "works until <time" in (await anna.get("/keys")).text
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"name": " "}, "1 to 255 printable characters"),
+        ({"scope": []}, "A key needs a scope"),
+        ({"scope": ["contacts:steal"]}, "There is no scope contacts:steal"),
+        ({"expires": "2020-01-31"}, "This is in the past"),
+        ({"expires": "soon"}, "This is not a date"),
+    ],
+    ids=["no name", "no scope", "unknown scope", "past", "no date"],
+)
+async def test_form_with_a_fault_is_shown_again(anna: Visitor, form: dict[str, object], said: str) -> None:
+    """The fault is said, no key is created, and the rest of the form is still there."""
+    answer = await anna.post("/keys/new", {**NEW, **form})
+
+    assert answer.status_code == 422
+    assert said in answer.text
+    assert 'name="name"' in answer.text
+    assert "Nightly import" not in (await anna.get("/keys")).text
+
+
+async def test_revoked_key_is_refused(anna: Visitor) -> None:
+    """A key that was revoked before it was used is refused at once, and the list says so."""
+    key = _key_in((await anna.post("/keys/new", NEW)).text)
+
+    answer = await anna.post(f"/keys/{key.partition('.')[0]}/revoke")
+
+    assert answer.status_code == 303
+    assert await _status(anna, key) == 401
+    assert '<span class="badge">revoked</span>' in (await anna.get("/keys")).text
+
+
+async def test_key_of_another_workspace_is_neither_seen_nor_revoked(carla: Visitor, alice: Person, ada: Thing) -> None:
+    """Carla's workspace has no key of Alice's, and Alice's key still works after Carla has named it."""
+    answer = await carla.post(f"/keys/{str(alice.key).partition('.')[0]}/revoke")
+
+    assert answer.status_code == 404
+    assert str(alice.key).partition(".")[0] not in (await carla.get("/keys")).text
+    assert (await alice.get(ada.url)).status_code == 200
+
+
+async def test_member_makes_no_key(olga: Visitor) -> None:
+    """Keys are for administrators, and the menu does not offer them to others."""
+    assert (await olga.post("/keys/new", NEW)).status_code == 403
+    assert "/console/keys" not in (await olga.get("/account")).text
+
+
+async def test_name_is_shown_as_text(anna: Visitor, pool: object, workspace_id: UUID) -> None:
+    """A name with markup is a name."""
+    await create_key(pool, workspace_id, "<img src=x>", ["contacts:read"])  # pyright: ignore[reportArgumentType]
+
+    assert "<img" not in (await anna.get("/keys")).text
+
+
+async def test_journey_of_a_key(tab: Page, demo: Demo) -> None:
+    """By keyboard: create a key, call the API with it; by mouse: see that it was used, and revoke it."""
+    await tab.goto("/console/keys")
+    await tab.keyboard.press("c")
+    await tab.wait_for_url("**/keys/new")
+    await tab.keyboard.type("Journey")
+    await tab.get_by_role("checkbox", name="List and read contacts.").focus()
+    await tab.keyboard.press("Space")
+    await tab.keyboard.press("Enter")
+    await tab.get_by_role("heading", name="Copy the key now").wait_for()
+    key = await tab.get_by_label("API key", exact=True).input_value()
+    sent = {"Authorization": f"Bearer {key}"}
+    assert (await tab.request.get(f"{demo.url}/api/v2/contacts", headers=sent)).status == 200
+
+    await tab.get_by_role("link", name="Done").click()
+    await tab.get_by_label("Revoke Journey").click()
+    await tab.get_by_role("button", name="Revoke the key").click()
+
+    await tab.locator("#notice").get_by_text("The key was revoked.").wait_for()

@@ -1,0 +1,144 @@
+"""The pages of webhooks: create an endpoint, change it, see a failed delivery and resend it, replace its secret."""
+
+import re
+
+import pytest
+from playwright.async_api import Page
+
+from tests.console.people import Visitor
+from tests.webhooks.receiver import TAKEN, answer, receiving
+
+URL = "http://127.0.0.1:9000/webhooks"
+NEW = {"url": URL, "events": "some", "event_type": ["v1.contact.created"]}
+
+
+async def _created(visitor: Visitor) -> str:
+    """Create an endpoint by the form; return its path."""
+    found = re.search(r"/console(/webhooks/whep_\w+)", (await visitor.post("/webhooks/new", NEW)).text)
+    assert found is not None, "the webhook was created"
+    return found[1]
+
+
+async def test_secret_is_shown_when_the_endpoint_is_created(anna: Visitor) -> None:
+    """The page after the form has the secret. The list has the address, and no secret."""
+    page = (await anna.post("/webhooks/new", NEW)).text
+
+    assert 'value="whsec_' in page
+    listed = (await anna.get("/webhooks")).text
+    assert URL in listed
+    assert "whsec_" not in listed
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"url": "ftp://example.com"}, "This is not a webhook address"),
+        ({"event_type": []}, 'class="error-line"'),
+        ({"event_type": ["v1.contact.eaten"]}, "This must"),
+    ],
+    ids=["address", "no type", "unknown type"],
+)
+async def test_form_with_a_fault_is_shown_again(anna: Visitor, form: dict[str, object], said: str) -> None:
+    """A refusal of the API stands in the form, and nothing is created."""
+    page = await anna.post("/webhooks/new", {**NEW, **form})
+
+    assert page.status_code == 422
+    assert 'role="alert"' in page.text
+    assert said in page.text
+    assert "No webhooks yet" in (await anna.get("/webhooks")).text
+
+
+async def test_endpoint_is_edited_by_its_version(anna: Visitor) -> None:
+    """An edit changes the endpoint that was seen; one of an older version is told so."""
+    path = await _created(anna)
+    found = re.search(r'name="version" value="(\d+)"', (await anna.get(f"{path}/edit")).text)
+    assert found is not None
+    form = {**NEW, "description": "The CRM", "version": found[1]}
+
+    assert (await anna.post(f"{path}/edit", form)).status_code == 303
+    assert "The CRM" in (await anna.get(path)).text
+    stale = await anna.post(f"{path}/edit", {**form, "description": "Another"})
+    assert stale.status_code == 412
+    assert "Somebody has changed this webhook" in stale.text
+
+
+async def test_disabled_endpoint_says_why_and_is_enabled_again(anna: Visitor) -> None:
+    """The page of a disabled endpoint gives the reason, and the two ways to go on."""
+    path = await _created(anna)
+    await anna.post(f"{path}/disable")
+    disabled = (await anna.get(path)).text
+
+    await anna.post(f"{path}/enable", {"from": "now"})
+
+    assert "It was disabled by request." in disabled
+    assert "This webhook is disabled" not in (await anna.get(path)).text
+
+
+async def test_secret_is_replaced(anna: Visitor) -> None:
+    """The page of the secret shows the new one, and until when the former one signs."""
+    path = await _created(anna)
+    first = re.search(r"whsec_[^\"]+", (await anna.get(f"{path}/secret")).text)
+
+    await anna.post(f"{path}/secret")
+
+    page = (await anna.get(f"{path}/secret")).text
+    assert first is not None
+    assert first[0] not in page
+    assert "The former secret signs as well until" in page
+
+
+async def test_endpoint_is_deleted(anna: Visitor) -> None:
+    """A deleted endpoint has no page."""
+    path = await _created(anna)
+
+    await anna.post(f"{path}/delete")
+
+    assert (await anna.get(path)).status_code == 404
+
+
+async def test_endpoint_of_another_workspace_is_not_there(anna: Visitor, carla: Visitor) -> None:
+    """Carla sees neither the endpoint nor its secret, and cannot delete it."""
+    path = await _created(anna)
+
+    assert [(await carla.get(f"{path}{part}")).status_code for part in ("", "/edit", "/secret")] == [404] * 3
+    assert (await carla.post(f"{path}/delete")).status_code == 404
+    assert (await anna.get(path)).status_code == 200
+
+
+async def test_journey_of_a_failed_delivery(tab: Page) -> None:
+    """Create a webhook, test it, change a contact, see why the delivery failed, and resend it."""
+    async with receiving() as receiver:
+        receiver.answering = lambda _: answer(500, b"<b>no room</b>")
+        await tab.goto("/console/webhooks")
+        await tab.keyboard.press("c")
+        await tab.wait_for_url("**/webhooks/new")
+        await tab.wait_for_selector("input[name=url]:focus")
+        await tab.keyboard.type(receiver.url)
+        await tab.keyboard.press("Enter")
+        await tab.get_by_role("link", name="Open the webhook").click()
+        webhook = tab.url
+        await tab.get_by_text("Test", exact=True).click()
+        await tab.get_by_role("button", name="Send it now").click()
+        await tab.get_by_role("heading", name="Answer 500").wait_for()
+        assert await tab.get_by_text("<b>no room</b>").is_visible()
+
+        await tab.goto("/console/contacts/new")
+        await tab.get_by_label("First name").fill("Hedy")
+        await tab.keyboard.press("Enter")
+        await tab.get_by_role("heading", name="Hedy").wait_for()
+        # The example of the test was the first.
+        await receiver.wait_for(2)
+        failed = tab.get_by_role("link", name="v1.contact.created")
+        await tab.goto(f"{webhook}?state=waiting")
+        while not await failed.count():
+            await tab.reload()
+        await failed.click()
+        await tab.get_by_role("heading", name="Answer 500").wait_for()
+        receiver.answering = lambda _: TAKEN
+        await tab.get_by_role("button", name="Resend").click()
+        await receiver.wait_for(3)
+        delivered = tab.locator("h1 + .badge", has_text="delivered")
+        while not await delivered.count():
+            await tab.reload()
+
+        assert receiver.requests[1].headers["webhook-id"] == receiver.requests[2].headers["webhook-id"]
