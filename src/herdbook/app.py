@@ -1,7 +1,6 @@
 """The map: the operations, the way of a request to them or to a page, the chores, and the server's start and stop."""
 
 import asyncio
-import contextlib
 import gc
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -211,9 +210,6 @@ class Herdbook:
         rate_limit = _rate_limit(settings)
         targets = settings.targets
         recordings = Recordings(settings.data_dir / "media", secret, targets.allowed, settings.media_limit)
-        # With an external database nothing else makes the folder, and erasures are refused without it.
-        with contextlib.suppress(OSError):
-            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         erasures = ErasureList(settings.data_dir / NAME)
         # The disk of an external database is not visible here.
         data_dir = settings.data_dir if settings.database_url is None else None

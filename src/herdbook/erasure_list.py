@@ -67,6 +67,8 @@ class ErasureList:
 
         Refusals: OSError, ErasureListInvalid.
         """
+        # With an external database, nothing else makes the folder.
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock, os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             end = self._read_on(file)

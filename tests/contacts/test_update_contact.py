@@ -127,11 +127,11 @@ async def test_the_row_is_what_was_answered(alice: Person, ada: Thing, stored: S
 
 
 async def test_the_words_follow_the_contact(alice: Person, ada: Thing, stored: Stored) -> None:
-    """A word is removed when no name or address has it any more."""
+    """A word is removed when no name or address has it any more. Names are sorted as a whole."""
     await alice.patch(ada.url, json={"first_name": "Engine No. 1", "emails": [{"email": "ada@home.test"}]})
     row = await stored.row(ada)
 
-    assert (row["first_name_word"], row["last_name_word"]) == ("engine", "lovelace")
+    assert (row["first_name_word"], row["last_name_word"]) == ("engine no. 1", "lovelace")
     assert await stored.words(ada) == {"no", "1", "ada", "home", "test"}
 
 
