@@ -69,8 +69,8 @@ COMPANY: Final = ObjectType(
     example=CompanyRecord.example,
     indexes=(
         Index[CompanyRow](COMPANY_WORDS, attrgetter("search"), lambda company: indexed(company.search)),
-        Index[CompanyRow](COMPANY_TAGS, tags_of, lambda row: set(tags_of(row))),
-        Index[CompanyRow](COMPANY_FIELDS, field_values, lambda row: index_keys(field_values(row))),
+        Index[CompanyRow](COMPANY_TAGS, attrgetter("own"), lambda row: set(tags_of(row))),
+        Index[CompanyRow](COMPANY_FIELDS, attrgetter("own"), lambda row: index_keys(field_values(row))),
     ),
     unique_keys=(DOMAINS, FIELD_VALUES),
     refers_to=(TAG,),

@@ -662,6 +662,9 @@ def search_entry(contact: Contact, before: Contact | None = None, entry_before: 
 def _first_word(name: str | None) -> tuple[str, ...]:
     if name is None:
         return ()
+    if name.isascii() and name.isalnum():
+        # Most names are a single word.
+        return (name,)
     # The marks of words tell only where letters without spaces between words begin one.
     found = first_word(name if name.isascii() else searchable(name))
     return () if found is None else (found,)
