@@ -35,7 +35,8 @@ from herdbook.contacts import pages as contacts_pages
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
-from herdbook.custom_fields.commands import CONVERT_VALUES, ConvertValues, add_usual_fields
+from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
+from herdbook.custom_fields.store import CONVERT_VALUES
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
@@ -210,7 +211,7 @@ class Herdbook:
         rate_limit = _rate_limit(settings)
         targets = settings.targets
         recordings = Recordings(settings.data_dir / "media", secret, targets.allowed, settings.media_limit)
-        erasures = ErasureList(settings.data_dir / NAME)
+        erasures = ErasureList(settings.data_dir / NAME, makes_folder=True)
         # The disk of an external database is not visible here.
         data_dir = settings.data_dir if settings.database_url is None else None
         disk = DiskWatch(data_dir)

@@ -42,11 +42,13 @@ class ErasureListInvalid(Exception):
 class ErasureList:
     """A file with one erasure on each line, which only its owner may read, because its keys make the hashes readable.
 
-    It grows at its end alone, so that each line is read once.
+    It grows at its end alone, so that each line is read once. `makes_folder` is for the server: a command that is given a wrong
+    data folder must not make it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, makes_folder: bool = False) -> None:
         self._path = path
+        self._makes_folder = makes_folder
         self._lock = threading.Lock()
         self._file_id, self._read_to, self._lines = (0, 0), 0, 0
         self._known: set[tuple[str, UUID, str, datetime]] = set()
@@ -68,7 +70,8 @@ class ErasureList:
         Refusals: OSError, ErasureListInvalid.
         """
         # With an external database, nothing else makes the folder.
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._makes_folder:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock, os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             end = self._read_on(file)

@@ -1,9 +1,10 @@
 """Markdown of users as HTML that a page may show."""
 
-from typing import Final
+from typing import Any, Final
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 # Images are left out: a reader's browser would fetch them from wherever the author says.
@@ -33,7 +34,20 @@ _TAGS: Final = frozenset(
     }
 )
 _ATTRIBUTES: Final = {"a": {"href", "title"}, "ol": {"start"}}
-_URL_SCHEMES: Final = frozenset({"http", "https", "mailto", "tel"})
+_ADDRESSES: Final = ("http://", "https://", "mailto:", "tel:")
+
+
+def _image_text(renderer: Any, tokens: Any, index: int, options: Any, environment: Any) -> str:
+    """Return the alternative text of an image, which is not shown itself."""
+    return escapeHtml(renderer.renderInlineAsText(tokens[index].children or [], options, environment))
+
+
+_MARKDOWN.add_render_rule("image", _image_text)
+
+
+def _without_relative(_: str, attribute: str, value: str) -> str | None:
+    """Leave out an address that leads into the site of the page, or to a host under the scheme of the page."""
+    return None if attribute == "href" and not value.lower().startswith(_ADDRESSES) else value
 
 
 def safe_html(text: str) -> str:
@@ -45,6 +59,6 @@ def safe_html(text: str) -> str:
         _MARKDOWN.render(text),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
-        url_schemes=_URL_SCHEMES,
+        attribute_filter=_without_relative,
         link_rel="noopener noreferrer nofollow",
     )

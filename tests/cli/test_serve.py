@@ -250,11 +250,11 @@ def test_requests_under_way_are_answered(tmp_path: Path) -> None:
 
 
 def test_an_external_database(tmp_path: Path, database_url: str, pool: object) -> None:
-    """The server uses an external database by its address and then needs no folder."""
+    """The server uses an external database by its address, and then keeps nothing in its folder but a list of erasures."""
     assert pool, "the database is there"
     with serving(tmp_path, f"--database-url={database_url}") as server:
         assert requests.get(server.url + "/readyz", timeout=5).status_code == 200
-        assert not (tmp_path / "herdbook-data").exists()
+        assert {path.name for path in tmp_path.glob("herdbook-data/*")} <= {"erasures.jsonl"}
 
 
 def test_a_proxy_for_the_world_is_not_asked(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from herdbook import ids
 from herdbook.app import FIELD_HOLDERS
-from herdbook.custom_fields.commands import CONVERT_VALUES, ConvertValues, UpdateField
+from herdbook.custom_fields.commands import ConvertValues, UpdateField
 from herdbook.custom_fields.model import FieldKind, FieldUpdate
+from herdbook.custom_fields.store import CONVERT_VALUES
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
@@ -116,3 +117,38 @@ async def test_a_conversion_goes_on_after_a_crash(
     assert first_slice == 500
     assert await pool.fetchval(counting, alice.workspace_id) == 800
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
+
+
+async def convert(pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> None:
+    """Do what the server's chore does."""
+    await finish(pool, ledger, CONVERT_VALUES, partial(ConvertValues, holders=FIELD_HOLDERS))
+
+
+async def test_values_set_before_an_undo_are_converted(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """If a change of kind is undone, a value that was set meanwhile gets the form of the former kind."""
+    field = await define(frank, "own", "text")
+    await change(alice, ada, fields={"own": "1"})
+    changed = await frank.patch(field.url, json={"kind": "integer"})
+    await change(alice, grace, fields={"own": 5})
+    undone = await frank.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
+    await convert(pool, ledger)
+
+    assert undone.json()["kept"] == []
+    assert (await frank.get(field.url)).json()["kind"] == "text"
+    assert (await read(alice, grace))["fields"] == {"own": "5"}
+
+
+async def test_values_set_before_an_undo_are_claimed(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """If a field becomes unique by an undo, a value that was set meanwhile belongs to its object."""
+    field = await define(frank, "own", "text", unique=True)
+    changed = await frank.patch(field.url, json={"unique": False})
+    await change(alice, ada, fields={"own": "same"})
+    await frank.post("/api/herdbook/undo", json={"request_id": changed.headers["X-Request-Id"]})
+    await convert(pool, ledger)
+    refused = await alice.patch(record_of(grace), json={"fields": {"own": "same"}})
+
+    assert refused.status_code == 409, refused.text

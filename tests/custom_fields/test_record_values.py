@@ -169,6 +169,16 @@ async def test_a_required_value_stays(alice: Person, frank: Person, ada: Thing) 
     assert faults(cleared) == [("fields.tier", "required")]
 
 
+async def test_an_empty_list_clears_no_required_value(alice: Person, frank: Person, ada: Thing) -> None:
+    """An empty list is no value of a required field."""
+    await define(frank, "own", "several_of", required=True)
+    await change(alice, ada, fields={"own": ["gold"]})
+    cleared = await alice.patch(record_of(ada), json={"fields": {"own": []}})
+
+    assert faults(cleared) == [("fields.own", "required")]
+    assert (await read(alice, ada))["fields"] == {"own": ["gold"]}
+
+
 async def test_the_index_has_the_values(alice: Person, frank: Person, ada: Thing, pool: Any) -> None:
     """The index has one entry for a value, one for each option of a list, and none of a deleted contact."""
     for key, kind in (("title", "text"), ("size", "integer"), ("tiers", "several_of")):
@@ -247,3 +257,26 @@ async def test_the_vendors_update_reads_no_definition(alice: Person, frank: Pers
 
     assert {need.table for need in command.needs()} == {CONTACTS}
     assert work.changed_in(CONTACT_FIELDS) == []
+
+
+async def test_a_reference_to_a_deleted_object_is_sent_back(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A record may be sent as it was read, although one of its references names a deleted contact by now."""
+    await define(frank, "own", "contact")
+    await define(frank, "other", "text")
+    await change(alice, ada, fields={"own": grace.id})
+    await alice.delete(grace.url)
+    sent = await alice.patch(record_of(ada), json={"fields": {"own": grace.id, "other": "x"}})
+
+    assert sent.status_code == 200, sent.text
+    assert sent.json()["fields"] == {"own": grace.id, "other": "x"}
+
+
+async def test_an_archived_field_shows_no_unique_value(alice: Person, frank: Person, ada: Thing) -> None:
+    """The value of an archived field is in no answer, also where it is unique."""
+    field = await define(frank, "own", "text", unique=True)
+    await change(alice, ada, fields={"own": "x"})
+    await frank.patch(field.url, json={"archived": True})
+    changed = await alice.patch(record_of(ada), json={"last_name": "King"})
+
+    assert {"fields", "unique_values"}.isdisjoint(changed.json())
+    assert {"fields", "unique_values"}.isdisjoint(await read(alice, ada))

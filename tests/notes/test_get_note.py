@@ -75,6 +75,16 @@ async def test_html_runs_and_loads_nothing(alice: Person, ada: Thing, text: str)
     assert all((value or "").startswith("https://") for name, value in parsed.attributes if name == "href")
 
 
+async def test_html_leads_to_other_sites_only(alice: Person, ada: Thing) -> None:
+    """A link without a scheme of its own would lead into the site of the page. The text of an image remains."""
+    text = "[a](//evil.test) [b](/console/) [c](?q=1) [d](#x) [e](ftp://a.test) ![alt <b>](https://x.test) [f](tel:+44)"
+    note = await noted(alice, ada, text)
+    html = (await alice.get(note.url, params={"expand": "html"})).json()["html"]
+
+    assert [value for name, value in Parsed(html).attributes if name == "href"] == ["tel:+44"]
+    assert "alt &lt;b&gt;" in html
+
+
 async def test_html_has_tables_and_links(alice: Person, ada: Thing) -> None:
     """Tables, lists and links are shown; a link does not tell its target where the reader comes from."""
     note = await noted(alice, ada, "| a |\n|---|\n| ~~b~~ |\n\n1. [c](https://c.test)\n")

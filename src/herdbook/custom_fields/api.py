@@ -11,14 +11,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields import store
-from herdbook.custom_fields.commands import (
-    CONVERT_VALUES,
-    ConvertValues,
-    CreateField,
-    UpdateField,
-    changes_form,
-    redefined,
-)
+from herdbook.custom_fields.commands import ConvertValues, CreateField, UpdateField, redefined
 from herdbook.custom_fields.model import (
     Field,
     FieldChange,
@@ -28,7 +21,7 @@ from herdbook.custom_fields.model import (
     FieldUpdateQuery,
     ValueExample,
 )
-from herdbook.custom_fields.store import FIELD
+from herdbook.custom_fields.store import CONVERT_VALUES, FIELD, changes_form
 from herdbook.custom_fields.values import converted_value, unique_value
 from herdbook.db.database import find_in
 from herdbook.errors import FieldError, Invalid, NotFound, Stale, Taken, quoted

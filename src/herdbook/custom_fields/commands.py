@@ -1,7 +1,7 @@
 """The commands that define fields, and the steps by which other commands set values."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ from herdbook.custom_fields.model import (
     unsound,
 )
 from herdbook.custom_fields.store import (
+    CONVERT_VALUES,
     DEFINITIONS,
     FIELD,
     FIELD_KEYS,
@@ -27,12 +28,12 @@ from herdbook.custom_fields.store import (
     note_usual_fields,
     without_usual_fields,
 )
-from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim
+from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim, without_values
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale, quoted
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
-from herdbook.ledger.unfinished import SliceDone, Task, note
+from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
 
 
@@ -108,18 +109,7 @@ class UpdateField(msgspec.Struct, frozen=True):
 
     def apply(self, work: UnitOfWork) -> Result:
         before = current(work, FIELDS, self.field_id, self.if_version, FIELD.noun)
-        after = redefined(before.entry, self.patch)
-        if changes_form(before.entry, after):
-            note(work, CONVERT_VALUES, self.field_id, is_finished=False)
-        return updated(work, FIELD, before, after)
-
-
-CONVERT_VALUES: Final = Task("convert_values", FIELDS.name)
-
-
-def changes_form(before: Field, after: Field) -> bool:
-    """Whether the values of a field have another form after a change, or become unique, or no longer are."""
-    return (before.kind, before.unique) != (after.kind, after.unique)
+        return updated(work, FIELD, before, redefined(before.entry, self.patch))
 
 
 class ConvertValues(msgspec.Struct, frozen=True):
@@ -230,7 +220,7 @@ def with_values(
     if is_new:
         change.require(asked)
     if not change.errors:
-        change.errors += _dangling(work, defined, change.values, asked)
+        change.errors += _dangling(work, defined, change.values, [key for key in change.changed if key in asked])
     if change.errors:
         raise Invalid(change.errors)
     return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
@@ -241,12 +231,16 @@ def _defaults(defined: Mapping[str, Field]) -> dict[str, Any]:
 
 
 class _ValueChange:
-    """The values of an entry while they change: `values`, those of unique fields as they are claimed, and the errors so far."""
+    """The values of an entry while they change: `values`, those of unique fields as they are claimed, and the errors so far.
+
+    `changed` names the fields that got another value.
+    """
 
     def __init__(self, entry: Any, defined: Mapping[str, Field]) -> None:
         self.values: dict[str, Any] = {} if entry.fields is UNSET else {**entry.fields}
         self.claimed = {each.partition("=")[0]: each for each in entry.unique_values or ()}
         self.errors: list[FieldError] = []
+        self.changed: list[str] = []
         self._defined = defined
 
     def set(self, key: str, value: Any) -> None:
@@ -259,13 +253,16 @@ class _ValueChange:
         field = _writable(self._defined.get(key), path, self.errors)
         if field is None:
             return
+        count = len(self.errors)
         kept = None if value is None else normal_value(field, value, path, self.errors)
-        if field.required and value is None:
+        # An empty list or text clears a value, too.
+        if field.required and kept is None and len(self.errors) == count:
             self.errors.append(FieldError(path, "required", f"`{path}` is required. Send a value."))
         self.claimed.pop(key, None)
         self.values.pop(key, None)
         if kept is not None:
             self.values[key] = kept
+            self.changed.append(key)
             if field.unique:
                 self.claimed[key] = unique_value(field, kept)
 
@@ -274,7 +271,7 @@ class _ValueChange:
         self.errors += [
             FieldError(f"fields.{field.key}", "required", f"`fields.{field.key}` is missing. Send it.")
             for field in self._defined.values()
-            if field.required and not field.archived and field.key not in self.values and not asked.get(field.key)
+            if field.required and not field.archived and field.key not in self.values and asked.get(field.key) is None
         ]
 
 
@@ -290,12 +287,12 @@ def _writable(field: Field | None, path: str, errors: list[FieldError]) -> Field
 
 
 def _dangling(
-    work: UnitOfWork, defined: Mapping[str, Field], values: Mapping[str, Any], asked: Mapping[str, Any]
+    work: UnitOfWork, defined: Mapping[str, Field], values: Mapping[str, Any], changed: Sequence[str]
 ) -> Iterator[FieldError]:
     """Yield the errors of new references whose object does not exist."""
     places: dict[str, tuple[str, UUID]] = {}
-    for key in asked:
-        if key in values and key in defined and (prefix := REFERENCES.get(defined[key].kind)) is not None:
+    for key in changed:
+        if (prefix := REFERENCES.get(defined[key].kind)) is not None:
             decoded = ids.decoded(prefix, values[key])
             places[key] = defined[key].kind.value, decoded or ids.NIL
     for key, found in zip(places, work.get_all(REFERENCED, list(places.values())), strict=True):
@@ -311,5 +308,4 @@ def shown_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:
     if whole.fields is UNSET:
         return entry
     defined = definitions(work, object_type)
-    shown = {key: value for key, value in whole.fields.items() if key in defined and not defined[key].archived}
-    return entry if len(shown) == len(whole.fields) else msgspec.structs.replace(entry, fields=shown or UNSET)
+    return without_values(entry, {key for key in whole.fields if key not in defined or defined[key].archived})

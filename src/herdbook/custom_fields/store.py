@@ -14,7 +14,8 @@ from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Executor, PagePool, Pool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.object_types import HistoryNotes, ObjectRow, ObjectType, object_table, whole
-from herdbook.ledger.unit_of_work import Table
+from herdbook.ledger.unfinished import Task, note
+from herdbook.ledger.unit_of_work import Table, UnitOfWork
 
 
 class FieldRow(ObjectRow, frozen=True, kw_only=True):
@@ -28,7 +29,7 @@ class FieldRow(ObjectRow, frozen=True, kw_only=True):
 
     @classmethod
     def columns(cls, before: Self | None, after: Field) -> dict[str, Any]:
-        is_same = before is not None and (before.object.kind, before.object.unique) == (after.kind, after.unique)
+        is_same = before is not None and before.deleted_at is None and not changes_form(before.object, after)
         return {
             "object_type": after.object_type.value,
             "key": after.key,
@@ -46,6 +47,20 @@ FIELD_KEYS: Final = UniqueKey[Field](
     keys=lambda field: [f"{field.object_type.value}.{field.key}"] if field.key else [],
     field_path=lambda _, __: "key",
 )
+CONVERT_VALUES: Final = Task("convert_values", FIELDS.name)
+
+
+def changes_form(before: Field, after: Field) -> bool:
+    """Whether the values of a field have another form after a change, or become unique, or no longer are."""
+    return (before.kind, before.unique) != (after.kind, after.unique)
+
+
+def _begin_conversion(work: UnitOfWork, field_id: UUID, before: Field | None, after: Field) -> None:
+    """Note that values must be converted, which others may have set or claimed in the form of another definition."""
+    if before is None or changes_form(before, after):
+        note(work, CONVERT_VALUES, field_id, is_finished=False)
+
+
 FIELD: Final = ObjectType(
     kind="f",
     name="field",
@@ -59,6 +74,7 @@ FIELD: Final = ObjectType(
     write_scopes=(ADMIN,),
     blank=blank,
     patched=patched,
+    begin_tasks=_begin_conversion,
     history=HistoryNotes(restoring="The values that objects have of it show again."),
 )
 
@@ -187,7 +203,7 @@ _HIDDEN: Final[LiteralString] = """, c.own, case when c.own is not null then (
         )
 ) end"""
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_keys: Final = msgspec.json.Decoder(list[str]).decode
+_texts: Final = msgspec.json.Decoder(list[str]).decode
 
 
 def find_record_in(table: LiteralString) -> LiteralString:
@@ -199,7 +215,7 @@ def record_of(found: ObjectRead) -> ObjectRead:
     """Return the whole of an object as the API shows it: without the values of archived fields."""
     own, hidden = found.more
     if own is not None and hidden is not None:
-        own = _without(own, _keys(hidden))
+        own = _without(own, _texts(hidden))
     return ObjectRead(found.version, whole(found.body, own))
 
 
@@ -210,6 +226,11 @@ def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
         members["fields"] = msgspec.Raw(msgspec.json.encode(values))
         if not values:
             del members["fields"]
+    if "unique_values" in members:
+        claimed = [each for each in _texts(members["unique_values"]) if each.partition("=")[0] not in hidden]
+        members["unique_values"] = msgspec.Raw(msgspec.json.encode(claimed))
+        if not claimed:
+            del members["unique_values"]
     return msgspec.json.encode(members) if members else None
 
 

@@ -215,7 +215,8 @@ class ObjectType(Generic[RowT, EntryT]):
     object of the type is private. `events` are the events of webhooks; None if there are none. `history` are notes on the
     operations that show an object's history and restore it; None if the API has no such operations. `blank` returns a new
     object without any field set, for its id and the time; None if requests create none. `patched` returns an object with the
-    fields of a request body.
+    fields of a request body. `begin_tasks` notes the tasks that follow from a change, an undo or a restore. It takes the
+    object's id and its states before, None if it was deleted, and after.
     """
 
     kind: LiteralString
@@ -236,6 +237,7 @@ class ObjectType(Generic[RowT, EntryT]):
     history: HistoryNotes | None = None
     blank: Callable[[str, str], EntryT] | None = None
     patched: Callable[[EntryT, Any], EntryT] = shared_schemas.patched
+    begin_tasks: Callable[[UnitOfWork, UUID, EntryT | None, EntryT], None] | None = None
 
     @property
     def noun(self) -> str:
@@ -409,6 +411,8 @@ def restored(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: Ro
         previous_version=before.version,
         merged_into=getattr(before, "merged_into", None),
     )
+    if object_type.begin_tasks is not None:
+        object_type.begin_tasks(work, before.id, None, after)
     return _stored(work, object_type, entry, before, after)
 
 
@@ -425,6 +429,8 @@ def updated_silently(
         previous=_previous(told, after, object_type.context_fields),
         previous_version=before.version,
     )
+    if object_type.begin_tasks is not None:
+        object_type.begin_tasks(work, before.id, told, after)
     return _stored(work, object_type, entry, before, after)
 
 
