@@ -4,11 +4,10 @@ from functools import partial
 from typing import Any, Final
 
 from herdbook.companies.model import Company, CompanyQueryPage, CompanyRecord
-from herdbook.console.page import MenuItem, Page, PageAnswer, Shown
+from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_record, show_records
-from herdbook.http.problems import Problem
+from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_new, show_record, show_records
 
 _MAX_CONTACTS: Final = 20
 
@@ -41,11 +40,6 @@ COMPANIES: Final = RecordPages(
 )
 
 
-async def show_new_company(_: Visit, values: dict[str, str] | None = None, problem: Problem | None = None) -> Shown:
-    """Show the form of a new company."""
-    return Shown({"values": values or {}, "problem": problem}, 200 if problem is None else problem.status)
-
-
 async def create_company(visit: Visit) -> PageAnswer:
     """Create a company."""
     values = {name: visit.field(name).strip().replace("\r\n", "\n") for name in ("name", "domain", "description")}
@@ -54,7 +48,7 @@ async def create_company(visit: Visit) -> PageAnswer:
     try:
         created = await visit.call("create-company", Company, body=body)
     except Refused as refused:
-        return await show_new_company(visit, values, refused.problem)
+        return await show_new(visit, values, refused.problem)
     return visit.redirect(f"{COMPANIES.path}/{created.value.id}", "Created.", undoes=True)
 
 
@@ -76,7 +70,7 @@ PAGES: Final = (
         path="/companies/new",
         id="show-new-company",
         scopes=_WRITE,
-        handler=show_new_company,
+        handler=show_new,
         template="companies/new.html",
     ),
     Page(

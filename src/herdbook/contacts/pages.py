@@ -3,17 +3,11 @@
 from functools import partial
 from typing import Any, Final
 
-from herdbook.console.page import MenuItem, Page, PageAnswer, Shown
+from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.model import Contact, ContactQueryPage, LabelledContactRecord
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_record, show_records
-from herdbook.http.problems import Problem
-
-
-async def _more(_visit: Visit, _contact_id: str) -> dict[str, Any]:
-    return {}
-
+from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_new, show_record, show_records
 
 CONTACTS: Final = RecordPages(
     name="contact",
@@ -33,13 +27,7 @@ CONTACTS: Final = RecordPages(
     ),
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
-    more=_more,
 )
-
-
-async def show_new_contact(_: Visit, values: dict[str, str] | None = None, problem: Problem | None = None) -> Shown:
-    """Show the form of a new contact."""
-    return Shown({"values": values or {}, "problem": problem}, 200 if problem is None else problem.status)
 
 
 async def create_contact(visit: Visit) -> PageAnswer:
@@ -57,7 +45,7 @@ async def create_contact(visit: Visit) -> PageAnswer:
     try:
         created = await visit.call("create-contact", Contact, body=body)
     except Refused as refused:
-        return await show_new_contact(visit, values, refused.problem)
+        return await show_new(visit, values, refused.problem)
     return visit.redirect(f"{CONTACTS.path}/{created.value.id}", "Created.", undoes=True)
 
 
@@ -79,7 +67,7 @@ PAGES: Final = (
         path="/contacts/new",
         id="show-new-contact",
         scopes=_WRITE,
-        handler=show_new_contact,
+        handler=show_new,
         template="contacts/new.html",
     ),
     Page(

@@ -22,6 +22,10 @@ _UNSORTED: Final = frozenset({"email", "phone_number", "domain", "tags", "lines"
 PLURALS: Final = {"user": "users", "contact": "contacts", "company": "companies"}
 
 
+async def _nothing_more(_visit: Visit, _record_id: str) -> Mapping[str, Any]:
+    return {}
+
+
 class RecordPages(NamedTuple):
     """The facts by which the pages of contacts differ from those of companies.
 
@@ -36,7 +40,7 @@ class RecordPages(NamedTuple):
     members: tuple[Member, ...]
     hidden: tuple[str, ...]
     columns: tuple[str, ...]
-    more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]]
+    more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]] = _nothing_more
 
     @property
     def path(self) -> str:
@@ -302,3 +306,8 @@ async def delete_record(kind: RecordPages, visit: Visit, record_id: str) -> Page
     """Delete a record. Its history stays, and an undo brings it back."""
     await visit.call(f"delete-{kind.name}", Deleted, record_id)
     return visit.redirect(kind.path, f"The {kind.name} was deleted.", undoes=True)
+
+
+async def show_new(_: Visit, values: Mapping[str, str] | None = None, problem: Problem | None = None) -> Shown:
+    """Show the form of a new record, empty or as it was refused."""
+    return Shown({"values": values or {}, "problem": problem}, 200 if problem is None else problem.status)

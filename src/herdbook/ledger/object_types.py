@@ -411,8 +411,6 @@ def restored(work: UnitOfWork, object_type: ObjectType[RowT, EntryT], before: Ro
         previous_version=before.version,
         merged_into=getattr(before, "merged_into", None),
     )
-    if object_type.begin_tasks is not None:
-        object_type.begin_tasks(work, before.id, None, after)
     return _stored(work, object_type, entry, before, after)
 
 
@@ -429,8 +427,6 @@ def updated_silently(
         previous=_previous(told, after, object_type.context_fields),
         previous_version=before.version,
     )
-    if object_type.begin_tasks is not None:
-        object_type.begin_tasks(work, before.id, told, after)
     return _stored(work, object_type, entry, before, after)
 
 
@@ -466,6 +462,9 @@ def _stored(
     active_before = None if before is None or before.deleted_at is not None else before
     row = object_type.table.row.of(work, entry.object_id, version, active_before, after)
     _put(work, object_type, before, row)
+    if object_type.begin_tasks is not None and before is not None:
+        old: Any = None if active_before is None else active_before.entry
+        object_type.begin_tasks(work, before.id, old, after)
     return Result(version, row.object)
 
 
