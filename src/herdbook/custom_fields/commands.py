@@ -30,7 +30,7 @@ from herdbook.custom_fields.store import (
 )
 from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim, without_values
 from herdbook.db.pool import Executor
-from herdbook.errors import FieldError, Invalid, Stale, Taken, quoted
+from herdbook.errors import FieldError, Invalid, Stale, Taken, bounded, quoted
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
 from herdbook.ledger.unfinished import SliceDone, note
@@ -233,7 +233,7 @@ def with_values(
     if not change.errors:
         change.errors += _dangling(work, defined, change.values, [key for key in change.changed if key in asked])
     if change.errors:
-        raise Invalid(change.errors)
+        raise Invalid(bounded(change.errors, "fields"))
     return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
 
 
