@@ -20,6 +20,7 @@ from herdbook.custom_fields.model import (
 from herdbook.custom_fields.store import (
     CONVERT_VALUES,
     DEFINITIONS,
+    DELETED_FIELDS,
     FIELD,
     FIELD_KEYS,
     FIELDS,
@@ -44,7 +45,7 @@ class CreateField(msgspec.Struct, frozen=True):
     has_precondition: bool = False
 
     def needs(self) -> Iterator[Need]:
-        yield from FIELD.key_needs(self.fields)
+        yield from _key_needs(self.fields)
         yield Need(DEFINITIONS, self.fields.object_type.value)
 
     def apply(self, work: UnitOfWork) -> Result:
@@ -59,6 +60,7 @@ class CreateField(msgspec.Struct, frozen=True):
             raise Invalid([FieldError("object_type", "too_long", message)])
         field_id = ids.new_id()
         field = _sound(FIELD.new(field_id, work.time, self.fields))
+        _require_new(work, field)
         FIELD.claim(work, field_id, None, field)
         return created(work, FIELD, field_id, field)
 
@@ -71,19 +73,41 @@ def _taken_by_archived(holder: Field) -> Taken:
     return Taken([FieldError("key", "already_in_use", message)], [(FIELD.name, holder.id)], FIELD.read_scopes[0])
 
 
+def _key_needs(asked: FieldCreate) -> Iterator[Need]:
+    needs = FIELD.key_needs(asked)
+    yield from needs
+    yield from (Need(DELETED_FIELDS, need.key) for need in needs)
+
+
+def _is_new(work: UnitOfWork, field: Field) -> bool:
+    """Whether no other field has the key of a field, or had it."""
+    keys = FIELD_KEYS.keys(field)
+    return all(FIELD_KEYS.holder(work, key) is None and work.get(DELETED_FIELDS, key) is None for key in keys)
+
+
+def _require_new(work: UnitOfWork, field: Field) -> None:
+    """Require that no field which was deleted had the key. Refusal: Taken."""
+    for key in FIELD_KEYS.keys(field):
+        former = work.get(DELETED_FIELDS, key)
+        if former is not None and FIELD_KEYS.holder(work, key) is None:
+            shown_id = ids.encoded(FIELD.prefix, former.id)
+            message = f"`key` belonged to a field that objects may have values of. Restore `{shown_id}`, or choose another key."
+            raise Taken([FieldError("key", "already_in_use", message)], [(FIELD.name, shown_id)], FIELD.read_scopes[0])
+
+
 class DefineUsualFields(msgspec.Struct, frozen=True):
     """Define the usual fields of contacts, except those whose keys are taken."""
 
     def needs(self) -> Iterator[Need]:
         for fields in USUAL_FIELDS:
-            yield from FIELD.key_needs(fields)
+            yield from _key_needs(fields)
 
     def apply(self, work: UnitOfWork) -> Result:
         defined: list[str] = []
         for fields in USUAL_FIELDS:
             field_id = ids.new_id()
             field = FIELD.new(field_id, work.time, fields)
-            if all(FIELD_KEYS.holder(work, key) is None for key in FIELD_KEYS.keys(field)):
+            if _is_new(work, field):
                 FIELD.claim(work, field_id, None, field)
                 created(work, FIELD, field_id, field)
                 defined.append(field.key)

@@ -47,6 +47,28 @@ FIELD_KEYS: Final = UniqueKey[Field](
     keys=lambda field: [f"{field.object_type.value}.{field.key}"] if field.key else [],
     field_path=lambda _, __: "key",
 )
+
+
+class DeletedField(msgspec.Struct, frozen=True):
+    """A field that an earlier release has deleted and whose key it has freed, although objects may have values of it."""
+
+    workspace_id: UUID
+    key: str
+    id: UUID
+
+
+DELETED_FIELDS: Final = Table(
+    row=DeletedField,
+    key=lambda found: found.key,
+    load="""
+        select distinct on (asked.workspace_id, asked.key) asked.workspace_id, asked.key, f.id
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        join field f on f.workspace_id = asked.workspace_id and f.object_type || '.' || f.key = asked.key
+            and f.deleted_at is not null
+        order by asked.workspace_id, asked.key, f.version desc
+    """,
+    save=None,
+)
 CONVERT_VALUES: Final = Task("convert_values", FIELDS.name)
 
 
@@ -74,6 +96,8 @@ FIELD: Final = ObjectType(
     write_scopes=(ADMIN,),
     blank=blank,
     patched=patched,
+    # Objects, deleted ones and their histories keep the values, which no later field of the key may show.
+    retired=lambda field: msgspec.structs.replace(field, archived=True),
     begin_tasks=_begin_conversion,
     history=HistoryNotes(restoring="The values that objects have of it show again."),
 )

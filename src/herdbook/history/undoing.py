@@ -233,9 +233,11 @@ def reversal_of(workspace_id: UUID, each: TouchedObject, entry: FirstEntry) -> R
             before = state_before(entry.object, entry.previous, type_)
         case Action.DELETED:
             before = msgspec.json.decode(entry.object, type=type_)
-        case Action.RESTORED:
+        case Action.CREATED | Action.RESTORED:
             merged_into = entry.merged_into
-        case Action.CREATED | Action.ERASED:
+            if each.object_type.retired is not None:
+                before = each.object_type.retired(msgspec.json.decode(entry.object, type=type_))
+        case Action.ERASED:
             pass
     return Reversal(
         object_type=each.object_type,
