@@ -7,7 +7,8 @@ from herdbook.companies.model import Company, CompanyQueryPage, CompanyRecord
 from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_new, show_record, show_records
+from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_new, show_record
 
 _MAX_CONTACTS: Final = 20
 
@@ -36,6 +37,7 @@ COMPANIES: Final = RecordPages(
     ),
     hidden=("name",),
     columns=("domains", "tag_ids", "updated_at"),
+    searched=("name", "domains"),
     more=_more,
 )
 

@@ -7,7 +7,8 @@ from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.model import Contact, ContactQueryPage, LabelledContactRecord
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_new, show_record, show_records
+from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_new, show_record
 
 CONTACTS: Final = RecordPages(
     name="contact",
@@ -27,6 +28,7 @@ CONTACTS: Final = RecordPages(
     ),
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
+    searched=("first_name", "last_name", "emails", "phone_numbers"),
 )
 
 
