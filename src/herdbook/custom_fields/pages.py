@@ -28,7 +28,7 @@ class RecordPages(NamedTuple):
 
     `record` and `query_page` are what the API's operations on whole records answer. `hidden` names the members that the name of
     a record consists of, by the first of which it is sorted. `searched` names those in which a search looks among filtered
-    records. `more` returns what its page shows beyond other records.
+    records. `more` returns what its page shows beyond other records. `has_bulk` says that one operation writes many of them.
     """
 
     name: str
@@ -40,6 +40,7 @@ class RecordPages(NamedTuple):
     columns: tuple[str, ...]
     searched: tuple[str, ...]
     more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]] = _nothing_more
+    has_bulk: bool = False
 
     @property
     def path(self) -> str:
@@ -170,7 +171,7 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
 
 async def choices(visit: Visit, plural: str) -> dict[str, Any]:
     """Return the objects to choose from: those that a search finds, or the ones that were changed last."""
-    search = visit.query.get("find", "").strip()
+    search = (visit.query.get("find") or visit.field("find")).strip()
     query = {"limit": str(MAX_CHOICES)} | ({"search": search} if search else {})
     listed = (await visit.call(f"list-{plural}", Listed[Named], query=query)).value
     return {"choices": {each.id: name_of(each) for each in listed.data}, "find": search}
