@@ -112,6 +112,14 @@ PLACES: Final = (
         )
         """,
     ),
+    Place(
+        table="saved_view",
+        found="""
+        select to_json(t) from saved_view t where t.workspace_id = $1 and exists (
+            select from unnest($4::text[]) as term(text) where strpos(lower(t.name || t.content::text), term.text) > 0
+        )
+        """,
+    ),
     _of_contacts("erasure_task", "id", is_own=False),
     _of_engagements("transcript", "id"),
     _of_engagements("transcript_comment"),
