@@ -12,6 +12,7 @@ from herdbook.contacts.model import ContactRecord, ContactUpdate
 from herdbook.contacts.store import CONTACT_FIELDS, CONTACTS, ContactRow
 from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from tests.cast import Json, Person, Stored, Thing, faults
+from tests.contacts.bulks import create, update, write
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.definitions import define
 
@@ -84,6 +85,42 @@ async def test_a_bad_value_is_named(
 
     assert (response.status_code, faults(response)) == (422, [(f"fields.own{place}", code)])
     assert (await stored.row(ada))["own"] is None
+
+
+async def test_no_values_at_all_are_said_key_by_key(alice: Person, frank: Person, ada: Thing, engine: Thing) -> None:
+    """Null for `fields` as a whole is refused by each way in, with the remedy; a key alone can be null."""
+    await define(frank, "own")
+    await change(alice, ada, fields={"own": "kept"})
+    contact, match = {"fields": None}, {"match_by": "external_ids", "external_ids": ["crm-1"], "fields": None}
+    operations = [create(fields=None), update(ada.id, fields=None), {"action": "upsert", "contact": match}]
+    answers = [
+        await alice.patch(record_of(ada), json=contact),
+        await alice.patch(f"/api/herdbook/companies/{engine.id}/record", json=contact),
+        await alice.post("/api/v2/contacts", json=contact),
+        await write(alice, *operations, atomic=True),
+    ]
+    errors = [error for each in answers for error in each.json()["errors"]]
+
+    assert [each.status_code for each in answers] == [422] * 4
+    assert [error["field"] for error in errors] == ["fields"] * 3 + [f"operations[{n}].contact.fields" for n in range(3)]
+    assert all("send that member as null" in error["message"] for error in errors)
+    assert (await read(alice, ada))["fields"] == {"own": "kept"}
+
+
+async def test_many_errors_are_counted(alice: Person, frank: Person, ada: Thing) -> None:
+    """At most a hundred errors of values are listed, by each way in; the last one counts those that are left out."""
+    await define(frank, "own", "several_of")
+    sent = {"own": ["iron"] * 99, "other": 1}
+    hundred = await alice.patch(record_of(ada), json={"fields": sent})
+    sent["own"] = ["iron"] * 150
+    more = await alice.patch(record_of(ada), json={"fields": sent})
+    bulk = (await write(alice, update(ada.id, fields=sent))).json()["results"][0]["problem"]
+
+    assert len(faults(hundred)) == len(faults(more)) == len(bulk["errors"]) == 100
+    assert faults(hundred)[-1] == ("fields.other", "unknown_field")
+    assert faults(more)[-2:] == [("fields.own[98]", "invalid_choice"), ("fields", "further_errors")]
+    assert more.json()["errors"][-1]["message"].startswith("`fields` has 52 further errors, which are not listed.")
+    assert bulk["errors"][-1]["message"].startswith("`operations[0].contact.fields` has 52 further errors")
 
 
 async def test_a_reference_names_an_object_of_the_workspace(

@@ -30,7 +30,7 @@ from herdbook.custom_fields.store import (
 )
 from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim, without_values
 from herdbook.db.pool import Executor
-from herdbook.errors import FieldError, Invalid, Stale, quoted
+from herdbook.errors import FieldError, Invalid, Stale, Taken, bounded, quoted
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
 from herdbook.ledger.unfinished import SliceDone, note
@@ -51,13 +51,24 @@ class CreateField(msgspec.Struct, frozen=True):
         if self.has_precondition:
             raise Stale(None)
         object_type = self.fields.object_type.value
-        if len(definitions(work, object_type)) >= MAX_DEFINITIONS:
+        defined = definitions(work, object_type)
+        if (holder := defined.get(self.fields.key)) is not None and holder.archived:
+            raise _taken_by_archived(holder)
+        if len(defined) >= MAX_DEFINITIONS:
             message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
             raise Invalid([FieldError("object_type", "too_long", message)])
         field_id = ids.new_id()
         field = _sound(FIELD.new(field_id, work.time, self.fields))
         FIELD.claim(work, field_id, None, field)
         return created(work, FIELD, field_id, field)
+
+
+def _taken_by_archived(holder: Field) -> Taken:
+    message = (
+        f"`key` belongs to an archived field of the type `{holder.object_type.value}`. Bring that field back by a `PATCH` "
+    )
+    message += 'of it with `"archived": false`, or choose another key.'
+    return Taken([FieldError("key", "already_in_use", message)], [(FIELD.name, holder.id)], FIELD.read_scopes[0])
 
 
 class DefineUsualFields(msgspec.Struct, frozen=True):
@@ -222,7 +233,7 @@ def with_values(
     if not change.errors:
         change.errors += _dangling(work, defined, change.values, [key for key in change.changed if key in asked])
     if change.errors:
-        raise Invalid(change.errors)
+        raise Invalid(bounded(change.errors, "fields"))
     return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
 
 

@@ -234,9 +234,9 @@ def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
     return msgspec.json.encode(members) if members else None
 
 
-async def all_definitions(pool: Pool, workspace_id: UUID) -> list[Field]:
+async def all_definitions(statements: Executor, workspace_id: UUID) -> list[Field]:
     """Return the definitions of all fields of a workspace, archived ones included."""
-    records = await pool.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
+    records = await statements.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
     return [msgspec.json.decode(record[0], type=Field) for record in records]
 
 

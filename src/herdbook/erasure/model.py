@@ -200,8 +200,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def spellings(address: str) -> set[str]:
-    """Return an address in lower case, with its domain in both forms, and in both Unicode normal forms."""
-    return {normalize(form, each.lower()) for each in forms(address) for form in ("NFC", "NFD")}
+    """Return an address as `searched` has it: its domain in both forms, in both Unicode normal forms, bare and within JSON."""
+    found = {normalize(form, each.lower().replace("\u03c2", "\u03c3")) for each in forms(address) for form in ("NFC", "NFD")}
+    # A quoted local part has marks that JSON escapes.
+    return {spelling for each in found for spelling in (each, msgspec.json.encode(each)[1:-1].decode())}
 
 
 def _national(phone_number: str) -> str | None:

@@ -15,7 +15,7 @@ from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
 from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
-from herdbook.erasure.places import PLACES, Place
+from herdbook.erasure.places import PLACES, Place, searched
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import PREVIOUS_ENTRY, is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
@@ -305,8 +305,7 @@ class Mentions(msgspec.Struct, frozen=True):
 # A statement looks through so few rows and stored bytes that others hardly wait for it. Because of the offset, the text that is
 # searched is computed once for each row.
 _NEXT_ENGAGEMENTS: Final[LiteralString] = """
-    select e.id, e.details, coalesce(e.details ->> 'participants', '') as participants,
-        lower(coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')) as said
+    select e.id, e.details, coalesce(e.details ->> 'participants', '') as participants, $said as said
     from (
         select e.id, e.details, sum(pg_column_size(e.details)) over (order by e.id) - pg_column_size(e.details) as bytes_before
         from (
@@ -314,7 +313,7 @@ _NEXT_ENGAGEMENTS: Final[LiteralString] = """
         ) as e
     ) as e
     where e.bytes_before < 131072 offset 0
-"""
+""".replace("$said", searched("coalesce(e.details ->> 'participants', '') || coalesce(e.details ->> 'contact_ids', '')"))
 _MENTIONED: Final[LiteralString] = """(
     exists (select from unnest($terms) as term(text) where strpos(e.said, term.text) > 0)
     or exists (select from unnest($tails) as tail(pattern) where e.participants ~ tail.pattern)
@@ -364,7 +363,7 @@ class MentioningAnswers(msgspec.Struct, frozen=True):
 
 
 _NEXT_ANSWERS: Final[LiteralString] = """
-    select r.credential_id, r.key, lower(r.key) as said_by_key, lower(r.answer::text) as said,
+    select r.credential_id, r.key, $key as said_by_key, $answer as said,
         r.answer::text like '{"erased":true,%' as is_of_erasure
     from (
         select r.credential_id, r.key, r.answer, sum(pg_column_size(r.answer)) over (order by r.credential_id, r.key)
@@ -376,7 +375,7 @@ _NEXT_ANSWERS: Final[LiteralString] = """
         ) as r
     ) as r
     where r.bytes_before < 131072 offset 0
-"""
+""".replace("$key", searched("r.key")).replace("$answer", searched("r.answer::text"))
 _MENTIONING_ANSWERS: Final[LiteralString] = """
     select asked.workspace_id, json_build_array(k.credential_id, k.key) as after, k.terms, found.last, found.found
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
@@ -703,9 +702,9 @@ async def contacts_known_by(statements: Executor, workspace_id: UUID, address: s
             """
             select object_id, object from change
             where workspace_id = $1 and seq > $2 and seq <= $2 + $3 and kind = 'c' and exists (
-                select from unnest($4::text[]) as term(text) where strpos(lower(object::text), term.text) > 0
+                select from unnest($4::text[]) as term(text) where strpos($object, term.text) > 0
             )
-            """,
+            """.replace("$object", searched("object::text")),
             workspace_id,
             after,
             _LOOKED_THROUGH,

@@ -11,7 +11,7 @@ from herdbook import fields, ids
 from herdbook.custom_fields.model import LISTS, Field, FieldKind
 from herdbook.custom_fields.value_schemas import condition_value
 from herdbook.custom_fields.values import MAX_INDEXED, index_texts, normal_value
-from herdbook.errors import MAX_ERRORS, FieldError, Invalid, quoted
+from herdbook.errors import FieldError, Invalid, bounded, quoted
 from herdbook.http.body import did_you_mean
 from herdbook.http.schemas import PLACE, Json
 from herdbook.querying.model import Sort
@@ -235,7 +235,7 @@ class ConditionReader:
     def where(self, where: Any) -> Condition | None:
         """Return the condition. Refusal: Invalid."""
         found = self._condition(where, "where", 1)
-        self._refuse()
+        self._refuse("where")
         return found
 
     def sort(self, asked: Iterable[Sort]) -> tuple[SortKey, ...]:
@@ -252,7 +252,7 @@ class ConditionReader:
                 self._add(path, "duplicate", f"`{path}` is `{each.field}` again. Sort by each field once.")
             else:
                 keys.append(SortKey(member, each.direction == "desc"))
-        self._refuse()
+        self._refuse("sort")
         # No two objects have the same age, so keys behind it order nothing.
         return tuple(keys[: next((index + 1 for index, key in enumerate(keys) if key.member is BY_AGE), None)])
 
@@ -281,9 +281,9 @@ class ConditionReader:
     def _all(self) -> list[Member]:
         return [_field_member(each) if isinstance(each, Field) else each for each in self._members.values()]
 
-    def _refuse(self) -> None:
+    def _refuse(self, path: str) -> None:
         if self.errors:
-            raise Invalid(self.errors[:MAX_ERRORS])
+            raise Invalid(bounded(self.errors, path))
 
     def _add(self, path: str, code: str, message: str) -> None:
         self.errors.append(FieldError(path, code, message))
