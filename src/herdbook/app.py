@@ -85,6 +85,8 @@ from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
+from herdbook.views import api as views_api
+from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import pages as webhooks_pages
@@ -102,6 +104,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *notes_api.OPERATIONS,
+    *views_api.OPERATIONS,
     *fields_api.operations(FIELD_HOLDERS),
     *merging_api.OPERATIONS,
     *erasure_api.OPERATIONS,
@@ -122,6 +125,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *contacts_pages.PAGES,
     *companies_pages.PAGES,
     *notes_pages.PAGES,
+    *views_pages.PAGES,
     *merging_pages.PAGES,
     *history_pages.PAGES,
     *api_keys_pages.PAGES,

@@ -7,7 +7,9 @@ from herdbook.companies.model import Company, CompanyQueryPage, CompanyRecord
 from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_new, show_record, show_records
+from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_new, show_record
+from herdbook.custom_fields.selecting import apply, preview, show_selected
 
 _MAX_CONTACTS: Final = 20
 
@@ -36,6 +38,7 @@ COMPANIES: Final = RecordPages(
     ),
     hidden=("name",),
     columns=("domains", "tag_ids", "updated_at"),
+    searched=("name", "domains"),
     more=_more,
 )
 
@@ -56,6 +59,30 @@ _READ: Final = ("companies:read",)
 _WRITE: Final = ("companies:write",)
 
 PAGES: Final = (
+    Page(
+        method="GET",
+        path="/companies/selected",
+        id="show-selected-companies",
+        scopes=_WRITE,
+        handler=partial(show_selected, COMPANIES),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/selected",
+        id="preview-change-of-companies",
+        scopes=_WRITE,
+        handler=partial(preview, COMPANIES),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/selected/apply",
+        id="change-selected-companies",
+        scopes=_WRITE,
+        handler=partial(apply, COMPANIES),
+        template="custom_fields/selected.html",
+    ),
     Page(
         method="GET",
         path="/companies",

@@ -7,7 +7,9 @@ from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.model import Contact, ContactQueryPage, LabelledContactRecord
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_new, show_record, show_records
+from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_new, show_record
+from herdbook.custom_fields.selecting import apply, preview, show_selected
 
 CONTACTS: Final = RecordPages(
     name="contact",
@@ -27,6 +29,8 @@ CONTACTS: Final = RecordPages(
     ),
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
+    has_bulk=True,
+    searched=("first_name", "last_name", "emails", "phone_numbers"),
 )
 
 
@@ -53,6 +57,30 @@ _READ: Final = ("contacts:read",)
 _WRITE: Final = ("contacts:write",)
 
 PAGES: Final = (
+    Page(
+        method="GET",
+        path="/contacts/selected",
+        id="show-selected-contacts",
+        scopes=_WRITE,
+        handler=partial(show_selected, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/selected",
+        id="preview-change-of-contacts",
+        scopes=_WRITE,
+        handler=partial(preview, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/selected/apply",
+        id="change-selected-contacts",
+        scopes=_WRITE,
+        handler=partial(apply, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
     Page(
         method="GET",
         path="/contacts",

@@ -1,4 +1,4 @@
-"""The pages that contacts and companies share: a list, and a record whose members are edited in place."""
+"""The page of a contact or a company, whose members are edited in place, and what it shares with their lists."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -14,10 +14,7 @@ from herdbook.errors import NotFound
 from herdbook.http.problems import Problem
 from herdbook.shared_schemas import Deleted
 
-LIMIT: Final = 50
 MAX_CHOICES: Final = 8
-_DEFAULT_SORT: Final = "updated_at:desc"
-_UNSORTED: Final = frozenset({"email", "phone_number", "domain", "tags", "lines", "several_of"})
 # The types of objects that a reference may name, by their plural in operations and paths.
 PLURALS: Final = {"user": "users", "contact": "contacts", "company": "companies"}
 
@@ -30,7 +27,8 @@ class RecordPages(NamedTuple):
     """The facts by which the pages of contacts differ from those of companies.
 
     `record` and `query_page` are what the API's operations on whole records answer. `hidden` names the members that the name of
-    a record consists of, by the first of which it is sorted. `more` returns what its page shows beyond other records.
+    a record consists of, by the first of which it is sorted. `searched` names those in which a search looks among filtered
+    records. `more` returns what its page shows beyond other records. `has_bulk` says that one operation writes many of them.
     """
 
     name: str
@@ -40,21 +38,14 @@ class RecordPages(NamedTuple):
     members: tuple[Member, ...]
     hidden: tuple[str, ...]
     columns: tuple[str, ...]
+    searched: tuple[str, ...]
     more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]] = _nothing_more
+    has_bulk: bool = False
 
     @property
     def path(self) -> str:
         """The path of the list."""
         return f"{BASE}/{self.plural}"
-
-
-class Column(NamedTuple):
-    """A column of the list beside the name; `sort` is the member to sort by, if there is one."""
-
-    name: str
-    label: str
-    sort: str
-    member: Member | None
 
 
 class Editing(NamedTuple):
@@ -64,13 +55,6 @@ class Editing(NamedTuple):
     problem: Problem | None = None
     is_sent: bool = False
     start: Any = None
-
-
-class _Found(NamedTuple):
-    """A page of the list."""
-
-    records: Sequence[Any]
-    next_cursor: str | None
 
 
 class _Address(msgspec.Struct):
@@ -85,7 +69,7 @@ class _Domain(msgspec.Struct):
     domain: str
 
 
-class _Tag(msgspec.Struct):
+class ShownTag(msgspec.Struct):
     """A tag, as lists and forms show it."""
 
     id: str
@@ -127,77 +111,6 @@ async def members_of(kind: RecordPages, visit: Visit) -> list[Member]:
     return [*kind.members, *map(own_member, own)]
 
 
-async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
-    """Show the list: those that a search finds, or all in some order."""
-    columns = _columns(kind, await members_of(kind, visit))
-    chosen = [each for name in _chosen(kind, visit) for each in columns if each.name == name]
-    search = visit.query.get("search", "").strip()
-    sort = visit.query.get("sort", _DEFAULT_SORT)
-    found, problem = _Found((), None), None
-    try:
-        found = await (_searched(kind, visit, search, sort) if search else _sorted(kind, visit, sort))
-    except Refused as refused:
-        if refused.problem.status not in (400, 422):
-            raise
-        problem = refused.problem
-    context: dict[str, Any] = {
-        "kind": kind,
-        "records": found.records,
-        "next": visit.here(cursor=found.next_cursor),
-        "has_more": found.next_cursor is not None,
-        "is_first": not visit.query.get("cursor"),
-        "search": search,
-        "sort": sort,
-        "columns": columns,
-        "chosen": chosen,
-        "problem": problem,
-        "name_of": name_of,
-        "may_write": visit.session.may(f"{kind.plural}:write"),
-        **await related(visit, [each.member for each in chosen if each.member], found.records),
-    }
-    return Shown(context, 200 if problem is None else problem.status)
-
-
-async def _searched(kind: RecordPages, visit: Visit, search: str, sort: str) -> _Found:
-    """Return a page of the records that have the words, with what is shown of them beyond the API's list."""
-    cursor = visit.query.get("cursor")
-    order = sort if sort in (_DEFAULT_SORT, "updated_at:asc") else _DEFAULT_SORT
-    query = {"limit": str(LIMIT)} | ({"cursor": cursor} if cursor else {"search": search, "order_by": order})
-    listed = (await visit.call(f"list-{kind.plural}", Listed[Named], query=query)).value
-    records: Mapping[str, Any] = await visit.each(f"get-{kind.name}-record", kind.record, [each.id for each in listed.data])
-    return _Found([*records.values()], listed.next_cursor)
-
-
-async def _sorted(kind: RecordPages, visit: Visit, sort: str) -> _Found:
-    field, _, direction = sort.partition(":")
-    body = {
-        "sort": [{"field": field, "direction": direction or "asc"}],
-        "limit": LIMIT,
-        "cursor": visit.query.get("cursor") or None,
-    }
-    page = (await visit.call(f"query-{kind.plural}", kind.query_page, body=body)).value
-    return _Found(page.data, page.next_cursor)
-
-
-def _columns(kind: RecordPages, members: Iterable[Member]) -> list[Column]:
-    """Return the columns that a list may have. Members with several values are in no order."""
-    return [
-        *(
-            Column(each.name, each.label, "" if each.kind in _UNSORTED else each.name, each)
-            for each in members
-            if each.name not in kind.hidden
-        ),
-        Column("created_at", "Created", "created_at", None),
-        Column("updated_at", "Changed", "updated_at", None),
-    ]
-
-
-def _chosen(kind: RecordPages, visit: Visit) -> Sequence[str]:
-    """Return the names of the columns to show. The form of the columns sends each by itself."""
-    sent = visit.query.getlist("columns")
-    return [name for text in sent for name in text.split(",")] if sent else kind.columns
-
-
 async def related(visit: Visit, members: Iterable[Member], records: Sequence[Any]) -> dict[str, Any]:
     """Return the names of the objects that records refer to, and their tags, by their ids."""
     ids_of: dict[str, list[str]] = {name: [] for name in PLURALS}
@@ -206,7 +119,7 @@ async def related(visit: Visit, members: Iterable[Member], records: Sequence[Any
             ids_of[member.refers_to] += [found for each in records if (found := member.value(each)) is not None]
     tag_ids = [tag_id for each in records for tag_id in each.tag_ids or ()]
     tags, *found = await asyncio.gather(
-        visit.each("get-tag-by-id", _Tag, tag_ids),
+        visit.each("get-tag-by-id", ShownTag, tag_ids),
         *(visit.each(f"get-{name}-by-id", Named, object_ids) for name, object_ids in ids_of.items()),
     )
     return {"tags": tags, "names": {key: name_of(value) for each in found for key, value in each.items()}, "plurals": PLURALS}
@@ -250,7 +163,7 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
         **more,
     }
     if edited is not None and edited.kind == "tags":
-        context["all_tags"] = (await visit.call("list-tags", Listed[_Tag], query={"limit": "100"})).value.data
+        context["all_tags"] = (await visit.call("list-tags", Listed[ShownTag], query={"limit": "100"})).value.data
     if edited is not None and edited.refers_to:
         context |= await choices(visit, PLURALS[edited.refers_to])
     return Shown(context, 200 if editing.problem is None else editing.problem.status)
@@ -258,7 +171,7 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
 
 async def choices(visit: Visit, plural: str) -> dict[str, Any]:
     """Return the objects to choose from: those that a search finds, or the ones that were changed last."""
-    search = visit.query.get("find", "").strip()
+    search = (visit.query.get("find") or visit.field("find")).strip()
     query = {"limit": str(MAX_CHOICES)} | ({"search": search} if search else {})
     listed = (await visit.call(f"list-{plural}", Listed[Named], query=query)).value
     return {"choices": {each.id: name_of(each) for each in listed.data}, "find": search}

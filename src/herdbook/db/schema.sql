@@ -688,6 +688,22 @@ create index webhook_delivery_due on webhook_delivery (workspace_id, endpoint_id
     where next_attempt_at is not null;
 create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoint_id, state, seq);
 
+-- The saved views of lists: what they filter, and how they show it. A change of one is no entry of the ledger.
+create table saved_view (
+    workspace_id uuid not null,
+    id uuid not null,
+    object_type text not null,
+    -- Null if a credential that acts for no user has made it.
+    owner_id uuid,
+    name text not null,
+    is_shared boolean not null,
+    -- The condition, the search, the order and the columns. A condition may name a person.
+    content json not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    primary key (workspace_id, id)
+);
+
 -- Rows with the searchable text of an earlier release, without the character that ends its parts. A chore brings them up to date.
 create index contact_to_refresh on contact (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;

@@ -120,6 +120,14 @@ PLACES: Final = (
         )
         """.replace("$key", searched("t.key")).replace("$answer", searched("t.answer::text")),
     ),
+    Place(
+        table="saved_view",
+        found="""
+        select to_json(t) from saved_view t where t.workspace_id = $1 and exists (
+            select from unnest($4::text[]) as term(text) where strpos(lower(t.name || t.content::text), term.text) > 0
+        )
+        """,
+    ),
     _of_contacts("erasure_task", "id", is_own=False),
     _of_engagements("transcript", "id"),
     _of_engagements("transcript_comment"),
