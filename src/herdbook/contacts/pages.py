@@ -6,9 +6,9 @@ from typing import Any, Final
 from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.model import Contact, ContactQueryPage, LabelledContactRecord
-from herdbook.custom_fields.forms import Member
+from herdbook.custom_fields.forms import CRM_PARTS, Member
 from herdbook.custom_fields.lists import show_records
-from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_new, show_record
+from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_new, show_record, show_then
 from herdbook.custom_fields.selecting import apply, preview, show_selected
 
 CONTACTS: Final = RecordPages(
@@ -26,6 +26,7 @@ CONTACTS: Final = RecordPages(
         Member("tag_ids", "Tags", "tags"),
         Member("description", "Description", "long_text"),
         Member("external_ids", "External ids", "lines"),
+        Member("crm_association", "CRM record", "parts", parts=CRM_PARTS, fixed=(("object_type", "contact"),)),
     ),
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
@@ -121,6 +122,22 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=partial(edit_record, CONTACTS),
         template="custom_fields/record.html",
+    ),
+    Page(
+        method="GET",
+        path="/contacts/{contact_id}/then",
+        id="show-contact-then",
+        scopes=_READ,
+        handler=partial(show_then, CONTACTS),
+        template="custom_fields/then.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/{contact_id}/then",
+        id="bring-contact-back",
+        scopes=_WRITE,
+        handler=partial(bring_back, CONTACTS),
+        template="custom_fields/then.html",
     ),
     Page(
         method="POST",

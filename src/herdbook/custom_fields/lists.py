@@ -14,7 +14,8 @@ from herdbook.console.visit import Listed, Refused, Visit
 from herdbook.custom_fields import filters
 from herdbook.custom_fields.filters import Filter
 from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import PLURALS, Named, RecordPages, ShownTag, choices, members_of, name_of, related
+from herdbook.custom_fields.pages import RecordPages, ShownTag, choices, members_of, related
+from herdbook.custom_fields.telling import PLURALS, Named, name_of
 from herdbook.http.problems import ErrorItem, Problem
 
 LIMIT: Final = 50

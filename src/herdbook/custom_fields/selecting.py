@@ -16,7 +16,8 @@ from herdbook.console.page import PageAnswer, Redirect, Shown
 from herdbook.console.visit import Listed, MergedInto, Refused, Visit, own_path
 from herdbook.custom_fields.forms import LABELS, Member
 from herdbook.custom_fields.lists import Place, filterable, page_of
-from herdbook.custom_fields.pages import PLURALS, RecordPages, ShownTag, choices, members_of, name_of, related
+from herdbook.custom_fields.pages import RecordPages, ShownTag, choices, members_of, related
+from herdbook.custom_fields.telling import PLURALS, name_of
 from herdbook.errors import FieldError, Invalid, NotFound
 from herdbook.http.problems import Problem
 from herdbook.shared_schemas import Deleted

@@ -8,9 +8,10 @@ from herdbook.companies.store import COMPANY
 from herdbook.console.page import Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Visit, own_path
 from herdbook.contacts.store import CONTACT
+from herdbook.custom_fields.pages import moment_of
+from herdbook.custom_fields.telling import told
 from herdbook.history.model import Undo
 from herdbook.ledger.object_types import ObjectType
-from herdbook.users.model import User
 
 LIMIT: Final = 50
 # The types whose objects have pages.
@@ -22,12 +23,13 @@ async def show_history(object_type: ObjectType[Any, Any], visit: Visit, object_i
     cursor = visit.query.get("cursor")
     query = {"limit": str(LIMIT)} | ({"cursor": cursor} if cursor else {})
     found = await visit.call(f"get-{object_type.name}-history", Listed[dict[str, Any]], object_id, query=query)
-    authors = [each["by"]["user_id"] for each in found.value.data if each["by"]["user_id"] is not None]
     context: Mapping[str, Any] = {
         "object_type": object_type,
         "object_id": object_id,
-        "history": found.value,
-        "authors": await visit.each("get-user-by-id", User, authors),
+        "history": await told(visit, found.value.data, lambda _: object_type.name),
+        "has_more": found.value.has_more,
+        "moment_of": moment_of,
+        "may_write": all(map(visit.session.may, object_type.write_scopes)),
         "next": visit.here(cursor=found.value.next_cursor),
     }
     return Shown(context)

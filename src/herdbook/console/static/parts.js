@@ -67,9 +67,13 @@ function replace(pairs, element) {
 }
 
 function keepChoices(there, fresh) {
-  for (const chosen of there.querySelectorAll("input:checked")) {
-    for (const input of fresh.querySelectorAll(`input[name="${CSS.escape(chosen.name)}"]`)) {
-      if (input.value === chosen.value) input.checked = true;
+  for (const old of there.querySelectorAll("input:is([type=radio], [type=checkbox])")) {
+    const input = [...fresh.querySelectorAll(`input[name="${CSS.escape(old.name)}"]`)].find((each) => each.value === old.value);
+    if (input) {
+      // A radio button is unchecked by another one.
+      if (old.checked || old.type === "checkbox") input.checked = old.checked;
+    } else if (old.checked && old.type === "checkbox") {
+      fresh.querySelector("fieldset")?.append(document.importNode(old.closest("label"), true));
     }
   }
 }
