@@ -194,7 +194,14 @@ class Console:
             form=form,
             sign_ins=self._sign_ins,
             attempts=self._attempts,
+            pages=self._pages_of(request.session),
         )
+
+    def _pages_of(self, session: Session | None) -> list[Page]:
+        """Return the pages that a person may open; none without a session."""
+        if session is None:
+            return []
+        return [each for each in self._pages if each.method == "GET" and all(map(session.may, each.scopes or ()))]
 
     async def _session(self, cookie: str, address: str) -> Session | None:
         try:
@@ -233,11 +240,7 @@ class Console:
             "visit": visit,
             "notice": None if visit is None else visit.notice,
             "page": request.page,
-            "menu": [
-                each
-                for each in self._pages
-                if each.menu is not None and session is not None and all(map(session.may, each.scopes or ()))
-            ],
+            "menu": [each for each in self._pages_of(session) if each.menu is not None],
             "is_admin": session is not None and session.may(ADMIN),
             "form_token": None if session is None else session.form_token(),
             "here": _address(request.scope),

@@ -60,7 +60,7 @@ PAGES: Final = (
         scopes=_READ,
         handler=partial(show_records, CONTACTS),
         template="custom_fields/list.html",
-        menu=MenuItem("Contacts", "people"),
+        menu=MenuItem("Contacts", "people", "c"),
     ),
     Page(
         method="GET",
@@ -69,6 +69,7 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=show_new,
         template="contacts/new.html",
+        action="New contact",
     ),
     Page(
         method="POST",
