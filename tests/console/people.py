@@ -18,7 +18,7 @@ from herdbook.users.commands import CreateUser
 from herdbook.users.model import NewUser, User, UserRole
 
 ORIGIN: Final = "http://herdbook.test"
-_TOKEN: Final = re.compile(rf'name="{FORM_TOKEN}" value="([^"]+)"')
+FORM_TOKEN_FIELD: Final = re.compile(rf'name="{FORM_TOKEN}" value="([^"]+)"')
 
 
 class Member(NamedTuple):
@@ -50,7 +50,7 @@ class Visitor:
 
     async def token(self) -> str:
         """Return a token for forms, or an empty text without a session."""
-        found = _TOKEN.search((await self.get("/account")).text)
+        found = FORM_TOKEN_FIELD.search((await self.get("/account")).text)
         return "" if found is None else found[1]
 
     async def open(self, link: Token) -> httpx.Response:

@@ -92,7 +92,7 @@ PAGES: Final = (
         scopes=_READ,
         handler=partial(show_records, COMPANIES),
         template="custom_fields/list.html",
-        menu=MenuItem("Companies", "company"),
+        menu=MenuItem("Companies", "company", "o"),
     ),
     Page(
         method="GET",
@@ -101,6 +101,7 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=show_new,
         template="companies/new.html",
+        action="New company",
     ),
     Page(
         method="POST",

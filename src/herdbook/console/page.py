@@ -28,10 +28,11 @@ Handler: TypeAlias = Callable[..., Awaitable[PageAnswer]]
 
 
 class MenuItem(NamedTuple):
-    """The place of a page in the menu: its label, and the name of its icon."""
+    """The place of a page in the menu: its label, the name of its icon, and the letter that goes there after `g`, if any."""
 
     label: str
     icon: str
+    jump: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Page:
     `path` is relative to `/console`; a segment in braces matches any value. `scopes` are those that the person's role must
     have; empty: anybody who has signed in; None: anybody at all. `template` is rendered with what the handler returns; None:
     it always redirects. A form that is posted is shown again, with what is wrong, by the template of its page.
+    `action` is the name under which the command menu leads to it, beside the pages of the menu.
     `is_for_development` says that it is only there with `--log-level debug`.
     """
 
@@ -51,4 +53,5 @@ class Page:
     handler: Handler
     template: str | None = None
     menu: MenuItem | None = None
+    action: str = ""
     is_for_development: bool = False

@@ -1,7 +1,7 @@
 """A visit: one request of a person, as the handler of a page sees it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
@@ -84,6 +84,7 @@ class Visit:
         form: ImmutableMultiDict[str, str],
         sign_ins: SignIns,
         attempts: Attempts,
+        pages: Sequence[Page] = (),
     ) -> None:
         self.page = page
         self.path: str = scope["path"]
@@ -96,6 +97,8 @@ class Visit:
         self.origin = origin
         self.sign_ins = sign_ins
         self.attempts = attempts
+        # The pages that the person may open.
+        self.pages = pages
         # The value of the cookie to set; an empty one ends the session.
         self.new_cookie: Token | str | None = None
         self.new_theme: str | None = None

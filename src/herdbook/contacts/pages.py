@@ -89,7 +89,7 @@ PAGES: Final = (
         scopes=_READ,
         handler=partial(show_records, CONTACTS),
         template="custom_fields/list.html",
-        menu=MenuItem("Contacts", "people"),
+        menu=MenuItem("Contacts", "people", "c"),
     ),
     Page(
         method="GET",
@@ -98,6 +98,7 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=show_new,
         template="contacts/new.html",
+        action="New contact",
     ),
     Page(
         method="POST",

@@ -2,6 +2,8 @@
 import "./parts.js";
 import "./keys.js";
 import "./lists.js";
+import "./commands.js";
+import "./drafts.js";
 import { showTimes } from "./times.js";
 
 document.documentElement.classList.add("has-script");
