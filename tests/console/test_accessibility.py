@@ -10,7 +10,7 @@ from herdbook.app import PAGES
 from tests.console.conftest import Demo
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
-PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path]
+PATHS = [page.address for page in PAGES if page.method == "GET" and "{" not in page.path]
 OF_OBJECTS = {
     each: [page.path for page in PAGES if page.method == "GET" and page.path.startswith(each)]
     for each in ("/contacts/{contact_id}", "/companies/{company_id}")
@@ -52,7 +52,7 @@ async def test_axe_finds_nothing(
     await context.add_cookies(cookies)
     await context.add_init_script(axe)
     page = await context.new_page()
-    paths = [f"/console{path}" for path in PATHS]
+    paths = [*PATHS]
     for start, of_object in OF_OBJECTS.items():
         await page.goto("/console" + start.rpartition("/")[0])
         opened = await page.locator(".row-link").first.get_attribute("href")

@@ -41,6 +41,7 @@ async def _answer(call: Call, body: bytes, answer: Callable[[Executor, SignIns, 
 
 
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
+AUTHORIZE_PATH: Final = "/oauth/authorize"
 _TOKEN_PATH: Final = "/v1/oauth/token"  # noqa: S105  # a path
 _REVOCATION_PATH: Final = "/herdbook/oauth/revoke"
 _INTROSPECTION_PATH: Final = "/herdbook/oauth/introspect"
@@ -48,21 +49,21 @@ _CLIENT_METHODS: Final = ["client_secret_basic", "client_secret_post"]
 
 
 def metadata(base_url: str) -> dict[str, Any]:
-    """Return the metadata of the server at a URL.
-
-    There is no page yet on which a user authorizes a client, so the grant that needs one is not among the grant types.
-    """
+    """Return the metadata of the server at a URL."""
     api = f"{base_url}/api"
     return {
         "issuer": base_url,
+        "authorization_endpoint": f"{base_url}{AUTHORIZE_PATH}",
+        "authorization_response_iss_parameter_supported": True,
         "token_endpoint": api + _TOKEN_PATH,
         "token_endpoint_auth_methods_supported": _CLIENT_METHODS,
         "revocation_endpoint": api + _REVOCATION_PATH,
         "revocation_endpoint_auth_methods_supported": _CLIENT_METHODS,
         "introspection_endpoint": api + _INTROSPECTION_PATH,
         "introspection_endpoint_auth_methods_supported": _CLIENT_METHODS,
-        "grant_types_supported": ["client_credentials", "refresh_token"],
-        "response_types_supported": [],
+        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "scopes_supported": sorted(SCOPES.keys() - {ADMIN}),
         "code_challenge_methods_supported": ["S256"],
         "service_documentation": f"{base_url}/docs",

@@ -1,10 +1,10 @@
 """The requests and answers of the token endpoint, clients and grants, and the pure rules about them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -140,6 +140,7 @@ class Client(NamedTuple):
 
     id: UUID
     workspace_id: UUID
+    name: str
     scopes: Sequence[str]
     redirect_uris: Sequence[str]
     secret_hash: bytes
@@ -199,11 +200,19 @@ class Issued(NamedTuple):
     scopes: Sequence[str]
 
 
+class NotAuthorized(Exception):
+    """An authorization request is refused, and its client may be told (RFC 6749, section 4.1.2.1)."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+
+
 class CodeRequest(NamedTuple):
-    """An authorization request that a user has approved (RFC 6749, section 4.1.1; RFC 7636, section 4.3)."""
+    """An authorization request (RFC 6749, section 4.1.1; RFC 7636, section 4.3)."""
 
     client_id: str
-    user_id: UUID
     redirect_uri: str
     scope: str | None
     code_challenge: str
@@ -225,15 +234,20 @@ def check_client(name: str, scopes: Sequence[str], redirect_uris: Sequence[str])
         raise Invalid(faults)
 
 
-def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
-    """Return the scopes that a code will have. Refusal: Invalid, which names each fault."""
-    faults: list[FieldError] = []
-    if not any(_is_registered(request.redirect_uri, registered) for registered in client.redirect_uris):
+def require_registered(redirect_uri: str, client: Client) -> None:
+    """Refuse a redirect URI that is not the client's. Refusal: Invalid."""
+    if not any(_is_registered(redirect_uri, registered) for registered in client.redirect_uris):
         message = (
             "`redirect_uri` is not registered for this client. It must equal a registered URI exactly; "
             "only the port of a loopback address may differ."
         )
-        faults.append(FieldError("redirect_uri", "not_registered", message))
+        raise Invalid([FieldError("redirect_uri", "not_registered", message)])
+
+
+def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
+    """Return the scopes that a code may have. Refusal: Invalid, which names each fault."""
+    require_registered(request.redirect_uri, client)
+    faults: list[FieldError] = []
     scopes = granted_scopes(request.scope, client.scopes)
     if scopes is None:
         message = f"`scope` exceeds the scopes of this client. Choose from: {' '.join(client.scopes)}."
@@ -247,6 +261,47 @@ def check_code_request(request: CodeRequest, client: Client) -> tuple[str, ...]:
     if faults or scopes is None:
         raise Invalid(faults)
     return scopes
+
+
+_SINGLE: Final = frozenset(
+    {
+        *("response_type", "response_mode", "client_id", "redirect_uri", "scope", "state"),
+        *("code_challenge", "code_challenge_method"),
+    }
+)
+
+
+def single_parameters(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], set[str]]:
+    """Return the parameters of an authorization request that have a value, and the names of those that it has twice.
+
+    Unknown ones do not matter (RFC 6749, section 3.1).
+    """
+    found: dict[str, str] = {}
+    repeated: set[str] = set()
+    for name, value in pairs:
+        if name in _SINGLE and value:
+            if name in found:
+                repeated.add(name)
+            found[name] = value
+    return {name: value for name, value in found.items() if name not in repeated}, repeated
+
+
+def check_response(sent: Mapping[str, str], repeated: Collection[str]) -> None:
+    """Refuse a request whose answer is not a code in the query of the redirect URI. Refusal: NotAuthorized."""
+    if repeated:
+        raise NotAuthorized("invalid_request", f"A parameter was sent more than once: {', '.join(sorted(repeated))}.")
+    if "response_type" not in sent:
+        raise NotAuthorized("invalid_request", "`response_type` is missing. Send `code`.")
+    if sent["response_type"] != "code":
+        raise NotAuthorized("unsupported_response_type", "`response_type` must be `code`.")
+    if sent.get("response_mode", "query") != "query":
+        raise NotAuthorized("invalid_request", "`response_mode` must be `query`, or be left out.")
+
+
+def answer_address(redirect_uri: str, members: Mapping[str, str | None]) -> str:
+    """Return the address at which a client gets the answer to its authorization request. Its own query stays as it is."""
+    joint = "" if redirect_uri.endswith(("?", "&")) else "&" if "?" in redirect_uri else "?"
+    return redirect_uri + joint + urlencode({name: value for name, value in members.items() if value is not None})
 
 
 def _name_faults(name: str) -> Iterator[FieldError]:

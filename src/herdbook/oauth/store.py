@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, LiteralString, NamedTuple
+from typing import Final, LiteralString, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
 
 from herdbook import ids
 from herdbook.auth.keys import CLIENT_PREFIX, Token, new_secret, secret_hash
+from herdbook.auth.roles import within_role
 from herdbook.db.pool import Executor, Pool
 from herdbook.db.slices import SLICE, each_slice
 from herdbook.oauth.model import (
@@ -26,6 +27,12 @@ from herdbook.oauth.model import (
     check_client,
 )
 
+# The role of the user of the grant `g` to `client`, or null if the user is not active any more.
+_ROLE: Final[LiteralString] = """(
+    select u.object ->> 'role' from workspace_user u
+    where u.workspace_id = client.workspace_id and u.id = g.user_id
+        and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
+)"""
 _OLD: Final[LiteralString] = """
     with old as (
         delete from $table
@@ -92,10 +99,15 @@ async def list_clients(statements: Executor, workspace_id: UUID | None) -> list[
     return [ListedClient(*record) for record in records]
 
 
-async def revoke_client(statements: Executor, client_id: UUID) -> bool:
-    """Revoke a client and all its tokens now; return whether the client exists."""
+async def revoke_client(statements: Executor, client_id: UUID, workspace_id: UUID | None = None) -> bool:
+    """Revoke a client of a workspace, or of any, and all its tokens now; return whether the client exists."""
     found: UUID | None = await statements.fetchval(
-        "update oauth_client set revoked_at = coalesce(revoked_at, now()) where id = $1 returning id", client_id
+        """
+        update oauth_client set revoked_at = coalesce(revoked_at, now())
+        where id = $1 and ($2::uuid is null or workspace_id = $2) returning id
+        """,
+        client_id,
+        workspace_id,
     )
     return found is not None
 
@@ -103,14 +115,30 @@ async def revoke_client(statements: Executor, client_id: UUID) -> bool:
 async def find_client(statements: Executor, client_id: UUID) -> Client | None:
     """Return a client, or None if it is unknown or revoked."""
     record: asyncpg.Record | None = await statements.fetchrow(
-        "select id, workspace_id, scopes, redirect_uris, secret_hash from oauth_client where id = $1 and revoked_at is null",
+        """
+        select id, workspace_id, name, scopes, redirect_uris, secret_hash
+        from oauth_client where id = $1 and revoked_at is null
+        """,
         client_id,
     )
     return None if record is None else Client(*record)
 
 
+async def role_of(statements: Executor, workspace_id: UUID, user_id: UUID) -> str | None:
+    """Return the role of an active user, or None if the workspace has no such user."""
+    role: str | None = await statements.fetchval(
+        """
+        select object ->> 'role' from workspace_user
+        where workspace_id = $1 and id = $2 and coalesce(deleted_at, 'infinity') = 'infinity' and is_active
+        """,
+        workspace_id,
+        user_id,
+    )
+    return role
+
+
 async def add_grant(
-    statements: Executor, client: Client, request: CodeRequest, scopes: Sequence[str], code: Token
+    statements: Executor, client: Client, user_id: UUID, request: CodeRequest, scopes: Sequence[str], code: Token
 ) -> UUID | None:
     """Store a user's grant to a client; return its id, or None if the workspace has no such active user."""
     added: UUID | None = await statements.fetchval(
@@ -129,53 +157,62 @@ async def add_grant(
         secret_hash(code.secret),
         CODE_LIFETIME,
         client.workspace_id,
-        request.user_id,
+        user_id,
     )
     return added
 
 
 async def find_grant(statements: Executor, grant_id: UUID) -> Grant | None:
-    """Return a grant of an active user. It may have expired: `use_code` checks that."""
+    """Return a grant with the scopes that the user's role still has, or None without any.
+
+    It may have expired: `use_code` checks that.
+    """
     record: asyncpg.Record | None = await statements.fetchrow(
         """
-        select g.id, g.client_id, g.user_id, g.scopes, g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null
+        select g.id, g.client_id, g.user_id, g.scopes, g.redirect_uri, g.code_challenge, g.secret_hash, g.used_at is not null,
+            """
+        + _ROLE
+        + """
         from oauth_grant g
         join oauth_client client on client.id = g.client_id
         where g.id = $1
-            and (
-                select u.is_active from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity'
-            )
         """,
         grant_id,
     )
-    return None if record is None else Grant(*record)
+    return None if record is None else _within_role(Grant(*record[:-1]), record[-1])
 
 
 async def find_refresh_token(statements: Executor, token_id: UUID) -> RefreshToken | None:
-    """Return a refresh token of an active user's grant. It may have expired: `use_refresh_token` checks that."""
+    """Return a refresh token with the scopes that the user's role still has, or None without any.
+
+    It may have expired: `use_refresh_token` checks that.
+    """
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         select token.id, g.id, g.client_id, g.user_id, g.scopes, token.secret_hash, token.used_at is not null,
             token.expires_at > now() and successor.id is not null
                 and (token.used_at > now() - $2::interval or successor.received_at is null),
-            token.successor_id, token.successor_salt
+            token.successor_id, token.successor_salt, """
+        + _ROLE
+        + """
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
         left join oauth_refresh_token successor on successor.id = token.successor_id
         where token.id = $1
-            and (
-                select u.is_active from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity'
-            )
         """,
         token_id,
         REPEAT_WITHIN,
     )
-    return None if record is None else RefreshToken(*record)
+    return None if record is None else _within_role(RefreshToken(*record[:-1]), record[-1])
+
+
+_GrantedT = TypeVar("_GrantedT", Grant, RefreshToken)
+
+
+def _within_role(granted: _GrantedT, role: str | None) -> _GrantedT | None:
+    scopes = within_role(granted.scopes, role)
+    return granted._replace(scopes=scopes) if scopes else None
 
 
 async def add_access_token(statements: Executor, client_id: UUID, issued: Issued) -> bool:
@@ -287,12 +324,9 @@ async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         select token.id, token.client_id, token.grant_id, g.user_id, token.scopes, token.secret_hash, token.expires_at,
-            token.expires_at <= now() or g.revoked_at is not null or g.id is not null and not exists (
-                select from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-            ),
-            true
+            token.expires_at <= now() or g.revoked_at is not null, true, """
+        + _ROLE
+        + """
         from oauth_access_token token
         join oauth_client client on client.id = token.client_id
         left join oauth_grant g on g.id = token.grant_id
@@ -300,7 +334,7 @@ async def known_access_token(statements: Executor, token_id: UUID) -> KnownToken
         """,
         token_id,
     )
-    return None if record is None else KnownToken(*record)
+    return None if record is None else _known(KnownToken(*record[:-1]), record[-1])
 
 
 async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToken | None:
@@ -308,12 +342,9 @@ async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToke
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         select token.id, g.client_id, g.id, g.user_id, g.scopes, token.secret_hash, token.expires_at,
-            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null or not exists (
-                select from workspace_user u
-                where u.workspace_id = client.workspace_id and u.id = g.user_id
-                    and coalesce(u.deleted_at, 'infinity') = 'infinity' and u.is_active
-            ),
-            false
+            token.expires_at <= now() or token.used_at is not null or g.revoked_at is not null, false, """
+        + _ROLE
+        + """
         from oauth_refresh_token token
         join oauth_grant g on g.id = token.grant_id
         join oauth_client client on client.id = g.client_id
@@ -321,7 +352,13 @@ async def known_refresh_token(statements: Executor, token_id: UUID) -> KnownToke
         """,
         token_id,
     )
-    return None if record is None else KnownToken(*record)
+    return None if record is None else _known(KnownToken(*record[:-1]), record[-1])
+
+
+def _known(token: KnownToken, role: str | None) -> KnownToken:
+    if token.user_id is None:
+        return token
+    return token._replace(scopes=within_role(token.scopes, role), is_over=token.is_over or role is None)
 
 
 async def revoke_token(statements: Executor, token: KnownToken) -> None:
