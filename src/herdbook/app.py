@@ -73,6 +73,7 @@ from herdbook.metrics_page import MetricsPage
 from herdbook.notes import api as notes_api
 from herdbook.notes import pages as notes_pages
 from herdbook.oauth import api as oauth_api
+from herdbook.oauth import client_pages as oauth_client_pages
 from herdbook.oauth import pages as oauth_pages
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
@@ -126,6 +127,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *history_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
+    *oauth_client_pages.PAGES,
     *oauth_pages.PAGES,
     *console_pages.PAGES,
 )

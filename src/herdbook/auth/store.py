@@ -159,13 +159,15 @@ async def find_key(statements: Executor, key_id: UUID) -> StoredCredential | Non
 async def find_access_token(statements: Executor, token_id: UUID) -> StoredCredential | None:
     """Return a stored access token. It is over when it has expired, or its client, its grant or the grant's user is over.
 
-    It has only those scopes that the present role of the user has.
+    It has only those scopes that the client and the role of the user have now.
     """
     # `coalesce` rules out the partial index on users, so the planner uses the primary key.
     record: asyncpg.Record | None = await statements.fetchrow(
         """
         with found as materialized (
-            select client.workspace_id, client.id, token.secret_hash, token.scopes, acting.id as user_id, acting.role,
+            select client.workspace_id, client.id, token.secret_hash,
+                array(select each from unnest(token.scopes) each where each = any(client.scopes)) as scopes,
+                acting.id as user_id, acting.role,
                 token.expires_at, token.grant_id, greatest(client.revoked_at, g.revoked_at) as revoked_at,
                 coalesce(
                     (select r.received_at is null from oauth_refresh_token r where r.id = token.refresh_token_id), false

@@ -14,6 +14,8 @@ from herdbook.auth.keys import Token
 from herdbook.auth.scopes import ADMIN, SCOPES
 from herdbook.errors import FieldError, Invalid
 
+AUTHORIZE_PATH: Final = "/oauth/authorize"
+TOKEN_PATH: Final = "/v1/oauth/token"  # noqa: S105  # a path
 CODE_PREFIX: Final = "oac_"
 REFRESH_TOKEN_PREFIX: Final = "ort_"  # noqa: S105  # the prefix of a token is no secret
 CLIENT_SECRET_PREFIX: Final = "ocs_"  # noqa: S105
@@ -21,6 +23,7 @@ CLIENT_SECRET_PREFIX: Final = "ocs_"  # noqa: S105
 CODE_LIFETIME: Final = timedelta(seconds=60)
 ACCESS_TOKEN_LIFETIME: Final = timedelta(hours=1)
 REFRESH_TOKEN_LIFETIME: Final = timedelta(days=30)
+_MAX_NAME: Final = 255
 # A refresh token may come twice for so long, because two processes of a program may refresh at once.
 REPEAT_WITHIN: Final = timedelta(seconds=10)
 
@@ -131,12 +134,19 @@ class OAuthError(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_name: ClassVar[str] = "oauth_error"
 
-    error: Literal["invalid_client", "invalid_grant", "invalid_request", "invalid_scope", "unsupported_grant_type"]
+    error: Literal[
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    ]
     error_description: Annotated[str, Meta(description="Human-readable explanation, with the remedy.")]
 
 
 class Client(NamedTuple):
-    """A program with its own secret; its tokens can have at most the scopes in `scopes`."""
+    """A program; its tokens can have at most the scopes in `scopes`. A public one has no secret (RFC 6749, section 2.1)."""
 
     id: UUID
     workspace_id: UUID
@@ -144,6 +154,7 @@ class Client(NamedTuple):
     scopes: Sequence[str]
     redirect_uris: Sequence[str]
     secret_hash: bytes
+    is_public: bool
 
 
 class Grant(NamedTuple):
@@ -227,9 +238,20 @@ def granted_scopes(asked: str | None, allowed: Sequence[str]) -> tuple[str, ...]
     return tuple(sorted(scopes)) if scopes and scopes <= set(allowed) else None
 
 
-def check_client(name: str, scopes: Sequence[str], redirect_uris: Sequence[str]) -> None:
+class ClientFacts(NamedTuple):
+    """The name, scopes and redirect URIs of a client."""
+
+    name: str
+    scopes: Sequence[str]
+    redirect_uris: Sequence[str]
+
+
+def check_client(client: ClientFacts, *, is_public: bool) -> None:
     """Refuse a client that cannot work. Refusal: Invalid, which names each fault."""
-    faults = [*_name_faults(name), *_scope_faults(scopes), *_redirect_faults(redirect_uris)]
+    faults = [*_name_faults(client.name), *_scope_faults(client.scopes), *_redirect_faults(client.redirect_uris)]
+    if is_public and not client.redirect_uris:
+        message = "A public client needs a redirect URI, because it gets tokens only for users."
+        faults.append(FieldError("redirect_uri", "missing", message))
     if faults:
         raise Invalid(faults)
 
@@ -305,8 +327,9 @@ def answer_address(redirect_uri: str, members: Mapping[str, str | None]) -> str:
 
 
 def _name_faults(name: str) -> Iterator[FieldError]:
-    if not name.strip():
-        yield FieldError("name", "blank", "A client needs a name, so that you can recognize it later.")
+    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
+        message = f"A client needs a name, so that people know it. Use 1 to {_MAX_NAME} printable characters."
+        yield FieldError("name", "invalid_format", message)
 
 
 def _scope_faults(scopes: Sequence[str]) -> Iterator[FieldError]:

@@ -1,17 +1,19 @@
-"""The page on which a person lets a program in, or does not (RFC 6749, 7636, 9207 and 9700)."""
+"""The page on which a person lets a program in, or does not (RFC 6749, 7636, 9207 and 9700), and the programs let in."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from herdbook import ids
+from herdbook.auth.keys import CLIENT_PREFIX
 from herdbook.auth.roles import within_role
 from herdbook.auth.scopes import SCOPES
 from herdbook.console import store as console_store
 from herdbook.console.model import Membership
-from herdbook.console.page import OAUTH, Page, PageAnswer, Redirect, Shown
+from herdbook.console.page import BASE, OAUTH, Page, PageAnswer, Redirect, Shown
 from herdbook.console.visit import Visit
 from herdbook.errors import Invalid, Unauthenticated
-from herdbook.oauth import server
+from herdbook.oauth import server, store
 from herdbook.oauth.model import NotAuthorized
 from herdbook.oauth.server import Asked
 
@@ -111,7 +113,21 @@ def _place(asked: Asked) -> str:
     return parts.netloc if parts.scheme == "https" else ""
 
 
+async def show_programs(visit: Visit) -> Shown:
+    """Show the programs that the person has let in, in any workspace."""
+    return Shown({"programs": await store.programs_of(visit.services.database.pool, visit.session.stored.person_id)})
+
+
+async def shut_out(visit: Visit, shown_id: str) -> PageAnswer:
+    """Take back what the person has let a program do. One that was not let in changes nothing."""
+    client_id = ids.decoded(CLIENT_PREFIX, shown_id) or ids.NIL
+    await store.shut_out(visit.services.database.pool, visit.session.stored.person_id, client_id)
+    return visit.redirect(f"{BASE}/programs", "The program is shut out. Its tokens stop working within 5 seconds.")
+
+
 PAGES: Final = (
+    Page(method="GET", path="/programs", id="show-programs", scopes=(), handler=show_programs, template="oauth/programs.html"),
+    Page(method="POST", path="/programs/{client_id}/shut-out", id="shut-out-program", scopes=(), handler=shut_out),
     Page(
         method="GET",
         path="/authorize",

@@ -192,6 +192,9 @@ async def _answer_about_token(
     try:
         form = _form(sent)
         client = await _authenticated(sign_ins, sent, form)
+        if client.is_public and endpoint is _Introspection:
+            # Anybody can say to be this client (RFC 7662, section 2.1).
+            raise _NoClient
         if "token" not in form:
             raise InvalidRequestError("`token` is missing.")
         # An unknown hint does not matter (RFC 7009, section 2.2).
@@ -297,8 +300,8 @@ class _Client(ClientMixin):
         return " ".join(scopes)
 
     def check_grant_type(self, grant_type: str) -> bool:
-        # Every client may use every grant type: without a redirect URI, it never gets a code, and so no refresh token.
-        return grant_type in _GRANTS
+        # Without a redirect URI, a client never gets a code, and so no refresh token. Anybody can say to be a public one.
+        return grant_type in _GRANTS and not (self._client.is_public and grant_type == "client_credentials")
 
 
 class _Code(AuthorizationCodeMixin):
