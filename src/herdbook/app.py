@@ -27,8 +27,7 @@ from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
 from herdbook.console import pages as console_pages
 from herdbook.console.console_app import Console, ConsoleOptions
-from herdbook.console.page import BASE as CONSOLE_PATH
-from herdbook.console.page import Page
+from herdbook.console.page import Page, is_page
 from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts import pages as contacts_pages
@@ -75,6 +74,8 @@ from herdbook.metrics_page import MetricsPage
 from herdbook.notes import api as notes_api
 from herdbook.notes import pages as notes_pages
 from herdbook.oauth import api as oauth_api
+from herdbook.oauth import client_pages as oauth_client_pages
+from herdbook.oauth import pages as oauth_pages
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.older_export import api as older_export_api
@@ -132,6 +133,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *finding_pages.PAGES,
+    *oauth_client_pages.PAGES,
+    *oauth_pages.PAGES,
     *console_pages.PAGES,
 )
 
@@ -172,7 +175,7 @@ class Herdbook:
             await self._lifespan(scope, receive, send)
         elif scope["path"].startswith(_API_PATHS) and not scope["path"].startswith(PATH):
             await self._api(scope, receive, send)
-        elif scope["path"].startswith(CONSOLE_PATH) and scope["path"][len(CONSOLE_PATH) :][:1] in ("", "/"):
+        elif is_page(scope["path"]):
             # Pages of other origins have no business with it, so no header allows them anything.
             await self._console(scope, receive, send)
         else:

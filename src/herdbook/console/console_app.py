@@ -55,6 +55,13 @@ class ConsoleOptions(NamedTuple):
     logs_requests: bool
 
 
+class _Route(NamedTuple):
+    """The method and the address of a page, for the router."""
+
+    method: str
+    path: str
+
+
 class _Answered(NamedTuple):
     """A page ready to be sent."""
 
@@ -81,7 +88,7 @@ class Console:
         options: ConsoleOptions,
     ) -> None:
         self._pages = [page for page in pages if options.is_in_development or not page.is_for_development]
-        self._router = Router((page, page) for page in self._pages)
+        self._router = Router((_Route(page.method, page.address), page) for page in self._pages)
         self._operations: Mapping[str, Operation] = {operation.id: operation for operation in operations}
         self._api = api
         self._services = services
@@ -123,7 +130,7 @@ class Console:
                     request_id=request.shown_id,
                     operation=name,
                     method=scope["method"],
-                    path=None if request.page is None else BASE + request.page.path,
+                    path=None if request.page is None else request.page.address,
                     status=answered.status,
                     milliseconds=round(seconds * 1000, 2),
                     workspace_id=None if caller is None else caller.shown_workspace_id,
@@ -157,7 +164,7 @@ class Console:
     async def _visit(self, request: "_Request", receive: Receive) -> Visit:
         """Return the visit of a page that the person may see. Refusals: Unauthenticated, Forbidden, Invalid, the protocol's."""
         scope = request.scope
-        parts = scope["path"].removeprefix(BASE).rstrip("/").split("/")[1:]
+        parts = scope["path"].rstrip("/").split("/")[1:]
         try:
             page, request.path_parameters = self._router.find(scope["method"], parts, scope["path"])
         except NoRoute:

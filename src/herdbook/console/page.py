@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 BASE: Final = "/console"
+# The page on which a person lets a program in has the address that programs expect.
+OAUTH: Final = "/oauth"
 # Another one, or none, follows the system.
 THEMES: Final = ("light", "dark")
 
@@ -17,7 +19,7 @@ class Shown(NamedTuple):
 
 
 class Redirect(NamedTuple):
-    """The answer that leads to another page, whose path is below `BASE`."""
+    """The answer that leads to another address."""
 
     path: str
 
@@ -39,7 +41,7 @@ class MenuItem(NamedTuple):
 class Page:
     """One page or form: only the facts that do not follow from others.
 
-    `path` is relative to `/console`; a segment in braces matches any value. `scopes` are those that the person's role must
+    `path` is relative to `base`; a segment in braces matches any value. `scopes` are those that the person's role must
     have; empty: anybody who has signed in; None: anybody at all. `template` is rendered with what the handler returns; None:
     it always redirects. A form that is posted is shown again, with what is wrong, by the template of its page.
     `action` is the name under which the command menu leads to it, beside the pages of the menu.
@@ -54,4 +56,15 @@ class Page:
     template: str | None = None
     menu: MenuItem | None = None
     action: str = ""
+    base: str = BASE
     is_for_development: bool = False
+
+    @property
+    def address(self) -> str:
+        """The path of the page on its server, with parameters in braces."""
+        return self.base + self.path
+
+
+def is_page(path: str) -> bool:
+    """Whether the console answers requests to a path."""
+    return any(path == base or path.startswith(base + "/") for base in (BASE, OAUTH))

@@ -16,9 +16,9 @@ from herdbook.auth.keys import Token
 from herdbook.auth.sign_ins import SignIns
 from herdbook.console.attempts import Attempts
 from herdbook.console.model import Session
-from herdbook.console.page import BASE, Page, Redirect
+from herdbook.console.page import BASE, Page, Redirect, is_page
 from herdbook.http.api_app import ApiApp
-from herdbook.http.call import Services
+from herdbook.http.call import Services, address_of
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem
 
@@ -123,6 +123,11 @@ class Visit:
         """The id of this request, under which the ledger records its changes."""
         return ids.encoded(ids.REQUEST, self.request_id)
 
+    @property
+    def base_url(self) -> str:
+        """The server's public URL without a path, as programs know it."""
+        return self.services.public_url or address_of(self._scope)
+
     def field(self, name: str) -> str:
         """Return a text of the form, or an empty one."""
         return self.form.get(name, "")
@@ -215,6 +220,6 @@ class Visit:
 def own_path(path: str) -> str:
     """Return a path to go on to if it is one of the console's, else that of its first page."""
     parts = urlsplit(path)
-    is_own = not parts.scheme and not parts.netloc and (parts.path == BASE or parts.path.startswith(BASE + "/"))
+    is_own = not parts.scheme and not parts.netloc and is_page(parts.path)
     # A browser reads a backslash as a slash, and leaves out control characters.
     return path if is_own and "\\" not in path and path.isprintable() else BASE
