@@ -227,7 +227,8 @@ class Chain(msgspec.Struct, frozen=True):
 
     If the object is kept, its entries lose only what they say of the person; otherwise they become empty. `is_linked` if it is
     an engagement that was linked to the person, so that a name tells in all its entries. `is_expired` if the object only was
-    deleted long ago, so that its entries need not tell by what the person was known.
+    deleted long ago, so that its entries need not tell by what the person was known. `taken` are the members of the person's
+    contact that another one took over by a merge, which was taken back since; entries before `until` do not have them.
     """
 
     kind: str
@@ -237,6 +238,8 @@ class Chain(msgspec.Struct, frozen=True):
     is_kept: bool = False
     is_linked: bool = False
     is_expired: bool = False
+    taken: dict[str, Any] | None = None
+    until: int = 0
 
     @property
     def is_read(self) -> bool:
