@@ -174,8 +174,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def tails(self) -> list[str]:
         """Patterns of the last digits of the phone numbers that nobody else has, which all spellings of a number share."""
-        numbers = ("".join(filter(str.isdecimal, number)) for number in self._numbers)
-        return sorted({"[^0-9]*".join(digits[-_TAIL:]) for digits in numbers if len(digits) >= _TAIL})
+        # A number as it is read has no extension, and plain digits instead of letters and other digits.
+        read = (found.digits for number in self._numbers if (found := read_number(number)) is not None)
+        return sorted({"[^0-9]*".join(digits[-_TAIL:]) for digits in read if len(digits) >= _TAIL})
 
     @property
     def number_keys(self) -> frozenset[str]:
