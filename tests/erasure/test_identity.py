@@ -95,6 +95,23 @@ async def test_local_parts_in_each_spelling(
     assert "participants" not in found
 
 
+@pytest.mark.parametrize("number", [f"{PHONE} ext. 12", f"{PHONE};ext=12", "+４９ ３０ １２３４５６７", "+1-800-FLOWERS"])
+async def test_numbers_in_each_spelling(
+    alice: Person, admin: Person, pool: "asyncpg.Pool[asyncpg.Record]", number: str
+) -> None:
+    """A participant without an address is found by a number, however the contact has it, in an unlinked engagement."""
+    plain = "+1 800 356 9377" if "FLOWERS" in number else "+49 30 1234567"
+    engagement = await linked(alice, {"phone": plain})
+    await alice.put(f"{engagement.url}/contacts", json={"contact_ids": []})
+    await pool.execute("delete from contact_word where workspace_id = $1", alice.workspace_id)
+    await pool.execute("delete from contact where workspace_id = $1", alice.workspace_id)
+    ada = await contact(alice, first_name="Ada", phone_numbers=[{"phone_number": number}])
+
+    assert (await erase(admin, ada)).status_code == 200
+    found = await pool.fetchval("select details::text from engagement where workspace_id = $1", alice.workspace_id)
+    assert "participants" not in found
+
+
 async def test_an_address_that_passed_on_is_anothers(alice: Person, admin: Person) -> None:
     """The engagement of a contact who now has the person's former address stays, with that contact among the participants."""
     ada = await contact(alice, "info@x.test", first_name="Ada")

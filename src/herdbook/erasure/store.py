@@ -146,11 +146,15 @@ MERGED_CONTACTS: Final = Table(
 
 
 class ChainEntry(msgspec.Struct, frozen=True):
-    """An entry of an object. `object` is null in a range that is not read, and so is `previous`, save that of engagements."""
+    """An entry of an object. `object` and `previous` are null in a range that is not read.
+
+    `replaced_by` is the object into which the entry merges this one.
+    """
 
     seq: int
     object: msgspec.Raw
     previous: msgspec.Raw
+    replaced_by: UUID | None = None
 
 
 class ChainRange(msgspec.Struct, frozen=True):
@@ -192,7 +196,8 @@ CHAIN_RANGES: Final = Table(
             )
             select coalesce(json_agg(json_build_object(
                     'seq', chain.seq, 'object', case when k.is_read then chain.object end,
-                    'previous', case when k.is_read and k.kind = 'e' then chain.previous end
+                    'previous', case when k.is_read then chain.previous end,
+                    'replaced_by', case when chain.action = 'd' then chain.merged_into end
                 ) order by chain.seq desc), '[]') as entries,
                 coalesce(max(chain.place) >= k.most or (max(chain.place) >= 2 and max(chain.bytes) >= 4096 * k.most), false)
                     as is_cut
