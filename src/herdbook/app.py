@@ -35,7 +35,7 @@ from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
 from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
-from herdbook.custom_fields.store import CONVERT_VALUES
+from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
@@ -303,6 +303,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(60, partial(finish, pool, ledger, REMOVE_COMMENTS, partial(DeleteComments, comments=_COMMENTS))),
         Chore(60, partial(finished, pool, ledger, erasures)),
         Chore(3600, partial(add_usual_fields, pool, ledger), first_within_seconds=1),
+        Chore(3600, partial(note_older_values, pool), first_within_seconds=1),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),

@@ -14,6 +14,7 @@ from herdbook.custom_fields.model import (
     USUAL_FIELDS,
     Field,
     FieldCreate,
+    FieldKind,
     FieldUpdate,
     unsound,
 )
@@ -26,16 +27,18 @@ from herdbook.custom_fields.store import (
     FIELDS,
     REFERENCED,
     VALUE_SLICES,
+    default_region,
     note_usual_fields,
     without_usual_fields,
 )
-from herdbook.custom_fields.values import converted_value, normal_value, unique_value, without_claim, without_values
+from herdbook.custom_fields.values import MAX_TEXT, converted_value, normal_value, unique_value, without_claim, without_values
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale, Taken, bounded, quoted
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
 from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+from herdbook.phone_numbers import international_number
 
 
 class CreateField(msgspec.Struct, frozen=True):
@@ -250,7 +253,7 @@ def with_values(
         return entry
     defined = definitions(work, object_type)
     change = _ValueChange(entry, defined)
-    for key, value in {**(_defaults(defined) if is_new else {}), **asked}.items():
+    for key, value in {**(_defaults(defined) if is_new else {}), **_with_countries(work, defined, asked)}.items():
         change.set(key, value)
     if is_new:
         change.require(asked)
@@ -259,6 +262,19 @@ def with_values(
     if change.errors:
         raise Invalid(bounded(change.errors, "fields"))
     return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
+
+
+def _with_countries(work: UnitOfWork, defined: Mapping[str, Field], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values to set with numbers of the workspace's region as international ones, because the region may change."""
+    national = {
+        key: value.strip()
+        for key, value in asked.items()
+        if isinstance(value, str) and key in defined and defined[key].kind is FieldKind.PHONE and len(value) <= MAX_TEXT
+    }
+    if not national:
+        return {**asked}
+    region = default_region(work)
+    return {**asked, **{key: international_number(value, region) for key, value in national.items()}}
 
 
 def _defaults(defined: Mapping[str, Field]) -> dict[str, Any]:
