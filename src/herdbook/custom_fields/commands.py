@@ -31,14 +31,26 @@ from herdbook.custom_fields.store import (
     note_usual_fields,
     without_usual_fields,
 )
-from herdbook.custom_fields.values import MAX_TEXT, converted_value, normal_value, unique_value, without_claim, without_values
+from herdbook.custom_fields.values import (
+    MAX_TEXT,
+    fitted,
+    fitted_to,
+    normal_value,
+    unique_value,
+    unique_value_path,
+    without_claims,
+    without_values,
+)
 from herdbook.db.pool import Executor
 from herdbook.errors import FieldError, Invalid, Stale, Taken, bounded, quoted
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.object_types import ObjectType, all_active, created, current, updated
+from herdbook.ledger.object_types import ObjectRow, ObjectType, all_active, created, current, updated
 from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
 from herdbook.phone_numbers import international_number
+
+RowT = TypeVar("RowT", bound=ObjectRow)
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
 
 class CreateField(msgspec.Struct, frozen=True):
@@ -179,23 +191,21 @@ class ConvertValues(msgspec.Struct, frozen=True):
 
 def _convert(work: UnitOfWork, field: Field, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
     rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
-    changed = [(row, after) for row in rows if (after := _converted(field, row.entry)) != row.entry]
-    work.require(held.need for _, after in changed for held in object_type.held(after))
-    for row, after in changed:
-        is_free = all(held.unique_key.holder(work, held.key) in (None, row.id) for held in object_type.held(after))
-        entry = after if is_free else without_claim(after, field.key)
-        object_type.claim(work, row.id, row.entry, entry)
-        updated(work, object_type, row, entry)
+    changed = [(row, after) for row in rows if (after := fitted_to(row.entry, [field])) != row.entry]
+    for row, after in without_taken(work, object_type, changed):
+        object_type.claim(work, row.id, row.entry, after)
+        updated(work, object_type, row, after)
 
 
-def _converted(field: Field, entry: Any) -> Any:
-    """Return an entry with its value of a field in the form of the definition, and claimed if the field is unique."""
-    value = converted_value(field, entry.fields[field.key]) if entry.fields and field.key in entry.fields else None
-    if value is None:
-        return entry
-    after: Any = without_claim(entry, field.key)
-    claimed = (*(after.unique_values or ()), *([unique_value(field, value)] if field.unique else ()))
-    return msgspec.structs.replace(after, fields={**after.fields, field.key: value}, unique_values=claimed or UNSET)
+def without_taken(
+    work: UnitOfWork, object_type: ObjectType[Any, Any], entries: Sequence[tuple[RowT, EntryT]]
+) -> Iterator[tuple[RowT, EntryT]]:
+    """Yield rows with entries for them, each without the claims of values that other objects hold by then."""
+    unique_key = next(each for each in object_type.unique_keys if each.field_path is unique_value_path)
+    work.require(need for _, entry in entries for need in unique_key.needs(unique_key.keys(entry)))
+    for row, entry in entries:
+        taken = [each for each in unique_key.keys(entry) if unique_key.holder(work, each) not in (None, row.id)]
+        yield row, without_claims(entry, taken)
 
 
 def redefined(before: Field, patch: FieldUpdate) -> Field:
@@ -223,9 +233,6 @@ def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
         elif row.object_type == object_type and found.get(row.key, row.object).id == row.object.id:
             found.pop(row.key, None)
     return found
-
-
-EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
 
 def value_needs(object_type: str, asked: Mapping[str, Any] | UnsetType) -> Iterator[Need]:
@@ -351,6 +358,15 @@ def _dangling(
             kind = places[key][0]
             message = f"`fields.{key}` names no {kind} of this workspace. Send another, or null."
             yield FieldError(f"fields.{key}", "not_found", message, values[key])
+
+
+def fitted_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:
+    """Return an entry of another time with its values, and their claims, as the definitions are now.
+
+    While values are converted, an entry may have some in their old form, so an object that takes values of another needs this.
+    """
+    whole: Any = entry
+    return entry if whole.fields is UNSET else fitted(entry, definitions(work, object_type))
 
 
 def shown_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:

@@ -242,6 +242,7 @@ class KeptReason(Enum):
     ENGAGEMENT_NOT_FOUND = "engagement_not_found"
     TRANSCRIPT_NOT_FOUND = "transcript_not_found"
     IN_USE = "in_use"
+    VALUES_IN_USE = "values_in_use"
     NOT_SUPPORTED = "not_supported"
     PRIVATE = "private"
 
