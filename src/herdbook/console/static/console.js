@@ -3,6 +3,7 @@ import "./parts.js";
 import "./keys.js";
 import "./commands.js";
 import "./drafts.js";
+import "./changes.js";
 import { showTimes } from "./times.js";
 
 document.documentElement.classList.add("has-script");
