@@ -47,6 +47,7 @@ from herdbook.erasure import api as erasure_api
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
+from herdbook.feed import pages as feed_pages
 from herdbook.finding import pages as finding_pages
 from herdbook.history import api as history_api
 from herdbook.history import pages as history_pages
@@ -132,6 +133,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *history_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
+    *feed_pages.PAGES,
     *finding_pages.PAGES,
     *oauth_client_pages.PAGES,
     *oauth_pages.PAGES,

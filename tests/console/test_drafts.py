@@ -19,7 +19,7 @@ DRAFTS = "Object.keys(localStorage).filter(key => key.startsWith('herdbook-draft
 async def with_password(browser: Browser, demo: Demo, cookies: list[SetCookieParam]) -> AsyncGenerator[Page]:
     """A tab in which Ada Okonkwo has signed in by her password, in a session of its own."""
     with requests.Session() as session:
-        session.cookies.update({each["name"]: each["value"] for each in cookies})
+        session.headers["Cookie"] = "; ".join(f"{each.get('name')}={each.get('value')}" for each in cookies)
         page = session.get(f"{demo.url}/console/account", timeout=30).text
         token = FORM_TOKEN_FIELD.search(page)
         assert token is not None
@@ -45,7 +45,7 @@ async def _end_session(tab: Page, demo: Demo) -> None:
     """End the session of a tab on the server, as its expiry does: the tab does not notice."""
     [cookie] = await tab.context.cookies()
     with requests.Session() as session:
-        session.cookies.set(cookie.get("name", ""), cookie.get("value", ""))
+        session.headers["Cookie"] = f"{cookie.get('name')}={cookie.get('value')}"
         token = FORM_TOKEN_FIELD.search(session.get(f"{demo.url}/console/account", timeout=30).text)
         assert token is not None
         session.post(f"{demo.url}/console/sign-out", {"form_token": token[1]}, headers={"Origin": demo.url}, timeout=30)

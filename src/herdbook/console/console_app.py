@@ -5,11 +5,12 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
+import msgspec
 from starlette.datastructures import Headers, ImmutableMultiDict
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +21,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.console import static_files, store
 from herdbook.console.attempts import Attempts
 from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, Session
-from herdbook.console.page import BASE, THEMES, Page, PageAnswer, Redirect, Shown
+from herdbook.console.page import BASE, THEMES, Data, Page, PageAnswer, Redirect, Shown
 from herdbook.console.protection import HEADERS, cookie_name, is_from_console, origin_of, set_cookie
 from herdbook.console.visit import MergedInto, Refused, Visit, own_path
 from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, TooLarge, Unauthenticated
@@ -202,6 +203,7 @@ class Console:
             sign_ins=self._sign_ins,
             attempts=self._attempts,
             pages=self._pages_of(request.session),
+            look_again=partial(self._session, cookie, request.address),
         )
 
     def _pages_of(self, session: Session | None) -> list[Page]:
@@ -229,6 +231,10 @@ class Console:
         if isinstance(answer, Redirect):
             headers.append((b"location", answer.path.encode()))
             return _Answered(303, headers, b"")
+        if isinstance(answer, Data):
+            body = msgspec.json.encode(answer.value)
+            headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+            return _Answered(200, headers, body)
         page = request.page
         assert page is not None, "its handler has answered"
         assert page.template is not None, f"{page.id} has no template"
