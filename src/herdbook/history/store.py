@@ -101,6 +101,7 @@ async def entries(
     return [HistoryRow(record[0], record[1], Action(record[2]), *record[3:]) for record in records]
 
 
+_LAST: Final = 2**63 - 1
 # The number of entries that a page scans if most of them do not match.
 LOOKED_AT: Final = 20_000
 # The most bytes of an object that are read for a page, as stored. Transcripts are longer.
@@ -201,7 +202,7 @@ _DELETED: Final[LiteralString] = """
         select c.id, c.version, c.deleted_at, c.object, $own as own
         from $table c
         where c.workspace_id = $1 and c.deleted_at is not null and $is_its_own
-            and ($2::bigint is null or c.version <= $2)
+            and c.version <= $2
             and ($3 or coalesce(c.object ->> 'is_private', 'false') = 'false')
         order by c.version desc limit $4
     ) as found
@@ -225,7 +226,7 @@ async def deleted_objects(
     select = _DELETED.replace("$table", object_type.table.name)
     select = select.replace("$own", "c.own" if object_type.has_own else "null::json")
     select = select.replace("$is_its_own", "c.merged_into is null" if object_type.merges else "true")
-    records = await statements.fetch(select, workspace_id, version, sees_private, limit)
+    records = await statements.fetch(select, workspace_id, _LAST if version is None else version, sees_private, limit)
     return [DeletedRow._make((*record[:3], whole(record[3], record[4]), *record[5:])) for record in records]
 
 

@@ -1,6 +1,7 @@
 // What pages gain with JavaScript. Without it, every link and every form works by loading its page.
 import "./parts.js";
 import "./keys.js";
+import "./player.js";
 import { showTimes } from "./times.js";
 
 document.documentElement.classList.add("has-script");
