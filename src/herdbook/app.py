@@ -41,6 +41,7 @@ from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
 from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
+from herdbook.engagements import pages as engagements_pages
 from herdbook.engagements import store as engagements_store
 from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
@@ -85,9 +86,11 @@ from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.tags import api as tags_api
+from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
+from herdbook.users import pages as users_pages
 from herdbook.views import api as views_api
 from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
@@ -130,6 +133,9 @@ PAGES: Final[tuple[Page, ...]] = (
     *notes_pages.PAGES,
     *views_pages.PAGES,
     *merging_pages.PAGES,
+    *engagements_pages.PAGES,
+    *tags_pages.PAGES,
+    *users_pages.PAGES,
     *history_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,

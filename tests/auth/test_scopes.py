@@ -19,6 +19,7 @@ UNKNOWN: Final = {f"{each.name}_id": each.prefix + NEVER_GIVEN for each in OBJEC
 # Scopes that are enough for operations whose scopes depend on the objects.
 OF_THE_OBJECTS: Final[dict[str, tuple[str, ...]]] = {
     "list-changes": ("contacts:read",),
+    "list-activity": ("contacts:read",),
     "undo-request": ("contacts:write",),
     "get-note": ("contacts:read",),
     "update-note": ("contacts:read", "contacts:write"),

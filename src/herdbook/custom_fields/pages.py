@@ -20,6 +20,7 @@ from herdbook.shared_schemas import Deleted, shown_time
 
 MAX_CHOICES: Final = 8
 MAX_TAGS: Final = 50
+_MAX_ENGAGEMENTS: Final = 5
 
 
 async def _nothing_more(_visit: Visit, _record_id: str) -> Mapping[str, Any]:
@@ -97,9 +98,10 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
     record, members = await asyncio.gather(
         visit.call(f"get-{kind.name}-record", kind.record, record_id), members_of(kind, visit)
     )
-    notes, history, more = await asyncio.gather(
+    notes, history, engagements, more = await asyncio.gather(
         visit.call(f"list-{kind.name}-notes", Listed[dict[str, Any]], record_id, query={"limit": "50", "expand": "html"}),
         visit.call(f"get-{kind.name}-history", Listed[dict[str, Any]], record_id, query={"limit": "10"}),
+        engagements_of(visit, kind.name, record_id),
         kind.more(visit, record_id),
     )
     editing = editing or Editing(visit.query.get("edit", ""))
@@ -132,6 +134,7 @@ async def show_record(kind: RecordPages, visit: Visit, record_id: str, editing: 
         "may_write": visit.session.may(f"{kind.plural}:write"),
         "moment_of": moment_of,
         **await related(visit, members, shown),
+        **engagements,
         **more,
         **editing.context,
     }
@@ -252,6 +255,15 @@ async def _version_if_same(kind: RecordPages, visit: Visit, record_id: str, memb
         _as_it_was(kind, visit, record_id, visit.field("seen")),
     )
     return now.version if before is not None and member.value(now.value) == member.value(before) else None
+
+
+async def engagements_of(visit: Visit, name: str, record_id: str) -> dict[str, Any]:
+    """Return the latest engagements of a contact or a company, for those who may read them."""
+    if not visit.session.may("engagements:read"):
+        return {"engagements": None}
+    query = {"limit": str(_MAX_ENGAGEMENTS), "order_by": "start_at:desc"}
+    listed = (await visit.call(f"list-{name}-engagements", Listed[dict[str, Any]], record_id, query=query)).value
+    return {"engagements": listed.data, "more_engagements": listed.has_more}
 
 
 def moment_of(entry: Mapping[str, Any]) -> str | None:

@@ -126,12 +126,13 @@ async def told(
     authors = [entry["by"]["user_id"] for entry in entries if entry["by"]["user_id"] is not None]
     teller.names = await names_of(visit, [*teller.wanted, *authors])
     return [
-        ToldEntry(entry, *_author(entry["by"], teller.names), teller.changes(type_of(entry), entry["changes"]))
+        ToldEntry(entry, *author_of(entry["by"], teller.names), teller.changes(type_of(entry), entry["changes"]))
         for entry in entries
     ]
 
 
-def _author(by: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, str]:
+def author_of(by: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, str]:
+    """Return the name of an author, and that of the key that the author used, if it is not the console's."""
     key = by["credential_name"] or ""
     if by["user_id"] is None:
         return key or "herdbook", ""

@@ -5,6 +5,7 @@ import "./lists.js";
 import "./commands.js";
 import "./drafts.js";
 import "./changes.js";
+import "./player.js";
 import { showTimes } from "./times.js";
 
 document.documentElement.classList.add("has-script");
