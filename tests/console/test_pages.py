@@ -17,6 +17,7 @@ EXAMPLES: Final = {
     "member": "last_name",
     "key_id": "sk-apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "webhook_endpoint_id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    "view_id": "view_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "event_id": "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
 }
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")

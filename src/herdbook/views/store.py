@@ -9,7 +9,9 @@ import asyncpg
 from herdbook.db.pool import Executor
 from herdbook.views.model import MAX_VIEWS, ViewRow
 
-_SELECT: Final[LiteralString] = "select id, object_type, owner_id, name, is_shared, content, created_at, updated_at from saved_view"
+_SELECT: Final[LiteralString] = (
+    "select id, object_type, owner_id, name, is_shared, content, created_at, updated_at from saved_view"
+)
 
 
 async def list_views(
