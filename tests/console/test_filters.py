@@ -189,7 +189,7 @@ async def test_reference_and_tag_are_shown_by_name(
 
 
 async def test_search_and_filters_go_together(olga: Visitor, alice: Person, ada: Thing, grace: Thing) -> None:
-    """Of what fits the filters, a search finds what has its words anywhere in a name, an address or a number."""
+    """A search looks among what fits the filters, for its words anywhere in names, addresses and numbers."""
     for each in (ada, grace):
         await alice.patch(each.url, json={"description": "Wrote programs."})
     start = "/contacts?filter=description:is_set:"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
+import msgspec
 from msgspec import UNSET
 from starlette.datastructures import QueryParams
 
@@ -53,6 +54,35 @@ class Chip(NamedTuple):
     removal: str
 
 
+class SavedSort(msgspec.Struct):
+    """A member that a view is sorted by."""
+
+    field: str
+    direction: str = "asc"
+
+
+class SavedView(msgspec.Struct):
+    """A saved view, as the API answers it."""
+
+    id: str
+    object_type: str
+    name: str
+    owner_id: str | None
+    shared: bool
+    where: Any
+    search: str | None
+    sort: tuple[SavedSort, ...]
+    columns: tuple[str, ...]
+
+
+class ShownView(NamedTuple):
+    """A saved view in the list of views: the address of its list, and whether the list of this page is that one."""
+
+    view: SavedView
+    address: str
+    is_chosen: bool
+
+
 class Place:
     """The address of a list, with all that makes it this list."""
 
@@ -82,6 +112,23 @@ class Place:
         return (path or self.path) + (f"?{urlencode(pairs)}" if pairs else "")
 
 
+def address_of(kind: RecordPages, view: SavedView, by_name: Mapping[str, Member]) -> str:
+    """Return the address of the list of a view."""
+    pairs: list[tuple[str, str]] = [("view", view.id)]
+    pairs += [("search", view.search)] if view.search else []
+    pairs += [("filter", str(each)) for each in filters.filters_of(view.where, by_name)]
+    # The list is sorted by one member.
+    pairs += [("sort", f"{each.field}:{each.direction}") for each in view.sort[:1]]
+    pairs += [("columns", ",".join(view.columns))] if view.columns else []
+    return Place(kind.path, QueryParams(pairs)).at()
+
+
+def _same(address: str) -> list[tuple[str, str]]:
+    """Return what an address says, in whatever order it says it."""
+    place = Place("", QueryParams(address.partition("?")[2]))
+    return sorted((*place.without("columns"), ("columns", ",".join(place.columns))))
+
+
 def filterable(members: Iterable[Member]) -> dict[str, Member]:
     """Return the members that filters may name."""
     return {each.name: each for each in (*members, *filters.FURTHER)}
@@ -107,11 +154,13 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         if refused.problem.status not in (400, 422):
             raise
         problem = refused.problem
-    chips, shown, building = await asyncio.gather(
+    chips, shown, building, views = await asyncio.gather(
         _chips(visit, place, by_name, problem),
         related(visit, [each.member for each in chosen if each.member], page.records),
         _building(visit, adding),
+        _views(kind, visit, place, by_name),
     )
+    view = next((each for each in views if each.is_chosen), None)
     context: dict[str, Any] = {
         "kind": kind,
         "place": place,
@@ -129,6 +178,9 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         "filterable": by_name.values(),
         "lacks_value": adding is not None and bool(op),
         "name_of": name_of,
+        "views": views,
+        "view": view,
+        "is_as_saved": view is None or _same(view.address) == _same(place.at()),
         "may_write": visit.session.may(f"{kind.plural}:write"),
         **building,
         **shown,
@@ -195,6 +247,12 @@ async def _building(visit: Visit, adding: Member | None) -> dict[str, Any]:
     if form == "reference":
         shown |= await choices(visit, PLURALS[adding.refers_to])
     return shown
+
+
+async def _views(kind: RecordPages, visit: Visit, place: Place, by_name: Mapping[str, Member]) -> list[ShownView]:
+    """Return the saved views of such lists."""
+    listed = (await visit.call("list-views", Listed[SavedView], query={"object_type": kind.name})).value
+    return [ShownView(each, address_of(kind, each, by_name), each.id in place.all("view")) for each in listed.data]
 
 
 async def _chips(visit: Visit, place: Place, by_name: Mapping[str, Member], problem: Problem | None) -> list[Chip]:

@@ -65,7 +65,7 @@ class _Outcomes(msgspec.Struct):
 
 
 class Change(NamedTuple):
-    """What is done to the selected records: a member gets a value, has tags added or removed, or the record is deleted."""
+    """The change of the selected records: a member gets a value, has tags added or removed, or the record is deleted."""
 
     member: Member | None
     value: Any = None

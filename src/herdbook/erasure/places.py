@@ -50,6 +50,10 @@ def searched(text: LiteralString) -> LiteralString:
     return "replace(lower((" + text + ") collate pg_unicode_fast), '\u03c2', '\u03c3')"
 
 
+# All that a saved view `t` says.
+VIEW_TEXT: Final[LiteralString] = "t.name || ' ' || t.content::text"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Rows of a table with personal data of contacts.
@@ -124,9 +128,9 @@ PLACES: Final = (
         table="saved_view",
         found="""
         select to_json(t) from saved_view t where t.workspace_id = $1 and exists (
-            select from unnest($4::text[]) as term(text) where strpos(lower(t.name || t.content::text), term.text) > 0
+            select from unnest($4::text[]) as term(text) where strpos($said, term.text) > 0
         )
-        """,
+        """.replace("$said", searched(VIEW_TEXT)),
     ),
     _of_contacts("erasure_task", "id", is_own=False),
     _of_engagements("transcript", "id"),

@@ -25,13 +25,16 @@ from herdbook.erasure.store import (
     MAX_COMMENTS,
     MAX_NOTES,
     MENTIONING_ANSWERS,
+    MENTIONING_VIEWS,
     MENTIONS,
     MERGED_CONTACTS,
     NOTES_OF,
+    REMOVED_VIEWS,
     AnswerKey,
     ChainEntry,
     EmptiedAnswer,
     EmptiedEntry,
+    RemovedView,
 )
 from herdbook.ledger.changes import Erased, is_erased
 from herdbook.ledger.idempotency import IDEMPOTENCY_RECORDS
@@ -140,6 +143,15 @@ def empty_answers(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
     return msgspec.structs.replace(state, after=f"{read.last[0]} {read.last[1]}")
 
 
+def remove_views(work: UnitOfWork, state: ErasureState) -> ErasureState | None:
+    """Remove the saved views that mention the person. Return None, because that is one slice."""
+    found = work.get(MENTIONING_VIEWS, tuple(state.subject.terms))
+    assert found is not None, "a workspace without such views has a row, too"
+    for view_id in found.view_ids:
+        work.put(REMOVED_VIEWS, RemovedView(work.workspace_id, view_id))
+    return None
+
+
 # Each step does a slice, and returns the state after it, or None if nothing was left to do. Entries are emptied before each.
 # Those of the contacts are the first, because they tell by which addresses and numbers the person was known.
 STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ...]] = (
@@ -147,6 +159,7 @@ STEPS: Final[tuple[Callable[[UnitOfWork, ErasureState], ErasureState | None], ..
     leave_engagements,
     leave_participants,
     empty_answers,
+    remove_views,
 )
 
 

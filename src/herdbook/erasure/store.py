@@ -15,7 +15,7 @@ from herdbook.db.pool import Executor
 from herdbook.db.survivors import survivors
 from herdbook.engagements.model import Details
 from herdbook.erasure.model import ErasureState, Found, Subject, erased_address, keyed_hash, spellings, task_of_address
-from herdbook.erasure.places import PLACES, Place, searched
+from herdbook.erasure.places import PLACES, VIEW_TEXT, Place, searched
 from herdbook.erasure_list import ListedErasure
 from herdbook.ledger.changes import PREVIOUS_ENTRY, is_erased
 from herdbook.ledger.idempotency import ERASED_ANSWER
@@ -446,6 +446,51 @@ EMPTIED_ANSWERS: Final = Table(
         ), answer_emptied as (
             update idempotency_record i set answer = e.answer from emptied_answer e
             where i.workspace_id = e.workspace_id and i.credential_id = e.credential_id and i.key = e.key and not e.is_in_key
+        )
+    """,
+)
+
+
+class MentioningViews(msgspec.Struct, frozen=True):
+    """The saved views that mention a person, by name or in a condition or a search."""
+
+    workspace_id: UUID
+    terms: tuple[str, ...]
+    view_ids: tuple[UUID, ...]
+
+
+MENTIONING_VIEWS: Final = Table(
+    row=MentioningViews,
+    key=lambda found: found.terms,
+    load="""
+        select asked.workspace_id, asked.key as terms, (
+            select coalesce(json_agg(t.id), '[]') from saved_view t
+            where t.workspace_id = asked.workspace_id and exists (
+                select from json_array_elements_text(asked.key) as term(text) where strpos($said, term.text) > 0
+            )
+        ) as view_ids
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    """.replace("$said", searched(VIEW_TEXT)),
+    save=None,
+)
+
+
+class RemovedView(msgspec.Struct, frozen=True):
+    """A saved view that mentions a person, and goes as a whole: without one of its conditions it would list others."""
+
+    workspace_id: UUID
+    id: UUID
+
+
+REMOVED_VIEWS: Final = Table(
+    row=RemovedView,
+    key=lambda removed: removed.id,
+    load=None,
+    save="""
+        view_removed as (
+            delete from saved_view t
+            using json_to_recordset($rows) as r(workspace_id uuid, id uuid) join held on held.id = r.workspace_id
+            where t.workspace_id = r.workspace_id and t.id = r.id
         )
     """,
 )

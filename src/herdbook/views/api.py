@@ -10,7 +10,7 @@ from msgspec import UNSET
 from herdbook import ids
 from herdbook.companies.query_store import QUERIED_COMPANIES
 from herdbook.contacts.query_store import QUERIED_CONTACTS
-from herdbook.errors import FieldError, Invalid, NotFound
+from herdbook.errors import FieldError, Forbidden, Invalid, NotFound
 from herdbook.http.call import Call
 from herdbook.http.operation import Answer, Operation
 from herdbook.querying.store import QueriedType, definitions
@@ -34,12 +34,8 @@ _QUERIED: Final = {ViewObjectType.CONTACT: QUERIED_CONTACTS, ViewObjectType.COMP
 
 
 async def list_views(call: Call, query: ViewsQuery) -> Answer:
-    """List the views that the caller may see."""
-    readable = [
-        each.value
-        for each, queried in _QUERIED.items()
-        if call.caller.may(_read(queried)) and query.object_type in ("", each.value)
-    ]
+    """List the views that the caller may see. Refusal: Forbidden."""
+    readable = [each for each in _readable(call) if query.object_type in ("", each)]
     rows = await store.list_views(call.services.database.pool, call.caller.workspace_id, call.caller.user_id, readable)
     return Answer(msgspec.json.encode(ViewList(object="list", data=tuple(map(shown, rows)))))
 
@@ -117,10 +113,19 @@ def _write(queried: QueriedType) -> str:
     return f"{queried.object_type.plural}:write"
 
 
+def _readable(call: Call) -> list[str]:
+    """Return the types of objects that the caller may read. Refusal: Forbidden, if there is none."""
+    readable = [each.value for each, queried in _QUERIED.items() if call.caller.may(_read(queried))]
+    if not readable:
+        raise Forbidden(_read(QUERIED_CONTACTS))
+    return readable
+
+
 async def _found(call: Call, view_id: UUID) -> ViewRow:
-    """Return a view that the caller may see. Refusal: NotFound."""
+    """Return a view that the caller may see. Refusals: Forbidden, NotFound."""
+    readable = _readable(call)
     row = await store.find(call.services.database.pool, call.caller.workspace_id, call.caller.user_id, view_id)
-    if row is None or not call.caller.may(_read(_QUERIED[ViewObjectType(row.object_type)])):
+    if row is None or row.object_type not in readable:
         raise NotFound("view", object_id=view_id)
     return row
 

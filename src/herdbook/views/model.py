@@ -115,11 +115,6 @@ class ViewRow(NamedTuple):
     created_at: datetime
     updated_at: datetime
 
-    @property
-    def plural(self) -> str:
-        """The plural of the type of objects, as scopes have it."""
-        return "contacts" if self.object_type == "contact" else "companies"
-
 
 class ViewObject(Enum):
     """Resource discriminator for view payloads."""
