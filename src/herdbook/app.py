@@ -27,8 +27,7 @@ from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
 from herdbook.console import pages as console_pages
 from herdbook.console.console_app import Console, ConsoleOptions
-from herdbook.console.page import BASE as CONSOLE_PATH
-from herdbook.console.page import Page
+from herdbook.console.page import Page, is_page
 from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts import pages as contacts_pages
@@ -42,12 +41,15 @@ from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
 from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
+from herdbook.engagements import pages as engagements_pages
 from herdbook.engagements import store as engagements_store
 from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
+from herdbook.feed import pages as feed_pages
+from herdbook.finding import pages as finding_pages
 from herdbook.history import api as history_api
 from herdbook.history import pages as history_pages
 from herdbook.http import openapi
@@ -74,6 +76,8 @@ from herdbook.metrics_page import MetricsPage
 from herdbook.notes import api as notes_api
 from herdbook.notes import pages as notes_pages
 from herdbook.oauth import api as oauth_api
+from herdbook.oauth import client_pages as oauth_client_pages
+from herdbook.oauth import pages as oauth_pages
 from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.older_export import api as older_export_api
@@ -82,9 +86,13 @@ from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.tags import api as tags_api
+from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
+from herdbook.users import pages as users_pages
+from herdbook.views import api as views_api
+from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import pages as webhooks_pages
@@ -102,6 +110,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *notes_api.OPERATIONS,
+    *views_api.OPERATIONS,
     *fields_api.operations(FIELD_HOLDERS),
     *merging_api.OPERATIONS,
     *erasure_api.OPERATIONS,
@@ -122,10 +131,18 @@ PAGES: Final[tuple[Page, ...]] = (
     *contacts_pages.PAGES,
     *companies_pages.PAGES,
     *notes_pages.PAGES,
+    *views_pages.PAGES,
     *merging_pages.PAGES,
+    *engagements_pages.PAGES,
+    *tags_pages.PAGES,
+    *users_pages.PAGES,
     *history_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
+    *feed_pages.PAGES,
+    *finding_pages.PAGES,
+    *oauth_client_pages.PAGES,
+    *oauth_pages.PAGES,
     *console_pages.PAGES,
 )
 
@@ -166,7 +183,7 @@ class Herdbook:
             await self._lifespan(scope, receive, send)
         elif scope["path"].startswith(_API_PATHS) and not scope["path"].startswith(PATH):
             await self._api(scope, receive, send)
-        elif scope["path"].startswith(CONSOLE_PATH) and scope["path"][len(CONSOLE_PATH) :][:1] in ("", "/"):
+        elif is_page(scope["path"]):
             # Pages of other origins have no business with it, so no header allows them anything.
             await self._console(scope, receive, send)
         else:

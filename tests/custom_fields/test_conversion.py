@@ -1,7 +1,6 @@
 """PATCH /herdbook/fields/{field_id} with another kind, and with unique values: what becomes of the values that are there."""
 
 import json
-from functools import partial
 from typing import Final
 
 import asyncpg
@@ -11,12 +10,12 @@ from herdbook import ids
 from herdbook.app import FIELD_HOLDERS
 from herdbook.custom_fields.commands import ConvertValues, UpdateField
 from herdbook.custom_fields.model import FieldKind, FieldUpdate
-from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
+from herdbook.custom_fields.store import note_older_values
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
+from tests.custom_fields.claims import convert
 from tests.custom_fields.definitions import define
 
 _OPTIONS: Final = [{"id": "gold", "label": "Gold tier"}, {"id": "silver", "label": "Silver"}]
@@ -113,16 +112,11 @@ async def test_a_conversion_goes_on_after_a_crash(
         select count(*) filter (where json_typeof(own -> 'fields' -> 'own') = 'number') from contact where workspace_id = $1
     """
     first_slice = await pool.fetchval(counting, alice.workspace_id)
-    await finish(pool, ledger, CONVERT_VALUES, partial(ConvertValues, holders=FIELD_HOLDERS))
+    await convert(pool, ledger)
 
     assert first_slice == 500
     assert await pool.fetchval(counting, alice.workspace_id) == 800
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
-
-
-async def convert(pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> None:
-    """Do what the server's chore does."""
-    await finish(pool, ledger, CONVERT_VALUES, partial(ConvertValues, holders=FIELD_HOLDERS))
 
 
 async def test_values_of_an_earlier_release_get_their_form(

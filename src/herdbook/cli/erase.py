@@ -31,7 +31,7 @@ from herdbook.erasure.erasing import (
     preview,
 )
 from herdbook.erasure.model import Certificate
-from herdbook.erasure.scrub_store import scrub_log, scrubbed_tables
+from herdbook.erasure.scrub_store import EarlierMomentRead, scrub_log, scrubbed_tables
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.errors import NotFound, Refusal
 from herdbook.ledger.ledger import Ledger
@@ -229,8 +229,14 @@ def scrub(*, database: _Database = DatabaseSettings()) -> None:
     """Remove the bytes of erased rows from the files of the database. Each table is out of reach while it is rewritten."""
 
     async def rewrite(connection: Connection) -> None:
-        async for table, seconds in scrubbed_tables(connection):
-            environment.say(f"{table}: {seconds:.1f} s")
+        try:
+            async for table, seconds in scrubbed_tables(connection):
+                environment.say(f"{table}: {seconds:.1f} s")
+        except EarlierMomentRead:
+            raise CommandFailed(
+                "Another program reads an earlier moment of the database, such as a backup, and needs the erased rows. Nothing "
+                "was rewritten. Run the command again once it has ended."
+            ) from None
         if database.database_url is None:
             await scrub_log(connection)
             environment.say("The write-ahead log has begun anew.")

@@ -33,7 +33,7 @@ from herdbook.contacts.store import (
     MAX_RELEASED_CONTACTS,
     ContactRow,
 )
-from herdbook.custom_fields.commands import shown_entry, value_needs, with_values
+from herdbook.custom_fields.commands import fitted_entry, shown_entry, value_needs, with_values
 from herdbook.custom_fields.store import default_region
 from herdbook.custom_fields.values import without_values
 from herdbook.errors import FieldError, Invalid, Stale
@@ -282,7 +282,7 @@ def _former_holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: 
 
 def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
     """Return a deleted contact with those of its keys that are free, and its company if that still exists."""
-    last = former.entry
+    last = fitted_entry(work, CONTACT.name, former.entry)
     work.require([*(held.need for held in CONTACT.held(last)), *_company_need(former.company_id)])
     if active(work, COMPANIES, former.company_id) is None:
         last = msgspec.structs.replace(last, company=UNSET)

@@ -32,6 +32,7 @@ _WORDS: Final = {
     "change": "earlier and present versions of these data (the history)",
     "webhook_delivery": "failed or repeated attempts to tell other programs about a change",
     "idempotency_record": "answers that are kept so that a repeated request is not carried out twice",
+    "saved_view": "lists that somebody of the team has saved, with you in their filters",
     "erasure_task": "an erasure of your data that is under way",
     "transcript": "transcripts of these calls and meetings",
     "transcript_comment": "comments of the team on these transcripts",
