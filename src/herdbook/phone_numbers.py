@@ -256,7 +256,7 @@ def _e164(parsed: phonenumbers.PhoneNumber) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
-_NUMBER_ALONE: Final = re.compile(r"[\d\s+().\-\u2010-\u2015/]+")
+_NUMBER_ALONE: Final = re.compile(r"(?:tel:)?[\d\s+().\-\u2010-\u2015/]+")
 _BRACKETED: Final = re.compile("[<\u2039]([^<>\u2039\u203a]*[0-9][^<>\u2039\u203a]*)")
 # The drivers of Asterisk and FreeSWITCH that begin the name of a channel.
 _CHANNEL: Final = re.compile(

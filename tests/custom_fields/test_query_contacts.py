@@ -153,6 +153,15 @@ async def test_refusals_name_the_place(alice: Person, frank: Person, bad: tuple[
     assert faults(await alice.post(URL, json=query)) == [(path, code)]
 
 
+async def test_a_key_without_its_prefix_is_recognised(alice: Person, frank: Person) -> None:
+    """The key of a field without `fields.` is refused with the name to send."""
+    await define(frank, "pet")
+    response = await alice.post(URL, json={"where": where("pet", "eq", "cat"), "sort": []})
+
+    assert faults(response) == [("where.field", "unknown_field")]
+    assert "Did you mean `fields.pet`?" in response.json()["detail"]
+
+
 async def test_many_errors_are_counted(alice: Person) -> None:
     """At most a hundred errors of conditions are listed; the last one counts those that are left out."""
     bad = [where("emails", "one_of", ["x"] * 60), where("emails", "one_of", ["x"] * 70)]

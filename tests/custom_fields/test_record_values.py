@@ -109,6 +109,16 @@ async def test_no_values_at_all_are_said_key_by_key(alice: Person, frank: Person
     assert (await read(alice, ada))["fields"] == {"own": "kept"}
 
 
+async def test_a_bulk_names_each_place_in_its_body(alice: Person, frank: Person) -> None:
+    """An error of a value in a bulk names all its places from the top of the body, also that of an earlier item."""
+    await define(frank, "own", "several_of")
+    problem = (await write(alice, create(fields={"own": ["gold", "gold"]}))).json()["results"][0]["problem"]
+    path = "operations[0].contact.fields.own"
+
+    assert [error["field"] for error in problem["errors"]] == [f"{path}[1]"]
+    assert f"`{path}[1]` is the same option as `{path}[0]`." in problem["detail"]
+
+
 async def test_many_errors_are_counted(alice: Person, frank: Person, ada: Thing) -> None:
     """At most a hundred errors of values are listed, by each way in; the last one counts those that are left out."""
     await define(frank, "own", "several_of")

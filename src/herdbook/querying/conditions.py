@@ -390,7 +390,11 @@ class ConditionReader:
             return _field_member(member, self._region)
         if member is None:
             others = ", ".join(f"`{each}`" for each in self._members if not each.startswith(_PREFIX))
-            hint = did_you_mean(name, self._members) or f"Choose {others}, or `fields.` and the key of a field."
+            own = [_PREFIX + name] if _PREFIX + name in self._members else []
+            hint = (
+                did_you_mean((own or [name])[0], own or self._members)
+                or f"Choose {others}, or `fields.` and the key of a field."
+            )
             self._add(path, "unknown_field", f"`{path}` names no field of {self._plural}: `{quoted(name)}`. {hint}")
         return member
 
