@@ -15,6 +15,7 @@ from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.claims import convert
 from tests.custom_fields.definitions import define
+from tests.history.requests import undo
 
 _OPTIONS: Final = [{"id": "gold", "label": "Gold tier"}, {"id": "silver", "label": "Silver"}]
 CONVERTED: Final[dict[str, tuple[str, Json, str, Json]]] = {
@@ -115,6 +116,32 @@ async def test_a_conversion_goes_on_after_a_crash(
     assert first_slice == 500
     assert await pool.fetchval(counting, alice.workspace_id) == 800
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
+
+
+async def test_a_later_round_goes_on_for_the_request_that_asked(
+    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, ada: Thing, grace: Thing
+) -> None:
+    """A later round records its slices under the request that asked for the conversion, also if the field was renamed since."""
+    field = await define(frank, "own")
+    for contact in (ada, grace):
+        await change(alice, contact, fields={"own": " 12 "})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    asked = Origin(ids.new_id(), ids.new_id())
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.INTEGER)), asked)
+    await frank.patch(field.url, json={"label": "Renamed"})
+    await convert(pool, ledger)
+    origins = await pool.fetch(
+        """
+        select e.request_id, e.credential_id
+        from contact c join change e on e.workspace_id = c.workspace_id and e.seq = c.version
+        where c.workspace_id = $1
+        """,
+        alice.workspace_id,
+    )
+    undone = await undo(frank, ids.encoded(ids.REQUEST, asked.request_id))
+
+    assert [tuple(each) for each in origins] == [(asked.request_id, asked.credential_id)] * 2
+    assert (undone.kept, undone.reverted) == ({field.json["id"]: "changed_since"}, {})
 
 
 async def test_values_set_before_an_undo_are_converted(
