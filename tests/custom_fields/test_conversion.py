@@ -15,7 +15,7 @@ from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
 from tests.custom_fields.claims import convert
 from tests.custom_fields.definitions import define
-from tests.history.requests import undo
+from tests.history.requests import restore, undo
 
 _OPTIONS: Final = [{"id": "gold", "label": "Gold tier"}, {"id": "silver", "label": "Silver"}]
 CONVERTED: Final[dict[str, tuple[str, Json, str, Json]]] = {
@@ -172,3 +172,76 @@ async def test_values_set_before_an_undo_are_claimed(
     refused = await alice.patch(record_of(grace), json={"fields": {"own": "same"}})
 
     assert refused.status_code == 409, refused.text
+
+
+async def test_a_typed_text_stays_in_a_field_that_was_a_list(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """A text that was typed since a list became texts stays as it is, although it is the id of an option that the list had."""
+    field = await define(frank, "own", "one_of", options=_OPTIONS)
+    await change(alice, ada, fields={"own": "gold"})
+    await frank.patch(field.url, json={"kind": "text"})
+    await change(alice, grace, fields={"own": "gold"})
+    await alice.delete(grace.url)
+    await frank.patch(field.url, json={"kind": "long_text"})
+    await restore(alice, grace)
+    await frank.patch(field.url, json={"kind": "text"})
+
+    assert [(await read(alice, each))["fields"] for each in (ada, grace)] == [{"own": "Gold tier"}, {"own": "gold"}]
+
+
+async def test_an_option_reads_as_it_was_labelled(alice: Person, frank: Person, ada: Thing) -> None:
+    """An option of a deleted contact becomes the label that it had when the list became texts."""
+    field = await define(frank, "own", "one_of", options=_OPTIONS)
+    await change(alice, ada, fields={"own": "gold"})
+    await alice.delete(ada.url)
+    await frank.patch(field.url, json={"kind": "text"})
+    renamed = [{"id": "gold", "label": "Platinum", "archived": True}]
+    changed = await frank.patch(field.url, json={"options": renamed})
+    await restore(alice, ada)
+
+    assert changed.status_code == 200, changed.text
+    assert (await read(alice, ada))["fields"] == {"own": "Gold tier"}
+
+
+async def test_a_text_from_before_the_list_stays(alice: Person, frank: Person, ada: Thing) -> None:
+    """A text of a contact that was deleted before its field became a list, and texts again, comes back as it was typed."""
+    field = await define(frank, "own")
+    await change(alice, ada, fields={"own": "gold"})
+    await alice.delete(ada.url)
+    await frank.patch(field.url, json={"kind": "one_of", "options": _OPTIONS})
+    await frank.patch(field.url, json={"kind": "text"})
+    await restore(alice, ada)
+
+    assert (await read(alice, ada))["fields"] == {"own": "gold"}
+
+
+async def test_an_option_that_another_is_labelled_as_stays(alice: Person, frank: Person, ada: Thing, grace: Thing) -> None:
+    """An archived option stays the value of its contacts when one of a list becomes several, whatever others are labelled."""
+    field = await define(frank, "own", "one_of", options=_OPTIONS)
+    for contact in (ada, grace):
+        await change(alice, contact, fields={"own": "gold"})
+    await frank.patch(field.url, json={"options": [{"id": "new", "label": "Gold"}]})
+    await alice.delete(grace.url)
+    changed = await frank.patch(field.url, json={"kind": "several_of"})
+    await restore(alice, grace)
+
+    assert changed.status_code == 200, changed.text
+    assert [(await read(alice, each))["fields"] for each in (ada, grace)] == [{"own": ["gold"]}] * 2
+
+
+@pytest.mark.parametrize("way", ["typed", "patched"])
+async def test_a_text_that_is_typed_before_its_slice_stays(
+    alice: Person, frank: Person, pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, ada: Thing, way: str
+) -> None:
+    """A conversion to texts leaves alone what was typed since it began, and converts the option of a renamed contact."""
+    field = await define(frank, "own", "one_of", options=_OPTIONS)
+    await change(alice, ada, fields={"own": "silver" if way == "typed" else "gold"})
+    field_id = ids.decoded(ids.FIELD, field.json["id"]) or ids.NIL
+    origin = Origin(ids.new_id(), ids.NIL)
+    await ledger.write(alice.workspace_id, UpdateField(field_id, FieldUpdate(kind=FieldKind.TEXT)), origin)
+    if way == "typed":
+        await change(alice, ada, fields={"own": "gold"})
+    else:
+        await alice.patch(ada.url, json={"first_name": "Augusta"})
+    await convert(pool, ledger)
+
+    assert (await read(alice, ada))["fields"] == {"own": "gold" if way == "typed" else "Gold tier"}

@@ -200,6 +200,7 @@ class FirstEntry(NamedTuple):
     merged_into: UUID | None
     object: bytes
     previous: bytes | None
+    previous_version: int | None
     mark: str
 
 
@@ -230,7 +231,7 @@ async def first_entries(statements: Executor, workspace_id: UUID, seqs: Collecti
     """Return entries by their numbers."""
     records = await statements.fetch(
         """
-        select c.seq, c.action::text, c.merged_into, c.object, c.previous, c.xmin::text
+        select c.seq, c.action::text, c.merged_into, c.object, c.previous, c.previous_version, c.xmin::text
         from unnest($2::bigint[]) as asked(seq)
         cross join lateral (select c.*, c.xmin from change c where c.workspace_id = $1 and c.seq = asked.seq limit 1) as c
         """,

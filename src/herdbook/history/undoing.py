@@ -314,4 +314,6 @@ def reversal_of(workspace_id: UUID, each: TouchedObject, entry: FirstEntry) -> R
         before=before,
         merged_into=merged_into,
         read_from=None if before is None else EntryMark(workspace_id, entry.seq, entry.mark),
+        # Entries of older releases do not record the previous version.
+        had_at=entry.seq - 1 if entry.previous_version is None else entry.previous_version,
     )
