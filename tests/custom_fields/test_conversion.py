@@ -7,6 +7,7 @@ import pytest
 
 from herdbook import ids
 from herdbook.app import FIELD_HOLDERS
+from herdbook.custom_fields import effects
 from herdbook.custom_fields.commands import ConvertValues, UpdateField
 from herdbook.custom_fields.model import FieldKind, FieldUpdate
 from herdbook.ledger.ledger import Ledger
@@ -93,6 +94,20 @@ async def test_values_become_unique(alice: Person, frank: Person, ada: Thing, gr
     assert unique.status_code == 200
     assert (taken.status_code, faults(taken)) == (409, [("fields.badge", "already_in_use")])
     assert (await change(alice, grace, fields={"badge": "1"})).status_code == 200
+
+
+async def test_more_unique_values_than_one_pass_compares(alice: Person, frank: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are compared in parts if there are many, and each is counted once, whichever part it is in."""
+    monkeypatch.setattr(effects, "MAX_COMPARED", 10)
+    field = await define(frank, "own")
+    values = [*range(60), *range(7), "none", "none"]
+    operations = [{"action": "create", "contact": {"fields": {"own": f" {value} "}}} for value in values]
+    assert (await alice.post("/api/herdbook/contacts/bulk", json={"operations": operations})).status_code == 200
+    change_of = {"kind": "integer", "unique": True}
+    effect = (await frank.patch(f"{field.url}?dry_run=true", json=change_of)).json()
+
+    assert (effect["kept"], effect["converted"], effect["refused"]) == (0, 60, 9)
+    assert sorted(each["value"] for each in effect["examples"]) == sorted([*(f" {n} " for n in range(7)), " none ", " none "])
 
 
 async def test_a_conversion_goes_on_after_a_crash(

@@ -270,6 +270,20 @@ async def private_ones(
     return {record["id"] for record in records}
 
 
+async def places_of_notes(statements: Executor, workspace_id: UUID, note_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the plural names of the types of the objects that notes are on, deleted or not. An erased note has none."""
+    records = await statements.fetch(
+        """
+        select n.id, case when n.contact_id is null then 'companies' else 'contacts' end
+        from unnest($2::uuid[]) as asked(id)
+        cross join lateral (select n.* from note n where n.workspace_id = $1 and n.id = asked.id limit 1) as n
+        """,
+        workspace_id,
+        list(note_ids),
+    )
+    return {record[0]: record[1] for record in records}
+
+
 class Around(msgspec.Struct, frozen=True, kw_only=True):
     """Two questions: which objects are missing, and which of those to be deleted are needed by others.
 
