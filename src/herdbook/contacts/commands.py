@@ -282,7 +282,7 @@ def _former_holder(work: UnitOfWork, unique_key: UniqueKey[ContactRecord], key: 
 
 def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
     """Return a deleted contact with those of its keys that are free, and its company if that still exists."""
-    last = fitted_entry(work, CONTACT.name, former.entry)
+    last = fitted_entry(work, CONTACT.name, former.entry, former.version)
     work.require([*(held.need for held in CONTACT.held(last)), *_company_need(former.company_id)])
     if active(work, COMPANIES, former.company_id) is None:
         last = msgspec.structs.replace(last, company=UNSET)

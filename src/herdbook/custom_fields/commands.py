@@ -26,13 +26,16 @@ from herdbook.custom_fields.store import (
     FIELD_KEYS,
     FIELDS,
     REFERENCED,
+    SET_SINCE,
     VALUE_SLICES,
+    Defined,
     default_region,
     note_usual_fields,
     without_usual_fields,
 )
 from herdbook.custom_fields.values import (
     MAX_TEXT,
+    Conversion,
     fitted,
     fitted_to,
     normal_value,
@@ -181,7 +184,7 @@ class ConvertValues(msgspec.Struct, frozen=True):
         if row is not None and row.deleted_at is None:
             found = work.get(VALUE_SLICES[row.object_type], (row.key, row.converted_to or ids.NIL))
             assert found is not None, "a slice without objects has a row, too"
-            _convert(work, row.object, self.holders[row.object_type], found.object_ids)
+            _convert(work, Conversion(row.object, row.former or ()), self.holders[row.object_type], found.object_ids)
             work.put(FIELDS, msgspec.structs.replace(row, converted_to=None if found.is_last else found.last_id))
         is_finished = found is None or found.is_last
         if is_finished:
@@ -189,12 +192,32 @@ class ConvertValues(msgspec.Struct, frozen=True):
         return Result(work.seq, SliceDone(all=is_finished))
 
 
-def _convert(work: UnitOfWork, field: Field, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
+def _convert(work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], object_ids: Sequence[UUID]) -> None:
     rows = [row for row in all_active(work, object_type.table, object_ids) if row is not None]
-    changed = [(row, after) for row in rows if (after := fitted_to(row.entry, [field])) != row.entry]
+    versions = _versions(work, conversion, object_type, rows)
+    fitted_rows = [(row, fitted_to(row.entry, [conversion], versions[row.id])) for row in rows]
+    changed = [(row, after) for row, after in fitted_rows if after != row.entry]
     for row, after in without_taken(work, object_type, changed):
         object_type.claim(work, row.id, row.entry, after)
         updated(work, object_type, row, after)
+
+
+def _versions(
+    work: UnitOfWork, conversion: Conversion, object_type: ObjectType[Any, Any], rows: Sequence[Any]
+) -> dict[UUID, int]:
+    """Return an entry of each object at which it had its value. An object may have changed since, but not its value."""
+    key = conversion.field.key
+    versions: dict[UUID, int] = {row.id: row.version for row in rows}
+    asked: list[tuple[str, UUID, int, str, int]] = []
+    for row in rows:
+        values: dict[str, Any] = row.entry.fields or {}
+        if (until := conversion.may_be_typed(values.get(key), row.version)) is not None:
+            asked.append((object_type.kind, row.id, row.version, key, until))
+    for found in work.get_all(SET_SINCE, asked):
+        if found is not None and not found.was_set:
+            _, object_id, _, _, until = found.key
+            versions[object_id] = until - 1
+    return versions
 
 
 def without_taken(
@@ -225,13 +248,22 @@ def _sound(field: Field) -> Field:
 
 def definitions(work: UnitOfWork, object_type: str) -> dict[str, Field]:
     """Return the definitions of the fields of a type by their keys, as the batch has them so far."""
+    return {key: each.field for key, each in _defined(work, object_type).items()}
+
+
+def conversions(work: UnitOfWork, object_type: str) -> dict[str, Conversion]:
+    """Return the conversions of values to the definitions of the fields of a type, by their keys."""
+    return {key: Conversion(each.field, each.former or ()) for key, each in _defined(work, object_type).items()}
+
+
+def _defined(work: UnitOfWork, object_type: str) -> dict[str, Defined]:
     stored = work.get(DEFINITIONS, object_type)
-    found = {} if stored is None else {field.key: field for field in stored.fields}
+    found = {} if stored is None else {each.field.key: each for each in stored.fields}
     for row in work.changed_in(FIELDS):
         if row.object_type == object_type and row.deleted_at is None:
-            found[row.key] = row.object
-        elif row.object_type == object_type and found.get(row.key, row.object).id == row.object.id:
-            found.pop(row.key, None)
+            found[row.key] = Defined(row.object, row.former)
+        elif row.object_type == object_type and row.key in found and found[row.key].field.id == row.object.id:
+            del found[row.key]
     return found
 
 
@@ -360,13 +392,14 @@ def _dangling(
             yield FieldError(f"fields.{key}", "not_found", message, values[key])
 
 
-def fitted_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:
+def fitted_entry(work: UnitOfWork, object_type: str, entry: EntryT, version: int) -> EntryT:
     """Return an entry of another time with its values, and their claims, as the definitions are now.
 
     While values are converted, an entry may have some in their old form, so an object that takes values of another needs this.
+    `version` is the number of the entry.
     """
     whole: Any = entry
-    return entry if whole.fields is UNSET else fitted(entry, definitions(work, object_type))
+    return entry if whole.fields is UNSET else fitted(entry, conversions(work, object_type), version)
 
 
 def shown_entry(work: UnitOfWork, object_type: str, entry: EntryT) -> EntryT:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from herdbook import ids
 from herdbook.custom_fields import store
-from herdbook.custom_fields.model import Field, FieldChange, ValueExample
+from herdbook.custom_fields.model import LISTS, Field, FieldChange, ValueExample
 from herdbook.custom_fields.store import changes_form
-from herdbook.custom_fields.values import converted_value, unique_value
+from herdbook.custom_fields.values import Conversion, FormerList, labels_of, unique_value
 from herdbook.db.pool import Executor
 from herdbook.errors import quoted
 from herdbook.ledger.object_types import ObjectType
@@ -36,7 +36,8 @@ async def effect_of(source: ValueSource, before: Field, after: Field, then: Valu
     If there are too many unique values to compare at once, each pass over all values compares a part of them. `then` returns
     other values for objects that change together with the definition.
     """
-    tally = _Tally(after, changes_form=changes_form(before, after))
+    was_list = (FormerList(0, None, labels_of(before)),) if before.kind in LISTS else ()
+    tally = _Tally(Conversion(after, was_list), changes_form=changes_form(before, after))
     while tally.begin_pass():
         last_id = ids.NIL
         while not tally.is_full:
@@ -69,10 +70,10 @@ class _Tally:
     Each pass counts a part of the values. There is one part, unless a pass finds too many unique values to compare.
     """
 
-    def __init__(self, after: Field, *, changes_form: bool) -> None:
+    def __init__(self, conversion: Conversion, *, changes_form: bool) -> None:
         self.kept = self.converted = self.refused = 0
         self.examples: list[ValueExample] = []
-        self._after = after
+        self._conversion = conversion
         self._changes_form = changes_form
         self._seen: set[bytes] = set()
         self._part, self._parts = -1, 1
@@ -94,8 +95,9 @@ class _Tally:
 
     def add(self, object_id: str, value: Any) -> None:
         """Count a value, if it is in the part that this pass counts."""
-        new = converted_value(self._after, value) if self._changes_form else value
-        compared = b"" if new is None or not self._after.unique else _digest(unique_value(self._after, new))
+        new = self._conversion.of(value, 0) if self._changes_form else value
+        after = self._conversion.field
+        compared = b"" if new is None or not after.unique else _digest(unique_value(after, new))
         if int.from_bytes(compared[:4]) % self._parts != self._part:
             return
         if new is None or compared in self._seen:

@@ -9,6 +9,7 @@ import msgspec
 from herdbook import ids
 from herdbook.auth.scopes import ADMIN
 from herdbook.custom_fields.model import Field, blank, patched
+from herdbook.custom_fields.values import FormerList, former_lists
 from herdbook.db.database import ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery
 from herdbook.db.pool import Executor, PagePool, Pool
@@ -25,7 +26,14 @@ class FieldRow(ObjectRow, frozen=True, kw_only=True):
     key: str
     is_archived: bool
     converted_to: UUID | None
+    former: tuple[FormerList, ...] | None
     object: Field
+
+    @classmethod
+    def of(cls, work: UnitOfWork, object_id: UUID, version: int, before: Any, after: Any) -> Self:
+        row = super().of(work, object_id, version, before, after)
+        was, old = (None, ()) if before is None else (before.object, before.former or ())
+        return msgspec.structs.replace(row, former=former_lists(old, was, after, version) or None)
 
     @classmethod
     def columns(cls, before: Self | None, after: Field) -> dict[str, Any]:
@@ -35,11 +43,14 @@ class FieldRow(ObjectRow, frozen=True, kw_only=True):
             "key": after.key,
             "is_archived": after.archived,
             "converted_to": before.converted_to if before is not None and is_same else None,
+            "former": None,
         }
 
 
 FIELDS: Final = object_table(
-    FieldRow, "field", {"object_type": "text", "key": "text", "is_archived": "boolean", "converted_to": "uuid"}
+    FieldRow,
+    "field",
+    {"object_type": "text", "key": "text", "is_archived": "boolean", "converted_to": "uuid", "former": "json"},
 )
 FIELD_KEYS: Final = UniqueKey[Field](
     claim_table("field_key", "key", "field_id"),
@@ -103,12 +114,19 @@ FIELD: Final = ObjectType(
 )
 
 
+class Defined(msgspec.Struct, frozen=True):
+    """The definition of a field, and the lists that it was."""
+
+    field: Field
+    former: tuple[FormerList, ...] | None
+
+
 class Definitions(msgspec.Struct, frozen=True):
     """The definitions of all fields of a type of objects, archived ones included."""
 
     workspace_id: UUID
     object_type: str
-    fields: tuple[Field, ...]
+    fields: tuple[Defined, ...]
 
 
 # A type has few definitions, and a command that sets values needs those that are required and those with a default, too.
@@ -117,7 +135,7 @@ DEFINITIONS: Final = Table(
     key=lambda found: found.object_type,
     load="""
         select asked.workspace_id, asked.key as object_type, coalesce((
-            select json_agg(f.object) from field f
+            select json_agg(json_build_object('field', f.object, 'former', f.former)) from field f
             where f.workspace_id = asked.workspace_id and f.object_type = asked.key
                 and coalesce(f.deleted_at, 'infinity') = 'infinity'
         ), '[]') as fields
@@ -182,6 +200,45 @@ async def values_after(statements: Executor, object_type: str, workspace_id: UUI
     """Return the next active and deleted objects after an id, with their values of a field."""
     records = await statements.fetch(_VALUES_OF[object_type], workspace_id, after, key)
     return [ValueOf(each[0], each[1], None if each[2] is None else msgspec.json.decode(each[2])) for each in records]
+
+
+class SetSince(msgspec.Struct, frozen=True):
+    """Whether a value of a field was set in an object after an entry, up to another one of the object."""
+
+    workspace_id: UUID
+    key: tuple[str, UUID, int, str, int]
+    was_set: bool
+
+
+# The key is the letter of the object's type, its id, its last entry, the key of the field, and the entry since when.
+SET_SINCE: Final = Table(
+    row=SetSince,
+    key=lambda found: found.key,
+    load="""
+        select asked.workspace_id, asked.key, exists (
+            with recursive chain as (
+                select c.*, 1 as place from change c
+                where c.workspace_id = asked.workspace_id and c.seq = (asked.key ->> 2)::bigint
+                    and c.kind::text = asked.key ->> 0 and c.object_id = (asked.key ->> 1)::uuid
+                union all
+                select e.*, chain.place + 1 from chain
+                cross join lateral (
+                    select c.* from change c
+                    where c.workspace_id = chain.workspace_id and c.seq = chain.previous_version limit 1
+                ) as e
+                where chain.previous_version > (asked.key ->> 4)::bigint and chain.place < 1000
+            )
+            select from chain
+            where chain.seq > (asked.key ->> 4)::bigint and (chain.previous is null or (
+                (chain.previous -> 'fields') is not null
+                and (chain.previous -> 'fields' ->> (asked.key ->> 3))
+                    is distinct from (chain.object -> 'fields' ->> (asked.key ->> 3))
+            ))
+        ) as was_set
+        from json_to_recordset($rows) as asked(workspace_id uuid, key json)
+    """,
+    save=None,
+)
 
 
 class Referenced(msgspec.Struct, frozen=True):

@@ -97,6 +97,9 @@ create table unfinished (
     workspace_id uuid not null,
     task text not null,
     object_id uuid not null,
+    -- The request that noted the task last, which its slices are recorded under. Null if an earlier release has noted it.
+    request_id uuid,
+    credential_id uuid,
     primary key (workspace_id, task, object_id)
 );
 
@@ -326,6 +329,9 @@ create table field (
     -- The last object of which the value has its present form, while a change of that form is carried out.
     converted_to uuid,
     object json not null,
+    -- The lists that a field was: of each, the entries from which and before which it was one, and the labels of its options
+    -- then. Null if it was none.
+    former json,
     primary key (workspace_id, id)
 );
 

@@ -14,10 +14,10 @@ from herdbook.companies.model import CompanyRecord
 from herdbook.companies.store import COMPANIES, COMPANY
 from herdbook.contacts.model import Contact, ContactRecord
 from herdbook.contacts.store import CONTACT
-from herdbook.custom_fields.commands import definitions, shown_entry
+from herdbook.custom_fields.commands import conversions, shown_entry
 from herdbook.custom_fields.model import Field
 from herdbook.custom_fields.store import FIELD
-from herdbook.custom_fields.values import fitted
+from herdbook.custom_fields.values import Conversion, fitted, former_lists
 from herdbook.engagements.store import ENGAGEMENT, ENGAGEMENTS, TRANSCRIPT, TRANSCRIPTS
 from herdbook.errors import NotFound, Stale
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo
@@ -57,7 +57,7 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
             raise Stale(row.version)
         if row.deleted_at is None:
             return Result(row.version, row.entry)
-        after = _fitted(row.entry, partial(definitions, work))
+        after = _fitted(row.entry, partial(conversions, work), row.version)
         work.require(_needs_to_be_there(object_type, after))
         if active(work, COMPANIES, company_of(after)) is None and isinstance(after, Contact):
             after = msgspec.structs.replace(after, company=UNSET)
@@ -71,10 +71,10 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
         return Result(version, _shown(work, now.entry))
 
 
-def _fitted(state: Any, defined: Callable[[str], Mapping[str, Field]]) -> Any:
-    """Return a state of an object with its values as the fields of its type are defined."""
+def _fitted(state: Any, defined: Callable[[str], Mapping[str, Conversion]], version: int) -> Any:
+    """Return a state of an object, which it had at an entry, with its values as the fields of its type are defined."""
     if isinstance(state, ContactRecord | CompanyRecord) and state.fields is not UNSET:
-        return fitted(state, defined(state.object.value))
+        return fitted(state, defined(state.object.value), version)
     return state
 
 
@@ -91,7 +91,7 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
 
     `version` is the number of the request's last entry for the object. `before` is the object as it was before the first one.
     None means that it did not exist; it may have been merged into another one. `read_from` is the mark of the entry that
-    `before` was read from.
+    `before` was read from, and `had_at` the number of the entry before that one.
     """
 
     object_type: ObjectType[Any, Any]
@@ -100,6 +100,7 @@ class Reversal(msgspec.Struct, frozen=True, kw_only=True):
     before: Any
     merged_into: UUID | None = None
     read_from: EntryMark | None = None
+    had_at: int = 0
 
     @property
     def place(self) -> ObjectKey:
@@ -306,18 +307,23 @@ class _UndoPlan:
             for each in self._reversals
             if (place := each.place) in self.going
             and _differs(
-                reversal := msgspec.structs.replace(each, before=_fitted(each.before, self._defined)),
+                reversal := msgspec.structs.replace(each, before=_fitted(each.before, self._defined, each.had_at)),
                 self._work.get(each.object_type.table, each.object_id),
             )
         }
         self._claimed = {place: reversal.object_type.held(reversal.before) for place, reversal in self.going.items()}
         self._work.require(held.need for claimed in self._claimed.values() for held in claimed)
 
-    def _defined(self, object_type: str) -> Mapping[str, Field]:
-        """Return the definitions of the fields of a type as they would be."""
-        going = [each.before for (type_, _), each in self.going.items() if type_ is FIELD and each.before is not None]
-        then = [each for each in (*self._command.defined, *going) if each.object_type.value == object_type]
-        return {**definitions(self._work, object_type), **{each.key: each for each in then}}
+    def _defined(self, object_type: str) -> Mapping[str, Conversion]:
+        """Return the conversions of values to the definitions of the fields of a type as they would be."""
+        found = conversions(self._work, object_type)
+        going = [each.before for (type_, _), each in self.going.items() if type_ is FIELD]
+        for field in (*self._command.defined, *going):
+            if field.object_type.value == object_type:
+                now = found.get(field.key)
+                former = () if now is None else former_lists(now.former, now.field, field, self._work.seq + 1)
+                found[field.key] = Conversion(field, former)
+        return found
 
     def _is_emptied(self, reversal: Reversal) -> bool:
         """Whether an erasure has taken a person out of the object since its state was read. A deleted one keeps its version."""

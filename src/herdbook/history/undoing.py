@@ -12,7 +12,6 @@ import msgspec
 from msgspec import UNSET
 
 from herdbook import ids
-from herdbook.auth.authenticate import Caller
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.effects import ValueSource, does_not_fit, effect_of
@@ -34,6 +33,7 @@ from herdbook.http.problems import Holder
 from herdbook.ledger.changes import Action, is_erased
 from herdbook.ledger.ledger import Written
 from herdbook.ledger.object_types import ObjectType
+from herdbook.notes.store import NOTE
 from herdbook.transcript_comments.store import TRANSCRIPT_COMMENT
 from herdbook.turns import MAX_TRIES, pause
 
@@ -53,7 +53,7 @@ async def undo(call: Call, request_id: str, *, is_dry_run: bool) -> Answer:
         raise Forbidden(needed[0][0])
     touched = await _touched(call, request_id)
     hidden = await _hidden(call, touched)
-    _require_scopes(call.caller, (each.object_type for each in touched if each not in hidden))
+    await _require_scopes(call, [each for each in touched if each not in hidden])
     may_see = call.caller.may(PRIVATE_READ)
     if not may_see and len(hidden) == len(touched):
         raise _no_such_request()
@@ -98,11 +98,18 @@ async def _hidden(call: Call, touched: Sequence[TouchedObject]) -> set[TouchedOb
     return {each for each in touched if each.object_id in private}
 
 
-def _require_scopes(caller: Caller, object_types: Iterable[ObjectType[Any, Any]]) -> None:
-    """Require the write scopes of each type, or the read scopes of a type that has none. Refusal: Forbidden."""
-    for object_type in dict.fromkeys(object_types):
-        for scope in object_type.write_scopes or object_type.read_scopes:
-            caller.require(scope)
+async def _require_scopes(call: Call, touched: Sequence[TouchedObject]) -> None:
+    """Require the write scopes of each type, or the read scopes of a type that has none. Refusal: Forbidden.
+
+    A note takes the scopes that write notes on the object that it is on.
+    """
+    note_ids = [each.object_id for each in touched if each.object_type is NOTE]
+    places = await store.places_of_notes(call.services.database.pool, call.caller.workspace_id, note_ids) if note_ids else {}
+    for each in touched:
+        plural = places.get(each.object_id) if each.object_type is NOTE else None
+        scopes = each.object_type.write_scopes or each.object_type.read_scopes
+        for scope in scopes if plural is None else (f"{plural}:read", f"{plural}:write"):
+            call.caller.require(scope)
 
 
 def _kept(each: TouchedObject, reason: KeptReason, *, names_it: bool = True) -> Kept:
@@ -319,4 +326,6 @@ def reversal_of(workspace_id: UUID, each: TouchedObject, entry: FirstEntry) -> R
         before=before,
         merged_into=merged_into,
         read_from=None if before is None else EntryMark(workspace_id, entry.seq, entry.mark),
+        # Entries of older releases do not record the previous version.
+        had_at=entry.seq - 1 if entry.previous_version is None else entry.previous_version,
     )

@@ -56,8 +56,8 @@ class Merge(msgspec.Struct, frozen=True, kw_only=True):
             raise NotFound(object_type.noun, object_id=self.target_id)
         sources = self._found(work)
         target: Any = current(work, object_type.table, self.target_id, self.if_version, object_type.noun)
-        after = self.merge_type.combined(target.entry, [source.entry for source in sources], self.region)
-        after = fitted_entry(work, object_type.name, after)
+        first, *others = [fitted_entry(work, object_type.name, each.entry, each.version) for each in (target, *sources)]
+        after = self.merge_type.combined(first, others, self.region)
         self._require_few(after)
         # Deleting the sources first frees their keys before the target claims them.
         for source in sources:
