@@ -29,6 +29,7 @@ from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem, problem_headers, problem_of
 from herdbook.http.protocol import ANSWER
+from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.http.router import Router
 from herdbook.logs import LINES, RequestLine
 
@@ -53,6 +54,7 @@ class ConsoleOptions(NamedTuple):
     public_url: str | None
     is_in_development: bool
     logs_requests: bool
+    request_log: RequestLog | None = None
 
 
 class _Route(NamedTuple):
@@ -122,6 +124,12 @@ class Console:
         seconds = time.perf_counter() - began
         name = "none" if request.page is None else request.page.id
         metrics.count_request(name, answered.status, seconds)
+        log = self._options.request_log
+        if log is not None and request.page is not None and request.session is not None:
+            caller = request.session.caller
+            if log.has_room(caller.workspace_id, is_good_read=answered.status < 400 and scope["method"] == "GET"):
+                known = (caller.workspace_id, request.id, caller.credential_id, name, scope["method"], request.page.address)
+                log.add(AnsweredRequest(*known, request.path_parameters, b"", None, answered.status, seconds))
         if self._options.logs_requests:
             caller = None if request.session is None else request.session.caller
             LINES.add(

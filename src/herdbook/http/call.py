@@ -52,6 +52,7 @@ class Services(NamedTuple):
     proxies_may_name_loopback: bool = False
     # The OpenAPI document, as JSON.
     document: bytes = b""
+    request_log_hours: int = 0
 
 
 class Call:
