@@ -86,6 +86,7 @@ from herdbook.request_log import store as request_log_store
 from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
+from herdbook.status import pages as status_pages
 from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
@@ -132,6 +133,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *request_log_pages.PAGES,
+    *status_pages.PAGES,
     *oauth_client_pages.PAGES,
     *oauth_pages.PAGES,
     *console_pages.PAGES,
@@ -237,6 +239,7 @@ class Herdbook:
             settings.loopback_webhook_targets == "yes",
             msgspec.json.encode(document),
             settings.request_log_hours,
+            disk,
         )
         request_log = RequestLog() if settings.request_log_hours else None
         api = ApiApp(

@@ -166,7 +166,7 @@ PAGES: Final = (
         scopes=(ADMIN,),
         handler=show_requests,
         template="request_log/list.html",
-        menu=MenuItem("Requests", "pulse"),
+        menu=MenuItem("Requests", "menu"),
     ),
     Page(
         method="GET",
