@@ -108,11 +108,16 @@ async def test_change_by_a_form_is_a_request_too(anna: Visitor, ada: Thing, pool
     assert "As a command" not in text
 
 
-async def test_refusal_of_a_page_leads_to_its_request(anna: Visitor) -> None:
-    """An administrator goes from the page that says why nothing was done to the request."""
+async def test_refusal_of_a_page_leads_to_its_request(anna: Visitor, pool: Connections) -> None:
+    """An administrator goes from the page that says why nothing was done to the request. Good reads of pages are not kept."""
+    seen = await anna.get("/contacts")
     refused = await anna.get("/contacts/cnt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T")
+    shown_id = refused.headers["X-Request-Id"]
 
-    assert f'href="/console/requests/{refused.headers["X-Request-Id"]}"' in refused.text
+    assert f'href="/console/requests/{shown_id}"' in refused.text
+    assert (await logged(pool, refused))["status"] == 404
+    assert (await anna.get(f"/requests/{shown_id}")).status_code == 200
+    assert (await anna.get(f"/requests/{seen.headers['X-Request-Id']}")).status_code == 404
 
 
 async def test_requests_of_others_are_not_there(

@@ -125,9 +125,11 @@ class Console:
         name = "none" if request.page is None else request.page.id
         metrics.count_request(name, answered.status, seconds)
         log = self._options.request_log
-        if log is not None and request.page is not None and request.session is not None:
+        # Pages that somebody looks at would hide the requests that the log is looked through for.
+        is_noted = scope["method"] == "POST" or answered.status >= 400
+        if log is not None and is_noted and request.page is not None and request.session is not None:
             caller = request.session.caller
-            if log.has_room(caller.workspace_id, is_good_read=answered.status < 400 and scope["method"] == "GET"):
+            if log.has_room(caller.workspace_id, is_good_read=False):
                 known = (caller.workspace_id, request.id, caller.credential_id, name, scope["method"], request.page.address)
                 log.add(AnsweredRequest(*known, request.path_parameters, b"", None, answered.status, seconds))
         if self._options.logs_requests:
