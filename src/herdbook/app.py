@@ -59,6 +59,7 @@ from herdbook.http.operation import Operation
 from herdbook.http.page import CursorSigner
 from herdbook.http.protocol import ANSWER
 from herdbook.http.ratelimit import RateLimit, TokenBuckets
+from herdbook.http.request_log import RequestLog
 from herdbook.ledger.idempotency import forget_old_records
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.notifier import ChangeNotifier
@@ -82,9 +83,13 @@ from herdbook.oauth.store import forget_old_tokens
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.older_export import api as older_export_api
 from herdbook.pages import Pages
+from herdbook.request_log import commands as request_log_commands
+from herdbook.request_log import pages as request_log_pages
+from herdbook.request_log import store as request_log_store
 from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
+from herdbook.status import pages as status_pages
 from herdbook.tags import api as tags_api
 from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
@@ -141,6 +146,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *webhooks_pages.PAGES,
     *feed_pages.PAGES,
     *finding_pages.PAGES,
+    *request_log_pages.PAGES,
+    *status_pages.PAGES,
     *oauth_client_pages.PAGES,
     *oauth_pages.PAGES,
     *console_pages.PAGES,
@@ -245,7 +252,10 @@ class Herdbook:
             targets,
             settings.loopback_webhook_targets == "yes",
             msgspec.json.encode(document),
+            settings.request_log_hours,
+            disk,
         )
+        request_log = RequestLog() if settings.request_log_hours else None
         api = ApiApp(
             operations=OPERATIONS,
             services=services,
@@ -254,6 +264,7 @@ class Herdbook:
             disk=disk,
             options=ApiOptions(settings.body_limit, settings.problem_type_base, settings.problem_media_type),
             logs_requests=settings.log_level in ("debug", "info"),
+            request_log=request_log,
         )
         self._api = _for_web_pages(api, settings.origins)
         self._console = Console(
@@ -262,7 +273,12 @@ class Herdbook:
             api=api,
             services=services,
             authenticator=authenticator,
-            options=ConsoleOptions(settings.public_url, settings.log_level == "debug", settings.log_level in ("debug", "info")),
+            options=ConsoleOptions(
+                settings.public_url,
+                settings.log_level == "debug",
+                settings.log_level in ("debug", "info"),
+                request_log,
+            ),
         )
         page_routes = Pages(document, services, Readiness(pool, ledger), disk).routes()
         page_routes.append(Route("/metrics", MetricsPage((pool, pages), data_dir).get))
@@ -277,6 +293,7 @@ class Herdbook:
             Chore(30, authenticator.note_uses),
             *_chores_in_database(settings, pool, ledger, erasures),
             *([Chore(0.5, supervisor.look)] if self._delivers else []),
+            *([] if request_log is None else _chores_of_request_log(settings, pool, request_log)),
         ]
         tasks = [asyncio.create_task(each) for each in (notifier.poll(), *(chore.repeat() for chore in chores))]
         before_stop(partial(asyncio.get_running_loop().call_soon_threadsafe, notifier.close))
@@ -298,8 +315,18 @@ class Herdbook:
                 closing.push_async_callback(rate_limit.close)
             closing.push_async_callback(recordings.close)
             closing.push_async_callback(tried, lambda: asyncio.wait_for(authenticator.note_uses(), _LAST_USES_SECONDS))
+            if request_log is not None:
+                last = partial(request_log_commands.write, pool, request_log)
+                closing.push_async_callback(tried, lambda: asyncio.wait_for(last(), _LAST_USES_SECONDS))
             closing.push_async_callback(supervisor.close)
             closing.push_async_callback(ledger.close)
+
+
+def _chores_of_request_log(settings: Settings, pool: Pool, log: RequestLog) -> list[Chore]:
+    return [
+        Chore(1, partial(request_log_commands.write, pool, log)),
+        Chore(60, partial(request_log_store.trim, pool, settings.request_log_hours)),
+    ]
 
 
 def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures: ErasureList) -> list[Chore]:

@@ -27,6 +27,7 @@ EXAMPLES: Final = {
     "webhook_endpoint_id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "view_id": "view_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    "request_id": "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "event_id": "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
 }
 _READ: Final = {scope for scope in SCOPES if scope.endswith(":read") and ":private:" not in scope}

@@ -68,6 +68,9 @@ def plant(server: Running, echo: str) -> str:
     engagement_id = engagement.json()["id"]
     comment = server.post(f"/api/v2/engagements/{engagement_id}/transcript_comments", {"body": MARKER})
     assert comment.status_code == 201, comment.text
+    # Each request is in the request log.
+    for read in (f"/api/v2/contacts?search={MARKER}", f"/api/v2/contacts/{ADDRESS}", f"/api/v2/contacts?{MARKER.lower()}=1"):
+        assert server.get(read).status_code in (200, 400, 404)
     workspace = ids.decoded(ids.WORKSPACE, server.get("/api/herdbook/workspace").json()["id"])
     recording = ids.decoded(ids.ENGAGEMENT, engagement_id)
     assert workspace is not None

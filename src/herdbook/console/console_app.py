@@ -30,6 +30,7 @@ from herdbook.http.call import Services
 from herdbook.http.operation import Operation
 from herdbook.http.problems import Problem, problem_headers, problem_of
 from herdbook.http.protocol import ANSWER
+from herdbook.http.request_log import AnsweredRequest, RequestLog
 from herdbook.http.router import Router
 from herdbook.logs import LINES, RequestLine
 
@@ -54,6 +55,7 @@ class ConsoleOptions(NamedTuple):
     public_url: str | None
     is_in_development: bool
     logs_requests: bool
+    request_log: RequestLog | None = None
 
 
 class _Route(NamedTuple):
@@ -123,6 +125,14 @@ class Console:
         seconds = time.perf_counter() - began
         name = "none" if request.page is None else request.page.id
         metrics.count_request(name, answered.status, seconds)
+        log = self._options.request_log
+        # Pages that somebody looks at would hide the requests that the log is looked through for.
+        is_noted = scope["method"] == "POST" or answered.status >= 400
+        if log is not None and is_noted and request.page is not None and request.session is not None:
+            caller = request.session.caller
+            if log.has_room(caller.workspace_id, is_good_read=False):
+                known = (caller.workspace_id, request.id, caller.credential_id, name, scope["method"], request.page.address)
+                log.add(AnsweredRequest(*known, request.path_parameters, b"", None, answered.status, seconds))
         if self._options.logs_requests:
             caller = None if request.session is None else request.session.caller
             LINES.add(

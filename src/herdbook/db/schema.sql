@@ -556,6 +556,8 @@ create table oauth_grant (
 ) with (fillfactor = 80);
 
 create index oauth_grant_by_end on oauth_grant (ends_at);
+-- For the programs that a user has let in.
+create index oauth_grant_by_user on oauth_grant (user_id);
 
 -- Used tokens are kept until they expire, so that a second use reveals a theft. The secret of the successor follows from that of
 -- the used token and a salt, so that a refresh that is sent again gets the same one. `received_at` is the time of the first use
@@ -741,3 +743,18 @@ create index workspace_user_to_refresh on workspace_user (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
 create index engagement_to_refresh on engagement (workspace_id, id)
     where deleted_at is null and strpos(search, chr(30)) = 0;
+
+-- The latest requests of each workspace. Their ids ascend with time. They never hold a body, a secret or the value of a parameter.
+create table request_log (
+    workspace_id uuid not null,
+    id uuid not null,
+    credential_id uuid not null,
+    operation text not null,
+    method text not null,
+    path text not null,
+    -- The names of its parameters alone, because their values may name people.
+    query text,
+    status smallint not null,
+    milliseconds real not null,
+    primary key (workspace_id, id)
+);

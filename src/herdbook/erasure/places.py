@@ -176,5 +176,6 @@ WITHOUT: Final = {
     "sign_in_link": "hashes of secrets",
     "console_session": "users, not contacts",
     "webhook_endpoint": "addresses of programs",
+    "request_log": "paths with ids, and names of parameters",
     "webhook_reader": "numbers and times",
 }
