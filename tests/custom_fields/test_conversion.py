@@ -139,8 +139,8 @@ async def test_values_of_an_earlier_release_get_their_form(
     pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
 ) -> None:
     """Numbers, and claims of numbers and texts, in the form of an earlier release are brought into the present one, once."""
-    await define(frank, "line", "phone", unique=True)
-    await define(frank, "badge", unique=True)
+    fields = [await define(frank, "line", "phone", unique=True), await define(frank, "badge", unique=True)]
+    defined = {(await frank.get(f"{field.url}/history")).json()["data"][0]["request_id"] for field in fields}
     now = (await change(alice, ada, fields={"line": "+49 30 901820", "badge": " A "})).json()
     old = {"fields": {"line": "0049 30 901820", "badge": " A "}, "unique_values": ["line=0049 30 901820", "badge= A "]}
     await pool.execute("update contact set own = $2 where id = $1", ada.uuid, json.dumps(old))
@@ -152,11 +152,13 @@ async def test_values_of_an_earlier_release_get_their_form(
     await note_older_values(pool)
     await convert(pool, ledger)
     record = await read(alice, ada)
+    latest = (await alice.get(f"/api/herdbook/contacts/{ada.id}/history")).json()["data"][0]
     taken = [await alice.patch(record_of(grace), json={"fields": sent}) for sent in ({"line": "+4930901820"}, {"badge": "A"})]
     await note_older_values(pool)
 
     assert (record["fields"], sorted(record["unique_values"])) == (now["fields"], sorted(now["unique_values"]))
     assert [each.status_code for each in taken] == [409, 409]
+    assert latest["request_id"] not in defined, "an undo of a definition would take the form back"
     claims = "select count(*) from contact_field_value where contact_id = $1"
     assert await pool.fetchval(claims, ada.uuid) == 2
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0

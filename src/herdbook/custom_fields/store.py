@@ -317,13 +317,15 @@ async def note_older_values(statements: Executor) -> None:
             on conflict (name) do update set value = excluded.value where s.value <> excluded.value
             returning name
         )
-        insert into unfinished (workspace_id, task, object_id)
-        select f.workspace_id, 'convert_values', f.id from outdated cross join field f
+        insert into unfinished (workspace_id, task, object_id, request_id, credential_id)
+        select f.workspace_id, 'convert_values', f.id, $1, $2 from outdated cross join field f
         where f.deleted_at is null and (
             f.object ->> 'kind' = 'phone' or (f.object ->> 'kind' = 'text' and f.object ->> 'unique' = 'true')
         )
         on conflict do nothing
-        """
+        """,
+        ids.new_id(),
+        ids.NIL,
     )
 
 
