@@ -20,6 +20,13 @@ FORMS = {
     "/contacts/{contact_id}": ("first_name", "emails", "company_id", "tag_ids", "description"),
     "/companies/{company_id}": ("name", "domains"),
 }
+# Lists with filters, with the form of another one, with one that is refused, and a selection.
+LISTS = (
+    "/contacts?filter=last_name:contains:a&filter=or:first_name:is_set:&add=company_id",
+    "/contacts?filter=emails:eq:nonsense@&add=tag_ids",
+    "/companies?filter=name:contains:a&add=updated_at",
+    "/contacts/selected?all=1&search=a",
+)
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
 
@@ -79,6 +86,7 @@ async def test_axe_finds_nothing(
         assert opened is not None, "the demo has some"
         paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
         paths += [f"{opened}?edit={member}" for member in FORMS[start]]
+    paths += [f"/console{path}" for path in LISTS]
     paths += await _of_webhook(page)
     paths += await _of_client(page)
     found: dict[str, Any] = {}
