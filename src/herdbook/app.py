@@ -35,6 +35,7 @@ from herdbook.contacts import pages as contacts_pages
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
+from herdbook.custom_fields import definition_pages
 from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
 from herdbook.custom_fields.store import CONVERT_VALUES
 from herdbook.db.database import Database
@@ -130,6 +131,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *tags_pages.PAGES,
     *users_pages.PAGES,
     *history_pages.PAGES,
+    *definition_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *console_pages.PAGES,
