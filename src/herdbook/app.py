@@ -47,6 +47,7 @@ from herdbook.engagements import pages as engagements_pages
 from herdbook.engagements import store as engagements_store
 from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
+from herdbook.erasure import pages as erasure_pages
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
@@ -83,6 +84,7 @@ from herdbook.pages import Pages
 from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
+from herdbook.subject_access import pages as subject_access_pages
 from herdbook.tags import api as tags_api
 from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
@@ -127,6 +129,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *companies_pages.PAGES,
     *notes_pages.PAGES,
     *merging_pages.PAGES,
+    *erasure_pages.PAGES,
+    *subject_access_pages.PAGES,
     *engagements_pages.PAGES,
     *tags_pages.PAGES,
     *users_pages.PAGES,
@@ -236,6 +240,7 @@ class Herdbook:
             targets,
             settings.loopback_webhook_targets == "yes",
             msgspec.json.encode(document),
+            (settings.history_days, _deleted_days(settings)),
         )
         api = ApiApp(
             operations=OPERATIONS,
@@ -293,6 +298,10 @@ class Herdbook:
             closing.push_async_callback(ledger.close)
 
 
+def _deleted_days(settings: Settings) -> int:
+    return settings.history_days if settings.deleted_days is None else settings.deleted_days
+
+
 def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures: ErasureList) -> list[Chore]:
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
@@ -311,7 +320,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
     ]
     if settings.history_days:
         chores.append(Chore(3600, partial(trim_ledgers, pool, settings.history_days)))
-    if deleted_days := settings.history_days if settings.deleted_days is None else settings.deleted_days:
+    if deleted_days := _deleted_days(settings):
         chores.append(Chore(3600, partial(expire, pool, ledger, BUSINESS_TYPES, deleted_days)))
     return chores
 

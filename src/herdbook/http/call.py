@@ -52,6 +52,8 @@ class Services(NamedTuple):
     proxies_may_name_loopback: bool = False
     # The OpenAPI document, as JSON.
     document: bytes = b""
+    # For how many days the history is kept, and deleted objects; 0: for ever.
+    retention_days: tuple[int, int] = (90, 90)
 
 
 class Call:
