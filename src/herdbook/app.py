@@ -34,6 +34,7 @@ from herdbook.contacts import pages as contacts_pages
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
+from herdbook.custom_fields import definition_pages
 from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
 from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
 from herdbook.db.database import Database
@@ -45,6 +46,7 @@ from herdbook.engagements import pages as engagements_pages
 from herdbook.engagements import store as engagements_store
 from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
+from herdbook.erasure import pages as erasure_pages
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
@@ -90,6 +92,7 @@ from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.status import pages as status_pages
+from herdbook.subject_access import pages as subject_access_pages
 from herdbook.tags import api as tags_api
 from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
@@ -138,10 +141,13 @@ PAGES: Final[tuple[Page, ...]] = (
     *notes_pages.PAGES,
     *views_pages.PAGES,
     *merging_pages.PAGES,
+    *erasure_pages.PAGES,
+    *subject_access_pages.PAGES,
     *engagements_pages.PAGES,
     *tags_pages.PAGES,
     *users_pages.PAGES,
     *history_pages.PAGES,
+    *definition_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *feed_pages.PAGES,
@@ -254,6 +260,7 @@ class Herdbook:
             msgspec.json.encode(document),
             settings.request_log_hours,
             disk,
+            (settings.history_days, _deleted_days(settings)),
         )
         request_log = RequestLog() if settings.request_log_hours else None
         api = ApiApp(
@@ -329,6 +336,10 @@ def _chores_of_request_log(settings: Settings, pool: Pool, log: RequestLog) -> l
     ]
 
 
+def _deleted_days(settings: Settings) -> int:
+    return settings.history_days if settings.deleted_days is None else settings.deleted_days
+
+
 def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures: ErasureList) -> list[Chore]:
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
@@ -348,7 +359,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
     ]
     if settings.history_days:
         chores.append(Chore(3600, partial(trim_ledgers, pool, settings.history_days)))
-    if deleted_days := settings.history_days if settings.deleted_days is None else settings.deleted_days:
+    if deleted_days := _deleted_days(settings):
         chores.append(Chore(3600, partial(expire, pool, ledger, BUSINESS_TYPES, deleted_days)))
     return chores
 

@@ -11,3 +11,6 @@ import { showTimes } from "./times.js";
 document.documentElement.classList.add("has-script");
 showTimes(document);
 document.addEventListener("parts:replaced", (event) => showTimes(event.target));
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-print]")) print();
+});
