@@ -87,6 +87,7 @@ from herdbook.tags import api as tags_api
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
+from herdbook.users import pages as users_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import pages as webhooks_pages
@@ -126,6 +127,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *notes_pages.PAGES,
     *merging_pages.PAGES,
     *history_pages.PAGES,
+    *users_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *feed_pages.PAGES,

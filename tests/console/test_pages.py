@@ -15,6 +15,7 @@ from tests.console.people import People, Visitor
 EXAMPLES: Final = {
     "token": "link_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.x",
     "member": "last_name",
+    "user_id": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "key_id": "sk-apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "webhook_endpoint_id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "event_id": "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",

@@ -16,6 +16,7 @@ from herdbook.console.roles import SCOPES_OF_ROLES
 SESSION_PREFIX: Final = "cses_"
 LINK_PREFIX: Final = "link_"
 LINK_MINUTES: Final = 10
+INVITATION_DAYS: Final = 7
 # A session ends when it has not been used for so long, and in any case some time after the sign-in.
 IDLE_DAYS: Final = 7
 MAX_DAYS: Final = 30
@@ -76,6 +77,7 @@ class StoredLink(NamedTuple):
     user_id: UUID
     workspace_name: str
     user_name: str
+    is_invitation: bool
 
 
 class Person(NamedTuple):

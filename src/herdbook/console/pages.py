@@ -1,13 +1,14 @@
 """The pages about the person who signs in: links, sign-in, password, sessions, workspaces; and the page of the components."""
 
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from herdbook import ids
 from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.auth.keys import NotAKey, read_token
 from herdbook.console import store
-from herdbook.console.model import LINK_MINUTES, LINK_PREFIX, SESSION_PREFIX, StoredLink
+from herdbook.console.model import INVITATION_DAYS, LINK_MINUTES, LINK_PREFIX, SESSION_PREFIX, StoredLink
 from herdbook.console.page import BASE, THEMES, MenuItem, Page, PageAnswer, Redirect, Shown
 from herdbook.console.visit import Visit, own_path
 from herdbook.errors import RateLimited
@@ -96,16 +97,29 @@ async def _link(visit: Visit, text: str) -> StoredLink | None:
 async def show_link(visit: Visit, text: str) -> PageAnswer:
     """Show the button that uses a link. To look at the link does not use it, because programs look at links in messages."""
     link = await _link(visit, text)
-    return Shown({"link": link, "minutes": LINK_MINUTES}, 200 if link is not None else 404)
+    return _shown_link(visit, link)
+
+
+def _shown_link(visit: Visit, link: StoredLink | None, *, needs_sign_in: bool = False) -> Shown:
+    lasts = f"{INVITATION_DAYS} days" if link is not None and link.is_invitation else f"{LINK_MINUTES} minutes"
+    sign_in = f"{BASE}/sign-in?{urlencode({'next': visit.path})}"
+    context = {"link": link, "lasts": lasts, "needs_sign_in": needs_sign_in, "sign_in": sign_in}
+    return Shown(context, 404 if link is None else 409 if needs_sign_in else 200)
 
 
 async def open_link(visit: Visit, text: str) -> PageAnswer:
     """Use a link: sign its user in."""
     link = await _link(visit, text)
-    person_id = None if link is None else await store.use_link(visit.services.database.pool, link)
+    present = visit.session.stored.person_id if visit.has_session else None
+    try:
+        person_id = None if link is None else await store.use_link(visit.services.database.pool, link, present)
+    except store.SignInFirst:
+        return _shown_link(visit, link, needs_sign_in=True)
     if link is None or person_id is None:
-        return Shown({"link": None, "minutes": LINK_MINUTES}, 404)
-    await _begin(visit, person_id, link.workspace_id, link.user_id, is_by_link=True)
+        return _shown_link(visit, None)
+    # Somebody who accepts an invitation by an account that was there before does not thereby get to set its password.
+    is_by_link = not link.is_invitation or person_id != present
+    await _begin(visit, person_id, link.workspace_id, link.user_id, is_by_link=is_by_link)
     return Redirect(HOME)
 
 

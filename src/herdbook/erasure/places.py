@@ -155,6 +155,7 @@ WITHOUT: Final = {
     "person_user": "users, not contacts",
     "sign_in_link": "hashes of secrets",
     "console_session": "users, not contacts",
+    "passkey": "users, not contacts",
     "webhook_endpoint": "addresses of programs",
     "webhook_reader": "numbers and times",
 }
