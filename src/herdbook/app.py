@@ -26,9 +26,11 @@ from herdbook.companies import pages as companies_pages
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
 from herdbook.console import pages as console_pages
+from herdbook.console import passkey_pages
 from herdbook.console.console_app import Console, ConsoleOptions
 from herdbook.console.page import BASE as CONSOLE_PATH
 from herdbook.console.page import Page
+from herdbook.console.sign_in_store import forget_old_challenges
 from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts import pages as contacts_pages
@@ -133,6 +135,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *feed_pages.PAGES,
     *finding_pages.PAGES,
     *console_pages.PAGES,
+    *passkey_pages.PAGES,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
@@ -304,6 +307,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(forget_old_sessions, pool)),
+        Chore(3600, partial(forget_old_challenges, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),
         Chore(3600, partial(sweep, settings.data_dir / "media", needing_recordings), first_within_seconds=2),
     ]

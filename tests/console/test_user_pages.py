@@ -158,7 +158,7 @@ async def test_role_that_nobody_may_give_is_refused(
 ) -> None:
     """Owners are chosen by owners, and one stays."""
     owner = await people.member(workspace_id, "First", UserRole.OWNER)
-    await _demote_others(people, workspace_id, owner)
+    await _demote_others(people, owner)
     admin = await people.member(workspace_id, "Second", UserRole.ADMIN)
     other = await people.member(workspace_id, "Third", UserRole.MEMBER)
     visitor = await people.visiting(owner if by == "OWNER" else admin)
@@ -170,7 +170,7 @@ async def test_role_that_nobody_may_give_is_refused(
     assert said in answer.text
 
 
-async def _demote_others(people: People, workspace_id: UUID, owner: Member) -> None:
+async def _demote_others(people: People, owner: Member) -> None:
     """Let a workspace have one owner."""
     visitor = await people.visiting(owner)
     page = (await visitor.get("/users")).text
@@ -182,7 +182,7 @@ async def _demote_others(people: People, workspace_id: UUID, owner: Member) -> N
 async def test_last_two_owners_do_not_demote_each_other(people: People, workspace_id: UUID) -> None:
     """One of two owners stays who leave at the same time."""
     first = await people.member(workspace_id, "First", UserRole.OWNER)
-    await _demote_others(people, workspace_id, first)
+    await _demote_others(people, first)
     second = await people.member(workspace_id, "Second", UserRole.OWNER)
     visitors = [await people.visiting(first), await people.visiting(second)]
 

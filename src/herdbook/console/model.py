@@ -15,6 +15,7 @@ from herdbook.console.roles import SCOPES_OF_ROLES
 
 SESSION_PREFIX: Final = "cses_"
 LINK_PREFIX: Final = "link_"
+PASSKEY_PREFIX: Final = "pkey_"
 LINK_MINUTES: Final = 10
 INVITATION_DAYS: Final = 7
 # A session ends when it has not been used for so long, and in any case some time after the sign-in.

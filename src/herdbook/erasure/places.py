@@ -156,6 +156,7 @@ WITHOUT: Final = {
     "sign_in_link": "hashes of secrets",
     "console_session": "users, not contacts",
     "passkey": "users, not contacts",
+    "sign_in_challenge": "hashes of secrets",
     "webhook_endpoint": "addresses of programs",
     "webhook_reader": "numbers and times",
 }

@@ -4,6 +4,7 @@ import "./keys.js";
 import "./commands.js";
 import "./drafts.js";
 import "./changes.js";
+import "./passkeys.js";
 import { showTimes } from "./times.js";
 
 document.documentElement.classList.add("has-script");

@@ -19,3 +19,13 @@ create table passkey (
 );
 
 create index passkey_by_person on passkey (person_id);
+
+-- A passkey or an OpenID provider is asked with a challenge, and each answer to it counts once.
+create table sign_in_challenge (
+    id uuid primary key,
+    secret_hash bytea not null,
+    content jsonb not null,
+    expires_at timestamptz not null
+);
+
+create index sign_in_challenge_by_expiry on sign_in_challenge (expires_at);
