@@ -26,14 +26,17 @@ from herdbook.companies import pages as companies_pages
 from herdbook.companies.commands import RELEASE_CONTACTS, ReleaseContacts
 from herdbook.companies.store import COMPANY
 from herdbook.console import pages as console_pages
+from herdbook.console import passkey_pages
 from herdbook.console.console_app import Console, ConsoleOptions
 from herdbook.console.page import Page, is_page
+from herdbook.console.sign_in_store import forget_old_challenges
 from herdbook.console.store import forget_old_sessions
 from herdbook.contacts import api as contacts_api
 from herdbook.contacts import pages as contacts_pages
 from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
+from herdbook.custom_fields import definition_pages
 from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
 from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
 from herdbook.db.database import Database
@@ -45,6 +48,7 @@ from herdbook.engagements import pages as engagements_pages
 from herdbook.engagements import store as engagements_store
 from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
+from herdbook.erasure import pages as erasure_pages
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
@@ -90,12 +94,14 @@ from herdbook.search_refresh import refresh_search
 from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.status import pages as status_pages
+from herdbook.subject_access import pages as subject_access_pages
 from herdbook.tags import api as tags_api
 from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
 from herdbook.users import pages as users_pages
+from herdbook.users import team_pages
 from herdbook.views import api as views_api
 from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
@@ -138,10 +144,14 @@ PAGES: Final[tuple[Page, ...]] = (
     *notes_pages.PAGES,
     *views_pages.PAGES,
     *merging_pages.PAGES,
+    *erasure_pages.PAGES,
+    *subject_access_pages.PAGES,
     *engagements_pages.PAGES,
     *tags_pages.PAGES,
     *users_pages.PAGES,
     *history_pages.PAGES,
+    *definition_pages.PAGES,
+    *team_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *feed_pages.PAGES,
@@ -151,6 +161,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *oauth_client_pages.PAGES,
     *oauth_pages.PAGES,
     *console_pages.PAGES,
+    *passkey_pages.PAGES,
 )
 
 _API_PATHS: Final = ("/api/v2/", "/v2/", "/api/v1/", "/v1/", "/api/herdbook/", "/herdbook/")
@@ -254,6 +265,7 @@ class Herdbook:
             msgspec.json.encode(document),
             settings.request_log_hours,
             disk,
+            (settings.history_days, _deleted_days(settings)),
         )
         request_log = RequestLog() if settings.request_log_hours else None
         api = ApiApp(
@@ -329,6 +341,10 @@ def _chores_of_request_log(settings: Settings, pool: Pool, log: RequestLog) -> l
     ]
 
 
+def _deleted_days(settings: Settings) -> int:
+    return settings.history_days if settings.deleted_days is None else settings.deleted_days
+
+
 def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures: ErasureList) -> list[Chore]:
     needing_recordings = partial(engagements_store.needing_recordings, pool)
     chores = [
@@ -343,12 +359,13 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),
         Chore(3600, partial(forget_old_sessions, pool)),
+        Chore(3600, partial(forget_old_challenges, pool)),
         Chore(3600, partial(webhooks_store.forget_old_deliveries, pool)),
         Chore(3600, partial(sweep, settings.data_dir / "media", needing_recordings), first_within_seconds=2),
     ]
     if settings.history_days:
         chores.append(Chore(3600, partial(trim_ledgers, pool, settings.history_days)))
-    if deleted_days := settings.history_days if settings.deleted_days is None else settings.deleted_days:
+    if deleted_days := _deleted_days(settings):
         chores.append(Chore(3600, partial(expire, pool, ledger, BUSINESS_TYPES, deleted_days)))
     return chores
 

@@ -14,12 +14,37 @@ from tests.console.conftest import Demo
 PATHS = [page.address for page in PAGES if page.template and page.method == "GET" and "{" not in page.path]
 OF_OBJECTS = {
     each: [page.path for page in PAGES if page.template and page.method == "GET" and page.path.startswith(each)]
-    for each in ("/contacts/{contact_id}", "/companies/{company_id}")
+    for each in (
+        "/contacts/{contact_id}",
+        "/companies/{company_id}",
+        "/engagements/{engagement_id}",
+        "/tags/{tag_id}",
+        "/users/{user_id}",
+        "/fields/{field_id}",
+    )
 }
 FORMS = {
-    "/contacts/{contact_id}": ("first_name", "emails", "company_id", "tag_ids", "description"),
-    "/companies/{company_id}": ("name", "domains"),
+    "/contacts/{contact_id}": (
+        *(
+            "edit=first_name",
+            "edit=emails",
+            "edit=company_id",
+            "edit=tag_ids",
+            "edit=tag_ids&find=Brand+new",
+            "edit=description",
+        ),
+        *("edit=crm_association", "edit=fields.address", "edit=fields.owner"),
+    ),
+    "/companies/{company_id}": ("edit=name", "edit=domains"),
+    "/engagements/{engagement_id}": ("line=0",),
 }
+# Lists with filters, with the form of another one, with one that is refused, and a selection.
+LISTS = (
+    "/contacts?filter=last_name:contains:a&filter=or:first_name:is_set:&add=company_id",
+    "/contacts?filter=emails:eq:nonsense@&add=tag_ids",
+    "/companies?filter=name:contains:a&add=updated_at",
+    "/contacts/selected?all=1&search=a",
+)
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
 
@@ -56,6 +81,18 @@ async def _of_client(page: Page) -> list[str]:
     return [f"/console/clients/{client_id}", f"/oauth/authorize?{urlencode(asked)}"]
 
 
+async def _emptied(page: Page) -> list[str]:
+    """Delete the first tag of the demo and an engagement, and return the parts of the bin that they are in."""
+    kinds = ["tags", "engagements"]
+    for plural in kinds:
+        await page.goto(f"/console/{plural}")
+        await page.locator("main .rows a").last.click()
+        await page.locator("summary", has_text="Delete").click()
+        await page.get_by_role("button", name=f"Delete this {plural[:-1]}").click()
+        await page.get_by_text("was deleted.").wait_for()
+    return kinds
+
+
 @VIEWS
 @WIDTHS
 async def test_axe_finds_nothing(
@@ -75,12 +112,14 @@ async def test_axe_finds_nothing(
     paths = [*PATHS]
     for start, of_object in OF_OBJECTS.items():
         await page.goto("/console" + start.rpartition("/")[0])
-        opened = await page.locator(".row-link").first.get_attribute("href")
+        opened = await page.locator(".row-link, main .rows a").first.get_attribute("href")
         assert opened is not None, "the demo has some"
         paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
-        paths += [f"{opened}?edit={member}" for member in FORMS[start]]
+        paths += [f"{opened}?{query}" for query in FORMS.get(start, ())]
+    paths += [f"/console{path}" for path in LISTS]
     paths += await _of_webhook(page)
     paths += await _of_client(page)
+    paths += [f"/console/bin?type={plural}" for plural in await _emptied(page)]
     found: dict[str, Any] = {}
 
     for path in paths:

@@ -11,6 +11,7 @@ import pytest_asyncio
 from herdbook.app import PAGES
 from herdbook.auth.scopes import SCOPES
 from herdbook.console.page import Page
+from herdbook.custom_fields.model import FieldCreate
 from herdbook.engagements.model import EngagementCreate
 from herdbook.users.model import UserRole
 from tests.cast import Person, Thing
@@ -50,8 +51,15 @@ def _path(page: Page, objects: dict[str, str]) -> str:
 @pytest_asyncio.fixture
 async def objects(ada: Thing, engine: Thing, renewal: Thing, frank: Person) -> dict[str, str]:
     """The objects of Alice's workspace, by the parameters that name them."""
+    field = Thing(await frank.post("/api/herdbook/fields", json=FieldCreate.example))
     engagement = Thing(await frank.post("/api/v2/engagements", json=EngagementCreate.example))
-    return {"contact_id": ada.id, "company_id": engine.id, "tag_id": renewal.id, "engagement_id": engagement.id}
+    return {
+        "contact_id": ada.id,
+        "company_id": engine.id,
+        "tag_id": renewal.id,
+        "engagement_id": engagement.id,
+        "field_id": field.id,
+    }
 
 
 async def _visited(visitor: Visitor, page: Page, objects: dict[str, str]) -> httpx.Response:

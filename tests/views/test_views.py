@@ -230,5 +230,5 @@ async def test_views_of_one_owner_are_bounded(alice: Person, pool: "asyncpg.Pool
     refused = await alice.post(URL, json=BODY)
     await alice.delete(f"{URL}/{first.id}")
 
-    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "too_many")
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "too_long")
     assert (await alice.post(URL, json=BODY)).status_code == 201

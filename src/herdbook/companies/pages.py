@@ -3,12 +3,15 @@
 from functools import partial
 from typing import Any, Final
 
-from herdbook.companies.model import Company, CompanyQueryPage, CompanyRecord
-from herdbook.console.page import MenuItem, Page, PageAnswer
-from herdbook.console.visit import Listed, Refused, Visit
+import msgspec
+
+from herdbook.companies.model import CompanyCreate, CompanyQueryPage, CompanyRecord
+from herdbook.console.page import MenuItem, Page
+from herdbook.console.visit import Listed, Visit
+from herdbook.custom_fields.creating import create_record, show_new
 from herdbook.custom_fields.forms import CRM_PARTS, Member
 from herdbook.custom_fields.lists import show_records
-from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_new, show_record, show_then
+from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_record, show_then
 from herdbook.custom_fields.selecting import apply, preview, show_selected
 from herdbook.custom_fields.telling import Named
 
@@ -40,21 +43,10 @@ COMPANIES: Final = RecordPages(
     ),
     hidden=("name",),
     columns=("domains", "tag_ids", "updated_at"),
+    created_with=frozenset(each.name for each in msgspec.structs.fields(CompanyCreate)),
     searched=("name", "domains"),
     more=_more,
 )
-
-
-async def create_company(visit: Visit) -> PageAnswer:
-    """Create a company."""
-    values = {name: visit.field(name).strip().replace("\r\n", "\n") for name in ("name", "domain", "description")}
-    body: dict[str, Any] = {name: values[name] for name in ("name", "description") if values[name]}
-    body["domains"] = [{"domain": values["domain"]}] if values["domain"] else []
-    try:
-        created = await visit.call("create-company", Company, body=body)
-    except Refused as refused:
-        return await show_new(visit, values, refused.problem)
-    return visit.redirect(f"{COMPANIES.path}/{created.value.id}", "Created.", undoes=True)
 
 
 _READ: Final = ("companies:read",)
@@ -99,8 +91,8 @@ PAGES: Final = (
         path="/companies/new",
         id="show-new-company",
         scopes=_WRITE,
-        handler=show_new,
-        template="companies/new.html",
+        handler=partial(show_new, COMPANIES),
+        template="custom_fields/new.html",
         action="New company",
     ),
     Page(
@@ -108,8 +100,8 @@ PAGES: Final = (
         path="/companies/new",
         id="create-company-by-form",
         scopes=_WRITE,
-        handler=create_company,
-        template="companies/new.html",
+        handler=partial(create_record, COMPANIES),
+        template="custom_fields/new.html",
     ),
     Page(
         method="GET",

@@ -1,9 +1,10 @@
 """The life of every request to the console: find the page, the session, check the form, act, render, log."""
 
+import contextlib
 import gzip
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +22,7 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.console import static_files, store
 from herdbook.console.attempts import Attempts
 from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, Session
-from herdbook.console.page import BASE, THEMES, Data, Page, PageAnswer, Redirect, Shown
+from herdbook.console.page import BASE, THEMES, Data, Download, Page, PageAnswer, Redirect, Shown
 from herdbook.console.protection import HEADERS, cookie_name, is_from_console, origin_of, set_cookie
 from herdbook.console.visit import MergedInto, Refused, Visit, own_path
 from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, TooLarge, Unauthenticated
@@ -66,11 +67,12 @@ class _Route(NamedTuple):
 
 
 class _Answered(NamedTuple):
-    """A page ready to be sent."""
+    """A page ready to be sent. `chunks` are the parts of a file instead of the body."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    chunks: AsyncGenerator[bytes] | None = None
 
 
 class _Gone(Exception):
@@ -245,6 +247,10 @@ class Console:
             body = msgspec.json.encode(answer.value)
             headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
             return _Answered(200, headers, body)
+        if isinstance(answer, Download):
+            headers.append((b"content-type", answer.media_type.encode()))
+            headers.append((b"content-disposition", f'attachment; filename="{answer.name}"'.encode()))
+            return _Answered(200, headers, b"", answer.chunks)
         page = request.page
         assert page is not None, "its handler has answered"
         assert page.template is not None, f"{page.id} has no template"
@@ -377,4 +383,8 @@ def _static(path: str, headers: Headers) -> _Answered:
 
 async def _send(answered: _Answered, send: Send) -> None:
     await send({"type": "http.response.start", "status": answered.status, "headers": answered.headers})
+    if answered.chunks is not None:
+        async with contextlib.aclosing(answered.chunks) as chunks:
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": answered.body})

@@ -1,6 +1,6 @@
 """A page of the console, declared once. Routing, access, the menu and the tests of all pages read the declaration."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -30,7 +30,15 @@ class Data(NamedTuple):
     value: Any
 
 
-PageAnswer: TypeAlias = Shown | Redirect | Data
+class Download(NamedTuple):
+    """The answer of a page that is a file, sent in parts."""
+
+    name: str
+    media_type: str
+    chunks: AsyncGenerator[bytes]
+
+
+PageAnswer: TypeAlias = Shown | Redirect | Data | Download
 # Takes the visit, and the parameters of the path in order.
 Handler: TypeAlias = Callable[..., Awaitable[PageAnswer]]
 

@@ -33,6 +33,7 @@ class RecordPages(NamedTuple):
     `record` and `query_page` are what the API's operations on whole records answer. `hidden` names the members that the name of
     a record consists of, by the first of which it is sorted. `searched` names those in which a search looks among filtered
     records. `more` returns what its page shows beyond other records. `has_bulk` says that one operation writes many of them.
+    `created_with` names the members that a creation takes. Others are set right after it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RecordPages(NamedTuple):
     searched: tuple[str, ...]
     more: Callable[[Visit, str], Awaitable[Mapping[str, Any]]] = _nothing_more
     has_bulk: bool = False
+    created_with: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -338,8 +340,3 @@ async def delete_record(kind: RecordPages, visit: Visit, record_id: str) -> Page
     """Delete a record. Its history stays, and an undo brings it back."""
     await visit.call(f"delete-{kind.name}", Deleted, record_id)
     return visit.redirect(kind.path, f"The {kind.name} was deleted.", undoes=True)
-
-
-async def show_new(_: Visit, values: Mapping[str, str] | None = None, problem: Problem | None = None) -> Shown:
-    """Show the form of a new record, empty or as it was refused."""
-    return Shown({"values": values or {}, "problem": problem}, 200 if problem is None else problem.status)

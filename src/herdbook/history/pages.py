@@ -12,6 +12,7 @@ from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
 from herdbook.console.visit import Listed, Refused, Visit, own_path
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields.pages import moment_of
+from herdbook.custom_fields.store import FIELD
 from herdbook.custom_fields.telling import Named, ToldEntry, author_of, name_of, names_of, told
 from herdbook.engagements.store import ENGAGEMENT
 from herdbook.history.model import Undo
@@ -23,7 +24,7 @@ from herdbook.tags.store import TAG
 
 LIMIT: Final = 50
 # The types whose objects have pages with a history.
-SHOWN_TYPES: Final = (CONTACT, COMPANY, TAG, ENGAGEMENT)
+SHOWN_TYPES: Final = (CONTACT, COMPANY, TAG, FIELD, ENGAGEMENT)
 # The types in the bin. Those without a form to restore them come back by an undo.
 _BINNED: Final = {each.plural: each for each in (CONTACT, COMPANY, TAG, NOTE, ENGAGEMENT)}
 _MAX_EXCERPT: Final = 120
@@ -123,6 +124,7 @@ _FOLDERS: Final = {
     "user": "users",
     "engagement": "engagements",
     "transcript": "engagements",
+    "field": "fields",
     "webhook_endpoint": "webhooks",
 }
 

@@ -55,6 +55,8 @@ class Services(NamedTuple):
     document: bytes = b""
     request_log_hours: int = 0
     disk: DiskWatch = DiskWatch(None)
+    # For how many days the history is kept, and deleted objects; 0: for ever.
+    retention_days: tuple[int, int] = (90, 90)
 
 
 class Call:

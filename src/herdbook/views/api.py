@@ -64,7 +64,7 @@ async def create_view(call: Call, asked: ViewCreate) -> Answer:
     )
     if not await store.create(call.services.database.pool, call.caller.workspace_id, row):
         message = f"You have {MAX_VIEWS} views, which is the limit. Delete one that is no longer needed."
-        raise Invalid([FieldError("name", "too_many", message)])
+        raise Invalid([FieldError("object_type", "too_long", message)])
     return await get_view(call, row.id)
 
 

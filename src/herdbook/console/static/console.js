@@ -6,8 +6,12 @@ import "./commands.js";
 import "./drafts.js";
 import "./changes.js";
 import "./player.js";
+import "./passkeys.js";
 import { showTimes } from "./times.js";
 
 document.documentElement.classList.add("has-script");
 showTimes(document);
 document.addEventListener("parts:replaced", (event) => showTimes(event.target));
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-print]")) print();
+});

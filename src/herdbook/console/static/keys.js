@@ -39,6 +39,8 @@ document.addEventListener("keydown", (event) => {
     wanted.focus();
     wanted.select();
   } else {
+    // A list that opens closes again when the focus is elsewhere.
+    if (wanted.matches("summary")) wanted.focus();
     wanted.click();
   }
 });
