@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +15,17 @@ from pathlib import Path
 import psutil
 
 from bench.herdbook import PROGRAM
-from bench.processes import free_port
 
 COURIER = "herdbook.webhooks.process"
 # A start takes a second or two. Sixty were once too few on a machine whose load was nine times its cores.
 START_SECONDS = 180.0
 STEP = 0.005
 """Seconds between two looks at a file or a process, which tell nobody that they have changed."""
+
+
+# Systems choose ports from 32768 (Linux) or 49152 (IANA) for programs that name none, and would give away that of a server
+# while it is down.
+PORTS = range(20_000, 30_000)
 
 
 class NotStarted(Exception):
@@ -34,7 +40,7 @@ class Herdbook:
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self.port = free_port()
+        self.port = lasting_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = ""
         self.workspace_id = ""
@@ -138,6 +144,15 @@ def tell(process: psutil.Process, number: signal.Signals) -> None:
     """Send a signal, unless the process is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
+
+
+def lasting_port() -> int:
+    """Return a free port that no other program gets by chance."""
+    while True:
+        port = random.choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def is_alive(process: psutil.Process) -> bool:
