@@ -69,6 +69,8 @@ PATHS: Final = {
     "user": "v2/users",
     "tag": "v2/tags",
     "note": "herdbook/notes",
+    "field": "herdbook/fields",
+    "engagement": "v2/engagements",
 }
 
 

@@ -1,6 +1,7 @@
 """axe finds nothing on any page, in both themes, on wide and narrow screens."""
 
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import pytest
 from playwright._impl._api_structures import SetCookieParam
@@ -10,15 +11,40 @@ from herdbook.app import PAGES
 from tests.console.conftest import Demo
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
-PATHS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path]
+PATHS = [page.address for page in PAGES if page.template and page.method == "GET" and "{" not in page.path]
 OF_OBJECTS = {
-    each: [page.path for page in PAGES if page.method == "GET" and page.path.startswith(each)]
-    for each in ("/contacts/{contact_id}", "/companies/{company_id}")
+    each: [page.path for page in PAGES if page.template and page.method == "GET" and page.path.startswith(each)]
+    for each in (
+        "/contacts/{contact_id}",
+        "/companies/{company_id}",
+        "/engagements/{engagement_id}",
+        "/tags/{tag_id}",
+        "/users/{user_id}",
+        "/fields/{field_id}",
+    )
 }
 FORMS = {
-    "/contacts/{contact_id}": ("first_name", "emails", "company_id", "tag_ids", "description"),
-    "/companies/{company_id}": ("name", "domains"),
+    "/contacts/{contact_id}": (
+        *(
+            "edit=first_name",
+            "edit=emails",
+            "edit=company_id",
+            "edit=tag_ids",
+            "edit=tag_ids&find=Brand+new",
+            "edit=description",
+        ),
+        *("edit=crm_association", "edit=fields.address", "edit=fields.owner"),
+    ),
+    "/companies/{company_id}": ("edit=name", "edit=domains"),
+    "/engagements/{engagement_id}": ("line=0",),
 }
+# Lists with filters, with the form of another one, with one that is refused, and a selection.
+LISTS = (
+    "/contacts?filter=last_name:contains:a&filter=or:first_name:is_set:&add=company_id",
+    "/contacts?filter=emails:eq:nonsense@&add=tag_ids",
+    "/companies?filter=name:contains:a&add=updated_at",
+    "/contacts/selected?all=1&search=a",
+)
 VIEWS = pytest.mark.parametrize("theme", ["light", "dark"])
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
 
@@ -34,6 +60,37 @@ async def _of_webhook(page: Page) -> list[str]:
     await page.get_by_role("button", name="Disable").click()
     await page.get_by_role("heading", name="This webhook is disabled").wait_for()
     return [webhook, f"{webhook}/edit", f"{webhook}/secret", f"{webhook}?state=failed"]
+
+
+async def _of_client(page: Page) -> list[str]:
+    """Return the pages of an OAuth client, and what it asks a person for: with its scopes, and with an unknown address."""
+    await page.goto("/console/clients/new")
+    await page.get_by_label("Name").fill("A long name of a program that people let in")
+    await page.get_by_label("Redirect addresses").fill("https://app.example/callback")
+    for label in ("List and read contacts.", "Create, update and delete contacts"):
+        await page.get_by_role("checkbox", name=label).check()
+    await page.get_by_role("button", name="Create client").click()
+    client_id = await page.get_by_label("Client id").input_value()
+    asked = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": "https://app.example/callback",
+        "code_challenge": "x" * 43,
+        "code_challenge_method": "S256",
+    }
+    return [f"/console/clients/{client_id}", f"/oauth/authorize?{urlencode(asked)}"]
+
+
+async def _emptied(page: Page) -> list[str]:
+    """Delete the first tag of the demo and an engagement, and return the parts of the bin that they are in."""
+    kinds = ["tags", "engagements"]
+    for plural in kinds:
+        await page.goto(f"/console/{plural}")
+        await page.locator("main .rows a").last.click()
+        await page.locator("summary", has_text="Delete").click()
+        await page.get_by_role("button", name=f"Delete this {plural[:-1]}").click()
+        await page.get_by_text("was deleted.").wait_for()
+    return kinds
 
 
 @VIEWS
@@ -52,14 +109,17 @@ async def test_axe_finds_nothing(
     await context.add_cookies(cookies)
     await context.add_init_script(axe)
     page = await context.new_page()
-    paths = [f"/console{path}" for path in PATHS]
+    paths = [*PATHS]
     for start, of_object in OF_OBJECTS.items():
         await page.goto("/console" + start.rpartition("/")[0])
-        opened = await page.locator(".row-link").first.get_attribute("href")
+        opened = await page.locator(".row-link, main .rows a").first.get_attribute("href")
         assert opened is not None, "the demo has some"
         paths += [f"/console{path}".replace("/console" + start, opened) for path in of_object]
-        paths += [f"{opened}?edit={member}" for member in FORMS[start]]
+        paths += [f"{opened}?{query}" for query in FORMS.get(start, ())]
+    paths += [f"/console{path}" for path in LISTS]
     paths += await _of_webhook(page)
+    paths += await _of_client(page)
+    paths += [f"/console/bin?type={plural}" for plural in await _emptied(page)]
     found: dict[str, Any] = {}
 
     for path in paths:

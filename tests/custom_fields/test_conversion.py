@@ -1,5 +1,6 @@
 """PATCH /herdbook/fields/{field_id} with another kind, and with unique values: what becomes of the values that are there."""
 
+import json
 from typing import Final
 
 import asyncpg
@@ -10,6 +11,7 @@ from herdbook.app import FIELD_HOLDERS
 from herdbook.custom_fields import effects
 from herdbook.custom_fields.commands import ConvertValues, UpdateField
 from herdbook.custom_fields.model import FieldKind, FieldUpdate
+from herdbook.custom_fields.store import note_older_values
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
@@ -130,6 +132,33 @@ async def test_a_conversion_goes_on_after_a_crash(
 
     assert first_slice == 100
     assert await pool.fetchval(counting, alice.workspace_id) == 800
+    assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
+
+
+async def test_values_of_an_earlier_release_get_their_form(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """Numbers, and claims of numbers and texts, in the form of an earlier release are brought into the present one, once."""
+    await define(frank, "line", "phone", unique=True)
+    await define(frank, "badge", unique=True)
+    now = (await change(alice, ada, fields={"line": "+49 30 901820", "badge": " A "})).json()
+    old = {"fields": {"line": "0049 30 901820", "badge": " A "}, "unique_values": ["line=0049 30 901820", "badge= A "]}
+    await pool.execute("update contact set own = $2 where id = $1", ada.uuid, json.dumps(old))
+    await pool.execute("delete from contact_field_value where contact_id = $1", ada.uuid)
+    for claim in old["unique_values"]:
+        insert = "insert into contact_field_value (workspace_id, value, contact_id) values ($1, $2, $3)"
+        await pool.execute(insert, alice.workspace_id, claim, ada.uuid)
+    await pool.execute("delete from setting where name = 'form_of_values'")
+    await note_older_values(pool)
+    await convert(pool, ledger)
+    record = await read(alice, ada)
+    taken = [await alice.patch(record_of(grace), json={"fields": sent}) for sent in ({"line": "+4930901820"}, {"badge": "A"})]
+    await note_older_values(pool)
+
+    assert (record["fields"], sorted(record["unique_values"])) == (now["fields"], sorted(now["unique_values"]))
+    assert [each.status_code for each in taken] == [409, 409]
+    claims = "select count(*) from contact_field_value where contact_id = $1"
+    assert await pool.fetchval(claims, ada.uuid) == 2
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
 
 

@@ -14,6 +14,7 @@ from herdbook.custom_fields.model import (
     USUAL_FIELDS,
     Field,
     FieldCreate,
+    FieldKind,
     FieldUpdate,
     unsound,
 )
@@ -28,10 +29,12 @@ from herdbook.custom_fields.store import (
     SET_SINCE,
     VALUE_SLICES,
     Defined,
+    default_region,
     note_usual_fields,
     without_usual_fields,
 )
 from herdbook.custom_fields.values import (
+    MAX_TEXT,
     Conversion,
     fitted,
     fitted_to,
@@ -42,11 +45,12 @@ from herdbook.custom_fields.values import (
     without_values,
 )
 from herdbook.db.pool import Executor
-from herdbook.errors import FieldError, Invalid, Stale, Taken, quoted
+from herdbook.errors import FieldError, Invalid, Stale, Taken, bounded, quoted
 from herdbook.ledger.ledger import Ledger
 from herdbook.ledger.object_types import ObjectRow, ObjectType, all_active, created, current, updated
 from herdbook.ledger.unfinished import SliceDone, note
 from herdbook.ledger.unit_of_work import Need, Origin, Result, UnitOfWork
+from herdbook.phone_numbers import international_number
 
 RowT = TypeVar("RowT", bound=ObjectRow)
 EntryT = TypeVar("EntryT", bound=msgspec.Struct)
@@ -66,7 +70,10 @@ class CreateField(msgspec.Struct, frozen=True):
         if self.has_precondition:
             raise Stale(None)
         object_type = self.fields.object_type.value
-        if len(definitions(work, object_type)) >= MAX_DEFINITIONS:
+        defined = definitions(work, object_type)
+        if (holder := defined.get(self.fields.key)) is not None and holder.archived:
+            raise _taken_by_archived(holder)
+        if len(defined) >= MAX_DEFINITIONS:
             message = f"`object_type` has {MAX_DEFINITIONS} fields, with archived ones. That is the limit. Use one of them."
             raise Invalid([FieldError("object_type", "too_long", message)])
         field_id = ids.new_id()
@@ -74,6 +81,14 @@ class CreateField(msgspec.Struct, frozen=True):
         _require_new(work, field)
         FIELD.claim(work, field_id, None, field)
         return created(work, FIELD, field_id, field)
+
+
+def _taken_by_archived(holder: Field) -> Taken:
+    message = (
+        f"`key` belongs to an archived field of the type `{holder.object_type.value}`. Bring that field back by a `PATCH` "
+    )
+    message += 'of it with `"archived": false`, or choose another key.'
+    return Taken([FieldError("key", "already_in_use", message)], [(FIELD.name, holder.id)], FIELD.read_scopes[0])
 
 
 def _key_needs(asked: FieldCreate) -> Iterator[Need]:
@@ -278,15 +293,28 @@ def with_values(
         return entry
     defined = definitions(work, object_type)
     change = _ValueChange(entry, defined)
-    for key, value in {**(_defaults(defined) if is_new else {}), **asked}.items():
+    for key, value in {**(_defaults(defined) if is_new else {}), **_with_countries(work, defined, asked)}.items():
         change.set(key, value)
     if is_new:
         change.require(asked)
     if not change.errors:
         change.errors += _dangling(work, defined, change.values, [key for key in change.changed if key in asked])
     if change.errors:
-        raise Invalid(change.errors)
+        raise Invalid(bounded(change.errors, "fields"))
     return msgspec.structs.replace(entry, fields=change.values or UNSET, unique_values=tuple(change.claimed.values()) or UNSET)
+
+
+def _with_countries(work: UnitOfWork, defined: Mapping[str, Field], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values to set with numbers of the workspace's region as international ones, because the region may change."""
+    national = {
+        key: value.strip()
+        for key, value in asked.items()
+        if isinstance(value, str) and key in defined and defined[key].kind is FieldKind.PHONE and len(value) <= MAX_TEXT
+    }
+    if not national:
+        return {**asked}
+    region = default_region(work)
+    return {**asked, **{key: international_number(value, region) for key, value in national.items()}}
 
 
 def _defaults(defined: Mapping[str, Field]) -> dict[str, Any]:

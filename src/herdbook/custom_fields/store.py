@@ -285,6 +285,53 @@ REFERENCED: Final = Table(
 )
 
 
+class DefaultRegion(msgspec.Struct, frozen=True):
+    """The region of a workspace for phone numbers, if it has one. There is one for each workspace, with the key `region`."""
+
+    workspace_id: UUID
+    key: str
+    region: str | None
+
+
+_DEFAULT_REGIONS: Final = Table(
+    row=DefaultRegion,
+    key=lambda found: found.key,
+    load="""
+        select asked.workspace_id, asked.key, w.region
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text) join workspace w on w.id = asked.workspace_id
+    """,
+    save=None,
+)
+
+
+def default_region(work: UnitOfWork) -> str | None:
+    """Return the region of the workspace for phone numbers, if it has one."""
+    found = work.get(_DEFAULT_REGIONS, "region")
+    return None if found is None else found.region
+
+
+async def note_older_values(statements: Executor) -> None:
+    """Note once that values, and claims of values, in the form of an earlier release must be converted.
+
+    Numbers had no form of their own, and claims of texts were not normalized.
+    """
+    await statements.execute(
+        """
+        with outdated as (
+            insert into setting as s (name, value) values ('form_of_values', '2')
+            on conflict (name) do update set value = excluded.value where s.value <> excluded.value
+            returning name
+        )
+        insert into unfinished (workspace_id, task, object_id)
+        select f.workspace_id, 'convert_values', f.id from outdated cross join field f
+        where f.deleted_at is null and (
+            f.object ->> 'kind' = 'phone' or (f.object ->> 'kind' = 'text' and f.object ->> 'unique' = 'true')
+        )
+        on conflict do nothing
+        """
+    )
+
+
 # The keys of fields whose values no object shows: archived ones, and those that an undo has deleted.
 _HIDDEN: Final[LiteralString] = """, c.own, case when c.own is not null then (
     select json_agg(f.key) from field f
@@ -326,9 +373,9 @@ def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
     return msgspec.json.encode(members) if members else None
 
 
-async def all_definitions(pool: Pool, workspace_id: UUID) -> list[Field]:
+async def all_definitions(statements: Executor, workspace_id: UUID) -> list[Field]:
     """Return the definitions of all fields of a workspace, archived ones included."""
-    records = await pool.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
+    records = await statements.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
     return [msgspec.json.decode(record[0], type=Field) for record in records]
 
 

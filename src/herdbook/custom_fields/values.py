@@ -7,6 +7,7 @@ from datetime import UTC, date
 from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,7 +17,7 @@ from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
 from herdbook.errors import FieldError, quoted
-from herdbook.phone_numbers import e164, read_number
+from herdbook.phone_numbers import comparable_number, international_number, number_with, read_number
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 
@@ -204,7 +205,7 @@ def _phone(_: Field, value: Any, path: str) -> str:
     text = _text_of(value, path, MAX_TEXT).strip()
     if read_number(text) is None:
         raise _wrong(path, "invalid_format", "is not a phone number. Send one with digits, such as `+44 20 7946 0958`.")
-    return text
+    return international_number(text)
 
 
 def _address(_: Field, value: Any, path: str) -> dict[str, str]:
@@ -426,7 +427,9 @@ def unique_value(field: Field, value: Any) -> str:
         case FieldKind.EMAIL:
             compared = comparable_address(value)
         case FieldKind.PHONE:
-            compared = e164(value) or value
+            compared = number_with(comparable_number(value))
+        case FieldKind.TEXT:
+            compared = normalize("NFC", value).strip()
         case FieldKind.DECIMAL:
             compared = _ordered(value)
         case _:

@@ -234,6 +234,11 @@ def _renamed(reversal: Reversal) -> set[ObjectKey]:
     return named(reversal.object_type, reversal.object_id, reversal.before, reversal.merged_into)
 
 
+def lacks_merged(object_type: ObjectType[Any, Any]) -> KeptReason:
+    """Return why an object is kept if another one, which was merged into it before the request, is erased."""
+    return KeptReason[f"{object_type.name.upper()}_NOT_FOUND"]
+
+
 class _UndoPlan:
     """The choice of the turns that can be undone together: `going`.
 
@@ -256,16 +261,7 @@ class _UndoPlan:
 
     def settle(self) -> None:
         """Sort all turns into `going` and `kept`."""
-        for reversal in self._reversals:
-            row: Any = self._work.get(reversal.object_type.table, reversal.object_id)
-            if row is not None:
-                self._moves[reversal.place] = _move(reversal, row)
-            if row is None:
-                self.kept[reversal.place] = reversal.kept(KeptReason.ERASED)
-            elif row.version != reversal.version or self._is_emptied(reversal):
-                self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
-            else:
-                self.going[reversal.place] = reversal
+        self._keep_changed()
         is_settled = False
         while not is_settled:
             self._fit()
@@ -284,6 +280,25 @@ class _UndoPlan:
                 del self.going[place]
             self.kept |= kept
             is_settled = not kept
+
+    def _keep_changed(self) -> None:
+        """Sort out the turns of objects that are gone, lack one that was merged into them, or were changed since."""
+        rows: dict[ObjectKey, Any] = {
+            each.place: self._work.get(each.object_type.table, each.object_id) for each in self._reversals
+        }
+        lacking = {each.merged_into for each in self._reversals if rows[each.place] is None}
+        for reversal in self._reversals:
+            row = rows[reversal.place]
+            if row is not None:
+                self._moves[reversal.place] = _move(reversal, row)
+            if row is None:
+                self.kept[reversal.place] = reversal.kept(KeptReason.ERASED)
+            elif reversal.object_id in lacking:
+                self.kept[reversal.place] = reversal.kept(lacks_merged(reversal.object_type))
+            elif row.version != reversal.version or self._is_emptied(reversal):
+                self.kept[reversal.place] = reversal.kept(KeptReason.CHANGED_SINCE)
+            else:
+                self.going[reversal.place] = reversal
 
     def _fit(self) -> None:
         """Give values the form that they would have, and leave out the turns that would then change nothing."""

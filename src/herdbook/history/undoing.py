@@ -23,7 +23,7 @@ from herdbook.engagements.commands import PRIVATE_READ, PRIVATE_WRITE
 from herdbook.engagements.store import ENGAGEMENT, TRANSCRIPT
 from herdbook.errors import Busy, Forbidden, NoLongerKept, NotFound, Unavailable, quoted
 from herdbook.history import store
-from herdbook.history.commands import Reversal, UndoPreview, UndoReversals
+from herdbook.history.commands import Reversal, UndoPreview, UndoReversals, lacks_merged
 from herdbook.history.model import KEPT_MESSAGES, Kept, KeptReason, Reverted, RevertedBy, Undo, state_before
 from herdbook.history.references import ObjectKey
 from herdbook.history.store import EntryMark, FirstEntry, TouchedObject
@@ -168,8 +168,13 @@ class _Undoing:
         entries = await store.first_entries(pool, workspace_id, [each.first for each in part])
         if len(entries) < len(part):
             raise _no_such_request()
-        known = [each for each in part if not is_erased(entries[each.first].object)]
-        self._kept += [_kept(each, KeptReason.ERASED) for each in part if each not in known]
+        erased = [each for each in part if is_erased(entries[each.first].object)]
+        self._kept += [_kept(each, KeptReason.ERASED) for each in erased]
+        # An object does not get back what it had from one that was merged into it, if that one is erased.
+        restored = [entries[each.first] for each in erased if entries[each.first].action is Action.RESTORED]
+        lacking = {each.merged_into for each in restored}
+        known = [each for each in part if each not in erased and each.object_id not in lacking]
+        self._kept += [_kept(each, lacks_merged(each.object_type)) for each in part if each.object_id in lacking]
         return tuple(reversal_of(workspace_id, each, entries[each.first]) for each in known)
 
     async def _without_unfit(self, reversals: tuple[Reversal, ...], touched: Sequence[TouchedObject]) -> tuple[Reversal, ...]:
