@@ -130,7 +130,7 @@ async def test_a_conversion_goes_on_after_a_crash(
     first_slice = await pool.fetchval(counting, alice.workspace_id)
     await convert(pool, ledger)
 
-    assert first_slice == 500
+    assert first_slice == 100
     assert await pool.fetchval(counting, alice.workspace_id) == 800
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
 

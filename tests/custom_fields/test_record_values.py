@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -14,9 +15,11 @@ from herdbook.ledger.unit_of_work import Origin, UnitOfWork
 from tests.cast import Json, Person, Stored, Thing, faults
 from tests.contacts.bulks import create, update, write
 from tests.contacts.records import change, read, record_of
+from tests.custom_fields.claims import assert_claimed
 from tests.custom_fields.definitions import define
 from tests.custom_fields.test_query_contacts import ask as query
 from tests.custom_fields.test_query_contacts import where
+from tests.history.requests import restore
 
 _ADDRESS: Final = {"street": "12 St James's Square", "city": "London", "country": "GB"}
 # The values of each kind, as they are sent and as they are kept.
@@ -381,3 +384,20 @@ async def test_an_archived_field_shows_no_unique_value(alice: Person, frank: Per
 
     assert {"fields", "unique_values"}.isdisjoint(changed.json())
     assert {"fields", "unique_values"}.isdisjoint(await read(alice, ada))
+
+
+async def test_a_claim_that_an_earlier_release_has_left_is_free(
+    pool: "asyncpg.Pool[asyncpg.Record]", alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """Another contact can take a unique value of one that an earlier release has deleted without freeing the value."""
+    await define(frank, "badge", unique=True)
+    await change(alice, ada, fields={"badge": "7"})
+    await alice.delete(ada.url)
+    left = "insert into contact_field_value (workspace_id, value, contact_id) values ($1, 'badge=7', $2)"
+    await pool.execute(left, alice.workspace_id, ada.uuid)
+    taken = await alice.patch(record_of(grace), json={"fields": {"badge": "7"}})
+    back = await restore(alice, ada)
+
+    assert taken.status_code == 200, taken.text
+    assert (back.status_code, faults(back)) == (409, [("fields.badge", "already_in_use")])
+    await assert_claimed(pool, alice.workspace_id)

@@ -99,7 +99,7 @@ async def test_an_undo_takes_back_each_change(alice: Person, ada: Thing) -> None
 async def test_an_undo_takes_the_scopes_of_what_the_note_is_on(
     alice: Person, keys: Keys, ada: Thing, engine: Thing, place: str
 ) -> None:
-    """Who may write the note may undo its change; who may not read or write such notes may not, whatever else they may."""
+    """A credential that may write the note may undo its change, and one that may not read or write such notes may not."""
     on, others = (ada, "companies") if place == "contacts" else (engine, "contacts")
     note = await noted(alice, on, "First.")
     changed = await alice.patch(note.url, json={"text": "Second."})

@@ -10,13 +10,13 @@ from herdbook import ids
 from herdbook.addresses import without_www
 from herdbook.companies.model import Company, CompanyObject, CompanyRecord, OwnMembers, patched
 from herdbook.custom_fields.store import find_record_in, record_of
-from herdbook.custom_fields.values import field_values, index_keys, unique_value_path
+from herdbook.custom_fields.values import claims_value, field_values, index_keys, unique_value_path
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import PagePool
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, active, object_table
 from herdbook.search_text import END, indexed, searchable_name
 from herdbook.tags.store import TAG, tags_of
 
@@ -54,6 +54,7 @@ FIELD_VALUES: Final = UniqueKey[CompanyRecord](
     claim_table("company_field_value", "value", "company_id"),
     keys=lambda company: [*(company.unique_values or ())],
     field_path=unique_value_path,
+    is_held=lambda work, company_id, value: claims_value(active(work, COMPANIES, company_id), value),
 )
 # Holds the values of the workspace's own fields.
 COMPANY_FIELDS: Final = index_table("company_field", "key", "text", "company_id")

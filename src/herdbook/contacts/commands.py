@@ -289,7 +289,7 @@ def _remains(work: UnitOfWork, former: ContactRow) -> ContactRecord:
     addresses = [item.email for item in last.emails if ADDRESSES.holder(work, comparable_address(item.email)) is None]
     external_ids = [each for each in last.external_ids or () if EXTERNAL_IDS.holder(work, each) is None]
     free = ContactRecordUpdate(emails=tuple(map(ContactRecordUpdateEmail, addresses)), external_ids=tuple(external_ids))
-    taken = [each for each in last.unique_values or () if FIELD_VALUES.holder(work, each) is not None]
+    taken = [each for each, holder in FIELD_VALUES.holders(work, last.unique_values or ()).items() if holder is not None]
     return without_values(patched(last, free), [each.partition("=")[0] for each in taken])
 
 

@@ -12,14 +12,14 @@ from herdbook.addresses import comparable_address
 from herdbook.companies.store import COMPANY
 from herdbook.contacts.model import Contact, ContactObject, ContactRecord, OwnMembers, SearchEntry, patched, search_entry
 from herdbook.custom_fields.store import find_record_in, record_of
-from herdbook.custom_fields.values import field_values, index_keys, unique_value_path
+from herdbook.custom_fields.values import claims_value, field_values, index_keys, unique_value_path
 from herdbook.db.database import Database, ObjectRead, find_in
 from herdbook.db.paging import ListQuery, ListRow, PageQuery, SearchIndex
 from herdbook.db.pool import PagePool
 from herdbook.db.survivors import survivors
 from herdbook.ledger.claims import UniqueKey, claim_table
 from herdbook.ledger.index_entries import Index, index_table
-from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, object_table
+from herdbook.ledger.object_types import Events, HistoryNotes, ObjectType, RecordRow, active, object_table
 from herdbook.ledger.unit_of_work import Table
 from herdbook.phone_numbers import e164, is_number, number_keys, search_terms
 from herdbook.tags.store import TAG, tags_of
@@ -121,6 +121,7 @@ FIELD_VALUES: Final = UniqueKey[ContactRecord](
     claim_table("contact_field_value", "value", "contact_id"),
     keys=lambda contact: [*(contact.unique_values or ())],
     field_path=unique_value_path,
+    is_held=lambda work, contact_id, value: claims_value(active(work, CONTACTS, contact_id), value),
 )
 # Holds the values of the workspace's own fields.
 CONTACT_FIELDS: Final = index_table("contact_field", "key", "text", "contact_id")

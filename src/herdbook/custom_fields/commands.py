@@ -225,7 +225,8 @@ def without_taken(
 ) -> Iterator[tuple[RowT, EntryT]]:
     """Yield rows with entries for them, each without the claims of values that other objects hold by then."""
     unique_key = next(each for each in object_type.unique_keys if each.field_path is unique_value_path)
-    work.require(need for _, entry in entries for need in unique_key.needs(unique_key.keys(entry)))
+    # The rows that this misses are loaded together.
+    unique_key.holders(work, [key for _, entry in entries for key in unique_key.keys(entry)])
     for row, entry in entries:
         taken = [each for each in unique_key.keys(entry) if unique_key.holder(work, each) not in (None, row.id)]
         yield row, without_claims(entry, taken)

@@ -156,18 +156,23 @@ class ValueSlice(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-# Limits how many objects a batch looks through for values of a field.
+# Limits how many objects a batch looks through for values of a field, and how many values it converts, because other writes of
+# the workspace wait for it.
 _SLICE: Final[LiteralString] = """
     select asked.workspace_id, asked.key ->> 0 as key, (asked.key ->> 1)::uuid as after,
-        coalesce(array_agg(c.id order by c.id) filter (where c.has_value), '{}') as object_ids,
-        (array_agg(c.id order by c.id desc) filter (where c.id is not null))[1] as last_id, count(c.id) < 500 as is_last
+        coalesce(array_agg(c.id order by c.id) filter (where c.has_value and c.place <= 100), '{}') as object_ids,
+        (array_agg(c.id order by c.id desc) filter (where c.place <= 100))[1] as last_id,
+        count(c.id) < 500 and coalesce(max(c.place), 0) <= 100 as is_last
     from json_to_recordset($rows) as asked(workspace_id uuid, key json)
     left join lateral (
-        select c.id, coalesce(c.deleted_at, 'infinity') = 'infinity'
-            and c.own -> 'fields' -> (asked.key ->> 0) is not null as has_value
-        from $table c
-        where c.workspace_id = asked.workspace_id and c.id > (asked.key ->> 1)::uuid
-        order by c.id limit 500
+        select c.id, c.has_value, count(*) filter (where c.has_value) over (order by c.id) as place
+        from (
+            select c.id, coalesce(c.deleted_at, 'infinity') = 'infinity'
+                and c.own -> 'fields' -> (asked.key ->> 0) is not null as has_value
+            from $table c
+            where c.workspace_id = asked.workspace_id and c.id > (asked.key ->> 1)::uuid
+            order by c.id limit 500
+        ) as c
     ) as c on true
     group by asked.workspace_id, asked.key ->> 0, asked.key ->> 1
 """

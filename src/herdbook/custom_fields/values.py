@@ -516,6 +516,11 @@ def field_values(row: Any) -> dict[str, Any] | UnsetType:
     return UNSET if row.own is None else row.own.fields
 
 
+def claims_value(row: Any, compared: str) -> bool:
+    """Whether a row, if there is one, claims a unique value."""
+    return row is not None and compared in (row.entry.unique_values or ())
+
+
 def index_keys(values: Mapping[str, Any] | UnsetType) -> set[str]:
     """Return the keys under which an index has an object with these values.
 

@@ -312,7 +312,11 @@ class _UndoPlan:
             )
         }
         self._claimed = {place: reversal.object_type.held(reversal.before) for place, reversal in self.going.items()}
-        self._work.require(held.need for claimed in self._claimed.values() for held in claimed)
+        held = [each for claimed in self._claimed.values() for each in claimed]
+        self._work.require(each.need for each in held)
+        for unique_key in {each.unique_key for each in held}:
+            # The rows that this misses are loaded together.
+            unique_key.holders(self._work, [each.key for each in held if each.unique_key is unique_key])
 
     def _defined(self, object_type: str) -> Mapping[str, Conversion]:
         """Return the conversions of values to the definitions of the fields of a type as they would be."""

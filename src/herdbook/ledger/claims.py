@@ -13,7 +13,7 @@ import msgspec
 
 from herdbook import ids
 from herdbook.errors import FieldError, Taken
-from herdbook.ledger.unit_of_work import Need, Table, UnitOfWork
+from herdbook.ledger.unit_of_work import Need, NotLoaded, Table, UnitOfWork
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -88,12 +88,14 @@ class UniqueKey(Generic[EntryT]):
     """A unique key of a type of objects.
 
     `keys` returns the keys of an entry as they are compared. `field_path` returns the path of the field with a key, given the
-    key's index and the key.
+    key's index and the key. `is_held` tells whether an object that holds a key in the table has it. None if it always does: an
+    earlier release that does not know the key frees none when it deletes an object.
     """
 
     table: ClaimTable
     keys: Callable[[EntryT], list[str]]
     field_path: Callable[[int, str], str]
+    is_held: Callable[[UnitOfWork, UUID, str], bool] | None = None
 
     def needs(self, keys: Collection[str]) -> list[Need]:
         """Return the rows that a command must see to claim these keys."""
@@ -102,7 +104,23 @@ class UniqueKey(Generic[EntryT]):
     def holder(self, work: UnitOfWork, key: str) -> UUID | None:
         """Return the id of the object that holds a key, or None."""
         claim = work.get(self.table, key)
-        return None if claim is None else claim.holder_id
+        holder = None if claim is None else claim.holder_id
+        if holder is None or self.is_held is None or work.has_changed(self.table, key) or self.is_held(work, holder, key):
+            return holder
+        return None
+
+    def holders(self, work: UnitOfWork, keys: Collection[str]) -> dict[str, UUID | None]:
+        """Return what `holder` does for each key. All rows that were not loaded are missed at once, and so loaded together."""
+        work.require(self.needs(keys))
+        found: dict[str, UUID | None] = {}
+        missing: list[Need] = []
+        for key in keys:
+            try:
+                found[key] = self.holder(work, key)
+            except NotLoaded as missed:
+                missing += missed.needs
+        work.require(missing)
+        return found
 
     def claim(  # the object, its keys, and how to refuse one
         self,
@@ -118,11 +136,10 @@ class UniqueKey(Generic[EntryT]):
         holders: list[tuple[str, str]] = []
         added = [key for key in new if key not in old]
         claims = dict(zip(added, work.get_all(self.table, added), strict=True))
+        taken = self.holders(work, [key for key, claim in claims.items() if claim and claim.holder_id not in (None, object_id)])
         kind = holder_type.name
         for index, key in enumerate(new):
-            claim = claims.get(key)
-            holder = None if claim is None else claim.holder_id
-            if holder not in (None, object_id):
+            if (holder := taken.get(key)) is not None:
                 named = (field_path or self.field_path)(index, key)
                 message = f"`{named}` belongs to another active {kind} of this workspace. Use that one, or choose another."
                 errors.append(FieldError(named, "already_in_use", message))
