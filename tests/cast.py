@@ -69,6 +69,7 @@ PATHS: Final = {
     "user": "v2/users",
     "tag": "v2/tags",
     "note": "herdbook/notes",
+    "engagement": "v2/engagements",
 }
 
 

@@ -35,18 +35,21 @@ from herdbook.contacts.commands import ContactsOfCompany
 from herdbook.contacts.store import CONTACT
 from herdbook.custom_fields import api as fields_api
 from herdbook.custom_fields.commands import ConvertValues, add_usual_fields
-from herdbook.custom_fields.store import CONVERT_VALUES
+from herdbook.custom_fields.store import CONVERT_VALUES, note_older_values
 from herdbook.db.database import Database
 from herdbook.db.pool import CONNECTION_ERRORS, PagePool, Pool, open_pool
 from herdbook.disk import DiskWatch
 from herdbook.embedded import GIVE_UP_SECONDS
 from herdbook.engagements import api as engagements_api
+from herdbook.engagements import pages as engagements_pages
 from herdbook.engagements import store as engagements_store
 from herdbook.engagements.commands import REMOVE_COMMENTS, DeleteComments
 from herdbook.erasure import api as erasure_api
 from herdbook.erasure.erasing import erase_again, expire, finished
 from herdbook.erasure_list import NAME, ErasureList
 from herdbook.feed import api as feed_api
+from herdbook.feed import pages as feed_pages
+from herdbook.finding import pages as finding_pages
 from herdbook.history import api as history_api
 from herdbook.history import pages as history_pages
 from herdbook.http import openapi
@@ -88,9 +91,13 @@ from herdbook.settings import Settings
 from herdbook.signals import before_stop, stop_if_orphaned
 from herdbook.status import pages as status_pages
 from herdbook.tags import api as tags_api
+from herdbook.tags import pages as tags_pages
 from herdbook.transcript_comments import api as transcript_comments_api
 from herdbook.transcript_comments.commands import CommentsOfEngagement
 from herdbook.users import api as users_api
+from herdbook.users import pages as users_pages
+from herdbook.views import api as views_api
+from herdbook.views import pages as views_pages
 from herdbook.webhook_endpoints import api as webhook_endpoints_api
 from herdbook.webhooks import api as webhooks_api
 from herdbook.webhooks import pages as webhooks_pages
@@ -108,6 +115,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *users_api.OPERATIONS,
     *tags_api.OPERATIONS,
     *notes_api.OPERATIONS,
+    *views_api.OPERATIONS,
     *fields_api.operations(FIELD_HOLDERS),
     *merging_api.OPERATIONS,
     *erasure_api.OPERATIONS,
@@ -128,12 +136,18 @@ PAGES: Final[tuple[Page, ...]] = (
     *contacts_pages.PAGES,
     *companies_pages.PAGES,
     *notes_pages.PAGES,
+    *views_pages.PAGES,
     *merging_pages.PAGES,
+    *engagements_pages.PAGES,
+    *tags_pages.PAGES,
+    *users_pages.PAGES,
     *history_pages.PAGES,
     *api_keys_pages.PAGES,
     *webhooks_pages.PAGES,
     *request_log_pages.PAGES,
     *status_pages.PAGES,
+    *feed_pages.PAGES,
+    *finding_pages.PAGES,
     *oauth_client_pages.PAGES,
     *oauth_pages.PAGES,
     *console_pages.PAGES,
@@ -324,6 +338,7 @@ def _chores_in_database(settings: Settings, pool: Pool, ledger: Ledger, erasures
         Chore(60, partial(finish, pool, ledger, REMOVE_COMMENTS, partial(DeleteComments, comments=_COMMENTS))),
         Chore(60, partial(finished, pool, ledger, erasures)),
         Chore(3600, partial(add_usual_fields, pool, ledger), first_within_seconds=1),
+        Chore(3600, partial(note_older_values, pool), first_within_seconds=1),
         Chore(60, partial(refresh_search, pool, ledger), first_within_seconds=1),
         Chore(3600, partial(forget_old_records, pool)),
         Chore(3600, partial(forget_old_tokens, pool)),

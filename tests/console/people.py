@@ -21,7 +21,7 @@ from herdbook.users.model import NewUser, RoleUpdate, User, UserRole
 from herdbook.users.store import USER
 
 ORIGIN: Final = "http://herdbook.test"
-_TOKEN: Final = re.compile(rf'name="{FORM_TOKEN}" value="([^"]+)"')
+FORM_TOKEN_FIELD: Final = re.compile(rf'name="{FORM_TOKEN}" value="([^"]+)"')
 
 
 class Member(NamedTuple):
@@ -55,7 +55,7 @@ class Visitor:
 
     async def token(self) -> str:
         """Return a token for forms, or an empty text without a session."""
-        found = _TOKEN.search((await self.get("/account")).text)
+        found = FORM_TOKEN_FIELD.search((await self.get("/account")).text)
         return "" if found is None else found[1]
 
     async def open(self, link: Token) -> httpx.Response:

@@ -11,9 +11,9 @@ from herdbook.app import PAGES
 from tests.console.conftest import Demo
 
 # The pages that a person opens by an address. Those of an object are opened from the list.
-PATHS = [page.address for page in PAGES if page.method == "GET" and "{" not in page.path]
+PATHS = [page.address for page in PAGES if page.template and page.method == "GET" and "{" not in page.path]
 OF_OBJECTS = {
-    each: [page.path for page in PAGES if page.method == "GET" and page.path.startswith(each)]
+    each: [page.path for page in PAGES if page.template and page.method == "GET" and page.path.startswith(each)]
     for each in ("/contacts/{contact_id}", "/companies/{company_id}")
 }
 FORMS = {

@@ -6,10 +6,12 @@ from uuid import UUID
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from herdbook.app import PAGES
 from herdbook.auth.scopes import SCOPES
 from herdbook.console.page import Page
+from herdbook.engagements.model import EngagementCreate
 from herdbook.users.model import UserRole
 from tests.cast import Person, Thing
 from tests.console.people import People, Visitor
@@ -18,10 +20,14 @@ from tests.console.people import People, Visitor
 EXAMPLES: Final = {
     "token": "link_01HQXVB4Y9Y0Q6P0QH5GX2CT7T.x",
     "member": "last_name",
+    "note_id": "note_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    "user_id": "usr_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    "transcript_comment_id": "tano_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "key_id": "sk-apik_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "webhook_endpoint_id": "whep_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "client_id": "ocl_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "request_id": "rid_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
+    "view_id": "view_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
     "event_id": "evt_01HQXVB4Y9Y0Q6P0QH5GX2CT7T",
 }
 _READ: Final = {scope for scope in SCOPES if scope.endswith(":read") and ":private:" not in scope}
@@ -41,10 +47,11 @@ def _path(page: Page, objects: dict[str, str]) -> str:
     return _PARAMETER.sub(lambda found: examples[found[1]], page.address)
 
 
-@pytest.fixture
-def objects(ada: Thing, engine: Thing) -> dict[str, str]:
+@pytest_asyncio.fixture
+async def objects(ada: Thing, engine: Thing, renewal: Thing, frank: Person) -> dict[str, str]:
     """The objects of Alice's workspace, by the parameters that name them."""
-    return {"contact_id": ada.id, "company_id": engine.id}
+    engagement = Thing(await frank.post("/api/v2/engagements", json=EngagementCreate.example))
+    return {"contact_id": ada.id, "company_id": engine.id, "tag_id": renewal.id, "engagement_id": engagement.id}
 
 
 async def _visited(visitor: Visitor, page: Page, objects: dict[str, str]) -> httpx.Response:

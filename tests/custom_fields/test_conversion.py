@@ -1,6 +1,6 @@
 """PATCH /herdbook/fields/{field_id} with another kind, and with unique values: what becomes of the values that are there."""
 
-from functools import partial
+import json
 from typing import Final
 
 import asyncpg
@@ -10,12 +10,12 @@ from herdbook import ids
 from herdbook.app import FIELD_HOLDERS
 from herdbook.custom_fields.commands import ConvertValues, UpdateField
 from herdbook.custom_fields.model import FieldKind, FieldUpdate
-from herdbook.custom_fields.store import CONVERT_VALUES
+from herdbook.custom_fields.store import note_older_values
 from herdbook.ledger.ledger import Ledger
-from herdbook.ledger.unfinished import finish
 from herdbook.ledger.unit_of_work import Origin
 from tests.cast import Json, Person, Thing, faults
 from tests.contacts.records import change, read, record_of
+from tests.custom_fields.claims import convert
 from tests.custom_fields.definitions import define
 
 _OPTIONS: Final = [{"id": "gold", "label": "Gold tier"}, {"id": "silver", "label": "Silver"}]
@@ -112,16 +112,38 @@ async def test_a_conversion_goes_on_after_a_crash(
         select count(*) filter (where json_typeof(own -> 'fields' -> 'own') = 'number') from contact where workspace_id = $1
     """
     first_slice = await pool.fetchval(counting, alice.workspace_id)
-    await finish(pool, ledger, CONVERT_VALUES, partial(ConvertValues, holders=FIELD_HOLDERS))
+    await convert(pool, ledger)
 
     assert first_slice == 500
     assert await pool.fetchval(counting, alice.workspace_id) == 800
     assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
 
 
-async def convert(pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger) -> None:
-    """Do what the server's chore does."""
-    await finish(pool, ledger, CONVERT_VALUES, partial(ConvertValues, holders=FIELD_HOLDERS))
+async def test_values_of_an_earlier_release_get_their_form(
+    pool: "asyncpg.Pool[asyncpg.Record]", ledger: Ledger, alice: Person, frank: Person, ada: Thing, grace: Thing
+) -> None:
+    """Numbers, and claims of numbers and texts, in the form of an earlier release are brought into the present one, once."""
+    await define(frank, "line", "phone", unique=True)
+    await define(frank, "badge", unique=True)
+    now = (await change(alice, ada, fields={"line": "+49 30 901820", "badge": " A "})).json()
+    old = {"fields": {"line": "0049 30 901820", "badge": " A "}, "unique_values": ["line=0049 30 901820", "badge= A "]}
+    await pool.execute("update contact set own = $2 where id = $1", ada.uuid, json.dumps(old))
+    await pool.execute("delete from contact_field_value where contact_id = $1", ada.uuid)
+    for claim in old["unique_values"]:
+        insert = "insert into contact_field_value (workspace_id, value, contact_id) values ($1, $2, $3)"
+        await pool.execute(insert, alice.workspace_id, claim, ada.uuid)
+    await pool.execute("delete from setting where name = 'form_of_values'")
+    await note_older_values(pool)
+    await convert(pool, ledger)
+    record = await read(alice, ada)
+    taken = [await alice.patch(record_of(grace), json={"fields": sent}) for sent in ({"line": "+4930901820"}, {"badge": "A"})]
+    await note_older_values(pool)
+
+    assert (record["fields"], sorted(record["unique_values"])) == (now["fields"], sorted(now["unique_values"]))
+    assert [each.status_code for each in taken] == [409, 409]
+    claims = "select count(*) from contact_field_value where contact_id = $1"
+    assert await pool.fetchval(claims, ada.uuid) == 2
+    assert await pool.fetchval("select count(*) from unfinished where workspace_id = $1", alice.workspace_id) == 0
 
 
 async def test_values_set_before_an_undo_are_converted(

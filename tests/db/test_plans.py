@@ -42,6 +42,7 @@ from herdbook.db.survivors import survivors
 from herdbook.engagements import store
 from herdbook.engagements.commands import CreateEngagement
 from herdbook.engagements.model import EngagementCreate, Participant
+from herdbook.engagements.store import ENGAGEMENT
 from herdbook.feed import store as feed
 from herdbook.history import store as history
 from herdbook.history.commands import Reversal, UndoReversals
@@ -54,6 +55,7 @@ from herdbook.ledger.retention import SLICE, ledgers_with_old_entries, trim_slic
 from herdbook.ledger.unfinished import finish
 from herdbook.merging.commands import Merge, MoveReferences
 from herdbook.merging.store import COMPANY_MERGE, CONTACT_MERGE
+from herdbook.notes.store import NOTE
 from herdbook.object_types import OBJECT_TYPES
 from herdbook.querying import store as query_store
 from herdbook.shared_schemas import shown_time
@@ -445,6 +447,19 @@ def changes(object_type: ObjectType[Any, Any]) -> Callable[[PlansDatabase], Awai
     return lambda database: feed.page(database.pool, database.ledger_client.workspace_id, _MANY // 2, view, 100)
 
 
+def activity(object_type: ObjectType[Any, Any]) -> Callable[[PlansDatabase], Awaitable[Any]]:
+    """Read a page of the activity that has one kind."""
+    view = history.ActivityView((object_type,), sees_private=False)
+    return lambda database: history.activity(database.pages, database.ledger_client.workspace_id, view, _MANY // 2, 51)
+
+
+def deleted_ones(object_type: ObjectType[Any, Any]) -> Callable[[PlansDatabase], Awaitable[Any]]:
+    """Read a page of the deleted objects of a kind."""
+    return lambda database: history.deleted_objects(
+        database.pages, object_type, database.ledger_client.workspace_id, None, 51, sees_private=False
+    )
+
+
 def place(database: PlansDatabase, endpoint_id: UUID) -> EndpointKey:
     """Return the key of an endpoint."""
     return EndpointKey(database.ledger_client.workspace_id, endpoint_id)
@@ -723,6 +738,12 @@ _STATEMENTS: Final[dict[str, tuple[Callable[[PlansDatabase], Awaitable[Any]], in
     ),
     "changes": (changes(CONTACT), 101),
     "changes of a rare kind": (changes(TAG), feed.LOOKED_AT),
+    "activity of a common kind": (activity(CONTACT), 200),
+    "activity of a rare kind": (activity(TAG), history.LOOKED_AT),
+    "deleted contacts": (deleted_ones(CONTACT), 200),
+    "deleted companies": (deleted_ones(COMPANY), 200),
+    "deleted engagements": (deleted_ones(ENGAGEMENT), 200),
+    "deleted notes": (deleted_ones(NOTE), 200),
     "end of the changes": (lambda database: feed.read_head(database.pool, database.ledger_client.workspace_id), 0),
     "nothing to forget": (lambda database: trim_slice(database.pool, database.ledger_client.workspace_id, 90), 2),
     "ledgers with old entries": (

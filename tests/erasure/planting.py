@@ -59,6 +59,9 @@ def plant(server: Running, echo: str) -> str:
         headers = {"Authorization": server.key, "Idempotency-Key": f"k{number}"}
         changed = requests.patch(server.url + path, json={"last_name": f"{MARKER} {number}"}, headers=headers, timeout=30)
         assert changed.status_code == 200, changed.text
+    condition = {"field": "emails", "op": "eq", "value": ADDRESS.upper()}
+    view = {"object_type": "contact", "name": MARKER, "shared": True, "where": {"or": [condition]}}
+    assert server.post("/api/herdbook/views", view).status_code == 201
     call = timed(title=MARKER, participants=[{"email": ADDRESS, "name": MARKER}], transcript=f"{MARKER} spoke. " * 1000)
     engagement = server.post("/api/v2/engagements", call)
     assert engagement.status_code == 201, engagement.text

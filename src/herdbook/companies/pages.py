@@ -6,8 +6,11 @@ from typing import Any, Final
 from herdbook.companies.model import Company, CompanyQueryPage, CompanyRecord
 from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Listed, Refused, Visit
-from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import Named, RecordPages, delete_record, edit_record, show_new, show_record, show_records
+from herdbook.custom_fields.forms import CRM_PARTS, Member
+from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_new, show_record, show_then
+from herdbook.custom_fields.selecting import apply, preview, show_selected
+from herdbook.custom_fields.telling import Named
 
 _MAX_CONTACTS: Final = 20
 
@@ -33,9 +36,11 @@ COMPANIES: Final = RecordPages(
         Member("domains", "Domains", "domain"),
         Member("tag_ids", "Tags", "tags"),
         Member("description", "Description", "long_text"),
+        Member("crm_association", "CRM record", "parts", parts=CRM_PARTS, fixed=(("object_type", "company"),)),
     ),
     hidden=("name",),
     columns=("domains", "tag_ids", "updated_at"),
+    searched=("name", "domains"),
     more=_more,
 )
 
@@ -58,12 +63,36 @@ _WRITE: Final = ("companies:write",)
 PAGES: Final = (
     Page(
         method="GET",
+        path="/companies/selected",
+        id="show-selected-companies",
+        scopes=_WRITE,
+        handler=partial(show_selected, COMPANIES),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/selected",
+        id="preview-change-of-companies",
+        scopes=_WRITE,
+        handler=partial(preview, COMPANIES),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/selected/apply",
+        id="change-selected-companies",
+        scopes=_WRITE,
+        handler=partial(apply, COMPANIES),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="GET",
         path="/companies",
         id="show-companies",
         scopes=_READ,
         handler=partial(show_records, COMPANIES),
         template="custom_fields/list.html",
-        menu=MenuItem("Companies", "company"),
+        menu=MenuItem("Companies", "company", "o"),
     ),
     Page(
         method="GET",
@@ -72,6 +101,7 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=show_new,
         template="companies/new.html",
+        action="New company",
     ),
     Page(
         method="POST",
@@ -96,6 +126,22 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=partial(edit_record, COMPANIES),
         template="companies/company.html",
+    ),
+    Page(
+        method="GET",
+        path="/companies/{company_id}/then",
+        id="show-company-then",
+        scopes=_READ,
+        handler=partial(show_then, COMPANIES),
+        template="custom_fields/then.html",
+    ),
+    Page(
+        method="POST",
+        path="/companies/{company_id}/then",
+        id="bring-company-back",
+        scopes=_WRITE,
+        handler=partial(bring_back, COMPANIES),
+        template="custom_fields/then.html",
     ),
     Page(
         method="POST",

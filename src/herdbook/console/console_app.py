@@ -5,11 +5,12 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
+import msgspec
 from starlette.datastructures import Headers, ImmutableMultiDict
 from starlette.types import Receive, Scope, Send
 
@@ -20,9 +21,9 @@ from herdbook.auth.scopes import ADMIN
 from herdbook.console import static_files, store
 from herdbook.console.attempts import Attempts
 from herdbook.console.model import MAX_DAYS, SESSION_PREFIX, Session
-from herdbook.console.page import BASE, THEMES, Page, PageAnswer, Redirect, Shown
+from herdbook.console.page import BASE, THEMES, Data, Page, PageAnswer, Redirect, Shown
 from herdbook.console.protection import HEADERS, cookie_name, is_from_console, origin_of, set_cookie
-from herdbook.console.visit import MergedInto, Refused, Visit
+from herdbook.console.visit import MergedInto, Refused, Visit, own_path
 from herdbook.errors import FieldError, FromElsewhere, Invalid, NoRoute, Refusal, TooLarge, Unauthenticated
 from herdbook.http.api_app import ApiApp, refusal_of
 from herdbook.http.call import Services
@@ -159,7 +160,7 @@ class Console:
             return self._ready(request, None, Redirect(path))
         except Unauthenticated as refusal:
             if request.scope["method"] in ("GET", "HEAD"):
-                return self._ready(request, None, Redirect(f"{SIGN_IN}?{urlencode({'next': _address(request.scope)})}"))
+                return self._ready(request, None, Redirect(_sign_in_from(_address(request.scope))))
             return self._refused(request, visit, self._problem(request, refusal), refusal)
         except Refused as refused:
             return self._refused(request, visit, refused.problem, refused)
@@ -211,7 +212,15 @@ class Console:
             form=form,
             sign_ins=self._sign_ins,
             attempts=self._attempts,
+            pages=self._pages_of(request.session),
+            look_again=partial(self._session, cookie, request.address),
         )
+
+    def _pages_of(self, session: Session | None) -> list[Page]:
+        """Return the pages that a person may open; none without a session."""
+        if session is None:
+            return []
+        return [each for each in self._pages if each.method == "GET" and all(map(session.may, each.scopes or ()))]
 
     async def _session(self, cookie: str, address: str) -> Session | None:
         try:
@@ -232,6 +241,10 @@ class Console:
         if isinstance(answer, Redirect):
             headers.append((b"location", answer.path.encode()))
             return _Answered(303, headers, b"")
+        if isinstance(answer, Data):
+            body = msgspec.json.encode(answer.value)
+            headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+            return _Answered(200, headers, body)
         page = request.page
         assert page is not None, "its handler has answered"
         assert page.template is not None, f"{page.id} has no template"
@@ -250,11 +263,7 @@ class Console:
             "visit": visit,
             "notice": None if visit is None else visit.notice,
             "page": request.page,
-            "menu": [
-                each
-                for each in self._pages
-                if each.menu is not None and session is not None and all(map(session.may, each.scopes or ()))
-            ],
+            "menu": [each for each in self._pages_of(session) if each.menu is not None],
             "is_admin": session is not None and session.may(ADMIN),
             "form_token": None if session is None else session.form_token(),
             "here": _address(request.scope),
@@ -271,7 +280,11 @@ class Console:
         return problem_of(refusal, request.shown_id, "", may_name_holder=False)
 
     def _refused(self, request: "_Request", visit: Visit | None, problem: Problem, refusal: Exception) -> _Answered:
-        shown = Shown({"problem": problem, "is_signed_out": isinstance(refusal, Unauthenticated)}, problem.status)
+        is_signed_out = isinstance(refusal, Unauthenticated)
+        # The text of a form stays in the browser, and is offered again on its page.
+        sign_in = _sign_in_from(_page_before(request)) if is_signed_out else SIGN_IN
+        context = {"problem": problem, "is_signed_out": is_signed_out, "sign_in": sign_in}
+        shown = Shown(context, problem.status)
         headers = [*HEADERS, (b"cache-control", b"no-store"), *problem_headers(refusal)]
         return self._rendered(request, visit, _REFUSAL_TEMPLATE, shown, headers)
 
@@ -289,6 +302,18 @@ class _Request:
         self.page: Page | None = None
         self.path_parameters: list[str] = []
         self.session: Session | None = None
+
+
+def _sign_in_from(path: str) -> str:
+    """Return the address of the sign-in, which leads back to a page afterwards."""
+    return f"{SIGN_IN}?{urlencode({'next': path})}"
+
+
+def _page_before(request: _Request) -> str:
+    """Return the path of the page whose form was sent, or of the first page."""
+    parts = urlsplit(request.headers.get("referer", ""))
+    is_here = f"{parts.scheme}://{parts.netloc}" == request.origin
+    return own_path(parts._replace(scheme="", netloc="", fragment="").geturl()) if is_here else BASE
 
 
 def _address(scope: Scope) -> str:

@@ -24,16 +24,23 @@ class Redirect(NamedTuple):
     path: str
 
 
-PageAnswer: TypeAlias = Shown | Redirect
+class Data(NamedTuple):
+    """The answer for a script of a page, as JSON."""
+
+    value: Any
+
+
+PageAnswer: TypeAlias = Shown | Redirect | Data
 # Takes the visit, and the parameters of the path in order.
 Handler: TypeAlias = Callable[..., Awaitable[PageAnswer]]
 
 
 class MenuItem(NamedTuple):
-    """The place of a page in the menu: its label, and the name of its icon."""
+    """The place of a page in the menu: its label, the name of its icon, and the letter that goes there after `g`, if any."""
 
     label: str
     icon: str
+    jump: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,9 @@ class Page:
 
     `path` is relative to `base`; a segment in braces matches any value. `scopes` are those that the person's role must
     have; empty: anybody who has signed in; None: anybody at all. `template` is rendered with what the handler returns; None:
-    it always redirects. A form that is posted is shown again, with what is wrong, by the template of its page.
+    it always redirects, or answers a script. A form that is posted is shown again, with what is wrong, by the template of its
+    page.
+    `action` is the name under which the command menu leads to it, beside the pages of the menu.
     `is_for_development` says that it is only there with `--log-level debug`.
     """
 
@@ -53,6 +62,7 @@ class Page:
     handler: Handler
     template: str | None = None
     menu: MenuItem | None = None
+    action: str = ""
     base: str = BASE
     is_for_development: bool = False
 

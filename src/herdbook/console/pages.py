@@ -208,7 +208,7 @@ PAGES: Final = (
         scopes=(),
         handler=show_account,
         template="console/account.html",
-        menu=MenuItem("Account", "person"),
+        menu=MenuItem("Account", "person", "a"),
     ),
     Page(
         method="POST",

@@ -1,7 +1,7 @@
 """A visit: one request of a person, as the handler of a page sees it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
@@ -17,6 +17,7 @@ from herdbook.auth.sign_ins import SignIns
 from herdbook.console.attempts import Attempts
 from herdbook.console.model import Session
 from herdbook.console.page import BASE, Page, Redirect, is_page
+from herdbook.errors import Unauthenticated
 from herdbook.http.api_app import ApiApp
 from herdbook.http.call import Services, address_of
 from herdbook.http.operation import Operation
@@ -84,6 +85,8 @@ class Visit:
         form: ImmutableMultiDict[str, str],
         sign_ins: SignIns,
         attempts: Attempts,
+        pages: Sequence[Page] = (),
+        look_again: Callable[[], Awaitable[Session | None]],
     ) -> None:
         self.page = page
         self.path: str = scope["path"]
@@ -96,10 +99,13 @@ class Visit:
         self.origin = origin
         self.sign_ins = sign_ins
         self.attempts = attempts
+        # The pages that the person may open.
+        self.pages = pages
         # The value of the cookie to set; an empty one ends the session.
         self.new_cookie: Token | str | None = None
         self.new_theme: str | None = None
         self._session = session
+        self._look_again = look_again
         self._scope = scope
         self._api = api
         self._operations = operations
@@ -114,6 +120,14 @@ class Visit:
     def has_session(self) -> bool:
         """Whether the person has signed in."""
         return self._session is not None
+
+    async def check_session(self) -> None:
+        """Look whether the session still stands, in a request that takes its time. Refusals: Unauthenticated, Forbidden."""
+        self._session = await self._look_again()
+        if self._session is None:
+            raise Unauthenticated("Your session is over. Sign in again.")
+        for needed in self.page.scopes or ():
+            self._session.caller.require(needed)
 
     @property
     def shown_request_id(self) -> str:

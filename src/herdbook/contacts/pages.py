@@ -6,8 +6,10 @@ from typing import Any, Final
 from herdbook.console.page import MenuItem, Page, PageAnswer
 from herdbook.console.visit import Refused, Visit
 from herdbook.contacts.model import Contact, ContactQueryPage, LabelledContactRecord
-from herdbook.custom_fields.forms import Member
-from herdbook.custom_fields.pages import RecordPages, delete_record, edit_record, show_new, show_record, show_records
+from herdbook.custom_fields.forms import CRM_PARTS, Member
+from herdbook.custom_fields.lists import show_records
+from herdbook.custom_fields.pages import RecordPages, bring_back, delete_record, edit_record, show_new, show_record, show_then
+from herdbook.custom_fields.selecting import apply, preview, show_selected
 
 CONTACTS: Final = RecordPages(
     name="contact",
@@ -24,9 +26,12 @@ CONTACTS: Final = RecordPages(
         Member("tag_ids", "Tags", "tags"),
         Member("description", "Description", "long_text"),
         Member("external_ids", "External ids", "lines"),
+        Member("crm_association", "CRM record", "parts", parts=CRM_PARTS, fixed=(("object_type", "contact"),)),
     ),
     hidden=("first_name", "last_name"),
     columns=("company_id", "emails", "phone_numbers", "updated_at"),
+    has_bulk=True,
+    searched=("first_name", "last_name", "emails", "phone_numbers"),
 )
 
 
@@ -55,12 +60,36 @@ _WRITE: Final = ("contacts:write",)
 PAGES: Final = (
     Page(
         method="GET",
+        path="/contacts/selected",
+        id="show-selected-contacts",
+        scopes=_WRITE,
+        handler=partial(show_selected, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/selected",
+        id="preview-change-of-contacts",
+        scopes=_WRITE,
+        handler=partial(preview, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/selected/apply",
+        id="change-selected-contacts",
+        scopes=_WRITE,
+        handler=partial(apply, CONTACTS),
+        template="custom_fields/selected.html",
+    ),
+    Page(
+        method="GET",
         path="/contacts",
         id="show-contacts",
         scopes=_READ,
         handler=partial(show_records, CONTACTS),
         template="custom_fields/list.html",
-        menu=MenuItem("Contacts", "people"),
+        menu=MenuItem("Contacts", "people", "c"),
     ),
     Page(
         method="GET",
@@ -69,6 +98,7 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=show_new,
         template="contacts/new.html",
+        action="New contact",
     ),
     Page(
         method="POST",
@@ -93,6 +123,22 @@ PAGES: Final = (
         scopes=_WRITE,
         handler=partial(edit_record, CONTACTS),
         template="custom_fields/record.html",
+    ),
+    Page(
+        method="GET",
+        path="/contacts/{contact_id}/then",
+        id="show-contact-then",
+        scopes=_READ,
+        handler=partial(show_then, CONTACTS),
+        template="custom_fields/then.html",
+    ),
+    Page(
+        method="POST",
+        path="/contacts/{contact_id}/then",
+        id="bring-contact-back",
+        scopes=_WRITE,
+        handler=partial(bring_back, CONTACTS),
+        template="custom_fields/then.html",
     ),
     Page(
         method="POST",

@@ -1,16 +1,19 @@
 """The forms that edit one member of a contact or a company: what they show, and the patch that they stand for."""
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET
 
+from herdbook.addresses import NotAnAddress, comparable_address
 from herdbook.custom_fields.model import REFERENCES, Field, FieldKind
+from herdbook.custom_fields.values import ADDRESS_PARTS
 
 LABELS: Final = ("work", "home", "mobile", "other")
-# Empty rows beneath addresses, numbers or domains, to add some.
-_MORE_ROWS: Final = 1
+# Forms name times in UTC without a zone, as browsers do.
+_ZONELESS: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?").fullmatch
 
 
 class Row(NamedTuple):
@@ -21,6 +24,21 @@ class Row(NamedTuple):
     is_primary: bool = False
 
 
+class Part(NamedTuple):
+    """A part of a value that has several, such as the city of a postal address."""
+
+    name: str
+    label: str
+    hint: str = ""
+
+
+_PARTS: Final = {
+    FieldKind.MONEY: (Part("amount", "Amount", "12.50"), Part("currency", "Currency", "EUR")),
+    FieldKind.ADDRESS: tuple(Part(each, each.replace("_", " ").capitalize()) for each in ADDRESS_PARTS),
+}
+CRM_PARTS: Final = (Part("source", "System", "hubspot"), Part("crm_object_id", "Id there"))
+
+
 # Returns the texts of a form by a name.
 Texts = Callable[[str], list[str]]
 
@@ -29,7 +47,7 @@ class Member(NamedTuple):
     """A member of a record that is edited in place: of a contact or a company.
 
     `kind` names the macro that shows the value and the form. `field` is the definition of a field of one's own. `refers_to`
-    is the type of the objects that a reference names.
+    is the type of the objects that a reference names. `parts` are those of a value that has several, beside `fixed` ones.
     """
 
     name: str
@@ -37,6 +55,8 @@ class Member(NamedTuple):
     kind: str
     field: Field | None = None
     refers_to: str = ""
+    parts: tuple[Part, ...] = ()
+    fixed: tuple[tuple[str, str], ...] = ()
 
     def value(self, record: Any) -> Any:
         """Return the value, or None if the record has none."""
@@ -50,21 +70,58 @@ class Member(NamedTuple):
 
     def patch(self, texts: Texts) -> dict[str, Any]:
         """Return the patch that a form stands for. Its errors are found when the operation reads it."""
-        value = self._sent(texts)
-        return {self.name: value} if self.field is None else {"fields": {self.field.key: value}}
+        return self.patch_to(self._sent(texts))
+
+    def patch_to(self, value: Any) -> dict[str, Any]:
+        """Return the patch that sets the member to a value, or clears it with None."""
+        if self.field is not None:
+            return {"fields": {self.field.key: value}}
+        return {self.name: () if value is None and self.kind in _ROWS else value}
+
+    def without_sent(self, record: Any, texts: Texts) -> Any:
+        """Return a record's value without the addresses, domains or ids that were sent: None if nothing is left."""
+        sent = {_compared(self.kind, each) for text in texts("value") for each in (text.splitlines() if text else ())}
+        value = self.value(record)
+        if self.kind not in (*_ROWS, "lines"):
+            return None
+        return [
+            each
+            for each in value or ()
+            if _compared(self.kind, each if self.kind == "lines" else getattr(each, self.kind)) not in sent
+        ] or None
+
+    def part(self, record: Any, name: str, texts: Texts | None) -> str:
+        """Return the text of a part of the value, as it was sent or as the record has it."""
+        if texts is not None:
+            return next(iter(texts(name)), "")
+        value: Any = self.value(record)
+        members: dict[str, Any] = value or {}
+        text: Any = members.get(name) if self.field is not None else getattr(value, name, None)
+        return "" if text is None else str(text)
 
     def rows(self, record: Any) -> list[Row]:
         """Return the rows of the addresses, numbers or domains, and an empty one."""
         items: Iterable[Any] = self.value(record) or ()
-        rows = [Row(getattr(item, self.kind), getattr(item, "label", UNSET) or "", item.is_primary) for item in items]
-        return rows + [Row()] * _MORE_ROWS
+        return [*(Row(getattr(item, self.kind), getattr(item, "label", UNSET) or "", item.is_primary) for item in items), Row()]
 
-    def sent_rows(self, texts: Texts) -> list[Row]:
-        """Return the rows as they were sent."""
+    def sent_rows(self, texts: Texts, arrangement: str = "") -> list[Row]:
+        """Return the rows as they were sent or, with an arrangement such as `up 2`, with that row moved, removed or added."""
         primary = next(iter(texts("primary")), "")
         # Domains have no labels.
         pairs = zip_longest(texts("value"), texts("label"), fillvalue="")
-        return [Row(value, label, str(index) == primary) for index, (value, label) in enumerate(pairs)]
+        rows = [Row(value, label, str(index) == primary) for index, (value, label) in enumerate(pairs)]
+        action, _, number = arrangement.partition(" ")
+        index = int(number) if number.isascii() and number.isdecimal() and len(number) < 4 else -1
+        match action:
+            case "add":
+                rows.append(Row())
+            case "remove" if 0 <= index < len(rows):
+                del rows[index]
+            case "up" if 0 < index < len(rows):
+                rows[index - 1 : index + 1] = [rows[index], rows[index - 1]]
+            case _:
+                pass
+        return rows
 
     def _sent(self, texts: Texts) -> Any:
         text = next(iter(texts("value")), "").strip()
@@ -78,16 +135,35 @@ class Member(NamedTuple):
                     if row.value.strip()
                 ]
             case "tags" | "several_of":
-                return texts("value") or None
+                return [text for text in texts("value") if text] or None
             case "lines":
                 return [line.strip() for line in text.splitlines() if line.strip()] or None
-            case "yes_no":
-                return {"yes": True, "no": False}.get(text)
-            case "integer":
-                return _integer(text)
+            case "yes_no" | "integer" | "date_time":
+                return _READ[self.kind](text)
+            case "parts":
+                sent = {part.name: self.part(None, part.name, texts).strip() for part in self.parts}
+                return dict(self.fixed) | {name: each for name, each in sent.items() if each} if any(sent.values()) else None
             case _:
                 # A browser ends lines with two characters.
                 return text.replace("\r\n", "\n") or None
+
+
+def _compared(kind: str, text: str) -> str:
+    text = text.strip()
+    match kind:
+        case "email":
+            try:
+                return comparable_address(text)
+            except NotAnAddress:
+                return text
+        case "domain":
+            return text.casefold().removeprefix("www.")
+        case _:
+            return text
+
+
+# The kinds of members that have several values, one of them the primary one.
+_ROWS: Final = ("email", "phone_number", "domain")
 
 
 def _integer(text: str) -> int | str | None:
@@ -98,14 +174,27 @@ def _integer(text: str) -> int | str | None:
         return text or None
 
 
-# Fields of the other kinds are edited as a text, as the API takes it. Values with parts are shown only.
+def _date_time(text: str) -> str | None:
+    return f"{text}Z" if _ZONELESS(text) else text or None
+
+
+_READ: Final[dict[str, Callable[[str], Any]]] = {
+    "yes_no": {"yes": True, "no": False}.get,
+    "integer": _integer,
+    "date_time": _date_time,
+}
+
+
+# Fields of the other kinds are edited as a text, as the API takes it.
 _KINDS: Final = {
     FieldKind.LONG_TEXT: "long_text",
     FieldKind.INTEGER: "integer",
+    FieldKind.DECIMAL: "decimal",
     FieldKind.YES_NO: "yes_no",
     FieldKind.ONE_OF: "one_of",
     FieldKind.SEVERAL_OF: "several_of",
     FieldKind.DATE: "date",
+    FieldKind.DATE_TIME: "date_time",
     FieldKind.LINK: "link",
     FieldKind.MONEY: "parts",
     FieldKind.ADDRESS: "parts",
@@ -116,4 +205,4 @@ def own_member(field: Field) -> Member:
     """Return the member of a field of one's own."""
     refers_to = field.kind.value if field.kind in REFERENCES else ""
     kind = "reference" if refers_to else _KINDS.get(field.kind, "text")
-    return Member(f"fields.{field.key}", field.label, kind, field, refers_to)
+    return Member(f"fields.{field.key}", field.label, kind, field, refers_to, _PARTS.get(field.kind, ()))

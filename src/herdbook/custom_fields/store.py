@@ -1,7 +1,7 @@
 """The type of fields, with its tables, and every SQL statement about them."""
 
 from collections.abc import Collection
-from typing import Any, Final, LiteralString, Self
+from typing import Any, Final, LiteralString, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -47,6 +47,28 @@ FIELD_KEYS: Final = UniqueKey[Field](
     keys=lambda field: [f"{field.object_type.value}.{field.key}"] if field.key else [],
     field_path=lambda _, __: "key",
 )
+
+
+class DeletedField(msgspec.Struct, frozen=True):
+    """A field that an earlier release has deleted and whose key it has freed, although objects may have values of it."""
+
+    workspace_id: UUID
+    key: str
+    id: UUID
+
+
+DELETED_FIELDS: Final = Table(
+    row=DeletedField,
+    key=lambda found: found.key,
+    load="""
+        select distinct on (asked.workspace_id, asked.key) asked.workspace_id, asked.key, f.id
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text)
+        join field f on f.workspace_id = asked.workspace_id and f.object_type || '.' || f.key = asked.key
+            and f.deleted_at is not null
+        order by asked.workspace_id, asked.key, f.version desc
+    """,
+    save=None,
+)
 CONVERT_VALUES: Final = Task("convert_values", FIELDS.name)
 
 
@@ -74,6 +96,8 @@ FIELD: Final = ObjectType(
     write_scopes=(ADMIN,),
     blank=blank,
     patched=patched,
+    # Objects, deleted ones and their histories keep the values, which no later field of the key may show.
+    retired=lambda field: msgspec.structs.replace(field, archived=True),
     begin_tasks=_begin_conversion,
     history=HistoryNotes(restoring="The values that objects have of it show again."),
 )
@@ -137,7 +161,7 @@ def _value_slices(table: LiteralString) -> Table[ValueSlice]:
 
 VALUE_SLICES: Final = {"contact": _value_slices("contact"), "company": _value_slices("company")}
 _VALUES: Final[LiteralString] = """
-    select c.id, case when c.deleted_at is null then c.own -> 'fields' -> $3 end
+    select c.id, c.version, case when c.deleted_at is null then c.own -> 'fields' -> $3 end
     from $table c where c.workspace_id = $1 and c.id > $2 order by c.id limit 2000
 """
 _VALUES_OF: Final[dict[str, LiteralString]] = {
@@ -146,12 +170,18 @@ _VALUES_OF: Final[dict[str, LiteralString]] = {
 }
 
 
-async def values_after(
-    statements: Executor, object_type: str, workspace_id: UUID, key: str, after: UUID
-) -> list[tuple[UUID, Any]]:
-    """Return the next active and deleted objects after an id, with their values of a field; None if there is no such value."""
+class ValueOf(NamedTuple):
+    """The value of a field in an object, None if it has none or is deleted."""
+
+    id: UUID
+    version: int
+    value: Any
+
+
+async def values_after(statements: Executor, object_type: str, workspace_id: UUID, key: str, after: UUID) -> list[ValueOf]:
+    """Return the next active and deleted objects after an id, with their values of a field."""
     records = await statements.fetch(_VALUES_OF[object_type], workspace_id, after, key)
-    return [(record[0], None if record[1] is None else msgspec.json.decode(record[1])) for record in records]
+    return [ValueOf(each[0], each[1], None if each[2] is None else msgspec.json.decode(each[2])) for each in records]
 
 
 class Referenced(msgspec.Struct, frozen=True):
@@ -191,6 +221,53 @@ REFERENCED: Final = Table(
     """,
     save=None,
 )
+
+
+class DefaultRegion(msgspec.Struct, frozen=True):
+    """The region of a workspace for phone numbers, if it has one. There is one for each workspace, with the key `region`."""
+
+    workspace_id: UUID
+    key: str
+    region: str | None
+
+
+_DEFAULT_REGIONS: Final = Table(
+    row=DefaultRegion,
+    key=lambda found: found.key,
+    load="""
+        select asked.workspace_id, asked.key, w.region
+        from json_to_recordset($rows) as asked(workspace_id uuid, key text) join workspace w on w.id = asked.workspace_id
+    """,
+    save=None,
+)
+
+
+def default_region(work: UnitOfWork) -> str | None:
+    """Return the region of the workspace for phone numbers, if it has one."""
+    found = work.get(_DEFAULT_REGIONS, "region")
+    return None if found is None else found.region
+
+
+async def note_older_values(statements: Executor) -> None:
+    """Note once that values, and claims of values, in the form of an earlier release must be converted.
+
+    Numbers had no form of their own, and claims of texts were not normalized.
+    """
+    await statements.execute(
+        """
+        with outdated as (
+            insert into setting as s (name, value) values ('form_of_values', '2')
+            on conflict (name) do update set value = excluded.value where s.value <> excluded.value
+            returning name
+        )
+        insert into unfinished (workspace_id, task, object_id)
+        select f.workspace_id, 'convert_values', f.id from outdated cross join field f
+        where f.deleted_at is null and (
+            f.object ->> 'kind' = 'phone' or (f.object ->> 'kind' = 'text' and f.object ->> 'unique' = 'true')
+        )
+        on conflict do nothing
+        """
+    )
 
 
 # The keys of fields whose values no object shows: archived ones, and those that an undo has deleted.
@@ -234,9 +311,9 @@ def _without(own: bytes, hidden: Collection[str]) -> bytes | None:
     return msgspec.json.encode(members) if members else None
 
 
-async def all_definitions(pool: Pool, workspace_id: UUID) -> list[Field]:
+async def all_definitions(statements: Executor, workspace_id: UUID) -> list[Field]:
     """Return the definitions of all fields of a workspace, archived ones included."""
-    records = await pool.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
+    records = await statements.fetch("select object from field where workspace_id = $1 and deleted_at is null", workspace_id)
     return [msgspec.json.decode(record[0], type=Field) for record in records]
 
 

@@ -2,10 +2,11 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date
 from decimal import Decimal
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +16,7 @@ from herdbook import fields, ids
 from herdbook.addresses import comparable_address
 from herdbook.custom_fields.model import LISTS, MAX_DEFINITIONS, MAX_OPTIONS, REFERENCES, Field, FieldKind
 from herdbook.errors import FieldError, quoted
-from herdbook.phone_numbers import e164, read_number
+from herdbook.phone_numbers import comparable_number, international_number, number_with, read_number
 from herdbook.search_text import folded
 from herdbook.shared_schemas import shown_time
 
@@ -201,7 +202,7 @@ def _phone(_: Field, value: Any, path: str) -> str:
     text = _text_of(value, path, MAX_TEXT).strip()
     if read_number(text) is None:
         raise _wrong(path, "invalid_format", "is not a phone number. Send one with digits, such as `+44 20 7946 0958`.")
-    return text
+    return international_number(text)
 
 
 def _address(_: Field, value: Any, path: str) -> dict[str, str]:
@@ -342,7 +343,9 @@ def unique_value(field: Field, value: Any) -> str:
         case FieldKind.EMAIL:
             compared = comparable_address(value)
         case FieldKind.PHONE:
-            compared = e164(value) or value
+            compared = number_with(comparable_number(value))
+        case FieldKind.TEXT:
+            compared = normalize("NFC", value).strip()
         case FieldKind.DECIMAL:
             compared = _ordered(value)
         case _:
@@ -366,10 +369,42 @@ def without_values(entry: EntryT, keys: Collection[str]) -> EntryT:
     return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=claimed or UNSET)
 
 
-def without_claim(entry: EntryT, key: str) -> EntryT:
-    """Return an entry that claims no unique value of a field."""
+def fitted(entry: EntryT, defined: Mapping[str, Field]) -> EntryT:
+    """Return an entry of another time with its values in the form that the definitions give them now, and claimed as they say.
+
+    `defined` has all fields of the type by their keys. A value that has no such form stays as it is, and is not claimed.
+    """
     whole: Any = entry
-    claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] != key)
+    if whole.fields is UNSET and whole.unique_values is UNSET:
+        return entry
+    known = [field for key in whole.fields or () if (field := defined.get(key)) is not None]
+    claimed = tuple(each for each in whole.unique_values or () if each.partition("=")[0] in (whole.fields or ()))
+    return fitted_to(msgspec.structs.replace(entry, unique_values=claimed or UNSET), known)
+
+
+def fitted_to(entry: EntryT, fields: Iterable[Field]) -> EntryT:
+    """Return an entry with its values of these fields in the form of the definitions, and claimed as they say."""
+    whole: Any = entry
+    values: dict[str, Any] = {**(whole.fields or {})}
+    old = {each.partition("=")[0]: each for each in whole.unique_values or ()}
+    claimed = {**old}
+    for field in fields:
+        value = converted_value(field, values[field.key]) if field.key in values else None
+        if value is not None:
+            values[field.key] = value
+        if value is not None and field.unique:
+            claimed[field.key] = unique_value(field, value)
+        else:
+            claimed.pop(field.key, None)
+    return msgspec.structs.replace(entry, fields=values or UNSET, unique_values=tuple(claimed.values()) or UNSET)
+
+
+def without_claims(entry: EntryT, taken: Collection[str]) -> EntryT:
+    """Return an entry that does not claim these unique values."""
+    if not taken:
+        return entry
+    whole: Any = entry
+    claimed = tuple(each for each in whole.unique_values or () if each not in taken)
     return msgspec.structs.replace(entry, unique_values=claimed or UNSET)
 
 

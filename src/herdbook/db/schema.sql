@@ -149,6 +149,9 @@ create index company_by_crm_object on company (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
 -- Deleted companies, whose contacts may still have to be released.
 create index company_deleted on company (workspace_id, id) where deleted_at is not null;
+-- The deleted companies that can come back.
+create index company_bin on company (workspace_id, version)
+    where deleted_at is not null and merged_into is null;
 create index company_merged on company (workspace_id, merged_into) where merged_into is not null;
 
 create table company_word (
@@ -197,6 +200,9 @@ create index contact_by_update on contact (workspace_id, updated_at, version) wh
 create index contact_by_crm_object on contact (workspace_id, crm_object_id)
     where crm_object_id is not null and deleted_at is null;
 
+-- The deleted contacts that can come back.
+create index contact_bin on contact (workspace_id, version)
+    where deleted_at is not null and merged_into is null;
 create index contact_merged on contact (workspace_id, merged_into) where merged_into is not null;
 
 -- The words by which a search finds a contact. Each name from its first word on is here, where a change of name costs only one index
@@ -393,6 +399,9 @@ create index engagement_by_type on engagement (workspace_id, engagement_type, pr
 create index engagement_by_owner on engagement (workspace_id, owner_user_id, updated_at, version)
     where owner_user_id is not null and deleted_at is null;
 
+create index engagement_bin on engagement (workspace_id, version)
+    where deleted_at is not null;
+
 create table engagement_word (
     workspace_id uuid not null,
     word text collate "C" not null,
@@ -477,6 +486,8 @@ create index note_by_contact on note (workspace_id, contact_id, updated_at, vers
     where contact_id is not null;
 create index note_by_company on note (workspace_id, company_id, updated_at, version)
     where company_id is not null;
+create index note_bin on note (workspace_id, version)
+    where deleted_at is not null;
 
 -- The active notes on a contact or a company, for commands.
 create table contact_note (
@@ -689,6 +700,22 @@ comment on column webhook_delivery.state is
 create index webhook_delivery_due on webhook_delivery (workspace_id, endpoint_id, next_attempt_at)
     where next_attempt_at is not null;
 create index webhook_delivery_by_state on webhook_delivery (workspace_id, endpoint_id, state, seq);
+
+-- The saved views of lists: what they filter, and how they show it. A change of one is no entry of the ledger.
+create table saved_view (
+    workspace_id uuid not null,
+    id uuid not null,
+    object_type text not null,
+    -- Null if a credential that acts for no user has made it.
+    owner_id uuid,
+    name text not null,
+    is_shared boolean not null,
+    -- The condition, the search, the order and the columns. A condition may name a person.
+    content json not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    primary key (workspace_id, id)
+);
 
 -- Rows with the searchable text of an earlier release, without the character that ends its parts. A chore brings them up to date.
 create index contact_to_refresh on contact (workspace_id, id)

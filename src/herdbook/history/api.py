@@ -1,4 +1,4 @@
-"""The operations of /herdbook/.../history, /herdbook/.../restore and /herdbook/undo."""
+"""The operations of /herdbook/.../history, deleted and restore, /herdbook/activity and /herdbook/undo."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,12 +12,19 @@ from msgspec import UNSET
 from herdbook import fields, ids
 from herdbook.auth.authenticate import Caller
 from herdbook.auth.keys import CLIENT_PREFIX
+from herdbook.contacts.store import CONTACT
 from herdbook.engagements.commands import PRIVATE_READ
 from herdbook.erasure.erasing import not_found
-from herdbook.errors import InvalidQuery, NoLongerKept, NotFound, Stale, Taken
+from herdbook.errors import Forbidden, InvalidQuery, NoLongerKept, NotFound, Stale, Taken
 from herdbook.history import store
 from herdbook.history.commands import Restore
 from herdbook.history.model import (
+    Activity,
+    ActivityEntry,
+    ActivityQuery,
+    Bin,
+    BinItem,
+    BinQuery,
     History,
     HistoryAction,
     HistoryBy,
@@ -31,7 +38,7 @@ from herdbook.history.model import (
     state_before,
     without_details,
 )
-from herdbook.history.store import EntryThen, HistoryRow, StoredObject
+from herdbook.history.store import ActivityRow, ActivityView, DeletedRow, EntryThen, HistoryRow, StoredObject
 from herdbook.history.undoing import undo
 from herdbook.http.call import Call
 from herdbook.http.etag import etag
@@ -89,7 +96,7 @@ def _entry(object_type: ObjectType[Any, Any], caller: Caller, entry: HistoryRow)
     )
 
 
-def _by(entry: HistoryRow) -> HistoryBy:
+def _by(entry: HistoryRow | ActivityRow | DeletedRow) -> HistoryBy:
     credential_id = None
     if entry.credential_id != ids.NIL:
         credential_id = ids.encoded(CLIENT_PREFIX if entry.is_client else ids.CREDENTIAL, entry.credential_id)
@@ -164,6 +171,120 @@ def _was_not_there(object_type: ObjectType[Any, Any]) -> NotFound:
     return NotFound(object_type.noun, "Ask for another time: its history shows when it was created and deleted.", fault=fault)
 
 
+async def list_activity(call: Call, query: ActivityQuery) -> Answer:
+    """List the changes of the workspace, the latest first."""
+    view = _view(call, query)
+    pool, workspace_id = call.services.database.pages, call.caller.workspace_id
+    salt = f"{call.cursor_salt}:{msgspec.json.encode(msgspec.structs.replace(query, cursor=UNSET, limit=1)).decode()}"
+    head, trimmed, _ = await store.ledger_range(pool, workspace_id)
+    below = head + 1
+    if query.cursor:
+        cursor = call.services.cursors.read(query.cursor, salt, HistoryCursor)
+        if cursor is None:
+            raise InvalidQuery([not_this_cursor()])
+        below = cursor.version + 1
+    found = await store.activity(pool, workspace_id, view, below, query.limit + 1)
+    shown, following = found[: query.limit], found[query.limit :]
+    # The scan may have ended before the page was full.
+    next_version = following[0].seq if following else below - store.LOOKED_AT - 1
+    has_more = next_version > trimmed
+    activity = Activity(
+        object="list",
+        data=tuple(_activity_entry(call.caller, entry) for entry in shown),
+        has_more=has_more,
+        next_cursor=call.services.cursors.cursor(HistoryCursor(next_version), salt) if has_more else None,
+    )
+    return Answer(msgspec.json.encode(activity))
+
+
+def _view(call: Call, query: ActivityQuery) -> ActivityView:
+    """Return the part of the activity that a caller may see. Refusal: Forbidden, if that is nothing or less than requested."""
+    caller, object_types = call.caller, call.services.object_types
+    if query.types is UNSET:
+        shown = [each for each in object_types if all(caller.may(scope) for scope in each.read_scopes)]
+        if not shown:
+            raise Forbidden(CONTACT.read_scopes[0])
+    else:
+        shown = [object_types.named(name) for name in dict.fromkeys(query.types)]
+        for scope in (scope for each in shown for scope in each.read_scopes):
+            caller.require(scope)
+    # Ids of another length name nobody.
+    user_id = None if query.user_id is UNSET else ids.decoded(ids.USER, query.user_id) or ids.NIL
+    credential_id = None
+    if query.credential_id is not UNSET:
+        found = [ids.decoded(prefix, query.credential_id) for prefix in (ids.CREDENTIAL, CLIENT_PREFIX)]
+        credential_id = next(each for each in found if each is not None)
+    return ActivityView(tuple(shown), caller.may(PRIVATE_READ), user_id, credential_id)
+
+
+class _Called(msgspec.Struct):
+    """The members by which people know an object. Those of an entry with details are in these."""
+
+    name: str | None = None
+    title: str | None = None
+    label: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+
+
+def _activity_entry(caller: Caller, entry: ActivityRow) -> ActivityEntry:
+    changes = name = None
+    if entry.object is not None:
+        lists = [each for each, scope in _LISTS.items() if scope is None or caller.may(scope)]
+        changes = changes_of(entry.action, entry.object, entry.previous, lists)
+        called = msgspec.json.decode(entry.object, type=_Called)
+        full = " ".join(part for part in (called.first_name, called.last_name) if part)
+        name = called.name or called.title or called.label or full or None
+    return ActivityEntry(
+        object="activity_entry",
+        object_type=entry.object_type.name,
+        object_id=ids.encoded(entry.object_type.prefix, entry.object_id),
+        name=name,
+        version=entry.seq,
+        action=HistoryAction[entry.action.name],
+        at=shown_time(entry.at),
+        request_id=ids.encoded(ids.REQUEST, entry.request_id),
+        by=_by(entry),
+        changes=changes,
+        merged_into=UNSET if entry.merged_into is None else ids.encoded(entry.object_type.prefix, entry.merged_into),
+    )
+
+
+async def list_deleted(object_type: ObjectType[Any, Any], call: Call, query: BinQuery) -> Answer:
+    """List the deleted objects of a type that can come back, the latest deletion first."""
+    pool, workspace_id = call.services.database.pages, call.caller.workspace_id
+    version, salt = None, call.cursor_salt
+    if query.cursor:
+        cursor = call.services.cursors.read(query.cursor, salt, HistoryCursor)
+        if cursor is None:
+            raise InvalidQuery([not_this_cursor()])
+        version = cursor.version
+    found = await store.deleted_objects(
+        pool, object_type, workspace_id, version, query.limit + 1, sees_private=call.caller.may(PRIVATE_READ)
+    )
+    shown, following = found[: query.limit], found[query.limit :]
+    page = Bin(
+        object="list",
+        data=tuple(_bin_item(object_type, each) for each in shown),
+        has_more=bool(following),
+        next_cursor=call.services.cursors.cursor(HistoryCursor(following[0].version), salt) if following else None,
+    )
+    return Answer(msgspec.json.encode(page))
+
+
+def _bin_item(object_type: ObjectType[Any, Any], each: DeletedRow) -> BinItem:
+    return BinItem(
+        object="bin_item",
+        object_type=object_type.name,
+        id=ids.encoded(object_type.prefix, each.id),
+        version=each.version,
+        deleted_at=shown_time(each.deleted_at),
+        request_id=None if each.request_id is None else ids.encoded(ids.REQUEST, each.request_id),
+        by=None if each.request_id is None else _by(each),
+        data=msgspec.Raw(without_details(each.object)),
+    )
+
+
 async def restore_object(object_type: ObjectType[Any, Any], call: Call, object_id: UUID) -> Answer:
     """Restore a deleted object."""
     try:
@@ -203,6 +324,22 @@ def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
         answer_description=f"The changes of the {name} or, with `at`, the {name}.",
         refusals=(NoLongerKept,),
     )
+    yield Operation(
+        method="GET",
+        path=f"/herdbook/{plural}/deleted",
+        id=f"list-deleted-{plural}",
+        summary=f"List deleted {plural}",
+        description=f"Lists the deleted {plural} that are still kept, the latest deletion first. Those that were merged into "
+        "others are left out."
+        if object_type.merges
+        else f"Lists the deleted {plural} that are still kept, the latest deletion first.",
+        tag=f"subpackage_{plural}",
+        scopes=object_type.read_scopes,
+        handler=partial(list_deleted, object_type),
+        query=BinQuery,
+        answer=Bin,
+        answer_description=f"The deleted {plural} of a page.",
+    )
     if object_type.history.restoring is None or not object_type.write_scopes:
         return
     yield Operation(
@@ -223,6 +360,22 @@ def history_of(object_type: ObjectType[Any, Any]) -> Iterator[Operation]:
 
 OPERATIONS: Final = (
     *(operation for object_type in OBJECT_TYPES for operation in history_of(object_type)),
+    Operation(
+        method="GET",
+        path="/herdbook/activity",
+        id="list-activity",
+        summary="List activity",
+        description="Lists the changes of the workspace, the latest first, with old and new values, and their authors. "
+        "The changes of a request have the same `request_id`. Requires the scopes for reading the objects: of all `types`, or "
+        "without `types` of any kind. Private engagements and their objects also require `engagements:private:read`. With a "
+        "filter, a page has what is found among the next 20,000 changes.",
+        tag="subpackage_changes",
+        scopes=(),
+        handler=list_activity,
+        query=ActivityQuery,
+        answer=Activity,
+        answer_description="The changes of a page.",
+    ),
     Operation(
         method="POST",
         path="/herdbook/undo",

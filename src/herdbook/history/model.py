@@ -1,6 +1,6 @@
 """Histories and undo as clients see them, and the changes that an entry of the ledger describes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -8,14 +8,18 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdbook import fields, ids
+from herdbook.auth.keys import CLIENT_PREFIX
+from herdbook.errors import FieldError, quoted
 from herdbook.http.page import DEFAULT_LIMIT, MAX_PAGE_SIZE
 from herdbook.http.problems import Holder
 from herdbook.ledger.changes import Action
+from herdbook.object_types import OBJECT_TYPES
 from herdbook.shared_schemas import Time
 
 Members: TypeAlias = dict[str, msgspec.Raw]
 
 _RequestId: TypeAlias = Annotated[str, fields.id_schema(ids.REQUEST)]
+_TYPES: Final = tuple(object_type.name for object_type in OBJECT_TYPES)
 _EXAMPLE_REQUEST: Final = ids.example(ids.REQUEST)
 _EXAMPLE_CONTACT: Final = ids.example(ids.CONTACT)
 
@@ -27,7 +31,9 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     rules: ClassVar[dict[str, fields.Rule]] = {"at": fields.time}
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE, description="The maximum number of entries on a page.")] = DEFAULT_LIMIT
-    cursor: Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged.")] | UnsetType = UNSET
+    cursor: (
+        Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged; empty for the first.")] | UnsetType
+    ) = UNSET
     at: (
         Annotated[
             str,
@@ -131,6 +137,131 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             "earlier changes are no longer kept."
         ),
     ]
+
+
+def _types(values: Sequence[str], path: str) -> Iterator[FieldError]:
+    for value in values:
+        if value not in _TYPES:
+            choices = ", ".join(f"`{each}`" for each in _TYPES)
+            yield FieldError(path, "invalid_choice", f"`{path}` cannot be `{quoted(value)}`. Choose from {choices}.")
+
+
+def _credential(value: str, path: str) -> Iterator[FieldError]:
+    if all(ids.decoded(prefix, value) is None for prefix in (ids.CREDENTIAL, CLIENT_PREFIX)):
+        message = f"`{path}` is not the id of a key or a client. Send one as `by` of an entry has it."
+        yield FieldError(path, "invalid_format", message)
+
+
+class ActivityQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The query parameters of a workspace's activity."""
+
+    schema_name: ClassVar[str] = "activity_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {
+        "types": _types,
+        "user_id": fields.id_of(ids.USER, "user"),
+        "credential_id": _credential,
+    }
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE, description="The maximum number of entries on a page.")] = DEFAULT_LIMIT
+    cursor: Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged.")] | UnsetType = UNSET
+    types: (
+        Annotated[
+            tuple[Annotated[str, Meta(extra_json_schema={"enum": list(_TYPES)})], ...],
+            Meta(min_length=1, description="Only changes of these object types; by default all that the credential may read."),
+        ]
+        | UnsetType
+    ) = UNSET
+    user_id: Annotated[str, Meta(description="Only changes by this user, with any key.")] | UnsetType = UNSET
+    credential_id: Annotated[str, Meta(description="Only changes by this API key or OAuth client.")] | UnsetType = UNSET
+
+
+class ActivityEntry(HistoryEntry, frozen=True, kw_only=True):
+    """One change in a workspace, with its object."""
+
+    schema_name: ClassVar[str] = "activity_entry"
+    example: ClassVar[dict[str, Any]] = HistoryEntry.example | {
+        "object": "activity_entry",
+        "object_type": "contact",
+        "object_id": _EXAMPLE_CONTACT,
+        "name": "Augusta Lovelace",
+    }
+
+    object: Literal["activity_entry"]  # pyright: ignore[reportIncompatibleVariableOverride]
+    object_type: Annotated[str, Meta(extra_json_schema={"enum": list(_TYPES)})]
+    object_id: Annotated[str, Meta(description="The object's id; for a transcript, the id of its engagement.")]
+    name: Annotated[str | None, Meta(description="The name or the title of the object after the change, if it had one.")]
+    changes: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        dict[str, HistoryChange] | None, Meta(description="Each changed field, or null for a very long object.")
+    ]
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a workspace's activity, the latest change first. With filters, a page may be empty and others follow."""
+
+    schema_name: ClassVar[str] = "activity"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "list",
+        "data": [ActivityEntry.example],
+        "has_more": False,
+        "next_cursor": None,
+    }
+
+    object: Literal["list"]
+    data: Annotated[tuple[ActivityEntry, ...], Meta(description="The changes of this page.")]
+    has_more: Annotated[bool, Meta(description="Whether another page follows.")]
+    next_cursor: Annotated[str | None, Meta(description="The `cursor` of the next page.")]
+
+
+class BinQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The query parameters of a list of deleted objects."""
+
+    schema_name: ClassVar[str] = "bin_query"
+    rules: ClassVar[dict[str, fields.Rule]] = {}
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE, description="The maximum number of objects on a page.")] = DEFAULT_LIMIT
+    cursor: Annotated[str, Meta(description="The `next_cursor` of the previous page, unchanged.")] | UnsetType = UNSET
+
+
+class BinItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A deleted object, as it was."""
+
+    schema_name: ClassVar[str] = "bin_item"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "bin_item",
+        "object_type": "contact",
+        "id": _EXAMPLE_CONTACT,
+        "version": 1842,
+        "deleted_at": "2026-03-01T12:00:00.000000Z",
+        "request_id": _EXAMPLE_REQUEST,
+        "by": HistoryEntry.example["by"],
+        "data": {"object": "contact", "id": _EXAMPLE_CONTACT, "first_name": "Ada"},
+    }
+
+    object: Literal["bin_item"]
+    object_type: str
+    id: str
+    version: Annotated[int, Meta(description="The version of the deletion, as restoring compares it with If-Match.")]
+    deleted_at: Time
+    request_id: Annotated[_RequestId | None, Meta(description="The request that deleted it. Null if that is no longer kept.")]
+    by: HistoryBy | None
+    data: Annotated[Any, Meta(description="The object as it was when it was deleted.")]
+
+
+class Bin(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of deleted objects, the latest deletion first."""
+
+    schema_name: ClassVar[str] = "bin"
+    example: ClassVar[dict[str, Any]] = {
+        "object": "list",
+        "data": [BinItem.example],
+        "has_more": False,
+        "next_cursor": None,
+    }
+
+    object: Literal["list"]
+    data: Annotated[tuple[BinItem, ...], Meta(description="The deleted objects of this page.")]
+    has_more: Annotated[bool, Meta(description="Whether another page follows.")]
+    next_cursor: Annotated[str | None, Meta(description="The `cursor` of the next page.")]
 
 
 # These fields are never reported as changes.
@@ -240,6 +371,7 @@ class KeptReason(Enum):
     ENGAGEMENT_NOT_FOUND = "engagement_not_found"
     TRANSCRIPT_NOT_FOUND = "transcript_not_found"
     IN_USE = "in_use"
+    VALUES_IN_USE = "values_in_use"
     NOT_SUPPORTED = "not_supported"
     PRIVATE = "private"
 

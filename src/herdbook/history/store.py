@@ -1,5 +1,6 @@
 """Every SQL statement about histories, and about the changes of a request."""
 
+import functools
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString, NamedTuple
@@ -98,6 +99,135 @@ async def entries(
         limit,
     )
     return [HistoryRow(record[0], record[1], Action(record[2]), *record[3:]) for record in records]
+
+
+_LAST: Final = 2**63 - 1
+# The number of entries that a page scans if most of them do not match.
+LOOKED_AT: Final = 20_000
+# The most bytes of an object that are read for a page, as stored. Transcripts are longer.
+_MAX_BYTES: Final = 65_536
+
+
+class ActivityView(NamedTuple):
+    """The entries that a page of activity has: of which types, with private objects or without, and by whom."""
+
+    object_types: tuple[ObjectType[Any, Any], ...]
+    sees_private: bool
+    user_id: UUID | None = None
+    credential_id: UUID | None = None
+
+
+class ActivityRow(NamedTuple):
+    """An entry with its type and its object's id. A very long object is left out."""
+
+    object_type: ObjectType[Any, Any]
+    object_id: UUID
+    seq: int
+    at: datetime
+    action: Action
+    request_id: UUID
+    credential_id: UUID
+    credential_name: str | None
+    user_id: UUID | None
+    is_client: bool
+    merged_into: UUID | None
+    object: bytes | None
+    previous: bytes | None
+
+
+_ACTIVITY: Final[LiteralString] = """
+    select found.kind::text, found.object_id, found.seq, found.at, found.action::text, found.request_id, found.credential_id,
+        coalesce(k.name, o.name), k.user_id, o.id is not null, found.merged_into,
+        case when found.size <= $10 then found.object end, case when found.size <= $10 then found.previous end
+    from (
+        select change.*, pg_column_size(change.object) + coalesce(pg_column_size(change.previous), 0) as size
+        from (select * from change where workspace_id = $1 and seq < $2 and seq >= $3 order by seq desc offset 0) as change
+        where kind::text = any($4) and ($5 or $is_public)
+            and ($6::uuid is null or credential_id = $6)
+            and ($7::uuid is null or credential_id in (
+                select k.id from credential k where k.workspace_id = $8 and k.user_id = $7
+            ))
+        order by seq desc limit $9
+    ) as found
+    left join lateral (select k.name, k.user_id from credential k where k.id = found.credential_id limit 1) as k on true
+    left join lateral (select o.id, o.name from oauth_client o where o.id = found.credential_id limit 1) as o on true
+    order by found.seq desc
+"""
+
+
+@functools.cache
+def _activity(guarded: tuple[ObjectType[Any, Any], ...]) -> LiteralString:
+    """Return the statement for types of which these may have private objects."""
+    cases: list[LiteralString] = [" when '" + each.kind + "' then " + (each.is_public or "true") for each in guarded]
+    return _ACTIVITY.replace("$is_public", "case kind::text" + "".join(cases) + " else true end" if cases else "true")
+
+
+async def activity(statements: Executor, workspace_id: UUID, view: ActivityView, below: int, limit: int) -> list[ActivityRow]:
+    """Return entries below a number, the latest first: at most `limit` of the next `LOOKED_AT` entries."""
+    by_kind = {each.kind: each for each in view.object_types}
+    records = await statements.fetch(
+        _activity(tuple(each for each in view.object_types if each.is_public is not None)),
+        workspace_id,
+        below,
+        below - LOOKED_AT,
+        list(by_kind),
+        view.sees_private,
+        view.credential_id,
+        view.user_id,
+        workspace_id,
+        limit,
+        _MAX_BYTES,
+    )
+    return [ActivityRow._make((by_kind[record[0]], *record[1:4], Action(record[4]), *record[5:])) for record in records]
+
+
+class DeletedRow(NamedTuple):
+    """A deleted object, and the entry of its deletion, if that is kept."""
+
+    id: UUID
+    version: int
+    deleted_at: datetime
+    object: bytes
+    request_id: UUID | None
+    credential_id: UUID
+    credential_name: str | None
+    user_id: UUID | None
+    is_client: bool
+
+
+_DELETED: Final[LiteralString] = """
+    select found.id, found.version, found.deleted_at, found.object, found.own, e.request_id, e.credential_id,
+        coalesce(k.name, o.name), k.user_id, o.id is not null
+    from (
+        select c.id, c.version, c.deleted_at, c.object, $own as own
+        from $table c
+        where c.workspace_id = $1 and c.deleted_at is not null and $is_its_own
+            and c.version <= $2
+            and ($3 or coalesce(c.object ->> 'is_private', 'false') = 'false')
+        order by c.version desc limit $4
+    ) as found
+    left join change e on e.workspace_id = $1 and e.seq = found.version
+    left join lateral (select k.name, k.user_id from credential k where k.id = e.credential_id limit 1) as k on true
+    left join lateral (select o.id, o.name from oauth_client o where o.id = e.credential_id limit 1) as o on true
+    order by found.version desc
+"""
+
+
+async def deleted_objects(
+    statements: Executor,
+    object_type: ObjectType[Any, Any],
+    workspace_id: UUID,
+    version: int | None,
+    limit: int,
+    *,
+    sees_private: bool,
+) -> list[DeletedRow]:
+    """Return deleted objects of a type, from one version backwards. Those that were merged into others are none."""
+    select = _DELETED.replace("$table", object_type.table.name)
+    select = select.replace("$own", "c.own" if object_type.has_own else "null::json")
+    select = select.replace("$is_its_own", "c.merged_into is null" if object_type.merges else "true")
+    records = await statements.fetch(select, workspace_id, _LAST if version is None else version, sees_private, limit)
+    return [DeletedRow._make((*record[:3], whole(record[3], record[4]), *record[5:])) for record in records]
 
 
 class EntryThen(NamedTuple):

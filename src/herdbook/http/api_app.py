@@ -130,7 +130,7 @@ class ApiApp:
         request_log: RequestLog | None = None,
     ) -> None:
         # The path parameter `{contact_id}` is a contact's id.
-        self._prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT}
+        self._prefixes = {each.name: each.prefix for each in services.object_types} | {"event": ids.EVENT, "view": ids.VIEW}
         self._router = Router((operation, _target(operation, options.body_limit, self._prefixes)) for operation in operations)
         self._services = services
         self._authenticator = authenticator

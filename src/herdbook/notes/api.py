@@ -1,6 +1,5 @@
 """The operations of /herdbook/notes, and of the notes on a contact or a company."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
@@ -17,18 +16,15 @@ from herdbook.http.call import Call, answer_found
 from herdbook.http.etag import etag
 from herdbook.http.operation import Answer, Filter, ListOf, Operation
 from herdbook.ledger.object_types import ObjectType
-from herdbook.markdown import safe_html
 from herdbook.notes import store
 from herdbook.notes.commands import CreateNote, DeleteNote, UpdateNote
 from herdbook.notes.model import Note, NoteCreate, NoteUpdate, ShownNote
+from herdbook.notes.rendering import html_of
 from herdbook.notes.store import NOTE, place_of
 from herdbook.shared_schemas import Deleted
-from herdbook.turns import Turns
 
 # A page with HTML ends before its limit once its notes have this many bytes, which may take a second to render.
 MAX_RENDERED_BYTES: Final = 128 * 1024
-# One text is rendered at a time, so that the event loop shares the processor with no more than one thread.
-_RENDERING: Final = Turns("texts to render", at_once=1, at_once_each=1, waiting=200, waiting_each=20, seconds=10)
 _PLACES: Final = (CONTACT, COMPANY)
 
 
@@ -109,8 +105,7 @@ async def _require_active(call: Call, object_type: ObjectType[Any, Any], object_
 
 async def _with_html(call: Call, body: bytes) -> bytes:
     text = msgspec.json.decode(body, type=Note).text
-    async with _RENDERING.turn(call.caller.workspace_id):
-        html = await asyncio.to_thread(safe_html, text)
+    html = await html_of(text, call.caller.workspace_id)
     return body[:-1] + b',"html":' + msgspec.json.encode(html) + b"}"
 
 

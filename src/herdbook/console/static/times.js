@@ -18,4 +18,21 @@ export function showTimes(root) {
     element.textContent = shown(time);
     element.title = whole.format(time);
   }
+  for (const input of root.querySelectorAll("input[data-utc]")) showInZone(input);
 }
+
+// A form names a time in UTC. Its reader sees and types it in the own zone.
+function showInZone(input) {
+  const zone = input.closest("label").querySelector("[data-zone]");
+  zone.textContent = `in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+  if (!input.value) return;
+  const time = new Date(`${input.value}Z`);
+  const parts = [time.getFullYear(), time.getMonth() + 1, time.getDate()].map((part) => String(part).padStart(2, "0"));
+  input.value = `${parts[0].padStart(4, "0")}-${parts[1]}-${parts[2]}T${time.toTimeString().slice(0, 8)}`;
+}
+
+document.addEventListener("formdata", (event) => {
+  for (const input of event.target.querySelectorAll("input[data-utc]")) {
+    if (input.value) event.formData.set(input.name, new Date(input.value).toISOString());
+  }
+});

@@ -1,0 +1,107 @@
+"""The pages of tags: the list, a tag with those who have it, and the forms that change one."""
+
+from typing import Any, Final
+
+from herdbook.console.page import BASE, MenuItem, Page, PageAnswer, Shown
+from herdbook.console.visit import Listed, Refused, Visit
+from herdbook.custom_fields.telling import Named, name_of
+from herdbook.http.problems import Problem
+from herdbook.shared_schemas import Deleted
+from herdbook.tags.model import Tag
+
+_LIMIT: Final = 100
+_MAX_HOLDERS: Final = 20
+_TAGS: Final = f"{BASE}/tags"
+
+
+async def show_tags(visit: Visit, problem: Problem | None = None) -> PageAnswer:
+    """Show the tags of the workspace, and the form of a new one."""
+    cursor = visit.query.get("cursor")
+    query = {"limit": str(_LIMIT)} | ({"cursor": cursor} if cursor else {})
+    listed = (await visit.call("list-tags", Listed[Tag], query=query)).value
+    context: dict[str, Any] = {
+        "tags": listed.data,
+        "next": visit.here(cursor=listed.next_cursor),
+        "has_more": listed.has_more,
+        "is_first": not cursor,
+        "problem": problem,
+        "sent": visit.field,
+        "may_write": visit.session.may("tags:write"),
+    }
+    return Shown(context, 200 if problem is None else problem.status)
+
+
+async def create_tag(visit: Visit) -> PageAnswer:
+    """Create a tag."""
+    try:
+        tag = (await visit.call("create-tag", Tag, body=_sent(visit))).value
+    except Refused as refused:
+        if refused.problem.status not in (409, 422):
+            raise
+        return await show_tags(visit, refused.problem)
+    return visit.redirect(f"{_TAGS}/{tag.id}", "Created.", undoes=True)
+
+
+def _sent(visit: Visit) -> dict[str, Any]:
+    """Return the members of a form that are not empty."""
+    texts = {name: visit.field(name).strip().replace("\r\n", "\n") for name in ("name", "description", "hex_color")}
+    return {name: text for name, text in texts.items() if text}
+
+
+async def show_tag(visit: Visit, tag_id: str, problem: Problem | None = None) -> PageAnswer:
+    """Show a tag, the first contacts and companies that have it, and its form."""
+    tag = await visit.call("get-tag-by-id", Tag, tag_id)
+    holders: dict[str, Listed[Named]] = {}
+    for plural in ("contacts", "companies"):
+        if visit.session.may(f"{plural}:read"):
+            cursor = visit.query.get(f"{plural}_cursor")
+            query = {"limit": str(_MAX_HOLDERS)} | ({"cursor": cursor} if cursor else {"filter[tag_ids][eq]": tag_id})
+            holders[plural] = (await visit.call(f"list-{plural}", Listed[Named], query=query)).value
+    context: dict[str, Any] = {
+        "tag": tag.value,
+        "version": tag.version,
+        "holders": holders,
+        "name_of": name_of,
+        "problem": problem,
+        "sent": visit.field,
+        "may_write": visit.session.may("tags:write"),
+    }
+    return Shown(context, 200 if problem is None else problem.status)
+
+
+async def change_tag(visit: Visit, tag_id: str) -> PageAnswer:
+    """Change the name, the description and the colour of a tag, unless somebody else has changed it meanwhile."""
+    body = {"description": None, "hex_color": None, "name": ""} | _sent(visit)
+    try:
+        await visit.call("update-tag", Tag, tag_id, body=body, if_version=visit.field("version") or None)
+    except Refused as refused:
+        if refused.problem.status not in (409, 412, 422):
+            raise
+        return await show_tag(visit, tag_id, refused.problem)
+    return visit.redirect(f"{_TAGS}/{tag_id}", "Saved.", undoes=True)
+
+
+async def delete_tag(visit: Visit, tag_id: str) -> PageAnswer:
+    """Delete a tag. Those who had it have it again after an undo."""
+    await visit.call("delete-tag", Deleted, tag_id)
+    return visit.redirect(_TAGS, "The tag was deleted.", undoes=True)
+
+
+_READ: Final = ("tags:read",)
+_WRITE: Final = ("tags:write",)
+
+PAGES: Final = (
+    Page(
+        method="GET",
+        path="/tags",
+        id="show-tags",
+        scopes=_READ,
+        handler=show_tags,
+        template="tags/list.html",
+        menu=MenuItem("Tags", "tag"),
+    ),
+    Page(method="POST", path="/tags", id="create-tag-by-form", scopes=_WRITE, handler=create_tag, template="tags/list.html"),
+    Page(method="GET", path="/tags/{tag_id}", id="show-tag", scopes=_READ, handler=show_tag, template="tags/tag.html"),
+    Page(method="POST", path="/tags/{tag_id}", id="change-tag", scopes=_WRITE, handler=change_tag, template="tags/tag.html"),
+    Page(method="POST", path="/tags/{tag_id}/delete", id="delete-tag-by-form", scopes=_WRITE, handler=delete_tag),
+)
