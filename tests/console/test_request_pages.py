@@ -169,12 +169,12 @@ def test_log_is_bounded_and_fair() -> None:
     log, busy, quiet = RequestLog(), ids.new_id(), ids.new_id()
     before = _dropped()
 
-    assert _fill(log, busy, 2000, is_good_read=True) == 500
-    assert _fill(log, busy, 2000, is_good_read=False) == 500
+    assert _fill(log, busy, 2000, is_good_read=True) == 200
+    assert _fill(log, busy, 2000, is_good_read=False) == 300
     assert _fill(log, quiet, 10, is_good_read=True) == 10
-    assert sum(_fill(log, ids.new_id(), 1000, is_good_read=False) for _ in range(10)) == 2990
-    assert len(log.take()) == 4000
-    assert _dropped() - before == 1500 + 1500 + 7010
+    assert sum(_fill(log, ids.new_id(), 1000, is_good_read=False) for _ in range(10)) == 1490
+    assert len(log.take()) == 2000
+    assert _dropped() - before == 1800 + 1700 + 8510
     assert log.take() == []
     assert _fill(log, busy, 1, is_good_read=True) == 1
 

@@ -8,10 +8,10 @@ from herdbook import metrics
 from herdbook.http.operation import Operation
 
 # A worker keeps at most so many of all workspaces, and of one, until they are written, once a second. Successful reads fill no
-# more than half of the room of their workspace, so that changes and refusals are kept.
-_MOST: Final = 4000
-_MOST_OF_ONE: Final = 1000
-_MOST_READS_OF_ONE: Final = 500
+# more than a part of the room of their workspace, so that changes and refusals are kept. To write 500 takes 5 ms of processors.
+_MOST: Final = 2000
+_MOST_OF_ONE: Final = 500
+_MOST_READS_OF_ONE: Final = 200
 
 
 class AnsweredRequest(NamedTuple):

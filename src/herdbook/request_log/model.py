@@ -1,5 +1,6 @@
 """A request as it is kept, and as the console shows it."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from herdbook.http.request_log import AnsweredRequest
 
 # More are deleted, the oldest first.
 MOST_REQUESTS: Final = 100_000
-_ID: Final = re.compile(r"[a-z][a-z-]*_[0-9A-HJKMNP-TV-Z]{26}")
+_is_id: Final = re.compile(r"[a-z][a-z-]*_[0-9A-HJKMNP-TV-Z]{26}").fullmatch
 _PARAMETER: Final = re.compile(r"\{\w+\}")
 _OF_LISTS: Final = ("limit", "cursor", "order_by", "search")
 
@@ -91,9 +92,7 @@ class MadeChange(NamedTuple):
 
 def kept(request: AnsweredRequest) -> KeptRequest:
     """Return a request as it is written: without any text that its sender has chosen."""
-    path = request.path if request.operation is None else "/api" + request.path
-    if request.parameters:
-        path = _filled(path, request.parameters)
+    path = _filled(request.path, request.parameters) if request.parameters else request.path
     query = None
     if request.query_string and request.operation is not None:
         query = "&".join(_names(request.query_string, request.operation)) or None
@@ -103,10 +102,10 @@ def kept(request: AnsweredRequest) -> KeptRequest:
         request.credential_id,
         request.name,
         request.method,
-        path,
+        path if request.operation is None else "/api" + path,
         query,
         request.status,
-        round(request.seconds * 1000, 2),
+        request.seconds * 1000,
     )
 
 
@@ -117,13 +116,17 @@ def first_id(after: datetime) -> UUID:
 
 def _filled(path: str, parameters: Sequence[str]) -> str:
     """Return a path with its ids. Any other parameter may be a name or a secret, so it is left out."""
-    following = iter(parameters)
+    texts, names = _parts(path)
+    shown = texts[0]
+    for text, name, parameter in zip(texts[1:], names, parameters, strict=True):
+        shown += (parameter if _is_id(parameter) else name) + text
+    return shown
 
-    def fill(found: re.Match[str]) -> str:
-        parameter = next(following, "")
-        return parameter if _ID.fullmatch(parameter) else found[0]
 
-    return _PARAMETER.sub(fill, path)
+@functools.cache
+def _parts(path: str) -> tuple[list[str], list[str]]:
+    """Return the texts around the parameters of a path, and the parameters in their braces."""
+    return _PARAMETER.split(path), _PARAMETER.findall(path)
 
 
 def _names(query_string: bytes, operation: Operation) -> Iterator[str]:

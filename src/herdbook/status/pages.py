@@ -94,6 +94,6 @@ PAGES: Final = (
         scopes=(ADMIN,),
         handler=show_status,
         template="status/status.html",
-        menu=MenuItem("Status", "pulse"),
+        menu=MenuItem("Status", "screen"),
     ),
 )
