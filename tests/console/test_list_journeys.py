@@ -10,7 +10,6 @@ from playwright.async_api import Browser, Page
 from tests.console.conftest import Demo
 from tests.console.test_contact_pages import NASTY
 
-
 # The elements that are wider than a phone, unless they are in a box that scrolls.
 _OUTSIDE: Final = """
     () => [...document.querySelectorAll("main *")]
