@@ -93,7 +93,7 @@ async def test_view_is_renamed_shared_and_deleted(olga: Visitor, anna: Visitor) 
 
 
 async def test_viewer_keeps_views_alone(victor: Visitor, olga: Visitor) -> None:
-    """Who may only read saves private views, and is not offered to change or share those of the team."""
+    """A person who may only read saves private views, and is not offered to change or share those of the team."""
     shared = _view_id(await _followed(olga, await olga.post("/views", LIST | {"name": "Ours", "shared": "1"})))
     own = await _followed(victor, await victor.post("/views", LIST | {"name": "Mine"}))
     opened = await _followed(victor, await victor.get(f"/views/{shared}"))

@@ -160,7 +160,7 @@ async def test_viewer_has_views_of_their_own(people: People, pool: "asyncpg.Pool
 async def test_views_of_what_one_may_not_read_are_hidden(
     people: People, pool: "asyncpg.Pool[asyncpg.Record]", alice: Person
 ) -> None:
-    """Who may not read companies sees no view of them, and saves none."""
+    """A credential that may not read companies sees no view of them, and saves none."""
     olga = await acting_for_user(people, pool, alice, ["contacts:read"])
     view = await saved(alice, object_type="company", where=None)
 

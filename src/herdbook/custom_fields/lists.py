@@ -136,7 +136,10 @@ def filterable(members: Iterable[Member]) -> dict[str, Member]:
 
 async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
     """Show the list: those that a search and filters find, in some order. With `add` and `op`, add a filter to its address."""
-    members = await members_of(kind, visit)
+    members, saved = await asyncio.gather(
+        members_of(kind, visit),
+        visit.call("list-views", Listed[SavedView], query={"object_type": kind.name}),
+    )
     by_name = filterable(members)
     place = Place(kind.path, visit.query)
     adding, op = by_name.get(visit.query.get("add", "")), visit.query.get("op", "")
@@ -154,12 +157,13 @@ async def show_records(kind: RecordPages, visit: Visit) -> PageAnswer:
         if refused.problem.status not in (400, 422):
             raise
         problem = refused.problem
-    chips, shown, building, views = await asyncio.gather(
+    chips, shown, building = await asyncio.gather(
         _chips(visit, place, by_name, problem),
         related(visit, [each.member for each in chosen if each.member], page.records),
         _building(visit, adding),
-        _views(kind, visit, place, by_name),
     )
+    chosen_ids = place.all("view")
+    views = [ShownView(each, address_of(kind, each, by_name), each.id in chosen_ids) for each in saved.value.data]
     view = next((each for each in views if each.is_chosen), None)
     context: dict[str, Any] = {
         "kind": kind,
@@ -247,12 +251,6 @@ async def _building(visit: Visit, adding: Member | None) -> dict[str, Any]:
     if form == "reference":
         shown |= await choices(visit, PLURALS[adding.refers_to])
     return shown
-
-
-async def _views(kind: RecordPages, visit: Visit, place: Place, by_name: Mapping[str, Member]) -> list[ShownView]:
-    """Return the saved views of such lists."""
-    listed = (await visit.call("list-views", Listed[SavedView], query={"object_type": kind.name})).value
-    return [ShownView(each, address_of(kind, each, by_name), each.id in place.all("view")) for each in listed.data]
 
 
 async def _chips(visit: Visit, place: Place, by_name: Mapping[str, Member], problem: Problem | None) -> list[Chip]:
